@@ -1,0 +1,37 @@
+# Each target sets up what it needs: a virtual environment in .venv with pinned versions.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+# A sourced ROS environment brings pytest plugins that pytest 9 fails on; none of them is used.
+export PYTEST_DISABLE_PLUGIN_AUTOLOAD := 1
+export PIP_DISABLE_PIP_VERSION_CHECK := 1
+
+# Python 3.10 (ROS 2 Humble) needs older releases.
+CONSTRAINTS := $(shell $(PYTHON) -c 'import sys; print("constraints.txt" if sys.version_info >= (3, 11) else "constraints-py310.txt")')
+
+.PHONY: demo test check format clean
+
+test: $(VENV)/.installed  ## everything, in under ten minutes on two cores
+	$(BIN)/python -m pytest
+
+check: $(VENV)/.installed  ## style, types, import direction; in under a minute
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+	$(BIN)/python -m pytest -q test/test_imports.py
+
+format: $(VENV)/.installed
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+demo: $(VENV)/.installed  ## the pipeline on a random network, until the built-in model is there
+	$(BIN)/python -m diception_ros --help
+
+clean:
+	rm -rf $(VENV) build dist *.egg-info
+
+# torch first and by itself: the index offers several builds, and the pin picks the one to take.
+$(VENV)/.installed: setup.py $(CONSTRAINTS)
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/pip install -q -c $(CONSTRAINTS) torch
+	$(BIN)/pip install -q -c $(CONSTRAINTS) -e '.[ros,dev,evaluate]'
+	touch $@

@@ -1,0 +1,51 @@
+# SPDX-FileCopyrightText: 2026 The diception_ros authors
+# SPDX-License-Identifier: Apache-2.0
+"""List the texts a model folder can be asked, or add some.
+
+Adding needs text encoders: those of the model folder, or of an SD3 folder given with --sd3.
+"""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+import sys
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the options of this verb."""
+    parser.add_argument('--model', type=Path, required=True, metavar='DIR', help='model folder')
+    parser.add_argument('--add', nargs='+', default=[], metavar='TEXT', help='texts to embed')
+    parser.add_argument(
+        '--sd3',
+        type=Path,
+        metavar='DIR',
+        help='where the text encoders are, when the model folder has none',
+    )
+
+
+def main(args: argparse.Namespace) -> int:
+    """List or add."""
+    from diception_ros.model.convert import encode_with_sd3
+    from diception_ros.model.folder import check_folder
+    from diception_ros.model.prompts import TABLE_FILE, Embedding, PromptTable
+
+    check_folder(args.model)
+    path = args.model / TABLE_FILE
+    table = PromptTable.load(path) if path.is_file() else PromptTable()
+    missing = [text for text in dict.fromkeys(args.add) if text not in table]
+    if missing:
+        source = args.sd3 or args.model
+        if not (source / 'text_encoder').is_dir():
+            raise ValueError(
+                f'{source}: no text encoders in it; name the SD3 folder with --sd3 DIR'
+            )
+        like = next((table[text].tokens.dtype for text in table), None)
+        for text, embedding in encode_with_sd3(
+            source, missing, lambda line: print(line, file=sys.stderr, flush=True)
+        ):
+            table.add(text, Embedding(embedding.tokens.to(like), embedding.pooled.to(like)))
+        table.save(path)
+    for text in table:
+        print(repr(text))
+    return 0

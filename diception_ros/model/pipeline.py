@@ -1,0 +1,423 @@
+# SPDX-FileCopyrightText: 2026 The diception_ros authors
+# SPDX-License-Identifier: Apache-2.0
+"""DiceptionPipeline: an image and N prompts in, N RGB pictures out."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from diffusers import DiffusionPipeline
+from diffusers.loaders import SD3LoraLoaderMixin
+from diffusers.utils import BaseOutput
+from diffusers.utils.torch_utils import randn_tensor
+import numpy as np
+import torch
+
+from diception_ros.model.folder import check_folder
+from diception_ros.model.prompts import (
+    TABLE_FILE,
+    Embedding,
+    PromptTable,
+    UnknownTextError,
+    encode_clip,
+    encode_t5,
+    join,
+)
+
+# Decoding more pixels at once than one picture of the official size fills no GPU better and costs
+# 0.6 GB a picture.
+_DECODE_PIXELS = 768 * 768
+
+
+@dataclass
+class DiceptionOutput(BaseOutput):
+    """What the pipeline returns.
+
+    Attributes:
+        images: (N, S, S, 3) float32 in [0, 1], the generated pictures.
+        latents: (N, C, h, w) the final latents they were decoded from.
+    """
+
+    images: np.ndarray
+    latents: torch.Tensor
+
+
+class DiceptionPipeline(DiffusionPipeline, SD3LoraLoaderMixin):
+    """Answers perception prompts about an image by generating pictures.
+
+    Args:
+        vae: AutoencoderKL of SD3.
+        transformer: DiceptionTransformer2DModel.
+        point_encoder: DiceptionPointEncoder.
+        scheduler: FlowMatchEulerDiscreteScheduler of SD3.
+        text_encoder, text_encoder_2, text_encoder_3: SD3's CLIP-L, CLIP-G and T5, or None: then
+            the texts of `prompt_table` are all that can be asked.
+        tokenizer, tokenizer_2, tokenizer_3: their tokenizers, or None.
+        resolution: S, side in pixels of the square pictures that the model was made for.
+
+    Source: arXiv 2502.17157 and its released inference code.
+    """
+
+    model_cpu_offload_seq = (
+        'text_encoder->text_encoder_2->text_encoder_3->point_encoder->transformer->vae'
+    )
+    _optional_components = [  # noqa: RUF012 (diffusers' name and type)
+        'text_encoder',
+        'text_encoder_2',
+        'text_encoder_3',
+        'tokenizer',
+        'tokenizer_2',
+        'tokenizer_3',
+    ]
+
+    def __init__(
+        self,
+        vae: Any,
+        transformer: Any,
+        point_encoder: Any,
+        scheduler: Any,
+        text_encoder: Any = None,
+        text_encoder_2: Any = None,
+        text_encoder_3: Any = None,
+        tokenizer: Any = None,
+        tokenizer_2: Any = None,
+        tokenizer_3: Any = None,
+        resolution: int = 768,
+    ) -> None:
+        super().__init__()
+        self.register_modules(
+            vae=vae,
+            transformer=transformer,
+            point_encoder=point_encoder,
+            scheduler=scheduler,
+            text_encoder=text_encoder,
+            text_encoder_2=text_encoder_2,
+            text_encoder_3=text_encoder_3,
+            tokenizer=tokenizer,
+            tokenizer_2=tokenizer_2,
+            tokenizer_3=tokenizer_3,
+        )
+        self.register_to_config(resolution=resolution)
+        self.vae_scale_factor = 2 ** (len(vae.config.block_out_channels) - 1)
+        self.prompt_table = PromptTable()
+
+    # ---- folders ----------------------------------------------------------------------------
+
+    @classmethod
+    def from_pretrained(cls, folder: str | Path, **kwargs: Any) -> DiceptionPipeline:
+        """Load a pipeline folder that `save_pretrained` or `diception convert` wrote.
+
+        Args:
+            folder: a local folder. Nothing is downloaded.
+            **kwargs: of diffusers' `from_pretrained`; always say `dtype`.
+
+        Raises:
+            FileNotFoundError: the folder is not there or is no pipeline folder.
+            ValueError: it is another pipeline's folder, or names classes it should not.
+        """
+        folder = Path(folder)
+        check_folder(folder)
+        pipe = super().from_pretrained(str(folder), use_safetensors=True, **kwargs)
+        if (folder / TABLE_FILE).is_file():
+            pipe.prompt_table = PromptTable.load(folder / TABLE_FILE)
+        return pipe
+
+    def save_pretrained(self, folder: str | Path, **kwargs: Any) -> None:
+        """Write weights, configuration and prompt table; `from_pretrained` reads them back."""
+        super().save_pretrained(str(folder), **kwargs)
+        if len(self.prompt_table):
+            self.prompt_table.save(Path(folder) / TABLE_FILE)
+
+    # ---- the parts of a call, each usable by itself -------------------------------------------
+
+    @torch.no_grad()
+    def encode_image(
+        self,
+        image: torch.Tensor,
+        sample: bool = False,
+        generator: torch.Generator | None = None,
+    ) -> torch.Tensor:
+        """Encode images into latents.
+
+        Args:
+            image: (B, 3, H, W) in [-1, 1].
+            sample: draw from the posterior instead of taking its mean.
+            generator: for the draw.
+
+        Returns:
+            (B, C, h, w) latents, shifted and scaled as the transformer expects them.
+        """
+        posterior = self.vae.encode(image.to(self._execution_device, self.vae.dtype)).latent_dist
+        # Upstream: always samples, from the global random state, so no run can be repeated.
+        latents = posterior.sample(generator) if sample else posterior.mode()
+        return (latents - self.vae.config.shift_factor) * self.vae.config.scaling_factor
+
+    @torch.no_grad()
+    def decode_latents(self, latents: torch.Tensor) -> np.ndarray:
+        """Decode latents into pictures.
+
+        Args:
+            latents: (N, C, h, w).
+
+        Returns:
+            (N, H, W, 3) float32 in [0, 1].
+        """
+        latents = latents.to(self.vae.dtype)
+        latents = latents / self.vae.config.scaling_factor + self.vae.config.shift_factor
+        pixels = latents.shape[-2] * latents.shape[-1] * self.vae_scale_factor**2
+        together = max(1, _DECODE_PIXELS // pixels)
+        pictures = []
+        for part in latents.split(together):
+            decoded = self.vae.decode(part, return_dict=False)[0].float()  # (n, 3, H, W)
+            pictures.append((decoded / 2 + 0.5).clamp(0, 1).permute(0, 2, 3, 1).cpu().numpy())
+        return np.concatenate(pictures)
+
+    def embed_prompts(self, texts: Sequence[str]) -> tuple[torch.Tensor, torch.Tensor]:
+        """Look texts up in the prompt table, or run the text encoders and remember the answer.
+
+        Args:
+            texts: N texts.
+
+        Returns:
+            (N, 333, joint_attention_dim) tokens; (N, pooled_projection_dim) pooled.
+
+        Raises:
+            UnknownTextError: a text is not in the table and there are no text encoders.
+        """
+        # With encoders at hand a text is encoded once, in the dtype they run in.
+        missing = [text for text in dict.fromkeys(texts) if text not in self.prompt_table]
+        encoders = (self.text_encoder, self.text_encoder_2, self.text_encoder_3)
+        if missing and None not in encoders:
+            for text, embedding in self.encode_texts(missing):
+                self.prompt_table.add(text, embedding)
+        found: list[Embedding] = [self.prompt_table[text] for text in texts]
+        place = {'device': self._execution_device, 'dtype': self.transformer.dtype}
+        return (
+            torch.stack([embedding.tokens.to(**place) for embedding in found]),
+            torch.stack([embedding.pooled.to(**place) for embedding in found]),
+        )
+
+    @torch.no_grad()
+    def encode_texts(self, texts: Sequence[str]) -> Any:
+        """Run the text encoders, past the prompt table.
+
+        Args:
+            texts: N texts.
+
+        Returns:
+            pairs of a text and its Embedding.
+
+        Raises:
+            UnknownTextError: the pipeline has no text encoders.
+        """
+        if None in (self.text_encoder, self.text_encoder_2, self.text_encoder_3):
+            raise UnknownTextError(
+                f'this pipeline has no text encoders to encode {list(texts)}; '
+                'convert with --with-text-encoders, or use diception prompts --sd3 SD3_DIR'
+            )
+        return join(
+            texts,
+            encode_clip(texts, self.tokenizer, self.text_encoder),
+            encode_clip(texts, self.tokenizer_2, self.text_encoder_2),
+            encode_t5(texts, self.tokenizer_3, self.text_encoder_3),
+        )
+
+    def prepare_latents(
+        self,
+        batch: int,
+        size: Sequence[int],
+        latents: torch.Tensor | None,
+        generator: torch.Generator | list[torch.Generator] | None,
+    ) -> torch.Tensor:
+        """Draw the initial noise, or bring the given one to the right place.
+
+        Args:
+            batch: N.
+            size: (h, w) of the latents.
+            latents: (N, C, h, w) or None.
+            generator: of the noise. A CPU generator draws the same numbers for every device.
+
+        Returns:
+            (N, C, h, w), in the transformer's dtype.
+
+        Raises:
+            ValueError: `latents` has another shape.
+        """
+        shape = (batch, self.transformer.config.in_channels, *size)
+        device, dtype = self._execution_device, self.transformer.dtype
+        if latents is None:
+            return randn_tensor(shape, generator=generator, device=device, dtype=dtype)
+        if tuple(latents.shape) != shape:
+            raise ValueError(f'latents has shape {tuple(latents.shape)}; expected {shape}')
+        return latents.to(device, dtype)
+
+    @torch.no_grad()
+    def denoise(
+        self,
+        image_latents: torch.Tensor,
+        prompt: Sequence[str],
+        points: Sequence[Sequence[tuple[float, float]]] | None = None,
+        num_inference_steps: int = 28,
+        guidance_scale: float = 2.0,
+        latents: torch.Tensor | None = None,
+        generator: torch.Generator | list[torch.Generator] | None = None,
+        reuse_last_velocity: bool = False,
+    ) -> torch.Tensor:
+        """Answer in latents: the call without the VAE.
+
+        Args:
+            image_latents: (B, C, h, w) what `encode_image` returned; B is 1 or N.
+            prompt: as in the call, like everything that follows.
+            points: N lists of at most five (x, y) in [0, 1], or None.
+            num_inference_steps: Euler steps.
+            guidance_scale: of the conditional over the unconditional velocity.
+            latents: (N, C, h, w) initial noise, or None.
+            generator: for the noise.
+            reuse_last_velocity: skip the last network pass.
+
+        Returns:
+            (N, C, h, w) latents of the answers.
+        """
+        # 1. Texts and points. The unconditional half comes first; it has the empty text and zero
+        #    point tokens, which is not the same as five unused ones.
+        batch, guided = len(prompt), guidance_scale > 1
+        coordinates, given = self.point_encoder.pack(points, batch)
+        texts = ([''] * batch if guided else []) + list(prompt)
+        tokens, pooled = self.embed_prompts(texts)  # (M, 333, D)
+        point_tokens = self.point_encoder(coordinates, given).to(tokens)  # (N, 5, D)
+        image_latents = image_latents.to(tokens)  # (B, C, h, w)
+        if guided:
+            point_tokens = torch.cat([torch.zeros_like(point_tokens), point_tokens])
+            if len(image_latents) > 1:
+                image_latents = torch.cat([image_latents] * 2)  # (M, C, h, w)
+
+        # 2. Noise.
+        latents = self.prepare_latents(batch, image_latents.shape[-2:], latents, generator)
+
+        # 3. Euler steps from noise to picture.
+        self.scheduler.set_timesteps(num_inference_steps, device=latents.device)
+        self.scheduler.set_begin_index(0)  # saves a device synchronisation in the first step
+        timesteps = self.scheduler.timesteps
+        velocity = None
+        for i, timestep in enumerate(self.progress_bar(timesteps)):
+            if not (reuse_last_velocity and 0 < i == len(timesteps) - 1):
+                velocity = self.transformer(
+                    hidden_states=torch.cat([latents] * 2) if guided else latents,
+                    image_latents=image_latents,
+                    encoder_hidden_states=tokens,
+                    pooled_projections=pooled,
+                    point_embeds=point_tokens,
+                    timestep=timestep.expand(len(texts)),
+                    return_dict=False,
+                )[0]
+                if guided:
+                    unconditional, conditional = velocity.chunk(2)
+                    velocity = unconditional + guidance_scale * (conditional - unconditional)
+            latents = self.scheduler.step(velocity, timestep, latents, return_dict=False)[0]
+        return latents
+
+    # ---- the call ---------------------------------------------------------------------------
+
+    @torch.no_grad()
+    def __call__(
+        self,
+        image: torch.Tensor | None,
+        prompt: Sequence[str],
+        points: Sequence[Sequence[tuple[float, float]]] | None = None,
+        num_inference_steps: int = 28,
+        guidance_scale: float = 2.0,
+        latents: torch.Tensor | None = None,
+        image_latents: torch.Tensor | None = None,
+        generator: torch.Generator | list[torch.Generator] | None = None,
+        sample_posterior: bool = False,
+        reuse_last_velocity: bool = False,
+    ) -> DiceptionOutput:
+        """Answer N prompts about one image, or about one image each, in one batch.
+
+        Args:
+            image: (B, 3, S, S) float in [-1, 1], B is 1 or N; None when `image_latents` is given.
+                Sides are multiples of the VAE's factor times the patch size.
+            prompt: N texts, such as '[[image2depth]]' or '[[image2semantic]] person'.
+            points: N lists of at most five (x, y) in [0, 1], x right, y down; None for no points.
+            num_inference_steps: Euler steps.
+            guidance_scale: above 1, each step also runs the empty prompt without points and goes
+                that many times the way from its velocity to the conditional one.
+            latents: (N, C, h, w) initial noise, drawn when None.
+            image_latents: (B, C, h, w) what `encode_image` returned, given instead of the image.
+            generator: for the noise and the posterior; the global random state when None.
+            sample_posterior: draw the image latents from the VAE's posterior, as the official code
+                does, instead of taking the mean.
+            reuse_last_velocity: skip the last of several network passes and go its way, sigma
+                0.009 to 0 with SD3's schedule, with the velocity before it.
+
+        Returns:
+            the pictures and the latents they were decoded from.
+
+        Raises:
+            ValueError: shapes, counts or values that do not fit, with what was expected.
+            UnknownTextError: a text without embedding, and no text encoders.
+        """
+        # 1. What came fits together?
+        self._check_inputs(image, prompt, num_inference_steps, image_latents)
+        # 2. The image, encoded once however many prompts are asked of it.
+        if image_latents is None:
+            draw = generator[0] if isinstance(generator, list) else generator
+            image_latents = self.encode_image(image, sample_posterior, draw)  # (B, C, h, w)
+        # 3. Denoise, all prompts as one batch.
+        latents = self.denoise(
+            image_latents,
+            prompt,
+            points,
+            num_inference_steps,
+            guidance_scale,
+            latents,
+            generator,
+            reuse_last_velocity,
+        )  # (N, C, h, w)
+        # 4. Back to pixels.
+        images = self.decode_latents(latents)  # (N, S, S, 3)
+        self.maybe_free_model_hooks()
+        return DiceptionOutput(images=images, latents=latents)
+
+    def _check_inputs(
+        self,
+        image: Any,
+        prompt: Sequence[str],
+        steps: int,
+        image_latents: Any,
+    ) -> None:
+        if isinstance(prompt, str) or not prompt or not all(isinstance(t, str) for t in prompt):
+            raise ValueError(
+                f'prompt is {prompt!r}; expected a list of texts, one for each answer'
+            )
+        if steps < 1:
+            raise ValueError(f'num_inference_steps is {steps}; expected at least 1')
+        batch = len(prompt)
+        if (image is None) == (image_latents is None):
+            raise ValueError('give either image or image_latents, not both and not neither')
+        if image is not None:
+            name, what, channels = 'image', image, self.vae.config.in_channels
+            factor = self.vae_scale_factor * self.transformer.config.patch_size
+        else:
+            name, what, channels = (
+                'image_latents',
+                image_latents,
+                self.transformer.config.in_channels,
+            )
+            factor = self.transformer.config.patch_size
+        if what.ndim != 4 or what.shape[1] != channels or what.shape[0] not in (1, batch):
+            raise ValueError(
+                f'{name} has shape {tuple(what.shape)}; expected (B, {channels}, H, W) '
+                f'with B 1 or {batch}, the number of prompts'
+            )
+        largest = factor * self.transformer.config.pos_embed_max_size
+        if any(side % factor or side > largest or not side for side in what.shape[-2:]):
+            raise ValueError(
+                f'{name} is {what.shape[-2]} x {what.shape[-1]}; expected sides that are '
+                f'multiples of {factor} and at most {largest}'
+            )
+        if not what.is_floating_point():
+            raise ValueError(f'{name} is {what.dtype}; expected float')

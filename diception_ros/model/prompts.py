@@ -1,0 +1,225 @@
+# SPDX-FileCopyrightText: 2026 The diception_ros authors
+# SPDX-License-Identifier: Apache-2.0
+"""Prompt embeddings, computed once and kept beside the weights.
+
+The prompts are few and known (six tasks, the COCO categories, the empty text), while SD3's text
+encoders weigh 11 GB. So their answers travel with the model and the encoders stay at home.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+import difflib
+import json
+import os
+from pathlib import Path
+from typing import Any
+
+from safetensors import safe_open
+from safetensors.torch import save_file
+import torch
+
+TABLE_FILE = 'prompt_embeddings.safetensors'
+CLIP_LENGTH = 77  # Source: CLIP's context; both CLIP encoders of SD3 are padded to it
+T5_LENGTH = 256  # Source: the official code's max_sequence_length
+_FORMAT = 'diception_ros prompt table 1'
+
+
+class UnknownTextError(ValueError):
+    """A text has no embedding and there are no text encoders to make one."""
+
+
+@dataclass(frozen=True, eq=False)
+class Embedding:
+    """What the transformer knows of one text.
+
+    Attributes:
+        tokens: (77 + 256, joint_attention_dim) CLIP tokens, then T5 tokens.
+        pooled: (pooled_projection_dim,) pooled output of both CLIP encoders.
+    """
+
+    tokens: torch.Tensor
+    pooled: torch.Tensor
+
+
+class PromptTable:
+    """Embeddings by text, read from a safetensors file when they are asked for.
+
+    A table keeps what was read or added in memory, in the dtype it was stored in.
+    """
+
+    def __init__(self) -> None:
+        self._path: Path | None = None
+        self._rows: dict[str, int] = {}
+        self._read: dict[str, Embedding] = {}
+
+    @classmethod
+    def load(cls, path: str | Path) -> PromptTable:
+        """Open a table; the tensors stay on disk until they are asked for.
+
+        Args:
+            path: a file that `save` wrote.
+
+        Raises:
+            FileNotFoundError: there is no such file.
+            ValueError: the file is not a prompt table.
+        """
+        path = Path(path)
+        if not path.is_file():
+            raise FileNotFoundError(f'{path}: no such prompt table')
+        table = cls()
+        table._path = path
+        try:
+            with safe_open(path, 'pt') as file:
+                about = json.loads((file.metadata() or {}).get('table', '{}'))
+                texts = about.get('texts')
+                shape = file.get_slice('tokens').get_shape()
+        except Exception as error:
+            raise ValueError(f'{path}: not a prompt table ({error})') from error
+        if about.get('format') != _FORMAT or not isinstance(texts, list) or len(texts) != shape[0]:
+            raise ValueError(
+                f"{path}: not a prompt table; expected format '{_FORMAT}', "
+                f'found {about.get("format")!r} with {shape[0]} rows'
+            )
+        table._rows = {text: row for row, text in enumerate(texts)}
+        return table
+
+    def __contains__(self, text: object) -> bool:
+        return text in self._rows or text in self._read
+
+    def __iter__(self) -> Iterator[str]:
+        yield from self._rows
+        yield from (text for text in self._read if text not in self._rows)
+
+    def __len__(self) -> int:
+        return len(list(iter(self)))
+
+    def __getitem__(self, text: str) -> Embedding:
+        """The embedding of `text`; UnknownTextError names the texts there are."""
+        if text not in self._read:
+            if text not in self._rows or self._path is None:
+                raise UnknownTextError(self._unknown(text))
+            row = self._rows[text]
+            with safe_open(self._path, 'pt') as file:
+                self._read[text] = Embedding(
+                    file.get_slice('tokens')[row].clone(), file.get_slice('pooled')[row].clone()
+                )
+        return self._read[text]
+
+    def add(self, text: str, embedding: Embedding) -> None:
+        """Keep one more embedding, in memory until `save`."""
+        for known in self:
+            shapes = [tuple(part.shape) for part in (self[known].tokens, self[known].pooled)]
+            came = [tuple(part.shape) for part in (embedding.tokens, embedding.pooled)]
+            if shapes != came:
+                raise ValueError(
+                    f'embedding of {text!r} has shapes {came}; this table holds {shapes}: '
+                    'it was made by other text encoders'
+                )
+            break
+        self._read[text] = embedding
+
+    def save(self, path: str | Path) -> None:
+        """Write the whole table, in one step: a reader sees the old file or the new one.
+
+        Raises:
+            ValueError: the table is empty.
+        """
+        path = Path(path)
+        texts = list(self)
+        if not texts:
+            raise ValueError(f'{path}: there is no embedding to save')
+        partial = path.with_name(path.name + '.partial')
+        try:
+            save_file(
+                {
+                    'tokens': torch.stack([self[text].tokens.cpu() for text in texts]),
+                    'pooled': torch.stack([self[text].pooled.cpu() for text in texts]),
+                },
+                partial,
+                # One entry: safetensors writes several in no fixed order.
+                metadata={'table': json.dumps({'format': _FORMAT, 'texts': texts})},
+            )
+            os.replace(partial, path)
+        finally:
+            partial.unlink(missing_ok=True)
+
+    def _unknown(self, text: str) -> str:
+        near = difflib.get_close_matches(text, list(self), n=1)
+        hint = f'; did you mean {near[0]!r}?' if near else '.'
+        there = ', '.join(repr(known) for known in self) or 'none'
+        return (
+            f'no embedding for {text!r}{hint} This model carries no text encoders, only the '
+            f'embeddings of: {there}. To add one: diception prompts --model DIR --add {text!r} '
+            '--sd3 SD3_DIR'
+        )
+
+
+def encode_clip(texts: Sequence[str], tokenizer: Any, encoder: Any) -> tuple[Any, Any]:
+    """Encode texts with one of the two CLIP text encoders.
+
+    Args:
+        texts: N texts.
+        tokenizer: its tokenizer; it knows the padding, which differs between the two.
+        encoder: a CLIPTextModelWithProjection.
+
+    Returns:
+        (N, 77, d) last hidden state but one, without the final layer norm; (N, d) pooled output.
+    """
+    # `texts` is the same length for every encoder of SD3 (77), whatever the tokenizer would allow.
+    ids = tokenizer(
+        list(texts),
+        padding='max_length',
+        max_length=CLIP_LENGTH,
+        truncation=True,
+        return_tensors='pt',
+    ).input_ids
+    out = encoder(ids.to(encoder.device), output_hidden_states=True)
+    return out.hidden_states[-2], out[0]
+
+
+def encode_t5(texts: Sequence[str], tokenizer: Any, encoder: Any, device: Any = None) -> Any:
+    """Encode texts with T5.
+
+    Args:
+        texts: N texts.
+        tokenizer: its tokenizer.
+        encoder: a T5EncoderModel.
+        device: where the token ids go; the encoder's device when None.
+
+    Returns:
+        (N, 256, d) last hidden state. Padding is attended: SD3 was trained without a mask.
+    """
+    ids = tokenizer(
+        list(texts),
+        padding='max_length',
+        max_length=T5_LENGTH,
+        truncation=True,
+        add_special_tokens=True,
+        return_tensors='pt',
+    ).input_ids
+    return encoder(ids.to(encoder.device if device is None else device))[0]
+
+
+def join(
+    texts: Sequence[str], first: tuple[Any, Any], second: tuple[Any, Any], t5: Any
+) -> Iterable[tuple[str, Embedding]]:
+    """Put the answers of the three encoders together as SD3 does.
+
+    Args:
+        texts: N texts.
+        first: (N, 77, d1) tokens and (N, d1) pooled of CLIP-L.
+        second: (N, 77, d2) tokens and (N, d2) pooled of CLIP-G.
+        t5: (N, 256, d) tokens of T5, d >= d1 + d2.
+
+    Returns:
+        each text with its Embedding.
+
+    Source: arXiv 2403.03206, section 4 (text representations of SD3).
+    """
+    clip = torch.cat([first[0], second[0]], dim=-1)  # (N, 77, d1 + d2)
+    clip = torch.nn.functional.pad(clip, (0, t5.shape[-1] - clip.shape[-1]))  # (N, 77, d)
+    tokens = torch.cat([clip, t5.to(clip.dtype)], dim=1)  # (N, 333, d)
+    pooled = torch.cat([first[1], second[1]], dim=-1)  # (N, d1 + d2)
+    return zip(texts, (Embedding(*pair) for pair in zip(tokens, pooled, strict=True)), strict=True)

@@ -1,0 +1,216 @@
+# SPDX-FileCopyrightText: 2026 The diception_ros authors
+# SPDX-License-Identifier: Apache-2.0
+"""A random pipeline of a few hundred kB with real tokenizers and text encoders, for tests.
+
+Everything that the real one has is there and of the same class, so what runs on this runs on that.
+"""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+import string
+import tempfile
+from typing import Any
+
+from diffusers import AutoencoderKL, FlowMatchEulerDiscreteScheduler
+from tokenizers.pre_tokenizers import ByteLevel
+import torch
+from transformers import (
+    CLIPTextConfig,
+    CLIPTextModelWithProjection,
+    CLIPTokenizerFast,
+    T5Config,
+    T5EncoderModel,
+    T5TokenizerFast,
+)
+
+from diception_ros.model.pipeline import DiceptionPipeline
+from diception_ros.model.points import DiceptionPointEncoder
+from diception_ros.model.prompts import CLIP_LENGTH
+from diception_ros.model.transformer import DiceptionTransformer2DModel
+
+RESOLUTION = 64  # pixels: 8 x 8 latents, 4 x 4 tokens
+_WIDTHS = (16, 24, 48)  # of CLIP-L, CLIP-G and T5; the last holds the first two side by side
+
+
+def tiny_pipeline(seed: int = 0) -> DiceptionPipeline:
+    """Build a random pipeline.
+
+    Args:
+        seed: of the weights. The global random state is neither used nor changed.
+
+    Returns:
+        a pipeline in float32 on the CPU, with text encoders and an empty prompt table.
+    """
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        vae = AutoencoderKL(
+            block_out_channels=(8, 8, 16, 16),
+            down_block_types=('DownEncoderBlock2D',) * 4,
+            up_block_types=('UpDecoderBlock2D',) * 4,
+            layers_per_block=1,
+            latent_channels=16,
+            norm_num_groups=4,
+            sample_size=RESOLUTION,
+            scaling_factor=1.5305,
+            shift_factor=0.0609,
+            use_quant_conv=False,
+            use_post_quant_conv=False,
+        )
+        transformer = DiceptionTransformer2DModel.from_config(
+            {
+                'sample_size': RESOLUTION // 8,
+                'patch_size': 2,
+                'in_channels': 16,
+                'out_channels': 16,
+                'num_layers': 2,
+                'attention_head_dim': 8,
+                'num_attention_heads': 4,
+                'joint_attention_dim': _WIDTHS[2],
+                'caption_projection_dim': 32,
+                'pooled_projection_dim': _WIDTHS[0] + _WIDTHS[1],
+                'pos_embed_max_size': 32,
+            }
+        )
+        point_encoder = DiceptionPointEncoder(embed_dim=32, num_frequencies=16, hidden_dim=32)
+        torch.nn.init.normal_(point_encoder.used)
+        torch.nn.init.normal_(point_encoder.unused)
+        with tempfile.TemporaryDirectory() as folder:
+            tokenizers = _tokenizers(Path(folder))
+        encoders = [
+            _clip(width, act, len(tokenizers[0]))
+            for width, act in zip(_WIDTHS[:2], ('quick_gelu', 'gelu'), strict=True)
+        ]
+        t5 = T5EncoderModel(
+            T5Config(
+                vocab_size=len(tokenizers[2]),
+                d_model=_WIDTHS[2],
+                d_kv=8,
+                d_ff=64,
+                num_layers=2,
+                num_heads=2,
+                feed_forward_proj='gated-gelu',
+                is_encoder_decoder=False,
+                decoder_start_token_id=0,
+            )
+        )
+    pipe = DiceptionPipeline(
+        vae=vae.eval(),
+        transformer=transformer.eval(),
+        point_encoder=point_encoder.eval(),
+        scheduler=FlowMatchEulerDiscreteScheduler(shift=3.0),
+        text_encoder=encoders[0],
+        text_encoder_2=encoders[1],
+        text_encoder_3=t5.eval(),
+        tokenizer=tokenizers[0],
+        tokenizer_2=tokenizers[1],
+        tokenizer_3=tokenizers[2],
+        resolution=RESOLUTION,
+    )
+    pipe.set_progress_bar_config(disable=True)
+    return pipe
+
+
+def _clip(width: int, activation: str, vocabulary: int) -> Any:
+    return CLIPTextModelWithProjection(
+        CLIPTextConfig(
+            vocab_size=vocabulary,
+            hidden_size=width,
+            projection_dim=width,
+            intermediate_size=32,
+            num_hidden_layers=3,
+            num_attention_heads=2,
+            hidden_act=activation,
+            # 2 as in SD3's files: the end of the text is then found as the largest id.
+            eos_token_id=2,
+            bos_token_id=0,
+            pad_token_id=1,
+        )
+    ).eval()
+
+
+def _tokenizers(folder: Path) -> tuple[Any, Any, Any]:
+    """CLIP tokenizers of single letters, padded as SD3's two are, and a T5 tokenizer likewise.
+
+    Through files, because how a tokenizer is built in memory changes between transformers 4 and 5.
+    """
+    letters = sorted(ByteLevel.alphabet())
+    words = [
+        *letters,
+        *(letter + '</w>' for letter in letters),
+        '<|startoftext|>',
+        '<|endoftext|>',
+    ]
+    (folder / 'vocab.json').write_text(json.dumps({word: i for i, word in enumerate(words)}))
+    (folder / 'merges.txt').write_text('#version: 0.2\n')
+    clip = [
+        CLIPTokenizerFast.from_pretrained(folder, pad_token=pad, model_max_length=CLIP_LENGTH)
+        for pad in ('<|endoftext|>', '!')
+    ]
+
+    t5 = folder / 't5'
+    t5.mkdir()
+    special = ['<pad>', '</s>', '<unk>']
+    letters = [*special, '▁', *string.ascii_letters, *string.digits, *string.punctuation, ' ']
+    template = [
+        {'Sequence': {'id': 'A', 'type_id': 0}},
+        {'SpecialToken': {'id': '</s>', 'type_id': 0}},
+    ]
+    metaspace = {
+        'type': 'Metaspace',
+        'replacement': '▁',
+        'prepend_scheme': 'always',
+        'split': True,
+    }
+    (t5 / 'tokenizer.json').write_text(
+        json.dumps(
+            {
+                'version': '1.0',
+                'truncation': None,
+                'padding': None,
+                'normalizer': None,
+                'added_tokens': [
+                    {
+                        'id': i,
+                        'content': token,
+                        'single_word': False,
+                        'lstrip': False,
+                        'rstrip': False,
+                        'normalized': False,
+                        'special': True,
+                    }
+                    for i, token in enumerate(special)
+                ],
+                'pre_tokenizer': metaspace,
+                'decoder': metaspace,
+                'post_processor': {
+                    'type': 'TemplateProcessing',
+                    'single': template,
+                    'pair': template,
+                    'special_tokens': {'</s>': {'id': '</s>', 'ids': [1], 'tokens': ['</s>']}},
+                },
+                'model': {
+                    'type': 'Unigram',
+                    'unk_id': 2,
+                    'vocab': [
+                        [letter, -1.0 if i > 2 else 0.0] for i, letter in enumerate(letters)
+                    ],
+                },
+            }
+        )
+    )
+    (t5 / 'tokenizer_config.json').write_text(
+        json.dumps(
+            {
+                'tokenizer_class': 'T5TokenizerFast',
+                'extra_ids': 0,
+                'additional_special_tokens': [],
+                'model_max_length': 512,
+                'pad_token': '<pad>',
+                'eos_token': '</s>',
+                'unk_token': '<unk>',
+            }
+        )
+    )
+    return clip[0], clip[1], T5TokenizerFast.from_pretrained(t5)

@@ -1,0 +1,89 @@
+# SPDX-FileCopyrightText: 2026 The diception_ros authors
+# SPDX-License-Identifier: Apache-2.0
+"""SD3's transformer with the input image as extra tokens and point tokens beside the text."""
+
+from __future__ import annotations
+
+from typing import Any
+
+# Beside our class diffusers looks for the base class that says how to load it.
+from diffusers import ModelMixin, SD3Transformer2DModel  # noqa: F401
+from diffusers.models.modeling_outputs import Transformer2DModelOutput
+import torch
+
+from diception_ros.model.attention import JointAttentionProcessor
+
+
+class DiceptionTransformer2DModel(SD3Transformer2DModel):
+    """The network of DICEPTION: no parameter that SD3 does not have, only more tokens.
+
+    The state dict and the configuration are SD3's, so weights, LoRA adapters and quantisation of
+    SD3 load as they are.
+
+    Source: arXiv 2502.17157, section 3.2 (token-wise concatenation). The paper speaks of rotary
+    positions; the released network has SD3's fixed ones, the same for both halves.
+    """
+
+    _repeated_blocks = ['JointTransformerBlock']  # noqa: RUF012 (diffusers' name and type)
+
+    @classmethod
+    def from_config(cls, *args: Any, **kwargs: Any) -> Any:
+        """Build from a configuration, as `from_pretrained` does, with our attention processor."""
+        built = super().from_config(*args, **kwargs)
+        model = built[0] if isinstance(built, tuple) else built
+        # Not in __init__: diffusers reads the configuration off the signature of __init__.
+        model.set_attn_processor(JointAttentionProcessor())
+        return built
+
+    def forward(
+        self,
+        hidden_states: torch.Tensor,
+        image_latents: torch.Tensor,
+        encoder_hidden_states: torch.Tensor,
+        pooled_projections: torch.Tensor,
+        point_embeds: torch.Tensor,
+        timestep: torch.Tensor,
+        return_dict: bool = True,
+    ) -> Transformer2DModelOutput | tuple[torch.Tensor]:
+        """Predict the velocity `noise - clean` of the noisy latents.
+
+        Args:
+            hidden_states: (N, C, h, w) noisy latents.
+            image_latents: (N or 1, C, h, w) latents of the input image; one image for all N is
+                embedded once.
+            encoder_hidden_states: (N, T, joint_attention_dim) text embeddings.
+            pooled_projections: (N, pooled_projection_dim) pooled text embeddings.
+            point_embeds: (N, P, D) point tokens, of the transformer's width.
+            timestep: (N,) 1000 * sigma.
+            return_dict: False gives the bare tuple that diffusers' callers know.
+
+        Returns:
+            (N, C, h, w) velocity.
+        """
+        batch, _, h, w = hidden_states.shape
+        noisy = self.pos_embed(hidden_states)  # (N, L, D)
+        # The same patch embedding and the same positions: cell i of the answer is cell i of the
+        # image, and that is all that tells the network where to look.
+        image = self.pos_embed(image_latents).expand(batch, -1, -1)  # (N, L, D)
+        tokens = torch.cat([noisy, image], dim=1)  # (N, 2L, D)
+        condition = self.time_text_embed(timestep, pooled_projections)  # (N, D)
+        text = self.context_embedder(encoder_hidden_states)  # (N, T, D)
+        text = torch.cat([text, point_embeds.to(text.dtype)], dim=1)  # (N, T + P, D)
+
+        for block in self.transformer_blocks:
+            if torch.is_grad_enabled() and self.gradient_checkpointing:
+                text, tokens = self._gradient_checkpointing_func(block, tokens, text, condition)
+            else:
+                text, tokens = block(
+                    hidden_states=tokens, encoder_hidden_states=text, temb=condition
+                )
+
+        # Upstream: projects the image tokens too and drops them afterwards.
+        tokens = tokens[:, : noisy.shape[1]]  # (N, L, D)
+        patches = self.proj_out(self.norm_out(tokens, condition))  # (N, L, p * p * C)
+        p = self.config.patch_size
+        patches = patches.unflatten(1, (h // p, w // p)).unflatten(-1, (p, p, self.out_channels))
+        velocity = torch.einsum('nhwpqc->nchpwq', patches).flatten(4, 5).flatten(2, 3)
+        if not return_dict:
+            return (velocity,)
+        return Transformer2DModelOutput(sample=velocity)  # (N, C, h, w)

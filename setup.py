@@ -1,0 +1,69 @@
+# SPDX-FileCopyrightText: 2026 The diception_ros authors
+# SPDX-License-Identifier: Apache-2.0
+"""Installs the package: `pip install -e .` beside ROS, `colcon build` inside a ROS workspace."""
+
+from glob import glob
+
+from setuptools import find_packages, setup
+
+NAME = 'diception_ros'
+
+# Lower bounds are the oldest release that has what is used, or the one that a supported ROS ships.
+# Upper bounds stop at the next major release that has not been tried.
+INSTALL_REQUIRES = [
+    'numpy >=1.26, <3',  # 1.26 is what Ubuntu 24.04 (Jazzy) ships
+    'opencv-python >=4.8, <6',  # 4.8: first with wheels for all of Python 3.10 to 3.12
+    'pillow >=9.1',  # 9.1 brought Image.Resampling
+    'scipy >=1.10',  # ndimage and linear_sum_assignment; 1.10 has Python 3.11 wheels
+    'scikit-image >=0.22',  # first that runs with numpy 2 and with 1.26
+    'torch >=2.5, <3',  # 2.5: enable_gqa in attention, which diffusers uses
+    'diffusers >=0.36, <1',  # 0.36: attention_dispatch, SD3 LoRA on the PEFT backend
+    'transformers >=4.48, <6',  # 4.48 runs with Python 3.10 and diffusers 0.36
+    'accelerate >=1.0',  # loads big text encoders layer by layer (`diception convert`)
+    'safetensors >=0.4.3',  # safe_open().get_slice and bfloat16 in numpy-free form
+    'sentencepiece >=0.2',  # T5 tokenizer of SD3
+    'protobuf >=4',  # T5 tokenizer conversion
+    'peft >=0.13',  # load_lora_weights
+    'tqdm >=4.60',  # progress bars
+]
+
+EXTRAS_REQUIRE = {
+    # Real rclpy and Fast DDS from PyPI, for machines without a ROS installation.
+    'ros': [
+        'ros-rclpy[fastrtps]',
+        'ros-sensor-msgs',
+        'ros-diagnostic-msgs',
+        'ros-std-srvs',
+    ],
+    'dev': [
+        'pytest >=8',
+        'hypothesis >=6.100',
+        'psutil >=5.9',
+        'ruff >=0.9',
+        'mypy >=1.13',
+    ],
+    # COCO AP and AR in `diception_ros.evaluate`.
+    'evaluate': ['pycocotools >=2.0.7'],
+}
+
+setup(
+    name=NAME,
+    version='0.1.0',
+    description='DICEPTION, one diffusion model for six perception tasks, as a ROS 2 package',
+    license='Apache-2.0',
+    author='The diception_ros authors',
+    maintainer='The diception_ros authors',
+    maintainer_email='maintainers@users.noreply.github.com',
+    python_requires='>=3.10',
+    packages=find_packages(include=[NAME, f'{NAME}.*']),
+    data_files=[
+        ('share/ament_index/resource_index/packages', [f'resource/{NAME}']),
+        (f'share/{NAME}', ['package.xml']),
+        (f'share/{NAME}/config', glob('config/*')),
+        (f'share/{NAME}/launch', glob('launch/*.launch.py')),
+    ],
+    zip_safe=True,
+    install_requires=INSTALL_REQUIRES,
+    extras_require={**EXTRAS_REQUIRE, 'test': EXTRAS_REQUIRE['dev']},  # `colcon test` reads 'test'
+    entry_points={'console_scripts': ['diception = diception_ros.cli.main:main']},
+)

@@ -1,0 +1,65 @@
+# SPDX-FileCopyrightText: 2026 The diception_ros authors
+# SPDX-License-Identifier: Apache-2.0
+"""The command line as a whole: help without torch, errors in one line."""
+
+import subprocess
+import sys
+
+import pytest
+
+from diception_ros.cli import main as command
+
+
+@pytest.mark.parametrize('arguments', [[], *([verb] for verb in command.verbs())])
+def test_help_answers_without_torch(arguments):
+    # Time is what users feel; what it depends on is whether torch is imported, so that is tested.
+    program = (
+        'import sys\n'
+        'from diception_ros.cli.main import main\n'
+        'try:\n'
+        f'    main({[*arguments, "--help"]!r})\n'
+        'except SystemExit as end:\n'
+        '    assert end.code == 0\n'
+        "heavy = {'torch', 'diffusers', 'transformers', 'cv2', 'scipy', 'skimage'}\n"
+        'assert not heavy & set(sys.modules), heavy & set(sys.modules)\n'
+    )
+    done = subprocess.run([sys.executable, '-c', program], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert 'usage: diception' in done.stdout
+
+
+def test_module_is_the_command():
+    done = subprocess.run(
+        [sys.executable, '-m', 'diception_ros', '--version'],
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert done.stdout.startswith('diception_ros 0.')
+
+
+def test_every_verb_has_its_file():
+    assert set(command.verbs()) >= {'convert', 'predict', 'prompts'}
+
+
+@pytest.mark.parametrize(
+    ('error', 'code', 'says'),
+    [
+        (ValueError('what came'), 1, 'diception convert: what came\n'),
+        (FileNotFoundError(2, 'No such file', 'a.png'), 1, 'a.png'),
+        (ModuleNotFoundError("No module named 'torch'"), 1, '-m pip install'),
+        (KeyboardInterrupt(), 130, 'interrupted'),
+        (ZeroDivisionError('x'), 1, 'this is a bug'),
+    ],
+)
+def test_errors_become_a_line_and_an_exit_code(monkeypatch, capsys, error, code, says):
+    from diception_ros.cli import convert
+
+    def fail(args):
+        raise error
+
+    monkeypatch.setattr(convert, 'main', fail)
+    assert command.main(['convert', '--sd3', 'a', '--checkpoint', 'b', '--out', 'c']) == code
+    err = capsys.readouterr().err
+    assert says in err
+    assert ('Traceback' in err) == isinstance(error, ZeroDivisionError)

@@ -1,0 +1,70 @@
+# SPDX-FileCopyrightText: 2026 The diception_ros authors
+# SPDX-License-Identifier: Apache-2.0
+"""`diception convert` and `diception prompts`, as a user types them."""
+
+from official import write_official
+import pytest
+
+from diception_ros import tasks
+from diception_ros.cli.main import main
+from diception_ros.model.prompts import PromptTable
+
+
+@pytest.fixture(scope='module')
+def converted(tiny, tmp_path_factory):
+    """SD3 folder, and the model folder that the command line made of it."""
+    folder = tmp_path_factory.mktemp('cli')
+    sd3, checkpoint = write_official(tiny, folder)
+    code = main(
+        [
+            'convert',
+            '--sd3',
+            str(sd3),
+            '--checkpoint',
+            str(checkpoint),
+            '--out',
+            str(folder / 'model'),
+            '--dtype',
+            'float32',
+            '--resolution',
+            '64',
+        ]
+    )
+    assert code == 0
+    return sd3, folder / 'model'
+
+
+def test_converted_folder_knows_every_text_of_the_tasks(converted):
+    table = PromptTable.load(converted[1] / 'prompt_embeddings.safetensors')
+    assert list(table) == ['', *tasks.texts()]
+    assert len(table) == 1 + 6 + 80
+    assert '[[image2semantic]] hair drier' in table
+
+
+def test_prompts_lists_and_adds(converted, capsys):
+    sd3, model = converted
+    assert main(['prompts', '--model', str(model)]) == 0
+    assert "'[[image2depth]]'" in capsys.readouterr().out.splitlines()
+    assert main(['prompts', '--model', str(model), '--add', 'a blue door']) == 1
+    assert 'name the SD3 folder with --sd3' in capsys.readouterr().err
+    assert main(['prompts', '--model', str(model), '--add', 'a blue door', '--sd3', str(sd3)]) == 0
+    assert capsys.readouterr().out.splitlines()[-1] == "'a blue door'"
+    assert 'a blue door' in PromptTable.load(model / 'prompt_embeddings.safetensors')
+
+
+def test_errors_of_a_newcomer(converted, capsys, tmp_path):
+    sd3, model = converted
+    out = ['--out', str(tmp_path / 'out')]
+    for arguments, says in (
+        (
+            ['convert', '--sd3', str(sd3), '--checkpoint', 'nowhere.pth', *out],
+            'no such checkpoint',
+        ),
+        (['convert', '--sd3', str(model), '--checkpoint', 'x.pth', *out], 'lacks text_encoder'),
+        (['prompts', '--model', str(sd3)], 'this is SD3 itself'),
+        (['prompts', '--model', 'nowhere'], 'no such model folder'),
+    ):
+        assert main(arguments) == 1
+        err = capsys.readouterr().err
+        assert says in err.splitlines()[-1]
+        assert 'Traceback' not in err

@@ -1,0 +1,39 @@
+# SPDX-FileCopyrightText: 2026 The diception_ros authors
+# SPDX-License-Identifier: Apache-2.0
+"""What many tests share: the tiny pipeline, and where the official reference outputs are."""
+
+import os
+from pathlib import Path
+
+import pytest
+
+os.environ.setdefault('HF_HUB_OFFLINE', '1')  # no test may reach for the network
+
+
+@pytest.fixture(scope='session')
+def tiny():
+    """A random pipeline with text encoders; tests must leave it as it was."""
+    from diception_ros.model.tiny import tiny_pipeline
+
+    return tiny_pipeline()
+
+
+@pytest.fixture(scope='session')
+def tiny_folder(tiny, tmp_path_factory):
+    """A model folder of the tiny pipeline whose prompt table holds every text of the tasks."""
+    from diception_ros import tasks
+
+    folder = tmp_path_factory.mktemp('tiny') / 'model'
+    tiny.embed_prompts(['', *tasks.texts()])
+    tiny.save_pretrained(folder)
+    return folder
+
+
+@pytest.fixture(scope='session')
+def reference():
+    """Folder of the official reference outputs; not part of this repository."""
+    default = Path(__file__).resolve().parents[2] / 'shared' / 'reference'
+    folder = Path(os.environ.get('DICEPTION_REFERENCE', default))
+    if not (folder / 'manifest.json').is_file():
+        pytest.skip(f'no reference outputs in {folder}; name their folder in DICEPTION_REFERENCE')
+    return folder

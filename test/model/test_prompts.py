@@ -1,0 +1,84 @@
+# SPDX-FileCopyrightText: 2026 The diception_ros authors
+# SPDX-License-Identifier: Apache-2.0
+"""Prompt embeddings: what the encoders say, and the table that remembers it."""
+
+from diffusers import StableDiffusion3Pipeline
+import pytest
+import torch
+
+from diception_ros.model.prompts import Embedding, PromptTable, UnknownTextError
+
+TEXTS = ['', '[[image2depth]]', '[[image2semantic]] hot dog']
+
+
+def test_encoding_is_that_of_sd3(tiny):
+    parts = {name: part for name, part in tiny.components.items() if name != 'point_encoder'}
+    sd3 = StableDiffusion3Pipeline(**parts)
+    with torch.no_grad():
+        tokens, _, pooled, _ = sd3.encode_prompt(
+            TEXTS, None, None, do_classifier_free_guidance=False
+        )
+    for i, (text, embedding) in enumerate(tiny.encode_texts(TEXTS)):
+        assert text == TEXTS[i]
+        assert embedding.tokens.shape == (77 + 256, 48)
+        assert torch.equal(embedding.tokens, tokens[i])
+        assert torch.equal(embedding.pooled, pooled[i])
+
+
+def test_table_round_trip(tmp_path):
+    table = PromptTable()
+    for i, text in enumerate(TEXTS):
+        table.add(text, Embedding(torch.full((3, 4), i, dtype=torch.bfloat16), torch.ones(2) * i))
+    table.save(tmp_path / 'table.safetensors')
+    loaded = PromptTable.load(tmp_path / 'table.safetensors')
+    assert list(loaded) == TEXTS
+    assert len(loaded) == 3
+    for text in TEXTS:
+        assert text in loaded
+        assert torch.equal(loaded[text].tokens, table[text].tokens)
+        assert torch.equal(loaded[text].pooled, table[text].pooled)
+    loaded.add('more', Embedding(torch.zeros(3, 4), torch.zeros(2)))
+    assert list(loaded) == [*TEXTS, 'more']
+
+
+def test_table_refuses_other_encoders():
+    table = PromptTable()
+    table.add('a', Embedding(torch.zeros(3, 4), torch.zeros(2)))
+    with pytest.raises(ValueError, match='made by other text encoders'):
+        table.add('b', Embedding(torch.zeros(3, 5), torch.zeros(2)))
+
+
+def test_unknown_text_says_what_there_is():
+    table = PromptTable()
+    table.add('[[image2pose]]', Embedding(torch.zeros(3, 4), torch.zeros(2)))
+    with pytest.raises(UnknownTextError) as error:
+        table['[[image2poses]]']
+    for part in (
+        "did you mean '[[image2pose]]'?",
+        "embeddings of: '[[image2pose]]'",
+        "diception prompts --model DIR --add '[[image2poses]]'",
+    ):
+        assert part in str(error.value)
+
+
+def test_file_that_is_no_table(tmp_path):
+    with pytest.raises(FileNotFoundError, match='no such prompt table'):
+        PromptTable.load(tmp_path / 'none.safetensors')
+    (tmp_path / 'text').write_text('no table')
+    with pytest.raises(ValueError, match='not a prompt table'):
+        PromptTable.load(tmp_path / 'text')
+    with pytest.raises(ValueError, match='no embedding to save'):
+        PromptTable().save(tmp_path / 'empty')
+
+
+def test_failed_save_keeps_the_old_table(tmp_path, monkeypatch):
+    table = PromptTable()
+    table.add('a', Embedding(torch.zeros(3, 4), torch.zeros(2)))
+    path = tmp_path / 'table.safetensors'
+    table.save(path)
+    before = path.read_bytes()
+    monkeypatch.setattr('os.replace', lambda *paths: (_ for _ in ()).throw(OSError('full')))
+    with pytest.raises(OSError, match='full'):
+        table.save(path)
+    assert path.read_bytes() == before
+    assert [file.name for file in tmp_path.iterdir()] == ['table.safetensors']
