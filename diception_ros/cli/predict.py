@@ -1,0 +1,120 @@
+# SPDX-FileCopyrightText: 2026 The diception_ros authors
+# SPDX-License-Identifier: Apache-2.0
+"""Ask a model about pictures: depth, normals, masks, things, people.
+
+With --task every answer is written to OUT/PICTURE/ as a preview (.png), as the label itself, without
+loss (.npz, see diception_ros.labels.disk), and with how it came about (.json), and sheet.png shows
+them side by side. With --prompt the picture that the network paints is written to OUT as it is.
+"""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+import sys
+from typing import Any
+
+from diception_ros import settings
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the options of this verb."""
+    from diception_ros import tasks
+
+    parser.add_argument('images', nargs='+', type=Path, metavar='IMAGE')
+    parser.add_argument('--model', type=Path, required=True, metavar='DIR', help='model folder')
+    what = parser.add_mutually_exclusive_group(required=True)
+    what.add_argument(
+        '--task',
+        nargs='+',
+        choices=tasks.names(),
+        metavar='TASK',
+        help=f'one or more of {", ".join(tasks.names())}',
+    )
+    what.add_argument(
+        '--prompt',
+        metavar='TEXT',
+        help="what the network is told, for example '[[image2depth]]'; for one IMAGE",
+    )
+    parser.add_argument(
+        '--category',
+        nargs='+',
+        default=[],
+        metavar='NAME',
+        help='what to look for, for the tasks that are asked about a category',
+    )
+    parser.add_argument(
+        '--points',
+        metavar='X,Y;X,Y',
+        default='',
+        help='one to five pixels of the picture on the thing that is meant',
+    )
+    parser.add_argument(
+        '--out',
+        type=Path,
+        required=True,
+        metavar='PATH',
+        help='folder for --task, picture file for --prompt',
+    )
+    settings.add_arguments(parser, settings.PredictSettings)
+
+
+def main(args: argparse.Namespace) -> int:
+    """Predict; 1 when a picture could not be read."""
+    points = read_points(args.points)
+    if args.prompt is not None:
+        return paint(args, points)
+    from diception_ros.cli import _answers
+
+    return _answers.write_all(args, points)
+
+
+def paint(args: argparse.Namespace, points: Any) -> int:
+    """Write the picture that the network paints, at the size of the one it was asked about."""
+    if len(args.images) > 1:
+        raise ValueError(f'--prompt takes one IMAGE, came {len(args.images)}')
+    import numpy as np
+    from PIL import Image
+    import torch
+
+    from diception_ros import images
+    from diception_ros.predict import Predictor
+    from diception_ros.prompt import Prompt
+
+    chosen = settings.from_arguments(settings.PredictSettings, args)
+    picture = images.read(args.images[0])
+    height, width = picture.shape[:2]
+    Prompt('as told', points=points).check_inside((height, width))
+    predictor = Predictor.load(args.model, **vars(chosen))
+    square, _ = images.fit(picture, predictor.resolution)
+    out = predictor.pipe(
+        torch.from_numpy(square.copy()).permute(2, 0, 1)[None].float() / 127.5 - 1,
+        [args.prompt],
+        points=[[(max(x, 0) / width, max(y, 0) / height) for x, y in points]],
+        num_inference_steps=chosen.steps,
+        guidance_scale=chosen.guidance,
+        generator=torch.Generator().manual_seed(chosen.seed),
+        reuse_last_velocity=chosen.reuse_last_velocity,
+    )
+    painted = Image.fromarray((out.images[0] * 255).round().astype(np.uint8))
+    images.write(
+        args.out, np.asarray(painted.resize((width, height), Image.Resampling.LANCZOS), np.uint8)
+    )
+    print(f'wrote {args.out}', file=sys.stderr)
+    return 0
+
+
+def read_points(text: str) -> Any:
+    """'320,240;400,260' -> two Points; ValueError says what is not a point."""
+    from diception_ros.prompt import Point
+
+    points = []
+    for part in filter(None, text.split(';')):
+        try:
+            x, y = (float(number) for number in part.split(','))
+        except ValueError:
+            raise ValueError(
+                f"--points: {part!r} is no point; expected 'x,y;x,y' in pixels"
+            ) from None
+        points.append(Point(x, y))
+    return tuple(points)

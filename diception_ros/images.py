@@ -1,0 +1,147 @@
+# SPDX-FileCopyrightText: 2026 The diception_ros authors
+# SPDX-License-Identifier: Apache-2.0
+"""Pictures on their way into the model: the resize to its square, and how to get back.
+
+Pixel coordinates, everywhere in this package: the *centre* of the pixel in column i, row j is at
+x = i, y = j; the picture covers [-0.5, W - 0.5) x [-0.5, H - 0.5). A resize by the factor s moves
+x to (x + 0.5) s - 0.5. The resizes of OpenCV and Pillow and the CameraInfo of ROS mean the same.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+
+@dataclass(frozen=True)
+class Fit:
+    """How a camera picture was put into the model's square, which is what leads back.
+
+    The whole picture is stretched onto the square, as the model was trained: the aspect ratio is
+    not kept, and nothing is cropped or padded.
+
+    Attributes:
+        camera: (H, W) of the camera picture, pixels.
+        resolution: S, side of the model's square, pixels.
+
+    Raises:
+        ValueError: a side is not positive.
+    """
+
+    camera: tuple[int, int]
+    resolution: int
+
+    def __post_init__(self) -> None:
+        if min(*self.camera, self.resolution) < 1:
+            raise ValueError(
+                f'Fit: sides must be at least 1 pixel, came camera {self.camera}, '
+                f'resolution {self.resolution}'
+            )
+
+    @property
+    def model(self) -> tuple[int, int]:
+        """(S, S): the size of the square as (H, W), to compare with a label's `size`."""
+        return self.resolution, self.resolution
+
+    @property
+    def scale(self) -> NDArray[np.float64]:
+        """(2,) float64: model pixels per camera pixel along x and along y."""
+        height, width = self.camera
+        return np.array([self.resolution / width, self.resolution / height])
+
+    def to_model(self, points: NDArray[Any]) -> NDArray[np.float64]:
+        """Move points from the camera picture to the square.
+
+        Args:
+            points: (..., 2) any real dtype, camera pixels, x right, y down; NaN stays NaN.
+
+        Returns:
+            (..., 2) float64, pixels of the square.
+        """
+        return (np.asarray(points, np.float64) + 0.5) * self.scale - 0.5
+
+    def to_camera(self, points: NDArray[Any]) -> NDArray[np.float64]:
+        """Move points from the square back to the camera picture; inverse of `to_model`.
+
+        Args:
+            points: (..., 2) any real dtype, pixels of the square, x right, y down; NaN stays NaN.
+
+        Returns:
+            (..., 2) float64, camera pixels.
+        """
+        return (np.asarray(points, np.float64) + 0.5) / self.scale - 0.5
+
+
+def fit(image: NDArray[np.uint8], resolution: int) -> tuple[NDArray[np.uint8], Fit]:
+    """Resize a whole camera picture to the model's square with a Lanczos filter.
+
+    Args:
+        image: (H, W, 3) uint8, 0..255, RGB camera picture.
+        resolution: S, side of the square, pixels.
+
+    Returns:
+        The square, (S, S, 3) uint8 RGB, and the Fit that leads back.
+
+    Raises:
+        ValueError: the image is not (H, W, 3) uint8 with at least one pixel, or S < 1.
+    """
+    if image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3 or image.size == 0:
+        raise ValueError(f'image: expected (H, W, 3) uint8 RGB, came {image.shape} {image.dtype}')
+    height, width = image.shape[:2]
+    way = Fit((height, width), resolution)
+    # Two calls, because Pillow 13 began to choose the order of its two passes itself; it rounds to
+    # bytes between them, so a portrait picture would depend on the installed version.
+    square = (
+        Image.fromarray(np.ascontiguousarray(image))
+        .resize((resolution, height), Image.Resampling.LANCZOS)
+        .resize((resolution, resolution), Image.Resampling.LANCZOS)
+    )
+    return np.asarray(square, np.uint8), way
+
+
+def read(path: str | Path) -> NDArray[np.uint8]:
+    """Read a picture file as a camera would have delivered it.
+
+    Args:
+        path: of a file in any format that OpenCV reads; 16 bits become 8, transparency is dropped,
+            a rotation noted by the camera is carried out.
+
+    Returns:
+        (H, W, 3) uint8 RGB.
+
+    Raises:
+        OSError: the file cannot be opened.
+        ValueError: it is not a picture, or a damaged one.
+    """
+    content = np.fromfile(path, np.uint8)
+    picture = cv2.imdecode(content, cv2.IMREAD_COLOR) if content.size else None
+    if picture is None:
+        raise ValueError(f'{path}: not a picture that can be read ({content.size} bytes)')
+    return np.asarray(cv2.cvtColor(picture, cv2.COLOR_BGR2RGB), np.uint8)
+
+
+def write(path: str | Path, picture: NDArray[np.uint8]) -> None:
+    """Write a picture file; its suffix says which format.
+
+    Args:
+        path: of the file.
+        picture: (H, W, 3) uint8 RGB.
+
+    Raises:
+        OSError: the file cannot be written.
+        ValueError: no format of that suffix.
+    """
+    suffix = Path(path).suffix
+    try:
+        done, content = cv2.imencode(suffix, cv2.cvtColor(picture, cv2.COLOR_RGB2BGR))
+    except cv2.error:
+        done = False
+    if not done:
+        raise ValueError(f'{path}: no picture format {suffix!r}; use .png')
+    content.tofile(path)

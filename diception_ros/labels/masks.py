@@ -1,0 +1,169 @@
+# SPDX-FileCopyrightText: 2026 The diception_ros authors
+# SPDX-License-Identifier: Apache-2.0
+"""Which pixels belong to what: one `Mask`, or many `Instances` that do not overlap."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.ndimage import find_objects
+
+from diception_ros.labels import draw, resample
+from diception_ros.labels.label import check_image, check_size, freeze
+
+if TYPE_CHECKING:
+    from diception_ros.images import Fit
+
+
+@dataclass(frozen=True, eq=False)
+class Mask:
+    """The pixels of one thing.
+
+    Attributes:
+        values: (H, W) bool, True = belongs to it.
+        score: trust in the mask, [0, 1]; 1 for a true label.
+
+    Raises:
+        ValueError: wrong dtype or shape, or a score outside [0, 1].
+    """
+
+    values: NDArray[np.bool_]
+    score: float = 1.0
+
+    def __post_init__(self) -> None:
+        freeze(self, 'values', np.bool_, ('H', 'W'))
+        if not 0 <= self.score <= 1:
+            raise ValueError(f'Mask.score: expected [0, 1], came {self.score}')
+
+    @property
+    def size(self) -> tuple[int, int]:
+        return self.values.shape[0], self.values.shape[1]
+
+    @property
+    def valid(self) -> NDArray[np.bool_]:
+        """All pixels: what is not the thing is known not to be."""
+        return np.ones(self.size, np.bool_)
+
+    def to_model(self, fit: Fit) -> Mask:
+        check_size(self, fit.camera, 'camera picture')
+        return Mask(resample.nearest(self.values, fit.model), self.score)
+
+    def to_camera(self, fit: Fit) -> Mask:
+        check_size(self, fit.model, 'model square')
+        return Mask(resample.nearest(self.values, fit.camera), self.score)
+
+    def flip(self) -> Mask:
+        return Mask(np.ascontiguousarray(self.values[:, ::-1]), self.score)
+
+    def preview(self, image: NDArray[np.uint8] | None = None) -> NDArray[np.uint8]:
+        """The mask in translucent colour with an outline."""
+        if image is not None:
+            check_image(self, image)
+        return draw.regions(self.values.astype(np.int32), image)
+
+
+@dataclass(frozen=True, eq=False)
+class Instances:
+    """Things that are told apart, each pixel belonging to one of them at most.
+
+    An instance may own no pixel: a thing of two pixels can fall between the samples when a label
+    is resized. It keeps its id, category and score then, so that id k means the same thing before
+    and after, and nothing is lost without being seen; `present` leaves such instances out.
+
+    Attributes:
+        ids: (H, W) int32, 0 = none of them, k = the k-th instance, 1..N.
+        categories: N names, '' where the label does not tell categories apart.
+        scores: (N,) float32 in [0, 1], trust in each instance; 1 for a true label.
+
+    Raises:
+        TypeError: categories is not a tuple of strings.
+        ValueError: wrong dtype or shape, an id outside 0..N, as many scores as categories do not
+            come, or a score outside [0, 1].
+    """
+
+    ids: NDArray[np.int32]
+    categories: tuple[str, ...]
+    scores: NDArray[np.float32]
+
+    def __post_init__(self) -> None:
+        ids = freeze(self, 'ids', np.int32, ('H', 'W'))
+        scores = freeze(self, 'scores', np.float32, ('N',))
+        names = self.categories
+        if not isinstance(names, tuple) or not all(isinstance(name, str) for name in names):
+            raise TypeError(f'Instances.categories: expected a tuple of str, came {names!r}')
+        if len(names) != len(scores):
+            raise ValueError(
+                'Instances: expected one category and one score per instance, '
+                f'came {len(names)} categories and {len(scores)} scores'
+            )
+        if ids.min() < 0 or ids.max() > len(scores):
+            raise ValueError(
+                f'Instances.ids: expected 0 to {len(scores)}, the number of instances, '
+                f'came {ids.min()} to {ids.max()}'
+            )
+        if not ((scores >= 0) & (scores <= 1)).all():
+            raise ValueError(f'Instances.scores: expected [0, 1], came {scores}')
+
+    @property
+    def size(self) -> tuple[int, int]:
+        return self.ids.shape[0], self.ids.shape[1]
+
+    @property
+    def valid(self) -> NDArray[np.bool_]:
+        """All pixels: what is no instance is known not to be one."""
+        return np.ones(self.size, np.bool_)
+
+    @property
+    def areas(self) -> NDArray[np.int64]:
+        """(N,) int64, pixels of each instance; 0 where it owns none."""
+        return np.bincount(self.ids.ravel(), minlength=len(self.scores) + 1)[1:]
+
+    @property
+    def boxes(self) -> NDArray[np.int32]:
+        """(N, 4) int32 x0, y0, x1, y1, pixels: columns x0 <= i < x1, rows y0 <= j < y1.
+
+        So `ids[y0:y1, x0:x1]` is the box, x1 - x0 its width as in COCO, and (x0 + x1 - 1) / 2 the
+        x of its middle. An instance without pixels has the box 0, 0, 0, 0.
+        """
+        boxes = np.zeros((len(self.scores), 4), np.int32)
+        for k, place in enumerate(find_objects(self.ids)):
+            if place is not None:
+                rows, columns = place
+                boxes[k] = columns.start, rows.start, columns.stop, rows.stop
+        return boxes
+
+    def masks(self) -> NDArray[np.bool_]:
+        """(N, H, W) bool: the pixels of each instance."""
+        each = np.arange(1, len(self.scores) + 1, dtype=np.int32)
+        out: NDArray[np.bool_] = self.ids[None] == each[:, None, None]
+        return out
+
+    def present(self) -> Instances:
+        """The instances that own at least one pixel, numbered anew in their order."""
+        keep = self.areas > 0
+        number = np.zeros(len(keep) + 1, np.int32)
+        number[1:] = np.cumsum(keep) * keep
+        names = tuple(self.categories[k] for k in np.flatnonzero(keep))
+        return Instances(number[self.ids], names, self.scores[keep])
+
+    def to_model(self, fit: Fit) -> Instances:
+        check_size(self, fit.camera, 'camera picture')
+        return Instances(resample.nearest(self.ids, fit.model), self.categories, self.scores)
+
+    def to_camera(self, fit: Fit) -> Instances:
+        check_size(self, fit.model, 'model square')
+        return Instances(resample.nearest(self.ids, fit.camera), self.categories, self.scores)
+
+    def flip(self) -> Instances:
+        return Instances(np.ascontiguousarray(self.ids[:, ::-1]), self.categories, self.scores)
+
+    def preview(self, image: NDArray[np.uint8] | None = None) -> NDArray[np.uint8]:
+        """One translucent colour per instance, with outlines and the categories written on."""
+        if image is not None:
+            check_image(self, image)
+        canvas = draw.regions(self.ids, image)
+        draw.write(canvas, self.ids, self.categories)
+        return canvas

@@ -1,0 +1,116 @@
+# SPDX-FileCopyrightText: 2026 The diception_ros authors
+# SPDX-License-Identifier: Apache-2.0
+"""What the model can be asked: one file per task, found by listing this folder.
+
+A task turns a label into the RGB picture that the model should paint (`encode`), reads a painted
+picture back (`decode`), and compares two labels (`score`). Each file here is named after its task
+and holds one module-level object `TASK`; putting a file here is all it takes to add a task. Files
+that begin with an underscore are not tasks.
+"""
+
+from __future__ import annotations
+
+import difflib
+import importlib
+import pkgutil
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from diception_ros.prompt import Prompt
+
+if TYPE_CHECKING:
+    from diception_ros.labels import Label
+
+LabelT = TypeVar('LabelT', bound='Label')
+
+# Side of the square for which the released weights were trained, pixels.
+RESOLUTION = 768
+
+
+class Task(Protocol[LabelT]):
+    """One kind of question and its answer.
+
+    Attributes:
+        name: the file's name, and the word for this task on every command line and parameter.
+        prompt: the text that the model was trained on, e.g. '[[image2depth]]'.
+        label: the kind of answer; whoever publishes or draws looks at this, never at the name.
+        takes_points: whether its prompt has points.
+        takes_category: whether its prompt names a category.
+    """
+
+    name: str
+    prompt: str
+    label: type[LabelT]
+    takes_points: bool
+    takes_category: bool
+
+    def text(self, prompt: Prompt) -> str:
+        """What the model reads: the task's prompt, and the category where there is one.
+
+        Raises:
+            ValueError: the prompt lacks what this task needs, or holds what it has no use for.
+        """
+        ...
+
+    def encode(self, label: LabelT) -> NDArray[np.float32]:
+        """Paint a label of the model's size: (S, S, 3) float32 in [0, 1], RGB."""
+        ...
+
+    def decode(self, rgb: NDArray[np.float32], prompt: Prompt | None = None) -> LabelT:
+        """Read a painted picture: (S, S, 3) float32 RGB, nominally in [0, 1].
+
+        The prompt is what was asked, for the tasks whose answer names the category.
+        """
+        ...
+
+    def score(self, predicted: LabelT, truth: LabelT) -> dict[str, float]:
+        """Compare two labels of one size; NaN where there is nothing to compare.
+
+        Raises:
+            ValueError: the two labels differ in size.
+        """
+        ...
+
+    def example(self, rng: np.random.Generator, size: int = RESOLUTION) -> LabelT:
+        """A random valid label of (size, size) pixels, on which the laws are tested."""
+        ...
+
+
+def names() -> list[str]:
+    """Names of all tasks, in alphabetical order; reads the folder and loads none of them."""
+    return sorted(m.name for m in pkgutil.iter_modules(__path__) if not m.name.startswith('_'))
+
+
+def get(name: str) -> Task[Any]:
+    """The task of this name.
+
+    Raises:
+        ValueError: no task has this name; the message lists those that there are.
+        TypeError: the file of this name does not hold a TASK that bears its name.
+    """
+    known = names()
+    if name not in known:
+        close = difflib.get_close_matches(name, known, n=1)
+        hint = f'did you mean {close[0]!r}? ' if close else ''
+        raise ValueError(f'no task {name!r}; {hint}known: {", ".join(known)}')
+    module = importlib.import_module(f'{__name__}.{name}')
+    task: Task[Any] | None = getattr(module, 'TASK', None)
+    if task is None or task.name != name:
+        came = 'none' if task is None else f'one named {task.name!r}'
+        raise TypeError(f'{module.__file__}: expected a TASK named {name!r}, came {came}')
+    return task
+
+
+def texts() -> list[str]:
+    """Every text that the tasks ask by themselves, whose embeddings a model folder carries."""
+    found = []
+    for name in names():
+        task = get(name)
+        found.append(task.prompt)
+        found += [
+            task.text(Prompt(name, category=category))
+            for category in getattr(task, 'categories', ())
+        ]
+    return found

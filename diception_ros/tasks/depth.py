@@ -1,0 +1,161 @@
+# SPDX-FileCopyrightText: 2026 The diception_ros authors
+# SPDX-License-Identifier: Apache-2.0
+"""How far is each pixel, up to scale and shift?"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.ndimage import distance_transform_edt
+
+from diception_ros.geometry import fit_affine, to_disparity
+from diception_ros.labels import Disparity, MetricDepth
+from diception_ros.tasks import RESOLUTION, Task, _check
+from diception_ros.tasks._scene import scene
+
+if TYPE_CHECKING:
+    from diception_ros.prompt import Prompt
+
+Alignment = Literal['disparity', 'depth']
+
+# Floors of the protocol: of the aligned disparity (1/m) before it is inverted, and of a depth (m).
+LEAST_DISPARITY = 1e-3
+LEAST_DEPTH = 1e-6
+
+
+class Depth:
+    """Disparity as a grey picture, near = white."""
+
+    name = 'depth'
+    prompt = '[[image2depth]]'
+    label = Disparity
+    takes_points = False
+    takes_category = False
+
+    def text(self, prompt: Prompt) -> str:
+        _check.plain(prompt)
+        return self.prompt
+
+    def encode(self, label: Disparity) -> NDArray[np.float32]:
+        """Grey, stretched so that the nearest pixel is 1 and the farthest 0.
+
+        Unknown pixels take the value of the nearest known one: `label.valid` says that they do not
+        count, but the VAE looks beyond a pixel and would carry a black hole into its neighbours.
+        A constant disparity has no span to stretch and is 0.5, one that is all unknown is 0.
+        """
+        side = _check.square(label)
+        values = label.values
+        if not label.valid.any():
+            return np.zeros((side, side, 3), np.float32)
+        if not label.valid.all():
+            nearest = distance_transform_edt(
+                ~label.valid, return_distances=False, return_indices=True
+            )
+            values = values[tuple(nearest)]
+        low, high = values.min(), values.max()
+        grey = (values - low) / (high - low) if high > low else np.full_like(values, 0.5)
+        return np.repeat(grey[..., None], 3, axis=-1)
+
+    def decode(self, rgb: NDArray[np.float32], prompt: Prompt | None = None) -> Disparity:
+        """Mean of the three channels; every pixel has an answer."""
+        _check.picture(rgb)
+        return Disparity(np.clip(rgb, 0, 1).mean(axis=-1, dtype=np.float32))
+
+    def score(
+        self,
+        predicted: Disparity,
+        truth: Disparity | MetricDepth,
+        align: Alignment = 'disparity',
+        nearest: float = 0.0,
+        farthest: float = float('inf'),
+    ) -> dict[str, float]:
+        """Errors after the least-squares scale and shift that suit the prediction best.
+
+        Against `MetricDepth`: `abs_rel` mean |p - t| / t; `delta1`, `delta2`, `delta3` shares of
+        pixels with max(p/t, t/p) < 1.25, 1.25^2, 1.25^3; `rmse` in metres; `log10` mean
+        |log10 p - log10 t|. Against `Disparity`, for which metres do not exist: `disparity_mae`
+        and `disparity_rmse`, of the span of the truth. In both cases `coverage`, the share of the
+        true pixels for which there is a prediction; pixels without one are not in the other
+        numbers.
+
+        Args:
+            predicted: the answer.
+            truth: of the same size.
+            align: 'disparity' fits the prediction to 1/truth, which is what it is affine to;
+                'depth' fits it to the truth itself, as is customary for models that predict
+                depth, for comparison. Without effect where the truth is a `Disparity`.
+            nearest: metres; pixels of the truth at or below count as unknown, and predictions are
+                clipped to it. The data set says.
+            farthest: metres; the same at the other end.
+
+        Returns:
+            The numbers; all NaN (coverage too) where no pixel of the truth is known.
+
+        Raises:
+            ValueError: the sizes differ, or align is neither word.
+
+        Source: the protocol of Marigold and GenPercept (least_square_disparity, least_square).
+        """
+        _check.same_size(predicted, truth)
+        if align not in ('disparity', 'depth'):
+            raise ValueError(f"align: expected 'disparity' or 'depth', came {align!r}")
+        if isinstance(truth, Disparity):
+            return _disparity_errors(predicted, truth)
+        values = truth.values.astype(np.float64)
+        counts = truth.valid & (values > nearest) & (values < farthest)
+        answered = counts & predicted.valid
+        p, t = predicted.values[answered].astype(np.float64), values[answered]
+        if p.size == 0:
+            names = ('abs_rel', 'delta1', 'delta2', 'delta3', 'rmse', 'log10')
+            return {**dict.fromkeys(names, float('nan')), 'coverage': _share(p.size, counts)}
+        if align == 'disparity':
+            # Zeros of the prediction are left out of the fit: it may have been cut off there.
+            scale, shift = fit_affine(p, 1 / t, p > 0 if (p > 0).any() else None)
+            p = 1 / np.maximum(scale * p + shift, LEAST_DISPARITY)
+        else:
+            scale, shift = fit_affine(p, t)
+            p = scale * p + shift
+        p = np.maximum(np.clip(p, nearest, farthest), LEAST_DEPTH)
+        ratio = np.maximum(p / t, t / p)
+        return {
+            'abs_rel': float(np.mean(np.abs(p - t) / t)),
+            'delta1': float(np.mean(ratio < 1.25)),
+            'delta2': float(np.mean(ratio < 1.25**2)),
+            'delta3': float(np.mean(ratio < 1.25**3)),
+            'rmse': float(np.sqrt(np.mean((p - t) ** 2))),
+            'log10': float(np.mean(np.abs(np.log10(p / t)))),
+            'coverage': _share(p.size, counts),
+        }
+
+    def example(self, rng: np.random.Generator, size: int = RESOLUTION) -> Disparity:
+        """A room with balls and a hole of unknown pixels."""
+        room = scene(rng, size)
+        depth = np.where(room.unknown, np.float32(np.nan), room.depth)
+        return to_disparity(MetricDepth(depth))[0]
+
+
+def _disparity_errors(predicted: Disparity, truth: Disparity) -> dict[str, float]:
+    answered = truth.valid & predicted.valid
+    p = predicted.values[answered].astype(np.float64)
+    t = truth.values[answered].astype(np.float64)
+    if p.size == 0:
+        error = np.array([np.nan])
+    else:
+        scale, shift = fit_affine(p, t)
+        span = float(np.ptp(t)) or 1.0
+        error = (scale * p + shift - t) / span
+    return {
+        'disparity_mae': float(np.mean(np.abs(error))),
+        'disparity_rmse': float(np.sqrt(np.mean(error**2))),
+        'coverage': _share(p.size, truth.valid),
+    }
+
+
+def _share(answered: int, counts: NDArray[np.bool_]) -> float:
+    known = int(counts.sum())
+    return answered / known if known else float('nan')
+
+
+TASK: Task[Disparity] = Depth()

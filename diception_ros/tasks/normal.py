@@ -1,0 +1,171 @@
+# SPDX-FileCopyrightText: 2026 The diception_ros authors
+# SPDX-License-Identifier: Apache-2.0
+"""Which way does the surface at each pixel face?"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from diception_ros.labels import Normals
+from diception_ros.tasks import RESOLUTION, Task, _check
+from diception_ros.tasks._scene import scene
+
+if TYPE_CHECKING:
+    from diception_ros.prompt import Prompt
+
+# The picture has x right, y up, z to the viewer; our frame has x right, y down, z forward.
+AXES = np.array([1, -1, -1], np.float32)
+
+# Lengths that a painted vector may have; outside, the pixel has no answer. The evaluation protocol
+# of StableNormal masks its truth by the same two numbers. An unknown pixel is encoded as grey,
+# length 0; black, which other data sets use for unknown, has length 1.73.
+SHORTEST, LONGEST = 0.5, 1.5
+
+# Window of the noise filter. Noise of sigma 0.05 alone costs 7.2 degrees; radius 1 leaves 1.8,
+# radius 2 leaves 1.1, radius 4 leaves 0.9 of them but rounds more of the small shapes.
+RADIUS = 2
+# Below one step of an 8-bit picture there is no noise to speak of, and the picture stays as it is.
+LEAST_NOISE = 1 / 255
+
+
+class Normal:
+    """Normals as the usual colours: red = right, green = up, blue = to the viewer."""
+
+    name = 'normal'
+    prompt = '[[image2normal]]'
+    label = Normals
+    takes_points = False
+    takes_category = False
+
+    def text(self, prompt: Prompt) -> str:
+        _check.plain(prompt)
+        return self.prompt
+
+    def encode(self, label: Normals) -> NDArray[np.float32]:
+        """(n + 1) / 2 on the picture's axes; unknown pixels mid-grey, a vector of length 0."""
+        _check.square(label)
+        rgb: NDArray[np.float32] = np.nan_to_num((label.vectors * AXES + 1) / 2, nan=0.5)
+        return rgb
+
+    def decode(self, rgb: NDArray[np.float32], prompt: Prompt | None = None) -> Normals:
+        """Unit vectors, noise smoothed away; unknown where the painted vector is no direction."""
+        _check.picture(rgb)
+        painted = _quieten(2 * np.clip(rgb, 0, 1) - 1) * AXES
+        length = np.sqrt(np.einsum('hwc,hwc->hw', painted, painted))[..., None]
+        known = (length > SHORTEST) & (length < LONGEST)
+        with np.errstate(invalid='ignore', divide='ignore'):
+            return Normals(np.where(known, painted / length, np.float32(np.nan)))
+
+    def score(self, predicted: Normals, truth: Normals) -> dict[str, float]:
+        """Angles between predicted and true normals.
+
+        Returns:
+            `mean_deg` and `median_deg`; `within_11_25`, `within_22_5`, `within_30`, the shares of
+            pixels with a smaller angle; `coverage`, the share of the true pixels for which there
+            is a prediction, pixels without one not being in the other numbers. All NaN where no
+            pixel of the truth is known.
+
+        Raises:
+            ValueError: the sizes differ.
+
+        Source: the protocol of StableNormal and DSINE, which pools the pixels of a data set:
+            `diception_ros.evaluate.metrics` does.
+        """
+        angles = angles_deg(predicted, truth)
+        known = int(truth.valid.sum())
+        if angles.size == 0:
+            angles = np.array([np.nan])
+            shares = dict.fromkeys(WITHIN, float('nan'))
+        else:
+            shares = {name: float(np.mean(angles < limit)) for name, limit in WITHIN.items()}
+        return {
+            'mean_deg': float(np.mean(angles)),
+            'median_deg': float(np.median(angles)),
+            **shares,
+            'coverage': float((truth.valid & predicted.valid).sum()) / known
+            if known
+            else float('nan'),
+        }
+
+    def example(self, rng: np.random.Generator, size: int = RESOLUTION) -> Normals:
+        """A room with balls and a hole of unknown pixels."""
+        room = scene(rng, size)
+        return Normals(np.where(room.unknown[..., None], np.float32(np.nan), room.normals))
+
+
+# Customary limits, degrees.
+WITHIN = {'within_11_25': 11.25, 'within_22_5': 22.5, 'within_30': 30.0}
+
+
+def angles_deg(predicted: Normals, truth: Normals) -> NDArray[np.float64]:
+    """Angle at each pixel that both labels know.
+
+    Args:
+        predicted: the answer.
+        truth: of the same size.
+
+    Returns:
+        (K,) float64 in [0, 180], degrees.
+
+    Raises:
+        ValueError: the sizes differ.
+    """
+    _check.same_size(predicted, truth)
+    both = predicted.valid & truth.valid
+    p = predicted.vectors[both].astype(np.float64)
+    t = truth.vectors[both].astype(np.float64)
+    # Not acos of the dot product: near 0 that turns a rounding error of 1e-7 into 0.03 degrees.
+    half = np.arctan2(np.linalg.norm(p - t, axis=1), np.linalg.norm(p + t, axis=1))
+    angles: NDArray[np.float64] = np.degrees(2 * half)
+    return angles
+
+
+def _quieten(vectors: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Smooth away as much as is noise, by the picture's own measure, and keep edges.
+
+    In each window the variance is compared with that of the noise: a window that holds no more is
+    replaced by its mean, one that holds much more is left alone. So a picture without noise comes
+    back as it was, bit for bit.
+
+    Args:
+        vectors: (S, S, 3) float32, painted vectors.
+
+    Returns:
+        (S, S, 3) float32.
+
+    Source: the filter of Lee (1980), its gain averaged over windows as in He et al., "Guided Image
+        Filtering" (2010).
+    """
+    noise = _noise(vectors)
+    if noise < 2 * LEAST_NOISE:  # vectors span twice the range of the picture
+        return vectors
+    window = (2 * RADIUS + 1, 2 * RADIUS + 1)
+    mean = cv2.blur(vectors, window)
+    square = cv2.blur(np.einsum('hwc,hwc->hw', vectors, vectors), window)
+    variance = square - np.einsum('hwc,hwc->hw', mean, mean)
+    # Twice the variance of the noise (in three channels): a sample of 25 pixels often exceeds it.
+    gain = np.clip(1 - 6 * noise**2 / np.maximum(variance, 1e-9), 0, 1).astype(np.float32)
+    smooth: NDArray[np.float32] = (
+        cv2.blur(gain, window)[..., None] * vectors
+        + cv2.blur(mean * (1 - gain[..., None]), window)
+    )  # fmt: skip
+    return smooth
+
+
+def _noise(vectors: NDArray[np.float32]) -> float:
+    """Standard deviation of the noise: median size of the mixed second differences.
+
+    Planes have none, edges are few, so what most pixels show is the noise; the mixed difference
+    of independent noise is twice as large as the noise, and its median 0.6745 of its deviation.
+    """
+    if len(vectors) < 2:
+        return 0.0
+    step = vectors[1:, 1:] - vectors[1:, :-1] - vectors[:-1, 1:] + vectors[:-1, :-1]
+    return float(np.median(np.abs(step[::2, ::2]))) / (2 * 0.6745)
+
+
+TASK: Task[Normals] = Normal()

@@ -1,0 +1,170 @@
+# SPDX-FileCopyrightText: 2026 The diception_ros authors
+# SPDX-License-Identifier: Apache-2.0
+"""`diception predict`, as a user types it."""
+
+import json
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+
+from diception_ros import images, tasks
+from diception_ros.cli.main import main
+from diception_ros.frame import Frame
+from diception_ros.labels import disk
+from diception_ros.predict import Predictor
+from diception_ros.prompt import Point, Prompt
+
+QUICK = ['--steps', '1', '--guidance', '1']
+
+
+@pytest.fixture
+def pictures(tmp_path):
+    """Pictures that share names: two folders, two formats."""
+    names = ['a/one.png', 'b/one.png', 'b/one.jpg']
+    for i, name in enumerate(names):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        pixels = np.random.default_rng(i).integers(0, 256, (40, 60 + i, 3), np.uint8)
+        images.write(tmp_path / name, pixels)
+    return [tmp_path / name for name in names]
+
+
+def run(*arguments):
+    return main(['predict', *map(str, arguments)])
+
+
+def test_every_task_leaves_preview_label_and_story(pictures, tiny_folder, tmp_path, capsys):
+    out = tmp_path / 'out'
+    assert run(
+        *pictures, '--model', tiny_folder, '--task', *tasks.names(), '--category', 'person',
+        'hot dog', '--points', '10,20;30,5', '--out', out, *QUICK,
+    ) == 0  # fmt: skip
+    assert 'wrote 3 of 3 pictures' in capsys.readouterr().err
+    folders = sorted(path.parent.relative_to(out) for path in out.rglob('sheet.png'))
+    assert [str(folder) for folder in folders] == ['a/one.png', 'b/one.jpg', 'b/one.png']
+    answers = ['depth', 'entity', 'normal', 'pose', 'segmentation', 'semantic hot dog',
+               'semantic person']  # fmt: skip
+    for folder in folders:
+        files = sorted(path.name for path in (out / folder).iterdir())
+        assert files == sorted(
+            [f'{a}.{end}' for a in answers for end in ('json', 'npz', 'png')] + ['sheet.png']
+        )
+    story = json.loads((out / 'a/one.png/segmentation.json').read_text())
+    assert story['prompt'] == {
+        'task': 'segmentation', 'category': None, 'points': [{'x': 10, 'y': 20}, {'x': 30, 'y': 5}]
+    }  # fmt: skip
+    assert story['size'] == {'height': 40, 'width': 60}
+    assert story['settings']['steps'] == 1
+    assert story['settings']['resolution'] == 64
+    assert story['versions'].keys() == {
+        'diception_ros', 'torch', 'diffusers', 'transformers', 'numpy'
+    }  # fmt: skip
+    assert story['seconds']['denoise'] > 0
+
+
+def test_files_hold_what_the_predictor_says(pictures, tiny_folder, tmp_path):
+    assert run(pictures[0], '--model', tiny_folder, '--task', 'depth', 'segmentation', '--points',
+               '10,20', '--out', tmp_path / 'out', *QUICK, '--ensemble', '2') == 0  # fmt: skip
+    folder = tmp_path / 'out/one.png'
+    found = Predictor.load(tiny_folder, steps=1, guidance=1.0, ensemble=2).predict(
+        [Frame(images.read(pictures[0]))],
+        [Prompt('depth'), Prompt('segmentation', points=(Point(10, 20),))],
+    )
+    for prediction in found:
+        label = disk.read(folder / f'{prediction.prompt.task}.npz')
+        np.testing.assert_array_equal(label.values, prediction.label.values)
+        preview = prediction.label.preview(images.read(pictures[0]))
+        np.testing.assert_array_equal(
+            images.read(folder / f'{prediction.prompt.task}.png'), preview
+        )
+        with np.load(folder / f'{prediction.prompt.task}.npz') as file:
+            np.testing.assert_array_equal(file['uncertainty'], prediction.uncertainty)
+
+
+def test_broken_pictures_are_reported_and_skipped(pictures, tiny_folder, tmp_path, capsys):
+    (tmp_path / 'a/broken.jpg').write_bytes(pictures[2].read_bytes()[:50])
+    (tmp_path / 'a/empty.png').touch()
+    given = [pictures[0], tmp_path / 'a/broken.jpg', tmp_path / 'a/empty.png',
+             tmp_path / 'a/none.png', pictures[1]]  # fmt: skip
+    assert run(*given, '--model', tiny_folder, '--task', 'depth', '--out', tmp_path / 'out',
+               *QUICK) == 1  # fmt: skip
+    err = capsys.readouterr().err
+    for name in ('broken.jpg', 'empty.png', 'none.png'):
+        assert f'a/{name}' in err
+    assert 'wrote 2 of 5 pictures' in err
+    assert len([*(tmp_path / 'out').rglob('depth.npz')]) == 2
+
+
+def test_point_outside_one_picture_skips_that_one(pictures, tiny_folder, tmp_path, capsys):
+    assert run(*pictures, '--model', tiny_folder, '--task', 'segmentation', '--points', '61,5',
+               '--out', tmp_path / 'out', *QUICK) == 1  # fmt: skip
+    err = capsys.readouterr().err
+    assert 'lies outside the frame of 60 x 40 pixels' in err
+    assert 'wrote 1 of 3 pictures' in err
+
+
+@pytest.mark.parametrize(
+    ('arguments', 'message'),
+    [
+        (['--task', 'segmentation'], 'needs 1 to 5 points'),
+        (['--task', 'semantic'], 'needs a category'),
+        (['--task', 'depth', '--category', 'person'], '--category was given, but none of depth'),
+        (['--task', 'depth', '--points', '1,1'], '--points was given, but none of depth'),
+        (['--task', 'segmentation', '--points', '1;2'], "'1' is no point; expected 'x,y;x,y'"),
+        (['--task', 'depth', '--steps', '0'], 'steps is 0; expected at least 1'),
+        (['--task', 'depth', '--device', 'cuda:77'], "device 'cuda:77' is not there"),
+        (['--prompt', '[[image2dept]]'], 'no embedding'),
+    ],
+)
+def test_mistakes_are_one_line(pictures, tiny_folder, tmp_path, capsys, arguments, message):
+    bare = tmp_path / 'bare'
+    bare.mkdir()
+    for part in tiny_folder.iterdir():
+        if not part.name.startswith(('text', 'token', 'model_index')):
+            (bare / part.name).symlink_to(part)
+    index = json.loads((tiny_folder / 'model_index.json').read_text())
+    index = {k: [None, None] if k.startswith(('text', 'token')) else v for k, v in index.items()}
+    (bare / 'model_index.json').write_text(json.dumps(index))
+    code = run(pictures[0], '--model', bare, '--out', tmp_path / 'out.png', *arguments)
+    assert code == 1
+    err = capsys.readouterr().err.strip().splitlines()[-1]
+    assert err.startswith('diception predict: ')
+    assert message in err
+    assert not (tmp_path / 'out.png').exists()
+
+
+def test_prompt_paints_at_the_size_of_the_picture(pictures, tiny_folder, tmp_path):
+    for name, points in (('plain.png', ''), ('pointed.png', '10,20')):
+        assert run(pictures[0], '--model', tiny_folder, '--prompt', '[[image2segmentation]]',
+                   '--points', points, '--out', tmp_path / name, *QUICK) == 0  # fmt: skip
+    plain, pointed = (images.read(tmp_path / name) for name in ('plain.png', 'pointed.png'))
+    assert plain.shape == (40, 60, 3)
+    assert plain.std() > 5
+    assert (plain != pointed).any()
+
+
+def test_unknown_task_lists_the_known(pictures, tiny_folder, tmp_path, capsys):
+    with pytest.raises(SystemExit) as end:
+        run(pictures[0], '--model', tiny_folder, '--task', 'dept', '--out', tmp_path)
+    assert end.value.code == 2
+    assert 'segmentation' in capsys.readouterr().err
+
+
+@pytest.mark.parametrize('depth', [np.uint8, np.uint16])
+def test_grey_and_16_bit_pictures_are_read(tmp_path, depth):
+    ramp = np.linspace(0, np.iinfo(depth).max, 64).astype(depth).reshape(8, 8)
+    cv2.imwrite(str(tmp_path / 'grey.png'), ramp)
+    read = images.read(tmp_path / 'grey.png')
+    assert read.dtype == np.uint8
+    assert read.shape == (8, 8, 3)
+    assert np.abs(read[..., 0].astype(float) - ramp / np.iinfo(depth).max * 255).max() <= 1
+
+
+def test_picture_round_trip(tmp_path):
+    pixels = np.random.default_rng(0).integers(0, 256, (5, 7, 3), np.uint8)
+    images.write(tmp_path / 'ä b.png', pixels)
+    np.testing.assert_array_equal(images.read(tmp_path / 'ä b.png'), pixels)
+    with pytest.raises(ValueError, match="no picture format '.xyz'; use .png"):
+        images.write(tmp_path / 'a.xyz', pixels)
+    assert not Path(tmp_path / 'a.xyz').exists()

@@ -1,0 +1,139 @@
+# SPDX-FileCopyrightText: 2026 The diception_ros authors
+# SPDX-License-Identifier: Apache-2.0
+from __future__ import annotations
+
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+
+from diception_ros import tasks
+from diception_ros.labels import Disparity
+
+SIZE = 256
+
+SEVENTH = """
+import numpy as np
+from diception_ros.labels import Disparity
+from diception_ros.tasks.depth import Depth
+
+class Inverse(Depth):
+    name = 'inverse'
+    prompt = '[[image2inverse]]'
+    def encode(self, label):
+        return 1 - super().encode(label)
+    def decode(self, rgb, prompt=None):
+        return Disparity(1 - super().decode(rgb).values)
+
+TASK = Inverse()
+"""
+
+
+@pytest.fixture
+def folder(tmp_path, monkeypatch):
+    """A folder that is as good as `diception_ros/tasks`."""
+    monkeypatch.setattr(tasks, '__path__', [*tasks.__path__, str(tmp_path)])
+    before = set(sys.modules)
+    yield tmp_path
+    for name in set(sys.modules) - before:
+        if name.startswith('diception_ros.tasks.'):
+            delattr(tasks, name.rpartition('.')[2])
+            del sys.modules[name]
+
+
+def keeps_the_laws(task):
+    label = task.example(np.random.default_rng(0), SIZE)
+    again = task.example(np.random.default_rng(0), SIZE)
+    assert isinstance(label, task.label)
+    assert label.size == (SIZE, SIZE)
+    rgb = task.encode(label)
+    assert rgb.shape == (SIZE, SIZE, 3)
+    assert rgb.dtype == np.float32
+    assert rgb.min() >= 0
+    assert rgb.max() <= 1
+    np.testing.assert_array_equal(task.encode(again), rgb)
+    back = task.decode(rgb)
+    assert type(back) is task.label
+    assert back.size == label.size
+    scores = task.score(back, label)
+    assert scores
+    assert all(isinstance(value, float) for value in scores.values())
+    assert task.prompt.startswith('[[image2')
+
+
+@pytest.mark.parametrize('name', tasks.names())
+def test_every_task_keeps_the_laws(name):
+    task = tasks.get(name)
+    assert task.name == name
+    keeps_the_laws(task)
+
+
+@pytest.mark.parametrize('name', tasks.names())
+@pytest.mark.parametrize(
+    'rgb',
+    [
+        np.zeros((8, 9, 3), np.float32),
+        np.zeros((8, 8), np.float32),
+        np.zeros((8, 8, 3), np.uint8),
+        np.full((8, 8, 3), np.nan, np.float32),
+    ],
+    ids=['oblong', 'one channel', 'bytes', 'nan'],
+)
+def test_every_task_refuses_what_no_model_paints(name, rgb):
+    with pytest.raises(ValueError, match='expected'):
+        tasks.get(name).decode(rgb)
+
+
+@pytest.mark.parametrize('name', ['depth', 'normal', 'segmentation'])
+def test_labels_that_are_not_square_are_not_painted(name):
+    task = tasks.get(name)
+    label = task.example(np.random.default_rng(0), 16)
+    wide = type(label)(next(iter(vars(label).values()))[:8])
+    with pytest.raises(ValueError, match='use to_model first'):
+        task.encode(wide)
+
+
+def test_the_names_are_the_files():
+    assert {'depth', 'normal', 'segmentation'} <= set(tasks.names())
+    assert not any(name.startswith('_') for name in tasks.names())
+
+
+def test_an_unknown_name_is_answered_with_the_known_ones():
+    with pytest.raises(ValueError, match=r"no task 'depht'; did you mean 'depth'\? known: depth,"):
+        tasks.get('depht')
+    with pytest.raises(ValueError, match="no task 'zzz'; known: "):
+        tasks.get('zzz')
+
+
+def test_a_seventh_task_is_one_file(folder):
+    before = tasks.names()
+    (folder / 'inverse.py').write_text(SEVENTH)
+    assert sorted([*before, 'inverse']) == tasks.names()
+    task = tasks.get('inverse')
+    keeps_the_laws(task)
+    label = task.example(np.random.default_rng(0), 64)
+    known = label.valid
+    np.testing.assert_allclose(
+        task.decode(task.encode(label)).values[known], label.values[known], atol=1e-6
+    )
+    assert task.label is Disparity
+
+
+@pytest.mark.parametrize('text', ['', 'from diception_ros.tasks.depth import TASK'])
+def test_a_file_that_holds_no_task_of_its_name_is_an_error(folder, text):
+    (folder / 'half.py').write_text(text)
+    with pytest.raises(TypeError, match=r"half.py: expected a TASK named 'half', came"):
+        tasks.get('half')
+
+
+def test_nothing_heavy_is_loaded():
+    code = (
+        'import sys\n'
+        'from diception_ros import frame, geometry, images, labels, prompt, tasks\n'
+        'from diception_ros.evaluate import metrics\n'
+        'for name in tasks.names(): tasks.get(name)\n'
+        "print(*{'torch', 'matplotlib', 'diffusers', 'pycocotools'} & set(sys.modules))\n"
+    )
+    done = subprocess.run([sys.executable, '-c', code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == ''

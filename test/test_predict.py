@@ -1,0 +1,263 @@
+# SPDX-FileCopyrightText: 2026 The diception_ros authors
+# SPDX-License-Identifier: Apache-2.0
+"""The Predictor on the tiny random network: answers do not depend on their company."""
+
+from dataclasses import fields
+
+import numpy as np
+import pytest
+import torch
+
+from diception_ros import images, tasks
+from diception_ros.frame import Frame
+from diception_ros.labels import Disparity
+from diception_ros.model.tiny import tiny_pipeline
+from diception_ros.predict import STAGES, Predictor, find_device
+from diception_ros.prompt import Point, Prompt
+from diception_ros.settings import PredictSettings
+
+DEPTH, NORMAL = Prompt('depth'), Prompt('normal')
+POINTED = Prompt('segmentation', points=(Point(3, 4), Point(20, 11)))
+ALL = [
+    DEPTH, NORMAL, POINTED, Prompt('entity'), Prompt('pose'), Prompt('semantic', 'person'),
+    Prompt('semantic', 'chair'),
+]  # fmt: skip
+
+
+def frame(height=40, width=60, seed=0, **header):
+    picture = np.random.default_rng(seed).integers(0, 256, (height, width, 3), np.uint8)
+    return Frame(picture, **header)
+
+
+def predictor(tiny, **settings):
+    return Predictor(tiny, PredictSettings(**{'steps': 2, 'guidance': 2.0, **settings}))
+
+
+def same(one, other, atol=0.0):
+    assert type(one) is type(other)
+    for field in fields(one):
+        first, second = getattr(one, field.name), getattr(other, field.name)
+        if isinstance(first, np.ndarray) and first.dtype.kind == 'f':
+            np.testing.assert_allclose(first, second, atol=atol)
+        else:
+            np.testing.assert_array_equal(first, second)
+
+
+def test_order_headers_and_sizes(tiny):
+    frames = [frame(40, 60, stamp_ns=5, frame_id='front'), frame(30, 20, 1, stamp_ns=6)]
+    prompts = [DEPTH, NORMAL]
+    found = predictor(tiny).predict(frames, prompts)
+    assert [(p.stamp_ns, p.frame_id, p.prompt) for p in found] == [
+        (5, 'front', DEPTH), (5, 'front', NORMAL), (6, '', DEPTH), (6, '', NORMAL)
+    ]  # fmt: skip
+    assert [p.label.size for p in found] == [(40, 60)] * 2 + [(30, 20)] * 2
+    assert all(isinstance(p.label, tasks.get(p.prompt.task).label) for p in found)
+    assert predictor(tiny).predict([], prompts) == predictor(tiny).predict(frames, []) == []
+
+
+@pytest.mark.parametrize('guidance', [1.0, 2.0])
+def test_answer_does_not_depend_on_its_company(tiny, guidance):
+    frames = [frame(), frame(50, 50, 1)]
+    prompts = [DEPTH, NORMAL, POINTED]
+    company = predictor(tiny, guidance=guidance, batch_size=4).predict(frames, prompts)
+    for i, found in enumerate(company):
+        (alone,) = predictor(tiny, guidance=guidance).predict([frames[i // 3]], [prompts[i % 3]])
+        if isinstance(found.label, Disparity):
+            same(found.label, alone.label, atol=1e-4)
+        elif i % 3 == 1:
+            first, second = found.label.vectors, alone.label.vectors
+            assert (np.isfinite(first) == np.isfinite(second)).mean() > 0.99
+            both = np.isfinite(first) & np.isfinite(second)
+            away = np.abs(first - second)[both]
+            assert np.quantile(away, 0.99) < 0.01
+        else:
+            # A pixel at the threshold may fall to either side by rounding.
+            assert (found.label.values != alone.label.values).mean() < 0.002
+
+
+def test_every_task_answers(tiny):
+    found = predictor(tiny).predict([frame()], ALL)
+    assert len(found) == len(ALL)
+    for prediction in found:
+        assert prediction.label.size == (40, 60)
+        assert prediction.label.preview(frame().image).shape == (40, 60, 3)
+        assert prediction.uncertainty is None
+
+
+def test_equals_pipeline_and_task_by_hand(tiny):
+    picture = frame(64, 64)
+    (found,) = predictor(tiny, steps=3, seed=9).predict([picture], [DEPTH])
+    square, fit = images.fit(picture.image, 64)
+    out = tiny(
+        torch.from_numpy(square.copy()).permute(2, 0, 1)[None] / 127.5 - 1, ['[[image2depth]]'],
+        num_inference_steps=3, guidance_scale=2.0, generator=torch.Generator().manual_seed(9),
+    )  # fmt: skip
+    by_hand = tasks.get('depth').decode(out.images[0]).to_camera(fit)
+    same(found.label, by_hand, atol=1e-5)
+
+
+def test_points_reach_the_model_as_shares_of_the_frame(tiny, monkeypatch):
+    seen = []
+    pack = tiny.point_encoder.pack
+    monkeypatch.setattr(
+        tiny.point_encoder,
+        'pack',
+        lambda points, batch: (seen.append(points), pack(points, batch))[1],
+    )
+    predictor(tiny).predict([frame(40, 60)], [POINTED, DEPTH])
+    assert seen == [[[(3 / 60, 4 / 40), (20 / 60, 11 / 40)], []]]
+
+
+def test_each_frame_is_encoded_once(tiny):
+    sizes = []
+    handle = tiny.vae.encoder.register_forward_hook(
+        lambda m, args, out: sizes.append(len(args[0]))
+    )
+    try:
+        predictor(tiny, batch_size=2).predict([frame(), frame(seed=1)], [DEPTH, NORMAL, POINTED])
+    finally:
+        handle.remove()
+    assert sum(sizes) == 2
+
+
+def test_seconds_add_up(tiny):
+    found = predictor(tiny).predict([frame(), frame(seed=1)], [DEPTH, NORMAL])
+    for prediction in found:
+        assert tuple(prediction.seconds) == STAGES
+        assert all(seconds >= 0 for seconds in prediction.seconds.values())
+        assert prediction.seconds['denoise'] > 0
+        assert prediction.seconds['fit'] > 0
+    # One encode per frame, shared by its two answers.
+    assert found[0].seconds['encode'] == found[1].seconds['encode'] > 0
+
+
+def test_seed_decides(tiny):
+    torch.manual_seed(1)
+    one = predictor(tiny, seed=3).predict([frame()], [DEPTH])[0]
+    torch.manual_seed(2)
+    again = predictor(tiny, seed=3).predict([frame()], [DEPTH])[0]
+    other = predictor(tiny, seed=4).predict([frame()], [DEPTH])[0]
+    same(one.label, again.label)
+    assert np.abs(one.label.values - other.label.values).max() > 0.01
+
+
+@pytest.mark.parametrize('size', [(1, 1), (1, 200), (301, 7), (64, 64)])
+def test_any_size_and_aspect(tiny, size):
+    for prediction in predictor(tiny, steps=1, ensemble=2).predict(
+        [frame(*size)], [DEPTH, NORMAL]
+    ):
+        assert prediction.label.size == size
+        assert prediction.uncertainty.shape == size
+
+
+def test_8k_frame(tiny):
+    big = Frame(np.zeros((4320, 7680, 3), np.uint8))
+    (found,) = predictor(tiny, steps=1).predict([big], [DEPTH])
+    assert found.label.size == (4320, 7680)
+
+
+def test_ensemble_is_the_merge_of_its_seeds(tiny):
+    from diception_ros.ensemble import merge
+
+    together = predictor(tiny, ensemble=3, seed=5).predict([frame()], ALL)
+    each = [predictor(tiny, seed=5 + i).predict([frame()], ALL) for i in range(3)]
+    for i, prediction in enumerate(together):
+        merged, spread = merge([answers[i].label for answers in each])
+        assert prediction.uncertainty.dtype == np.float32
+        if isinstance(merged, Disparity):
+            same(prediction.label, merged, atol=1e-3)
+            np.testing.assert_allclose(prediction.uncertainty, spread, atol=1e-3)
+    assert together[0].uncertainty.max() > 0
+
+
+# ---- memory -------------------------------------------------------------------------------------
+
+
+def test_out_of_memory_halves_the_batch_and_goes_on(tiny, monkeypatch):
+    calls = []
+    denoise = tiny.denoise
+
+    def limited(image_latents, texts, *args, **kwargs):
+        calls.append(len(texts))
+        if len(texts) > 2:
+            raise torch.OutOfMemoryError('CUDA out of memory')
+        return denoise(image_latents, texts, *args, **kwargs)
+
+    expected = predictor(tiny).predict([frame(), frame(seed=1)], [DEPTH, NORMAL])
+    monkeypatch.setattr(tiny, 'denoise', limited)
+    tight = predictor(tiny)
+    with pytest.warns(RuntimeWarning, match='going on with 2') as warned:
+        found = tight.predict([frame(), frame(seed=1)], [DEPTH, NORMAL])
+    assert calls == [4, 2, 2]
+    assert len(warned) == 1
+    for one, other in zip(found[::2], expected[::2], strict=True):
+        same(one.label, other.label, atol=1e-4)
+    calls.clear()
+    tight.predict([frame()], [DEPTH, NORMAL])
+    assert calls == [2]  # it has learnt
+
+    monkeypatch.setattr(
+        tiny,
+        'denoise',
+        lambda *a, **k: (_ for _ in ()).throw(torch.OutOfMemoryError('CUDA out of memory')),
+    )
+    with pytest.raises(RuntimeError, match='use a smaller resolution'):
+        predictor(tiny).predict([frame()], [DEPTH])
+
+
+# ---- what is refused ----------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ('prompt', 'message'),
+    [
+        (Prompt('dept'), "no task 'dept'; did you mean 'depth'"),
+        (Prompt('segmentation'), 'needs 1 to 5 points'),
+        (Prompt('semantic'), 'category'),
+        (Prompt('depth', 'person'), 'takes no category'),
+        (Prompt('normal', points=(Point(1, 1),)), 'takes no points'),
+        (Prompt('segmentation', points=(Point(60, 1),)), 'lies outside the frame of 60 x 40'),
+    ],
+)
+def test_wrong_prompts_are_named(tiny, prompt, message):
+    with pytest.raises(ValueError, match=message):
+        predictor(tiny).predict([frame()], [DEPTH, prompt])
+
+
+def test_category_without_embedding_is_named(tiny_folder):
+    bare = Predictor.load(tiny_folder, steps=1)
+    for name in ('text_encoder', 'text_encoder_2', 'text_encoder_3'):
+        setattr(bare.pipe, name, None)
+    with pytest.raises(ValueError, match=r"semantic\]\] dor'; did you mean .*dog"):
+        bare.predict([frame()], [Prompt('semantic', 'dor')])
+
+
+def test_load(tiny_folder, tiny):
+    loaded = Predictor.load(tiny_folder, steps=2, guidance=1, seed=3)
+    assert loaded.pipe.transformer.dtype == torch.float32
+    same(
+        loaded.predict([frame()], [DEPTH])[0].label,
+        predictor(tiny, guidance=1.0, seed=3).predict([frame()], [DEPTH])[0].label,
+        atol=1e-5,
+    )
+    assert Predictor.load(tiny_folder, dtype='bfloat16').pipe.transformer.dtype == torch.bfloat16
+    with pytest.raises(TypeError, match='stpes'):
+        Predictor.load(tiny_folder, stpes=2)
+    with pytest.raises(FileNotFoundError, match='no such model folder'):
+        Predictor.load(tiny_folder / 'none')
+    with pytest.raises(ValueError, match='resolution is 60; this model takes multiples of 16'):
+        Predictor.load(tiny_folder, resolution=60)
+
+
+def test_other_resolution():
+    coarse = predictor(tiny_pipeline(), resolution=32).predict([frame()], [DEPTH])[0]
+    assert coarse.label.size == (40, 60)
+
+
+def test_devices():
+    assert find_device('cpu').type == 'cpu'
+    for name in ('gpu', 'meta', 'cuda:x'):
+        with pytest.raises(ValueError, match='expected cpu, cuda or cuda:N'):
+            find_device(name)
+    with pytest.raises(ValueError, match=r"device 'cuda:99' is not there .* set device to cpu"):
+        find_device('cuda:99')
