@@ -2,9 +2,10 @@
 # SPDX-License-Identifier: Apache-2.0
 """Ask a model about pictures: depth, normals, masks, things, people.
 
-With --task every answer is written to OUT/PICTURE/ as a preview (.png), as the label itself, without
-loss (.npz, see diception_ros.labels.disk), and with how it came about (.json), and sheet.png shows
-them side by side. With --prompt the picture that the network paints is written to OUT as it is.
+With --task every answer is written to OUT/PICTURE/ as a preview (.png), as the label itself,
+without loss (.npz, see diception_ros.labels.disk), and with how it came about (.json); sheet.png
+shows them side by side. With --prompt the picture that the network paints is written to OUT as it
+is.
 """
 
 from __future__ import annotations
@@ -61,7 +62,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def main(args: argparse.Namespace) -> int:
     """Predict; 1 when a picture could not be read."""
+    from diception_ros.cli import _quiet
+
     points = read_points(args.points)
+    _quiet.hush()
     if args.prompt is not None:
         return paint(args, points)
     from diception_ros.cli import _answers

@@ -208,15 +208,21 @@ def _convert_vae(source: Path, folder: Path, dtype: torch.dtype) -> None:
     wrong = {kind: names for kind, names in info.items() if names}
     if wrong:
         raise ConvertError(f'{source}: the weights do not fit the configuration: {wrong}')
-    vae.to(dtype).save_pretrained(folder)
+    _write(vae, vae.state_dict(), folder, dtype, str(source))
 
 
 def _copy_component(source: Path, folder: Path) -> None:
-    weights = set(_weight_files(source).values()) if source.name in _ENCODERS else set()
+    """Copy a text encoder or tokenizer; a half-precision variant takes the plain names."""
     folder.mkdir()
+    listing = _listing(source) if source.name in _ENCODERS else None
+    weights = set(_weight_files(source).values()) if source.name in _ENCODERS else set()
     for file in sorted(source.iterdir()):
-        is_weight = file.suffix in ('.bin', '.msgpack', '.h5', '.onnx', '.pt', '.safetensors')
-        if file.is_file() and '.fp16.' not in file.name and (not is_weight or file in weights):
+        if file == listing:
+            plain = file.read_text().replace('.fp16', '')
+            (folder / file.name.replace('.fp16', '')).write_text(plain)
+        elif file in weights:
+            shutil.copy2(file, folder / file.name.replace('.fp16', ''))
+        elif file.suffix in ('.json', '.txt', '.model') and '.index.' not in file.name:
             shutil.copy2(file, folder / file.name)
 
 
@@ -243,8 +249,13 @@ def _write_index(sd3: Path, folder: Path, with_text_encoders: bool, resolution: 
 
 
 def _load_clip(folder: Path) -> Any:
+    variant = 'fp16' if all('.fp16' in f.name for f in _weight_files(folder).values()) else None
     encoder, info = CLIPTextModelWithProjection.from_pretrained(
-        folder, use_safetensors=True, output_loading_info=True, local_files_only=True
+        folder,
+        use_safetensors=True,
+        output_loading_info=True,
+        local_files_only=True,
+        variant=variant,
     )
     if info['missing_keys']:
         raise ConvertError(f'{folder}: lacks {sorted(info["missing_keys"])[:5]}')
@@ -278,12 +289,18 @@ def _stream_t5(folder: Path) -> Any:
     return encoder
 
 
+def _listing(folder: Path) -> Path | None:
+    """The file that says which shard holds which tensor; the full one before fp16's."""
+    names = ('model.safetensors.index.json', 'model.safetensors.index.fp16.json')
+    return next((folder / name for name in names if (folder / name).is_file()), None)
+
+
 def _weight_files(folder: Path) -> dict[str, Path]:
-    """Which safetensors file of a component holds which tensor; the full one before fp16's."""
-    for pattern in ('*.safetensors.index.json', '*.safetensors.index.fp16.json'):
-        for listing in sorted(folder.glob(pattern)):
-            weight_map = json.loads(listing.read_text())['weight_map']
-            return {name: _there(folder / file) for name, file in weight_map.items()}
+    """Which safetensors file of a component holds which tensor."""
+    listing = _listing(folder)
+    if listing is not None:
+        weight_map = json.loads(listing.read_text())['weight_map']
+        return {name: _there(folder / file) for name, file in weight_map.items()}
     files = sorted(folder.glob('*.safetensors'), key=lambda file: ('.fp16.' in file.name, file))
     if not files:
         raise ConvertError(f'{folder}: no .safetensors file in it')

@@ -2,21 +2,32 @@
 # SPDX-License-Identifier: Apache-2.0
 """DiceptionPipeline: an image and N prompts in, N RGB pictures out."""
 
-from __future__ import annotations
-
+# No postponed annotations here: diffusers reads the components' classes off __init__.
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from diffusers import DiffusionPipeline
+import diffusers
+from diffusers import AutoencoderKL, DiffusionPipeline, FlowMatchEulerDiscreteScheduler
 from diffusers.loaders import SD3LoraLoaderMixin
 from diffusers.utils import BaseOutput
 from diffusers.utils.torch_utils import randn_tensor
 import numpy as np
+from packaging.version import Version
 import torch
+from transformers import (
+    CLIPTextModelWithProjection,
+    CLIPTokenizer,
+    CLIPTokenizerFast,
+    T5EncoderModel,
+    T5Tokenizer,
+    T5TokenizerFast,
+)
 
 from diception_ros.model.folder import check_folder
+from diception_ros.model.inputs import check_inputs
+from diception_ros.model.points import DiceptionPointEncoder
 from diception_ros.model.prompts import (
     TABLE_FILE,
     Embedding,
@@ -26,9 +37,12 @@ from diception_ros.model.prompts import (
     encode_t5,
     join,
 )
+from diception_ros.model.transformer import DiceptionTransformer2DModel
 
-# Decoding more pixels at once than one picture of the official size fills no GPU better and costs
-# 0.6 GB a picture.
+# How diffusers' from_pretrained calls the precision: the old name is deprecated, the new one is
+# unknown to older releases.
+_DTYPE = 'dtype' if Version(diffusers.__version__) >= Version('0.40') else 'torch_dtype'
+# One picture of the official size is enough to keep a device busy; more at once cost memory only.
 _DECODE_PIXELS = 768 * 768
 
 
@@ -53,9 +67,9 @@ class DiceptionPipeline(DiffusionPipeline, SD3LoraLoaderMixin):
         transformer: DiceptionTransformer2DModel.
         point_encoder: DiceptionPointEncoder.
         scheduler: FlowMatchEulerDiscreteScheduler of SD3.
-        text_encoder, text_encoder_2, text_encoder_3: SD3's CLIP-L, CLIP-G and T5, or None: then
-            the texts of `prompt_table` are all that can be asked.
-        tokenizer, tokenizer_2, tokenizer_3: their tokenizers, or None.
+        text_encoder: SD3's CLIP-L, or None: then the texts of `prompt_table` are all that can be
+            asked. CLIP-G is `text_encoder_2`, T5 `text_encoder_3`.
+        tokenizer: of CLIP-L, or None; the others likewise.
         resolution: S, side in pixels of the square pictures that the model was made for.
 
     Source: arXiv 2502.17157 and its released inference code.
@@ -75,16 +89,16 @@ class DiceptionPipeline(DiffusionPipeline, SD3LoraLoaderMixin):
 
     def __init__(
         self,
-        vae: Any,
-        transformer: Any,
-        point_encoder: Any,
-        scheduler: Any,
-        text_encoder: Any = None,
-        text_encoder_2: Any = None,
-        text_encoder_3: Any = None,
-        tokenizer: Any = None,
-        tokenizer_2: Any = None,
-        tokenizer_3: Any = None,
+        vae: AutoencoderKL,
+        transformer: DiceptionTransformer2DModel,
+        point_encoder: DiceptionPointEncoder,
+        scheduler: FlowMatchEulerDiscreteScheduler,
+        text_encoder: CLIPTextModelWithProjection | None = None,
+        text_encoder_2: CLIPTextModelWithProjection | None = None,
+        text_encoder_3: T5EncoderModel | None = None,
+        tokenizer: CLIPTokenizer | CLIPTokenizerFast | None = None,
+        tokenizer_2: CLIPTokenizer | CLIPTokenizerFast | None = None,
+        tokenizer_3: T5Tokenizer | T5TokenizerFast | None = None,
         resolution: int = 768,
     ) -> None:
         super().__init__()
@@ -107,12 +121,15 @@ class DiceptionPipeline(DiffusionPipeline, SD3LoraLoaderMixin):
     # ---- folders ----------------------------------------------------------------------------
 
     @classmethod
-    def from_pretrained(cls, folder: str | Path, **kwargs: Any) -> DiceptionPipeline:
+    def from_pretrained(
+        cls, folder: str | Path, dtype: torch.dtype | None = None, **kwargs: Any
+    ) -> 'DiceptionPipeline':
         """Load a pipeline folder that `save_pretrained` or `diception convert` wrote.
 
         Args:
             folder: a local folder. Nothing is downloaded.
-            **kwargs: of diffusers' `from_pretrained`; always say `dtype`.
+            dtype: precision of all networks; None keeps that of each file.
+            **kwargs: of diffusers' `from_pretrained`.
 
         Raises:
             FileNotFoundError: the folder is not there or is no pipeline folder.
@@ -120,6 +137,8 @@ class DiceptionPipeline(DiffusionPipeline, SD3LoraLoaderMixin):
         """
         folder = Path(folder)
         check_folder(folder)
+        if dtype is not None:
+            kwargs[_DTYPE] = dtype
         pipe = super().from_pretrained(str(folder), use_safetensors=True, **kwargs)
         if (folder / TABLE_FILE).is_file():
             pipe.prompt_table = PromptTable.load(folder / TABLE_FILE)
@@ -361,7 +380,7 @@ class DiceptionPipeline(DiffusionPipeline, SD3LoraLoaderMixin):
             UnknownTextError: a text without embedding, and no text encoders.
         """
         # 1. What came fits together?
-        self._check_inputs(image, prompt, num_inference_steps, image_latents)
+        check_inputs(self, image, prompt, num_inference_steps, image_latents)
         # 2. The image, encoded once however many prompts are asked of it.
         if image_latents is None:
             draw = generator[0] if isinstance(generator, list) else generator
@@ -381,43 +400,3 @@ class DiceptionPipeline(DiffusionPipeline, SD3LoraLoaderMixin):
         images = self.decode_latents(latents)  # (N, S, S, 3)
         self.maybe_free_model_hooks()
         return DiceptionOutput(images=images, latents=latents)
-
-    def _check_inputs(
-        self,
-        image: Any,
-        prompt: Sequence[str],
-        steps: int,
-        image_latents: Any,
-    ) -> None:
-        if isinstance(prompt, str) or not prompt or not all(isinstance(t, str) for t in prompt):
-            raise ValueError(
-                f'prompt is {prompt!r}; expected a list of texts, one for each answer'
-            )
-        if steps < 1:
-            raise ValueError(f'num_inference_steps is {steps}; expected at least 1')
-        batch = len(prompt)
-        if (image is None) == (image_latents is None):
-            raise ValueError('give either image or image_latents, not both and not neither')
-        if image is not None:
-            name, what, channels = 'image', image, self.vae.config.in_channels
-            factor = self.vae_scale_factor * self.transformer.config.patch_size
-        else:
-            name, what, channels = (
-                'image_latents',
-                image_latents,
-                self.transformer.config.in_channels,
-            )
-            factor = self.transformer.config.patch_size
-        if what.ndim != 4 or what.shape[1] != channels or what.shape[0] not in (1, batch):
-            raise ValueError(
-                f'{name} has shape {tuple(what.shape)}; expected (B, {channels}, H, W) '
-                f'with B 1 or {batch}, the number of prompts'
-            )
-        largest = factor * self.transformer.config.pos_embed_max_size
-        if any(side % factor or side > largest or not side for side in what.shape[-2:]):
-            raise ValueError(
-                f'{name} is {what.shape[-2]} x {what.shape[-1]}; expected sides that are '
-                f'multiples of {factor} and at most {largest}'
-            )
-        if not what.is_floating_point():
-            raise ValueError(f'{name} is {what.dtype}; expected float')

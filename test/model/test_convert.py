@@ -89,30 +89,28 @@ def test_streamed_embeddings_are_those_of_the_encoders(official, tiny):
         assert (streamed.pooled - whole.pooled).abs().max() < 1e-5, text
 
 
-def test_fp16_variant_files_are_found(official, tiny, tmp_path):
+def test_fp16_variant_files_are_found_and_copied(official, tiny, tmp_path):
     sd3 = tmp_path / 'sd3'
     shutil.copytree(official[0], sd3)
-    for name in ('text_encoder', 'text_encoder_3'):
-        weights = sd3 / name / 'model.safetensors'
-        if name == 'text_encoder_3':  # the big one, split as the real one is
-            tensors = load_file(weights)
-            names = sorted(tensors)
-            parts = {f'model.fp16-0000{i + 1}-of-00002.safetensors': names[i::2] for i in (0, 1)}
-            for file, mine in parts.items():
-                save_file(
-                    {key: tensors[key] for key in mine},
-                    sd3 / name / file,
-                    metadata={'format': 'pt'},
-                )
-            (sd3 / name / 'model.safetensors.index.fp16.json').write_text(
-                json.dumps(
-                    {'weight_map': {key: file for file, mine in parts.items() for key in mine}}
-                )
-            )
-            weights.unlink()
-    ((_, streamed),) = encode_with_sd3(sd3, TEXTS[1:2])
-    ((_, whole),) = tiny.encode_texts(TEXTS[1:2])
-    assert (streamed.tokens - whole.tokens).abs().max() < 1e-5
+    for name in ('text_encoder', 'text_encoder_2'):
+        (sd3 / name / 'model.safetensors').rename(sd3 / name / 'model.fp16.safetensors')
+    weights = sd3 / 'text_encoder_3/model.safetensors'  # the big one, split as the real one is
+    tensors = load_file(weights)
+    weights.unlink()
+    names, weight_map = sorted(tensors), {}
+    for i in (0, 1):
+        file = f'model.fp16-0000{i + 1}-of-00002.safetensors'
+        save_file({key: tensors[key] for key in names[i::2]}, weights.parent / file,
+                  metadata={'format': 'pt'})  # fmt: skip
+        weight_map |= dict.fromkeys(names[i::2], file)
+    (weights.parent / 'model.safetensors.index.fp16.json').write_text(
+        json.dumps({'metadata': {}, 'weight_map': weight_map})
+    )
+    convert(sd3, official[1], tmp_path / 'out', texts=[''], dtype='float32',
+            with_text_encoders=True)  # fmt: skip
+    pipe = DiceptionPipeline.from_pretrained(tmp_path / 'out', dtype=torch.float32)
+    assert (ask(pipe).latents - ask(tiny).latents).abs().max() < 1e-5
+    assert not [*(tmp_path / 'out').rglob('*fp16*')]
 
 
 # ---- checkpoints that are not what they should be -----------------------------------------------

@@ -225,6 +225,29 @@ def compare_trace(name, seen, truth):
     close(found, truth, 'velocity' if kind != 'point_embedder' else 'point_embeds', name)
 
 
+@pytest.mark.parametrize('name', ['a', 'b', 'c'])
+def test_official_image_latents(name, reference, pipelines):
+    """The posterior's mean is the official one, scaled, and a draw is the official draw."""
+    pipe = pipelines('mini', 'fp32')
+    group = json.loads((reference / 'manifest.json').read_text())['groups'][0]
+    official = load_file(reference / group['dir'] / '_images.safetensors')
+    image = official[f'{name}.input_images'][None]
+    mean = (official[f'{name}.posterior_mean'] - 0.0609) * 1.5305
+    close(pipe.encode_image(image)[0], mean.reshape(16, 16, 16), 'image', name)
+    drawn = [
+        case
+        for case in group['cases']
+        if [sample['image'] for sample in case['samples']] == [name] and not case['rect']
+    ]
+    assert drawn
+    for case in drawn:
+        truth = load_file(reference / group['dir'] / f'{case["id"]}.safetensors')
+        draw = pipe.encode_image(
+            image, sample=True, generator=torch.Generator().manual_seed(case['vae_seed'])
+        )
+        close(draw, truth['image_latents'], 'image', case['id'])
+
+
 @pytest.mark.parametrize('case', ['depth', 'normal', 'seg'])
 def test_official_preprocessing(case, reference):
     """The picture that the model sees is the official scripts' own, byte for byte."""

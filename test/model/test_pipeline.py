@@ -393,7 +393,9 @@ def test_lora_of_sd3_loads_and_unloads(image, noise, tmp_path):
     )
 
     student = tiny_pipeline()
-    student.load_lora_weights(tmp_path, adapter_name='mine')
+    student.load_lora_weights(
+        tmp_path, adapter_name='mine', weight_name='pytorch_lora_weights.safetensors'
+    )
     assert torch.equal(ask(student, image, noise).latents, ask(teacher, image, noise).latents)
     student.set_adapters('mine', 0.5)
     assert (ask(student, image, noise).latents - adapted.latents).abs().max() < ROUNDING

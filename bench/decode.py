@@ -1,0 +1,244 @@
+# SPDX-FileCopyrightText: 2026 The diception_ros authors
+# SPDX-License-Identifier: Apache-2.0
+"""How long decoding takes, how good it is, and how a published method does on the same pictures.
+
+    python bench/decode.py [--size 768] [--repeats 15] [--pictures 6]
+
+Milliseconds are CPU time of one thread, so that what else runs on the machine does not count.
+"""
+
+from __future__ import annotations
+
+import os
+
+os.environ.setdefault('OMP_NUM_THREADS', '1')  # before numpy and OpenCV read it
+
+import argparse
+from collections.abc import Callable
+import time
+from typing import Any
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+from scipy import ndimage
+from scipy.signal import find_peaks
+
+from diception_ros import tasks
+from diception_ros.labels import Instances
+from diception_ros.painting import figures
+from diception_ros.tasks import _instances
+
+Picture = NDArray[np.float32]
+
+
+# ---- channels ------------------------------------------------------------------------------
+
+
+def eight_bit(rgb: Picture, rng: np.random.Generator) -> Picture:
+    """As any image file holds it."""
+    return (np.rint(np.clip(rgb, 0, 1) * 255) / 255).astype(np.float32)
+
+
+def jpeg(rgb: Picture, rng: np.random.Generator) -> Picture:
+    """Quality 70, colours at half the resolution."""
+    data = np.rint(np.clip(rgb, 0, 1) * 255).astype(np.uint8)
+    code = cv2.imencode('.jpg', data, [cv2.IMWRITE_JPEG_QUALITY, 70])[1]
+    return np.asarray(cv2.imdecode(code, cv2.IMREAD_COLOR), np.float32) / np.float32(255)
+
+
+def noise(rgb: Picture, rng: np.random.Generator) -> Picture:
+    """Independent, sigma 0.05."""
+    return rgb + rng.normal(0, 0.05, rgb.shape).astype(np.float32)
+
+
+def blur(rgb: Picture, rng: np.random.Generator) -> Picture:
+    """Gaussian, sigma 1 pixel."""
+    return np.asarray(cv2.GaussianBlur(rgb, (0, 0), 1.0), np.float32)
+
+
+def all_three(rgb: Picture, rng: np.random.Generator) -> Picture:
+    """Blur, then noise, then eight bits."""
+    return eight_bit(noise(blur(rgb, rng), rng), rng)
+
+
+def painter(rgb: Picture, rng: np.random.Generator, drift: float = 0.04) -> Picture:
+    """Like an image decoder: low-pass, noise that neighbours and channels share, slow drift.
+
+    At 768 pixels the blur has 1.2 pixels, the noise sigma 0.04 and a range of 2 pixels; both
+    shrink with the picture. The drift, of standard deviation `drift`, does not touch the black.
+    """
+    side = len(rgb)
+    scale = side / 768
+    slow = cv2.resize(
+        rng.normal(0, 1, (6, 6, 3)).astype(np.float32), (side, side), interpolation=cv2.INTER_CUBIC
+    )
+    out = rgb + drift * slow / slow.std() * (rgb.max(axis=2, keepdims=True) > 0)
+    out = cv2.GaussianBlur(out, (0, 0), max(0.6, 1.2 * scale))
+    grain = rng.normal(0, 1, rgb.shape).astype(np.float32)
+    grain = cv2.GaussianBlur(grain, (0, 0), max(0.5, 2 * scale))
+    mix = 0.6 * np.eye(3) + 0.4
+    mix /= np.linalg.norm(mix, axis=1, keepdims=True)
+    out = out + 0.04 * (grain / grain.std()) @ mix.T.astype(np.float32)
+    return np.clip(out, 0, 1).astype(np.float32)
+
+
+CHANNELS: dict[str, Callable[[Picture, np.random.Generator], Picture]] = {
+    'clean': lambda rgb, rng: rgb,
+    '8 bit': eight_bit,
+    'jpeg 70': jpeg,
+    'noise 0.05': noise,
+    'blur 1': blur,
+    'blur+noise+8': all_three,
+    'painter': painter,
+}
+
+
+# ---- the published method ------------------------------------------------------------------
+
+
+def algorithm_2(
+    rgb: Picture,
+    tolerance: float = 0.15,
+    least: float = 5e-5,
+    kernel: int = 3,
+    most_components: int = 20,
+    duplicate: float = 0.5,
+) -> Instances:
+    """Masks by clustering colours, as the paper of DICEPTION describes it.
+
+    Its thresholds are not published; these are guesses, not tuned. The number of clusters follows
+    from peaks per channel, which the few levels per channel of our palette make too small: read
+    its figures as those of this description on these pictures, not of the paper's code. Where
+    masks overlap, the earlier one (that of the larger cluster) keeps the pixels.
+
+    Source: arXiv 2502.17157v3, appendix C.2, Algorithm 2; from its description.
+    """
+    data = np.rint(np.clip(rgb, 0, 1) * 255).astype(np.uint8)
+    peaks = []
+    for c in range(3):
+        histogram = np.bincount(data[..., c].ravel(), minlength=256).astype(float)
+        soft = ndimage.gaussian_filter1d(histogram, 3)
+        padded = np.concatenate([[0], soft, [0]])
+        peaks.append(len(find_peaks(padded, height=1e-4 * data[..., c].size)[0]))
+    clusters = max(2, round(float(np.mean(peaks))))
+    cv2.setRNGSeed(0)
+    some = data[::4, ::4].reshape(-1, 3).astype(np.float32)
+    stop = (cv2.TERM_CRITERIA_EPS + cv2.TERM_CRITERIA_MAX_ITER, 20, 0.5)
+    _, of, centres = cv2.kmeans(some, clusters, None, stop, 3, cv2.KMEANS_PP_CENTERS)
+    masks: list[NDArray[np.bool_]] = []
+    for k in np.argsort(-np.bincount(of.ravel(), minlength=clusters), kind='stable'):
+        if centres[k].max() < 0.15 * 255:
+            continue
+        off = np.linalg.norm(data.astype(np.float32) - centres[k], axis=2)
+        mask = ndimage.binary_fill_holes(off < tolerance * 255).astype(np.uint8)
+        mask = cv2.morphologyEx(mask, cv2.MORPH_OPEN, np.ones((kernel, kernel), np.uint8))
+        if mask.sum() < least * mask.size:
+            continue
+        if cv2.connectedComponents(mask)[0] - 1 > most_components:
+            continue
+        here = mask > 0
+        if any((here & m).sum() > duplicate * (here | m).sum() for m in masks):
+            continue
+        masks.append(here)
+    ids = np.zeros(rgb.shape[:2], np.int32)
+    for k, mask in enumerate(masks):
+        ids[mask & (ids == 0)] = k + 1
+    return Instances(ids, ('',) * len(masks), np.ones(len(masks), np.float32))
+
+
+# ---- tables --------------------------------------------------------------------------------
+
+
+def milliseconds(decode: Callable[[Picture], Any], rgb: Picture) -> tuple[Any, float]:
+    """What decoding gives, and the CPU time of this thread that it took."""
+    begin = time.thread_time()
+    out = decode(rgb)
+    return out, 1e3 * (time.thread_time() - begin)
+
+
+def times(size: int, repeats: int) -> None:
+    """Milliseconds of every task, on its own examples."""
+    print(f'decode at {size} pixels, ms\n{"task":14}{"channel":14}{"median":>8}{"p99":>8}')
+    for name in tasks.names():
+        task = tasks.get(name)
+        for channel in ('clean', 'blur+noise+8'):
+            took = []
+            for k in range(repeats):
+                rng = np.random.default_rng(k)
+                rgb = CHANNELS[channel](task.encode(task.example(rng, size)), rng)
+                took.append(milliseconds(task.decode, rgb)[1])
+            print(
+                f'{name:14}{channel:14}{np.median(took):8.1f}{np.percentile(took, 99):8.1f}',
+                flush=True,
+            )
+
+
+def instances(size: int, pictures: int, count: int) -> None:
+    """Quality and time next to Algorithm 2."""
+    task = tasks.get('entity')
+    print(f'\n{count} instances at {size} pixels: ours / Algorithm 2')
+    print(f'{"channel":14}{"mean IoU":>16}{"ratio":>7}{"miscount":>12}{"ms":>16}{"ratio":>7}')
+    for name, channel in CHANNELS.items():
+        rows = []
+        for seed in range(pictures):
+            rng = np.random.default_rng(seed)
+            truth = _instances.example(rng, size, count)
+            rgb = channel(task.encode(truth), rng)
+            row = []
+            for decode in (task.decode, algorithm_2):
+                found, took = milliseconds(decode, rgb)
+                off = abs(len(found.scores) - len(truth.scores))
+                row += [task.score(found, truth)['mean_iou'], off, took]
+            rows.append(row)
+        iou, off, ms, iou2, off2, ms2 = np.mean(rows, axis=0)
+        print(
+            f'{name:14}{iou:8.3f} /{iou2:6.3f}{iou / iou2:7.2f}{off:6.1f} /{off2:4.1f}'
+            f'{ms:8.1f} /{ms2:6.1f}{ms2 / ms:7.1f}',
+            flush=True,
+        )
+
+
+def pose(size: int, pictures: int) -> None:
+    """How many joints are found, and told, through each channel."""
+    task = tasks.get('pose')
+    print(f'\n1 to 4 people side by side at {size} pixels')
+    print(f'{"channel":14}{"located 2 px":>14}{"typed 2 px":>12}{"oks":>8}{"pck":>8}')
+    for name, channel in CHANNELS.items():
+        near = typed = total = 0
+        scores = []
+        for seed in range(pictures):
+            rng = np.random.default_rng(seed)
+            truth = figures.crowd(rng, size, 1 + seed % 4)
+            found = task.decode(channel(task.encode(truth), rng))
+            scores.append(task.score(found, truth))
+            here = truth.visibility > 0
+            points = np.concatenate([found.joints[found.visibility > 0], found.untyped])
+            for person, seen in zip(truth.joints, here):  # noqa: B905 - one length
+                off = np.linalg.norm(points[:, None] - person[seen][None], axis=2)
+                near += int((off.min(axis=0, initial=np.inf) <= 2).sum())
+                off = np.linalg.norm(found.joints[:, seen] - person[seen], axis=2)
+                typed += int((off <= 2).sum(axis=1).max(initial=0))
+            total += int(here.sum())
+        oks, pck = (np.mean([s[key] for s in scores]) for key in ('oks', 'pck'))
+        print(
+            f'{name:14}{near / total:14.3f}{typed / total:12.3f}{oks:8.3f}{pck:8.3f}', flush=True
+        )
+
+
+def main() -> None:
+    """Print all tables."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument('--size', type=int, default=768, help='side of the pictures, pixels')
+    parser.add_argument('--repeats', type=int, default=15, help='pictures per time')
+    parser.add_argument('--pictures', type=int, default=6, help='pictures per figure of quality')
+    args = parser.parse_args()
+    cv2.setNumThreads(1)
+    times(args.size, args.repeats)
+    for count in (20, 45):
+        instances(args.size, args.pictures, count)
+    pose(args.size, 4 * args.pictures)
+
+
+if __name__ == '__main__':
+    main()

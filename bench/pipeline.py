@@ -1,0 +1,204 @@
+# SPDX-FileCopyrightText: 2026 The diception_ros authors
+# SPDX-License-Identifier: Apache-2.0
+"""How fast the pipeline answers, beside a naive loop in the same run.
+
+    python bench/pipeline.py --model tiny --device cpu --steps 1 4 28 --prompts 1 3 6
+    python bench/pipeline.py --model full --device cuda --dtype bfloat16 --compile whole
+
+The naive loop does what the official scripts do: for every prompt it runs the text encoders (and
+once more for the empty text under guidance), encodes the image, and answers alone and eagerly.
+Weights are random. The limit is the fastest of several large matrix products measured first, in
+the same precision on the same device; TFLOP are counted by torch.
+"""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Callable
+from functools import partial
+import resource
+import statistics
+import time
+from typing import Any
+
+from sizes import CLIP_G, CLIP_L, POINTS, T5, TRANSFORMER, VAE
+import torch
+from torch.utils.flop_counter import FlopCounterMode
+
+from diception_ros import tasks
+from diception_ros.model import (
+    DiceptionPipeline,
+    DiceptionPointEncoder,
+    DiceptionTransformer2DModel,
+)
+from diception_ros.model.tiny import tiny_pipeline
+
+PROMPTS = [tasks.get(name).prompt for name in tasks.names()]
+
+
+def main() -> None:
+    """Print one line for each number of steps and prompts."""
+    args = arguments()
+    pipe, resolution = build(args)
+    device = torch.device(args.device)
+    image = torch.rand(1, 3, resolution, resolution, device=device) * 2 - 1
+    limit = matrix_tflops(device, getattr(torch, args.dtype))
+    parameters = sum(p.numel() for m in networks(pipe) for p in m.parameters())
+    print(f'{args.model}, {resolution} px, {device}, {args.dtype}, torch {torch.__version__}, '
+          f'compile {args.compile}, attention {args.attention or "native"}; '
+          f'{parameters / 1e6:.1f} M parameters without text encoders; '
+          f'limit {limit:.3f} TFLOP/s (measured)')  # fmt: skip
+    if device.type == 'cuda':
+        print(torch.cuda.get_device_name(device))
+    print('| steps | guidance | prompts | median ms | p99 ms | answers/s | peak GB | TFLOP | '
+          '% of limit | naive ms | ratio |')  # fmt: skip
+    print('|' + '---|' * 11)
+    slow = build(args, naive=True)[0] if args.compile != 'none' else pipe
+    for steps in args.steps:
+        guidance = 1.0 if steps == 1 else args.guidance
+        for count in args.prompts:
+            if device.type == 'cuda':
+                torch.cuda.reset_peak_memory_stats(device)
+            case = (image, (PROMPTS * count)[:count], steps, guidance)
+            fast = timed(partial(answer, pipe, *case), args.repeats, device)
+            peak = peak_gb(device)
+            loop = statistics.median(timed(partial(naive, slow, *case), args.repeats, device))
+            tflop = counted(partial(answer, slow, *case))
+            median, p99 = statistics.median(fast), sorted(fast)[int(0.99 * (len(fast) - 1))]
+            share = 100 * tflop / (median * limit)
+            cells = [steps, guidance, count, f'{1e3 * median:.1f}', f'{1e3 * p99:.1f}',
+                     f'{count / median:.2f}', f'{peak:.2f}', f'{tflop:.4f}', f'{share:.0f}',
+                     f'{1e3 * loop:.1f}', f'{loop / median:.2f}']  # fmt: skip
+            print('| ' + ' | '.join(map(str, cells)) + ' |', flush=True)
+
+
+def arguments() -> argparse.Namespace:
+    """The command line."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument('--model', choices=('tiny', 'full'), default='tiny')
+    parser.add_argument('--device', default='cpu')
+    parser.add_argument('--dtype', default='float32', choices=('float32', 'bfloat16', 'float16'))
+    parser.add_argument('--steps', type=int, nargs='+', default=[1, 4, 28])
+    parser.add_argument('--prompts', type=int, nargs='+', default=[1, 3, 6])
+    parser.add_argument('--guidance', type=float, default=2.0, help='with more than one step')
+    parser.add_argument('--repeats', type=int, default=5)
+    parser.add_argument('--compile', choices=('none', 'blocks', 'whole'), default='none')
+    parser.add_argument('--attention', help='backend of diffusers, for example _native_cudnn')
+    parser.add_argument('--channels-last', action='store_true', help='memory format of the VAE')
+    parser.add_argument('--fp8', action='store_true', help='float8 linear layers by torchao')
+    return parser.parse_args()
+
+
+def build(args: argparse.Namespace, naive: bool = False) -> tuple[DiceptionPipeline, int]:
+    """The pipeline with random weights, and its resolution."""
+    device, dtype = torch.device(args.device), getattr(torch, args.dtype)
+    pipe = tiny_pipeline() if args.model == 'tiny' else full(device, dtype)
+    pipe.to(device, dtype)
+    pipe.set_progress_bar_config(disable=True)
+    if not naive:
+        if args.attention:
+            pipe.transformer.set_attention_backend(args.attention)
+        if args.channels_last:
+            pipe.vae.to(memory_format=torch.channels_last)
+        if args.fp8:
+            from torchao.quantization import Float8DynamicActivationFloat8WeightConfig, quantize_
+
+            quantize_(pipe.transformer.transformer_blocks,
+                      Float8DynamicActivationFloat8WeightConfig())  # fmt: skip
+        if args.compile == 'blocks':
+            pipe.transformer.compile_repeated_blocks(fullgraph=True)
+        elif args.compile == 'whole':
+            mode = 'max-autotune' if device.type == 'cuda' else None
+            pipe.transformer.compile(mode=mode, fullgraph=True)
+            pipe.vae.encoder.compile(mode=mode)
+            pipe.vae.decoder.compile(mode=mode)
+    return pipe, 64 if args.model == 'tiny' else 768
+
+
+def full(device: torch.device, dtype: torch.dtype) -> DiceptionPipeline:
+    """SD3-medium's sizes, text encoders included, built where they run."""
+    from diffusers import AutoencoderKL, FlowMatchEulerDiscreteScheduler
+    from transformers import CLIPTextConfig, CLIPTextModelWithProjection, T5Config, T5EncoderModel
+
+    tiny = tiny_pipeline()
+    before = torch.get_default_dtype()
+    torch.set_default_dtype(dtype)
+    try:
+        with device:
+            parts = {
+                'vae': AutoencoderKL(**VAE),
+                'transformer': DiceptionTransformer2DModel.from_config(TRANSFORMER),
+                'point_encoder': DiceptionPointEncoder(**POINTS),
+                'text_encoder': CLIPTextModelWithProjection(CLIPTextConfig(**CLIP_L)),
+                'text_encoder_2': CLIPTextModelWithProjection(CLIPTextConfig(**CLIP_G)),
+                'text_encoder_3': T5EncoderModel(T5Config(**T5)),
+            }
+    finally:
+        torch.set_default_dtype(before)
+    return DiceptionPipeline(
+        **{name: part.eval() for name, part in parts.items()},
+        scheduler=FlowMatchEulerDiscreteScheduler(shift=3.0), tokenizer=tiny.tokenizer,
+        tokenizer_2=tiny.tokenizer_2, tokenizer_3=tiny.tokenizer_3,
+    )  # fmt: skip
+
+
+def networks(pipe: DiceptionPipeline) -> list[Any]:
+    """The networks that run for every answer."""
+    return [pipe.vae, pipe.transformer, pipe.point_encoder]
+
+
+def answer(pipe: Any, image: Any, texts: list[str], steps: int, guidance: float) -> None:
+    """All prompts at once, embeddings from the table."""
+    pipe(image, texts, num_inference_steps=steps, guidance_scale=guidance)
+
+
+def naive(pipe: Any, image: Any, texts: list[str], steps: int, guidance: float) -> None:
+    """One prompt after another, text encoders and image encoder every time."""
+    for text in texts:
+        for again in ([''] if guidance > 1 else []) + [text]:
+            for _ in pipe.encode_texts([again]):
+                pass
+        pipe(image, [text], num_inference_steps=steps, guidance_scale=guidance)
+
+
+def timed(run: Callable[[], None], repeats: int, device: torch.device) -> list[float]:
+    """Seconds of each of several runs, after two that warm up."""
+    seconds = []
+    for i in range(repeats + 2):
+        if device.type == 'cuda':
+            torch.cuda.synchronize(device)
+        start = time.perf_counter()
+        run()
+        if device.type == 'cuda':
+            torch.cuda.synchronize(device)
+        if i >= 2:
+            seconds.append(time.perf_counter() - start)
+    return seconds
+
+
+def counted(run: Callable[[], None]) -> float:
+    """TFLOP of one run: 2 for each multiply-add of matrix products, convolutions and attention."""
+    with FlopCounterMode(display=False) as counter:
+        run()
+    return counter.get_total_flops() / 1e12
+
+
+def matrix_tflops(device: torch.device, dtype: torch.dtype) -> float:
+    """The most TFLOP/s that a matrix product reaches on this device."""
+    best = 0.0
+    for size in (1024, 2048, 4096) if device.type == 'cpu' else (4096, 8192):
+        a, b = (torch.randn(size, size, device=device, dtype=dtype) for _ in range(2))
+        fastest = min(timed(lambda a=a, b=b: torch.mm(a, b), 5, device))  # type: ignore[misc]
+        best = max(best, 2 * size**3 / fastest / 1e12)
+    return best
+
+
+def peak_gb(device: torch.device) -> float:
+    """Most memory in use so far: of the GPU, or of this process on the CPU."""
+    if device.type == 'cuda':
+        return torch.cuda.max_memory_allocated(device) / 1e9
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e6
+
+
+if __name__ == '__main__':
+    main()

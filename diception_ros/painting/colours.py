@@ -1,0 +1,324 @@
+# SPDX-FileCopyrightText: 2026 The diception_ros authors
+# SPDX-License-Identifier: Apache-2.0
+"""From a painted picture to instances: one instance per colour, black is background.
+
+The model paints each instance in some colour of its own choice, and not evenly: a picture of 64
+colours comes back from the image decoder with 200 000. What is done about it, without any setting
+per picture:
+
+1. Mode seeking: pixels in flat surroundings vote in a colour histogram; its hills are the colours
+   that the painter meant. Hills that no valley parts are one.
+2. Every pixel takes the colour nearest to its own. Connected pixels of one colour, less their rim,
+   are a core. A rim of mixed colours between two instances has no core, or a steep one.
+3. Cores that touch are one where their colours are close or where no step parts them: the
+   painter's colour drifted. Then cores of one colour are one instance, however far apart: a thing
+   behind a post is painted in one colour on both sides. Two things that are apart and were painted
+   alike come out as one; nothing in the picture tells them from the thing behind the post.
+4. Pixels outside of cores choose, by their own colour, among the instances beside them.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+from scipy.cluster.hierarchy import fcluster, linkage
+from scipy.sparse import coo_array
+from scipy.sparse.csgraph import connected_components
+
+from diception_ros.painting import modes
+from diception_ros.painting.modes import FLAT, SMALLEST
+
+Bytes = NDArray[np.uint8]
+Whole = NDArray[np.int32]
+Floats = NDArray[np.float32]
+
+# TOUCHING was chosen by a sweep as in `modes`, WINDOWS by one over 64 to 768 pixels and channels
+# like those of bench/decode.py; the rest by eye on those pictures.
+# Distances between colours are lengths in RGB, [0, 1] per channel.
+
+# Cores that do not touch are one instance where their colours are nearer than this, ...
+ALIKE = 0.08
+# ... those that touch where they are nearer than this, ...
+TOUCHING = 0.15
+# ... or where they are nearer than this, and the step across their border is below this part of
+# the difference of their means. The colours of `palette` are 0.33 apart.
+DRIFT, STEP = 0.3, 0.5
+# A core of less than this part of the picture whose colour is nearer than this to a larger one
+# that it touches is a fluctuation within it.
+SPECK, SPECK_COLOUR = 3e-4, 0.28
+# A pixel farther in colour than this from all instances beside it looks around more widely.
+LIKELY = 0.25
+WINDOWS = (3, 5, 3, 11)
+# Smallest instance in pixels; as a part of the picture it is `modes.SMALLEST`.
+SMALLEST_PIXELS = 4
+# Spread of the colours within an instance (standard deviation) at which its score has fallen to
+# 1/e.
+SPREAD = 0.15
+
+
+@dataclass(frozen=True)
+class _Picture:
+    """The picture in bytes, and what is read off each pixel once.
+
+    Attributes:
+        raw: (H, W, 3) uint8 RGB, as painted.
+        smooth: (H, W, 3) uint8 RGB, after the median filter.
+        rough: (H, W) uint8, largest difference of a channel to a neighbour, in `smooth`.
+    """
+
+    raw: Bytes
+    smooth: Bytes
+    rough: Bytes
+
+
+@dataclass(frozen=True)
+class _Cores:
+    """Connected pixels of one colour without their rim; row 0 stands for all other pixels.
+
+    Attributes:
+        index: (H, W) int32, 0 = outside of cores, 1..C the cores.
+        areas: (C + 1,) int64, pixels.
+        black: (C + 1,) bool, the core is background.
+        colours: (C + 1, 3) float64 in [0, 255], RGB, mean of each core.
+        good: (C + 1,) bool, large and flat enough to be one.
+    """
+
+    index: Whole
+    areas: NDArray[np.int64]
+    black: NDArray[np.bool_]
+    colours: NDArray[np.float64]
+    good: NDArray[np.bool_]
+
+
+def find_instances(rgb: Floats) -> tuple[Whole, Floats]:
+    """Read the instances off a painted picture; the module's text says how.
+
+    Args:
+        rgb: (H, W, 3) float32 RGB, finite, nominally in [0, 1]; what lies outside counts as
+            0 or 1.
+
+    Returns:
+        (H, W) int32 ids, 0 = background, 1..N in the order of falling scores; and (N,) float32
+        scores in [0, 1]: exp(-(spread / SPREAD)^2) * area / (area + 4 smallest areas), where the
+        spread is that of the colours around their mean, away from the rim.
+    """
+    picture = _prepare(rgb)
+    meant = modes.find(picture.smooth, picture.rough)
+    if not len(meant):
+        return np.zeros(rgb.shape[:2], np.int32), np.zeros(0, np.float32)
+    labels = modes.nearest_to(picture.smooth, meant)
+    cores = _cores(picture, labels)
+    owner, colours = _join(picture, cores)
+    instances = _fill(picture, np.take(owner, cores.index), colours)
+    areas = _areas(instances, len(colours))
+    small = areas < max(SMALLEST_PIXELS, SMALLEST * instances.size)
+    small[:2] = False
+    if areas[small].any():
+        # What surrounds a speck takes its pixels, so that it leaves no hole.
+        instances = _fill(
+            picture,
+            np.where(small, 0, np.arange(len(small))).astype(np.uint16)[instances],
+            colours,
+        )
+        areas = _areas(instances, len(colours))
+    return _number(picture, instances, colours, areas)
+
+
+def _areas(owner: NDArray[np.uint16], count: int) -> Floats:
+    """Pixels of each of `count` owners; faster than numpy's bincount."""
+    return np.asarray(cv2.calcHist([owner], [0], None, [count], [0, count]), np.float32).ravel()
+
+
+def _prepare(rgb: Floats) -> _Picture:
+    # As one channel, because OpenCV multiplies only the first of three by a number; it saturates.
+    flat = np.ascontiguousarray(rgb, np.float32).reshape(rgb.shape[0], -1)
+    raw = np.asarray(cv2.multiply(flat, 255.0, dtype=cv2.CV_8U)).reshape(rgb.shape)  # type: ignore[call-overload]
+    smooth = np.asarray(cv2.medianBlur(raw, 3), np.uint8)
+    cross = cv2.getStructuringElement(cv2.MORPH_CROSS, (3, 3))
+    red, green, blue = cv2.split(cv2.morphologyEx(smooth, cv2.MORPH_GRADIENT, cross))
+    rough = np.asarray(cv2.max(cv2.max(red, green), blue), np.uint8)
+    return _Picture(raw, smooth, rough)
+
+
+def _cores(picture: _Picture, labels: NDArray[np.uint16]) -> _Cores:
+    cross = cv2.getStructuringElement(cv2.MORPH_CROSS, (3, 3))
+    inside = cv2.erode(labels, cross) == cv2.dilate(labels, cross)
+    # Cores of two labels are never neighbours, not even at a corner: each lost its rim.
+    count, index = cv2.connectedComponents(inside.view(np.uint8))
+    # A sample of the pixels is enough for areas and means, and much faster.
+    step = max(1, min(labels.shape) // 256)
+    some = index[::step, ::step].ravel()
+    samples = np.bincount(some, minlength=count)
+    areas = samples * step**2
+    flat = np.bincount(some, picture.rough[::step, ::step].ravel() < FLAT * 255, count)
+    colours = (
+        np.stack(
+            [
+                np.bincount(some, picture.smooth[::step, ::step, c].ravel(), count)
+                for c in range(3)
+            ],
+            axis=1,
+        )
+        / np.maximum(samples, 1)[:, None]
+    )
+    label = np.zeros(count, np.uint16)
+    label[some] = labels[::step, ::step].ravel()
+    least = max(1.0, 0.3 * SMALLEST * labels.size)
+    good = (samples > 0) & (label > 0) & (areas >= least) & (flat >= 0.3 * samples)
+    good[0] = False
+    return _Cores(index, areas, label == 1, colours, good)
+
+
+def _join(picture: _Picture, cores: _Cores) -> tuple[NDArray[np.uint16], Floats]:
+    """Say which cores are one instance.
+
+    Returns:
+        (C + 1,) uint16, 0 = none, 1 = black, k + 2 = the k-th instance; and (N + 2, 3) float32 in
+        [0, 255] RGB, the colours of those.
+    """
+    count = len(cores.areas)
+    a, b, step = _borders(picture, cores)
+    apart = np.linalg.norm(cores.colours[a] - cores.colours[b], axis=1) / 255
+    smaller = np.where(cores.areas[a] < cores.areas[b], a, b)
+    little = cores.areas[smaller] < SPECK * cores.index.size
+    # It is dropped, not joined: a speck of a mixed colour would join the two that it lies between.
+    good = cores.good.copy()
+    good[smaller[little & (apart < SPECK_COLOUR)]] = False
+    one = (apart < TOUCHING) | (apart < DRIFT) & (step < STEP)
+    one &= good[a] & good[b]
+    one &= ~cores.black[a] & ~cores.black[b]
+    links = coo_array((np.ones(one.sum()), (a[one], b[one])), (count, count))
+    group = connected_components(links, directed=False)[1]
+
+    colourful = np.flatnonzero(good & ~cores.black)
+    # A thing that is too small is dropped here, so that what surrounds it takes its pixels.
+    together = np.bincount(group[colourful], cores.areas[colourful], count)
+    colourful = colourful[together[group[colourful]] >= 0.3 * SMALLEST * cores.index.size]
+    used, of = np.unique(group[colourful], return_inverse=True)
+    areas = cores.areas[colourful]
+    means = _means(of, areas, cores.colours[colourful], len(used))
+    same = np.ones(len(used), np.int64)
+    if len(used) > 1:
+        same = fcluster(linkage(means, 'average'), ALIKE * 255, 'distance').astype(np.int64)
+    owner = np.zeros(count, np.uint16)
+    owner[good & cores.black] = 1
+    owner[colourful] = same[of] + 1
+    colours = np.zeros((int(same.max(initial=0)) + 2, 3), np.float32)
+    colours[2:] = _means(same[of] - 1, areas, cores.colours[colourful], len(colours) - 2)
+    return owner, colours
+
+
+def _means(
+    of: NDArray[np.int64], weights: NDArray[np.int64], colours: NDArray[np.float64], count: int
+) -> NDArray[np.float64]:
+    """Weighted means of the colours (n, 3) of each of `count` groups: (count, 3)."""
+    sums = [np.bincount(of, weights * colours[:, c], count) for c in range(3)]
+    return np.stack(sums, axis=1) / np.bincount(of, weights, count)[:, None]
+
+
+def _borders(
+    picture: _Picture, cores: _Cores
+) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.float64]]:
+    """Which good cores touch, and how steep the colours are where they do.
+
+    Returns:
+        (B,) int64 and (B,) int64, the two cores of each border; and (B,) float64, the step of
+        colour within a few pixels across, as a part of the difference of the two means: about 1
+        for two evenly painted things, near 0 in the middle of a gradient.
+    """
+    count = len(cores.areas)
+    # Two pixels of rim, two of a blurred edge, and the pixel itself.
+    reach = 5
+    # Some of the lines across are enough.
+    every = max(1, min(cores.index.shape) // 192)
+    keys, steps = [], []
+    for axis in (0, 1):
+        index, smooth = np.moveaxis(cores.index, axis, 0), np.moveaxis(picture.smooth, axis, 0)
+        here = index[:-reach, ::every], index[reach:, ::every]
+        at = np.nonzero((here[0] != here[1]) & (here[0] > 0) & (here[1] > 0))
+        a, b = here[0][at], here[1][at]
+        kept = cores.good[a] & cores.good[b]
+        at, a, b = (at[0][kept], at[1][kept]), a[kept], b[kept]
+        change = smooth[reach:, ::every][at].astype(np.float64)
+        change -= smooth[:-reach, ::every][at]
+        apart = cores.colours[b] - cores.colours[a]
+        steps.append(np.einsum('ij,ij->i', change, apart) / np.maximum(_square(apart), 1))
+        keys.append(np.minimum(a, b).astype(np.int64) * count + np.maximum(a, b))
+    pairs, of = np.unique(np.concatenate(keys), return_inverse=True)
+    mean = np.bincount(of, np.concatenate(steps), len(pairs)) / np.bincount(of, None, len(pairs))
+    return pairs // count, pairs % count, mean
+
+
+def _fill(picture: _Picture, owner: NDArray[np.uint16], colours: Floats) -> NDArray[np.uint16]:
+    """Let the pixels that no core covers choose.
+
+    Args:
+        picture: where their colours are.
+        owner: (H, W) uint16, 0 = not known, 1 = black, 2.. the instances.
+        colours: (N + 2, 3) float32 in [0, 255] RGB, what each is painted in.
+
+    Returns:
+        (H, W) uint16, nothing unknown.
+    """
+    last = np.iinfo(np.uint16).max
+    # Unknown is the least in the one and the greatest in the other.
+    out, hidden = owner.copy(), np.where(owner == 0, last, owner)
+    at = np.flatnonzero(owner == 0)
+    # The least and the greatest owner in a window: where more than two meet these are not all, but
+    # nearly always. The later windows are for pixels that look like neither.
+    for reach in WINDOWS:
+        if not len(at):
+            break
+        window = np.ones((reach, reach), np.uint8)
+        one = np.asarray(cv2.dilate(out, window), np.uint16).ravel()[at]
+        other = np.asarray(cv2.erode(hidden, window), np.uint16).ravel()[at]
+        other[one == 0] = 0
+        painted = picture.raw.reshape(-1, 3)[at].astype(np.float32)
+        to_one, to_other = _square(painted - colours[one]), _square(painted - colours[other])
+        nearer = np.where(to_other < to_one, other, one)
+        sure = (np.minimum(to_one, to_other) < (LIKELY * 255) ** 2) & (nearer > 0)
+        out.ravel()[at[sure]] = hidden.ravel()[at[sure]] = nearer[sure]
+        at = at[~sure]
+    if len(at):
+        # What is farther than that from everything was part of something too small.
+        _, of = cv2.distanceTransformWithLabels(
+            (out == 0).view(np.uint8), cv2.DIST_L2, 3, labelType=cv2.DIST_LABEL_PIXEL
+        )
+        table = np.ones(int(of.max()) + 1, np.uint16)
+        known = out > 0
+        table[of[known]] = out[known]
+        out = table[of]
+    return out
+
+
+def _square(colours: NDArray[np.floating]) -> NDArray[np.floating]:
+    """Squared lengths of colours (n, 3); a sum along so short an axis would be slow."""
+    out: NDArray[np.floating] = np.einsum('ij,ij->i', colours, colours)
+    return out
+
+
+def _number(
+    picture: _Picture, owner: NDArray[np.uint16], colours: Floats, areas: Floats
+) -> tuple[Whole, Floats]:
+    """Drop what is too small, score the rest, and number it by falling score."""
+    count = len(colours)
+    smallest = max(SMALLEST_PIXELS, SMALLEST * owner.size)
+    step = max(1, min(owner.shape) // 192)
+    some = owner[::step, ::step].ravel()
+    # On the rim the colour is a mixture whatever the painter meant.
+    some = np.where(picture.rough[::step, ::step].ravel() < FLAT * 255, some, 0)
+    off = picture.smooth[::step, ::step].reshape(-1, 3) - colours[some]
+    samples = np.bincount(some, minlength=count)
+    variance = np.bincount(some, _square(off), count) / 3 / np.maximum(samples, 1) / 255**2
+    # An instance that is all rim could be anything.
+    variance[samples == 0] = SPREAD**2
+    scores = np.exp(-variance / SPREAD**2) * areas / (areas + 4 * smallest)
+    scores[:2] = 0
+    order = np.argsort(-scores, kind='stable')
+    order = order[(areas[order] >= smallest) & (order >= 2)]
+    number = np.zeros(count, np.int32)
+    number[order] = np.arange(1, len(order) + 1)
+    return number[owner], scores[order].astype(np.float32)

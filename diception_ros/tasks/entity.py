@@ -1,0 +1,67 @@
+# SPDX-FileCopyrightText: 2026 The diception_ros authors
+# SPDX-License-Identifier: Apache-2.0
+"""What things are there, whatever they are?"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import NDArray
+
+from diception_ros.labels import Instances
+from diception_ros.painting import colours, palette
+from diception_ros.tasks import RESOLUTION, Task, _check, _instances
+
+if TYPE_CHECKING:
+    from diception_ros.prompt import Prompt
+
+
+class Entity:
+    """Each thing in a colour of its own on black; categories are empty."""
+
+    name = 'entity'
+    prompt = '[[image2entity]]'
+    label = Instances
+    takes_points = False
+    takes_category = False
+
+    def text(self, prompt: Prompt) -> str:
+        """The task's prompt.
+
+        Raises:
+            ValueError: there is a category or there are points.
+        """
+        _check.plain(prompt)
+        return self.prompt
+
+    def encode(self, label: Instances) -> NDArray[np.float32]:
+        """Colours follow from place and size of the instances: see `palette.paint`."""
+        _check.square(label)
+        return palette.paint(label.ids)
+
+    def decode(self, rgb: NDArray[np.float32], prompt: Prompt | None = None) -> Instances:
+        """One instance per colour, whatever the colours; best first: see `colours`.
+
+        Measured at 768 pixels on 20 random things (bench/decode.py): mean IoU 0.99
+        through eight bits and noise of sigma 0.05, 0.97 to 0.98 through JPEG 70 and through blur
+        and noise; one thing in a few pictures is counted too many or too few by the latter.
+        """
+        _check.picture(rgb)
+        ids, scores = colours.find_instances(rgb)
+        return Instances(ids, ('',) * len(scores), scores)
+
+    def score(self, predicted: Instances, truth: Instances) -> dict[str, float]:
+        """`mean_iou`, and `precision`, `recall`, `f1` at an IoU of 0.5: see `_instances.score`.
+
+        Raises:
+            ValueError: the sizes differ.
+        """
+        return _instances.score(predicted, truth)
+
+    def example(self, rng: np.random.Generator, size: int = RESOLUTION) -> Instances:
+        """Up to 20 shapes, fewer in small pictures."""
+        return _instances.example(rng, size, int(rng.integers(1, max(3, min(20, size // 16)) + 1)))
+
+
+TASK: Task[Instances] = Entity()

@@ -1,0 +1,120 @@
+# SPDX-FileCopyrightText: 2026 The diception_ros authors
+# SPDX-License-Identifier: Apache-2.0
+"""Where are people's joints?"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import NDArray
+
+from diception_ros.labels import Keypoints
+from diception_ros.painting import figures, joints, skeleton
+from diception_ros.tasks import RESOLUTION, Task, _check
+
+if TYPE_CHECKING:
+    from diception_ros.prompt import Prompt
+
+# Tolerance of each joint as a part of the root of a person's area: twice the standard deviation
+# between annotators. Source: COCO's keypoint evaluation, in the order of COCO_JOINTS.
+TOLERANCE = 2 * np.array(
+    [0.026, 0.025, 0.025, 0.035, 0.035, 0.079, 0.079, 0.072, 0.072, 0.062, 0.062, 0.107, 0.107,
+     0.087, 0.087, 0.089, 0.089],
+)  # fmt: skip
+# PCK@0.1: a joint is right within this part of the larger side of the box around the person.
+RIGHT = 0.1
+
+
+class Pose:
+    """Red discs on limbs whose colours tell the joints: see `skeleton`."""
+
+    name = 'pose'
+    prompt = '[[image2pose]]'
+    label = Keypoints
+    takes_points = False
+    takes_category = False
+
+    def text(self, prompt: Prompt) -> str:
+        """The task's prompt.
+
+        Raises:
+            ValueError: there is a category or there are points.
+        """
+        _check.plain(prompt)
+        return self.prompt
+
+    def encode(self, label: Keypoints) -> NDArray[np.float32]:
+        """Hidden joints are painted as visible ones; absent and untyped ones are not painted."""
+        return skeleton.draw(label.joints, _check.square(label))
+
+    def decode(self, rgb: NDArray[np.float32], prompt: Prompt | None = None) -> Keypoints:
+        """People, and points where the limbs do not tell a joint: see `joints`.
+
+        In pictures with other limb colours than ours all joints are points without a type.
+        """
+        _check.picture(rgb)
+        return joints.find_people(rgb)
+
+    def score(self, predicted: Keypoints, truth: Keypoints) -> dict[str, float]:
+        """Compare the people of one picture.
+
+        The similarity of a predicted and a true person is COCO's OKS over the joints that the true
+        one has, with the area of the box around these, and 0 for joints that the predicted one
+        lacks. People are matched greedily, the most similar pair first, while the similarity is
+        above 0. `oks` is the mean over true people, 0 for those without a match; `pck` the share
+        of true joints whose match has the joint within a tenth of the larger side of that box;
+        both are NaN where nobody is there. `precision` is the share of predicted people with an
+        OKS of 0.5 or more, NaN where none is predicted. `located` is the share of true joints
+        within that same tenth of any predicted point, typed or not.
+
+        Raises:
+            ValueError: the sizes differ.
+        """
+        _check.same_size(predicted, truth)
+        here = truth.visibility > 0
+        people = np.flatnonzero(here.any(axis=1))
+        similar = np.zeros((len(predicted.joints), len(people)))
+        extents = np.zeros((len(people), 2))
+        for column, k in enumerate(people):
+            there = truth.joints[k][here[k]].astype(np.float64)
+            # A person of one joint has no extent; one pixel keeps the division defined.
+            extents[column] = np.maximum(np.ptp(there, axis=0), 1)
+            off = np.square(predicted.joints[:, here[k]] - there).sum(axis=2)
+            scale = 2 * extents[column].prod() * TOLERANCE[here[k]] ** 2
+            similar[:, column] = np.nan_to_num(np.exp(-off / scale)).mean(axis=1)
+
+        oks = np.zeros(len(people))
+        match = np.full(len(people), -1)
+        rest = similar.copy()
+        while rest.size and rest.max() > 0:
+            row, column = divmod(int(rest.argmax()), rest.shape[1])
+            oks[column], match[column] = rest[row, column], row
+            rest[row] = 0
+            rest[:, column] = 0
+        right = located = 0
+        found = np.concatenate([predicted.joints[predicted.visibility > 0], predicted.untyped])
+        for column, k in enumerate(people):
+            near = RIGHT * extents[column].max()
+            there = truth.joints[k][here[k]]
+            if match[column] >= 0:
+                off = predicted.joints[match[column]][here[k]] - there
+                right += int((np.linalg.norm(off, axis=1) <= near).sum())
+            off = np.linalg.norm(found[:, None] - there[None], axis=2)
+            located += int((off.min(axis=0, initial=np.inf) <= near).sum())
+        total = int(here.sum())
+        nan = float('nan')
+        return {
+            'oks': float(oks.mean()) if total else nan,
+            'pck': right / total if total else nan,
+            'precision': float((oks >= 0.5).sum() / len(similar)) if len(similar) else nan,
+            'located': located / total if total else nan,
+        }
+
+    def example(self, rng: np.random.Generator, size: int = RESOLUTION) -> Keypoints:
+        """One to four people side by side, in random postures; one in small pictures."""
+        count = int(rng.integers(1, 5)) if size >= 384 else 1
+        return figures.crowd(rng, size, count)
+
+
+TASK: Task[Keypoints] = Pose()

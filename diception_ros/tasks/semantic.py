@@ -1,0 +1,89 @@
+# SPDX-FileCopyrightText: 2026 The diception_ros authors
+# SPDX-License-Identifier: Apache-2.0
+"""Which things of one category are there?
+
+The released prompt says semantic; what it asks for is each instance in a colour of its own.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import NDArray
+
+from diception_ros.coco import CATEGORIES
+from diception_ros.labels import Instances
+from diception_ros.painting import colours, palette
+from diception_ros.tasks import RESOLUTION, Task, _check, _instances
+
+if TYPE_CHECKING:
+    from diception_ros.prompt import Prompt
+
+
+class Semantic:
+    """Each thing of the category in a colour of its own, all else black."""
+
+    name = 'semantic'
+    prompt = '[[image2semantic]]'
+    label = Instances
+    takes_points = False
+    takes_category = True
+    # Those whose embeddings a model folder carries; with text encoders any other can be asked.
+    categories = CATEGORIES
+
+    def text(self, prompt: Prompt) -> str:
+        """The task's prompt, one space, the category.
+
+        Raises:
+            ValueError: there is no category, or there are points.
+        """
+        _check.without_points(prompt)
+        if prompt.category is None:
+            raise ValueError(f"task {self.name!r} needs a category, e.g. 'person', came none")
+        return f'{self.prompt} {prompt.category.strip()}'
+
+    def encode(self, label: Instances) -> NDArray[np.float32]:
+        """Colours follow from place and size of the instances: see `palette.paint`.
+
+        Raises:
+            ValueError: the label is not square, or holds more than one category, since a picture
+                answers a question about one.
+        """
+        _check.square(label)
+        names = sorted(set(label.categories))
+        if len(names) > 1:
+            raise ValueError(
+                f'expected instances of one category, came {", ".join(map(repr, names))}; '
+                'leave out those that were not asked for'
+            )
+        return palette.paint(label.ids)
+
+    def decode(self, rgb: NDArray[np.float32], prompt: Prompt | None = None) -> Instances:
+        """One instance per colour, best first: see `colours`.
+
+        All bear the category of the prompt, or '' where there is none. The bounds of the entity
+        task hold.
+        """
+        _check.picture(rgb)
+        ids, scores = colours.find_instances(rgb)
+        category = prompt.category.strip() if prompt is not None and prompt.category else ''
+        return Instances(ids, (category,) * len(scores), scores)
+
+    def score(self, predicted: Instances, truth: Instances) -> dict[str, float]:
+        """`mean_iou`, and `precision`, `recall`, `f1` at an IoU of 0.5: see `_instances.score`.
+
+        Categories are not compared: both labels answer a question about one.
+
+        Raises:
+            ValueError: the sizes differ.
+        """
+        return _instances.score(predicted, truth)
+
+    def example(self, rng: np.random.Generator, size: int = RESOLUTION) -> Instances:
+        """Up to 10 shapes, fewer in small pictures, all of the category 'person'."""
+        count = int(rng.integers(1, max(3, min(10, size // 16)) + 1))
+        return _instances.example(rng, size, count, 'person')
+
+
+TASK: Task[Instances] = Semantic()
