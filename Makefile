@@ -23,11 +23,19 @@ format: $(VENV)/.installed
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
-demo: $(VENV)/.installed  ## the pipeline on a random network, until the built-in model is there
-	$(BIN)/python -m diception_ros --help
+demo: $(VENV)/.installed demo_output/model/model_index.json  ## all tasks, on random weights
+	$(BIN)/python -c 'from skimage import data, io; io.imsave("demo_output/astronaut.png", data.astronaut())'
+	$(BIN)/diception predict demo_output/astronaut.png --model demo_output/model --steps 4 \
+	    --task depth normal entity pose segmentation semantic --category person \
+	    --points '220,120;200,300' --out demo_output/answers
+	@echo 'The weights are random, so these answers are noise; what you see is that everything runs.'
+	@echo 'Look at demo_output/answers/astronaut.png/sheet.png'
+
+demo_output/model/model_index.json: | $(VENV)/.installed
+	$(BIN)/diception tiny --out demo_output/model
 
 clean:
-	rm -rf $(VENV) build dist *.egg-info
+	rm -rf $(VENV) build dist *.egg-info demo_output
 
 # torch first and by itself: the index offers several builds, and the pin picks the one to take.
 $(VENV)/.installed: setup.py $(CONSTRAINTS)

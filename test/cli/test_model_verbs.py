@@ -2,10 +2,11 @@
 # SPDX-License-Identifier: Apache-2.0
 """`diception convert` and `diception prompts`, as a user types them."""
 
+import numpy as np
 from official import write_official
 import pytest
 
-from diception_ros import tasks
+from diception_ros import images, tasks
 from diception_ros.cli.main import main
 from diception_ros.model.prompts import PromptTable
 
@@ -68,3 +69,16 @@ def test_errors_of_a_newcomer(converted, capsys, tmp_path):
         err = capsys.readouterr().err
         assert says in err.splitlines()[-1]
         assert 'Traceback' not in err
+
+
+def test_tiny_writes_a_model_that_answers(tmp_path, capsys):
+    out = tmp_path / 'model'
+    assert main(['tiny', '--out', str(out), '--seed', '3']) == 0
+    assert 'its answers mean nothing' in capsys.readouterr().err
+    assert list(PromptTable.load(out / 'prompt_embeddings.safetensors')) == ['', *tasks.texts()]
+    picture = tmp_path / 'grey.png'
+    images.write(picture, np.full((30, 40, 3), 128, np.uint8))
+    assert main(['predict', str(picture), '--model', str(out), '--task', 'depth', '--steps', '1',
+                 '--out', str(tmp_path / 'out')]) == 0  # fmt: skip
+    assert main(['tiny', '--out', str(out)]) == 1
+    assert 'exists already' in capsys.readouterr().err
