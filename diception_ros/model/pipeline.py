@@ -39,8 +39,7 @@ from diception_ros.model.prompts import (
 )
 from diception_ros.model.transformer import DiceptionTransformer2DModel
 
-# How diffusers' from_pretrained calls the precision: the old name is deprecated, the new one is
-# unknown to older releases.
+# The old name of from_pretrained's precision is deprecated, the new one unknown to older releases.
 _DTYPE = 'dtype' if Version(diffusers.__version__) >= Version('0.40') else 'torch_dtype'
 # One picture of the official size is enough to keep a device busy; more at once cost memory only.
 _DECODE_PIXELS = 768 * 768
@@ -118,8 +117,6 @@ class DiceptionPipeline(DiffusionPipeline, SD3LoraLoaderMixin):
         self.vae_scale_factor = 2 ** (len(vae.config.block_out_channels) - 1)
         self.prompt_table = PromptTable()
 
-    # ---- folders ----------------------------------------------------------------------------
-
     @classmethod
     def from_pretrained(
         cls, folder: str | Path, dtype: torch.dtype | None = None, **kwargs: Any
@@ -149,8 +146,6 @@ class DiceptionPipeline(DiffusionPipeline, SD3LoraLoaderMixin):
         super().save_pretrained(str(folder), **kwargs)
         if len(self.prompt_table):
             self.prompt_table.save(Path(folder) / TABLE_FILE)
-
-    # ---- the parts of a call, each usable by itself -------------------------------------------
 
     @torch.no_grad()
     def encode_image(
@@ -293,8 +288,8 @@ class DiceptionPipeline(DiffusionPipeline, SD3LoraLoaderMixin):
             points: N lists of at most five (x, y) in [0, 1], or None.
             num_inference_steps: Euler steps.
             guidance_scale: of the conditional over the unconditional velocity.
-            latents: (N, C, h, w) initial noise, or None.
-            generator: for the noise.
+            latents: (N, C, h, w) initial noise, or None for a draw.
+            generator: of that draw.
             reuse_last_velocity: skip the last network pass.
 
         Returns:
@@ -337,8 +332,6 @@ class DiceptionPipeline(DiffusionPipeline, SD3LoraLoaderMixin):
                     velocity = unconditional + guidance_scale * (conditional - unconditional)
             latents = self.scheduler.step(velocity, timestep, latents, return_dict=False)[0]
         return latents
-
-    # ---- the call ---------------------------------------------------------------------------
 
     @torch.no_grad()
     def __call__(

@@ -54,7 +54,7 @@ def find(smooth: Bytes, rough: Bytes) -> Floats:
     votes = blocks[(edges < FLAT * 255) & bright]
     least = max(4.0, SMALLEST * len(blocks))
 
-    cell = _cells(votes)
+    cell = _cells(votes[:, 0], votes[:, 1], votes[:, 2])
     counts = np.bincount(cell, minlength=CELLS**3).astype(np.float32).reshape((CELLS,) * 3)
     heights = ndimage.gaussian_filter(counts, SOFT, mode='constant', truncate=3)
     # A single vote blurred by one cell has the top 0.06; what is far below belongs to no hill.
@@ -68,42 +68,48 @@ def find(smooth: Bytes, rough: Bytes) -> Floats:
     return out
 
 
-def nearest_to(smooth: Bytes, modes: Floats) -> NDArray[np.uint16]:
+def smallest_type(count: int) -> type[np.uint8] | type[np.uint16]:
+    """For numbers below `count`, one more being left over."""
+    return np.uint8 if count < np.iinfo(np.uint8).max else np.uint16
+
+
+def nearest_to(
+    channels: tuple[Bytes, Bytes, Bytes], modes: Floats
+) -> NDArray[np.uint8] | NDArray[np.uint16]:
     """The nearest mode of each pixel.
 
     Args:
-        smooth: (H, W, 3) uint8 RGB.
+        channels: red, green and blue, each (H, W) uint8.
         modes: (K, 3) float32 in [0, 255] RGB.
 
     Returns:
-        (H, W) uint16, 0 unknown, 1 black, k + 2 the k-th mode.
+        (H, W) uint8 or uint16, 0 unknown, 1 black, k + 2 the k-th mode.
     """
-    cells = _cells(smooth)
+    cells = _cells(*channels)
     # A colour that every second pixel of every second line misses is rare: it stays unknown.
     step = max(1, min(cells.shape) // 384)
     used = np.flatnonzero(np.bincount(cells[::step, ::step].ravel(), minlength=CELLS**3))
     middle = np.stack(np.unravel_index(used, (CELLS,) * 3), axis=1).astype(np.float32) + 0.5
     middle *= 256 // CELLS
     targets = np.concatenate([np.zeros((1, 3), np.float32), modes])
-    squares = (targets**2).sum(axis=1) - 2 * middle @ targets.T
-    nearest = squares.argmin(axis=1) + 1
+    squares = (targets**2).sum(axis=1)[:, None] - 2 * targets @ middle.T
+    nearest = squares.argmin(axis=0) + 1
     # What is like nothing that was meant is not black either.
-    nearest[squares.min(axis=1) + (middle**2).sum(axis=1) > (STRANGE * 255) ** 2] = 0
+    nearest[squares.min(axis=0) + (middle**2).sum(axis=1) > (STRANGE * 255) ** 2] = 0
     nearest[middle.max(axis=1) <= BLACK * 255] = 1
-    table = np.zeros(CELLS**3, np.uint16)
+    table = np.zeros(CELLS**3, smallest_type(len(targets) + 1))
     table[used] = nearest
-    out: NDArray[np.uint16] = np.take(table, cells)
-    return out
+    return np.take(table, cells)
 
 
-def _cells(colours: Bytes) -> NDArray[np.uint16]:
-    """Number of the histogram cell of each colour (..., 3): (...) uint16."""
-    red, green, blue = (colours[..., c] for c in range(3))
+def _cells(red: Bytes, green: Bytes, blue: Bytes) -> NDArray[np.uint16]:
+    """Number of the histogram cell of each colour (...): (...) uint16."""
     # CELLS is 2**5: five bits of each channel, in steps that make no copies in wide integers.
-    high = (red & np.uint8(0xF8)).astype(np.uint16) << 7
-    middle = (green & np.uint8(0xF8)).astype(np.uint16) << 2
-    low = (blue >> np.uint8(3)).astype(np.uint16)
-    cells: NDArray[np.uint16] = (high | middle | low).astype(np.uint16, copy=False)
+    cells: NDArray[np.uint16] = (red & np.uint8(0xF8)).astype(np.uint16)
+    cells <<= np.uint16(5)
+    cells |= green & np.uint8(0xF8)
+    cells <<= np.uint16(2)
+    cells |= blue >> np.uint8(3)
     return cells
 
 

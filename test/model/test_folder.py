@@ -1,0 +1,100 @@
+# SPDX-FileCopyrightText: 2026 The diception_ros authors
+# SPDX-License-Identifier: Apache-2.0
+"""Model folders: what comes back, and what is refused."""
+
+import json
+
+from asking import ask
+import numpy as np
+import pytest
+import torch
+
+from diception_ros.model import DiceptionPipeline
+
+# ---- folders ------------------------------------------------------------------------------------
+
+
+def test_saved_pipeline_is_the_same_bit_for_bit(tiny, image, noise, tmp_path):
+    before = ask(tiny, image, noise)
+    tiny.save_pretrained(tmp_path / 'a')
+    loaded = DiceptionPipeline.from_pretrained(tmp_path / 'a', dtype=torch.float32)
+    after = ask(loaded, image, noise)
+    assert torch.equal(before.latents, after.latents)
+    assert np.array_equal(before.images, after.images)
+    assert loaded.config.resolution == 64
+    loaded.save_pretrained(tmp_path / 'b')
+    files = sorted(
+        file.relative_to(tmp_path / 'a')
+        for file in (tmp_path / 'a').rglob('*')
+        # Tokenizers note the padding of their last call in their files.
+        if file.suffix in ('.safetensors', '.json') and 'tokenizer' not in str(file)
+    )
+    assert len(files) > 12
+    for file in files:
+        first, second = ((tmp_path / side / file).read_bytes() for side in 'ab')
+        if file.suffix == '.json':  # diffusers notes in them where they were loaded from
+            first, second = map(without_path, (first, second))
+        assert first == second, file
+
+
+def without_path(text):
+    config = json.loads(text)
+    config.pop('_name_or_path', None)
+    return config
+
+
+def test_pipeline_without_text_encoders_answers_the_same(tiny, tiny_folder, image, noise):
+    bare = DiceptionPipeline.from_pretrained(
+        tiny_folder,
+        dtype=torch.float32,
+        text_encoder=None,
+        text_encoder_2=None,
+        text_encoder_3=None,
+        tokenizer=None,
+        tokenizer_2=None,
+        tokenizer_3=None,
+    )
+    assert bare.text_encoder is None
+    assert torch.equal(ask(bare, image, noise).latents, ask(tiny, image, noise).latents)
+    with pytest.raises(
+        ValueError,
+        match=r"'\[\[image2dept\]\]'; did you mean '\[\[image2depth\]\]'"
+        r'.*diception prompts --model DIR --add',
+    ):
+        ask(bare, image, noise, ['[[image2dept]]'] * 3)
+
+
+@pytest.mark.parametrize(
+    ('change', 'message'),
+    [
+        (
+            lambda index: index.update(_class_name='StableDiffusion3Pipeline'),
+            'diception convert --sd3',
+        ),
+        (
+            lambda index: index.update(vae=['os', 'AutoencoderKL']),
+            'component vae is os.AutoencoderKL',
+        ),
+        (
+            lambda index: index.update(vae=['diffusers', 'system']),
+            'component vae is diffusers.system',
+        ),
+        (
+            lambda index: index.update(extra=['builtins', 'exec']),
+            'component extra is builtins.exec',
+        ),
+    ],
+)
+def test_folder_may_not_name_strange_classes(tiny_folder, tmp_path, change, message):
+    index = json.loads((tiny_folder / 'model_index.json').read_text())
+    change(index)
+    (tmp_path / 'model_index.json').write_text(json.dumps(index))
+    with pytest.raises(ValueError, match=message):
+        DiceptionPipeline.from_pretrained(tmp_path)
+
+
+def test_folder_that_is_none(tmp_path):
+    with pytest.raises(FileNotFoundError, match='no such model folder'):
+        DiceptionPipeline.from_pretrained(tmp_path / 'nowhere')
+    with pytest.raises(FileNotFoundError, match=r'no model_index\.json'):
+        DiceptionPipeline.from_pretrained(tmp_path)
