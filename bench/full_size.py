@@ -107,9 +107,12 @@ def make(folder: Path, args: argparse.Namespace) -> None:
 
 def convert(folder: Path, args: argparse.Namespace) -> None:
     """Make the model folder."""
+    from diception_ros import tasks
     from diception_ros.model.convert import convert
 
-    convert(folder / 'sd3', folder / 'DICEPTION_v1.pth', folder / 'model', texts=TEXTS,
+    texts = list(dict.fromkeys([*TEXTS, *tasks.texts()]))
+
+    convert(folder / 'sd3', folder / 'DICEPTION_v1.pth', folder / 'model', texts=texts[: args.texts],
             dtype='bfloat16', report=lambda line: print(f'    {line}', flush=True))  # fmt: skip
 
 
@@ -164,6 +167,7 @@ def main() -> None:
     parser.add_argument('--folder', type=Path, required=True)
     parser.add_argument('--steps', type=int, default=1)
     parser.add_argument('--dtype', default='bfloat16', choices=('bfloat16', 'float32'))
+    parser.add_argument('--texts', type=int, default=2, help='to embed, of 87')
     parser.add_argument('--keep', action='store_true', help='keep the files')
     parser.add_argument('--stage', choices=STAGES, help=argparse.SUPPRESS)
     args = parser.parse_args()

@@ -347,7 +347,8 @@ def _appearing(out: Path) -> Iterator[Path]:
         yield partial
         partial.rename(out)
     except (OSError, SafetensorError) as error:
-        full = getattr(error, 'errno', None) == errno.ENOSPC or 'code: 28' in str(error)
+        # safetensors gives its own error, without a number.
+        full = getattr(error, 'errno', None) == errno.ENOSPC or 'No space left' in str(error)
         free = shutil.disk_usage(out.parent).free / 1e9 if out.parent.exists() else 0
         raise ConvertError(
             f'{out}: the disk is full, {free:.1f} GB were free beside a half-written folder that '

@@ -148,11 +148,18 @@ class PromptTable:
     def _unknown(self, text: str) -> str:
         near = difflib.get_close_matches(text, list(self), n=1)
         hint = f'; did you mean {near[0]!r}?' if near else '.'
-        there = ', '.join(repr(known) for known in self) or 'none'
+        words: dict[str, list[str]] = {}
+        for known in self:
+            first, _, rest = known.partition(' ')
+            words.setdefault(first, []).extend([rest] if rest else [])
+        there = ', '.join(
+            repr(first) + (f' with {" / ".join(rest)}' if rest else '')
+            for first, rest in words.items()
+        )
         return (
             f'no embedding for {text!r}{hint} This model carries no text encoders, only the '
-            f'embeddings of: {there}. To add one: diception prompts --model DIR --add {text!r} '
-            '--sd3 SD3_DIR'
+            f'embeddings of: {there or "no text"}. To add one: diception prompts --model DIR '
+            f'--add {text!r} --sd3 SD3_DIR'
         )
 
 

@@ -55,6 +55,7 @@ SPECK, SPECK_COLOUR = 3e-4, 0.28
 # A pixel farther in colour than this from all instances beside it looks around more widely.
 LIKELY = 0.25
 WINDOWS = (3, 5, 3, 11)
+RINGS = 8
 # Smallest instance in pixels; as a part of the picture it is `modes.SMALLEST`.
 SMALLEST_PIXELS = 4
 # Spread of the colours within an instance (standard deviation) at which its score has fallen to
@@ -280,10 +281,11 @@ def _fill(picture: _Picture, owner: Few, colours: Floats) -> Few:
     out, hidden = owner.copy(), owner.copy()
     hidden[unknown] = np.iinfo(owner.dtype).max
     painted = picture.raw.reshape(-1, 3)[at].astype(np.float32)
-    beside = np.zeros(len(at), owner.dtype)
     # The least and the greatest owner in a window: where more than two meet these are not all, but
     # nearly always. The later windows are for pixels that look like neither.
-    for reach in WINDOWS:
+    # What is like nothing around (the middle of a blurred edge, a sliver of something small) then
+    # goes to what lies beside it, one ring after another.
+    for reach, likely in (*((reach, LIKELY) for reach in WINDOWS), *((3, np.inf),) * RINGS):
         if not len(at):
             return out
         window = np.ones((reach, reach), np.uint8)
@@ -292,18 +294,14 @@ def _fill(picture: _Picture, owner: Few, colours: Floats) -> Few:
         other[one == 0] = 0
         to_one, to_other = _square(painted - colours[one]), _square(painted - colours[other])
         nearer = np.where(to_other < to_one, other, one)
-        sure = (np.minimum(to_one, to_other) < (LIKELY * 255) ** 2) & (nearer > 0)
+        sure = (np.minimum(to_one, to_other) < (likely * 255) ** 2) & (nearer > 0)
         out.ravel()[at[sure]] = hidden.ravel()[at[sure]] = nearer[sure]
-        beside = np.where(beside == 0, nearer, beside)[~sure]
         at, painted = at[~sure], painted[~sure]
-    # What is like nothing around, as the middle of a blurred edge, goes to the nearest in place.
-    out.ravel()[at] = beside
-    if not beside.all():
-        # The interior of what was dropped: the nearest known pixel, which has a number by place.
+    if len(at):
+        # The nearest known pixel decides; it has a number by its place among the known.
         _, of = cv2.distanceTransformWithLabels(
             (out == 0).view(np.uint8), cv2.DIST_L2, 3, labelType=cv2.DIST_LABEL_PIXEL
         )
-        at = at[beside == 0]
         known = out.ravel()[np.flatnonzero(out)]
         out.ravel()[at] = known[of.ravel()[at] - 1] if len(known) else 1
     return out

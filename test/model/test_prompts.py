@@ -50,12 +50,13 @@ def test_table_refuses_other_encoders():
 
 def test_unknown_text_says_what_there_is():
     table = PromptTable()
-    table.add('[[image2pose]]', Embedding(torch.zeros(3, 4), torch.zeros(2)))
+    for text in ('[[image2pose]]', '[[find]] cup', '[[find]] hot dog'):
+        table.add(text, Embedding(torch.zeros(3, 4), torch.zeros(2)))
     with pytest.raises(UnknownTextError) as error:
         table['[[image2poses]]']
     for part in (
         "did you mean '[[image2pose]]'?",
-        "embeddings of: '[[image2pose]]'",
+        "embeddings of: '[[image2pose]]', '[[find]]' with cup / hot dog.",
         "diception prompts --model DIR --add '[[image2poses]]'",
     ):
         assert part in str(error.value)
