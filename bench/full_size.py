@@ -110,9 +110,8 @@ def convert(folder: Path, args: argparse.Namespace) -> None:
     from diception_ros import tasks
     from diception_ros.model.convert import convert
 
-    texts = list(dict.fromkeys([*TEXTS, *tasks.texts()]))
-
-    convert(folder / 'sd3', folder / 'DICEPTION_v1.pth', folder / 'model', texts=texts[: args.texts],
+    texts = list(dict.fromkeys([*TEXTS, *tasks.texts()]))[: args.texts]
+    convert(folder / 'sd3', folder / 'DICEPTION_v1.pth', folder / 'model', texts=texts,
             dtype='bfloat16', report=lambda line: print(f'    {line}', flush=True))  # fmt: skip
 
 
