@@ -41,5 +41,5 @@ clean:
 $(VENV)/.installed: setup.py $(CONSTRAINTS)
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/pip install -q -c $(CONSTRAINTS) torch
-	$(BIN)/pip install -q -c $(CONSTRAINTS) -e '.[ros,dev,evaluate]'
+	$(BIN)/pip install -q -c $(CONSTRAINTS) -e '.[ros,dev,evaluate,sim]'
 	touch $@

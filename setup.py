@@ -25,6 +25,8 @@ INSTALL_REQUIRES = [
     'protobuf >=4',  # T5 tokenizer conversion
     'peft >=0.13',  # load_lora_weights
     'tqdm >=4.60',  # progress bars
+    'pyyaml >=6',  # settings files
+    'rosbags >=0.10',  # bags without ROS; 0.10 brought the stores that are used
 ]
 
 EXTRAS_REQUIRE = {
@@ -42,6 +44,9 @@ EXTRAS_REQUIRE = {
         'ruff >=0.9',
         'mypy >=1.13',
     ],
+    # Simulated rooms; 3.4 is the oldest tried. Needs a GL library: libegl1 libegl-mesa0
+    # libgl1-mesa-dri of Debian and Ubuntu.
+    'sim': ['mujoco >=3.4'],
     # COCO AP and AR in `diception_ros.evaluate`.
     'evaluate': ['pycocotools >=2.0.7'],
 }

@@ -95,6 +95,7 @@ def test_heavy_imports_stay_in_their_rooms(name, file):
         'diffusers': NEEDS_TORCH,
         'transformers': NEEDS_TORCH,
         'rclpy': NEEDS_ROS,
+        'mujoco': {'sim'},
     }
     for imported in imports(ast.parse(file.read_text()), top_level=True):
         library = imported.split('.')[0]
@@ -108,7 +109,7 @@ def test_every_module_has_a_row():
     assert {part(name) for name, _ in modules()} <= set().union(*ROWS)
 
 
-HEAVY = {'torch', 'diffusers', 'transformers', 'matplotlib', 'rclpy'}
+HEAVY = {'torch', 'mujoco', 'diffusers', 'transformers', 'matplotlib', 'rclpy'}
 LIGHT = sorted(
     name
     for name, _ in modules()

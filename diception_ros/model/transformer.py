@@ -13,12 +13,19 @@ import torch
 
 from diception_ros.model.attention import JointAttentionProcessor
 
+# What the network's output means. SD3's files do not say; theirs is the velocity.
+PREDICTIONS = ('velocity', 'sample')
+
 
 class DiceptionTransformer2DModel(SD3Transformer2DModel):
     """The network of DICEPTION: no parameter that SD3 does not have, only more tokens.
 
     The state dict and the configuration are SD3's, so weights, LoRA adapters and quantisation of
     SD3 load as they are.
+
+    The configuration may hold one key that SD3's has not: `prediction_type: sample` says that the
+    output of the network is the clean latents. `forward` makes the velocity of it, so nobody else
+    needs to know. Without the key it is the velocity.
 
     Source: arXiv 2502.17157, section 3.2 (token-wise concatenation). The paper speaks of rotary
     positions; the released network has SD3's fixed ones, the same for both halves.
@@ -27,10 +34,25 @@ class DiceptionTransformer2DModel(SD3Transformer2DModel):
     _repeated_blocks = ['JointTransformerBlock']  # noqa: RUF012 (diffusers' name and type)
 
     @classmethod
-    def from_config(cls, *args: Any, **kwargs: Any) -> Any:
-        """Build from a configuration, as `from_pretrained` does, with our attention processor."""
-        built = super().from_config(*args, **kwargs)
+    def from_config(cls, config: Any = None, *args: Any, **kwargs: Any) -> Any:
+        """Build from a configuration, as `from_pretrained` does, with our attention processor.
+
+        Raises:
+            ValueError: `prediction_type` is neither 'velocity' nor 'sample'.
+        """
+        prediction = None
+        if isinstance(config, dict):
+            # Taken out, because diffusers would warn that SD3's __init__ does not know it.
+            config = dict(config)
+            prediction = config.pop('prediction_type', None)
+        if prediction not in (None, *PREDICTIONS):
+            raise ValueError(
+                f'prediction_type is {prediction!r}; expected one of {", ".join(PREDICTIONS)}'
+            )
+        built = super().from_config(config, *args, **kwargs)
         model = built[0] if isinstance(built, tuple) else built
+        if prediction is not None:
+            model.register_to_config(prediction_type=prediction)
         # Not in __init__: diffusers reads the configuration off the signature of __init__.
         model.set_attn_processor(JointAttentionProcessor())
         return built
@@ -54,7 +76,7 @@ class DiceptionTransformer2DModel(SD3Transformer2DModel):
             encoder_hidden_states: (N, T, joint_attention_dim) text embeddings.
             pooled_projections: (N, pooled_projection_dim) pooled text embeddings.
             point_embeds: (N, P, D) point tokens, of the transformer's width.
-            timestep: (N,) 1000 * sigma.
+            timestep: (N,) 1000 * sigma, above 0.
             return_dict: False gives the bare tuple that diffusers' callers know.
 
         Returns:
@@ -84,6 +106,11 @@ class DiceptionTransformer2DModel(SD3Transformer2DModel):
         p = self.config.patch_size
         patches = patches.unflatten(1, (h // p, w // p)).unflatten(-1, (p, p, self.out_channels))
         velocity = torch.einsum('nhwpqc->nchpwq', patches).flatten(4, 5).flatten(2, 3)
+        if self.config.get('prediction_type') == 'sample':
+            # x = (1 - sigma) clean + sigma noise, so noise - clean = (x - clean) / sigma. In
+            # float32: at the last step of a schedule sigma is small, and the difference too.
+            sigma = timestep.float().reshape(-1, 1, 1, 1) / 1000
+            velocity = ((hidden_states.float() - velocity.float()) / sigma).to(hidden_states.dtype)
         if not return_dict:
             return (velocity,)
         return Transformer2DModelOutput(sample=velocity)  # (N, C, h, w)

@@ -44,7 +44,16 @@ class Depth:
         Unknown pixels take the value of the nearest known one: `label.valid` says that they do not
         count, but the VAE looks beyond a pixel and would carry a black hole into its neighbours.
         A constant disparity has no span to stretch and is 0.5, one that is all unknown is 0.
+
+        Raises:
+            TypeError: the label is no Disparity; metres would be painted with far as near.
+            ValueError: the label is not square.
         """
+        if not isinstance(label, Disparity):
+            raise TypeError(
+                f'task {self.name!r} paints Disparity, came {type(label).__name__}; '
+                'geometry.to_disparity makes one of MetricDepth'
+            )
         side = _check.square(label)
         values = label.values
         if not label.valid.any():

@@ -173,3 +173,9 @@ def test_score_refuses_other_sizes_and_other_words():
         TASK.score(disparity(0.5, 1), metres(1, 2, 3))
     with pytest.raises(ValueError, match="'disparity' or 'depth', came 'none'"):
         TASK.score(disparity(0.5, 1), metres(1, 2), align='none')
+
+
+def test_metres_are_not_painted():
+    metres = MetricDepth(np.ones((8, 8), np.float32))
+    with pytest.raises(TypeError, match=r'paints Disparity, came MetricDepth; geometry\.to_disp'):
+        TASK.encode(metres)

@@ -1,0 +1,41 @@
+# SPDX-FileCopyrightText: 2026 The diception_ros authors
+# SPDX-License-Identifier: Apache-2.0
+"""Frames per second of the simulation, labels of all six tasks included, by size of the picture.
+
+python bench/simulate.py [--sizes 64 128 256] [--views 4] [--scenes 8] [--gl egl]
+"""
+
+import argparse
+import time
+
+from diception_ros import tasks
+from diception_ros.sim import scenes, stream
+from diception_ros.sim.renderer import Renderer
+
+
+def main() -> None:
+    """Print the table."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument('--sizes', type=int, nargs='+', default=[64, 128, 192, 256, 512])
+    parser.add_argument('--views', type=int, nargs='+', default=[1, 4, 8])
+    parser.add_argument('--scenes', type=int, default=8)
+    parser.add_argument('--gl', choices=('egl', 'osmesa'))
+    args = parser.parse_args()
+    print('size  views per scene  frames/s')
+    for size in args.sizes:
+        for views in args.views:
+            with Renderer((size, size), args.gl) as renderer:
+                list(stream.scene_views(renderer, 0, 0, 'train', 1))
+                started, frames = time.perf_counter(), 0
+                for number in range(args.scenes):
+                    for k, view in enumerate(
+                        stream.scene_views(renderer, 0, number, 'train', views)
+                    ):
+                        rng = scenes.generator(0, number, 'train', stream.QUESTIONS + 2 * k)
+                        stream.ask(view, tasks.names(), rng, '')
+                        frames += 1
+            print(f'{size:4d}  {views:15d}  {frames / (time.perf_counter() - started):8.1f}')
+
+
+if __name__ == '__main__':
+    main()

@@ -1,0 +1,137 @@
+# SPDX-FileCopyrightText: 2026 The diception_ros authors
+# SPDX-License-Identifier: Apache-2.0
+"""Bags of ROS 2 messages in the mcap format, through `rosbags`: no ROS is needed.
+
+The definitions of the messages lie in the file, so Foxglove and `ros2 bag` open it anywhere.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+import shutil
+import tempfile
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from rosbags.highlevel import AnyReader, AnyReaderError
+from rosbags.interfaces import Connection
+from rosbags.rosbag2 import StoragePlugin, Writer
+from rosbags.typesys import Stores, get_typestore
+
+if TYPE_CHECKING:
+    from types import TracebackType
+
+    from typing_extensions import Self
+
+# The oldest supported distribution; the messages used here have not changed since.
+TYPES = get_typestore(Stores.ROS2_HUMBLE)
+
+
+class Recorded(NamedTuple):
+    """One message of a bag.
+
+    Attributes:
+        topic: its name.
+        kind: type of the message, e.g. 'sensor_msgs/msg/Image'.
+        stamp_ns: when it was recorded, nanoseconds since the epoch.
+        message: the message.
+        data: the message as bytes, CDR.
+    """
+
+    topic: str
+    kind: str
+    stamp_ns: int
+    message: Any
+    data: bytes
+
+
+class BagWriter:
+    """Writes one .mcap file; use it in a `with`.
+
+    The file appears under its name when all went well, never half-written.
+
+    Args:
+        path: of the file, ending in .mcap.
+        force: replace a file that is there.
+
+    Raises:
+        ValueError: the name does not end in .mcap.
+        FileExistsError: there is something already, and `force` is not given or it is no file.
+    """
+
+    def __init__(self, path: Path, force: bool = False) -> None:
+        if path.suffix != '.mcap':
+            raise ValueError(f'{path}: expected a name that ends in .mcap')
+        if path.exists() and not (force and path.is_file()):
+            hint = '; --force replaces it' if path.is_file() else ' and is no file'
+            raise FileExistsError(f'{path} exists{hint}')
+        self.path = path
+        self._connections: dict[str, Connection] = {}
+
+    def __enter__(self) -> Self:
+        # rosbags writes a folder with the file in it, and the file's name into the file.
+        self._folder = Path(tempfile.mkdtemp(prefix=f'.{self.path.stem}.', dir=self.path.parent))
+        inner = self._folder / self.path.stem
+        self._writer = Writer(inner, version=9, storage_plugin=StoragePlugin.MCAP)
+        self._writer.open()
+        return self
+
+    def write(self, topic: str, message: Any, stamp_ns: int) -> None:
+        """Write one message.
+
+        Args:
+            topic: its name; all messages of one topic are of one type.
+            message: of one of the types of `TYPES`.
+            stamp_ns: when it was recorded, nanoseconds since the epoch.
+        """
+        kind = message.__msgtype__
+        connection = self._connections.get(topic)
+        if connection is None:
+            connection = self._writer.add_connection(topic, kind, typestore=TYPES)
+            self._connections[topic] = connection
+        self._writer.write(connection, stamp_ns, TYPES.serialize_cdr(message, kind))
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        try:
+            self._writer.close()
+            if kind is None:
+                (written,) = self._folder.glob('*/*.mcap')
+                written.replace(self.path)
+        finally:
+            shutil.rmtree(self._folder, ignore_errors=True)
+
+
+def read(path: Path, topics: tuple[str, ...] = ()) -> Iterator[Recorded]:
+    """Read a bag in the order of recording.
+
+    Args:
+        path: an .mcap file, or a bag's folder with its metadata.yaml.
+        topics: the topics wanted; none for all.
+
+    Raises:
+        FileNotFoundError: there is no such file or folder.
+        ValueError: it is no bag, or a topic is not in it.
+    """
+    if not path.exists():
+        raise FileNotFoundError(f'{path}: no such bag')
+    try:
+        with AnyReader([path], default_typestore=TYPES) as reader:
+            known = {connection.topic for connection in reader.connections}
+            missing = sorted(set(topics) - known)
+            if missing:
+                raise ValueError(
+                    f'{path}: no topic {missing[0]!r}; there are {", ".join(sorted(known))}'
+                )
+            wanted = [one for one in reader.connections if not topics or one.topic in topics]
+            for connection, stamp_ns, data in reader.messages(wanted) if wanted else ():
+                message = reader.deserialize(data, connection.msgtype)
+                yield Recorded(
+                    connection.topic, connection.msgtype, stamp_ns, message, bytes(data)
+                )
+    except AnyReaderError as error:
+        raise ValueError(f'{path}: not a bag that can be read ({error})') from error

@@ -1,0 +1,124 @@
+# SPDX-FileCopyrightText: 2026 The diception_ros authors
+# SPDX-License-Identifier: Apache-2.0
+"""A linear autoencoder: principal components of blocks of pixels, where a VAE would be."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+from diffusers import ConfigMixin, ModelMixin
+from diffusers.configuration_utils import register_to_config
+from diffusers.models.autoencoders.vae import DecoderOutput
+from diffusers.models.modeling_outputs import AutoencoderKLOutput
+import torch
+from torch import nn
+
+
+class PcaAutoencoder(ModelMixin, ConfigMixin):
+    """Keeps the first principal components of each block; learnt in closed form by `fit`.
+
+    It has what a pipeline uses of `AutoencoderKL`, under the same names. Latents are coordinates in
+    an orthonormal basis, so their squared error is that of the pixels, as far as these are kept.
+
+    Args:
+        in_channels: of a picture.
+        latent_channels: components that are kept of a block.
+        block_out_channels: as many entries as make the block 2^(entries - 1) pixels wide, which is
+            how a pipeline reads a VAE's factor; their values mean nothing.
+        scaling_factor: latents are multiplied by it before the network sees them.
+        shift_factor: and this is taken off them before.
+    """
+
+    @register_to_config
+    def __init__(
+        self,
+        in_channels: int = 3,
+        latent_channels: int = 16,
+        block_out_channels: tuple[int, ...] = (16, 16, 16),
+        scaling_factor: float = 1.0,
+        shift_factor: float = 0.0,
+    ) -> None:
+        super().__init__()
+        self.block = 2 ** (len(block_out_channels) - 1)
+        size = in_channels * self.block**2
+        if latent_channels > size:
+            raise ValueError(
+                f'latent_channels is {latent_channels}; a block of {self.block} x {self.block} '
+                f'pixels has {size} numbers'
+            )
+        # Parameters, because a module's dtype and device are those of its parameters.
+        self.basis = nn.Parameter(torch.eye(latent_channels, size), requires_grad=False)
+        self.mean = nn.Parameter(torch.zeros(size), requires_grad=False)
+
+    @torch.no_grad()
+    def fit(self, pictures: torch.Tensor) -> PcaAutoencoder:
+        """Take basis, mean and scaling factor from pictures.
+
+        Args:
+            pictures: (N, C, H, W) in [-1, 1]; sides are multiples of the block.
+
+        Returns:
+            itself, with latents of variance 1 on these pictures.
+        """
+        blocks = self._blocks(pictures.to(torch.float64)).flatten(0, 2)  # (M, C * p * p)
+        mean = blocks.mean(dim=0)
+        values, vectors = torch.linalg.eigh(torch.cov(blocks.T))  # rising
+        basis = vectors.T.flip(0)[: self.config.latent_channels]
+        # A component's sign is arbitrary; this one does not depend on the machine.
+        largest = basis.gather(1, basis.abs().argmax(dim=1, keepdim=True))
+        self.basis.copy_(basis * largest.sign())
+        self.mean.copy_(mean)
+        kept = values.flip(0)[: self.config.latent_channels].mean().item()
+        self.register_to_config(scaling_factor=1 / math.sqrt(max(kept, 1e-12)))
+        return self
+
+    def encode(self, x: torch.Tensor, return_dict: bool = True) -> Any:
+        """Coordinates of each block.
+
+        Args:
+            x: (B, C, H, W) in [-1, 1].
+            return_dict: False gives the bare tuple that diffusers' callers know.
+
+        Returns:
+            a distribution without spread over (B, latent_channels, H / p, W / p).
+        """
+        latents = (self._blocks(x) - self.mean) @ self.basis.T  # (B, h, w, c)
+        posterior = _Certain(latents.permute(0, 3, 1, 2))
+        return AutoencoderKLOutput(latent_dist=posterior) if return_dict else (posterior,)
+
+    def decode(self, z: torch.Tensor, return_dict: bool = True, generator: Any = None) -> Any:
+        """The blocks that coordinates stand for.
+
+        Args:
+            z: (B, latent_channels, h, w).
+            return_dict: False gives the bare tuple that diffusers' callers know.
+            generator: not used; a VAE takes one.
+
+        Returns:
+            (B, C, H, W).
+        """
+        p, channels = self.block, self.config.in_channels
+        blocks = z.permute(0, 2, 3, 1) @ self.basis + self.mean  # (B, h, w, C * p * p)
+        blocks = blocks.unflatten(-1, (channels, p, p))
+        pictures = blocks.permute(0, 3, 1, 4, 2, 5).flatten(4, 5).flatten(2, 3)  # (B, C, H, W)
+        return DecoderOutput(sample=pictures) if return_dict else (pictures,)
+
+    def _blocks(self, x: torch.Tensor) -> torch.Tensor:
+        """(B, C, H, W) -> (B, h, w, C * p * p)."""
+        p = self.block
+        x = x.unflatten(3, (-1, p)).unflatten(2, (-1, p))  # (B, C, h, p, w, p)
+        return x.permute(0, 2, 4, 1, 3, 5).flatten(3)
+
+
+class _Certain:
+    """A distribution without spread, with the names of a VAE's posterior."""
+
+    def __init__(self, latents: torch.Tensor) -> None:
+        self.latents = latents
+
+    def mode(self) -> torch.Tensor:
+        return self.latents
+
+    def sample(self, generator: torch.Generator | None = None) -> torch.Tensor:
+        return self.latents

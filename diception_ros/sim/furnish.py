@@ -1,0 +1,292 @@
+# SPDX-FileCopyrightText: 2026 The diception_ros authors
+# SPDX-License-Identifier: Apache-2.0
+"""Who and what is in a room: furniture by the room's use, things on it, people among it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+import math
+
+import numpy as np
+
+from diception_ros.sim import clutter, things
+from diception_ros.sim import furniture as make
+from diception_ros.sim.furniture import Builder
+from diception_ros.sim.materials import Palette, pick, seed
+from diception_ros.sim.people import Person, Posture, person
+from diception_ros.sim.plan import Plan
+from diception_ros.sim.shapes import Place, Surface, Thing, about_z
+
+_Placed = tuple[Thing, Place]
+
+# Of people who do not sit.
+_POSTURES: tuple[Posture, ...] = ('stand', 'stand', 'walk', 'walk', 'reach', 'bend')
+
+# What a room of each use has along its walls, and what stands in it.
+_USES: tuple[tuple[tuple[Builder, ...], tuple[Builder, ...]], ...] = (
+    (
+        (make.couch, make.shelf, make.cabinet, make.lamp, make.plant, make.couch),
+        (make.low_table, make.couch),
+    ),
+    ((make.bed, make.cabinet, make.cabinet, make.desk, make.lamp, make.plant), (make.couch,)),
+    (
+        (make.counter, make.refrigerator, things.oven, make.cabinet, make.plant),
+        (make.dining_table,),
+    ),
+    (
+        (make.desk, make.shelf, make.cabinet, make.desk, make.plant, make.shelf),
+        (make.desk, make.low_table),
+    ),
+    (
+        (make.cabinet, make.shelf, make.plant, make.lamp, make.couch),
+        (make.dining_table, make.dining_table),
+    ),
+    (
+        (make.bench, make.shelf, make.cabinet, make.plant, make.bench, make.couch),
+        (make.low_table, make.chair),
+    ),
+)
+
+# What is found on what.
+_ON: dict[str, tuple[Builder, ...]] = {
+    'dining table': (
+        things.bowl,
+        things.cup,
+        things.cup,
+        things.bottle,
+        things.wine_glass,
+        things.fruit,
+        things.fruit,
+        things.vase,
+        things.book,
+        things.laptop,
+    ),
+    'desk': (
+        things.laptop,
+        things.monitor,
+        things.keyboard,
+        things.mouse,
+        things.cup,
+        things.book,
+        things.book,
+        things.phone,
+        things.table_lamp,
+        things.small_plant,
+    ),
+    'table': (
+        things.cup,
+        things.book,
+        things.phone,
+        things.bowl,
+        things.fruit,
+        things.vase,
+        things.small_plant,
+        things.laptop,
+    ),
+    'counter': (
+        things.bottle,
+        things.bottle,
+        things.bowl,
+        things.cup,
+        things.cup,
+        things.fruit,
+        things.vase,
+        things.microwave,
+    ),
+    'cabinet': (
+        things.vase,
+        things.small_plant,
+        things.table_lamp,
+        things.book,
+        clutter.teddy,
+        things.bottle,
+        things.monitor,
+        clutter.box,
+    ),
+    'shelf': (
+        things.vase,
+        things.small_plant,
+        clutter.teddy,
+        things.bowl,
+        clutter.box,
+        clutter.ball,
+        things.bottle,
+    ),
+    'bed': (clutter.teddy, things.book, things.laptop, clutter.backpack, things.phone),
+}
+
+_ON_FLOORS: tuple[Builder, ...] = (
+    clutter.box,
+    clutter.box,
+    clutter.ball,
+    clutter.ball,
+    clutter.backpack,
+    clutter.suitcase,
+    clutter.teddy,
+)
+
+
+def furniture(rng: np.random.Generator, palette: Palette, plan: Plan) -> list[_Placed]:
+    """Draw the use of the room and furnish it; takes what it stands on from the plan."""
+    at_walls, inside = _USES[int(rng.integers(len(_USES)))]
+    placed: list[_Placed] = []
+    wanted = 2 + int(rng.integers(2, 6))
+    for k in range(wanted):
+        # The first two are what the room is for.
+        builder = at_walls[k if k < 2 else int(rng.integers(len(at_walls)))]
+        thing = builder(rng, palette)
+        found = plan.beside_wall(rng, thing.half, thing.height)
+        if found is not None:
+            placed.append((thing, found[0]))
+            if thing.category == 'desk':
+                placed += _chairs(rng, palette, plan, thing, found[0], 1)
+    for _ in range(int(rng.integers(1, 3))):
+        thing = inside[int(rng.integers(len(inside)))](rng, palette)
+        place = plan.anywhere(rng, thing.half, thing.height, margin=0.35)
+        if place is not None:
+            placed.append((thing, place))
+            if thing.category in ('dining table', 'desk'):
+                placed += _chairs(rng, palette, plan, thing, place, int(rng.integers(1, 5)))
+    if rng.uniform() < 0.4:
+        placed.append(_rug(rng, palette, plan))
+    return placed
+
+
+def people(
+    rng: np.random.Generator, palette: Palette, plan: Plan, furnished: list[_Placed]
+) -> list[tuple[Person, Place]]:
+    """None to four people; some sit on what there is to sit on."""
+    seats = [(thing, place, seat) for thing, place in furnished for seat in thing.seats]
+    out: list[tuple[Person, Place]] = []
+    for _ in range((0, 1, 1, 1, 2, 2, 2, 3, 4)[int(rng.integers(9))]):
+        if seats and rng.uniform() < 0.4:
+            thing, place, seat = seats.pop(int(rng.integers(len(seats))))
+            yaw = place.yaw + (math.pi / 2 if thing.category == 'bed' else rng.uniform(-0.2, 0.2))
+            shift = about_z(place.yaw) @ [seat.x, seat.y, 0]
+            at = Place(place.x + float(shift[0]), place.y + float(shift[1]), 0, yaw)
+            sitting = person(rng, palette, 'sit', seat.z)
+            # Feet and knees need room: a table right before the seat would cut them off.
+            ahead = about_z(yaw) @ [0.45, 0, 0]
+            if all(
+                other.distance(at.x + float(ahead[0]), at.y + float(ahead[1])) > 0.12
+                for other in plan.taken
+                if other.distance(at.x, at.y) > 0 and other.low < 0.4
+            ):
+                out.append((sitting, at))
+            continue
+        posture = _POSTURES[int(rng.integers(len(_POSTURES)))]
+        somebody = person(rng, palette, posture)
+        # Arms that reach out need room before walls and shelves.
+        room = 0.3 if posture == 'stand' else 0.5
+        spot = plan.anywhere(rng, (0.24, 0.26), somebody.thing.height, margin=room)
+        if spot is not None:
+            out.append((somebody, spot))
+    return out
+
+
+def on_surfaces(
+    rng: np.random.Generator, palette: Palette, furnished: list[_Placed],
+    crowd: list[tuple[Person, Place]],
+) -> Iterator[_Placed]:  # fmt: skip
+    """Things on tables, boards, counters and beds."""
+    for thing, place in furnished:
+        if thing.category == 'bed' and any(
+            math.hypot(at.x - place.x, at.y - place.y) < 1.2 for _, at in crowd
+        ):
+            continue
+        for surface in thing.surfaces:
+            if thing.category == 'shelf' and rng.uniform() < 0.6:
+                yield from _row_of_books(rng, palette, surface, place)
+                continue
+            if thing.category == 'counter':
+                first: tuple[Builder, ...] = (things.sink,)
+                count = int(rng.integers(2, 6))
+            else:
+                first, count = (), int(rng.integers(0, 3 if thing.category == 'shelf' else 6))
+            yield from _scatter(rng, palette, surface, place, first, _ON[thing.category], count)
+
+
+def on_floor(rng: np.random.Generator, palette: Palette, plan: Plan) -> Iterator[_Placed]:
+    """Boxes, balls, bags: where the floor is free."""
+    for _ in range(int(rng.integers(1, 6))):
+        thing = _ON_FLOORS[int(rng.integers(len(_ON_FLOORS)))](rng, palette)
+        place = plan.anywhere(rng, thing.half, thing.height, margin=0.08, tries=6)
+        if place is not None:
+            yield thing, place
+
+
+def _chairs(
+    rng: np.random.Generator, palette: Palette, plan: Plan, table: Thing, at: Place, count: int
+) -> list[_Placed]:
+    # Chairs of one kind, each before one side of the table, facing it.
+    kind = seed(rng)
+    out: list[_Placed] = []
+    for k in range(count):
+        chair = make.chair(np.random.Generator(np.random.PCG64(kind)), palette)
+        side = 0 if count == 1 else k % 4
+        angle = at.yaw + side * math.pi / 2 + rng.uniform(-0.15, 0.15)
+        gap = table.half[side % 2] + chair.half[0] + rng.uniform(0.0, 0.25)
+        x, y = at.x + gap * math.cos(angle), at.y + gap * math.sin(angle)
+        place = Place(x, y, 0, angle + math.pi + rng.uniform(-0.3, 0.3))
+        if plan.take(place, chair.half, chair.height, gap=0.0):
+            out.append((chair, place))
+    return out
+
+
+def _rug(rng: np.random.Generator, palette: Palette, plan: Plan) -> _Placed:
+    x, y = rng.uniform(0.5, 0.9), rng.uniform(0.6, 1.2)
+    walls = plan.walls
+    most = 0.7 * min(walls.half_x, walls.half_y)
+    half = (min(x, most), min(y, most))
+    rug = Thing('rug', half, 0.012)
+    rug.box(pick(rng, palette.fabric), (0, 0, 0.006), (*half, 0.006))
+    quarter = int(rng.integers(2)) * math.pi / 2
+    return rug, Place(rng.uniform(-0.2, 0.2) * walls.half_x, rng.uniform(-0.2, 0.2) * walls.half_y,
+                      0, quarter)  # fmt: skip
+
+
+def _row_of_books(
+    rng: np.random.Generator, palette: Palette, surface: Surface, at: Place
+) -> Iterator[_Placed]:
+    y, end = -surface.half_y, surface.half_y - rng.uniform(0, 1.2) * surface.half_y
+    while True:
+        volume = things.standing_book(rng, palette)
+        y += volume.half[1]
+        if y + volume.half[1] > end:
+            return
+        if volume.height < surface.room:
+            yield volume, _on(at, surface, rng.uniform(-0.01, 0.01), y, 0)
+        y += volume.half[1] + (0.0 if rng.uniform() < 0.85 else 0.06)
+
+
+def _scatter(
+    rng: np.random.Generator, palette: Palette, surface: Surface, at: Place,
+    first: tuple[Builder, ...], builders: tuple[Builder, ...], count: int,
+) -> Iterator[_Placed]:  # fmt: skip
+    taken: list[tuple[float, float, float]] = []
+    for k in range(count):
+        builder = first[k] if k < len(first) else builders[int(rng.integers(len(builders)))]
+        thing = builder(rng, palette)
+        radius = math.hypot(*thing.half)
+        for _ in range(6):
+            free_x, free_y = surface.half_x - thing.half[0], surface.half_y - thing.half[1]
+            x, y = rng.uniform(-1, 1) * free_x, rng.uniform(-1, 1) * free_y
+            if free_x < 0 or free_y < 0 or thing.height > surface.room:
+                break
+            if all(math.hypot(x - a, y - b) > radius + r + 0.01 for a, b, r in taken):
+                taken.append((x, y, radius))
+                # Screens and sinks face who stands there; the rest lies as it was put down.
+                is_set = thing.category in ('tv', 'laptop', 'keyboard', 'sink', 'microwave')
+                turn = rng.uniform(-0.2, 0.2) if is_set else rng.uniform(-math.pi, math.pi)
+                if thing.category in ('sink', 'microwave') or (
+                    not is_set and radius > surface.half_x
+                ):
+                    turn = 0.0
+                yield thing, _on(at, surface, x, y, turn)
+                break
+
+
+def _on(at: Place, surface: Surface, x: float, y: float, turn: float) -> Place:
+    # The place in the room of what stands at (x, y) on a surface of something at a place.
+    shift = about_z(at.yaw) @ [surface.x + x, surface.y + y, 0]
+    return Place(at.x + float(shift[0]), at.y + float(shift[1]), at.z + surface.z, at.yaw + turn)

@@ -1,0 +1,199 @@
+# SPDX-FileCopyrightText: 2026 The diception_ros authors
+# SPDX-License-Identifier: Apache-2.0
+"""Records simulated rooms: a folder of samples, or a bag as a robot would have brought home."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from diception_ros import tasks
+from diception_ros.data import folder, messages
+from diception_ros.data.bag import BagWriter
+from diception_ros.data.sample import Pose
+from diception_ros.labels import COCO_JOINTS
+from diception_ros.sim import cameras, scenes, stream
+from diception_ros.sim.cameras import Carrier
+from diception_ros.sim.categories import CATEGORIES, STUFF
+from diception_ros.sim.renderer import Renderer
+from diception_ros.sim.scenes import Scene, Split
+from diception_ros.sim.views import View
+
+WORLD = 'map'
+START_NS = 1_700_000_000_000_000_000  # of every bag: two runs write the same bytes
+
+
+@dataclass(frozen=True)
+class Recording:
+    """What to record.
+
+    Attributes:
+        scenes: how many rooms.
+        views: pictures of each room.
+        size: (H, W) of the pictures, pixels.
+        seed: of all randomness.
+        split: scenes of different splits never meet.
+        carrier: who carries the camera; None draws it for every view (for every room in a bag).
+        rate: pictures per second of a bag.
+        stuff: whether floor, walls and ceiling are entities, in a folder; a bag has them all.
+        backend: OpenGL library, see `gl.context`.
+
+    Raises:
+        ValueError: a number that is not positive.
+    """
+
+    scenes: int
+    views: int
+    size: tuple[int, int]
+    seed: int = 0
+    split: Split = 'train'
+    carrier: Carrier | None = None
+    rate: float = 10.0
+    stuff: bool = False
+    backend: str | None = None
+
+    def __post_init__(self) -> None:
+        if min(self.scenes, self.views, *self.size) < 1 or not self.rate > 0:
+            raise ValueError(
+                'recording: expected at least one scene, view and pixel and a rate > 0, came '
+                f'{self.scenes} scenes, {self.views} views, {self.size} (H, W), {self.rate} Hz'
+            )
+
+
+def to_folder(what: Recording, out: Path, force: bool = False) -> Iterator[int]:
+    """Write samples of all tasks into a folder; depth is in metres.
+
+    Args:
+        what: what to record.
+        out: the folder, see `diception_ros.data.folder`.
+        force: replace samples that are there.
+
+    Yields:
+        How many frames were written after each one.
+
+    Raises:
+        FileExistsError: see `folder.create`.
+        ImportError, OSError: see `gl.context`.
+    """
+    with Renderer(what.size, what.backend) as renderer:
+        folder.create(out, force)
+        written = 0
+        for number in range(what.scenes):
+            views = stream.scene_views(
+                renderer, what.seed, number, what.split, what.views, what.carrier
+            )
+            for k, view in enumerate(views):
+                rng = scenes.generator(what.seed, number, what.split, stream.QUESTIONS + 2 * k)
+                samples = stream.ask(
+                    view, tasks.names(), rng, f'{view.scene.name}/{k}',
+                    stuff=what.stuff, metric=True, stamp_ns=_stamp(written, what.rate),
+                )  # fmt: skip
+                folder.write(out, written, samples)
+                written += 1
+                yield written
+
+
+def to_bag(what: Recording, out: Path, force: bool = False) -> Iterator[int]:
+    """Write what a robot would have recorded on smooth ways through the rooms.
+
+    Args:
+        what: what to record.
+        out: the file, ending in .mcap.
+        force: replace a file that is there.
+
+    Yields:
+        How many frames were written after each one.
+
+    Raises:
+        FileExistsError: there is something already.
+        ImportError, OSError: see `gl.context`.
+        ValueError: the name does not end in .mcap.
+    """
+    with Renderer(what.size, what.backend) as renderer, BagWriter(out, force) as bag:
+        written = 0
+        for number in range(what.scenes):
+            scene = scenes.draw(what.seed, number, what.split)
+            way = _way(what, scene, number)
+            if way:
+                renderer.load(scene)
+            for k, camera in enumerate(way):
+                stamp_ns = _stamp(written, what.rate)
+                view = renderer.render(camera)
+                if k == 0:
+                    bag.write('/camera/scene', _story(scene), stamp_ns)
+                for topic, message in frame_messages(view, stamp_ns):
+                    bag.write(topic, message, stamp_ns)
+                written += 1
+                yield written
+
+
+def frame_messages(view: View, stamp_ns: int) -> list[tuple[str, Any]]:
+    """Everything about one view as (topic, message), all with one stamp.
+
+    The frame is `camera_optical`; only the two messages that say where the camera is have the
+    header of the frame that they say it in, `map`.
+    """
+    camera, frame_id = view.camera, stream.FRAME_ID
+    pose = Pose(camera.position, camera.rotation)
+    pictures: dict[str, tuple[NDArray[Any], str]] = {
+        '/camera/image_raw': (view.image, 'rgb8'),
+        '/camera/depth/image': (view.depth, '32FC1'),
+        '/camera/normals/image': (view.normals, '32FC3'),
+        '/camera/instances/image': (view.instance.astype(np.uint16), '16UC1'),
+        '/camera/semantic/image': (view.category(), 'mono8'),
+    }
+    return [
+        *(
+            (topic, messages.image(array, encoding, stamp_ns, frame_id))
+            for topic, (array, encoding) in pictures.items()
+        ),
+        (
+            '/camera/camera_info',
+            messages.camera_info(camera.intrinsics, camera.size, stamp_ns, frame_id),
+        ),
+        ('/camera/joints', messages.joint_cloud(joints(view), stamp_ns, frame_id)),
+        ('/camera/pose', messages.pose_stamped(pose, stamp_ns, WORLD)),
+        ('/tf', messages.transform(pose, stamp_ns, WORLD, frame_id)),
+    ]
+
+
+def joints(view: View) -> Any:
+    """All joints of the people in a view: (17 P,) of dtype `messages.JOINT`."""
+    people, bodies = view.keypoints(), view.bodies()
+    out = np.zeros((len(bodies), len(COCO_JOINTS)), messages.JOINT)
+    for k, body in enumerate(bodies):
+        local = (body.joints - view.camera.position) @ view.camera.rotation
+        out['x'][k], out['y'][k], out['z'][k] = local.T
+        out['u'][k], out['v'][k] = people.joints[k].T
+        out['visibility'][k] = people.visibility[k]
+        out['joint'][k] = np.arange(len(COCO_JOINTS))
+        out['instance'][k] = body.instance
+    return out.ravel()
+
+
+def _way(what: Recording, scene: Scene, number: int) -> list[cameras.Camera]:
+    rng = scenes.generator(what.seed, number, what.split, stream.CAMERA)
+    carrier = what.carrier or ('robot' if rng.uniform() < 0.5 else 'hand')
+    return cameras.path(rng, scene, what.size, carrier, what.views, what.rate) or []
+
+
+def _story(scene: Scene) -> Any:
+    # What the numbers in the label maps mean, from here until the next such message.
+    story = {
+        'scene': scene.name,
+        'categories': dict(enumerate(CATEGORIES)),
+        'stuff': list(STUFF),
+        'instances': dict(enumerate(scene.categories, 1)),
+        'joints': list(COCO_JOINTS),
+    }
+    return messages.make('std_msgs/msg/String', data=json.dumps(story))
+
+
+def _stamp(frame: int, rate: float) -> int:
+    return START_NS + round(frame * 1_000_000_000 / rate)

@@ -1,0 +1,193 @@
+# SPDX-FileCopyrightText: 2026 The diception_ros authors
+# SPDX-License-Identifier: Apache-2.0
+"""Samples for training: an endless stream of questions about simulated rooms, with answers."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+import numpy as np
+
+from diception_ros import tasks as known_tasks
+from diception_ros.data.sample import Pose, Sample
+from diception_ros.frame import Frame
+from diception_ros.geometry import to_disparity
+from diception_ros.labels import Label, Mask
+from diception_ros.prompt import MAX_POINTS, Point, Prompt
+from diception_ros.sim import cameras, scenes
+from diception_ros.sim.cameras import Carrier
+from diception_ros.sim.categories import COCO
+from diception_ros.sim.renderer import Renderer
+from diception_ros.sim.scenes import Split
+from diception_ros.sim.views import View
+
+FRAME_ID = 'camera_optical'
+
+# Purposes of `scenes.generator`: 0 is the scene itself, then two for each view.
+CAMERA, QUESTIONS = 1, 2
+
+# A thing that is asked for covers at least this share of the picture, and this many pixels.
+_LEAST_SHARE, _LEAST_PIXELS = 0.002, 16
+
+
+def samples(
+    seed: int,
+    size: tuple[int, int],
+    tasks: Sequence[str] | None = None,
+    *,
+    split: Split = 'train',
+    views: int = 4,
+    worker: int = 0,
+    workers: int = 1,
+    first: int = 0,
+    carrier: Carrier | None = None,
+    absent: float = 0.1,
+    stuff: bool = False,
+    metric: bool = False,
+    backend: str | None = None,
+) -> Iterator[Sample]:
+    """Render samples without end.
+
+    Every view is asked once for every task. Scene, cameras and questions follow from the seed and
+    the number of the scene alone, so several processes with one seed and different workers render
+    disjoint parts of what one process would render.
+
+    Args:
+        seed: of the data set.
+        size: (H, W) of the frames, pixels.
+        tasks: names of tasks; None for all. A view that has no answer for a task leaves it out.
+        split: scenes of different splits never meet.
+        views: of each scene; a scene takes about as long to load as three views to render.
+        worker: which process this is, 0 to workers - 1.
+        workers: how many processes share the scenes.
+        first: number of the first scene, for going on where one stopped.
+        carrier: 'robot' or 'hand'; None for both.
+        absent: share of the questions for a category that is not there, and of the views without
+            people that are asked for poses.
+        stuff: whether floor, walls and ceiling are entities.
+        metric: depth as `MetricDepth` instead of the `Disparity` that its task paints.
+        backend: OpenGL library, see `gl.context`.
+
+    Yields:
+        Samples; their names say split, seed, scene, view and task.
+
+    Raises:
+        ImportError, OSError: see `gl.context`.
+        ValueError: an unknown task or split, or a worker that is none of the workers.
+    """
+    names = known_tasks.names() if tasks is None else list(tasks)
+    for name in names:
+        known_tasks.get(name)
+    if not 0 <= worker < workers:
+        raise ValueError(f'worker: expected 0 to {workers - 1}, came {worker}')
+    number = first + (worker - first) % workers
+    with Renderer(size, backend) as renderer:
+        while True:
+            for k, view in enumerate(scene_views(renderer, seed, number, split, views, carrier)):
+                rng = scenes.generator(seed, number, split, QUESTIONS + 2 * k)
+                name = f'{view.scene.name}/{k}'
+                yield from ask(view, names, rng, name, absent=absent, stuff=stuff, metric=metric)
+            number += workers
+
+
+def scene_views(
+    renderer: Renderer, seed: int, number: int, split: Split, views: int,
+    carrier: Carrier | None = None,
+) -> Iterator[View]:  # fmt: skip
+    """Render single views of one scene; fewer than wanted where the room has no good ones."""
+    scene = scenes.draw(seed, number, split)
+    found = [
+        cameras.view(scenes.generator(seed, number, split, CAMERA + 2 * k), scene,
+                     renderer.size, carrier)
+        for k in range(views)
+    ]  # fmt: skip
+    if any(found):
+        renderer.load(scene)
+    for camera in found:
+        if camera is not None:
+            yield renderer.render(camera)
+
+
+def ask(
+    view: View, tasks: Sequence[str], rng: np.random.Generator, name: str, *,
+    absent: float = 0.1, stuff: bool = False, metric: bool = False, stamp_ns: int = 0,
+) -> list[Sample]:  # fmt: skip
+    """Questions about one view, with their answers.
+
+    Args:
+        view: the view.
+        tasks: names of tasks, each asked once, unless there is nothing to ask.
+        rng: source of all randomness.
+        name: of the view; the task is added to it.
+        absent: see `samples`.
+        stuff: see `samples`.
+        metric: see `samples`.
+        stamp_ns: of the frame's header, nanoseconds since the epoch.
+
+    Returns:
+        Samples that share one frame.
+    """
+    camera = view.camera
+    frame = Frame(view.image, stamp_ns, FRAME_ID, camera.intrinsics)
+    pose = Pose(camera.position, camera.rotation)
+    out = []
+    for task in tasks:
+        question = _question(view, task, rng, absent, stuff, metric)
+        if question is not None:
+            prompt, label = question
+            out.append(Sample(frame, prompt, label, pose, f'{name}/{task}'))
+    return out
+
+
+def _question(
+    view: View, task: str, rng: np.random.Generator, absent: float, stuff: bool, metric: bool
+) -> tuple[Prompt, Label] | None:
+    if task == 'depth':
+        depth = view.metric_depth()
+        return Prompt(task), depth if metric else to_disparity(depth)[0]
+    if task == 'normal':
+        return Prompt(task), view.surface_normals()
+    if task == 'entity':
+        return Prompt(task), view.instances(stuff)
+    if task == 'pose':
+        people = view.keypoints()
+        return (Prompt(task), people) if len(people.joints) or rng.uniform() < absent else None
+    if task == 'semantic':
+        return _category(view, rng, absent)
+    if task == 'segmentation':
+        return _points(view, rng)
+    raise ValueError(f'task {task!r}: the simulation has no answer for it')
+
+
+def _category(view: View, rng: np.random.Generator, absent: float) -> tuple[Prompt, Label] | None:
+    # Categories that COCO names: their texts are in every model folder.
+    least = _least(view)
+    things = view.instances()
+    shown = set(things.categories)
+    # Counted by category, so that a row of books counts as one.
+    present = [
+        name for name in COCO
+        if name in shown and int(view.of_category(name).areas.sum()) >= least
+    ]  # fmt: skip
+    missing = [name for name in COCO if name not in shown]
+    options = missing if rng.uniform() < absent or not present else present
+    name = options[int(rng.integers(len(options)))]
+    return Prompt('semantic', name), view.of_category(name)
+
+
+def _points(view: View, rng: np.random.Generator) -> tuple[Prompt, Label] | None:
+    # One to five pixels of one thing, any of them.
+    things = view.instances()
+    large = np.flatnonzero(things.areas >= _least(view)) + 1
+    if not large.size:
+        return None
+    mask = things.ids == large[int(rng.integers(len(large)))]
+    rows, columns = np.nonzero(mask)
+    picked = rng.integers(len(rows), size=int(rng.integers(1, MAX_POINTS + 1)))
+    points = tuple(Point(float(columns[k]), float(rows[k])) for k in picked)
+    return Prompt('segmentation', points=points), Mask(mask)
+
+
+def _least(view: View) -> int:
+    height, width = view.image.shape[:2]
+    return max(_LEAST_PIXELS, int(_LEAST_SHARE * height * width))
