@@ -39,6 +39,7 @@ EXTRAS_REQUIRE = {
     ],
     'dev': [
         'pytest >=8',
+        'pytest-xdist >=3.5',
         'hypothesis >=6.100',
         'psutil >=5.9',
         'ruff >=0.9',

@@ -34,7 +34,7 @@ from diception_ros.painting.modes import FLAT, SMALLEST
 
 Bytes = NDArray[np.uint8]
 # Labels and owners: uint8 as long as 255 are enough, which makes every pass over them cheaper.
-Few = NDArray[np.uint8] | NDArray[np.uint16]
+Few = NDArray[np.uint8 | np.uint16]
 Whole = NDArray[np.int32]
 Floats = NDArray[np.float32]
 
@@ -55,8 +55,11 @@ SPECK, SPECK_COLOUR = 3e-4, 0.28
 # A pixel farther in colour than this from all instances beside it looks around more widely.
 LIKELY = 0.25
 WINDOWS = (3, 5, 3, 11)
+# Then rings of one pixel each grow inward. Two do for blurred edges; more only save the slower
+# search for what is nearest.
 RINGS = 8
-# Smallest instance in pixels; as a part of the picture it is `modes.SMALLEST`.
+# Smallest instance in pixels, which matters for the scores in small pictures; as a part of the
+# picture it is `modes.SMALLEST`.
 SMALLEST_PIXELS = 4
 # Spread of the colours within an instance (standard deviation) at which its score has fallen to
 # 1/e.
@@ -188,8 +191,8 @@ def _join(picture: _Picture, cores: _Cores) -> tuple[Few, Floats]:
     """Say which cores are one instance.
 
     Returns:
-        (C + 1,) uint8 or uint16, 0 = none, 1 = black, k + 2 = the k-th instance; and (N + 2, 3) float32 in
-        [0, 255] RGB, the colours of those.
+        (C + 1,) uint8 or uint16, 0 = none, 1 = black, k + 2 = the k-th instance; and (N + 2, 3)
+        float32 in [0, 255] RGB, the colours of those.
     """
     count = len(cores.areas)
     a, b, step = _borders(picture, cores)
@@ -313,9 +316,7 @@ def _square(colours: NDArray[np.floating]) -> NDArray[np.floating]:
     return out
 
 
-def _number(
-    picture: _Picture, owner: Few, colours: Floats, areas: Floats
-) -> tuple[Whole, Floats]:
+def _number(picture: _Picture, owner: Few, colours: Floats, areas: Floats) -> tuple[Whole, Floats]:
     """Drop what is too small, score the rest, and number it by falling score."""
     count = len(colours)
     smallest = max(SMALLEST_PIXELS, SMALLEST * owner.size)

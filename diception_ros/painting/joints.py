@@ -30,14 +30,15 @@ Floats = NDArray[np.float32]
 Vectors = NDArray[np.float64]
 Indices = NDArray[np.int64]
 
-# RED_ENOUGH and FOLLOWED were chosen by a sweep over 1 to 4 random people at 768 and 256 pixels,
-# clean and through blur and noise; PIECE and NEAR were varied without gain; the rest by eye.
+# RED_ENOUGH, ROUND, FILLS and FOLLOWED were chosen by sweeps over 1 to 4 random people at 768 and
+# 256 pixels, clean and through blur and noise; PIECE and NEAR were varied without gain; the rest
+# by eye.
 
 # A pixel of at least this redness is part of a disc.
 RED_ENOUGH = 0.45
 # A blob is one disc where the sides of its box differ by less than this part, plus one pixel, and
 # where it fills this part of its box (a disc fills 0.785).
-ROUND, FILLS = 0.25, 0.68
+ROUND, FILLS = 0.12, 0.74
 # A disc in a blob must cover this part of itself that no other disc of the blob covers.
 OWN_PART = 0.2
 # Farthest a pixel may be from a colour of the palette, as a length in RGB; half of the 0.40

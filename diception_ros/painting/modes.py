@@ -27,7 +27,7 @@ VALLEY = 0.7
 BLACK = 0.15
 # Largest difference of a channel among a pixel and its four neighbours that counts as flat.
 FLAT = 0.16
-# A pixel farther than this from every mode (a length in RGB) has none.
+# A pixel farther than this from every mode (a length in RGB) has none: the specks on near-black.
 STRANGE = 0.5
 # Smallest instance, as a part of the picture: 30 pixels of 768 x 768.
 SMALLEST = 5e-5
@@ -75,7 +75,7 @@ def smallest_type(count: int) -> type[np.uint8] | type[np.uint16]:
 
 def nearest_to(
     channels: tuple[Bytes, Bytes, Bytes], modes: Floats
-) -> NDArray[np.uint8] | NDArray[np.uint16]:
+) -> NDArray[np.uint8 | np.uint16]:
     """The nearest mode of each pixel.
 
     Args:

@@ -108,6 +108,32 @@ def test_small_pictures_are_read_back(side, count, least, seed):
     assert more == 0
 
 
+def test_blurred_rims_go_to_the_nearer_colour():
+    # Half of the pixels of so small things are rim; what lies next to them in place is not enough.
+    ious = []
+    for seed in range(3):
+        true = _instances.example(np.random.default_rng(seed), 64, 6).ids
+        iou, more = agreement(find_instances(channels.blur(paint(true)))[0], true)
+        assert more == 0
+        ious.append(iou)
+    assert np.mean(ious) >= 0.965
+
+
+def test_fluctuations_that_neighbours_share_are_no_instances():
+    ious, miscounts = [], 0
+    for seed in range(4):
+        rng = np.random.default_rng(seed)
+        true = _instances.example(rng, 384, 20).ids
+        rgb = channels.blur(paint(true))
+        grain = channels.blur(rng.normal(0, 1, rgb.shape).astype(np.float32), 1.5)
+        found, _ = find_instances(np.clip(rgb + 0.05 * grain / grain.std(), 0, 1))
+        iou, more = agreement(found, true)
+        ious.append(iou)
+        miscounts += abs(more)
+    assert np.mean(ious) >= 0.95
+    assert miscounts <= 3
+
+
 @pytest.mark.parametrize('side', [16, 33, 1536])
 def test_two_things_at_the_least_and_at_the_greatest_size(side):
     true = np.zeros((side, side), np.int32)
@@ -166,6 +192,30 @@ def test_a_drift_of_colour_within_a_thing_does_not_split_it(drift):
     assert iou > 0.97
 
 
+def halves(apart, ramp):
+    """Two even halves of a bar whose colours are `apart`, changing within `ramp` pixels."""
+    part = np.clip((np.arange(256) - 127.5) / ramp + 0.5, 0, 1)
+    rgb = np.zeros((256, 256, 3), np.float32)
+    rgb[60:200, 20:236] = (0.8, 0.3, 0.5)
+    rgb[60:200, 20:236, 1] += (apart * part[20:236]).astype(np.float32)
+    return rgb
+
+
+# The colours have a mode each, so that seeking modes does not join them; touching, they are one
+# thing if alike, or if the change is slow; two if it is a step, or too large to be a drift.
+@pytest.mark.parametrize(
+    ('apart', 'ramp', 'count'),
+    [(0.12, 1, 1), (0.2, 1, 2), (0.25, 1, 2), (0.2, 40, 1), (0.25, 40, 1), (0.4, 40, 2)],
+)
+@pytest.mark.parametrize('sigma', [0, 0.03])
+def test_halves_that_touch_are_one_thing_unless_there_is_a_step(apart, ramp, count, sigma):
+    rgb = channels.noise(halves(apart, ramp), np.random.default_rng(0), sigma)
+    found, _ = find_instances(rgb)
+    assert found.max() == count
+    assert found[130, 40] > 0
+    assert (found[130, 40] == found[130, 220]) == (count == 1)
+
+
 def test_similar_colours_apart_are_two_instances_above_the_limit_and_one_below():
     true = np.zeros((256, 256), np.int32)
     true[50:110, 50:110], true[150:210, 150:210] = 1, 2
@@ -214,7 +264,8 @@ def test_scores_fall_with_size_and_with_spread():
     large, small, spread = (scores[found[y, x] - 1] for y, x in ((70, 70), (155, 25), (70, 200)))
     assert large > 0.95
     assert large > small + 0.02
-    assert large > spread + 0.02
+    # What the filter leaves of noise of 0.1 is 0.04; exp(-(0.04 / SPREAD)^2) is 0.93.
+    assert 0.85 < spread < 0.96
 
 
 def test_decoding_is_deterministic():
