@@ -18,8 +18,8 @@ from torch import nn
 class PcaAutoencoder(ModelMixin, ConfigMixin):
     """Keeps the first principal components of each block; learnt in closed form by `fit`.
 
-    It has what a pipeline uses of `AutoencoderKL`, under the same names. Latents are coordinates in
-    an orthonormal basis, so their squared error is that of the pixels, as far as these are kept.
+    It has what a pipeline uses of `AutoencoderKL`, under the same names. Latents are coordinates
+    in an orthonormal basis, so their squared error is that of the pixels, as far as it is kept.
 
     Args:
         in_channels: of a picture.

@@ -1,0 +1,218 @@
+# SPDX-FileCopyrightText: 2026 The diception_ros authors
+# SPDX-License-Identifier: Apache-2.0
+"""One step of training: for a new small model, for SD3's weights, and for going on."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+import contextlib
+from pathlib import Path
+
+import torch
+
+from diception_ros import tasks
+from diception_ros.data.batch import Batch, Prepared
+from diception_ros.model import DiceptionPipeline
+from diception_ros.predict import find_device
+from diception_ros.train import loss as flow
+from diception_ros.train import mixture, sources, state
+from diception_ros.train.ema import Ema
+from diception_ros.train.fresh import fresh_pipeline
+from diception_ros.train.settings import TrainSettings
+
+_FITTED = 2000  # pictures that the autoencoder of a new model is made for, of each kind
+
+
+class Runner:
+    """A training run: model, optimiser and samples, and the step that they are at.
+
+    Args:
+        settings: of the run.
+        source: where samples come from; None for the one that the settings name.
+        checkpoint: to go on from; None to begin.
+
+    Raises:
+        ValueError: settings that do not fit together, a checkpoint of other settings, a task
+            without samples, a text that the model has no embedding of.
+    """
+
+    def __init__(
+        self,
+        settings: TrainSettings,
+        source: sources.Source | None = None,
+        checkpoint: Path | None = None,
+    ) -> None:
+        self.settings, self.step = settings, 0
+        self.shares = mixture.parse(settings.shares)
+        self.device = find_device(settings.device)
+        self._mixture = mixture.Mixture(self.shares, settings.seed)
+        self._pool: tuple[int, Prepared, dict[str, torch.Tensor]] | None = None
+
+        folder = checkpoint / 'model' if checkpoint else Path(settings.model)
+        new = checkpoint is None and not settings.model
+        pipe = None if new else state.load_pipeline(folder)
+        resolution = settings.resolution or (pipe.config.resolution if pipe else 0)
+        order = pipe.point_encoder.config.point_order if pipe else 'xy'
+        self.form = sources.Form(resolution, order, settings.mirrored)
+        self.source = source or sources.open_source(settings, list(self.shares), resolution)
+        self.pipe = pipe or self._fresh()
+        self.pipe.to(self.device)
+        # An unknown text fails here, before any work.
+        self.pipe.embed_prompts(list(dict.fromkeys(['', *self.pool()[1].texts])))
+
+        self.parameters = state.trainable(self.pipe)
+        self.pipe.vae.requires_grad_(False)
+        if settings.checkpointing:
+            self.pipe.transformer.enable_gradient_checkpointing()
+        self.optimizer = torch.optim.AdamW(
+            self.parameters.values(), lr=settings.lr, weight_decay=settings.weight_decay
+        )
+        self.ema = Ema(self.parameters, settings.ema) if settings.ema else None
+        self.generator = torch.Generator(self.device).manual_seed(settings.seed)
+        self._sigmas = flow.sigma_table(self.pipe.scheduler).to(self.device)
+        if checkpoint:
+            self._restore(checkpoint)
+
+    def train_step(self) -> tuple[dict[str, list[float]], float]:
+        """Go one step.
+
+        Returns:
+            losses by task, of each sample; the norm of the gradient.
+
+        Raises:
+            NonFiniteLossError: the loss or the gradient is no number; the weights are as before.
+        """
+        settings = self.settings
+        for group in self.optimizer.param_groups:
+            group['lr'] = settings.lr * rate(settings, self.step)
+        self.optimizer.zero_grad(set_to_none=True)
+        found: dict[str, list[float]] = defaultdict(list)
+        names: list[str] = []
+        for part in range(settings.accumulate):
+            batch = self.batch(self.step * settings.accumulate + part)
+            losses, counts = self.losses(batch)
+            flow.check_finite(losses, batch.names, self.step)
+            # A sample of which nothing is known says nothing, not even that it was right.
+            mean = losses.sum() / counts.sum().clamp(min=1)
+            (mean / settings.accumulate).backward()
+            for task, value in zip(batch.tasks, losses.tolist(), strict=True):
+                found[task].append(value)
+            names += batch.names
+        norm = torch.nn.utils.clip_grad_norm_(
+            self.parameters.values(), settings.clip or float('inf')
+        )
+        flow.check_finite(norm.expand(len(names)), tuple(names), self.step)
+        self.optimizer.step()
+        self.step += 1
+        if self.ema is not None:
+            self.ema.update(self.parameters, self.step)
+        return dict(found), float(norm)
+
+    def losses(self, batch: Batch) -> tuple[torch.Tensor, torch.Tensor]:
+        """The loss of each sample under noise that is drawn now.
+
+        Args:
+            batch: on the device.
+
+        Returns:
+            (B,) losses; (B,) bool, whether any cell of the sample counts.
+        """
+        settings, pipe, generator = self.settings, self.pipe, self.generator
+        size = len(batch.names)
+        with torch.no_grad():
+            clean = pipe.encode_image(batch.target)  # (B, C, h, w)
+            image = pipe.encode_image(batch.image)  # (B, C, h, w)
+        sigma = flow.draw_sigmas(size, self._sigmas, generator, settings.share_at_noise)
+        noise = torch.randn(clean.shape, generator=generator, device=self.device)
+        dropped = torch.rand(size, generator=generator, device=self.device) < settings.dropout
+        noisy = flow.add_noise(clean, noise, sigma)
+
+        # The unconditional branch of the pipeline: the empty text and zero point tokens.
+        texts = [
+            '' if drop else text for drop, text in zip(dropped.tolist(), batch.texts, strict=True)
+        ]
+        tokens, pooled = pipe.embed_prompts(texts)  # (B, T, D)
+        with torch.autocast(self.device.type, torch.bfloat16, enabled=settings.bf16):
+            points = pipe.point_encoder(batch.points, batch.point_labels)  # (B, 5, D)
+            points = torch.where(dropped[:, None, None], 0, points)
+            velocity = pipe.transformer(
+                hidden_states=noisy,
+                image_latents=image,
+                encoder_hidden_states=tokens,
+                pooled_projections=pooled,
+                point_embeds=points,
+                timestep=1000 * sigma,
+                return_dict=False,
+            )[0]
+        known = flow.known_cells(batch.valid, (clean.shape[-2], clean.shape[-1]))
+        losses = flow.flow_loss(velocity, clean, noise, sigma, known, settings.weighting)
+        return losses, known.flatten(1).any(dim=1)
+
+    def batch(self, number: int) -> Batch:
+        """The batch of this number, counted over the whole run."""
+        _, pool, rows = self.pool()
+        counts = {task: len(mine) for task, mine in rows.items()}
+        size = self.settings.batch_size
+        dealt = (self._mixture.deal(number * size + k, counts) for k in range(size))
+        chosen = torch.stack([rows[task][index] for task, index in dealt])
+        return pool.batch(chosen, self.device)
+
+    def pool(self) -> tuple[int, Prepared, dict[str, torch.Tensor]]:
+        """The pool that this step learns from: its number, and the rows of each task."""
+        number = self.step // self.settings.refresh if self.settings.refresh else 0
+        if self._pool is None or self._pool[0] != number:
+            prepared = self.source.pool(number, self.form)
+            rows = {task: prepared.rows(task) for task in self.shares}
+            empty = [task for task, mine in rows.items() if not len(mine)]
+            if empty:
+                raise ValueError(
+                    f'no sample of task {empty[0]!r} among {len(prepared)}; give it no share, or '
+                    'more samples'
+                )
+            self._pool = number, prepared, rows
+        return self._pool
+
+    def save(self, out: Path) -> Path:
+        """Write a checkpoint into a run's folder."""
+        rest = state.State(self.step, self.optimizer.state_dict(), self.generator.get_state())
+        return state.save(out, self.pipe, self.ema, rest, self.settings)
+
+    def averaged(self) -> contextlib.AbstractContextManager[None]:
+        """A context in which the model has the mean of its weights, where one is kept."""
+        if self.ema is None:
+            return contextlib.nullcontext()
+        return self.ema.in_place(self.parameters)
+
+    def _fresh(self) -> DiceptionPipeline:
+        _, pool, _ = self.pool()
+        shown = torch.cat(
+            [
+                pictures[:: max(1, len(pictures) // _FITTED)]
+                for pictures in (pool.images, pool.targets)
+            ]
+        )
+        texts = dict.fromkeys([*tasks.texts(), *pool.texts])
+        return fresh_pipeline(self.settings, shown.float() / 127.5 - 1, list(texts))
+
+    def _restore(self, checkpoint: Path) -> None:
+        saved = state.load(checkpoint)
+        self.step = saved.step
+        self.optimizer.load_state_dict(saved.optimizer)
+        self.generator.set_state(saved.generator)
+        if self.ema is not None:
+            mean = state.trainable(state.load_pipeline(checkpoint / 'ema'))
+            for name, value in mean.items():
+                self.ema.average[name].copy_(value.detach())
+
+
+def rate(settings: TrainSettings, step: int) -> float:
+    """Factor of the learning rate: up in the warm-up, then 1, down to 0 at the end.
+
+    Args:
+        settings: steps, warmup and decay.
+        step: steps done before this one.
+    """
+    up = (step + 1) / settings.warmup if settings.warmup else 1.0
+    fall = settings.decay * settings.steps
+    down = (settings.steps - step) / fall if fall else 1.0
+    return min(up, down, 1.0)

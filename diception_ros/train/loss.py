@@ -1,0 +1,129 @@
+# SPDX-FileCopyrightText: 2026 The diception_ros authors
+# SPDX-License-Identifier: Apache-2.0
+"""Rectified flow: noise levels, noisy latents, and what counts as an error.
+
+Source: arXiv 2403.03206 (SD3), sections 2 and 3; arXiv 2502.17157, equation 2.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+
+
+class NonFiniteLossError(ValueError):
+    """The loss is no number; the message names the samples."""
+
+
+def sigma_table(scheduler: Any) -> torch.Tensor:
+    """Noise levels of training with the scheduler's shift.
+
+    Args:
+        scheduler: FlowMatchEulerDiscreteScheduler; what inference did to it does not matter.
+
+    Returns:
+        (1000,) float32, falling from 1.
+    """
+    fresh = type(scheduler).from_config(scheduler.config)
+    table: torch.Tensor = fresh.sigmas.clone()
+    return table
+
+
+def draw_sigmas(
+    count: int, table: torch.Tensor, generator: torch.Generator, share_at_noise: float = 0.0
+) -> torch.Tensor:
+    """Draw noise levels: logit-normal places (mean 0, deviation 1) in the scheduler's table.
+
+    Args:
+        count: how many.
+        table: (T,) float32, falling from 1.
+        generator: on the CPU.
+        share_at_noise: probability of the first level, noise alone, instead.
+
+    Returns:
+        (count,) float32 in (0, 1].
+    """
+    place = torch.randn(count, generator=generator).sigmoid()
+    index = (place * len(table)).long().clamp(max=len(table) - 1)
+    at_noise = torch.rand(count, generator=generator) < share_at_noise
+    return table[torch.where(at_noise, 0, index)]
+
+
+def add_noise(clean: torch.Tensor, noise: torch.Tensor, sigma: torch.Tensor) -> torch.Tensor:
+    """Noisy latents `(1 - sigma) clean + sigma noise`.
+
+    Args:
+        clean: (B, C, h, w) latents.
+        noise: (B, C, h, w) standard normal.
+        sigma: (B,) in [0, 1].
+
+    Returns:
+        (B, C, h, w).
+    """
+    sigma = sigma[:, None, None, None]
+    return (1 - sigma) * clean + sigma * noise
+
+
+def known_cells(valid: torch.Tensor, size: tuple[int, int]) -> torch.Tensor:
+    """Latent cells under which every pixel is known.
+
+    Args:
+        valid: (B, 1, S, S) bool.
+        size: (h, w) of the latents; their sides divide S.
+
+    Returns:
+        (B, 1, h, w) bool.
+    """
+    rows, columns = valid.shape[-2] // size[0], valid.shape[-1] // size[1]
+    cells = valid.unflatten(-1, (size[1], columns)).unflatten(-3, (size[0], rows))
+    return cells.all(dim=-1).all(dim=-2)  # (B, 1, h, rows, w, columns) -> (B, 1, h, w)
+
+
+def flow_loss(
+    velocity: torch.Tensor,
+    clean: torch.Tensor,
+    noise: torch.Tensor,
+    sigma: torch.Tensor,
+    known: torch.Tensor,
+    weighting: str = 'velocity',
+) -> torch.Tensor:
+    """Mean squared error of each sample over the cells that count.
+
+    Args:
+        velocity: (B, C, h, w) what the network answered.
+        clean: (B, C, h, w) latents of the true picture.
+        noise: (B, C, h, w) what was mixed in.
+        sigma: (B,) how much of it.
+        known: (B, 1, h, w) bool, the cells that count.
+        weighting: 'velocity', or 'sample' for the error of the clean latents, which is the
+            velocity's times sigma: clean = x - sigma velocity.
+
+    Returns:
+        (B,) float32; 0 where no cell of a sample counts.
+    """
+    error = (velocity.float() - (noise - clean).float()) ** 2
+    if weighting == 'sample':
+        error = error * sigma.float()[:, None, None, None] ** 2
+    # Not a product: 0 * NaN is NaN, and a cell that does not count may hold anything.
+    error = torch.where(known, error, 0.0).sum(dim=(1, 2, 3))  # (B,)
+    cells = known.sum(dim=(1, 2, 3)) * velocity.shape[1]
+    return error / cells.clamp(min=1)
+
+
+def check_finite(losses: torch.Tensor, names: tuple[str, ...], step: int) -> None:
+    """Raise NonFiniteLossError where a sample's loss is no number.
+
+    Args:
+        losses: (B,) loss of each sample.
+        names: B names.
+        step: for the message.
+    """
+    wrong = (~torch.isfinite(losses)).tolist()
+    if any(wrong):
+        bad = [name or '(without a name)' for name, is_bad in zip(names, wrong, strict=True)
+               if is_bad]  # fmt: skip
+        raise NonFiniteLossError(
+            f'step {step}: the loss is not finite for {len(bad)} of {len(names)} samples: '
+            f'{", ".join(bad[:8])}{" ..." if bad[8:] else ""}; if it is all of them, lower lr'
+        )

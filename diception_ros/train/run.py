@@ -1,0 +1,159 @@
+# SPDX-FileCopyrightText: 2026 The diception_ros authors
+# SPDX-License-Identifier: Apache-2.0
+"""A whole run: steps, log, validation and checkpoints in one folder.
+
+OUT/settings.yaml      all settings; `--config OUT/settings.yaml` repeats the run
+OUT/log.csv            loss by task, learning rate, norm of the gradient, samples a second
+OUT/validation.csv     metrics on held-out samples beside both controls, see `report.Validation`
+OUT/sheets/            contact sheets of the validation: input, truth, answer
+OUT/checkpoints/       see `state`
+OUT/model/             pipeline folder, at the end: the mean of the weights where one is kept
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+import os
+from pathlib import Path
+import shutil
+import sys
+import time
+
+from tqdm import tqdm
+
+from diception_ros.train import report, settings, state
+from diception_ros.train.loop import Runner, rate
+from diception_ros.train.settings import TrainSettings
+from diception_ros.train.sources import Simulated, Source
+
+
+def begin(chosen: TrainSettings, out: Path, source: Source | None = None) -> Runner:
+    """Begin a run.
+
+    Args:
+        chosen: settings of the run.
+        out: its folder, which must be new or empty.
+        source: where samples come from; None for the one that the settings name.
+
+    Raises:
+        FileExistsError: there is something in the folder.
+        ValueError: see Runner.
+    """
+    if out.exists() and (not out.is_dir() or any(out.iterdir())):
+        raise FileExistsError(
+            f'{out} exists and is not empty; choose another folder, or --resume to go on'
+        )
+    runner = Runner(chosen, source)
+    out.mkdir(parents=True, exist_ok=True)
+    settings.write(chosen, out / 'settings.yaml')
+    return runner
+
+
+def resume(chosen: TrainSettings | None, out: Path, source: Source | None = None) -> Runner:
+    """Go on with a run from its last checkpoint, as if it had never stopped.
+
+    Args:
+        chosen: its settings; those that change no step may differ. None for those it had.
+        out: its folder.
+        source: as at its beginning.
+
+    Raises:
+        FileNotFoundError: there is no checkpoint.
+        ValueError: other settings, or see Runner.
+    """
+    found = state.folders(out)
+    if not found:
+        raise FileNotFoundError(f'{out}: no checkpoint to go on from; leave out --resume to begin')
+    had = settings.read(found[-1] / 'settings.yaml')
+    chosen = chosen or had
+    changed = settings.differences(had, chosen)
+    if changed:
+        raise ValueError(
+            f'{out} was begun with other settings ({"; ".join(changed)}); go on with those, or '
+            'begin another run whose model is the last checkpoint'
+        )
+    runner = Runner(chosen, source, found[-1])
+    settings.write(chosen, out / 'settings.yaml')
+    return runner
+
+
+def run(runner: Runner, out: Path, progress: bool = True) -> Path:
+    """Learn until the last step.
+
+    Args:
+        runner: what `begin` or `resume` returned.
+        out: the run's folder.
+        progress: show a bar.
+
+    Returns:
+        the model folder that was written at the end.
+
+    Raises:
+        NonFiniteLossError: the loss or the gradient is no number; the last checkpoint stays.
+    """
+    chosen = runner.settings
+    log = report.Table(
+        out / 'log.csv',
+        ('step', 'loss', 'lr', 'norm', 'samples_per_second', *runner.shares),
+        runner.step,
+    )
+    held = runner.source.validation() if chosen.validate_every else []
+    judge = None
+    if held:
+        judge = report.Validation(held, runner.form, runner.pool()[1], chosen)
+        results = report.Table(out / 'validation.csv', report.VALIDATION_COLUMNS, runner.step)
+    losses: dict[str, list[float]] = defaultdict(list)
+    norms: list[float] = []
+    bar = tqdm(
+        total=chosen.steps, initial=runner.step, unit='step', file=sys.stderr, disable=not progress
+    )
+    since, seconds = runner.step, 0.0
+    try:
+        while runner.step < chosen.steps:
+            start = time.perf_counter()
+            lr = chosen.lr * rate(chosen, runner.step)
+            found, norm = runner.train_step()
+            seconds += time.perf_counter() - start
+            for task, values in found.items():
+                losses[task] += values
+            norms.append(norm)
+            bar.update()
+            step, last = runner.step, runner.step == chosen.steps
+
+            if step % chosen.log_every == 0 or last:
+                every = [value for values in losses.values() for value in values]
+                samples = (step - since) * chosen.batch_size * chosen.accumulate
+                log.add(
+                    step=step,
+                    loss=sum(every) / len(every),
+                    lr=lr,
+                    norm=sum(norms) / len(norms),
+                    samples_per_second=samples / seconds,
+                    **{task: sum(values) / len(values) for task, values in losses.items()},
+                )
+                bar.set_postfix(loss=f'{sum(every) / len(every):.4f}')
+                losses.clear()
+                norms.clear()
+                since, seconds = step, 0.0
+            if judge is not None and (step % chosen.validate_every == 0 or last):
+                with runner.averaged():
+                    scores = judge.run(runner.pipe, out / 'sheets' / f'{step:08d}.png')
+                for line in report.lines(scores):
+                    results.add(step=step, **line)
+            if step % chosen.save_every == 0 or last:
+                runner.save(out)
+    finally:
+        bar.close()
+        if isinstance(runner.source, Simulated):
+            runner.source.close()
+    return _finish(runner, out)
+
+
+def _finish(runner: Runner, out: Path) -> Path:
+    partial = out / 'model.partial'
+    shutil.rmtree(partial, ignore_errors=True)
+    with runner.averaged():
+        runner.pipe.save_pretrained(partial)
+    shutil.rmtree(out / 'model', ignore_errors=True)
+    os.replace(partial, out / 'model')
+    return out / 'model'

@@ -1,0 +1,219 @@
+# SPDX-FileCopyrightText: 2026 The diception_ros authors
+# SPDX-License-Identifier: Apache-2.0
+"""Where a run's samples come from: simulated rooms, a folder, or a list.
+
+A source hands out pools, lots of samples that are prepared once and stay in memory. A pool follows
+from its number alone, so a run that goes on has only to ask for the same one again.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from concurrent.futures import Future, ProcessPoolExecutor
+from dataclasses import dataclass, fields
+import itertools
+import multiprocessing
+from pathlib import Path
+from typing import Any, Protocol
+
+import torch
+
+from diception_ros.data import batch, folder
+from diception_ros.data.batch import Prepared
+from diception_ros.data.sample import Sample
+from diception_ros.model import DiceptionPointEncoder
+from diception_ros.train.settings import TrainSettings
+
+# A task that is met this rarely in validation scenes is left with what was found.
+_PATIENCE = 40
+
+
+@dataclass(frozen=True)
+class Form:
+    """How samples are prepared.
+
+    Attributes:
+        resolution: S, side of the model's square, pixels.
+        point_order: of the model's point encoder.
+        mirrored: keep each sample a second time, left-right mirrored.
+    """
+
+    resolution: int
+    point_order: str
+    mirrored: bool
+
+    def prepare(self, samples: Iterable[Sample]) -> Prepared:
+        """Prepare samples in this form."""
+        # A point encoder of no size: what counts is the order in which it packs.
+        packer = DiceptionPointEncoder(1, 1, 1, self.point_order)
+        return batch.prepare(samples, self.resolution, packer.pack, self.mirrored)
+
+
+class Source(Protocol):
+    """Gives samples to learn from, and others to be judged by."""
+
+    def pool(self, number: int, form: Form) -> Prepared:
+        """The pool of this number, 0 and up; the same at every call."""
+        ...
+
+    def validation(self) -> list[Sample]:
+        """Samples that are in no pool; none if there are none."""
+        ...
+
+
+class Listed:
+    """Samples that are there already; every pool holds all of them.
+
+    Args:
+        samples: to learn from.
+        validation: to be judged by.
+    """
+
+    def __init__(self, samples: Sequence[Sample], validation: Sequence[Sample] = ()) -> None:
+        self._samples, self._validation = list(samples), list(validation)
+
+    def pool(self, number: int, form: Form) -> Prepared:
+        return form.prepare(self._samples)
+
+    def validation(self) -> list[Sample]:
+        return self._validation
+
+
+class Simulated:
+    """Rooms rendered on the fly; needs MuJoCo.
+
+    The next pool is rendered in other processes while this one is learnt from.
+
+    Args:
+        settings: pool, refresh, workers, seed, aspect and the resolution.
+        names: of the tasks.
+        resolution: S, height of the rendered pictures, pixels.
+    """
+
+    def __init__(self, settings: TrainSettings, names: Sequence[str], resolution: int) -> None:
+        self._settings, self._names = settings, list(names)
+        self._size = (resolution, round(resolution * settings.aspect))
+        self._executor: ProcessPoolExecutor | None = None
+        self._coming: tuple[int, list[Future[dict[str, Any]]]] = (-1, [])
+
+    def pool(self, number: int, form: Form) -> Prepared:
+        if self._settings.workers == 0:
+            return _unpacked(_render(self._job(number, 0, 1, form)))
+        if self._executor is None:
+            # Not forked: OpenGL and torch's threads don't survive that.
+            context = multiprocessing.get_context('spawn')
+            self._executor = ProcessPoolExecutor(self._settings.workers, context)
+        at, lots = self._coming
+        if at != number:
+            lots = self._submit(number, form)
+        pool = batch.join([_unpacked(lot.result()) for lot in lots])
+        if self._settings.refresh:
+            self._coming = number + 1, self._submit(number + 1, form)
+        return pool
+
+    def validation(self) -> list[Sample]:
+        from diception_ros.sim import stream
+
+        wanted = self._settings.validation_samples
+        samples = stream.samples(
+            self._settings.seed, self._size, self._names, split='validation', views=1
+        )
+        return gather(samples, self._names, wanted)
+
+    def close(self) -> None:
+        """Stop the other processes."""
+        if self._executor is not None:
+            self._executor.shutdown(wait=True, cancel_futures=True)
+
+    def _submit(self, number: int, form: Form) -> list[Future[dict[str, Any]]]:
+        assert self._executor is not None
+        workers = self._settings.workers
+        jobs = (self._job(number, worker, workers, form) for worker in range(workers))
+        return [self._executor.submit(_render, job) for job in jobs]
+
+    def _job(self, number: int, worker: int, workers: int, form: Form) -> _Job:
+        count = -(-self._settings.pool // workers)
+        # As many scenes as there would be with one view each: scenes are endless, so a gap
+        # between two pools costs nothing, while an overlap would repeat samples.
+        first = number * (self._settings.pool // len(self._names) + 1)
+        seed = self._settings.seed
+        return _Job(seed, self._size, tuple(self._names), first, worker, workers, count, form)
+
+
+def open_source(settings: TrainSettings, names: Sequence[str], resolution: int) -> Source:
+    """The source that the settings ask for.
+
+    Args:
+        settings: of the run.
+        names: of the tasks.
+        resolution: S, side of the model's square, pixels.
+
+    Raises:
+        FileNotFoundError, ValueError: no such folder, or it is no folder of samples.
+    """
+    if settings.source == 'simulated':
+        return Simulated(settings, names, resolution)
+    held = []
+    if settings.validation_folder:
+        held = gather(
+            folder.read(Path(settings.validation_folder)), names, settings.validation_samples
+        )
+    found = [one for one in folder.read(Path(settings.folder)) if one.prompt.task in names]
+    return Listed(found, held)
+
+
+def gather(samples: Iterable[Sample], names: Sequence[str], each: int) -> list[Sample]:
+    """The first samples of each task.
+
+    Args:
+        samples: perhaps without end.
+        names: of the tasks.
+        each: how many of each; fewer where a task hardly comes.
+    """
+    kept: dict[str, list[Sample]] = {name: [] for name in names}
+    for sample in itertools.islice(samples, _PATIENCE * each * len(names)):
+        mine = kept.get(sample.prompt.task)
+        if mine is not None and len(mine) < each:
+            mine.append(sample)
+        if all(len(found) == each for found in kept.values()):
+            break
+    return [sample for found in kept.values() for sample in found]
+
+
+@dataclass(frozen=True)
+class _Job:
+    """What one process renders."""
+
+    seed: int
+    size: tuple[int, int]
+    names: tuple[str, ...]
+    first: int
+    worker: int
+    workers: int
+    count: int
+    form: Form
+
+
+def _render(job: _Job) -> dict[str, Any]:
+    """One process's part of a pool, as arrays, which travel between processes as they are."""
+    from diception_ros.sim import stream
+
+    torch.set_num_threads(1)
+    samples = stream.samples(
+        job.seed, job.size, job.names, worker=job.worker, workers=job.workers, first=job.first
+    )
+    prepared = job.form.prepare(itertools.islice(samples, job.count))
+    values = {one.name: getattr(prepared, one.name) for one in fields(prepared)}
+    return {
+        name: value.numpy() if isinstance(value, torch.Tensor) else value
+        for name, value in values.items()
+    }
+
+
+def _unpacked(arrays: Mapping[str, Any]) -> Prepared:
+    return Prepared(
+        **{
+            name: value if isinstance(value, tuple) else torch.from_numpy(value)
+            for name, value in arrays.items()
+        }
+    )

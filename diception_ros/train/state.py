@@ -1,0 +1,124 @@
+# SPDX-FileCopyrightText: 2026 The diception_ros authors
+# SPDX-License-Identifier: Apache-2.0
+"""Checkpoints: everything that a run needs to go on as if it had never stopped.
+
+OUT/checkpoints/00001000/model/         pipeline folder: the weights that learn
+OUT/checkpoints/00001000/ema/           pipeline folder: their running mean, where there is one
+OUT/checkpoints/00001000/state.pt       step, optimiser, random state: tensors and numbers only
+OUT/checkpoints/00001000/settings.yaml  the settings
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+import os
+from pathlib import Path
+import pickle
+import shutil
+from typing import Any, NamedTuple
+
+import torch
+
+from diception_ros.model import DiceptionPipeline
+from diception_ros.train import settings as settings_
+from diception_ros.train.ema import Ema
+from diception_ros.train.settings import TrainSettings
+
+_FORMAT = 1
+# Training asks the texts of the prompt table alone, so the encoders stay on disk.
+WITHOUT_ENCODERS: dict[str, None] = {
+    f'{part}{number}': None
+    for part in ('text_encoder', 'tokenizer')
+    for number in ('', '_2', '_3')
+}
+
+
+class State(NamedTuple):
+    """What is kept beside the weights.
+
+    Attributes:
+        step: steps done.
+        optimizer: state of the optimiser.
+        generator: state of the random generator.
+    """
+
+    step: int
+    optimizer: dict[str, Any]
+    generator: torch.Tensor
+
+
+def trainable(pipe: DiceptionPipeline) -> dict[str, torch.nn.Parameter]:
+    """The parameters that learn, by name: those of the transformer and of the point encoder."""
+    return {
+        f'{part}.{name}': value
+        for part in ('transformer', 'point_encoder')
+        for name, value in getattr(pipe, part).named_parameters()
+    }
+
+
+def folders(out: Path) -> list[Path]:
+    """The complete checkpoints of a run, oldest first."""
+    found = (out / 'checkpoints').glob('*')
+    return sorted(path for path in found if path.name.isdecimal())
+
+
+def save(
+    out: Path,
+    pipe: DiceptionPipeline,
+    ema: Ema | None,
+    state: State,
+    settings: TrainSettings,
+) -> Path:
+    """Write a checkpoint; it appears under its name when it is complete.
+
+    Args:
+        out: folder of the run.
+        pipe: the model.
+        ema: running mean of its weights, if any.
+        state: the rest.
+        settings: of the run; older checkpoints than the last `keep` are deleted.
+
+    Returns:
+        its folder.
+    """
+    path = out / 'checkpoints' / f'{state.step:08d}'
+    partial = path.with_name(path.name + '.partial')
+    shutil.rmtree(partial, ignore_errors=True)
+    partial.mkdir(parents=True)
+    pipe.save_pretrained(partial / 'model')
+    if ema is not None:
+        with ema.in_place(trainable(pipe)):
+            pipe.save_pretrained(partial / 'ema')
+    torch.save({'format': _FORMAT, **state._asdict()}, partial / 'state.pt')
+    settings_.write(settings, partial / 'settings.yaml')
+    if path.exists():
+        shutil.rmtree(path)
+    os.replace(partial, path)
+    for old in folders(out)[: -settings.keep]:
+        shutil.rmtree(old)
+    return path
+
+
+def load(path: Path) -> State:
+    """Read what lies beside the weights of a checkpoint; runs nothing that the file names.
+
+    Raises:
+        FileNotFoundError: there is no such file.
+        ValueError: the file is damaged, or not ours.
+    """
+    file = path / 'state.pt'
+    try:
+        content = torch.load(file, map_location='cpu', weights_only=True)
+    except (pickle.UnpicklingError, RuntimeError, EOFError, KeyError) as error:
+        why = (str(error).splitlines() or [''])[0]
+        raise ValueError(f'{file}: damaged, or more than tensors and numbers ({why})') from error
+    if not isinstance(content, Mapping) or content.get('format') != _FORMAT:
+        raise ValueError(f'{file}: not the state of a training run of this version')
+    return State(content['step'], content['optimizer'], content['generator'])
+
+
+def load_pipeline(folder: Path) -> DiceptionPipeline:
+    """A model to learn: in float32, without text encoders."""
+    pipe = DiceptionPipeline.from_pretrained(folder, torch.float32, **WITHOUT_ENCODERS)
+    pipe.set_progress_bar_config(disable=True)
+    return pipe
