@@ -44,7 +44,7 @@ class Entity:
         """One instance per colour, whatever the colours; best first: see `colours`.
 
         Measured at 768 pixels on 20 random things (bench/decode.py): mean IoU 0.99
-        through eight bits, noise of sigma 0.05 and JPEG 70, 0.98 to 0.99 through blur and
+        through eight bits and noise of sigma 0.05, 0.97 to 0.99 through JPEG 70, blur and
         noise; one thing in a few pictures is counted too many or too few by the latter.
         """
         _check.picture(rgb)
