@@ -11,7 +11,7 @@ PIPELINE = 'DiceptionPipeline'
 # Every class that a pipeline folder may name. model_index.json is data: what it says is compared,
 # not imported.
 _COMPONENTS = {
-    'vae': {'AutoencoderKL'},
+    'vae': {'AutoencoderKL', 'PcaAutoencoder'},
     'transformer': {'DiceptionTransformer2DModel'},
     'point_encoder': {'DiceptionPointEncoder'},
     'scheduler': {'FlowMatchEulerDiscreteScheduler'},

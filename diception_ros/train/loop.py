@@ -13,7 +13,8 @@ import torch
 from diception_ros import tasks
 from diception_ros.data.batch import Batch, Prepared
 from diception_ros.model import DiceptionPipeline
-from diception_ros.predict import find_device
+from diception_ros.predict import Predictor, find_device
+from diception_ros.settings import PredictSettings
 from diception_ros.train import loss as flow
 from diception_ros.train import mixture, sources, state
 from diception_ros.train.ema import Ema
@@ -56,6 +57,8 @@ class Runner:
         self.form = sources.Form(resolution, order, settings.mirrored)
         self.source = source or sources.open_source(settings, list(self.shares), resolution)
         self.pipe = pipe or self._fresh()
+        Predictor(self.pipe, PredictSettings(resolution=resolution))  # refuses what doesn't suit
+        self.pipe.register_to_config(resolution=resolution)
         self.pipe.to(self.device)
         # An unknown text fails here, before any work.
         self.pipe.embed_prompts(list(dict.fromkeys(['', *self.pool()[1].texts])))

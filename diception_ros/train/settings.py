@@ -32,8 +32,7 @@ class TrainSettings:
     )
     prediction: str = setting(
         'velocity',
-        'of a new network: what its output means; sample, the clean latents, learns from '
-        'scratch where velocity does not',
+        'of a new network: what its output means; sample, the clean latents, learns faster',
         choices=('velocity', 'sample'),
     )
     width: int = setting(256, 'of a new network: width, a multiple of heads', low=8, high=8192)

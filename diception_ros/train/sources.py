@@ -107,7 +107,7 @@ class Simulated:
         if at != number:
             lots = self._submit(number, form)
         pool = batch.join([_unpacked(lot.result()) for lot in lots])
-        if self._settings.refresh:
+        if 0 < self._settings.refresh * (number + 1) < self._settings.steps:
             self._coming = number + 1, self._submit(number + 1, form)
         return pool
 

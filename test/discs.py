@@ -5,12 +5,10 @@
 from dataclasses import replace
 
 import numpy as np
-import pytest
 
 from diception_ros.data.sample import Sample
 from diception_ros.frame import Frame
 from diception_ros.labels import Disparity, Mask
-from diception_ros.model import folder
 from diception_ros.prompt import Point, Prompt
 from diception_ros.train.settings import TrainSettings
 
@@ -20,11 +18,6 @@ TINY = TrainSettings(
     shares='segmentation=1 depth=1', batch_size=8, steps=4, lr=1e-3, share_at_noise=0.7,
     dropout=0.1, ema=0.9, log_every=2, save_every=2, validate_every=0, mirrored=False,
 )  # fmt: skip
-
-
-@pytest.fixture(autouse=True)
-def _known_vae(monkeypatch):
-    monkeypatch.setitem(folder._COMPONENTS, 'vae', {'AutoencoderKL', 'PcaAutoencoder'})
 
 
 def discs(count, seed, tasks=('segmentation', 'depth')):

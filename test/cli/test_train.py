@@ -1,0 +1,89 @@
+# SPDX-FileCopyrightText: 2026 The diception_ros authors
+# SPDX-License-Identifier: Apache-2.0
+"""`diception train`: from a settings file and a folder of samples to a model that predicts."""
+
+from discs import discs
+import numpy as np
+import pytest
+
+from diception_ros import images
+from diception_ros.cli import main as command
+from diception_ros.data import folder
+
+CONFIG = """
+resolution: 32
+prediction: sample
+weighting: sample
+width: 32
+layers: 1
+source: folder
+shares: segmentation=1 depth=1
+batch_size: 4
+steps: 2
+lr: 1e-3
+save_every: 1
+validate_every: 2
+validation_samples: 2
+"""
+
+
+@pytest.fixture
+def config(tmp_path):
+    for name, seed in (('train', 0), ('held', 1)):
+        folder.create(tmp_path / name)
+        samples = discs(4, seed)
+        for k in range(4):
+            folder.write(tmp_path / name, k, samples[2 * k : 2 * k + 2])
+    file = tmp_path / 'train.yaml'
+    file.write_text(
+        f'{CONFIG}folder: {tmp_path / "train"}\nvalidation_folder: {tmp_path / "held"}\n'
+    )
+    return file
+
+
+def test_train_resume_and_predict(config, tmp_path, capsys):
+    out = tmp_path / 'run'
+    assert command.main(['train', '--config', str(config), '--out', str(out)]) == 0
+    files = {path.name for path in out.iterdir()}
+    assert files == {
+        'settings.yaml', 'log.csv', 'validation.csv', 'sheets', 'checkpoints', 'model',
+    }  # fmt: skip
+    assert command.main(['train', '--out', str(out), '--resume', '--set', 'steps=3']) == 0
+    assert [path.name for path in sorted((out / 'checkpoints').iterdir())] == [
+        '00000002', '00000003',
+    ]  # fmt: skip
+    picture = tmp_path / 'picture.png'
+    images.write(picture, np.full((40, 50, 3), 90, np.uint8))
+    answer = ['predict', str(picture), '--model', str(out / 'model'), '--task', 'depth']
+    assert command.main([*answer, '--steps', '1', '--out', str(tmp_path / 'answers')]) == 0
+    assert (tmp_path / 'answers' / 'picture.png' / 'depth.npz').is_file()
+    assert 'wrote' in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(('arguments', 'says'), [
+    (['--set', 'stepps=1'], "no setting 'stepps'; did you mean 'steps'?"),
+    (['--set', 'batch_size=0'], 'batch_size is 0'),
+    (['--set', 'shares=dept=1'], "did you mean 'depth'"),
+    (['--set', 'device=cuda:99'], 'device'),
+    (['--resume'], 'no checkpoint'),
+])  # fmt: skip
+def test_impossible_wishes_are_one_line(config, tmp_path, capsys, arguments, says):
+    arguments = ['train', '--config', str(config), '--out', str(tmp_path / 'run'), *arguments]
+    assert command.main(arguments) == 1
+    error = capsys.readouterr().err
+    assert says in error
+    assert 'bug' not in error
+    assert not (tmp_path / 'run').exists()
+
+
+def test_neither_settings_nor_a_run(tmp_path, capsys):
+    assert command.main(['train', '--out', str(tmp_path / 'run')]) == 1
+    assert '--config' in capsys.readouterr().err
+
+
+def test_help_lists_every_setting(capsys):
+    with pytest.raises(SystemExit):
+        command.main(['train', '--help'])
+    out = capsys.readouterr().out
+    assert 'share_at_noise' in out
+    assert '2e-05' in out

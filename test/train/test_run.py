@@ -1,0 +1,319 @@
+# SPDX-FileCopyrightText: 2026 The diception_ros authors
+# SPDX-License-Identifier: Apache-2.0
+"""Whole runs: exact resumption, dropout, what stops them, and that they learn."""
+
+import csv
+from dataclasses import replace
+
+from discs import discs, tiny
+import numpy as np
+import pytest
+import torch
+
+from diception_ros import images
+from diception_ros.model import DiceptionPipeline
+from diception_ros.train import report, run, settings, state
+from diception_ros.train.loop import Runner, rate
+from diception_ros.train.loss import NonFiniteLossError
+from diception_ros.train.sources import Listed
+
+
+@pytest.fixture(scope='module')
+def source():
+    return Listed(discs(16, 0), discs(4, 1))
+
+
+def go(runner, steps):
+    for _ in range(steps):
+        runner.train_step()
+    return runner
+
+
+def everything(runner):
+    """All that decides how a run goes on."""
+    rest = runner.optimizer.state_dict()['state']
+    return {
+        **{name: value.detach() for name, value in runner.parameters.items()},
+        **{f'ema {name}': value for name, value in runner.ema.average.items()},
+        **{f'{k} {name}': value for k, one in rest.items() for name, value in one.items()},
+        'generator': runner.generator.get_state(),
+    }
+
+
+# ---- going on -----------------------------------------------------------------------------------
+
+
+def test_two_steps_and_two_more_are_four_bit_for_bit(source, tmp_path):
+    chosen = tiny(accumulate=2, warmup=3, decay=0.5)
+    whole = go(Runner(chosen, source), 4)
+    go(Runner(chosen, source), 2).save(tmp_path)
+    resumed = run.resume(None, tmp_path, source)
+    assert resumed.step == 2
+    go(resumed, 2)
+    expected, got = everything(whole), everything(resumed)
+    assert expected.keys() == got.keys()
+    for name, value in expected.items():
+        assert torch.equal(value, got[name]), name
+
+
+def test_a_run_that_was_stopped_leaves_the_same_files(source, tmp_path):
+    chosen = tiny(validate_every=2, validation_samples=4)
+    run.run(run.begin(chosen, tmp_path / 'whole', source), tmp_path / 'whole', progress=False)
+    stopped = run.begin(chosen, tmp_path / 'stopped', source)
+    stopped.settings = replace(chosen, steps=2)
+    run.run(stopped, tmp_path / 'stopped', progress=False)
+    resumed = run.resume(chosen, tmp_path / 'stopped', source)
+    run.run(resumed, tmp_path / 'stopped', progress=False)
+
+    def table(name, file):
+        with (tmp_path / name / file).open() as lines:
+            return [
+                {key: value for key, value in line.items() if key != 'samples_per_second'}
+                for line in csv.DictReader(lines)
+            ]
+
+    for file in ('log.csv', 'validation.csv'):
+        assert table('whole', file) == table('stopped', file)
+    assert [line['step'] for line in table('whole', 'log.csv')] == ['2', '4']
+    for part in ('transformer', 'point_encoder', 'vae'):
+        weights = 'diffusion_pytorch_model.safetensors'
+        one, two = (
+            (tmp_path / name / 'model' / part / weights).read_bytes()
+            for name in ('whole', 'stopped')
+        )
+        assert one == two, part
+    for name in ('00000002.png', '00000004.png'):
+        np.testing.assert_array_equal(
+            images.read(tmp_path / 'whole' / 'sheets' / name),
+            images.read(tmp_path / 'stopped' / 'sheets' / name),
+        )
+    assert not list(tmp_path.rglob('*.partial'))
+
+
+def test_the_saved_settings_repeat_the_run(source, tmp_path):
+    chosen = tiny(steps=2, seed=3)
+    run.run(run.begin(chosen, tmp_path / 'one', source), tmp_path / 'one', progress=False)
+    copy = settings.read(tmp_path / 'one' / 'settings.yaml')
+    again = go(Runner(copy, source), 2)
+    saved = DiceptionPipeline.from_pretrained(state.folders(tmp_path / 'one')[-1] / 'model')
+    for name, value in state.trainable(saved).items():
+        assert torch.equal(value, again.parameters[name]), name
+
+
+def test_the_model_at_the_end_is_the_mean_of_the_weights(source, tmp_path):
+    runner = run.begin(tiny(), tmp_path, source)
+    model = run.run(runner, tmp_path, progress=False)
+    saved = state.trainable(DiceptionPipeline.from_pretrained(model))
+    moved = 0
+    for name, value in saved.items():
+        assert torch.equal(value, runner.ema.average[name]), name
+        moved += not torch.equal(value, runner.parameters[name])
+    assert moved > 10
+
+
+def test_a_saved_model_learns_on(source, tmp_path):
+    run.run(run.begin(tiny(steps=2), tmp_path, source), tmp_path, progress=False)
+    further = Runner(tiny(model=str(tmp_path / 'model'), resolution=0), source)
+    assert further.form.resolution == 32
+    go(further, 1)
+
+
+def test_sd3s_parts_learn_too(tiny_folder, source, tmp_path):
+    """A converted folder: a true VAE, the embeddings of its table, velocities, no encoders."""
+    chosen = tiny(model=str(tiny_folder), resolution=0, weighting='velocity')
+    runner = run.begin(chosen, tmp_path, source)
+    assert runner.pipe.text_encoder_3 is None
+    assert runner.form.resolution == 64
+    go(runner, 2).save(tmp_path)
+    assert not (state.folders(tmp_path)[-1] / 'model' / 'text_encoder').exists()
+    resumed = go(run.resume(chosen, tmp_path, source), 1)
+    go(runner, 1)
+    for name, value in runner.parameters.items():
+        assert torch.equal(value, resumed.parameters[name]), name
+
+
+def test_another_resolution_than_the_models(tiny_folder, source, tmp_path):
+    runner = Runner(tiny(model=str(tiny_folder), resolution=32), source)
+    saved = DiceptionPipeline.from_pretrained(go(runner, 1).save(tmp_path) / 'model')
+    assert saved.config.resolution == 32
+    with pytest.raises(ValueError, match='multiples of 16'):
+        Runner(tiny(model=str(tiny_folder), resolution=40), source)
+
+
+def test_only_the_last_checkpoints_are_kept(source, tmp_path):
+    runner = Runner(tiny(keep=2), source)
+    for step in (1, 2, 3):
+        runner.step = step
+        runner.save(tmp_path)
+    assert [path.name for path in state.folders(tmp_path)] == ['00000002', '00000003']
+
+
+def test_a_checkpoint_runs_no_code(source, tmp_path):
+    path = Runner(tiny(), source).save(tmp_path)
+
+    class Evil:
+        def __reduce__(self):
+            return print, ('ran',)
+
+    torch.save({'format': 1, 'step': Evil()}, path / 'state.pt')
+    with pytest.raises(ValueError, match=r'state\.pt: damaged, or more than tensors'):
+        state.load(path)
+
+
+def test_what_cannot_be_gone_on_with_is_refused(source, tmp_path):
+    with pytest.raises(FileNotFoundError, match='no checkpoint'):
+        run.resume(None, tmp_path, source)
+    go(run.begin(tiny(), tmp_path / 'run', source), 1).save(tmp_path / 'run')
+    with pytest.raises(ValueError, match=r'lr: 0.001, now 0.002'):
+        run.resume(tiny(lr=2e-3), tmp_path / 'run', source)
+    assert run.resume(tiny(steps=9), tmp_path / 'run', source).step == 1
+    with pytest.raises(FileExistsError, match='not empty'):
+        run.begin(tiny(), tmp_path / 'run', source)
+
+
+# ---- one step -----------------------------------------------------------------------------------
+
+
+def test_accumulated_passes_are_one_larger_batch(source):
+    """Without noise levels and dropout to draw, halves of a batch give the gradient of it."""
+    gradients = []
+    for size, parts in ((8, 1), (4, 2)):
+        runner = Runner(
+            tiny(batch_size=size, accumulate=parts, share_at_noise=1.0, dropout=0.0, clip=0.0,
+                 weighting='velocity'), source)  # fmt: skip
+        noise = torch.randn(1, 16, 8, 8, generator=torch.Generator().manual_seed(0))
+
+        def losses(batch, runner=runner, noise=noise):
+            clean = runner.pipe.encode_image(batch.target)
+            tokens, pooled = runner.pipe.embed_prompts(batch.texts)
+            velocity = runner.pipe.transformer(
+                noise.expand(len(clean), -1, -1, -1), runner.pipe.encode_image(batch.image),
+                tokens, pooled, runner.pipe.point_encoder(batch.points, batch.point_labels),
+                torch.full((len(clean),), 1000.0),
+            ).sample  # fmt: skip
+            loss = (velocity - noise + clean).square().mean(dim=(1, 2, 3))
+            return loss, torch.ones(len(clean), dtype=torch.bool)
+
+        runner.losses = losses
+        runner.train_step()
+        gradients.append(torch.cat([p.grad.flatten() for p in runner.parameters.values()
+                                    if p.grad is not None]))  # fmt: skip
+    assert gradients[0].abs().max() > 0
+    torch.testing.assert_close(*gradients, atol=1e-6, rtol=1e-4)
+
+
+def test_no_batch_comes_twice(source, monkeypatch):
+    runner = Runner(tiny(accumulate=3), source)
+    asked, batch = [], runner.batch
+    monkeypatch.setattr(runner, 'batch', lambda number: (asked.append(number), batch(number))[1])
+    go(runner, 2)
+    assert asked == [0, 1, 2, 3, 4, 5]
+
+
+@pytest.mark.parametrize('share', [0.0, 0.25, 1.0])
+def test_dropped_prompts_are_the_unconditional_branch(source, share, monkeypatch):
+    runner = Runner(tiny(dropout=share, batch_size=256), source)
+    seen = {}
+    forward = runner.pipe.transformer.forward
+    monkeypatch.setattr(
+        runner.pipe.transformer,
+        'forward',
+        lambda **given: (seen.update(given), forward(**given))[1],
+    )
+    batch = runner.batch(0)
+    with torch.no_grad():
+        runner.losses(batch)
+    empty, _ = runner.pipe.embed_prompts([''])
+    texts, _ = runner.pipe.embed_prompts(batch.texts)
+    without = (seen['encoder_hidden_states'] == empty).all(dim=(1, 2))
+    assert torch.equal(without, (seen['point_embeds'] == 0).all(dim=(1, 2)))
+    assert torch.equal(seen['encoder_hidden_states'][~without], texts[~without])
+    assert float(without.float().mean()) == pytest.approx(share, abs=0.07)
+
+
+def test_the_autoencoder_stays_as_it_is(source):
+    runner = Runner(tiny(), source)
+    before = {name: value.clone() for name, value in runner.pipe.vae.state_dict().items()}
+    go(runner, 3)
+    for name, value in runner.pipe.vae.state_dict().items():
+        assert torch.equal(value, before[name])
+    assert not torch.equal(runner.parameters['point_encoder.used'].detach(),
+                           Runner(tiny(), source).parameters['point_encoder.used'])  # fmt: skip
+
+
+@pytest.mark.parametrize('more', [{'checkpointing': True}, {'bf16': True}])
+def test_memory_savers_change_little(source, more):
+    plain, saving = Runner(tiny(), source), Runner(tiny(**more), source)
+    atol = 1e-6 if 'checkpointing' in more else 0.05
+    for _ in range(2):
+        one, two = plain.train_step(), saving.train_step()
+        for task, values in one[0].items():
+            assert values == pytest.approx(two[0][task], rel=atol, abs=atol)
+    assert saving.parameters['transformer.proj_out.weight'].dtype == torch.float32
+
+
+def test_a_loss_that_is_no_number_stops_the_run_and_names_the_sample(source, tmp_path):
+    runner = run.begin(tiny(), tmp_path, source)
+    _, pool, _ = runner.pool()
+    bad = int(pool.rows('depth')[5])
+    batch = runner.batch
+
+    def poisoned(number):
+        out = batch(number)
+        for row, name in enumerate(out.names):
+            if name == pool.names[bad]:
+                out.image[row, 0, 3, 3] = float('inf')
+        return out
+
+    runner.batch = poisoned
+    with pytest.raises(NonFiniteLossError, match=r'for 1 of 8 samples: disc 5 depth;'):
+        run.run(runner, tmp_path, progress=False)
+    assert all(torch.isfinite(value).all() for value in runner.parameters.values())
+
+
+def test_learning_rate_rises_stays_and_falls():
+    chosen = tiny(steps=100, warmup=10, decay=0.4)
+    rates = [rate(chosen, step) for step in range(100)]
+    assert rates[0] == pytest.approx(0.1)
+    assert rates[9:60] == [1.0] * 51
+    assert rates[80] == pytest.approx(0.5)
+    assert 0 < rates[99] < 0.03
+    assert {rate(tiny(), step) for step in range(4)} == {1.0}
+
+
+def test_tasks_without_samples_and_texts_without_embedding_are_named(source, tmp_path):
+    with pytest.raises(ValueError, match="no sample of task 'pose'"):
+        Runner(tiny(shares='depth=1 pose=1'), source)
+
+
+# ---- learning -----------------------------------------------------------------------------------
+
+
+def test_a_new_network_learns_a_task_in_200_steps():
+    """Gates 2 and 3: better than the mean picture, and lost without the right one."""
+    held = discs(32, 1, ['depth'])
+    runner = Runner(
+        tiny(shares='depth=1', batch_size=16, steps=200, lr=2e-3, warmup=10, decay=0.4, ema=0.0),
+        Listed(discs(256, 0, ['depth']), held),
+    )
+    judge = report.Validation(held, runner.form, runner.pool()[1], runner.settings)
+    go(runner, 200)
+    error = judge.run(runner.pipe)['depth']['picture_mae']
+    assert error['true'] < 0.6 * error['mean']
+    assert error['true'] < 0.6 * error['shuffled']
+
+
+def test_eight_samples_are_learnt_by_heart():
+    """Gate 1."""
+    samples = discs(8, 0, ['segmentation'])
+    runner = Runner(
+        tiny(shares='segmentation=1', steps=400, lr=4e-3, warmup=10, decay=0.5, ema=0.0,
+             dropout=0.0, share_at_noise=1.0, weight_decay=0.0),
+        Listed(samples),
+    )  # fmt: skip
+    first = np.mean(runner.train_step()[0]['segmentation'])
+    for _ in range(399):
+        last = np.mean(runner.train_step()[0]['segmentation'])
+    assert last < 0.02 * first
+    judge = report.Validation(samples, runner.form, runner.pool()[1], runner.settings)
+    assert judge.run(runner.pipe)['segmentation']['iou']['true'] > 0.97

@@ -1,0 +1,84 @@
+# SPDX-FileCopyrightText: 2026 The diception_ros authors
+# SPDX-License-Identifier: Apache-2.0
+"""Sources: a pool follows from its number, and what is held out is never learnt from."""
+
+from dataclasses import replace
+import importlib.util
+
+from discs import SIDE, discs, tiny
+import pytest
+import torch
+
+from diception_ros.data import folder
+from diception_ros.train.sources import Form, Simulated, gather, open_source
+
+FORM = Form(SIDE, 'xy', False)
+TASKS = ['segmentation', 'depth']
+
+
+def equal(one, two):
+    return one.names == two.names and torch.equal(one.targets, two.targets)
+
+
+def test_a_folder_is_read_whole(tmp_path):
+    for name, seed in (('train', 0), ('validation', 1)):
+        folder.create(tmp_path / name)
+        samples = discs(3, seed)
+        for k in range(3):
+            folder.write(tmp_path / name, k, samples[2 * k : 2 * k + 2])
+    chosen = replace(
+        tiny(), source='folder', folder=str(tmp_path / 'train'),
+        validation_folder=str(tmp_path / 'validation'), validation_samples=2,
+    )  # fmt: skip
+    source = open_source(chosen, ['depth'], SIDE)
+    assert equal(source.pool(0, FORM), FORM.prepare(discs(3, 0, ['depth'])))
+    assert [one.name for one in source.validation()] == ['disc 0 depth', 'disc 1 depth']
+
+
+def test_a_missing_folder_is_an_error(tmp_path):
+    chosen = replace(tiny(), source='folder', folder=str(tmp_path / 'no'))
+    with pytest.raises(FileNotFoundError, match='no folder of samples'):
+        open_source(chosen, TASKS, SIDE)
+
+
+def test_gathering_takes_the_first_of_each_and_gives_up_in_the_end():
+    endless = (one for seed in range(10**6) for one in discs(1, seed, ['depth']))
+    found = gather(endless, ['depth', 'pose'], 3)
+    assert [one.prompt.task for one in found] == ['depth'] * 3
+
+
+@pytest.fixture(scope='module')
+def _opengl():
+    if importlib.util.find_spec('mujoco') is None:
+        pytest.skip('MuJoCo is not installed (diception_ros[sim])')
+    from diception_ros.sim import gl
+
+    try:
+        gl.context((8, 8))[1].free()
+    except OSError as error:
+        pytest.skip(str(error))
+
+
+@pytest.mark.usefixtures('_opengl')
+def test_simulated_pools_follow_from_their_number():
+    chosen = tiny(pool=8, workers=0, validation_samples=2)
+    source = Simulated(chosen, ['depth', 'normal'], SIDE)
+    first, second = source.pool(0, FORM), source.pool(1, FORM)
+    assert len(first) == len(second) == 8
+    assert equal(source.pool(0, FORM), first)
+    assert not set(first.names) & set(second.names)
+    held = source.validation()
+    assert {one.frame.size for one in held} == {(SIDE, round(SIDE * 4 / 3))}
+    assert len({one.frame.image.tobytes() for one in held}) == 2
+
+
+@pytest.mark.usefixtures('_opengl')
+def test_other_processes_render_the_same(monkeypatch):
+    monkeypatch.setenv('OMP_NUM_THREADS', '1')
+    here = Simulated(tiny(pool=4, workers=0), ['depth'], SIDE)
+    there = Simulated(tiny(pool=4, workers=1, refresh=2, steps=4), ['depth'], SIDE)
+    try:
+        for number in (0, 1):
+            assert equal(here.pool(number, FORM), there.pool(number, FORM))
+    finally:
+        there.close()
