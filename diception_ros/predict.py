@@ -20,7 +20,7 @@ from diception_ros import ensemble, images, tasks
 from diception_ros.frame import Frame
 from diception_ros.labels import Label
 from diception_ros.model import DiceptionPipeline
-from diception_ros.prompt import Prompt
+from diception_ros.prompt import Point, Prompt
 from diception_ros.settings import PredictSettings
 
 # The parts of the work whose seconds are told, in their order.
@@ -120,7 +120,7 @@ class Predictor:
             for prompt in prompts:
                 prompt.check_inside(frame.size)
         if prompts:
-            self.pipe.embed_prompts(list(dict.fromkeys(texts)))  # fails before any work is done
+            self.pipe.look_up(texts)  # fails before any work is done
 
         clock = _Clock(len(frames) * len(prompts), self.pipe.device)
         fits = []
@@ -163,6 +163,40 @@ class Predictor:
             )
         return predictions
 
+    def paint(self, frame: Frame, text: str, points: tuple[Point, ...] = ()) -> Any:
+        """The picture that the network paints for any text, not read by any task.
+
+        Args:
+            frame: of any size.
+            text: what the network is told, such as '[[image2depth]]'.
+            points: at most five, in pixels of the frame.
+
+        Returns:
+            (S, S, 3) float32 in [0, 1].
+
+        Raises:
+            ValueError: a point outside the frame, a text without embedding.
+        """
+        prompt = Prompt('as told', points=points)
+        prompt.check_inside(frame.size)
+        image_latents = self._encode(images.fit(frame.image, self.resolution)[0])
+        answered = self.pipe.denoise(
+            image_latents,
+            [text],
+            [prompt.shares(frame.size)],
+            self.settings.steps,
+            self.settings.guidance,
+            latents=self._noise(0, image_latents),
+            reuse_last_velocity=self.settings.reuse_last_velocity,
+        )
+        painted = self.pipe.decode_latents(answered)[0]
+        self.pipe.maybe_free_model_hooks()
+        return painted
+
+    def _encode(self, square: NDArray[np.uint8]) -> torch.Tensor:
+        image = torch.from_numpy(square.copy()).permute(2, 0, 1)[None]
+        return self.pipe.encode_image(image.float() / 127.5 - 1)
+
     def _generate(
         self,
         batch: Sequence[tuple[int, int]],
@@ -182,20 +216,13 @@ class Predictor:
             with clock.stage(
                 'encode', [a for a, f in zip(answers, where, strict=True) if f == frame]
             ):
-                square = torch.from_numpy(fits[frame][0].copy()).permute(2, 0, 1)[None]
-                latents[frame] = self.pipe.encode_image(square.float() / 127.5 - 1)
+                latents[frame] = self._encode(fits[frame][0])
         same = len(set(where)) == 1
         image_latents = torch.cat([latents[frame] for frame in (where[:1] if same else where)])
-        points = []
-        for answer, frame in zip(answers, where, strict=True):
-            height, width = frames[frame].size
-            # Upstream: the row over the number of rows, without the half pixel; weights learnt so.
-            points.append(
-                [
-                    (min(max(point.x, 0) / width, 1), min(max(point.y, 0) / height, 1))
-                    for point in prompts[answer % len(prompts)].points
-                ]
-            )
+        points = [
+            prompts[answer % len(prompts)].shares(frames[frame].size)
+            for answer, frame in zip(answers, where, strict=True)
+        ]
         with clock.stage('denoise', answers):
             noise = torch.cat([self._noise(member, image_latents) for _, member in batch])
             answered = self.pipe.denoise(

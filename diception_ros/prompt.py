@@ -63,6 +63,16 @@ class Prompt:
             if point.x < -0.5 or point.y < -0.5:
                 raise ValueError(f'Prompt.points: {point} lies outside any picture')
 
+    def shares(self, size: tuple[int, int]) -> list[tuple[float, float]]:
+        """The points as the model takes them: (x, y) in [0, 1], x right, y down.
+
+        Args:
+            size: (H, W) of the frame, pixels.
+        """
+        height, width = size
+        # Upstream: the row over the number of rows, without the half pixel; weights learnt so.
+        return [(min(max(x, 0) / width, 1), min(max(y, 0) / height, 1)) for x, y in self.points]
+
     def check_inside(self, size: tuple[int, int]) -> None:
         """Make sure that every point lies in a frame of this size.
 

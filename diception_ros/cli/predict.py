@@ -79,30 +79,18 @@ def paint(args: argparse.Namespace, points: Any) -> int:
         raise ValueError(f'--prompt takes one IMAGE, came {len(args.images)}')
     import numpy as np
     from PIL import Image
-    import torch
 
     from diception_ros import images
+    from diception_ros.frame import Frame
     from diception_ros.predict import Predictor
-    from diception_ros.prompt import Prompt
 
     chosen = settings.from_arguments(settings.PredictSettings, args)
-    picture = images.read(args.images[0])
-    height, width = picture.shape[:2]
-    Prompt('as told', points=points).check_inside((height, width))
-    predictor = Predictor.load(args.model, **vars(chosen))
-    square, _ = images.fit(picture, predictor.resolution)
-    out = predictor.pipe(
-        torch.from_numpy(square.copy()).permute(2, 0, 1)[None].float() / 127.5 - 1,
-        [args.prompt],
-        points=[[(max(x, 0) / width, max(y, 0) / height) for x, y in points]],
-        num_inference_steps=chosen.steps,
-        guidance_scale=chosen.guidance,
-        generator=torch.Generator().manual_seed(chosen.seed),
-        reuse_last_velocity=chosen.reuse_last_velocity,
-    )
-    painted = Image.fromarray((out.images[0] * 255).round().astype(np.uint8))
+    frame = Frame(images.read(args.images[0]))
+    painted = Predictor.load(args.model, **vars(chosen)).paint(frame, args.prompt, points)
+    height, width = frame.size
+    whole = Image.fromarray((painted * 255).round().astype(np.uint8))
     images.write(
-        args.out, np.asarray(painted.resize((width, height), Image.Resampling.LANCZOS), np.uint8)
+        args.out, np.asarray(whole.resize((width, height), Image.Resampling.LANCZOS), np.uint8)
     )
     print(f'wrote {args.out}', file=sys.stderr)
     return 0

@@ -22,7 +22,6 @@ from diception_ros.data import augment
 from diception_ros.data.sample import Sample
 from diception_ros.geometry import to_disparity
 from diception_ros.labels import Disparity, Label, MetricDepth
-from diception_ros.prompt import Point
 
 # What `DiceptionPointEncoder.pack` does: lists of (x, y) shares to (N, 5, 2) and (N, 5).
 Pack = Callable[[Sequence[Sequence[tuple[float, float]]], int], tuple[torch.Tensor, torch.Tensor]]
@@ -143,7 +142,7 @@ def prepare(
             targets.append(np.rint(task.encode(label) * 255).astype(np.uint8))
             valid.append(label.valid)
             texts.append(task.text(sample.prompt))
-            points.append(shares(sample.prompt.points, sample.frame.size))
+            points.append(sample.prompt.shares(sample.frame.size))
             asked.append(task.name)
             names.append(sample.name)
     if not names:
@@ -204,21 +203,6 @@ def fit_label(sample: Sample, resolution: int) -> Label:
         )
     found: Label = label
     return found
-
-
-def shares(points: Sequence[Point], size: tuple[int, int]) -> list[tuple[float, float]]:
-    """Points as shares of the picture, as the Predictor hands them to the model.
-
-    Args:
-        points: in pixels of the frame.
-        size: (H, W) of the frame, pixels.
-
-    Returns:
-        (x, y) in [0, 1], x right, y down.
-    """
-    height, width = size
-    # Upstream: the row over the number of rows, without the half pixel.
-    return [(min(max(x, 0) / width, 1), min(max(y, 0) / height, 1)) for x, y in points]
 
 
 def _planes(pictures: Sequence[NDArray[np.uint8]]) -> torch.Tensor:

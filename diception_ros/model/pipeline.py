@@ -189,25 +189,35 @@ class DiceptionPipeline(DiffusionPipeline, SD3LoraLoaderMixin):
             pictures.append((decoded / 2 + 0.5).clamp(0, 1).permute(0, 2, 3, 1).cpu().numpy())
         return np.concatenate(pictures)
 
+    def look_up(self, texts: Sequence[str]) -> list[Embedding]:
+        """Find texts in the prompt table, or run the text encoders and remember the answer.
+
+        Args:
+            texts: N texts.
+
+        Returns:
+            N embeddings, where and in the dtype they are kept.
+
+        Raises:
+            UnknownTextError: a text is not in the table and there are no text encoders.
+        """
+        missing = [text for text in dict.fromkeys(texts) if text not in self.prompt_table]
+        encoders = (self.text_encoder, self.text_encoder_2, self.text_encoder_3)
+        if missing and None not in encoders:
+            for text, embedding in self.encode_texts(missing):
+                self.prompt_table.add(text, embedding)
+        return [self.prompt_table[text] for text in texts]
+
     def embed_prompts(self, texts: Sequence[str]) -> tuple[torch.Tensor, torch.Tensor]:
-        """Look texts up in the prompt table, or run the text encoders and remember the answer.
+        """What the network reads of texts; see `look_up`.
 
         Args:
             texts: N texts.
 
         Returns:
             (N, 333, joint_attention_dim) tokens; (N, pooled_projection_dim) pooled.
-
-        Raises:
-            UnknownTextError: a text is not in the table and there are no text encoders.
         """
-        # With encoders at hand a text is encoded once, in the dtype they run in.
-        missing = [text for text in dict.fromkeys(texts) if text not in self.prompt_table]
-        encoders = (self.text_encoder, self.text_encoder_2, self.text_encoder_3)
-        if missing and None not in encoders:
-            for text, embedding in self.encode_texts(missing):
-                self.prompt_table.add(text, embedding)
-        found: list[Embedding] = [self.prompt_table[text] for text in texts]
+        found = self.look_up(texts)
         place = {'device': self._execution_device, 'dtype': self.transformer.dtype}
         return (
             torch.stack([embedding.tokens.to(**place) for embedding in found]),
@@ -216,13 +226,7 @@ class DiceptionPipeline(DiffusionPipeline, SD3LoraLoaderMixin):
 
     @torch.no_grad()
     def encode_texts(self, texts: Sequence[str]) -> Any:
-        """Run the text encoders, past the prompt table.
-
-        Args:
-            texts: N texts.
-
-        Returns:
-            pairs of a text and its Embedding.
+        """Run the text encoders, past the prompt table: pairs of a text and its Embedding.
 
         Raises:
             UnknownTextError: the pipeline has no text encoders.

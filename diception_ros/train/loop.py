@@ -61,7 +61,7 @@ class Runner:
         self.pipe.register_to_config(resolution=resolution)
         self.pipe.to(self.device)
         # An unknown text fails here, before any work.
-        self.pipe.embed_prompts(list(dict.fromkeys(['', *self.pool()[1].texts])))
+        self.pipe.look_up(list(dict.fromkeys(['', *self.pool()[1].texts])))
 
         self.parameters = state.trainable(self.pipe)
         self.pipe.vae.requires_grad_(False)

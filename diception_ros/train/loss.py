@@ -38,15 +38,16 @@ def draw_sigmas(
     Args:
         count: how many.
         table: (T,) float32, falling from 1.
-        generator: on the CPU.
+        generator: on the device of the table.
         share_at_noise: probability of the first level, noise alone, instead.
 
     Returns:
         (count,) float32 in (0, 1].
     """
-    place = torch.randn(count, generator=generator).sigmoid()
+    device = table.device
+    place = torch.randn(count, generator=generator, device=device).sigmoid()
     index = (place * len(table)).long().clamp(max=len(table) - 1)
-    at_noise = torch.rand(count, generator=generator) < share_at_noise
+    at_noise = torch.rand(count, generator=generator, device=device) < share_at_noise
     return table[torch.where(at_noise, 0, index)]
 
 

@@ -148,7 +148,10 @@ class Validation:
             if noise is None:
                 generator = torch.Generator().manual_seed(self._settings.seed)
                 noise = torch.randn(1, *latents.shape[1:], generator=generator)
-            points = [_points(pipe, data, int(row)) for row in asked]
+            points = [
+                sample.prompt.shares(sample.frame.size)
+                for sample in (self._samples[row] for row in questions[start:end])
+            ]
             answered = pipe.denoise(
                 latents,
                 [data.texts[int(row)] for row in asked],
@@ -194,14 +197,6 @@ def lines(scores: Scores) -> list[Mapping[str, object]]:
         for task, metrics in scores.items()
         for metric, columns in metrics.items()
     ]
-
-
-def _points(pipe: DiceptionPipeline, data: Prepared, row: int) -> list[tuple[float, float]]:
-    """A sample's points as the pipeline's call takes them, from how they are packed."""
-    given = data.points[row][data.point_labels[row]]
-    if pipe.point_encoder.config.point_order == 'yx':
-        given = given.flip(-1)
-    return [(float(x), float(y)) for x, y in given]
 
 
 def _mean(pictures: torch.Tensor, rows: torch.Tensor) -> torch.Tensor:

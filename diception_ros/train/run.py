@@ -24,7 +24,7 @@ from tqdm import tqdm
 from diception_ros.train import report, settings, state
 from diception_ros.train.loop import Runner, rate
 from diception_ros.train.settings import TrainSettings
-from diception_ros.train.sources import Simulated, Source
+from diception_ros.train.sources import Source
 
 
 def begin(chosen: TrainSettings, out: Path, source: Source | None = None) -> Runner:
@@ -144,8 +144,7 @@ def run(runner: Runner, out: Path, progress: bool = True) -> Path:
                 runner.save(out)
     finally:
         bar.close()
-        if isinstance(runner.source, Simulated):
-            runner.source.close()
+        runner.source.close()
     return _finish(runner, out)
 
 

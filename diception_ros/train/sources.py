@@ -60,6 +60,10 @@ class Source(Protocol):
         """Samples that are in no pool; none if there are none."""
         ...
 
+    def close(self) -> None:
+        """Stop what works in the background; no pool is asked for any more."""
+        ...
+
 
 class Listed:
     """Samples that are there already; every pool holds all of them.
@@ -77,6 +81,9 @@ class Listed:
 
     def validation(self) -> list[Sample]:
         return self._validation
+
+    def close(self) -> None:
+        pass
 
 
 class Simulated:
