@@ -18,9 +18,10 @@ ROWS = [
         '', 'coco', 'ensemble', 'frame', 'geometry', 'images', 'labels', 'painting', 'prompt',
         'settings', 'sheet',
     },
-    {'tasks', 'model'},
+    {'tasks', 'model', 'messages'},
     {'predict', 'data', 'sim'},
-    {'train', 'evaluate'},
+    {'perceive'},
+    {'train', 'evaluate', 'replay'},
     {'cli', 'ros'},
 ]  # fmt: skip
 SIDEWAYS = {('sim', 'data')}
