@@ -15,8 +15,8 @@ PACKAGE = 'diception_ros'
 ROWS = [
     {
         # What things are. One room: its files may import each other.
-        '', 'coco', 'ensemble', 'frame', 'geometry', 'images', 'labels', 'painting', 'prompt',
-        'settings', 'sheet',
+        '', 'alignment', 'coco', 'ensemble', 'frame', 'geometry', 'images', 'labels', 'painting',
+        'prompt', 'settings', 'sheet',
     },
     {'tasks', 'model', 'messages'},
     {'predict', 'data', 'sim'},
