@@ -9,23 +9,17 @@ how many pairs took part and `skipped` how many had nothing to compare.
 
 from __future__ import annotations
 
-from collections import defaultdict
 from collections.abc import Callable, Iterable
 from typing import Any, TypeVar
 
 import numpy as np
 
-from diception_ros.evaluate import detection
+from diception_ros.evaluate import pools
 from diception_ros.labels import Disparity, Instances, Keypoints, Label, Mask, Normals
 from diception_ros.tasks import Task
-from diception_ros.tasks.normal import WITHIN, angles_deg
 
 LabelT = TypeVar('LabelT', bound=Label)
 Pairs = Iterable[tuple[LabelT, LabelT]]
-
-# Width of the bins from which the pooled median is read, degrees: two hundred million angles of a
-# data set would fill a gigabyte, their histogram at a thousandth of a degree a megabyte.
-BIN_DEG = 1e-3
 
 
 def aggregate(task: Task[Any], pairs: Iterable[tuple[Any, Any]]) -> dict[str, float]:
@@ -67,16 +61,10 @@ def mean_over_images(scores: Iterable[dict[str, float]]) -> dict[str, float]:
         The means by the same names; `images`, with at least one number besides `coverage`; and
         `skipped`, without.
     """
-    columns: dict[str, list[float]] = defaultdict(list)
-    images = skipped = 0
+    means = pools.Means()
     for score in scores:
-        counted = {name: value for name, value in score.items() if not np.isnan(value)}
-        told = bool(counted.keys() - {'coverage'})
-        images, skipped = images + told, skipped + (not told)
-        for name in score:
-            columns[name] += [counted[name]] if name in counted else []
-    means = {name: float(np.mean(c)) if c else float('nan') for name, c in columns.items()}
-    return {**means, 'images': images, 'skipped': skipped}
+        means.add(score)
+    return means.result()
 
 
 def normals(pairs: Pairs[Normals]) -> dict[str, float]:
@@ -94,34 +82,10 @@ def normals(pairs: Pairs[Normals]) -> dict[str, float]:
 
     Source: the protocol of StableNormal and DSINE.
     """
-    bins = np.zeros(round(180 / BIN_DEG) + 1, np.int64)
-    below = dict.fromkeys(WITHIN, 0)
-    total, known, images, skipped = 0.0, 0, 0, 0
+    angles = pools.Angles()
     for predicted, truth in pairs:
-        angles = angles_deg(predicted, truth)
-        images, skipped = images + (angles.size > 0), skipped + (angles.size == 0)
-        known += int(truth.valid.sum())
-        total += float(angles.sum())
-        bins += np.bincount((angles / BIN_DEG).astype(np.int64), minlength=len(bins))
-        for name, limit in WITHIN.items():
-            below[name] += int((angles < limit).sum())
-    count = int(bins.sum())
-    nan = float('nan')
-    return {
-        'mean_deg': total / count if count else nan,
-        'median_deg': _median(bins) if count else nan,
-        **{name: below[name] / count if count else nan for name in WITHIN},
-        'coverage': count / known if known else nan,
-        'images': images,
-        'skipped': skipped,
-    }
-
-
-def _median(bins: np.ndarray[Any, np.dtype[np.int64]]) -> float:
-    upto = np.cumsum(bins)
-    middle = ((upto[-1] - 1) // 2, upto[-1] // 2)  # the same twice where the count is odd
-    places = np.searchsorted(upto, middle, side='right')
-    return float(np.mean(places + 0.5)) * BIN_DEG
+        angles.add(predicted, truth)
+    return angles.result()
 
 
 def instances(pairs: Pairs[Instances], by_category: bool = False) -> dict[str, float]:
@@ -143,17 +107,10 @@ def instances(pairs: Pairs[Instances], by_category: bool = False) -> dict[str, f
         ValueError: a pair differs in size.
         ModuleNotFoundError: pycocotools is not installed.
     """
-    recorder = detection.Recorder()
+    things = pools.Things(by_category)
     for predicted, truth in pairs:
-        recorder.add_instances(predicted, truth, by_category)
-    found = detection.evaluate(recorder, 'segm', most=100)
-    return {
-        **{name: found[name] for name in ('ap', 'ap50', 'ap75', 'ar')},
-        **{name: found[name] for name in ('ar_small', 'ar_medium', 'ar_large')},
-        'images': recorder.images - recorder.empty,
-        'skipped': recorder.empty,
-        'instances': len(recorder.truths),
-    }
+        things.add(predicted, truth)
+    return things.result()
 
 
 def keypoints(
@@ -184,19 +141,8 @@ def keypoints(
         ValueError: a pair differs in size, or areas do not fit the pairs or the people.
         ModuleNotFoundError: pycocotools is not installed.
     """
-    recorder = detection.Recorder()
-    right = labelled = 0
+    people = pools.People(alpha)
     given = ((pair, None) for pair in pairs) if areas is None else zip(pairs, areas, strict=True)
     for (predicted, truth), area in given:
-        recorder.add_keypoints(predicted, truth, area)
-        hits, joints = detection.right_joints(predicted, truth, alpha)
-        right, labelled = right + hits, labelled + joints
-    found = detection.evaluate(recorder, 'keypoints', most=20)
-    return {
-        **{name: found[name] for name in ('ap', 'ap50', 'ap75', 'ar')},
-        'pck': right / labelled if labelled else float('nan'),
-        'images': recorder.images - recorder.empty,
-        'skipped': recorder.empty,
-        'people': len(recorder.truths),
-        'ignored': sum(person['num_keypoints'] == 0 for person in recorder.truths),
-    }
+        people.add(predicted, truth, area)
+    return people.result()

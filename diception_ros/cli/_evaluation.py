@@ -1,0 +1,119 @@
+# SPDX-FileCopyrightText: 2026 The diception_ros authors
+# SPDX-License-Identifier: Apache-2.0
+"""What `diception evaluate` does with a model on simulated rooms."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Sequence
+import contextlib
+from dataclasses import asdict
+from pathlib import Path
+import sys
+import time
+
+from tqdm import tqdm
+
+from diception_ros import settings
+from diception_ros.cli import _quiet
+from diception_ros.evaluate import questions, report, rooms
+from diception_ros.evaluate.gallery import Diary, Gallery
+from diception_ros.frame import Frame
+from diception_ros.labels import Label
+from diception_ros.model import folder
+from diception_ros.predict import Predictor
+from diception_ros.prompt import Prompt
+
+_ANSWERING = ('device', 'dtype', 'guidance', 'seed', 'batch_size', 'resolution')
+_ASPECT = 4 / 3  # width by height of the rooms' pictures, as they are learnt from
+
+
+def on_rooms(args: argparse.Namespace) -> int:
+    """Judge a model on simulated rooms, and print and write what came out."""
+    _check(args)
+    more = {name: getattr(args, name) for name in _ANSWERING}
+    chosen = [settings.PredictSettings(**more, steps=steps) for steps in dict.fromkeys(args.steps)]
+    model = folder.resolve(args.model) if args.model == 'builtin' else Path(args.model)
+    _quiet.hush()
+    first = Predictor.load(model, **asdict(chosen[0]))
+    predictors = {str(one.steps): Predictor(first.pipe, one) for one in chosen}
+    side = first.resolution
+    size = args.size or (side, round(side * _ASPECT))
+    if args.out is not None:
+        args.out.mkdir(parents=True, exist_ok=True)
+    gallery = Gallery(questions.names(args.tasks))
+    start = time.monotonic()
+    with contextlib.ExitStack() as stack:
+        witnesses: list[rooms.Witness] = []
+        if args.out is not None:
+            diary = Diary(args.out / 'answers.csv')
+            stack.callback(diary.close)
+            witnesses = [gallery, diary]
+        print('mean pictures of rooms of the training split', file=sys.stderr)
+        means = rooms.mean_of_rooms(args.scene_seed, size, side, args.mean_scenes, args.gl)
+        views = rooms.views(args.scene_seed, size, args.split, args.scenes, backend=args.gl)
+        progress = tqdm(views, total=args.scenes, unit='room', file=sys.stderr)
+        verdict = rooms.judge(
+            progress,
+            {steps: _asker(predictor) for steps, predictor in predictors.items()},
+            means,
+            args.tasks,
+            witnesses,
+        )
+    seconds = time.monotonic() - start
+    if args.out is not None:
+        report.write_json(
+            args.out / 'metrics.json',
+            {
+                'kind': 'rooms',
+                'model': {'name': str(args.model), 'sha256': report.digest(model)},
+                'settings': {
+                    **asdict(chosen[0]),
+                    'steps': [one.steps for one in chosen],
+                    'resolution': side,
+                },
+                'rooms': {
+                    'split': args.split,
+                    'seed': args.scene_seed,
+                    'pictures': verdict.frames,
+                    'size': {'height': size[0], 'width': size[1]},
+                    'mean_rooms': args.mean_scenes,
+                },
+                'columns': verdict.columns,
+                'numbers': verdict.numbers,
+                'categories': verdict.categories,
+                'seconds': round(seconds, 1),
+            },
+        )
+        gallery.write(args.out)
+    print(report.markdown(verdict.numbers, verdict.columns, _headings(verdict.columns)))
+    print(
+        f'{verdict.frames} pictures of {args.split} rooms in {seconds:.0f} s'
+        + (f'; wrote {args.out}' if args.out else ''),
+        file=sys.stderr,
+    )
+    return 0
+
+
+def _check(args: argparse.Namespace) -> None:
+    for name in ('scenes', 'mean_scenes'):
+        if getattr(args, name) < 1:
+            option = name.replace('_', '-')
+            raise ValueError(f'--{option} is {getattr(args, name)}; expected at least 1')
+    if args.scene_seed < 0:
+        raise ValueError(f'--scene-seed is {args.scene_seed}; expected at least 0')
+
+
+def _asker(predictor: Predictor) -> rooms.Answer:
+    def answer(frame: Frame, prompts: Sequence[Prompt]) -> list[Label]:
+        return [prediction.label for prediction in predictor.predict([frame], prompts)]
+
+    return answer
+
+
+def _headings(columns: Sequence[str]) -> dict[str, str]:
+    return {
+        column: f'{column} step' + ('' if column == '1' else 's')
+        for column in columns
+        if column.isdigit()
+    }

@@ -1,0 +1,167 @@
+# SPDX-FileCopyrightText: 2026 The diception_ros authors
+# SPDX-License-Identifier: Apache-2.0
+"""Pictures of an evaluation: the first views, and the worst answers to each kind of question."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+import csv
+import math
+from pathlib import Path
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from diception_ros import images
+from diception_ros.evaluate import report
+from diception_ros.evaluate.questions import Question
+from diception_ros.frame import Frame
+from diception_ros.images import Fit
+from diception_ros.labels import Label, draw
+from diception_ros.sheet import contact_sheet
+
+Picture = NDArray[np.uint8]
+
+# Pixels: a picture of a shorter side is enlarged before it is drawn upon, a wider one is shrunk.
+_SIDE, _WIDEST = 240, 360
+_BLANK = 24  # grey of the sheet
+
+
+class Gallery:
+    """Collects inputs, truths and answers.
+
+    Args:
+        kinds: of question, in the order of the sheet.
+        first: how many views are shown, with all their questions.
+        worst: how many answers to each kind of question are shown.
+    """
+
+    def __init__(self, kinds: Sequence[str], first: int = 6, worst: int = 6) -> None:
+        self._kinds, self._first, self._worst = list(kinds), first, worst
+        # By number of the frame, then by kind of question: pictures, and the answer's number.
+        self._opening: dict[int, dict[str, tuple[list[Picture], str]]] = {}
+        # By kind of question: badness, number of the frame, pictures, and the answer's number.
+        self._bad: dict[str, list[tuple[float, int, list[Picture], str]]] = {}
+
+    def see(
+        self,
+        number: int,
+        frame: Frame,
+        question: Question,
+        predicted: Label,
+        score: Mapping[str, float],
+    ) -> None:
+        """See `rooms.Witness`."""
+        ranking = report.main_metric(question.name)
+        if ranking is None:
+            return
+        metric, direction = ranking
+        value = score.get(metric, math.nan)
+        badness = -value * direction
+        mine = self._bad.setdefault(question.name, [])
+        bad = len(mine) < self._worst or badness > mine[-1][0]
+        bad = bad and not math.isnan(badness)
+        if not bad and number >= self._first:
+            return
+        pictures, told = draw_answer(frame, question, predicted), f'{metric} {value:.3g}'
+        if number < self._first:
+            self._opening.setdefault(number, {})[question.name] = pictures, told
+        if bad:
+            mine.append((badness, number, pictures, told))
+            mine.sort(key=lambda one: (-one[0], one[1]))
+            del mine[self._worst :]
+
+    def write(self, folder: Path) -> None:
+        """Write first.png and worst.png; nothing where nothing was seen."""
+        pictures: list[Picture] = []
+        names: list[str] = []
+        for number, asked in sorted(self._opening.items()):
+            some = next(iter(asked.values()))[0][0]
+            blank = [np.full_like(some, _BLANK)] * 3
+            shown = [asked.get(kind, (blank, 'not asked')) for kind in self._kinds]
+            pictures += [some, *(three[1] for three, _ in shown)]
+            names += [f'#{number}', *self._kinds]
+            pictures += [blank[0], *(three[2] for three, _ in shown)]
+            names += ['answers', *(told for _, told in shown)]
+        if pictures:
+            sheet = contact_sheet(pictures, names, columns=1 + len(self._kinds))
+            images.write(folder / 'first.png', sheet)
+        pictures, names = [], []
+        for kind in self._kinds:
+            for _, number, three, told in self._bad.get(kind, []):
+                pictures += three
+                names += [f'#{number} {kind}', 'truth', told]
+        if pictures:
+            images.write(folder / 'worst.png', contact_sheet(pictures, names, columns=6))
+
+
+class Diary:
+    """Writes the numbers of every answer into a CSV file, a line for each number.
+
+    Args:
+        path: of the file.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self._file = path.open('w', newline='')
+        self._writer = csv.writer(self._file)
+        self._writer.writerow(('frame', 'question', 'category', 'metric', 'value'))
+
+    def see(
+        self,
+        number: int,
+        frame: Frame,
+        question: Question,
+        predicted: Label,
+        score: Mapping[str, float],
+    ) -> None:
+        """See `rooms.Witness`."""
+        category = question.prompt.category or ''
+        for metric, value in score.items():
+            told = '' if math.isnan(value) else f'{value:.6g}'
+            self._writer.writerow((number, question.name, category, metric, told))
+
+    def close(self) -> None:
+        """Finish the file."""
+        self._file.close()
+
+
+def draw_answer(frame: Frame, question: Question, predicted: Label) -> list[Picture]:
+    """Input, truth and answer as pictures of one size, large enough to be looked at.
+
+    Where there are points, or a category, the truth bears them.
+    """
+    height, width = frame.size
+    times = max(1, math.ceil(_SIDE / min(height, width)))
+    size = height * times, width * times
+    image = np.asarray(
+        cv2.resize(frame.image, size[::-1], interpolation=cv2.INTER_CUBIC), np.uint8
+    )
+    truth, answer = (_large(one, size).preview(image) for one in (question.truth, predicted))
+    if question.prompt.points:
+        points = (np.array(question.prompt.points, np.float32) + 0.5) * times - 0.5
+        draw.rings(truth, points.astype(np.float32))
+    if question.prompt.category:
+        place = (4, size[0] - 8)
+        for colour, thick in (((0, 0, 0), 4), ((255, 255, 0), 1)):
+            cv2.putText(truth, question.prompt.category, place, cv2.FONT_HERSHEY_SIMPLEX, 0.6,
+                        colour, thick, cv2.LINE_AA)  # fmt: skip
+    return [_narrow(picture) for picture in (image, truth, answer)]
+
+
+def _large(label: Label, size: tuple[int, int]) -> Label:
+    if label.size == size:
+        return label
+    # By way of a square: labels know how to be stretched onto one and back.
+    side = max(size)
+    square: Label = label.to_model(Fit(label.size, side))
+    return square.to_camera(Fit(size, side))
+
+
+def _narrow(picture: Picture) -> Picture:
+    height, width = picture.shape[:2]
+    if width <= _WIDEST:
+        return picture
+    size = _WIDEST, round(height * _WIDEST / width)
+    return np.asarray(cv2.resize(picture, size, interpolation=cv2.INTER_AREA), np.uint8)

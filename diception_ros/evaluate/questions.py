@@ -1,0 +1,228 @@
+# SPDX-FileCopyrightText: 2026 The diception_ros authors
+# SPDX-License-Identifier: Apache-2.0
+"""What is asked about a view with known answers, and which numbers are made of the answers."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from diception_ros import tasks
+from diception_ros.data.sample import Sample
+from diception_ros.evaluate import pools
+from diception_ros.labels import Disparity, Label, Mask
+from diception_ros.prompt import MAX_POINTS, Point, Prompt
+from diception_ros.tasks import depth
+from diception_ros.tasks.pose import RIGHT
+
+ONE_POINT, FIVE_POINTS = 'segmentation_1', 'segmentation_5'
+
+# Of a simulated room the longest diagonal is 10.4 m, so every pixel counts; an answer is clipped
+# to the range, as the protocols of the data sets do.
+ROOM_METRES = (1e-3, 12.0)
+
+
+@dataclass(frozen=True, eq=False)
+class Question:
+    """One question about a view.
+
+    Attributes:
+        name: of the kind of question: the task's name, or which points a mask is asked with.
+        prompt: what is asked.
+        truth: the true answer.
+    """
+
+    name: str
+    prompt: Prompt
+    truth: Label
+
+
+class Tally(Protocol):
+    """Gathers the numbers of one kind of question."""
+
+    def add(self, question: Question, predicted: Any) -> dict[str, float]:
+        """Count one answer; returns the numbers of this answer alone."""
+        ...
+
+    def result(self) -> dict[str, float]:
+        """The numbers of all answers so far, NaN where nothing could be counted."""
+        ...
+
+
+def names(asked: Iterable[str]) -> list[str]:
+    """The kinds of question for some tasks, in the order of reports."""
+    order = ['depth', 'normal', ONE_POINT, FIVE_POINTS, 'entity', 'semantic', 'pose']
+    wanted = set(asked)
+    known = [name for name in order if task_of(name) in wanted]
+    return known + sorted(wanted - {task_of(name) for name in order})
+
+
+def task_of(name: str) -> str:
+    """The task of a kind of question."""
+    return 'segmentation' if name in (ONE_POINT, FIVE_POINTS) else name
+
+
+def ask(samples: Sequence[Sample], rng: np.random.Generator) -> list[Question]:
+    """Questions about one view.
+
+    A mask is asked for twice: with one point, the pixel of the thing that is farthest from its
+    outline and the rim of the picture, where Segment Anything's evaluation puts its first point;
+    and with five different pixels of it at random, all at once, as the paper does.
+
+    Args:
+        samples: of one view.
+        rng: where chance comes from; used for masks alone.
+    """
+    out = []
+    for sample in samples:
+        if isinstance(sample.label, Mask) and sample.prompt.points:
+            rows, columns = np.nonzero(sample.label.values)
+            if not len(rows):
+                continue
+            picked = rng.choice(len(rows), min(MAX_POINTS, len(rows)), replace=False)
+            five = tuple(Point(float(columns[k]), float(rows[k])) for k in picked)
+            one = (innermost(sample.label.values),)
+            for name, points in ((ONE_POINT, one), (FIVE_POINTS, five)):
+                prompt = Prompt(sample.prompt.task, sample.prompt.category, points)
+                out.append(Question(name, prompt, sample.label))
+        else:
+            out.append(Question(sample.prompt.task, sample.prompt, sample.label))
+    return out
+
+
+def innermost(mask: NDArray[np.bool_]) -> Point:
+    """The pixel of a mask that is farthest from all that is not the mask.
+
+    Args:
+        mask: (H, W) bool, at least one True; beyond the rim of the picture nothing is.
+
+    Returns:
+        The first such pixel, row by row.
+
+    Source: Segment Anything, evaluation of single clicks.
+    """
+    padded = np.pad(mask, 1).astype(np.uint8)
+    distance = cv2.distanceTransform(padded, cv2.DIST_L2, cv2.DIST_MASK_PRECISE)
+    row, column = np.unravel_index(int(distance.argmax()), distance.shape)
+    return Point(float(column) - 1, float(row) - 1)
+
+
+def tally(name: str) -> Tally:
+    """A fresh tally for a kind of question."""
+    special: dict[str, type[Tally]] = {
+        'depth': _Depth,
+        'normal': _Normal,
+        'entity': _Entity,
+        'semantic': _Semantic,
+        'pose': _Pose,
+    }
+    return special[name]() if name in special else _Plain(name)
+
+
+class _Plain:
+    """The numbers of the task's own `score`, every picture counting the same."""
+
+    def __init__(self, name: str) -> None:
+        self._task = tasks.get(task_of(name))
+        self._means = pools.Means()
+
+    def add(self, question: Question, predicted: Any) -> dict[str, float]:
+        score = self._task.score(predicted, question.truth)
+        self._means.add(score)
+        return score
+
+    def result(self) -> dict[str, float]:
+        return self._means.result()
+
+
+class _Depth:
+    """Errors after aligning each picture, in disparity, and for comparison in depth."""
+
+    def __init__(self) -> None:
+        self._means = pools.Means()
+
+    def add(self, question: Question, predicted: Any) -> dict[str, float]:
+        task, truth = depth.Depth(), question.truth
+        if isinstance(truth, Disparity):
+            score = task.score(predicted, truth)
+        else:
+            score = task.score(predicted, truth, 'disparity', *ROOM_METRES)  # type: ignore[arg-type]
+            other = task.score(predicted, truth, 'depth', *ROOM_METRES)  # type: ignore[arg-type]
+            score |= {f'{number}_in_depth': other[number] for number in ('abs_rel', 'delta1')}
+        self._means.add(score)
+        return score
+
+    def result(self) -> dict[str, float]:
+        return self._means.result()
+
+
+class _Normal(_Plain):
+    """Angles, the pixels of all pictures pooled."""
+
+    def __init__(self) -> None:
+        super().__init__('normal')
+        self._angles = pools.Angles()
+
+    def add(self, question: Question, predicted: Any) -> dict[str, float]:
+        self._angles.add(predicted, question.truth)  # type: ignore[arg-type]
+        return super().add(question, predicted)
+
+    def result(self) -> dict[str, float]:
+        return self._angles.result()
+
+
+class _Entity(_Plain):
+    """COCO's recall and precision whatever the category, and the task's own numbers."""
+
+    def __init__(self) -> None:
+        super().__init__('entity')
+        self._things = pools.Things()
+
+    def add(self, question: Question, predicted: Any) -> dict[str, float]:
+        self._things.add(predicted, question.truth)  # type: ignore[arg-type]
+        return super().add(question, predicted)
+
+    def result(self) -> dict[str, float]:
+        return {**super().result(), **self._things.result()}
+
+
+class _Semantic(_Plain):
+    """Pixels of the category; COCO's numbers, a mean over categories; the task's own."""
+
+    def __init__(self) -> None:
+        super().__init__('semantic')
+        self._things = pools.Things(by_category=True)
+        self._pixels = pools.Foreground()
+
+    def add(self, question: Question, predicted: Any) -> dict[str, float]:
+        self._things.add(predicted, question.truth)  # type: ignore[arg-type]
+        category = (question.prompt.category or '').strip()
+        iou = self._pixels.add(predicted, question.truth, category)  # type: ignore[arg-type]
+        return {'iou': iou, **super().add(question, predicted)}
+
+    def result(self) -> dict[str, float]:
+        return {**super().result(), **self._things.result(), **self._pixels.result()}
+
+    def categories(self) -> dict[str, float]:
+        """Intersection over union of each category."""
+        return self._pixels.categories()
+
+
+class _Pose(_Plain):
+    """COCO's numbers, and the joints within a tenth of the person's box, pooled."""
+
+    def __init__(self) -> None:
+        super().__init__('pose')
+        self._people = pools.People(RIGHT)
+
+    def add(self, question: Question, predicted: Any) -> dict[str, float]:
+        self._people.add(predicted, question.truth)  # type: ignore[arg-type]
+        return super().add(question, predicted)
+
+    def result(self) -> dict[str, float]:
+        return {**super().result(), **self._people.result()}

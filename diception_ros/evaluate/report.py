@@ -1,0 +1,115 @@
+# SPDX-FileCopyrightText: 2026 The diception_ros authors
+# SPDX-License-Identifier: Apache-2.0
+"""What an evaluation leaves behind: a table for people and metrics.json for programs."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+import hashlib
+import importlib.metadata
+import json
+import math
+import os
+from pathlib import Path
+import platform
+from typing import Any
+
+from diception_ros import __version__
+
+FORMAT = 1  # of metrics.json
+
+# What the table shows of each kind of question, the number that matters most first; +1 where more
+# is better, -1 where less is.
+SHOWN: dict[str, dict[str, int]] = {
+    'depth': {'abs_rel': -1, 'rmse': -1, 'delta1': 1, 'delta2': 1, 'delta3': 1},
+    'normal': {'mean_deg': -1, 'median_deg': -1, 'within_11_25': 1, 'within_22_5': 1,
+               'within_30': 1, 'coverage': 1},
+    'segmentation_1': {'iou': 1},
+    'segmentation_5': {'iou': 1},
+    'entity': {'mean_iou': 1, 'f1': 1, 'ar': 1, 'ap': 1},
+    'semantic': {'iou': 1, 'category_iou': 1, 'mean_iou': 1, 'f1': 1, 'ar': 1, 'ap': 1},
+    'pose': {'pck': 1, 'ap': 1, 'ap50': 1, 'located': 1},
+}  # fmt: skip
+# Counts, which are no measure of anything.
+COUNTS = ('images', 'skipped', 'instances', 'categories', 'people', 'ignored')
+_PACKAGES = ('numpy', 'opencv-python-headless', 'scipy', 'torch', 'diffusers', 'transformers',
+             'mujoco', 'pycocotools')  # fmt: skip
+
+Numbers = Mapping[str, Mapping[str, Mapping[str, float]]]
+
+
+def main_metric(kind: str) -> tuple[str, int] | None:
+    """The number by which answers to this kind of question are ranked, and its direction."""
+    shown = SHOWN.get(kind)
+    return next(iter(shown.items())) if shown else None
+
+
+def markdown(numbers: Numbers, columns: Sequence[str], headings: Mapping[str, str]) -> str:
+    """A table of the numbers that matter.
+
+    Args:
+        numbers: by kind of question (or data set), metric and column.
+        columns: in their order.
+        headings: what to write above a column; its own name where there is none.
+    """
+    rows = [['', 'metric', *(headings.get(column, column) for column in columns)]]
+    for kind, metrics in numbers.items():
+        shown = SHOWN.get(kind, dict.fromkeys(set(metrics) - set(COUNTS), 0))
+        for place, (metric, direction) in enumerate(shown.items()):
+            if metric not in metrics:
+                continue
+            arrow = {1: ' ↑', -1: ' ↓', 0: ''}[direction]
+            cells = [_cell(metric, metrics[metric].get(column, math.nan)) for column in columns]
+            rows.append(['' if place else kind, metric + arrow, *cells])
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    lines = [f'| {" | ".join(map(str.ljust, row, widths))} |' for row in rows]
+    rule = '|' + '|'.join('-' * (width + 2) for width in widths) + '|'
+    return '\n'.join([lines[0], rule, *lines[1:]])
+
+
+def _cell(metric: str, value: float) -> str:
+    if math.isnan(value):
+        return '–'
+    return f'{value:.2f}' if metric.endswith('_deg') else f'{value:.3f}'
+
+
+def write_json(path: Path, content: Mapping[str, Any]) -> None:
+    """Write metrics.json, in one piece; numbers that are none become null."""
+    whole = {'format': FORMAT, **content, 'versions': versions()}
+    partial = path.with_name(path.name + '.partial')
+    partial.write_text(json.dumps(_plain(whole), indent=2, allow_nan=False) + '\n')
+    os.replace(partial, path)
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, Mapping):
+        return {str(key): _plain(one) for key, one in value.items()}
+    if isinstance(value, list | tuple):
+        return [_plain(one) for one in value]
+    if isinstance(value, float) and not math.isfinite(value):
+        return None
+    return value
+
+
+def versions() -> dict[str, str]:
+    """Versions of what the numbers may depend on, as far as it is installed."""
+    found = {'diception_ros': __version__, 'python': platform.python_version()}
+    for name in _PACKAGES:
+        try:
+            found[name] = importlib.metadata.version(name)
+        except importlib.metadata.PackageNotFoundError:
+            continue
+    return found
+
+
+def digest(folder: Path) -> str:
+    """SHA-256 over names and contents of all files of a folder, in the order of their names."""
+    seen = hashlib.sha256()
+    for path in sorted(p for p in folder.rglob('*') if p.is_file()):
+        name = path.relative_to(folder).as_posix().encode()
+        seen.update(len(name).to_bytes(8, 'little') + name)
+        seen.update(path.stat().st_size.to_bytes(8, 'little'))
+        with path.open('rb') as file:
+            while block := file.read(1 << 20):
+                seen.update(block)
+    return seen.hexdigest()
