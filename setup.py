@@ -68,7 +68,8 @@ setup(
         (f'share/{NAME}/config', glob('config/*')),
         (f'share/{NAME}/launch', glob('launch/*.launch.py')),
     ],
-    zip_safe=True,
+    package_data={f'{NAME}.model': ['builtin/*', 'builtin/*/*']},
+    zip_safe=False,  # the built-in model is read as a folder
     install_requires=INSTALL_REQUIRES,
     extras_require={**EXTRAS_REQUIRE, 'test': EXTRAS_REQUIRE['dev']},  # `colcon test` reads 'test'
     entry_points={'console_scripts': ['diception = diception_ros.cli.main:main']},

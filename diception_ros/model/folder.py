@@ -1,6 +1,6 @@
 # SPDX-FileCopyrightText: 2026 The diception_ros authors
 # SPDX-License-Identifier: Apache-2.0
-"""What a model folder may hold; looked at before anything in it is used."""
+"""Where a model is, and what its folder may hold; looked at before anything in it is used."""
 
 from __future__ import annotations
 
@@ -8,6 +8,9 @@ import json
 from pathlib import Path
 
 PIPELINE = 'DiceptionPipeline'
+# The small model that comes with this package; docs/builtin_model.md says what it can do.
+BUILTIN = 'builtin'
+_BUILTIN_FOLDER = Path(__file__).parent / BUILTIN
 # Every class that a pipeline folder may name. model_index.json is data: what it says is compared,
 # not imported.
 _COMPONENTS = {
@@ -23,6 +26,14 @@ _COMPONENTS = {
     'tokenizer_3': {'T5Tokenizer', 'T5TokenizerFast'},
 }
 _LIBRARIES = ('diffusers', 'transformers', 'diception_ros')
+
+
+def resolve(model: str | Path) -> Path:
+    """The folder of a model: the shipped one for 'builtin', else the path itself.
+
+    A folder of that name in the current directory is meant by `./builtin`.
+    """
+    return _BUILTIN_FOLDER if str(model) == BUILTIN else Path(model)
 
 
 def check_folder(folder: Path) -> None:

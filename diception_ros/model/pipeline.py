@@ -25,7 +25,7 @@ from transformers import (
     T5TokenizerFast,
 )
 
-from diception_ros.model.folder import check_folder
+from diception_ros.model.folder import check_folder, resolve
 from diception_ros.model.inputs import check_inputs
 from diception_ros.model.points import DiceptionPointEncoder
 from diception_ros.model.prompts import (
@@ -124,7 +124,7 @@ class DiceptionPipeline(DiffusionPipeline, SD3LoraLoaderMixin):
         """Load a pipeline folder that `save_pretrained` or `diception convert` wrote.
 
         Args:
-            folder: a local folder. Nothing is downloaded.
+            folder: a local folder, or 'builtin'. Nothing is downloaded.
             dtype: precision of all networks; None keeps that of each file.
             **kwargs: of diffusers' `from_pretrained`.
 
@@ -132,7 +132,7 @@ class DiceptionPipeline(DiffusionPipeline, SD3LoraLoaderMixin):
             FileNotFoundError: the folder is not there or is no pipeline folder.
             ValueError: it is another pipeline's folder, or names classes it should not.
         """
-        folder = Path(folder)
+        folder = resolve(folder)
         check_folder(folder)
         if dtype is not None:
             kwargs[_DTYPE] = dtype
