@@ -8,7 +8,6 @@ import argparse
 from collections.abc import Sequence
 import contextlib
 from dataclasses import asdict
-from pathlib import Path
 import sys
 import time
 
@@ -33,7 +32,7 @@ def on_rooms(args: argparse.Namespace) -> int:
     _check(args)
     more = {name: getattr(args, name) for name in _ANSWERING}
     chosen = [settings.PredictSettings(**more, steps=steps) for steps in dict.fromkeys(args.steps)]
-    model = folder.resolve(args.model) if args.model == 'builtin' else Path(args.model)
+    model = folder.resolve(args.model)
     _quiet.hush()
     first = Predictor.load(model, **asdict(chosen[0]))
     predictors = {str(one.steps): Predictor(first.pipe, one) for one in chosen}

@@ -60,8 +60,9 @@ class Gallery:
         value = score.get(metric, math.nan)
         badness = -value * direction
         mine = self._bad.setdefault(question.name, [])
-        bad = len(mine) < self._worst or badness > mine[-1][0]
-        bad = bad and not math.isnan(badness)
+        bad = not math.isnan(badness) and (
+            len(mine) < self._worst or any(badness > other[0] for other in mine)
+        )
         if not bad and number >= self._first:
             return
         pictures, told = draw_answer(frame, question, predicted), f'{metric} {value:.3g}'
