@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from rosbags.highlevel import AnyReader, AnyReaderError
 from rosbags.interfaces import Connection
 from rosbags.rosbag2 import StoragePlugin, Writer
-from rosbags.typesys import Stores, get_typestore
+from rosbags.typesys import Stores, get_types_from_msg, get_typestore
 
 if TYPE_CHECKING:
     from types import TracebackType
@@ -25,6 +25,45 @@ if TYPE_CHECKING:
 
 # The oldest supported distribution; the messages used here have not changed since.
 TYPES = get_typestore(Stores.ROS2_HUMBLE)
+# Not part of any store. The interface of vision_msgs 4.1, of Humble and of all since.
+VISION = {
+    'Point2D': 'float64 x\nfloat64 y',
+    'Pose2D': 'vision_msgs/Point2D position\nfloat64 theta',
+    'BoundingBox2D': 'vision_msgs/Pose2D center\nfloat64 size_x\nfloat64 size_y',
+    'ObjectHypothesis': 'string class_id\nfloat64 score',
+    'ObjectHypothesisWithPose': (
+        'vision_msgs/ObjectHypothesis hypothesis\ngeometry_msgs/PoseWithCovariance pose'
+    ),
+    'Detection2D': (
+        'std_msgs/Header header\nvision_msgs/ObjectHypothesisWithPose[] results\n'
+        'vision_msgs/BoundingBox2D bbox\nstring id'
+    ),
+    'Detection2DArray': 'std_msgs/Header header\nvision_msgs/Detection2D[] detections',
+    'VisionClass': 'uint16 class_id\nstring class_name',
+    'LabelInfo': (
+        'std_msgs/Header header\nvision_msgs/VisionClass[] class_map\nfloat32 threshold'
+    ),
+}
+for _name, _fields in VISION.items():
+    TYPES.register(get_types_from_msg(_fields, f'vision_msgs/msg/{_name}'))
+
+
+class BagTypes:
+    """Makes messages that a BagWriter takes; the counterpart of `ros.types.RosTypes`."""
+
+    def make(self, kind: str, **fields: Any) -> Any:
+        """See `messages.Types`; arrays are kept as they are, not copied.
+
+        Raises:
+            ValueError: there is no such message.
+        """
+        if not self.has(kind):
+            raise ValueError(f'no message {kind!r} in the definitions for bags')
+        return TYPES.types[kind](**fields)
+
+    def has(self, kind: str) -> bool:
+        """Whether a bag can hold messages of the kind."""
+        return kind in TYPES.types
 
 
 class Recorded(NamedTuple):

@@ -14,10 +14,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from diception_ros import tasks
-from diception_ros.data import folder, messages
-from diception_ros.data.bag import BagWriter
-from diception_ros.data.sample import Pose
+from diception_ros.data import folder
+from diception_ros.data.bag import BagTypes, BagWriter
 from diception_ros.labels import COCO_JOINTS
+from diception_ros.messages import camera, pictures, poses, stamps
+from diception_ros.messages.joints import JOINT, joint_cloud
 from diception_ros.sim import cameras, scenes, stream
 from diception_ros.sim.cameras import Carrier
 from diception_ros.sim.categories import CATEGORIES, STUFF
@@ -139,9 +140,11 @@ def frame_messages(view: View, stamp_ns: int) -> list[tuple[str, Any]]:
     The frame is `camera_optical`; only the two messages that say where the camera is have the
     header of the frame that they say it in, `map`.
     """
-    camera, frame_id = view.camera, stream.FRAME_ID
-    pose = Pose(camera.position, camera.rotation)
-    pictures: dict[str, tuple[NDArray[Any], str]] = {
+    lens, types = view.camera, BagTypes()
+    header = stamps.header(types, stamp_ns, stream.FRAME_ID)
+    world = stamps.header(types, stamp_ns, WORLD)
+    pose = lens.position, lens.rotation
+    maps: dict[str, tuple[NDArray[Any], str]] = {
         '/camera/image_raw': (view.image, 'rgb8'),
         '/camera/depth/image': (view.depth, '32FC1'),
         '/camera/normals/image': (view.normals, '32FC3'),
@@ -150,28 +153,26 @@ def frame_messages(view: View, stamp_ns: int) -> list[tuple[str, Any]]:
     }
     return [
         *(
-            (topic, messages.image(array, encoding, stamp_ns, frame_id))
-            for topic, (array, encoding) in pictures.items()
+            (topic, pictures.image(types, array, encoding, header))
+            for topic, (array, encoding) in maps.items()
         ),
-        (
-            '/camera/camera_info',
-            messages.camera_info(camera.intrinsics, camera.size, stamp_ns, frame_id),
-        ),
-        ('/camera/joints', messages.joint_cloud(joints(view), stamp_ns, frame_id)),
-        ('/camera/pose', messages.pose_stamped(pose, stamp_ns, WORLD)),
-        ('/tf', messages.transform(pose, stamp_ns, WORLD, frame_id)),
+        ('/camera/camera_info', camera.info(types, lens.intrinsics, lens.size, header)),
+        ('/camera/joints', joint_cloud(types, joints(view), header)),
+        ('/camera/pose', poses.pose_stamped(types, *pose, world)),
+        ('/tf', poses.transform(types, *pose, world, stream.FRAME_ID)),
     ]
 
 
 def joints(view: View) -> Any:
-    """All joints of the people in a view: (17 P,) of dtype `messages.JOINT`."""
+    """All joints of the people in a view: (17 P,) of dtype `messages.joints.JOINT`."""
     people, bodies = view.keypoints(), view.bodies()
-    out = np.zeros((len(bodies), len(COCO_JOINTS)), messages.JOINT)
+    out = np.zeros((len(bodies), len(COCO_JOINTS)), JOINT)
     for k, body in enumerate(bodies):
         local = (body.joints - view.camera.position) @ view.camera.rotation
         out['x'][k], out['y'][k], out['z'][k] = local.T
         out['u'][k], out['v'][k] = people.joints[k].T
         out['visibility'][k] = people.visibility[k]
+        out['score'][k] = people.scores[k]
         out['joint'][k] = np.arange(len(COCO_JOINTS))
         out['instance'][k] = body.instance
     return out.ravel()
@@ -192,7 +193,7 @@ def _story(scene: Scene) -> Any:
         'instances': dict(enumerate(scene.categories, 1)),
         'joints': list(COCO_JOINTS),
     }
-    return messages.make('std_msgs/msg/String', data=json.dumps(story))
+    return BagTypes().make('std_msgs/msg/String', data=json.dumps(story))
 
 
 def _stamp(frame: int, rate: float) -> int:

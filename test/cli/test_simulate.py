@@ -11,8 +11,10 @@ import pytest
 
 from diception_ros import geometry, tasks
 from diception_ros.cli import main as command
-from diception_ros.data import bag, folder, messages
+from diception_ros.data import bag, folder
 from diception_ros.labels import MetricDepth
+from diception_ros.messages import pictures
+from diception_ros.messages.joints import joints_from
 
 
 @pytest.fixture(autouse=True)
@@ -70,7 +72,7 @@ def test_bag_is_what_a_robot_records(tmp_path):
             assert said == one.stamp_ns == stamp
             where = 'map' if topic in ('/tf', '/camera/pose') else 'camera_optical'
             assert message.header.frame_id == where
-        maps = {topic: messages.array_from(frame[topic].message) for topic in frame
+        maps = {topic: pictures.array_from(frame[topic].message) for topic in frame
                 if topic.endswith(('image', 'image_raw'))}  # fmt: skip
         depth, ids = maps['/camera/depth/image'], maps['/camera/instances/image']
         names = stories[k // 3]['instances']
@@ -79,9 +81,9 @@ def test_bag_is_what_a_robot_records(tmp_path):
             seen = np.unique(maps['/camera/semantic/image'][ids == number])
             assert [kinds[str(s)] for s in seen] == [names[str(number)]]
         # K takes the joints from metres to the pixels that they are labelled with.
-        joints = messages.joints_from(frame['/camera/joints'].message)
+        found = joints_from(frame['/camera/joints'].message)
         pinhole = frame['/camera/camera_info'].message.k.reshape(3, 3)
-        for joint in joints[joints['visibility'] > 0]:
+        for joint in found[found['visibility'] > 0]:
             u, v, w = pinhole @ [joint['x'], joint['y'], joint['z']]
             assert (u / w, v / w) == pytest.approx((joint['u'], joint['v']), abs=1e-2)
             if joint['visibility'] == 2:
