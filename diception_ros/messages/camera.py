@@ -23,12 +23,11 @@ def info(types: Types, intrinsics: Intrinsics, size: tuple[int, int], header: An
         size: (H, W), pixels.
         header: std_msgs/Header.
     """
-    k = intrinsics
-    return _make(
-        types, header, size, 'plumb_bob', np.zeros(5),
-        np.array([[k.fx, 0, k.cx], [0, k.fy, k.cy], [0, 0, 1]]), np.eye(3),
-        np.array([[k.fx, 0, k.cx, 0], [0, k.fy, k.cy, 0], [0, 0, 1, 0]]),
+    p = np.eye(3, 4)
+    p[0, 0], p[1, 1], p[0, 2], p[1, 2] = (
+        intrinsics.fx, intrinsics.fy, intrinsics.cx, intrinsics.cy
     )  # fmt: skip
+    return _make(types, header, size, 'plumb_bob', np.zeros(5), p[:, :3], np.eye(3), p)
 
 
 def intrinsics_from(info: Any) -> Intrinsics | None:

@@ -79,9 +79,16 @@ def decode(message: Any) -> NDArray[np.uint8]:
         MessageError: the encoding is not known ("encoding 'x'"), or size ('size'), length of rows
             ('step') and data ('data') contradict each other.
     """
+    code = PLANES.get(str(message.encoding))
+    if code is not None:
+        return _two_planes(message, code)
+    pixels, layout = packed(message)
+    return to_rgb(pixels, layout.code)
+
+
+def packed(message: Any) -> tuple[NDArray[Any], Layout]:
+    """The numbers of an Image of one of LAYOUTS, checked but not yet RGB; raises as `decode`."""
     encoding = str(message.encoding)
-    if encoding in PLANES:
-        return _two_planes(message, PLANES[encoding])
     layout = LAYOUTS.get(encoding)
     if layout is None:
         raise unknown(encoding)
@@ -93,8 +100,8 @@ def decode(message: Any) -> NDArray[np.uint8]:
             f'image {encoding}: expected {width} and a height of at least {layout.least}, '
             f'came {size[1]} x {size[0]}',
         )
-    pixels = rows(message, np.dtype(np.uint16 if layout.wide else np.uint8), layout.channels)
-    return to_rgb(pixels, layout.code)
+    dtype = np.dtype(np.uint16 if layout.wide else np.uint8)
+    return rows(message, dtype, layout.channels), layout
 
 
 def rows(message: Any, dtype: np.dtype[Any], channels: int) -> NDArray[Any]:
@@ -123,7 +130,8 @@ def rows(message: Any, dtype: np.dtype[Any], channels: int) -> NDArray[Any]:
         shape, strides = (*shape, channels), (*strides, dtype.itemsize)
     # A view even with padding: OpenCV and numpy take rows that do not touch.
     view: NDArray[Any] = np.ndarray(shape, kind, data, strides=strides)
-    return view if kind == dtype else view.astype(dtype)
+    # OpenCV cannot read numbers that lie across the machine's words.
+    return view if kind == dtype and view.flags.aligned else view.astype(dtype)
 
 
 def checked_data(

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from diception_ros.frame import Frame
-from diception_ros.messages import camera, compressed, encodings, stamps
+from diception_ros.messages import bridge, camera, compressed, encodings, stamps
 from diception_ros.messages.error import MessageError, quoted
 from diception_ros.messages.types import Types
 
@@ -22,7 +22,7 @@ _NAMED: dict[str, tuple[str, int]] = {
 }  # fmt: skip
 _BY_NAME = re.compile('(8|16|32|64)([USF])C([1-4])')
 _LETTERS = {'U': 'u', 'S': 'i', 'F': 'f'}
-_BITS = {'U': ('8', '16', '32'), 'S': ('8', '16', '32'), 'F': ('32', '64')}
+_BITS = {'U': ('8', '16'), 'S': ('8', '16', '32'), 'F': ('32', '64')}
 
 
 def frame_from(message: Any, info: Any | None = None) -> Frame:
@@ -51,14 +51,21 @@ def frame_from(message: Any, info: Any | None = None) -> Frame:
 def rgb_from(message: Any) -> NDArray[np.uint8]:
     """The picture of an Image or a CompressedImage, which are told apart by their fields.
 
+    Raw pictures go through cv_bridge where that is there and gives the same, see `bridge`.
+
     Returns:
-        (H, W, 3) uint8 RGB; may be a read-only view of the message's data.
+        (H, W, 3) uint8 RGB; may be a view of the message's data: do not write.
 
     Raises:
         MessageError: see `encodings.decode` and `compressed.decode`.
     """
     if hasattr(message, 'format'):
         return compressed.decode(message)
+    found = bridge.find()
+    # cv_bridge cannot swap bytes with numpy 2.
+    if message.encoding in found.encodings and not message.is_bigendian:
+        encodings.packed(message)
+        return found.rgb_from(message)
     return encodings.decode(message)
 
 
