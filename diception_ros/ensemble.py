@@ -101,7 +101,7 @@ def _mask(labels: Sequence[Mask]) -> Merged:
 
 def _instances(labels: Sequence[Instances]) -> Merged:
     """Vote, pixel by pixel, among the things of the answer that agrees best with the others."""
-    overlaps = [[_overlap(one, other) for other in labels] for one in labels]
+    overlaps = [[one.iou(other) for other in labels] for one in labels]
     agreement = [
         sum(float(table.max(axis=1).sum()) if table.size else 0.0 for table in row)
         / max(1, max(table.shape[0] for table in row))
@@ -127,15 +127,6 @@ def _instances(labels: Sequence[Instances]) -> Merged:
     merged = Instances(ids, first.categories, scores).present()
     agreeing = np.take_along_axis(votes, ids[None], axis=0)[0]
     return merged, (1 - agreeing / len(labels)).astype(np.float32)
-
-
-def _overlap(one: Instances, other: Instances) -> NDArray[np.float64]:
-    """(N, M) IoU of every thing of one with every thing of the other."""
-    rows, columns = len(one.scores) + 1, len(other.scores) + 1
-    pairs = one.ids.ravel().astype(np.int64) * columns + other.ids.ravel()
-    both = np.bincount(pairs, minlength=rows * columns).reshape(rows, columns)[1:, 1:]
-    union = one.areas[:, None] + other.areas[None] - both
-    return np.asarray(both / np.maximum(union, 1), np.float64)
 
 
 def _keypoints(labels: Sequence[Keypoints]) -> Merged:

@@ -8,8 +8,9 @@ from collections.abc import Iterator, Mapping, Sequence
 import contextlib
 from dataclasses import dataclass
 from pathlib import Path
+import sys
 import time
-from typing import Any
+from typing import Any, NamedTuple
 import warnings
 
 import numpy as np
@@ -21,6 +22,7 @@ from diception_ros.frame import Frame
 from diception_ros.labels import Label
 from diception_ros.model import DiceptionPipeline
 from diception_ros.prompt import Point, Prompt
+from diception_ros.question import Question
 from diception_ros.settings import PredictSettings
 
 # The parts of the work whose seconds are told, in their order.
@@ -64,15 +66,8 @@ class Predictor:
     def __init__(self, pipe: DiceptionPipeline, settings: PredictSettings | None = None) -> None:
         self.pipe = pipe
         self.settings = settings or PredictSettings()
-        self.resolution: int = self.settings.resolution or pipe.config.resolution
-        self._batch_size = self.settings.batch_size
-        multiple = pipe.vae_scale_factor * pipe.transformer.config.patch_size
-        largest = multiple * pipe.transformer.config.pos_embed_max_size
-        if self.resolution % multiple or self.resolution > largest:
-            raise ValueError(
-                f'resolution is {self.resolution}; this model takes multiples of {multiple} '
-                f'up to {largest}'
-            )
+        self.resolution = self.side(self.settings)
+        self._most = sys.maxsize  # answers at once; falls when memory runs out
 
     @classmethod
     def load(cls, model: str | Path, **settings: Any) -> Predictor:
@@ -114,54 +109,124 @@ class Predictor:
                 frame, a text without embedding.
             RuntimeError: out of memory on a GPU even for one answer at a time.
         """
-        asked = [tasks.get(prompt.task) for prompt in prompts]
-        texts = [task.text(prompt) for task, prompt in zip(asked, prompts, strict=True)]
-        for frame in frames:
-            for prompt in prompts:
-                prompt.check_inside(frame.size)
-        if prompts:
+        return self.ask(
+            [Question(frame, prompt, self.settings) for frame in frames for prompt in prompts]
+        )
+
+    def ask(self, questions: Sequence[Question]) -> list[Prediction]:
+        """Answer questions that may each have settings of their own.
+
+        Each frame is encoded once per resolution, and questions whose settings allow it are
+        answered together. An answer depends on its company by rounding alone, and not even so with
+        a `batch_size` of 1.
+
+        Args:
+            questions: in any order, about any frames.
+
+        Returns:
+            As many predictions, in the order of the questions.
+
+        Raises:
+            ValueError: as `predict`, or a resolution that does not suit the model.
+            RuntimeError: as `predict`.
+        """
+        asked = [tasks.get(question.prompt.task) for question in questions]
+        ways = [self._way(question.settings) for question in questions]
+        texts = [task.text(one.prompt) for task, one in zip(asked, questions, strict=True)]
+        for question in questions:
+            question.prompt.check_inside(question.frame.size)
+        if questions:
             self.pipe.look_up(texts)  # fails before any work is done
 
-        clock = _Clock(len(frames) * len(prompts), self.pipe.device)
-        fits = []
-        with clock.stage('fit', range(clock.answers)):
-            for frame in frames:
-                fits.append(images.fit(frame.image, self.resolution))
-        members = self.settings.ensemble
-        jobs = [(answer, member) for answer in range(clock.answers) for member in range(members)]
-        found: list[list[Label]] = [[] for _ in range(clock.answers)]
-        latents: dict[int, torch.Tensor] = {}
+        clock = _Clock(len(questions), self.pipe.device)
+        keys = [(id(one.frame), way.side) for one, way in zip(questions, ways, strict=True)]
+        users: dict[_Key, list[int]] = {}
+        for answer, key in enumerate(keys):
+            users.setdefault(key, []).append(answer)
+        squares = {}
+        for key, answers in users.items():
+            with clock.stage('fit', answers):
+                squares[key] = images.fit(questions[answers[0]].frame.image, key[1])
+        jobs = [
+            _Job(answer, question.settings.seed + member, ways[answer], keys[answer])
+            for answer, question in enumerate(questions)
+            for member in range(question.settings.ensemble)
+        ]
+        # What can go together stands together; the order is otherwise that of the questions.
+        place = {way: i for i, way in enumerate(dict.fromkeys(ways))}
+        jobs.sort(key=lambda job: place[job.way])
+        found: list[list[Label]] = [[] for _ in questions]
+        latents: dict[_Key, torch.Tensor] = {}
         while jobs:
-            batch = jobs[: self._batch_size]
+            way = jobs[0].way
+            batch = [job for job in jobs[: min(self._most, way.batch_size)] if job.way == way]
             try:
-                pictures = self._generate(batch, frames, prompts, texts, fits, latents, clock)
+                pictures = self._generate(batch, questions, texts, squares, latents, clock)
             except torch.OutOfMemoryError as error:
                 self._halve(len(batch), error)
                 continue
             jobs = jobs[len(batch) :]
-            for (answer, _), picture in zip(batch, pictures, strict=True):
-                which = answer % len(prompts)
-                with clock.stage('read', [answer]):
-                    label = asked[which].decode(picture, prompts[which])
-                    found[answer].append(label.to_camera(fits[answer // len(prompts)][1]))
+            for done in set(latents) - {job.key for job in jobs}:
+                del latents[done]
+            for job, picture in zip(batch, pictures, strict=True):
+                question = questions[job.answer]
+                with clock.stage('read', [job.answer]):
+                    label = asked[job.answer].decode(picture, question.prompt)
+                    if not question.at_model_size:
+                        label = label.to_camera(squares[job.key][1])
+                    found[job.answer].append(label)
         self.pipe.maybe_free_model_hooks()
 
         predictions = []
-        for answer, labels in enumerate(found):
-            frame, prompt = frames[answer // len(prompts)], prompts[answer % len(prompts)]
+        for answer, (labels, question) in enumerate(zip(found, questions, strict=True)):
             with clock.stage('read', [answer]):
-                label, uncertainty = ensemble.merge(labels) if members > 1 else (labels[0], None)
+                label, uncertainty = (
+                    ensemble.merge(labels) if len(labels) > 1 else (labels[0], None)
+                )
             predictions.append(
                 Prediction(
                     label,
-                    prompt,
-                    frame.stamp_ns,
-                    frame.frame_id,
+                    question.prompt,
+                    question.frame.stamp_ns,
+                    question.frame.frame_id,
                     clock.seconds[answer],
                     uncertainty,
                 )
             )
         return predictions
+
+    def side(self, settings: PredictSettings) -> int:
+        """Side of the model's square under these settings, pixels.
+
+        Raises:
+            ValueError: the resolution does not suit the model.
+        """
+        resolution: int = settings.resolution or self.pipe.config.resolution
+        multiple = self.pipe.vae_scale_factor * self.pipe.transformer.config.patch_size
+        largest = multiple * self.pipe.transformer.config.pos_embed_max_size
+        if resolution % multiple or resolution > largest:
+            raise ValueError(
+                f'resolution is {resolution}; this model takes multiples of {multiple} '
+                f'up to {largest}'
+            )
+        return resolution
+
+    def check(self, prompts: Sequence[Prompt], settings: PredictSettings) -> None:
+        """Make sure that prompts can be asked in this way, without running any network.
+
+        Args:
+            prompts: to be asked.
+            settings: how.
+
+        Raises:
+            ValueError: the resolution does not suit the model, an unknown task, a prompt that
+                lacks what its task needs, or a text without embedding and no encoders to make it.
+        """
+        self.side(settings)
+        texts = [tasks.get(prompt.task).text(prompt) for prompt in prompts]
+        pipe = self.pipe
+        if None in (pipe.text_encoder, pipe.text_encoder_2, pipe.text_encoder_3):
+            pipe.look_up(texts)
 
     def paint(self, frame: Frame, text: str, points: tuple[Point, ...] = ()) -> Any:
         """The picture that the network paints for any text, not read by any task.
@@ -186,7 +251,7 @@ class Predictor:
             [prompt.shares(frame.size)],
             self.settings.steps,
             self.settings.guidance,
-            latents=self._noise(0, image_latents),
+            latents=self._noise(self.settings.seed, image_latents),
             reuse_last_velocity=self.settings.reuse_last_velocity,
         )
         painted = self.pipe.decode_latents(answered)[0]
@@ -197,49 +262,51 @@ class Predictor:
         image = torch.from_numpy(square.copy()).permute(2, 0, 1)[None]
         return self.pipe.encode_image(image.float() / 127.5 - 1)
 
+    def _way(self, settings: PredictSettings) -> _Way:
+        return _Way(
+            self.side(settings),
+            settings.steps,
+            settings.guidance,
+            settings.reuse_last_velocity,
+            settings.batch_size,
+        )
+
     def _generate(
         self,
-        batch: Sequence[tuple[int, int]],
-        frames: Sequence[Frame],
-        prompts: Sequence[Prompt],
+        batch: Sequence[_Job],
+        questions: Sequence[Question],
         texts: Sequence[str],
-        fits: Sequence[tuple[NDArray[np.uint8], images.Fit]],
-        latents: dict[int, torch.Tensor],
+        squares: Mapping[_Key, tuple[NDArray[np.uint8], images.Fit]],
+        latents: dict[_Key, torch.Tensor],
         clock: _Clock,
     ) -> NDArray[np.float32]:
-        """Pictures of one batch: (n, S, S, 3). Keeps the image latents that are needed again."""
-        answers = [answer for answer, _ in batch]
-        where = [answer // len(prompts) for answer in answers]
-        for done in [frame for frame in latents if frame < min(where)]:
-            del latents[done]
-        for frame in sorted(set(where) - set(latents)):
-            with clock.stage(
-                'encode', [a for a, f in zip(answers, where, strict=True) if f == frame]
-            ):
-                latents[frame] = self._encode(fits[frame][0])
-        same = len(set(where)) == 1
-        image_latents = torch.cat([latents[frame] for frame in (where[:1] if same else where)])
-        points = [
-            prompts[answer % len(prompts)].shares(frames[frame].size)
-            for answer, frame in zip(answers, where, strict=True)
-        ]
+        """Pictures of one batch: (n, S, S, 3). Adds the latents of images that it encodes."""
+        keys = [job.key for job in batch]
+        for key in dict.fromkeys(keys):
+            if key not in latents:
+                with clock.stage('encode', [job.answer for job in batch if job.key == key]):
+                    latents[key] = self._encode(squares[key][0])
+        same = len(set(keys)) == 1
+        image_latents = torch.cat([latents[key] for key in (keys[:1] if same else keys)])
+        asked = [questions[job.answer] for job in batch]
+        way, answers = batch[0].way, [job.answer for job in batch]
         with clock.stage('denoise', answers):
-            noise = torch.cat([self._noise(member, image_latents) for _, member in batch])
+            noise = torch.cat([self._noise(job.seed, image_latents) for job in batch])
             answered = self.pipe.denoise(
                 image_latents,
-                [texts[answer % len(prompts)] for answer in answers],
-                points,
-                self.settings.steps,
-                self.settings.guidance,
+                [texts[answer] for answer in answers],
+                [one.prompt.shares(one.frame.size) for one in asked],
+                way.steps,
+                way.guidance,
                 latents=noise,
-                reuse_last_velocity=self.settings.reuse_last_velocity,
+                reuse_last_velocity=way.reuse_last_velocity,
             )
         with clock.stage('decode', answers):
             return self.pipe.decode_latents(answered)
 
-    def _noise(self, member: int, like: torch.Tensor) -> torch.Tensor:
+    def _noise(self, seed: int, like: torch.Tensor) -> torch.Tensor:
         # Drawn on the CPU in float32, so that every device and precision starts from the same.
-        generator = torch.Generator().manual_seed((self.settings.seed + member) % 2**63)
+        generator = torch.Generator().manual_seed(seed % 2**63)
         return torch.randn(1, *like.shape[1:], generator=generator)
 
     def _halve(self, size: int, error: Exception) -> None:
@@ -248,14 +315,36 @@ class Predictor:
                 'out of GPU memory for a single answer; use a smaller resolution, dtype bfloat16, '
                 'or a GPU that other programs leave free'
             ) from error
-        self._batch_size = max(1, size // 2)
+        self._most = max(1, size // 2)
         torch.cuda.empty_cache()
         warnings.warn(
-            f'out of GPU memory for {size} answers at once; going on with {self._batch_size}. '
-            f'Set batch_size to {self._batch_size} to start there',
+            f'out of GPU memory for {size} answers at once; going on with {self._most}. '
+            f'Set batch_size to {self._most} to start there',
             RuntimeWarning,
             stacklevel=3,
         )
+
+
+class _Way(NamedTuple):
+    """What answers must have in common to be denoised together."""
+
+    side: int
+    steps: int
+    guidance: float
+    reuse_last_velocity: bool
+    batch_size: int
+
+
+_Key = tuple[int, int]  # which frame, on a square of which side
+
+
+class _Job(NamedTuple):
+    """One picture to generate: for an answer, from the noise of a seed."""
+
+    answer: int
+    seed: int
+    way: _Way
+    key: _Key
 
 
 class _Clock:

@@ -16,7 +16,7 @@ ROWS = [
     {
         # What things are. One room: its files may import each other.
         '', 'alignment', 'coco', 'ensemble', 'frame', 'geometry', 'images', 'labels', 'painting',
-        'prompt', 'settings', 'sheet',
+        'prompt', 'question', 'settings', 'sheet',
     },
     {'tasks', 'model', 'messages'},
     {'predict', 'data', 'sim'},

@@ -141,6 +141,21 @@ class Instances:
         out: NDArray[np.bool_] = self.ids[None] == each[:, None, None]
         return out
 
+    def iou(self, other: Instances) -> NDArray[np.float64]:
+        """(N, M) float64: intersection over union of each instance with each of another label.
+
+        That of instances without pixels is 0.
+
+        Raises:
+            ValueError: the labels differ in size.
+        """
+        check_size(other, self.size, 'other label')
+        rows, columns = len(self.scores) + 1, len(other.scores) + 1
+        pairs = self.ids.ravel().astype(np.int64) * columns + other.ids.ravel()
+        both = np.bincount(pairs, minlength=rows * columns).reshape(rows, columns)[1:, 1:]
+        either = self.areas[:, None] + other.areas[None] - both
+        return np.asarray(both / np.maximum(either, 1), np.float64)
+
     def present(self) -> Instances:
         """The instances that own at least one pixel, numbered anew in their order."""
         keep = self.areas > 0

@@ -4,86 +4,42 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, NamedTuple
+from collections.abc import Sequence
+from dataclasses import dataclass
+import time
+from typing import TYPE_CHECKING, Any
 
-from diception_ros.perceive.settings import PerceptionSettings
+from diception_ros import tasks
+from diception_ros.labels import Instances, Label, MetricDepth, Normals
+from diception_ros.messages import outputs
+from diception_ros.perceive.combine import combine
+from diception_ros.perceive.publish import publish
+from diception_ros.perceive.request import Answer, Note, Request
+from diception_ros.perceive.settings import DEPTH, PerceptionSettings, clean_categories
+from diception_ros.perceive.temporal import Memory, Tracks
+from diception_ros.prompt import Point, Prompt
+from diception_ros.question import Question
 
 if TYPE_CHECKING:
-    from diception_ros.alignment import FitReport
-    from diception_ros.frame import Frame
     from diception_ros.messages.outputs import Output
     from diception_ros.messages.types import Types
-    from diception_ros.perceive.references import Reference
     from diception_ros.predict import Prediction, Predictor
-    from diception_ros.prompt import Point
 
-
-class Note(NamedTuple):
-    """Something that people should read once.
-
-    Attributes:
-        kind: the same for notes of the same cause, whatever their numbers: log one of each.
-        text: a sentence.
-    """
-
-    kind: str
-    text: str
+__all__ = ['Answer', 'Note', 'Perceiver', 'Request']
 
 
 @dataclass(frozen=True, eq=False)
-class Request:
-    """One frame, and what is asked about it.
+class _Plan:
+    """What is done about one request."""
 
-    Attributes:
-        camera: its name; what is kept from frame to frame is kept by it.
-        frame: the picture, `messages.pictures.frame_from` its message.
-        header: std_msgs/Header of the image message; every message that comes out bears it.
-        info: sensor_msgs/CameraInfo of the picture, None where there is none.
-        tasks: to be asked, such as what `Perceiver.needed` says; those whose turn it is not
-            (`every_n`) are left out.
-        points: on the thing that is meant, pixels of the frame; without any, tasks that take
-            points are left out.
-        categories: to be looked for; empty: those of the settings.
-        wanted: relative names of the topics that somebody listens to; no other message is made.
-        reference: depths for `depth.metric: aligned`, None where there are none for this frame.
-    """
-
-    camera: str
-    frame: Frame
-    header: Any
-    info: Any | None
-    tasks: tuple[str, ...]
-    points: tuple[Point, ...] = ()
-    categories: tuple[str, ...] = ()
-    wanted: frozenset[str] = frozenset()
-    reference: Reference | None = None
-
-
-@dataclass(frozen=True, eq=False)
-class Answer:
-    """What came of one request.
-
-    Attributes:
-        messages: relative topic and message, in the order of the tasks; all with the request's
-            header.
-        predictions: of the model, one for each task and category that was asked.
-        seconds: by task (the model's share and reading its picture), 'model' (encoding, denoising
-            and decoding, all tasks together) and 'messages' (all that comes after the model).
-        fit: of the depth to the reference, good or not; None where none was tried.
-        notes: warnings.
-    """
-
-    messages: list[tuple[str, Any]]
-    predictions: list[Prediction]
-    seconds: Mapping[str, float]
-    fit: FitReport | None = None
-    notes: list[Note] = field(default_factory=list)
+    request: Request
+    categories: tuple[str, ...]
+    prompts: list[Prompt]
+    notes: list[Note]
 
 
 class Perceiver:
-    """Answers requests with one model; `perceive` from one thread, the rest from any.
+    """Answers requests with one model; `perceive` and `forget` from one thread, the rest from any.
 
     Args:
         predictor: the model.
@@ -95,16 +51,27 @@ class Perceiver:
     """
 
     def __init__(self, predictor: Predictor, types: Types, settings: PerceptionSettings) -> None:
-        raise NotImplementedError
+        self._predictor, self._types = predictor, types
+        self._memories: dict[str, Memory] = {}
+        self._turns: dict[str, int] = {}
+        self.check(settings)
+        self._settings = settings
 
     @property
     def settings(self) -> PerceptionSettings:
         """What holds for the next request."""
-        raise NotImplementedError
+        return self._settings
 
     def outputs(self, settings: PerceptionSettings | None = None) -> list[Output]:
         """Every topic that may come out under these settings, by default the present ones."""
-        raise NotImplementedError
+        settings = settings or self._settings
+        found = []
+        for name in settings.tasks:
+            task = tasks.get(name)
+            found += outputs.declared(task, self._types)
+            if name == DEPTH and settings.metric != 'off':
+                found += outputs.declared(task, self._types, MetricDepth)
+        return found + ([outputs.POINTS] if settings.metric != 'off' else [])
 
     def needed(self, wanted: frozenset[str]) -> tuple[str, ...]:
         """The tasks that topics need, in the order of the settings.
@@ -115,20 +82,51 @@ class Perceiver:
         Args:
             wanted: relative names of the topics that somebody listens to.
         """
-        raise NotImplementedError
+        settings = self._settings
+        if not settings.lazy:
+            return settings.tasks
+        found = set()
+        for name in settings.tasks:
+            kinds = [None, MetricDepth] if name == DEPTH and settings.metric != 'off' else [None]
+            for kind in kinds:
+                topics = {
+                    one.topic for one in outputs.declared(tasks.get(name), self._types, kind)
+                }
+                if topics & wanted:
+                    found.add(name)
+        if settings.metric != 'off' and outputs.POINTS.topic in wanted:
+            found |= {DEPTH, *_beside_depth(settings.tasks)}
+        return tuple(name for name in settings.tasks if name in found)
 
     def check(self, settings: PerceptionSettings, categories: Sequence[str] = ()) -> None:
         """Make sure that the model can do what is asked; runs nothing, changes nothing.
 
         Args:
             settings: what is to hold.
-            categories: that are to be looked for beside those of the settings.
+            categories: that are to be looked for instead of those of the settings.
 
         Raises:
-            ValueError: the resolution does not suit the model, or it knows no embedding for a
-                category; the message names what does and which is near.
+            ValueError: the resolution does not suit the model, it knows no embedding for a
+                category (the message names those that it knows, and which is near), or no task
+                takes a category.
         """
-        raise NotImplementedError
+        cleaned = clean_categories(tuple(categories))
+        asked = [tasks.get(name) for name in settings.tasks]
+        if cleaned and not any(task.takes_category for task in asked):
+            takers = [name for name in tasks.names() if tasks.get(name).takes_category]
+            raise ValueError(
+                f'none of the tasks {", ".join(settings.tasks)} takes a category; '
+                f'add {" or ".join(takers)} to tasks'
+            )
+        prompts = []
+        for task in asked:
+            if task.takes_category:
+                words = dict.fromkeys([*settings.categories, *cleaned])
+                prompts += [Prompt(task.name, word) for word in words]
+            else:
+                points = (Point(0, 0),) if task.takes_points else ()
+                prompts.append(Prompt(task.name, points=points))
+        self._predictor.check(prompts, settings.predicting())
 
     def change(self, settings: PerceptionSettings) -> None:
         """Let other settings hold from the next request on.
@@ -136,24 +134,117 @@ class Perceiver:
         Raises:
             ValueError: they do not suit the model; nothing is changed then.
         """
-        raise NotImplementedError
+        self.check(settings)
+        self._settings = settings
 
     def perceive(self, request: Request) -> Answer:
         """Answer one request.
+
+        The same frame, settings and memory of the camera give the same messages, byte for byte.
 
         Raises:
             ValueError: a task that does not exist or a category without embedding.
             RuntimeError: out of memory on a GPU even for one answer at a time.
         """
-        raise NotImplementedError
+        return self.perceive_all([request])[0]
 
     def perceive_all(self, requests: Sequence[Request]) -> list[Answer]:
-        """Answer several requests in one go; the answers are those of `perceive`, in turn.
+        """Answer several requests in one go, those of one camera in the order of its frames.
 
-        Raises: as `perceive`.
+        The answers are those of `perceive`, in turn, up to the rounding of larger batches; with
+        `batch_size: 1` they are the same to the byte.
+
+        Raises:
+            ValueError: as `perceive`.
+            RuntimeError: as `perceive`.
         """
-        raise NotImplementedError
+        settings = self._settings
+        plans = [self._plan(request, settings) for request in requests]
+        questions = [
+            Question(
+                plan.request.frame,
+                prompt,
+                settings.predicting(plan.request.frame.stamp_ns),
+                at_model_size=settings.output_size == 'model',
+            )
+            for plan in plans
+            for prompt in plan.prompts
+        ]
+        predictions = self._predictor.ask(questions) if questions else []
+        answers, at = [], 0
+        for plan in plans:
+            end = at + len(plan.prompts)
+            answers.append(self._finish(plan, predictions[at:end], settings))
+            at = end
+        return answers
 
     def forget(self, camera: str | None = None) -> None:
         """Drop what is kept from frame to frame of a camera, or of all."""
-        raise NotImplementedError
+        for kept in (self._memories, self._turns):
+            if camera is None:
+                kept.clear()
+            else:
+                kept.pop(camera, None)
+
+    def _plan(self, request: Request, settings: PerceptionSettings) -> _Plan:
+        turn = self._turns.get(request.camera, 0)
+        self._turns[request.camera] = turn + 1
+        plan = _Plan(request, clean_categories(request.categories) or settings.categories, [], [])
+        for name in request.tasks:
+            task = tasks.get(name)
+            if turn % settings.every_n[name]:
+                continue
+            if task.takes_category:
+                plan.prompts.extend(Prompt(name, category) for category in plan.categories)
+            elif not task.takes_points:
+                plan.prompts.append(Prompt(name))
+            elif not request.points:
+                plan.notes.append(Note(f'{name} without points', f'{name}: waits for a point'))
+            else:
+                prompt = Prompt(name, points=request.points)
+                try:
+                    prompt.check_inside(request.frame.size)
+                except ValueError as error:
+                    # The camera's pictures became smaller; the other tasks have their answers.
+                    plan.notes.append(Note(f'{name} outside', f'{name}: {error}; point anew'))
+                    continue
+                plan.prompts.append(prompt)
+        return plan
+
+    def _finish(
+        self, plan: _Plan, predictions: list[Prediction], settings: PerceptionSettings
+    ) -> Answer:
+        start = time.perf_counter()
+        request = plan.request
+        memory = self._memories.setdefault(request.camera, Memory())
+        memory.enter(request.frame, settings.gap_s)
+        labels: dict[str, Label] = {}
+        for name in dict.fromkeys(prompt.task for prompt in plan.prompts):
+            answers: list[Any] = [one.label for one in predictions if one.prompt.task == name]
+            label = answers[0] if len(answers) == 1 else combine(answers)
+            if settings.ids and isinstance(label, Instances):
+                label = memory.tracks.setdefault(name, Tracks()).follow(label, settings.min_iou)
+            labels[name] = label
+        found = publish(self._types, request, labels, plan.categories, settings, memory)
+        seconds = _seconds(predictions)
+        seconds['messages'] = time.perf_counter() - start
+        return Answer(found.messages, predictions, seconds, found.fit, plan.notes + found.notes)
+
+
+def _seconds(predictions: Sequence[Prediction]) -> dict[str, float]:
+    seconds: dict[str, float] = {}
+    for one in predictions:
+        task = one.prompt.task
+        seconds[task] = seconds.get(task, 0.0) + sum(one.seconds.values())
+    seconds['model'] = sum(
+        one.seconds[stage] for one in predictions for stage in ('encode', 'denoise', 'decode')
+    )
+    return seconds
+
+
+def _beside_depth(names: Sequence[str]) -> list[str]:
+    """The tasks whose answers go into the cloud with the depth."""
+    found = []
+    for kind in (Normals, Instances):
+        found += [name for name in names if issubclass(tasks.get(name).label, kind)][:1]
+    return found

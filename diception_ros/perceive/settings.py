@@ -22,6 +22,9 @@ if TYPE_CHECKING:
 MAX_CATEGORIES = 255
 
 TASKS = tuple(tasks.names())
+# The task that depth.* is about, and whose answer can become metres.
+DEPTH = 'depth'
+IDENTITY = '0 0 0 0 0 0 1'
 
 # Names of the settings that mean something only where frames arrive by themselves.
 LIVE = ('max_rate_hz', 'lazy', 'policy', 'queue_size')
@@ -83,7 +86,7 @@ class PerceptionSettings:
         high=3600, name='depth.tolerance_s',
     )  # fmt: skip
     reference_transform: str = setting(
-        '0 0 0 0 0 0 1',
+        IDENTITY,
         "of aligned: x y z qx qy qz qw, pose of the reference cloud's frame in the optical frame",
         name='depth.reference_transform',
     )
@@ -124,7 +127,7 @@ class PerceptionSettings:
         name='temporal.min_iou',
     )  # fmt: skip
     gap_s: float = setting(
-        2.0, 'time between frames after which all of this begins anew, seconds', low=0, high=1e6,
+        10.0, 'time between frames after which all of this begins anew, seconds', low=0, high=1e6,
         name='temporal.gap_s',
     )  # fmt: skip
 

@@ -33,11 +33,7 @@ def score(predicted: Instances, truth: Instances) -> dict[str, float]:
     found, there = predicted.present(), truth.present()
     ours, theirs = len(found.scores), len(there.scores)
     nan = float('nan')
-    pairs = there.ids.astype(np.int64) * (ours + 1) + found.ids
-    both = np.bincount(pairs.ravel(), minlength=(theirs + 1) * (ours + 1))
-    both = both.reshape(theirs + 1, ours + 1)
-    either = both.sum(axis=1)[1:, None] + both.sum(axis=0)[None, 1:] - both[1:, 1:]
-    iou = both[1:, 1:] / np.maximum(either, 1)
+    iou = there.iou(found)
     rows, columns = linear_sum_assignment(iou, maximize=True)
     matched = int((iou[rows, columns] >= MATCH).sum())
     return {
