@@ -1,0 +1,64 @@
+# SPDX-FileCopyrightText: 2026 The diception_ros authors
+# SPDX-License-Identifier: Apache-2.0
+"""The CameraInfo that belongs to a picture. Knows no ROS."""
+
+from __future__ import annotations
+
+from collections import deque
+import threading
+from typing import Any
+
+from diception_ros.messages import camera, stamps
+
+# A camera publishes both within a fraction of a frame; more are kept for the policy `all`.
+KEPT = 128
+
+
+class Infos:
+    """The last CameraInfos of one camera; may be shared between threads."""
+
+    def __init__(self) -> None:
+        self._kept: deque[Any] = deque(maxlen=KEPT)
+        self._lock = threading.Lock()
+
+    def add(self, info: Any) -> None:
+        """Keep one more."""
+        with self._lock:
+            self._kept.append(info)
+
+    def clear(self) -> None:
+        """Forget all, after a jump of time."""
+        with self._lock:
+            self._kept.clear()
+
+    def of(self, header: Any) -> tuple[Any | None, str]:
+        """The one for a picture, and how it was found.
+
+        Args:
+            header: of the image message.
+
+        Returns:
+            The CameraInfo of the same stamp ('exact'), else the newest of the same frame
+            ('latest'), since intrinsics seldom change; None where there is neither ('none').
+        """
+        stamp = stamps.stamp_ns(header)
+        with self._lock:
+            kept = list(self._kept)
+        latest = None
+        for info in reversed(kept):
+            if info.header.frame_id != header.frame_id:
+                continue
+            latest = latest or info
+            if info.header.stamp.sec >= 0 and stamps.stamp_ns(info.header) == stamp:
+                return info, 'exact'
+        return latest, 'none' if latest is None else 'latest'
+
+    def intrinsics(self) -> Any | None:
+        """The pinhole of the newest, None where there is none or it is not calibrated.
+
+        Raises:
+            MessageError: the newest is not usable.
+        """
+        with self._lock:
+            newest = self._kept[-1] if self._kept else None
+        return None if newest is None else camera.intrinsics_from(newest)

@@ -1,0 +1,99 @@
+# SPDX-FileCopyrightText: 2026 The diception_ros authors
+# SPDX-License-Identifier: Apache-2.0
+"""The topics that answers go out on."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+import threading
+from typing import TYPE_CHECKING, Any
+
+from rclpy.node import Node
+from rclpy.publisher import Publisher
+from rclpy.qos import DurabilityPolicy, QoSProfile, ReliabilityPolicy
+from rclpy.qos_overriding_options import QoSOverridingOptions
+
+from diception_ros.ros import events
+from diception_ros.ros.types import find
+
+if TYPE_CHECKING:
+    from diception_ros.messages.outputs import Output
+
+# A viewer that is slow for a moment still gets both of two frames; more would be stale.
+DEPTH = 2
+
+
+class Publishers:
+    """Publishers of all cameras; the topics may change while the worker publishes.
+
+    Args:
+        node: whose they are.
+        cameras: the prefix of a camera's private topics ('' or 'front/'), by its name.
+        mismatch: told topic and policy when somebody listens in a way that cannot be served.
+    """
+
+    def __init__(
+        self, node: Node, cameras: dict[str, str], mismatch: Callable[[str, str], None]
+    ) -> None:
+        self._node, self._prefixes, self._mismatch = node, cameras, mismatch
+        self._made: dict[str, dict[str, Publisher]] = {camera: {} for camera in cameras}
+        self._declared: list[Output] = []
+        self._lock = threading.Lock()
+
+    def declare(self, outputs: Sequence[Output]) -> None:
+        """Let there be publishers for these outputs and no others."""
+        with self._lock:
+            kept = {one for one in self._declared if one in outputs}
+            for camera, made in self._made.items():
+                for one in self._declared:
+                    if one not in kept:
+                        self._node.destroy_publisher(made.pop(one.topic))
+                for one in outputs:
+                    if one not in kept:
+                        made[one.topic] = self._make(self._prefixes[camera], one)
+            self._declared = list(outputs)
+
+    def close(self) -> None:
+        """Let there be none."""
+        self.declare([])
+
+    def wanted(self, camera: str) -> frozenset[str]:
+        """The relative names of a camera's topics that somebody listens to."""
+        with self._lock:
+            return frozenset(
+                topic
+                for topic, publisher in self._made[camera].items()
+                if publisher.get_subscription_count()
+            )
+
+    def publish(self, camera: str, messages: Iterable[tuple[str, Any]]) -> None:
+        """Publish what has a publisher; the others were asked for before the tasks changed."""
+        for topic, message in messages:
+            with self._lock:
+                publisher = self._made[camera].get(topic)
+                if publisher is not None:
+                    publisher.publish(message)
+
+    def names(self) -> list[str]:
+        """Full names of all topics."""
+        with self._lock:
+            made = [publisher for some in self._made.values() for publisher in some.values()]
+            return [str(publisher.topic_name) for publisher in made]
+
+    def _make(self, prefix: str, output: Output) -> Publisher:
+        topic = f'~/{prefix}{output.topic}'
+        durability = (
+            DurabilityPolicy.TRANSIENT_LOCAL if output.latched else DurabilityPolicy.VOLATILE
+        )
+        name = self._node.resolve_topic_name(topic)
+        return self._node.create_publisher(
+            find(output.kind),
+            topic,
+            QoSProfile(
+                depth=1 if output.latched else DEPTH,
+                reliability=ReliabilityPolicy.RELIABLE,
+                durability=durability,
+            ),
+            qos_overriding_options=QoSOverridingOptions.with_default_policies(),
+            event_callbacks=events.of_publisher(lambda policy: self._mismatch(name, policy)),
+        )
