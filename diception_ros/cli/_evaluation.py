@@ -1,6 +1,6 @@
 # SPDX-FileCopyrightText: 2026 The diception_ros authors
 # SPDX-License-Identifier: Apache-2.0
-"""What `diception evaluate` does with a model on simulated rooms."""
+"""What `diception evaluate` does with a model."""
 
 from __future__ import annotations
 
@@ -10,13 +10,16 @@ import contextlib
 from dataclasses import asdict
 import sys
 import time
+from typing import Any
 
 from tqdm import tqdm
 
 from diception_ros import settings
 from diception_ros.cli import _quiet
-from diception_ros.evaluate import questions, report, rooms
+from diception_ros.evaluate import datasets, questions, report, rooms
 from diception_ros.evaluate.gallery import Diary, Gallery
+from diception_ros.evaluate.protocols import Protocol
+from diception_ros.evaluate.verdict import Witness
 from diception_ros.frame import Frame
 from diception_ros.labels import Label
 from diception_ros.model import folder
@@ -30,12 +33,8 @@ _ASPECT = 4 / 3  # width by height of the rooms' pictures, as they are learnt fr
 def on_rooms(args: argparse.Namespace) -> int:
     """Judge a model on simulated rooms, and print and write what came out."""
     _check(args)
-    more = {name: getattr(args, name) for name in _ANSWERING}
-    chosen = [settings.PredictSettings(**more, steps=steps) for steps in dict.fromkeys(args.steps)]
-    model = folder.resolve(args.model)
-    _quiet.hush()
-    first = Predictor.load(model, **asdict(chosen[0]))
-    predictors = {str(one.steps): Predictor(first.pipe, one) for one in chosen}
+    predictors, about = _load(args)
+    first = next(iter(predictors.values()))
     side = first.resolution
     size = args.size or (side, round(side * _ASPECT))
     if args.out is not None:
@@ -43,7 +42,7 @@ def on_rooms(args: argparse.Namespace) -> int:
     gallery = Gallery(questions.names(args.tasks))
     start = time.monotonic()
     with contextlib.ExitStack() as stack:
-        witnesses: list[rooms.Witness] = []
+        witnesses: list[Witness] = []
         if args.out is not None:
             diary = Diary(args.out / 'answers.csv')
             stack.callback(diary.close)
@@ -65,12 +64,7 @@ def on_rooms(args: argparse.Namespace) -> int:
             args.out / 'metrics.json',
             {
                 'kind': 'rooms',
-                'model': {'name': str(args.model), 'sha256': report.digest(model)},
-                'settings': {
-                    **asdict(chosen[0]),
-                    'steps': [one.steps for one in chosen],
-                    'resolution': side,
-                },
+                **about,
                 'rooms': {
                     'split': args.split,
                     'seed': args.scene_seed,
@@ -85,13 +79,48 @@ def on_rooms(args: argparse.Namespace) -> int:
             },
         )
         gallery.write(args.out)
-    print(report.markdown(verdict.numbers, verdict.columns, _headings(verdict.columns)))
+    print(report.markdown(verdict.numbers, verdict.columns, report.headings(verdict.columns)))
     print(
         f'{verdict.frames} pictures of {args.split} rooms in {seconds:.0f} s'
         + (f'; wrote {args.out}' if args.out else ''),
         file=sys.stderr,
     )
     return 0
+
+
+def on_cases(
+    args: argparse.Namespace, protocol: Protocol
+) -> tuple[dict[str, datasets.Answer], dict[str, Any]]:
+    """What answers the pictures of a data set at each number of steps, and what to tell of it."""
+    predictors, about = _load(args)
+    prompt = Prompt(protocol.task)
+
+    def asker(predictor: Predictor) -> datasets.Answer:
+        def answer(case: datasets.Case) -> Label:
+            frame = datasets.frame_of(protocol, case)
+            return predictor.predict([frame], [prompt])[0].label
+
+        return answer
+
+    return {steps: asker(predictor) for steps, predictor in predictors.items()}, about
+
+
+def _load(args: argparse.Namespace) -> tuple[dict[str, Predictor], dict[str, Any]]:
+    """A predictor for each number of steps, with one model, and what to tell of them."""
+    more = {name: getattr(args, name) for name in _ANSWERING}
+    chosen = [settings.PredictSettings(**more, steps=steps) for steps in dict.fromkeys(args.steps)]
+    model = folder.resolve(args.model)
+    _quiet.hush()
+    first = Predictor.load(model, **asdict(chosen[0]))
+    about = {
+        'model': {'name': str(args.model), 'sha256': report.digest(model)},
+        'settings': {
+            **asdict(chosen[0]),
+            'steps': [one.steps for one in chosen],
+            'resolution': first.resolution,
+        },
+    }
+    return {str(one.steps): Predictor(first.pipe, one) for one in chosen}, about
 
 
 def _check(args: argparse.Namespace) -> None:
@@ -108,11 +137,3 @@ def _asker(predictor: Predictor) -> rooms.Answer:
         return [prediction.label for prediction in predictor.predict([frame], prompts)]
 
     return answer
-
-
-def _headings(columns: Sequence[str]) -> dict[str, str]:
-    return {
-        column: f'{column} step' + ('' if column == '1' else 's')
-        for column in columns
-        if column.isdigit()
-    }

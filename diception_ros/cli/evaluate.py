@@ -1,11 +1,16 @@
 # SPDX-FileCopyrightText: 2026 The diception_ros authors
 # SPDX-License-Identifier: Apache-2.0
-"""Judge a model on simulated rooms that it never saw.
+"""Judge a model on simulated rooms that it never saw, or on a data set of the paper.
 
-Every number stands beside two controls on the same questions: what the model answers when it
-sees another room (shuffled), and the mean of the pictures that should be painted (mean). A table
-goes to stdout; OUT gets metrics.json, answers.csv, first.png and worst.png. Needs
-diception_ros[sim,evaluate]. docs/evaluation.md says what each number means.
+Without DATASET: rooms. Every number stands beside two controls on the same questions: what the
+model answers when it sees another room (shuffled), and the mean of the pictures that should be
+painted (mean). Needs diception_ros[sim,evaluate].
+
+With DATASET and --protocol: a folder in its usual layout, judged as in the paper. --predictions
+scores what `diception predict` wrote earlier, without loading a model.
+
+A table goes to stdout; OUT gets metrics.json, answers.csv, first.png and worst.png.
+docs/evaluation.md says what each number means.
 """
 
 from __future__ import annotations
@@ -17,60 +22,87 @@ from pathlib import Path
 from diception_ros import settings
 from diception_ros.settings import setting
 
+# Of the options that only rooms have.
+_ROOMS = {'scenes': 200, 'split': 'test', 'scene_seed': 0, 'mean_scenes': 50}
+
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the options of this verb."""
     from diception_ros import tasks
     from diception_ros.cli.simulate import read_size
+    from diception_ros.evaluate import protocols
 
+    parser.add_argument('dataset', nargs='?', type=Path, metavar='DATASET', help='folder')
     parser.add_argument(
         '--model',
-        default='builtin',
         metavar='DIR',
-        help="model folder, or 'builtin' (default: %(default)s)",
+        help="model folder, or 'builtin' (default: builtin)",
     )
-    parser.add_argument(
-        '--scenes', type=int, default=200, metavar='N',
-        help='rooms, with one picture each (default: %(default)s)',
-    )  # fmt: skip
-    parser.add_argument(
+    parser.add_argument('--out', type=Path, metavar='DIR', help='folder for files')
+    data = parser.add_argument_group('data sets')
+    data.add_argument(
+        '--protocol',
+        choices=protocols.names(),
+        metavar='NAME',
+        help=f'how DATASET is read and judged: {", ".join(protocols.names())}',
+    )
+    data.add_argument(
+        '--list',
+        type=Path,
+        metavar='FILE',
+        help='a picture in each line, by its path in DATASET (default: all that are there)',
+    )
+    data.add_argument(
+        '--predictions',
+        type=Path,
+        metavar='DIR',
+        help='score the answers in this folder, which diception predict wrote',
+    )
+    rooms = parser.add_argument_group('rooms')
+    rooms.add_argument(
+        '--scenes',
+        type=int,
+        metavar='N',
+        help=f'rooms, with one picture each (default: {_ROOMS["scenes"]})',
+    )
+    rooms.add_argument(
         '--split',
         choices=('train', 'validation', 'test'),
-        default='test',
-        help='rooms of different splits never meet (default: %(default)s)',
+        help=f'rooms of different splits never meet (default: {_ROOMS["split"]})',
     )
-    parser.add_argument(
+    rooms.add_argument(
         '--tasks',
         nargs='+',
         choices=tasks.names(),
-        default=tasks.names(),
         metavar='TASK',
         help=f'some of {", ".join(tasks.names())} (default: all)',
     )
-    parser.add_argument(
+    rooms.add_argument(
         '--size',
         type=read_size,
         metavar='WxH',
         help="of the pictures, pixels (default: as high as the model's square, 4/3 as wide)",
     )
-    parser.add_argument(
+    rooms.add_argument(
         '--scene-seed',
         type=int,
-        default=0,
         metavar='S',
-        help='of the rooms (default: %(default)s)',
+        help=f'of the rooms (default: {_ROOMS["scene_seed"]})',
     )
-    parser.add_argument(
-        '--mean-scenes', type=int, default=50, metavar='N',
+    rooms.add_argument(
+        '--mean-scenes',
+        type=int,
+        metavar='N',
         help='rooms of the training split, four pictures each, that make the mean '
-        '(default: %(default)s)',
-    )  # fmt: skip
-    parser.add_argument('--out', type=Path, metavar='DIR', help='folder for files')
-    parser.add_argument(
-        '--gl', choices=('egl', 'osmesa'), default=None,
+        f'(default: {_ROOMS["mean_scenes"]})',
+    )
+    rooms.add_argument(
+        '--gl',
+        choices=('egl', 'osmesa'),
         help='OpenGL library (default: that in MUJOCO_GL, or egl)',
-    )  # fmt: skip
-    parser.add_argument(
+    )
+    answering = parser.add_argument_group('how the model answers')
+    answering.add_argument(
         '--steps',
         type=int,
         nargs='+',
@@ -78,7 +110,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar='S',
         help='numbers of denoising steps to compare (default: 1; the paper: 28)',
     )
-    settings.add_arguments(parser, _Answering)
+    settings.add_arguments(answering, _Answering)  # type: ignore[arg-type]
 
 
 @dataclass(frozen=True)
@@ -103,6 +135,34 @@ class _Answering:
 
 def main(args: argparse.Namespace) -> int:
     """Evaluate."""
-    from diception_ros.cli import _evaluation
+    from diception_ros import tasks
 
-    return _evaluation.on_rooms(args)
+    if args.predictions is not None and args.model is not None:
+        raise ValueError('give --model or --predictions, not both')
+    if args.dataset is None:
+        _refuse(args, ('protocol', 'list', 'predictions'), 'needs DATASET')
+        _fill(args, {**_ROOMS, 'tasks': tasks.names(), 'model': 'builtin'})
+        from diception_ros.cli import _evaluation
+
+        return _evaluation.on_rooms(args)
+    if args.protocol is None:
+        from diception_ros.evaluate import protocols
+
+        raise ValueError(f'DATASET needs --protocol, one of {", ".join(protocols.names())}')
+    _refuse(args, (*_ROOMS, 'tasks', 'size', 'gl'), 'is for rooms, without DATASET')
+    _fill(args, {'model': 'builtin'})
+    from diception_ros.cli import _datasets
+
+    return _datasets.on_dataset(args)
+
+
+def _refuse(args: argparse.Namespace, names: tuple[str, ...], why: str) -> None:
+    for name in names:
+        if getattr(args, name) is not None:
+            raise ValueError(f'--{name.replace("_", "-")} {why}')
+
+
+def _fill(args: argparse.Namespace, defaults: dict[str, object]) -> None:
+    for name, value in defaults.items():
+        if getattr(args, name) is None:
+            setattr(args, name, value)

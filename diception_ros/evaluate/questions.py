@@ -4,7 +4,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -15,9 +15,10 @@ from numpy.typing import NDArray
 from diception_ros import tasks
 from diception_ros.data.sample import Sample
 from diception_ros.evaluate import pools
-from diception_ros.labels import Disparity, Label, Mask
+from diception_ros.labels import Label, Mask, MetricDepth, Normals
 from diception_ros.prompt import MAX_POINTS, Point, Prompt
 from diception_ros.tasks import depth
+from diception_ros.tasks.normal import angles_deg
 from diception_ros.tasks.pose import RIGHT
 
 ONE_POINT, FIVE_POINTS = 'segmentation_1', 'segmentation_5'
@@ -114,9 +115,9 @@ def innermost(mask: NDArray[np.bool_]) -> Point:
 
 def tally(name: str) -> Tally:
     """A fresh tally for a kind of question."""
-    special: dict[str, type[Tally]] = {
-        'depth': _Depth,
-        'normal': _Normal,
+    special: dict[str, Callable[[], Tally]] = {
+        'depth': DepthTally,
+        'normal': NormalTally,
         'entity': _Entity,
         'semantic': _Semantic,
         'pose': _Pose,
@@ -140,40 +141,71 @@ class _Plain:
         return self._means.result()
 
 
-class _Depth:
-    """Errors after aligning each picture, in disparity, and for comparison in depth."""
+class DepthTally:
+    """Errors after aligning each picture, in disparity, and for comparison in depth.
 
-    def __init__(self) -> None:
+    Args:
+        metres: truths outside are unknown, and predictions are clipped to them.
+        fitted: of the size (H, W), the pixels by which scale and shift are fitted; None for all.
+    """
+
+    def __init__(
+        self,
+        metres: tuple[float, float] = ROOM_METRES,
+        fitted: Callable[[tuple[int, int]], NDArray[np.bool_] | None] = lambda size: None,
+    ) -> None:
+        self._metres, self._fitted = metres, fitted
         self._means = pools.Means()
 
     def add(self, question: Question, predicted: Any) -> dict[str, float]:
+        """See `Tally`; the two numbers after an alignment in depth end in `_in_depth`."""
         task, truth = depth.Depth(), question.truth
-        if isinstance(truth, Disparity):
-            score = task.score(predicted, truth)
-        else:
-            score = task.score(predicted, truth, 'disparity', *ROOM_METRES)  # type: ignore[arg-type]
-            other = task.score(predicted, truth, 'depth', *ROOM_METRES)  # type: ignore[arg-type]
+        if isinstance(truth, MetricDepth):
+            more = (*self._metres, self._fitted(truth.size))
+            score = task.score(predicted, truth, 'disparity', *more)
+            other = task.score(predicted, truth, 'depth', *more)
             score |= {f'{number}_in_depth': other[number] for number in ('abs_rel', 'delta1')}
+        else:
+            score = task.score(predicted, truth)  # type: ignore[arg-type]
         self._means.add(score)
         return score
 
     def result(self) -> dict[str, float]:
+        """See `Tally`."""
         return self._means.result()
 
 
-class _Normal(_Plain):
-    """Angles, the pixels of all pictures pooled."""
+class NormalTally(_Plain):
+    """Angles, the pixels of all pictures pooled.
 
-    def __init__(self) -> None:
+    Args:
+        check_axes: whether to tell, too, what the mean angle would be if the truth's x, y or z
+            pointed the other way.
+    """
+
+    def __init__(self, check_axes: bool = False) -> None:
         super().__init__('normal')
         self._angles = pools.Angles()
+        self._mirrored = {name: [0.0, 0] for name in 'xyz' if check_axes}
 
     def add(self, question: Question, predicted: Any) -> dict[str, float]:
-        self._angles.add(predicted, question.truth)  # type: ignore[arg-type]
+        """See `Tally`."""
+        truth: Any = question.truth
+        self._angles.add(predicted, truth)
+        for name, sums in self._mirrored.items():
+            signs = np.where(np.array(list('xyz')) == name, -1, 1).astype(np.float32)
+            angles = angles_deg(predicted, Normals(truth.vectors * signs))
+            sums[0] += float(angles.sum())
+            sums[1] += angles.size
         return super().add(question, predicted)
 
     def result(self) -> dict[str, float]:
-        return self._angles.result()
+        """See `Tally`."""
+        means = {
+            f'mean_deg_{name}': total / count if count else float('nan')
+            for name, (total, count) in self._mirrored.items()
+        }
+        return {**self._angles.result(), **means}
 
 
 class _Entity(_Plain):

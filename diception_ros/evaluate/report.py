@@ -44,18 +44,33 @@ def main_metric(kind: str) -> tuple[str, int] | None:
     return next(iter(shown.items())) if shown else None
 
 
-def markdown(numbers: Numbers, columns: Sequence[str], headings: Mapping[str, str]) -> str:
+def headings(columns: Sequence[str]) -> dict[str, str]:
+    """What to write above columns that are numbers of steps."""
+    return {
+        column: f'{column} step' + ('' if column == '1' else 's')
+        for column in columns
+        if column.isdigit()
+    }
+
+
+def markdown(
+    numbers: Numbers,
+    columns: Sequence[str],
+    headings: Mapping[str, str],
+    shown: Mapping[str, Mapping[str, int]] = SHOWN,
+) -> str:
     """A table of the numbers that matter.
 
     Args:
         numbers: by kind of question (or data set), metric and column.
         columns: in their order.
         headings: what to write above a column; its own name where there is none.
+        shown: which metrics of which kind, see `SHOWN`; all of a kind that is not in it.
     """
     rows = [['', 'metric', *(headings.get(column, column) for column in columns)]]
     for kind, metrics in numbers.items():
-        shown = SHOWN.get(kind, dict.fromkeys(set(metrics) - set(COUNTS), 0))
-        for place, (metric, direction) in enumerate(shown.items()):
+        mine = shown.get(kind, {name: 0 for name in metrics if name not in COUNTS})
+        for place, (metric, direction) in enumerate(mine.items()):
             if metric not in metrics:
                 continue
             arrow = {1: ' ↑', -1: ' ↓', 0: ''}[direction]
@@ -70,7 +85,7 @@ def markdown(numbers: Numbers, columns: Sequence[str], headings: Mapping[str, st
 def _cell(metric: str, value: float) -> str:
     if math.isnan(value):
         return '–'
-    return f'{value:.2f}' if metric.endswith('_deg') else f'{value:.3f}'
+    return f'{value:.2f}' if '_deg' in metric else f'{value:.3f}'
 
 
 def write_json(path: Path, content: Mapping[str, Any]) -> None:

@@ -11,9 +11,7 @@ rooms of the training split.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
 import itertools
-from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -22,6 +20,7 @@ from diception_ros import images, tasks
 from diception_ros.data.sample import Sample
 from diception_ros.evaluate import questions
 from diception_ros.evaluate.questions import Question, Tally
+from diception_ros.evaluate.verdict import Verdict, Witness
 from diception_ros.frame import Frame
 from diception_ros.labels import Label
 from diception_ros.prompt import Prompt
@@ -37,38 +36,6 @@ _POINTS = 2**16
 
 # Everything that is asked about one frame, answered in the order of the prompts.
 Answer = Callable[[Frame, Sequence[Prompt]], Sequence[Label]]
-
-
-class Witness(Protocol):
-    """Looks on while a model is judged, to draw or to write down."""
-
-    def see(
-        self,
-        number: int,
-        frame: Frame,
-        question: Question,
-        predicted: Label,
-        score: Mapping[str, float],
-    ) -> None:
-        """Called for every true answer at the first number of steps; `number` is the frame's."""
-        ...
-
-
-@dataclass(eq=False)
-class Verdict:
-    """The numbers of one evaluation.
-
-    Attributes:
-        columns: what answered: each number of steps as a text, then 'shuffled' and 'mean'.
-        numbers: by kind of question, metric and column.
-        categories: IoU of each category of the semantic task, at the first number of steps.
-        frames: how many pictures were asked about.
-    """
-
-    columns: tuple[str, ...]
-    numbers: dict[str, dict[str, dict[str, float]]]
-    categories: dict[str, float] = field(default_factory=dict)
-    frames: int = 0
 
 
 def views(

@@ -79,6 +79,7 @@ class Depth:
         align: Alignment = 'disparity',
         nearest: float = 0.0,
         farthest: float = float('inf'),
+        fitted: NDArray[np.bool_] | None = None,
     ) -> dict[str, float]:
         """Errors after the least-squares scale and shift that suit the prediction best.
 
@@ -98,6 +99,8 @@ class Depth:
             nearest: metres; pixels of the truth at or below count as unknown, and predictions are
                 clipped to it. The data set says.
             farthest: metres; the same at the other end.
+            fitted: (H, W) bool, pixels by which scale and shift are fitted, of those that count;
+                None for all. Without effect where the truth is a `Disparity`.
 
         Returns:
             The numbers; all NaN (coverage too) where no pixel of the truth is known.
@@ -119,12 +122,14 @@ class Depth:
         if p.size == 0:
             names = ('abs_rel', 'delta1', 'delta2', 'delta3', 'rmse', 'log10')
             return {**dict.fromkeys(names, float('nan')), 'coverage': _share(p.size, counts)}
+        among = np.ones(p.shape, np.bool_) if fitted is None else fitted[answered]
         if align == 'disparity':
             # Zeros of the prediction are left out of the fit: it may have been cut off there.
-            scale, shift = fit_affine(p, 1 / t, p > 0 if (p > 0).any() else None)
+            cut = among & (p > 0)
+            scale, shift = fit_affine(p, 1 / t, cut if cut.any() else among)
             p = 1 / np.maximum(scale * p + shift, LEAST_DISPARITY)
         else:
-            scale, shift = fit_affine(p, t)
+            scale, shift = fit_affine(p, t, among)
             p = scale * p + shift
         p = np.maximum(np.clip(p, nearest, farthest), LEAST_DEPTH)
         ratio = np.maximum(p / t, t / p)
