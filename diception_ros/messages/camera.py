@@ -13,6 +13,9 @@ from diception_ros.frame import Intrinsics
 from diception_ros.messages.error import MessageError
 from diception_ros.messages.types import Types
 
+# Pixels, above any offset of a region of interest; what is larger overflows on the way.
+LARGEST = 1e12
+
 
 def info(types: Types, intrinsics: Intrinsics, size: tuple[int, int], header: Any) -> Any:
     """sensor_msgs/CameraInfo of a rectified picture; `intrinsics_from` is the way back.
@@ -127,11 +130,12 @@ def scaled(types: Types, info: Any, size: tuple[int, int], header: Any | None = 
 def _matrices(info: Any) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     k = np.asarray(info.k, np.float64).reshape(3, 3)
     p = np.asarray(info.p, np.float64).reshape(3, 4)
-    if not (np.isfinite(k).all() and np.isfinite(p).all()):
+    # Written so that NaN fails.
+    if not ((np.abs(k) < LARGEST).all() and (np.abs(p) < LARGEST).all()):
         raise MessageError(
             'camera_info',
-            f'camera_info: expected finite numbers, came K={k.ravel().tolist()} and '
-            f'P={p.ravel().tolist()}',
+            f'camera_info: expected finite numbers below {LARGEST:g}, came '
+            f'K={k.ravel().tolist()} and P={p.ravel().tolist()}',
         )
     return k, p
 

@@ -37,9 +37,7 @@ def points_from(message: Any) -> NDArray[np.float32]:
         MessageError: 'cloud': see `records_from`; or a field is missing.
     """
     records = records_from(message)
-    names = records.dtype.names or ()
-    if not {'x', 'y', 'z'} <= set(names):
-        raise MessageError('cloud', f'cloud: expected the fields x, y, z, came {quoted(names)}')
+    check_fields(records, ('x', 'y', 'z'))
     points = np.empty((len(records), 3), np.float32)
     with np.errstate(over='ignore'):  # a float64 beyond float32 becomes infinite, and is left out
         for column, name in enumerate('xyz'):
@@ -84,7 +82,7 @@ def records_from(message: Any) -> NDArray[Any]:
         )
     try:
         dtype = np.dtype({**layout, 'itemsize': step})  # type: ignore[call-overload]
-    except ValueError as error:
+    except (ValueError, OverflowError) as error:
         raise MessageError('cloud', f'cloud: not a possible layout of fields: {error}') from error
     if height * width == 0:
         return np.empty(0, dtype)
@@ -93,6 +91,22 @@ def records_from(message: Any) -> NDArray[Any]:
     out = grid.reshape(-1)
     out.flags.writeable = False
     return out
+
+
+def check_fields(records: NDArray[Any], names: tuple[str, ...]) -> None:
+    """Make sure that a cloud has these fields, of one number each.
+
+    Raises:
+        MessageError: 'cloud': it has not.
+    """
+    there = records.dtype.fields or {}
+    for name in names:
+        if name not in there or there[name][0].shape:
+            raise MessageError(
+                'cloud',
+                f'cloud: expected the fields {", ".join(names)} of one number each, '
+                f'came {quoted(", ".join(there))}',
+            )
 
 
 def cloud_of(types: Types, records: NDArray[Any], header: Any, dense: bool = False) -> Any:

@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from diception_ros.labels import COCO_JOINTS, Keypoints
-from diception_ros.messages.clouds import cloud_of, records_from
+from diception_ros.messages.clouds import check_fields, cloud_of, records_from
 from diception_ros.messages.error import MessageError
 from diception_ros.messages.types import Types
 
@@ -50,11 +50,10 @@ def joints_from(message: Any) -> NDArray[Any]:
         MessageError: 'cloud': it is no such cloud.
     """
     records = records_from(message)
-    missing = [name for name in JOINT.names or () if name not in (records.dtype.names or ())]
-    if missing:
-        raise MessageError('cloud', f'cloud: expected joints, came no field {missing[0]!r}')
+    names = JOINT.names or ()
+    check_fields(records, names)
     joints = np.empty(len(records), JOINT)
-    for name in JOINT.names or ():
+    for name in names:
         joints[name] = records[name]
     return joints
 
@@ -90,7 +89,7 @@ def keypoints_from(message: Any, size: tuple[int, int]) -> Keypoints:
         size: (H, W) of the picture, pixels.
 
     Raises:
-        MessageError: 'cloud': it is no such cloud, or holds a joint that there is not.
+        MessageError: 'cloud': it is no such cloud, or says of a joint what cannot be.
     """
     joints = joints_from(message)
     inside = np.isfinite(joints['u']) & np.isfinite(joints['v'])
@@ -105,4 +104,8 @@ def keypoints_from(message: Any, size: tuple[int, int]) -> Keypoints:
     where = typed['instance'].astype(int) - 1, typed['joint']
     places[where] = np.stack([typed['u'], typed['v']], axis=-1)
     visibility[where], scores[where] = typed['visibility'], typed['score']
-    return Keypoints(places, visibility, scores, np.stack([loose['u'], loose['v']], axis=-1), size)
+    untyped_places = np.stack([loose['u'], loose['v']], axis=-1)
+    try:
+        return Keypoints(places, visibility, scores, untyped_places, size)
+    except ValueError as error:
+        raise MessageError('cloud', f'cloud: not joints of people: {error}') from error

@@ -1,0 +1,338 @@
+# SPDX-FileCopyrightText: 2026 The diception_ros authors
+# SPDX-License-Identifier: Apache-2.0
+"""Answers become the announced messages, with the frame's header and no value changed."""
+
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+
+from diception_ros import tasks
+from diception_ros.data.bag import BagTypes
+from diception_ros.frame import Frame, Intrinsics
+from diception_ros.geometry import Affine, normals_from, to_metric
+from diception_ros.images import Fit
+from diception_ros.labels import (
+    Disparity,
+    Instances,
+    Keypoints,
+    Mask,
+    MetricDepth,
+    Normals,
+)
+from diception_ros.messages import camera, joints, outputs, pictures, stamps
+from diception_ros.prompt import Prompt
+
+SIZE, SIDE = (90, 160), 128
+TYPES = BagTypes()
+HEADER = stamps.header(TYPES, 5, 'cam')
+LENS = Intrinsics(140.0, 150.0, 80.0, 44.0)
+INFO = camera.info(TYPES, LENS, SIZE, stamps.header(TYPES, 3, 'other'))
+CATEGORIES = ('cat', 'person', 'cup')
+KINDS = ('Disparity', 'MetricDepth', 'Normals', 'Mask', 'Instances', 'Keypoints')
+
+
+class WithoutVision(BagTypes):
+    def has(self, kind):
+        return not kind.startswith('vision_msgs') and super().has(kind)
+
+
+def frame():
+    image = np.random.default_rng(0).integers(0, 256, (*SIZE, 3), np.uint8)
+    return Frame(image, 5, 'cam', LENS)
+
+
+def label_of(task, at_camera=True, seed=0):
+    label = task.example(np.random.default_rng(seed), SIDE)
+    return label.to_camera(Fit(SIZE, SIDE)) if at_camera else label
+
+
+def made(task, label, wanted=None, types=TYPES, **more):
+    if wanted is None:
+        wanted = [one.topic for one in outputs.declared(task, types, type(label))]
+    more = {'info': INFO, 'categories': CATEGORIES, **more}
+    return dict(outputs.from_label(types, task, label, None, HEADER, frame(), wanted, **more))
+
+
+every_task = pytest.mark.parametrize('task', [tasks.get(name) for name in tasks.names()],
+                                     ids=tasks.names())  # fmt: skip
+both_sizes = pytest.mark.parametrize('at_camera', [True, False], ids=['camera', 'model'])
+
+
+def test_the_topics_are_those_that_are_promised():
+    topics = {name: [one.topic for one in outputs.declared(tasks.get(name), TYPES)]
+              for name in tasks.names()}  # fmt: skip
+    assert topics == {
+        'depth': ['disparity/image', 'depth/color'],
+        'normal': ['normal/image', 'normal/camera_info', 'normal/color'],
+        'segmentation': ['segmentation/mask', 'segmentation/camera_info', 'segmentation/overlay'],
+        'semantic': [
+            'semantic/label', 'semantic/instances', 'semantic/camera_info', 'semantic/label_info',
+            'semantic/detections', 'semantic/color', 'semantic/overlay',
+        ],
+        'entity': ['entity/label', 'entity/camera_info', 'entity/detections', 'entity/color',
+                   'entity/overlay'],
+        'pose': ['pose/keypoints', 'pose/detections', 'pose/overlay'],
+    }  # fmt: skip
+    metric = outputs.declared(tasks.get('depth'), TYPES, MetricDepth)
+    assert [one.topic for one in metric] == ['depth/image', 'depth/camera_info']
+    every = [one for name in tasks.names() for one in outputs.declared(tasks.get(name), TYPES)]
+    assert {one.topic for one in every if one.latched} == {'semantic/label_info'}
+    for one in every:
+        assert one.view == one.topic.endswith(('color', 'overlay'))
+
+
+def test_without_vision_msgs_its_topics_are_not_there():
+    for name in tasks.names():
+        task = tasks.get(name)
+        less = outputs.declared(task, WithoutVision())
+        more = outputs.declared(task, TYPES)
+        assert less == [one for one in more if not one.kind.startswith('vision_msgs')]
+        got = made(task, label_of(task), wanted=[one.topic for one in more], types=WithoutVision())
+        assert list(got) == [one.topic for one in less]
+
+
+@every_task
+@both_sizes
+def test_what_goes_out_is_what_was_announced(task, at_camera):
+    announced = outputs.declared(task, TYPES)
+    got = made(task, label_of(task, at_camera))
+    assert list(got) == [one.topic for one in announced]
+    for one in announced:
+        message = got[one.topic]
+        assert message.__msgtype__ == one.kind
+        assert message.header is HEADER
+        for detection in getattr(message, 'detections', ()):
+            assert detection.header is HEADER
+        if one.kind == outputs.IMAGE:
+            assert (message.height, message.width) == (SIZE if at_camera else (SIDE, SIDE))
+        if one.view:
+            assert message.encoding == 'rgb8'
+
+
+@every_task
+def test_only_what_is_wanted_is_made(task, monkeypatch):
+    label = label_of(task)
+    announced = outputs.declared(task, TYPES)
+    for kind in (Disparity, Normals, Mask, Instances, Keypoints):
+        monkeypatch.setattr(kind, 'preview', None)  # drawing would fail
+    plain = [one.topic for one in announced if not one.view]
+    assert list(made(task, label, plain)) == plain
+    for one in plain:
+        assert list(made(task, label, {one, 'points', 'depth/image'})) == [one]
+    assert made(task, label, ()) == {}
+
+
+@every_task
+def test_without_a_camera_info_none_goes_out(task):
+    label = label_of(task)
+    with_info, without = made(task, label), made(task, label, info=None)
+    assert set(with_info) - set(without) == {t for t in with_info if t.endswith('camera_info')}
+
+
+@both_sizes
+def test_a_camera_info_is_of_the_image_beside_it(at_camera):
+    for name in ('normal', 'entity', 'segmentation', 'semantic'):
+        task = tasks.get(name)
+        got = made(task, label_of(task, at_camera))
+        info = got[f'{name}/camera_info']
+        image = got[next(iter(got))]
+        assert (info.height, info.width) == (image.height, image.width)
+        want = LENS if at_camera else LENS.to_model(Fit(SIZE, SIDE))
+        found = camera.intrinsics_from(info)
+        np.testing.assert_allclose(
+            [found.fx, found.fy, found.cx, found.cy], [want.fx, want.fy, want.cx, want.cy]
+        )
+
+
+def test_relative_depth_never_goes_out_as_metres():
+    task = tasks.get('depth')
+    label = label_of(task)
+    everything = ['disparity/image', 'depth/image', 'depth/camera_info', 'depth/color', 'points']
+    got = made(task, label, everything)
+    assert list(got) == ['disparity/image', 'depth/color']
+    assert got['disparity/image'].encoding == '32FC1'
+    values = pictures.array_from(got['disparity/image'])
+    np.testing.assert_array_equal(values, label.values)
+    assert np.isnan(values).any()
+
+
+def test_metres_go_out_as_metres_with_nan_where_unknown():
+    task = tasks.get('depth')
+    depth = to_metric(label_of(task), Affine(1.0, 0.2))
+    got = made(task, depth, ['disparity/image', 'depth/image', 'depth/camera_info', 'depth/color'])
+    assert list(got) == ['depth/image', 'depth/camera_info']
+    assert got['depth/image'].encoding == '32FC1'
+    values = pictures.array_from(got['depth/image'])
+    np.testing.assert_array_equal(values, depth.values)
+    assert np.isnan(values).any()
+    assert camera.intrinsics_from(got['depth/camera_info']) == LENS
+
+
+def test_normals_are_unit_vectors_to_the_camera():
+    rng = np.random.default_rng(0)
+    values = np.cumsum(rng.uniform(0, 0.01, SIZE), axis=1).astype(np.float32) + 1
+    values[5, 5] = np.nan
+    label = normals_from(MetricDepth(values), LENS)
+    message = made(tasks.get('normal'), label)['normal/image']
+    assert message.encoding == '32FC3'
+    vectors = pictures.array_from(message)
+    np.testing.assert_array_equal(vectors, label.vectors)
+    known = ~np.isnan(vectors[..., 0])
+    assert not known[5, 5]
+    np.testing.assert_allclose(np.linalg.norm(vectors[known], axis=-1), 1, atol=1e-5)
+    v, u = np.mgrid[: SIZE[0], : SIZE[1]]
+    rays = np.stack([(u - LENS.cx) / LENS.fx, (v - LENS.cy) / LENS.fy, np.ones(SIZE)], axis=-1)
+    assert ((vectors * rays).sum(axis=-1)[known] < 0).all()
+
+
+def test_a_mask_is_black_and_white():
+    label = label_of(tasks.get('segmentation'))
+    message = made(tasks.get('segmentation'), label)['segmentation/mask']
+    assert message.encoding == 'mono8'
+    np.testing.assert_array_equal(pictures.array_from(message), np.where(label.values, 255, 0))
+
+
+@both_sizes
+def test_numbers_of_things_are_never_blended(at_camera):
+    task = tasks.get('entity')
+    small = label_of(task, at_camera=False)
+    label = label_of(task, at_camera)
+    message = made(task, label)['entity/label']
+    assert message.encoding == '16UC1'
+    ids = pictures.array_from(message)
+    np.testing.assert_array_equal(ids, label.ids)
+    assert set(np.unique(ids)) <= set(np.unique(small.ids))
+    # Each pixel has the number of the pixel of the model's square that its centre falls into.
+    rows = ((np.arange(ids.shape[0]) + 0.5) * SIDE / ids.shape[0]).astype(int)
+    columns = ((np.arange(ids.shape[1]) + 0.5) * SIDE / ids.shape[1]).astype(int)
+    np.testing.assert_array_equal(ids, small.ids[rows[:, None], columns])
+
+
+def things():
+    # The second owns no pixel; the fourth lies in the corner.
+    ids = np.zeros(SIZE, np.int32)
+    ids[10:20, 30:50], ids[40:44, 5:6], ids[-1, -1] = 1, 3, 4
+    names = ('person', 'cat', 'cup', 'person')
+    return Instances(ids, names, np.array([0.5, 1, 0.25, 0.75], np.float32))
+
+
+def boxes_of(message):
+    """Columns and rows that the boxes reach over: pixel centres at whole numbers."""
+    for one in message.detections:
+        centre, size = one.bbox.center.position, (one.bbox.size_x, one.bbox.size_y)
+        low = np.array([centre.x, centre.y]) - np.array(size) / 2
+        yield int(one.id), one, low, low + size
+
+
+@pytest.mark.parametrize('name', ['entity', 'semantic'])
+def test_boxes_go_around_the_pixels_of_their_number(name):
+    label = things()
+    got = made(tasks.get(name), label)
+    ids = pictures.array_from(got['entity/label' if name == 'entity' else 'semantic/instances'])
+    found = list(boxes_of(got[f'{name}/detections']))
+    assert [number for number, *_ in found] == [1, 3, 4]
+    for number, one, low, high in found:
+        rows, columns = np.nonzero(ids == number)
+        np.testing.assert_allclose(low, [columns.min() - 0.5, rows.min() - 0.5])
+        np.testing.assert_allclose(high, [columns.max() + 0.5, rows.max() + 0.5])
+        assert one.bbox.center.theta == 0
+        (result,) = one.results
+        assert result.hypothesis.class_id == label.categories[number - 1]
+        assert result.hypothesis.score == label.scores[number - 1]
+
+
+def test_the_label_map_and_its_words_agree():
+    label = things()
+    got = made(tasks.get('semantic'), label)
+    assert got['semantic/label'].encoding == 'mono8'
+    numbers = pictures.array_from(got['semantic/label'])
+    words = {one.class_id: one.class_name for one in got['semantic/label_info'].class_map}
+    assert words == {**dict(enumerate(CATEGORIES)), 255: 'UNLABELED'}
+    for number, name in enumerate(label.categories, 1):
+        assert {words[int(n)] for n in numbers[label.ids == number]} <= {name}
+    assert set(numbers[label.ids == 0].tolist()) == {255}
+    np.testing.assert_array_equal(pictures.array_from(got['semantic/instances']), label.ids)
+
+
+def test_one_category_may_come_from_the_question():
+    task = tasks.get('semantic')
+    label = label_of(task)
+    got = dict(
+        outputs.from_label(TYPES, task, label, Prompt('semantic', ' person '), HEADER, frame(),
+                           ['semantic/label', 'semantic/label_info'])
+    )  # fmt: skip
+    numbers = pictures.array_from(got['semantic/label'])
+    np.testing.assert_array_equal(numbers, np.where(label.ids > 0, 0, 255))
+    assert got['semantic/label_info'].class_map[0].class_name == 'person'
+
+
+def test_what_does_not_fit_into_a_map_is_refused():
+    task = tasks.get('semantic')
+    with pytest.raises(ValueError, match="'cat', 'cup', came 'person'"):
+        made(task, things(), categories=('cat', 'cup'))
+    with pytest.raises(ValueError, match='255 categories, came 256'):
+        made(task, things(), categories=tuple(map(str, range(256))))
+    many = 65536
+    crowd = Instances(np.full((1, 1), many, np.int32), ('',) * many, np.ones(many, np.float32))
+    with pytest.raises(ValueError, match='65535 things, came 65536'):
+        made(tasks.get('entity'), crowd, ['entity/label'])
+    last = Instances(np.full((1, 1), 65535, np.int32), ('',) * 65535, np.ones(65535, np.float32))
+    message = made(tasks.get('entity'), last, ['entity/label'])['entity/label']
+    assert pictures.array_from(message).tolist() == [[65535]]
+
+
+def test_all_255_categories_have_a_number():
+    names = tuple(map(str, range(255)))
+    ids = np.arange(256, dtype=np.int32).reshape(16, 16)
+    label = Instances(ids, names, np.ones(255, np.float32))
+    got = made(tasks.get('semantic'), label, ['semantic/label'], categories=names)
+    numbers = pictures.array_from(got['semantic/label'])
+    assert numbers.ravel().tolist() == [255, *range(255)]
+
+
+def test_joints_and_the_boxes_of_people_agree():
+    task = tasks.get('pose')
+    label = label_of(task)
+    got = made(task, label)
+    assert got['pose/keypoints'].__msgtype__ == outputs.CLOUD
+    back = joints.keypoints_from(got['pose/keypoints'], SIZE)
+    np.testing.assert_array_equal(back.joints, label.joints)
+    cloud = joints.joints_from(got['pose/keypoints'])
+    found = list(boxes_of(got['pose/detections']))
+    assert {number for number, *_ in found} == set(cloud['instance'].tolist()) - {0}
+    for number, one, low, high in found:
+        mine = cloud[cloud['instance'] == number]
+        np.testing.assert_allclose(low, [mine['u'].min(), mine['v'].min()], atol=1e-4)
+        np.testing.assert_allclose(high, [mine['u'].max(), mine['v'].max()], atol=1e-4)
+        assert one.results[0].hypothesis.class_id == 'person'
+        assert one.results[0].hypothesis.score == pytest.approx(mine['score'].mean())
+
+
+@every_task
+def test_views_show_the_label(task):
+    label = label_of(task)
+    got = made(task, label)
+    for topic, message in got.items():
+        if topic.endswith('color'):
+            np.testing.assert_array_equal(pictures.rgb_from(message), label.preview())
+        if topic.endswith('overlay'):
+            shown = pictures.rgb_from(message)
+            np.testing.assert_array_equal(shown, label.preview(frame().image))
+
+
+def test_a_new_task_with_a_known_answer_needs_nothing_here():
+    wetness = SimpleNamespace(name='wetness', label=Disparity, takes_category=False)
+    got = made(wetness, label_of(tasks.get('depth')))
+    assert list(got) == ['wetness/image', 'wetness/color']
+    ruler = SimpleNamespace(name='depth', label=MetricDepth, takes_category=False)
+    names = [one.topic for one in outputs.declared(ruler, TYPES)]
+    assert names == ['depth/image', 'depth/camera_info', 'depth/color']
+    parts = SimpleNamespace(name='parts', label=Instances, takes_category=True)
+    assert outputs.declared(parts, TYPES)[0].topic == 'parts/label'
+
+
+def test_an_unknown_kind_of_answer_is_said():
+    odd = SimpleNamespace(name='odd', label=Frame, takes_category=False)
+    with pytest.raises(TypeError, match=f"'odd'.*Frame; known: {', '.join(KINDS)}"):
+        outputs.declared(odd, TYPES)
