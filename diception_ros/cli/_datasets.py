@@ -111,10 +111,10 @@ def _stories(predictions: Predictions) -> list[Any]:
 
 def _doubt_axes(verdict: Verdict, protocol: protocols.Protocol) -> None:
     numbers = verdict.numbers[protocol.name]
-    for axis in 'xyz':
-        mirrored = numbers.get(f'mean_deg_{axis}', {})
+    axes = [axis for axis in 'xyz' if f'mean_deg_{axis}' in numbers]
+    for axis in axes:
         for column in verdict.columns:
-            taken, other = numbers['mean_deg'][column], mirrored.get(column, math.nan)
+            taken, other = numbers['mean_deg'][column], numbers[f'mean_deg_{axis}'][column]
             if other < _DOUBT * taken:
                 print(
                     f'{column}: the mean angle is {taken:.1f} degrees, and would be {other:.1f} '

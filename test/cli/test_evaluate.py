@@ -5,12 +5,18 @@
 import csv
 import importlib.util
 import json
+import subprocess
+import sys
 
+from layouts import PLACES, write
+import numpy as np
 import pytest
 
 from diception_ros import images, tasks
 from diception_ros.cli import main as command
-from diception_ros.evaluate import questions, report
+from diception_ros.evaluate import protocols, questions, report
+from diception_ros.evaluate.protocols import kitti
+from diception_ros.labels import Disparity, Normals, disk
 from diception_ros.predict import Predictor
 
 SMALL = ['--scenes', '4', '--mean-scenes', '1', '--size', '64x48']
@@ -137,3 +143,117 @@ def test_mistakes_are_one_line(tiny_folder, tmp_path, capsys, arguments, message
     assert err[0].startswith('diception evaluate: ')
     assert message in err[0]
     assert not out.exists()
+
+
+# ---- data sets ------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize('name', ['scannet', 'kitti', 'scannet_normals'])
+def test_a_model_and_its_predictions_in_files_score_the_same(name, tiny_folder, tmp_path, capsys):
+    write(name, tmp_path / 'data')
+    task = 'normal' if name.endswith('normals') else 'depth'
+    pictures = [str(tmp_path / 'data' / place) for place in PLACES[name][0]]
+    if name == 'kitti':  # the model sees a part of the picture
+        for picture in pictures:
+            images.write(picture, images.read(picture)[kitti.benchmark_crop((375, 1242))])
+        shown = tmp_path / 'shown'
+        (tmp_path / 'data').rename(shown)
+        pictures = [str(shown / place) for place in PLACES[name][0]]
+        write(name, tmp_path / 'data')
+    predict = ['predict', *pictures, '--model', str(tiny_folder), '--task', task, '--steps', '2']
+    out = tmp_path / 'predicted'
+    assert command.main([*predict, '--guidance', '1', '--out', str(out)]) == 0
+    with_model = ('--model', tiny_folder, '--steps', 2, 1)
+    assert evaluate(tmp_path / 'data', '--protocol', name, *with_model,
+                    '--out', tmp_path / 'a') == 0  # fmt: skip
+    table = capsys.readouterr().out
+    assert '| 2 steps | 1 step | paper, 28 steps, guidance 2 |' in table
+    assert evaluate(tmp_path / 'data', '--protocol', name, '--predictions', out,
+                    '--out', tmp_path / 'b') == 0  # fmt: skip
+    one, two = (json.loads((tmp_path / x / 'metrics.json').read_text()) for x in 'ab')
+    columns = {'a': one['numbers'][name], 'b': two['numbers'][name]}
+    assert columns['a'].keys() == columns['b'].keys()
+    for metric in columns['a']:
+        found = columns['b'][metric]['predictions']
+        assert found == pytest.approx(columns['a'][metric]['2'], rel=1e-4), metric
+    assert one['model']['sha256'] == report.digest(tiny_folder)
+    assert two['predictions']['stories'][0]['settings']['steps'] == 2
+    assert one['dataset']['pictures'] == two['dataset']['pictures'] == 2
+    assert (tmp_path / 'a/first.png').is_file()
+    assert (tmp_path / 'b/worst.png').is_file()
+    first = 'mean_deg' if task == 'normal' else 'abs_rel'
+    assert columns['a'][first]['paper'] == protocols.get(name).published[first]
+
+
+def test_scoring_files_loads_no_model(tiny_folder, tmp_path):
+    write('scannet', tmp_path / 'data')
+    for place in PLACES['scannet'][0]:
+        label = Disparity(np.random.default_rng(0).random((48, 64), np.float32))
+        (tmp_path / 'out' / place).mkdir(parents=True)
+        disk.write(label, tmp_path / 'out' / place / 'depth.npz')
+    arguments = ['evaluate', tmp_path / 'data', '--protocol', 'scannet', '--predictions',
+                 tmp_path / 'out', '--out', tmp_path / 'scores']  # fmt: skip
+    program = (
+        'import sys\n'
+        'from diception_ros.cli.main import main\n'
+        f'assert main({[*map(str, arguments)]!r}) == 0\n'
+        "heavy = {'torch', 'diffusers', 'transformers', 'mujoco', 'rclpy'} & set(sys.modules)\n"
+        'assert not heavy, heavy\n'
+    )
+    done = subprocess.run(
+        [sys.executable, '-c', program], capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    assert 'abs_rel' in done.stdout
+    assert "2 pictures; the paper's table is of 800" in done.stderr
+    assert (tmp_path / 'scores/metrics.json').is_file()
+
+
+def test_axes_that_disagree_are_doubted(tmp_path, capsys):
+    truths = write('scannet_normals', tmp_path / 'data')
+    for place, truth in zip(PLACES['scannet_normals'][0], truths, strict=True):
+        (tmp_path / 'out' / place).mkdir(parents=True)
+        mirrored = Normals((truth * [-1, 1, 1]).astype(np.float32))
+        disk.write(mirrored, tmp_path / 'out' / place / 'normal.npz')
+    asked = (tmp_path / 'data', '--protocol', 'scannet_normals', '--predictions', tmp_path / 'out')
+    assert evaluate(*asked) == 0
+    err = capsys.readouterr().err
+    assert "would be 0.0 if the truth's x pointed the other way" in err
+    assert "truth's y" not in err
+    assert "truth's z" not in err
+
+
+@pytest.mark.parametrize(
+    ('arguments', 'message'),
+    [
+        (['DATA'], 'DATASET needs --protocol, one of diode, '),
+        (['--protocol', 'nyuv2'], '--protocol needs DATASET'),
+        (['--predictions', 'x'], '--predictions needs DATASET'),
+        (['--list', 'x'], '--list needs DATASET'),
+        (['DATA', '--protocol', 'nyuv2', '--scenes', '3'], '--scenes is for rooms'),
+        (['DATA', '--protocol', 'nyuv2', '--scene-seed', '0'], '--scene-seed is for rooms'),
+        (['DATA', '--protocol', 'nyuv2', '--tasks', 'depth'], '--tasks is for rooms'),
+        (['DATA', '--protocol', 'nyuv2', '--predictions', 'x', '--model', 'y'], 'not both'),
+        (['DATA', '--protocol', 'nyuv2'], 'nothing in it matches test/*/rgb_*.png'),
+        (['DATA/none', '--protocol', 'nyuv2'], 'none: no such folder; protocol nyuv2 expects'),
+        (['DATA', '--protocol', 'scannet', '--list', 'DATA/none'], 'No such file'),
+        (['DATA', '--protocol', 'scannet', '--predictions', 'DATA/none'], 'no such folder of'),
+        (['DATA', '--protocol', 'scannet', '--model', 'DATA/none'], 'none: no such model folder'),
+    ],
+)
+def test_mistakes_with_data_sets_are_one_line(tmp_path, capsys, arguments, message):
+    write('scannet', tmp_path)
+    given = [one.replace('DATA', str(tmp_path)) for one in arguments]
+    assert evaluate(*given, '--out', tmp_path / 'out') == 1
+    err = capsys.readouterr().err.strip().splitlines()
+    assert len(err) == 1
+    assert err[0].startswith('diception evaluate: ')
+    assert message in err[0]
+    assert not (tmp_path / 'out').exists()
+
+
+def test_an_unknown_protocol_lists_the_known(tmp_path, capsys):
+    with pytest.raises(SystemExit) as end:
+        evaluate(tmp_path, '--protocol', 'sunrgbd')
+    assert end.value.code == 2
+    assert 'nyuv2_normals' in capsys.readouterr().err
