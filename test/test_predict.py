@@ -10,10 +10,11 @@ import torch
 
 from diception_ros import images, tasks
 from diception_ros.frame import Frame
-from diception_ros.labels import Disparity
+from diception_ros.labels import Disparity, Mask
 from diception_ros.model.tiny import tiny_pipeline
 from diception_ros.predict import STAGES, Predictor, find_device
 from diception_ros.prompt import Point, Prompt
+from diception_ros.question import Question
 from diception_ros.settings import PredictSettings
 
 DEPTH, NORMAL = Prompt('depth'), Prompt('normal')
@@ -168,6 +169,88 @@ def test_ensemble_is_the_merge_of_its_seeds(tiny):
             same(prediction.label, merged, atol=1e-3)
             np.testing.assert_allclose(prediction.uncertainty, spread, atol=1e-3)
     assert together[0].uncertainty.max() > 0
+
+
+# ---- questions with settings of their own -----------------------------------------------------
+
+
+def asked(prompt, picture, at_model_size=False, **settings):
+    return Question(
+        picture, prompt, PredictSettings(**{'steps': 2, **settings}), at_model_size=at_model_size
+    )
+
+
+def test_each_question_is_answered_by_its_own_settings(tiny):
+    one, other = frame(), frame(50, 50, 1)
+    questions = [
+        asked(DEPTH, one, seed=1), asked(DEPTH, other, steps=1), asked(NORMAL, one, guidance=1),
+        asked(DEPTH, one, resolution=32), asked(DEPTH, one, ensemble=2, seed=1),
+        asked(POINTED, one, seed=1), asked(DEPTH, one, steps=3, reuse_last_velocity=True),
+    ]  # fmt: skip
+    # The predictor's own settings have no say.
+    together = predictor(tiny, steps=5, seed=9, batch_size=1, ensemble=3).ask(questions)
+    assert [p.prompt for p in together] == [q.prompt for q in questions]
+    for question, found in zip(questions, together, strict=True):
+        alone = Predictor(tiny, question.settings).predict([question.frame], [question.prompt])
+        if not isinstance(found.label, Mask):  # one at the threshold may fall to either side
+            same(found.label, alone[0].label, atol=1e-4)
+        assert (found.uncertainty is None) == (question.settings.ensemble == 1)
+
+
+def test_with_a_batch_of_one_the_company_does_not_matter_to_the_bit(tiny):
+    pictures = [frame(), frame(50, 50, 1)]
+    company = [asked(prompt, one, batch_size=1) for one in pictures for prompt in ALL]
+    together = predictor(tiny).ask([*company, asked(DEPTH, pictures[0], steps=1)])
+    for question, found in zip(company, together, strict=False):
+        same(found.label, predictor(tiny).ask([question])[0].label)
+
+
+def test_batches_hold_what_is_denoised_alike(tiny, monkeypatch):
+    calls, denoise = [], tiny.denoise
+    monkeypatch.setattr(
+        tiny,
+        'denoise',
+        lambda image, texts, points, steps, *a, **k: (
+            calls.append((steps, len(texts))),
+            denoise(image, texts, points, steps, *a, **k),
+        )[1],
+    )
+    picture = frame()
+    predictor(tiny).ask([asked(DEPTH, picture, steps=steps) for steps in (1, 2, 1, 2, 1)])
+    assert calls == [(1, 3), (2, 2)]
+
+
+def test_answers_at_the_size_of_the_model(tiny):
+    picture = frame()
+    square, camera = predictor(tiny).ask([asked(DEPTH, picture, True), asked(DEPTH, picture)])
+    assert square.label.size == (64, 64)
+    same(square.label.to_camera(images.Fit(picture.size, 64)), camera.label)
+    (small,) = predictor(tiny).ask([asked(DEPTH, picture, True, resolution=32)])
+    assert small.label.size == (32, 32)
+
+
+def test_a_resolution_that_does_not_suit_is_refused_before_any_work(tiny):
+    with pytest.raises(ValueError, match='resolution is 60; this model takes multiples of 16'):
+        predictor(tiny).ask([asked(DEPTH, frame()), asked(DEPTH, frame(), resolution=60)])
+
+
+def test_checking_runs_no_network(tiny_folder, tiny, monkeypatch):
+    bare = Predictor.load(tiny_folder, steps=1)
+    for name in ('text_encoder', 'text_encoder_2', 'text_encoder_3'):
+        setattr(bare.pipe, name, None)
+    bare.check([DEPTH, Prompt('semantic', 'dog'), POINTED], PredictSettings())
+    for prompts, settings, message in (
+        ([Prompt('semantic', 'dor')], {}, "did you mean '.*dog'"),
+        ([Prompt('dept')], {}, "did you mean 'depth'"),
+        ([Prompt('semantic')], {}, 'needs a category'),
+        ([DEPTH], {'resolution': 20}, 'multiples of 16'),
+        ([DEPTH], {'resolution': 1024}, 'up to 512'),
+    ):
+        with pytest.raises(ValueError, match=message):
+            bare.check(prompts, PredictSettings(**settings))
+    # With text encoders any category can be asked, and none is encoded for a check.
+    monkeypatch.setattr(tiny, 'encode_texts', None)
+    predictor(tiny).check([Prompt('semantic', 'a word that nobody knows')], PredictSettings())
 
 
 # ---- memory -------------------------------------------------------------------------------------

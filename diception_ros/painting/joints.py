@@ -172,6 +172,9 @@ def _take_apart(patch: Floats) -> list[tuple[float, float, float]]:
     large = cv2.resize(patch, None, fx=zoom, fy=zoom, interpolation=cv2.INTER_CUBIC)
     inside = (large > RED_ENOUGH).astype(np.uint8)
     depth = cv2.distanceTransform(inside, cv2.DIST_L2, cv2.DIST_MASK_PRECISE)
+    # OpenCV 5 gives one or another last bit for the same input, by where it lies in memory; the
+    # square is a whole number.
+    depth = np.sqrt(np.rint(depth * depth))
     peak = (depth >= cv2.dilate(depth, np.ones((5, 5), np.uint8))) & (depth > zoom)
     rows, columns = np.nonzero(peak)
     left = inside.copy()
