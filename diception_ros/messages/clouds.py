@@ -99,9 +99,9 @@ def check_fields(records: NDArray[Any], names: tuple[str, ...]) -> None:
     Raises:
         MessageError: 'cloud': it has not.
     """
-    there = records.dtype.fields or {}
+    there = records.dtype.names or ()
     for name in names:
-        if name not in there or there[name][0].shape:
+        if name not in there or records.dtype[name].shape:
             raise MessageError(
                 'cloud',
                 f'cloud: expected the fields {", ".join(names)} of one number each, '
