@@ -4,10 +4,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 import time
 from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
 
 from diception_ros import tasks
 from diception_ros.labels import Instances, Label, MetricDepth, Normals
@@ -185,6 +188,30 @@ class Perceiver:
                 kept.clear()
             else:
                 kept.pop(camera, None)
+
+    def state(self) -> dict[str, NDArray[Any]]:
+        """What is kept from frame to frame, as arrays that stay as they are.
+
+        A Perceiver with the same model and settings that is given it by `go_on` answers the next
+        frames as this one will.
+        """
+        found: dict[str, NDArray[Any]] = {}
+        for camera, turn in self._turns.items():
+            kept = self._memories[camera].state() if camera in self._memories else {}
+            found |= {f'{camera}/{name}': array for name, array in kept.items()}
+            found[f'{camera}/turn'] = np.array(turn)
+        return found
+
+    def go_on(self, state: Mapping[str, NDArray[Any]]) -> None:
+        """Take over what another Perceiver had kept; inverse of `state`."""
+        self.forget()
+        cameras: dict[str, dict[str, NDArray[Any]]] = {}
+        for name, array in state.items():
+            camera, _, rest = name.partition('/')
+            cameras.setdefault(camera, {})[rest] = array
+        for camera, kept in cameras.items():
+            self._turns[camera] = int(kept.pop('turn'))
+            self._memories[camera] = Memory.from_state(kept)
 
     def _plan(self, request: Request, settings: PerceptionSettings) -> _Plan:
         turn = self._turns.get(request.camera, 0)

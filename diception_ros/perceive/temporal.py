@@ -4,17 +4,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 import itertools
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from numpy.typing import NDArray
 from scipy.optimize import linear_sum_assignment
 
+from diception_ros.geometry import Affine
 from diception_ros.labels import Instances
 
 if TYPE_CHECKING:
     from diception_ros.frame import Frame
-    from diception_ros.geometry import Affine
 
 # Answers without a thing after which it is forgotten: the model misses one now and then, but what
 # comes to the place of a thing that is long gone is another.
@@ -71,6 +73,29 @@ class Tracks:
         self._missed = {**missed, **dict.fromkeys(numbers.tolist(), 0)}
         return out
 
+    def state(self) -> dict[str, NDArray[Any]]:
+        """All that is kept, as arrays; inverse of `from_state`."""
+        missed = np.array([*self._missed.items()], np.int64).reshape(-1, 2)
+        if self._seen is None:
+            return {'missed': missed}
+        return {
+            'missed': missed,
+            'ids': self._seen.ids,
+            'categories': np.array(self._seen.categories, np.str_),
+            'scores': self._seen.scores,
+        }
+
+    @classmethod
+    def from_state(cls, state: Mapping[str, NDArray[Any]]) -> Tracks:
+        """Go on from what was kept; inverse of `state`."""
+        made = cls()
+        made._missed = {int(number): int(times) for number, times in state['missed']}
+        if 'ids' in state:
+            made._seen = Instances(
+                state['ids'], tuple(map(str, state['categories'])), state['scores']
+            )
+        return made
+
     def _remember(self, out: Instances, missed: dict[int, int]) -> None:
         if self._seen is None or not missed:
             self._seen = out
@@ -98,6 +123,35 @@ class Memory:
         self.tracks: dict[str, Tracks] = {}
         self.affine: Affine | None = None
         self._last: tuple[tuple[int, int], int] | None = None
+
+    def state(self) -> dict[str, NDArray[Any]]:
+        """All that is kept, as arrays; inverse of `from_state`."""
+        found: dict[str, NDArray[Any]] = {}
+        for task, tracks in self.tracks.items():
+            found |= {f'tracks/{task}/{name}': array for name, array in tracks.state().items()}
+        if self.affine is not None:
+            found['affine'] = np.array(self.affine, np.float64)
+        if self._last is not None:
+            size, stamp_ns = self._last
+            found['last'] = np.array([*size, stamp_ns], np.int64)
+        return found
+
+    @classmethod
+    def from_state(cls, state: Mapping[str, NDArray[Any]]) -> Memory:
+        """Go on from what was kept; inverse of `state`."""
+        made = cls()
+        tracks: dict[str, dict[str, NDArray[Any]]] = {}
+        for name, array in state.items():
+            if name.startswith('tracks/'):
+                _, task, field = name.split('/')
+                tracks.setdefault(task, {})[field] = array
+        made.tracks = {task: Tracks.from_state(kept) for task, kept in tracks.items()}
+        if 'affine' in state:
+            made.affine = Affine(*map(float, state['affine']))
+        if 'last' in state:
+            height, width, stamp_ns = map(int, state['last'])
+            made._last = (height, width), stamp_ns
+        return made
 
     def enter(self, frame: Frame, gap_s: float) -> None:
         """Begin with a frame, and forget all where it does not follow the last one.
