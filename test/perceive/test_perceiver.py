@@ -1,0 +1,493 @@
+# SPDX-FileCopyrightText: 2026 The diception_ros authors
+# SPDX-License-Identifier: Apache-2.0
+"""A frame in, messages out: the Predictor's answers and nothing else, to the byte."""
+
+from dataclasses import fields, replace
+
+import numpy as np
+from perceptions import (
+    EVERY,
+    MAKE,
+    SIZE,
+    Canned,
+    chosen,
+    everything,
+    perceiver,
+    raw,
+    request,
+    things,
+)
+import pytest
+
+from diception_ros import settings, tasks
+from diception_ros.images import Fit
+from diception_ros.labels import Disparity
+from diception_ros.messages import outputs, pictures
+from diception_ros.perceive.perceiver import Perceiver
+from diception_ros.predict import STAGES, Predictor
+from diception_ros.prompt import Point, Prompt
+
+
+def topics(answer):
+    return [topic for topic, _ in answer.messages]
+
+
+def image(answer, topic):
+    return pictures.array_from(dict(answer.messages)[topic])
+
+
+# ---- the same answers as the Predictor's, always ------------------------------------------------
+
+
+def test_the_answers_are_those_of_the_predictor(tiny):
+    asked = request()
+    answer = perceiver(tiny, steps=2, seed=7, temporal__ids=False).perceive(asked)
+    prompts = [
+        Prompt('depth'), Prompt('normal'), Prompt('segmentation', points=asked.points),
+        Prompt('semantic', 'person'), Prompt('semantic', 'cat'), Prompt('entity'), Prompt('pose'),
+    ]  # fmt: skip
+    direct = Predictor(tiny, chosen(steps=2, seed=7).predicting()).predict([asked.frame], prompts)
+    assert [one.prompt for one in answer.predictions] == prompts
+    for one, other in zip(answer.predictions, direct, strict=True):
+        for field in fields(one.label):
+            np.testing.assert_array_equal(
+                getattr(one.label, field.name), getattr(other.label, field.name)
+            )
+    # And the messages are those of the labels.
+    for name, label in (('depth', direct[0].label), ('normal', direct[1].label),
+                        ('segmentation', direct[2].label), ('entity', direct[5].label),
+                        ('pose', direct[6].label)):  # fmt: skip
+        made = outputs.from_label(
+            MAKE, tasks.get(name), label, None, asked.header, asked.frame, asked.wanted, asked.info
+        )
+        mine = [
+            pair for pair in answer.messages if outputs.Output(pair[0], '').topic in dict(made)
+        ]
+        assert raw(replace(answer, messages=mine)) == raw(replace(answer, messages=made))
+
+
+def test_two_perceivers_give_the_same_bytes(tiny):
+    one, other = (perceiver(tiny, depth__metric='fixed', depth__scale=1.0) for _ in range(2))
+    for stamp in range(3):
+        asked = request(seed=stamp, stamp_ns=stamp)
+        assert raw(one.perceive(asked)) == raw(other.perceive(asked))
+
+
+def test_the_same_frame_again_gives_the_same_bytes(tiny):
+    one = perceiver(tiny)
+    first = one.perceive(request())
+    assert raw(one.perceive(request())) == raw(first)
+    assert raw(one.perceive(request(camera='left'))) == raw(first)
+
+
+def test_what_else_is_asked_does_not_matter(tiny):
+    """With a batch of one to the byte; else rounding may differ."""
+    all_of_it = dict(perceiver(tiny, batch_size=1).perceive(request()).messages)
+    for name in EVERY:
+        alone = perceiver(tiny, batch_size=1).perceive(request(tasks=[name]))
+        assert len(alone.messages) >= 2
+        same = [(topic, all_of_it[topic]) for topic in topics(alone)]
+        assert raw(alone) == raw(replace(alone, messages=same))
+
+
+def test_what_else_is_wanted_does_not_matter(tiny):
+    whole = perceiver(tiny).perceive(request())
+    for topic, kind, data in raw(whole):
+        only = perceiver(tiny).perceive(request(wanted=[topic]))
+        assert raw(only) == [(topic, kind, data)]
+    assert perceiver(tiny).perceive(request(wanted=[])).messages == []
+
+
+def test_several_in_one_go_are_answered_as_in_turn(tiny):
+    asked = [
+        request(0, 0), request(1, 3, camera='left'), request(2, 5), request(3, 4, camera='left'),
+        request(4, 2), request(5, 6, size=(30, 50), info=None),
+    ]  # fmt: skip
+    changes = {'batch_size': 1, 'every_n.pose': 2, 'every_n.semantic': 3}
+    one = Perceiver(Predictor(tiny), MAKE, settings.changed(chosen(), changes))
+    other = Perceiver(Predictor(tiny), MAKE, settings.changed(chosen(), changes))
+    together = one.perceive_all(asked)
+    in_turn = [other.perceive(each) for each in asked]
+    assert [raw(answer) for answer in together] == [raw(answer) for answer in in_turn]
+    assert len({len(answer.messages) for answer in together}) > 2
+
+
+def test_noise_is_fixed_unless_each_frame_shall_have_its_own(tiny):
+    def disparity(how, stamp_ns):
+        answer = perceiver(tiny, temporal__noise=how).perceive(
+            request(stamp_ns=stamp_ns, tasks=['depth'])
+        )
+        return image(answer, 'disparity/image')
+
+    np.testing.assert_array_equal(disparity('fixed', 1), disparity('fixed', 2))
+    np.testing.assert_array_equal(disparity('per_frame', 1), disparity('per_frame', 1))
+    assert np.abs(disparity('per_frame', 1) - disparity('per_frame', 2)).max() > 0.01
+
+
+# ---- topics -------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ('names', 'metric'),
+    [
+        (EVERY, 'off'), (EVERY, 'fixed'), (('pose', 'depth'), 'off'), (('pose', 'depth'), 'fixed'),
+        (('semantic', 'entity'), 'off'),
+    ],
+)  # fmt: skip
+def test_what_comes_out_was_announced(tiny, names, metric):
+    one = perceiver(tiny, tasks=names, depth__metric=metric, depth__scale=1.0)
+    announced = one.outputs()
+    answer = one.perceive(request(tasks=names))
+    assert topics(answer) == [output.topic for output in announced]
+    for (_, message), output in zip(answer.messages, announced, strict=True):
+        assert message.__msgtype__ == output.kind
+        assert message.header == request().header
+    assert one.needed(frozenset(topics(answer))) == tuple(names)
+
+
+def test_outputs_of_settings_that_do_not_hold_yet(tiny):
+    one = perceiver(tiny, tasks=['pose'])
+    other = chosen(tasks=['depth'], depth__metric='aligned')
+    assert {'depth/image', 'points'} <= {output.topic for output in one.outputs(other)}
+    assert {output.topic.split('/')[0] for output in one.outputs()} == {'pose'}
+
+
+@pytest.mark.parametrize(
+    ('wanted', 'names'),
+    [
+        ([], []),
+        (['normal/color'], ['normal']),
+        (['pose/overlay', 'disparity/image', 'other/image'], ['depth', 'pose']),
+        (['depth/color'], ['depth']),
+        (['depth/camera_info'], ['depth']),
+        (['points'], ['depth', 'normal', 'semantic']),
+        (['points', 'entity/label'], ['depth', 'normal', 'semantic', 'entity']),
+    ],
+)
+def test_only_what_is_listened_to_is_needed(wanted, names):
+    one = Perceiver(Canned(), MAKE, chosen(depth__metric='aligned'))
+    assert one.needed(frozenset(wanted)) == tuple(names)
+
+
+def test_without_metres_nothing_needs_their_topics():
+    one = Perceiver(Canned(), MAKE, chosen())
+    assert one.needed(frozenset(['depth/image', 'depth/camera_info', 'points'])) == ()
+
+
+def test_all_is_needed_where_laziness_is_off():
+    assert Perceiver(Canned(), MAKE, chosen(lazy=False)).needed(frozenset()) == EVERY
+
+
+# ---- relative is not metric ---------------------------------------------------------------------
+
+METRIC = {'depth/image', 'depth/camera_info', 'points'}
+
+
+def test_without_a_source_of_metres_no_metric_topic_comes_out(tiny):
+    one = perceiver(tiny)
+    assert METRIC.isdisjoint(output.topic for output in one.outputs())
+    assert METRIC.isdisjoint(topics(one.perceive(request())))
+
+
+def test_with_a_bad_fit_no_metric_topic_comes_out(tiny):
+    one = perceiver(tiny, depth__metric='aligned')
+    answer = one.perceive(request())
+    assert METRIC.isdisjoint(topics(answer))
+    assert [note.kind for note in answer.notes] == ['no reference']
+    noise = np.random.default_rng(0).uniform(0.3, 30, SIZE).astype(np.float32)
+    reference = pictures.image(MAKE, noise, '32FC1', request().header)
+    answer = one.perceive(request(reference=reference))
+    assert METRIC.isdisjoint(topics(answer))
+    assert 'disparity/image' in topics(answer)
+    assert not answer.fit.good
+    assert [note.kind for note in answer.notes] == ['bad fit']
+
+
+def test_a_disparity_has_no_way_to_a_metric_topic(tiny):
+    """The converter goes by the type, so whatever is wanted, a Disparity is not called metres."""
+    depth = tasks.get('depth')
+    made = outputs.from_label(
+        MAKE, depth, Disparity(np.ones(SIZE, np.float32)), None, request().header,
+        request().frame, everything(), request().info,
+    )  # fmt: skip
+    assert METRIC.isdisjoint(dict(made))
+
+
+def test_metres_of_a_reference_come_out_as_metres(tiny):
+    relative = image(perceiver(tiny).perceive(request()), 'disparity/image')
+    truth = 1 / (0.7 * relative + 0.2)
+    reference = pictures.image(MAKE, truth.astype(np.float32), '32FC1', request().header)
+    one = perceiver(tiny, depth__metric='aligned')
+    answer = one.perceive(request(reference=reference))
+    np.testing.assert_allclose(image(answer, 'depth/image'), truth, rtol=1e-4)
+    assert answer.fit.good
+    assert answer.fit.affine == pytest.approx((0.7, 0.2), rel=1e-3)
+    # Nobody listens: nothing is fitted.
+    quiet = one.perceive(request(reference=reference, wanted=['disparity/image']))
+    assert quiet.fit is None
+
+
+# ---- sizes --------------------------------------------------------------------------------------
+
+
+def test_answers_at_the_size_of_the_model(tiny):
+    changes = {'depth__metric': 'fixed', 'depth__scale': 1.0, 'depth__shift': 0.1}
+    small = perceiver(tiny, output_size='model', **changes).perceive(request())
+    whole = perceiver(tiny, **changes).perceive(request())
+    assert topics(small) == topics(whole)
+    fit = Fit(SIZE, 64)
+    for topic, message in small.messages:
+        if hasattr(message, 'height'):
+            assert (message.height, message.width) == (64, 64) or topic == 'pose/keypoints', topic
+    # Brought to the camera's size the labels are those that come at the camera's size.
+    for one, other in zip(small.predictions, whole.predictions, strict=True):
+        at_camera = one.label.to_camera(fit)
+        for field in fields(at_camera):
+            np.testing.assert_array_equal(
+                getattr(at_camera, field.name), getattr(other.label, field.name)
+            )
+    info, camera = dict(small.messages)['depth/camera_info'], request().frame.intrinsics
+    expected = camera.to_model(fit)
+    assert (info.k[0], info.k[4]) == pytest.approx((expected.fx, expected.fy))
+    assert (info.k[2], info.k[5]) == pytest.approx((expected.cx, expected.cy))
+
+
+@pytest.mark.parametrize('size', ['camera', 'model'])
+def test_the_cloud_shows_what_the_pictures_show(tiny, size):
+    from diception_ros.messages import clouds
+
+    changes = {'depth__metric': 'fixed', 'depth__scale': 1.0, 'depth__shift': 0.1}
+    names = ['depth', 'normal', 'entity']
+    one = perceiver(tiny, output_size=size, tasks=names, **changes)
+    answer = one.perceive(request(tasks=names))
+    message, info = dict(answer.messages)['points'], dict(answer.messages)['depth/camera_info']
+    records = clouds.records_from(message).reshape(message.height, message.width)
+    depth = image(answer, 'depth/image')
+    np.testing.assert_array_equal(records['z'], depth)
+    np.testing.assert_array_equal(records['label'], image(answer, 'entity/label'))
+    np.testing.assert_array_equal(records['normal_y'], image(answer, 'normal/image')[..., 1])
+    # Projected by the CameraInfo that comes beside the depth, each point is on its pixel.
+    column = info.k[0] * records['x'] / records['z'] + info.k[2]
+    row = info.k[4] * records['y'] / records['z'] + info.k[5]
+    np.testing.assert_allclose(column, np.mgrid[: depth.shape[0], : depth.shape[1]][1], atol=1e-3)
+    np.testing.assert_allclose(row, np.mgrid[: depth.shape[0], : depth.shape[1]][0], atol=1e-3)
+
+
+def test_a_cloud_holds_what_was_asked(tiny):
+    changes = {'depth__metric': 'fixed', 'depth__scale': 1.0}
+    answer = perceiver(tiny, **changes).perceive(request(tasks=['depth']))
+    names = [field.name for field in dict(answer.messages)['points'].fields]
+    assert names == ['x', 'y', 'z', 'rgb']
+
+
+def test_a_cloud_needs_a_pinhole(tiny):
+    asked = request(tasks=['depth'], info=None)
+    asked = replace(asked, frame=replace(asked.frame, intrinsics=None))
+    answer = perceiver(tiny, depth__metric='fixed', depth__scale=1.0).perceive(asked)
+    assert 'points' not in topics(answer)
+    assert 'depth/image' in topics(answer)
+    assert [note.kind for note in answer.notes] == ['no camera_info']
+
+
+# ---- which tasks, when --------------------------------------------------------------------------
+
+
+def test_every_n_th_frame_of_each_camera():
+    one = Perceiver(
+        Canned(depth=Disparity(np.zeros(SIZE, np.float32)), entity=things(0)), MAKE,
+        settings.changed(chosen(), {'every_n.depth': 2, 'every_n.entity': 3}),
+    )  # fmt: skip
+
+    def asked(camera):
+        answer = one.perceive(request(tasks=['depth', 'entity'], camera=camera))
+        return [prediction.prompt.task for prediction in answer.predictions]
+
+    front = [asked('front') for _ in range(7)]
+    both, depth, entity = ['depth', 'entity'], ['depth'], ['entity']
+    assert front == [both, [], depth, entity, depth, [], both]
+    assert asked('left') == both
+    one.forget('front')
+    assert asked('front') == both
+    assert asked('left') == []
+
+
+def test_tasks_that_take_points_wait_for_them(tiny):
+    answer = perceiver(tiny).perceive(request(points=()))
+    assert not [topic for topic in topics(answer) if topic.startswith('segmentation')]
+    assert [note.kind for note in answer.notes] == ['segmentation without points']
+    assert len(answer.predictions) == 6
+
+
+def test_points_outside_of_the_frame_stop_their_task_only(tiny):
+    answer = perceiver(tiny).perceive(request(points=(Point(60, 1),)))
+    assert [note.kind for note in answer.notes] == ['segmentation outside']
+    assert 'lies outside the frame of 60 x 40 pixels' in answer.notes[0].text
+    assert len(answer.predictions) == 6
+
+
+def test_a_frame_about_which_nothing_is_asked():
+    canned = Canned()
+    answer = Perceiver(canned, MAKE, chosen()).perceive(request(tasks=[]))
+    assert (answer.messages, answer.predictions, canned.asked) == ([], [], [])
+
+
+# ---- categories ---------------------------------------------------------------------------------
+
+
+def semantic(**more):
+    labels = {
+        'person': things(0, 20, names=['person'] * 2, scores=[0.9, 0.3]),
+        'cat': things(15, 40, names=['cat'] * 2, scores=[0.6, 0.7]),
+        'dog': things(),
+    }
+    return Perceiver(Canned(semantic=labels), MAKE, chosen(**more))
+
+
+def test_several_categories_share_one_map():
+    answer = semantic().perceive(request(tasks=['semantic']))
+    label, ids = image(answer, 'semantic/label'), image(answer, 'semantic/instances')
+    # person 0 to 9; cat, which is surer, 15 to 24; what is left of the person 25 to 29; cat 40.
+    row = np.full(60, 255)
+    row[0:10], row[15:25], row[25:30], row[40:50] = 0, 1, 0, 1
+    np.testing.assert_array_equal(label[10], row)
+    assert (label[:5] == 255).all()
+    assert ids[10].tolist() == [*[1] * 10, *[0] * 5, *[3] * 10, *[2] * 5, *[0] * 10, *[4] * 10,
+                                *[0] * 10]  # fmt: skip
+    info = dict(answer.messages)['semantic/label_info']
+    assert [(one.class_id, one.class_name) for one in info.class_map[:2]] == [
+        (0, 'person'), (1, 'cat')
+    ]  # fmt: skip
+
+
+def test_categories_of_a_request_go_before_those_of_the_settings():
+    one = semantic()
+    answer = one.perceive(request(tasks=['semantic'], categories=('dog', 'cat')))
+    assert [one.prompt.category for one in answer.predictions] == ['dog', 'cat']
+    label = image(answer, 'semantic/label')
+    assert set(np.unique(label)) == {1, 255}
+
+
+# ---- from frame to frame ------------------------------------------------------------------------
+
+
+def test_numbers_and_colours_stay_with_things():
+    canned = Canned(entity=things(0, 20, 40))
+    one = Perceiver(canned, MAKE, chosen())
+
+    def answer(label, stamp_s=0.0, **more):
+        canned.labels['entity'] = label
+        got = one.perceive(request(stamp_ns=int(stamp_s * 1e9), tasks=['entity'], **more))
+        return image(got, 'entity/label')[10], image(got, 'entity/color')[10]
+
+    ids, colours = answer(things(0, 20, 40))
+    assert (ids[5], ids[25], ids[45]) == (1, 2, 3)
+    later, again = answer(things(41, 1, 21), 1)
+    assert (later[5], later[25], later[45]) == (1, 2, 3)
+    for x in (5, 25, 45):
+        np.testing.assert_array_equal(again[x], colours[x])
+    assert len({tuple(colours[x].tolist()) for x in (5, 25, 45)}) == 3
+    # Another camera has things of its own.
+    assert answer(things(40, 0), 1, camera='left')[0][45] == 1
+    assert answer(things(40, 0), 2)[0][45] == 3
+    # A gap, a jump back and another size begin anew.
+    assert answer(things(40, 0), 20)[0][45] == 1
+    assert answer(things(0, 40), 19)[0][45] == 2
+    one.forget()
+    assert answer(things(40, 0), 19)[0][45] == 1
+
+
+def test_numbers_of_a_category_stay_with_things():
+    first, second = semantic(), semantic()
+    for one in (first, second):
+        one.perceive(request(tasks=['semantic'], categories=('person', 'cat')))
+    again = first.perceive(request(tasks=['semantic'], categories=('cat', 'person')))
+    ids = image(again, 'semantic/instances')[10]
+    assert (ids[5], ids[20], ids[27], ids[45]) == (1, 3, 2, 4)
+    assert image(again, 'semantic/label')[10][5] == 1
+
+
+def test_numbers_are_those_of_the_answer_where_ids_are_off():
+    canned = Canned(entity=things(0, 20))
+    one = Perceiver(canned, MAKE, chosen(temporal__ids=False))
+    one.perceive(request(tasks=['entity']))
+    canned.labels['entity'] = things(20, 0)
+    ids = image(one.perceive(request(tasks=['entity'])), 'entity/label')[10]
+    assert (ids[5], ids[25]) == (2, 1)
+
+
+# ---- settings that change -----------------------------------------------------------------------
+
+
+@pytest.fixture
+def bare(tiny_folder):
+    """A model without text encoders, as models are shipped."""
+    found = Predictor.load(tiny_folder)
+    for name in ('text_encoder', 'text_encoder_2', 'text_encoder_3'):
+        setattr(found.pipe, name, None)
+    return found
+
+
+@pytest.mark.parametrize(
+    ('changes', 'message'),
+    [
+        ({'resolution': 60}, 'resolution is 60; this model takes multiples of 16 up to 512'),
+        ({'resolution': 528}, 'up to 512'),
+        ({'semantic__categories': ['cat', 'dor']}, "did you mean '.*dog'"),
+    ],
+)
+def test_what_the_model_cannot_do_is_refused_and_changes_nothing(bare, changes, message):
+    one = Perceiver(bare, MAKE, chosen(tasks=['depth', 'semantic']))
+    before, first = one.settings, raw(one.perceive(request(tasks=['depth', 'semantic'])))
+    with pytest.raises(ValueError, match=message):
+        one.change(chosen(tasks=['depth', 'semantic'], **changes))
+    assert one.settings is before
+    assert raw(one.perceive(request(tasks=['depth', 'semantic']))) == first
+    with pytest.raises(ValueError, match=message):
+        Perceiver(bare, MAKE, chosen(tasks=['depth', 'semantic'], **changes))
+
+
+def test_a_category_that_nobody_asks_for_need_not_be_known(bare):
+    Perceiver(bare, MAKE, chosen(tasks=['depth'], semantic__categories=['dor']))
+
+
+def test_categories_of_a_prompt_are_checked_before_they_are_asked(bare):
+    one = Perceiver(bare, MAKE, chosen(tasks=['semantic']))
+    one.check(one.settings, ('dog', 'cat'))
+    with pytest.raises(ValueError, match=r"did you mean '.*dog'"):
+        one.check(one.settings, ('dor',))
+    with pytest.raises(ValueError, match="'cat' twice"):
+        one.check(one.settings, ('cat', 'cat'))
+    with pytest.raises(
+        ValueError, match='none of the tasks depth, pose takes a category; add sem'
+    ):
+        one.check(chosen(tasks=['depth', 'pose']), ('cat',))
+
+
+def test_changed_settings_hold_from_the_next_request_on(tiny):
+    one = perceiver(tiny)
+    one.perceive(request())
+    one.change(chosen(steps=2, seed=3, resolution=32, output_size='model'))
+    later = one.perceive(request())
+    other = perceiver(tiny, steps=2, seed=3, resolution=32, output_size='model').perceive(
+        request()
+    )
+    np.testing.assert_array_equal(image(later, 'disparity/image'), image(other, 'disparity/image'))
+    assert image(later, 'disparity/image').shape == (32, 32)
+
+
+# ---- seconds ------------------------------------------------------------------------------------
+
+
+def test_seconds_by_task_and_of_the_model(tiny):
+    answer = perceiver(tiny).perceive(request())
+    assert list(answer.seconds) == [*EVERY, 'model', 'messages']
+    stages = {
+        stage: sum(one.seconds[stage] for one in answer.predictions) for stage in STAGES
+    }  # fmt: skip
+    assert sum(answer.seconds[name] for name in EVERY) == pytest.approx(sum(stages.values()))
+    assert answer.seconds['model'] == pytest.approx(
+        stages['encode'] + stages['denoise'] + stages['decode']
+    )
+    assert answer.seconds['messages'] > 0
+    # Two categories are two answers.
+    assert answer.seconds['semantic'] > answer.seconds['depth']

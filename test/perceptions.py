@@ -1,0 +1,94 @@
+# SPDX-FileCopyrightText: 2026 The diception_ros authors
+# SPDX-License-Identifier: Apache-2.0
+"""Requests to a Perceiver, its messages as bytes, and a predictor whose answers are given."""
+
+from dataclasses import replace
+
+import numpy as np
+
+from diception_ros import settings
+from diception_ros.data.bag import TYPES, BagTypes
+from diception_ros.frame import Frame, Intrinsics
+from diception_ros.labels import Instances
+from diception_ros.messages import camera, stamps
+from diception_ros.perceive.perceiver import Perceiver, Request
+from diception_ros.perceive.settings import PerceptionSettings
+from diception_ros.predict import STAGES, Prediction, Predictor
+from diception_ros.prompt import Point
+
+MAKE = BagTypes()
+SIZE = (40, 60)
+PINHOLE = Intrinsics(50.0, 45.0, 30.0, 19.0)
+POINTS = (Point(3, 4), Point(20, 11))
+EVERY = ('depth', 'normal', 'segmentation', 'semantic', 'entity', 'pose')
+
+
+def chosen(**changes):
+    """Settings that are quick on the tiny pipeline; a double underscore is a dot."""
+    quick = PerceptionSettings(tasks=EVERY, steps=1, guidance=1.0, categories=('person', 'cat'))
+    return settings.changed(quick, {k.replace('__', '.'): v for k, v in changes.items()})
+
+
+def perceiver(pipe, **changes):
+    return Perceiver(Predictor(pipe), MAKE, chosen(**changes))
+
+
+def request(seed=0, stamp_ns=5, size=SIZE, tasks=EVERY, wanted=None, **more):
+    """A request about a random picture; all topics that there can be are wanted."""
+    picture = np.random.default_rng(seed).integers(0, 256, (*size, 3), np.uint8)
+    header = stamps.header(MAKE, stamp_ns, 'cam')
+    info = camera.info(MAKE, PINHOLE, size, stamps.header(MAKE, stamp_ns, 'cam'))
+    made = Request(
+        'front', Frame(picture, stamp_ns, 'cam', PINHOLE), header, info, tuple(tasks), POINTS,
+        wanted=everything() if wanted is None else frozenset(wanted),
+    )  # fmt: skip
+    return replace(made, **more)
+
+
+def everything():
+    names = (f'{task}/{end}' for task in (*EVERY, 'disparity') for end in (
+        'image', 'camera_info', 'color', 'overlay', 'mask', 'label', 'instances', 'label_info',
+        'detections', 'keypoints',
+    ))  # fmt: skip
+    return frozenset([*names, 'points'])
+
+
+def raw(answer):
+    """Topic, type and bytes of every message."""
+    return [
+        (topic, message.__msgtype__, bytes(TYPES.serialize_cdr(message, message.__msgtype__)))
+        for topic, message in answer.messages
+    ]
+
+
+class Canned:
+    """A predictor that gives given labels: by task, or by task and category."""
+
+    def __init__(self, **labels):
+        self.labels, self.asked = labels, []
+
+    def ask(self, questions):
+        self.asked += questions
+        return [
+            Prediction(
+                self._label(one.prompt), one.prompt, one.frame.stamp_ns, one.frame.frame_id,
+                dict.fromkeys(STAGES, 0.001), None,
+            )
+            for one in questions
+        ]  # fmt: skip
+
+    def check(self, prompts, settings):
+        pass
+
+    def _label(self, prompt):
+        found = self.labels[prompt.task]
+        return found[prompt.category] if prompt.category else found
+
+
+def things(*places, size=SIZE, names=None, scores=None):
+    """Instances of 10 x 10 pixels with their left edge at these columns, in this order."""
+    ids = np.zeros(size, np.int32)
+    for number, x in enumerate(places, 1):
+        ids[5:15, x : x + 10] = number
+    scores = np.full(len(places), 0.5, np.float32) if scores is None else np.float32(scores)
+    return Instances(ids, tuple(names or [''] * len(places)), scores)
