@@ -167,12 +167,12 @@ def near(name: str, known: Collection[str]) -> str:
 
 
 def add_arguments(
-    parser: argparse.ArgumentParser, kind: type, leave_out: Collection[str] = ()
+    parser: argparse._ActionsContainer, kind: type, leave_out: Collection[str] = ()
 ) -> None:
     """Give a command line one option for each setting of a group.
 
     Args:
-        parser: of the command line.
+        parser: of the command line, or a group of its options.
         kind: the group.
         leave_out: names of settings that have no option; `from_arguments` gives their defaults.
     """

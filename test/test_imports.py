@@ -24,7 +24,7 @@ ROWS = [
     {'train', 'evaluate', 'replay'},
     {'cli', 'ros'},
 ]  # fmt: skip
-SIDEWAYS = {('sim', 'data'), ('cli', 'ros')}
+SIDEWAYS = {('sim', 'data'), ('cli', 'ros'), ('replay', 'evaluate')}
 # What verbs import when they run, under cli/, begins with an underscore.
 NEEDS_TORCH = {'model', 'predict', 'data.batch', 'train', 'cli._quiet', 'cli._answers'}
 NEEDS_ROS = {'ros'}

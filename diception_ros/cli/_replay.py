@@ -1,0 +1,110 @@
+# SPDX-FileCopyrightText: 2026 The diception_ros authors
+# SPDX-License-Identifier: Apache-2.0
+"""What `diception replay` does with one bag."""
+
+from __future__ import annotations
+
+import argparse
+import json
+from pathlib import Path
+import sys
+from typing import Any
+
+from tqdm import tqdm
+
+from diception_ros import settings, tasks
+from diception_ros.cli import _quiet
+from diception_ros.cli.predict import read_points
+from diception_ros.cli.replay import Where
+from diception_ros.data.bag import BagTypes
+from diception_ros.model import folder
+from diception_ros.perceive.perceiver import Perceiver
+from diception_ros.perceive.settings import PerceptionSettings
+from diception_ros.predict import Predictor
+from diception_ros.replay.bags import Bag
+from diception_ros.replay.cameras import choose
+from diception_ros.replay.run import Job, Result, expected, replay
+
+DAMAGED = 3
+
+
+def one(path: Path, args: argparse.Namespace) -> int:
+    """Replay one bag."""
+    asked = settings.from_arguments(PerceptionSettings, args)
+    where = settings.from_arguments(Where, args)
+    job = _job(args, asked, where)
+    with Bag(path) as bag:
+        cameras = choose(bag, job.cameras, job.infos, job.references)
+        _quiet.hush()
+        model = folder.resolve(args.model)
+        predictor = Predictor.load(model, device=where.device, dtype=where.dtype)
+        perceiver = Perceiver(predictor, BagTypes(), asked)
+        total = expected(bag, job, cameras)
+        with tqdm(total=total, unit='frame', file=sys.stderr) as bar:
+
+            def say(text: str) -> None:
+                tqdm.write(text, file=sys.stderr)
+
+            result = replay(bag, perceiver, job, str(args.model), bar.update, say)
+    _tell(path, result, job)
+    if args.summary is not None:
+        args.summary.write_text(json.dumps(_summary(path, result, job)) + '\n')
+    if result.damage:
+        return DAMAGED
+    return 1 if result.skipped or not result.frames else 0
+
+
+def _job(args: argparse.Namespace, asked: PerceptionSettings, where: Where) -> Job:
+    for name, least in (('every', 1), ('max_frames', 0), ('batch_frames', 0), ('start', 0)):
+        if getattr(args, name) < least:
+            option = name.replace('_', '-')
+            raise ValueError(f'--{option} is {getattr(args, name)}; expected at least {least}')
+    if args.end is not None and not args.end > args.start:
+        raise ValueError(f'--end is {args.end}; expected more than --start, {args.start}')
+    if args.out.suffix != '.mcap':
+        raise ValueError(f'--out is {args.out}; expected a name that ends in .mcap')
+    points = read_points(args.points) if args.points else ()
+    takers = [name for name in asked.tasks if tasks.get(name).takes_points]
+    if takers and not points:
+        raise ValueError(f'task {takers[0]} needs --points')
+    if points and not takers:
+        raise ValueError(f'--points was given, but none of {", ".join(asked.tasks)} uses it')
+    answers = sum(
+        len(asked.categories) if tasks.get(name).takes_category else 1 for name in asked.tasks
+    )
+    batch = args.batch_frames
+    if not batch:
+        # One by one is what the node does, and on a CPU a batch is no faster.
+        batch = 1 if where.device == 'cpu' else max(1, asked.batch_size // answers)
+    return Job(
+        args.out, tuple(args.camera), tuple(args.camera_info), tuple(args.depth_reference),
+        args.start, args.end, args.every, args.max_frames, args.views, args.copy, points,
+        args.prefix.rstrip('/'), batch, args.compression == 'zstd', args.force, args.resume,
+    )  # fmt: skip
+
+
+def _tell(path: Path, result: Result, job: Job) -> None:
+    rate = result.frames / result.seconds if result.seconds else 0.0
+    print(
+        f'wrote answers to {result.frames} frames to {job.out} ({result.seconds:.1f} s, '
+        f'{rate:.2f} frames/s)',
+        file=sys.stderr,
+    )
+    if result.skipped:
+        kinds = ', '.join(f'{count} {kind}' for kind, count in result.skipped.items())
+        print(f'{path}: frames left out: {kinds}', file=sys.stderr)
+    if result.damage:
+        print(f'{result.damage}; answered up to there', file=sys.stderr)
+
+
+def _summary(path: Path, result: Result, job: Job) -> dict[str, Any]:
+    return {
+        'bag': str(path),
+        'out': str(job.out),
+        'frames': result.frames,
+        'skipped': dict(result.skipped),
+        'damage': result.damage,
+        'notes': result.notes,
+        'seconds': round(result.seconds, 3),
+        'model_s': round(result.model_s, 3),
+    }
