@@ -7,6 +7,7 @@ from __future__ import annotations
 import gc
 import os
 from pathlib import Path
+import sys
 
 
 def resident_mb() -> float:
@@ -29,8 +30,7 @@ def gpu_mb(device: str) -> float:
 
 def release() -> None:
     """Give back what nobody refers to any more, on the GPU too."""
-    import torch
-
     gc.collect()
-    if torch.cuda.is_available():
+    torch = sys.modules.get('torch')  # if nothing was loaded, it is not imported for this
+    if torch is not None and torch.cuda.is_available():
         torch.cuda.empty_cache()

@@ -22,7 +22,10 @@ from diception_ros.ros.settings import NodeSettings
 if TYPE_CHECKING:
     from diception_ros.predict import Predictor
 
-    _hush()
+# What `load` is.
+Load = Callable[
+    [NodeSettings, PerceptionSettings, Types, Callable[[str], None]], tuple['Predictor', Perceiver]
+]
 # A camera of no name that can be given, so that nothing of it is kept.
 _NOBODY = 'warm-up '
 

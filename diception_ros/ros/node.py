@@ -41,6 +41,7 @@ class PerceptionNode(LifecycleNode):  # type: ignore[misc]
 
     Args:
         stop: set when the node wants its process to end.
+        load: loads the model.
 
     Attributes:
         state: of its life, as the lifecycle calls it.
@@ -54,7 +55,7 @@ class PerceptionNode(LifecycleNode):  # type: ignore[misc]
         error: why it cannot be configured, '' if all is well.
     """
 
-    def __init__(self, stop: threading.Event) -> None:
+    def __init__(self, stop: threading.Event, load: model.Load) -> None:
         super().__init__('perception')
         self.state = 'unconfigured'
         self.log = Log(self.get_logger())
@@ -64,7 +65,7 @@ class PerceptionNode(LifecycleNode):  # type: ignore[misc]
         self.predictor: Predictor | None = None
         self.mismatches: dict[str, str] = {}
         self.error = ''
-        self._stop = stop
+        self._stop, self._load = stop, load
         self._perceiver: Perceiver | None = None
         self._answers: Publishers | None = None
         self._categories: Any = None
@@ -97,13 +98,18 @@ class PerceptionNode(LifecycleNode):  # type: ignore[misc]
             self.trigger_shutdown()
         self._pulse.stop()
 
+    def destroy_node(self) -> None:
+        """Leave nothing behind; rclpy would leave the state machine, and with it /dev/shm files."""
+        super().destroy_node()
+        self._state_machine.destroy_when_not_in_use()
+
     def now(self) -> tuple[int, bool]:
         """The node's clock, nanoseconds, and whether it is simulated."""
         clock = self.get_clock()
         return clock.now().nanoseconds, bool(getattr(clock, 'ros_time_is_active', False))
 
     def on_configure(self, state: LifecycleState) -> TransitionCallbackReturn:
-        return self._go('configure', 'inactive', self._configure, self._release)
+        return self._go('configure', 'inactive', self._configure, self._clean_up)
 
     def on_activate(self, state: LifecycleState) -> TransitionCallbackReturn:
         return self._go('activate', 'active', self._activate, self._deactivate)
@@ -112,7 +118,7 @@ class PerceptionNode(LifecycleNode):  # type: ignore[misc]
         return self._go('deactivate', 'inactive', self._deactivate)
 
     def on_cleanup(self, state: LifecycleState) -> TransitionCallbackReturn:
-        return self._go('clean up', 'unconfigured', self._release)
+        return self._go('clean up', 'unconfigured', self._clean_up)
 
     def on_shutdown(self, state: LifecycleState) -> TransitionCallbackReturn:
         done = self._go('shut down', 'finalized', self._end)
@@ -144,7 +150,7 @@ class PerceptionNode(LifecycleNode):  # type: ignore[misc]
             raise ValueError('; '.join(refused.values()))
         settings, perception = self.parameters.node_settings, self.parameters.perception
         types = RosTypes()
-        self.predictor, self._perceiver = model.load(settings, perception, types, self.log.info)
+        self.predictor, self._perceiver = self._load(settings, perception, types, self.log.info)
         names = settings.cameras or ('',)
         latest = perception.policy == 'latest'
         self.slots = Slots(
@@ -205,9 +211,10 @@ class PerceptionNode(LifecycleNode):  # type: ignore[misc]
         if self._categories is not None:
             self.destroy_subscription(self._categories)
         self.cameras, self._categories = {}, None
-        if self.predictor is None and self._perceiver is None:
-            return  # nothing was loaded, and torch not imported perhaps
         self.worker = self._perceiver = self.predictor = self.slots = self._answers = None
+
+    def _clean_up(self) -> None:
+        self._release()
         memory.release()
 
     def _end(self) -> None:

@@ -16,24 +16,28 @@ import signal
 import sys
 import threading
 import time
-from typing import NoReturn
+from typing import TYPE_CHECKING, NoReturn
+
+if TYPE_CHECKING:
+    from diception_ros.ros.model import Load
 
 # Seconds that the node gets to end by itself; users see at most two.
 GRACE = 1.5
 
 
-def run(arguments: Sequence[str]) -> NoReturn:
+def run(arguments: Sequence[str], load: Load | None = None) -> NoReturn:
     """Run the node until a signal comes or it is shut down through its lifecycle, and exit with 0.
 
     Args:
         arguments: those of the command line, such as --ros-args -p steps:=1.
+        load: loads the model; `model.load` when None.
 
     Raises:
         ValueError: arguments that ROS does not understand.
         ImportError: rclpy or another package is not installed.
     """
     with _signals() as (wait, wake):
-        thread = _Thread(arguments, ended=wake)
+        thread = _Thread(arguments, load, ended=wake)
         thread.start()
         wait()
         deadline = time.monotonic() + GRACE
@@ -81,10 +85,12 @@ def _leave() -> NoReturn:
 class _Thread(threading.Thread):
     """Everything of ROS, from rclpy's import to its end."""
 
-    def __init__(self, arguments: Sequence[str], ended: Callable[[], None]) -> None:
+    def __init__(
+        self, arguments: Sequence[str], load: Load | None, ended: Callable[[], None]
+    ) -> None:
         super().__init__(name='node', daemon=True)
         self.error: BaseException | None = None
-        self._arguments, self._ended = arguments, ended
+        self._arguments, self._load, self._ended = arguments, load, ended
         self._stop_asked = threading.Event()
         self._lock = threading.Lock()
         self._wake: Callable[[], None] | None = None
@@ -109,6 +115,7 @@ class _Thread(threading.Thread):
         from rclpy.executors import SingleThreadedExecutor
         from rclpy.signals import SignalHandlerOptions
 
+        from diception_ros.ros import model
         from diception_ros.ros.node import PerceptionNode
 
         try:
@@ -116,7 +123,7 @@ class _Thread(threading.Thread):
         except RuntimeError as error:
             raise ValueError(f'ROS did not understand the arguments: {error}') from error
         try:
-            node = PerceptionNode(self._stop_asked)
+            node = PerceptionNode(self._stop_asked, self._load or model.load)
             executor = SingleThreadedExecutor()
             executor.add_node(node)
             # A guard condition with a callback, since spin_once sleeps on after a mere wake().

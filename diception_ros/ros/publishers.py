@@ -42,6 +42,7 @@ class Publishers:
 
     def declare(self, outputs: Sequence[Output]) -> None:
         """Let there be publishers for these outputs and no others."""
+        outputs = list(dict.fromkeys(outputs))
         with self._lock:
             kept = {one for one in self._declared if one in outputs}
             for camera, made in self._made.items():
@@ -51,7 +52,7 @@ class Publishers:
                 for one in outputs:
                     if one not in kept:
                         made[one.topic] = self._make(self._prefixes[camera], one)
-            self._declared = list(outputs)
+            self._declared = outputs
 
     def close(self) -> None:
         """Let there be none."""

@@ -1,0 +1,83 @@
+# SPDX-FileCopyrightText: 2026 The diception_ros authors
+# SPDX-License-Identifier: Apache-2.0
+"""The node with a model that costs nothing: what is left is the node.
+
+  python bench/zero.py --ros-args -p tasks:="[depth, normal]" -r image:=/camera/image_raw
+
+Its answers are the examples of the tasks, whatever the picture. ZERO_SECONDS in the environment
+makes each frame last that long, ZERO_FAILS=1 makes each fail; the tests of the node use both.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+import time
+from types import SimpleNamespace
+
+import numpy as np
+
+from diception_ros import tasks
+from diception_ros.images import Fit
+from diception_ros.perceive.perceiver import Perceiver
+from diception_ros.ros import process
+
+# Side of the square of the examples; they are stretched to the frame's size.
+SIDE = 64
+STAGES = ('fit', 'encode', 'denoise', 'decode', 'read')
+
+
+class ZeroPredictor:
+    """Answers as `predict.Predictor` does, from a table."""
+
+    resolution = SIDE
+
+    def __init__(self):
+        self._answers = {}
+        self._seconds = float(os.environ.get('ZERO_SECONDS', 0))
+        self._fails = bool(os.environ.get('ZERO_FAILS'))
+
+    def check(self, prompts, settings):
+        for prompt in prompts:
+            if prompt.category == 'unknown':
+                raise ValueError('no embedding for unknown')
+
+    def ask(self, questions):
+        if self._fails:
+            raise RuntimeError('out of GPU memory for a single answer')
+        time.sleep(self._seconds)
+        each = self._seconds / len(questions)
+        return [
+            SimpleNamespace(
+                label=self._label(one),
+                prompt=one.prompt,
+                stamp_ns=one.frame.stamp_ns,
+                frame_id=one.frame.frame_id,
+                seconds={**dict.fromkeys(STAGES, 0.0), 'denoise': each},
+                uncertainty=None,
+            )
+            for one in questions
+        ]
+
+    def _label(self, question):
+        size = (SIDE, SIDE) if question.at_model_size else question.frame.size
+        key = question.prompt.task, question.prompt.category, size
+        if key not in self._answers:
+            task = tasks.get(question.prompt.task)
+            label = task.example(np.random.default_rng(0), SIDE)
+            if task.takes_category:
+                label = task.decode(task.encode(label), question.prompt)
+            self._answers[key] = label.to_camera(Fit(size, SIDE))
+        return self._answers[key]
+
+
+def load(node, perception, types, say):
+    """Stands in for `ros.model.load`."""
+    if not node.model.startswith(('zero', 'builtin')):
+        raise FileNotFoundError(f'{node.model}: no such model folder')
+    predictor = ZeroPredictor()
+    return predictor, Perceiver(predictor, types, perception)
+
+
+if __name__ == '__main__':
+    process.run(sys.argv[1:], load)

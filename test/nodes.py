@@ -1,0 +1,331 @@
+# SPDX-FileCopyrightText: 2026 The diception_ros authors
+# SPDX-License-Identifier: Apache-2.0
+"""The node in a process of its own, and a peer here that talks to it."""
+
+import array
+from collections import defaultdict
+import contextlib
+import os
+from pathlib import Path
+import pty
+import select
+import signal
+import subprocess
+import sys
+import threading
+import time
+
+import numpy as np
+
+ROOT = Path(__file__).resolve().parents[1]
+ZERO = [str(ROOT / 'bench' / 'zero.py')]
+REAL = ['-m', 'diception_ros', 'node']
+# Machines that test are slow at times; nothing here waits that long when all is well.
+PATIENCE = 30
+
+
+class Running:
+    """A node process.
+
+    Args:
+        domain: ROS_DOMAIN_ID.
+        parameters: of the node, as YAML texts.
+        command: what python runs: ZERO, or REAL.
+        more: arguments after the parameters, such as ['-r', 'image:=/camera'].
+        environment: variables beside those here.
+        terminal: run it in a terminal of its own; see `hang_up`.
+    """
+
+    def __init__(
+        self, domain, parameters=None, command=ZERO, more=(), environment=None, terminal=False
+    ):
+        given = [f'{name}:={value}' for name, value in (parameters or {}).items()]
+        arguments = ['--ros-args', *(part for one in given for part in ('-p', one)), *more]
+        variables = {
+            **os.environ,
+            'ROS_DOMAIN_ID': str(domain),
+            'ROS_AUTOMATIC_DISCOVERY_RANGE': 'LOCALHOST',
+            'OMP_NUM_THREADS': '1',
+            'PYTHONUNBUFFERED': '1',
+            **(environment or {}),
+        }
+        self.lines = []
+        out = subprocess.PIPE
+        if terminal:
+            ours, out = pty.openpty()
+        self.process = subprocess.Popen(
+            [sys.executable, *command, *arguments],
+            env=variables, cwd=ROOT, stdin=out if terminal else subprocess.DEVNULL, stdout=out,
+            stderr=out if terminal else subprocess.STDOUT, start_new_session=True,
+            preexec_fn=_own_terminal if terminal else None,
+        )  # fmt: skip
+        if terminal:
+            os.close(out)
+        self._source = ours if terminal else self.process.stdout.fileno()
+        self._hung_up = False
+        self._reader = threading.Thread(target=self._read, daemon=True)
+        self._reader.start()
+
+    def _read(self):
+        rest = b''
+        while not self._hung_up:
+            if not select.select([self._source], [], [], 0.05)[0]:
+                continue
+            try:
+                part = os.read(self._source, 65536)
+            except OSError:  # a terminal whose other end is closed
+                return
+            if not part:
+                return
+            *lines, rest = (rest + part).split(b'\n')
+            self.lines += [line.decode(errors='replace').rstrip() for line in lines]
+
+    def hang_up(self):
+        """Close its terminal, as when the window is closed."""
+        self._hung_up = True
+        self._reader.join()
+        os.close(self._source)
+
+    @property
+    def text(self):
+        return '\n'.join(self.lines)
+
+    def wait_for(self, words, seconds=PATIENCE, count=1):
+        """The line that has these words."""
+        end = time.monotonic() + seconds
+        while time.monotonic() < end:
+            found = [line for line in list(self.lines) if words in line]
+            if len(found) >= count:
+                return found[count - 1]
+            assert self.process.poll() is None, f'ended with {self.process.poll()}:\n{self.text}'
+            time.sleep(0.01)
+        raise AssertionError(f'{words!r} did not come in {seconds} s:\n{self.text}')
+
+    def end(self, *signals, pause=0.05):
+        """Send signals, and say the exit code and after how many seconds it came."""
+        begin = time.monotonic()
+        for k, number in enumerate(signals or (signal.SIGINT,)):
+            if k:
+                time.sleep(pause)
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(self.process.pid, number)
+        code = self.process.wait(PATIENCE)
+        seconds = time.monotonic() - begin
+        self._reader.join(1)
+        return code, seconds
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *error):
+        if self.process.poll() is None:
+            self.process.kill()
+        self.process.wait()
+        if error[0] is not None:
+            print(self.text)
+
+
+def _own_terminal():
+    import fcntl
+    import termios
+
+    fcntl.ioctl(0, termios.TIOCSCTTY, 0)
+
+
+class Peer:
+    """A node of the test: publishes, listens, asks."""
+
+    def __init__(self, domain, name='peer'):
+        import rclpy
+        from rclpy.executors import SingleThreadedExecutor
+        from rclpy.signals import SignalHandlerOptions
+
+        os.environ['ROS_AUTOMATIC_DISCOVERY_RANGE'] = 'LOCALHOST'
+        self.context = rclpy.Context()
+        rclpy.init(
+            context=self.context, domain_id=domain,
+            signal_handler_options=SignalHandlerOptions.NO,
+        )  # fmt: skip
+        self.node = rclpy.create_node(name, context=self.context)
+        self.executor = SingleThreadedExecutor(context=self.context)
+        self.executor.add_node(self.node)
+        self.got = defaultdict(list)
+        self._clients = {}
+
+    def close(self):
+        self.executor.shutdown()
+        self.node.destroy_node()
+        self.context.try_shutdown()
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *error):
+        self.close()
+
+    def listen(self, topic, kind, **qos):
+        """Collect what comes on a topic in `got[topic]`."""
+        from rclpy.qos import QoSProfile
+
+        return self.node.create_subscription(
+            kind, topic, self.got[topic].append, QoSProfile(**{'depth': 100, **qos})
+        )
+
+    def publisher(self, topic, kind, wait=True, **qos):
+        """A reliable publisher, by default once somebody listens."""
+        from rclpy.qos import QoSProfile
+
+        made = self.node.create_publisher(kind, topic, QoSProfile(**{'depth': 10, **qos}))
+        if wait:
+            self.until(made.get_subscription_count, f'nobody listens to {topic}')
+        return made
+
+    def spin(self, seconds):
+        end = time.monotonic() + seconds
+        while (rest := end - time.monotonic()) > 0:
+            self.executor.spin_once(timeout_sec=rest)
+
+    def until(self, condition, otherwise='it did not happen', seconds=PATIENCE):
+        """Spin until a condition holds, and say what it said."""
+        end = time.monotonic() + seconds
+        while not (found := condition()):
+            assert time.monotonic() < end, otherwise() if callable(otherwise) else otherwise
+            self.executor.spin_once(timeout_sec=0.02)
+        return found
+
+    def feed(self, publisher, message, condition, seconds=PATIENCE):
+        """Publish a message over and over until a condition holds."""
+        end = time.monotonic() + seconds
+        while not condition():
+            assert time.monotonic() < end, 'it did not happen'
+            publisher.publish(message)
+            self.spin(0.05)
+
+    def connect(self, *topics):
+        """Wait until what we listen to is published."""
+        for topic in topics:
+            self.until(lambda topic=topic: self.node.count_publishers(topic), f'no {topic}')
+
+    def ask(self, service, kind, **request):
+        """Call a service."""
+        if service not in self._clients:
+            self._clients[service] = self.node.create_client(kind, service)
+        client = self._clients[service]
+        self.until(client.service_is_ready, f'no service {service}')
+        future = client.call_async(kind.Request(**request))
+        self.until(future.done, f'no answer of {service}')
+        return future.result()
+
+    def set(self, node='/perception', **values):
+        """Set parameters at once: '' or why not. Names with __ for dots."""
+        from rcl_interfaces.srv import SetParametersAtomically
+        from rclpy.parameter import Parameter
+
+        parameters = []
+        for name, value in values.items():
+            if isinstance(value, (list, tuple)):
+                one = Parameter(name.replace('__', '.'), Parameter.Type.STRING_ARRAY, [*value])
+            else:
+                one = Parameter(name.replace('__', '.'), value=value)
+            parameters.append(one.to_parameter_msg())
+        done = self.ask(
+            f'{node}/set_parameters_atomically', SetParametersAtomically, parameters=parameters
+        )
+        return '' if done.result.successful else done.result.reason
+
+    def get(self, name, node='/perception'):
+        from rcl_interfaces.srv import GetParameters
+        from rclpy.parameter import parameter_value_to_python
+
+        (value,) = self.ask(f'{node}/get_parameters', GetParameters, names=[name]).values
+        return parameter_value_to_python(value)
+
+    def change(self, transition, node='/perception'):
+        """Ask for a lifecycle transition: whether it succeeded."""
+        from lifecycle_msgs.srv import ChangeState
+
+        request = {'transition': ChangeState.Request().transition}
+        request['transition'].label = transition
+        return self.ask(f'{node}/change_state', ChangeState, **request).success
+
+    def state(self, node='/perception'):
+        from lifecycle_msgs.srv import GetState
+
+        return self.ask(f'{node}/get_state', GetState).current_state.label
+
+    def count(self, name, node='/perception'):
+        """A number of the last diagnostics that came, 0 before."""
+        from diagnostic_msgs.msg import DiagnosticArray
+
+        if '/diagnostics' not in self.got:
+            self.listen('/diagnostics', DiagnosticArray)
+        found = [one for array in self.got['/diagnostics'] for one in array.status]
+        last = [one for one in found if one.name == node][-1:]
+        return int(values(last[0]).get(name, 0)) if last else 0
+
+    def diagnostics(self, condition=lambda found: True, seconds=PATIENCE):
+        """{name: status} of the next diagnostics that meet a condition."""
+        from diagnostic_msgs.msg import DiagnosticArray
+
+        if '/diagnostics' not in self.got:
+            self.listen('/diagnostics', DiagnosticArray)
+        self.got['/diagnostics'].clear()
+        last = {}
+
+        def met():
+            while self.got['/diagnostics']:
+                last.clear()
+                for one in self.got['/diagnostics'].pop(0).status:
+                    last[one.name] = one
+                if condition(last):
+                    return True
+            return False
+
+        self.until(met, lambda: f'last diagnostics: {last}', seconds)
+        return last
+
+
+def values(status):
+    return {pair.key: pair.value for pair in status.values}
+
+
+def stamp(k):
+    """A stamp of its own for each k, in the present."""
+    from builtin_interfaces.msg import Time
+
+    return Time(sec=int(time.time()), nanosec=k)
+
+
+def image(pixels, encoding='rgb8', header=None, step=None):
+    """sensor_msgs/Image of an array (H, W[, C])."""
+    from sensor_msgs.msg import Image
+
+    message = Image(encoding=encoding, height=pixels.shape[0], width=pixels.shape[1])
+    message.step = step or pixels[0].nbytes
+    message.data = array.array('B', np.ascontiguousarray(pixels).tobytes())
+    if header is not None:
+        message.header = header
+    return message
+
+
+def header(k, frame_id='camera_optical'):
+    from std_msgs.msg import Header
+
+    return Header(stamp=stamp(k), frame_id=frame_id)
+
+
+def picture(k=0, size=(48, 64)):
+    """(H, W, 3) uint8, another for each k."""
+    return np.random.default_rng(k).integers(0, 256, (*size, 3), np.uint8)
+
+
+def info(head, size=(48, 64), focal=60.0):
+    """sensor_msgs/CameraInfo of a pinhole in the middle of the picture."""
+    from sensor_msgs.msg import CameraInfo
+
+    cx, cy = (size[1] - 1) / 2, (size[0] - 1) / 2
+    return CameraInfo(
+        header=head, height=size[0], width=size[1], distortion_model='plumb_bob',
+        d=[0.0] * 5, k=[focal, 0, cx, 0, focal, cy, 0, 0, 1], r=[1.0, 0, 0, 0, 1, 0, 0, 0, 1],
+        p=[focal, 0, cx, 0, 0, focal, cy, 0, 0, 0, 1, 0],
+    )  # fmt: skip

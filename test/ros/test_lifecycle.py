@@ -1,0 +1,147 @@
+# SPDX-FileCopyrightText: 2026 The diception_ros authors
+# SPDX-License-Identifier: Apache-2.0
+"""States of the node, and how its process ends."""
+
+import os
+import signal
+
+from nodes import REAL, Running, header, image, picture, values
+import pytest
+from sensor_msgs.msg import Image
+
+DISPARITY = '/perception/disparity/image'
+
+
+def test_round_trips(domain, peer):
+    peer.listen(DISPARITY, Image)
+    with Running(domain, {'autostart': 'false', 'tasks': '[depth]'}) as node:
+        node.wait_for('ros2 lifecycle set /perception configure')
+        assert peer.state() == 'unconfigured'
+        assert not peer.node.count_subscribers('/image')
+        for k in range(3):
+            assert peer.change('configure')
+            assert peer.state() == 'inactive'
+            assert not peer.node.count_publishers(DISPARITY)
+            for _ in range(2):
+                assert peer.change('activate')
+                camera = peer.publisher('/image', Image)
+                peer.connect(DISPARITY)
+                peer.got[DISPARITY].clear()
+                message = image(picture(), header=header(k))
+                peer.feed(camera, message, lambda: peer.got[DISPARITY])
+                assert peer.change('deactivate')
+                assert peer.state() == 'inactive'
+                peer.node.destroy_publisher(camera)
+            assert peer.change('cleanup')
+            assert peer.state() == 'unconfigured'
+        # Nothing that is not allowed: rclpy answers by failing, the node stays.
+        assert not peer.change('activate')
+        assert peer.change('configure')
+        assert peer.change('shutdown')
+        assert node.process.wait(5) == 0
+        assert 'Traceback' not in node.text
+
+
+def test_counts_stay_exact_over_deactivation(domain, peer):
+    slow = {'ZERO_SECONDS': '0.2'}
+    with Running(domain, {'tasks': '[depth]', 'lazy': 'false'}, environment=slow) as node:
+        node.wait_for('active: ')
+        camera = peer.publisher('/image', Image)
+        for k in range(20):
+            camera.publish(image(picture(), header=header(k)))
+            peer.spin(0.02)
+        assert peer.change('deactivate')
+        told = values(peer.diagnostics(lambda found: '/perception' in found)['/perception'])
+        assert told['state'] == 'inactive'
+        assert told['waiting'] == '0'
+        counted = [int(told[name]) for name in ('processed', 'dropped', 'failed')]
+        assert int(told['received']) == sum(counted)
+        assert counted[0] > 0
+        assert counted[1] > 0
+
+
+@pytest.mark.parametrize(
+    ('parameters', 'says'),
+    [
+        ({'model': '/nowhere'}, 'cannot configure: /nowhere'),
+        ({'steps': '0'}, 'cannot configure: steps is 0; expected at least 1'),
+        ({'tasks': '[depht]'}, "did you mean 'depth'?"),
+        ({'steps': 'many'}, "steps is 'many'; expected a whole number"),
+        ({'depth.metric': 'fixed'}, "depth.metric is 'fixed' and depth.scale 0"),
+    ],
+)
+def test_what_is_wrong_is_one_line_and_the_node_lives(domain, peer, parameters, says):
+    with Running(domain, parameters) as node:
+        line = node.wait_for('cannot configure')
+        assert '[ERROR]' in line
+        assert says in line
+        assert peer.state() == 'unconfigured'
+        errors = [line for line in node.lines if 'ERROR' in line or 'Traceback' in line]
+        assert errors == [line]
+        told = peer.diagnostics(lambda found: '/perception' in found)['/perception']
+        assert told.level == b'\x02'
+        assert says in told.message
+        # Told better, it works.
+        name = next(iter(parameters))
+        good = {'model': 'zero', 'steps': 2, 'tasks': ['depth'], 'depth.metric': 'off'}[name]
+        assert peer.set(**{name.replace('.', '__'): good}) == ''
+        assert peer.change('configure')
+        code, seconds = node.end()
+        assert code == 0
+        assert seconds < 2
+
+
+@pytest.mark.parametrize(
+    'signals',
+    [
+        [signal.SIGINT],
+        [signal.SIGINT, signal.SIGINT],
+        [signal.SIGINT, signal.SIGINT, signal.SIGTERM],
+        [signal.SIGTERM],
+        [signal.SIGHUP],
+    ],
+    ids=lambda signals: '-'.join(one.name for one in signals),
+)
+def test_signals_end_it_within_two_seconds(domain, peer, signals):
+    # In the middle of an answer that takes far longer than two seconds.
+    slow = {'ZERO_SECONDS': '60' if len(signals) < 3 else '0'}
+    with Running(domain, {'lazy': 'false'}, environment=slow) as node:
+        node.wait_for('active: ')
+        camera = peer.publisher('/image', Image)
+        peer.feed(camera, image(picture(), header=header(0)), lambda: peer.count('received'))
+        code, seconds = node.end(*signals)
+        assert code == 0
+        assert seconds < 2
+        assert 'Traceback' not in node.text
+        assert 'terminate' not in node.text
+
+
+def test_a_signal_while_the_model_loads_ends_it(domain, tiny_folder):
+    with Running(domain, {'model': tiny_folder}, REAL) as node:
+        node.wait_for('importing torch')
+        code, seconds = node.end(signal.SIGINT, signal.SIGINT)
+        assert code == 0
+        assert seconds < 2
+        assert 'Traceback' not in node.text
+
+
+def test_the_end_of_its_terminal_ends_it(domain):
+    with Running(domain, terminal=True) as node:
+        node.wait_for('active: ')
+        node.hang_up()
+        assert node.process.wait(2) == 0
+
+
+def test_relaunches_leave_nothing_behind(domain):
+    def left():
+        return {name for name in os.listdir('/dev/shm') if 'fastdds' in name}
+
+    before = left()
+    ours = None
+    for k in range(20):
+        with Running(domain, {'autostart': str(k % 4 == 0).lower()}) as node:
+            node.wait_for('active: ' if k % 4 == 0 else 'waiting to be told')
+            assert node.end([signal.SIGINT, signal.SIGTERM][k % 2])[0] == 0
+        new = left() - before
+        ours = len(new) if ours is None else ours
+        assert len(new) <= ours, new
