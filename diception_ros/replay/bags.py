@@ -20,7 +20,7 @@ from rosbags.typesys import Stores, get_types_from_idl, get_types_from_msg, get_
 from diception_ros.data.bag import TYPES
 from diception_ros.replay import ros1
 from diception_ros.replay.damage import DamageError, Raw
-from diception_ros.replay.parts import FAULTS, CutFile, Topic, WholeFile, files_of, unpacked
+from diception_ros.replay.parts import FAULTS, CutFile, Topic, WholeFile, files_of, unpacked, whole_pages
 
 
 class Bag:
@@ -140,9 +140,11 @@ class Bag:
                 return WholeFile(file, stack.enter_context(reader))
             except FAULTS:
                 pass  # what is wrong is found again, and its place with it
-        part = CutFile(file, plain)
+        if plain.suffix == '.db3':
+            plain = whole_pages(plain, folder)
+        part = CutFile(file, plain, fault)
         if self.damage is None:
-            self.damage = fault or part.damage
+            self.damage = part.damage
         return part
 
     def _learn(self, part: WholeFile | CutFile) -> None:

@@ -112,7 +112,8 @@ def _only(bag: Bag) -> str:
     pictures = [topic for topic in bag.topics.values() if topic.kind in KINDS and topic.count]
     if not pictures:
         there = ', '.join(sorted(bag.topics)) or 'nothing'
-        raise ValueError(f'{bag.path}: no pictures in it; there are {there}')
+        damage = f' ({bag.damage})' if bag.damage else ''
+        raise ValueError(f'{bag.path}: no pictures in it; there are {there}{damage}')
     if len(pictures) == 1:
         return pictures[0].name
     coloured = [topic for topic in pictures if _is_colour(bag, topic.name)]

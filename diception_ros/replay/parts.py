@@ -81,12 +81,14 @@ class WholeFile:
 class CutFile:
     """A file that has to be read from its beginning, since it is cut off or damaged."""
 
-    def __init__(self, file: Path, plain: Path) -> None:
+    def __init__(self, file: Path, plain: Path, fault: DamageError | None) -> None:
         self.file, self._plain = file, plain
         self.ros1 = plain.suffix == '.bag'
         self.topics: dict[str, Topic] = {}
-        self.damage: DamageError | None = None
+        self.damage = fault
         self.start_ns, self.end_ns = 2**63 - 1, 0
+        if fault is not None and not plain.stat().st_size:
+            return
         try:
             for raw in self._scan():
                 before = self.topics.get(raw.topic)
@@ -95,14 +97,14 @@ class CutFile:
                 self.start_ns = min(self.start_ns, raw.stamp_ns)
                 self.end_ns = max(self.end_ns, raw.stamp_ns)
         except DamageError as damage:
-            self.damage = damage
+            self.damage = fault or damage
         if self.damage is None:
             self.damage = DamageError(f'{file}: damaged behind its last message')
 
     def read(
         self, topics: Collection[str] | None, start_ns: int | None, stop_ns: int | None
     ) -> Iterator[Raw]:
-        for raw in self._scan():
+        for raw in self._scan() if self.topics else ():
             late = stop_ns is not None and raw.stamp_ns >= stop_ns
             early = start_ns is not None and raw.stamp_ns < start_ns
             if not (early or late) and (topics is None or raw.topic in topics):
@@ -150,6 +152,24 @@ def _is_part(path: Path) -> bool:
 def _natural(path: Path) -> list[tuple[int, str]]:
     # rosbag2 counts without zeros in front: bag_10 comes after bag_9.
     return [(int(p), '') if p.isdigit() else (-1, p) for p in re.split(r'(\d+)', path.name)]
+
+
+def whole_pages(file: Path, folder: Path) -> Path:
+    """A database without a last page that is cut off, which SQLite would fill with zeros."""
+    with file.open('rb') as source:
+        head = source.read(18)
+        page = int.from_bytes(head[16:18], 'big')
+        page = 65536 if page == 1 else page
+        size = file.stat().st_size
+        if page < 512 or size % page == 0 or size < page:
+            return file
+        copy = folder / f'whole_{file.name}'
+        source.seek(0)
+        with copy.open('wb') as target:
+            left = size - size % page
+            while left:
+                left -= target.write(source.read(min(left, 1 << 20)))
+    return copy
 
 
 def unpacked(file: Path, plain: Path) -> DamageError | None:
