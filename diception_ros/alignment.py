@@ -36,7 +36,7 @@ class Demands:
 
     Attributes:
         min_points: fewest references.
-        inlier_error: error up to which a reference agrees, relative.
+        inlier_error: error up to which a reference agrees, relative, at most 1.
         min_inliers: smallest share of references that agree.
         max_residual: largest root mean square of the errors of those, relative.
     """
@@ -177,10 +177,10 @@ def _known(
 
 
 def _errors(affine: Affine, x: NDArray[np.float64], y: NDArray[np.float64]) -> NDArray[np.float64]:
-    predicted = affine.scale * x + affine.shift
-    with np.errstate(divide='ignore', invalid='ignore'):
-        # Where the prediction is beyond infinity, no known depth agrees.
-        return np.where(predicted > 0, y / predicted - 1, np.inf)
+    """Predicted depth by known depth, less 1; below -1 where the prediction is beyond infinity."""
+    with np.errstate(divide='ignore'):
+        out: NDArray[np.float64] = y / (affine.scale * x + affine.shift) - 1
+    return out
 
 
 def _best_line(x: NDArray[np.float64], y: NDArray[np.float64], bound: float) -> Affine | None:
@@ -199,10 +199,9 @@ def _best_line(x: NDArray[np.float64], y: NDArray[np.float64], bound: float) -> 
         return None
     scale, shift = scale[rising], shift[rising]
     judges = order if len(order) <= _JUDGES else rng.choice(order, _JUDGES, replace=False)
-    predicted = scale[:, None] * x[judges] + shift[:, None]  # (lines, judges)
-    with np.errstate(divide='ignore', invalid='ignore'):
-        error = np.abs(y[judges] / predicted - 1)
-    cost = np.where(predicted > 0, np.minimum(error, bound) ** 2, bound**2).sum(axis=1)
+    with np.errstate(divide='ignore'):
+        error = y[judges] / (scale[:, None] * x[judges] + shift[:, None]) - 1  # (lines, judges)
+    cost = (np.minimum(np.abs(error), bound) ** 2).sum(axis=1)
     best = int(cost.argmin())
     return Affine(float(scale[best]), float(shift[best]))
 

@@ -62,8 +62,9 @@ def test_of_one_answer_nothing_is_lost():
 
 
 def test_a_thing_of_no_trust_is_more_than_nothing():
-    both = combine([label([[0, 1]], ['cat'], [0.0]), label([[0, 0]], [], [])])
-    np.testing.assert_array_equal(both.ids, [[0, 1]])
+    nothing, cat = label([[0, 0]], [], []), label([[0, 1]], ['cat'], [0.0])
+    for labels in ([cat, nothing], [nothing, cat]):
+        np.testing.assert_array_equal(combine(labels).ids, [[0, 1]])
 
 
 def test_sizes_must_agree():

@@ -76,6 +76,11 @@ def test_a_reference_is_a_picture_or_points():
         Reference(0, '', picture=np.ones((2, 2, 1), np.float32))
 
 
+def test_a_turn_needs_a_unit_quaternion():
+    with pytest.raises(ValueError, match=r'a quaternion of length 1, came 1\.414'):
+        transform_from('0 0 0 1 0 0 1')
+
+
 # ---- where they are -----------------------------------------------------------------------------
 
 
@@ -156,6 +161,17 @@ def test_a_picture_of_another_resolution_shows_the_same(zoom):
         shown = fine if size == fine.shape else coarse
         np.testing.assert_array_equal(found.depth, shown[found.rows, found.columns])
         assert len(found.depth) == np.isfinite(reference).sum()
+
+
+@pytest.mark.parametrize('size', [(40, 64), (7, 9), (31, 200), (1, 1)])
+def test_a_sample_is_of_the_pixel_that_the_middle_of_the_reference_falls_into(size):
+    found = Reference(0, '', picture=depths(size=(12, 17))).samples(size, None)
+    rows, columns = np.mgrid[:12, :17].reshape(2, -1)
+    off_rows = found.rows - ((rows + 0.5) * size[0] / 12 - 0.5)
+    off_columns = found.columns - ((columns + 0.5) * size[1] / 17 - 0.5)
+    assert max(np.abs(off_rows).max(), np.abs(off_columns).max()) <= 0.5
+    assert found.rows.max() < size[0]
+    assert found.columns.max() < size[1]
 
 
 # ---- which one ----------------------------------------------------------------------------------

@@ -105,8 +105,16 @@ def test_a_thing_that_is_missed_for_a_moment_comes_back_as_itself(missed):
     for _ in range(missed):
         # Somebody new does not get the number that is kept.
         assert numbers_at(tracks.follow(boxes(50, 100), 0.3), 50, 100) == [2, 3]
-    out = tracks.follow(boxes(100, 2, 50), 0.3)
-    assert numbers_at(out, 2, 50, 100) == [1, 2, 3]
+    out = tracks.follow(boxes(150, 100, 2, 50), 0.3)
+    assert numbers_at(out, 2, 50, 100, 150) == [1, 2, 3, 4]
+
+
+def test_a_missed_thing_keeps_its_category():
+    tracks = Tracks()
+    tracks.follow(boxes(0, 50, 100, names=['cat', 'dog', 'cow']), 0.3)
+    tracks.follow(boxes(50, names=['dog']), 0.3)
+    out = tracks.follow(boxes(100, 0, names=['cow', 'cat']), 0.3)
+    assert numbers_at(out, 0, 100) == [1, 3]
 
 
 def test_a_thing_that_is_long_gone_is_forgotten():
