@@ -64,11 +64,11 @@ def records_from(message: Any) -> NDArray[Any]:
     layout: dict[str, list[Any]] = {'names': [], 'formats': [], 'offsets': []}
     for field in message.fields:
         name, code, count = str(field.name), int(field.datatype), int(field.count)
-        if code not in CODES or not 1 <= count <= step:
+        if code not in CODES or count < 1:
             raise MessageError(
                 'cloud',
                 f'cloud: field {quoted(name)} has the type {code} and the count {count}; expected '
-                '1 (INT8) to 8 (FLOAT64) and at least one number within the point',
+                'a type from 1 (INT8) to 8 (FLOAT64) and at least one number',
             )
         layout['names'].append(name)
         layout['formats'].append((order + CODES[code], (count,) if count > 1 else ()))
@@ -82,7 +82,7 @@ def records_from(message: Any) -> NDArray[Any]:
         )
     try:
         dtype = np.dtype({**layout, 'itemsize': step})  # type: ignore[call-overload]
-    except (ValueError, OverflowError) as error:
+    except ValueError as error:
         raise MessageError('cloud', f'cloud: not a possible layout of fields: {error}') from error
     if height * width == 0:
         return np.empty(0, dtype)

@@ -65,6 +65,16 @@ def test_every_message_comes_back_as_it_was(tmp_path):
             assert header.frame_id == message.header.frame_id
 
 
+def test_vision_msgs_are_those_of_ros():
+    # The hashes with which ROS itself (Jazzy) tells whether two definitions are the same.
+    assert bag.TYPES.hash_rihs01('vision_msgs/msg/LabelInfo') == (
+        'RIHS01_3d37df4015cdf660cc851c51897f2acd957e1ca6205ba0a99aebffb9406b0783'
+    )
+    assert bag.TYPES.hash_rihs01('vision_msgs/msg/Detection2DArray') == (
+        'RIHS01_214274120007f4a683866481336b70310268cfa107aebe9d594a6acf75bda968'
+    )
+
+
 def test_two_runs_write_the_same_file(tmp_path):
     path = tmp_path / 'a.mcap'
     write(path)

@@ -86,10 +86,11 @@ def test_a_good_one_is_asked_and_makes_no_difference(install):
         ('raise ImportError("numpy.core.multiarray failed to import")', 'failed to import'),
         ('import os\nos.abort()', 'does not work here'),
         ('import os\nos._exit(0)', 'does not work here'),
+        (f'import atexit, os\natexit.register(os.abort)\n{MODULE.format(**GOOD)}', '(-6)'),
         ('nonsense (', 'SyntaxError'),
         ('', 'CvBridge'),
     ],
-    ids=['OpenCV 5', 'numpy 2', 'crash', 'quits', 'nonsense', 'empty'],
+    ids=['OpenCV 5', 'numpy 2', 'crash', 'quits', 'crash at the end', 'nonsense', 'empty'],
 )
 def test_a_broken_one_is_not_used_and_harms_nobody(install, text, reason):
     found = install(text)

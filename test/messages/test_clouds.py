@@ -186,6 +186,7 @@ def test_people_come_back():
     assert (cloud['instance'][:-2] >= 1).all()
     assert cloud['joint'][-2:].tolist() == [joints.UNTYPED] * 2
     assert cloud['instance'][-2:].tolist() == [0, 0]
+    assert cloud['score'][-2:].tolist() == [1, 1]
     nobody = Keypoints(people.joints[:0], people.visibility[:0], people.scores[:0],
                        people.untyped[:0], people.size)  # fmt: skip
     message = joints.joint_cloud(TYPES, joints.joints_of(nobody), HEADER)
