@@ -171,17 +171,18 @@ def test_a_model_and_its_predictions_in_files_score_the_same(name, tiny_folder, 
     assert evaluate(tmp_path / 'data', '--protocol', name, '--predictions', out,
                     '--out', tmp_path / 'b') == 0  # fmt: skip
     one, two = (json.loads((tmp_path / x / 'metrics.json').read_text()) for x in 'ab')
+    first = 'mean_deg' if task == 'normal' else 'abs_rel'
     columns = {'a': one['numbers'][name], 'b': two['numbers'][name]}
     assert columns['a'].keys() == columns['b'].keys()
     for metric in columns['a']:
         found = columns['b'][metric]['predictions']
         assert found == pytest.approx(columns['a'][metric]['2'], rel=1e-4), metric
+    assert columns['a'][first]['1'] != columns['a'][first]['2']
     assert one['model']['sha256'] == report.digest(tiny_folder)
     assert two['predictions']['stories'][0]['settings']['steps'] == 2
     assert one['dataset']['pictures'] == two['dataset']['pictures'] == 2
     assert (tmp_path / 'a/first.png').is_file()
     assert (tmp_path / 'b/worst.png').is_file()
-    first = 'mean_deg' if task == 'normal' else 'abs_rel'
     assert columns['a'][first]['paper'] == protocols.get(name).published[first]
 
 

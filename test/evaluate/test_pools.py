@@ -42,9 +42,10 @@ def test_foreground_by_hand():
 def test_an_absent_category_is_right_when_nothing_is_found():
     pixels, nothing = pools.Foreground(), things([[0, 0]])
     assert np.isnan(pixels.add(nothing, nothing, 'cup'))
+    assert np.isnan(pixels.add(nothing, nothing, 'dog'))
     assert np.isnan(pixels.add(things([[0, 1]]), nothing, 'cup'))
     found = pixels.result()
-    assert found['absent_right'] == 0.5
+    assert found['absent_right'] == pytest.approx(2 / 3)
     assert np.isnan([found['iou'], found['category_iou']]).all()
     assert found['categories'] == 0
     # What is found where nothing is costs the category, but not the questions that had an answer.

@@ -10,7 +10,7 @@ from diception_ros.data.sample import Sample
 from diception_ros.evaluate import questions
 from diception_ros.evaluate.questions import Question
 from diception_ros.frame import Frame
-from diception_ros.labels import Disparity, Mask, MetricDepth
+from diception_ros.labels import Disparity, Instances, Keypoints, Mask, MetricDepth
 from diception_ros.prompt import Point, Prompt
 
 FRAME = Frame(np.zeros((32, 48, 3), np.uint8))
@@ -121,3 +121,55 @@ def test_answers_beyond_the_room_are_clipped():
         Question('depth', Prompt('depth'), MetricDepth(metres)), Disparity(disparity)
     )
     assert score['rmse'] < (questions.ROOM_METRES[1] - 8) / 20 + 0.1
+
+
+def test_the_alignment_in_depth_knows_the_grid_too():
+    metres = MetricDepth(np.array([[1, 2, 4, 8]], np.float32))
+    predicted = Disparity(np.array([[0.1, 0.2, 0.4, 0.0]], np.float32))  # affine but for the last
+    chosen = np.array([[True, True, True, False]])
+    tally = questions.DepthTally(fitted=lambda size: chosen)
+    score = tally.add(Question('depth', Prompt('depth'), metres), predicted)
+    # The last pixel becomes 0 metres, cut off at the near end of the range.
+    assert score['abs_rel_in_depth'] == pytest.approx((8 - questions.ROOM_METRES[0]) / 8 / 4)
+
+
+def boxes(*places):
+    ids = np.zeros((20, 40), np.int32)
+    for k, (x, y) in enumerate(places, 1):
+        ids[y : y + 5, x : x + 5] = k
+    return ids
+
+
+def test_instances_of_a_category_are_a_mean_over_categories():
+    tally = questions.tally('semantic')
+    none = Instances(boxes(), (), np.zeros(0, np.float32))
+    cup = Instances(boxes((0, 0)), ('cup',), np.ones(1, np.float32))
+    dogs = Instances(boxes((0, 0), (10, 0), (20, 0)), ('dog',) * 3, np.ones(3, np.float32))
+    tally.add(Question('semantic', Prompt('semantic', 'cup'), cup), cup)
+    tally.add(Question('semantic', Prompt('semantic', 'dog'), dogs), none)
+    assert tally.result()['ar'] == 0.5
+    assert tally.categories() == {'cup': 1, 'dog': 0}
+    entities = questions.tally('entity')
+    entities.add(Question('entity', Prompt('entity'), cup), cup)
+    entities.add(Question('entity', Prompt('entity'), dogs), none)
+    assert entities.result()['ar'] == 0.25
+
+
+def person(joints, size=(300, 300)):
+    count = 17
+    places = np.full((1, count, 2), np.nan, np.float32)
+    places[0, : len(joints)] = joints
+    seen = np.where(np.isfinite(places[..., 0]), 2, 0).astype(np.uint8)
+    scores = (seen > 0).astype(np.float32)
+    return Keypoints(places, seen, scores, np.zeros((0, 2), np.float32), size)
+
+
+def test_joints_are_right_within_a_tenth_of_the_box_and_pooled():
+    four = [(50, 50), (150, 50), (50, 100), (150, 100)]  # the longer side is 100 pixels
+    two = four[:2]
+    near = [(x + 9, y) for x, y in four]
+    far = [(x + 15, y) for x, y in two]
+    tally = questions.tally('pose')
+    for truth, found in ((four, near), (two, far)):
+        tally.add(Question('pose', Prompt('pose'), person(truth)), person(found))
+    assert tally.result()['pck'] == pytest.approx(4 / 6)

@@ -75,6 +75,21 @@ def test_who_does_not_look_scores_the_same_on_the_wrong_picture(groups):
             assert columns['1'] == pytest.approx(columns['shuffled'], nan_ok=True), metric
 
 
+def test_who_reads_only_the_question_scores_the_same_on_the_wrong_picture(groups):
+    def answer(frame, prompts):
+        columns = np.arange(frame.size[1])
+        labels = []
+        for prompt in prompts:
+            left = np.broadcast_to(columns < prompt.points[0].x, frame.size)
+            labels.append(Mask(np.ascontiguousarray(left)))
+        return labels
+
+    verdict = rooms.judge(fresh(groups), {'1': answer}, {}, ['segmentation'])
+    for name in ('segmentation_1', 'segmentation_5'):
+        found = verdict.numbers[name]['iou']
+        assert 0 < found['1'] == pytest.approx(found['shuffled'])
+
+
 def test_a_single_view_has_no_other_picture(groups):
     verdict = rooms.judge(fresh(groups)[:1], {'1': blind}, {}, ASKED)
     assert verdict.numbers['segmentation_1']['images'] == {'1': 1, 'shuffled': 0, 'mean': 0}
@@ -168,3 +183,13 @@ def test_views_are_as_many_as_asked_and_of_their_split():
     again = [rng.integers(2**62) for _, rng in rooms.views(3, (48, 64), 'train', 3, 2)]
     assert again == [rng.integers(2**62) for _, rng in found]
     assert len(set(again)) == 3
+
+
+def test_the_mean_of_rooms_is_of_the_training_split():
+    opengl()
+    found = rooms.mean_of_rooms(3, (32, 48), 32, 1)
+    samples = [mine for mine, _ in rooms.views(3, (32, 48), 'train', 4, 4)]
+    expected = rooms.mean_pictures(samples, 32)
+    assert found.keys() == expected.keys()
+    for task in found:
+        np.testing.assert_array_equal(found[task], expected[task])
