@@ -19,7 +19,7 @@ from diception_ros.sim.cameras import Carrier
 from diception_ros.sim.categories import COCO
 from diception_ros.sim.renderer import Renderer
 from diception_ros.sim.scenes import Split
-from diception_ros.sim.views import View
+from diception_ros.sim.views import Seen, View
 
 FRAME_ID = 'camera_optical'
 
@@ -112,27 +112,38 @@ def ask(
     view: View, tasks: Sequence[str], rng: np.random.Generator, name: str, *,
     absent: float = 0.1, stuff: bool = False, metric: bool = False, stamp_ns: int = 0,
 ) -> list[Sample]:  # fmt: skip
-    """Questions about one view, with their answers.
+    """Questions about one rendered view, with their answers; see `ask_about`."""
+    camera = view.camera
+    frame = Frame(view.image, stamp_ns, FRAME_ID, camera.intrinsics)
+    pose = Pose(camera.position, camera.rotation)
+    return ask_about(
+        view, frame, pose, tasks, rng, name, absent=absent, stuff=stuff, metric=metric
+    )
+
+
+def ask_about(
+    seen: Seen, frame: Frame, pose: Pose | None, tasks: Sequence[str], rng: np.random.Generator,
+    name: str, *, absent: float = 0.1, stuff: bool = False, metric: bool = False,
+) -> list[Sample]:  # fmt: skip
+    """Questions about one picture, with their answers.
 
     Args:
-        view: the view.
+        seen: what is known of it.
+        frame: the picture.
+        pose: where the camera was, if that is known.
         tasks: names of tasks, each asked once, unless there is nothing to ask.
         rng: source of all randomness.
         name: of the view; the task is added to it.
         absent: see `samples`.
         stuff: see `samples`.
         metric: see `samples`.
-        stamp_ns: of the frame's header, nanoseconds since the epoch.
 
     Returns:
-        Samples that share one frame.
+        Samples that share the frame.
     """
-    camera = view.camera
-    frame = Frame(view.image, stamp_ns, FRAME_ID, camera.intrinsics)
-    pose = Pose(camera.position, camera.rotation)
     out = []
     for task in tasks:
-        question = _question(view, task, rng, absent, stuff, metric)
+        question = _question(seen, task, rng, absent, stuff, metric)
         if question is not None:
             prompt, label = question
             out.append(Sample(frame, prompt, label, pose, f'{name}/{task}'))
@@ -140,7 +151,7 @@ def ask(
 
 
 def _question(
-    view: View, task: str, rng: np.random.Generator, absent: float, stuff: bool, metric: bool
+    view: Seen, task: str, rng: np.random.Generator, absent: float, stuff: bool, metric: bool
 ) -> tuple[Prompt, Label] | None:
     if task == 'depth':
         depth = view.metric_depth()
@@ -159,7 +170,7 @@ def _question(
     raise ValueError(f'task {task!r}: the simulation has no answer for it')
 
 
-def _category(view: View, rng: np.random.Generator, absent: float) -> tuple[Prompt, Label] | None:
+def _category(view: Seen, rng: np.random.Generator, absent: float) -> tuple[Prompt, Label] | None:
     # Categories that COCO names: their texts are in every model folder.
     least = _least(view)
     things = view.instances()
@@ -175,7 +186,7 @@ def _category(view: View, rng: np.random.Generator, absent: float) -> tuple[Prom
     return Prompt('semantic', name), view.of_category(name)
 
 
-def _points(view: View, rng: np.random.Generator) -> tuple[Prompt, Label] | None:
+def _points(view: Seen, rng: np.random.Generator) -> tuple[Prompt, Label] | None:
     # One to five pixels of one thing, any of them.
     things = view.instances()
     large = np.flatnonzero(things.areas >= _least(view)) + 1
@@ -188,6 +199,6 @@ def _points(view: View, rng: np.random.Generator) -> tuple[Prompt, Label] | None
     return Prompt('segmentation', points=points), Mask(mask)
 
 
-def _least(view: View) -> int:
-    height, width = view.image.shape[:2]
+def _least(view: Seen) -> int:
+    height, width = view.size
     return max(_LEAST_PIXELS, int(_LEAST_SHARE * height * width))

@@ -4,7 +4,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,6 +15,35 @@ from diception_ros.labels import COCO_JOINTS, Instances, Keypoints, MetricDepth,
 from diception_ros.sim.cameras import Camera
 from diception_ros.sim.categories import STUFF
 from diception_ros.sim.scenes import Body, Scene
+
+
+class Seen(Protocol):
+    """What questions can be asked about: a rendered view, or one that a bag brought home."""
+
+    @property
+    def size(self) -> tuple[int, int]:
+        """(H, W) of the picture, pixels."""
+        ...
+
+    def metric_depth(self) -> MetricDepth:
+        """Depth, metres."""
+        ...
+
+    def surface_normals(self) -> Normals:
+        """Normals in the camera's optical frame."""
+        ...
+
+    def instances(self, stuff: bool = False) -> Instances:
+        """All instances; floor, walls and ceiling only if they are asked for."""
+        ...
+
+    def of_category(self, category: str) -> Instances:
+        """The instances of one category."""
+        ...
+
+    def keypoints(self) -> Keypoints:
+        """Joints of the people."""
+        ...
 
 
 @dataclass(frozen=True, eq=False)
@@ -36,6 +67,11 @@ class View:
     normals: NDArray[np.float32]
     instance: NDArray[np.int32]
 
+    @property
+    def size(self) -> tuple[int, int]:
+        """(H, W), pixels."""
+        return self.image.shape[0], self.image.shape[1]
+
     def metric_depth(self) -> MetricDepth:
         """Depth as a label, metres."""
         return MetricDepth(self.depth)
@@ -54,13 +90,13 @@ class View:
         Args:
             stuff: whether floor, walls and ceiling count as instances.
         """
-        names = self.scene.categories
-        keep = np.array([False, *(stuff or name not in STUFF for name in names)])
-        return self._only(keep)
+        return instances_of(
+            self.instance, self.scene.categories, lambda name: stuff or name not in STUFF
+        )
 
     def of_category(self, category: str) -> Instances:
         """The instances of one category; none where the picture shows none."""
-        return self._only(np.array([False, *(name == category for name in self.scene.categories)]))
+        return instances_of(self.instance, self.scene.categories, lambda name: name == category)
 
     def bodies(self) -> tuple[Body, ...]:
         """The people of whom the picture shows at least one pixel."""
@@ -74,7 +110,7 @@ class View:
         own person, and shows them not more than the flesh around the joint nearer than the joint
         itself; otherwise something, or another part of the body, is in front of it: 1.
         """
-        height, width = self.image.shape[:2]
+        height, width = self.size
         bodies = self.bodies()
         joints = np.full((len(bodies), len(COCO_JOINTS), 2), np.nan, np.float32)
         visibility = np.zeros(joints.shape[:2], np.uint8)
@@ -91,9 +127,19 @@ class View:
         untyped = np.zeros((0, 2), np.float32)
         return Keypoints(joints, visibility, scores, untyped, (height, width))
 
-    def _only(self, keep: NDArray[np.bool_]) -> Instances:
-        # keep: (M + 1,) bool by instance number. Instances without a pixel are left out.
-        keep = keep & (np.bincount(self.instance.ravel(), minlength=len(keep)) > 0)
-        number = (np.cumsum(keep) * keep).astype(np.int32)
-        names = tuple(self.scene.categories[k - 1] for k in np.flatnonzero(keep))
-        return Instances(number[self.instance], names, np.ones(len(names), np.float32))
+
+def instances_of(
+    numbers: NDArray[np.int32], categories: tuple[str, ...], wanted: Callable[[str], bool]
+) -> Instances:
+    """The instances of some categories that have at least one pixel, in the order of the scene.
+
+    Args:
+        numbers: (H, W) int32, number of the instance at each pixel, from 1; 0 where none is.
+        categories: of each instance; number k is `categories[k - 1]`.
+        wanted: says of a category whether its instances are.
+    """
+    keep = np.array([False, *map(wanted, categories)])
+    keep &= np.bincount(numbers.ravel(), minlength=len(keep)) > 0
+    place = (np.cumsum(keep) * keep).astype(np.int32)
+    names = tuple(categories[k - 1] for k in np.flatnonzero(keep))
+    return Instances(place[numbers], names, np.ones(len(names), np.float32))
