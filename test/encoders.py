@@ -7,7 +7,7 @@ from types import SimpleNamespace
 import numpy as np
 
 EXACT = {'rgb8': [0, 1, 2], 'bgr8': [2, 1, 0], '8UC3': [2, 1, 0], 'rgba8': [0, 1, 2, 3],
-         'bgra8': [2, 1, 0, 3]}  # fmt: skip
+         'bgra8': [2, 1, 0, 3], 'rgb16': [0, 1, 2], 'bgr16': [2, 1, 0]}  # fmt: skip
 GREY = {'mono8': 'u1', '8UC1': 'u1', 'mono16': 'u2', '16UC1': 'u2'}
 PATTERNS = ('rggb', 'bggr', 'gbrg', 'grbg')
 BAYER = [f'bayer_{pattern}{bits}' for pattern in PATTERNS for bits in (8, 16)]
@@ -15,7 +15,6 @@ BAYER = [f'bayer_{pattern}{bits}' for pattern in PATTERNS for bits in (8, 16)]
 PAIRS = {'yuv422': 'UYVY', 'uyvy': 'UYVY', 'yuv422_yuy2': 'YUYV', 'yuyv': 'YUYV'}
 PLANES = {'nv12': (0, 1), 'nv21': (1, 0)}
 ALL = [*EXACT, *GREY, *BAYER, *PAIRS, *PLANES]
-WIDE = [*(name for name in GREY if GREY[name] == 'u2'), *(name for name in BAYER if '16' in name)]
 
 
 def message(encoding, data, size, step, bigendian=0, stamp=(1, 2), frame_id='cam'):
@@ -56,7 +55,8 @@ def numbers(rgb, encoding):
     height, width = rgb.shape[:2]
     if encoding in EXACT:
         alpha = np.full((height, width, 1), 77, np.uint8)
-        return np.concatenate([rgb, alpha], axis=-1)[..., EXACT[encoding]]
+        ordered = np.concatenate([rgb, alpha], axis=-1)[..., EXACT[encoding]]
+        return ordered.astype(np.uint16) * 257 if encoding.endswith('16') else ordered
     if encoding in GREY:
         grey = rgb[..., :1]
         return grey if GREY[encoding] == 'u1' else grey.astype(np.uint16) * 257

@@ -58,9 +58,7 @@ def decode(message: Any) -> NDArray[np.uint8]:
             f'came {len(content)} bytes that begin with {content[:4].hex() or "nothing"}',
         )
     if size is None:
-        raise MessageError(
-            kind, f'{kind} image: damaged or cut off, came {len(content)} bytes without an end'
-        )
+        raise MessageError(kind, f'{kind} image: damaged or cut off, came {len(content)} bytes')
     if size[0] * size[1] > MOST_PIXELS:
         raise MessageError(
             kind,
@@ -89,15 +87,15 @@ def _decode(content: bytes, kind: str, before: str) -> NDArray[np.uint8]:
 
 
 def _png_size(content: bytes) -> tuple[int, int] | None:
-    # OpenCV fills what is missing of a cut-off file with grey or black, and says nothing.
-    if content[12:16] != b'IHDR' or b'IEND' not in content[-64:]:
+    if content[12:16] != b'IHDR':
         return None
     return int.from_bytes(content[20:24], 'big'), int.from_bytes(content[16:20], 'big')
 
 
 def _jpeg_size(content: bytes) -> tuple[int, int] | None:
-    # From marker to marker up to the scan: a preview in the head has an end of its own. Within a
-    # scan 0xFF is always followed by 0, so there its end cannot be mistaken.
+    # OpenCV before 4.10 fills what is missing of a cut-off file with grey, and says nothing. So
+    # from marker to marker up to the scan, for a preview in the head has an end of its own; within
+    # a scan 0xFF is always followed by 0, so there its end cannot be mistaken.
     at, size = 2, None
     while at + 9 <= len(content) and content[at] == 0xFF:
         marker, length = content[at + 1], int.from_bytes(content[at + 2 : at + 4], 'big')

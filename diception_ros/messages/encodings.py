@@ -48,6 +48,8 @@ LAYOUTS: dict[str, Layout] = {
     '8UC3': Layout(3, False, cv2.COLOR_BGR2RGB),
     'rgba8': Layout(4, False, cv2.COLOR_RGBA2RGB),
     'bgra8': Layout(4, False, cv2.COLOR_BGRA2RGB),
+    'rgb16': Layout(3, True, None),
+    'bgr16': Layout(3, True, cv2.COLOR_BGR2RGB),
     'mono8': Layout(1, False, cv2.COLOR_GRAY2RGB),
     '8UC1': Layout(1, False, cv2.COLOR_GRAY2RGB),
     'mono16': Layout(1, True, cv2.COLOR_GRAY2RGB),

@@ -18,7 +18,7 @@ from diception_ros.messages.types import Types
 # What an array of an encoding is made of: dtype and channels. The others say it in their names.
 _NAMED: dict[str, tuple[str, int]] = {
     'rgb8': ('u1', 3), 'bgr8': ('u1', 3), 'rgba8': ('u1', 4), 'bgra8': ('u1', 4),
-    'mono8': ('u1', 1), 'mono16': ('u2', 1),
+    'rgb16': ('u2', 3), 'bgr16': ('u2', 3), 'mono8': ('u1', 1), 'mono16': ('u2', 1),
 }  # fmt: skip
 _BY_NAME = re.compile('(8|16|32|64)([USF])C([1-4])')
 _LETTERS = {'U': 'u', 'S': 'i', 'F': 'f'}

@@ -2,6 +2,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """The two libraries of messages make the same bytes, and read each other's."""
 
+import sys
+import time
+
 import encoders
 import numpy as np
 import pytest
@@ -61,6 +64,31 @@ def test_both_make_the_same_bytes():
         again = TYPES.serialize_cdr(TYPES.deserialize_cdr(live, kind), kind)
         assert len(live) == len(recorded), topic
         assert bytes(again) == bytes(recorded), topic
+
+
+def test_the_checks_of_ros_find_nothing_wrong(monkeypatch):
+    # What ROS_PYTHON_CHECK_FIELDS=1 switches on: every field is of the type that it should be.
+    list(every_message(ROS))
+    for module in [*sys.modules.values()]:
+        if hasattr(module, 'ros_python_check_fields'):
+            monkeypatch.setattr(module, 'ros_python_check_fields', '1')
+    assert len(dict(every_message(ROS))) > 15
+
+
+def test_a_large_picture_is_no_work():
+    rgb = np.zeros((720, 1280, 3), np.uint8)
+    message = encoders.encode(rgb, 'bgr8')
+    header = stamps.header(ROS, 1, 'cam')
+    live = ROS.make('sensor_msgs/msg/Image', **{**vars(message), 'header': header})
+    depth = np.ones((720, 1280), np.float32)
+    times = []
+    for _ in range(10):
+        start = time.perf_counter()
+        pictures.frame_from(live)
+        pictures.image(ROS, depth, '32FC1', header)
+        times.append(time.perf_counter() - start)
+    # 0.3 ms on an idle machine; the wrong way to fill `data` takes 141 ms, see ros/types.py.
+    assert min(times) < 0.01
 
 
 def test_a_picture_of_one_is_a_picture_of_the_other():
