@@ -41,7 +41,9 @@ def picture(k, size=SIZE):
     return np.stack(shades, axis=-1).astype(np.uint8)
 
 
-def recorded(count, topic='/camera/image_raw', period_s=0.1, info=True, compressed=False, size=SIZE):
+def recorded(
+    count, topic='/camera/image_raw', period_s=0.1, info=True, compressed=False, size=SIZE
+):
     """(topic, message, log time) of a camera, as drivers publish: the picture before its info."""
     place = topic.removesuffix('/compressed').rpartition('/')[0]
     for k in range(count):
@@ -55,7 +57,11 @@ def recorded(count, topic='/camera/image_raw', period_s=0.1, info=True, compress
             message = pictures.image(MAKE, picture(k, size), 'rgb8', header)
         yield topic, message, stamp + LATE
         if info:
-            yield f'{place}/camera_info', camera.info(MAKE, PINHOLE, size, header), stamp + LATE + 1000
+            yield (
+                f'{place}/camera_info',
+                camera.info(MAKE, PINHOLE, size, header),
+                stamp + LATE + 1000,
+            )
         text = MAKE.make('std_msgs/msg/String', data=f'frame {k}')
         yield '/words', text, stamp + LATE + 2000
 

@@ -15,6 +15,7 @@ from diception_ros.replay.bags import Bag
 from diception_ros.replay.scan import scan
 
 COUNT = 12
+FILES = ['mcap', 'mcap-plain', 'rosbags-mcap', 'sqlite3', 'ros1', 'ros1-bz2']
 
 
 @pytest.mark.parametrize('form', recordings.FORMATS)
@@ -69,7 +70,7 @@ def test_messages_of_ros1_have_the_fields_of_ros2(tmp_path):
     assert camera.intrinsics_from(info) == recordings.PINHOLE
 
 
-@pytest.mark.parametrize('form', ['mcap', 'mcap-plain', 'rosbags-mcap', 'sqlite3', 'ros1', 'ros1-bz2'])
+@pytest.mark.parametrize('form', FILES)
 def test_a_scan_of_a_whole_file_finds_what_its_index_does(tmp_path, form):
     path = recordings.write(tmp_path / 'bag', recordings.recorded(COUNT), form)
     file = path if path.is_file() else next(p for p in path.iterdir() if p.suffix != '.yaml')
@@ -77,8 +78,7 @@ def test_a_scan_of_a_whole_file_finds_what_its_index_does(tmp_path, form):
         assert [*scan(file)] == [*bag.messages()]
 
 
-@pytest.mark.parametrize('form', ['mcap', 'mcap-plain', 'rosbags-mcap', 'sqlite3', 'sqlite3-file',
-                                  'ros1', 'ros1-bz2'])  # fmt: skip
+@pytest.mark.parametrize('form', [*FILES, 'sqlite3-file'])
 def test_cut_off_anywhere(tmp_path, form):
     path = recordings.write(tmp_path / 'bag', recordings.recorded(40), form)
     folder = tmp_path / 'cut'

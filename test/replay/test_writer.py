@@ -2,8 +2,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """A bag that is written in pieces, by several lives, is the one that is written at once."""
 
-import resource
-import signal
 import subprocess
 import sys
 
@@ -77,9 +75,9 @@ def test_leaving_early_leaves_a_file_with_an_index(tmp_path):
 
 
 def test_a_full_disk_is_said_and_what_was_finished_is_readable(tmp_path):
-    program = f'''
+    program = f"""
 import errno, resource, signal, sys
-sys.path.insert(0, {str(__file__.rpartition("/")[0])!r})
+sys.path.insert(0, {str(__file__.rpartition('/')[0])!r})
 from pathlib import Path
 from diception_ros.replay.writer import Writer
 signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
@@ -87,7 +85,7 @@ resource.setrlimit(resource.RLIMIT_FSIZE, (60_000, 60_000))
 import os
 flushed = 0
 try:
-    with Writer(Path({str(tmp_path / "a.mcap")!r}), compress=False) as writer:
+    with Writer(Path({str(tmp_path / 'a.mcap')!r}), compress=False) as writer:
         writer.add('/a', 'std_msgs/msg/String', 'string data')
         for k in range(1000):
             writer.write('/a', bytes(2000), k)
@@ -96,7 +94,7 @@ try:
                 flushed = k + 1
 except OSError as error:
     print(flushed, error)
-'''
+"""
     done = subprocess.run([sys.executable, '-c', program], capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     flushed, _, words = done.stdout.partition(' ')

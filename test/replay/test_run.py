@@ -1,0 +1,297 @@
+# SPDX-FileCopyrightText: 2026 The diception_ros authors
+# SPDX-License-Identifier: Apache-2.0
+"""A bag in, a bag out: what the Perceiver says of every frame, whatever happens on the way."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import recordings
+from recordings import BEGIN, LATE, MAKE, everything, perceiver, recorded, write
+
+from diception_ros.data.bag import TYPES
+from diception_ros.frame import Intrinsics
+from diception_ros.messages import camera, pictures, stamps
+from diception_ros.perceive.request import Request
+from diception_ros.replay import run
+from diception_ros.replay.bags import Bag
+from diception_ros.replay.checkpoint import place
+from diception_ros.replay.run import Job
+from diception_ros.replay.writer import partial_of
+
+
+def replay(path, out, asked=None, **job):
+    with Bag(path) as bag:
+        return run.replay(bag, asked or perceiver(), Job(out, **job))
+
+
+@pytest.fixture
+def bag(tmp_path):
+    return write(tmp_path / 'bag', recorded(9))
+
+
+def test_the_answers_are_those_of_the_perceiver(bag, tmp_path):
+    asked = perceiver(tasks=('depth', 'normal', 'entity', 'semantic', 'pose'))
+    wanted = frozenset(one.topic for one in asked.outputs())
+    expected = []
+    for k in range(9):
+        stamp = BEGIN + k * 100_000_000
+        header = stamps.header(MAKE, stamp, 'cam')
+        info = camera.info(MAKE, recordings.PINHOLE, recordings.SIZE, header)
+        message = pictures.image(MAKE, recordings.picture(k), 'rgb8', header)
+        answer = asked.perceive(
+            Request('', pictures.frame_from(message, info), header, info, asked.needed(wanted),
+                    wanted=wanted)
+        )  # fmt: skip
+        expected += [
+            ('/perception/' + topic, one.__msgtype__, stamp + LATE,
+             bytes(TYPES.serialize_cdr(one, one.__msgtype__)))
+            for topic, one in answer.messages
+        ]  # fmt: skip
+    result = replay(bag, tmp_path / 'out.mcap', perceiver(
+        tasks=('depth', 'normal', 'entity', 'semantic', 'pose')))  # fmt: skip
+    assert everything(tmp_path / 'out.mcap') == expected
+    assert result.frames == 9
+    assert not result.skipped
+    assert result.damage == ''
+    assert {topic for topic, *_ in expected} == {f'/perception/{topic}' for topic in wanted}
+
+
+def test_two_runs_and_all_formats_give_the_same_file(tmp_path):
+    files = []
+    for form in ('mcap', 'mcap', 'sqlite3-message', 'ros1'):
+        path = write(tmp_path / str(len(files)), recorded(9), form)
+        files.append(tmp_path / f'{len(files)}_out.mcap')
+        replay(path, files[-1])
+    assert len({file.read_bytes() for file in files}) == 1
+
+
+def test_compressed_pictures_are_answered_as_raw_ones(bag, tmp_path):
+    path = write(tmp_path / 'c', recorded(9, '/camera/image_raw/compressed', compressed=True))
+    replay(bag, tmp_path / 'a.mcap')
+    replay(path, tmp_path / 'b.mcap')
+    assert (tmp_path / 'a.mcap').read_bytes() == (tmp_path / 'b.mcap').read_bytes()
+
+
+def test_batches_change_how_often_the_model_is_asked_alone(bag, tmp_path):
+    asked = perceiver()
+    replay(bag, tmp_path / 'a.mcap', asked, batch=4)
+    assert asked._predictor.calls == [8, 8, 2]
+    replay(bag, tmp_path / 'b.mcap')
+    assert everything(tmp_path / 'a.mcap') == everything(tmp_path / 'b.mcap')
+
+
+@pytest.mark.parametrize(('job', 'kept'), [
+    ({'every': 3}, [0, 3, 6]), ({'most': 2}, [0, 1]), ({'every': 2, 'most': 3}, [0, 2, 4]),
+    ({'start_s': 0.25}, [3, 4, 5, 6, 7, 8]), ({'start_s': 0.25, 'end_s': 0.45}, [3, 4]),
+    ({'end_s': 0.3, 'every': 2}, [0, 2]),
+])  # fmt: skip
+def test_a_part_of_the_frames(bag, tmp_path, job, kept):
+    replay(bag, tmp_path / 'out.mcap', **job)
+    found = [stamp for topic, _, stamp, _ in everything(tmp_path / 'out.mcap')
+             if topic.endswith('disparity/image')]  # fmt: skip
+    assert found == [BEGIN + LATE + k * 100_000_000 for k in kept]
+
+
+def test_copies_stand_before_answers_and_are_untouched(bag, tmp_path):
+    replay(bag, tmp_path / 'out.mcap', copy=True, every=2)
+    found = everything(tmp_path / 'out.mcap')
+    assert [one for one in found if not one[0].startswith('/perception')] == everything(bag)
+    at = [topic for topic, *_ in found].index('/perception/disparity/image')
+    assert found[at - 1][0] == '/camera/image_raw'
+    assert found[at - 1][2] == found[at][2]
+
+
+def test_views_may_be_left_out(bag, tmp_path):
+    replay(bag, tmp_path / 'out.mcap', views=False)
+    topics = {topic for topic, *_ in everything(tmp_path / 'out.mcap')}
+    assert '/perception/entity/label' in topics
+    assert not [topic for topic in topics if topic.endswith(('color', 'overlay'))]
+
+
+def messages_with_infos():
+    """Pictures whose CameraInfo comes before, after, or late, each with a pinhole of its own."""
+    for k in range(6):
+        stamp = BEGIN + k * 100_000_000
+        header = stamps.header(MAKE, stamp, 'cam')
+        picture = pictures.image(MAKE, recordings.picture(k), 'rgb8', header)
+        pinhole = Intrinsics(10.0 + k, 20.0, 3.0, 4.0)
+        info = camera.info(MAKE, pinhole, recordings.SIZE, header)
+        offset = (-1000, 1000, 90_000_000)[k % 3]
+        yield '/front/image_raw', picture, stamp
+        yield '/front/camera_info', info, stamp + offset
+
+
+def test_camera_info_is_matched_by_stamp(tmp_path):
+    messages = sorted(messages_with_infos(), key=lambda one: one[2])
+    path = write(tmp_path / 'bag', messages)
+    replay(path, tmp_path / 'out.mcap', perceiver(tasks=('normal',)))
+    with Bag(tmp_path / 'out.mcap') as out:
+        found = [out.decode(raw) for raw in out.messages(['/perception/normal/camera_info'])]
+    assert [message.k[0] for message in found] == [10.0 + k for k in range(6)]
+    assert [stamps.stamp_ns(message.header) for message in found] == [
+        BEGIN + k * 100_000_000 for k in range(6)
+    ]
+
+
+def test_depths_are_matched_within_the_tolerance(tmp_path):
+    messages = []
+    for k in range(4):
+        stamp = BEGIN + k * 100_000_000
+        header = stamps.header(MAKE, stamp, 'cam')
+        messages.append(
+            ('/image', pictures.image(MAKE, recordings.picture(k), 'rgb8', header), stamp)
+        )
+        off = 20_000_000 if k != 2 else 60_000_000
+        depth = np.full(recordings.SIZE, 1 + k, np.float32)
+        depth[: k + 1] = 0.5  # two depths, so that there is a fit
+        header = stamps.header(MAKE, stamp + off, 'cam')
+        messages.append(('/depth', pictures.image(MAKE, depth, '32FC1', header), stamp + off))
+    path = write(tmp_path / 'bag', sorted(messages, key=lambda one: one[2]))
+    seen = []
+    with Bag(path) as bag:
+        from diception_ros.replay.cameras import choose
+        from diception_ros.replay.frames import Choice, frames
+
+        for taken in frames(bag, choose(bag, ['/image'], references=['/depth']), Choice()):
+            seen.append(None if taken.reference is None else
+                        float(pictures.array_from(taken.reference).max()))  # fmt: skip
+    # The depth of the third comes 60 ms late; that of the second is 80 ms off: neither counts.
+    assert seen == [1.0, 2.0, None, 4.0]
+
+
+def test_several_cameras_have_names_and_memories_of_their_own(tmp_path):
+    messages = [*recorded(5, '/front/image_raw'), *recorded(5, '/rear/image_raw', period_s=0.07)]
+    path = write(tmp_path / 'bag', sorted(messages, key=lambda one: one[2]))
+    with pytest.raises(ValueError, match=r'(?s)--camera.*/front/image_raw.*/rear/image_raw'):
+        replay(path, tmp_path / 'out.mcap')
+    result = replay(path, tmp_path / 'out.mcap', cameras=('/front/image_raw', '/rear/image_raw'))
+    assert result.frames == 10
+    assert [one.info for one in result.cameras] == ['/front/camera_info', '/rear/camera_info']
+    found = everything(tmp_path / 'out.mcap')
+    for name in ('front', 'rear'):
+        alone = tmp_path / f'{name}.mcap'
+        replay(path, alone, cameras=(f'/{name}/image_raw',))
+        mine = [(t.replace(f'/{name}/', '/'), k, s, d) for t, k, s, d in found if f'/{name}/' in t]
+        assert mine == everything(alone)
+
+
+def test_frames_that_cannot_be_read_are_counted_and_the_others_answered(tmp_path):
+    messages = [*recorded(6, info=False)]
+    broken = messages[2][1]
+    messages[2] = (messages[2][0], replace(broken, encoding='strange'), messages[2][2])
+    messages[6] = (
+        messages[6][0],
+        replace(messages[6][1], data=messages[6][1].data[:50]),
+        messages[6][2],
+    )
+    path = write(tmp_path / 'bag', messages)
+    words = []
+    with Bag(path) as bag:
+        result = run.replay(bag, perceiver(), Job(tmp_path / 'out.mcap'), say=words.append)
+    assert dict(result.skipped) == {"encoding 'strange'": 1, 'data': 1}
+    assert result.frames == 4
+    assert len([word for word in words if 'skipped' in word]) == 2
+
+
+def test_nothing_is_overwritten_unasked(bag, tmp_path):
+    out = tmp_path / 'out.mcap'
+    out.write_text('mine')
+    with pytest.raises(FileExistsError, match='--force'):
+        replay(bag, out)
+    with pytest.raises(FileExistsError, match='--force'):
+        replay(bag, out, resume=True)
+    replay(bag, out, force=True)
+    assert len(everything(out)) > 9
+    partial_of(out).write_text('half')
+    out.unlink()
+    with pytest.raises(FileExistsError, match='--resume'):
+        replay(bag, out)
+
+
+def test_going_on_differently_is_refused(bag, tmp_path, monkeypatch):
+    out = tmp_path / 'out.mcap'
+    stop_at(monkeypatch, 6)
+    with pytest.raises(KeyboardInterrupt):
+        replay(bag, out, asked=perceiver())
+    monkeypatch.undo()
+    assert place(out).exists()
+    with pytest.raises(ValueError, match='seed = 42, and is to go on with 7'):
+        replay(bag, out, perceiver(seed=7), resume=True)
+    with pytest.raises(ValueError, match='every = 1'):
+        replay(bag, out, resume=True, every=2)
+
+
+def stop_at(monkeypatch, frame):
+    """Let every frame be saved, and an interrupt come at one."""
+    from diception_ros.replay import recorder
+
+    monkeypatch.setattr(recorder, 'CHUNK_FRAMES', 1)
+    seen = []
+
+    def ask(self, questions, ask=recordings.Cheap.ask):
+        seen.append(1)
+        if len(seen) == frame:
+            raise KeyboardInterrupt
+        return ask(self, questions)
+
+    monkeypatch.setattr(recordings.Cheap, 'ask', ask)
+
+
+@pytest.mark.parametrize('at', [1, 4, 9])
+def test_an_interrupt_leaves_a_bag_that_can_be_read_and_goes_on(bag, tmp_path, monkeypatch, at):
+    out, whole = tmp_path / 'out.mcap', tmp_path / 'whole.mcap'
+    from diception_ros.replay import recorder
+
+    monkeypatch.setattr(recorder, 'CHUNK_FRAMES', 1)
+    replay(bag, whole, copy=True)
+    stop_at(monkeypatch, at)
+    with pytest.raises(KeyboardInterrupt):
+        replay(bag, out, copy=True)
+    partial = everything(partial_of(out))
+    assert partial == everything(whole)[: len(partial)]
+    monkeypatch.undo()
+    monkeypatch.setattr(recorder, 'CHUNK_FRAMES', 1)
+    result = replay(bag, out, copy=True, resume=True)
+    assert result.frames == 9
+    assert out.read_bytes() == whole.read_bytes()
+    assert not place(out).exists()
+
+
+def test_a_bag_that_is_cut_off_is_answered_up_to_there(tmp_path):
+    path = write(tmp_path / 'bag', recorded(60), 'mcap-plain')
+    replay(path, tmp_path / 'whole.mcap', perceiver(tasks=('depth',)))
+    whole = everything(tmp_path / 'whole.mcap')
+    content = path.read_bytes()
+    rng = np.random.default_rng(3)
+    answered = []
+    for cut in sorted(rng.integers(5000, len(content) - 1, 50).tolist()):
+        path.write_bytes(content[:cut])
+        result = replay(path, tmp_path / 'out.mcap', perceiver(tasks=('depth',)), force=True)
+        assert 'damaged' in result.damage
+        found = everything(tmp_path / 'out.mcap')
+        assert found == whole[: len(found)]
+        answered.append(result.frames)
+    assert answered == sorted(answered)
+    assert answered[0] < 10
+    assert answered[-1] > 50
+
+
+def test_ten_thousand_frames_take_no_more_memory_than_a_few(tmp_path):
+    import psutil
+
+    path = write(tmp_path / 'bag', recorded(2000, period_s=0.01, size=(8, 8)))
+    process, sizes = psutil.Process(), []
+    asked = perceiver(tasks=('depth',))
+    label = recordings.tasks.get('depth').example(np.random.default_rng(0), 8)
+    asked._predictor.ask = lambda questions: [
+        recordings.SimpleNamespace(label=label, prompt=one.prompt, uncertainty=None,
+                                   seconds=dict.fromkeys(('encode', 'denoise', 'decode'), 0.0))
+        for one in questions
+    ]  # fmt: skip
+    with Bag(path) as bag:
+        run.replay(bag, asked, Job(tmp_path / 'out.mcap'), progress=lambda n: sizes.append(
+            process.memory_info().rss if len(sizes) % 100 == 0 else 0))  # fmt: skip
+    told = [size for size in sizes if size]
+    assert len(sizes) == 2000
+    assert max(told) < 1.05 * told[3]
