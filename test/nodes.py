@@ -151,6 +151,7 @@ class Peer:
         self.executor.add_node(self.node)
         self.got = defaultdict(list)
         self._clients = {}
+        self._told = False
 
     def close(self):
         self.executor.shutdown()
@@ -168,8 +169,9 @@ class Peer:
         from rclpy.qos import QoSProfile
 
         return self.node.create_subscription(
-            kind, topic, self.got[topic].append, QoSProfile(**{'depth': 100, **qos})
-        )
+            kind, topic, lambda message: self.got[topic].append(message),
+            QoSProfile(**{'depth': 100, **qos}),
+        )  # fmt: skip
 
     def publisher(self, topic, kind, wait=True, **qos):
         """A reliable publisher, by default once somebody listens."""
@@ -255,20 +257,21 @@ class Peer:
 
     def count(self, name, node='/perception'):
         """A number of the last diagnostics that came, 0 before."""
-        from diagnostic_msgs.msg import DiagnosticArray
-
-        if '/diagnostics' not in self.got:
-            self.listen('/diagnostics', DiagnosticArray)
+        self._listen_to_diagnostics()
         found = [one for array in self.got['/diagnostics'] for one in array.status]
         last = [one for one in found if one.name == node][-1:]
         return int(values(last[0]).get(name, 0)) if last else 0
 
-    def diagnostics(self, condition=lambda found: True, seconds=PATIENCE):
-        """{name: status} of the next diagnostics that meet a condition."""
+    def _listen_to_diagnostics(self):
         from diagnostic_msgs.msg import DiagnosticArray
 
-        if '/diagnostics' not in self.got:
+        if not self._told:
             self.listen('/diagnostics', DiagnosticArray)
+            self._told = True
+
+    def diagnostics(self, condition=lambda found: True, seconds=PATIENCE):
+        """{name: status} of the next diagnostics that meet a condition."""
+        self._listen_to_diagnostics()
         self.got['/diagnostics'].clear()
         last = {}
 

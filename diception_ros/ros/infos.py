@@ -31,26 +31,33 @@ class Infos:
         with self._lock:
             self._kept.clear()
 
-    def of(self, header: Any) -> tuple[Any | None, str]:
+    def of(self, message: Any) -> tuple[Any | None, str]:
         """The one for a picture, and how it was found.
 
         Args:
-            header: of the image message.
+            message: sensor_msgs/Image or CompressedImage.
 
         Returns:
-            The CameraInfo of the same stamp ('exact'), else the newest of the same frame
+            The CameraInfo of the same stamp ('exact'), else the newest of the same frame and size
             ('latest'), since intrinsics seldom change; None where there is neither ('none').
+
+        Raises:
+            MessageError: the stamp is before the epoch.
         """
+        header = message.header
         stamp = stamps.stamp_ns(header)
+        # How big a compressed picture is shows when it is decoded.
+        size = (message.height, message.width) if hasattr(message, 'height') else None
         with self._lock:
             kept = list(self._kept)
         latest = None
         for info in reversed(kept):
             if info.header.frame_id != header.frame_id:
                 continue
-            latest = latest or info
             if info.header.stamp.sec >= 0 and stamps.stamp_ns(info.header) == stamp:
                 return info, 'exact'
+            if latest is None and size in (None, camera.picture_size(info)):
+                latest = info
         return latest, 'none' if latest is None else 'latest'
 
     def intrinsics(self) -> Any | None:

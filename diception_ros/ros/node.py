@@ -99,7 +99,7 @@ class PerceptionNode(LifecycleNode):  # type: ignore[misc]
         self._pulse.stop()
 
     def destroy_node(self) -> None:
-        """Leave nothing behind; rclpy would leave the state machine, and with it /dev/shm files."""
+        """Leave nothing; rclpy would leave the state machine, and with it files in /dev/shm."""
         super().destroy_node()
         self._state_machine.destroy_when_not_in_use()
 
@@ -237,6 +237,9 @@ class PerceptionNode(LifecycleNode):  # type: ignore[misc]
 
     def _set_categories(self, message: Any) -> None:
         wanted = [*prompts.words(message.data)]
+        if not wanted:
+            self.log.warning(f'prompt/categories {message.data!r} is refused: it names nothing')
+            return
         kind = Parameter.Type.STRING_ARRAY
         (result,) = self.set_parameters([Parameter('semantic.categories', kind, wanted)])
         if result.successful:

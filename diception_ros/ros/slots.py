@@ -144,12 +144,13 @@ class Slots:
                         self._order.remove(camera)
                         self._order.append(camera)
                         # From when it was due rather than from now, or a camera of 30 Hz and a
-                        # limit of 20 Hz would come to 15 Hz.
-                        since = max(self._due[camera], now - self._period)
+                        # limit of 20 Hz would come to 15 Hz; but not to make up for a pause.
+                        due = self._due[camera]
+                        since = due if now - due < self._period else now
                         self._due[camera] = since + self._period
                         return self._queues[camera].popleft()
-                due = min((self._due[camera] for camera in ready), default=None)
-                self._changed.wait(None if due is None else due - now)
+                soon = min((self._due[camera] for camera in ready), default=None)
+                self._changed.wait(None if soon is None else soon - now)
             return None
 
     def done(self, camera: str, outcome: Outcome) -> None:

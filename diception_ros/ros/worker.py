@@ -16,7 +16,7 @@ from diception_ros.messages.error import MessageError
 from diception_ros.perceive.perceiver import Request
 from diception_ros.perceive.references import reference_from, transform_from
 from diception_ros.ros import clocks
-from diception_ros.ros.log import Log
+from diception_ros.ros.log import KINDS, Log
 from diception_ros.ros.slots import Outcome, Slots, Ticket
 from diception_ros.ros.timings import Timings
 
@@ -110,7 +110,7 @@ class Worker:
         if self._forget.is_set():
             self._forget.clear()
             self._perceiver.forget()
-        info, self.infos[camera.name] = camera.infos.of(message.header)
+        info, self.infos[camera.name] = camera.infos.of(message)
         frame = pictures.frame_from(message, info)
         self._check_clock(frame.stamp_ns)
         camera.frame_id = frame.frame_id
@@ -176,7 +176,9 @@ class Worker:
             kind, text = type(error).__name__, str(error)
         else:
             kind, text = type(error).__name__, traceback.format_exc()
-        self.failed[camera][kind] += 1
+        failed = self.failed[camera]
+        # Broken messages may differ in endless ways; a few of them are enough to tell.
+        failed[kind if kind in failed or len(failed) < KINDS else 'other'] += 1
         self._log.error_once(
             f'{camera} {kind}', f'{where}frame skipped, as others of this kind will be: {text}'
         )
