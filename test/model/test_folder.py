@@ -3,6 +3,8 @@
 """Model folders: what comes back, and what is refused."""
 
 import json
+import subprocess
+import sys
 
 from asking import ask
 import numpy as np
@@ -35,6 +37,20 @@ def test_saved_pipeline_is_the_same_bit_for_bit(tiny, image, noise, tmp_path):
         if file.suffix == '.json':  # diffusers notes in them where they were loaded from
             first, second = map(without_path, (first, second))
         assert first == second, file
+
+
+def test_a_folder_with_a_linear_autoencoder_is_read_by_a_process_that_trains_nothing(tmp_path):
+    from discs import tiny as settings
+
+    from diception_ros.train.fresh import fresh_pipeline
+
+    pictures = torch.rand(64, 3, 32, 32, generator=torch.Generator().manual_seed(0)) * 2 - 1
+    fresh_pipeline(settings(), pictures, ['a']).save_pretrained(tmp_path / 'model')
+    program = (
+        'from diception_ros.model import DiceptionPipeline\n'
+        f'DiceptionPipeline.from_pretrained({str(tmp_path / "model")!r})\n'
+    )
+    subprocess.run([sys.executable, '-c', program], check=True)
 
 
 def without_path(text):
