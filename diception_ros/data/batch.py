@@ -10,11 +10,16 @@ what a step takes, and the paper's own normals were 8-bit pictures too.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
+import json
+import os
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
 import torch
 
 from diception_ros import images, tasks
@@ -22,6 +27,8 @@ from diception_ros.data import augment
 from diception_ros.data.sample import Sample
 from diception_ros.geometry import to_disparity
 from diception_ros.labels import Disparity, Label, MetricDepth
+
+_WORDS = ('texts', 'tasks', 'names')  # of Prepared: what is no tensor
 
 # What `DiceptionPointEncoder.pack` does: lists of (x, y) shares to (N, 5, 2) and (N, 5).
 Pack = Callable[[Sequence[Sequence[tuple[float, float]]], int], tuple[torch.Tensor, torch.Tensor]]
@@ -184,6 +191,37 @@ def join(parts: Sequence[Prepared]) -> Prepared:
         tuple(task for part in parts for task in part.tasks),
         tuple(name for part in parts for name in part.names),
     )
+
+
+def write(prepared: Prepared, path: Path) -> None:
+    """Keep samples in a safetensors file; it appears under its name when it is complete."""
+    tensors = {
+        one.name: getattr(prepared, one.name).contiguous()
+        for one in fields(prepared)
+        if one.name not in _WORDS
+    }
+    words = {name: json.dumps(getattr(prepared, name)) for name in _WORDS}
+    path.parent.mkdir(parents=True, exist_ok=True)
+    partial = path.with_name(path.name + '.partial')
+    save_file(tensors, partial, words)
+    os.replace(partial, path)
+
+
+def read(path: Path) -> Prepared:
+    """The samples that `write` kept.
+
+    Raises:
+        ValueError: the file is damaged or not such a file.
+    """
+    try:
+        with safe_open(path, 'pt') as file:
+            words = {name: tuple(json.loads(file.metadata()[name])) for name in _WORDS}
+            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+        return Prepared(**tensors, **words)
+    except (SafetensorError, TypeError, KeyError, ValueError) as error:
+        raise ValueError(
+            f'{path}: no file of prepared samples ({error}); delete it to have it made again'
+        ) from error
 
 
 def fit_label(sample: Sample, resolution: int) -> Label:

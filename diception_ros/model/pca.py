@@ -1,9 +1,14 @@
 # SPDX-FileCopyrightText: 2026 The diception_ros authors
 # SPDX-License-Identifier: Apache-2.0
-"""A linear autoencoder: principal components of blocks of pixels, where a VAE would be."""
+"""A linear autoencoder: principal components of blocks of pixels, where a VAE would be.
+
+A lapped one has no seams: what a block stands for reaches half a block into its neighbours and
+fades out there, so an error in one block is a soft bump and not a tile.
+"""
 
 from __future__ import annotations
 
+import functools
 import math
 from typing import Any
 
@@ -28,6 +33,7 @@ class PcaAutoencoder(ModelMixin, ConfigMixin):
             how a pipeline reads a VAE's factor; their values mean nothing.
         scaling_factor: latents are multiplied by it before the network sees them.
         shift_factor: and this is taken off them before.
+        lapped: blocks overlap, see `overlap`.
     """
 
     @register_to_config
@@ -38,6 +44,7 @@ class PcaAutoencoder(ModelMixin, ConfigMixin):
         block_out_channels: tuple[int, ...] = (16, 16, 16),
         scaling_factor: float = 1.0,
         shift_factor: float = 0.0,
+        lapped: bool = False,
     ) -> None:
         super().__init__()
         self.block = 2 ** (len(block_out_channels) - 1)
@@ -102,13 +109,59 @@ class PcaAutoencoder(ModelMixin, ConfigMixin):
         blocks = z.permute(0, 2, 3, 1) @ self.basis + self.mean  # (B, h, w, C * p * p)
         blocks = blocks.unflatten(-1, (channels, p, p))
         pictures = blocks.permute(0, 3, 1, 4, 2, 5).flatten(4, 5).flatten(2, 3)  # (B, C, H, W)
+        pictures = self._overlap(pictures, back=True)
         return DecoderOutput(sample=pictures) if return_dict else (pictures,)
 
     def _blocks(self, x: torch.Tensor) -> torch.Tensor:
         """(B, C, H, W) -> (B, h, w, C * p * p)."""
         p = self.block
+        x = self._overlap(x)
         x = x.unflatten(3, (-1, p)).unflatten(2, (-1, p))  # (B, C, h, p, w, p)
         return x.permute(0, 2, 4, 1, 3, 5).flatten(3)
+
+    def _overlap(self, x: torch.Tensor, back: bool = False) -> torch.Tensor:
+        """(B, C, H, W) with its blocks' rims mixed with their neighbours', or unmixed again."""
+        if not self.config.lapped:
+            return x
+        rows, columns = (
+            overlap(length, self.block).to(x.device, x.dtype) for length in x.shape[-2:]
+        )
+        return rows.T @ x @ columns if back else rows @ x @ columns.T
+
+
+@functools.cache
+def overlap(length: int, block: int) -> torch.Tensor:
+    """The orthonormal matrix that makes a transform of blocks a lapped one.
+
+    Applied to a line of pixels before it is cut into blocks, it mixes the half blocks on both
+    sides of each border; the transposed one undoes that. The rims of the line stay as they are.
+
+    Args:
+        length: of the line, pixels; a multiple of the block.
+        block: pixels, even.
+
+    Returns:
+        (length, length) float64.
+
+    Source: T. D. Tran, J. Liang, C. Tu, "Lapped transform via time-domain pre- and
+    post-filtering", IEEE Transactions on Signal Processing 51(6), 2003: the filter that makes the
+    type-II fast lapped orthogonal transform.
+    """
+    half = block // 2
+    n = torch.arange(half, dtype=torch.float64)
+    scale = torch.full((half, 1), math.sqrt(2 / half), dtype=torch.float64)
+    fourth = scale * torch.cos(math.pi / half * (n[:, None] + 0.5) * (n + 0.5))  # DCT-IV
+    scale[0] = math.sqrt(1 / half)
+    second = scale * torch.cos(math.pi / half * n[:, None] * (n + 0.5))  # DCT-II
+    turn = (second.T @ fourth).flip(0, 1)  # (half, half)
+    one, mirror = torch.eye(half, dtype=torch.float64), torch.eye(half, dtype=torch.float64).flip(0)
+    butterfly = torch.cat([torch.cat([one, mirror], 1), torch.cat([mirror, -one], 1)])
+    mix = butterfly @ torch.block_diag(one, turn) @ butterfly / 2  # (block, block)
+    matrix = torch.eye(length, dtype=torch.float64)
+    for border in range(block, length, block):
+        around = slice(border - half, border + half)
+        matrix[around, around] = mix
+    return matrix
 
 
 class _Certain:

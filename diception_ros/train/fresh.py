@@ -55,7 +55,9 @@ def fresh_pipeline(
         vae = PcaAutoencoder(
             latent_channels=settings.channels,
             block_out_channels=(settings.channels,) * settings.block.bit_length(),
+            lapped=settings.lapped,
         ).fit(pictures)
+        vae.register_to_config(scaling_factor=settings.spread * vae.config.scaling_factor)
         transformer = DiceptionTransformer2DModel.from_config(
             {
                 'sample_size': side,

@@ -9,6 +9,7 @@ import contextlib
 from pathlib import Path
 
 import torch
+from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from diception_ros import tasks
 from diception_ros.data.batch import Batch, Prepared
@@ -19,6 +20,7 @@ from diception_ros.train import loss as flow
 from diception_ros.train import mixture, sources, state
 from diception_ros.train.ema import Ema
 from diception_ros.train.fresh import fresh_pipeline
+from diception_ros.train.optimizer import Optimizer
 from diception_ros.train.settings import TrainSettings
 
 _FITTED = 2000  # pictures that the autoencoder of a new model is made for, of each kind
@@ -67,9 +69,7 @@ class Runner:
         self.pipe.vae.requires_grad_(False)
         if settings.checkpointing:
             self.pipe.transformer.enable_gradient_checkpointing()
-        self.optimizer = torch.optim.AdamW(
-            self.parameters.values(), lr=settings.lr, weight_decay=settings.weight_decay
-        )
+        self.optimizer = Optimizer(self.parameters, settings)
         self.ema = Ema(self.parameters, settings.ema) if settings.ema else None
         self.generator = torch.Generator(self.device).manual_seed(settings.seed)
         self._sigmas = flow.sigma_table(self.pipe.scheduler).to(self.device)
@@ -86,18 +86,18 @@ class Runner:
             NonFiniteLossError: the loss or the gradient is no number; the weights are as before.
         """
         settings = self.settings
-        for group in self.optimizer.param_groups:
-            group['lr'] = settings.lr * rate(settings, self.step)
-        self.optimizer.zero_grad(set_to_none=True)
+        self.optimizer.zero_grad()
         found: dict[str, list[float]] = defaultdict(list)
         names: list[str] = []
         for part in range(settings.accumulate):
             batch = self.batch(self.step * settings.accumulate + part)
-            losses, counts = self.losses(batch)
-            flow.check_finite(losses, batch.names, self.step)
-            # A sample of which nothing is known says nothing, not even that it was right.
-            mean = losses.sum() / counts.sum().clamp(min=1)
-            (mean / settings.accumulate).backward()
+            # Backward too: gradient checkpointing runs the attention again there.
+            with self._math():
+                losses, counts = self.losses(batch)
+                flow.check_finite(losses, batch.names, self.step)
+                # A sample of which nothing is known says nothing, not even that it was right.
+                mean = losses.sum() / counts.sum().clamp(min=1)
+                (mean / settings.accumulate).backward()
             for task, value in zip(batch.tasks, losses.tolist(), strict=True):
                 found[task].append(value)
             names += batch.names
@@ -105,7 +105,7 @@ class Runner:
             self.parameters.values(), settings.clip or float('inf')
         )
         flow.check_finite(norm.expand(len(names)), tuple(names), self.step)
-        self.optimizer.step()
+        self.optimizer.step(settings.lr * rate(settings, self.step))
         self.step += 1
         if self.ema is not None:
             self.ema.update(self.parameters, self.step)
@@ -150,6 +150,17 @@ class Runner:
         known = flow.known_cells(batch.valid, (clean.shape[-2], clean.shape[-1]))
         losses = flow.flow_loss(velocity, clean, noise, sigma, known, settings.weighting)
         return losses, known.flatten(1).any(dim=1)
+
+    def _math(self) -> contextlib.AbstractContextManager[None]:
+        """Plain attention on a CPU, where torch's fused one is slow backwards.
+
+        Measured at a batch of 64 on two cores of an AMD EPYC with AVX-512: steps are 1.08 times as
+        fast at 136 tokens.
+        """
+        if self.device.type != 'cpu':
+            return contextlib.nullcontext()
+        plain: contextlib.AbstractContextManager[None] = sdpa_kernel(SDPBackend.MATH)
+        return plain
 
     def batch(self, number: int) -> Batch:
         """The batch of this number, counted over the whole run."""

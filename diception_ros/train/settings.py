@@ -45,6 +45,14 @@ class TrainSettings:
     channels: int = setting(
         16, 'of a new network: numbers that the autoencoder keeps of a block', low=1, high=768
     )
+    lapped: bool = setting(
+        True, 'of a new network: its blocks overlap, so that pictures have no seams'
+    )
+    spread: float = setting(
+        1.0,
+        'of a new network: standard deviation of clean latents, that of noise being 1',
+        low=0.01, high=100,
+    )  # fmt: skip
     patch: int = setting(2, 'of a new network: side of a token in latents', low=1, high=8)
 
     # What it learns from.
@@ -67,6 +75,9 @@ class TrainSettings:
         1, 'of the source simulated: processes that render; 0: none beside this one', low=0,
         high=256,
     )  # fmt: skip
+    cache: str = setting(
+        '', 'of the source simulated: folder where rendered pools are kept; empty: nowhere'
+    )
     aspect: float = setting(
         4 / 3, 'of the source simulated: width by height of the pictures', low=0.25, high=4
     )
@@ -76,12 +87,17 @@ class TrainSettings:
     steps: int = setting(100_000, 'optimiser steps', low=1)
     batch_size: int = setting(28, 'samples in one pass of the network', low=1, high=65536)
     accumulate: int = setting(1, 'passes whose gradients make one step', low=1, high=65536)
-    lr: float = setting(2e-5, 'learning rate of AdamW', low=0, high=1)
+    optimizer: str = setting(
+        'adamw',
+        'adamw, or muon: Muon for the matrices, AdamW for the rest; quicker from scratch',
+        choices=('adamw', 'muon'),
+    )
+    lr: float = setting(2e-5, 'learning rate', low=0, high=1)
     warmup: int = setting(0, 'steps in which the learning rate rises from 0', low=0)
     decay: float = setting(
         0.0, 'share of the steps, at the end, in which it falls to 0', low=0, high=1
     )
-    weight_decay: float = setting(0.01, 'of AdamW', low=0, high=1)
+    weight_decay: float = setting(0.01, 'of the optimizer', low=0, high=1)
     clip: float = setting(1.0, 'largest norm of the gradient; 0: no limit', low=0)
     ema: float = setting(
         0.0, 'decay of the running mean of the weights, such as 0.9999; 0: none', low=0, high=1
@@ -128,7 +144,7 @@ class TrainSettings:
 # A run may be gone on with under other values of these, since they don't change a step.
 FREE = (
     'steps', 'device', 'log_every', 'save_every', 'keep', 'validate_every', 'validation_samples',
-    'validation_steps',
+    'validation_steps', 'cache',
 )  # fmt: skip
 
 

@@ -11,6 +11,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor
 from dataclasses import dataclass, fields
+import hashlib
 import itertools
 import multiprocessing
 from pathlib import Path
@@ -104,19 +105,31 @@ class Simulated:
         self._coming: tuple[int, list[Future[dict[str, Any]]]] = (-1, [])
 
     def pool(self, number: int, form: Form) -> Prepared:
+        path = self._kept(number, form)
+        if path is not None and path.is_file():
+            pool = batch.read(path)
+        else:
+            pool = self._rendered(number, form)
+            if path is not None:
+                batch.write(pool, path)
+        self._look_ahead(number + 1, form)
+        return pool
+
+    def _rendered(self, number: int, form: Form) -> Prepared:
         if self._settings.workers == 0:
             return _unpacked(_render(self._job(number, 0, 1, form)))
-        if self._executor is None:
-            # Not forked: OpenGL and torch's threads don't survive that.
-            context = multiprocessing.get_context('spawn')
-            self._executor = ProcessPoolExecutor(self._settings.workers, context)
         at, lots = self._coming
         if at != number:
             lots = self._submit(number, form)
-        pool = batch.join([_unpacked(lot.result()) for lot in lots])
-        if 0 < self._settings.refresh * (number + 1) < self._settings.steps:
-            self._coming = number + 1, self._submit(number + 1, form)
-        return pool
+        return batch.join([_unpacked(lot.result()) for lot in lots])
+
+    def _look_ahead(self, number: int, form: Form) -> None:
+        """Have a pool rendered by others, if it is one that will be asked for."""
+        path = self._kept(number, form)
+        there = path is not None and path.is_file()
+        chosen = self._settings
+        if chosen.workers and not there and 0 < chosen.refresh * number < chosen.steps:
+            self._coming = number, self._submit(number, form)
 
     def validation(self) -> list[Sample]:
         from diception_ros.sim import stream
@@ -132,9 +145,20 @@ class Simulated:
         if self._executor is not None:
             self._executor.shutdown(wait=True, cancel_futures=True)
 
+    def _kept(self, number: int, form: Form) -> Path | None:
+        """Where a pool lies on disk; what decides its content is in its name."""
+        if not self._settings.cache:
+            return None
+        jobs = (self._job(number, 0, 1, form), self._settings.pool)
+        digest = hashlib.sha256(repr(jobs).encode()).hexdigest()[:16]
+        return Path(self._settings.cache) / f'pool-{number:03d}-{digest}.safetensors'
+
     def _submit(self, number: int, form: Form) -> list[Future[dict[str, Any]]]:
-        assert self._executor is not None
         workers = self._settings.workers
+        if self._executor is None:
+            # Not forked: OpenGL and torch's threads don't survive that.
+            context = multiprocessing.get_context('spawn')
+            self._executor = ProcessPoolExecutor(workers, context)
         jobs = (self._job(number, worker, workers, form) for worker in range(workers))
         return [self._executor.submit(_render, job) for job in jobs]
 

@@ -38,7 +38,7 @@ class State(NamedTuple):
 
     Attributes:
         step: steps done.
-        optimizer: state of the optimiser.
+        optimizer: state of the optimiser, see `Optimizer.state_dict`.
         generator: state of the random generator.
     """
 

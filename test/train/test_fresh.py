@@ -9,7 +9,7 @@ import torch
 
 from diception_ros import tasks
 from diception_ros.model import DiceptionPipeline, DiceptionTransformer2DModel
-from diception_ros.model.pca import PcaAutoencoder
+from diception_ros.model.pca import PcaAutoencoder, overlap
 from diception_ros.predict import Predictor
 from diception_ros.settings import PredictSettings
 from diception_ros.train.fresh import fresh_pipeline, text_table
@@ -132,6 +132,44 @@ def test_a_latent_is_its_block():
     changed[..., 8:12, 20:24] += 0.1 * torch.arange(4)
     difference = vae.encode(changed)[0].mode() - vae.encode(pictures[:1])[0].mode()
     assert torch.nonzero(difference.abs().amax(dim=(0, 1)) > 1e-5).tolist() == [[2, 5]]
+
+
+@pytest.mark.parametrize('block', [2, 4, 8])
+def test_a_lapped_transform_is_a_rotation_that_keeps_constants(block):
+    matrix = overlap(6 * block, block)
+    one = torch.eye(6 * block, dtype=torch.float64)
+    torch.testing.assert_close(matrix @ matrix.T, one)
+    torch.testing.assert_close(matrix.sum(dim=1), torch.ones(6 * block, dtype=torch.float64))
+
+
+def test_lapped_latents_lose_nothing_either_when_all_are_kept():
+    pictures = torch.rand(20, 3, 16, 24, generator=torch.Generator().manual_seed(0)) * 2 - 1
+    vae = PcaAutoencoder(3, 48, (1, 1, 1), lapped=True).fit(pictures)
+    back = vae.decode(vae.encode(pictures).latent_dist.mode()).sample
+    torch.testing.assert_close(back, pictures, atol=1e-5, rtol=0)
+
+
+def test_lapped_blocks_have_no_seams():
+    """An error in the first component of every block jumps at the borders, or does not."""
+    pictures = smooth(64)
+    error = torch.randn(1, 1, 8, 8, generator=torch.Generator().manual_seed(0))
+    jumps = []
+    for lapped in (False, True):
+        vae = PcaAutoencoder(3, 12, (1, 1, 1), lapped=lapped).fit(pictures)
+        latents = torch.zeros(1, 12, 8, 8)
+        latents[:, :1] = error
+        bumps = vae.decode(latents).sample - vae.decode(torch.zeros(1, 12, 8, 8)).sample
+        steps = bumps.diff(dim=-1).abs().mean(dim=(0, 1, 2))  # (31,)
+        jumps.append(float(steps[3::4].mean() / steps.mean()))
+    assert jumps[0] > 3
+    assert jumps[1] < 2  # a slope is steepest there
+
+
+def test_the_spread_is_that_of_clean_latents():
+    for spread in (1.0, 3.0):
+        pipe = fresh_pipeline(tiny(spread=spread, lapped=False), smooth(64), [])
+        latents = pipe.encode_image(smooth(64))
+        assert float(latents.square().mean().sqrt()) == pytest.approx(spread, rel=0.05)
 
 
 # ---- texts --------------------------------------------------------------------------------------

@@ -31,11 +31,16 @@ def go(runner, steps):
 
 def everything(runner):
     """All that decides how a run goes on."""
-    rest = runner.optimizer.state_dict()['state']
+    parts = runner.optimizer.state_dict()['parts']
     return {
         **{name: value.detach() for name, value in runner.parameters.items()},
         **{f'ema {name}': value for name, value in runner.ema.average.items()},
-        **{f'{k} {name}': value for k, one in rest.items() for name, value in one.items()},
+        **{
+            f'part {i} {k} {name}': value
+            for i, part in enumerate(parts)
+            for k, one in part['state'].items()
+            for name, value in one.items()
+        },
         'generator': runner.generator.get_state(),
     }
 
@@ -43,8 +48,9 @@ def everything(runner):
 # ---- going on -----------------------------------------------------------------------------------
 
 
-def test_two_steps_and_two_more_are_four_bit_for_bit(source, tmp_path):
-    chosen = tiny(accumulate=2, warmup=3, decay=0.5)
+@pytest.mark.parametrize('optimizer', ['adamw', 'muon'])
+def test_two_steps_and_two_more_are_four_bit_for_bit(optimizer, source, tmp_path):
+    chosen = tiny(optimizer=optimizer, accumulate=2, warmup=3, decay=0.5)
     whole = go(Runner(chosen, source), 4)
     go(Runner(chosen, source), 2).save(tmp_path)
     resumed = run.resume(None, tmp_path, source)
