@@ -66,7 +66,7 @@ def test_every_output_of_1000_frames_has_the_header_of_its_frame(domain, peer):
             head = header(k, f'camera_{k % 7}' if k % 3 else '')
             infos.publish(info(head, size))
             camera.publish(image(pixels[k % 4], header=head))
-            peer.until(lambda: all(peer.got[name] for name in names), lambda: f'{k}: {peer.got}')
+            peer.until(lambda: all(peer.got[name] for name in names), lambda k=k: f'{k}: {peer.got}')
             for name in names:
                 (message,) = peer.got[name]
                 assert message.header == head, (name, k)
@@ -253,6 +253,7 @@ def test_metres_come_from_a_good_fit_alone(domain, peer, kind):
             '/depth_reference', Image if kind == 'image' else PointCloud2
         )
         peer.connect(metres, relative, cloud)
+        name = '/perception: camera'
         head = header(0)
         peer.feed(camera, image(picture(), header=head), lambda: peer.got[relative])
         assert not peer.got[metres]
@@ -273,7 +274,6 @@ def test_metres_come_from_a_good_fit_alone(domain, peer, kind):
                 peer.spin(0.1)
                 if peer.got[metres]:
                     break
-            name = '/perception: camera'
             if good:
                 assert peer.got[metres][-1].header == head
                 answer = pictures.array_from(peer.got[metres][-1])
