@@ -8,20 +8,21 @@ import argparse
 from collections.abc import Sequence
 import contextlib
 from dataclasses import asdict
+import importlib.util
 import sys
 import time
 from typing import Any
 
 from tqdm import tqdm
 
-from diception_ros import settings
+from diception_ros import settings, tasks
 from diception_ros.cli import _quiet
 from diception_ros.evaluate import datasets, questions, report, rooms
 from diception_ros.evaluate.gallery import Diary, Gallery
 from diception_ros.evaluate.protocols import Protocol
 from diception_ros.evaluate.verdict import Witness
 from diception_ros.frame import Frame
-from diception_ros.labels import Label
+from diception_ros.labels import Instances, Keypoints, Label
 from diception_ros.model import folder
 from diception_ros.predict import Predictor
 from diception_ros.prompt import Prompt
@@ -37,18 +38,17 @@ def on_rooms(args: argparse.Namespace) -> int:
     first = next(iter(predictors.values()))
     side = first.resolution
     size = args.size or (side, round(side * _ASPECT))
-    if args.out is not None:
-        args.out.mkdir(parents=True, exist_ok=True)
     gallery = Gallery(questions.names(args.tasks))
     start = time.monotonic()
+    print('mean pictures of rooms of the training split', file=sys.stderr)
+    means = rooms.mean_of_rooms(args.scene_seed, size, side, args.mean_scenes, args.gl)
     with contextlib.ExitStack() as stack:
         witnesses: list[Witness] = []
         if args.out is not None:
+            args.out.mkdir(parents=True, exist_ok=True)
             diary = Diary(args.out / 'answers.csv')
             stack.callback(diary.close)
             witnesses = [gallery, diary]
-        print('mean pictures of rooms of the training split', file=sys.stderr)
-        means = rooms.mean_of_rooms(args.scene_seed, size, side, args.mean_scenes, args.gl)
         views = rooms.views(args.scene_seed, size, args.split, args.scenes, backend=args.gl)
         progress = tqdm(views, total=args.scenes, unit='room', file=sys.stderr)
         verdict = rooms.judge(
@@ -130,6 +130,13 @@ def _check(args: argparse.Namespace) -> None:
             raise ValueError(f'--{option} is {getattr(args, name)}; expected at least 1')
     if args.scene_seed < 0:
         raise ValueError(f'--scene-seed is {args.scene_seed}; expected at least 0')
+    # Before the work, not at its end.
+    counted = [name for name in args.tasks if tasks.get(name).label in (Instances, Keypoints)]
+    if counted and importlib.util.find_spec('pycocotools') is None:
+        raise ValueError(
+            f"--tasks: COCO's numbers for {', '.join(counted)} need pycocotools, which is not "
+            "installed; pip install 'diception_ros[evaluate]', or choose other tasks"
+        )
 
 
 def _asker(predictor: Predictor) -> rooms.Answer:

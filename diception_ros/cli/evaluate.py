@@ -110,7 +110,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar='S',
         help='numbers of denoising steps to compare (default: 1; the paper: 28)',
     )
-    settings.add_arguments(answering, _Answering)  # type: ignore[arg-type]
+    settings.add_arguments(answering, _Answering)
 
 
 @dataclass(frozen=True)

@@ -145,6 +145,14 @@ def test_mistakes_are_one_line(tiny_folder, tmp_path, capsys, arguments, message
     assert not out.exists()
 
 
+def test_pycocotools_is_missed_before_the_work(tiny_folder, capsys, monkeypatch):
+    monkeypatch.setitem(sys.modules, 'pycocotools', None)
+    assert evaluate('--model', tiny_folder, '--tasks', 'depth', 'entity', 'pose') == 1
+    err = capsys.readouterr().err.strip().splitlines()
+    assert len(err) == 1
+    assert "COCO's numbers for entity, pose need pycocotools" in err[0]
+
+
 # ---- data sets ------------------------------------------------------------------------------
 
 

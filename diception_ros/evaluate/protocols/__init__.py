@@ -14,11 +14,14 @@ import difflib
 import importlib
 from pathlib import Path
 import pkgutil
+from typing import TYPE_CHECKING
 
-import numpy as np
-from numpy.typing import NDArray
+if TYPE_CHECKING:
+    # The command line lists the protocols and must not wait for what they need.
+    import numpy as np
+    from numpy.typing import NDArray
 
-from diception_ros.labels import MetricDepth, Normals
+    from diception_ros.labels import MetricDepth, Normals
 
 Size = tuple[int, int]  # (H, W), pixels
 
