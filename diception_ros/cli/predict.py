@@ -23,7 +23,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     from diception_ros import tasks
 
     parser.add_argument('images', nargs='+', type=Path, metavar='IMAGE')
-    parser.add_argument('--model', type=Path, required=True, metavar='DIR', help='model folder')
+    parser.add_argument(
+        '--model',
+        default='builtin',
+        metavar='DIR',
+        help="model folder, or 'builtin' (default: %(default)s)",
+    )
     what = parser.add_mutually_exclusive_group(required=True)
     what.add_argument(
         '--task',

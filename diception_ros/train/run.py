@@ -19,8 +19,10 @@ import shutil
 import sys
 import time
 
+import torch
 from tqdm import tqdm
 
+from diception_ros.model import DiceptionPipeline
 from diception_ros.train import report, settings, state
 from diception_ros.train.loop import Runner, rate
 from diception_ros.train.settings import TrainSettings
@@ -153,6 +155,8 @@ def _finish(runner: Runner, out: Path) -> Path:
     shutil.rmtree(partial, ignore_errors=True)
     with runner.averaged():
         runner.pipe.save_pretrained(partial)
+    if runner.settings.half:
+        DiceptionPipeline.from_pretrained(partial, torch.float16).save_pretrained(partial)
     shutil.rmtree(out / 'model', ignore_errors=True)
     os.replace(partial, out / 'model')
     return out / 'model'

@@ -56,10 +56,16 @@ class TrainSettings:
     patch: int = setting(2, 'of a new network: side of a token in latents', low=1, high=8)
 
     # What it learns from.
-    source: str = setting('simulated', 'where samples come from', choices=('simulated', 'folder'))
+    source: str = setting(
+        'simulated', 'where samples come from', choices=('simulated', 'folder', 'bag')
+    )
     folder: str = setting('', 'of the source folder: the folder of samples')
     validation_folder: str = setting(
         '', 'of the source folder: samples that are never learnt from; empty: no validation'
+    )
+    bags: str = setting('', 'of the source bag: a bag with ground truth, or a folder of such bags')
+    validation_bags: str = setting(
+        '', 'of the source bag: bags that are never learnt from; empty: no validation'
     )
     shares: str = setting(
         'depth=4 normal=4 segmentation=5 entity=5 semantic=5 pose=5',
@@ -82,6 +88,12 @@ class TrainSettings:
         4 / 3, 'of the source simulated: width by height of the pictures', low=0.25, high=4
     )
     mirrored: bool = setting(True, 'keep each sample a second time, left-right mirrored')
+    photometric: float = setting(
+        0.0,
+        'strength of random light, colour, contrast, noise and blur of what is shown; 0: none, '
+        '1: as far as a person still recognises everything',
+        low=0, high=2,
+    )  # fmt: skip
 
     # How it learns.
     steps: int = setting(100_000, 'optimiser steps', low=1)
@@ -127,6 +139,7 @@ class TrainSettings:
     validate_every: int = setting(1000, 'steps between two validations; 0: none', low=0)
     validation_samples: int = setting(16, 'validation samples of each task', low=2, high=100_000)
     validation_steps: int = setting(1, 'denoising steps of a validation', low=1, high=1000)
+    half: bool = setting(False, 'write OUT/model in float16: half the size')
 
     def __post_init__(self) -> None:
         check(self)
@@ -134,17 +147,20 @@ class TrainSettings:
             raise ValueError(f'width is {self.width}; expected a multiple of heads, {self.heads}')
         if not self.model and not self.resolution:
             raise ValueError('resolution is 0; a new network needs one, or give a model folder')
-        if (self.source == 'folder') != bool(self.folder):
-            raise ValueError(
-                f"source is {self.source!r} and folder {self.folder!r}; set source to 'folder' "
-                'and folder to a folder of samples, or neither'
-            )
+        for source, name, what in (
+            ('folder', 'folder', 'a folder of samples'), ('bag', 'bags', 'a bag'),
+        ):  # fmt: skip
+            if (self.source == source) != bool(getattr(self, name)):
+                raise ValueError(
+                    f'source is {self.source!r} and {name} {getattr(self, name)!r}; set source to '
+                    f'{source!r} and {name} to {what}, or neither'
+                )
 
 
 # A run may be gone on with under other values of these, since they don't change a step.
 FREE = (
     'steps', 'device', 'log_every', 'save_every', 'keep', 'validate_every', 'validation_samples',
-    'validation_steps', 'cache',
+    'validation_steps', 'cache', 'half',
 )  # fmt: skip
 
 
