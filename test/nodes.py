@@ -262,6 +262,12 @@ class Peer:
         last = [one for one in found if one.name == node][-1:]
         return int(values(last[0]).get(name, 0)) if last else 0
 
+    def told(self, name, message):
+        """The status of a name with a message, if there was one since `got` was cleared."""
+        self._listen_to_diagnostics()
+        found = [one for array in self.got['/diagnostics'] for one in array.status]
+        return next((one for one in found if (one.name, one.message) == (name, message)), None)
+
     def _listen_to_diagnostics(self):
         from diagnostic_msgs.msg import DiagnosticArray
 

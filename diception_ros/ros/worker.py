@@ -27,6 +27,9 @@ if TYPE_CHECKING:
     from diception_ros.ros.inputs import Camera
     from diception_ros.ros.publishers import Publishers
 
+# Frames without a clock after which there is none, rather than none yet.
+PATIENCE = 10
+
 
 class Worker:
     """Answers frames while it is started.
@@ -66,6 +69,7 @@ class Worker:
         self._publishers, self._now, self._log = publishers, now, log
         self._thread: threading.Thread | None = None
         self._forget = threading.Event()
+        self._clockless = 0
 
     def start(self) -> None:
         """Let frames in and answer them."""
@@ -165,8 +169,12 @@ class Worker:
 
     def _check_clock(self, stamp_ns: int) -> None:
         now_ns, simulated = self._now()
+        # The clock of a recording may begin a little after its pictures.
+        self._clockless = self._clockless + 1 if now_ns == 0 else 0
+        if 0 < self._clockless < PATIENCE:
+            return
         if problem := clocks.disagreement(now_ns, stamp_ns, simulated):
-            self._log.warning_once('clock', problem)
+            self._log.warning_once(f'clock, {"none" if now_ns == 0 else simulated}', problem)
 
     def _fail(self, camera: str, error: Exception) -> None:
         where = f'camera {camera}: ' if camera else ''
