@@ -75,7 +75,7 @@ def numbers(out):
 
 
 def test_repeats_exactly_and_one_task_is_asked_what_all_are(opengl, tiny_folder, tmp_path):
-    model = ('--model', tiny_folder, *SMALL)
+    model = ('--model', tiny_folder, *SMALL, '--scenes', '2')
     assert evaluate(*model, '--out', tmp_path / 'a') == 0
     assert evaluate(*model, '--out', tmp_path / 'b') == 0
     first = numbers(tmp_path / 'a')
