@@ -34,6 +34,7 @@ EXTRAS_REQUIRE = {
     'ros': [
         'ros-rclpy[fastrtps]',
         'ros-sensor-msgs',
+        'ros-geometry-msgs',
         'ros-diagnostic-msgs',
         'ros-std-srvs',
     ],
@@ -67,10 +68,16 @@ setup(
         (f'share/{NAME}', ['package.xml']),
         (f'share/{NAME}/config', glob('config/*')),
         (f'share/{NAME}/launch', glob('launch/*.launch.py')),
+        (f'share/{NAME}/rviz', glob('rviz/*')),
     ],
     package_data={f'{NAME}.model': ['builtin/*', 'builtin/*/*']},
     zip_safe=False,  # the built-in model is read as a folder
     install_requires=INSTALL_REQUIRES,
     extras_require={**EXTRAS_REQUIRE, 'test': EXTRAS_REQUIRE['dev']},  # `colcon test` reads 'test'
-    entry_points={'console_scripts': ['diception = diception_ros.cli.main:main']},
+    entry_points={
+        'console_scripts': [
+            'diception = diception_ros.cli.main:main',
+            'perception = diception_ros.cli.node:perception',  # ros2 run diception_ros perception
+        ]
+    },
 )

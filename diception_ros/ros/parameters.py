@@ -19,7 +19,7 @@ from rclpy.parameter import Parameter
 
 from diception_ros import settings
 from diception_ros.perceive.settings import PerceptionSettings
-from diception_ros.ros.settings import FIXED, READ_ONLY, NodeSettings
+from diception_ros.ros.settings import FIXED, READ_ONLY, NodeSettings, declared
 from diception_ros.settings import Declared, GroupT
 
 _TYPES = {
@@ -32,11 +32,6 @@ _TYPES = {
 # rclpy's own, which are not ours to know.
 _FOREIGN = ('use_sim_time', 'start_type_description_service', 'qos_overrides.')
 _INTEGERS = (-(2**63), 2**63 - 1)
-
-
-def declared() -> list[Declared]:
-    """Every parameter of the node."""
-    return settings.declared(NodeSettings) + settings.declared(PerceptionSettings)
 
 
 def descriptor(one: Declared) -> ParameterDescriptor:

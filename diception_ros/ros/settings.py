@@ -7,7 +7,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 import re
 
-from diception_ros.settings import PredictSettings, again, check, setting
+from diception_ros import settings
+from diception_ros.perceive.settings import PerceptionSettings
+from diception_ros.settings import Declared, PredictSettings, again, check, setting
 
 # A camera's name is part of topics.
 _NAME = re.compile(r'[A-Za-z_][A-Za-z0-9_]*')
@@ -54,6 +56,11 @@ class NodeSettings:
                 raise ValueError(f'cameras has {camera!r}; expected letters, digits and _ alone')
         if len(set(self.cameras)) < len(self.cameras):
             raise ValueError(f'cameras names one twice: {", ".join(self.cameras)}')
+
+
+def declared() -> list[Declared]:
+    """Every parameter of the node."""
+    return settings.declared(NodeSettings) + settings.declared(PerceptionSettings)
 
 
 # What can be changed only before the node is configured.

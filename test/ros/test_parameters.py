@@ -16,7 +16,7 @@ from diception_ros import settings
 from diception_ros.frame import Intrinsics
 from diception_ros.prompt import Point
 from diception_ros.ros import prompts
-from diception_ros.ros.parameters import declared
+from diception_ros.ros.settings import declared
 
 FOREIGN = ('use_sim_time', 'start_type_description_service', 'qos_overrides')
 
