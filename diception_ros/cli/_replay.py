@@ -5,6 +5,7 @@
 from __future__ import annotations
 
 import argparse
+import importlib
 import json
 from pathlib import Path
 import sys
@@ -17,13 +18,18 @@ from diception_ros.cli import _quiet
 from diception_ros.cli.predict import read_points
 from diception_ros.cli.replay import Where
 from diception_ros.data.bag import BagTypes
+from diception_ros.evaluate import report
+from diception_ros.labels import Instances, Keypoints
 from diception_ros.model import folder
 from diception_ros.perceive.perceiver import Perceiver
 from diception_ros.perceive.settings import PerceptionSettings
 from diception_ros.predict import Predictor
+from diception_ros.replay import page, scores, story, view
 from diception_ros.replay.bags import Bag
-from diception_ros.replay.cameras import choose
+from diception_ros.replay.cameras import Camera, choose
 from diception_ros.replay.run import Job, Result, expected, replay
+from diception_ros.replay.sheets import Sheets
+from diception_ros.replay.sources import Source, poses_of
 
 DAMAGED = 3
 
@@ -33,25 +39,86 @@ def one(path: Path, args: argparse.Namespace) -> int:
     asked = settings.from_arguments(PerceptionSettings, args)
     where = settings.from_arguments(Where, args)
     job = _job(args, asked, where)
+    if args.view:
+        view.check()
     with Bag(path) as bag:
+        # Whatever is wrong with the wishes is said before the model works for hours.
         cameras = choose(bag, job.cameras, job.infos, job.references)
+        sources = [Source(bag, text, cameras, asked.tasks) for text in args.truth]
+        _check_scores(sources)
+        poses = poses_of(bag, cameras, args.pose)
         _quiet.hush()
         model = folder.resolve(args.model)
         predictor = Predictor.load(model, device=where.device, dtype=where.dtype)
         perceiver = Perceiver(predictor, BagTypes(), asked)
-        total = expected(bag, job, cameras)
-        with tqdm(total=total, unit='frame', file=sys.stderr) as bar:
-
-            def say(text: str) -> None:
-                tqdm.write(text, file=sys.stderr)
-
-            result = replay(bag, perceiver, job, str(args.model), bar.update, say)
+        with tqdm(total=expected(bag, job, cameras), unit='frame', file=sys.stderr) as bar:
+            result = replay(bag, perceiver, job, str(args.model), bar.update, _say)
     _tell(path, result, job)
+    if sources or args.report is not None:
+        _judge(path, args, asked, job, result, cameras, sources, poses, model)
+    if result.journal is not None:
+        result.journal.unlink(missing_ok=True)
     if args.summary is not None:
         args.summary.write_text(json.dumps(_summary(path, result, job)) + '\n')
+    if args.view:
+        view.show(path, job, cameras, asked)
     if result.damage:
         return DAMAGED
     return 1 if result.skipped or not result.frames else 0
+
+
+def _say(text: str) -> None:
+    tqdm.write(text, file=sys.stderr)
+
+
+def _check_scores(sources: list[Source]) -> None:
+    for source in sources:
+        kind = tasks.get(source.task).label
+        if issubclass(kind, (Instances, Keypoints)) and not tasks.get(source.task).takes_category:
+            importlib.import_module('pycocotools')
+
+
+def _judge(
+    path: Path,
+    args: argparse.Namespace,
+    asked: PerceptionSettings,
+    job: Job,
+    result: Result,
+    cameras: list[Camera],
+    sources: list[Source],
+    poses: dict[str, str],
+    model: Path,
+) -> None:
+    """Score the answers, and write what came out."""
+    sheets = Sheets(result.frames)
+    with tqdm(total=result.frames, unit='frame', desc='scores', file=sys.stderr) as bar:
+        found = scores.score(
+            path, job.out, cameras, job, asked, sources, poses, args.align,
+            [sheets] if args.report else [], bar.update,
+        )  # fmt: skip
+    assert result.journal is not None
+    found.rows = story.with_journal(found.rows, result.journal)
+    content = story.metrics(
+        path, job, asked, (str(args.model), model), result, found, args.align, args.truth
+    )
+    if args.report is None:
+        numbers, rows = (job.out.with_suffix(end) for end in ('.metrics.json', '.frames.csv'))
+    else:
+        args.report.mkdir(parents=True, exist_ok=True)
+        numbers, rows = args.report / 'metrics.json', args.report / 'frames.csv'
+    report.write_json(numbers, content)
+    scores.write_csv(rows, found.rows)
+    if args.report is not None:
+        html = page.page(story.whole(content), found.rows, sheets)
+        (args.report / 'index.html').write_text(html, encoding='utf-8')
+        print(f'wrote {args.report / "index.html"}', file=sys.stderr)
+    for camera, numbers_of in found.numbers.items():
+        shown = {
+            task: {metric: {'value': value} for metric, value in each.items()}
+            for task, each in numbers_of.items()
+        }
+        if shown:
+            print(report.markdown(shown, ['value'], {'value': camera or 'value'}))
 
 
 def _job(args: argparse.Namespace, asked: PerceptionSettings, where: Where) -> Job:
@@ -63,6 +130,8 @@ def _job(args: argparse.Namespace, asked: PerceptionSettings, where: Where) -> J
         raise ValueError(f'--end is {args.end}; expected more than --start, {args.start}')
     if args.out.suffix != '.mcap':
         raise ValueError(f'--out is {args.out}; expected a name that ends in .mcap')
+    if not args.out.parent.is_dir():
+        raise FileNotFoundError(f'{args.out.parent}: no such folder for --out')
     points = read_points(args.points) if args.points else ()
     takers = [name for name in asked.tasks if tasks.get(name).takes_points]
     if takers and not points:
@@ -84,7 +153,7 @@ def _job(args: argparse.Namespace, asked: PerceptionSettings, where: Where) -> J
 
 
 def _tell(path: Path, result: Result, job: Job) -> None:
-    rate = result.frames / result.seconds if result.seconds else 0.0
+    rate = result.answered / result.seconds if result.seconds else 0.0
     print(
         f'wrote answers to {result.frames} frames to {job.out} ({result.seconds:.1f} s, '
         f'{rate:.2f} frames/s)',

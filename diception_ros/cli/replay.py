@@ -91,6 +91,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help='scale and shift by which depth is scored: of each frame, or one (default: frame)',
     )  # fmt: skip
     writing.add_argument(
+        '--pose', nargs='+', default=[], metavar='TOPIC',
+        help='where each camera is, PoseStamped or transforms (default: pose beside the '
+        'pictures, or /tf)',
+    )  # fmt: skip
+    writing.add_argument(
         '--report', type=Path, metavar='DIR', help='folder for a page, metrics.json, frames.csv'
     )
     writing.add_argument(

@@ -20,7 +20,15 @@ from rosbags.typesys import Stores, get_types_from_idl, get_types_from_msg, get_
 from diception_ros.data.bag import TYPES
 from diception_ros.replay import ros1
 from diception_ros.replay.damage import DamageError, Raw
-from diception_ros.replay.parts import FAULTS, CutFile, Topic, WholeFile, files_of, unpacked, whole_pages
+from diception_ros.replay.parts import (
+    FAULTS,
+    CutFile,
+    Topic,
+    WholeFile,
+    files_of,
+    unpacked,
+    whole_pages,
+)
 
 
 class Bag:

@@ -76,6 +76,7 @@ class Result:
     Attributes:
         cameras: that were answered.
         frames: that were answered, those before a resume too.
+        answered: those of this run.
         skipped: that could not be read, by kind of fault.
         damage: where the bag could not be read any further, '' where all is well.
         notes: what should be said once, by kind.
@@ -86,6 +87,7 @@ class Result:
 
     cameras: list[Camera] = field(default_factory=list)
     frames: int = 0
+    answered: int = 0
     skipped: Counter[str] = field(default_factory=Counter)
     damage: str = ''
     notes: dict[str, str] = field(default_factory=dict)
@@ -124,10 +126,10 @@ def replay(
         perceiver.go_on(begin.memory)
         progress(begin.frames)
         say(f'goes on after {begin.frames} frames')
-    result = Result(cameras, begin.frames, Counter(begin.skipped))
+    result = Result(cameras, begin.frames, skipped=Counter(begin.skipped))
     outputs = [one for one in perceiver.outputs() if job.views or not one.view]
     wanted = frozenset(one.topic for one in outputs)
-    prefixes = {c.name: f'{job.prefix}/{c.name}/' if c.name else f'{job.prefix}/' for c in cameras}
+    prefixes = {camera.name: prefix_of(job, camera) for camera in cameras}
     start = time.perf_counter()
     with (
         Writer(job.out, begin.offset, job.compress) as writer,
@@ -138,11 +140,17 @@ def replay(
             for output in outputs:
                 recorder.declare(prefix + output.topic, output)
         stream = frames(
-            bag, cameras, _choice(bag, job), job.copy, begin.handed, perceiver.settings.tolerance_s
+            bag,
+            cameras,
+            choice_of(bag, job),
+            job.copy,
+            begin.handed,
+            perceiver.settings.tolerance_s,
         )
         for group in _groups(ahead(stream, 2 * job.batch + 2), job.batch):
             answers = _answer(perceiver, group, wanted, job, result)
             result.frames += len(answers)
+            result.answered += len(answers)
             now = replace(
                 begin, frames=result.frames, skipped=dict(result.skipped),
                 memory=perceiver.state(),
@@ -165,7 +173,7 @@ def replay(
 
 def expected(bag: Bag, job: Job, cameras: Sequence[Camera]) -> int:
     """About how many frames will be answered: exact but where only a part is played."""
-    choice = _choice(bag, job)
+    choice = choice_of(bag, job)
     length = (bag.end_ns or 0) - (bag.start_ns or 0) + 1
     first = max(choice.start_ns or 0, bag.start_ns or 0)
     last = min(choice.stop_ns or 2**63, (bag.end_ns or 0) + 1)
@@ -177,7 +185,13 @@ def expected(bag: Bag, job: Job, cameras: Sequence[Camera]) -> int:
     return total
 
 
-def _choice(bag: Bag, job: Job) -> Choice:
+def prefix_of(job: Job, camera: Camera) -> str:
+    """What the topics of a camera's answers begin with."""
+    return f'{job.prefix}/{camera.name}/' if camera.name else f'{job.prefix}/'
+
+
+def choice_of(bag: Bag, job: Job) -> Choice:
+    """Which pictures of a bag a job is about."""
     zero = bag.start_ns or 0
     start = zero + round(job.start_s * 1e9) if job.start_s else None
     stop = None if job.end_s is None else zero + round(job.end_s * 1e9)

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.ndimage import distance_transform_edt
 
-from diception_ros.geometry import fit_affine, to_disparity
+from diception_ros.geometry import Affine, fit_affine, to_disparity
 from diception_ros.labels import Disparity, MetricDepth
 from diception_ros.tasks import RESOLUTION, Task, _check
 from diception_ros.tasks._scene import scene
@@ -80,6 +80,7 @@ class Depth:
         nearest: float = 0.0,
         farthest: float = float('inf'),
         fitted: NDArray[np.bool_] | None = None,
+        affine: Affine | None = None,
     ) -> dict[str, float]:
         """Errors after the least-squares scale and shift that suit the prediction best.
 
@@ -101,6 +102,8 @@ class Depth:
             farthest: metres; the same at the other end.
             fitted: (H, W) bool, pixels by which scale and shift are fitted, of those that count;
                 None for all. Without effect where the truth is a `Disparity`.
+            affine: scale and shift from elsewhere, such as one pair for all frames of a camera;
+                None fits them to this truth. Without effect where the truth is a `Disparity`.
 
         Returns:
             The numbers; all NaN (coverage too) where no pixel of the truth is known.
@@ -126,10 +129,10 @@ class Depth:
         if align == 'disparity':
             # Zeros of the prediction are left out of the fit: it may have been cut off there.
             cut = among & (p > 0)
-            scale, shift = fit_affine(p, 1 / t, cut if cut.any() else among)
+            scale, shift = affine or fit_affine(p, 1 / t, cut if cut.any() else among)
             p = 1 / np.maximum(scale * p + shift, LEAST_DISPARITY)
         else:
-            scale, shift = fit_affine(p, t, among)
+            scale, shift = affine or fit_affine(p, t, among)
             p = scale * p + shift
         p = np.maximum(np.clip(p, nearest, farthest), LEAST_DEPTH)
         ratio = np.maximum(p / t, t / p)

@@ -1,0 +1,247 @@
+# SPDX-FileCopyrightText: 2026 The diception_ros authors
+# SPDX-License-Identifier: Apache-2.0
+"""The report: one page that needs nothing beside it, neither files nor a network."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from html import escape
+import math
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from diception_ros.evaluate.report import COUNTS, SHOWN
+from diception_ros.replay import plots
+
+if TYPE_CHECKING:
+    from diception_ros.replay.sheets import Sheets, Shot
+
+# Rows of the table of frames; all are in frames.csv.
+ROWS = 200
+
+_STYLE = """
+:root{color-scheme:light dark;--line:#8884;--soft:#8881}
+body{font:15px/1.45 system-ui,sans-serif;margin:0 auto;max-width:1100px;padding:1rem}
+h1{font-size:1.5rem;margin:.5rem 0}h2{font-size:1.15rem;margin:2rem 0 .5rem}
+table{border-collapse:collapse;font-variant-numeric:tabular-nums}
+th,td{padding:.2rem .7rem;border-bottom:1px solid var(--line);text-align:right}
+th:first-child,td:first-child{text-align:left}
+.wide{overflow:auto;max-height:26rem;border:1px solid var(--line)}
+.wide th{position:sticky;top:0;background:Canvas}
+svg{width:100%;max-width:720px;font-size:11px;fill:currentColor;display:block}
+.sheet{display:grid;grid-template-columns:repeat(auto-fill,minmax(320px,1fr));gap:1rem}
+figure{margin:0}figcaption{font-size:.85rem;padding:.2rem 0}
+.pair{position:relative;line-height:0;--cut:50%;touch-action:pan-y}
+.pair img{width:100%;display:block}
+.pair img+img{position:absolute;inset:0;height:100%;clip-path:inset(0 0 0 var(--cut))}
+.pair::after{content:'';position:absolute;inset:0 auto 0 var(--cut);width:2px;background:#fff;
+box-shadow:0 0 3px #000;pointer-events:none}
+.pair input{position:absolute;inset:0;width:100%;height:100%;margin:0;opacity:0;cursor:ew-resize}
+.pair:focus-within{outline:3px solid #56B4E9}
+.legend span{margin-right:1rem}
+.legend i{display:inline-block;width:.8em;height:.8em;margin-right:.3em}
+.warn{border-left:4px solid #D55E00;padding:.3rem .8rem;background:var(--soft)}
+"""
+# The picture is cut where the slider stands; keys and fingers move it, too.
+_SCRIPT = """
+for (const slider of document.querySelectorAll('.pair input')) {
+  const move = () => slider.parentElement.style.setProperty('--cut', slider.value + '%');
+  slider.addEventListener('input', move);
+  move();
+}
+"""
+
+
+def page(metrics: Mapping[str, Any], rows: Sequence[Mapping[str, Any]], sheets: Sheets) -> str:
+    """The page.
+
+    Args:
+        metrics: what metrics.json holds.
+        rows: of frames.csv.
+        sheets: pictures.
+    """
+    title = f'Replay of {metrics["bag"]["name"]}'
+    parts = [
+        f'<h1>{escape(title)}</h1>',
+        _warnings(metrics),
+        _facts(metrics),
+        _numbers(metrics),
+        _worst_rows(rows),
+        _over_time(rows),
+        _histograms(rows, sheets),
+        _sheet('Worst answers', sheets.worst()),
+        _sheet('Frames spread over the bag', sheets.spread),
+    ]
+    return (
+        '<!doctype html>\n<html lang="en"><head><meta charset="utf-8">'
+        '<meta name="viewport" content="width=device-width,initial-scale=1">'
+        '<link rel="icon" href="data:,">'
+        f'<title>{escape(title)}</title><style>{_STYLE}</style></head><body>\n'
+        + '\n'.join(part for part in parts if part)
+        + f'\n<script>{_SCRIPT}</script></body></html>\n'
+    )
+
+
+def _warnings(metrics: Mapping[str, Any]) -> str:
+    words = [metrics['damage']] if metrics['damage'] else []
+    words += [f'{count} frames left out: {kind}' for kind, count in metrics['skipped'].items()]
+    words += metrics['notes'].values()
+    return ''.join(f'<p class="warn">{escape(str(one))}</p>' for one in words)
+
+
+def _facts(metrics: Mapping[str, Any]) -> str:
+    speed = metrics['speed']
+    facts = {
+        'bag': metrics['bag']['path'],
+        'SHA-256 of the bag': metrics['bag']['sha256'],
+        'answers': metrics['out'],
+        'model': metrics['model']['name'],
+        'cameras': ', '.join(one['topic'] for one in metrics['cameras']),
+        'frames': metrics['frames'],
+        'speed': f'{speed["frames_per_s"]:.2f} frames/s; model '
+        f'{1000 * speed["model_s"]["p50"]:.1f} ms (median), '
+        f'{1000 * speed["model_s"]["p99"]:.1f} ms (99 %)',
+        'depth is aligned': f'by {metrics["align"]}',
+        'versions': ', '.join(f'{name} {one}' for name, one in metrics['versions'].items()),
+    }
+    cells = ''.join(
+        f'<tr><td>{escape(name)}</td><td style="text-align:left">{escape(str(one))}</td></tr>'
+        for name, one in facts.items()
+    )
+    changed = ''.join(
+        f'<tr><td>{escape(name)}</td><td style="text-align:left">{escape(_setting(one))}</td></tr>'
+        for name, one in metrics['settings'].items()
+    )
+    return (
+        f'<h2>What was run</h2><table>{cells}</table>'
+        f'<details><summary>All settings</summary><table>{changed}</table></details>'
+    )
+
+
+def _setting(value: Any) -> str:
+    return ' '.join(map(str, value)) if isinstance(value, (list, tuple)) else str(value)
+
+
+def _numbers(metrics: Mapping[str, Any]) -> str:
+    blocks = []
+    for heading, key in (('Scores', 'numbers'), ('Change from frame to frame', 'stability')):
+        rows = [
+            (camera or 'camera', task, metric, value)
+            for camera, found in metrics[key].items()
+            for task, each in found.items()
+            for metric, value in each.items()
+            if metric not in ('skipped',)
+        ]
+        if not rows:
+            continue
+        body = ''.join(
+            f'<tr><td>{escape(camera)}</td><td>{escape(task)}</td>'
+            f'<td>{escape(metric)}{_arrow(task, metric)}</td><td>{_cell(value)}</td></tr>'
+            for camera, task, metric, value in rows
+        )
+        blocks.append(
+            f'<h2>{heading}</h2><table><tr><th>camera</th><th>task</th><th>metric</th>'
+            f'<th>value</th></tr>{body}</table>'
+        )
+    return ''.join(blocks)
+
+
+def _arrow(task: str, metric: str) -> str:
+    direction = SHOWN.get(task, {}).get(metric, 0)
+    return {1: ' ↑', -1: ' ↓', 0: ''}[direction]
+
+
+def _cell(value: Any) -> str:
+    if value is None or (isinstance(value, float) and math.isnan(value)):
+        return '–'
+    return f'{value:.4g}' if isinstance(value, float) else escape(str(value))
+
+
+def _metrics_of(rows: Sequence[Mapping[str, Any]]) -> list[str]:
+    """Columns of scores, the one that ranks a task first."""
+    names = list(dict.fromkeys(name for row in rows for name in row if '.' in name))
+    order = {
+        f'{task}.{metric}': k for task, shown in SHOWN.items() for k, metric in enumerate(shown)
+    }
+    return sorted(
+        (n for n in names if n.partition('.')[2] not in COUNTS),
+        key=lambda name: (name.partition('.')[0], order.get(name, 99)),
+    )
+
+
+def _worst_rows(rows: Sequence[Mapping[str, Any]]) -> str:
+    columns = _metrics_of(rows)
+    if not columns:
+        return ''
+    first = columns[0]
+    task, _, metric = first.partition('.')
+    sign = SHOWN.get(task, {}).get(metric, -1)
+
+    def badness(pair: tuple[int, Mapping[str, Any]]) -> float:
+        value = pair[1].get(first, math.nan)
+        return math.inf if math.isnan(value) else sign * value
+
+    ranked = sorted(enumerate(rows), key=badness)[:ROWS]
+    head = ''.join(f'<th>{escape(name)}</th>' for name in ('frame', 'camera', 'stamp', *columns))
+    body = ''.join(
+        f'<tr><td>{number}</td><td>{escape(str(row["camera"]))}</td>'
+        f'<td>{row["stamp_ns"] / 1e9:.3f}</td>'
+        + ''.join(f'<td>{_cell(row.get(name))}</td>' for name in columns)
+        + '</tr>'
+        for number, row in ranked
+    )
+    return (
+        f'<h2>Frames, the worst first by {escape(first)}</h2>'
+        f'<div class="wide"><table><tr>{head}</tr>{body}</table></div>'
+    )
+
+
+def _over_time(rows: Sequence[Mapping[str, Any]]) -> str:
+    if not rows:
+        return ''
+    zero = min(row['log_ns'] for row in rows)
+    cameras = list(dict.fromkeys(row['camera'] for row in rows))
+    found = []
+    for name in ['model_s', *_metrics_of(rows)]:
+        series = {}
+        for camera in cameras:
+            mine = [row for row in rows if row['camera'] == camera]
+            series[camera or 'camera'] = (
+                [(row['log_ns'] - zero) / 1e9 for row in mine],
+                [float(row.get(name, math.nan)) for row in mine],
+            )
+        title = 'model' if name == 'model_s' else name
+        found.append(plots.lines(title, 's' if name == 'model_s' else '', series))
+    return '<h2>Over time</h2>' + ''.join(found)
+
+
+def _histograms(rows: Sequence[Mapping[str, Any]], sheets: Sheets) -> str:
+    found = []
+    for task, counts in sheets.values.items():
+        edges = np.linspace(0, 1, len(counts) + 1).tolist()
+        found.append(plots.bars(f'{task}: values of all pixels', '', edges, counts.tolist()))
+    for name in ['model_s', *_metrics_of(rows)]:
+        values = [float(row.get(name, math.nan)) for row in rows]
+        found.append(plots.histogram(f'{name}: frames', '', values))
+    shown = ''.join(found)
+    return f'<h2>Histograms</h2>{shown}' if shown else ''
+
+
+def _sheet(heading: str, shots: Sequence[Shot]) -> str:
+    if not shots:
+        return ''
+    figures = ''.join(
+        '<figure><div class="pair">'
+        f'<img alt="picture of the camera" src="{shot.image}">'
+        f'<img alt="answer to {escape(shot.task)}" src="{shot.answer}">'
+        f'<input type="range" min="0" max="100" value="50" step="0.5" '
+        f'aria-label="picture or answer, frame {shot.number}"></div>'
+        f'<figcaption>frame {shot.number} {escape(shot.camera)} · {escape(shot.task)} · '
+        f'{escape(shot.words)}</figcaption></figure>'
+        for shot in shots
+    )
+    return (
+        f'<h2>{heading}</h2><p>Left the picture, right the answer.</p>'
+        f'<div class="sheet">{figures}</div>'
+    )
