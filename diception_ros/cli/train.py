@@ -4,7 +4,8 @@
 
 OUT gets the settings, log.csv, validation.csv (metrics beside those of a model that sees the wrong
 picture and of the mean picture), contact sheets, checkpoints, and in the end OUT/model, which
-`diception predict --model` takes. docs/training.md says more.
+`diception predict --model` takes. Several GPUs: `accelerate launch -m diception_ros train ...`.
+docs/training.md says more.
 """
 
 from __future__ import annotations
@@ -44,18 +45,26 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def main(args: argparse.Namespace) -> int:
     """Train."""
     from diception_ros.cli import _quiet
-    from diception_ros.train import run, settings, state
+    from diception_ros.train import parallel, run, settings, state
 
     if args.config is None and not args.resume:
         raise ValueError('give --config FILE, such as config/train.yaml, or --resume')
     _quiet.hush()
-    if args.resume:
-        found = state.folders(args.out)
-        file = args.config or (found[-1] / 'settings.yaml' if found else None)
-        chosen = settings.read(file, args.set) if file else None
-        runner = run.resume(chosen, args.out, None)
-    else:
-        runner = run.begin(settings.read(args.config, args.set), args.out)
-    model = run.run(runner, args.out)
-    print(f'wrote {model}', file=sys.stderr)
+    try:
+        if args.resume:
+            found = state.folders(args.out)
+            file = args.config or (found[-1] / 'settings.yaml' if found else None)
+            chosen = settings.read(file, args.set) if file else None
+            had = settings.read(found[-1] / 'settings.yaml') if found else None
+            runner = run.resume(chosen, args.out, None)
+            note = run.stretched(had, runner.settings, runner.step) if had else ''
+            if note and runner.processes.first:
+                print(f'{args.out}: {note}', file=sys.stderr)
+        else:
+            runner = run.begin(settings.read(args.config, args.set), args.out)
+        model = run.run(runner, args.out)
+    finally:
+        parallel.leave()
+    if runner.processes.first:
+        print(f'wrote {model}', file=sys.stderr)
     return 0

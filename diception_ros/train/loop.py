@@ -14,10 +14,10 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 from diception_ros import tasks
 from diception_ros.data.batch import Batch, Prepared
 from diception_ros.model import DiceptionPipeline
-from diception_ros.predict import Predictor, find_device
+from diception_ros.predict import Predictor
 from diception_ros.settings import PredictSettings
 from diception_ros.train import loss as flow
-from diception_ros.train import mixture, sources, state
+from diception_ros.train import mixture, parallel, photometric, sources, state
 from diception_ros.train.ema import Ema
 from diception_ros.train.fresh import fresh_pipeline
 from diception_ros.train.optimizer import Optimizer
@@ -28,6 +28,8 @@ _FITTED = 2000  # pictures that the autoencoder of a new model is made for, of e
 
 class Runner:
     """A training run: model, optimiser and samples, and the step that they are at.
+
+    Where several processes learn together, each has such a run, with a part of every batch.
 
     Args:
         settings: of the run.
@@ -47,7 +49,8 @@ class Runner:
     ) -> None:
         self.settings, self.step = settings, 0
         self.shares = mixture.parse(settings.shares)
-        self.device = find_device(settings.device)
+        self.processes = parallel.join(settings.device)
+        self.device = self.processes.device
         self._mixture = mixture.Mixture(self.shares, settings.seed)
         self._pool: tuple[int, Prepared, dict[str, torch.Tensor]] | None = None
 
@@ -57,7 +60,9 @@ class Runner:
         resolution = settings.resolution or (pipe.config.resolution if pipe else 0)
         order = pipe.point_encoder.config.point_order if pipe else 'xy'
         self.form = sources.Form(resolution, order, settings.mirrored)
-        self.source = source or sources.open_source(settings, list(self.shares), resolution)
+        self.source = source or sources.open_source(
+            settings, list(self.shares), resolution, self.processes
+        )
         self.pipe = pipe or self._fresh()
         Predictor(self.pipe, PredictSettings(resolution=resolution))  # refuses what doesn't suit
         self.pipe.register_to_config(resolution=resolution)
@@ -65,12 +70,15 @@ class Runner:
         # An unknown text fails here, before any work.
         self.pipe.look_up(list(dict.fromkeys(['', *self.pool()[1].texts])))
 
+        for part in (self.pipe.transformer, self.pipe.point_encoder, self.pipe.vae):
+            self.processes.share(part.state_dict().values())
         self.parameters = state.trainable(self.pipe)
         self.pipe.vae.requires_grad_(False)
         if settings.checkpointing:
             self.pipe.transformer.enable_gradient_checkpointing()
         self.optimizer = Optimizer(self.parameters, settings)
-        self.ema = Ema(self.parameters, settings.ema) if settings.ema else None
+        averages = settings.ema and self.processes.first
+        self.ema = Ema(self.parameters, settings.ema) if averages else None
         self.generator = torch.Generator(self.device).manual_seed(settings.seed)
         self._sigmas = flow.sigma_table(self.pipe.scheduler).to(self.device)
         if checkpoint:
@@ -80,7 +88,7 @@ class Runner:
         """Go one step.
 
         Returns:
-            losses by task, of each sample; the norm of the gradient.
+            losses by task, of each sample of all processes; the norm of the gradient.
 
         Raises:
             NonFiniteLossError: the loss or the gradient is no number; the weights are as before.
@@ -89,18 +97,27 @@ class Runner:
         self.optimizer.zero_grad()
         found: dict[str, list[float]] = defaultdict(list)
         names: list[str] = []
+        pool = self.pool()[1]
         for part in range(settings.accumulate):
-            batch = self.batch(self.step * settings.accumulate + part)
+            number = self.step * settings.accumulate + part
+            rows, batch = self.rows(number).tolist(), self.batch(number)
+            batch_names = tuple(pool.names[row] for row in rows)
             # Backward too: gradient checkpointing runs the attention again there.
             with self._math():
                 losses, counts = self.losses(batch)
-                flow.check_finite(losses, batch.names, self.step)
+                # Those of all processes, so that they stop together.
+                both = torch.stack([losses.detach(), counts.float()], dim=1)
+                every, counted = self.processes.gather(both).unbind(dim=1)
+                flow.check_finite(every, batch_names, self.step)
                 # A sample of which nothing is known says nothing, not even that it was right.
-                mean = losses.sum() / counts.sum().clamp(min=1)
+                mean = losses.sum() / counted.sum().clamp(min=1)
                 (mean / settings.accumulate).backward()
-            for task, value in zip(batch.tasks, losses.tolist(), strict=True):
-                found[task].append(value)
-            names += batch.names
+            for row, value in zip(rows, every.tolist(), strict=True):
+                found[pool.tasks[row]].append(value)
+            names += batch_names
+        self.processes.add(
+            value.grad for value in self.parameters.values() if value.grad is not None
+        )
         norm = torch.nn.utils.clip_grad_norm_(
             self.parameters.values(), settings.clip or float('inf')
         )
@@ -121,13 +138,21 @@ class Runner:
             (B,) losses; (B,) bool, whether any cell of the sample counts.
         """
         settings, pipe, generator = self.settings, self.pipe, self.generator
-        size = len(batch.names)
+        # Drawn for all processes, of which each takes its own.
+        size = len(batch.names) * self.processes.count
+        mine = self.processes.part(len(batch.names))
+        shown = batch.image
+        if settings.photometric:
+            seeds = photometric.draw(size, generator)[mine]
+            shown = photometric.change(shown, settings.photometric, seeds)
         with torch.no_grad():
             clean = pipe.encode_image(batch.target)  # (B, C, h, w)
-            image = pipe.encode_image(batch.image)  # (B, C, h, w)
-        sigma = flow.draw_sigmas(size, self._sigmas, generator, settings.share_at_noise)
-        noise = torch.randn(clean.shape, generator=generator, device=self.device)
-        dropped = torch.rand(size, generator=generator, device=self.device) < settings.dropout
+            image = pipe.encode_image(shown)  # (B, C, h, w)
+        sigma = flow.draw_sigmas(size, self._sigmas, generator, settings.share_at_noise)[mine]
+        shape = (size, *clean.shape[1:])
+        noise = torch.randn(shape, generator=generator, device=self.device)[mine]
+        luck = torch.rand(size, generator=generator, device=self.device)[mine]
+        dropped = luck < settings.dropout
         noisy = flow.add_noise(clean, noise, sigma)
 
         # The unconditional branch of the pipeline: the empty text and zero point tokens.
@@ -163,13 +188,17 @@ class Runner:
         return plain
 
     def batch(self, number: int) -> Batch:
-        """The batch of this number, counted over the whole run."""
-        _, pool, rows = self.pool()
+        """This process's part of the batch of this number, counted over the whole run."""
+        mine = self.processes.part(self.settings.batch_size)
+        return self.pool()[1].batch(self.rows(number)[mine], self.device)
+
+    def rows(self, number: int) -> torch.Tensor:
+        """Which samples of the pool are in a batch, for all processes, in the order of those."""
+        _, _, rows = self.pool()
         counts = {task: len(mine) for task, mine in rows.items()}
-        size = self.settings.batch_size
+        size = self.settings.batch_size * self.processes.count
         dealt = (self._mixture.deal(number * size + k, counts) for k in range(size))
-        chosen = torch.stack([rows[task][index] for task, index in dealt])
-        return pool.batch(chosen, self.device)
+        return torch.stack([rows[task][index] for task, index in dealt])
 
     def pool(self) -> tuple[int, Prepared, dict[str, torch.Tensor]]:
         """The pool that this step learns from: its number, and the rows of each task."""
@@ -188,7 +217,12 @@ class Runner:
 
     def save(self, out: Path) -> Path:
         """Write a checkpoint into a run's folder."""
-        rest = state.State(self.step, self.optimizer.state_dict(), self.generator.get_state())
+        rest = state.State(
+            self.step,
+            self.optimizer.state_dict(),
+            self.generator.get_state(),
+            self.processes.count,
+        )
         return state.save(out, self.pipe, self.ema, rest, self.settings)
 
     def averaged(self) -> contextlib.AbstractContextManager[None]:
@@ -210,6 +244,11 @@ class Runner:
 
     def _restore(self, checkpoint: Path) -> None:
         saved = state.load(checkpoint)
+        if saved.processes != self.processes.count:
+            raise ValueError(
+                f'{checkpoint} is of {saved.processes} processes that learnt together, here are '
+                f'{self.processes.count}; launch as many, or begin another run with this model'
+            )
         self.step = saved.step
         self.optimizer.load_state_dict(saved.optimizer)
         self.generator.set_state(saved.generator)

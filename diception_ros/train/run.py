@@ -8,11 +8,14 @@ OUT/validation.csv     metrics on held-out samples beside both controls, see `re
 OUT/sheets/            contact sheets of the validation: input, truth, answer
 OUT/checkpoints/       see `state`
 OUT/model/             pipeline folder, at the end: the mean of the weights where one is kept
+
+Where several processes learn together, the first of them writes all of it.
 """
 
 from __future__ import annotations
 
 from collections import defaultdict
+import math
 import os
 from pathlib import Path
 import shutil
@@ -46,13 +49,16 @@ def begin(chosen: TrainSettings, out: Path, source: Source | None = None) -> Run
             f'{out} exists and is not empty; choose another folder, or --resume to go on'
         )
     runner = Runner(chosen, source)
-    out.mkdir(parents=True, exist_ok=True)
-    settings.write(chosen, out / 'settings.yaml')
+    if runner.processes.first:
+        out.mkdir(parents=True, exist_ok=True)
+        settings.write(chosen, out / 'settings.yaml')
     return runner
 
 
 def resume(chosen: TrainSettings | None, out: Path, source: Source | None = None) -> Runner:
     """Go on with a run from its last checkpoint, as if it had never stopped.
+
+    Other steps with a decay are another learning rate from here on, see `stretched`.
 
     Args:
         chosen: its settings; those that change no step may differ. None for those it had.
@@ -75,8 +81,28 @@ def resume(chosen: TrainSettings | None, out: Path, source: Source | None = None
             'begin another run whose model is the last checkpoint'
         )
     runner = Runner(chosen, source, found[-1])
-    settings.write(chosen, out / 'settings.yaml')
+    if runner.processes.first:
+        settings.write(chosen, out / 'settings.yaml')
     return runner
+
+
+def stretched(had: TrainSettings, chosen: TrainSettings, step: int) -> str:
+    """What other steps do to the learning rate of a run that goes on, for people; '' for nothing.
+
+    Args:
+        had: settings with which it began.
+        chosen: those with which it goes on.
+        step: steps done.
+    """
+    if had.steps == chosen.steps or not chosen.decay:
+        return ''
+    before, now = (one.lr * rate(one, step) for one in (had, chosen))
+    falls = [math.ceil((1 - one.decay) * one.steps) for one in (had, chosen)]
+    return (
+        f'steps was {had.steps}, now {chosen.steps}, of which decay {chosen.decay:g} is a share: '
+        f'the learning rate goes on at {now:.3g}, not {before:.3g}, and falls from step '
+        f'{falls[1]} on, not {falls[0]}'
+    )
 
 
 def run(runner: Runner, out: Path, progress: bool = True) -> Path:
@@ -93,13 +119,15 @@ def run(runner: Runner, out: Path, progress: bool = True) -> Path:
     Raises:
         NonFiniteLossError: the loss or the gradient is no number; the last checkpoint stays.
     """
-    chosen = runner.settings
-    log = report.Table(
-        out / 'log.csv',
-        ('step', 'loss', 'lr', 'norm', 'samples_per_second', *runner.shares),
-        runner.step,
-    )
-    held = runner.source.validation() if chosen.validate_every else []
+    chosen, first = runner.settings, runner.processes.first
+    log = None
+    if first:
+        log = report.Table(
+            out / 'log.csv',
+            ('step', 'loss', 'lr', 'norm', 'samples_per_second', *runner.shares),
+            runner.step,
+        )
+    held = runner.source.validation() if chosen.validate_every and first else []
     judge = None
     if held:
         judge = report.Validation(held, runner.form, runner.pool()[1], chosen)
@@ -107,8 +135,9 @@ def run(runner: Runner, out: Path, progress: bool = True) -> Path:
     losses: dict[str, list[float]] = defaultdict(list)
     norms: list[float] = []
     bar = tqdm(
-        total=chosen.steps, initial=runner.step, unit='step', file=sys.stderr, disable=not progress
-    )
+        total=chosen.steps, initial=runner.step, unit='step', file=sys.stderr,
+        disable=not (progress and first),
+    )  # fmt: skip
     since, seconds = runner.step, 0.0
     try:
         while runner.step < chosen.steps:
@@ -122,9 +151,10 @@ def run(runner: Runner, out: Path, progress: bool = True) -> Path:
             bar.update()
             step, last = runner.step, runner.step == chosen.steps
 
-            if step % chosen.log_every == 0 or last:
+            if log is not None and (step % chosen.log_every == 0 or last):
                 every = [value for values in losses.values() for value in values]
                 samples = (step - since) * chosen.batch_size * chosen.accumulate
+                samples *= runner.processes.count
                 log.add(
                     step=step,
                     loss=sum(every) / len(every),
@@ -142,15 +172,17 @@ def run(runner: Runner, out: Path, progress: bool = True) -> Path:
                     scores = judge.run(runner.pipe, out / 'sheets' / f'{step:08d}.png')
                 for line in report.lines(scores):
                     results.add(step=step, **line)
-            if step % chosen.save_every == 0 or last:
+            if first and (step % chosen.save_every == 0 or last):
                 runner.save(out)
     finally:
         bar.close()
         runner.source.close()
-    return _finish(runner, out)
+    if first:
+        _finish(runner, out)
+    return out / 'model'
 
 
-def _finish(runner: Runner, out: Path) -> Path:
+def _finish(runner: Runner, out: Path) -> None:
     partial = out / 'model.partial'
     shutil.rmtree(partial, ignore_errors=True)
     with runner.averaged():
@@ -159,4 +191,3 @@ def _finish(runner: Runner, out: Path) -> Path:
         DiceptionPipeline.from_pretrained(partial, torch.float16).save_pretrained(partial)
     shutil.rmtree(out / 'model', ignore_errors=True)
     os.replace(partial, out / 'model')
-    return out / 'model'

@@ -1,6 +1,6 @@
 # SPDX-FileCopyrightText: 2026 The diception_ros authors
 # SPDX-License-Identifier: Apache-2.0
-"""Where a run's samples come from: simulated rooms, a folder, or a list.
+"""Where a run's samples come from: simulated rooms, a folder, bags, or a list.
 
 A source hands out pools, lots of samples that are prepared once and stay in memory. A pool follows
 from its number alone, so a run that goes on has only to ask for the same one again.
@@ -8,7 +8,7 @@ from its number alone, so a run that goes on has only to ask for the same one ag
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor
 from dataclasses import dataclass, fields
 import hashlib
@@ -23,6 +23,7 @@ from diception_ros.data import batch, folder
 from diception_ros.data.batch import Prepared
 from diception_ros.data.sample import Sample
 from diception_ros.model import DiceptionPointEncoder
+from diception_ros.train.parallel import ALONE, Processes
 from diception_ros.train.settings import TrainSettings
 
 # A task that is met this rarely in validation scenes is left with what was found.
@@ -87,41 +88,80 @@ class Listed:
         pass
 
 
+class Stored:
+    """Samples that lie on disk; every pool holds all of them, at the model's size.
+
+    Args:
+        read: goes through them from the beginning.
+        validation: to be judged by.
+    """
+
+    def __init__(
+        self, read: Callable[[], Iterable[Sample]], validation: Sequence[Sample] = ()
+    ) -> None:
+        self._read, self._validation = read, list(validation)
+        self._made: tuple[Form, Prepared] | None = None
+
+    def pool(self, number: int, form: Form) -> Prepared:
+        if self._made is None or self._made[0] != form:
+            self._made = form, form.prepare(self._read())
+        return self._made[1]
+
+    def validation(self) -> list[Sample]:
+        return self._validation
+
+    def close(self) -> None:
+        pass
+
+
 class Simulated:
     """Rooms rendered on the fly; needs MuJoCo.
 
-    The next pool is rendered in other processes while this one is learnt from.
+    The next pool is rendered in other processes while this one is learnt from. Where several
+    processes learn together, each has a part of the pool rendered, and all get the whole.
 
     Args:
         settings: pool, refresh, workers, seed, aspect and the resolution.
         names: of the tasks.
         resolution: S, height of the rendered pictures, pixels.
+        processes: that learn together.
     """
 
-    def __init__(self, settings: TrainSettings, names: Sequence[str], resolution: int) -> None:
+    def __init__(
+        self,
+        settings: TrainSettings,
+        names: Sequence[str],
+        resolution: int,
+        processes: Processes = ALONE,
+    ) -> None:
         self._settings, self._names = settings, list(names)
+        self._processes = processes
         self._size = (resolution, round(resolution * settings.aspect))
         self._executor: ProcessPoolExecutor | None = None
         self._coming: tuple[int, list[Future[dict[str, Any]]]] = (-1, [])
 
     def pool(self, number: int, form: Form) -> Prepared:
         path = self._kept(number, form)
-        if path is not None and path.is_file():
+        # The first one's word holds for all: while they look, it may already write.
+        there = self._processes.collect(path is not None and path.is_file())[0]
+        if path is not None and there:
             pool = batch.read(path)
         else:
             pool = self._rendered(number, form)
-            if path is not None:
+            if path is not None and self._processes.first:
                 batch.write(pool, path)
         self._look_ahead(number + 1, form)
         return pool
 
     def _rendered(self, number: int, form: Form) -> Prepared:
         if self._settings.workers == 0:
-            return _unpacked(_render(self._job(number, 0, 1, form)))
-        at, lots = self._coming
-        if at != number:
-            lots = self._submit(number, form)
-        return batch.join([_unpacked(lot.result()) for lot in lots])
+            (job,) = self._jobs(number, form)
+            mine = [_render(job)]
+        else:
+            at, lots = self._coming
+            mine = [lot.result() for lot in (lots if at == number else self._submit(number, form))]
+        parts = [part for one in self._processes.collect(mine) for part in one]
+        return batch.join([_unpacked(part) for part in parts])
 
     def _look_ahead(self, number: int, form: Form) -> None:
         """Have a pool rendered by others, if it is one that will be asked for."""
@@ -159,8 +199,13 @@ class Simulated:
             # Not forked: OpenGL and torch's threads don't survive that.
             context = multiprocessing.get_context('spawn')
             self._executor = ProcessPoolExecutor(workers, context)
-        jobs = (self._job(number, worker, workers, form) for worker in range(workers))
-        return [self._executor.submit(_render, job) for job in jobs]
+        return [self._executor.submit(_render, job) for job in self._jobs(number, form)]
+
+    def _jobs(self, number: int, form: Form) -> list[_Job]:
+        """What this process has rendered, one for each of its workers."""
+        each = max(1, self._settings.workers)
+        first, everyone = self._processes.rank * each, self._processes.count * each
+        return [self._job(number, first + k, everyone, form) for k in range(each)]
 
     def _job(self, number: int, worker: int, workers: int, form: Form) -> _Job:
         count = -(-self._settings.pool // workers)
@@ -171,26 +216,36 @@ class Simulated:
         return _Job(seed, self._size, tuple(self._names), first, worker, workers, count, form)
 
 
-def open_source(settings: TrainSettings, names: Sequence[str], resolution: int) -> Source:
+def open_source(
+    settings: TrainSettings, names: Sequence[str], resolution: int, processes: Processes = ALONE
+) -> Source:
     """The source that the settings ask for.
 
     Args:
         settings: of the run.
         names: of the tasks.
         resolution: S, side of the model's square, pixels.
+        processes: that learn together.
 
     Raises:
-        FileNotFoundError, ValueError: no such folder, or it is no folder of samples.
+        FileNotFoundError, ValueError: the folder or the bags for validation are not there or are
+            none. What is learnt from is read with the first pool.
     """
     if settings.source == 'simulated':
-        return Simulated(settings, names, resolution)
-    held = []
-    if settings.validation_folder:
-        held = gather(
-            folder.read(Path(settings.validation_folder)), names, settings.validation_samples
-        )
-    found = [one for one in folder.read(Path(settings.folder)) if one.prompt.task in names]
-    return Listed(found, held)
+        return Simulated(settings, names, resolution, processes)
+
+    def read(place: str) -> Iterable[Sample]:
+        if settings.source == 'bag':
+            from diception_ros.sim import recorded
+
+            return recorded.samples(Path(place), names, settings.seed, metric=True)
+        return (one for one in folder.read(Path(place)) if one.prompt.task in names)
+
+    learnt, judged = settings.folder or settings.bags, settings.validation_folder
+    if settings.source == 'bag':
+        judged = settings.validation_bags
+    held = gather(read(judged), names, settings.validation_samples) if judged else []
+    return Stored(lambda: read(learnt), held)
 
 
 def gather(samples: Iterable[Sample], names: Sequence[str], each: int) -> list[Sample]:

@@ -40,11 +40,13 @@ class State(NamedTuple):
         step: steps done.
         optimizer: state of the optimiser, see `Optimizer.state_dict`.
         generator: state of the random generator.
+        processes: how many learnt together, each from a part of every batch.
     """
 
     step: int
     optimizer: dict[str, Any]
     generator: torch.Tensor
+    processes: int = 1
 
 
 def trainable(pipe: DiceptionPipeline) -> dict[str, torch.nn.Parameter]:
@@ -114,7 +116,9 @@ def load(path: Path) -> State:
         raise ValueError(f'{file}: damaged, or more than tensors and numbers ({why})') from error
     if not isinstance(content, Mapping) or content.get('format') != _FORMAT:
         raise ValueError(f'{file}: not the state of a training run of this version')
-    return State(content['step'], content['optimizer'], content['generator'])
+    return State(
+        content['step'], content['optimizer'], content['generator'], content.get('processes', 1)
+    )
 
 
 def load_pipeline(folder: Path) -> DiceptionPipeline:

@@ -43,6 +43,9 @@ def test_defaults_with_a_model_are_valid():
     ('- a', 'expected "name: value"'),
     ('a: [', 'not YAML'),
     ('source: folder', 'folder of samples'),
+    ('source: bag', "source is 'bag' and bags ''; set source to 'bag' and bags to a bag"),
+    ('bags: drive.mcap', "source is 'simulated' and bags 'drive.mcap'"),
+    ('photometric: 3', 'at most 2'),
     ('prediction: clean', 'velocity, sample'),
     ('resolution: 0', 'a new network needs one'),
 ])  # fmt: skip
