@@ -74,11 +74,11 @@ def records_from(message: Any) -> NDArray[Any]:
         layout['formats'].append((order + CODES[code], (count,) if count > 1 else ()))
         layout['offsets'].append(int(field.offset))
     size = len(message.data)
-    if step * width > row or row * height != size or not layout['names']:
+    if step * width > row or row * height != size:
         raise MessageError(
             'cloud',
-            f'cloud {width} x {height} with {len(layout["names"])} fields: expected rows of at '
-            f'least {width} points of {step} bytes, came row_step {row} and {size} bytes',
+            f'cloud {width} x {height}: expected rows of at least {width} points of {step} bytes, '
+            f'came row_step {row} and {size} bytes',
         )
     try:
         dtype = np.dtype({**layout, 'itemsize': step})  # type: ignore[call-overload]

@@ -106,6 +106,14 @@ def test_one_that_gives_other_colours_is_not_used_for_them(install):
     same_as_our_own()
 
 
+def test_one_that_knows_no_padding_is_not_used(install):
+    found = install(MODULE.format(**GOOD).replace('message.step', 'message.width * channels'))
+    assert not found.encodings
+    assert 'other colours' in found.reason
+    assert 'cv_bridge' not in sys.modules
+    same_as_our_own()
+
+
 def test_one_that_does_not_answer_is_given_up(install, monkeypatch):
     monkeypatch.setattr(bridge, 'PATIENCE', 0.05)
     found = install('import time; time.sleep(60)')

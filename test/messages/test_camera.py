@@ -55,6 +55,7 @@ def test_a_pinhole_goes_out_and_comes_back():
     assert camera.picture_size(one) == (480, 640)
     assert one.header is HEADER
     assert not camera.distorted(one)
+    assert (one.distortion_model, len(one.d)) == ('plumb_bob', 5)
     assert camera.distorted(info())
     for name in 'dkrp':
         assert getattr(one, name).dtype == np.float64

@@ -2,6 +2,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """Clouds say of every pixel what is known of it, and clouds of any layout are read."""
 
+import warnings
+
 import numpy as np
 import pytest
 
@@ -115,6 +117,7 @@ def test_every_layout_is_read(order, number, row_padding, width):
     message = raw(dtype, records, row_padding, width)
     np.testing.assert_array_equal(clouds.points_from(message), points)
     assert clouds.records_from(message)['blob'].shape == (20, 3)
+    assert not clouds.records_from(message).flags.writeable
 
 
 def test_points_that_are_nowhere_are_left_out():
@@ -122,7 +125,9 @@ def test_points_that_are_nowhere_are_left_out():
     records = np.zeros(5, dtype)
     records['x'] = [np.nan, 1, 2, 1e300, 4]
     records['z'] = [1, np.inf, 1, 1, 1]
-    points = clouds.points_from(raw(dtype, records))
+    with warnings.catch_warnings():
+        warnings.simplefilter('error')
+        points = clouds.points_from(raw(dtype, records))
     assert points[:, 0].tolist() == [2, 4]
 
 
@@ -192,6 +197,17 @@ def test_people_come_back():
     message = joints.joint_cloud(TYPES, joints.joints_of(nobody), HEADER)
     assert (message.width, len(message.data)) == (0, 0)
     assert len(joints.keypoints_from(message, people.size).joints) == 0
+
+
+def test_joints_that_are_not_in_the_picture_are_none_of_a_person():
+    # Simulated recordings hold all 17 of everybody.
+    found = joints.joints_of(some_people())
+    count = int((found['joint'] < joints.UNTYPED).sum())
+    found['visibility'][0], found['score'][0] = 0, 0
+    found['u'][1] = np.nan
+    message = joints.joint_cloud(TYPES, found, HEADER)
+    back = joints.keypoints_from(message, (400, 400))
+    assert (back.visibility > 0).sum() == count - 2
 
 
 def test_clouds_that_are_no_joints_are_refused():

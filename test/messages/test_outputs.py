@@ -237,6 +237,8 @@ def test_boxes_go_around_the_pixels_of_their_number(name):
         np.testing.assert_allclose(low, [columns.min() - 0.5, rows.min() - 0.5])
         np.testing.assert_allclose(high, [columns.max() + 0.5, rows.max() + 0.5])
         assert one.bbox.center.theta == 0
+        turn = one.results[0].pose.pose.orientation
+        assert (turn.x, turn.y, turn.z, turn.w) == (0, 0, 0, 1)
         (result,) = one.results
         assert result.hypothesis.class_id == label.categories[number - 1]
         assert result.hypothesis.score == label.scores[number - 1]
@@ -267,6 +269,15 @@ def test_one_category_may_come_from_the_question():
     assert got['semantic/label_info'].class_map[0].class_name == 'person'
 
 
+def test_all_categories_count_where_they_are_told():
+    task = tasks.get('semantic')
+    (answer,) = outputs.from_label(
+        TYPES, task, label_of(task), Prompt('semantic', 'person'), HEADER, frame(),
+        ['semantic/label_info'], categories=CATEGORIES,
+    )  # fmt: skip
+    assert [one.class_name for one in answer[1].class_map] == [*CATEGORIES, 'UNLABELED']
+
+
 def test_what_does_not_fit_into_a_map_is_refused():
     task = tasks.get('semantic')
     with pytest.raises(ValueError, match="'cat', 'cup', came 'person'"):
@@ -293,8 +304,16 @@ def test_all_255_categories_have_a_number():
 
 def test_joints_and_the_boxes_of_people_agree():
     task = tasks.get('pose')
-    label = label_of(task)
+    one = label_of(task)
+    # The first without joints, the second with all, the third without some.
+    places, seen = one.joints[[0, 0, 0]].copy(), one.visibility[[0, 0, 0]].copy()
+    for person, some in ((0, slice(None)), (2, slice(3, 9))):
+        places[person, some], seen[person, some] = np.nan, 0
+    rng = np.random.default_rng(0)
+    scores = np.where(seen > 0, rng.random(seen.shape, np.float32), np.float32(0))
+    label = Keypoints(places, seen, scores, one.untyped, one.size)
     got = made(task, label)
+    assert [detection.id for detection in got['pose/detections'].detections] == ['2', '3']
     assert got['pose/keypoints'].__msgtype__ == outputs.CLOUD
     back = joints.keypoints_from(got['pose/keypoints'], SIZE)
     np.testing.assert_array_equal(back.joints, label.joints)
@@ -329,7 +348,9 @@ def test_a_new_task_with_a_known_answer_needs_nothing_here():
     names = [one.topic for one in outputs.declared(ruler, TYPES)]
     assert names == ['depth/image', 'depth/camera_info', 'depth/color']
     parts = SimpleNamespace(name='parts', label=Instances, takes_category=True)
-    assert outputs.declared(parts, TYPES)[0].topic == 'parts/label'
+    topics = [one.topic for one in outputs.declared(parts, TYPES)]
+    assert topics[:2] == ['parts/label', 'parts/instances']
+    assert 'parts/label_info' in topics
 
 
 def test_an_unknown_kind_of_answer_is_said():
