@@ -124,10 +124,11 @@ def check_frame(frame):
     assert frame.intrinsics is None or frame.intrinsics.fx > 0
 
 
-@pytest.mark.parametrize('source', [raw, compressed])
-def test_pictures(source):
+# Of files fewer: the decoders write a line to stderr for most of them.
+@pytest.mark.parametrize(('source', 'count'), [(raw, COUNT), (compressed, COUNT // 5)])
+def test_pictures(source, count):
     rng, counts = np.random.default_rng(0), Counter()
-    for _ in range(COUNT):
+    for _ in range(count):
         message = source(rng)
         message.header.stamp.sec = some(rng, 0, 1, 1, 1, 2**31 - 1, -(2**31))
         message.header.stamp.nanosec = number(rng)
@@ -138,7 +139,7 @@ def test_pictures(source):
             check_frame(frame)
         if source is raw:
             attempt(Counter(), pictures.array_from, message)
-    assert counts.pop('good') > COUNT / 20
+    assert counts.pop('good') > count / 20
     assert set(counts) <= KINDS
     expected = {'encoding', 'size', 'step', 'data'} if source is raw else {'format', 'jpeg', 'png'}
     assert expected | {'stamp', 'camera_info', 'camera_info size'} <= set(counts)
