@@ -26,7 +26,7 @@ INSTALL_REQUIRES = [
     'peft >=0.13',  # load_lora_weights
     'tqdm >=4.60',  # progress bars
     'pyyaml >=6',  # settings files
-    'rosbags >=0.10',  # bags without ROS; 0.10 brought the stores that are used
+    'rosbags >=0.11',  # bags without ROS; 0.11 opens single .mcap files
 ]
 
 EXTRAS_REQUIRE = {
