@@ -15,12 +15,12 @@ PACKAGE = 'diception_ros'
 ROWS = [
     {
         # What things are. One room: its files may import each other.
-        '', 'alignment', 'coco', 'ensemble', 'frame', 'geometry', 'images', 'labels', 'painting',
-        'prompt', 'question', 'settings', 'sheet',
+        '', 'alignment', 'coco', 'ensemble', 'fastdds', 'frame', 'geometry', 'images', 'labels',
+        'painting', 'prompt', 'question', 'settings', 'sheet',
     },
     {'tasks', 'model', 'messages'},
     {'predict', 'data', 'sim'},
-    {'perceive'},
+    {'perceive', 'doctor'},
     {'train', 'evaluate', 'replay'},
     {'cli', 'ros'},
 ]  # fmt: skip

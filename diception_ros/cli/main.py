@@ -64,9 +64,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except (ValueError, OSError) as error:
         print(f'diception {args.verb}: {error}', file=sys.stderr)
     except ImportError as error:
+        from diception_ros.doctor import missing
+
         print(
-            f'diception {args.verb}: {error}; this runs in {sys.executable}. Install what is '
-            f'missing with: {sys.executable} -m pip install diception_ros',
+            f'diception {args.verb}: {error}; {missing.cure(error)}. `diception doctor` looks at '
+            'everything',
             file=sys.stderr,
         )
     except Exception:

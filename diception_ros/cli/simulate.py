@@ -4,8 +4,8 @@
 
 A folder (`--out FOLDER`) holds single views with a question and its true answer for every task; a
 bag (`--out FILE.mcap`) holds what a robot would record on a smooth way through each room. Needs
-MuJoCo (pip install 'diception_ros[sim]') and EGL or OSMesa. docs/simulation.md says what is in the
-files. The same seed gives the same rooms on every machine.
+MuJoCo (pip install mujoco) and EGL or OSMesa. docs/simulation.md says what is in the files. The
+same seed gives the same rooms on every machine.
 """
 
 from __future__ import annotations

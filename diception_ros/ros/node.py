@@ -18,6 +18,7 @@ from rclpy.duration import Duration
 from rclpy.lifecycle import LifecycleNode, LifecycleState, TransitionCallbackReturn
 from rclpy.parameter import Parameter
 
+from diception_ros.doctor import missing
 from diception_ros.perceive.settings import PerceptionSettings
 from diception_ros.ros import memory, model, prompts
 from diception_ros.ros.inputs import SMALL, Camera
@@ -138,6 +139,8 @@ class PerceptionNode(LifecycleNode):  # type: ignore[misc]
         except Exception as error:
             known = isinstance(error, (ValueError, OSError, ImportError, RuntimeError))
             text = str(error) if known else traceback.format_exc()
+            if isinstance(error, ImportError):
+                text += f'; {missing.cure(error)}'
             self.error = f'cannot {name}: {text}'
             self.log.error(self.error)
             undo()

@@ -9,9 +9,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-# Which variable names the file for Fast DDS, and from which ROS on.
-PROFILE = 'config/fastdds_shm.xml'
-VARIABLES = ('FASTDDS_DEFAULT_PROFILES_FILE', 'FASTRTPS_DEFAULT_PROFILES_FILE')
+from diception_ros.fastdds import PROFILE, VARIABLES
 
 
 @dataclass(frozen=True)

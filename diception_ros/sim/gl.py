@@ -32,7 +32,7 @@ def context(size: tuple[int, int], backend: str | None = None) -> tuple[Any, muj
         The module mujoco, which must not be imported before the backend is known, and the context.
 
     Raises:
-        ImportError: MuJoCo is not installed; the message says how to install it.
+        ImportError: MuJoCo is not installed.
         ValueError: no such backend, or this process has already loaded another.
         OSError: the library is not there or finds nothing to draw on; the message names the
             packages.
@@ -62,10 +62,7 @@ def context(size: tuple[int, int], backend: str | None = None) -> tuple[Any, muj
     try:
         import mujoco
     except ModuleNotFoundError as error:
-        raise ImportError(
-            f'simulation needs MuJoCo ({error}); install it with: {sys.executable} -m pip install '
-            "'diception_ros[sim]'"
-        ) from error
+        raise ImportError(f'simulation needs MuJoCo ({error})', name=error.name) from error
     except (ImportError, AttributeError) as error:  # what PyOpenGL raises on a half-installed GL
         raise missing from error
     try:

@@ -1,0 +1,141 @@
+# SPDX-FileCopyrightText: 2026 The diception_ros authors
+# SPDX-License-Identifier: Apache-2.0
+"""What to do when something cannot be imported; every verb and the node say it.
+
+The usual reason on a robot: `ros2 run` starts another Python than the one that the model's
+libraries were installed for.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+import importlib.metadata
+import os
+from pathlib import Path
+import re
+import shlex
+import sys
+
+# Where the name of the module is not that of what pip installs.
+_DISTRIBUTIONS = {
+    'PIL': 'pillow',
+    'cv2': 'opencv-python',
+    'google': 'protobuf',
+    'skimage': 'scikit-image',
+    'yaml': 'pyyaml',
+    'rerun': 'rerun-sdk',
+}
+# Of ROS; not to be had from pip on a robot.
+_ROS = re.compile(r'_?rclpy|rcl_|rosidl_|rmw_|ament_|\w+_(msgs|srvs|interfaces)$')
+
+
+def cure(error: ImportError, environment: Mapping[str, str] = os.environ) -> str:
+    """What to do about a failed import: a sentence, or a few.
+
+    Args:
+        error: that came.
+        environment: variables of the process.
+    """
+    module = (error.name or '').split('.')[0]
+    if module == 'rclpy' or _ROS.match(module):
+        return f'{_here()}. {ros(environment)}'
+    return f'{_here()}. {install([module] if module else [], environment)}'
+
+
+def install(modules: list[str], environment: Mapping[str, str] = os.environ) -> str:
+    """How to install what is missing into this Python.
+
+    Args:
+        modules: as they are imported; none for all that this package needs.
+        environment: variables of the process.
+    """
+    wanted = [requirement(_DISTRIBUTIONS.get(name, name)) for name in modules]
+    what = shlex.join(wanted) if wanted else "-e '.[sim,evaluate]' (in the folder of this package)"
+    command = f'{sys.executable} -m pip install {what}'
+    if environment.get('ROS_DISTRO') and not in_venv():
+        return (
+            'Give ROS a virtual environment that sees its packages, install there, and build '
+            'again while it is active: python3 -m venv --system-site-packages venv; '
+            f'. venv/bin/activate; pip install {what}; python -m colcon build '
+            '(docs/install.md has every step)'
+        )
+    return f'Install it there: {command}'
+
+
+def ros(environment: Mapping[str, str] = os.environ) -> str:
+    """How to get rclpy and the message packages."""
+    distro = environment.get('ROS_DISTRO')
+    if distro:
+        wanted = built_for(environment)
+        running = f'python{sys.version_info.major}.{sys.version_info.minor}'
+        if wanted and running not in wanted:
+            return (
+                f'ROS {distro} is built for {wanted[0]} and this is {running}: use '
+                f'/usr/bin/python3, or a virtual environment made by it'
+            )
+        return (
+            f'ROS {distro} is sourced; a virtual environment sees it when it was made with '
+            '--system-site-packages, and a package of messages comes with apt as '
+            f'ros-{distro}-NAME'
+        )
+    there = sorted(path.name for path in Path('/opt/ros').glob('*') if path.is_dir())
+    if there:
+        return f'ROS is installed but not sourced: . /opt/ros/{there[-1]}/setup.sh'
+    return (
+        'Without a ROS installation, rclpy comes from PyPI: '
+        f"{sys.executable} -m pip install 'ros-rclpy[fastrtps]' ros-sensor-msgs "
+        'ros-diagnostic-msgs ros-std-srvs'
+    )
+
+
+def requirement(distribution: str) -> str:
+    """What to tell pip, with the versions that this package can use, such as 'torch<3,>=2.5'."""
+    for one in requirements():
+        if name_of(one).lower() == distribution.lower():
+            return one
+    return distribution
+
+
+def requirements(extra: str = '') -> list[str]:
+    """What this package needs, as setup.py says; none where it is not installed.
+
+    Args:
+        extra: of that extra alone, such as 'sim'.
+    """
+    try:
+        lines = importlib.metadata.requires('diception_ros') or []
+    except importlib.metadata.PackageNotFoundError:
+        return []
+    found = []
+    for line in lines:
+        wanted, _, marker = (part.strip() for part in line.partition(';'))
+        extras = re.findall(r'extra == ["\']([^"\']+)', marker)
+        if extras == ([extra] if extra else []):
+            found.append(wanted)
+    return found
+
+
+def name_of(requirement: str) -> str:
+    """'ros-rclpy[fastrtps]>=1' -> 'ros-rclpy'."""
+    found = re.match(r'[\w.-]+', requirement)
+    return found[0] if found else requirement
+
+
+def in_venv() -> bool:
+    """Whether this Python is that of a virtual environment."""
+    return sys.prefix != sys.base_prefix
+
+
+def built_for(environment: Mapping[str, str]) -> list[str]:
+    """The Pythons whose packages the sourced ROS brings, such as ['python3.12']."""
+    return list(
+        dict.fromkeys(
+            found[1]
+            for path in environment.get('PYTHONPATH', '').split(os.pathsep)
+            if (found := re.search(r'/lib/(python3\.\d+)/(?:site|dist)-packages', path))
+        )
+    )
+
+
+def _here() -> str:
+    return f'this runs in {sys.executable}'

@@ -1,0 +1,187 @@
+# SPDX-FileCopyrightText: 2026 The diception_ros authors
+# SPDX-License-Identifier: Apache-2.0
+"""ROS 2: the distribution, rclpy, the middleware and its profile, other libraries beside it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+import importlib.metadata
+import importlib.util
+import os
+from pathlib import Path
+import re
+
+from diception_ros import fastdds
+from diception_ros.doctor import missing, probe
+from diception_ros.doctor.finding import BROKEN, OK, WARN, Finding
+
+# By the first number of rclpy's version, where nothing was sourced.
+_DISTROS = {3: 'humble', 5: 'iron', 7: 'jazzy', 9: 'kilted', 10: 'lyrical'}
+# A picture of 1920x1080 in three channels, bytes.
+_PICTURE = 1920 * 1080 * 3
+_NEEDED = (
+    'sensor_msgs', 'diagnostic_msgs', 'geometry_msgs', 'std_msgs', 'std_srvs', 'lifecycle_msgs',
+)  # fmt: skip
+_PROGRAM = f"""
+import importlib, json
+import rclpy
+said = {{'rclpy': rclpy.__file__}}
+for name in {(*_NEEDED, 'vision_msgs')!r}:
+    try:
+        importlib.import_module(name + '.msg' if name != 'std_srvs' else 'std_srvs.srv')
+    except ImportError as error:
+        said[name] = str(error)
+try:
+    said['rmw'] = rclpy.get_rmw_implementation_identifier()
+except Exception as error:
+    said['no rmw'] = str(error)
+print(json.dumps(said))
+"""
+
+
+def distro(environment: Mapping[str, str] = os.environ) -> str:
+    """The ROS distribution: the one that was sourced, or that of the wheels; '' if none."""
+    if sourced := environment.get('ROS_DISTRO'):
+        return sourced
+    try:
+        version = importlib.metadata.version('rclpy')
+    except importlib.metadata.PackageNotFoundError:
+        return ''
+    return _DISTROS.get(int(version.split('.')[0]), '')
+
+
+def ros(environment: Mapping[str, str] = os.environ) -> Iterator[Finding]:
+    """Everything about ROS.
+
+    Args:
+        environment: variables of the process.
+    """
+    name = distro(environment)
+    sourced = bool(environment.get('ROS_DISTRO'))
+    if not sourced and importlib.util.find_spec('rclpy') is None:
+        yield Finding(
+            'ros', WARN, 'no rclpy, so node, play, record and demo cannot run; the rest can',
+            missing.ros(environment),
+        )  # fmt: skip
+        return
+    answer = probe.ask(_PROGRAM)
+    said = answer.said
+    if said is None:
+        cure = missing.ros(environment)
+        yield Finding('ros', BROKEN, f'{name or "ROS"}: rclpy: {answer.error}', cure)
+        return
+    where = '' if sourced else ', not sourced'
+    yield Finding('ros', OK, f'{name or "unknown"}{where}, rclpy in {Path(said["rclpy"]).parent}')
+    yield from _messages(said, name if sourced else '')
+    if 'no rmw' in said:
+        asked = environment.get('RMW_IMPLEMENTATION', '')
+        yield Finding(
+            'middleware', BROKEN, said['no rmw'],
+            f'RMW_IMPLEMENTATION is {asked!r}: install it, or unset it' if asked else
+            'install one, such as rmw_fastrtps_cpp',
+        )  # fmt: skip
+        return
+    domain = environment.get('ROS_DOMAIN_ID', '0')
+    yield Finding('middleware', OK, f'{said["rmw"]}, ROS_DOMAIN_ID {domain}')
+    if 'fastrtps' in said['rmw']:
+        yield profile(name, environment)
+
+
+def _messages(said: Mapping[str, str], name: str) -> Iterator[Finding]:
+    """Which packages of messages are missing; name of the distribution, '' of the wheels."""
+    lacking = [package for package in _NEEDED if package in said]
+    if lacking:
+        yield Finding(
+            'messages', BROKEN, '; '.join(f'{one}: {said[one]}' for one in lacking),
+            _brought(lacking, name),
+        )  # fmt: skip
+    if 'vision_msgs' in said:
+        yield Finding(
+            'messages', WARN, 'no vision_msgs, so detections and label_info are not published',
+            _brought(['vision_msgs'], name) if name else 'it comes with a ROS installation alone',
+        )  # fmt: skip
+
+
+def _brought(packages: list[str], name: str) -> str:
+    dashed = [one.replace('_', '-') for one in packages]
+    if not name:
+        return f'pip install {" ".join(f"ros-{one}" for one in dashed)}'
+    return f'apt-get install {" ".join(f"ros-{name}-{one}" for one in dashed)}'
+
+
+def profile(name: str, environment: Mapping[str, str] = os.environ) -> Finding:
+    """Whether big pictures get through Fast DDS between processes.
+
+    Args:
+        name: of the distribution.
+        environment: variables of the process.
+    """
+    right = fastdds.variable(name)
+    other = next(one for one in fastdds.VARIABLES if one != right)
+    file = fastdds.profile()
+    export = f'export {right}={file or "FILE of " + fastdds.PROFILE}'
+    both = f'{export} for the camera and for this; launch files set it for the node alone'
+    if right in environment and not environment[right]:
+        return Finding('profile', WARN, f'{right} is set to nothing', f'unset {right}, or {both}')
+    path = environment.get(right)
+    if not path:
+        if environment.get(other):
+            return Finding(
+                'profile', WARN, f'{other} is set, but {name or "this ROS"} reads {right}', both
+            )
+        return Finding(
+            'profile', WARN, 'none: Fast DDS loses big best-effort pictures between processes',
+            both,
+        )  # fmt: skip
+    try:
+        text = Path(path).read_text()
+    except OSError as error:
+        return Finding('profile', WARN, f'{right}: {error}', both)
+    sizes = [int(size) for size in re.findall(r'<segment_size>\s*(\d+)', text)]
+    if '<type>SHM</type>' not in re.sub(r'\s', '', text) or max(sizes, default=0) < _PICTURE:
+        return Finding(
+            'profile', WARN, f'{path} gives shared memory of {max(sizes, default=0)} bytes, less '
+            f'than one picture of 1920x1080 ({_PICTURE})',
+            both,
+        )  # fmt: skip
+    return Finding('profile', OK, f'{right}={path}, {max(sizes) >> 20} MiB of shared memory')
+
+
+def clashes() -> Iterator[Finding]:
+    """Versions that are known not to fit together."""
+    if importlib.util.find_spec('cv_bridge') is not None:
+        yield _bridge()
+    plugins = importlib.util.find_spec('launch_testing') is not None
+    if plugins and _major('pytest') >= 9 and not os.environ.get('PYTEST_DISABLE_PLUGIN_AUTOLOAD'):
+        yield Finding(
+            'pytest', WARN, f'pytest {importlib.metadata.version("pytest")} fails on the plugins '
+            'of launch_testing',
+            'export PYTEST_DISABLE_PLUGIN_AUTOLOAD=1, as make does',
+        )  # fmt: skip
+
+
+def _bridge() -> Finding:
+    from diception_ros.messages import bridge
+
+    found = bridge.find()
+    if found.encodings:
+        return Finding('cv_bridge', OK, f'agrees on {len(found.encodings)} encodings')
+    versions = ', '.join(
+        f'{name} {_version(name)}' for name in ('numpy', 'opencv-python') if _version(name)
+    )
+    return Finding(
+        'cv_bridge', WARN, f'{found.reason}; beside {versions}',
+        'nothing for this package, which converts pictures itself; for other nodes in this '
+        "environment: pip install 'numpy<2' 'opencv-python<5'",
+    )  # fmt: skip
+
+
+def _version(name: str) -> str:
+    try:
+        return importlib.metadata.version(name)
+    except importlib.metadata.PackageNotFoundError:
+        return ''
+
+
+def _major(name: str) -> int:
+    return int((_version(name) or '0').split('.')[0])

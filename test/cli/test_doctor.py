@@ -1,0 +1,36 @@
+# SPDX-FileCopyrightText: 2026 The diception_ros authors
+# SPDX-License-Identifier: Apache-2.0
+"""The verb doctor: everything is looked at, and the exit code tells."""
+
+import pytest
+
+from diception_ros import doctor
+from diception_ros.cli import main as command
+from diception_ros.doctor.finding import BROKEN, OK, WARN, Finding
+
+
+@pytest.mark.parametrize(
+    ('verdicts', 'code', 'last'),
+    [
+        ([OK], 0, '0 broken, 0 to look at'),
+        ([OK, WARN], 0, '0 broken, 1 to look at'),
+        ([BROKEN, OK, WARN], 1, '1 broken, 1 to look at'),
+    ],
+)
+def test_the_exit_code_is_1_when_something_is_broken(monkeypatch, capsys, verdicts, code, last):
+    found = [Finding('it', verdict, 'as it is', 'do this') for verdict in verdicts]
+    monkeypatch.setattr(doctor, 'look', lambda model, device: iter(found))
+    assert command.main(['doctor']) == code
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[-1] == last
+    assert [line.split()[0] for line in lines[:-1:2]] == verdicts
+    assert all(line.endswith('-> do this') for line in lines[1:-1:2])
+
+
+def test_a_real_look_is_about_everything(capsys, tmp_path):
+    assert command.main(['doctor', '--model', str(tmp_path), '--device', 'gpu']) == 1
+    said = capsys.readouterr().out
+    for about in ('python', 'packages', 'device', 'model', 'ros', 'disk', 'memory'):
+        assert any(line.split()[1:2] == [about] for line in said.splitlines()), about
+    broken = [line.split()[1] for line in said.splitlines() if line.startswith('BROKEN')]
+    assert {'model', 'device'} <= set(broken)

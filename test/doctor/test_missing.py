@@ -1,0 +1,70 @@
+# SPDX-FileCopyrightText: 2026 The diception_ros authors
+# SPDX-License-Identifier: Apache-2.0
+"""What is said when an import fails: for each reason the cure that helps there."""
+
+import sys
+
+import pytest
+
+from diception_ros.doctor import missing
+
+RUNNING = f'python3.{sys.version_info.minor}'
+SOURCED = {'ROS_DISTRO': 'jazzy', 'PYTHONPATH': f'/opt/ros/jazzy/lib/{RUNNING}/site-packages'}
+
+
+def failed(module):
+    return ModuleNotFoundError(f'No module named {module!r}', name=module)
+
+
+@pytest.fixture
+def alone(monkeypatch):
+    """As if this Python were that of the system."""
+    monkeypatch.setattr(sys, 'prefix', sys.base_prefix)
+
+
+@pytest.mark.parametrize(
+    ('module', 'installs'),
+    [('torch', 'torch'), ('cv2', 'opencv-python'), ('skimage.io', 'scikit-image'),
+     ('google.protobuf', 'protobuf'), ('mujoco', 'mujoco'), ('something_else', 'something_else')],
+)  # fmt: skip
+def test_pip_is_told_the_name_that_it_knows_for_this_python(module, installs):
+    told = missing.cure(failed(module), {})
+    assert f'{sys.executable} -m pip install' in told
+    assert installs in told
+
+
+def test_the_versions_are_those_of_setup():
+    for one in missing.requirements():
+        assert missing.requirement(missing.name_of(one)) == one
+    assert missing.requirement('torch').startswith('torch')
+    assert missing.requirement('torch') != 'torch'
+    assert 'pytest' not in ' '.join(missing.requirements())
+    assert [missing.name_of(one) for one in missing.requirements('sim')] == ['mujoco']
+
+
+@pytest.mark.usefixtures('alone')
+def test_under_ros_the_cure_is_an_environment_that_sees_ros():
+    told = missing.cure(failed('torch'), SOURCED)
+    assert '--system-site-packages' in told
+    assert 'colcon build' in told
+    assert told.index('--system-site-packages') < told.index('pip install')
+
+
+def test_inside_an_environment_it_is_enough_to_install(monkeypatch):
+    monkeypatch.setattr(sys, 'prefix', '/somewhere/venv')
+    assert 'colcon' not in missing.cure(failed('torch'), SOURCED)
+
+
+@pytest.mark.parametrize('module', ['rclpy', 'rclpy._rclpy_pybind11', 'sensor_msgs', 'std_srvs',
+                                    'builtin_interfaces', 'rosidl_parser'])  # fmt: skip
+def test_what_ros_brings_is_not_sought_with_pip_where_ros_is(module):
+    assert 'pip' not in missing.cure(failed(module), SOURCED)
+    assert "'ros-rclpy[fastrtps]'" in missing.cure(failed(module), {})
+
+
+def test_a_ros_for_another_python_is_told():
+    other = {'ROS_DISTRO': 'humble', 'PYTHONPATH': '/opt/ros/humble/lib/python3.6/site-packages'}
+    told = missing.cure(failed('rclpy._rclpy_pybind11'), other)
+    assert 'python3.6' in told
+    assert RUNNING in told
+    assert missing.built_for(SOURCED) == [RUNNING]
