@@ -14,7 +14,6 @@ from typing import Any
 from tqdm import tqdm
 
 from diception_ros import settings, tasks
-from diception_ros.cli import _quiet
 from diception_ros.cli.predict import read_points
 from diception_ros.cli.replay import Where
 from diception_ros.data.bag import BagTypes
@@ -23,7 +22,6 @@ from diception_ros.labels import Instances, Keypoints
 from diception_ros.model import folder
 from diception_ros.perceive.perceiver import Perceiver
 from diception_ros.perceive.settings import PerceptionSettings
-from diception_ros.predict import Predictor
 from diception_ros.replay import page, scores, story, view
 from diception_ros.replay.bags import Bag
 from diception_ros.replay.cameras import Camera, choose
@@ -42,11 +40,18 @@ def one(path: Path, args: argparse.Namespace) -> int:
     if args.view:
         view.check()
     with Bag(path) as bag:
+        if bag.damage and not bag.topics:
+            print(f'{bag.damage}; nothing could be read', file=sys.stderr)
+            return DAMAGED
         # Whatever is wrong with the wishes is said before the model works for hours.
         cameras = choose(bag, job.cameras, job.infos, job.references)
         sources = [Source(bag, text, cameras, asked.tasks) for text in args.truth]
         _check_scores(sources)
         poses = poses_of(bag, cameras, args.pose)
+        # These load torch, which takes seconds.
+        from diception_ros.cli import _quiet
+        from diception_ros.predict import Predictor
+
         _quiet.hush()
         model = folder.resolve(args.model)
         predictor = Predictor.load(model, device=where.device, dtype=where.dtype)

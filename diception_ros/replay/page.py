@@ -4,7 +4,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from html import escape
 import math
 from typing import TYPE_CHECKING, Any
@@ -27,10 +27,15 @@ h1{font-size:1.5rem;margin:.5rem 0}h2{font-size:1.15rem;margin:2rem 0 .5rem}
 table{border-collapse:collapse;font-variant-numeric:tabular-nums}
 th,td{padding:.2rem .7rem;border-bottom:1px solid var(--line);text-align:right}
 th:first-child,td:first-child{text-align:left}
+td{overflow-wrap:anywhere}
 .wide{overflow:auto;max-height:26rem;border:1px solid var(--line)}
 .wide th{position:sticky;top:0;background:Canvas}
 svg{width:100%;max-width:720px;font-size:11px;fill:currentColor;display:block}
-.sheet{display:grid;grid-template-columns:repeat(auto-fill,minmax(320px,1fr));gap:1rem}
+.cards{display:grid;grid-template-columns:repeat(auto-fill,minmax(230px,1fr))}
+.cards{gap:1.5rem;align-items:start}
+.plots{display:grid;gap:.5rem 1rem}
+.plots{grid-template-columns:repeat(auto-fill,minmax(min(430px,100%),1fr))}
+.sheet{display:grid;grid-template-columns:repeat(auto-fill,minmax(min(320px,100%),1fr));gap:1rem}
 figure{margin:0}figcaption{font-size:.85rem;padding:.2rem 0}
 .pair{position:relative;line-height:0;--cut:50%;touch-action:pan-y}
 .pair img{width:100%;display:block}
@@ -126,25 +131,22 @@ def _setting(value: Any) -> str:
 def _numbers(metrics: Mapping[str, Any]) -> str:
     blocks = []
     for heading, key in (('Scores', 'numbers'), ('Change from frame to frame', 'stability')):
-        rows = [
-            (camera or 'camera', task, metric, value)
+        cards = [
+            _card(' '.join(filter(None, (camera, task))), task, each)
             for camera, found in metrics[key].items()
             for task, each in found.items()
-            for metric, value in each.items()
-            if metric not in ('skipped',)
         ]
-        if not rows:
-            continue
-        body = ''.join(
-            f'<tr><td>{escape(camera)}</td><td>{escape(task)}</td>'
-            f'<td>{escape(metric)}{_arrow(task, metric)}</td><td>{_cell(value)}</td></tr>'
-            for camera, task, metric, value in rows
-        )
-        blocks.append(
-            f'<h2>{heading}</h2><table><tr><th>camera</th><th>task</th><th>metric</th>'
-            f'<th>value</th></tr>{body}</table>'
-        )
+        if cards:
+            blocks.append(f'<h2>{heading}</h2><div class="cards">{"".join(cards)}</div>')
     return ''.join(blocks)
+
+
+def _card(heading: str, task: str, numbers: Mapping[str, Any]) -> str:
+    body = ''.join(
+        f'<tr><td>{escape(metric)}{_arrow(task, metric)}</td><td>{_cell(value)}</td></tr>'
+        for metric, value in numbers.items()
+    )
+    return f'<table><tr><th colspan="2">{escape(heading)}</th></tr>{body}</table>'
 
 
 def _arrow(task: str, metric: str) -> str:
@@ -202,8 +204,8 @@ def _over_time(rows: Sequence[Mapping[str, Any]]) -> str:
         return ''
     zero = min(row['log_ns'] for row in rows)
     cameras = list(dict.fromkeys(row['camera'] for row in rows))
-    found = []
-    for name in ['model_s', *_metrics_of(rows)]:
+
+    def plot(name: str) -> str:
         series = {}
         for camera in cameras:
             mine = [row for row in rows if row['camera'] == camera]
@@ -211,21 +213,55 @@ def _over_time(rows: Sequence[Mapping[str, Any]]) -> str:
                 [(row['log_ns'] - zero) / 1e9 for row in mine],
                 [float(row.get(name, math.nan)) for row in mine],
             )
-        title = 'model' if name == 'model_s' else name
-        found.append(plots.lines(title, 's' if name == 'model_s' else '', series))
-    return '<h2>Over time</h2>' + ''.join(found)
+        return plots.lines(*_titled(name), series)
+
+    return _plots('Over time', rows, plot)
 
 
 def _histograms(rows: Sequence[Mapping[str, Any]], sheets: Sheets) -> str:
-    found = []
+    values = []
     for task, counts in sheets.values.items():
         edges = np.linspace(0, 1, len(counts) + 1).tolist()
-        found.append(plots.bars(f'{task}: values of all pixels', '', edges, counts.tolist()))
-    for name in ['model_s', *_metrics_of(rows)]:
-        values = [float(row.get(name, math.nan)) for row in rows]
-        found.append(plots.histogram(f'{name}: frames', '', values))
-    shown = ''.join(found)
-    return f'<h2>Histograms</h2>{shown}' if shown else ''
+        values.append(plots.bars(f'{task}: values of all pixels', '', edges, counts.tolist()))
+
+    def plot(name: str) -> str:
+        title, unit = _titled(name)
+        numbers = [float(row.get(name, math.nan)) for row in rows]
+        return plots.histogram(f'{title}{f", {unit}" if unit else ""}: frames', '', numbers)
+
+    return _plots('Histograms', rows, plot, values)
+
+
+def _titled(name: str) -> tuple[str, str]:
+    known = {'model_s': ('model', 's'), 'messages_s': ('making messages', 's')}
+    return known.get(name, (name, ''))
+
+
+def _plots(
+    heading: str,
+    rows: Sequence[Mapping[str, Any]],
+    plot: Callable[[str], str],
+    before: Sequence[str] = (),
+) -> str:
+    """Plots of the numbers that matter, and behind a click of the others."""
+    columns = _metrics_of(rows)
+    first = {name.partition('.')[0]: name for name in reversed(columns)}
+    first_of = set(first.values())
+    chosen = [n for n in columns if n in first_of or '.change' in n or n.endswith('.kept')]
+    others = [name for name in columns if name not in chosen]
+    shown = [*before, *map(plot, ['model_s', 'messages_s', *chosen])]
+    more = [one for one in map(plot, others) if one]
+    if not any(shown):
+        return ''
+    text = f'<h2>{heading}</h2>{_grid(shown)}'
+    if more:
+        text += f'<details><summary>{len(more)} more</summary>{_grid(more)}</details>'
+    return text
+
+
+def _grid(drawn: Sequence[str]) -> str:
+    each = ''.join(f'<div>{one}</div>' for one in drawn if one)
+    return f'<div class="plots">{each}</div>'
 
 
 def _sheet(heading: str, shots: Sequence[Shot]) -> str:

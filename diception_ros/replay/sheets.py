@@ -13,6 +13,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from diception_ros import tasks
 from diception_ros.evaluate.report import main_metric
 from diception_ros.labels import Disparity
 from diception_ros.replay.truth import resized
@@ -79,11 +80,9 @@ class Sheets:
             if isinstance(answer, Disparity):
                 counts = np.histogram(answer.values, BINS, (0, 1))[0]
                 self.values[task] = self.values.get(task, np.zeros(BINS, np.int64)) + counts
-            ranking = main_metric(task) or ('mean_iou', 1)
-            metric, direction = ranking
-            if f'{task}.{metric}' not in row and task in ('segmentation', 'semantic'):
-                metric = 'iou' if task == 'segmentation' else 'mean_iou'
-                direction = 1
+            metric, direction = main_metric(task) or ('iou', 1)
+            if tasks.get(task).takes_category:
+                metric = 'mean_iou'
             value = row.get(f'{task}.{metric}', math.nan)
             mine = self._bad.setdefault(task, [])
             badness = -value * direction

@@ -1,0 +1,227 @@
+# SPDX-FileCopyrightText: 2026 The diception_ros authors
+# SPDX-License-Identifier: Apache-2.0
+"""`diception replay`, as a user types it."""
+
+import json
+import os
+from pathlib import Path
+import sys
+from types import SimpleNamespace
+
+import pytest
+import recordings
+from recordings import recorded, write
+
+from diception_ros.cli import replay as verb
+from diception_ros.cli.main import main
+from diception_ros.replay import many
+from diception_ros.replay.bags import Bag
+
+QUICK = ['--steps', '1', '--guidance', '1']
+
+
+def run(*arguments):
+    return main(['replay', *map(str, arguments)])
+
+
+@pytest.fixture
+def bag(tmp_path):
+    return write(tmp_path / 'drive', recorded(4))
+
+
+def test_answers_are_those_of_the_node(bag, tiny, tiny_folder, tmp_path, capsys):
+    from diception_ros.data.bag import TYPES, BagTypes
+    from diception_ros.messages import camera, pictures, stamps
+    from diception_ros.perceive.perceiver import Perceiver, Request
+    from diception_ros.predict import Predictor
+
+    out = tmp_path / 'out.mcap'
+    assert run(bag, '--out', out, '--model', tiny_folder, *QUICK) == 0
+    assert 'answers to 4 frames' in capsys.readouterr().err
+    assert sorted(p.name for p in tmp_path.iterdir()) == ['drive.mcap', 'out.mcap']
+    asked = Perceiver(Predictor.load(tiny_folder), BagTypes(), recordings.asked(
+        tasks=('depth', 'normal')))  # fmt: skip
+    wanted = frozenset(one.topic for one in asked.outputs())
+    expected = []
+    for k in range(4):
+        stamp = recordings.BEGIN + k * 100_000_000
+        header = stamps.header(BagTypes(), stamp, 'cam')
+        info = camera.info(BagTypes(), recordings.PINHOLE, recordings.SIZE, header)
+        message = pictures.image(BagTypes(), recordings.picture(k), 'rgb8', header)
+        frame = pictures.frame_from(message, info)
+        for topic, one in asked.perceive(
+            Request('', frame, header, info, asked.needed(wanted), wanted=wanted)
+        ).messages:
+            data = bytes(TYPES.serialize_cdr(one, one.__msgtype__))
+            expected.append(('/perception/' + topic, stamp + recordings.LATE, data))
+    found = [(topic, stamp, data) for topic, _, stamp, data in recordings.everything(out)]
+    assert found == expected
+
+
+def test_a_report_and_scores(bag, tiny_folder, tmp_path, capsys):
+    out, report = tmp_path / 'out.mcap', tmp_path / 'report'
+    truth = tmp_path / 'truth'
+    truth.mkdir()
+    import numpy as np
+
+    for k in range(4):
+        np.save(truth / f'{k}.npy', np.linspace(1, 4, 24 * 32, dtype=np.float32).reshape(24, 32))
+    assert run(bag, '--out', out, '--model', tiny_folder, *QUICK, '--truth', f'depth={truth}',
+               '--report', report) == 0  # fmt: skip
+    assert 'abs_rel' in capsys.readouterr().out
+    assert sorted(p.name for p in report.iterdir()) == ['frames.csv', 'index.html', 'metrics.json']
+    metrics = json.loads((report / 'metrics.json').read_text())
+    assert metrics['numbers']['']['depth']['images'] == 4
+    assert metrics['frames'] == 4
+    assert len((report / 'frames.csv').read_text().splitlines()) == 5
+    assert run(bag, '--out', out, '--model', tiny_folder, *QUICK, '--truth', f'depth={truth}',
+               '--force') == 0  # fmt: skip
+    assert (tmp_path / 'out.metrics.json').exists()
+    assert (tmp_path / 'out.frames.csv').exists()
+
+
+def test_a_damaged_bag_gives_exit_code_3(tiny_folder, tmp_path, capsys):
+    bag = write(tmp_path / 'drive', recorded(8), 'mcap-plain')
+    content = bag.read_bytes()
+    bag.write_bytes(content[: len(content) // 2])
+    out = tmp_path / 'out.mcap'
+    assert run(bag, '--out', out, '--model', tiny_folder, *QUICK) == 3
+    said = capsys.readouterr().err
+    assert 'damaged at byte' in said
+    assert 'answered up to there' in said
+    assert recordings.everything(out)
+    bag.write_bytes(content[:100])
+    assert run(bag, '--out', tmp_path / 'none.mcap', '--model', tiny_folder) == 3
+    assert 'nothing could be read' in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(('arguments', 'says'), [
+    (['--every', '0'], '--every is 0'), (['--end', '-1'], '--end is -1'),
+    (['--tasks', 'segmentation'], 'needs --points'),
+    (['--points', '3,4'], 'none of depth, normal'),
+    (['--camera', '/nothing'], "no topic '/nothing'"), (['--tasks', 'dept'], "no task 'dept'"),
+    (['--steps', '0'], 'steps is 0'), (['--truth', 'depth=/nothing'], 'neither a topic'),
+    (['--model', '/nothing'], 'no such model folder'),
+    (['--depth-metric', 'fixed'], 'depth.scale'),
+])  # fmt: skip
+def test_impossible_wishes_are_refused_before_the_work(
+    bag, tiny_folder, tmp_path, capsys, arguments, says
+):
+    model = [] if '--model' in arguments else ['--model', tiny_folder]
+    assert run(bag, '--out', tmp_path / 'out.mcap', *model, *arguments) == 1
+    assert says in capsys.readouterr().err
+    assert [p.name for p in tmp_path.iterdir()] == ['drive.mcap']
+
+
+def test_a_name_of_another_kind_or_a_bag_that_is_there_is_refused(
+    bag, tiny_folder, tmp_path, capsys
+):
+    assert run(bag, '--out', tmp_path / 'out.bag', '--model', tiny_folder) == 1
+    assert '.mcap' in capsys.readouterr().err
+    (tmp_path / 'out.mcap').write_text('mine')
+    assert run(bag, '--out', tmp_path / 'out.mcap', '--model', tiny_folder) == 1
+    assert '--force' in capsys.readouterr().err
+    assert (tmp_path / 'out.mcap').read_text() == 'mine'
+
+
+def test_many_bags_of_which_some_fail(tmp_path, tiny_folder, capsys):
+    folder = tmp_path / 'bags'
+    folder.mkdir()
+    write(folder / 'a', recorded(3))
+    (folder / 'b.mcap').write_text('not a bag')
+    cut = write(folder / 'c', recorded(3))
+    cut.write_bytes(cut.read_bytes()[:-100])  # the end of the index
+    out = tmp_path / 'out'
+    code = run(folder, '--out', out, '--model', tiny_folder, *QUICK, '--no-views', '--jobs', '2')
+    assert code == 1
+    table = capsys.readouterr().out
+    rows = [[cell.strip() for cell in line.split('|')[1:-1]] for line in table.splitlines()[2:]]
+    assert [Path(row[0]).name for row in rows] == ['a.mcap', 'b.mcap', 'c.mcap']
+    assert [row[1] for row in rows] == ['3', '', '3']
+    assert rows[0][3] == 'done'
+    assert 'not a bag' in rows[1][3]
+    assert 'damaged' in rows[2][3]
+    alone = tmp_path / 'alone.mcap'
+    bag = folder / 'a.mcap'
+    assert run(bag, '--out', alone, '--model', tiny_folder, *QUICK, '--no-views') == 0
+    assert alone.read_bytes() == (out / 'a.mcap').read_bytes()
+    assert 'answers to 3 frames' in (out / 'a.log').read_text()
+
+
+def test_bags_are_found_in_folders_and_by_patterns(tmp_path):
+    for name in ('a', 'b'):
+        write(tmp_path / name, recorded(1))
+    folder = write(tmp_path / 'c', recorded(1), 'sqlite3')
+    assert [p.name for p in many.find([str(tmp_path)])] == ['c', 'a.mcap', 'b.mcap']
+    assert many.find([str(tmp_path / '*.mcap')]) == [tmp_path / 'a.mcap', tmp_path / 'b.mcap']
+    assert many.find([str(folder), str(folder)]) == [folder]
+    for nothing in ('nothing', '*.bag'):
+        with pytest.raises(FileNotFoundError, match='no such bag'):
+            many.find([str(tmp_path / nothing)])
+    (tmp_path / 'empty').mkdir()
+    with pytest.raises(ValueError, match='no bags'):
+        many.find([str(tmp_path / 'empty')])
+
+
+def test_names_of_many_bags_differ(tmp_path):
+    assert many.names([Path('/x/a.mcap'), Path('/x/b.bag')]) == ['a', 'b']
+    assert many.names([Path('/x/1/a.mcap'), Path('/x/2/a.mcap')]) == ['1_a.mcap', '2_a.mcap']
+    assert many.names([Path('/x/a.mcap'), Path('/x/a.bag')]) == ['a.mcap', 'a.bag']
+
+
+def test_options_are_handed_on_as_they_were_given():
+    import argparse
+
+    given = [*'a b --out o --tasks depth pose --no-views --copy --every 3'.split(),
+             *'--no-temporal-ids --start 1.5 --semantic-categories'.split(),
+             'hot dog']  # fmt: skip
+    parser = argparse.ArgumentParser()
+    verb.add_arguments(parser)
+    args = parser.parse_args(given)
+    again = many.arguments(args, verb.add_arguments)
+    other = parser.parse_args(['a', 'b', '--out=o', *again])
+    assert vars(other) == vars(args)
+    assert len(again) == 10
+
+
+def test_ray_does_the_same(tmp_path, tiny_folder, monkeypatch, capsys):
+    """A stand-in for Ray that has what is used of it."""
+
+    def remote(**options):
+        assert options == {'num_cpus': 1}
+        return lambda work: SimpleNamespace(remote=lambda task: lambda: work(task))
+
+    fake = SimpleNamespace(
+        init=lambda **_: None, remote=remote, wait=lambda waiting: (waiting[:1], waiting[1:]),
+        get=lambda ready: [one() for one in ready],
+    )  # fmt: skip
+    monkeypatch.setitem(sys.modules, 'ray', fake)
+    bag = write(tmp_path / 'a', recorded(2))
+    out = tmp_path / 'out'
+    assert run(bag, '--out', out, '--model', tiny_folder, *QUICK, '--engine', 'ray') == 0
+    with Bag(out / 'a.mcap') as written:
+        assert written.topics['/perception/disparity/image'].count == 2
+    monkeypatch.setitem(sys.modules, 'ray', None)
+    assert run(bag, '--out', out, '--model', tiny_folder, '--engine', 'ray') == 1
+    assert 'diception_ros[ray]' in capsys.readouterr().err
+
+
+def test_view_without_rerun_is_said_before_the_work(bag, tiny_folder, tmp_path, capsys):
+    import importlib.util
+
+    if importlib.util.find_spec('rerun'):
+        pytest.skip('Rerun is installed')
+    assert run(bag, '--out', tmp_path / 'o.mcap', '--model', tiny_folder, '--view') == 1
+    assert 'diception_ros[view]' in capsys.readouterr().err
+
+
+def test_a_real_recording(tiny_folder, tmp_path):
+    default = Path(__file__).resolve().parents[3] / 'shared' / 'bags' / 'bedroom'
+    path = Path(os.environ.get('DICEPTION_BAG', default))
+    if not path.exists():
+        pytest.skip(f'no recording at {path}; name one in DICEPTION_BAG')
+    out = tmp_path / 'out.mcap'
+    assert run(path, '--out', out, '--model', tiny_folder, *QUICK, '--tasks', 'depth',
+               '--camera', '/camera/image_raw/compressed', '--max-frames', '3') == 0  # fmt: skip
+    with Bag(out) as written:
+        assert written.topics['/perception/disparity/image'].count == 3
