@@ -152,13 +152,16 @@ class Instances:
         check_size(other, self.size, 'other label')
         rows, columns = len(self.scores) + 1, len(other.scores) + 1
         pairs = self.ids.ravel().astype(np.int64) * columns + other.ids.ravel()
-        both = np.bincount(pairs, minlength=rows * columns).reshape(rows, columns)[1:, 1:]
-        either = self.areas[:, None] + other.areas[None] - both
+        table = np.bincount(pairs, minlength=rows * columns).reshape(rows, columns)
+        both = table[1:, 1:]
+        either = table.sum(axis=1)[1:, None] + table.sum(axis=0)[None, 1:] - both
         return np.asarray(both / np.maximum(either, 1), np.float64)
 
     def present(self) -> Instances:
         """The instances that own at least one pixel, numbered anew in their order."""
         keep = self.areas > 0
+        if keep.all():
+            return self
         number = np.zeros(len(keep) + 1, np.int32)
         number[1:] = np.cumsum(keep) * keep
         names = tuple(self.categories[k] for k in np.flatnonzero(keep))

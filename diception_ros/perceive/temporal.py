@@ -168,7 +168,7 @@ class Memory:
 
 
 def _numbered(new: Instances, numbers: np.ndarray[tuple[int], np.dtype[np.int32]]) -> Instances:
-    if not len(numbers):
+    if np.array_equal(numbers, np.arange(1, len(numbers) + 1)):
         return new
     count = int(numbers.max())
     table = np.zeros(len(numbers) + 1, np.int32)

@@ -106,3 +106,24 @@ def test_resizing_never_invents_an_id():
     label = Instances(ids, ('',) * 30, np.ones(30, np.float32))
     for side in (13, 50, 177):
         assert set(np.unique(label.to_model(Fit((50, 70), side)).ids)) <= {0, 7, 30}
+
+
+def test_iou_is_that_of_the_masks():
+    rng = np.random.default_rng(0)
+    one, other = (
+        Instances(
+            rng.integers(0, count, (9, 11), np.int32), ('',) * count, np.ones(count, np.float32)
+        )
+        for count in (4, 6)
+    )
+    found = one.iou(other)
+    for i, mine in enumerate(one.masks()):
+        for j, theirs in enumerate(other.masks()):
+            union = (mine | theirs).sum()
+            assert found[i, j] == ((mine & theirs).sum() / union if union else 0)
+    # The largest number owns no pixel here.
+    assert found.shape == (4, 6)
+    assert not found[3].any()
+    np.testing.assert_array_equal(found, other.iou(one).T)
+    with pytest.raises(ValueError, match='expected the size of the other label'):
+        one.iou(Instances(np.zeros((9, 12), np.int32), (), np.ones(0, np.float32)))

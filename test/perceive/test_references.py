@@ -174,6 +174,17 @@ def test_a_sample_is_of_the_pixel_that_the_middle_of_the_reference_falls_into(si
     assert found.columns.max() < size[1]
 
 
+def test_of_a_large_picture_a_part_is_enough():
+    picture = depths(size=(1080, 1920))
+    found = Reference(0, '', picture=picture).samples(picture.shape, None)
+    assert 2**16 < len(found.depth) <= 2**18
+    np.testing.assert_array_equal(found.depth, picture[found.rows, found.columns])
+    # From all over the picture.
+    for places, length in ((found.rows, 1080), (found.columns, 1920)):
+        assert places.min() < 5
+        assert places.max() > length - 6
+
+
 # ---- which one ----------------------------------------------------------------------------------
 
 
