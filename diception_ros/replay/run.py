@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from diception_ros.prompt import Point
     from diception_ros.replay.bags import Bag
 
+ADVICE = 'Make room, and go on with --resume'
 # Copied messages that are kept until a batch of pictures is full, bytes.
 COPIED = 8 << 20
 
@@ -132,7 +133,7 @@ def replay(
     prefixes = {camera.name: prefix_of(job, camera) for camera in cameras}
     start = time.perf_counter()
     with (
-        Writer(job.out, begin.offset, job.compress) as writer,
+        Writer(job.out, begin.offset, job.compress, ADVICE) as writer,
         Recorder(bag, writer, job.out, about, begin, say) as recorder,
         Behind(depth=4) as behind,
     ):

@@ -73,6 +73,8 @@ def show(
             if logged is not None:
                 _at(rerun, stamps.stamp_ns(message.header))
                 rerun.log(f'{prefixes[prefix]}/{raw.topic.removeprefix(prefix)}', logged)
+    # Until all is with the viewer, or in the file.
+    rerun.disconnect()
 
 
 def _at(rerun: Any, stamp_ns: int) -> None:

@@ -50,13 +50,16 @@ class Writer:
         path: of the finished file.
         at: where a partial file is to go on: all after this offset is dropped. 0: begin anew.
         compress: chunks by zstd.
+        advice: what is said where there is no room.
 
     Raises:
         ValueError: the partial file is shorter, or not such a file.
     """
 
-    def __init__(self, path: Path, at: int = 0, compress: bool = True) -> None:
-        self.path, self.partial = path, partial_of(path)
+    def __init__(
+        self, path: Path, at: int = 0, compress: bool = True, advice: str = 'Make room'
+    ) -> None:
+        self.path, self.partial, self._advice = path, partial_of(path), advice
         self._compress = compress
         self._schemas: dict[str, tuple[int, bytes]] = {}
         self._channels: dict[str, tuple[int, bytes]] = {}
@@ -205,7 +208,7 @@ class Writer:
             raise OSError(
                 error.errno,
                 f'{error.strerror} while writing {self.partial}; what was finished is in it. '
-                'Make room, and go on with --resume',
+                f'{self._advice}',
             ) from error
         self._end = end + len(data)
 

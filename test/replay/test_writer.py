@@ -98,7 +98,7 @@ except OSError as error:
     done = subprocess.run([sys.executable, '-c', program], capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     flushed, _, words = done.stdout.partition(' ')
-    assert '--resume' in words
+    assert 'Make room' in words
     assert 'File too large' in words
     partial = partial_of(tmp_path / 'a.mcap')
     assert partial.stat().st_size <= 60_000

@@ -1,0 +1,111 @@
+# SPDX-FileCopyrightText: 2026 The diception_ros authors
+# SPDX-License-Identifier: Apache-2.0
+"""Frames per second of a replay against the model alone, in one process and one run.
+
+  python bench/replay.py --model builtin --frames 60
+  python bench/replay.py --model DIR --device cuda --steps 28 --frames 200
+
+The model alone answers the same pictures, already decoded, with nothing before or behind it. The
+two take turns, so that a machine that is busy for a while slows both.
+"""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+import statistics
+import sys
+import tempfile
+import time
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1] / 'test'))
+
+import recordings
+
+from diception_ros.data.bag import BagTypes
+from diception_ros.model import folder
+from diception_ros.perceive.perceiver import Perceiver
+from diception_ros.predict import Predictor
+from diception_ros.prompt import Prompt
+from diception_ros.question import Question
+from diception_ros.replay import run
+from diception_ros.replay.bags import Bag
+from diception_ros.replay.cameras import choose
+from diception_ros.replay.frames import Choice, frames
+from diception_ros.replay.run import Job
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument('--model', default='builtin')
+    parser.add_argument('--device', default='cpu')
+    parser.add_argument('--bag', type=Path, help='a recording (default: one is made)')
+    parser.add_argument('--camera', help='its topic')
+    parser.add_argument('--size', default='640x480')
+    parser.add_argument('--frames', type=int, default=60)
+    parser.add_argument('--rounds', type=int, default=3)
+    parser.add_argument('--steps', type=int, default=1)
+    parser.add_argument('--guidance', type=float, default=1.0)
+    parser.add_argument('--tasks', nargs='+', default=['depth', 'normal'])
+    parser.add_argument('--batch-frames', type=int, default=1)
+    args = parser.parse_args()
+    asked = recordings.asked(
+        tasks=tuple(args.tasks), steps=args.steps, guidance=args.guidance,
+        batch_size=args.batch_frames * len(args.tasks),
+    )  # fmt: skip
+    predictor = Predictor.load(folder.resolve(args.model), device=args.device)
+    with tempfile.TemporaryDirectory() as temporary:
+        path = args.bag or made(Path(temporary) / 'bag', args)
+        pictures = decoded(path, args)
+        predictor.ask(questions(pictures[: args.batch_frames], asked))  # warm
+        rates = {'model': [], 'replay': []}
+        for _ in range(args.rounds):
+            rates['model'].append(alone(predictor, pictures, asked, args))
+            rates['replay'].append(replayed(predictor, path, asked, args, Path(temporary)))
+    best = {name: max(found) for name, found in rates.items()}
+    middle = {name: statistics.median(found) for name, found in rates.items()}
+    print(f'{len(pictures)} frames of {pictures[0].size}, tasks {" ".join(args.tasks)}')
+    print('| | best frames/s | median frames/s |\n|---|---|---|')
+    for name in rates:
+        print(f'| {name} | {best[name]:.2f} | {middle[name]:.2f} |')
+    ratios = sorted(b / a for a, b in zip(rates['model'], rates['replay'], strict=True))
+    print(f'replay / model: {", ".join(f"{ratio:.3f}" for ratio in ratios)}')
+
+
+def made(path: Path, args: argparse.Namespace) -> Path:
+    width, height = map(int, args.size.split('x'))
+    return recordings.write(path, recordings.recorded(args.frames, size=(height, width)))
+
+
+def decoded(path, args):
+    with Bag(path) as bag:
+        cameras = choose(bag, [args.camera] if args.camera else [])
+        return [one.frame for one in frames(bag, cameras, Choice(most=args.frames))]
+
+
+def questions(pictures, asked):
+    return [
+        Question(frame, Prompt(task), asked.predicting())
+        for frame in pictures
+        for task in asked.tasks
+    ]
+
+
+def alone(predictor, pictures, asked, args):
+    begin = time.perf_counter()
+    for at in range(0, len(pictures), args.batch_frames):
+        predictor.ask(questions(pictures[at : at + args.batch_frames], asked))
+    return len(pictures) / (time.perf_counter() - begin)
+
+
+def replayed(predictor, path, asked, args, temporary):
+    perceiver = Perceiver(predictor, BagTypes(), asked)
+    job = Job(temporary / 'out.mcap', cameras=(args.camera,) if args.camera else (),
+              most=args.frames, batch=args.batch_frames, force=True)  # fmt: skip
+    with Bag(path) as bag:
+        result = run.replay(bag, perceiver, job)
+    return result.frames / result.seconds
+
+
+if __name__ == '__main__':
+    main()

@@ -1,0 +1,47 @@
+# SPDX-FileCopyrightText: 2026 The diception_ros authors
+# SPDX-License-Identifier: Apache-2.0
+"""Publish the messages of a bag at their times, like `ros2 bag play`.
+
+Plays rosbag2 and bags of ROS 1 through rclpy, with /clock. Ctrl-C ends it.
+"""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+import sys
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the options of this verb."""
+    parser.add_argument('bag', type=Path, metavar='BAG', help='file or folder')
+    parser.add_argument(
+        '--rate', type=float, default=1.0, metavar='R', help='times faster (default: 1)'
+    )
+    parser.add_argument('--loop', action='store_true', help='begin again at the end')
+    parser.add_argument(
+        '--clock', action=argparse.BooleanOptionalAction, default=True,
+        help='publish /clock (default: yes)',
+    )  # fmt: skip
+    parser.add_argument(
+        '--topics', nargs='+', default=[], metavar='TOPIC', help='only these (default: all)'
+    )
+    parser.add_argument(
+        '--start', type=float, default=0.0, metavar='S', help='seconds after the beginning'
+    )
+    parser.add_argument(
+        '--delay', type=float, default=1.0, metavar='S',
+        help='before the first message, so that listeners are found (default: %(default)s)',
+    )  # fmt: skip
+
+
+def main(args: argparse.Namespace) -> int:
+    """Play."""
+    from diception_ros.cli._ending import ended_by_signals
+    from diception_ros.ros.play import Wishes, play
+
+    wishes = Wishes(args.rate, args.loop, args.clock, tuple(args.topics), args.start, args.delay)
+    with ended_by_signals() as ended:
+        published = play(args.bag, wishes, ended)
+    print(f'published {published} messages', file=sys.stderr)
+    return 0

@@ -1,0 +1,49 @@
+# SPDX-FileCopyrightText: 2026 The diception_ros authors
+# SPDX-License-Identifier: Apache-2.0
+"""Record topics into a bag, like `ros2 bag record`.
+
+Topics are recorded from the moment somebody publishes them. Ctrl-C ends it and finishes the bag;
+after a kill, what was recorded is in a file that ends in .partial.mcap.
+"""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+import sys
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the options of this verb."""
+    parser.add_argument('topics', nargs='*', metavar='TOPIC', help='full names (default: all)')
+    parser.add_argument('--out', type=Path, required=True, metavar='BAG', help='ending in .mcap')
+    parser.add_argument(
+        '--seconds', type=float, default=0.0, metavar='S', help='end by itself; 0: never'
+    )
+    parser.add_argument('--sim-time', action='store_true', help='take the time from /clock')
+    parser.add_argument(
+        '--compression', choices=('zstd', 'none'), default='zstd', help='(default: zstd)'
+    )
+    parser.add_argument('--force', action='store_true', help='replace a bag that is there')
+
+
+def main(args: argparse.Namespace) -> int:
+    """Record; 1 when nothing came."""
+    from diception_ros.cli._ending import ended_by_signals
+    from diception_ros.replay.writer import partial_of
+    from diception_ros.ros.record import record
+
+    if args.out.suffix != '.mcap':
+        raise ValueError(f'--out is {args.out}; expected a name that ends in .mcap')
+    for path in (args.out, partial_of(args.out)):
+        if path.exists() and not (args.force and path.is_file()):
+            hint = '; --force replaces it' if path.is_file() else ' and is no file'
+            raise FileExistsError(f'{path} exists{hint}')
+    with ended_by_signals() as ended:
+        counts = record(
+            args.out, args.topics, ended, args.seconds, args.sim_time, args.compression == 'zstd'
+        )
+    for topic, count in counts.items():
+        print(f'{count:8d} {topic}', file=sys.stderr)
+    print(f'wrote {args.out}', file=sys.stderr)
+    return 0 if sum(counts.values()) else 1

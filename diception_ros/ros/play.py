@@ -1,0 +1,170 @@
+# SPDX-FileCopyrightText: 2026 The diception_ros authors
+# SPDX-License-Identifier: Apache-2.0
+"""Publishes the messages of a bag at their times, for machines without `ros2 bag`."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Iterator
+from dataclasses import dataclass
+import sys
+import threading
+import time
+from typing import TYPE_CHECKING, Any
+
+import rclpy
+from rclpy.qos import DurabilityPolicy, QoSProfile
+from rclpy.signals import SignalHandlerOptions
+
+from diception_ros.replay.ahead import ahead
+from diception_ros.ros.types import find
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from rclpy.publisher import Publisher
+
+    from diception_ros.replay.bags import Bag
+    from diception_ros.replay.damage import Raw
+
+# Said once, and wanted by whoever comes later.
+LATCHED = ('/tf_static', '/robot_description')
+# /clock between messages, seconds of the machine: as often as `ros2 bag play --clock` says it.
+TICK = 1 / 40
+# Messages that are read before their time.
+AHEAD = 64
+
+
+@dataclass(frozen=True)
+class Wishes:
+    """How a bag is played.
+
+    Attributes:
+        rate: how many times faster than it was recorded.
+        loop: begin again at the end.
+        clock: publish /clock.
+        topics: to be played; none for all.
+        start_s: seconds after the beginning.
+        delay_s: seconds that listeners get to be found before the first message.
+    """
+
+    rate: float = 1.0
+    loop: bool = False
+    clock: bool = True
+    topics: tuple[str, ...] = ()
+    start_s: float = 0.0
+    delay_s: float = 1.0
+
+
+def play(path: Path, wishes: Wishes, ended: threading.Event) -> int:
+    """Play a bag until it or somebody ends it.
+
+    Args:
+        path: of the bag.
+        wishes: how.
+        ended: set when it is to end.
+
+    Returns:
+        Messages that were published.
+
+    Raises:
+        ValueError: a topic is not in the bag, or a rate that is none.
+    """
+    from diception_ros.replay.bags import Bag
+
+    if not 0 < wishes.rate < float('inf'):
+        raise ValueError(f'--rate is {wishes.rate}; expected more than 0')
+    rclpy.init(args=[], signal_handler_options=SignalHandlerOptions.NO)
+    try:
+        node = rclpy.create_node('diception_play')
+        with Bag(path) as bag:
+            published = _Player(node, bag, wishes, ended).run()
+            if bag.damage:
+                sys.stderr.write(f'{bag.damage}\n')
+        node.destroy_node()
+        return published
+    finally:
+        rclpy.try_shutdown()
+
+
+class _Player:
+    """One node that plays one bag."""
+
+    def __init__(self, node: Any, bag: Bag, wishes: Wishes, ended: threading.Event) -> None:
+        self._bag, self._wishes, self._ended = bag, wishes, ended
+        strange = sorted(set(wishes.topics) - set(bag.topics))
+        if strange:
+            raise ValueError(
+                f'{bag.path}: no topic {strange[0]!r}; there are {", ".join(sorted(bag.topics))}'
+            )
+        self._publishers = _publishers(node, bag, wishes.topics or tuple(bag.topics))
+        self._clock: Publisher | None = None
+        if wishes.clock:
+            kind = find('rosgraph_msgs/msg/Clock')
+            self._tick = kind()
+            self._clock = node.create_publisher(kind, '/clock', QoSProfile(depth=10))
+
+    def run(self) -> int:
+        published = 0
+        self._ended.wait(self._wishes.delay_s)
+        while not self._ended.is_set():
+            for raw in self._timed():
+                self._publishers[raw.topic].publish(raw.data)
+                published += 1
+            if not self._wishes.loop or not published:
+                break
+        # What is still on its way to slow listeners must get there.
+        for publisher in self._publishers.values():
+            _let_arrive(publisher)
+        return published
+
+    def _timed(self) -> Iterator[Raw]:
+        """The messages, each when its time has come."""
+        zero = (self._bag.start_ns or 0) + round(self._wishes.start_s * 1e9)
+        start = zero if self._wishes.start_s else None
+        began: float | None = None
+        for raw in ahead(self._messages(start), AHEAD):
+            now = time.monotonic()
+            if began is None:
+                began, zero = now, raw.stamp_ns
+            due = began + (raw.stamp_ns - zero) / 1e9 / self._wishes.rate
+            while (rest := due - now) > 0 and not self._ended.is_set():
+                self._say_time(zero + round((now - began) * self._wishes.rate * 1e9))
+                self._ended.wait(min(rest, TICK) if self._clock else rest)
+                now = time.monotonic()
+            if self._ended.is_set():
+                return
+            self._say_time(raw.stamp_ns)
+            yield raw
+
+    def _messages(self, start_ns: int | None) -> Iterator[Raw]:
+        for raw in self._bag.messages(list(self._publishers), start_ns):
+            yield raw._replace(data=self._bag.cdr(raw)[1])
+
+    def _say_time(self, now_ns: int) -> None:
+        if self._clock is not None:
+            self._tick.clock.sec, self._tick.clock.nanosec = divmod(now_ns, 10**9)
+            self._clock.publish(self._tick)
+
+
+def _publishers(node: Any, bag: Bag, topics: Collection[str]) -> dict[str, Publisher]:
+    made = {}
+    for name in topics:
+        kind = bag.topics[name].kind
+        try:
+            message = find(kind)
+        except ImportError as error:
+            node.get_logger().warning(f'{name} is not played: {error}')
+            continue
+        qos = QoSProfile(depth=10)
+        if name in LATCHED:
+            qos.durability = DurabilityPolicy.TRANSIENT_LOCAL
+        made[name] = node.create_publisher(message, name, qos)
+    return made
+
+
+def _let_arrive(publisher: Publisher) -> None:
+    wait: Callable[..., Any] | None = getattr(publisher, 'wait_for_all_acked', None)
+    if wait is not None:
+        from rclpy.duration import Duration
+
+        wait(Duration(seconds=1))

@@ -1,0 +1,87 @@
+# SPDX-FileCopyrightText: 2026 The diception_ros authors
+# SPDX-License-Identifier: Apache-2.0
+"""What goes to the Rerun viewer: every picture and answer, each at its stamp."""
+
+from collections import Counter
+import sys
+
+import numpy as np
+import pytest
+import recordings
+
+from diception_ros.perceive.perceiver import Perceiver
+from diception_ros.replay import run, view
+from diception_ros.replay.bags import Bag
+from diception_ros.replay.run import Job
+
+
+@pytest.fixture
+def replayed(tmp_path):
+    path = recordings.write(tmp_path / 'bag', recordings.recorded(3))
+    asked = recordings.asked(
+        tasks=('depth', 'normal', 'entity'), depth__metric='fixed', depth__scale=0.5,
+        depth__shift=0.1,
+    )  # fmt: skip
+    job = Job(tmp_path / 'out.mcap')
+    with Bag(path) as bag:
+        result = run.replay(bag, Perceiver(recordings.Cheap(), recordings.MAKE, asked), job)
+    return path, job, result.cameras, asked
+
+
+class Stand:
+    """In for Rerun."""
+
+    def __init__(self):
+        self.logged, self.now = [], None
+        for kind in ('Image', 'DepthImage', 'SegmentationImage', 'Points3D'):
+            setattr(self, kind, lambda array, kind=kind, **more: (kind, array, more))
+
+    def init(self, name, spawn):
+        self.spawn = spawn
+
+    def set_time(self, line, timestamp):
+        assert line == 'stamp'
+        self.now = int(timestamp.astype('int64'))
+
+    def log(self, entity, what):
+        self.logged.append((entity, self.now, what))
+
+    def disconnect(self):
+        self.ended = True
+
+
+def test_everything_is_shown_at_its_stamp(replayed, monkeypatch):
+    stand = Stand()
+    monkeypatch.setitem(sys.modules, 'rerun', stand)
+    view.show(*replayed)
+    assert stand.spawn
+    assert stand.ended
+    kinds = {entity: what[0] for entity, _, what in stand.logged}
+    assert kinds == {
+        'camera/picture': 'Image', 'camera/disparity/image': 'DepthImage',
+        'camera/depth/image': 'DepthImage', 'camera/depth/color': 'Image',
+        'camera/normal/image': 'Image', 'camera/normal/color': 'Image',
+        'camera/entity/label': 'SegmentationImage', 'camera/entity/color': 'Image',
+        'camera/entity/overlay': 'Image', 'camera/points': 'Points3D',
+    }  # fmt: skip
+    assert set(Counter(entity for entity, *_ in stand.logged).values()) == {3}
+    for entity, stamp, what in stand.logged:
+        k = (stamp - recordings.BEGIN) // 100_000_000
+        assert stamp == recordings.BEGIN + k * 100_000_000
+        if entity == 'camera/picture':
+            np.testing.assert_array_equal(what[1], recordings.picture(k))
+        if entity == 'camera/points':
+            colours = what[2]['colors']
+            assert {*map(tuple, colours)} <= {*map(tuple, recordings.picture(k).reshape(-1, 3))}
+
+
+def test_real_rerun_takes_it(replayed, tmp_path):
+    pytest.importorskip('rerun', reason='Rerun is not installed (diception_ros[view])')
+    view.show(*replayed, save=tmp_path / 'a.rrd')
+    assert (tmp_path / 'a.rrd').stat().st_size > 10_000
+
+
+def test_without_rerun_it_says_what_to_install(monkeypatch):
+    monkeypatch.setattr(view.importlib.util, 'find_spec', lambda name: None)
+    with pytest.raises(ModuleNotFoundError, match=r'diception_ros\[view\]'):
+        view.check()

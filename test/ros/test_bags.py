@@ -1,0 +1,104 @@
+# SPDX-FileCopyrightText: 2026 The diception_ros authors
+# SPDX-License-Identifier: Apache-2.0
+"""Playing and recording bags through real DDS, each in a process of its own."""
+
+from collections import Counter
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import pytest
+import recordings
+
+pytest.importorskip('rclpy')
+pytestmark = pytest.mark.ros
+
+
+@pytest.fixture
+def start(domain):
+    """Starts `diception ...` in the domain."""
+    running = []
+
+    def begin(*arguments):
+        variables = {
+            **os.environ,
+            'ROS_DOMAIN_ID': str(domain),
+            'ROS_AUTOMATIC_DISCOVERY_RANGE': 'LOCALHOST',
+        }
+        running.append(
+            subprocess.Popen(
+                [sys.executable, '-m', 'diception_ros', *map(str, arguments)],
+                env=variables, stderr=subprocess.PIPE, text=True, start_new_session=True,
+            )
+        )  # fmt: skip
+        return running[-1]
+
+    yield begin
+    for process in running:
+        if process.poll() is None:
+            process.kill()
+        process.communicate()
+
+
+def test_what_is_played_is_recorded(start, tmp_path):
+    path = recordings.write(tmp_path / 'bag', recordings.recorded(20, period_s=0.05))
+    out = tmp_path / 'out.mcap'
+    recorder = start('record', '--out', out)
+    player = start('play', path, '--delay', '4', '--rate', '0.5')
+    began = time.monotonic()
+    _, words = player.communicate(timeout=60)
+    assert player.returncode == 0, words
+    assert 'published 60 messages' in words
+    assert time.monotonic() - began > 4 + 0.95 / 0.5
+    time.sleep(0.5)
+    for _ in range(2):
+        recorder.send_signal(signal.SIGINT)
+    _, words = recorder.communicate(timeout=20)
+    assert recorder.returncode == 0, words
+    assert 'Traceback' not in words
+    sent, came = recordings.everything(path), recordings.everything(out)
+    for topic in ('/camera/image_raw', '/camera/camera_info', '/words'):
+        expected = [data for name, _, _, data in sent if name == topic]
+        found = [data for name, _, _, data in came if name == topic]
+        # DDS fills messages up to whole words.
+        assert [data[: len(one)] for data, one in zip(found, expected, strict=True)] == expected
+        assert max(len(d) - len(e) for d, e in zip(found, expected, strict=True)) < 4
+    stamps = [stamp for name, _, stamp, _ in came if name == '/camera/image_raw']
+    assert (stamps[-1] - stamps[0]) / 1e9 == pytest.approx(19 * 0.1, abs=0.5)
+    from diception_ros.data.bag import TYPES
+
+    clocks = [TYPES.deserialize_cdr(data, kind).clock for name, kind, _, data in came
+              if name == '/clock']  # fmt: skip
+    told = [one.sec * 10**9 + one.nanosec for one in clocks]
+    assert told == sorted(told)
+    assert recordings.BEGIN < told[0] < told[-1] == sent[-1][2]
+
+
+def test_a_loop_goes_on_until_a_signal(start, tmp_path):
+    path = recordings.write(tmp_path / 'bag', recordings.recorded(3, period_s=0.02), 'ros1')
+    out = tmp_path / 'out.mcap'
+    recorder = start('record', '/words', '--out', out, '--seconds', '8')
+    player = start('play', path, '--loop', '--no-clock', '--topics', '/words', '--delay', '3')
+    _, words = recorder.communicate(timeout=60)
+    assert recorder.returncode == 0, words
+    player.send_signal(signal.SIGTERM)
+    _, words = player.communicate(timeout=10)
+    assert player.returncode == 0, words
+    counts = Counter(topic for topic, *_ in recordings.everything(out))
+    assert counts.keys() == {'/words'}
+    assert counts['/words'] > 6
+
+
+def test_what_cannot_be_is_said(tmp_path, capsys):
+    from diception_ros.cli.main import main
+
+    path = recordings.write(tmp_path / 'bag', recordings.recorded(1))
+    assert main(['play', str(path), '--rate', '0']) == 1
+    assert '--rate is 0' in capsys.readouterr().err
+    assert main(['record', '/a', '--out', str(tmp_path / 'a.bag')]) == 1
+    assert '.mcap' in capsys.readouterr().err
+    (tmp_path / 'a.mcap').write_text('mine')
+    assert main(['record', '/a', '--out', str(tmp_path / 'a.mcap')]) == 1
+    assert '--force' in capsys.readouterr().err
