@@ -80,6 +80,10 @@ class Processes:
         distributed.all_gather_object(parts, thing, group=self.by_hand)
         return parts
 
+    def wait(self) -> None:
+        """Until all processes are here."""
+        self.collect(None)
+
     def _each(self, operation: Any, tensors: Iterable[torch.Tensor], **how: int) -> None:
         if self.count > 1:
             # All at once, so that small tensors need not wait for each other.

@@ -179,6 +179,7 @@ def run(runner: Runner, out: Path, progress: bool = True) -> Path:
         runner.source.close()
     if first:
         _finish(runner, out)
+    runner.processes.wait()
     return out / 'model'
 
 
