@@ -5,10 +5,11 @@
   python bench/node.py [--seconds 10] [--rate 10]
 
 Three processes with the shared memory of config/fastdds_shm.xml: a camera that stamps and
-publishes pictures and listens to the answers (this one), the node with a model of no cost (bench/zero.py),
-and a bare rclpy relay of the same pictures. The time is from the header's stamp until the node, or
-the relay, has published all answers about it, as it says itself; so the way of the picture to the
-node is in it and the way of the answer back is not. CPU is of one core, 100 % is a whole one.
+publishes pictures and listens to the answers (this one), the node with a model of no cost
+(bench/zero.py), and a bare rclpy relay of the same pictures. The time is from the header's stamp
+until the node, or the relay, has published all answers about it, as it says itself; so the way of
+the picture to the node is in it and the way of the answer back is not. CPU is of one core.
+
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ import array
 import json
 import os
 from pathlib import Path
+import signal
 import subprocess
 import sys
 import time
@@ -139,7 +141,7 @@ def measure(size, tasks, seconds, rate):
     rclpy.shutdown()
     rows = []
     for name, child in children.items():
-        child.terminate()
+        child.send_signal(signal.SIGINT)  # a bare rclpy.spin at times sleeps on after a SIGTERM
         lines = child.communicate()[0].splitlines()
         out = dict(json.loads(line) for line in lines if line.startswith('['))
         took = [(out[stamp] - stamp) / 1e6 for stamp in sent if stamp in out]

@@ -25,12 +25,12 @@ class RosTypes:
         for name, value in fields.items():
             held = getattr(message, name)
             if isinstance(held, array.array) and isinstance(value, np.ndarray):
-                # Anything but an array.array is looked at number by number: 141 ms for 1280x720.
-                numbers = array.array(held.typecode)
+                # Into the message's own array: rclpy copies one that is assigned once more, and
+                # looks at anything else number by number, 141 ms for 1280x720.
                 flat = np.ascontiguousarray(value, held.typecode).reshape(-1)
-                numbers.frombytes(flat.view(np.uint8).data)
-                value = numbers
-            setattr(message, name, value)
+                held.frombytes(flat.view(np.uint8).data)
+            else:
+                setattr(message, name, value)
         return message
 
     def has(self, kind: str) -> bool:
