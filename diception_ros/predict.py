@@ -4,8 +4,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
-import contextlib
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 import sys
@@ -24,9 +23,7 @@ from diception_ros.model import DiceptionPipeline
 from diception_ros.prompt import Point, Prompt
 from diception_ros.question import Question
 from diception_ros.settings import PredictSettings
-
-# The parts of the work whose seconds are told, in their order.
-STAGES = ('fit', 'encode', 'denoise', 'decode', 'read')
+from diception_ros.stages import Clock
 
 
 @dataclass(frozen=True, eq=False)
@@ -38,8 +35,8 @@ class Prediction:
         prompt: the question.
         stamp_ns: of the frame, nanoseconds.
         frame_id: of the frame.
-        seconds: by stage. What a batch took is shared equally among its answers, so the seconds of
-            all predictions of a call add up to the call's.
+        seconds: by stage, see `stages.STAGES`. What a batch took is shared equally among its
+            answers, so the seconds of all predictions of a call add up to the call's.
         uncertainty: (H, W) float32, where the answers of an ensemble differ, in the unit that
             `ensemble.merge` names; None without an ensemble.
     """
@@ -138,7 +135,7 @@ class Predictor:
         if questions:
             self.pipe.look_up(texts)  # fails before any work is done
 
-        clock = _Clock(len(questions), self.pipe.device)
+        clock = Clock(len(questions), self._now)
         keys = [(id(one.frame), way.side) for one, way in zip(questions, ways, strict=True)]
         users: dict[_Key, list[int]] = {}
         for answer, key in enumerate(keys):
@@ -258,6 +255,11 @@ class Predictor:
         self.pipe.maybe_free_model_hooks()
         return painted
 
+    def _now(self) -> float:
+        if self.pipe.device.type == 'cuda':
+            torch.cuda.synchronize(self.pipe.device)
+        return time.perf_counter()
+
     def _encode(self, square: NDArray[np.uint8]) -> torch.Tensor:
         image = torch.from_numpy(square.copy()).permute(2, 0, 1)[None]
         return self.pipe.encode_image(image.float() / 127.5 - 1)
@@ -278,7 +280,7 @@ class Predictor:
         texts: Sequence[str],
         squares: Mapping[_Key, tuple[NDArray[np.uint8], images.Fit]],
         latents: dict[_Key, torch.Tensor],
-        clock: _Clock,
+        clock: Clock,
     ) -> NDArray[np.float32]:
         """Pictures of one batch: (n, S, S, 3). Adds the latents of images that it encodes."""
         keys = [job.key for job in batch]
@@ -345,29 +347,6 @@ class _Job(NamedTuple):
     seed: int
     way: _Way
     key: _Key
-
-
-class _Clock:
-    """Seconds of each stage of each answer."""
-
-    def __init__(self, answers: int, device: torch.device) -> None:
-        self.answers = answers
-        self.seconds = [dict.fromkeys(STAGES, 0.0) for _ in range(answers)]
-        self._device = device
-
-    @contextlib.contextmanager
-    def stage(self, name: str, answers: Sequence[int]) -> Iterator[None]:
-        """Charge what happens inside to these answers in equal shares."""
-        start = self._now()
-        yield
-        share = (self._now() - start) / max(1, len(answers))
-        for answer in answers:
-            self.seconds[answer][name] += share
-
-    def _now(self) -> float:
-        if self._device.type == 'cuda':
-            torch.cuda.synchronize(self._device)
-        return time.perf_counter()
 
 
 def find_device(name: str) -> torch.device:

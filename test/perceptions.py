@@ -13,8 +13,9 @@ from diception_ros.labels import Instances
 from diception_ros.messages import camera, stamps
 from diception_ros.perceive.perceiver import Perceiver, Request
 from diception_ros.perceive.settings import PerceptionSettings
-from diception_ros.predict import STAGES, Prediction, Predictor
+from diception_ros.predict import Prediction, Predictor
 from diception_ros.prompt import Point
+from diception_ros.stages import STAGES
 
 MAKE = BagTypes()
 SIZE = (40, 60)

@@ -24,8 +24,9 @@ from diception_ros.images import Fit
 from diception_ros.labels import Disparity
 from diception_ros.messages import outputs, pictures
 from diception_ros.perceive.perceiver import Perceiver
-from diception_ros.predict import STAGES, Predictor
+from diception_ros.predict import Predictor
 from diception_ros.prompt import Point, Prompt
+from diception_ros.stages import STAGES
 
 
 def topics(answer):
