@@ -90,10 +90,16 @@ def setting(
     )
 
 
-def again(kind: type, name: str) -> Any:
-    """Declare a setting of another group in this one too: same default, bounds and help."""
+def again(kind: type, name: str, default: Any = MISSING) -> Any:
+    """Declare a setting of another group in this one too: same bounds and help.
+
+    Args:
+        kind: the other group.
+        name: of the setting, in both.
+        default: in this group; left out, the same.
+    """
     (one,) = (one for one in fields(kind) if one.name == name)
-    return field(default=one.default, metadata=one.metadata)
+    return field(default=one.default if default is MISSING else default, metadata=one.metadata)
 
 
 def declared(kind: type) -> list[Declared]:
