@@ -1,0 +1,249 @@
+# SPDX-FileCopyrightText: 2026 The diception_ros authors
+# SPDX-License-Identifier: Apache-2.0
+"""Training at SD3-medium's size, with random weights: the paper's setting through the same loop.
+
+    python bench/train_full_size.py --folder /big/disk --device cuda    # 768 px, 80 GB of GPU
+    python bench/train_full_size.py --folder /tmp --reduced             # anywhere, in a minute
+
+Writes a model folder of random numbers (4 GB; removed afterwards), learns from it as
+`diception train` does (full fine-tuning, AdamW 2e-5, all six tasks), and prints seconds and peak
+of memory of each step. Before that, one batch's gradients with and without gradient checkpointing
+are compared. `--reduced` keeps SD3's 24 layers, its 77 + 256 text tokens and 5 point tokens, and
+makes all widths and the picture small. On a CPU most of the seconds go into counting the bytes.
+"""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Iterator
+import contextlib
+from pathlib import Path
+import shutil
+import time
+from typing import Any, NamedTuple
+import weakref
+
+from diffusers import AutoencoderKL, FlowMatchEulerDiscreteScheduler
+import numpy as np
+from sizes import POINTS, TRANSFORMER, VAE
+import torch
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_leaves
+
+from diception_ros import tasks
+from diception_ros.cli import _quiet
+from diception_ros.data.sample import Sample
+from diception_ros.frame import Frame
+from diception_ros.model import (
+    DiceptionPipeline,
+    DiceptionPointEncoder,
+    DiceptionTransformer2DModel,
+    PromptTable,
+)
+from diception_ros.model.prompts import CLIP_LENGTH, T5_LENGTH, Embedding
+from diception_ros.prompt import Point, Prompt
+from diception_ros.train.loop import Runner
+from diception_ros.train.settings import TrainSettings
+from diception_ros.train.sources import Listed
+
+WIDTH, PIXELS = 32, 128  # of the reduced network, of its pictures
+_REDUCED = {
+    'attention_head_dim': 16, 'num_attention_heads': WIDTH // 16, 'joint_attention_dim': 48,
+    'caption_projection_dim': WIDTH, 'pooled_projection_dim': 40,
+}  # fmt: skip
+_REDUCED_VAE = {'block_out_channels': (8, 8, 16, 16), 'layers_per_block': 1, 'norm_num_groups': 4}
+_REDUCED_POINTS = {'embed_dim': WIDTH, 'num_frequencies': 16, 'hidden_dim': WIDTH}
+
+
+class Gradients(NamedTuple):
+    """What one batch gives.
+
+    Attributes:
+        of: by parameter.
+        peak: bytes that its tensors took at most, beyond what was there before.
+        loss: mean over the batch.
+        seconds: forward and backward.
+    """
+
+    of: dict[str, torch.Tensor]
+    peak: int
+    loss: float
+    seconds: float
+
+
+def build(reduced: bool) -> DiceptionPipeline:
+    """A pipeline of random weights with the embeddings of the texts that are asked."""
+    torch.manual_seed(0)
+    sizes = {**TRANSFORMER, **(_REDUCED if reduced else {})}
+    transformer = DiceptionTransformer2DModel.from_config(sizes)
+    points = DiceptionPointEncoder(**(_REDUCED_POINTS if reduced else POINTS))
+    for vector in (points.used, points.unused):
+        torch.nn.init.normal_(vector, std=0.02)
+    pipe = DiceptionPipeline(
+        vae=AutoencoderKL(**{**VAE, **(_REDUCED_VAE if reduced else {})}).eval(),
+        transformer=transformer,
+        point_encoder=points,
+        scheduler=FlowMatchEulerDiscreteScheduler(shift=3.0),
+        resolution=PIXELS if reduced else 768,
+    )
+    pipe.prompt_table = PromptTable()
+    for text in dict.fromkeys(['', *(_text(sample) for sample in samples(PIXELS))]):
+        tokens = torch.randn(CLIP_LENGTH + T5_LENGTH, sizes['joint_attention_dim'])
+        pooled = torch.randn(sizes['pooled_projection_dim'])
+        pipe.prompt_table.add(text, Embedding(tokens, pooled))
+    return pipe
+
+
+def samples(side: int) -> list[Sample]:
+    """One question of each task, about noise."""
+    rng = np.random.default_rng(0)
+    out = []
+    for name in tasks.names():
+        task = tasks.get(name)
+        points = (Point(side / 2, side / 3),) if task.takes_points else ()
+        prompt = Prompt(name, 'person' if task.takes_category else None, points)
+        frame = Frame(rng.integers(0, 256, (side, side, 3), np.uint8))
+        out.append(Sample(frame, prompt, task.example(rng, side), name=name))
+    return out
+
+
+def _text(sample: Sample) -> str:
+    return tasks.get(sample.prompt.task).text(sample.prompt)
+
+
+def begin(folder: Path, side: int, args: argparse.Namespace, checkpointing: bool) -> Runner:
+    """A run in the paper's setting, but for the size of a batch."""
+    chosen = TrainSettings(
+        model=str(folder), device=args.device, bf16=args.device != 'cpu', steps=args.steps,
+        checkpointing=checkpointing, batch_size=args.batch, ema=args.ema, mirrored=False,
+        shares=' '.join(f'{name}=1' for name in tasks.names()),
+    )  # fmt: skip
+    return Runner(chosen, Listed(samples(side)))
+
+
+def gradients(runner: Runner) -> Gradients:
+    """Those of the first batch, under noise that is the same at every call."""
+    runner.generator.manual_seed(0)
+    runner.optimizer.zero_grad()
+    start = time.perf_counter()
+    with peak(runner.device) as used, runner._math():
+        losses, counts = runner.losses(runner.batch(0))
+        mean = losses.sum() / counts.sum()
+        mean.backward()
+    found = {
+        name: value.grad.detach().float().cpu()
+        for name, value in runner.parameters.items()
+        if value.grad is not None
+    }
+    runner.optimizer.zero_grad()
+    return Gradients(found, used[0], mean.item(), time.perf_counter() - start)
+
+
+@contextlib.contextmanager
+def peak(device: torch.device) -> Iterator[list[int]]:
+    """Measure how many bytes tensors take at most inside, beyond those of before.
+
+    Yields:
+        a list that holds the number afterwards.
+    """
+    out = [0]
+    if device.type == 'cuda':
+        torch.cuda.synchronize(device)
+        torch.cuda.reset_peak_memory_stats(device)
+        before = torch.cuda.memory_allocated(device)
+        yield out
+        torch.cuda.synchronize(device)
+        out[0] = torch.cuda.max_memory_allocated(device) - before
+    else:
+        with _Living() as living:
+            yield out
+        out[0] = living.most
+
+
+class _Living(TorchDispatchMode):
+    """Counts the bytes of tensors that are made while it is active, and are still there."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.now = self.most = 0
+        self._known: set[int] = set()
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        given = {one.untyped_storage()._cdata for one in tree_leaves((args, kwargs))
+                 if isinstance(one, torch.Tensor)}  # fmt: skip
+        out = func(*args, **(kwargs or {}))
+        for one in tree_leaves(out):
+            if isinstance(one, torch.Tensor):
+                storage = one.untyped_storage()
+                if storage._cdata not in self._known | given:
+                    self._known.add(storage._cdata)
+                    self.now += storage.nbytes()
+                    weakref.finalize(storage, self._gone, storage._cdata, storage.nbytes())
+        self.most = max(self.most, self.now)
+        return out
+
+    def _gone(self, key: int, size: int) -> None:
+        self._known.discard(key)
+        self.now -= size
+
+
+def compare(one: Gradients, other: Gradients) -> float:
+    """The largest difference of two gradients, relative to the largest number of each tensor."""
+    assert one.of.keys() == other.of.keys()
+    return max(
+        float((value - other.of[name]).abs().max() / value.abs().max().clamp(min=1e-12))
+        for name, value in one.of.items()
+    )
+
+
+def main() -> None:
+    """Build, compare, learn, print."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument('--folder', type=Path, required=True, help='with 4 GB of room')
+    parser.add_argument('--device', default='cpu', help='cpu, cuda or cuda:N')
+    parser.add_argument('--reduced', action='store_true', help='small widths, small pictures')
+    parser.add_argument('--steps', type=int, default=2)
+    parser.add_argument('--batch', type=int, default=6)
+    parser.add_argument('--ema', type=float, default=0.0, help='decay of the mean of the weights')
+    parser.add_argument('--compare-batch', type=int, default=1,
+                        help='size of the batch whose gradients are compared')  # fmt: skip
+    args = parser.parse_args()
+    _quiet.hush()
+    folder = args.folder / 'diception_train_full_size'
+    side = PIXELS if args.reduced else 768
+    shutil.rmtree(folder, ignore_errors=True)
+    try:
+        start = time.perf_counter()
+        pipe = build(args.reduced)
+        count = sum(value.numel() for part in (pipe.transformer, pipe.point_encoder)
+                    for value in part.parameters())  # fmt: skip
+        pipe.to(dtype=torch.bfloat16).save_pretrained(folder)
+        del pipe
+        print(f'{count / 1e6:.1f} M parameters learn; written in '
+              f'{time.perf_counter() - start:.0f} s')  # fmt: skip
+
+        whole, args.batch = args.batch, args.compare_batch
+        found = [gradients(begin(folder, side, args, saving)) for saving in (False, True)]
+        for saving, one in zip(('without', 'with'), found, strict=True):
+            print(f'{args.batch} samples {saving} checkpointing: loss {one.loss:.5f}, '
+                  f'{one.seconds:.2f} s, {one.peak / 1e9:.3f} GB beyond the weights')  # fmt: skip
+        print(f'largest relative difference of their gradients: {compare(*found):.2g}')
+        del found
+
+        args.batch = whole
+        with peak(torch.device(args.device)) as used:
+            runner = begin(folder, side, args, True)
+            for _ in range(args.steps):
+                start = time.perf_counter()
+                losses, norm = runner.train_step()
+                mean = np.mean([value for values in losses.values() for value in values])
+                print(f'step {runner.step}: loss {mean:.5f}, norm {norm:.3f}, '
+                      f'{time.perf_counter() - start:.2f} s')  # fmt: skip
+        print(f'{args.batch} samples a step at {side} px: {used[0] / 1e9:.3f} GB at most, '
+              f'weights, gradients and AdamW are {16 * count / 1e9:.3f} of them')  # fmt: skip
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+if __name__ == '__main__':
+    main()
