@@ -2,17 +2,21 @@
 # SPDX-License-Identifier: Apache-2.0
 """Sources: a pool follows from its number, and what is held out is never learnt from."""
 
-from dataclasses import replace
+from dataclasses import fields, replace
 import importlib.util
+import threading
 
 from discs import SIDE, discs, tiny
 import pytest
 import torch
 
-from diception_ros.data import folder
+from diception_ros.data import batch, folder
 from diception_ros.data.bag import BagTypes, BagWriter
+from diception_ros.data.batch import Prepared
 from diception_ros.labels import MetricDepth
 from diception_ros.messages import pictures, stamps
+from diception_ros.train import sources
+from diception_ros.train.parallel import Processes
 from diception_ros.train.sources import Form, Simulated, Stored, gather, open_source
 
 FORM = Form(SIDE, 'xy', False)
@@ -98,6 +102,95 @@ def test_gathering_takes_the_first_of_each_and_gives_up_in_the_end():
     endless = (one for seed in range(10**6) for one in discs(1, seed, ['depth']))
     found = gather(endless, ['depth', 'pose'], 3)
     assert [one.prompt.task for one in found] == ['depth'] * 3
+
+
+# ---- several processes --------------------------------------------------------------------------
+
+
+class Together(Processes):
+    """One of some threads that stand for processes."""
+
+    def __init__(self, rank, meeting, brought):
+        super().__init__(torch.device('cpu'), rank, len(brought))
+        object.__setattr__(self, 'meeting', meeting)
+        object.__setattr__(self, 'brought', brought)
+
+    def collect(self, thing):
+        self.brought[self.rank] = thing
+        self.meeting.wait()
+        out = list(self.brought)
+        self.meeting.wait()
+        return out
+
+
+@pytest.fixture
+def rendered(monkeypatch):
+    """Discs instead of rooms, told by their names; the list holds the jobs."""
+    jobs = []
+
+    def render(job):
+        jobs.append(job)
+        made = job.form.prepare(
+            replace(one, name=f'{job.first} {job.worker}/{job.workers} {k}')
+            for k, one in enumerate(discs(job.count, 10 * job.first + job.worker, ['depth']))
+        )
+        return {one.name: getattr(made, one.name) for one in fields(made)}
+
+    monkeypatch.setattr(sources, '_render', render)
+    monkeypatch.setattr(sources, '_unpacked', lambda arrays: Prepared(**arrays))
+    return jobs
+
+
+def pools(count, number=0, **changes):
+    """What each of some processes gets as a pool."""
+    meeting, brought, got = threading.Barrier(count, timeout=20), [None] * count, {}
+    chosen = tiny(**{'workers': 0, 'pool': 7, **changes})
+
+    def ask(rank):
+        ours = Together(rank, meeting, brought)
+        got[rank] = Simulated(chosen, ['depth'], SIDE, ours).pool(number, FORM)
+
+    threads = [threading.Thread(target=ask, args=(rank,)) for rank in range(count)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    return [got[rank] for rank in range(count)]
+
+
+def test_each_process_renders_a_part_of_the_pool_and_gets_the_whole(rendered):
+    one, two, three = pools(3)
+    assert equal(one, two)
+    assert equal(one, three)
+    assert len(set(one.names)) == len(one) == 9
+    assert sorted((job.worker, job.workers, job.count) for job in rendered) == [
+        (0, 3, 3), (1, 3, 3), (2, 3, 3),
+    ]  # fmt: skip
+    assert [name.split()[1] for name in one.names] == ['0/3'] * 3 + ['1/3'] * 3 + ['2/3'] * 3
+
+
+def test_workers_of_several_processes_are_those_of_one(rendered):
+    alone = Simulated(tiny(workers=4, pool=8), ['depth'], SIDE)._jobs(1, FORM)
+    several = []
+    for rank in range(2):
+        ours = Together(rank, None, [None] * 2)
+        several += Simulated(tiny(workers=2, pool=8), ['depth'], SIDE, ours)._jobs(1, FORM)
+    assert several == alone
+    assert len(alone) == 4
+
+
+def test_a_kept_pool_is_written_by_the_first_and_read_by_all(rendered, tmp_path, monkeypatch):
+    written = []
+    write = batch.write
+    monkeypatch.setattr(batch, 'write', lambda pool, path: written.append(1) or write(pool, path))
+    first = pools(2, cache=str(tmp_path))
+    again = pools(2, cache=str(tmp_path))
+    assert len(rendered) == 2
+    assert written == [1]
+    assert all(equal(first[0], pool) for pool in (first[1], *again))
+
+
+# ---- rooms --------------------------------------------------------------------------------------
 
 
 @pytest.fixture(scope='module')
