@@ -65,9 +65,6 @@ def _signals() -> Iterator[tuple[Callable[[], None], Callable[[], None]]]:
     try:
         yield lambda: void(os.read(end, 1)), lambda: void(os.write(begin, b'.'))
     finally:
-        for number in numbers:
-            # What still comes while the interpreter ends must not turn into a traceback.
-            signal.signal(number, signal.SIG_IGN)
         signal.set_wakeup_fd(-1)
 
 
