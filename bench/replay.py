@@ -36,6 +36,7 @@ from diception_ros.replay.run import Job
 
 
 def main() -> None:
+    """Measure and print."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument('--model', default='builtin')
     parser.add_argument('--device', default='cpu')
@@ -73,17 +74,20 @@ def main() -> None:
 
 
 def made(path: Path, args: argparse.Namespace) -> Path:
+    """A bag of pictures of the size."""
     width, height = map(int, args.size.split('x'))
     return recordings.write(path, recordings.recorded(args.frames, size=(height, width)))
 
 
 def decoded(path, args):
+    """The frames of the bag."""
     with Bag(path) as bag:
         cameras = choose(bag, [args.camera] if args.camera else [])
         return [one.frame for one in frames(bag, cameras, Choice(most=args.frames))]
 
 
 def questions(pictures, asked):
+    """All tasks about all pictures."""
     return [
         Question(frame, Prompt(task), asked.predicting())
         for frame in pictures
@@ -92,6 +96,7 @@ def questions(pictures, asked):
 
 
 def alone(predictor, pictures, asked, args):
+    """Frames per second of the model."""
     begin = time.perf_counter()
     for at in range(0, len(pictures), args.batch_frames):
         predictor.ask(questions(pictures[at : at + args.batch_frames], asked))
@@ -99,6 +104,7 @@ def alone(predictor, pictures, asked, args):
 
 
 def replayed(predictor, path, asked, args, temporary):
+    """Frames per second of the replay."""
     perceiver = Perceiver(predictor, BagTypes(), asked)
     job = Job(temporary / 'out.mcap', cameras=(args.camera,) if args.camera else (),
               most=args.frames, batch=args.batch_frames, force=True)  # fmt: skip

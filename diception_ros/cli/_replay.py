@@ -46,6 +46,8 @@ def one(path: Path, args: argparse.Namespace) -> int:
         # Whatever is wrong with the wishes is said before the model works for hours.
         cameras = choose(bag, job.cameras, job.infos, job.references)
         sources = [Source(bag, text, cameras, asked.tasks) for text in args.truth]
+        for source in sources:
+            source.check(bag, asked.categories)
         _check_scores(sources)
         poses = poses_of(bag, cameras, args.pose)
         # These load torch, which takes seconds.
@@ -112,7 +114,7 @@ def _judge(
         args.report.mkdir(parents=True, exist_ok=True)
         numbers, rows = args.report / 'metrics.json', args.report / 'frames.csv'
     report.write_json(numbers, content)
-    scores.write_csv(rows, found.rows)
+    story.write_csv(rows, found.rows)
     if args.report is not None:
         html = page.page(story.whole(content), found.rows, sheets)
         (args.report / 'index.html').write_text(html, encoding='utf-8')

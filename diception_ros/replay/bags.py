@@ -63,7 +63,7 @@ class Bag:
         with contextlib.ExitStack() as stack:
             folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix='diception_')))
             self._parts = [self._open(stack, file, folder) for file in files_of(path)]
-            # In the order of time; the names decide between files that begin together.
+            # By time: rosbag2 counts without zeros in front, so bag_10 is named before bag_9.
             self._parts.sort(key=lambda part: part.start_ns)
             self._stack = stack.pop_all()
         for part in self._parts:

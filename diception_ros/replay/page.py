@@ -29,6 +29,7 @@ th,td{padding:.2rem .7rem;border-bottom:1px solid var(--line);text-align:right}
 th:first-child,td:first-child{text-align:left}
 td{overflow-wrap:anywhere}
 .wide{overflow:auto;max-height:26rem;border:1px solid var(--line)}
+.wide td{white-space:nowrap;overflow-wrap:normal}
 .wide th{position:sticky;top:0;background:Canvas}
 svg{width:100%;max-width:720px;font-size:11px;fill:currentColor;display:block}
 .cards{display:grid;grid-template-columns:repeat(auto-fill,minmax(230px,1fr))}
@@ -145,6 +146,7 @@ def _card(heading: str, task: str, numbers: Mapping[str, Any]) -> str:
     body = ''.join(
         f'<tr><td>{escape(metric)}{_arrow(task, metric)}</td><td>{_cell(value)}</td></tr>'
         for metric, value in numbers.items()
+        if metric != 'skipped' or value
     )
     return f'<table><tr><th colspan="2">{escape(heading)}</th></tr>{body}</table>'
 
@@ -264,6 +266,10 @@ def _grid(drawn: Sequence[str]) -> str:
     return f'<div class="plots">{each}</div>'
 
 
+def _told(shot: Shot) -> str:
+    return ' · '.join(filter(None, (f'frame {shot.number}', shot.camera, shot.task, shot.words)))
+
+
 def _sheet(heading: str, shots: Sequence[Shot]) -> str:
     if not shots:
         return ''
@@ -273,8 +279,7 @@ def _sheet(heading: str, shots: Sequence[Shot]) -> str:
         f'<img alt="answer to {escape(shot.task)}" src="{shot.answer}">'
         f'<input type="range" min="0" max="100" value="50" step="0.5" '
         f'aria-label="picture or answer, frame {shot.number}"></div>'
-        f'<figcaption>frame {shot.number} {escape(shot.camera)} · {escape(shot.task)} · '
-        f'{escape(shot.words)}</figcaption></figure>'
+        f'<figcaption>{escape(_told(shot))}</figcaption></figure>'
         for shot in shots
     )
     return (

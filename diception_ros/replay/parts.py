@@ -8,7 +8,6 @@ from collections.abc import Collection, Iterator
 import contextlib
 from dataclasses import dataclass
 from pathlib import Path
-import re
 import struct
 
 from rosbags.highlevel import AnyReader, AnyReaderError
@@ -130,7 +129,7 @@ def files_of(path: Path) -> list[Path]:
         if not _is_part(path):
             raise ValueError(f'{path}: not a bag; expected a name that ends in {", ".join(ENDS)}')
         return [path]
-    found = sorted((one for one in path.iterdir() if _is_part(one)), key=_natural)
+    found = sorted(one for one in path.iterdir() if _is_part(one))
     if not found:
         raise ValueError(f'{path}: no bag, there is no file in it that ends in {", ".join(ENDS)}')
     with contextlib.suppress(OSError, yaml.YAMLError, KeyError, TypeError):
@@ -147,11 +146,6 @@ def files_of(path: Path) -> list[Path]:
 def _is_part(path: Path) -> bool:
     name = path.name.removesuffix('.zstd')
     return path.is_file() and name.endswith(ENDS) and not name.startswith('.')
-
-
-def _natural(path: Path) -> list[tuple[int, str]]:
-    # rosbag2 counts without zeros in front: bag_10 comes after bag_9.
-    return [(int(p), '') if p.isdigit() else (-1, p) for p in re.split(r'(\d+)', path.name)]
 
 
 def whole_pages(file: Path, folder: Path) -> Path:

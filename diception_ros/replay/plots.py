@@ -145,6 +145,9 @@ def _colours(count: int) -> list[str]:
 
 
 def _number(value: float) -> str:
+    for least, size, letter in ((1e9, 1e9, 'G'), (1e6, 1e6, 'M'), (1e4, 1e3, 'k')):
+        if abs(value) >= least:
+            return f'{value / size:.4g}{letter}'
     return f'{value:.4g}'
 
 

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 import contextlib
-import csv
 from dataclasses import dataclass, field
 import math
 from pathlib import Path
@@ -214,22 +213,6 @@ class _Judge:
     def stability(self) -> dict[str, dict[str, float]]:
         """Means over the frames, by task."""
         return {task: means.result() for task, means in self._changes.items()}
-
-
-def write_csv(path: Path, rows: Sequence[dict[str, Any]]) -> None:
-    """Write a line for each frame; what is not known is empty."""
-    columns = list(dict.fromkeys(name for row in rows for name in row))
-    with path.open('w', newline='') as file:
-        writer = csv.writer(file, lineterminator='\n')
-        writer.writerow(columns)
-        for row in rows:
-            writer.writerow(_told(row.get(name, '')) for name in columns)
-
-
-def _told(value: Any) -> Any:
-    if isinstance(value, float):
-        return '' if math.isnan(value) else f'{value:.6g}'
-    return value
 
 
 def _walk(

@@ -126,6 +126,19 @@ class Source:
         path = self._files.get(frame.stamp_ns)
         return None if path is None else truth.read(self.task, path, categories)
 
+    def check(self, bag: Bag, categories: Sequence[str]) -> None:
+        """Read the first truth, so that a wrong one is said before the model works for hours.
+
+        Raises:
+            ValueError: it is not of the kind of the task.
+        """
+        if self._ordered or self._files:
+            truth.read(self.task, [*self._ordered, *self._files.values()][0], categories)
+        elif not issubclass(tasks.get(self.task).label, Keypoints):
+            for raw in bag.messages([self.topic]):
+                truth.truth_from(self.task, bag.decode(raw), categories)
+                break
+
     def begin(self) -> None:
         """Go through the frames once more."""
         self._number = 0

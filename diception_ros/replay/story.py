@@ -7,6 +7,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 import csv
 import hashlib
+import math
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -88,6 +89,22 @@ def with_journal(rows: list[dict[str, Any]], journal: Path) -> list[dict[str, An
         {**line, **known.get((line['camera'], line['log_ns'], line['stamp_ns']), {})}
         for line in told
     ]
+
+
+def write_csv(path: Path, rows: Sequence[dict[str, Any]]) -> None:
+    """Write a line for each frame; what is not known is empty."""
+    columns = list(dict.fromkeys(name for row in rows for name in row))
+    with path.open('w', newline='') as file:
+        writer = csv.writer(file, lineterminator='\n')
+        writer.writerow(columns)
+        for row in rows:
+            writer.writerow(_told(row.get(name, '')) for name in columns)
+
+
+def _told(value: Any) -> Any:
+    if isinstance(value, float):
+        return '' if math.isnan(value) else f'{value:.6g}'
+    return value
 
 
 def digest(bag: Path) -> str:

@@ -120,6 +120,19 @@ def test_a_flipped_byte_is_found_and_its_place_told(tmp_path):
         assert f'after {len(found)} messages' in str(bag.damage)
 
 
+def test_a_flipped_byte_in_a_bag_without_an_index_is_found(tmp_path):
+    path = recordings.write(tmp_path / 'bag', recordings.recorded(40), 'mcap-plain')
+    whole = recordings.everything(path)
+    content = bytearray(path.read_bytes()[:-300])
+    content[len(content) // 2] ^= 0xFF
+    path.write_bytes(content)
+    with Bag(path) as bag:
+        found = [(r.topic, r.kind, r.stamp_ns, r.data) for r in bag.messages()]
+        assert found == whole[: len(found)]
+        assert 0 < len(found) < len(whole)
+        assert 'checksum' in str(bag.damage)
+
+
 def test_what_is_no_bag_is_said(tmp_path):
     with pytest.raises(FileNotFoundError, match='no such bag'):
         Bag(tmp_path / 'nothing')

@@ -13,9 +13,10 @@ from recordings import BEGIN, LATE, MAKE, SIZE, picture, write
 from diception_ros import geometry
 from diception_ros.evaluate.report import write_json
 from diception_ros.frame import Frame, Intrinsics
-from diception_ros.labels import Disparity, MetricDepth, disk
+from diception_ros.labels import Disparity, Instances, MetricDepth, disk
 from diception_ros.messages import joints, pictures, poses, stamps
 from diception_ros.replay import run, scores, story
+from diception_ros.replay.affine import Affines
 from diception_ros.replay.bags import Bag
 from diception_ros.replay.cameras import choose
 from diception_ros.replay.run import Job
@@ -180,6 +181,20 @@ def test_truths_that_are_none_are_refused(bag, text, says):
         Source(opened, text, choose(opened, ['/camera/image_raw']), TASKS)
 
 
+def test_a_truth_of_another_kind_is_said_at_once(bag, tmp_path):
+    np.save(tmp_path / '1.npy', np.zeros((4, 4), np.int32))
+    with Bag(bag) as opened:
+        cameras = choose(opened, ['/camera/image_raw'])
+        for text, says in (
+            ('depth=/truth/normal', '16UC1'), ('normal=/truth/depth', '32FC3'),
+            ('entity=/truth/depth', 'whole numbers'), (f'depth={tmp_path}', '16UC1'),
+        ):  # fmt: skip
+            with pytest.raises(ValueError, match=says):
+                Source(opened, text, cameras, TASKS).check(opened, ('person',))
+        for text in ALL:
+            Source(opened, text, cameras, TASKS).check(opened, ('person',))
+
+
 def test_what_is_written_is_json_and_csv(bag, tmp_path):
     found, result, job, asked = judged(bag, tmp_path, ['depth=/truth/depth'])
     found.rows = story.with_journal(found.rows, result.journal)
@@ -200,7 +215,7 @@ def test_what_is_written_is_json_and_csv(bag, tmp_path):
         assert f'`{name}`' in page.read_text(), name
     assert read['settings']['seed'] == 42
     assert read['speed']['model_s']['p50'] > 0
-    scores.write_csv(tmp_path / 'frames.csv', found.rows)
+    story.write_csv(tmp_path / 'frames.csv', found.rows)
     lines = (tmp_path / 'frames.csv').read_text().splitlines()
     assert len(lines) == COUNT + 1
     assert lines[0].startswith('camera,stamp_ns,log_ns,model_s,messages_s,depth.abs_rel')
@@ -243,7 +258,8 @@ def test_the_motion_of_the_camera_is_no_change():
     turn = np.array(
         [[np.cos(angle), 0, np.sin(angle)], [0, 1, 0], [-np.sin(angle), 0, np.cos(angle)]]
     )
-    wheres = [Where(np.eye(3), np.zeros(3)), Where(turn, np.array([0.2, 0.05, 0.3]))]
+    wheres = [Where(np.eye(3), np.zeros(3)), Where(turn, np.array([0.2, 0.05, 0.3])),
+              Where(turn @ turn, np.array([0.3, 0.15, 0.4]))]  # fmt: skip
     normal = np.array([0.3, 0.1, 1.0])
     stability, still = Stability(), Stability()
     for where in wheres:
@@ -259,6 +275,42 @@ def test_the_motion_of_the_camera_is_no_change():
     assert found['depth']['compared'] > 0.7
     # Without the poses, the same pixels show other places.
     assert alone['normal']['change_deg'] > 2
+
+
+def test_what_was_hidden_is_left_out():
+    where = Where(np.eye(3), np.zeros(3))
+    far = MetricDepth(np.full(SIZE, 3, np.float32))
+    near = far.values.copy()
+    near[:, :8] = 1
+    image = np.zeros((*SIZE, 3), np.uint8)
+    rng = np.random.default_rng(0)
+    stability = Stability()
+    answers = {'entity': Instances(rng.integers(0, 2, SIZE).astype(np.int32), ('',),
+                                   np.ones(1, np.float32))}  # fmt: skip
+    stability.add(moment(image, answers, where, MetricDepth(near)))
+    found = stability.add(moment(image, answers, where, far))
+    assert found['entity']['compared'] == 0.75
+    assert found['entity']['kept'] == 1
+
+
+def test_truths_of_other_moments_do_not_count(tmp_path):
+    messages = [*recordings.recorded(3, period_s=1)]
+    for k, off in enumerate((40_000_000, 60_000_000, -60_000_000)):
+        stamp = BEGIN + k * 1_000_000_000 + off
+        depth = pictures.image(MAKE, metres(k).values, '32FC1', stamps.header(MAKE, stamp, 'cam'))
+        messages.append(('/truth/depth', depth, stamp + LATE))
+    path = write(tmp_path / 'b', sorted(messages, key=lambda one: one[2]))
+    found, *_ = judged(path, tmp_path, ['depth=/truth/depth'])
+    assert found.missing == {'': {'depth': 2}}
+    assert found.numbers['']['depth']['abs_rel'] < 1e-4
+
+
+def test_answers_that_were_cut_off_at_0_do_not_bend_the_scale_of_the_bag():
+    values = np.linspace(-0.2, 0.9, 100, dtype=np.float32).reshape(10, 10)
+    depth = MetricDepth((1 / (0.5 * values + 0.3)).astype(np.float32))
+    affines = Affines()
+    affines.add('', {'depth': Disparity(np.maximum(values, 0))}, {'depth': depth})
+    assert affines.found()[''] == pytest.approx((0.5, 0.3), rel=1e-4)
 
 
 def test_a_pose_in_the_bag_is_used(tmp_path):

@@ -37,7 +37,7 @@ def test_going_on_at_any_flush_gives_the_same_file(tmp_path, compress):
             assert [*fill(writer, range(4 * place + 5))][place] == end
         # Whatever came behind the flush is dropped.
         with partial_of(path).open('ab') as file:
-            file.write(b'rubbish')
+            file.write(b'rubbish' * 10_000)
         with Writer(path, at=end, compress=compress) as writer:
             rest = [*fill(writer, range(4 * place + 4, 50))]
             assert rest == ends[place + 1 :]
