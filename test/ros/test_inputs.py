@@ -7,7 +7,7 @@ import itertools
 import random
 
 import cv2
-from nodes import REAL, Running, header, image, info, picture, values
+from nodes import PATIENCE, REAL, Running, header, image, info, picture, values
 import numpy as np
 import pytest
 from sensor_msgs.msg import CameraInfo, CompressedImage, Image
@@ -71,7 +71,7 @@ def test_the_node_says_what_the_predictor_says_byte_for_byte(
         peer.listen(name, Image)
     parameters = {**QUICK, 'model': tiny_folder, 'image_transport': transport}
     with Running(domain, parameters, REAL) as node:
-        node.wait_for('active: ')
+        node.wait_for('active: ', 3 * PATIENCE)  # torch alone may take long on a busy machine
         camera = peer.publisher(topic, type(sent[0]))
         peer.connect(*names)
         peer.feed(camera, sent[0], lambda: all(peer.got[name] for name in names))
