@@ -22,6 +22,7 @@ ROWS = [
     {'predict', 'data', 'sim'},
     {'perceive', 'doctor'},
     {'train', 'evaluate', 'replay'},
+    {'demo'},
     {'cli', 'ros'},
 ]  # fmt: skip
 SIDEWAYS = {('sim', 'data'), ('cli', 'ros'), ('replay', 'evaluate')}

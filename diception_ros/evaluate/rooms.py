@@ -124,7 +124,7 @@ def judge(
     columns = (*answers, SHUFFLED, MEAN)
     kinds = questions.names(asked)
     tallies = {kind: {column: questions.tally(kind) for column in columns} for kind in kinds}
-    constant = _Constant(means)
+    constant = Constant(means)
     opening: Frame | None = None
     waiting: list[Question] = []
     frames = 0
@@ -178,8 +178,12 @@ def _sum_up(
     return verdict
 
 
-class _Constant:
-    """Answers that are read from the mean pictures."""
+class Constant:
+    """Answers that are read from the mean pictures.
+
+    Args:
+        means: see `mean_pictures`.
+    """
 
     def __init__(self, means: Mapping[str, NDArray[np.float32]]) -> None:
         self._means = means

@@ -4,7 +4,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 import json
 from pathlib import Path
@@ -100,13 +100,20 @@ def to_folder(what: Recording, out: Path, force: bool = False) -> Iterator[int]:
                 yield written
 
 
-def to_bag(what: Recording, out: Path, force: bool = False) -> Iterator[int]:
+def to_bag(
+    what: Recording,
+    out: Path,
+    force: bool = False,
+    more: Callable[[int, View], list[tuple[str, Any]]] = lambda number, view: [],
+) -> Iterator[int]:
     """Write what a robot would have recorded on smooth ways through the rooms.
 
     Args:
         what: what to record.
         out: the file, ending in .mcap.
         force: replace a file that is there.
+        more: asked for topics and messages that are recorded after those about a view, by the
+            number of the frame and the view.
 
     Yields:
         How many frames were written after each one.
@@ -128,7 +135,7 @@ def to_bag(what: Recording, out: Path, force: bool = False) -> Iterator[int]:
                 view = renderer.render(camera)
                 if k == 0:
                     bag.write('/camera/scene', _story(scene), stamp_ns)
-                for topic, message in frame_messages(view, stamp_ns):
+                for topic, message in (*frame_messages(view, stamp_ns), *more(written, view)):
                     bag.write(topic, message, stamp_ns)
                 written += 1
                 yield written

@@ -1,0 +1,180 @@
+# SPDX-FileCopyrightText: 2026 The diception_ros authors
+# SPDX-License-Identifier: Apache-2.0
+"""The verdict of the demo: the truth itself scores best, and a wrong answer worse."""
+
+import importlib.util
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+from recordings import MAKE, write
+
+from diception_ros import images, tasks
+from diception_ros.demo import drive, judge, sheet
+from diception_ros.evaluate.rooms import Constant
+from diception_ros.geometry import to_disparity
+from diception_ros.labels import Instances, MetricDepth
+from diception_ros.messages import outputs
+from diception_ros.sim import record, recorded
+
+NAMES = tasks.names()
+FIRST = 2  # picture that is clicked on
+BEST = {
+    'depth': ('delta1', 1), 'normal': ('mean_deg', 0), 'segmentation_1': ('iou', 1),
+    'entity': ('mean_iou', 1), 'semantic': ('iou', 1), 'pose': ('pck', 1),
+}  # fmt: skip
+
+
+@pytest.fixture(scope='module')
+def played(tmp_path_factory):
+    """A short drive of small pictures, with a click."""
+    if importlib.util.find_spec('mujoco') is None:
+        pytest.skip('MuJoCo is not installed')
+    room = {**vars(drive.ROOM), 'views': 4, 'size': (96, 128)}
+    path = tmp_path_factory.mktemp('drive') / 'drive.mcap'
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(drive, 'ROOM', record.Recording(**room))
+        patch.setattr(drive, '_CLICKED', FIRST)
+        try:
+            assert [*drive.simulate(path)] == [1, 2, 3, 4]
+        except OSError as error:
+            pytest.skip(str(error))
+    return drive.read(path)
+
+
+def true_labels(view, played):
+    """The label that answers each task."""
+    for name in NAMES:
+        for question in judge.ask(view, played, [name]):
+            label = question.truth
+            if isinstance(label, MetricDepth):
+                label = to_disparity(label)[0]
+            if name == 'semantic':
+                ids = view.instances().ids
+                shown = view.instances().categories
+                kept = [k for k, one in enumerate(shown, 1) if one in played.categories]
+                lut = np.zeros(len(shown) + 1, np.int32)
+                lut[kept] = np.arange(1, len(kept) + 1)
+                label = Instances(
+                    lut[ids], tuple(shown[k - 1] for k in kept), np.ones(len(kept), np.float32)
+                )
+            yield name, label
+            break
+
+
+def answered(played, change=lambda name, label: label):
+    for view in recorded.views(played.path):
+        header = view.messages[recorded.IMAGE].header
+        for name, label in true_labels(view, played):
+            task = tasks.get(name)
+            wanted = {one.topic for one in outputs.declared(task, MAKE)}
+            for topic, message in outputs.from_label(
+                MAKE, task, change(name, label), None, header, view.frame, wanted,
+                categories=played.categories,
+            ):  # fmt: skip
+                yield f'/perception/{topic}', message, view.frame.stamp_ns
+
+
+@pytest.fixture(scope='module')
+def live(played, tmp_path_factory):
+    return write(tmp_path_factory.mktemp('live') / 'live', answered(played))
+
+
+@pytest.fixture(scope='module')
+def control():
+    flat = {name: np.full((64, 64, 3), 0.4, np.float32) for name in NAMES}
+    flat['normal'] = np.broadcast_to(np.float32([0.5, 0.5, 1.0]), (64, 64, 3))  # to the camera
+    return Constant(flat)
+
+
+def test_somebody_clicks_on_a_person(played):
+    assert played.truth
+    assert played.click is not None
+    views = [*recorded.views(played.path)]
+    view = views[FIRST]
+    number = view.instances().ids[round(played.click.y), round(played.click.x)]
+    assert view.instances().categories[number - 1] == 'person'
+    assert len(played.categories) == 2
+    assert set(played.categories) <= set(view.instances().categories)
+
+
+def test_the_truth_itself_is_judged_best(played, live, control):
+    numbers = judge.judge(played, live, NAMES, control)
+    assert set(numbers) == set(BEST)
+    for kind, (metric, best) in BEST.items():
+        found = numbers[kind][metric]
+        assert found[judge.MODEL] == pytest.approx(best, abs=0.5 if kind == 'normal' else 0.02)
+        assert abs(found[judge.CONSTANT] - best) > 0.1, kind
+
+
+def test_answers_of_another_picture_are_judged_worse(played, live, control, tmp_path):
+    told = [*answered(played)]
+    last = [*recorded.views(played.path)][-1].messages[recorded.IMAGE].header
+    shifted = write(
+        tmp_path / 'shifted',
+        [
+            (topic, message.__class__(**{**vars(message), 'header': last}), stamp)
+            for topic, message, stamp in told
+            if message.header.stamp.nanosec == 0
+        ],
+    )
+    right, wrong = (judge.judge(played, bag, NAMES, control) for bag in (live, shifted))
+    for kind in ('entity', 'segmentation_1', 'normal'):
+        metric, best = BEST[kind]
+        error = [abs(one[kind][metric][judge.MODEL] - best) for one in (right, wrong)]
+        assert error[1] > error[0] + 0.02, kind
+
+
+def test_only_what_was_asked_is_judged(played, live, control):
+    assert set(judge.judge(played, live, ['normal'], control)) == {'normal'}
+    nobody = drive.Drive(**{**vars(played), 'click': None})
+    assert 'segmentation_1' not in judge.judge(nobody, live, NAMES, control)
+
+
+def test_the_constant_picture_is_rendered_once(tmp_path, monkeypatch):
+    calls = []
+
+    def means(*args):
+        calls.append(args)
+        return {'depth': np.full((32, 32, 3), 0.25, np.float32)}
+
+    monkeypatch.setattr(judge, 'rooms', SimpleNamespace(mean_of_rooms=means, Constant=Constant))
+    for size in ((48, 64), (48, 64), (24, 32)):
+        found = judge.constant(32, size, tmp_path)
+        answer = found.answer(SimpleNamespace(task='depth', category=None), size)
+        np.testing.assert_allclose(answer.values, 0.25, atol=1e-6)
+    assert [args[1:3] for args in calls] == [((48, 64), 32), ((24, 32), 32)]
+
+
+def test_the_sheet_shows_answers_above_truths(played, live, tmp_path, monkeypatch):
+    sheets = []
+    real = sheet.contact_sheet
+
+    def keep(pictures, names, columns):
+        sheets.append((pictures, names, columns))
+        return real(pictures, names, columns)
+
+    monkeypatch.setattr(sheet, 'contact_sheet', keep)
+    sheet.write(tmp_path / 'with.png', played, live, NAMES, 4)
+    own = drive.Drive(**{**vars(played), 'truth': False})
+    sheet.write(tmp_path / 'without.png', own, live, NAMES, 4)
+    (pictures, titles, columns), (answers, others, _) = sheets
+    assert columns == 1 + len(NAMES)
+    assert len(answers) == 3 * columns
+    assert len(pictures) == 2 * len(answers)
+    assert {title for title in titles if title.endswith(': truth')} == {
+        f'{n}: truth' for n in NAMES
+    }
+    for row in range(3):
+        mine, true = (2 * row * columns, (2 * row + 1) * columns)
+        assert titles[mine : mine + columns] == others[row * columns : (row + 1) * columns]
+        for k, name in enumerate(NAMES, 1):
+            np.testing.assert_array_equal(pictures[mine + k], answers[row * columns + k])
+            # The answers are the truth; names and colours of things may differ.
+            if titles[true + k] and name in ('depth', 'normal', 'pose', 'segmentation'):
+                same = pictures[mine + k] == pictures[true + k]
+                assert same.mean() > 0.99, name
+    assert (
+        images.read(tmp_path / 'with.png').shape[0]
+        > images.read(tmp_path / 'without.png').shape[0]
+    )

@@ -1,0 +1,89 @@
+# SPDX-FileCopyrightText: 2026 The diception_ros authors
+# SPDX-License-Identifier: Apache-2.0
+"""Play, node and record as processes of real ROS 2; what the node told of itself."""
+
+import os
+
+import pytest
+from recordings import BEGIN, MAKE, recorded, write
+
+from diception_ros import fastdds
+from diception_ros.demo import answers, drive, live
+
+
+def told(*counts):
+    """(topic, message, log time) of diagnostics, one each second."""
+    for k, values in enumerate(counts):
+        pairs = [
+            MAKE.make('diagnostic_msgs/msg/KeyValue', key=name, value=str(value))
+            for name, value in values.items()
+        ]
+        make = MAKE.make
+        status = [
+            make('diagnostic_msgs/msg/DiagnosticStatus', level=0, name=name, message='',
+                 hardware_id='', values=values)
+            for name, values in (('/perception: camera', []), ('/perception', pairs))
+        ]  # fmt: skip
+        header = make('std_msgs/msg/Header', stamp=make('builtin_interfaces/msg/Time', sec=k,
+                      nanosec=0), frame_id='')  # fmt: skip
+        message = make('diagnostic_msgs/msg/DiagnosticArray', header=header, status=status)
+        yield '/diagnostics', message, BEGIN + k * 10**9
+
+
+def test_the_last_word_of_the_node_counts(tmp_path):
+    first = {'received': 3, 'processed': 1, 'dropped': 1, 'failed': 0, 'waiting': 1}
+    last = {**first, 'processed': 2, 'waiting': 0, 'state': 'active'}
+    found = live.last_counts(write(tmp_path / 'a', told(first, last)))
+    assert (found.received, found.processed, found.dropped) == (3, 2, 1)
+    assert (found.failed, found.waiting, found.times) == (0, 0, 2)
+    assert found.values['state'] == 'active'
+    assert live.last_counts(tmp_path / 'nothing.mcap') is None
+    assert live.last_counts(write(tmp_path / 'b', recorded(2))) is None
+
+
+def test_no_two_share_a_domain():
+    with live.domain() as one, live.domain() as other:
+        assert one != other
+        assert {one, other} <= set(range(10, 100))
+    with live.domain() as again:
+        assert again == one
+
+
+@pytest.mark.parametrize(('distro', 'name'), [
+    ('humble', 'ROS_LOCALHOST_ONLY'), ('jazzy', 'ROS_AUTOMATIC_DISCOVERY_RANGE'),
+    ('kilted', 'ROS_AUTOMATIC_DISCOVERY_RANGE'),
+])  # fmt: skip
+def test_the_processes_talk_to_each_other_alone(monkeypatch, distro, name):
+    monkeypatch.setenv('ROS_DISTRO', distro)
+    for variable in (*fastdds.VARIABLES, 'ROS_LOCALHOST_ONLY', 'ROS_AUTOMATIC_DISCOVERY_RANGE'):
+        monkeypatch.delenv(variable, raising=False)
+    found = live.variables(42)
+    new = {key: found[key] for key in found.keys() - os.environ.keys()}
+    assert set(new) - {'ROS_DOMAIN_ID'} == {name, fastdds.variable(distro)}
+    assert found['ROS_DOMAIN_ID'] == '42'
+
+
+@pytest.mark.ros
+def test_every_answer_of_a_live_node_has_the_header_of_its_picture(tmp_path, tiny_folder):
+    pytest.importorskip('rclpy')
+    played = drive.read(write(tmp_path / 'drive', recorded(8)))
+    words, seconds = [], []
+    wishes = live.Wishes(str(tiny_folder), 'cpu', ('depth', 'entity'), 60.0)
+    counts = live.run(played, wishes, tmp_path / 'live.mcap', words.append, seconds.append)
+    assert counts.received == 8
+    assert counts.received == counts.processed + counts.dropped
+    assert (counts.failed, counts.waiting) == (0, 0)
+    found = answers.check(tmp_path / 'live.mcap', drive.headers(played))
+    assert found.frames == found.complete == counts.processed > 0
+    assert not found.strangers
+    assert any('importing torch' in word for word in words)
+    assert sum(seconds) > 2  # the player waits as long for listeners
+
+
+@pytest.mark.ros
+def test_a_node_that_cannot_be_configured_is_told(tmp_path):
+    pytest.importorskip('rclpy')
+    played = drive.read(write(tmp_path / 'drive', recorded(2)))
+    wishes = live.Wishes('builtin', '5', ('depth',), 60.0)  # refused before torch is imported
+    with pytest.raises(ChildProcessError, match='cannot configure: device is 5; expected a text'):
+        live.run(played, wishes, tmp_path / 'live.mcap', lambda text: None, lambda more: None)
