@@ -27,6 +27,8 @@ INSTALL_REQUIRES = [
     'tqdm >=4.60',  # progress bars
     'pyyaml >=6',  # settings files
     'rosbags >=0.11',  # bags without ROS; 0.11 opens single .mcap files
+    'lz4 >=4',  # compressed chunks of bags, as rosbags reads them
+    'backports.zstd >=1; python_version < "3.14"',  # likewise
 ]
 
 EXTRAS_REQUIRE = {
@@ -35,6 +37,7 @@ EXTRAS_REQUIRE = {
         'ros-rclpy[fastrtps]',
         'ros-sensor-msgs',
         'ros-geometry-msgs',
+        'ros-rosgraph-msgs',
         'ros-diagnostic-msgs',
         'ros-std-srvs',
     ],
@@ -49,6 +52,10 @@ EXTRAS_REQUIRE = {
     # Simulated rooms; 3.4 is the oldest tried. Needs a GL library: libegl1 libegl-mesa0
     # libgl1-mesa-dri of Debian and Ubuntu.
     'sim': ['mujoco >=3.4'],
+    # `diception replay --view`; 0.41 tried.
+    'view': ['rerun-sdk >=0.20'],
+    # `diception replay --engine ray`; not tried.
+    'ray': ['ray >=2.9'],
     # COCO AP and AR in `diception_ros.evaluate`.
     'evaluate': ['pycocotools >=2.0.7'],
 }

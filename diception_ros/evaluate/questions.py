@@ -108,7 +108,7 @@ def innermost(mask: NDArray[np.bool_]) -> Point:
     Source: Segment Anything, evaluation of single clicks.
     """
     padded = np.pad(mask, 1).astype(np.uint8)
-    # Squared, they are whole numbers: OpenCV 5's last bit depends on where the mask lies in memory.
+    # Squared, they are whole numbers: OpenCV 5's last bit depends on where the mask lies.
     distance = np.rint(cv2.distanceTransform(padded, cv2.DIST_L2, cv2.DIST_MASK_PRECISE) ** 2)
     row, column = np.unravel_index(int(distance.argmax()), distance.shape)
     return Point(float(column) - 1, float(row) - 1)

@@ -154,7 +154,8 @@ def overlap(length: int, block: int) -> torch.Tensor:
     scale[0] = math.sqrt(1 / half)
     second = scale * torch.cos(math.pi / half * n[:, None] * (n + 0.5))  # DCT-II
     turn = (second.T @ fourth).flip(0, 1)  # (half, half)
-    one, mirror = torch.eye(half, dtype=torch.float64), torch.eye(half, dtype=torch.float64).flip(0)
+    one = torch.eye(half, dtype=torch.float64)
+    mirror = one.flip(0)
     butterfly = torch.cat([torch.cat([one, mirror], 1), torch.cat([mirror, -one], 1)])
     mix = butterfly @ torch.block_diag(one, turn) @ butterfly / 2  # (block, block)
     matrix = torch.eye(length, dtype=torch.float64)
