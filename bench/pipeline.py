@@ -3,12 +3,13 @@
 """How fast the pipeline answers, beside a naive loop in the same run.
 
     python bench/pipeline.py --model tiny --device cpu --steps 1 4 28 --prompts 1 3 6
+    python bench/pipeline.py --model builtin --steps 1 4
     python bench/pipeline.py --model full --device cuda --dtype bfloat16 --compile whole
 
 The naive loop does what the official scripts do: for every prompt it runs the text encoders (and
 once more for the empty text under guidance), encodes the image, and answers alone and eagerly.
-Weights are random. The limit is the fastest of several large matrix products measured first, in
-the same precision on the same device; TFLOP are counted by torch.
+Weights are random but for the built-in model. The limit is the fastest of several large matrix
+products measured first, in the same precision on the same device; TFLOP are counted by torch.
 """
 
 from __future__ import annotations
@@ -75,7 +76,7 @@ def main() -> None:
 def arguments() -> argparse.Namespace:
     """The command line."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument('--model', choices=('tiny', 'full'), default='tiny')
+    parser.add_argument('--model', choices=('tiny', 'builtin', 'full'), default='tiny')
     parser.add_argument('--device', default='cpu')
     parser.add_argument('--dtype', default='float32', choices=('float32', 'bfloat16', 'float16'))
     parser.add_argument('--steps', type=int, nargs='+', default=[1, 4, 28])
@@ -90,9 +91,12 @@ def arguments() -> argparse.Namespace:
 
 
 def build(args: argparse.Namespace, naive: bool = False) -> tuple[DiceptionPipeline, int]:
-    """The pipeline with random weights, and its resolution."""
+    """The pipeline, of random weights unless it is the built-in one, and its resolution."""
     device, dtype = torch.device(args.device), getattr(torch, args.dtype)
-    pipe = tiny_pipeline() if args.model == 'tiny' else full(device, dtype)
+    if args.model == 'builtin':
+        pipe = DiceptionPipeline.from_pretrained('builtin', dtype)
+    else:
+        pipe = tiny_pipeline() if args.model == 'tiny' else full(device, dtype)
     pipe.to(device, dtype)
     pipe.set_progress_bar_config(disable=True)
     if not naive:
@@ -112,7 +116,7 @@ def build(args: argparse.Namespace, naive: bool = False) -> tuple[DiceptionPipel
             pipe.transformer.compile(mode=mode, fullgraph=True)
             pipe.vae.encoder.compile(mode=mode)
             pipe.vae.decoder.compile(mode=mode)
-    return pipe, 64 if args.model == 'tiny' else 768
+    return pipe, pipe.config.resolution
 
 
 def full(device: torch.device, dtype: torch.dtype) -> DiceptionPipeline:
@@ -153,9 +157,10 @@ def answer(pipe: Any, image: Any, texts: list[str], steps: int, guidance: float)
 
 
 def naive(pipe: Any, image: Any, texts: list[str], steps: int, guidance: float) -> None:
-    """One prompt after another, text encoders and image encoder every time."""
+    """One prompt after another, image encoder and text encoders, if there are any, every time."""
     for text in texts:
-        for again in ([''] if guidance > 1 else []) + [text]:
+        repeated = ([''] if guidance > 1 else []) + [text] if pipe.text_encoder else []
+        for again in repeated:
             for _ in pipe.encode_texts([again]):
                 pass
         pipe(image, [text], num_inference_steps=steps, guidance_scale=guidance)
