@@ -11,7 +11,6 @@ that begin with an underscore are not tasks.
 from __future__ import annotations
 
 import difflib
-import functools
 import importlib
 import pkgutil
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar
@@ -81,13 +80,7 @@ class Task(Protocol[LabelT]):
 
 def names() -> list[str]:
     """Names of all tasks, in alphabetical order; reads the folder and loads none of them."""
-    return list(_names())
-
-
-@functools.cache  # listing the folder for every question of every frame costs 2 ms a frame
-def _names() -> tuple[str, ...]:
-    found = pkgutil.iter_modules(__path__)
-    return tuple(sorted(one.name for one in found if not one.name.startswith('_')))
+    return sorted(m.name for m in pkgutil.iter_modules(__path__) if not m.name.startswith('_'))
 
 
 def get(name: str) -> Task[Any]:
