@@ -27,7 +27,7 @@ ROWS = [
 ]  # fmt: skip
 SIDEWAYS = {('sim', 'data'), ('cli', 'ros'), ('replay', 'evaluate')}
 # What verbs import when they run, under cli/, begins with an underscore.
-NEEDS_TORCH = {'model', 'predict', 'data.batch', 'train', 'cli._quiet', 'cli._answers'}
+NEEDS_TORCH = {'model', 'predict', 'data.batch', 'train', 'cli._answers'}
 NEEDS_ROS = {'ros'}
 
 

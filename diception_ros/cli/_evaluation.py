@@ -16,14 +16,13 @@ from typing import Any
 from tqdm import tqdm
 
 from diception_ros import settings, tasks
-from diception_ros.cli import _quiet
 from diception_ros.evaluate import datasets, questions, report, rooms
 from diception_ros.evaluate.gallery import Diary, Gallery
 from diception_ros.evaluate.protocols import Protocol
 from diception_ros.evaluate.verdict import Witness
 from diception_ros.frame import Frame
 from diception_ros.labels import Instances, Keypoints, Label
-from diception_ros.model import folder
+from diception_ros.model import folder, quiet
 from diception_ros.predict import Predictor
 from diception_ros.prompt import Prompt
 
@@ -110,7 +109,7 @@ def _load(args: argparse.Namespace) -> tuple[dict[str, Predictor], dict[str, Any
     more = {name: getattr(args, name) for name in _ANSWERING}
     chosen = [settings.PredictSettings(**more, steps=steps) for steps in dict.fromkeys(args.steps)]
     model = folder.resolve(args.model)
-    _quiet.hush()
+    quiet.hush()
     first = Predictor.load(model, **asdict(chosen[0]))
     about = {
         'model': {'name': str(args.model), 'sha256': report.digest(model)},

@@ -51,10 +51,10 @@ def one(path: Path, args: argparse.Namespace) -> int:
         _check_scores(sources)
         poses = poses_of(bag, cameras, args.pose)
         # These load torch, which takes seconds.
-        from diception_ros.cli import _quiet
+        from diception_ros.model import quiet
         from diception_ros.predict import Predictor
 
-        _quiet.hush()
+        quiet.hush()
         model = folder.resolve(args.model)
         predictor = Predictor.load(model, device=where.device, dtype=where.dtype)
         perceiver = Perceiver(predictor, BagTypes(), asked)

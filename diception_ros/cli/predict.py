@@ -67,10 +67,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def main(args: argparse.Namespace) -> int:
     """Predict; 1 when a picture could not be read."""
-    from diception_ros.cli import _quiet
+    from diception_ros.model import quiet
 
     points = read_points(args.points)
-    _quiet.hush()
+    quiet.hush()
     if args.prompt is not None:
         return paint(args, points)
     from diception_ros.cli import _answers

@@ -26,12 +26,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def main(args: argparse.Namespace) -> int:
     """List or add."""
-    from diception_ros.cli import _quiet
+    from diception_ros.model import quiet
     from diception_ros.model.convert import encode_with_sd3
     from diception_ros.model.folder import check_folder
     from diception_ros.model.prompts import TABLE_FILE, Embedding, PromptTable
 
-    _quiet.hush()
+    quiet.hush()
     check_folder(args.model)
     path = args.model / TABLE_FILE
     table = PromptTable.load(path) if path.is_file() else PromptTable()

@@ -26,10 +26,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def main(args: argparse.Namespace) -> int:
     """Write the folder."""
     from diception_ros import tasks
-    from diception_ros.cli import _quiet
+    from diception_ros.model import quiet
     from diception_ros.model.tiny import tiny_pipeline
 
-    _quiet.hush()
+    quiet.hush()
     if args.out.exists():
         raise ValueError(f'{args.out}: exists already; give another folder or remove it')
     pipe = tiny_pipeline(args.seed)

@@ -44,12 +44,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def main(args: argparse.Namespace) -> int:
     """Train."""
-    from diception_ros.cli import _quiet
+    from diception_ros.model import quiet
     from diception_ros.train import parallel, run, settings, state
 
     if args.config is None and not args.resume:
         raise ValueError('give --config FILE, such as config/train.yaml, or --resume')
-    _quiet.hush()
+    quiet.hush()
     try:
         if args.resume:
             found = state.folders(args.out)

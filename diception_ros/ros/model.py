@@ -47,9 +47,10 @@ def load(
     """
     begin = time.monotonic()
     say(f'configuring, 1 of 3: importing torch for the model {node.model!r}')
+    from diception_ros.model import quiet
     from diception_ros.predict import Predictor
 
-    _hush()
+    quiet.hush()
     say(f'configuring, 2 of 3: loading {node.model!r} onto {node.device}')
     predictor = Predictor.load(node.model, device=node.device, dtype=node.dtype)
     perceiver = Perceiver(predictor, types, perception)
@@ -57,16 +58,6 @@ def load(
     warm_up(perceiver, types)
     say(f'configured in {time.monotonic() - begin:.1f} s')
     return predictor, perceiver
-
-
-def _hush() -> None:
-    """The libraries' own bars would tear the log."""
-    import diffusers.utils.logging
-    import transformers.utils.logging
-
-    for library in (diffusers.utils.logging, transformers.utils.logging):
-        library.disable_progress_bar()
-        library.set_verbosity_error()
 
 
 def warm_up(perceiver: Perceiver, types: Types) -> None:

@@ -1,6 +1,6 @@
 # SPDX-FileCopyrightText: 2026 The diception_ros authors
 # SPDX-License-Identifier: Apache-2.0
-"""Keeps the libraries' own bars and notes out of what a command prints."""
+"""Keeps the libraries' own bars and notes out of what a command or the node prints."""
 
 import diffusers.utils.logging
 import transformers.utils.logging
