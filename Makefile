@@ -9,6 +9,9 @@ export PIP_DISABLE_PIP_VERSION_CHECK := 1
 # Python 3.10 (ROS 2 Humble) needs older releases.
 CONSTRAINTS := $(shell $(PYTHON) -c 'import sys; print("constraints.txt" if sys.version_info >= (3, 11) else "constraints-py310.txt")')
 
+BAG ?=
+MODEL ?= builtin
+
 .PHONY: demo test check format clean
 
 # One thread a process: two of them share the cores, and tiny networks want no more.
@@ -25,23 +28,18 @@ format: $(VENV)/.installed
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
-demo: $(VENV)/.installed demo_output/model/model_index.json  ## all tasks, on random weights
-	$(BIN)/python -c 'from skimage import data, io; io.imsave("demo_output/astronaut.png", data.astronaut())'
-	$(BIN)/diception predict demo_output/astronaut.png --model demo_output/model --steps 4 \
-	    --task depth normal entity pose segmentation semantic --category person \
-	    --points '220,120;200,300' --out demo_output/answers
-	@echo 'The weights are random, so these answers are noise; what you see is that everything runs.'
-	@echo 'Look at demo_output/answers/astronaut.png/sheet.png'
-
-demo_output/model/model_index.json: | $(VENV)/.installed
-	$(BIN)/diception tiny --out demo_output/model
+# make demo BAG=drive.mcap answers your own recording, MODEL=DIR with your own weights.
+demo: $(VENV)/.installed  ## a simulated robot, the node and a recorder over real ROS 2
+	$(BIN)/diception demo $(if $(BAG),'$(BAG)') --model '$(MODEL)' --out demo_output
 
 clean:
 	rm -rf $(VENV) build dist *.egg-info demo_output
 
 # torch first and by itself: the index offers several builds, and the pin picks the one to take.
 $(VENV)/.installed: setup.py $(CONSTRAINTS)
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 10) and "this needs Python 3.10 or newer, and $(PYTHON) is older; name another one: make PYTHON=python3.11")'
 	$(PYTHON) -m venv $(VENV)
+	@echo 'Installing torch and the rest, about 1 GB: one to three minutes.'
 	$(BIN)/pip install -q -c $(CONSTRAINTS) torch
 	$(BIN)/pip install -q -c $(CONSTRAINTS) -e '.[ros,dev,evaluate,sim]'
 	touch $@

@@ -119,12 +119,17 @@ def _live(played: Drive, args: argparse.Namespace, names: list[str]) -> live.Cou
 
 
 def _tell(counts: live.Counts, found: answers.Checked, played: Drive, seconds: float) -> None:
-    published = f'{played.frames} published, ' if played.seconds <= seconds else ''
-    waiting = f', {counts.waiting} not answered yet' if counts.waiting else ''
-    _say(
-        f'    {published}{counts.received} received, {counts.processed} processed, '
-        f'{counts.dropped} dropped (a newer one came), {counts.failed} failed{waiting}'
-    )
+    lost = played.frames - counts.received if played.seconds <= seconds else 0
+    parts = [
+        *([f'{played.frames} published'] if played.seconds <= seconds else []),
+        *([f'{lost} lost on the way (best effort)'] if lost > 0 else []),
+        f'{counts.received} received',
+        f'{counts.processed} processed',
+        f'{counts.dropped} dropped (a newer one came)',
+        f'{counts.failed} failed',
+        *([f'{counts.waiting} not answered yet'] if counts.waiting else []),
+    ]
+    _say(f'    {", ".join(parts)}')
     values = counts.values
     if 'model_ms_p50' in values:
         _say(

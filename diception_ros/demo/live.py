@@ -27,6 +27,8 @@ NODE = '/perception'
 DIAGNOSTICS = '/diagnostics'
 # Seconds until the node is active: the real weights are 4.6 GB, the disk may be slow.
 LOADING = 600.0
+# Seconds until the recorder listens to all topics; then it begins without some.
+LISTENING = 30.0
 # Seconds for the answers to the last pictures, after which what still waits is counted as waiting.
 DRAINING = 60.0
 # Seconds that the player takes before it plays: it waits for listeners, and has to begin itself.
@@ -103,7 +105,8 @@ def run(
         recorder = children.start('record', ['record', *recorded(wishes.tasks),
                                              '--out', str(out), '--sim-time'])  # fmt: skip
         node = children.start('node', ['node', *_arguments(drive, wishes)])
-        _until_active(node, recorder, say)
+        topics = _until_active(node, recorder, say)
+        _until_recorded(partial_of(out), topics, node, recorder)
         player = children.start(
             'play',
             ['play', str(drive.path), '--topics', *drive.topics, '--delay', str(_DELAY)],
@@ -188,6 +191,7 @@ def _arguments(drive: Drive, wishes: Wishes) -> list[str]:
         'steps': 1,
         'guidance': 1.0,
         'use_sim_time': 'true',
+        'watchdog_s': LISTENING,  # it is silent until the player begins
         'image_transport': 'compressed' if drive.compressed else 'raw',
     }
     remapped = {'image/compressed' if drive.compressed else 'image': drive.camera.topic}
@@ -200,7 +204,8 @@ def _arguments(drive: Drive, wishes: Wishes) -> list[str]:
     ]
 
 
-def _until_active(node: Child, recorder: Child, say: Callable[[str], None]) -> None:
+def _until_active(node: Child, recorder: Child, say: Callable[[str], None]) -> list[str]:
+    """The topics that it publishes on."""
     end = time.monotonic() + LOADING
     while time.monotonic() < end:
         for line in node.lines():
@@ -209,12 +214,24 @@ def _until_active(node: Child, recorder: Child, say: Callable[[str], None]) -> N
                 raise ChildProcessError(f'the node says: {text}')
             if text.startswith('active: '):
                 say('node: active')
-                return
+                return text.partition(' -> ')[2].split(', ')
             say(f'node: {text}')
         node.check()
         recorder.check()
         time.sleep(PERIOD)
     raise TimeoutError(f'the node was not active within {LOADING:.0f} s; see {node.log}')
+
+
+def _until_recorded(bag: Path, topics: Sequence[str], node: Child, recorder: Child) -> None:
+    """Until the recorder listens to all topics; the first pictures are else not answered."""
+    end = time.monotonic() + LISTENING
+    while time.monotonic() < end:
+        with contextlib.suppress(OSError, ValueError), Bag(bag) as opened:
+            if opened.topics.keys() >= set(topics):
+                return
+        node.check()
+        recorder.check()
+        time.sleep(LOOKING / 2)
 
 
 def _watch(
