@@ -10,7 +10,7 @@ from diception_ros import settings
 from diception_ros.data.bag import TYPES, BagTypes
 from diception_ros.frame import Frame, Intrinsics
 from diception_ros.labels import Instances
-from diception_ros.messages import camera, stamps
+from diception_ros.messages import camera, pictures, stamps
 from diception_ros.perceive.perceiver import Perceiver, Request
 from diception_ros.perceive.settings import PerceptionSettings
 from diception_ros.predict import Prediction, Predictor
@@ -93,3 +93,21 @@ def things(*places, size=SIZE, names=None, scores=None):
         ids[5:15, x : x + 10] = number
     scores = np.full(len(places), 0.5, np.float32) if scores is None else np.float32(scores)
     return Instances(ids, tuple(names or [''] * len(places)), scores)
+
+
+def topics(answer):
+    return [topic for topic, _ in answer.messages]
+
+
+def image(answer, topic):
+    return pictures.array_from(dict(answer.messages)[topic])
+
+
+def semantic(**more):
+    """A Perceiver that is asked for three categories, some of whose things overlap."""
+    labels = {
+        'person': things(0, 20, names=['person'] * 2, scores=[0.9, 0.3]),
+        'cat': things(15, 40, names=['cat'] * 2, scores=[0.6, 0.7]),
+        'dog': things(),
+    }
+    return Perceiver(Canned(semantic=labels), MAKE, chosen(**more))
