@@ -4,7 +4,7 @@
 
 Without DATASET: rooms. Every number stands beside two controls on the same questions: what the
 model answers when it sees another room (shuffled), and the mean of the pictures that should be
-painted (mean). Needs diception_ros[sim,evaluate].
+painted (mean). Needs mujoco and pycocotools.
 
 With DATASET and --protocol: a folder in its usual layout, judged as in the paper. --predictions
 scores what `diception predict` wrote earlier, without loading a model.

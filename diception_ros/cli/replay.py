@@ -99,7 +99,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         '--report', type=Path, metavar='DIR', help='folder for a page, metrics.json, frames.csv'
     )
     writing.add_argument(
-        '--view', action='store_true', help='show the result in Rerun (diception_ros[view])'
+        '--view', action='store_true', help='show the result in Rerun (pip install rerun-sdk)'
     )
     running = parser.add_argument_group('how it runs')
     running.add_argument(

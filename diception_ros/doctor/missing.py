@@ -54,9 +54,9 @@ def install(modules: list[str], environment: Mapping[str, str] = os.environ) -> 
     command = f'{sys.executable} -m pip install {what}'
     if environment.get('ROS_DISTRO') and not in_venv():
         return (
-            'Give ROS a virtual environment that sees its packages, install there, and build '
-            'again while it is active: python3 -m venv --system-site-packages venv; '
-            f'. venv/bin/activate; pip install {what}; python -m colcon build '
+            '`ros2 run` and `ros2 launch` take the python3 that is active: activate the virtual '
+            'environment that has it, in this terminal. If there is none: python3 -m venv '
+            f'--system-site-packages venv; . venv/bin/activate; pip install {what} '
             '(docs/install.md has every step)'
         )
     return f'Install it there: {command}'
@@ -81,18 +81,19 @@ def ros(environment: Mapping[str, str] = os.environ) -> str:
     there = sorted(path.name for path in Path('/opt/ros').glob('*') if path.is_dir())
     if there:
         return f'ROS is installed but not sourced: . /opt/ros/{there[-1]}/setup.sh'
+    wanted = requirements('ros') or ['ros-rclpy[fastrtps]', 'ros-sensor-msgs']
     return (
         'Without a ROS installation, rclpy comes from PyPI: '
-        f"{sys.executable} -m pip install 'ros-rclpy[fastrtps]' ros-sensor-msgs "
-        'ros-diagnostic-msgs ros-std-srvs'
+        f'{sys.executable} -m pip install {shlex.join(wanted)}'
     )
 
 
 def requirement(distribution: str) -> str:
     """What to tell pip, with the versions that this package can use, such as 'torch<3,>=2.5'."""
-    for one in requirements():
-        if name_of(one).lower() == distribution.lower():
-            return one
+    for extra in ('', *_extras()):
+        for one in requirements(extra):
+            if name_of(one).lower() == distribution.lower():
+                return one
     return distribution
 
 
@@ -110,9 +111,19 @@ def requirements(extra: str = '') -> list[str]:
     for line in lines:
         wanted, _, marker = (part.strip() for part in line.partition(';'))
         extras = re.findall(r'extra == ["\']([^"\']+)', marker)
-        if extras == ([extra] if extra else []):
+        older = re.search(r'python_version < ["\'](\d+)\.(\d+)', marker)
+        needed = older is None or sys.version_info < (int(older[1]), int(older[2]))
+        if needed and extras == ([extra] if extra else []):
             found.append(wanted)
     return found
+
+
+def _extras() -> list[str]:
+    try:
+        about = importlib.metadata.metadata('diception_ros')
+    except importlib.metadata.PackageNotFoundError:
+        return []
+    return [str(name) for name in about.get_all('Provides-Extra') or []]
 
 
 def name_of(requirement: str) -> str:

@@ -201,7 +201,7 @@ def _on_ray(todo: Sequence[Task], jobs: int) -> Iterator[Done]:
         import ray
     except ImportError as error:
         raise ModuleNotFoundError(
-            '--engine ray needs Ray, which is not installed: pip install diception_ros[ray]'
+            '--engine ray needs Ray, which is not installed', name='ray'
         ) from error
     ray.init(ignore_reinit_error=True, log_to_driver=False)
     remote: Any = ray.remote(num_cpus=jobs)(work)

@@ -30,9 +30,7 @@ def check() -> None:
         ModuleNotFoundError: it is not.
     """
     if importlib.util.find_spec('rerun') is None:
-        raise ModuleNotFoundError(
-            '--view needs Rerun, which is not installed: pip install diception_ros[view]'
-        )
+        raise ModuleNotFoundError('--view needs Rerun, which is not installed', name='rerun')
 
 
 def show(

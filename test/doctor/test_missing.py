@@ -39,6 +39,7 @@ def test_the_versions_are_those_of_setup():
     assert missing.requirement('torch').startswith('torch')
     assert missing.requirement('torch') != 'torch'
     assert 'pytest' not in ' '.join(missing.requirements())
+    assert missing.requirement('mujoco').startswith('mujoco>')
     assert [missing.name_of(one) for one in missing.requirements('sim')] == ['mujoco']
 
 
@@ -46,13 +47,13 @@ def test_the_versions_are_those_of_setup():
 def test_under_ros_the_cure_is_an_environment_that_sees_ros():
     told = missing.cure(failed('torch'), SOURCED)
     assert '--system-site-packages' in told
-    assert 'colcon build' in told
+    assert 'ros2 run' in told
     assert told.index('--system-site-packages') < told.index('pip install')
 
 
 def test_inside_an_environment_it_is_enough_to_install(monkeypatch):
     monkeypatch.setattr(sys, 'prefix', '/somewhere/venv')
-    assert 'colcon' not in missing.cure(failed('torch'), SOURCED)
+    assert 'ros2 run' not in missing.cure(failed('torch'), SOURCED)
 
 
 @pytest.mark.parametrize('module', ['rclpy', 'rclpy._rclpy_pybind11', 'sensor_msgs', 'std_srvs',
@@ -68,3 +69,13 @@ def test_a_ros_for_another_python_is_told():
     assert 'python3.6' in told
     assert RUNNING in told
     assert missing.built_for(SOURCED) == [RUNNING]
+
+
+def test_what_this_python_does_not_need_is_not_missing(monkeypatch):
+    lines = ['numpy>=1', 'old>=1; python_version < "3.14"', 'older; python_version < "3.1"',
+             'mujoco>=3; extra == "sim"']  # fmt: skip
+    monkeypatch.setattr(missing.importlib.metadata, 'requires', lambda name: lines)
+    assert missing.requirements() == ['numpy>=1', 'old>=1']
+    assert missing.requirements('sim') == ['mujoco>=3']
+    monkeypatch.setattr(sys, 'version_info', (3, 14, 0))
+    assert missing.requirements() == ['numpy>=1']
