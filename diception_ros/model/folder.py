@@ -79,3 +79,14 @@ def check_folder(folder: Path) -> None:
                 f'{index}: component {name} is {library}.{kind}; '
                 f'expected one of {sorted(_COMPONENTS.get(name, ()))}'
             )
+
+
+def forget_origin(folder: Path) -> None:
+    """Take the path that a model was loaded from out of a folder that diffusers wrote.
+
+    It is a path of one machine, and would make two equal models differ.
+    """
+    for path in (folder / 'model_index.json', *folder.glob('*/config.json')):
+        content = json.loads(path.read_text())
+        if content.pop('_name_or_path', None) is not None:
+            path.write_text(json.dumps(content, indent=2, sort_keys=True) + '\n')

@@ -25,7 +25,7 @@ from transformers import (
     T5TokenizerFast,
 )
 
-from diception_ros.model.folder import check_folder, resolve
+from diception_ros.model.folder import check_folder, forget_origin, resolve
 from diception_ros.model.inputs import check_inputs
 from diception_ros.model.points import DiceptionPointEncoder
 from diception_ros.model.prompts import (
@@ -144,6 +144,7 @@ class DiceptionPipeline(DiffusionPipeline, SD3LoraLoaderMixin):
     def save_pretrained(self, folder: str | Path, **kwargs: Any) -> None:
         """Write weights, configuration and prompt table; `from_pretrained` reads them back."""
         super().save_pretrained(str(folder), **kwargs)
+        forget_origin(Path(folder))
         if len(self.prompt_table):
             self.prompt_table.save(Path(folder) / TABLE_FILE)
 
