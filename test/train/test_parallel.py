@@ -16,7 +16,7 @@ import pytest
 import torch
 
 from diception_ros.labels import Disparity
-from diception_ros.train import parallel, run, state
+from diception_ros.train import parallel, report, run, state
 from diception_ros.train.loop import Runner
 from diception_ros.train.sources import Listed
 
@@ -40,6 +40,10 @@ def source():
     return Listed(samples, discs(4, 1))
 
 
+def forbidden(*args, **kwargs):
+    raise AssertionError('only the first process does this')
+
+
 def part(out: Path) -> None:
     """What each of the two processes does."""
     from diception_ros.train import loop
@@ -56,7 +60,12 @@ def part(out: Path) -> None:
     assert torch.equal(ours.gather(rows), torch.arange(8.0).reshape(4, 2))
     assert ours.collect({'rank': ours.rank}) == [{'rank': 0}, {'rank': 1}]
 
-    if not ours.first:  # what the first one begins with holds for all
+    if not ours.first:
+        # The first one alone judges, logs and writes.
+        for room, name in ((Runner, 'save'), (report.Validation, 'run'), (report, 'Table'),
+                           (run, '_finish'), (run.settings, 'write')):  # fmt: skip
+            setattr(room, name, forbidden)
+        # What the first one begins with holds for all.
         build = loop.fresh_pipeline
         loop.fresh_pipeline = lambda settings, *rest: build(replace(settings, seed=9), *rest)
     begun = run.begin(chosen(batch_size=4), out / 'run', source())
