@@ -31,7 +31,6 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
 from diception_ros import tasks
-from diception_ros.cli import _quiet
 from diception_ros.data.sample import Sample
 from diception_ros.frame import Frame
 from diception_ros.model import (
@@ -39,6 +38,7 @@ from diception_ros.model import (
     DiceptionPointEncoder,
     DiceptionTransformer2DModel,
     PromptTable,
+    quiet,
 )
 from diception_ros.model.prompts import CLIP_LENGTH, T5_LENGTH, Embedding
 from diception_ros.prompt import Point, Prompt
@@ -208,7 +208,7 @@ def main() -> None:
     parser.add_argument('--compare-batch', type=int, default=1,
                         help='size of the batch whose gradients are compared')  # fmt: skip
     args = parser.parse_args()
-    _quiet.hush()
+    quiet.hush()
     folder = args.folder / 'diception_train_full_size'
     side = PIXELS if args.reduced else 768
     shutil.rmtree(folder, ignore_errors=True)

@@ -90,16 +90,10 @@ def setting(
     )
 
 
-def again(kind: type, name: str, default: Any = MISSING) -> Any:
-    """Declare a setting of another group in this one too: same bounds and help.
-
-    Args:
-        kind: the other group.
-        name: of the setting, in both.
-        default: in this group; left out, the same.
-    """
+def again(kind: type, name: str) -> Any:
+    """Declare a setting of another group in this one too: same default, bounds and help."""
     (one,) = (one for one in fields(kind) if one.name == name)
-    return field(default=one.default if default is MISSING else default, metadata=one.metadata)
+    return field(default=one.default, metadata=one.metadata)
 
 
 def declared(kind: type) -> list[Declared]:
@@ -272,10 +266,11 @@ class PredictSettings:
         'precision of the model; auto is bfloat16 on a GPU and float32 on the CPU',
         choices=('auto', 'float32', 'bfloat16', 'float16'),
     )
-    steps: int = setting(28, 'denoising steps; 1 is quick and loses little', low=1, high=1000)
+    steps: int = setting(1, "denoising steps; the paper's tables used 28", low=1, high=1000)
     guidance: float = setting(
-        2.0,
-        'weight of the prompt over the empty prompt; 1 or less: none, and twice as fast',
+        1.0,
+        'weight of the prompt over the empty prompt; 1 or less: none, and twice as fast; '
+        "the paper's tables used 2",
         low=0,
         high=30,
     )

@@ -4,8 +4,17 @@
 
 import os
 from pathlib import Path
+import signal
 
 import pytest
+
+# What nohup or a script's background makes deaf would be deaf in every process that a test starts.
+for _signal, _usual in (
+    (signal.SIGHUP, signal.SIG_DFL),
+    (signal.SIGINT, signal.default_int_handler),
+):
+    if signal.getsignal(_signal) == signal.SIG_IGN:
+        signal.signal(_signal, _usual)
 
 os.environ.setdefault('HF_HUB_OFFLINE', '1')  # no test may reach for the network
 

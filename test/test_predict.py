@@ -176,9 +176,8 @@ def test_ensemble_is_the_merge_of_its_seeds(tiny):
 
 
 def asked(prompt, picture, at_model_size=False, **settings):
-    return Question(
-        picture, prompt, PredictSettings(**{'steps': 2, **settings}), at_model_size=at_model_size
-    )
+    chosen = PredictSettings(**{'steps': 2, 'guidance': 2.0, **settings})
+    return Question(picture, prompt, chosen, at_model_size=at_model_size)
 
 
 def test_each_question_is_answered_by_its_own_settings(tiny):

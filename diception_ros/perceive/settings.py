@@ -53,10 +53,9 @@ class PerceptionSettings:
         keys=TASKS,
     )  # fmt: skip
 
-    # How the model answers. Frames come faster than 28 guided steps are made, and one step loses
-    # little.
-    steps: int = again(PredictSettings, 'steps', 1)
-    guidance: float = again(PredictSettings, 'guidance', 1.0)
+    # How the model answers.
+    steps: int = again(PredictSettings, 'steps')
+    guidance: float = again(PredictSettings, 'guidance')
     seed: int = again(PredictSettings, 'seed')
     ensemble: int = again(PredictSettings, 'ensemble')
     resolution: int = again(PredictSettings, 'resolution')

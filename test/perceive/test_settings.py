@@ -97,7 +97,7 @@ def test_what_the_model_is_told_is_what_predict_would_be():
         steps=3, guidance=1.5, seed=7, ensemble=2, resolution=32, batch_size=4,
         reuse_last_velocity=True,
     )  # fmt: skip
-    assert DEFAULTS.predicting() == PredictSettings(steps=1, guidance=1.0)
+    assert DEFAULTS.predicting() == PredictSettings()
 
 
 def test_noise_of_its_own_for_every_frame():
