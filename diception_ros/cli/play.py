@@ -33,6 +33,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         '--delay', type=float, default=1.0, metavar='S',
         help='before the first message, so that listeners are found (default: %(default)s)',
     )  # fmt: skip
+    parser.add_argument(
+        '--listeners', type=float, default=0.0, metavar='S',
+        help='before that, wait at most S seconds until somebody listens to every topic; 0: wait '
+        'for nobody (default: 0)',
+    )  # fmt: skip
 
 
 def main(args: argparse.Namespace) -> int:
@@ -40,7 +45,10 @@ def main(args: argparse.Namespace) -> int:
     from diception_ros.cli._ending import ended_by_signals
     from diception_ros.ros.play import Wishes, play
 
-    wishes = Wishes(args.rate, args.loop, args.clock, tuple(args.topics), args.start, args.delay)
+    wishes = Wishes(
+        args.rate, args.loop, args.clock, tuple(args.topics), args.start, args.delay,
+        args.listeners,
+    )  # fmt: skip
     with ended_by_signals() as ended:
         published = play(args.bag, wishes, ended)
     print(f'published {published} messages', file=sys.stderr)

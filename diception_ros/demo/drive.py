@@ -13,6 +13,7 @@ import numpy as np
 
 from diception_ros.data.bag import BagTypes
 from diception_ros.evaluate.questions import innermost
+from diception_ros.labels import Instances
 from diception_ros.messages import stamps
 from diception_ros.prompt import Point
 from diception_ros.replay.bags import Bag
@@ -27,10 +28,11 @@ CLICK = '/perception/prompt/click'
 ROOM = record.Recording(
     scenes=1, views=40, size=(240, 320), seed=3, split='test', carrier='robot', rate=10.0
 )
-# Frame at which somebody clicks on the largest person: the first one has been seen by then.
+# Frame at which somebody clicks on the largest thing that COCO knows, which in this room is the
+# refrigerator; the first frame has been seen by then.
 _CLICKED = 10
 # Categories that are looked for; each is one more answer a frame.
-_CATEGORIES = 2
+_CATEGORIES = 3
 
 
 @dataclass(frozen=True)
@@ -82,10 +84,11 @@ def simulate(out: Path, backend: str | None = None) -> Iterator[int]:
 
 
 def _click(number: int, view: View) -> list[tuple[str, Any]]:
-    people = view.of_category('person')
-    if number != _CLICKED or not people.ids.any():
+    things = view.instances()
+    known = [area * (name in COCO) for name, area in _areas(things)]
+    if number != _CLICKED or not any(known):
         return []
-    point = innermost(people.ids == int(np.argmax(people.areas)) + 1)
+    point = innermost(things.ids == int(np.argmax(known)) + 1)
     message = BagTypes().make('geometry_msgs/msg/Point', x=point.x, y=point.y, z=0.0)
     return [(CLICK, message)]
 
@@ -120,10 +123,14 @@ def _shown(path: Path) -> tuple[str, ...]:
     """The categories with the most pixels in the first picture, of those that models know."""
     things = next(recorded.views(path)).instances()
     pixels: dict[str, int] = {}
-    for name, area in zip(things.categories, things.areas, strict=True):
+    for name, area in _areas(things):
         if name in COCO:
-            pixels[name] = pixels.get(name, 0) + int(area)
+            pixels[name] = pixels.get(name, 0) + area
     return tuple(sorted(pixels, key=lambda name: -pixels[name])[:_CATEGORIES]) or ('person',)
+
+
+def _areas(things: Instances) -> list[tuple[str, int]]:
+    return [(name, int(area)) for name, area in zip(things.categories, things.areas, strict=True)]
 
 
 def headers(drive: Drive) -> dict[int, str]:

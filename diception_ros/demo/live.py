@@ -32,7 +32,7 @@ LISTENING = 30.0
 # Seconds for the answers to the last pictures, after which what still waits is counted as waiting.
 DRAINING = 60.0
 # Seconds that the player takes before it plays: it waits for listeners, and has to begin itself.
-BEFORE, _DELAY = 4.0, 2.0
+BEFORE, _DELAY = 3.0, 1.0
 # How often we look what the processes say.
 PERIOD = 0.1
 # How often we look into the bag that is recorded, which takes the longer the larger it is.
@@ -106,10 +106,19 @@ def run(
                                              '--out', str(out), '--sim-time'])  # fmt: skip
         node = children.start('node', ['node', *_arguments(drive, wishes)])
         topics = _until_active(node, recorder, say)
-        _until_recorded(partial_of(out), topics, node, recorder)
+        _until_recorded(topics, node, recorder)
         player = children.start(
             'play',
-            ['play', str(drive.path), '--topics', *drive.topics, '--delay', str(_DELAY)],
+            [
+                'play',
+                str(drive.path),
+                '--topics',
+                *drive.topics,
+                '--delay',
+                str(_DELAY),
+                '--listeners',
+                str(LISTENING),
+            ],
         )
         _watch(player, node, recorder, wishes.seconds, say, progress)
         _drain(partial_of(out), node, recorder, say)
@@ -222,16 +231,14 @@ def _until_active(node: Child, recorder: Child, say: Callable[[str], None]) -> l
     raise TimeoutError(f'the node was not active within {LOADING:.0f} s; see {node.log}')
 
 
-def _until_recorded(bag: Path, topics: Sequence[str], node: Child, recorder: Child) -> None:
+def _until_recorded(topics: Sequence[str], node: Child, recorder: Child) -> None:
     """Until the recorder listens to all topics; the first pictures are else not answered."""
-    end = time.monotonic() + LISTENING
-    while time.monotonic() < end:
-        with contextlib.suppress(OSError, ValueError), Bag(bag) as opened:
-            if opened.topics.keys() >= set(topics):
-                return
+    end, missing = time.monotonic() + LISTENING, set(topics)
+    while missing and time.monotonic() < end:
+        missing -= {line.rpartition(' ')[2] for line in recorder.lines() if 'recording /' in line}
         node.check()
         recorder.check()
-        time.sleep(LOOKING / 2)
+        time.sleep(PERIOD)
 
 
 def _watch(

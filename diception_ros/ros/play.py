@@ -45,6 +45,8 @@ class Wishes:
         topics: to be played; none for all.
         start_s: seconds after the beginning.
         delay_s: seconds that listeners get to be found before the first message.
+        listen_s: before that, seconds until every topic must have a listener; 0: nobody is waited
+            for.
     """
 
     rate: float = 1.0
@@ -53,6 +55,7 @@ class Wishes:
     topics: tuple[str, ...] = ()
     start_s: float = 0.0
     delay_s: float = 1.0
+    listen_s: float = 0.0
 
 
 def play(path: Path, wishes: Wishes, ended: threading.Event) -> int:
@@ -68,6 +71,7 @@ def play(path: Path, wishes: Wishes, ended: threading.Event) -> int:
 
     Raises:
         ValueError: a topic is not in the bag, or a rate that is none.
+        TimeoutError: nobody listens to a topic although somebody should.
     """
     from diception_ros.replay.bags import Bag
 
@@ -105,6 +109,7 @@ class _Player:
 
     def run(self) -> int:
         published = 0
+        self._wait_for_listeners()
         self._ended.wait(self._wishes.delay_s)
         while not self._ended.is_set():
             for raw in self._timed():
@@ -116,6 +121,21 @@ class _Player:
         for publisher in self._publishers.values():
             _let_arrive(publisher)
         return published
+
+    def _wait_for_listeners(self) -> None:
+        end = time.monotonic() + self._wishes.listen_s
+        while self._wishes.listen_s and not self._ended.wait(TICK):
+            lonely = [
+                topic
+                for topic, publisher in self._publishers.items()
+                if not publisher.get_subscription_count()
+            ]
+            if not lonely:
+                return
+            if time.monotonic() > end:
+                raise TimeoutError(
+                    f'nobody listened to {", ".join(lonely)} within {self._wishes.listen_s:g} s'
+                )
 
     def _timed(self) -> Iterator[Raw]:
         """The messages, each when its time has come."""

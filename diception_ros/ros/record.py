@@ -128,6 +128,7 @@ class _Recorder:
                 find(kind), name, lambda data, topic=name: self._take(topic, data), profile,
                 raw=True,
             )  # fmt: skip
+            self._node.get_logger().info(f'recording {name}')
 
     def _take(self, topic: str, data: bytes) -> None:
         self._writer.write(topic, data, self._node.get_clock().now().nanoseconds)
