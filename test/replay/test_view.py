@@ -83,5 +83,6 @@ def test_real_rerun_takes_it(replayed, tmp_path):
 
 def test_without_rerun_it_says_what_to_install(monkeypatch):
     monkeypatch.setattr(view.importlib.util, 'find_spec', lambda name: None)
-    with pytest.raises(ModuleNotFoundError, match=r'diception_ros\[view\]'):
+    with pytest.raises(ModuleNotFoundError, match='needs Rerun') as told:
         view.check()
+    assert told.value.name == 'rerun'  # from which the command line tells what to install
