@@ -122,7 +122,7 @@ def _tell(counts: live.Counts, found: answers.Checked, played: Drive, seconds: f
     lost = played.frames - counts.received if played.seconds <= seconds else 0
     parts = [
         *([f'{played.frames} published'] if played.seconds <= seconds else []),
-        *([f'{lost} lost on the way (best effort)'] if lost > 0 else []),
+        *([f'{lost} overtaken before the node took them'] if lost > 0 else []),
         f'{counts.received} received',
         f'{counts.processed} processed',
         f'{counts.dropped} dropped (a newer one came)',

@@ -96,6 +96,8 @@ def main(args: argparse.Namespace) -> int:
         args.scenes, args.views, args.size, args.seed, args.split,
         None if args.carrier == 'any' else args.carrier, args.rate, args.stuff, args.gl,
     )  # fmt: skip
+    if args.out.suffix in ('.bag', '.db3'):
+        raise ValueError(f'--out is {args.out}; bags are written as .mcap')
     record = to_bag if args.out.suffix == '.mcap' else to_folder
     wanted, written = args.scenes * args.views, 0
     with tqdm(total=wanted, unit='frame', file=sys.stderr) as progress:

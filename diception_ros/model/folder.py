@@ -49,11 +49,12 @@ def check_folder(folder: Path) -> None:
     index = folder / 'model_index.json'
     if not folder.is_dir():
         raise FileNotFoundError(
-            f'{folder}: no such model folder; give a local folder that diception convert wrote'
+            f'{folder.absolute()}: no such model folder; give a local folder that '
+            'diception convert wrote'
         )
     if not index.is_file():
         raise FileNotFoundError(
-            f'{folder}: no model_index.json in it, so it is no model folder; '
+            f'{folder.absolute()}: no model_index.json in it, so it is no model folder; '
             'diception convert writes one'
         )
     try:

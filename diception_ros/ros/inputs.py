@@ -155,7 +155,7 @@ class Camera:
             pictures.qos_profile.reliability == ReliabilityPolicy.RELIABLE
         )
         kind = KINDS['image', self._settings.image_transport]
-        return Listening(self.topic, kind, reliable, cure)
+        return Listening(self.topic, self._image, kind, reliable, cure)
 
     def publishers(self, topic: str) -> list[Publisher]:
         """Who publishes on a topic."""
@@ -167,6 +167,16 @@ class Camera:
             )
             for one in self._node.get_publishers_info_by_topic(topic)
         ]
+
+    def elsewhere(self) -> list[str]:
+        """Other topics on which somebody else publishes pictures of the kind that is expected."""
+        kind, node = KINDS['image', self._settings.image_transport], self._node
+        ours = f'{node.get_fully_qualified_name()}/'
+        return sorted(
+            name
+            for name, kinds in node.get_topic_names_and_types()
+            if kind in kinds and not name.startswith(ours) and node.count_publishers(name)
+        )
 
     def _listen(
         self,

@@ -120,7 +120,10 @@ class Pulse:
         silence, new, back = watch.dog.look(now, counts.received, active)
         listening = camera.listening(self._cure)
         publishers = camera.publishers(camera.topic) if active else []
-        silent = explain(listening, publishers, silence) if silence else ''
+        silent = ''
+        if silence:
+            elsewhere = [] if publishers else camera.elsewhere()
+            silent = explain(listening, publishers, silence, elsewhere)
         if new:
             log.warning(f'camera {camera.name}: {silent}' if camera.name else silent)
         if back:

@@ -7,9 +7,14 @@ All times are of a clock that never jumps: /clock may pause or begin anew.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
+import difflib
 
 from diception_ros.fastdds import PROFILE, VARIABLES
+
+# Topics that a warning names.
+MOST = 5
 
 
 @dataclass(frozen=True)
@@ -33,30 +38,45 @@ class Listening:
 
     Attributes:
         topic: its full name.
+        relative: its name before it is remapped, such as 'image'.
         kind: of the messages that are expected.
         reliable: whether reliable delivery is demanded.
         cure: what to do against lost pictures, '' where the middleware is not known to lose them.
     """
 
     topic: str
+    relative: str
     kind: str
     reliable: bool
     cure: str
 
 
-def explain(listening: Listening, publishers: list[Publisher], silence: float) -> str:
+def explain(
+    listening: Listening,
+    publishers: list[Publisher],
+    silence: float,
+    elsewhere: Sequence[str] = (),
+) -> str:
     """Why no pictures come, and what to do.
 
     Args:
         listening: how we listen.
         publishers: who publishes on the topic, of any kind.
         silence: seconds without a picture.
+        elsewhere: other topics on which messages of the kind are published.
     """
     begin = f'no pictures on {listening.topic} for {silence:.0f} s; it has '
+    if not publishers and elsewhere:
+        close = difflib.get_close_matches(listening.topic, elsewhere, n=1, cutoff=0)
+        return (
+            f'{begin}no publisher, but there are pictures on {", ".join(elsewhere[:MOST])}. Is it '
+            f'one of these? Then --ros-args -r {listening.relative}:={close[0]}'
+        )
     if not publishers:
         return (
             f'{begin}no publisher. Is the camera running, and is this its topic? If not: '
-            '--ros-args -r image:=TOPIC; ROS_DOMAIN_ID must be the same on both sides'
+            f'--ros-args -r {listening.relative}:=TOPIC; ROS_DOMAIN_ID must be the same on both '
+            'sides'
         )
     names = ', '.join(sorted({one.node for one in publishers}))
     begin += f'{len(publishers)} publisher{"s" if len(publishers) > 1 else ""} ({names})'

@@ -25,7 +25,7 @@ WATCH = {'tasks': '[depth]', 'lazy': 'false', 'watchdog_s': '0.5'}
 def test_a_camera_that_stops_and_comes_back(domain, peer):
     with Running(domain, WATCH) as node:
         node.wait_for('no pictures on /image for')
-        assert 'it has no publisher' in node.text
+        assert 'it has no publisher. Is the camera running' in node.text
         camera = peer.publisher('/image', Image)
         message = image(picture(), header=header(0))
         for k in (1, 2):
@@ -39,6 +39,16 @@ def test_a_camera_that_stops_and_comes_back(domain, peer):
             # Stock Fast DDS may lose what is sent, and here is the cure.
             assert 'fastdds_shm.xml' in told[CAMERA].message
             assert node.text.count('no pictures on') == k + 1  # once for each time
+
+
+def test_pictures_on_another_topic_are_told(domain, peer):
+    peer.publisher('/camera/image', Image, wait=False)
+    with Running(domain, WATCH, more=['-r', 'image:=/camra/image']) as node:
+        told = peer.diagnostics(lambda all_: 'but there are' in all_[CAMERA].message)
+        told = told[CAMERA].message
+        assert 'but there are pictures on /camera/image. ' in told  # and none of its own
+        assert told.endswith('-r image:=/camera/image')
+        assert node.end(signal.SIGTERM)[0] == 0
 
 
 def test_with_the_profile_the_cure_is_not_named(domain, peer):
@@ -131,8 +141,20 @@ def test_stamps_of_another_world_are_told_once(domain, peer):
     ],
 )
 def test_silence_is_explained(publishers, says):
-    listening = Listening('/image', 'sensor_msgs/msg/Image', True, '')
+    listening = Listening('/image', 'image', 'sensor_msgs/msg/Image', True, '')
     assert says in explain(listening, publishers, 5.0)
+
+
+def test_a_topic_that_was_mistyped_is_found():
+    kind = 'sensor_msgs/msg/CompressedImage'
+    listening = Listening('/camra/image/compressed', 'front/image/compressed', kind, False, '')
+    others = [f'/a{k}' for k in range(9)] + ['/camera/image/compressed']
+    told = explain(listening, [], 5.0, others)
+    assert told.endswith('-r front/image/compressed:=/camera/image/compressed')
+    assert '/a4' in told
+    assert '/a5' not in told
+    there = [Publisher('/c', kind, True)]
+    assert '/a4' not in explain(listening, there, 5.0, others)
 
 
 def test_the_watchdog_barks_once_for_each_silence():
