@@ -12,7 +12,7 @@ import torch
 
 from diception_ros import images
 from diception_ros.model import DiceptionPipeline
-from diception_ros.train import report, run, settings, state
+from diception_ros.train import photometric, run, settings, state
 from diception_ros.train.loop import Runner, rate
 from diception_ros.train.loss import NonFiniteLossError
 from diception_ros.train.sources import Listed
@@ -50,7 +50,7 @@ def everything(runner):
 
 @pytest.mark.parametrize('optimizer', ['adamw', 'muon'])
 def test_two_steps_and_two_more_are_four_bit_for_bit(optimizer, source, tmp_path):
-    chosen = tiny(optimizer=optimizer, accumulate=2, warmup=3, decay=0.5)
+    chosen = tiny(optimizer=optimizer, accumulate=2, warmup=3, decay=0.5, photometric=0.5)
     whole = go(Runner(chosen, source), 4)
     go(Runner(chosen, source), 2).save(tmp_path)
     resumed = run.resume(None, tmp_path, source)
@@ -177,6 +177,19 @@ def test_what_cannot_be_gone_on_with_is_refused(source, tmp_path):
         run.begin(tiny(), tmp_path / 'run', source)
 
 
+def test_other_steps_with_a_decay_are_told_with_what_they_do():
+    had, chosen = tiny(steps=100, lr=1e-3, decay=0.4), tiny(steps=200, lr=1e-3, decay=0.4)
+    note = run.stretched(had, chosen, 80)
+    rates = [1e-3 * rate(one, 80) for one in (had, chosen)]
+    assert rates == pytest.approx([5e-4, 1e-3])
+    assert 'steps was 100, now 200' in note
+    assert 'goes on at 0.001, not 0.0005, and falls from step 120 on, not 60' in note
+    assert rate(chosen, 120) == 1.0 > rate(chosen, 121)
+    assert rate(had, 60) == 1.0 > rate(had, 61)
+    assert run.stretched(had, had, 80) == ''
+    assert run.stretched(tiny(steps=100), tiny(steps=200), 80) == ''
+
+
 # ---- one step -----------------------------------------------------------------------------------
 
 
@@ -237,6 +250,31 @@ def test_dropped_prompts_are_the_unconditional_branch(source, share, monkeypatch
     assert float(without.float().mean()) == pytest.approx(share, abs=0.07)
 
 
+def test_photometric_changes_are_of_what_is_shown_alone(source, monkeypatch):
+    seen = {}
+    for strength in (0.0, 1.0):
+        runner = Runner(tiny(photometric=strength), source)
+        batch, encoded = runner.batch(0), []
+        encode = runner.pipe.encode_image
+        monkeypatch.setattr(
+            runner.pipe, 'encode_image', lambda x, e=encode, to=encoded: (to.append(x), e(x))[1]
+        )
+        before = runner.generator.get_state()
+        with torch.no_grad():
+            runner.losses(batch)
+        target, shown = encoded
+        assert torch.equal(target, batch.target)
+        seen[strength] = shown
+        if not strength:
+            assert torch.equal(shown, batch.image)
+        # The same draw makes the same pictures.
+        again = torch.Generator()
+        again.set_state(before)
+        expected = photometric.change(batch.image, strength, photometric.draw(8, again))
+        torch.testing.assert_close(shown, expected)
+    assert ((seen[1.0] - seen[0.0]).abs().amax(dim=(1, 2, 3)) > 0.05).all()
+
+
 def test_the_autoencoder_stays_as_it_is(source):
     runner = Runner(tiny(), source)
     before = {name: value.clone() for name, value in runner.pipe.vae.state_dict().items()}
@@ -290,36 +328,3 @@ def test_learning_rate_rises_stays_and_falls():
 def test_tasks_without_samples_and_texts_without_embedding_are_named(source, tmp_path):
     with pytest.raises(ValueError, match="no sample of task 'pose'"):
         Runner(tiny(shares='depth=1 pose=1'), source)
-
-
-# ---- learning -----------------------------------------------------------------------------------
-
-
-def test_a_new_network_learns_a_task_in_200_steps():
-    """Gates 2 and 3: better than the mean picture, and lost without the right one."""
-    held = discs(32, 1, ['depth'])
-    runner = Runner(
-        tiny(shares='depth=1', batch_size=16, steps=200, lr=2e-3, warmup=10, decay=0.4, ema=0.0),
-        Listed(discs(256, 0, ['depth']), held),
-    )
-    judge = report.Validation(held, runner.form, runner.pool()[1], runner.settings)
-    go(runner, 200)
-    error = judge.run(runner.pipe)['depth']['picture_mae']
-    assert error['true'] < 0.6 * error['mean']
-    assert error['true'] < 0.6 * error['shuffled']
-
-
-def test_eight_samples_are_learnt_by_heart():
-    """Gate 1."""
-    samples = discs(8, 0, ['segmentation'])
-    runner = Runner(
-        tiny(shares='segmentation=1', steps=400, lr=4e-3, warmup=10, decay=0.5, ema=0.0,
-             dropout=0.0, share_at_noise=1.0, weight_decay=0.0),
-        Listed(samples),
-    )  # fmt: skip
-    first = np.mean(runner.train_step()[0]['segmentation'])
-    for _ in range(399):
-        last = np.mean(runner.train_step()[0]['segmentation'])
-    assert last < 0.02 * first
-    judge = report.Validation(samples, runner.form, runner.pool()[1], runner.settings)
-    assert judge.run(runner.pipe)['segmentation']['iou']['true'] > 0.97

@@ -3,7 +3,6 @@
 """Sources: a pool follows from its number, and what is held out is never learnt from."""
 
 from dataclasses import fields, replace
-import importlib.util
 import threading
 
 from discs import SIDE, discs, tiny
@@ -193,19 +192,7 @@ def test_a_kept_pool_is_written_by_the_first_and_read_by_all(rendered, tmp_path,
 # ---- rooms --------------------------------------------------------------------------------------
 
 
-@pytest.fixture(scope='module')
-def _opengl():
-    if importlib.util.find_spec('mujoco') is None:
-        pytest.skip('MuJoCo is not installed (diception_ros[sim])')
-    from diception_ros.sim import gl
-
-    try:
-        gl.context((8, 8))[1].free()
-    except OSError as error:
-        pytest.skip(str(error))
-
-
-@pytest.mark.usefixtures('_opengl')
+@pytest.mark.usefixtures('opengl')
 def test_simulated_pools_follow_from_their_number():
     chosen = tiny(pool=8, workers=0, validation_samples=2)
     source = Simulated(chosen, ['depth', 'normal'], SIDE)
@@ -218,7 +205,7 @@ def test_simulated_pools_follow_from_their_number():
     assert len({one.frame.image.tobytes() for one in held}) == 2
 
 
-@pytest.mark.usefixtures('_opengl')
+@pytest.mark.usefixtures('opengl')
 def test_other_processes_render_the_same(monkeypatch):
     monkeypatch.setenv('OMP_NUM_THREADS', '1')
     here = Simulated(tiny(pool=4, workers=0), ['depth'], SIDE)
