@@ -22,7 +22,7 @@ _WORDS = {
     float: 'a number',
     bool: 'true or false',
     str: 'a text',
-    tuple: 'a list of texts',
+    tuple: 'a list of texts, such as [a, b]',
 }
 
 

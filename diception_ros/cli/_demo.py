@@ -96,9 +96,12 @@ def _simulated(out: Path, backend: str | None) -> Path:
     """The drive through a room, rendered where it is not there yet."""
     if not out.exists():
         total = drive.ROOM.views
-        with tqdm(total=total, unit='picture', desc='simulate', file=sys.stderr) as bar:
-            for written in drive.simulate(out, backend):
-                bar.update(written - bar.n)
+        try:
+            with tqdm(total=total, unit='picture', desc='simulate', file=sys.stderr) as bar:
+                for written in drive.simulate(out, backend):
+                    bar.update(written - bar.n)
+        except OSError as error:
+            raise OSError(f'{error}; or give a recording: diception demo BAG') from error
     return out
 
 

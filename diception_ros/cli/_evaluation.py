@@ -134,7 +134,7 @@ def _check(args: argparse.Namespace) -> None:
     if counted and importlib.util.find_spec('pycocotools') is None:
         raise ValueError(
             f"--tasks: COCO's numbers for {', '.join(counted)} need pycocotools, which is not "
-            "installed; pip install pycocotools, or choose other tasks"
+            'installed; pip install pycocotools, or choose other tasks'
         )
 
 

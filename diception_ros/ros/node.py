@@ -92,6 +92,11 @@ class PerceptionNode(LifecycleNode):  # type: ignore[misc]
             self.log.info(f'waiting to be told: ros2 lifecycle set {name} configure')
         elif self.trigger_configure() == TransitionCallbackReturn.SUCCESS:
             self.trigger_activate()
+        else:
+            self.log.info(
+                f'waiting to be told better: ros2 param set {name} ..., then ros2 lifecycle set '
+                f'{name} configure; or Ctrl-C'
+            )
 
     def finish(self) -> None:
         """End whatever runs; the node can be destroyed then."""

@@ -118,7 +118,10 @@ class _Thread(threading.Thread):
         try:
             rclpy.init(args=[*self._arguments], signal_handler_options=SignalHandlerOptions.NO)
         except RuntimeError as error:
-            raise ValueError(f'ROS did not understand the arguments: {error}') from error
+            raise ValueError(
+                f'ROS did not understand the arguments: {error}; parameters are given as -p '
+                'NAME:=VALUE, remappings as -r NAME:=TOPIC'
+            ) from error
         try:
             node = PerceptionNode(self._stop_asked, self._load or model.load)
             executor = SingleThreadedExecutor()
