@@ -57,7 +57,17 @@ def test_train_resume_and_predict(config, tmp_path, capsys):
     answer = ['predict', str(picture), '--model', str(out / 'model'), '--task', 'depth']
     assert command.main([*answer, '--steps', '1', '--out', str(tmp_path / 'answers')]) == 0
     assert (tmp_path / 'answers' / 'picture.png' / 'depth.npz').is_file()
-    assert 'wrote' in capsys.readouterr().err
+    err = capsys.readouterr().err
+    assert 'wrote' in err
+    assert 'learning rate' not in err
+
+
+def test_other_steps_than_the_run_began_with_are_told(config, tmp_path, capsys):
+    out = ['--out', str(tmp_path / 'run')]
+    assert command.main(['train', '--config', str(config), '--set', 'decay=0.5', *out]) == 0
+    assert 'learning rate' not in capsys.readouterr().err
+    assert command.main(['train', *out, '--resume', '--set', 'steps=4']) == 0
+    assert 'run: steps was 2, now 4, of which decay 0.5 is a share' in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(('arguments', 'says'), [

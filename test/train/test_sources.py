@@ -47,7 +47,9 @@ def recorded(path, count, seed):
     with BagWriter(path) as bag:
         for k, sample in enumerate(discs(count, seed, ['depth'])):
             stamp_ns = (k + 1) * 10**8
-            depth = MetricDepth(5 - 4 * sample.label.values)
+            metres = 5 - 4 * sample.label.values
+            metres[3, 3] = 0.4  # a nearest pixel that no smaller picture shows
+            depth = MetricDepth(metres)
             header = stamps.header(types, stamp_ns, 'camera')
             for topic, array, encoding in (
                 ('/camera/image_raw', sample.frame.image, 'rgb8'),
@@ -72,6 +74,9 @@ def test_bags_and_a_folder_of_the_same_samples_are_the_same_pool(tmp_path):
     assert equal(pool, files.pool(0, FORM))
     assert torch.equal(pool.images, files.pool(0, FORM).images)
     assert equal(pool, FORM.prepare(samples))
+    # Metres are resized, and then become disparity, whichever way they came.
+    small = replace(FORM, resolution=SIDE // 2)
+    assert equal(bag.pool(0, small), files.pool(0, small))
     assert [one.name for one in bag.validation()] == [one.name for one in held]
 
 
@@ -140,14 +145,15 @@ def rendered(monkeypatch):
     return jobs
 
 
-def pools(count, number=0, **changes):
+def pools(count, number=0, caches=(), **changes):
     """What each of some processes gets as a pool."""
     meeting, brought, got = threading.Barrier(count, timeout=20), [None] * count, {}
     chosen = tiny(**{'workers': 0, 'pool': 7, **changes})
 
     def ask(rank):
         ours = Together(rank, meeting, brought)
-        got[rank] = Simulated(chosen, ['depth'], SIDE, ours).pool(number, FORM)
+        mine = replace(chosen, cache=caches[rank]) if caches else chosen
+        got[rank] = Simulated(mine, ['depth'], SIDE, ours).pool(number, FORM)
 
     threads = [threading.Thread(target=ask, args=(rank,)) for rank in range(count)]
     for thread in threads:
@@ -187,6 +193,13 @@ def test_a_kept_pool_is_written_by_the_first_and_read_by_all(rendered, tmp_path,
     assert len(rendered) == 2
     assert written == [1]
     assert all(equal(first[0], pool) for pool in (first[1], *again))
+
+
+def test_a_file_that_only_the_second_sees_is_left_alone_by_both(rendered, tmp_path):
+    (late,) = pools(1, cache=str(tmp_path / 'late'))
+    got = pools(2, caches=[str(tmp_path / 'early'), str(tmp_path / 'late')])
+    assert equal(*got)
+    assert not equal(got[0], late)
 
 
 # ---- rooms --------------------------------------------------------------------------------------
