@@ -62,6 +62,9 @@ def main(args: argparse.Namespace) -> int:
                 print(f'{args.out}: {note}', file=sys.stderr)
         else:
             runner = run.begin(settings.read(args.config, args.set), args.out)
+        together = runner.processes.count
+        if together > 1 and runner.processes.first:
+            print(f'{together} processes learn together', file=sys.stderr)
         model = run.run(runner, args.out)
     finally:
         parallel.leave()
