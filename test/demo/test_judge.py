@@ -14,7 +14,8 @@ from diception_ros.demo import drive, judge, sheet
 from diception_ros.evaluate.rooms import Constant
 from diception_ros.geometry import to_disparity
 from diception_ros.labels import Instances, MetricDepth
-from diception_ros.messages import outputs
+from diception_ros.messages import outputs, stamps
+from diception_ros.prompt import Point
 from diception_ros.sim import record, recorded
 
 NAMES = tasks.names()
@@ -131,6 +132,26 @@ def test_only_what_was_asked_is_judged(played, live, control):
     assert 'segmentation_1' not in judge.judge(nobody, live, NAMES, control)
 
 
+def test_a_click_on_a_wall_asks_for_the_wall(played):
+    view = next(recorded.views(played.path))
+    room = view.instances(stuff=True)
+    walls = [k for k, name in enumerate(room.categories, 1) if name == 'wall']
+    row, column = np.argwhere(np.isin(room.ids, walls))[0]
+    clicked = drive.Drive(**{**vars(played), 'click': Point(float(column), float(row))})
+    (question,) = judge.ask(view, clicked, ['segmentation'])
+    assert question.truth.values[row, column]
+    assert not (question.truth.values & (view.instances().ids > 0)).any()
+
+
+def test_answers_to_pictures_that_nobody_played_are_not_judged(played, control, tmp_path):
+    told = []
+    for topic, message, stamp in answered(played):
+        header = stamps.header(MAKE, stamp + 1_000_000, message.header.frame_id)
+        fields = {**vars(message), 'header': header}
+        told.append((topic, message.__class__(**fields), stamp + 1_000_000))
+    assert judge.judge(played, write(tmp_path / 'late', told), NAMES, control) == {}
+
+
 def test_the_constant_picture_is_rendered_once(tmp_path, monkeypatch):
     calls = []
 
@@ -144,6 +165,11 @@ def test_the_constant_picture_is_rendered_once(tmp_path, monkeypatch):
         answer = found.answer(SimpleNamespace(task='depth', category=None), size)
         np.testing.assert_allclose(answer.values, 0.25, atol=1e-6)
     assert [args[1:3] for args in calls] == [((48, 64), 32), ((24, 32), 32)]
+
+
+def played_frame(played, title):
+    """The picture under 'picture 2 of 4'."""
+    return [*recorded.views(played.path)][int(title.split()[1]) - 1].frame.image
 
 
 def test_the_sheet_shows_answers_above_truths(played, live, tmp_path, monkeypatch):
@@ -174,6 +200,13 @@ def test_the_sheet_shows_answers_above_truths(played, live, tmp_path, monkeypatc
             if titles[true + k] and name in ('depth', 'normal', 'pose', 'segmentation'):
                 same = pictures[mine + k] == pictures[true + k]
                 assert same.mean() > 0.99, name
+            elif titles[true + k]:  # what is painted upon is the same
+                ours, theirs = (
+                    (picture != plain).any(axis=-1)
+                    for picture in (pictures[mine + k], pictures[true + k])
+                    for plain in [played_frame(played, titles[mine])]
+                )
+                assert (ours & theirs).sum() > 0.8 * (ours | theirs).sum(), name
     assert (
         images.read(tmp_path / 'with.png').shape[0]
         > images.read(tmp_path / 'without.png').shape[0]

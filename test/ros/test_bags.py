@@ -102,3 +102,11 @@ def test_what_cannot_be_is_said(tmp_path, capsys):
     (tmp_path / 'a.mcap').write_text('mine')
     assert main(['record', '/a', '--out', str(tmp_path / 'a.mcap')]) == 1
     assert '--force' in capsys.readouterr().err
+
+
+def test_nobody_who_listens_is_told_when_somebody_should(start, tmp_path):
+    path = recordings.write(tmp_path / 'bag', recordings.recorded(2))
+    player = start('play', path, '--topics', '/words', '--listeners', '0.5', '--no-clock')
+    _, words = player.communicate(timeout=60)
+    assert player.returncode == 1
+    assert 'nobody listened to /words within 0.5 s' in words
