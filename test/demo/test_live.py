@@ -70,7 +70,7 @@ def test_every_answer_of_a_live_node_has_the_header_of_its_picture(tmp_path, tin
     words, seconds = [], []
     wishes = live.Wishes(str(tiny_folder), 'cpu', ('depth', 'entity'), 60.0)
     counts = live.run(played, wishes, tmp_path / 'live.mcap', words.append, seconds.append)
-    # On a busy machine a picture may overtake another before the node takes it: best effort, depth 1.
+    # Best effort, depth 1: on a busy machine one may overtake another before the node takes it.
     assert 0 < counts.received <= 8
     assert counts.received == counts.processed + counts.dropped
     assert (counts.failed, counts.waiting) == (0, 0)
