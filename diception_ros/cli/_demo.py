@@ -174,7 +174,7 @@ def _judge(played: Drive, args: argparse.Namespace, names: list[str]) -> None:
     numbers = judge.judge(played, args.out / 'live.mcap', names, control)
     report.write_json(args.out / 'metrics.json', {'kind': 'demo', 'numbers': numbers})
     columns = [judge.MODEL, judge.CONSTANT]
-    print(report.markdown(numbers, columns, {}, _SHOWN))
+    print(report.markdown(numbers, columns, {}, _SHOWN), flush=True)
 
 
 @contextlib.contextmanager
