@@ -21,10 +21,10 @@ def test_200_steps_in_rooms_beat_the_constant_image(tmp_path):
     another picture, and 2.4 to 4.9 degrees less than the mean picture.
     """
     chosen = tiny(
-        resolution=64, layers=1, block=16, channels=24, patch=1, spread=3.0, aspect=1.0, shares='normal=1',
-        pool=192, workers=0, mirrored=True, batch_size=64, steps=200, optimizer='muon', lr=2e-2,
-        warmup=10, decay=0.4, clip=9.0, share_at_noise=1.0, dropout=0.0, ema=0.0,
-        validate_every=200, validation_samples=24, save_every=200,
+        resolution=64, layers=1, block=16, channels=24, patch=1, spread=3.0, aspect=1.0,
+        shares='normal=1', pool=192, workers=0, mirrored=True, batch_size=64, steps=200,
+        optimizer='muon', lr=2e-2, warmup=10, decay=0.4, clip=9.0, share_at_noise=1.0,
+        dropout=0.0, ema=0.0, validate_every=200, validation_samples=24, save_every=200,
     )  # fmt: skip
     run.run(run.begin(chosen, tmp_path / 'run'), tmp_path / 'run', progress=False)
     with (tmp_path / 'run' / 'validation.csv').open() as lines:
