@@ -32,7 +32,7 @@ SHOWN: dict[str, dict[str, int]] = {
 }  # fmt: skip
 # Counts, which are no measure of anything.
 COUNTS = ('images', 'skipped', 'instances', 'categories', 'people', 'ignored')
-_PACKAGES = ('numpy', 'opencv-python-headless', 'scipy', 'torch', 'diffusers', 'transformers',
+_PACKAGES = ('numpy', 'opencv-python', 'scipy', 'torch', 'diffusers', 'transformers',
              'mujoco', 'pycocotools')  # fmt: skip
 
 Numbers = Mapping[str, Mapping[str, Mapping[str, float]]]
