@@ -36,6 +36,8 @@ _SHOWN = {
     'semantic': {'iou': 1},
     'pose': {'pck': 1},
 }
+# Seconds of the player's before it plays, about; for the progress bar.
+_BEFORE = 3.0
 # Truths in the bags of `diception simulate` that a replay can read.
 _TRUTHS = {
     'depth': recorded.DEPTH,
@@ -67,10 +69,10 @@ def _show(args: argparse.Namespace) -> int:
         + (f', {played.seconds:.0f} s' if played.seconds else '')
     )
     counts = _live(played, args, names)
-    headers = drive.headers(played)
+    headers = drive.headers(played, args.seconds)
     late = answers.without_memory(['segmentation'], BagTypes())
     found = answers.check(args.out / 'live.mcap', headers, late)
-    _tell(counts, found, played, args.seconds)
+    _tell(counts, found, len(headers))
     if not found.frames:
         raise ChildProcessError(
             f'no picture was answered; what the node says is in {args.out / "node.log"}'
@@ -107,8 +109,8 @@ def _simulated(out: Path, backend: str | None) -> Path:
 
 def _live(played: Drive, args: argparse.Namespace, names: list[str]) -> live.Counts:
     _say('2/4 live: play, node and record, each in a process of its own')
-    seconds = min(args.seconds, played.seconds) + live.BEFORE
-    wishes = live.Wishes(args.model, args.device, tuple(names), seconds)
+    wishes = live.Wishes(args.model, args.device, tuple(names), args.seconds)
+    seconds = min(args.seconds, played.seconds) + _BEFORE
     style = '{desc}: {percentage:3.0f}%|{bar}| {n:.0f} of {total:.0f} s'
     # On a terminal alone: elsewhere the lines of the node tell enough.
     with tqdm(total=seconds, desc='play', file=sys.stderr, bar_format=style, disable=None) as bar:
@@ -121,10 +123,10 @@ def _live(played: Drive, args: argparse.Namespace, names: list[str]) -> live.Cou
     return counts
 
 
-def _tell(counts: live.Counts, found: answers.Checked, played: Drive, seconds: float) -> None:
-    lost = played.frames - counts.received if played.seconds <= seconds else 0
+def _tell(counts: live.Counts, found: answers.Checked, published: int) -> None:
+    lost = published - counts.received
     parts = [
-        *([f'{played.frames} published'] if played.seconds <= seconds else []),
+        f'{published} published',
         *([f'{lost} overtaken before the node took them'] if lost > 0 else []),
         f'{counts.received} received',
         f'{counts.processed} processed',

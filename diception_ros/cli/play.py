@@ -29,6 +29,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         '--start', type=float, default=0.0, metavar='S', help='seconds after the beginning'
     )
+    parser.add_argument('--end', type=float, metavar='S', help='seconds after the beginning')
     parser.add_argument(
         '--delay', type=float, default=1.0, metavar='S',
         help='before the first message, so that listeners are found (default: %(default)s)',
@@ -46,7 +47,7 @@ def main(args: argparse.Namespace) -> int:
     from diception_ros.ros.play import Wishes, play
 
     wishes = Wishes(
-        args.rate, args.loop, args.clock, tuple(args.topics), args.start, args.delay,
+        args.rate, args.loop, args.clock, tuple(args.topics), args.start, args.end, args.delay,
         args.listeners,
     )  # fmt: skip
     with ended_by_signals() as ended:

@@ -6,6 +6,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+import math
 from pathlib import Path
 from typing import Any
 
@@ -133,11 +134,17 @@ def _areas(things: Instances) -> list[tuple[str, int]]:
     return [(name, int(area)) for name, area in zip(things.categories, things.areas, strict=True)]
 
 
-def headers(drive: Drive) -> dict[int, str]:
-    """The frame of each picture's header, by its stamp in nanoseconds."""
+def headers(drive: Drive, seconds: float = math.inf) -> dict[int, str]:
+    """The frame of each picture's header, by its stamp in nanoseconds.
+
+    Args:
+        drive: the recording.
+        seconds: of it that are looked at.
+    """
     found = {}
     with Bag(drive.path) as bag:
-        for raw in bag.messages([drive.camera.topic]):
+        stop = None if math.isinf(seconds) else (bag.start_ns or 0) + round(seconds * 1e9)
+        for raw in bag.messages([drive.camera.topic], None, stop):
             try:
                 header = bag.decode(raw).header
             except ValueError:

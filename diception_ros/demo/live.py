@@ -31,8 +31,8 @@ LOADING = 600.0
 LISTENING = 30.0
 # Seconds for the answers to the last pictures, after which what still waits is counted as waiting.
 DRAINING = 60.0
-# Seconds that the player takes before it plays: it waits for listeners, and has to begin itself.
-BEFORE, _DELAY = 3.0, 1.0
+# Seconds that the player waits after it has found listeners, so that they have found it, too.
+_DELAY = 1.0
 # How often we look what the processes say.
 PERIOD = 0.1
 # How often we look into the bag that is recorded, which takes the longer the larger it is.
@@ -51,7 +51,7 @@ class Wishes:
         model: its folder, or 'builtin'.
         device: where it runs.
         tasks: that are asked about every picture.
-        seconds: that playing may take, `BEFORE` included.
+        seconds: of the recording that are played.
     """
 
     model: str
@@ -93,7 +93,7 @@ def run(
         wishes: how it is answered.
         out: the bag that is recorded; logs come beside it.
         say: told what people should read.
-        progress: told how many more seconds were played.
+        progress: told how many more seconds the player was at work.
 
     Raises:
         ChildProcessError: a process ended early or did not do its part; the reason is told.
@@ -118,9 +118,11 @@ def run(
                 str(_DELAY),
                 '--listeners',
                 str(LISTENING),
+                '--end',
+                str(wishes.seconds),
             ],
         )
-        _watch(player, node, recorder, wishes.seconds, say, progress)
+        _watch(player, node, recorder, say, progress)
         _drain(partial_of(out), node, recorder, say)
         recorder.end()
         node.end()
@@ -245,13 +247,12 @@ def _watch(
     player: Child,
     node: Child,
     recorder: Child,
-    seconds: float,
     say: Callable[[str], None],
     progress: Callable[[float], None],
 ) -> None:
-    """Until everything was played, or as much as is wanted."""
-    start = last = time.monotonic()
-    while player.code is None and last - start < seconds:
+    """Until everything was played."""
+    last = time.monotonic()
+    while player.code is None:
         time.sleep(PERIOD)
         now = time.monotonic()
         progress(now - last)
@@ -259,9 +260,7 @@ def _watch(
         _tell(node, say)
         node.check()
         recorder.check()
-    if player.code is None:
-        player.end()
-    elif player.code:
+    if player.code:
         player.check()
 
 

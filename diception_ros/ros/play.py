@@ -43,7 +43,8 @@ class Wishes:
         loop: begin again at the end.
         clock: publish /clock.
         topics: to be played; none for all.
-        start_s: seconds after the beginning.
+        start_s: seconds after the beginning of the bag at which it begins.
+        end_s: seconds after the beginning of the bag at which it ends; None: at its end.
         delay_s: seconds that listeners get to be found before the first message.
         listen_s: before that, seconds until every topic must have a listener; 0: nobody is waited
             for.
@@ -54,6 +55,7 @@ class Wishes:
     clock: bool = True
     topics: tuple[str, ...] = ()
     start_s: float = 0.0
+    end_s: float | None = None
     delay_s: float = 1.0
     listen_s: float = 0.0
 
@@ -157,7 +159,9 @@ class _Player:
             yield raw
 
     def _messages(self, start_ns: int | None) -> Iterator[Raw]:
-        for raw in self._bag.messages(list(self._publishers), start_ns):
+        end = self._wishes.end_s
+        stop_ns = None if end is None else (self._bag.start_ns or 0) + round(end * 1e9)
+        for raw in self._bag.messages(list(self._publishers), start_ns, stop_ns):
             yield raw._replace(data=self._bag.cdr(raw)[1])
 
     def _say_time(self, now_ns: int) -> None:
