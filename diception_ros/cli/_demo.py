@@ -7,6 +7,7 @@ from __future__ import annotations
 import argparse
 from collections.abc import Iterator
 import contextlib
+from dataclasses import replace
 import importlib.util
 import json
 import os
@@ -63,6 +64,8 @@ def _show(args: argparse.Namespace) -> int:
     begin = time.monotonic()
     bag = args.bag or _simulated(args.out / 'drive.mcap', args.gl)
     played = drive.read(bag, args.camera)
+    if 'segmentation' not in args.tasks:
+        played = replace(played, click=None)  # nobody would ask about it
     names = [name for name in args.tasks if name != 'segmentation' or played.click is not None]
     _say(
         f'1/4 drive: {played.frames} pictures of {played.camera.topic} in {bag}'
