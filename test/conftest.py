@@ -2,6 +2,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """What many tests share: the tiny pipeline, and where the official reference outputs are."""
 
+import importlib.util
 import os
 from pathlib import Path
 import signal
@@ -36,6 +37,20 @@ def tiny_folder(tiny, tmp_path_factory):
     tiny.embed_prompts(['', *tasks.texts()])
     tiny.save_pretrained(folder)
     return folder
+
+
+@pytest.fixture(scope='session')
+def opengl():
+    """Skips where rooms cannot be rendered."""
+    # Not importorskip: MuJoCo chooses its OpenGL when it is imported.
+    if importlib.util.find_spec('mujoco') is None:
+        pytest.skip('MuJoCo is not installed (diception_ros[sim])')
+    from diception_ros.sim import gl
+
+    try:
+        gl.context((8, 8))[1].free()
+    except OSError as error:
+        pytest.skip(str(error))
 
 
 @pytest.fixture(scope='session')

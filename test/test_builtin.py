@@ -2,7 +2,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """The model that comes with the package really sees: its card's table on fewer rooms."""
 
-import importlib.util
 import json
 from pathlib import Path
 
@@ -25,9 +24,7 @@ MOST = {('normal', 'mean_deg'): (24.5, 12.0)}
 
 
 @pytest.fixture(scope='module')
-def numbers(tmp_path_factory):
-    if importlib.util.find_spec('mujoco') is None:  # importing it here would choose its OpenGL
-        pytest.skip('MuJoCo is not installed (diception_ros[sim])')
+def numbers(opengl, tmp_path_factory):
     out = tmp_path_factory.mktemp('card')
     code = main(['evaluate', '--scenes', '20', '--mean-scenes', '10', '--out', str(out)])
     assert code == 0

@@ -3,7 +3,6 @@
 """`diception evaluate`, as a user types it."""
 
 import csv
-import importlib.util
 import json
 import subprocess
 import sys
@@ -20,18 +19,6 @@ from diception_ros.labels import Disparity, Normals, disk
 from diception_ros.predict import Predictor
 
 SMALL = ['--scenes', '4', '--mean-scenes', '1', '--size', '64x48']
-
-
-@pytest.fixture
-def opengl():
-    if importlib.util.find_spec('mujoco') is None:
-        pytest.skip('MuJoCo is not installed (diception_ros[sim])')
-    from diception_ros.sim import gl
-
-    try:
-        gl.context((8, 8))[1].free()
-    except OSError as error:
-        pytest.skip(str(error))
 
 
 def evaluate(*arguments):

@@ -16,19 +16,7 @@ from diception_ros.labels import MetricDepth
 from diception_ros.messages import pictures
 from diception_ros.messages.joints import joints_from
 
-
-@pytest.fixture(autouse=True)
-def _needs_opengl():
-    import importlib.util
-
-    if importlib.util.find_spec('mujoco') is None:
-        pytest.skip('MuJoCo is not installed (diception_ros[sim])')
-    from diception_ros.sim import gl
-
-    try:
-        gl.context((8, 8))[1].free()
-    except OSError as error:
-        pytest.skip(str(error))
+pytestmark = pytest.mark.usefixtures('opengl')
 
 
 def simulate(*arguments):

@@ -2,8 +2,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """Judging beside controls: answers whose numbers are known without a network."""
 
-import importlib.util
-
 from discs import SIDE, discs
 import numpy as np
 import pytest
@@ -159,19 +157,7 @@ def test_witnesses_see_every_true_answer_once(groups):
     assert sorted(seen) == [(k, name) for k in range(COUNT) for name in names]
 
 
-def opengl():
-    if importlib.util.find_spec('mujoco') is None:
-        pytest.skip('MuJoCo is not installed (diception_ros[sim])')
-    from diception_ros.sim import gl
-
-    try:
-        gl.context((8, 8))[1].free()
-    except OSError as error:
-        pytest.skip(str(error))
-
-
-def test_views_are_as_many_as_asked_and_of_their_split():
-    opengl()
+def test_views_are_as_many_as_asked_and_of_their_split(opengl):
     for split, each in (('test', 1), ('train', 2)):
         found = list(rooms.views(3, (48, 64), split, 3, each))
         names = [samples[0].name.rsplit('/', 1)[0] for samples, _ in found]
@@ -185,8 +171,7 @@ def test_views_are_as_many_as_asked_and_of_their_split():
     assert len(set(again)) == 3
 
 
-def test_the_mean_of_rooms_is_of_the_training_split():
-    opengl()
+def test_the_mean_of_rooms_is_of_the_training_split(opengl):
     found = rooms.mean_of_rooms(3, (32, 48), 32, 1)
     samples = [mine for mine, _ in rooms.views(3, (32, 48), 'train', 4, 4)]
     expected = rooms.mean_pictures(samples, 32)

@@ -2,25 +2,17 @@
 # SPDX-License-Identifier: Apache-2.0
 """What the tests of the simulation share: one renderer, and a few views of a few rooms."""
 
-import importlib.util
-
 import pytest
 
 SIZE = (96, 128)
 
 
 @pytest.fixture(scope='session')
-def renderer():
+def renderer(opengl):
     """A renderer of small pictures; skips where there is no OpenGL."""
-    # Not importorskip: MuJoCo chooses its OpenGL when it is imported.
-    if importlib.util.find_spec('mujoco') is None:
-        pytest.skip('MuJoCo is not installed (diception_ros[sim])')
     from diception_ros.sim.renderer import Renderer
 
-    try:
-        made = Renderer(SIZE)
-    except OSError as error:
-        pytest.skip(str(error))
+    made = Renderer(SIZE)
     yield made
     made.close()
 
