@@ -189,8 +189,10 @@ class Simulated:
         """Where a pool lies on disk; what decides its content is in its name."""
         if not self._settings.cache:
             return None
-        jobs = (self._job(number, 0, 1, form), self._settings.pool)
-        digest = hashlib.sha256(repr(jobs).encode()).hexdigest()[:16]
+        # How many render decides in which order samples come, and which are the last.
+        everyone = self._processes.count * max(1, self._settings.workers)
+        job = self._job(number, 0, everyone, form)
+        digest = hashlib.sha256(repr((job, self._settings.pool)).encode()).hexdigest()[:16]
         return Path(self._settings.cache) / f'pool-{number:03d}-{digest}.safetensors'
 
     def _submit(self, number: int, form: Form) -> list[Future[dict[str, Any]]]:

@@ -195,8 +195,20 @@ def test_a_kept_pool_is_written_by_the_first_and_read_by_all(rendered, tmp_path,
     assert all(equal(first[0], pool) for pool in (first[1], *again))
 
 
+def test_pools_of_other_workers_are_not_taken_for_ours(rendered, tmp_path):
+    kept = [pools(count, cache=str(tmp_path))[0] for count in (1, 2, 1, 2)]
+    assert len(rendered) == 3
+    assert len(list(tmp_path.iterdir())) == 2
+    assert equal(kept[0], kept[2])
+    assert equal(kept[1], kept[3])
+    assert not equal(kept[0], kept[1])
+
+
 def test_a_file_that_only_the_second_sees_is_left_alone_by_both(rendered, tmp_path):
-    (late,) = pools(1, cache=str(tmp_path / 'late'))
+    pools(2, cache=str(tmp_path / 'late'))
+    (path,) = (tmp_path / 'late').iterdir()
+    (late,) = pools(1)
+    batch.write(late, path)
     got = pools(2, caches=[str(tmp_path / 'early'), str(tmp_path / 'late')])
     assert equal(*got)
     assert not equal(got[0], late)
