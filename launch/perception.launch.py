@@ -18,6 +18,8 @@ from launch.substitutions import LaunchConfiguration
 from launch_ros.actions import LifecycleNode, Node
 import yaml
 
+from diception_ros.fastdds import PROFILE, VARIABLES, variable
+
 # The share folder of the package when it is installed, the repository when it is not.
 HERE = Path(__file__).resolve().parents[1]
 
@@ -113,10 +115,8 @@ def start(context):
 
 def profile(wanted):
     """The variable that names the profile of Fast DDS, unless there is one already."""
-    names = ('FASTDDS_DEFAULT_PROFILES_FILE', 'FASTRTPS_DEFAULT_PROFILES_FILE')
-    if wanted.lower() not in ('true', '1') or any(os.environ.get(name) for name in names):
+    if wanted.lower() not in ('true', '1') or any(os.environ.get(name) for name in VARIABLES):
         return []
-    # Renamed in Fast DDS 3, which came with Kilted.
-    old = os.environ.get('ROS_DISTRO') in ('humble', 'iron', 'jazzy')
-    path = str(HERE / 'config' / 'fastdds_shm.xml')
-    return [SetEnvironmentVariable(names[1] if old else names[0], path)]
+    return [
+        SetEnvironmentVariable(variable(os.environ.get('ROS_DISTRO', '')), str(HERE / PROFILE))
+    ]
