@@ -15,6 +15,7 @@ from diception_ros.labels.keypoints import COCO_JOINTS, COCO_LIMBS, Keypoints
 from diception_ros.labels.label import Label
 from diception_ros.labels.masks import Instances, Mask
 from diception_ros.labels.normals import Normals
+from diception_ros.labels.picture import Picture
 
 __all__ = [
     'COCO_JOINTS',
@@ -26,4 +27,5 @@ __all__ = [
     'Mask',
     'MetricDepth',
     'Normals',
+    'Picture',
 ]

@@ -21,9 +21,11 @@ from diception_ros.labels.keypoints import Keypoints
 from diception_ros.labels.label import Label
 from diception_ros.labels.masks import Instances, Mask
 from diception_ros.labels.normals import Normals
+from diception_ros.labels.picture import Picture
 
 _KINDS: dict[str, Any] = {
-    kind.__name__: kind for kind in (Disparity, Instances, Keypoints, Mask, MetricDepth, Normals)
+    kind.__name__: kind
+    for kind in (Disparity, Instances, Keypoints, Mask, MetricDepth, Normals, Picture)
 }
 
 
