@@ -19,7 +19,9 @@ import torch
 from diception_ros import ensemble, images, tasks
 from diception_ros.frame import Frame
 from diception_ros.labels import Label
-from diception_ros.model import DiceptionPipeline
+from diception_ros.model import DiceptionPipeline, folder, lora
+from diception_ros.model.adapters import Adapters
+from diception_ros.model.device import find_device
 from diception_ros.prompt import Point, Prompt
 from diception_ros.question import Question
 from diception_ros.settings import PredictSettings
@@ -55,14 +57,22 @@ class Predictor:
     Args:
         pipe: the model, already where it runs.
         settings: how it answers; `device` and `dtype` are the pipe's own and not looked at.
+        place: folder that the model was loaded from; adapters are made for its weights. None:
+            there is none, and no adapter can be taken.
 
     Raises:
         ValueError: the resolution does not suit the model.
     """
 
-    def __init__(self, pipe: DiceptionPipeline, settings: PredictSettings | None = None) -> None:
+    def __init__(
+        self,
+        pipe: DiceptionPipeline,
+        settings: PredictSettings | None = None,
+        place: Path | None = None,
+    ) -> None:
         self.pipe = pipe
         self.settings = settings or PredictSettings()
+        self._adapters = Adapters(pipe, place)
         self.resolution = self.side(self.settings)
         self._most = sys.maxsize  # answers at once; falls when memory runs out
 
@@ -85,7 +95,26 @@ class Predictor:
             dtype = 'float32' if device.type == 'cpu' else 'bfloat16'
         pipe = DiceptionPipeline.from_pretrained(model, dtype=getattr(torch, dtype)).to(device)
         pipe.set_progress_bar_config(disable=True)
-        return cls(pipe, chosen)
+        return cls(pipe, chosen, folder.resolve(model))
+
+    def adapt(self, folders: Sequence[str | Path]) -> list[str]:
+        """Let the tasks of these adapters be known and answered, and of no others.
+
+        The base answers its own tasks as before, bit for bit.
+
+        Args:
+            folders: of adapters, as `diception adapt` wrote them.
+
+        Returns:
+            The names of their tasks.
+
+        Raises:
+            ValueError: a folder that holds no adapter, or one that does not suit the model.
+        """
+        cards = self._adapters.hold(folders)
+        for card in cards:
+            tasks.add(card)
+        return [card.name for card in cards]
 
     def predict(self, frames: Sequence[Frame], prompts: Sequence[Prompt]) -> list[Prediction]:
         """Ask every prompt about every frame.
@@ -128,7 +157,7 @@ class Predictor:
             RuntimeError: as `predict`.
         """
         asked = [tasks.get(question.prompt.task) for question in questions]
-        ways = [self._way(question.settings) for question in questions]
+        ways = [self._way(one.settings, one.prompt.task) for one in questions]
         texts = [task.text(one.prompt) for task, one in zip(asked, questions, strict=True)]
         for question in questions:
             question.prompt.check_inside(question.frame.size)
@@ -208,19 +237,30 @@ class Predictor:
             )
         return resolution
 
-    def check(self, prompts: Sequence[Prompt], settings: PredictSettings) -> None:
+    def check(
+        self,
+        prompts: Sequence[Prompt],
+        settings: PredictSettings,
+        adapters: Sequence[str | Path] = (),
+    ) -> None:
         """Make sure that prompts can be asked in this way, without running any network.
 
         Args:
             prompts: to be asked.
             settings: how.
+            adapters: folders that `adapt` would be given before.
 
         Raises:
             ValueError: the resolution does not suit the model, an unknown task, a prompt that
-                lacks what its task needs, or a text without embedding and no encoders to make it.
+                lacks what its task needs, a text without embedding and no encoders to make it, or
+                an adapter that does not suit the model.
         """
         self.side(settings)
-        texts = [tasks.get(prompt.task).text(prompt) for prompt in prompts]
+        learnt = {card.name for card in self._adapters.check(adapters)}
+        # An adapter brings the embedding of its text.
+        texts = [
+            tasks.get(prompt.task).text(prompt) for prompt in prompts if prompt.task not in learnt
+        ]
         pipe = self.pipe
         if None in (pipe.text_encoder, pipe.text_encoder_2, pipe.text_encoder_3):
             pipe.look_up(texts)
@@ -264,13 +304,14 @@ class Predictor:
         image = torch.from_numpy(square.copy()).permute(2, 0, 1)[None]
         return self.pipe.encode_image(image.float() / 127.5 - 1)
 
-    def _way(self, settings: PredictSettings) -> _Way:
+    def _way(self, settings: PredictSettings, task: str) -> _Way:
         return _Way(
             self.side(settings),
             settings.steps,
             settings.guidance,
             settings.reuse_last_velocity,
             settings.batch_size,
+            self._adapters.of(task),
         )
 
     def _generate(
@@ -292,7 +333,10 @@ class Predictor:
         image_latents = torch.cat([latents[key] for key in (keys[:1] if same else keys)])
         asked = [questions[job.answer] for job in batch]
         way, answers = batch[0].way, [job.answer for job in batch]
-        with clock.stage('denoise', answers):
+        with (
+            clock.stage('denoise', answers),
+            lora.switched_on(self.pipe.transformer, way.adapter),
+        ):
             noise = torch.cat([self._noise(job.seed, image_latents) for job in batch])
             answered = self.pipe.denoise(
                 image_latents,
@@ -335,6 +379,7 @@ class _Way(NamedTuple):
     guidance: float
     reuse_last_velocity: bool
     batch_size: int
+    adapter: str
 
 
 _Key = tuple[int, int]  # which frame, on a square of which side
@@ -347,29 +392,3 @@ class _Job(NamedTuple):
     seed: int
     way: _Way
     key: _Key
-
-
-def find_device(name: str) -> torch.device:
-    """The torch device of this name.
-
-    Raises:
-        ValueError: no such kind of device, or it is not there.
-    """
-    try:
-        device = torch.device(name)
-    except RuntimeError as error:
-        raise ValueError(f'device is {name!r}; expected cpu, cuda or cuda:N') from error
-    if device.type == 'cpu':
-        return device
-    if device.type != 'cuda':
-        raise ValueError(f'device is {name!r}; expected cpu, cuda or cuda:N')
-    if (device.index or 0) >= torch.cuda.device_count():
-        why = (
-            f'torch {torch.__version__} was built without CUDA'
-            if torch.version.cuda is None
-            else f'{torch.cuda.device_count()} CUDA devices are there'
-        )
-        raise ValueError(
-            f'device {name!r} is not there ({why}); set device to cpu to run slowly on purpose'
-        )
-    return device

@@ -15,8 +15,8 @@ PACKAGE = 'diception_ros'
 ROWS = [
     {
         # What things are. One room: its files may import each other.
-        '', 'alignment', 'coco', 'ensemble', 'fastdds', 'frame', 'geometry', 'images', 'labels',
-        'painting', 'prompt', 'question', 'settings', 'sheet', 'stages',
+        '', 'alignment', 'card', 'coco', 'ensemble', 'fastdds', 'frame', 'geometry', 'images',
+        'labels', 'painting', 'prompt', 'question', 'settings', 'sheet', 'stages',
     },
     {'tasks', 'model', 'messages'},
     {'predict', 'data', 'sim'},

@@ -5,7 +5,8 @@
 A task turns a label into the RGB picture that the model should paint (`encode`), reads a painted
 picture back (`decode`), and compares two labels (`score`). Each file here is named after its task
 and holds one module-level object `TASK`; putting a file here is all it takes to add a task. Files
-that begin with an underscore are not tasks.
+that begin with an underscore are not tasks. An adapter brings a task, too: `add` makes it known
+for as long as the process lives.
 """
 
 from __future__ import annotations
@@ -21,9 +22,13 @@ from numpy.typing import NDArray
 from diception_ros.prompt import Prompt
 
 if TYPE_CHECKING:
+    from diception_ros.card import Card
     from diception_ros.labels import Label
 
 LabelT = TypeVar('LabelT', bound='Label')
+
+# Tasks that adapters brought, by name.
+_added: dict[str, Task[Any]] = {}
 
 # Side of the square for which the released weights were trained, pixels.
 RESOLUTION = 768
@@ -79,7 +84,7 @@ class Task(Protocol[LabelT]):
 
 
 def names() -> list[str]:
-    """Names of all tasks, in alphabetical order; reads the folder and loads none of them."""
+    """Names of the tasks of this folder, in alphabetical order; loads none of them."""
     return sorted(m.name for m in pkgutil.iter_modules(__path__) if not m.name.startswith('_'))
 
 
@@ -90,8 +95,11 @@ def get(name: str) -> Task[Any]:
         ValueError: no task has this name; the message lists those that there are.
         TypeError: the file of this name does not hold a TASK that bears its name.
     """
+    if name in _added:
+        return _added[name]
     known = names()
     if name not in known:
+        known = [*known, *_added]
         close = difflib.get_close_matches(name, known, n=1)
         hint = f'did you mean {close[0]!r}? ' if close else ''
         raise ValueError(f'no task {name!r}; {hint}known: {", ".join(known)}')
@@ -100,6 +108,26 @@ def get(name: str) -> Task[Any]:
     if task is None or task.name != name:
         came = 'none' if task is None else f'one named {task.name!r}'
         raise TypeError(f'{module.__file__}: expected a TASK named {name!r}, came {came}')
+    return task
+
+
+def add(card: Card) -> Task[Any]:
+    """Make the task of an adapter known; one of the same name that was added before is replaced.
+
+    Args:
+        card: of the adapter.
+
+    Raises:
+        ValueError: a task of this folder has the name.
+    """
+    if card.name in names():
+        raise ValueError(
+            f'a new task cannot be called {card.name!r}, which is one of {", ".join(names())}'
+        )
+    from diception_ros.tasks import _adapted
+
+    task: Task[Any] = _adapted.adapted(card)
+    _added[card.name] = task
     return task
 
 

@@ -22,6 +22,7 @@ from diception_ros.train.ema import Ema
 from diception_ros.train.fresh import fresh_pipeline
 from diception_ros.train.optimizer import Optimizer
 from diception_ros.train.settings import TrainSettings
+from diception_ros.train.weights import LowRank, Weights, Whole, load_pipeline
 
 _FITTED = 2000  # pictures that the autoencoder of a new model is made for, of each kind
 
@@ -54,9 +55,11 @@ class Runner:
         self._mixture = mixture.Mixture(self.shares, settings.seed)
         self._pool: tuple[int, Prepared, dict[str, torch.Tensor]] | None = None
 
-        folder = checkpoint / 'model' if checkpoint else Path(settings.model)
-        new = checkpoint is None and not settings.model
-        pipe = None if new else state.load_pipeline(folder)
+        # Of low-rank matrices a checkpoint holds nothing else; the model is where it was.
+        going_on = checkpoint if checkpoint and not settings.rank else None
+        folder = going_on / 'model' if going_on else Path(settings.model)
+        new = going_on is None and not settings.model
+        pipe = None if new else load_pipeline(folder)
         resolution = settings.resolution or (pipe.config.resolution if pipe else 0)
         order = pipe.point_encoder.config.point_order if pipe else 'xy'
         self.form = sources.Form(resolution, order, settings.mirrored)
@@ -72,7 +75,8 @@ class Runner:
 
         for part in (self.pipe.transformer, self.pipe.point_encoder, self.pipe.vae):
             self.processes.share(part.state_dict().values())
-        self.parameters = state.trainable(self.pipe)
+        self.weights = self._weights()
+        self.parameters = self.weights.parameters
         self.pipe.vae.requires_grad_(False)
         if settings.checkpointing:
             self.pipe.transformer.enable_gradient_checkpointing()
@@ -223,7 +227,7 @@ class Runner:
             self.generator.get_state(),
             self.processes.count,
         )
-        return state.save(out, self.pipe, self.ema, rest, self.settings)
+        return state.save(out, self.weights, self.ema, rest, self.settings)
 
     def averaged(self) -> contextlib.AbstractContextManager[None]:
         """A context in which the model has the mean of its weights, where one is kept."""
@@ -242,6 +246,17 @@ class Runner:
         texts = dict.fromkeys([*tasks.texts(), *pool.texts])
         return fresh_pipeline(self.settings, shown.float() / 127.5 - 1, list(texts))
 
+    def _weights(self) -> Weights:
+        settings = self.settings
+        if not settings.rank:
+            return Whole(self.pipe)
+        texts = list(dict.fromkeys(self.pool()[1].texts))
+        if len(texts) > 1:
+            raise ValueError(f'low-rank matrices learn one text, came {len(texts)}: {texts[:3]}')
+        if settings.frozen_bf16:
+            self.pipe.transformer.to(torch.bfloat16)
+        return LowRank(self.pipe, settings.rank, texts[0], settings.seed)
+
     def _restore(self, checkpoint: Path) -> None:
         saved = state.load(checkpoint)
         if saved.processes != self.processes.count:
@@ -252,10 +267,13 @@ class Runner:
         self.step = saved.step
         self.optimizer.load_state_dict(saved.optimizer)
         self.generator.set_state(saved.generator)
-        if self.ema is not None:
-            mean = state.trainable(state.load_pipeline(checkpoint / 'ema'))
-            for name, value in mean.items():
-                self.ema.average[name].copy_(value.detach())
+        with torch.no_grad():
+            if self.settings.rank:
+                for name, value in self.weights.read(checkpoint / 'model').items():
+                    self.parameters[name].copy_(value)
+            if self.ema is not None:
+                for name, value in self.weights.read(checkpoint / 'ema').items():
+                    self.ema.average[name].copy_(value)
 
 
 def rate(settings: TrainSettings, step: int) -> float:

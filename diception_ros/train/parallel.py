@@ -19,7 +19,7 @@ from typing import Any, TypeVar
 import torch
 from torch import distributed
 
-from diception_ros.predict import find_device
+from diception_ros.model.device import find_device
 
 T = TypeVar('T')
 

@@ -15,6 +15,7 @@ Where several processes learn together, the first of them writes all of it.
 from __future__ import annotations
 
 from collections import defaultdict
+from collections.abc import Callable
 import math
 import os
 from pathlib import Path
@@ -105,16 +106,23 @@ def stretched(had: TrainSettings, chosen: TrainSettings, step: int) -> str:
     )
 
 
-def run(runner: Runner, out: Path, progress: bool = True) -> Path:
+def run(
+    runner: Runner,
+    out: Path,
+    progress: bool = True,
+    watch: Callable[[int, report.Scores], bool] = lambda step, scores: False,
+) -> Path:
     """Learn until the last step.
 
     Args:
         runner: what `begin` or `resume` returned.
         out: the run's folder.
         progress: show a bar.
+        watch: told step and scores of every validation, while the model has the mean of its
+            weights; ends the run by saying True.
 
     Returns:
-        the model folder that was written at the end.
+        the model folder that was written at the end; of low-rank matrices a folder of those.
 
     Raises:
         NonFiniteLossError: the loss or the gradient is no number; the last checkpoint stays.
@@ -138,9 +146,9 @@ def run(runner: Runner, out: Path, progress: bool = True) -> Path:
         total=chosen.steps, initial=runner.step, unit='step', file=sys.stderr,
         disable=not (progress and first),
     )  # fmt: skip
-    since, seconds = runner.step, 0.0
+    since, seconds, enough = runner.step, 0.0, False
     try:
-        while runner.step < chosen.steps:
+        while runner.step < chosen.steps and not enough:
             start = time.perf_counter()
             lr = chosen.lr * rate(chosen, runner.step)
             found, norm = runner.train_step()
@@ -170,9 +178,10 @@ def run(runner: Runner, out: Path, progress: bool = True) -> Path:
             if judge is not None and (step % chosen.validate_every == 0 or last):
                 with runner.averaged():
                     scores = judge.run(runner.pipe, out / 'sheets' / f'{step:08d}.png')
+                    enough = watch(step, scores)
                 for line in report.lines(scores):
                     results.add(step=step, **line)
-            if first and (step % chosen.save_every == 0 or last):
+            if first and (step % chosen.save_every == 0 or last or enough):
                 runner.save(out)
     finally:
         bar.close()
@@ -187,8 +196,8 @@ def _finish(runner: Runner, out: Path) -> None:
     partial = out / 'model.partial'
     shutil.rmtree(partial, ignore_errors=True)
     with runner.averaged():
-        runner.pipe.save_pretrained(partial)
-    if runner.settings.half:
+        runner.weights.write(partial)
+    if runner.settings.half and not runner.settings.rank:
         DiceptionPipeline.from_pretrained(partial, torch.float16).save_pretrained(partial)
     shutil.rmtree(out / 'model', ignore_errors=True)
     os.replace(partial, out / 'model')

@@ -27,6 +27,12 @@ class TrainSettings:
 
     # What learns.
     model: str = setting('', 'model folder to go on from; empty: a new network of random weights')
+    rank: int = setting(
+        0, 'of low-rank matrices that learn in place of all weights; 0: none', low=0, high=4096
+    )
+    frozen_bf16: bool = setting(
+        False, 'with a rank: keep the weights that stay in bfloat16, half the memory'
+    )
     resolution: int = setting(
         0, "side of the square in pixels; 0: the model folder's", low=0, high=4096
     )
@@ -57,8 +63,9 @@ class TrainSettings:
 
     # What it learns from.
     source: str = setting(
-        'simulated', 'where samples come from', choices=('simulated', 'folder', 'bag')
-    )
+        'simulated', 'where samples come from; labels: those that diception adapt reads',
+        choices=('simulated', 'folder', 'bag', 'labels'),
+    )  # fmt: skip
     folder: str = setting('', 'of the source folder: the folder of samples')
     validation_folder: str = setting(
         '', 'of the source folder: samples that are never learnt from; empty: no validation'
@@ -147,6 +154,8 @@ class TrainSettings:
             raise ValueError(f'width is {self.width}; expected a multiple of heads, {self.heads}')
         if not self.model and not self.resolution:
             raise ValueError('resolution is 0; a new network needs one, or give a model folder')
+        if self.rank and not self.model:
+            raise ValueError(f'rank is {self.rank}; low-rank matrices need a model to go on from')
         for source, name, what in (
             ('folder', 'folder', 'a folder of samples'), ('bag', 'bags', 'a bag'),
         ):  # fmt: skip

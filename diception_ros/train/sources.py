@@ -235,6 +235,8 @@ def open_source(
     """
     if settings.source == 'simulated':
         return Simulated(settings, names, resolution, processes)
+    if settings.source == 'labels':
+        raise ValueError("source is 'labels'; those are read by diception adapt")
 
     def read(place: str) -> Iterable[Sample]:
         if settings.source == 'bag':

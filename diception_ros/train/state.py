@@ -2,8 +2,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """Checkpoints: everything that a run needs to go on as if it had never stopped.
 
-OUT/checkpoints/00001000/model/         pipeline folder: the weights that learn
-OUT/checkpoints/00001000/ema/           pipeline folder: their running mean, where there is one
+OUT/checkpoints/00001000/model/         the weights that learn, see `weights`
+OUT/checkpoints/00001000/ema/           their running mean, where there is one
 OUT/checkpoints/00001000/state.pt       step, optimiser, random state: tensors and numbers only
 OUT/checkpoints/00001000/settings.yaml  the settings
 """
@@ -19,18 +19,12 @@ from typing import Any, NamedTuple
 
 import torch
 
-from diception_ros.model import DiceptionPipeline
 from diception_ros.train import settings as settings_
 from diception_ros.train.ema import Ema
 from diception_ros.train.settings import TrainSettings
+from diception_ros.train.weights import Weights
 
 _FORMAT = 1
-# Training asks the texts of the prompt table alone, so the encoders stay on disk.
-WITHOUT_ENCODERS: dict[str, None] = {
-    f'{part}{number}': None
-    for part in ('text_encoder', 'tokenizer')
-    for number in ('', '_2', '_3')
-}
 
 
 class State(NamedTuple):
@@ -49,15 +43,6 @@ class State(NamedTuple):
     processes: int = 1
 
 
-def trainable(pipe: DiceptionPipeline) -> dict[str, torch.nn.Parameter]:
-    """The parameters that learn, by name: those of the transformer and of the point encoder."""
-    return {
-        f'{part}.{name}': value
-        for part in ('transformer', 'point_encoder')
-        for name, value in getattr(pipe, part).named_parameters()
-    }
-
-
 def folders(out: Path) -> list[Path]:
     """The complete checkpoints of a run, oldest first."""
     found = (out / 'checkpoints').glob('*')
@@ -66,7 +51,7 @@ def folders(out: Path) -> list[Path]:
 
 def save(
     out: Path,
-    pipe: DiceptionPipeline,
+    weights: Weights,
     ema: Ema | None,
     state: State,
     settings: TrainSettings,
@@ -75,8 +60,8 @@ def save(
 
     Args:
         out: folder of the run.
-        pipe: the model.
-        ema: running mean of its weights, if any.
+        weights: that learn.
+        ema: their running mean, if any.
         state: the rest.
         settings: of the run; older checkpoints than the last `keep` are deleted.
 
@@ -87,10 +72,10 @@ def save(
     partial = path.with_name(path.name + '.partial')
     shutil.rmtree(partial, ignore_errors=True)
     partial.mkdir(parents=True)
-    pipe.save_pretrained(partial / 'model')
+    weights.write(partial / 'model')
     if ema is not None:
-        with ema.in_place(trainable(pipe)):
-            pipe.save_pretrained(partial / 'ema')
+        with ema.in_place(weights.parameters):
+            weights.write(partial / 'ema')
     torch.save({'format': _FORMAT, **state._asdict()}, partial / 'state.pt')
     settings_.write(settings, partial / 'settings.yaml')
     if path.exists():
@@ -119,10 +104,3 @@ def load(path: Path) -> State:
     return State(
         content['step'], content['optimizer'], content['generator'], content.get('processes', 1)
     )
-
-
-def load_pipeline(folder: Path) -> DiceptionPipeline:
-    """A model to learn: in float32, without text encoders."""
-    pipe = DiceptionPipeline.from_pretrained(folder, torch.float32, **WITHOUT_ENCODERS)
-    pipe.set_progress_bar_config(disable=True)
-    return pipe

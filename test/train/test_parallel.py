@@ -16,9 +16,10 @@ import pytest
 import torch
 
 from diception_ros.labels import Disparity
-from diception_ros.train import parallel, report, run, state
+from diception_ros.train import parallel, report, run
 from diception_ros.train.loop import Runner
 from diception_ros.train.sources import Listed
+from diception_ros.train.weights import load_pipeline, trainable
 
 TESTS = Path(__file__).resolve().parents[1]
 
@@ -160,7 +161,7 @@ def test_the_log_and_the_validation_speak_of_the_whole_batch(together, alone):
 
 
 def test_the_mean_of_the_weights_is_kept_and_the_same(together, alone):
-    saved = state.trainable(state.load_pipeline(together / 'run' / 'model'))
+    saved = trainable(load_pipeline(together / 'run' / 'model'))
     for name, value in alone[1].ema.average.items():
         torch.testing.assert_close(saved[name].detach(), value, atol=2e-6, rtol=1e-4)
 

@@ -16,6 +16,7 @@ from diception_ros.train import photometric, run, settings, state
 from diception_ros.train.loop import Runner, rate
 from diception_ros.train.loss import NonFiniteLossError
 from diception_ros.train.sources import Listed
+from diception_ros.train.weights import trainable
 
 
 @pytest.fixture(scope='module')
@@ -102,14 +103,14 @@ def test_the_saved_settings_repeat_the_run(source, tmp_path):
     copy = settings.read(tmp_path / 'one' / 'settings.yaml')
     again = go(Runner(copy, source), 2)
     saved = DiceptionPipeline.from_pretrained(state.folders(tmp_path / 'one')[-1] / 'model')
-    for name, value in state.trainable(saved).items():
+    for name, value in trainable(saved).items():
         assert torch.equal(value, again.parameters[name]), name
 
 
 def test_the_model_at_the_end_is_the_mean_of_the_weights(source, tmp_path):
     runner = run.begin(tiny(), tmp_path, source)
     model = run.run(runner, tmp_path, progress=False)
-    saved = state.trainable(DiceptionPipeline.from_pretrained(model))
+    saved = trainable(DiceptionPipeline.from_pretrained(model))
     moved = 0
     for name, value in saved.items():
         assert torch.equal(value, runner.ema.average[name]), name

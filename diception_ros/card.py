@@ -1,0 +1,114 @@
+# SPDX-FileCopyrightText: 2026 The diception_ros authors
+# SPDX-License-Identifier: Apache-2.0
+"""The card of an adapter: which task it brings, what it was made of, and how good it was.
+
+An adapter is a folder with `card.json` and `adapter.safetensors`. Reading a card loads no torch.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field, fields
+import json
+from pathlib import Path
+import re
+from typing import Any
+
+CARD_FILE = 'card.json'
+WEIGHTS_FILE = 'adapter.safetensors'
+# What the answer of a task that is learnt can be; `tasks` has the meaning of each.
+KINDS = ('mask', 'instances', 'normals', 'depth', 'rgb')
+_FORMAT = 'diception_ros adapter 1'
+# A name is part of topics and of file names.
+_NAME = re.compile(r'[a-z][a-z0-9_]*')
+
+
+@dataclass(frozen=True)
+class Card:
+    """What an adapter is.
+
+    Attributes:
+        name: of the task that it brings: small letters, digits and _.
+        prompt: the text that the model reads, such as '[[image2segmentation]] floor'.
+        kind: of the answer, one of KINDS.
+        base: the model that it was made for, as it was called.
+        base_sha256: fingerprint of that model's weights; no other takes the adapter.
+        rank: of the low-rank matrices.
+        parameters: numbers that were learnt.
+        share: of the base's parameters, so 0.01 is 1 %.
+        data: what it was learnt from: place, hash, pictures learnt from and held back.
+        settings: how it was learnt.
+        metrics: on the pictures held back, by metric and kind of answer; see
+            `train.report.ANSWERS`.
+        versions: of the packages that made it.
+
+    Raises:
+        ValueError: a name, prompt or kind that cannot be.
+    """
+
+    name: str
+    prompt: str
+    kind: str
+    base: str
+    base_sha256: str
+    rank: int
+    parameters: int
+    share: float
+    data: Mapping[str, Any] = field(default_factory=dict)
+    settings: Mapping[str, Any] = field(default_factory=dict)
+    metrics: Mapping[str, Any] = field(default_factory=dict)
+    versions: Mapping[str, str] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        if not _NAME.fullmatch(self.name):
+            raise ValueError(
+                f'name of a task: expected small letters, digits and _, the first a letter, '
+                f'came {self.name!r}'
+            )
+        if not self.prompt.strip():
+            raise ValueError(
+                f'prompt of {self.name!r}: expected a text such as '
+                f"'[[image2segmentation]] {self.name}', came an empty one"
+            )
+        if self.kind not in KINDS:
+            raise ValueError(f'kind is {self.kind!r}; expected one of {", ".join(KINDS)}')
+
+    def write(self, folder: Path) -> None:
+        """Write the card into an adapter's folder."""
+        content = {'format': _FORMAT, **asdict(self)}
+        text = json.dumps(content, indent=2, ensure_ascii=False)
+        (folder / CARD_FILE).write_text(text + '\n', encoding='utf-8')
+
+
+def read(folder: str | Path) -> Card:
+    """Read the card of an adapter.
+
+    Args:
+        folder: of the adapter, as `diception adapt` wrote it.
+
+    Raises:
+        ValueError: there is no such folder, or it holds no adapter; a value that cannot be.
+    """
+    folder = Path(folder)
+    path = folder / CARD_FILE
+    if not path.is_file():
+        there = 'a file' if folder.is_file() else 'no card.json in it'
+        why = there if folder.exists() else 'no such folder'
+        raise ValueError(
+            f'adapter {str(folder)!r}: {why}; give a folder that diception adapt wrote'
+        )
+    try:
+        content = json.loads(path.read_text(encoding='utf-8'))
+    except (UnicodeDecodeError, ValueError) as error:
+        raise ValueError(f'{path}: not JSON ({error})') from error
+    if not isinstance(content, dict) or content.pop('format', None) != _FORMAT:
+        raise ValueError(f'{path}: no card of an adapter of this version')
+    kinds = {one.name: one.type for one in fields(Card)}
+    for name, kind in kinds.items():
+        wanted = {'str': str, 'int': int, 'float': (int, float)}.get(str(kind), dict)
+        if not isinstance(content.get(name), wanted):
+            raise ValueError(f'{path}: {name} is {content.get(name)!r:.60}; expected {kind}')
+    try:
+        return Card(**{name: content[name] for name in kinds})
+    except ValueError as error:
+        raise ValueError(f'{path}: {error}') from error
