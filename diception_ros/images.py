@@ -119,10 +119,26 @@ def read(path: str | Path) -> NDArray[np.uint8]:
         OSError: the file cannot be opened.
         ValueError: it is not a picture, or a damaged one.
     """
-    content = np.fromfile(path, np.uint8)
-    picture = cv2.imdecode(content, cv2.IMREAD_COLOR) if content.size else None
+    return decode(np.fromfile(path, np.uint8), str(path))
+
+
+def decode(content: bytes | NDArray[np.uint8], what: str) -> NDArray[np.uint8]:
+    """The picture that the bytes of a file hold; see `read`.
+
+    Args:
+        content: the bytes, or (N,) uint8.
+        what: where they come from, for the message.
+
+    Returns:
+        (H, W, 3) uint8 RGB.
+
+    Raises:
+        ValueError: it is not a picture, or a damaged one.
+    """
+    data = np.frombuffer(content, np.uint8)
+    picture = cv2.imdecode(data, cv2.IMREAD_COLOR) if data.size else None
     if picture is None:
-        raise ValueError(f'{path}: not a picture that can be read ({content.size} bytes)')
+        raise ValueError(f'{what}: not a picture that can be read ({data.size} bytes)')
     return np.asarray(cv2.cvtColor(picture, cv2.COLOR_BGR2RGB), np.uint8)
 
 

@@ -145,6 +145,22 @@ class BagWriter:
             shutil.rmtree(self._folder, ignore_errors=True)
 
 
+def topics_of(path: Path) -> dict[str, str]:
+    """The type of the messages of each topic of a bag, e.g. 'sensor_msgs/msg/Image'.
+
+    Raises:
+        FileNotFoundError: there is no such file or folder.
+        ValueError: it is no bag.
+    """
+    if not path.exists():
+        raise FileNotFoundError(f'{path}: no such bag')
+    try:
+        with AnyReader([path], default_typestore=TYPES) as reader:
+            return {one.topic: one.msgtype for one in reader.connections}
+    except AnyReaderError as error:
+        raise ValueError(f'{path}: not a bag that can be read ({error})') from error
+
+
 def read(path: Path, topics: tuple[str, ...] = ()) -> Iterator[Recorded]:
     """Read a bag in the order of recording.
 
