@@ -7,7 +7,7 @@ export PYTEST_DISABLE_PLUGIN_AUTOLOAD := 1
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
 # Python 3.10 (ROS 2 Humble) needs older releases.
-CONSTRAINTS := $(shell $(PYTHON) -c 'import sys; print("constraints.txt" if sys.version_info >= (3, 11) else "constraints-py310.txt")')
+CONSTRAINTS := $(shell $(PYTHON) -c 'import sys; print("constraints.txt" if sys.version_info >= (3, 11) else "constraints-py310.txt")' 2>/dev/null)
 
 BAG ?=
 MODEL ?= builtin
@@ -35,11 +35,12 @@ demo: $(VENV)/.installed  ## a simulated robot, the node and a recorder over rea
 clean:
 	rm -rf $(VENV) build dist *.egg-info demo_output
 
-# torch first and by itself: the index offers several builds, and the pin picks the one to take.
+# torch by itself: a build that is in .venv already, such as one without CUDA, stays.
 $(VENV)/.installed: setup.py $(CONSTRAINTS)
+	@command -v $(PYTHON) >/dev/null || { echo 'there is no $(PYTHON); install it, or name a Python from 3.10 to 3.13: make PYTHON=python3.11' >&2; exit 1; }
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 10) and "this needs Python 3.10 or newer, and $(PYTHON) is older; name another one: make PYTHON=python3.11")'
 	$(PYTHON) -m venv $(VENV)
-	@echo 'Installing torch and the rest, about 1 GB: one to three minutes.'
+	@echo 'Installing torch and the rest: 2 GB on disk, 6 GB where torch brings CUDA, in a few minutes.'
 	$(BIN)/pip install -q -c $(CONSTRAINTS) torch
-	$(BIN)/pip install -q -c $(CONSTRAINTS) -e '.[ros,dev,evaluate,sim]'
+	$(BIN)/pip install -q -c $(CONSTRAINTS) --use-pep517 -e '.[ros,dev,evaluate,sim]'
 	touch $@

@@ -14,7 +14,12 @@ import sys
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the options of this verb."""
-    parser.add_argument('--model', type=Path, required=True, metavar='DIR', help='model folder')
+    parser.add_argument(
+        '--model',
+        required=True,
+        metavar='DIR',
+        help="model folder, or 'builtin', which takes none",
+    )
     parser.add_argument('--add', nargs='+', default=[], metavar='TEXT', help='texts to embed')
     parser.add_argument(
         '--sd3',
@@ -28,16 +33,22 @@ def main(args: argparse.Namespace) -> int:
     """List or add."""
     from diception_ros.model import quiet
     from diception_ros.model.convert import encode_with_sd3
-    from diception_ros.model.folder import check_folder
+    from diception_ros.model.folder import BUILTIN, check_folder, resolve
     from diception_ros.model.prompts import TABLE_FILE, Embedding, PromptTable
 
     quiet.hush()
-    check_folder(args.model)
-    path = args.model / TABLE_FILE
+    folder = resolve(args.model)
+    check_folder(folder)
+    path = folder / TABLE_FILE
     table = PromptTable.load(path) if path.is_file() else PromptTable()
     missing = [text for text in dict.fromkeys(args.add) if text not in table]
     if missing:
-        source = args.sd3 or args.model
+        if args.model == BUILTIN:
+            raise ValueError(
+                'the built-in model was trained without text encoders, so it takes no text but '
+                'those that it has: diception prompts --model builtin'
+            )
+        source = args.sd3 or folder
         if not (source / 'text_encoder').is_dir():
             raise ValueError(
                 f'{source}: no text encoders in it; name the SD3 folder with --sd3 DIR'

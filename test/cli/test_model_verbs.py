@@ -53,6 +53,13 @@ def test_prompts_lists_and_adds(converted, capsys):
     assert 'a blue door' in PromptTable.load(model / 'prompt_embeddings.safetensors')
 
 
+def test_the_built_in_model_tells_its_texts_and_takes_none(capsys):
+    assert main(['prompts', '--model', 'builtin']) == 0
+    assert capsys.readouterr().out.splitlines() == [repr(text) for text in ['', *tasks.texts()]]
+    assert main(['prompts', '--model', 'builtin', '--add', 'a blue door']) == 1
+    assert 'takes no text' in capsys.readouterr().err
+
+
 def test_errors_of_a_newcomer(converted, capsys, tmp_path):
     sd3, model = converted
     out = ['--out', str(tmp_path / 'out')]
