@@ -3,7 +3,8 @@
 """Render simulated rooms, with exact labels, into a folder of samples or a bag.
 
 A folder (`--out FOLDER`) holds single views with a question and its true answer for every task; a
-bag (`--out FILE.mcap`) holds what a robot would record on a smooth way through each room. Needs
+bag (`--out FILE.mcap`) holds what a robot would record on a smooth way through each room. With
+`--labels` the folder holds pictures and one label for each, to try few-shot adaptation with. Needs
 MuJoCo (pip install mujoco) and EGL or OSMesa. docs/simulation.md says what is in the files. The
 same seed gives the same rooms on every machine.
 """
@@ -65,6 +66,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help='pictures per second of a bag (default: %(default)s)',
     )
     parser.add_argument(
+        '--labels',
+        choices=('floor', 'graspable', 'shadow', 'highlight'),
+        help='write images/ and labels/ of this, N x K pictures that show enough of it',
+    )
+    parser.add_argument(
         '--stuff',
         action='store_true',
         help='in a folder, floor, walls and ceiling are entities too',
@@ -90,6 +96,7 @@ def main(args: argparse.Namespace) -> int:
     """Record; 1 when some rooms had no good view."""
     from tqdm import tqdm
 
+    from diception_ros.sim.labelled_folder import to_pictures
     from diception_ros.sim.record import Recording, to_bag, to_folder
 
     what = Recording(
@@ -98,10 +105,16 @@ def main(args: argparse.Namespace) -> int:
     )  # fmt: skip
     if args.out.suffix in ('.bag', '.db3'):
         raise ValueError(f'--out is {args.out}; bags are written as .mcap')
-    record = to_bag if args.out.suffix == '.mcap' else to_folder
+    if args.labels is not None:
+        if args.out.suffix == '.mcap' or args.stuff:
+            raise ValueError('--labels writes a folder of pictures: no .mcap and no --stuff')
+        frames = to_pictures(what, args.labels, args.out, args.force)
+    else:
+        record = to_bag if args.out.suffix == '.mcap' else to_folder
+        frames = record(what, args.out, args.force)
     wanted, written = args.scenes * args.views, 0
     with tqdm(total=wanted, unit='frame', file=sys.stderr) as progress:
-        for written in record(what, args.out, args.force):
+        for written in frames:
             progress.update(written - progress.n)
     print(f'wrote {written} frames to {args.out}', file=sys.stderr)
     if written < wanted:

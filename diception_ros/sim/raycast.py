@@ -98,6 +98,29 @@ def meet(
     return distance, normals / np.maximum(length, _TINY)[:, None], miss
 
 
+def extents(shapes: Shapes) -> tuple[_Floats, _Floats]:
+    """The smallest boxes along the world's axes that hold each primitive.
+
+    Args:
+        shapes: the primitives.
+
+    Returns:
+        (N, 3) float64, metres, the lowest coordinates, and (N, 3) float64, the highest.
+    """
+    turn, size = shapes.rotation, shapes.size
+    tall = np.abs(turn[:, :, 2]) * size[:, 1:2]
+    half = np.choose(
+        shapes.kind[:, None],
+        [
+            np.einsum('nij,nj->ni', np.abs(turn), size),
+            np.sqrt(np.einsum('nij,nj->ni', turn**2, size**2)),
+            tall + size[:, :1] * np.sqrt(np.maximum(1 - turn[:, :, 2] ** 2, 0)),
+            tall + size[:, :1],
+        ],
+    )
+    return shapes.position - half, shapes.position + half
+
+
 def _reach(shapes: Shapes) -> _Floats:
     # Radius of a ball about each primitive.
     a, b, c = shapes.size.T

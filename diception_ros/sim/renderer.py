@@ -9,6 +9,7 @@ to it.
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -25,6 +26,29 @@ if TYPE_CHECKING:
 
     from diception_ros.sim.cameras import Camera
     from diception_ros.sim.scenes import Scene
+
+# What MuJoCo calls the colours of a light.
+_LIGHT = ('ambient', 'diffuse', 'specular')
+
+
+@dataclass(frozen=True)
+class Levels:
+    """How bright a room is, in shares of what its scene says.
+
+    Attributes:
+        caster: the lamp that casts shadows.
+        others: all other lamps and the sun, and the light that comes from everywhere.
+        ceiling: the ceiling's glow, which stands for light that comes up from the floor.
+        glow: of what shines by itself: windows, screens, lampshades.
+    """
+
+    caster: float = 1.0
+    others: float = 1.0
+    ceiling: float = 1.0
+    glow: float = 1.0
+
+
+_FULL = Levels()
 
 
 class Renderer:
@@ -68,6 +92,7 @@ class Renderer:
     def close(self) -> None:
         """Give the OpenGL context back."""
         if self._context is not None:
+            self._gl.make_current()
             self._context.free()
             self._context = None
         self._gl.free()
@@ -79,6 +104,7 @@ class Renderer:
         model = mj.MjModel.from_xml_string(xml, files)
         data = mj.MjData(model)
         mj.mj_forward(model, data)
+        self._gl.make_current()
         if self._context is not None:
             self._context.free()
         self._context = mj.MjrContext(model, mj.mjtFontScale.mjFONTSCALE_50)
@@ -92,6 +118,13 @@ class Renderer:
         for geom in self._visual.geoms[: self._visual.ngeom]:
             if geom.objtype == mj.mjtObj.mjOBJ_GEOM and geom.segid >= 0:
                 self._shape[geom.segid + 1] = geom.objid
+        lights = self._visual.lights[: self._visual.nlight]
+        self._lamps = [(one, [np.array(getattr(one, name)) for name in _LIGHT]) for one in lights]
+        self._glowing = [
+            (geom, geom.emission, scene.categories[scene.instance[geom.objid] - 1] == 'ceiling')
+            for geom in self._visual.geoms[: self._visual.ngeom]
+            if geom.objtype == mj.mjtObj.mjOBJ_GEOM and geom.emission > 0
+        ]
         self._scene = scene
 
     def render(self, camera: Camera) -> View:
@@ -101,22 +134,51 @@ class Renderer:
             RuntimeError: no scene was loaded.
             ValueError: the camera's picture is larger than the renderer's.
         """
+        image = self.picture(camera)
         scene = self._scene
-        if scene is None:
-            raise RuntimeError('Renderer.render: load a scene first')
-        height, width = camera.size
-        if height > self.size[0] or width > self.size[1]:
-            raise ValueError(
-                f'camera picture {camera.size} is larger than the renderer {self.size} (H, W)'
-            )
-        self._aim(camera)
-        image = self._draw(camera.size, ids=False)
+        assert scene is not None
         painted = self._draw(camera.size, ids=True).astype(np.int64)
         number = painted[..., 0] + 256 * painted[..., 1] + 65536 * painted[..., 2]
         shape = self._shape[np.minimum(number, len(self._shape) - 1)]
         depth, normals = surface(scene, camera, shape)
         instance = np.where(shape < 0, 0, scene.instance[shape]).astype(np.int32)
         return View(scene, camera, image, depth, normals, instance)
+
+    def picture(
+        self, camera: Camera, levels: Levels = _FULL, shadows: bool = True
+    ) -> NDArray[np.uint8]:
+        """Draw only the colours of what a camera sees, perhaps in other light.
+
+        Args:
+            camera: where it is seen from.
+            levels: how bright the light is.
+            shadows: whether things cast shadows.
+
+        Returns:
+            (H, W, 3) uint8, 0..255, RGB.
+
+        Raises:
+            RuntimeError: no scene was loaded.
+            ValueError: the camera's picture is larger than the renderer's.
+        """
+        if self._scene is None:
+            raise RuntimeError('Renderer: load a scene first')
+        height, width = camera.size
+        if height > self.size[0] or width > self.size[1]:
+            raise ValueError(
+                f'camera picture {camera.size} is larger than the renderer {self.size} (H, W)'
+            )
+        self._aim(camera)
+        self._light(levels)
+        return self._draw(camera.size, ids=False, shadows=shadows)
+
+    def _light(self, levels: Levels) -> None:
+        for lamp, full in self._lamps:
+            share = levels.caster if lamp.castshadow else levels.others
+            for name, value in zip(_LIGHT, full, strict=True):
+                setattr(lamp, name, share * value)
+        for geom, glow, is_ceiling in self._glowing:
+            geom.emission = glow * (levels.ceiling if is_ceiling else levels.glow)
 
     def _aim(self, camera: Camera) -> None:
         # A frustum that puts pixel (cx, cy) on the optical axis, pixel centres at whole numbers.
@@ -132,12 +194,13 @@ class Renderer:
             eye.frustum_width = mjcf.NEAR * (right - left) / 2
             eye.frustum_top, eye.frustum_bottom = mjcf.NEAR * top, mjcf.NEAR * bottom
 
-    def _draw(self, size: tuple[int, int], ids: bool) -> NDArray[np.uint8]:
+    def _draw(self, size: tuple[int, int], ids: bool, shadows: bool = False) -> NDArray[np.uint8]:
         mj = self._mujoco
+        self._gl.make_current()  # Another renderer may have drawn, or closed, since.
         height, width = size
         flags = self._visual.flags
         flags[mj.mjtRndFlag.mjRND_SEGMENT] = flags[mj.mjtRndFlag.mjRND_IDCOLOR] = ids
-        flags[mj.mjtRndFlag.mjRND_SHADOW] = not ids
+        flags[mj.mjtRndFlag.mjRND_SHADOW] = shadows
         flags[mj.mjtRndFlag.mjRND_REFLECTION] = False
         window = mj.MjrRect(0, 0, width, height)
         pixels = np.empty((height, width, 3), np.uint8)
