@@ -2,8 +2,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """From a painted picture to people: red discs, the limbs between them, who belongs to whom.
 
-1. Redness min(R, 1 - G, 1 - B) has a blob wherever discs are; a blob that is not round is taken
-   apart into the discs that cover it.
+1. `discs` finds the joints.
 2. The ring around a disc is compared with the palette of `skeleton`: which joints may this be?
 3. Two discs whose types a limb joins are joined where the pixels between them bear the one colour
    in the first half and the other in the second half.
@@ -23,24 +22,14 @@ from numpy.typing import NDArray
 from scipy.spatial import cKDTree
 
 from diception_ros.labels import COCO_JOINTS, COCO_LIMBS, Keypoints
-from diception_ros.painting.skeleton import JOINT_COLOURS, limits
+from diception_ros.painting.discs import Bytes, Discs, Floats, Vectors, find_discs
+from diception_ros.painting.skeleton import JOINT_COLOURS
 
-Bytes = NDArray[np.uint8]
-Floats = NDArray[np.float32]
-Vectors = NDArray[np.float64]
 Indices = NDArray[np.int64]
 
-# RED_ENOUGH, ROUND, FILLS and FOLLOWED were chosen by sweeps over 1 to 4 random people at 768 and
-# 256 pixels, clean and through blur and noise; PIECE and NEAR were varied without gain; the rest
-# by eye.
+# FOLLOWED was chosen by the sweeps that `discs` tells of; PIECE and NEAR were varied without gain;
+# the rest by eye.
 
-# A pixel of at least this redness is part of a disc.
-RED_ENOUGH = 0.45
-# A blob is one disc where the sides of its box differ by less than this part, plus one pixel, and
-# where it fills this part of its box (a disc fills 0.785).
-ROUND, FILLS = 0.12, 0.74
-# A disc in a blob must cover this part of itself that no other disc of the blob covers.
-OWN_PART = 0.2
 # Farthest a pixel may be from a colour of the palette, as a length in RGB; half of the 0.40
 # between the palette's nearest two, and a little for those that have no such neighbour.
 COLOUR = 0.25
@@ -61,19 +50,6 @@ FOLLOWED = 0.4
 PIECE, NEAR, SURE = 5, 0.5, 0.5
 # A limb of which no pixel shows between two discs that touch counts as this well followed.
 COVERED = 0.6
-
-
-@dataclass(frozen=True)
-class _Discs:
-    """Red discs.
-
-    Attributes:
-        centres: (M, 2) float64, x right, y down, pixels.
-        radii: (M,) float64, pixels.
-    """
-
-    centres: Vectors
-    radii: Vectors
 
 
 @dataclass(frozen=True)
@@ -109,88 +85,12 @@ def find_people(rgb: Floats) -> Keypoints:
     # As one channel, because OpenCV multiplies only the first of three by a number; it saturates.
     flat = np.ascontiguousarray(rgb, np.float32).reshape(size[0], -1)
     picture = cv2.multiply(flat, 255.0, dtype=cv2.CV_8U).reshape(rgb.shape)  # type: ignore[call-overload]
-    discs = _find_discs(picture)
+    discs = find_discs(picture)
     rings = _rings(picture, discs)
     limbs = _follow(picture, discs, rings)
     person, kind, trust = _assemble(limbs, rings)
     person, kind, trust = _adopt(discs, rings, person, kind, trust)
     return _keypoints(discs, person, kind, trust, size)
-
-
-def _redness(picture: Bytes) -> Bytes:
-    red, green, blue = cv2.split(picture)
-    out = cv2.min(red, cv2.bitwise_not(cv2.max(green, blue)))
-    return np.asarray(out, np.uint8)
-
-
-def _find_discs(picture: Bytes) -> _Discs:
-    redness = cv2.GaussianBlur(_redness(picture), (3, 3), 0)
-    level = RED_ENOUGH * 255
-    count, index, stats, _ = cv2.connectedComponentsWithStats(
-        cv2.threshold(redness, level, 1, cv2.THRESH_BINARY)[1]
-    )
-    smallest, largest = limits(min(redness.shape))
-    centres: list[tuple[float, float]] = []
-    radii: list[float] = []
-    for k in range(1, count):
-        left, top, width, height, area = stats[k].tolist()
-        # Blur eats the smallest discs; what is much larger than the largest is no disc.
-        if area < 0.5 * np.pi * smallest**2 or min(width, height) > 8 * largest:
-            continue
-        rows = slice(max(0, top - 2), top + height + 2)
-        columns = slice(max(0, left - 2), left + width + 2)
-        patch = redness[rows, columns].astype(np.float32) / np.float32(255)
-        # The soft rim of this blob, not its neighbours.
-        mine = index[rows, columns]
-        patch[(mine != 0) & (mine != k)] = 0
-        even = abs(width - height) <= ROUND * max(width, height) + 1
-        if even and area >= FILLS * width * height:
-            found = [_centroid(patch)]
-        else:
-            found = _take_apart(patch)
-            if len(found) == 1:
-                found = [_centroid(patch)]
-        for x, y, radius in found:
-            centres.append((x + columns.start, y + rows.start))
-            radii.append(radius)
-    return _Discs(np.array(centres, np.float64).reshape(-1, 2), np.array(radii, np.float64))
-
-
-def _centroid(patch: Floats) -> tuple[float, float, float]:
-    """Centre and radius of the disc in a patch of redness (h, w) float32 in [0, 1]."""
-    # Below a tenth it is noise; the sum of redness is the area whatever the blur.
-    weights = np.where(patch > 0.1, patch, 0)
-    total = float(weights.sum())
-    x = float(weights.sum(axis=0) @ np.arange(weights.shape[1])) / total
-    y = float(weights.sum(axis=1) @ np.arange(weights.shape[0])) / total
-    return x, y, float(np.sqrt(total / np.pi))
-
-
-def _take_apart(patch: Floats) -> list[tuple[float, float, float]]:
-    """Centres and radii of the discs whose union is the patch, (h, w) float32 in [0, 1]."""
-    zoom = 4
-    large = cv2.resize(patch, None, fx=zoom, fy=zoom, interpolation=cv2.INTER_CUBIC)
-    inside = (large > RED_ENOUGH).astype(np.uint8)
-    depth = cv2.distanceTransform(inside, cv2.DIST_L2, cv2.DIST_MASK_PRECISE)
-    # OpenCV 5 gives one or another last bit for the same input, by where it lies in memory; the
-    # square is a whole number.
-    depth = np.sqrt(np.rint(depth * depth))
-    peak = (depth >= cv2.dilate(depth, np.ones((5, 5), np.uint8))) & (depth > zoom)
-    rows, columns = np.nonzero(peak)
-    left = inside.copy()
-    found: list[tuple[float, float, float]] = []
-    for k in np.argsort(-depth[peak], kind='stable'):
-        x, y, radius = int(columns[k]), int(rows[k]), float(depth[rows[k], columns[k]])
-        disc = np.zeros_like(inside)
-        cv2.circle(disc, (x, y), round(radius), 1, -1)
-        # Nothing smaller than half of the largest: what remains of a disc's rim is no disc.
-        if found and radius < 0.5 * found[0][2] * zoom:
-            break
-        if (disc & left).sum() < OWN_PART * disc.sum():
-            continue
-        left[disc > 0] = 0
-        found.append(((x + 0.5) / zoom - 0.5, (y + 0.5) / zoom - 0.5, radius / zoom))
-    return found
 
 
 def _classify(picture: Bytes, x: Vectors, y: Vectors) -> Indices:
@@ -227,7 +127,7 @@ def _classify(picture: Bytes, x: Vectors, y: Vectors) -> Indices:
     return out
 
 
-def _rings(picture: Bytes, discs: _Discs) -> Vectors:
+def _rings(picture: Bytes, discs: Discs) -> Vectors:
     """Part of the ring around each disc in each joint's colour: (M, 17) float64 in [0, 1]."""
     kinds = len(COCO_JOINTS)
     if not len(discs.radii):
@@ -247,7 +147,7 @@ def _rings(picture: Bytes, discs: _Discs) -> Vectors:
     return out
 
 
-def _follow(picture: Bytes, discs: _Discs, rings: Vectors) -> _Limbs:
+def _follow(picture: Bytes, discs: Discs, rings: Vectors) -> _Limbs:
     """Try every pair of discs whose rings allow a limb of COCO between them."""
     pairs, types = [], []
     for a, b in COCO_LIMBS:
@@ -321,7 +221,7 @@ def _assemble(limbs: _Limbs, rings: Vectors) -> tuple[Indices, Indices, Vectors]
 
 
 def _adopt(
-    discs: _Discs, rings: Vectors, person: Indices, kind: Indices, trust: Vectors
+    discs: Discs, rings: Vectors, person: Indices, kind: Indices, trust: Vectors
 ) -> tuple[Indices, Indices, Vectors]:
     """Give limbs that hang in the air to people who lack them.
 
@@ -357,7 +257,7 @@ def _adopt(
 
 
 def _keypoints(
-    discs: _Discs, person: Indices, kind: Indices, trust: Vectors, size: tuple[int, int]
+    discs: Discs, person: Indices, kind: Indices, trust: Vectors, size: tuple[int, int]
 ) -> Keypoints:
     names, counts = np.unique(person[person >= 0], return_counts=True)
     names = names[np.argsort(-counts, kind='stable')]
