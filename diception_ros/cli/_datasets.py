@@ -14,7 +14,8 @@ from typing import Any
 from tqdm import tqdm
 
 from diception_ros.evaluate import datasets, protocols, report
-from diception_ros.evaluate.gallery import Diary, Gallery
+from diception_ros.evaluate.diary import Diary
+from diception_ros.evaluate.gallery import Gallery
 from diception_ros.evaluate.predictions import Predictions
 from diception_ros.evaluate.verdict import Verdict, Witness
 

@@ -17,7 +17,8 @@ from tqdm import tqdm
 
 from diception_ros import settings, tasks
 from diception_ros.evaluate import datasets, questions, report, rooms
-from diception_ros.evaluate.gallery import Diary, Gallery
+from diception_ros.evaluate.diary import Diary
+from diception_ros.evaluate.gallery import Gallery
 from diception_ros.evaluate.protocols import Protocol
 from diception_ros.evaluate.verdict import Witness
 from diception_ros.frame import Frame

@@ -162,7 +162,7 @@ def judge(
         protocol: of the data set.
         cases: see `find`.
         answers: by column.
-        witnesses: see `rooms.Witness`; they are told the first column's answers.
+        witnesses: see `verdict.Witness`; they are told the first column's answers.
 
     Raises:
         ValueError: an answer is not of the size that the model sees; files as `find` says.

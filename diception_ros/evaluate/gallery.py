@@ -5,7 +5,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-import csv
 import math
 from pathlib import Path
 
@@ -52,7 +51,7 @@ class Gallery:
         predicted: Label,
         score: Mapping[str, float],
     ) -> None:
-        """See `rooms.Witness`."""
+        """See `verdict.Witness`."""
         ranking = report.main_metric(question.name)
         if ranking is None:
             return
@@ -95,37 +94,6 @@ class Gallery:
                 names += [f'#{number} {kind}', 'truth', told]
         if pictures:
             images.write(folder / 'worst.png', contact_sheet(pictures, names, columns=6))
-
-
-class Diary:
-    """Writes the numbers of every answer into a CSV file, a line for each number.
-
-    Args:
-        path: of the file.
-    """
-
-    def __init__(self, path: Path) -> None:
-        self._file = path.open('w', newline='')
-        self._writer = csv.writer(self._file)
-        self._writer.writerow(('frame', 'question', 'category', 'metric', 'value'))
-
-    def see(
-        self,
-        number: int,
-        frame: Frame,
-        question: Question,
-        predicted: Label,
-        score: Mapping[str, float],
-    ) -> None:
-        """See `rooms.Witness`."""
-        category = question.prompt.category or ''
-        for metric, value in score.items():
-            told = '' if math.isnan(value) else f'{value:.6g}'
-            self._writer.writerow((number, question.name, category, metric, told))
-
-    def close(self) -> None:
-        """Finish the file."""
-        self._file.close()
 
 
 def draw_answer(frame: Frame, question: Question, predicted: Label) -> list[Picture]:

@@ -10,7 +10,8 @@ import pytest
 
 from diception_ros import images, tasks
 from diception_ros.evaluate import questions, report
-from diception_ros.evaluate.gallery import Diary, Gallery, draw_answer
+from diception_ros.evaluate.diary import Diary
+from diception_ros.evaluate.gallery import Gallery, draw_answer
 from diception_ros.evaluate.questions import Question
 from diception_ros.frame import Frame
 from diception_ros.labels import Mask
