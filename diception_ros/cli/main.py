@@ -62,7 +62,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 1
     except (ValueError, OSError) as error:
-        print(f'diception {args.verb}: {error}', file=sys.stderr)
+        print(f'diception {args.verb}: {said(error)}', file=sys.stderr)
     except ImportError as error:
         from diception_ros.doctor import missing
 
@@ -77,3 +77,17 @@ def main(arguments: Sequence[str] | None = None) -> int:
             f'diception {args.verb}: this is a bug; please report what is above', file=sys.stderr
         )
     return 1
+
+
+def said(error: Exception) -> str:
+    """What an error says; one of the operating system without its number.
+
+    Args:
+        error: that came, such as `[Errno 28] No space left on device: 'a.mcap'`, which becomes
+            `a.mcap: no space left on device`.
+    """
+    if not isinstance(error, OSError) or not error.strerror:
+        return str(error)
+    reason = error.strerror[:1].lower() + error.strerror[1:]
+    names = [str(name) for name in (error.filename, error.filename2) if name is not None]
+    return f'{", ".join(names)}: {reason}' if names else reason

@@ -46,7 +46,8 @@ def test_every_verb_has_its_file():
     ('error', 'code', 'says'),
     [
         (ValueError('what came'), 1, 'diception convert: what came\n'),
-        (FileNotFoundError(2, 'No such file', 'a.png'), 1, 'a.png'),
+        (FileNotFoundError(2, 'No such file', 'a.png'), 1, 'convert: a.png: no such file\n'),
+        (OSError(28, 'No space left on device'), 1, 'convert: no space left on device\n'),
         (ModuleNotFoundError("No module named 'torch'"), 1, '-m pip install'),
         (KeyboardInterrupt(), 130, 'interrupted'),
         (ZeroDivisionError('x'), 1, 'this is a bug'),
