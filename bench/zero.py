@@ -37,7 +37,7 @@ class ZeroPredictor:
         self._seconds = float(os.environ.get('ZERO_SECONDS', 0))
         self._fails = bool(os.environ.get('ZERO_FAILS'))
 
-    def check(self, prompts, settings):
+    def check(self, prompts, settings, adapters=()):
         for prompt in prompts:
             if prompt.category == 'unknown':
                 raise ValueError('no embedding for unknown')

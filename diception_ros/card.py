@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields
 import json
+import math
 from pathlib import Path
 import re
 from typing import Any
@@ -19,6 +20,7 @@ WEIGHTS_FILE = 'adapter.safetensors'
 # What the answer of a task that is learnt can be; `tasks` has the meaning of each.
 KINDS = ('mask', 'instances', 'normals', 'depth', 'rgb')
 _FORMAT = 'diception_ros adapter 1'
+_TYPES: dict[str, tuple[type, ...]] = {'str': (str,), 'int': (int,), 'float': (int, float)}
 # A name is part of topics and of file names.
 _NAME = re.compile(r'[a-z][a-z0-9_]*')
 
@@ -75,9 +77,16 @@ class Card:
 
     def write(self, folder: Path) -> None:
         """Write the card into an adapter's folder."""
-        content = {'format': _FORMAT, **asdict(self)}
+        content = _plain({'format': _FORMAT, **asdict(self)})
         text = json.dumps(content, indent=2, ensure_ascii=False)
         (folder / CARD_FILE).write_text(text + '\n', encoding='utf-8')
+
+
+def _plain(value: Any) -> Any:
+    """A value as JSON has it, which knows no NaN."""
+    if isinstance(value, Mapping):
+        return {key: _plain(one) for key, one in value.items()}
+    return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
 def read(folder: str | Path) -> Card:
@@ -105,8 +114,7 @@ def read(folder: str | Path) -> Card:
         raise ValueError(f'{path}: no card of an adapter of this version')
     kinds = {one.name: one.type for one in fields(Card)}
     for name, kind in kinds.items():
-        wanted = {'str': str, 'int': int, 'float': (int, float)}.get(str(kind), dict)
-        if not isinstance(content.get(name), wanted):
+        if not isinstance(content.get(name), _TYPES.get(str(kind), (dict,))):
             raise ValueError(f'{path}: {name} is {content.get(name)!r:.60}; expected {kind}')
     try:
         return Card(**{name: content[name] for name in kinds})

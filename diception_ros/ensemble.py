@@ -16,7 +16,15 @@ from numpy.typing import NDArray
 from scipy.optimize import linear_sum_assignment
 
 from diception_ros import geometry
-from diception_ros.labels import Disparity, Instances, Keypoints, Label, Mask, Normals
+from diception_ros.labels import (
+    Disparity,
+    Instances,
+    Keypoints,
+    Label,
+    Mask,
+    Normals,
+    Picture,
+)
 
 Merged = tuple[Any, NDArray[np.float32]]
 
@@ -32,7 +40,8 @@ def merge(labels: Sequence[Label]) -> tuple[Label, NDArray[np.float32]]:
         where there is nothing to say:
         Disparity: standard deviation after alignment, unitless; Normals: mean angle to the merged
         normal, degrees; Mask: 0 to 1, 1 where half of the answers say no; Instances: share of
-        answers that see another thing; Keypoints: at each joint, spread of the answers in pixels.
+        answers that see another thing; Keypoints: at each joint, spread of the answers in pixels;
+        Picture: standard deviation, mean of the channels.
 
     Raises:
         ValueError: no labels, or of several kinds or sizes.
@@ -129,6 +138,13 @@ def _instances(labels: Sequence[Instances]) -> Merged:
     return merged, (1 - agreeing / len(labels)).astype(np.float32)
 
 
+def _pictures(labels: Sequence[Picture]) -> Merged:
+    """Mean."""
+    stack = np.stack([label.values for label in labels])  # (N, H, W, 3)
+    mean = np.clip(stack.mean(axis=0, dtype=np.float64), 0, 1).astype(np.float32)
+    return Picture(mean), stack.std(axis=0).mean(axis=-1).astype(np.float32)
+
+
 def _keypoints(labels: Sequence[Keypoints]) -> Merged:
     """Median of each joint over the answers in which most people of the first appear."""
     first = max(labels, key=lambda label: float(label.scores.sum()))
@@ -180,4 +196,5 @@ _MERGERS: dict[type, Callable[[Any], Merged]] = {
     Mask: _mask,
     Instances: _instances,
     Keypoints: _keypoints,
+    Picture: _pictures,
 }

@@ -157,6 +157,12 @@ class Predictor:
             RuntimeError: as `predict`.
         """
         asked = [tasks.get(question.prompt.task) for question in questions]
+        for task in asked:
+            if tasks.added(task.name) and not self._adapters.of(task.name):
+                raise ValueError(
+                    f'task {task.name!r} came with an adapter that is not in; give its folder to '
+                    'adapt'
+                )
         ways = [self._way(one.settings, one.prompt.task) for one in questions]
         texts = [task.text(one.prompt) for task, one in zip(asked, questions, strict=True)]
         for question in questions:

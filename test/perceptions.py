@@ -78,7 +78,7 @@ class Canned:
             for one in questions
         ]  # fmt: skip
 
-    def check(self, prompts, settings):
+    def check(self, prompts, settings, adapters=()):
         pass
 
     def _label(self, prompt):

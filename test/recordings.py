@@ -150,7 +150,7 @@ class Cheap:
     def __init__(self, seconds=0.0):
         self.seconds, self.calls = seconds, []
 
-    def check(self, prompts, settings):
+    def check(self, prompts, settings, adapters=()):
         pass
 
     def ask(self, questions):

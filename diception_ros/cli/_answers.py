@@ -18,6 +18,7 @@ from urllib.parse import quote
 from tqdm import tqdm
 
 from diception_ros import __version__, images, settings, tasks
+from diception_ros import card as cards
 from diception_ros.frame import Frame
 from diception_ros.labels import disk
 from diception_ros.predict import Prediction, Predictor
@@ -29,12 +30,15 @@ _VERSIONS = ('torch', 'diffusers', 'transformers', 'numpy')
 
 def write_all(args: argparse.Namespace, points: tuple[Point, ...]) -> int:
     """Answer every task about every picture; 1 when a picture was left out."""
-    prompts = ask(args.task, args.category, points)
+    learnt = [tasks.add(cards.read(folder)).name for folder in args.adapter]
+    prompts = ask(args.task or learnt, args.category, points)
     chosen = settings.from_arguments(settings.PredictSettings, args)
     folders = name_folders(args.images, args.out)
     predictor = Predictor.load(args.model, **asdict(chosen))
+    predictor.adapt(args.adapter)
     about = {
         'model': str(args.model),
+        'adapters': args.adapter,
         'settings': {**asdict(chosen), 'resolution': predictor.resolution},
         'versions': {
             'diception_ros': __version__,

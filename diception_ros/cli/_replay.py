@@ -45,7 +45,7 @@ def one(path: Path, args: argparse.Namespace) -> int:
             return DAMAGED
         # Whatever is wrong with the wishes is said before the model works for hours.
         cameras = choose(bag, job.cameras, job.infos, job.references)
-        sources = [Source(bag, text, cameras, asked.tasks) for text in args.truth]
+        sources = [Source(bag, text, cameras, asked.asked) for text in args.truth]
         for source in sources:
             source.check(bag, asked.categories)
         _check_scores(sources)
@@ -140,13 +140,13 @@ def _job(args: argparse.Namespace, asked: PerceptionSettings, where: Where) -> J
     if not args.out.parent.is_dir():
         raise FileNotFoundError(f'{args.out.parent}: no such folder for --out')
     points = read_points(args.points) if args.points else ()
-    takers = [name for name in asked.tasks if tasks.get(name).takes_points]
+    takers = [name for name in asked.asked if tasks.get(name).takes_points]
     if takers and not points:
         raise ValueError(f'task {takers[0]} needs --points')
     if points and not takers:
-        raise ValueError(f'--points was given, but none of {", ".join(asked.tasks)} uses it')
+        raise ValueError(f'--points was given, but none of {", ".join(asked.asked)} uses it')
     answers = sum(
-        len(asked.categories) if tasks.get(name).takes_category else 1 for name in asked.tasks
+        len(asked.categories) if tasks.get(name).takes_category else 1 for name in asked.asked
     )
     batch = args.batch_frames
     if not batch:

@@ -29,13 +29,21 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar='DIR',
         help="model folder, or 'builtin' (default: %(default)s)",
     )
-    what = parser.add_mutually_exclusive_group(required=True)
+    parser.add_argument(
+        '--adapter',
+        action='append',
+        default=[],
+        metavar='DIR',
+        help='folder that diception adapt wrote, whose task is asked; once for each',
+    )
+    what = parser.add_mutually_exclusive_group()
     what.add_argument(
         '--task',
         nargs='+',
-        choices=tasks.names(),
+        default=[],
         metavar='TASK',
-        help=f'one or more of {", ".join(tasks.names())}',
+        help=f'one or more of {", ".join(tasks.names())}, or of an --adapter (default: those of '
+        'all adapters)',
     )
     what.add_argument(
         '--prompt',
@@ -67,12 +75,17 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def main(args: argparse.Namespace) -> int:
     """Predict; 1 when a picture could not be read."""
+    from diception_ros import tasks
     from diception_ros.model import quiet
 
     points = read_points(args.points)
     quiet.hush()
     if args.prompt is not None:
+        if args.adapter:
+            raise ValueError('--prompt asks the model itself; leave out --adapter')
         return paint(args, points)
+    if not args.task and not args.adapter:
+        raise ValueError(f'give --task, one or more of {", ".join(tasks.names())}; or --prompt')
     from diception_ros.cli import _answers
 
     return _answers.write_all(args, points)

@@ -40,6 +40,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         '--model', default='builtin', metavar='DIR',
         help="model folder, or 'builtin' (default: %(default)s)",
     )  # fmt: skip
+    parser.add_argument(
+        '--adapter', action='append', default=[], dest='adapters', metavar='DIR',
+        help='folder that diception adapt wrote, whose task is asked, too; once for each',
+    )  # fmt: skip
     reading = parser.add_argument_group('what is read')
     reading.add_argument(
         '--camera', nargs='+', default=[], metavar='[NAME=]TOPIC',
@@ -118,14 +122,15 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     settings.add_arguments(
         parser.add_argument_group('what is asked, as parameters of the node'),
         PerceptionSettings,
-        LIVE,
+        (*LIVE, 'adapters'),
     )
 
 
 def main(args: argparse.Namespace) -> int:
     """Replay; 1 when frames or bags were left out, 3 when a bag is damaged."""
-    from diception_ros.replay import many
+    from diception_ros.replay import engines, many
 
+    engines.obey_parent()
     bags = many.find(args.bags)
     if len(bags) > 1 or args.engine != 'local':
         return many.run(bags, args, add_arguments)

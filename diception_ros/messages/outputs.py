@@ -27,6 +27,7 @@ from diception_ros.labels import (
     Mask,
     MetricDepth,
     Normals,
+    Picture,
 )
 from diception_ros.messages import camera, detections, joints, pictures
 from diception_ros.messages.types import Types
@@ -176,12 +177,14 @@ def _rows(task: Asked, kind: type[Any], types: Types) -> list[_Row]:
         ]  # fmt: skip
     elif issubclass(kind, Instances):
         rows = [_Row(Output(f'{name}/label', IMAGE), _ids), info, found, colour, overlay]
+    elif issubclass(kind, Picture):
+        rows = [_Row(Output(f'{name}/image', IMAGE), _colour), info]
     elif issubclass(kind, Keypoints):
         rows = [_Row(Output(f'{name}/keypoints', CLOUD), _keypoints), found, overlay]
     else:
         raise TypeError(
             f'task {name!r}: nothing is published of a {kind.__name__}; known: Disparity, '
-            'MetricDepth, Normals, Mask, Instances, Keypoints'
+            'MetricDepth, Normals, Mask, Instances, Picture, Keypoints'
         )
     return [row for row in rows if types.has(row.output.kind)]
 

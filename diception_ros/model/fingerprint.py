@@ -18,8 +18,9 @@ PARTS = ('vae', 'point_encoder', 'transformer')
 def fingerprint(folder: Path) -> str:
     """SHA-256 over names, types, shapes and values of all weights.
 
-    How they are split in files makes no difference. A copy in another precision has another fingerprint. Reads every file once, about a second for
-    each gigabyte, and again only when one changed.
+    How they are split in files makes no difference. A copy in another precision has another
+    fingerprint. Reads every file once, about a second for each gigabyte, and again only when one
+    changed.
 
     Args:
         folder: of the model.

@@ -57,6 +57,7 @@ class Perceiver:
         self._predictor, self._types = predictor, types
         self._memories: dict[str, Memory] = {}
         self._turns: dict[str, int] = {}
+        self._adapted: tuple[str, ...] = ()
         self.check(settings)
         self._settings = settings
 
@@ -69,7 +70,7 @@ class Perceiver:
         """Every topic that may come out under these settings, by default the present ones."""
         settings = settings or self._settings
         found = []
-        for name in settings.tasks:
+        for name in settings.asked:
             task = tasks.get(name)
             found += outputs.declared(task, self._types)
             if name == DEPTH and settings.metric != 'off':
@@ -87,9 +88,9 @@ class Perceiver:
         """
         settings = self._settings
         if not settings.lazy:
-            return settings.tasks
+            return settings.asked
         found = set()
-        for name in settings.tasks:
+        for name in settings.asked:
             kinds = [None, MetricDepth] if name == DEPTH and settings.metric != 'off' else [None]
             for kind in kinds:
                 topics = {
@@ -98,8 +99,8 @@ class Perceiver:
                 if topics & wanted:
                     found.add(name)
         if settings.metric != 'off' and outputs.POINTS.topic in wanted:
-            found |= {DEPTH, *_beside_depth(settings.tasks)}
-        return tuple(name for name in settings.tasks if name in found)
+            found |= {DEPTH, *_beside_depth(settings.asked)}
+        return tuple(name for name in settings.asked if name in found)
 
     def check(self, settings: PerceptionSettings, categories: Sequence[str] = ()) -> None:
         """Make sure that the model can do what is asked; runs nothing, changes nothing.
@@ -110,15 +111,15 @@ class Perceiver:
 
         Raises:
             ValueError: the resolution does not suit the model, it knows no embedding for a
-                category (the message names those that it knows, and which is near), or no task
-                takes a category.
+                category (the message names those that it knows, and which is near), no task takes
+                a category, or an adapter was made for another model.
         """
         cleaned = clean_categories(tuple(categories))
-        asked = [tasks.get(name) for name in settings.tasks]
+        asked = [tasks.get(name) for name in settings.asked]
         if cleaned and not any(task.takes_category for task in asked):
             takers = [name for name in tasks.names() if tasks.get(name).takes_category]
             raise ValueError(
-                f'none of the tasks {", ".join(settings.tasks)} takes a category; '
+                f'none of the tasks {", ".join(settings.asked)} takes a category; '
                 f'add {" or ".join(takers)} to tasks'
             )
         prompts = []
@@ -129,7 +130,7 @@ class Perceiver:
             else:
                 points = (Point(0, 0),) if task.takes_points else ()
                 prompts.append(Prompt(task.name, points=points))
-        self._predictor.check(prompts, settings.predicting())
+        self._predictor.check(prompts, settings.predicting(), settings.adapters)
 
     def change(self, settings: PerceptionSettings) -> None:
         """Let other settings hold from the next request on.
@@ -162,6 +163,10 @@ class Perceiver:
             RuntimeError: as `perceive`.
         """
         settings = self._settings
+        if settings.adapters != self._adapted:
+            # Here and not in `change`, which another thread may call while the model works.
+            self._predictor.adapt(settings.adapters)
+            self._adapted = settings.adapters
         plans = [self._plan(request, settings) for request in requests]
         questions = [
             Question(
@@ -219,7 +224,9 @@ class Perceiver:
         plan = _Plan(request, clean_categories(request.categories) or settings.categories, [], [])
         for name in request.tasks:
             task = tasks.get(name)
-            if turn % settings.every_n[name]:
+            # An adapter may have been taken out since the frame came.
+            gone = tasks.added(name) and name not in settings.asked
+            if gone or turn % settings.every_n.get(name, 1):
                 continue
             if task.takes_category:
                 plan.prompts.extend(Prompt(name, category) for category in plan.categories)

@@ -11,6 +11,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from diception_ros import card as cards
 from diception_ros import tasks
 from diception_ros.perceive.references import transform_from
 from diception_ros.settings import PredictSettings, again, check, setting
@@ -35,13 +36,16 @@ class PerceptionSettings:
     """What is asked about every frame.
 
     Raises:
-        ValueError: a value that its declaration does not allow, an unknown task, or values that
-            do not fit together.
+        ValueError: a value that its declaration does not allow, an unknown task, a folder that is
+            no adapter, or values that do not fit together.
     """
 
     # What is asked.
     tasks: tuple[str, ...] = setting(
         ('depth', 'normal'), f'what is asked about every frame, of {", ".join(TASKS)}'
+    )
+    adapters: tuple[str, ...] = setting(
+        (), 'folders that diception adapt wrote; each brings a task that is asked, too'
     )
     categories: tuple[str, ...] = setting(
         ('person',),
@@ -150,7 +154,12 @@ class PerceptionSettings:
     def __post_init__(self) -> None:
         check(self)
         asked = [tasks.get(name) for name in self.tasks]
-        if not asked:
+        # How an empty list is written where a file cannot say its type.
+        object.__setattr__(self, 'adapters', tuple(filter(None, self.adapters)))
+        learnt = tuple(cards.read(folder) for folder in self.adapters)
+        _once('adapters: tasks', (*self.tasks, *(card.name for card in learnt)))
+        object.__setattr__(self, '_learnt', tuple(tasks.add(card).name for card in learnt))
+        if not self.asked:
             raise ValueError(f'tasks is empty; expected some of {", ".join(TASKS)}')
         _once('tasks', self.tasks)
         object.__setattr__(self, 'categories', clean_categories(self.categories))
@@ -171,6 +180,12 @@ class PerceptionSettings:
             transform_from(self.reference_transform)
         except ValueError as error:
             raise ValueError(f'depth.reference_transform: {error}') from error
+
+    @property
+    def asked(self) -> tuple[str, ...]:
+        """The tasks that are asked: those of `tasks`, then those that adapters bring."""
+        learnt: tuple[str, ...] = self._learnt  # type: ignore[attr-defined]
+        return self.tasks + learnt
 
     def predicting(self, stamp_ns: int = 0) -> PredictSettings:
         """How the model answers about a frame with this stamp, nanoseconds."""

@@ -242,7 +242,7 @@ def _walk(
             messages = stream.of(name, log_ns)
             messages['size'] = frame.size
             answers, truths = {}, {}
-            for task in asked.tasks:
+            for task in asked.asked:
                 answer = truth.answer_from(task, messages, asked.categories)
                 if answer is not None:
                     answers[task] = answer

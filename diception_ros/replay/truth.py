@@ -21,6 +21,7 @@ from diception_ros.labels import (
     Mask,
     MetricDepth,
     Normals,
+    Picture,
     disk,
 )
 from diception_ros.labels.normals import unit
@@ -52,6 +53,9 @@ def answer_from(task: str, messages: Mapping[str, Any], categories: Sequence[str
     if issubclass(kind, Mask):
         message = messages.get(f'{task}/mask')
         return None if message is None else Mask(pictures.array_from(message) > 0)
+    if issubclass(kind, Picture):
+        message = messages.get(f'{task}/image')
+        return None if message is None else _picture(task, pictures.rgb_from(message))
     if issubclass(kind, Keypoints):
         cloud = messages.get(f'{task}/keypoints')
         size = messages.get('size')
@@ -78,6 +82,8 @@ def truth_from(task: str, message: Any, categories: Sequence[str]) -> Label:
     kind = tasks.get(task).label
     if issubclass(kind, Keypoints):
         raise ValueError(f'{task}: a cloud of joints needs the size of the picture')
+    if issubclass(kind, Picture):
+        return _picture(task, pictures.rgb_from(message))
     return _label(task, kind, pictures.array_from(message), categories)
 
 
@@ -109,6 +115,8 @@ def read(task: str, path: Path, categories: Sequence[str]) -> Label:
     array = cv2.imread(str(path), cv2.IMREAD_UNCHANGED)
     if array is None:
         raise ValueError(f'{path}: not a picture that can be read')
+    if issubclass(kind, Picture) and array.ndim == 3:
+        array = array[..., ::-1]  # OpenCV's blue, green, red
     return _label(task, kind, array, categories)
 
 
@@ -152,6 +160,8 @@ def _label(task: str, kind: type[Any], array: NDArray[Any], categories: Sequence
             raise ValueError(f'{what}: expected 32FC3, came {_said(array)}')
         # Vectors of length 0 say that nothing is known.
         return unit(np.where(np.isfinite(array), array, 0).astype(np.float32))
+    if issubclass(kind, Picture):
+        return _picture(task, array)
     if array.ndim != 2 or array.dtype.kind not in 'ui':
         raise ValueError(f'{what}: expected whole numbers with one channel, came {_said(array)}')
     if issubclass(kind, Mask):
@@ -162,6 +172,12 @@ def _label(task: str, kind: type[Any], array: NDArray[Any], categories: Sequence
     for number in range(len(categories)):
         ids[array == number] = number + 1
     return Instances(ids, tuple(categories), np.ones(len(categories), np.float32))
+
+
+def _picture(task: str, array: NDArray[Any]) -> Picture:
+    if array.ndim != 3 or array.shape[2] != 3 or array.dtype != np.uint8:
+        raise ValueError(f'{task}: expected a picture of three colours, came {_said(array)}')
+    return Picture(array.astype(np.float32) / np.float32(255))
 
 
 def _said(array: NDArray[Any]) -> str:

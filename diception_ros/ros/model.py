@@ -62,7 +62,7 @@ def load(
 
 def warm_up(perceiver: Perceiver, types: Types) -> None:
     """Ask all tasks about a grey picture; what is slow the first time is slow now."""
-    names = perceiver.settings.tasks
+    names = perceiver.settings.asked
     pointed = any(tasks.get(name).takes_points for name in names)
     frame = Frame(np.full((48, 64, 3), 128, np.uint8))
     perceiver.perceive(

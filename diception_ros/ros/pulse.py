@@ -76,7 +76,7 @@ class Pulse:
             'model': chosen.model,
             'device': chosen.device,
             'dtype': chosen.dtype,
-            'tasks': ', '.join(perception.tasks),
+            'tasks': ', '.join(perception.asked),
             'steps': perception.steps,
             'resolution': perception.resolution or (predictor.resolution if predictor else 0),
             'memory_mb': memory.resident_mb(),

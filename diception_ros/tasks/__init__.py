@@ -131,6 +131,11 @@ def add(card: Card) -> Task[Any]:
     return task
 
 
+def added(name: str) -> bool:
+    """Whether a task came with an adapter, without which the model cannot answer it."""
+    return name in _added
+
+
 def texts() -> list[str]:
     """Every text that the tasks ask by themselves, whose embeddings a model folder carries."""
     found = []

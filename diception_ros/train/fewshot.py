@@ -39,7 +39,7 @@ class FewShot:
 
     def pool(self, number: int, form: Form) -> Prepared:
         rng = np.random.default_rng((self._seed, number))
-        drawn = []
+        drawn: list[Sample] = []
         while len(drawn) < self._size:
             drawn += [self._samples[k] for k in rng.permutation(len(self._samples))]
         return form.prepare(self._changed(one, rng) for one in drawn[: self._size])

@@ -138,6 +138,35 @@ def text_table(texts: Sequence[str]) -> PromptTable:
     return table
 
 
+def learn_text(table: PromptTable, text: str) -> None:
+    """Add a text to a table, if it is one that `text_table` made; else leave it as it is.
+
+    Args:
+        table: of a model.
+        text: of no more words than the longest that is there.
+    """
+    known = next((other for other in table if other), None)
+    if text in table or known is None:
+        return
+    there = table[known]
+    made = text_table([known])[known]
+    words = len(made.tokens)
+    same = there.tokens.shape[1] == TEXT_WIDTH and torch.equal(
+        there.tokens[:words], made.tokens.to(there.tokens.dtype)
+    )
+    if not same:
+        return
+    if len(text.split()) > len(there.tokens):
+        raise ValueError(
+            f'prompt {text!r} has {len(text.split())} words; this model reads at most '
+            f'{len(there.tokens)}'
+        )
+    new = text_table([text])[text]
+    tokens = torch.zeros_like(there.tokens)
+    tokens[: len(new.tokens)] = new.tokens.to(tokens.dtype)
+    table.add(text, Embedding(tokens, new.pooled.to(there.pooled.dtype)))
+
+
 def _word(word: str) -> torch.Tensor:
     seed = int.from_bytes(hashlib.sha256(word.encode()).digest()[:7], 'little')
     return torch.randn(TEXT_WIDTH, generator=torch.Generator().manual_seed(seed))

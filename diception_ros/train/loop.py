@@ -36,6 +36,7 @@ class Runner:
         settings: of the run.
         source: where samples come from; None for the one that the settings name.
         checkpoint: to go on from; None to begin.
+        pipe: the model of the settings, where it is loaded already.
 
     Raises:
         ValueError: settings that do not fit together, a checkpoint of other settings, a task
@@ -47,6 +48,7 @@ class Runner:
         settings: TrainSettings,
         source: sources.Source | None = None,
         checkpoint: Path | None = None,
+        pipe: DiceptionPipeline | None = None,
     ) -> None:
         self.settings, self.step = settings, 0
         self.shares = mixture.parse(settings.shares)
@@ -58,8 +60,8 @@ class Runner:
         # Of low-rank matrices a checkpoint holds nothing else; the model is where it was.
         going_on = checkpoint if checkpoint and not settings.rank else None
         folder = going_on / 'model' if going_on else Path(settings.model)
-        new = going_on is None and not settings.model
-        pipe = None if new else load_pipeline(folder)
+        if pipe is None and (going_on is not None or settings.model):
+            pipe = load_pipeline(folder)
         resolution = settings.resolution or (pipe.config.resolution if pipe else 0)
         order = pipe.point_encoder.config.point_order if pipe else 'xy'
         self.form = sources.Form(resolution, order, settings.mirrored)

@@ -27,7 +27,9 @@ _AT_ONCE = 32  # answers in one pass
 ANSWERS = ('true', 'shuffled', 'mean')
 VALIDATION_COLUMNS = ('step', 'task', 'metric', *ANSWERS)
 
-Scores = dict[str, dict[str, dict[str, float]]]
+# Numbers by metric and kind of answer; and those by task.
+Metrics = dict[str, dict[str, float]]
+Scores = dict[str, Metrics]
 
 
 class Table:

@@ -33,13 +33,19 @@ from diception_ros.train.settings import TrainSettings
 from diception_ros.train.sources import Source
 
 
-def begin(chosen: TrainSettings, out: Path, source: Source | None = None) -> Runner:
+def begin(
+    chosen: TrainSettings,
+    out: Path,
+    source: Source | None = None,
+    pipe: DiceptionPipeline | None = None,
+) -> Runner:
     """Begin a run.
 
     Args:
         chosen: settings of the run.
         out: its folder, which must be new or empty.
         source: where samples come from; None for the one that the settings name.
+        pipe: the model of the settings, where it is loaded already.
 
     Raises:
         FileExistsError: there is something in the folder.
@@ -49,14 +55,19 @@ def begin(chosen: TrainSettings, out: Path, source: Source | None = None) -> Run
         raise FileExistsError(
             f'{out} exists and is not empty; choose another folder, or --resume to go on'
         )
-    runner = Runner(chosen, source)
+    runner = Runner(chosen, source, pipe=pipe)
     if runner.processes.first:
         out.mkdir(parents=True, exist_ok=True)
         settings.write(chosen, out / 'settings.yaml')
     return runner
 
 
-def resume(chosen: TrainSettings | None, out: Path, source: Source | None = None) -> Runner:
+def resume(
+    chosen: TrainSettings | None,
+    out: Path,
+    source: Source | None = None,
+    pipe: DiceptionPipeline | None = None,
+) -> Runner:
     """Go on with a run from its last checkpoint, as if it had never stopped.
 
     Other steps with a decay are another learning rate from here on, see `stretched`.
@@ -65,6 +76,7 @@ def resume(chosen: TrainSettings | None, out: Path, source: Source | None = None
         chosen: its settings; those that change no step may differ. None for those it had.
         out: its folder.
         source: as at its beginning.
+        pipe: as at its beginning.
 
     Raises:
         FileNotFoundError: there is no checkpoint.
@@ -81,7 +93,7 @@ def resume(chosen: TrainSettings | None, out: Path, source: Source | None = None
             f'{out} was begun with other settings ({"; ".join(changed)}); go on with those, or '
             'begin another run whose model is the last checkpoint'
         )
-    runner = Runner(chosen, source, found[-1])
+    runner = Runner(chosen, source, found[-1], pipe)
     if runner.processes.first:
         settings.write(chosen, out / 'settings.yaml')
     return runner

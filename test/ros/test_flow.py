@@ -29,7 +29,7 @@ def topics():
     chosen = PerceptionSettings(tasks=ALL, metric='fixed', scale=0.5, shift=0.1)
 
     class Nobody:
-        def check(self, prompts, settings):
+        def check(self, prompts, settings, adapters=()):
             pass
 
     return Perceiver(Nobody(), RosTypes(), chosen).outputs()

@@ -1,0 +1,97 @@
+# SPDX-FileCopyrightText: 2026 The diception_ros authors
+# SPDX-License-Identifier: Apache-2.0
+"""Teach a model a new task with about 50 labelled pictures and 1 % of its parameters.
+
+OUT becomes an adapter: a file of a few megabytes and a card. `predict`, `replay` and `evaluate`
+take it with --adapter OUT, the node in its parameter `adapters`; the model itself stays as it is.
+Labels: a folder with images/ and labels/, COCO or LabelMe JSON, or a bag. docs/adaptation.md says
+more.
+"""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+import sys
+from typing import Any
+
+from diception_ros import settings
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the options of this verb."""
+    from diception_ros.card import KINDS
+    from diception_ros.train.adapt_settings import AdaptSettings
+
+    parser.add_argument(
+        '--model', default='builtin', metavar='DIR',
+        help="model folder, or 'builtin' (default: %(default)s)",
+    )  # fmt: skip
+    parser.add_argument(
+        '--task', required=True, metavar='NAME',
+        help='what the new task is called: small letters, digits and _',
+    )  # fmt: skip
+    parser.add_argument(
+        '--prompt', metavar='TEXT',
+        help="what the network is told (default: '[[image2segmentation]] NAME')",
+    )  # fmt: skip
+    parser.add_argument('--kind', required=True, choices=KINDS, help='what the answer is')
+    parser.add_argument(
+        '--out', type=Path, required=True, metavar='DIR', help='folder of the adapter'
+    )
+    parser.add_argument(
+        '--resume', action='store_true', help='go on from the last checkpoint in DIR'
+    )
+    data = parser.add_argument_group('what it learns from')
+    data.add_argument(
+        '--data', type=Path, required=True, metavar='LABELS',
+        help='folder with images/ and labels/, COCO or LabelMe JSON, or a bag',
+    )  # fmt: skip
+    data.add_argument(
+        '--category', default='', metavar='NAME', help='of several that are labelled, the one'
+    )
+    data.add_argument('--image-topic', default='', metavar='TOPIC', help='of a bag')
+    data.add_argument('--label-topic', default='', metavar='TOPIC', help='of a bag')
+    settings.add_arguments(parser.add_argument_group('how it learns'), AdaptSettings)
+
+
+def main(args: argparse.Namespace) -> int:
+    """Adapt."""
+    from diception_ros.data import labelled
+    from diception_ros.train.adapt_settings import AdaptSettings
+
+    chosen = settings.from_arguments(AdaptSettings, args)
+    labels = labelled.read(
+        args.data, args.kind, args.task, category=args.category, image_topic=args.image_topic,
+        label_topic=args.label_topic,
+    )  # fmt: skip
+    for text in labels.warnings:
+        print(f'{args.data}: {text}', file=sys.stderr)
+    from diception_ros.model import quiet
+    from diception_ros.train import adapt
+
+    quiet.hush()
+    prompt = args.prompt or f'[[image2segmentation]] {args.task}'
+    what = adapt.plan(args.model, args.task, prompt, args.kind, labels, chosen)
+    print(adapt.describe(what), file=sys.stderr)
+    card = adapt.adapt(what, chosen, args.out, args.resume)
+    _tell(args, card)
+    return 0
+
+
+def _tell(args: argparse.Namespace, card: Any) -> None:
+    if card.metrics:
+        print(f'at step {card.metrics["step"]}, on {card.data["held_back"]} pictures held back:')
+        for metric, numbers in card.metrics.items():
+            if metric != 'step':
+                print(
+                    f'  {metric:12} {numbers["true"]:.3f}  (wrong picture '
+                    f'{numbers["shuffled"]:.3f}, mean picture {numbers["mean"]:.3f})'
+                )
+    else:
+        print('nothing was held back, so nobody knows how good it is')
+    print(
+        f'wrote {args.out}; try it: diception predict IMAGE --model {args.model} --adapter '
+        f'{args.out} --task {card.name} --out answers',
+        file=sys.stderr,
+    )

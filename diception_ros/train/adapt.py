@@ -1,0 +1,285 @@
+# SPDX-FileCopyrightText: 2026 The diception_ros authors
+# SPDX-License-Identifier: Apache-2.0
+"""A new task from a few labelled pictures: the training loop on low-rank matrices.
+
+OUT/card.json, OUT/adapter.safetensors   the adapter, at the end: its best state
+OUT/labels.json                          what it learns from, so that a resume has the same
+OUT/best/                                the best state so far
+OUT/run/                                 log, validation, contact sheets, checkpoints: see `run`
+"""
+
+from __future__ import annotations
+
+import csv
+from dataclasses import asdict, replace
+import importlib.metadata
+import json
+from pathlib import Path
+import shutil
+from typing import NamedTuple
+
+import numpy as np
+
+from diception_ros import __version__, tasks
+from diception_ros.card import CARD_FILE, WEIGHTS_FILE, Card
+from diception_ros.data.labelled import Labelled
+from diception_ros.data.sample import Sample
+from diception_ros.model import DiceptionPipeline, folder, lora
+from diception_ros.model.fingerprint import fingerprint
+from diception_ros.train import fresh, report, run
+from diception_ros.train.adapt_settings import AdaptSettings
+from diception_ros.train.fewshot import FewShot
+from diception_ros.train.loop import Runner
+from diception_ros.train.settings import TrainSettings
+from diception_ros.train.weights import load_pipeline
+
+# Which number says how good an answer of each kind is, and whether more is better.
+MAIN = {
+    'mask': ('iou', True),
+    'instances': ('mean_iou', True),
+    'normals': ('mean_deg', False),
+    'depth': ('disparity_mae', False),
+    'rgb': ('mae', False),
+}
+# Learning rates. The paper's is for SD3; the other was the best of 3e-4, 1e-3 and 3e-3 for the
+# built-in model.
+PAPER_LR, SMALL_LR = 2e-5, 1e-3
+# Below, holding some back would leave too few on either side.
+_FEWEST_TO_HOLD_BACK = 5
+# Of a network that predicts clean latents, as in config/builtin.yaml.
+_SHARE_AT_NOISE = 0.8
+_LABELS_FILE = 'labels.json'
+_VERSIONS = ('torch', 'diffusers', 'peft')
+
+
+class Plan(NamedTuple):
+    """What will be learnt, known before it begins.
+
+    Attributes:
+        card: of the adapter, without metrics.
+        settings: of the training run.
+        learnt: samples to learn from.
+        held: samples to be judged by; may be none.
+        pipe: the model.
+    """
+
+    card: Card
+    settings: TrainSettings
+    learnt: list[Sample]
+    held: list[Sample]
+    pipe: DiceptionPipeline
+
+
+def plan(
+    model: str, name: str, prompt: str, kind: str, labels: Labelled, chosen: AdaptSettings
+) -> Plan:
+    """Decide what is learnt, and from what.
+
+    Args:
+        model: folder, or 'builtin'.
+        name: of the task.
+        prompt: the text that the model reads.
+        kind: of the answer, see `card.KINDS`.
+        labels: what to learn from; their prompts name the task.
+        chosen: how.
+
+    Raises:
+        FileNotFoundError, ValueError: no such model, a name or prompt that cannot be, a text
+            without embedding, a share that no rank has.
+    """
+    place = folder.resolve(model)
+    pipe = load_pipeline(place)
+    transformer = pipe.transformer
+    whole = sum(
+        value.numel() for part in (transformer, pipe.point_encoder) for value in part.parameters()
+    )
+    real = transformer.inner_dim >= lora.PAPER_WIDTH
+    rank = chosen.rank or (
+        lora.PAPER_RANK if real and not chosen.share
+        else lora.choose_rank(transformer, whole, chosen.share or 0.01)
+    )  # fmt: skip
+    parameters = rank * lora.per_rank(transformer)
+    learnt, held = split(labels.samples, chosen.held_back, chosen.seed)
+    card = Card(
+        name, prompt, kind, model, fingerprint(place), rank, parameters, parameters / whole,
+        {'sha256': labels.digest, 'learnt': len(learnt), 'held_back': len(held)},
+        asdict(chosen), {},
+        {'diception_ros': __version__,
+         **{one: importlib.metadata.version(one) for one in _VERSIONS}},
+    )  # fmt: skip
+    tasks.add(card)
+    fresh.learn_text(pipe.prompt_table, prompt)
+    sample = transformer.config.get('prediction_type') == 'sample'
+    steps_of_pool = max(1, -(-chosen.pool // (chosen.batch_size * chosen.accumulate)))
+    settings = TrainSettings(
+        model=model,
+        rank=rank,
+        frozen_bf16=chosen.bf16 and chosen.device != 'cpu',
+        source='labels',
+        shares=f'{name}=1',
+        pool=chosen.pool,
+        refresh=steps_of_pool,
+        mirrored=False,
+        photometric=chosen.photometric,
+        steps=chosen.steps,
+        batch_size=chosen.batch_size,
+        accumulate=chosen.accumulate,
+        lr=chosen.lr or (PAPER_LR if real else SMALL_LR),
+        ema=chosen.ema,
+        share_at_noise=_SHARE_AT_NOISE if sample else 0.0,
+        weighting='sample' if sample else 'velocity',
+        dropout=chosen.dropout,
+        seed=chosen.seed,
+        device=chosen.device,
+        bf16=chosen.bf16,
+        checkpointing=chosen.checkpointing,
+        log_every=chosen.validate_every,
+        save_every=chosen.validate_every,
+        keep=1,
+        validate_every=chosen.validate_every if held else 0,
+        validation_samples=max(2, len(held)),
+        validation_steps=chosen.validation_steps,
+    )
+    return Plan(card, settings, learnt, held, pipe)
+
+
+def split(samples: list[Sample], share: float, seed: int) -> tuple[list[Sample], list[Sample]]:
+    """Samples to learn from, and samples to be judged by: none of fewer than five.
+
+    Args:
+        samples: all.
+        share: that is held back; at least two samples where it is above 0.
+        seed: of the draw.
+    """
+    if not share or len(samples) < _FEWEST_TO_HOLD_BACK:
+        return list(samples), []
+    order = np.random.default_rng(seed).permutation(len(samples))
+    count = min(len(samples) - 1, max(2, round(share * len(samples))))
+    held = set(order[:count].tolist())
+    return (
+        [one for k, one in enumerate(samples) if k not in held],
+        [one for k, one in enumerate(samples) if k in held],
+    )
+
+
+def adapt(
+    what: Plan, chosen: AdaptSettings, out: Path, resume: bool = False, progress: bool = True
+) -> Card:
+    """Learn, and write the adapter.
+
+    Args:
+        what: from `plan`.
+        chosen: how.
+        out: folder of the adapter, new or empty unless it goes on.
+        resume: go on from the last checkpoint in it.
+        progress: show a bar.
+
+    Returns:
+        The adapter's card, with its metrics on what was held back.
+
+    Raises:
+        FileExistsError: there is something in the folder, or the adapter is finished.
+        FileNotFoundError: nothing to go on from.
+        ValueError: it is to go on with something else than it began with.
+    """
+    source = FewShot(what.learnt, what.held, what.settings.pool, chosen.smallest, chosen.seed)
+    story = {'task': what.card.name, 'prompt': what.card.prompt, 'kind': what.card.kind,
+             'base_sha256': what.card.base_sha256, **what.card.data}  # fmt: skip
+    if resume:
+        _same(out, story)
+        runner = run.resume(what.settings, out / 'run', source, what.pipe)
+    else:
+        if out.exists() and (not out.is_dir() or any(out.iterdir())):
+            raise FileExistsError(
+                f'{out} exists and is not empty; choose another folder, or --resume to go on'
+            )
+        runner = run.begin(what.settings, out / 'run', source, what.pipe)
+        (out / _LABELS_FILE).write_text(json.dumps(story, indent=2) + '\n')
+    best = _Best(runner, what.card, out, chosen.patience, runner.step)
+    last = run.run(runner, out / 'run', progress, best.watch)
+    state = out / 'best' if what.held else last
+    shutil.copyfile(state / WEIGHTS_FILE, out / WEIGHTS_FILE)
+    card = replace(what.card, metrics=best.metrics)
+    card.write(out)
+    shutil.rmtree(out / 'run' / 'checkpoints')
+    shutil.rmtree(out / 'run' / 'model')
+    shutil.rmtree(out / 'best', ignore_errors=True)
+    return card
+
+
+class _Best:
+    """Keeps the best state, and says when it has not become better for long.
+
+    Args:
+        runner: the run.
+        card: of the adapter.
+        out: its folder.
+        patience: validations in a row that may be no better.
+        step: at which the run goes on; what was found before is read from its table.
+    """
+
+    def __init__(self, runner: Runner, card: Card, out: Path, patience: int, step: int) -> None:
+        self._runner, self._out, self._patience = runner, out, patience
+        self._task = card.name
+        self._metric, self._more = MAIN[card.kind]
+        self._value, self._waited = float('nan'), 0
+        self.metrics: dict[str, object] = {}
+        table = out / 'run' / 'validation.csv'
+        if not (step and table.is_file()):
+            return
+        found: dict[int, dict[str, dict[str, float]]] = {}
+        with table.open(newline='') as file:
+            for line in csv.DictReader(file):
+                if int(line['step']) <= step:
+                    numbers = {name: float(line[name]) for name in report.ANSWERS}
+                    found.setdefault(int(line['step']), {})[line['metric']] = numbers
+        for at, scores in found.items():
+            self._see(at, scores)
+
+    def watch(self, step: int, scores: report.Scores) -> bool:
+        if self._see(step, scores[self._task]):
+            # In one piece: a process that is killed here leaves the old state or the new one.
+            partial = self._out / 'best.partial'
+            shutil.rmtree(partial, ignore_errors=True)
+            self._runner.weights.write(partial)
+            shutil.rmtree(self._out / 'best', ignore_errors=True)
+            partial.rename(self._out / 'best')
+        return bool(self._patience) and self._waited >= self._patience
+
+    def _see(self, step: int, scores: report.Metrics) -> bool:
+        value = scores[self._metric]['true']
+        gain = (value - self._value) * (1 if self._more else -1)
+        # Nothing is known of the first; NaN, where nothing could be scored, is never better.
+        better = not self.metrics or gain > 0
+        self._waited = 0 if better else self._waited + 1
+        if better:
+            self._value = value
+            self.metrics = {'step': step, **scores}
+        return better
+
+
+def _same(out: Path, story: dict[str, object]) -> None:
+    """Raise unless an adapter goes on with what it began with."""
+    path = out / _LABELS_FILE
+    if (out / CARD_FILE).is_file():
+        raise FileExistsError(f'{out}: this adapter is finished; choose another folder')
+    if not path.is_file():
+        raise FileNotFoundError(f'{out}: nothing to go on from; leave out --resume to begin')
+    had = json.loads(path.read_text())
+    for name, now in story.items():
+        if had.get(name) != now:
+            raise ValueError(
+                f'{out} was begun with another {name}: {had.get(name)!r}, now {now!r}; go on with '
+                'that, or choose another folder'
+            )
+
+
+def describe(what: Plan) -> str:
+    """One line about what is learnt, for people."""
+    card = what.card
+    blocks = len(what.pipe.transformer.transformer_blocks)
+    return (
+        f'learns {card.parameters:,} numbers, {100 * card.share:.2f} % of the model: rank '
+        f'{card.rank} in query, key and value of {blocks} blocks; from {len(what.learnt)} '
+        f'pictures, judged by {len(what.held)} others'
+    )
