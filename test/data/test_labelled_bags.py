@@ -109,6 +109,27 @@ def test_a_damaged_bag_is_named(share, tmp_path):
     fails(place, 'mask', 'a.mcap: ')
 
 
+@pytest.mark.parametrize('form', ['sqlite3', 'rosbags-mcap', 'ros1'])
+def test_whatever_bytes_are_wrong_a_bag_is_read_or_named(form, tmp_path):
+    plain = files.write_bag(tmp_path / 'a.mcap', masks, count=2)
+    messages = [(one.topic, one.message, one.stamp_ns) for one in bag.read(plain)]
+    place = write_any(tmp_path / 'b', messages, form)
+    file = place if place.is_file() else next(place.glob('*.[md][cb]*'))
+    good, rng = file.read_bytes(), np.random.default_rng(0)
+    said = []
+    for _ in range(40):
+        bad, at = bytearray(good), rng.integers(len(good))
+        length = len(bad[at : at + rng.integers(1, 4000)])
+        bad[at : at + length] = rng.bytes(length)
+        file.write_bytes(bad)
+        try:
+            labelled.read(place, 'mask', 'floor')
+        except ValueError as error:
+            said.append(str(error))
+    assert said
+    assert all(str(place) in one for one in said)
+
+
 def test_numbers_of_32_bits_and_sizes_that_differ(tmp_path):
     place = files.write_bag(tmp_path / 'a.mcap', lambda k: files.ids(k).astype(np.int32), '32SC1')
     read = labelled.read(place, 'instances', 'floor')

@@ -102,7 +102,9 @@ def test_run_lengths_are_those_of_coco(seed):
     assert outlines.unpacked(packed) == files.runs(values)
 
 
-@pytest.mark.parametrize('counts', [[3, -1, 18], [3, 4], [20, 20], ['3', 17], 7, 'é', 'p', '\x00'])
+@pytest.mark.parametrize(
+    'counts', [[3, -1, 18], [3, 4], [20, 20], ['3', 17], 7, 'é', 'p', '\x00', 'd0P']
+)
 def test_what_is_no_run_lengths_is_an_error(counts):
     with pytest.raises(ValueError, match='run lengths'):
         outlines.run_lengths(counts, (4, 5))

@@ -6,6 +6,7 @@ import json
 import struct
 import zlib
 
+import cv2
 import labelled_files as files
 import numpy as np
 from PIL import Image
@@ -172,3 +173,11 @@ def test_the_picture_inside_a_labelme_file_may_be_broken_too(tmp_path):
     (place / '001.json').write_text(json.dumps(content))
     with pytest.raises(ValueError, match=r'001\.json \(imageData\): not a picture'):
         labelled.read(place, 'mask', 'floor', category='cup')
+
+
+def test_colours_of_16_bits_are_refused_because_half_of_them_would_be_lost(tmp_path):
+    place = files.write_folder(tmp_path / 'a', files.ids, count=2)
+    wide = np.repeat(files.ids(1)[..., None].astype(np.uint16), 3, axis=-1)
+    assert cv2.imwrite(str(place / 'labels/001.png'), wide)
+    with pytest.raises(ValueError, match=r'labels/001\.png: expected 8 bits a colour, came 16'):
+        labelled.read(place, 'instances', 'floor')

@@ -71,7 +71,7 @@ def read(
         )
     items.sort(key=lambda item: item.name)
     for item in items:
-        check_sizes(item.frame.size, item.label.size, item.name, item.where)
+        check_sizes(item.frame.size, item.label.size, f'the picture {item.name}', item.where)
     notes += _of_one_class(place, items)
     if len(items) < FEW:
         notes.append(
