@@ -54,7 +54,7 @@ EXTRAS_REQUIRE = {
     'sim': ['mujoco >=3.4'],
     # `diception replay --view`; 0.41 tried.
     'view': ['rerun-sdk >=0.20'],
-    # `diception replay --engine ray`; not tried.
+    # `diception replay --engine ray`; 2.60 tried.
     'ray': ['ray >=2.9'],
     # COCO AP and AR in `diception_ros.evaluate`.
     'evaluate': ['pycocotools >=2.0.7'],

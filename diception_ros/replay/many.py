@@ -5,51 +5,23 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor, as_completed
+from collections.abc import Callable, Generator, Sequence
+import contextlib
 import glob
 import json
 import os
 from pathlib import Path
-import subprocess
 import sys
-from typing import Any, NamedTuple
 
 from tqdm import tqdm
 
+from diception_ros.replay import engines
+from diception_ros.replay.engines import Done, Task, summary_of
 from diception_ros.replay.parts import ENDS
 
 # Options that are not handed on to the process of a bag.
 _OURS = ('bags', 'out', 'jobs', 'engine', 'summary', 'report', 'view', 'help')
 DAMAGED = 3
-
-
-class Task(NamedTuple):
-    """The replay of one bag.
-
-    Attributes:
-        bag: the bag.
-        out: what is written.
-        command: line of the process.
-    """
-
-    bag: Path
-    out: Path
-    command: list[str]
-
-
-class Done(NamedTuple):
-    """What came of it.
-
-    Attributes:
-        task: what it was.
-        code: exit code of the process.
-        words: the last that it said.
-    """
-
-    task: Task
-    code: int
-    words: str
 
 
 def find(given: Sequence[str]) -> list[Path]:
@@ -89,32 +61,32 @@ def run(
         declare: declares its options.
 
     Raises:
-        ValueError: --out is a file's name, or a number of jobs below one.
+        ValueError: --out is a file's name, a number of jobs below one, or a GPU of a cluster by
+            its number.
         ModuleNotFoundError: --engine ray without Ray.
     """
     if args.out.suffix == '.mcap':
         raise ValueError(f'--out is {args.out}; of {len(bags)} bags expected a folder')
     if args.jobs < 1:
         raise ValueError(f'--jobs is {args.jobs}; expected at least 1')
+    if args.engine == 'ray' and ':' in args.device:
+        raise ValueError(f'--device is {args.device}; expected cuda, of which Ray says which')
+    if args.view:
+        raise ValueError('--view shows one bag; give it the one that you want to see')
     args.out.mkdir(parents=True, exist_ok=True)
-    options = arguments(args, declare)
-    todo = []
-    for bag, name in zip(bags, names(bags), strict=True):
-        out = args.out / f'{name}.mcap'
-        more = [f'--report={args.report / name}'] if args.report else []
-        more.append(f'--summary={summary_of(out)}')
-        command = [sys.executable, '-m', 'diception_ros', 'replay', str(bag.absolute()),
-                   f'--out={out.absolute()}', *more, *options]  # fmt: skip
-        todo.append(Task(bag, out, command))
-    engine = _on_ray if args.engine == 'ray' else _here
-    done = []
-    with tqdm(total=len(todo), unit='bag', file=sys.stderr) as bar:
-        for one in engine(todo, args.jobs):
+    tasks = _tasks(bags, args, arguments(args, declare))
+    done = [_before(task) for task in tasks if args.resume and _finished(task, args)]
+    todo = [task for task in tasks if task.bag not in {one.task.bag for one in done}]
+    with (
+        tqdm(total=len(tasks), initial=len(done), unit='bag', file=sys.stderr) as bar,
+        contextlib.closing(_engine(args, todo)) as ending,
+    ):
+        for one in ending:
             bar.update()
             done.append(one)
             if one.code not in (0, DAMAGED):
                 tqdm.write(f'{one.task.bag}: {one.words}', file=sys.stderr)
-    done.sort(key=lambda one: todo.index(one.task))
+    done.sort(key=lambda one: bags.index(one.task.bag))
     sys.stdout.write(table(done) + '\n')
     codes = {one.code for one in done}
     return 1 if codes - {0, DAMAGED} else max(codes)
@@ -131,11 +103,6 @@ def names(bags: Sequence[Path]) -> list[str]:
     return ['_'.join(one.relative_to(root).parts) for one in full]
 
 
-def summary_of(out: Path) -> Path:
-    """Where the process of a bag says what came of it."""
-    return out.with_suffix('.json')
-
-
 def arguments(
     args: argparse.Namespace, declare: Callable[[argparse.ArgumentParser], None]
 ) -> list[str]:
@@ -150,6 +117,8 @@ def arguments(
         option = action.option_strings[0]
         if isinstance(value, bool):
             found.append(option if value else option.replace('--', '--no-', 1))
+        elif isinstance(action, argparse._AppendAction):
+            found += [f'{option}={one}' for one in value]
         elif isinstance(value, (list, tuple)):
             found += [option, *map(str, value)]
         else:
@@ -175,40 +144,34 @@ def table(done: Sequence[Done]) -> str:
     return '\n'.join([lines[0], rule, *lines[1:]])
 
 
-def work(task: Task) -> Done:
-    """Run the process of one bag; its words go into a .log file beside what it writes."""
-    summary_of(task.out).unlink(missing_ok=True)
-    log = task.out.with_suffix('.log')
-    with log.open('wb') as file:
-        code = subprocess.run(
-            task.command, stdout=file, stderr=subprocess.STDOUT, stdin=subprocess.DEVNULL,
-            check=False,
-        ).returncode  # fmt: skip
-    lines = log.read_text(errors='replace').replace('\r', '\n').split('\n')
-    words = next((line for line in reversed(lines) if line.strip()), 'no word')
-    return Done(task, code, words if code >= 0 else f'ended by signal {-code}')
+def _tasks(bags: Sequence[Path], args: argparse.Namespace, options: list[str]) -> list[Task]:
+    found = []
+    for bag, name in zip(bags, names(bags), strict=True):
+        out = (args.out / f'{name}.mcap').absolute()
+        more = [f'--report={args.report / name}'] if args.report else []
+        more.append(f'--summary={summary_of(out)}')
+        command = [sys.executable, '-m', 'diception_ros', 'replay', str(bag.absolute()),
+                   f'--out={out}', *more, *options]  # fmt: skip
+        found.append(Task(bag, out, command, Path.cwd()))
+    return found
 
 
-def _here(todo: Sequence[Task], jobs: int) -> Iterator[Done]:
-    with ThreadPoolExecutor(jobs) as pool:
-        for one in as_completed([pool.submit(work, task) for task in todo]):
-            yield one.result()
+def _finished(task: Task, args: argparse.Namespace) -> bool:
+    """Whether nothing is left to do of a bag; the summary is the last that is written."""
+    return not args.force and task.out.exists() and summary_of(task.out).exists()
 
 
-def _on_ray(todo: Sequence[Task], jobs: int) -> Iterator[Done]:
-    """On a cluster whose machines see the same files; `jobs` is how many processors each takes."""
-    try:
-        import ray
-    except ImportError as error:
-        raise ModuleNotFoundError(
-            '--engine ray needs Ray, which is not installed', name='ray'
-        ) from error
-    ray.init(ignore_reinit_error=True, log_to_driver=False)
-    remote: Any = ray.remote(num_cpus=jobs)(work)
-    waiting = [remote.remote(task) for task in todo]
-    while waiting:
-        ready, waiting = ray.wait(waiting)
-        yield from ray.get(ready)
+def _before(task: Task) -> Done:
+    """What came of a bag in an earlier run."""
+    said = json.loads(summary_of(task.out).read_text())
+    code = DAMAGED if said['damage'] else int(bool(said['skipped']) or not said['frames'])
+    return Done(task, code, 'done before')
+
+
+def _engine(args: argparse.Namespace, todo: Sequence[Task]) -> Generator[Done, None, None]:
+    if args.engine == 'ray':
+        return engines.on_ray(todo, args.jobs, args.device.startswith('cuda'))
+    return engines.here(todo, args.jobs)
 
 
 def _inside(path: Path) -> list[Path]:

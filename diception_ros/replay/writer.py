@@ -5,6 +5,8 @@
 from __future__ import annotations
 
 import contextlib
+import errno
+import fcntl
 import os
 from pathlib import Path
 import struct
@@ -54,6 +56,7 @@ class Writer:
 
     Raises:
         ValueError: the partial file is shorter, or not such a file.
+        BlockingIOError: another process writes it.
     """
 
     def __init__(
@@ -71,16 +74,18 @@ class Writer:
         self._times: tuple[int, int] | None = None
         self._finished = False
         self._file: BinaryIO
-        if at:
-            self._file = self.partial.open('r+b')
-            try:
+        # Not emptied before it is clear that nobody else writes it.
+        self._file = os.fdopen(os.open(self.partial, os.O_RDWR | os.O_CREAT, 0o666), 'r+b')
+        try:
+            self._lock()
+            if at:
                 self._recover(at)
-            except BaseException:
-                self._file.close()
-                raise
-        else:
-            self._file = self.partial.open('wb')
-            self._append(records.MAGIC + records.header())
+            else:
+                self._file.truncate(0)
+                self._append(records.MAGIC + records.header())
+        except BaseException:
+            self._file.close()
+            raise
 
     def __enter__(self) -> Self:
         return self
@@ -193,6 +198,18 @@ class Writer:
                 self._seal()
             with contextlib.suppress(OSError):
                 self._file.close()
+
+    def _lock(self) -> None:
+        """Keep others from writing the file, until it is closed, by whatever death."""
+        try:
+            fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            raise BlockingIOError(
+                error.errno, f'{self.partial}: another replay writes it; wait for its end'
+            ) from error
+        except OSError as error:
+            if error.errno not in (errno.ENOLCK, errno.ENOTSUP):  # of some network file systems
+                raise
 
     def _append(self, data: bytes) -> None:
         end = self._file.tell()

@@ -188,12 +188,12 @@ def test_ray_does_the_same(tmp_path, tiny_folder, monkeypatch, capsys):
     """A stand-in for Ray that has what is used of it."""
 
     def remote(**options):
-        assert options == {'num_cpus': 1}
+        assert options == {'num_cpus': 1, 'num_gpus': 0, 'max_retries': 0}
         return lambda work: SimpleNamespace(remote=lambda task: lambda: work(task))
 
     fake = SimpleNamespace(
         init=lambda **_: None, remote=remote, wait=lambda waiting: (waiting[:1], waiting[1:]),
-        get=lambda ready: [one() for one in ready],
+        get=lambda one: one(), nodes=lambda: [{'Alive': True, 'Resources': {'CPU': 1.0}}],
     )  # fmt: skip
     monkeypatch.setitem(sys.modules, 'ray', fake)
     bag = write(tmp_path / 'a', recorded(2))
@@ -206,6 +206,32 @@ def test_ray_does_the_same(tmp_path, tiny_folder, monkeypatch, capsys):
     said = capsys.readouterr().err
     assert 'needs Ray' in said
     assert '-m pip install' in said
+
+
+def test_what_was_finished_is_left_when_many_go_on(tmp_path, tiny_folder, capsys):
+    folder = tmp_path / 'bags'
+    folder.mkdir()
+    for name in 'ab':
+        write(folder / name, recorded(2))
+    out = tmp_path / 'out'
+    asked = [folder, '--out', out, '--model', tiny_folder, *QUICK, '--no-views', '--resume']
+    assert run(folder / 'a.mcap', *asked[1:2], tmp_path / 'a.mcap', *asked[3:]) == 0
+    assert run(*asked) == 0
+    (out / 'b.mcap').unlink()
+    before = (out / 'a.mcap').stat().st_mtime_ns
+    capsys.readouterr()
+    assert run(*asked) == 0
+    assert (out / 'a.mcap').stat().st_mtime_ns == before
+    assert capsys.readouterr().out.count('| 2 ') == 2
+
+
+def test_wishes_that_many_bags_cannot_have(tmp_path, capsys):
+    for name in 'ab':
+        write(tmp_path / name, recorded(1))
+    for more, says in ((['--view'], 'one bag'), (['--jobs', '0'], 'at least 1'),
+                       (['--engine', 'ray', '--device', 'cuda:1'], 'Ray says')):  # fmt: skip
+        assert run(tmp_path, '--out', tmp_path / 'out', *more) == 1
+        assert says in capsys.readouterr().err
 
 
 def test_view_without_rerun_is_said_before_the_work(bag, tiny_folder, tmp_path, capsys):

@@ -1,0 +1,172 @@
+# SPDX-FileCopyrightText: 2026 The diception_ros authors
+# SPDX-License-Identifier: Apache-2.0
+"""Processes of many bags: none stops another, none outlives who wants it; here and on real Ray."""
+
+from pathlib import Path
+import signal
+import subprocess
+import sys
+import threading
+import time
+
+import psutil
+import pytest
+import recordings
+
+from diception_ros.cli.main import main
+from diception_ros.replay import engines
+from diception_ros.replay.engines import Task
+from diception_ros.replay.writer import Writer
+
+# Says its number, and then sleeps unless it is to go on.
+SLEEPER = """
+import os, sys, time
+from diception_ros.replay import engines
+engines.obey_parent()
+try:
+    print(os.getpid(), flush=True)
+    time.sleep(0 if '--resume' in sys.argv else 60)
+except KeyboardInterrupt:
+    print('interrupted', flush=True)
+    sys.exit(130)
+"""
+
+
+def task(folder, name, program):
+    return Task(Path(name), folder / f'{name}.mcap', [sys.executable, '-c', program], folder)
+
+
+def said(one):
+    log = one.out.with_suffix('.log')
+    return log.read_text().split() if log.exists() else []
+
+
+def until(true):
+    end = time.monotonic() + 60
+    while not true():
+        assert time.monotonic() < end
+        time.sleep(0.02)
+
+
+def interrupt_when(true):
+    """As Ctrl-C, once something is so."""
+
+    def wait():
+        until(true)
+        signal.raise_signal(signal.SIGINT)
+
+    threading.Thread(target=wait).start()
+
+
+def gone(pid):
+    return not psutil.pid_exists(pid) or psutil.Process(pid).status() == psutil.STATUS_ZOMBIE
+
+
+def test_each_ends_as_it_does(tmp_path):
+    tasks = [
+        task(tmp_path, 'a', 'print("fine")'), task(tmp_path, 'b', 'import sys; sys.exit("no")'),
+        task(tmp_path, 'c', 'import os; os.kill(os.getpid(), 9)'), task(tmp_path, 'd', ''),
+    ]  # fmt: skip
+    found = sorted(engines.here(tasks, 2))
+    assert [(one.code, one.words) for one in found] == [
+        (0, 'fine'), (1, 'no'), (-9, 'ended by signal 9'), (0, 'no word'),
+    ]  # fmt: skip
+
+
+def test_names_are_looked_for_where_the_command_line_was(tmp_path):
+    (tmp_path / 'there').mkdir()
+    one = task(tmp_path / 'there', 'a', 'import os; print(os.getcwd())')
+    assert engines.work(one).words == str(tmp_path / 'there')
+
+
+def test_an_interrupt_ends_those_that_run_and_starts_no_more(tmp_path):
+    tasks = [task(tmp_path, 'z', ''), *(task(tmp_path, name, SLEEPER) for name in 'abc')]
+    ending = engines.here(tasks, 2)
+    assert next(ending).task == tasks[0]
+    interrupt_when(lambda: said(tasks[1]) and said(tasks[2]))
+    with pytest.raises(KeyboardInterrupt):
+        next(ending)
+    assert [said(one)[1:] for one in tasks] == [[], ['interrupted'], ['interrupted'], []]
+    assert not said(tasks[3])
+
+
+def test_no_process_outlives_the_one_that_wants_it(tmp_path):
+    one = task(tmp_path, 'a', SLEEPER)
+    program = (
+        f'from pathlib import *\nfrom diception_ros.replay import engines\n'
+        f'engines.work(engines.Task({one[0]!r}, {one[1]!r}, {one[2]!r}, {one[3]!r}))'
+    )
+    parent = subprocess.Popen([sys.executable, '-c', program])
+    until(lambda: said(one))
+    parent.kill()
+    parent.wait()
+    until(lambda: gone(int(said(one)[0])))
+
+
+def test_two_cannot_write_one_file(tmp_path):
+    with Writer(tmp_path / 'a.mcap') as first:
+        first.add('/a', 'std_msgs/msg/Empty', '')
+        first.flush()
+        before = first.partial.read_bytes()
+        with pytest.raises(BlockingIOError, match='another replay writes it'):
+            Writer(tmp_path / 'a.mcap')
+        assert first.partial.read_bytes() == before
+        first.finish()
+    Writer(tmp_path / 'a.mcap')  # nothing keeps it now
+
+
+@pytest.fixture(scope='module')
+def ray():
+    """A cluster of two processors."""
+    ray = pytest.importorskip('ray', reason='Ray is not installed (diception_ros[ray])')
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv('RAY_USAGE_STATS_ENABLED', '0')
+        ray.init(num_cpus=2, include_dashboard=False, log_to_driver=False)
+        yield ray
+        ray.shutdown()
+
+
+def test_real_ray_writes_the_same_files(ray, tiny_folder, tmp_path, capsys):
+    folder = tmp_path / 'bags'
+    folder.mkdir()
+    for k, name in enumerate('ac'):
+        recordings.write(folder / name, recordings.recorded(2 + k))
+    (folder / 'bad.mcap').write_text('not a bag')
+    cut = folder / 'c.mcap'
+    cut.write_bytes(cut.read_bytes()[:-100])
+    tables = []
+    for engine in ('local', 'ray'):
+        out = tmp_path / engine
+        assert main(['replay', str(folder), '--out', str(out), '--model', str(tiny_folder),
+                     '--steps', '1', '--engine', engine]) == 1  # fmt: skip
+        rows = [line.split('|') for line in capsys.readouterr().out.splitlines()[2:]]
+        tables.append([(Path(row[1].strip()).name, row[2], row[4].strip()) for row in rows])
+    assert tables[0] == tables[1]
+    assert [row[0] for row in tables[1]] == ['a.mcap', 'bad.mcap', 'c.mcap']
+    for name in 'ac':
+        local, there = ((tmp_path / engine / f'{name}.mcap') for engine in ('local', 'ray'))
+        assert local.read_bytes() == there.read_bytes()
+
+
+def test_real_ray_loses_a_worker_and_the_bag_goes_on(ray, tmp_path):
+    one = task(tmp_path, 'a', SLEEPER)
+    killed = []
+
+    def kill():
+        until(lambda: said(one))
+        killed.append(int(said(one)[0]))
+        psutil.Process(killed[0]).parent().kill()
+
+    threading.Thread(target=kill).start()
+    (done,) = engines.on_ray([one], 1, gpu=False)
+    assert done.code == 0
+    assert int(done.words) != killed[0]
+    assert gone(killed[0])
+
+
+def test_real_ray_is_interrupted(ray, tmp_path):
+    tasks = [task(tmp_path, name, SLEEPER) for name in 'ab']
+    interrupt_when(lambda: said(tasks[0]) or said(tasks[1]))
+    with pytest.raises(KeyboardInterrupt):
+        next(engines.on_ray(tasks, 2, gpu=False))
+    assert sorted(said(one)[1:] for one in tasks) == [[], ['interrupted']]
