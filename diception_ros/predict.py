@@ -7,10 +7,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-import sys
 import time
-from typing import Any, NamedTuple
-import warnings
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,9 +17,10 @@ import torch
 from diception_ros import ensemble, images, tasks
 from diception_ros.frame import Frame
 from diception_ros.labels import Label
-from diception_ros.model import DiceptionPipeline, folder, lora
+from diception_ros.model import DiceptionPipeline, folder
 from diception_ros.model.adapters import Adapters
 from diception_ros.model.device import find_device
+from diception_ros.model.painter import Job, Key, Painter, Way
 from diception_ros.prompt import Point, Prompt
 from diception_ros.question import Question
 from diception_ros.settings import PredictSettings
@@ -74,7 +73,7 @@ class Predictor:
         self.settings = settings or PredictSettings()
         self._adapters = Adapters(pipe, place)
         self.resolution = self.side(self.settings)
-        self._most = sys.maxsize  # answers at once; falls when memory runs out
+        self._painter = Painter(pipe)
 
     @classmethod
     def load(cls, model: str | Path, **settings: Any) -> Predictor:
@@ -172,42 +171,33 @@ class Predictor:
 
         clock = Clock(len(questions), self._now)
         keys = [(id(one.frame), way.side) for one, way in zip(questions, ways, strict=True)]
-        users: dict[_Key, list[int]] = {}
+        users: dict[Key, list[int]] = {}
         for answer, key in enumerate(keys):
             users.setdefault(key, []).append(answer)
-        squares = {}
+        squares, fits = {}, {}
         for key, answers in users.items():
             with clock.stage('fit', answers):
-                squares[key] = images.fit(questions[answers[0]].frame.image, key[1])
+                squares[key], fits[key] = images.fit(questions[answers[0]].frame.image, key[1])
         jobs = [
-            _Job(answer, question.settings.seed + member, ways[answer], keys[answer])
-            for answer, question in enumerate(questions)
-            for member in range(question.settings.ensemble)
+            Job(
+                answer,
+                texts[answer],
+                one.prompt.shares(one.frame.size),
+                one.settings.seed + member,
+                ways[answer],
+                keys[answer],
+            )
+            for answer, one in enumerate(questions)
+            for member in range(one.settings.ensemble)
         ]
-        # What can go together stands together; the order is otherwise that of the questions.
-        place = {way: i for i, way in enumerate(dict.fromkeys(ways))}
-        jobs.sort(key=lambda job: place[job.way])
         found: list[list[Label]] = [[] for _ in questions]
-        latents: dict[_Key, torch.Tensor] = {}
-        while jobs:
-            way = jobs[0].way
-            batch = [job for job in jobs[: min(self._most, way.batch_size)] if job.way == way]
-            try:
-                pictures = self._generate(batch, questions, texts, squares, latents, clock)
-            except torch.OutOfMemoryError as error:
-                self._halve(len(batch), error)
-                continue
-            jobs = jobs[len(batch) :]
-            for done in set(latents) - {job.key for job in jobs}:
-                del latents[done]
-            for job, picture in zip(batch, pictures, strict=True):
-                question = questions[job.answer]
-                with clock.stage('read', [job.answer]):
-                    label = asked[job.answer].decode(picture, question.prompt)
-                    if not question.at_model_size:
-                        label = label.to_camera(squares[job.key][1])
-                    found[job.answer].append(label)
-        self.pipe.maybe_free_model_hooks()
+        for job, picture in self._painter.paint(jobs, squares, clock):
+            question = questions[job.answer]
+            with clock.stage('read', [job.answer]):
+                label = asked[job.answer].decode(picture, question.prompt)
+                if not question.at_model_size:
+                    label = label.to_camera(fits[job.key])
+                found[job.answer].append(label)
 
         predictions = []
         for answer, (labels, question) in enumerate(zip(found, questions, strict=True)):
@@ -287,31 +277,22 @@ class Predictor:
         """
         prompt = Prompt('as told', points=points)
         prompt.check_inside(frame.size)
-        image_latents = self._encode(images.fit(frame.image, self.resolution)[0])
-        answered = self.pipe.denoise(
-            image_latents,
-            [text],
-            [prompt.shares(frame.size)],
-            self.settings.steps,
-            self.settings.guidance,
-            latents=self._noise(self.settings.seed, image_latents),
-            reuse_last_velocity=self.settings.reuse_last_velocity,
+        self.pipe.look_up([text])
+        key = (id(frame), self.resolution)
+        squares = {key: images.fit(frame.image, self.resolution)[0]}
+        job = Job(
+            0, text, prompt.shares(frame.size), self.settings.seed, self._way(self.settings), key
         )
-        painted = self.pipe.decode_latents(answered)[0]
-        self.pipe.maybe_free_model_hooks()
-        return painted
+        ((_, picture),) = self._painter.paint([job], squares, Clock(1, self._now))
+        return picture
 
     def _now(self) -> float:
         if self.pipe.device.type == 'cuda':
             torch.cuda.synchronize(self.pipe.device)
         return time.perf_counter()
 
-    def _encode(self, square: NDArray[np.uint8]) -> torch.Tensor:
-        image = torch.from_numpy(square.copy()).permute(2, 0, 1)[None]
-        return self.pipe.encode_image(image.float() / 127.5 - 1)
-
-    def _way(self, settings: PredictSettings, task: str) -> _Way:
-        return _Way(
+    def _way(self, settings: PredictSettings, task: str = '') -> Way:
+        return Way(
             self.side(settings),
             settings.steps,
             settings.guidance,
@@ -319,82 +300,3 @@ class Predictor:
             settings.batch_size,
             self._adapters.of(task),
         )
-
-    def _generate(
-        self,
-        batch: Sequence[_Job],
-        questions: Sequence[Question],
-        texts: Sequence[str],
-        squares: Mapping[_Key, tuple[NDArray[np.uint8], images.Fit]],
-        latents: dict[_Key, torch.Tensor],
-        clock: Clock,
-    ) -> NDArray[np.float32]:
-        """Pictures of one batch: (n, S, S, 3). Adds the latents of images that it encodes."""
-        keys = [job.key for job in batch]
-        for key in dict.fromkeys(keys):
-            if key not in latents:
-                with clock.stage('encode', [job.answer for job in batch if job.key == key]):
-                    latents[key] = self._encode(squares[key][0])
-        same = len(set(keys)) == 1
-        image_latents = torch.cat([latents[key] for key in (keys[:1] if same else keys)])
-        asked = [questions[job.answer] for job in batch]
-        way, answers = batch[0].way, [job.answer for job in batch]
-        with (
-            clock.stage('denoise', answers),
-            lora.switched_on(self.pipe.transformer, way.adapter),
-        ):
-            noise = torch.cat([self._noise(job.seed, image_latents) for job in batch])
-            answered = self.pipe.denoise(
-                image_latents,
-                [texts[answer] for answer in answers],
-                [one.prompt.shares(one.frame.size) for one in asked],
-                way.steps,
-                way.guidance,
-                latents=noise,
-                reuse_last_velocity=way.reuse_last_velocity,
-            )
-        with clock.stage('decode', answers):
-            return self.pipe.decode_latents(answered)
-
-    def _noise(self, seed: int, like: torch.Tensor) -> torch.Tensor:
-        # Drawn on the CPU in float32, so that every device and precision starts from the same.
-        generator = torch.Generator().manual_seed(seed % 2**63)
-        return torch.randn(1, *like.shape[1:], generator=generator)
-
-    def _halve(self, size: int, error: Exception) -> None:
-        if size == 1:
-            raise RuntimeError(
-                'out of GPU memory for a single answer; use a smaller resolution, dtype bfloat16, '
-                'or a GPU that other programs leave free'
-            ) from error
-        self._most = max(1, size // 2)
-        torch.cuda.empty_cache()
-        warnings.warn(
-            f'out of GPU memory for {size} answers at once; going on with {self._most}. '
-            f'Set batch_size to {self._most} to start there',
-            RuntimeWarning,
-            stacklevel=3,
-        )
-
-
-class _Way(NamedTuple):
-    """What answers must have in common to be denoised together."""
-
-    side: int
-    steps: int
-    guidance: float
-    reuse_last_velocity: bool
-    batch_size: int
-    adapter: str
-
-
-_Key = tuple[int, int]  # which frame, on a square of which side
-
-
-class _Job(NamedTuple):
-    """One picture to generate: for an answer, from the noise of a seed."""
-
-    answer: int
-    seed: int
-    way: _Way
-    key: _Key

@@ -199,3 +199,12 @@ def test_one_corner_changes_the_digest(write, tmp_path):
         content['annotations'][0]['segmentation'][0][0] += 1
     file.write_text(json.dumps(content))
     assert labelled.read(place, 'mask', 'floor', category='cup').digest != first
+
+
+def test_notes_beside_images_and_labels_are_left_alone(tmp_path):
+    place = files.write_folder(tmp_path / 'a', [files.mask(k).astype(np.uint8) for k in range(9)])
+    before = labelled.read(place, 'mask', 'floor')
+    (place / 'about.json').write_text('{"kind": "mask", "seed": 5}')
+    after = labelled.read(place, 'mask', 'floor')
+    assert [one.name for one in after.samples] == [one.name for one in before.samples]
+    assert after.digest == before.digest

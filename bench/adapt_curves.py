@@ -1,0 +1,126 @@
+# SPDX-FileCopyrightText: 2026 The diception_ros authors
+# SPDX-License-Identifier: Apache-2.0
+"""Draws what bench/adapt.py measured: one plot for each task, as SVG, and a table in Markdown."""
+
+from __future__ import annotations
+
+import argparse
+from collections import defaultdict
+import csv
+from html import escape
+import math
+from pathlib import Path
+
+COLOURS = {'adapted': '#1f6feb', 'untrained': '#bf8700', 'scratch': '#8250df', 'base': '#57606a'}
+WORDS = {
+    'adapted': 'adapted, 1 % of the parameters',
+    'untrained': 'the same, network untrained',
+    'scratch': 'from scratch, all parameters',
+    'base': 'without adaptation',
+}
+WIDTH, HEIGHT, LEFT, TOP, BOTTOM, GAP = 300, 200, 44, 34, 36, 26
+
+Lines = dict[str, dict[int, float]]
+
+
+def main() -> None:
+    """Write the picture, print the table."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument('results', type=Path)
+    parser.add_argument('--out', type=Path, required=True)
+    args = parser.parse_args()
+    plots = {}
+    for path in sorted(args.results.glob('*.csv')):
+        metric, lines = read(path)
+        plots[path.stem] = metric, lines
+        print(table(path.stem, metric, lines))
+    args.out.write_text(picture(plots))
+
+
+def read(path: Path) -> tuple[str, Lines]:
+    """Metric, and its value by method and number of pictures."""
+    lines: Lines = defaultdict(dict)
+    with path.open(newline='') as file:
+        for row in csv.DictReader(file):
+            lines[row['method']][int(row['pictures'])] = float(row['true'])
+            metric = row['metric']
+            # The mean picture and the wrong picture belong to the last adapter that was measured.
+    return metric, dict(lines)
+
+
+def table(task: str, metric: str, lines: Lines) -> str:
+    """Methods by pictures, in Markdown."""
+    counts = sorted({count for one in lines.values() for count in one if count})
+    rows = [
+        f'| {task}, {metric} | {" | ".join(map(str, counts))} |',
+        '|---' * (len(counts) + 1) + '|',
+    ]
+    for method, values in lines.items():
+        cells = [f'{values.get(count, values.get(0, math.nan)):.3f}' for count in counts]
+        rows.append(f'| {WORDS[method]} | {" | ".join(cells)} |')
+    return '\n'.join(rows) + '\n'
+
+
+def picture(plots: dict[str, tuple[str, Lines]]) -> str:
+    """The plots beside each other."""
+    step = LEFT + WIDTH + GAP
+    whole, high = step * len(plots), TOP + HEIGHT + BOTTOM + 24 * 2
+    parts = [
+        f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {whole} {high}" width="{whole}" '
+        f'height="{high}" font-family="sans-serif" font-size="12" fill="#24292f">',
+        f'<rect width="{whole}" height="{high}" fill="white"/>',
+    ]
+    for k, (task, (metric, lines)) in enumerate(plots.items()):
+        parts += plot(task, metric, lines, k * step + LEFT)
+    y = TOP + HEIGHT + BOTTOM + 16
+    for k, (method, words) in enumerate(WORDS.items()):
+        x = LEFT + (k % 2) * 300
+        parts.append(f'<line x1="{x}" x2="{x + 24}" y1="{y - 4}" y2="{y - 4}" '
+                     f'stroke="{COLOURS[method]}" stroke-width="3"/>'
+                     f'<text x="{x + 32}" y="{y}">{escape(words)}</text>')  # fmt: skip
+        y += 20 * (k % 2)
+    return '\n'.join([*parts, '</svg>']) + '\n'
+
+
+def plot(task: str, metric: str, lines: Lines, left: int) -> list[str]:
+    """One plot, whose left edge is at `left`; pictures on a logarithmic axis."""
+    counts = sorted({count for one in lines.values() for count in one if count})
+    top = 1.0 if metric == 'iou' else 1.1 * max(v for one in lines.values() for v in one.values())
+    across = math.log(counts[-1] / counts[0]) or 1.0
+
+    def at(count: int, value: float) -> tuple[float, float]:
+        x = left + WIDTH * math.log(count / counts[0]) / across
+        return x, TOP + HEIGHT * (1 - value / top)
+
+    arrow = 'better above' if metric == 'iou' else 'better below'
+    parts = [
+        f'<text x="{left}" y="20" font-weight="bold">{escape(task)}: {metric}, {arrow}</text>'
+    ]
+    for tick in range(6):
+        value = top * tick / 5
+        y = at(counts[0], value)[1]
+        parts.append(f'<line x1="{left}" x2="{left + WIDTH}" y1="{y:.1f}" y2="{y:.1f}" '
+                     f'stroke="#d0d7de"/><text x="{left - 6}" y="{y + 4:.1f}" '
+                     f'text-anchor="end">{value:.2g}</text>')  # fmt: skip
+    for count in counts:
+        x = at(count, 0)[0]
+        parts.append(
+            f'<text x="{x:.1f}" y="{TOP + HEIGHT + 16}" text-anchor="middle">{count}</text>'
+        )
+    parts.append(f'<text x="{left + WIDTH / 2}" y="{TOP + HEIGHT + 31}" text-anchor="middle">'
+                 'labelled pictures</text>')  # fmt: skip
+    for method, values in lines.items():
+        places = [(n, values.get(n, values.get(0))) for n in counts]
+        points = [at(n, value) for n, value in places if value is not None]
+        path = ' '.join(f'{x:.1f},{y:.1f}' for x, y in points)
+        dashes = ' stroke-dasharray="5 4"' if method == 'base' else ''
+        parts.append(f'<polyline points="{path}" fill="none" stroke="{COLOURS[method]}" '
+                     f'stroke-width="2.5"{dashes}/>')  # fmt: skip
+        if method != 'base':
+            parts += [f'<circle cx="{x:.1f}" cy="{y:.1f}" r="3.5" fill="{COLOURS[method]}"/>'
+                      for x, y in points]  # fmt: skip
+    return parts
+
+
+if __name__ == '__main__':
+    main()
