@@ -37,8 +37,8 @@ def one(path: Path, args: argparse.Namespace) -> int:
     asked = settings.from_arguments(PerceptionSettings, args)
     where = settings.from_arguments(Where, args)
     job = _job(args, asked, where)
-    if args.view:
-        view.check()
+    if args.view or args.view_file:
+        view.check(window=args.view)
     with Bag(path) as bag:
         if bag.damage and not bag.topics:
             print(f'{bag.damage}; nothing could be read', file=sys.stderr)
@@ -67,6 +67,8 @@ def one(path: Path, args: argparse.Namespace) -> int:
         result.journal.unlink(missing_ok=True)
     if args.summary is not None:
         args.summary.write_text(json.dumps(_summary(path, result, job)) + '\n')
+    if args.view_file:
+        view.show(path, job, cameras, asked, save=args.view_file)
     if args.view:
         view.show(path, job, cameras, asked)
     if result.damage:

@@ -105,6 +105,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     writing.add_argument(
         '--view', action='store_true', help='show the result in Rerun (pip install rerun-sdk)'
     )
+    writing.add_argument(
+        '--view-file', type=Path, metavar='FILE',
+        help='what --view would show, into a file (.rrd) for Rerun; needs no screen',
+    )  # fmt: skip
     running = parser.add_argument_group('how it runs')
     running.add_argument(
         '--batch-frames', type=int, default=0, metavar='N',

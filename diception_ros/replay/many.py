@@ -20,7 +20,7 @@ from diception_ros.replay.engines import Done, Task, summary_of
 from diception_ros.replay.parts import ENDS
 
 # Options that are not handed on to the process of a bag.
-_OURS = ('bags', 'out', 'jobs', 'engine', 'summary', 'report', 'view', 'help')
+_OURS = ('bags', 'out', 'jobs', 'engine', 'summary', 'report', 'view', 'view_file', 'help')
 DAMAGED = 3
 
 
@@ -71,7 +71,7 @@ def run(
         raise ValueError(f'--jobs is {args.jobs}; expected at least 1')
     if args.engine == 'ray' and ':' in args.device:
         raise ValueError(f'--device is {args.device}; expected cuda, of which Ray says which')
-    if args.view:
+    if args.view or args.view_file:
         raise ValueError('--view shows one bag; give it the one that you want to see')
     args.out.mkdir(parents=True, exist_ok=True)
     tasks = _tasks(bags, args, arguments(args, declare))

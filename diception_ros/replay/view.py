@@ -7,7 +7,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 import importlib
 import importlib.util
+import os
 from pathlib import Path
+import sys
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -23,14 +25,25 @@ if TYPE_CHECKING:
     from diception_ros.replay.run import Job
 
 
-def check() -> None:
-    """Make sure that Rerun is there.
+def check(window: bool = True) -> None:
+    """Make sure that a replay can be shown.
+
+    Args:
+        window: in a window, and not in a file.
 
     Raises:
-        ModuleNotFoundError: it is not.
+        ModuleNotFoundError: Rerun is not there.
+        OSError: there is no screen for a window.
     """
     if importlib.util.find_spec('rerun') is None:
         raise ModuleNotFoundError('--view needs Rerun, which is not installed', name='rerun')
+    screens = ('DISPLAY', 'WAYLAND_DISPLAY')
+    if window and sys.platform == 'linux' and not any(map(os.environ.get, screens)):
+        # Rerun's viewer would end at once, and all that is sent to it be dropped.
+        raise OSError(
+            'there is no screen for --view (neither DISPLAY nor WAYLAND_DISPLAY is set); '
+            '--view-file answers.rrd writes a file, which `rerun answers.rrd` opens elsewhere'
+        )
 
 
 def show(
@@ -48,11 +61,19 @@ def show(
         cameras: that were answered.
         asked: the settings that held.
         save: a file for the viewer (.rrd) instead of a window.
+
+    Raises:
+        OSError: the viewer does not open.
     """
     rerun: Any = importlib.import_module('rerun')
-    rerun.init('diception replay', spawn=save is None)
-    if save is not None:
+    rerun.init('diception replay')
+    if save is None:
+        _open(rerun)
+    else:
         rerun.save(str(save))
+    for camera in cameras:
+        # The camera's optical frame; without it clouds lie on their backs.
+        rerun.log(camera.name or 'camera', rerun.ViewCoordinates.RDF, static=True)
     with Bag(path) as bag, Bag(job.out) as out:
         for taken in frames(bag, cameras, choice_of(bag, job), tolerance_s=asked.tolerance_s):
             if taken.frame is None or taken.camera is None:
@@ -73,6 +94,19 @@ def show(
                 rerun.log(f'{prefixes[prefix]}/{raw.topic.removeprefix(prefix)}', logged)
     # Until all is with the viewer, or in the file.
     rerun.disconnect()
+
+
+def _open(rerun: Any) -> None:
+    """Start the viewer, whose program is beside Python's in a virtual environment."""
+    here = str(Path(sys.executable).parent)
+    before = os.environ.get('PATH', '')
+    os.environ['PATH'] = f'{here}{os.pathsep}{before}'
+    try:
+        rerun.spawn()
+    except RuntimeError as error:
+        raise OSError(f'the viewer of Rerun does not open: {error}') from error
+    finally:
+        os.environ['PATH'] = before
 
 
 def _at(rerun: Any, stamp_ns: int) -> None:
