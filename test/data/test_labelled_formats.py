@@ -202,7 +202,7 @@ def test_one_corner_changes_the_digest(write, tmp_path):
 
 
 def test_notes_beside_images_and_labels_are_left_alone(tmp_path):
-    place = files.write_folder(tmp_path / 'a', [files.mask(k).astype(np.uint8) for k in range(9)])
+    place = files.write_folder(tmp_path / 'a', lambda k: files.mask(k).astype(np.uint8))
     before = labelled.read(place, 'mask', 'floor')
     (place / 'about.json').write_text('{"kind": "mask", "seed": 5}')
     after = labelled.read(place, 'mask', 'floor')

@@ -42,8 +42,8 @@ def items(place: Path, wanted: Wanted) -> Found:
             )
         elif place.is_dir() and any(map(labelme.matches, contents.values())):
             readers['files of LabelMe'] = partial(labelme.read, place, contents, wanted)
-        elif not readers:
-            # Beside labels of another format it is somebody's notes, such as about.json.
+        elif not readers or any(map(coco.matches, contents.values())):
+            # Anything else beside images/ and labels/ is somebody's notes, such as about.json.
             raise ValueError(_what_json(place, contents))
     if not readers:
         raise ValueError(f'{place}: nothing in it that holds labels; {EXPECTED}')
