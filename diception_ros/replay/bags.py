@@ -11,7 +11,6 @@ from __future__ import annotations
 from collections.abc import Collection, Iterator
 import contextlib
 from pathlib import Path
-import tempfile
 from typing import Any
 
 from rosbags.highlevel import AnyReader
@@ -29,6 +28,7 @@ from diception_ros.replay.parts import (
     unpacked,
     whole_pages,
 )
+from diception_ros.replay.scratch import Scratch
 
 
 class Bag:
@@ -61,8 +61,8 @@ class Bag:
         self.end_ns: int | None = None
         self._stores: dict[str, Any] = {}
         with contextlib.ExitStack() as stack:
-            folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix='diception_')))
-            self._parts = [self._open(stack, file, folder) for file in files_of(path)]
+            scratch = stack.enter_context(Scratch())
+            self._parts = [self._open(stack, file, scratch) for file in files_of(path)]
             # By time: rosbag2 counts without zeros in front, so bag_10 is named before bag_9.
             self._parts.sort(key=lambda part: part.start_ns)
             self._stack = stack.pop_all()
@@ -137,10 +137,12 @@ class Bag:
             return definition, raw.data
         return definition, bytes(TYPES.serialize_cdr(self.decode(raw), raw.kind))
 
-    def _open(self, stack: contextlib.ExitStack, file: Path, folder: Path) -> WholeFile | CutFile:
+    def _open(
+        self, stack: contextlib.ExitStack, file: Path, scratch: Scratch
+    ) -> WholeFile | CutFile:
         plain, fault = file, None
         if file.suffix == '.zstd':
-            plain = folder / file.stem
+            plain = scratch.folder / file.stem
             fault = unpacked(file, plain)
         if fault is None:
             try:
@@ -149,7 +151,7 @@ class Bag:
             except FAULTS:
                 pass  # what is wrong is found again, and its place with it
         if plain.suffix == '.db3':
-            plain = whole_pages(plain, folder)
+            plain = whole_pages(plain, scratch)
         part = CutFile(file, plain, fault)
         if self.damage is None:
             self.damage = part.damage

@@ -19,6 +19,7 @@ import yaml
 from diception_ros.replay.damage import DamageError, Raw
 from diception_ros.replay.records import zstd
 from diception_ros.replay.scan import scan
+from diception_ros.replay.scratch import Scratch
 
 ENDS = ('.mcap', '.db3', '.bag')
 _ZSTD = b'\x28\xb5\x2f\xfd'
@@ -148,7 +149,7 @@ def _is_part(path: Path) -> bool:
     return path.is_file() and name.endswith(ENDS) and not name.startswith('.')
 
 
-def whole_pages(file: Path, folder: Path) -> Path:
+def whole_pages(file: Path, scratch: Scratch) -> Path:
     """A database without a last page that is cut off, which SQLite would fill with zeros."""
     with file.open('rb') as source:
         head = source.read(18)
@@ -157,7 +158,7 @@ def whole_pages(file: Path, folder: Path) -> Path:
         size = file.stat().st_size
         if page < 512 or size % page == 0 or size < page:
             return file
-        copy = folder / f'whole_{file.name}'
+        copy = scratch.folder / f'whole_{file.name}'
         source.seek(0)
         with copy.open('wb') as target:
             left = size - size % page
