@@ -46,4 +46,11 @@ def main(args: argparse.Namespace) -> int:
     for topic, count in counts.items():
         print(f'{count:8d} {topic}', file=sys.stderr)
     print(f'wrote {args.out}', file=sys.stderr)
-    return 0 if sum(counts.values()) else 1
+    if not sum(counts.values()):
+        print(
+            f'nothing came on {", ".join(args.topics) or "any topic"}; is the name right and '
+            'whole, does somebody publish on it, and in the same ROS_DOMAIN_ID?',
+            file=sys.stderr,
+        )
+        return 1
+    return 0

@@ -110,3 +110,10 @@ def test_nobody_who_listens_is_told_when_somebody_should(start, tmp_path):
     _, words = player.communicate(timeout=60)
     assert player.returncode == 1
     assert 'nobody listened to /words within 0.5 s' in words
+
+
+def test_a_recording_of_nothing_says_what_to_look_at(start, tmp_path):
+    recorder = start('record', '/camra/image_raw', '--out', tmp_path / 'a.mcap', '--seconds', '1')
+    _, words = recorder.communicate(timeout=60)
+    assert recorder.returncode == 1
+    assert 'nothing came on /camra/image_raw; is the name right' in words.splitlines()[-1]
