@@ -11,6 +11,7 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields
 import json
 import math
+import os
 from pathlib import Path
 import re
 from typing import Any
@@ -23,6 +24,7 @@ _FORMAT = 'diception_ros adapter 1'
 _TYPES: dict[str, tuple[type, ...]] = {'str': (str,), 'int': (int,), 'float': (int, float)}
 # A name is part of topics and of file names.
 _NAME = re.compile(r'[a-z][a-z0-9_]*')
+_SHA256 = re.compile(r'[0-9a-f]{64}')
 
 
 @dataclass(frozen=True)
@@ -45,7 +47,7 @@ class Card:
         versions: of the packages that made it.
 
     Raises:
-        ValueError: a name, prompt or kind that cannot be.
+        ValueError: a value that cannot be.
     """
 
     name: str
@@ -74,12 +76,23 @@ class Card:
             )
         if self.kind not in KINDS:
             raise ValueError(f'kind is {self.kind!r}; expected one of {", ".join(KINDS)}')
+        if not _SHA256.fullmatch(self.base_sha256):
+            raise ValueError(
+                f'base_sha256 is {self.base_sha256!r:.80}; expected 64 digits 0-9 and a-f'
+            )
+        for name, least in (('rank', 1), ('parameters', 1), ('share', 0)):
+            value = getattr(self, name)
+            # Written so that NaN fails.
+            if not least <= value < math.inf:
+                raise ValueError(f'{name} is {value}; expected at least {least}')
 
     def write(self, folder: Path) -> None:
         """Write the card into an adapter's folder."""
         content = _plain({'format': _FORMAT, **asdict(self)})
-        text = json.dumps(content, indent=2, ensure_ascii=False)
-        (folder / CARD_FILE).write_text(text + '\n', encoding='utf-8')
+        text = json.dumps(content, indent=2, ensure_ascii=False, allow_nan=False)
+        partial = folder / f'{CARD_FILE}.partial'
+        partial.write_text(text + '\n', encoding='utf-8')
+        os.replace(partial, folder / CARD_FILE)
 
 
 def _plain(value: Any) -> Any:
@@ -114,8 +127,10 @@ def read(folder: str | Path) -> Card:
         raise ValueError(f'{path}: no card of an adapter of this version')
     kinds = {one.name: one.type for one in fields(Card)}
     for name, kind in kinds.items():
-        if not isinstance(content.get(name), _TYPES.get(str(kind), (dict,))):
-            raise ValueError(f'{path}: {name} is {content.get(name)!r:.60}; expected {kind}')
+        value = content.get(name)
+        # To Python, true is a whole number.
+        if isinstance(value, bool) or not isinstance(value, _TYPES.get(str(kind), (dict,))):
+            raise ValueError(f'{path}: {name} is {value!r:.60}; expected {kind}')
     try:
         return Card(**{name: content[name] for name in kinds})
     except ValueError as error:

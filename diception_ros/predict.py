@@ -110,6 +110,8 @@ class Predictor:
         Raises:
             ValueError: a folder that holds no adapter, or one that does not suit the model.
         """
+        for card in self._adapters.check(folders):
+            tasks.of(card)  # refuses a name that is taken while nothing is changed yet
         cards = self._adapters.hold(folders)
         for card in cards:
             tasks.add(card)
@@ -158,10 +160,7 @@ class Predictor:
         asked = [tasks.get(question.prompt.task) for question in questions]
         for task in asked:
             if tasks.added(task.name) and not self._adapters.of(task.name):
-                raise ValueError(
-                    f'task {task.name!r} came with an adapter that is not in; give its folder to '
-                    'adapt'
-                )
+                raise ValueError(_not_in(task.name))
         ways = [self._way(one.settings, one.prompt.task) for one in questions]
         texts = [task.text(one.prompt) for task, one in zip(asked, questions, strict=True)]
         for question in questions:
@@ -252,11 +251,15 @@ class Predictor:
                 an adapter that does not suit the model.
         """
         self.side(settings)
-        learnt = {card.name for card in self._adapters.check(adapters)}
-        # An adapter brings the embedding of its text.
-        texts = [
-            tasks.get(prompt.task).text(prompt) for prompt in prompts if prompt.task not in learnt
-        ]
+        learnt = {card.name: tasks.of(card) for card in self._adapters.check(adapters)}
+        texts = []
+        for prompt in prompts:
+            if prompt.task in learnt:
+                learnt[prompt.task].text(prompt)  # whose embedding comes with the adapter
+            elif tasks.added(prompt.task):
+                raise ValueError(_not_in(prompt.task))
+            else:
+                texts.append(tasks.get(prompt.task).text(prompt))
         pipe = self.pipe
         if None in (pipe.text_encoder, pipe.text_encoder_2, pipe.text_encoder_3):
             pipe.look_up(texts)
@@ -300,3 +303,7 @@ class Predictor:
             settings.batch_size,
             self._adapters.of(task),
         )
+
+
+def _not_in(task: str) -> str:
+    return f'task {task!r} came with an adapter that is not in; give its folder to adapt'

@@ -71,7 +71,9 @@ def main(args: argparse.Namespace) -> int:
     from diception_ros.train import adapt
 
     quiet.hush()
-    prompt = args.prompt or f'[[image2segmentation]] {args.task}'
+    prompt = args.prompt
+    if prompt is None:
+        prompt = f'[[image2segmentation]] {args.task}'
     what = adapt.plan(args.model, args.task, prompt, args.kind, labels, chosen)
     print(adapt.describe(what), file=sys.stderr)
     card = adapt.adapt(what, chosen, args.out, args.resume)

@@ -40,7 +40,9 @@ class Adapters:
 
     def __init__(self, pipe: DiceptionPipeline, place: Path | None) -> None:
         self._pipe, self._place = pipe, place
-        self._read: dict[str, tuple[tuple[int, int], _Adapter]] = {}
+        # Looked at now: `check` may run while `hold` changes the network.
+        self._layers = lora.widths(pipe.transformer)
+        self._read: dict[str, tuple[tuple[int, ...], _Adapter]] = {}
         self._held: dict[str, _Adapter] = {}
 
     def check(self, folders: Sequence[str | Path]) -> list[Card]:
@@ -95,14 +97,14 @@ class Adapters:
         if not path.is_file():
             raise ValueError(f'adapter {str(folder)!r}: no {WEIGHTS_FILE} in it')
         stat = path.stat()
-        mark = (stat.st_mtime_ns, stat.st_size)
+        mark = (stat.st_mtime_ns, stat.st_size, stat.st_ino)
         known = self._read.get(str(folder))
         if known is not None and known[0] == mark and known[1].card == card:
             return known[1]
         self._check_base(folder, card)
         one = _Adapter(card, *lora.read(str(path)))
         try:
-            lora.check(self._pipe.transformer, card.name, one.values)
+            lora.check(self._layers, card.name, one.values)
             self._check_text(card.prompt, one.prompt)
         except ValueError as error:
             raise ValueError(f'adapter {str(folder)!r}: {error}') from error
@@ -128,7 +130,8 @@ class Adapters:
         mine = table[other]
         if mine.tokens.shape != brought.tokens.shape or mine.pooled.shape != brought.pooled.shape:
             raise ValueError(f'its text {text!r} was embedded by other text encoders')
-        if other == text and not torch.allclose(
-            mine.tokens.float().cpu(), brought.tokens.float(), rtol=_CLOSE, atol=_CLOSE
+        if other == text and not all(
+            torch.allclose(known.float().cpu(), new.float(), rtol=_CLOSE, atol=_CLOSE)
+            for known, new in ((mine.tokens, brought.tokens), (mine.pooled, brought.pooled))
         ):
             raise ValueError(f'the model knows its text {text!r} by another embedding')

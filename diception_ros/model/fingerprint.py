@@ -8,7 +8,7 @@ from functools import lru_cache
 import hashlib
 from pathlib import Path
 
-from safetensors import safe_open
+from safetensors import SafetensorError, safe_open
 import torch
 
 # What an answer is made by; texts may be added without making another model of it.
@@ -27,6 +27,7 @@ def fingerprint(folder: Path) -> str:
 
     Raises:
         FileNotFoundError: there are no weights in it.
+        ValueError: a file of weights is damaged.
     """
     files = [path for part in PARTS for path in sorted((folder / part).glob('*.safetensors'))]
     if not files:
@@ -40,9 +41,12 @@ def _of(files: tuple[tuple[str, int, int], ...]) -> str:
     found: dict[str, str] = {}
     for path, *_ in files:
         part = Path(path).parent.name
-        with safe_open(path, 'pt') as file:
-            for name in file.keys():  # noqa: SIM118
-                found[f'{part}.{name}'] = path
+        try:
+            with safe_open(path, 'pt') as file:
+                for name in file.keys():  # noqa: SIM118
+                    found[f'{part}.{name}'] = path
+        except SafetensorError as error:
+            raise ValueError(f'{path}: damaged, or no weights ({error})') from error
     digest = hashlib.sha256()
     for full in sorted(found):
         with safe_open(found[full], 'pt') as file:

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 import contextlib
+import math
 import warnings
 
 from peft import LoraConfig
@@ -28,9 +29,19 @@ PAPER_WIDTH = 1536  # of SD3 medium, for which that rank was chosen
 _TOKENS, _POOLED = 'prompt.tokens', 'prompt.pooled'
 
 
+def widths(transformer: DiceptionTransformer2DModel) -> dict[str, tuple[int, int]]:
+    """Numbers in and out of each layer that an adapter changes, by its name."""
+    found = {}
+    for name, module in transformer.named_modules():
+        if name.rpartition('.')[2] in TARGETS:
+            layer = getattr(module, 'base_layer', module)  # what is under adapters that are in
+            found[name] = (layer.in_features, layer.out_features)
+    return found
+
+
 def per_rank(transformer: DiceptionTransformer2DModel) -> int:
     """Parameters that each rank adds."""
-    return sum(one.in_features + one.out_features for one in _targets(transformer).values())
+    return sum(map(sum, widths(transformer).values()))
 
 
 def choose_rank(transformer: DiceptionTransformer2DModel, whole: int, share: float) -> int:
@@ -47,9 +58,11 @@ def choose_rank(transformer: DiceptionTransformer2DModel, whole: int, share: flo
     each = per_rank(transformer)
     rank = int(share * whole / each)
     if rank < 1:
+        # Rounded up, so that what is read here is enough.
+        unit = 10 ** (math.floor(math.log10(each / whole)) - 1)
         raise ValueError(
             f'share is {share:g}, {int(share * whole)} parameters; one rank has {each}, so '
-            f'expected at least {each / whole:.2g}'
+            f'expected at least {math.ceil(each / whole / unit) * unit:.2g}'
         )
     return rank
 
@@ -74,7 +87,7 @@ def insert(
     )
     with warnings.catch_warnings():
         warnings.simplefilter('ignore', UserWarning)  # that there are several adapters
-        transformer.add_adapter(chosen, name)
+        transformer.add_adapter(chosen, _inside(name))
     transformer.disable_adapters()
     found = parameters(transformer, name)
     for value in found.values():
@@ -86,8 +99,8 @@ def parameters(transformer: DiceptionTransformer2DModel, name: str) -> dict[str,
     """The parameters of an adapter, by the names that they have in a file."""
     found = {}
     for full, value in transformer.named_parameters():
-        before, middle, after = full.partition(f'.{name}.')
-        if middle and before.endswith(('.lora_A', '.lora_B')):
+        before, middle, after = full.partition(f'.{_inside(name)}.')
+        if middle:
             found[f'{before}.{after}'] = value
     return found
 
@@ -100,7 +113,7 @@ def put(
     Raises:
         ValueError: they are of another network.
     """
-    check(transformer, name, values)
+    check(widths(transformer), name, values)
     rank = next(len(value) for full, value in values.items() if '.lora_A.' in full)
     kept = torch.get_rng_state()
     mine = insert(transformer, name, rank)
@@ -112,9 +125,14 @@ def put(
 
 
 def check(
-    transformer: DiceptionTransformer2DModel, name: str, values: Mapping[str, torch.Tensor]
+    layers: Mapping[str, tuple[int, int]], name: str, values: Mapping[str, torch.Tensor]
 ) -> None:
     """Make sure that matrices suit a network.
+
+    Args:
+        layers: of the network, see `widths`.
+        name: of the adapter, for messages.
+        values: its matrices.
 
     Raises:
         ValueError: they are of another network.
@@ -122,12 +140,10 @@ def check(
     ranks = {len(value) for full, value in values.items() if '.lora_A.' in full}
     expected = {
         f'{module}.{part}.weight': shape
-        for module, one in _targets(transformer).items()
+        for module, (enter, leave) in layers.items()
         for rank in ranks
-        for part, shape in (
-            ('lora_A', (rank, one.in_features)), ('lora_B', (one.out_features, rank)),
-        )
-    }  # fmt: skip
+        for part, shape in (('lora_A', (rank, enter)), ('lora_B', (leave, rank)))
+    }
     came = {full: tuple(value.shape) for full, value in values.items()}
     if len(ranks) != 1 or came != expected:
         odd = sorted(set(came.items()) ^ set(expected.items()))
@@ -141,9 +157,8 @@ def remove(transformer: DiceptionTransformer2DModel, name: str) -> None:
     """Take an adapter out; the network's answers are what they were before it came."""
     with warnings.catch_warnings():
         warnings.simplefilter('ignore', UserWarning)  # that another one is active now
-        transformer.delete_adapters(name)
-    if getattr(transformer, '_hf_peft_config_loaded', False):
-        transformer.disable_adapters()
+        transformer.delete_adapters(_inside(name))
+    transformer.disable_adapters()
 
 
 @contextlib.contextmanager
@@ -153,7 +168,7 @@ def switched_on(transformer: DiceptionTransformer2DModel, name: str) -> Iterator
         yield
         return
     transformer.enable_adapters()
-    transformer.set_adapter(name)
+    transformer.set_adapter(_inside(name))
     try:
         yield
     finally:
@@ -185,10 +200,6 @@ def read(path: str) -> tuple[dict[str, torch.Tensor], Embedding]:
     return values, prompt
 
 
-def _targets(transformer: DiceptionTransformer2DModel) -> dict[str, nn.Linear]:
-    """The layers that an adapter changes, by name, whether or not adapters are in them."""
-    found = {}
-    for name, module in transformer.named_modules():
-        if name.rpartition('.')[2] in TARGETS:
-            found[name] = getattr(module, 'base_layer', module)
-    return found
+def _inside(name: str) -> str:
+    """What an adapter is called in the network, where 'items' or 'to_q' mean something else."""
+    return f'adapter_{name}'

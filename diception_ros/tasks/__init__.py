@@ -111,8 +111,8 @@ def get(name: str) -> Task[Any]:
     return task
 
 
-def add(card: Card) -> Task[Any]:
-    """Make the task of an adapter known; one of the same name that was added before is replaced.
+def of(card: Card) -> Task[Any]:
+    """The task that an adapter brings.
 
     Args:
         card: of the adapter.
@@ -127,7 +127,15 @@ def add(card: Card) -> Task[Any]:
     from diception_ros.tasks import _adapted
 
     task: Task[Any] = _adapted.adapted(card)
-    _added[card.name] = task
+    return task
+
+
+def add(card: Card) -> Task[Any]:
+    """Make the task of an adapter known; one of the same name that was added before is replaced.
+
+    Args, Raises: as `of`.
+    """
+    task = _added[card.name] = of(card)
     return task
 
 

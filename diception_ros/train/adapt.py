@@ -4,16 +4,17 @@
 
 OUT/card.json, OUT/adapter.safetensors   the adapter, at the end: its best state
 OUT/labels.json                          what it learns from, so that a resume has the same
-OUT/best/                                the best state so far
+OUT/best/00000050/                       the best state so far, by its step; gone at the end
 OUT/run/                                 log, validation, contact sheets, checkpoints: see `run`
 """
 
 from __future__ import annotations
 
-import csv
 from dataclasses import asdict, replace
 import importlib.metadata
 import json
+import math
+import os
 from pathlib import Path
 import shutil
 from typing import NamedTuple
@@ -26,7 +27,7 @@ from diception_ros.data.labelled import Labelled
 from diception_ros.data.sample import Sample
 from diception_ros.model import DiceptionPipeline, folder, lora
 from diception_ros.model.fingerprint import fingerprint
-from diception_ros.train import fresh, report, run
+from diception_ros.train import fresh, report, run, state
 from diception_ros.train.adapt_settings import AdaptSettings
 from diception_ros.train.fewshot import FewShot
 from diception_ros.train.loop import Runner
@@ -85,8 +86,14 @@ def plan(
 
     Raises:
         FileNotFoundError, ValueError: no such model, a name or prompt that cannot be, a text
-            without embedding, a share that no rank has.
+            without embedding, a share that no rank has; several processes.
     """
+    together = int(os.environ.get('WORLD_SIZE', '1'))
+    if together > 1:
+        raise ValueError(
+            f'an adapter is learnt by one process, came {together}; start it without accelerate '
+            'and torchrun'
+        )
     place = folder.resolve(model)
     pipe = load_pipeline(place)
     transformer = pipe.transformer
@@ -184,26 +191,32 @@ def adapt(
     """
     source = FewShot(what.learnt, what.held, what.settings.pool, chosen.smallest, chosen.seed)
     story = {'task': what.card.name, 'prompt': what.card.prompt, 'kind': what.card.kind,
-             'base_sha256': what.card.base_sha256, **what.card.data}  # fmt: skip
+             'base_sha256': what.card.base_sha256, 'smallest': chosen.smallest,
+             **what.card.data}  # fmt: skip
     if resume:
         _same(out, story)
+    if resume and state.folders(out / 'run'):
         runner = run.resume(what.settings, out / 'run', source, what.pipe)
     else:
-        if out.exists() and (not out.is_dir() or any(out.iterdir())):
+        if resume:
+            # It was stopped before its first checkpoint, so it goes on from the beginning.
+            shutil.rmtree(out / 'run', ignore_errors=True)
+        elif out.exists() and (not out.is_dir() or any(out.iterdir())):
             raise FileExistsError(
                 f'{out} exists and is not empty; choose another folder, or --resume to go on'
             )
         runner = run.begin(what.settings, out / 'run', source, what.pipe)
         (out / _LABELS_FILE).write_text(json.dumps(story, indent=2) + '\n')
-    best = _Best(runner, what.card, out, chosen.patience, runner.step)
-    last = run.run(runner, out / 'run', progress, best.watch)
-    state = out / 'best' if what.held else last
-    shutil.copyfile(state / WEIGHTS_FILE, out / WEIGHTS_FILE)
+    best = _Best(runner, what.card, out, chosen.patience)
+    # One that was killed after its last validation has nothing more to learn.
+    if not best.enough:
+        run.run(runner, out / 'run', progress, best.watch)
+    last = best.state if what.held else out / 'run' / 'model'
+    shutil.copyfile(last / WEIGHTS_FILE, out / WEIGHTS_FILE)
     card = replace(what.card, metrics=best.metrics)
     card.write(out)
-    shutil.rmtree(out / 'run' / 'checkpoints')
-    shutil.rmtree(out / 'run' / 'model')
-    shutil.rmtree(out / 'best', ignore_errors=True)
+    for rest in (out / 'run' / 'checkpoints', out / 'run' / 'model', out / 'best'):
+        shutil.rmtree(rest, ignore_errors=True)
     return card
 
 
@@ -211,50 +224,64 @@ class _Best:
     """Keeps the best state, and says when it has not become better for long.
 
     Args:
-        runner: the run.
+        runner: the run; what was found before the step at which it goes on is read from its table.
         card: of the adapter.
         out: its folder.
-        patience: validations in a row that may be no better.
-        step: at which the run goes on; what was found before is read from its table.
+        patience: validations in a row that may be no better; 0: any number.
     """
 
-    def __init__(self, runner: Runner, card: Card, out: Path, patience: int, step: int) -> None:
-        self._runner, self._out, self._patience = runner, out, patience
+    def __init__(self, runner: Runner, card: Card, out: Path, patience: int) -> None:
+        self._runner, self._place, self._patience = runner, out / 'best', patience
         self._task = card.name
         self._metric, self._more = MAIN[card.kind]
         self._value, self._waited = float('nan'), 0
+        self._step = 0
         self.metrics: dict[str, object] = {}
-        table = out / 'run' / 'validation.csv'
-        if not (step and table.is_file()):
-            return
-        found: dict[int, dict[str, dict[str, float]]] = {}
-        with table.open(newline='') as file:
-            for line in csv.DictReader(file):
-                if int(line['step']) <= step:
-                    numbers = {name: float(line[name]) for name in report.ANSWERS}
-                    found.setdefault(int(line['step']), {})[line['metric']] = numbers
-        for at, scores in found.items():
-            self._see(at, scores)
+        found: dict[int, report.Metrics] = {}
+        for line in report.read_table(out / 'run' / 'validation.csv', runner.step):
+            numbers = {name: float(line[name]) for name in report.ANSWERS}
+            found.setdefault(int(line['step']), {})[line['metric']] = numbers
+        for step, metrics in found.items():
+            self._see(step, metrics)
 
-    def watch(self, step: int, scores: report.Scores) -> bool:
-        if self._see(step, scores[self._task]):
-            # In one piece: a process that is killed here leaves the old state or the new one.
-            partial = self._out / 'best.partial'
-            shutil.rmtree(partial, ignore_errors=True)
-            self._runner.weights.write(partial)
-            shutil.rmtree(self._out / 'best', ignore_errors=True)
-            partial.rename(self._out / 'best')
+    @property
+    def enough(self) -> bool:
+        """Whether it has not become better for long."""
         return bool(self._patience) and self._waited >= self._patience
 
-    def _see(self, step: int, scores: report.Metrics) -> bool:
-        value = scores[self._metric]['true']
+    @property
+    def state(self) -> Path:
+        """Folder of the best state."""
+        return self._place / f'{self._step:08d}'
+
+    def watch(self, step: int, scores: report.Scores) -> bool:
+        before = self.state
+        # With the digits that the table has, or a run that goes on would decide otherwise.
+        metrics = {
+            metric: {answer: float(f'{value:.6g}') for answer, value in numbers.items()}
+            for metric, numbers in scores[self._task].items()
+        }
+        if self._see(step, metrics):
+            partial = self._place / 'partial'
+            shutil.rmtree(partial, ignore_errors=True)
+            self._runner.weights.write(partial)
+            # The one before stays: there is no checkpoint of this step yet, and a run that is
+            # killed now goes on from the one before.
+            for old in self._place.iterdir():
+                if old not in (before, partial):
+                    shutil.rmtree(old)
+            partial.rename(self.state)
+        return self.enough
+
+    def _see(self, step: int, metrics: report.Metrics) -> bool:
+        value = metrics[self._metric]['true']
         gain = (value - self._value) * (1 if self._more else -1)
-        # Nothing is known of the first; NaN, where nothing could be scored, is never better.
-        better = not self.metrics or gain > 0
+        # As long as nothing could be scored (NaN), the latest state is the best that is known.
+        better = math.isnan(self._value) or gain > 0
         self._waited = 0 if better else self._waited + 1
         if better:
-            self._value = value
-            self.metrics = {'step': step, **scores}
+            self._value, self._step = value, step
+            self.metrics = {'step': step, **metrics}
         return better
 
 
@@ -264,7 +291,9 @@ def _same(out: Path, story: dict[str, object]) -> None:
     if (out / CARD_FILE).is_file():
         raise FileExistsError(f'{out}: this adapter is finished; choose another folder')
     if not path.is_file():
-        raise FileNotFoundError(f'{out}: nothing to go on from; leave out --resume to begin')
+        raise FileNotFoundError(
+            f'{out}: nothing to go on from; begin without --resume, in a new or empty folder'
+        )
     had = json.loads(path.read_text())
     for name, now in story.items():
         if had.get(name) != now:
@@ -278,8 +307,12 @@ def describe(what: Plan) -> str:
     """One line about what is learnt, for people."""
     card = what.card
     blocks = len(what.pipe.transformer.transformer_blocks)
+    judged = (
+        f'judged by {len(what.held)} others' if what.held
+        else 'none held back, so nothing will tell how good it is'
+    )  # fmt: skip
     return (
         f'learns {card.parameters:,} numbers, {100 * card.share:.2f} % of the model: rank '
         f'{card.rank} in query, key and value of {blocks} blocks; from {len(what.learnt)} '
-        f'pictures, judged by {len(what.held)} others'
+        f'pictures, {judged}'
     )

@@ -144,6 +144,9 @@ def learn_text(table: PromptTable, text: str) -> None:
     Args:
         table: of a model.
         text: of no more words than the longest that is there.
+
+    Raises:
+        ValueError: it has more.
     """
     known = next((other for other in table if other), None)
     if text in table or known is None:

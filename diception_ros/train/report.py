@@ -23,7 +23,8 @@ from diception_ros.train.sources import Form
 
 _SHOWN = 4  # samples of each task on a sheet
 _CELL = 128  # pixels that a small picture is blown up to on a sheet
-_AT_ONCE = 32  # answers in one pass
+_AT_ONCE = 32  # answers in one pass, at most
+_PIXELS_AT_ONCE = _AT_ONCE * 128**2  # likewise; of SD3's size at 768 px one answer fills a GPU
 ANSWERS = ('true', 'shuffled', 'mean')
 VALIDATION_COLUMNS = ('step', 'task', 'metric', *ANSWERS)
 
@@ -43,10 +44,7 @@ class Table:
 
     def __init__(self, path: Path, columns: Sequence[str], step: int = 0) -> None:
         self.path, self._columns = path, list(columns)
-        kept = []
-        if step and path.is_file():
-            with path.open(newline='') as file:
-                kept = [line for line in csv.DictReader(file) if int(line['step']) <= step]
+        kept = read_table(path, step)
         partial = path.with_name(path.name + '.partial')
         with partial.open('w', newline='') as file:
             writer = csv.DictWriter(file, self._columns, extrasaction='ignore')
@@ -62,6 +60,18 @@ class Table:
         }
         with self.path.open('a', newline='') as file:
             csv.DictWriter(file, self._columns).writerow(line)
+
+
+def read_table(path: Path, step: int) -> list[dict[str, str]]:
+    """The lines of a `Table` up to a step; none where there is no file.
+
+    A line that was cut off, as on a full disk, is none.
+    """
+    if not step or not path.is_file():
+        return []
+    whole, _, _ = path.read_text().rpartition('\n')
+    lines = csv.DictReader(whole.splitlines())
+    return [line for line in lines if int(line['step']) <= step]
 
 
 class Validation:
@@ -142,8 +152,10 @@ class Validation:
         # The same noise for everybody, as the Predictor draws it.
         noise = None
         painted = []
-        for start in range(0, len(questions), _AT_ONCE):
-            end = start + _AT_ONCE
+        size = data.images.shape[-1] * data.images.shape[-2]
+        at_once = min(_AT_ONCE, max(1, _PIXELS_AT_ONCE // size))
+        for start in range(0, len(questions), at_once):
+            end = start + at_once
             asked = torch.tensor(questions[start:end])
             shown = data.images[data.frame[torch.tensor(pictures[start:end])]]
             latents = pipe.encode_image(shown.to(device).float() / 127.5 - 1)
