@@ -134,7 +134,9 @@ def test_numbers_of_32_bits_and_sizes_that_differ(tmp_path):
     place = files.write_bag(tmp_path / 'a.mcap', lambda k: files.ids(k).astype(np.int32), '32SC1')
     read = labelled.read(place, 'instances', 'floor')
     np.testing.assert_array_equal(read.samples[2].label.ids, files.ids(2))
-    below = files.write_bag(tmp_path / 'b.mcap', lambda k: files.ids(k) - np.int32(1), '32SC1')
+    below = files.write_bag(
+        tmp_path / 'b.mcap', lambda k: files.ids(k).astype(np.int32) - 1, '32SC1'
+    )
     fails(below, 'instances', r'/labels at .*: expected numbers >= 0, came -1')
     small = files.write_bag(tmp_path / 'c.mcap', lambda k: masks(k)[:, :-1].copy())
     fails(small, 'mask', '/labels at .*: expected the size of .*30 x 20 pixels, came 29 x 20')

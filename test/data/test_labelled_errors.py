@@ -129,7 +129,7 @@ OTHER_KINDS = [
     ('mask', lambda k: FULL * 1.5, '.npy', r'000\.npy: expected labels of kind mask'),
     ('depth', lambda k: -FULL.astype(np.float32), '.npy', r'000\.npy: .*metres > 0'),
     ('depth', lambda k: FULL * np.float32(np.nan), '.npy', r'000\.npy: .*unknown at every'),
-    ('depth', lambda k: FULL * np.uint16(0), '.png', r'000\.png: .*unknown at every'),
+    ('depth', lambda k: np.zeros_like(FULL, np.uint16), '.png', r'000\.png: .*unknown at every'),
     ('normals', lambda k: np.ones((*files.SIZE, 3), np.float32), '.npy', r'000\.npy: .*unit'),
     ('normals', lambda k: np.eye(3, dtype=np.float32)[FULL * 2], '.npy', r'000\.npy: .*away'),
     ('normals', lambda k: np.stack([FULL * 128] * 2 + [FULL], -1), '.png', r'000\.png: .*away'),
