@@ -33,7 +33,7 @@ def parser() -> argparse.ArgumentParser:
         about = module.__doc__ or ''
         verb = choices.add_parser(
             name,
-            help=about.splitlines()[0].rstrip('.'),
+            help=about.splitlines()[0].rstrip('.').replace('%', '%%'),  # argparse fills in names
             description=about,
             formatter_class=argparse.RawDescriptionHelpFormatter,
         )
