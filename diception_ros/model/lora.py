@@ -158,7 +158,9 @@ def remove(transformer: DiceptionTransformer2DModel, name: str) -> None:
     with warnings.catch_warnings():
         warnings.simplefilter('ignore', UserWarning)  # that another one is active now
         transformer.delete_adapters(_inside(name))
-    transformer.disable_adapters()
+    # Where it was the last one, diffusers knows of none that could be off.
+    if getattr(transformer, '_hf_peft_config_loaded', False):
+        transformer.disable_adapters()
 
 
 @contextlib.contextmanager
