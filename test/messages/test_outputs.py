@@ -29,7 +29,7 @@ HEADER = stamps.header(TYPES, 5, 'cam')
 LENS = Intrinsics(140.0, 150.0, 80.0, 44.0)
 INFO = camera.info(TYPES, LENS, SIZE, stamps.header(TYPES, 3, 'other'))
 CATEGORIES = ('cat', 'person', 'cup')
-KINDS = ('Disparity', 'MetricDepth', 'Normals', 'Mask', 'Instances', 'Keypoints')
+KINDS = ('Disparity', 'MetricDepth', 'Normals', 'Mask', 'Instances', 'Picture', 'Keypoints')
 
 
 class WithoutVision(BagTypes):
