@@ -5,6 +5,7 @@
 from __future__ import annotations
 
 import argparse
+from dataclasses import replace
 import importlib
 import json
 from pathlib import Path
@@ -13,7 +14,7 @@ from typing import Any
 
 from tqdm import tqdm
 
-from diception_ros import settings, tasks
+from diception_ros import settings, tasks, threads
 from diception_ros.cli.predict import read_points
 from diception_ros.cli.replay import Where
 from diception_ros.data.bag import BagTypes
@@ -55,6 +56,10 @@ def one(path: Path, args: argparse.Namespace) -> int:
         from diception_ros.predict import Predictor
 
         quiet.hush()
+        count = threads.limit(where.threads, where.device)
+        if where.device == 'cpu':
+            # They decide the last bits of the answers.
+            job = replace(job, threads=count)
         model = folder.resolve(args.model)
         predictor = Predictor.load(model, device=where.device, dtype=where.dtype)
         perceiver = Perceiver(predictor, BagTypes(), asked)

@@ -14,15 +14,24 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from diception_ros import settings
-from diception_ros.settings import PredictSettings, again
+from diception_ros.settings import PredictSettings, again, check
+from diception_ros.threads import ThreadSettings
 
 
 @dataclass(frozen=True)
 class Where:
-    """Where the model runs."""
+    """Where the model runs.
+
+    Raises:
+        ValueError: a value that its declaration does not allow.
+    """
 
     device: str = again(PredictSettings, 'device')
     dtype: str = again(PredictSettings, 'dtype')
+    threads: int = again(ThreadSettings, 'threads')
+
+    def __post_init__(self) -> None:
+        check(self)
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

@@ -15,12 +15,14 @@ import sys
 
 from tqdm import tqdm
 
+from diception_ros import threads
 from diception_ros.replay import engines
 from diception_ros.replay.engines import Done, Task, summary_of
 from diception_ros.replay.parts import ENDS
 
 # Options that are not handed on to the process of a bag.
-_OURS = ('bags', 'out', 'jobs', 'engine', 'summary', 'report', 'view', 'view_file', 'help')
+_OURS = ('bags', 'out', 'jobs', 'engine', 'summary', 'report', 'threads', 'view', 'view_file',
+         'help')  # fmt: skip
 DAMAGED = 3
 
 
@@ -149,11 +151,17 @@ def _tasks(bags: Sequence[Path], args: argparse.Namespace, options: list[str]) -
     for bag, name in zip(bags, names(bags), strict=True):
         out = (args.out / f'{name}.mcap').absolute()
         more = [f'--report={args.report / name}'] if args.report else []
-        more.append(f'--summary={summary_of(out)}')
+        more += [f'--summary={summary_of(out)}', f'--threads={_threads(args)}']
         command = [sys.executable, '-m', 'diception_ros', 'replay', str(bag.absolute()),
                    f'--out={out}', *more, *options]  # fmt: skip
         found.append(Task(bag, out, command, Path.cwd()))
     return found
+
+
+def _threads(args: argparse.Namespace) -> int:
+    """Of each process: those that run at a time divide the processors among them."""
+    share = args.jobs if args.engine == 'ray' else threads.processors() // args.jobs
+    return int(args.threads) or threads.automatic(args.device, share)
 
 
 def _finished(task: Task, args: argparse.Namespace) -> bool:

@@ -50,6 +50,7 @@ class Job:
         compress: the bag that is written.
         force: replace a bag that is there, and begin anew.
         resume: go on where a replay into the same file was.
+        threads: of the processor for the model; 0 where the answers do not depend on them.
     """
 
     out: Path
@@ -68,6 +69,7 @@ class Job:
     compress: bool = True
     force: bool = False
     resume: bool = False
+    threads: int = 0
 
 
 @dataclass
@@ -218,6 +220,7 @@ def _about(
         'prefix': job.prefix,
         'batch-frames': job.batch,
         'compress': job.compress,
+        'threads': job.threads,
     }
 
 

@@ -46,7 +46,7 @@ def metrics(
         'options': {
             'start': job.start_s, 'end': job.end_s, 'every': job.every, 'max_frames': job.most,
             'batch_frames': job.batch, 'points': [list(one) for one in job.points],
-            'truth': list(truths),
+            'truth': list(truths), 'threads': job.threads,
         },
         'cameras': [
             {'name': c.name, 'topic': c.topic, 'camera_info': c.info, 'reference': c.reference}

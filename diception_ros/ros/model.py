@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from diception_ros import tasks
+from diception_ros import tasks, threads
 from diception_ros.frame import Frame
 from diception_ros.messages import stamps
 from diception_ros.messages.types import Types
@@ -51,7 +51,8 @@ def load(
     from diception_ros.predict import Predictor
 
     quiet.hush()
-    say(f'configuring, 2 of 3: loading {node.model!r} onto {node.device}')
+    count = threads.limit(node.threads, node.device)
+    say(f'configuring, 2 of 3: loading {node.model!r} onto {node.device}, {count} threads')
     predictor = Predictor.load(node.model, device=node.device, dtype=node.dtype)
     perceiver = Perceiver(predictor, types, perception)
     say(f'configuring, 3 of 3: a first answer ({time.monotonic() - begin:.1f} s so far)')

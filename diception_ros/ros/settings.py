@@ -10,6 +10,7 @@ import re
 from diception_ros import settings
 from diception_ros.perceive.settings import PerceptionSettings
 from diception_ros.settings import Declared, PredictSettings, again, check, setting
+from diception_ros.threads import ThreadSettings
 
 # A camera's name is part of topics.
 _NAME = re.compile(r'[A-Za-z_][A-Za-z0-9_]*')
@@ -28,6 +29,7 @@ class NodeSettings:
     )
     device: str = again(PredictSettings, 'device')
     dtype: str = again(PredictSettings, 'dtype')
+    threads: int = again(ThreadSettings, 'threads')
     cameras: tuple[str, ...] = setting(
         (), 'names of several cameras that share the model, topics NAME/image; none: topic image'
     )
@@ -65,8 +67,8 @@ def declared() -> list[Declared]:
 
 # What can be changed only before the node is configured.
 FIXED = (
-    'model', 'device', 'dtype', 'cameras', 'image_transport', 'depth_reference', 'policy',
-    'queue_size',
+    'model', 'device', 'dtype', 'threads', 'cameras', 'image_transport', 'depth_reference',
+    'policy', 'queue_size',
 )  # fmt: skip
 # What is looked at once, when the process starts.
 READ_ONLY = ('autostart',)

@@ -100,6 +100,7 @@ def test_a_damaged_bag_gives_exit_code_3(tiny_folder, tmp_path, capsys):
     (['--tasks', 'segmentation'], 'needs --points'),
     (['--points', '3,4'], 'none of depth, normal'),
     (['--camera', '/nothing'], "no topic '/nothing'"), (['--tasks', 'dept'], "no task 'dept'"),
+    (['--threads', '-1'], 'threads is -1'),
     (['--steps', '0'], 'steps is 0'), (['--truth', 'depth=/nothing'], 'neither a topic'),
     (['--model', '/nothing'], 'no such model folder'),
     (['--depth-metric', 'fixed'], 'depth.scale'),
@@ -184,6 +185,42 @@ def test_options_are_handed_on_as_they_were_given():
     assert len(again) == 10
 
 
+def test_processes_divide_the_processors(tmp_path, monkeypatch):
+    from diception_ros import threads
+
+    for name in 'ab':
+        write(tmp_path / name, recorded(1))
+    monkeypatch.delenv('OMP_NUM_THREADS', raising=False)
+    monkeypatch.setattr(threads, 'processors', lambda: 16)
+    seen = []
+
+    def engine(todo, *_):
+        seen.append([one for task in todo for one in task.command if 'threads' in one])
+        yield from (many.Done(task, 0, '') for task in todo)
+
+    monkeypatch.setattr(many.engines, 'here', engine)
+    monkeypatch.setattr(many.engines, 'on_ray', engine)
+    for more in ([], ['--jobs', '4'], ['--jobs', '16'], ['--threads', '5'],
+                 ['--jobs', '4', '--engine', 'ray'], ['--device', 'cuda']):  # fmt: skip
+        assert run(tmp_path, '--out', tmp_path / 'out', *more) == 0
+    assert seen == [[f'--threads={n}'] * 2 for n in (8, 2, 1, 5, 2, 4)]
+
+
+def test_threads_hold_and_are_told(bag, tiny_folder, tmp_path):
+    import torch
+
+    before = torch.get_num_threads()
+    try:
+        assert run(bag, '--out', tmp_path / 'out.mcap', '--model', tiny_folder, *QUICK,
+                   '--threads', '2', '--max-frames', '1',
+                   '--report', tmp_path / 'r') == 0  # fmt: skip
+        assert torch.get_num_threads() == 2
+    finally:
+        torch.set_num_threads(before)
+    told = json.loads((tmp_path / 'r' / 'metrics.json').read_text())
+    assert told['options']['threads'] == 2
+
+
 def test_ray_does_the_same(tmp_path, tiny_folder, monkeypatch, capsys):
     """A stand-in for Ray that has what is used of it."""
 
@@ -214,13 +251,14 @@ def test_what_was_finished_is_left_when_many_go_on(tmp_path, tiny_folder, capsys
     for name in 'ab':
         write(folder / name, recorded(2))
     out = tmp_path / 'out'
-    asked = [folder, '--out', out, '--model', tiny_folder, *QUICK, '--no-views', '--resume']
-    assert run(folder / 'a.mcap', *asked[1:2], tmp_path / 'a.mcap', *asked[3:]) == 0
-    assert run(*asked) == 0
-    (out / 'b.mcap').unlink()
+    out.mkdir()
+    asked = ['--model', tiny_folder, *QUICK, '--no-views']
+    assert (
+        run(folder / 'a.mcap', '--out', out / 'a.mcap', '--summary', out / 'a.json', *asked) == 0
+    )
     before = (out / 'a.mcap').stat().st_mtime_ns
     capsys.readouterr()
-    assert run(*asked) == 0
+    assert run(folder, '--out', out, *asked, '--resume') == 0
     assert (out / 'a.mcap').stat().st_mtime_ns == before
     assert capsys.readouterr().out.count('| 2 ') == 2
 
