@@ -37,9 +37,13 @@ class Optimizer:
         for name, value in parameters.items():
             hidden = value.ndim == 2 and '.transformer_blocks.' in name and '.norm1' not in name
             (matrices if settings.optimizer == 'muon' and hidden else rest).append(value)
-        self._parts: list[torch.optim.Optimizer] = [
-            torch.optim.AdamW(rest, lr=settings.lr, weight_decay=settings.weight_decay, fused=True)
-        ]
+        self._parts: list[torch.optim.Optimizer] = []
+        if rest:  # of low-rank matrices Muon takes all
+            self._parts.append(
+                torch.optim.AdamW(
+                    rest, lr=settings.lr, weight_decay=settings.weight_decay, fused=True
+                )
+            )
         if matrices:
             if not hasattr(torch.optim, 'Muon'):
                 raise ValueError(

@@ -120,8 +120,8 @@ class Validation:
             for mine in (self._prepared.rows(task).tolist() for task in self._means)
             for k, row in enumerate(mine)
         }
-        true = self._paint(pipe, [*everything], [*everything])
-        shuffled = self._paint(pipe, [*everything], [other.get(row, row) for row in everything])
+        true = self.paint(pipe, [*everything], [*everything])
+        shuffled = self.paint(pipe, [*everything], [other.get(row, row) for row in everything])
         scores: Scores = {}
         for task, mean in self._means.items():
             rows = self._prepared.rows(task).tolist()
@@ -144,10 +144,19 @@ class Validation:
             self._draw(true, sheet)
         return scores
 
-    def _paint(
+    def paint(
         self, pipe: DiceptionPipeline, questions: Sequence[int], pictures: Sequence[int]
     ) -> NDArray[np.float32]:
-        """(N, S, S, 3) answers to the questions of some samples about the pictures of others."""
+        """Answers to the questions of some samples about the pictures of others.
+
+        Args:
+            pipe: the model.
+            questions: N numbers of samples.
+            pictures: N numbers of samples.
+
+        Returns:
+            (N, S, S, 3) float32 in [0, 1].
+        """
         data, device = self._prepared, pipe.device
         # The same noise for everybody, as the Predictor draws it.
         noise = None
