@@ -1,0 +1,89 @@
+# SPDX-FileCopyrightText: 2026 The diception_ros authors
+# SPDX-License-Identifier: Apache-2.0
+"""Adapters of random numbers, and a network that has learnt just enough to be adapted."""
+
+import numpy as np
+from safetensors.torch import save_file
+import torch
+
+from diception_ros.card import WEIGHTS_FILE, Card
+from diception_ros.data.labelled import Labelled
+from diception_ros.data.sample import Sample
+from diception_ros.frame import Frame
+from diception_ros.labels import Instances, Mask, MetricDepth, Normals, Picture
+from diception_ros.model import lora
+from diception_ros.model.fingerprint import fingerprint
+from diception_ros.model.prompts import Embedding
+from diception_ros.prompt import Prompt
+from diception_ros.train.adapt_settings import AdaptSettings
+from diception_ros.train.weights import load_pipeline
+
+QUICK = {
+    'rank': 4, 'steps': 6, 'batch_size': 4, 'validate_every': 2, 'pool': 8, 'lr': 3e-3,
+    'ema': 0.5, 'patience': 0,
+}  # fmt: skip
+
+
+def chosen(**changes):
+    """Settings of an adaptation of a second."""
+    return AdaptSettings(**{**QUICK, **changes})
+
+
+def random_matrices(layers, rank=2, seed=0):
+    """Matrices that change every answer, for layers as `lora.widths` tells them."""
+    dice = torch.Generator().manual_seed(seed)
+    found = {}
+    for name, (enter, leave) in layers.items():
+        found[f'{name}.lora_A.weight'] = torch.randn(rank, enter, generator=dice)
+        found[f'{name}.lora_B.weight'] = torch.randn(leave, rank, generator=dice) / 4
+    return found
+
+
+def write_adapter(folder, model, name='floor', prompt=None, kind='mask', seed=0, **changes):
+    """An adapter of a model folder that nobody taught; returns its folder."""
+    pipe = load_pipeline(model)
+    matrices = random_matrices(lora.widths(pipe.transformer), seed=seed)
+    prompt = prompt or f'[[image2segmentation]] {name}'
+    known = pipe.prompt_table[next(iter(pipe.prompt_table))]
+    dice = torch.Generator().manual_seed(sum(prompt.encode()))  # one text, one embedding
+    tokens, pooled = (torch.randn(part.shape, generator=dice) for part in
+                      (known.tokens, known.pooled))  # fmt: skip
+    count = sum(value.numel() for value in matrices.values())
+    told = {
+        'name': name, 'prompt': prompt, 'kind': kind,
+        'base': str(model), 'base_sha256': fingerprint(model), 'rank': 2, 'parameters': count,
+        'share': 0.01, **changes,
+    }  # fmt: skip
+    folder.mkdir(parents=True, exist_ok=True)
+    save_file(lora.pack(matrices, Embedding(tokens, pooled)), folder / WEIGHTS_FILE)
+    Card(**told).write(folder)
+    return folder
+
+
+def _label(kind, inside, image):
+    """The disc as a label of a kind; each follows from the picture."""
+    if kind == 'mask':
+        return Mask(inside)
+    if kind == 'instances':
+        return Instances(inside.astype(np.int32), ('',), np.ones(1, np.float32))
+    if kind == 'depth':
+        return MetricDepth(np.where(inside, 1.0, 4.0).astype(np.float32))
+    if kind == 'normals':
+        vectors = np.where(inside[..., None], (0.6, 0, -0.8), (0, -0.8, -0.6))
+        return Normals(vectors.astype(np.float32))
+    return Picture(np.where(inside[..., None], (0.9, 0.1, 0.1), image / 255).astype(np.float32))
+
+
+def labels(kind='mask', count=8, task='floor', seed=0, size=(32, 40)):
+    """Bright discs on dark noise, as somebody's own labels."""
+    rng = np.random.default_rng(seed)
+    rows, columns = np.mgrid[: size[0], : size[1]]
+    out = []
+    for k in range(count):
+        x, y = rng.integers(8, size[1] - 8), rng.integers(8, size[0] - 8)
+        inside = np.hypot(rows - y, columns - x) < rng.uniform(5, 8)
+        grey = np.where(inside, 0.8, 0.2) + rng.normal(0, 0.03, size)
+        image = np.repeat((grey.clip(0, 1) * 255).astype(np.uint8)[..., None], 3, axis=-1)
+        label = _label(kind, inside, image)
+        out.append(Sample(Frame(image), Prompt(task), label, name=f'{k:03d}.png'))
+    return Labelled(out, f'{seed:02d}' * 32, ())
