@@ -5,8 +5,10 @@
   python bench/replay.py --model builtin --frames 60
   python bench/replay.py --model DIR --device cuda --steps 28 --frames 200
 
-The model alone answers the same pictures, already decoded, with nothing before or behind it. The
-two take turns, so that a machine that is busy for a while slows both.
+The model alone answers the same pictures, already decoded, with nothing before or behind it, with
+as many threads. The two take turns, so that a machine that is busy for a while slows both. The
+time of the processor, of all threads of the process together, tells on a busy machine, too, what a
+replay costs; frames/s tell how much of that is hidden behind the model, which takes a free core.
 """
 
 from __future__ import annotations
@@ -22,6 +24,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1] / 'test'))
 
 import recordings
 
+from diception_ros import threads
 from diception_ros.data.bag import BagTypes
 from diception_ros.model import folder
 from diception_ros.perceive.perceiver import Perceiver
@@ -49,26 +52,34 @@ def main() -> None:
     parser.add_argument('--guidance', type=float, default=1.0)
     parser.add_argument('--tasks', nargs='+', default=['depth', 'normal'])
     parser.add_argument('--batch-frames', type=int, default=1)
+    parser.add_argument('--threads', type=int, default=0, help='as of `diception replay`')
     args = parser.parse_args()
     asked = recordings.asked(
         tasks=tuple(args.tasks), steps=args.steps, guidance=args.guidance,
         batch_size=args.batch_frames * len(args.tasks),
     )  # fmt: skip
+    count = threads.limit(args.threads, args.device)
     predictor = Predictor.load(folder.resolve(args.model), device=args.device)
     with tempfile.TemporaryDirectory() as temporary:
         path = args.bag or made(Path(temporary) / 'bag', args)
         pictures = decoded(path, args)
         predictor.ask(questions(pictures[: args.batch_frames], asked))  # warm
         rates = {'model': [], 'replay': []}
+        costs = {'model': [], 'replay': []}
         for _ in range(args.rounds):
+            begin = time.process_time()
             rates['model'].append(alone(predictor, pictures, asked, args))
+            middle = time.process_time()
             rates['replay'].append(replayed(predictor, path, asked, args, Path(temporary)))
+            costs['model'].append(1e3 * (middle - begin) / len(pictures))
+            costs['replay'].append(1e3 * (time.process_time() - middle) / len(pictures))
     best = {name: max(found) for name, found in rates.items()}
     middle = {name: statistics.median(found) for name, found in rates.items()}
-    print(f'{len(pictures)} frames of {pictures[0].size}, tasks {" ".join(args.tasks)}')
-    print('| | best frames/s | median frames/s |\n|---|---|---|')
+    print(f'{len(pictures)} frames of {pictures[0].size}, tasks {" ".join(args.tasks)}, '
+          f'{count} threads of {threads.processors()} processors')  # fmt: skip
+    print('| | best frames/s | median frames/s | least processor ms a frame |\n|---|---|---|---|')
     for name in rates:
-        print(f'| {name} | {best[name]:.2f} | {middle[name]:.2f} |')
+        print(f'| {name} | {best[name]:.2f} | {middle[name]:.2f} | {min(costs[name]):.1f} |')
     ratios = sorted(b / a for a, b in zip(rates['model'], rates['replay'], strict=True))
     print(f'replay / model: {", ".join(f"{ratio:.3f}" for ratio in ratios)}')
 

@@ -36,7 +36,7 @@ def spectral(values: NDArray[np.float32]) -> Picture:
     """
     unknown = np.isnan(values)
     index = np.where(unknown, 0, values * 255 + np.float32(0.5)).astype(np.uint8)
-    out: Picture = _spectral_table()[index]
+    out: Picture = np.take(_spectral_table(), index, axis=0)
     out[unknown] = UNKNOWN
     return out
 
@@ -59,7 +59,9 @@ def normal_colours(vectors: NDArray[np.float32]) -> Picture:
         (H, W, 3) uint8 RGB.
     """
     towards = vectors * np.array([1, -1, -1], np.float32)
-    out: Picture = np.rint(np.nan_to_num(np.clip((towards + 1) * 127.5, 0, 255))).astype(np.uint8)
+    # Of a number and NaN `fmax` is the number, at a third of the cost of nan_to_num.
+    shades = np.fmin(np.fmax((towards + 1) * np.float32(127.5), 0), 255)
+    out: Picture = np.rint(shades, out=shades).astype(np.uint8)
     return out
 
 

@@ -6,6 +6,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
+import math
+import time
 from typing import TYPE_CHECKING, Any
 
 from diception_ros.data.bag import TYPES
@@ -28,6 +30,8 @@ if TYPE_CHECKING:
 # Messages are put into the file when there are so many bytes of them, or so many frames: the first
 # is what rosbags writes at a time, the second is what may have to be done again.
 CHUNK, CHUNK_FRAMES = 1 << 20, 16
+# How far a replay is, is saved no more often, seconds: as long as the disk takes for it 50 times.
+SAVE_S = 0.25
 # Columns of the journal; times in seconds.
 COLUMNS = 'camera,stamp_ns,log_ns,model_s,messages_s\n'
 
@@ -62,6 +66,7 @@ class Recorder:
         self._state = checkpoint.place(out)
         self._handed = begin.handed
         self._unsaved = 0
+        self._saved = -math.inf
         self._left_out: set[str] = set()
         journal = journal_of(out)
         if begin.journal and journal.exists():
@@ -124,10 +129,15 @@ class Recorder:
         self._unsaved += len(answers)
         if self._writer.waiting >= CHUNK or self._unsaved >= CHUNK_FRAMES:
             offset = self._writer.flush()
-            self._journal.flush()
-            here = replace(now, offset=offset, journal=self._journal.tell(), handed=self._handed)
-            checkpoint.write(self._state, here, self._about)
             self._unsaved = 0
+            if time.monotonic() - self._saved >= SAVE_S:
+                self._save(replace(now, offset=offset, handed=self._handed))
+
+    def _save(self, now: Checkpoint) -> None:
+        self._journal.flush()
+        here = replace(now, journal=self._journal.tell())
+        checkpoint.write(self._state, here, self._about)
+        self._saved = time.monotonic()
 
     def _copy(self, taken: Taken) -> None:
         raw = taken.raw

@@ -93,9 +93,16 @@ def channel(number: int, schema_number: int, topic: str, qos: str) -> bytes:
     )  # fmt: skip
 
 
-def message(number: int, stamp_ns: int, data: bytes) -> bytes:
-    """A message on a channel, logged and published at one time."""
-    return record(MESSAGE, STAMPS.pack(number, 0, stamp_ns, stamp_ns), data)
+def message_head(number: int, stamp_ns: int, length: int) -> bytes:
+    """What stands before a message of `length` bytes, logged and published at one time."""
+    stamps = STAMPS.pack(number, 0, stamp_ns, stamp_ns)
+    return PREFIX.pack(MESSAGE, len(stamps) + length) + stamps
+
+
+def chunk_head(numbers: tuple[int, int, int, int], compression: str, length: int) -> bytes:
+    """What stands before the `length` bytes of a chunk; the numbers are those of CHUNK_HEAD."""
+    fields = CHUNK_HEAD.pack(*numbers) + text(compression) + _U64.pack(length)
+    return PREFIX.pack(CHUNK, len(fields) + length) + fields
 
 
 def message_index(number: int, entries: Sequence[tuple[int, int]]) -> bytes:

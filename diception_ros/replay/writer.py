@@ -69,7 +69,8 @@ class Writer:
         self._chunks: list[Chunk] = []
         self._counts: dict[int, int] = {}
         self._head: list[bytes] = []  # records that stand before the next chunk
-        self._body = bytearray()
+        self._body: list[bytes | memoryview] = []  # of the next chunk, not copied: it is large
+        self._size = 0
         self._index: dict[int, list[tuple[int, int]]] = {}
         self._times: tuple[int, int] | None = None
         self._finished = False
@@ -125,19 +126,21 @@ class Writer:
 
         Args:
             topic: that was added.
-            data: the message, CDR.
+            data: the message, CDR; must not change afterwards.
             stamp_ns: log time, nanoseconds since the epoch.
         """
         number = self._channels[topic][0]
-        self._index.setdefault(number, []).append((stamp_ns, len(self._body)))
-        self._body += records.message(number, stamp_ns, bytes(data))
+        self._index.setdefault(number, []).append((stamp_ns, self._size))
+        head = records.message_head(number, stamp_ns, len(data))
+        self._body += [head, data]
+        self._size += len(head) + len(data)
         low, high = self._times or (stamp_ns, stamp_ns)
         self._times = min(low, stamp_ns), max(high, stamp_ns)
 
     @property
     def waiting(self) -> int:
         """Bytes that were written and not flushed."""
-        return len(self._body)
+        return self._size
 
     def flush(self) -> int:
         """Put all that was written into the file; returns how long the file is then.
@@ -145,32 +148,33 @@ class Writer:
         Raises:
             OSError: there is no room; the file ends with what was flushed before.
         """
-        data = b''.join(self._head)
-        chunk = None
+        data, chunk = [*self._head], None
+        at = self._end + sum(map(len, data))
         if self._times is not None:
-            packed = zstd.compress(self._body, LEVEL) if self._compress else bytes(self._body)
+            body = b''.join(self._body)
+            packed = zstd.compress(body, LEVEL) if self._compress else body
             name = 'zstd' if self._compress else ''
-            head = records.CHUNK_HEAD.pack(*self._times, len(self._body), zlib.crc32(self._body))
-            whole = records.record(
-                records.CHUNK, head, records.text(name), struct.pack('<Q', len(packed)), packed
+            head = records.chunk_head(
+                (*self._times, len(body), zlib.crc32(body)), name, len(packed)
             )
-            start = self._end + len(data)
-            data += whole
-            places, first = {}, self._end + len(data)
+            data += [head, packed]
+            length = len(head) + len(packed)
+            places, first = {}, at + length
+            end = first
             for number, entries in self._index.items():
-                places[number] = self._end + len(data)
-                data += records.message_index(number, entries)
-            length = self._end + len(data) - first
+                places[number] = end
+                data.append(records.message_index(number, entries))
+                end += len(data[-1])
             chunk = Chunk(
-                *self._times, start, len(whole), places, length, name, len(packed),
-                len(self._body),
-            )  # fmt: skip
-        self._append(data)
+                *self._times, at, length, places, end - first, name, len(packed), len(body)
+            )
+        self._append(*data)
         if chunk is not None:
             self._chunks.append(chunk)
             for number, entries in self._index.items():
                 self._counts[number] += len(entries)
-        self._head, self._body, self._index, self._times = [], bytearray(), {}, None
+        self._head, self._body, self._index, self._times = [], [], {}, None
+        self._size = 0
         return self._end
 
     def finish(self) -> None:
@@ -211,10 +215,10 @@ class Writer:
             if error.errno not in (errno.ENOLCK, errno.ENOTSUP):  # of some network file systems
                 raise
 
-    def _append(self, data: bytes) -> None:
+    def _append(self, *data: bytes) -> None:
         end = self._file.tell()
         try:
-            self._file.write(data)
+            self._file.writelines(data)
             self._file.flush()
         except OSError as error:
             with contextlib.suppress(OSError):  # what is in Python's buffer may fail once more
@@ -227,7 +231,7 @@ class Writer:
                 f'{error.strerror} while writing {self.partial}; what was finished is in it. '
                 f'{self._advice}',
             ) from error
-        self._end = end + len(data)
+        self._end = end + sum(map(len, data))
 
     def _seal(self) -> None:
         """Write the summary behind what was flushed."""
