@@ -26,6 +26,7 @@ def look(model: str, device: str) -> Iterator[Finding]:
 
     yield python.interpreter()
     yield from python.packages()
+    yield from python.opencv()
     found = devices.device(device)
     yield found
     if found.about != 'torch':  # without it the folder cannot be looked at

@@ -25,6 +25,12 @@ _DISTRIBUTIONS = {
     'yaml': 'pyyaml',
     'rerun': 'rerun-sdk',
 }
+# Libraries of the system that OpenCV's wheels want, and what brings them on Debian and Ubuntu.
+_SYSTEM = {
+    'libGL.so.1': 'libgl1',
+    'libgthread-2.0.so.0': 'libglib2.0-0',
+    'libglib-2.0.so.0': 'libglib2.0-0',
+}
 # Of ROS; not to be had from pip on a robot.
 _ROS = re.compile(r'_?rclpy|rcl_|rosidl_|rmw_|ament_|\w+_(msgs|srvs|interfaces)$')
 
@@ -37,6 +43,13 @@ def cure(error: ImportError, environment: Mapping[str, str] = os.environ) -> str
         environment: variables of the process.
     """
     module = (error.name or '').split('.')[0]
+    if any(str(error).startswith(f'{library}:') for library in _SYSTEM):
+        # They come one after the other, so all are named at once.
+        packages = ' '.join(dict.fromkeys(_SYSTEM.values()))
+        return (
+            'a library of the system is missing, which pip cannot bring; on Debian and Ubuntu: '
+            f'apt-get install {packages}'
+        )
     if module == 'rclpy' or _ROS.match(module):
         return f'{_here()}. {ros(environment)}'
     return f'{_here()}. {install([module] if module else [], environment)}'

@@ -11,7 +11,7 @@ import os
 from pathlib import Path
 import sys
 
-from diception_ros.doctor import missing
+from diception_ros.doctor import missing, probe
 from diception_ros.doctor.finding import BROKEN, OK, WARN, Finding
 
 OLDEST, NEWEST = (3, 10), (3, 13)
@@ -103,6 +103,16 @@ def packages(environment: Mapping[str, str] = os.environ) -> Iterator[Finding]:
                 'packages', WARN, f'{", ".join(names)} is not installed; it is for {use}',
                 missing.install(names, environment),
             )  # fmt: skip
+
+
+def opencv() -> Iterator[Finding]:
+    """Whether OpenCV can be loaded, which wants libraries of the system; nothing where it can."""
+    if importlib.util.find_spec('cv2') is None:
+        return
+    answer = probe.ask('import cv2\nprint(0)')
+    if answer.said is None:
+        error = ImportError(answer.error.partition('Error: ')[2] or answer.error, name='cv2')
+        yield Finding('opencv', BROKEN, str(error), missing.cure(error))
 
 
 def installed(requirement: str) -> str | None:

@@ -33,6 +33,16 @@ def test_pip_is_told_the_name_that_it_knows_for_this_python(module, installs):
     assert installs in told
 
 
+@pytest.mark.parametrize('library', ['libGL.so.1', 'libgthread-2.0.so.0'])
+def test_what_pip_cannot_bring_is_not_asked_of_pip(library):
+    text = f'{library}: cannot open shared object file: No such file or directory'
+    told = missing.cure(ImportError(text, name='cv2'), {})
+    assert 'apt-get install libgl1 libglib2.0-0' in told
+    assert 'pip install' not in told
+    other = 'libcudart.so.13: cannot open shared object file: No such file or directory'
+    assert 'pip install' in missing.cure(ImportError(other, name='torch'), {})
+
+
 def test_the_versions_are_those_of_setup():
     for one in missing.requirements():
         assert missing.requirement(missing.name_of(one)) == one

@@ -54,6 +54,15 @@ def test_packages_are_missing_or_of_another_version(monkeypatch, wanted, verdict
     assert says in finding.found
 
 
+def test_an_opencv_that_cannot_be_loaded_is_broken(monkeypatch):
+    assert list(python.opencv()) == []
+    text = 'ImportError: libGL.so.1: cannot open shared object file: No such file or directory'
+    monkeypatch.setattr(probe, 'ask', lambda program: probe.Answer(None, text))
+    (finding,) = python.opencv()
+    assert finding.verdict == BROKEN
+    assert 'apt-get install libgl1' in finding.cure
+
+
 def test_an_extra_that_is_missing_is_no_fault(monkeypatch):
     wanted = {'': ['numpy>=1'], 'sim': ['no-such-thing']}
     monkeypatch.setattr(missing, 'requirements', lambda extra='': wanted.get(extra, []))
