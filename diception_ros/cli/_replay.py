@@ -36,6 +36,8 @@ DAMAGED = 3
 def one(path: Path, args: argparse.Namespace) -> int:
     """Replay one bag."""
     asked = settings.from_arguments(PerceptionSettings, args)
+    for card in asked.cards:
+        tasks.add(card)  # so that a truth of it can be looked at before the model is there
     where = settings.from_arguments(Where, args)
     job = _job(args, asked, where)
     if args.view or args.view_file:

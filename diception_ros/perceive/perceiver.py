@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from diception_ros.messages.outputs import Output
     from diception_ros.messages.types import Types
     from diception_ros.predict import Prediction, Predictor
+    from diception_ros.tasks import Task
 
 __all__ = ['Answer', 'Note', 'Perceiver', 'Request']
 
@@ -57,9 +58,11 @@ class Perceiver:
         self._predictor, self._types = predictor, types
         self._memories: dict[str, Memory] = {}
         self._turns: dict[str, int] = {}
-        self._adapted: tuple[str, ...] = ()
+        # The adapters that are in, and the tasks that any of them may have brought.
+        self._adapted: tuple[Any, ...] = ((), ())
+        self._brought: set[str] = set()
         self.check(settings)
-        self._settings = settings
+        self._take(settings)
 
     @property
     def settings(self) -> PerceptionSettings:
@@ -71,7 +74,7 @@ class Perceiver:
         settings = settings or self._settings
         found = []
         for name in settings.asked:
-            task = tasks.get(name)
+            task = settings.task(name)
             found += outputs.declared(task, self._types)
             if name == DEPTH and settings.metric != 'off':
                 found += outputs.declared(task, self._types, MetricDepth)
@@ -93,13 +96,11 @@ class Perceiver:
         for name in settings.asked:
             kinds = [None, MetricDepth] if name == DEPTH and settings.metric != 'off' else [None]
             for kind in kinds:
-                topics = {
-                    one.topic for one in outputs.declared(tasks.get(name), self._types, kind)
-                }
-                if topics & wanted:
+                declared = outputs.declared(settings.task(name), self._types, kind)
+                if {one.topic for one in declared} & wanted:
                     found.add(name)
         if settings.metric != 'off' and outputs.POINTS.topic in wanted:
-            found |= {DEPTH, *_beside_depth(settings.asked)}
+            found |= {DEPTH, *_beside_depth(settings)}
         return tuple(name for name in settings.asked if name in found)
 
     def check(self, settings: PerceptionSettings, categories: Sequence[str] = ()) -> None:
@@ -112,10 +113,12 @@ class Perceiver:
         Raises:
             ValueError: the resolution does not suit the model, it knows no embedding for a
                 category (the message names those that it knows, and which is near), no task takes
-                a category, or an adapter was made for another model.
+                a category, two tasks have a topic in common, or an adapter was made for another
+                model.
         """
         cleaned = clean_categories(tuple(categories))
-        asked = [tasks.get(name) for name in settings.asked]
+        asked = [settings.task(name) for name in settings.asked]
+        self._check_topics(asked)
         if cleaned and not any(task.takes_category for task in asked):
             takers = [name for name in tasks.names() if tasks.get(name).takes_category]
             raise ValueError(
@@ -139,7 +142,23 @@ class Perceiver:
             ValueError: they do not suit the model; nothing is changed then.
         """
         self.check(settings)
+        self._take(settings)
+
+    def _take(self, settings: PerceptionSettings) -> None:
+        # Before the settings: the worker may look at any moment.
+        self._brought |= {card.name for card in settings.cards}
         self._settings = settings
+
+    def _check_topics(self, asked: Sequence[Task[Any]]) -> None:
+        owners: dict[str, str] = {}
+        for task in asked:
+            for one in outputs.declared(task, self._types):
+                owner = owners.setdefault(one.topic, task.name)
+                if owner != task.name:
+                    raise ValueError(
+                        f'the tasks {owner} and {task.name} both have a topic {one.topic}; '
+                        'ask one of them'
+                    )
 
     def perceive(self, request: Request) -> Answer:
         """Answer one request.
@@ -163,10 +182,10 @@ class Perceiver:
             RuntimeError: as `perceive`.
         """
         settings = self._settings
-        if settings.adapters != self._adapted:
+        if (settings.adapters, settings.cards) != self._adapted:
             # Here and not in `change`, which another thread may call while the model works.
             self._predictor.adapt(settings.adapters)
-            self._adapted = settings.adapters
+            self._adapted = settings.adapters, settings.cards
         plans = [self._plan(request, settings) for request in requests]
         questions = [
             Question(
@@ -223,11 +242,11 @@ class Perceiver:
         self._turns[request.camera] = turn + 1
         plan = _Plan(request, clean_categories(request.categories) or settings.categories, [], [])
         for name in request.tasks:
-            task = tasks.get(name)
             # An adapter may have been taken out since the frame came.
-            gone = tasks.added(name) and name not in settings.asked
+            gone = name in self._brought and name not in settings.asked
             if gone or turn % settings.every_n.get(name, 1):
                 continue
+            task = settings.task(name)
             if task.takes_category:
                 plan.prompts.extend(Prompt(name, category) for category in plan.categories)
             elif not task.takes_points:
@@ -276,9 +295,10 @@ def _seconds(predictions: Sequence[Prediction]) -> dict[str, float]:
     return seconds
 
 
-def _beside_depth(names: Sequence[str]) -> list[str]:
+def _beside_depth(settings: PerceptionSettings) -> list[str]:
     """The tasks whose answers go into the cloud with the depth."""
     found = []
     for kind in (Normals, Instances):
-        found += [name for name in names if issubclass(tasks.get(name).label, kind)][:1]
+        known = [name for name in settings.asked if issubclass(settings.task(name).label, kind)]
+        found += known[:1]
     return found

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from diception_ros.frame import Frame, Intrinsics
     from diception_ros.messages.types import Types
     from diception_ros.perceive.temporal import Memory
+    from diception_ros.tasks import Task
 
 
 class Published(NamedTuple):
@@ -50,11 +51,11 @@ def publish(
     messages: list[tuple[str, Any]] = []
     metres: Metres | None = None
     for name, label in labels.items():
-        messages += _of(types, name, label, request, categories)
+        messages += _of(types, settings.task(name), label, request, categories)
         if name == DEPTH and isinstance(label, Disparity) and _wants_metres(types, request):
             metres = _metres(request, label, settings, memory)
             if metres is not None and metres.depth is not None:
-                messages += _of(types, name, metres.depth, request, categories)
+                messages += _of(types, tasks.get(DEPTH), metres.depth, request, categories)
     if metres is None:
         return Published(messages, None, [])
     notes = list(metres.notes)
@@ -75,9 +76,8 @@ def publish(
 
 
 def _of(
-    types: Types, name: str, label: Label, request: Request, categories: tuple[str, ...]
+    types: Types, task: Task[Any], label: Label, request: Request, categories: tuple[str, ...]
 ) -> list[tuple[str, Any]]:
-    task = tasks.get(name)
     return outputs.from_label(
         types, task, label, None, request.header, request.frame, request.wanted, request.info,
         categories if task.takes_category else (),

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from diception_ros import card as cards
 from diception_ros import tasks
@@ -18,6 +18,8 @@ from diception_ros.settings import PredictSettings, again, check, setting
 
 if TYPE_CHECKING:
     from diception_ros.alignment import Demands
+    from diception_ros.card import Card
+    from diception_ros.tasks import Task
 
 # One byte names the category of a pixel, and one value of it means none.
 MAX_CATEGORIES = 255
@@ -37,7 +39,8 @@ class PerceptionSettings:
 
     Raises:
         ValueError: a value that its declaration does not allow, an unknown task, a folder that is
-            no adapter, or values that do not fit together.
+            no adapter, an adapter whose task has the name of another, or values that do not fit
+            together.
     """
 
     # What is asked.
@@ -153,12 +156,17 @@ class PerceptionSettings:
 
     def __post_init__(self) -> None:
         check(self)
+        for name in filter(tasks.added, self.tasks):
+            raise ValueError(f'task {name!r} comes with an adapter; name its folder in adapters')
         asked = [tasks.get(name) for name in self.tasks]
         # How an empty list is written where a file cannot say its type.
         object.__setattr__(self, 'adapters', tuple(filter(None, self.adapters)))
-        learnt = tuple(cards.read(folder) for folder in self.adapters)
-        _once('adapters: tasks', (*self.tasks, *(card.name for card in learnt)))
-        object.__setattr__(self, '_learnt', tuple(tasks.add(card).name for card in learnt))
+        object.__setattr__(self, '_cards', tuple(cards.read(folder) for folder in self.adapters))
+        # Not made known to the whole process: that is for whoever puts the adapters in.
+        object.__setattr__(self, '_learnt', {card.name: tasks.of(card) for card in self.cards})
+        for card in self.cards:
+            if [one.name for one in self.cards].count(card.name) > 1:
+                raise ValueError(f'two adapters bring a task {card.name!r}; give one of them')
         if not self.asked:
             raise ValueError(f'tasks is empty; expected some of {", ".join(TASKS)}')
         _once('tasks', self.tasks)
@@ -184,8 +192,22 @@ class PerceptionSettings:
     @property
     def asked(self) -> tuple[str, ...]:
         """The tasks that are asked: those of `tasks`, then those that adapters bring."""
-        learnt: tuple[str, ...] = self._learnt  # type: ignore[attr-defined]
-        return self.tasks + learnt
+        return self.tasks + tuple(card.name for card in self.cards)
+
+    @property
+    def cards(self) -> tuple[Card, ...]:
+        """Of the adapters, as they were when these settings were made."""
+        found: tuple[Card, ...] = self._cards  # type: ignore[attr-defined]
+        return found
+
+    def task(self, name: str) -> Task[Any]:
+        """The task of this name: one that an adapter here brings, or any other that is known.
+
+        Raises:
+            ValueError: there is none.
+        """
+        learnt: Mapping[str, Task[Any]] = self._learnt  # type: ignore[attr-defined]
+        return learnt[name] if name in learnt else tasks.get(name)
 
     def predicting(self, stamp_ns: int = 0) -> PredictSettings:
         """How the model answers about a frame with this stamp, nanoseconds."""

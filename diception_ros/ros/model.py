@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from diception_ros import tasks, threads
+from diception_ros import threads
 from diception_ros.frame import Frame
 from diception_ros.messages import stamps
 from diception_ros.messages.types import Types
@@ -63,8 +63,9 @@ def load(
 
 def warm_up(perceiver: Perceiver, types: Types) -> None:
     """Ask all tasks about a grey picture; what is slow the first time is slow now."""
-    names = perceiver.settings.asked
-    pointed = any(tasks.get(name).takes_points for name in names)
+    settings = perceiver.settings
+    names = settings.asked
+    pointed = any(settings.task(name).takes_points for name in names)
     frame = Frame(np.full((48, 64, 3), 128, np.uint8))
     perceiver.perceive(
         Request(
