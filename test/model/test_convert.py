@@ -11,7 +11,6 @@ import shutil
 import signal
 import subprocess
 import sys
-import time
 
 from official import official_state, write_official
 import pytest
@@ -292,9 +291,8 @@ def test_killed_conversion_leaves_no_folder_and_can_be_repeated(official, tmp_pa
     process = subprocess.Popen(
         [sys.executable, '-c', program], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
     )
-    deadline = time.monotonic() + 60
-    while not process.stdout.readline().startswith(line):
-        assert time.monotonic() < deadline
+    # Its output ends where it does, so this waits for as long as a busy machine needs.
+    assert any(told.startswith(line) for told in process.stdout)
     process.send_signal(signal.SIGKILL)
     process.wait()
     process.stdin.close()
