@@ -2,6 +2,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Adapters of random numbers, and a network that has learnt just enough to be adapted."""
 
+from discs import tiny
 import numpy as np
 from safetensors.torch import save_file
 import torch
@@ -16,6 +17,8 @@ from diception_ros.model.fingerprint import fingerprint
 from diception_ros.model.prompts import Embedding
 from diception_ros.prompt import Prompt
 from diception_ros.train.adapt_settings import AdaptSettings
+from diception_ros.train.loop import Runner
+from diception_ros.train.sources import Listed
 from diception_ros.train.weights import load_pipeline
 
 QUICK = {
@@ -69,21 +72,41 @@ def _label(kind, inside, image):
     if kind == 'depth':
         return MetricDepth(np.where(inside, 1.0, 4.0).astype(np.float32))
     if kind == 'normals':
-        vectors = np.where(inside[..., None], (0.6, 0, -0.8), (0, -0.8, -0.6))
+        vectors = np.where(inside[..., None], (0.8, 0, -0.6), (-0.8, 0, -0.6))
         return Normals(vectors.astype(np.float32))
     return Picture(np.where(inside[..., None], (0.9, 0.1, 0.1), image / 255).astype(np.float32))
 
 
-def labels(kind='mask', count=8, task='floor', seed=0, size=(32, 40)):
-    """Bright discs on dark noise, as somebody's own labels."""
+def _discs(count, seed, size):
+    """Bright discs on dark noise: where they are, and the picture."""
     rng = np.random.default_rng(seed)
     rows, columns = np.mgrid[: size[0], : size[1]]
-    out = []
-    for k in range(count):
+    for _ in range(count):
         x, y = rng.integers(8, size[1] - 8), rng.integers(8, size[0] - 8)
-        inside = np.hypot(rows - y, columns - x) < rng.uniform(5, 8)
+        inside = np.hypot(rows - y, columns - x) < rng.uniform(6, 10)
         grey = np.where(inside, 0.8, 0.2) + rng.normal(0, 0.03, size)
         image = np.repeat((grey.clip(0, 1) * 255).astype(np.uint8)[..., None], 3, axis=-1)
-        label = _label(kind, inside, image)
-        out.append(Sample(Frame(image), Prompt(task), label, name=f'{k:03d}.png'))
+        yield inside, image
+
+
+def labels(kind='mask', count=8, task='floor', seed=0, size=(32, 40)):
+    """Discs as somebody's own labels."""
+    out = [
+        Sample(Frame(image), Prompt(task), _label(kind, inside, image), name=f'{k:03d}.png')
+        for k, (inside, image) in enumerate(_discs(count, seed, size))
+    ]
     return Labelled(out, f'{seed:02d}' * 32, ())
+
+
+def write_base(folder, steps):
+    """A network that has learnt the discs' background: what is not a disc, and how it lies."""
+    samples = []
+    for inside, image in _discs(16, 50, (32, 32)):
+        for task, kind in (('depth', 'depth'), ('normal', 'normals'), ('entity', 'instances')):
+            samples.append(Sample(Frame(image), Prompt(task), _label(kind, inside, image)))
+    runner = Runner(tiny(shares='depth=1 normal=1 entity=1'), Listed(samples))
+    for _ in range(steps):
+        runner.train_step()
+    with runner.averaged():
+        runner.pipe.save_pretrained(folder)
+    return folder

@@ -11,8 +11,8 @@ import torch
 from diception_ros import images, tasks
 from diception_ros.frame import Frame
 from diception_ros.labels import Disparity, Mask
-from diception_ros.model.tiny import tiny_pipeline
 from diception_ros.model.device import find_device
+from diception_ros.model.tiny import tiny_pipeline
 from diception_ros.predict import Predictor
 from diception_ros.prompt import Point, Prompt
 from diception_ros.question import Question

@@ -210,7 +210,8 @@ def adapt(
     best = _Best(runner, what.card, out, chosen.patience)
     # One that was killed after its last validation has nothing more to learn.
     if not best.enough:
-        run.run(runner, out / 'run', progress, best.watch)
+        # Whole pictures, like those that it is judged by; a pool would be another after a resume.
+        run.run(runner, out / 'run', progress, best.watch, runner.form.prepare(what.learnt))
     last = best.state if what.held else out / 'run' / 'model'
     shutil.copyfile(last / WEIGHTS_FILE, out / WEIGHTS_FILE)
     card = replace(what.card, metrics=best.metrics)

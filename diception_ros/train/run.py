@@ -26,6 +26,7 @@ import time
 import torch
 from tqdm import tqdm
 
+from diception_ros.data.batch import Prepared
 from diception_ros.model import DiceptionPipeline
 from diception_ros.train import report, settings, state
 from diception_ros.train.loop import Runner, rate
@@ -123,6 +124,7 @@ def run(
     out: Path,
     progress: bool = True,
     watch: Callable[[int, report.Scores], bool] = lambda step, scores: False,
+    learnt: Prepared | None = None,
 ) -> Path:
     """Learn until the last step.
 
@@ -132,6 +134,7 @@ def run(
         progress: show a bar.
         watch: told step and scores of every validation, while the model has the mean of its
             weights; ends the run by saying True.
+        learnt: whose mean picture answers are judged beside; None for the pool of this step.
 
     Returns:
         the model folder that was written at the end; of low-rank matrices a folder of those.
@@ -150,7 +153,7 @@ def run(
     held = runner.source.validation() if chosen.validate_every and first else []
     judge = None
     if held:
-        judge = report.Validation(held, runner.form, runner.pool()[1], chosen)
+        judge = report.Validation(held, runner.form, learnt or runner.pool()[1], chosen)
         results = report.Table(out / 'validation.csv', report.VALIDATION_COLUMNS, runner.step)
     losses: dict[str, list[float]] = defaultdict(list)
     norms: list[float] = []
