@@ -103,6 +103,19 @@ def test_insert_pack_read_put_gives_equal_answers(network, tmp_path):
     assert names == {*mine, 'prompt.tokens', 'prompt.pooled'}
 
 
+def test_on_is_the_product_of_both_matrices_beside_each_weight(network):
+    values = random_matrices(lora.widths(network))
+    lora.put(network, 'floor', values)
+    found = on(network, 'floor')
+    lora.remove(network, 'floor')
+    with torch.no_grad():
+        for name, module in network.named_modules():
+            if f'{name}.lora_A.weight' in values:
+                first, second = (values[f'{name}.lora_{one}.weight'] for one in 'AB')
+                module.base_layer.weight += second @ first
+    torch.testing.assert_close(ask(network), found, rtol=1e-4, atol=1e-4)
+
+
 def test_they_alone_learn_and_there_are_as_many_as_counted(network):
     before = {name: value.clone() for name, value in network.state_dict().items()}
     mine = lora.insert(network, 'floor', 3)
