@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields
+import hashlib
 import json
 import math
 import os
@@ -100,6 +101,19 @@ def _plain(value: Any) -> Any:
     if isinstance(value, Mapping):
         return {key: _plain(one) for key, one in value.items()}
     return None if isinstance(value, float) and not math.isfinite(value) else value
+
+
+def digest(folder: str | Path) -> str:
+    """SHA-256, hexadecimal, of an adapter: the same wherever it lies.
+
+    Raises:
+        FileNotFoundError: a file of it is missing.
+    """
+    found = hashlib.sha256()
+    for name in (CARD_FILE, WEIGHTS_FILE):
+        content = (Path(folder) / name).read_bytes()
+        found.update(len(content).to_bytes(8, 'big') + content)
+    return found.hexdigest()
 
 
 def read(folder: str | Path) -> Card:

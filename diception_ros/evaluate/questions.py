@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from diception_ros import tasks
 from diception_ros.data.sample import Sample
 from diception_ros.evaluate import pools
+from diception_ros.evaluate.learnt import like
 from diception_ros.labels import Label, Mask, MetricDepth, Normals
 from diception_ros.prompt import MAX_POINTS, Point, Prompt
 from diception_ros.tasks import depth
@@ -123,7 +124,8 @@ def tally(name: str) -> Tally:
         'semantic': _Semantic,
         'pose': _Pose,
     }
-    return special[name]() if name in special else _Plain(name)
+    kind = like(name)
+    return special[kind]() if kind in special else _Plain(name)
 
 
 class _Plain:

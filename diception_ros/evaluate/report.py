@@ -15,20 +15,23 @@ import platform
 from typing import Any
 
 from diception_ros import __version__
+from diception_ros.evaluate.learnt import like
 
 FORMAT = 1  # of metrics.json
 
 # What the table shows of each kind of question, the number that matters most first; +1 where more
-# is better, -1 where less is.
+# is better, -1 where less is. Of a task that an adapter brought see `shown_of`.
 SHOWN: dict[str, dict[str, int]] = {
     'depth': {'abs_rel': -1, 'rmse': -1, 'delta1': 1, 'delta2': 1, 'delta3': 1},
     'normal': {'mean_deg': -1, 'median_deg': -1, 'within_11_25': 1, 'within_22_5': 1,
                'within_30': 1, 'coverage': 1},
+    'segmentation': {'iou': 1},
     'segmentation_1': {'iou': 1},
     'segmentation_5': {'iou': 1},
     'entity': {'mean_iou': 1, 'f1': 1, 'ar': 1, 'ap': 1},
     'semantic': {'iou': 1, 'category_iou': 1, 'mean_iou': 1, 'f1': 1, 'ar': 1, 'ap': 1},
     'pose': {'pck': 1, 'ap': 1, 'ap50': 1, 'located': 1},
+    'rgb': {'mae': -1, 'psnr': 1},
 }  # fmt: skip
 # Counts, which are no measure of anything.
 COUNTS = ('images', 'skipped', 'instances', 'categories', 'people', 'ignored')
@@ -40,8 +43,12 @@ Numbers = Mapping[str, Mapping[str, Mapping[str, float]]]
 
 def main_metric(kind: str) -> tuple[str, int] | None:
     """The number by which answers to this kind of question are ranked, and its direction."""
-    shown = SHOWN.get(kind)
-    return next(iter(shown.items())) if shown else None
+    return next(iter(shown_of(kind).items()), None)
+
+
+def shown_of(kind: str) -> Mapping[str, int]:
+    """What is shown of a kind of question, as in `SHOWN`; nothing where it is not known."""
+    return SHOWN.get(like(kind), {})
 
 
 def headings(columns: Sequence[str]) -> dict[str, str]:
@@ -65,11 +72,12 @@ def markdown(
         numbers: by kind of question (or data set), metric and column.
         columns: in their order.
         headings: what to write above a column; its own name where there is none.
-        shown: which metrics of which kind, see `SHOWN`; all of a kind that is not in it.
+        shown: which metrics of which kind, see `SHOWN`; all of a kind that nothing is known of.
     """
     rows = [['', 'metric', *(headings.get(column, column) for column in columns)]]
     for kind, metrics in numbers.items():
-        mine = shown.get(kind, {name: 0 for name in metrics if name not in COUNTS})
+        every = {name: 0 for name in metrics if name not in COUNTS}
+        mine = shown.get(kind) or shown_of(kind) or every
         for place, (metric, direction) in enumerate(mine.items()):
             if metric not in metrics:
                 continue

@@ -15,10 +15,10 @@ from diception_ros.replay.truth import resized
 
 
 class Affines:
-    """Fits disparities to 1/depth, each camera by itself, frames one after the other."""
+    """Fits disparities to 1/depth, each task of each camera by itself, frame after frame."""
 
     def __init__(self) -> None:
-        self._sums: dict[str, NDArray[np.float64]] = {}
+        self._sums: dict[tuple[str, str], NDArray[np.float64]] = {}
 
     def add(self, camera: str, answers: dict[str, Any], truths: dict[str, Any]) -> None:
         """Take the pixels of a frame in."""
@@ -32,13 +32,14 @@ class Affines:
             known = np.isfinite(x) & np.isfinite(y) & (x > 0)
             x, y = x[known], y[known]
             sums = np.array([x.size, x.sum(), y.sum(), x @ x, x @ y])
-            self._sums[camera] = self._sums.get(camera, np.zeros(5)) + sums
+            key = camera, task
+            self._sums[key] = self._sums.get(key, np.zeros(5)) + sums
 
-    def found(self) -> dict[str, Affine]:
-        """Scale and shift (1/m) of each camera; NaN where nothing is known."""
+    def found(self) -> dict[tuple[str, str], Affine]:
+        """Scale and shift (1/m) by camera and task; NaN where nothing is known."""
         found = {}
-        for camera, (n, x, y, xx, xy) in self._sums.items():
+        for key, (n, x, y, xx, xy) in self._sums.items():
             variance = n * xx - x * x
             scale = (n * xy - x * y) / variance if variance > 0 else 0.0
-            found[camera] = Affine(float(scale), float((y - scale * x) / n) if n else float('nan'))
+            found[key] = Affine(float(scale), float((y - scale * x) / n) if n else float('nan'))
         return found

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from diception_ros.evaluate.report import COUNTS, SHOWN
+from diception_ros.evaluate.report import COUNTS, shown_of
 from diception_ros.replay import plots
 
 if TYPE_CHECKING:
@@ -103,6 +103,10 @@ def _facts(metrics: Mapping[str, Any]) -> str:
         'SHA-256 of the bag': metrics['bag']['sha256'],
         'answers': metrics['out'],
         'model': metrics['model']['name'],
+        'adapters': ', '.join(
+            f'{one["task"]} ({one["kind"]}, {one["folder"]})' for one in metrics['adapters']
+        )
+        or 'none',
         'cameras': ', '.join(one['topic'] for one in metrics['cameras']),
         'frames': metrics['frames'],
         'speed': f'{speed["frames_per_s"]:.2f} frames/s; model '
@@ -152,7 +156,7 @@ def _card(heading: str, task: str, numbers: Mapping[str, Any]) -> str:
 
 
 def _arrow(task: str, metric: str) -> str:
-    direction = SHOWN.get(task, {}).get(metric, 0)
+    direction = shown_of(task).get(metric, 0)
     return {1: ' ↑', -1: ' ↓', 0: ''}[direction]
 
 
@@ -165,13 +169,13 @@ def _cell(value: Any) -> str:
 def _metrics_of(rows: Sequence[Mapping[str, Any]]) -> list[str]:
     """Columns of scores, the one that ranks a task first."""
     names = list(dict.fromkeys(name for row in rows for name in row if '.' in name))
-    order = {
-        f'{task}.{metric}': k for task, shown in SHOWN.items() for k, metric in enumerate(shown)
-    }
-    return sorted(
-        (n for n in names if n.partition('.')[2] not in COUNTS),
-        key=lambda name: (name.partition('.')[0], order.get(name, 99)),
-    )
+
+    def place(name: str) -> tuple[str, int]:
+        task, _, metric = name.partition('.')
+        shown = list(shown_of(task))
+        return task, shown.index(metric) if metric in shown else len(shown)
+
+    return sorted((n for n in names if n.partition('.')[2] not in COUNTS), key=place)
 
 
 def _worst_rows(rows: Sequence[Mapping[str, Any]]) -> str:
@@ -180,7 +184,7 @@ def _worst_rows(rows: Sequence[Mapping[str, Any]]) -> str:
         return ''
     first = columns[0]
     task, _, metric = first.partition('.')
-    sign = SHOWN.get(task, {}).get(metric, -1)
+    sign = shown_of(task).get(metric, -1)
 
     def badness(pair: tuple[int, Mapping[str, Any]]) -> float:
         value = pair[1].get(first, math.nan)

@@ -11,6 +11,7 @@ from pathlib import Path
 import time
 from typing import TYPE_CHECKING, Any
 
+from diception_ros import card as cards
 from diception_ros import settings as declared
 from diception_ros.perceive.request import Request
 from diception_ros.replay import checkpoint
@@ -207,6 +208,8 @@ def _about(
     """What has to be the same when a replay goes on."""
     return {
         **declared.values(perceiver.settings),
+        # They may lie elsewhere now, but must be the same.
+        'adapters': [cards.digest(folder) for folder in perceiver.settings.adapters],
         'bag': [str(bag.path.absolute()), {t.name: t.count for t in bag.topics.values()}],
         'model': model,
         'cameras': [[c.name, c.topic, c.info, c.reference] for c in cameras],

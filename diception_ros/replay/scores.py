@@ -63,7 +63,8 @@ class Scores:
         numbers: by camera, task and metric, of all frames.
         stability: by camera, task and metric: means over the frames.
         warped: by camera, frames that were compared with the last one by the camera's pose.
-        affine: by camera, scale and shift (1/m) by which depth was scored, with `--align bag`.
+        affine: by camera, scale and shift (1/m) by which depth was scored, with `--align bag`; of
+            a task that an adapter brought by CAMERA.TASK.
         missing: by camera and task, frames without a truth.
     """
 
@@ -110,7 +111,12 @@ def score(
         for camera, _, answers, truths, _ in _walk(path, out, cameras, job, asked, sources, {}):
             affines.add(camera, answers, truths)
     result = Scores(
-        affine={name: list(found) for name, found in affines.found().items()} if affines else {}
+        affine={
+            f'{camera}.{task}' if tasks.added(task) else camera: list(found)
+            for (camera, task), found in affines.found().items()
+        }
+        if affines
+        else {}
     )
     judges = {camera.name: _Judge(camera.name, asked, affines) for camera in cameras}
     for number, (camera, taken, answers, truths, pose) in enumerate(
@@ -163,7 +169,9 @@ class _Judge:
                 row[f'{task}.{metric}'] = value
         frame = taken.frame
         assert frame is not None
-        depth = next((one for one in truths.values() if isinstance(one, MetricDepth)), None)
+        # What an adapter calls depth may be another.
+        known = [truths[task] for task in sorted(truths, key=tasks.added)]
+        depth = next((one for one in known if isinstance(one, MetricDepth)), None)
         depth = depth if depth is None else truth.resized(depth, frame.size)
         where = None if pose is None else place(pose, frame.frame_id)
         moment = Moment(frame, answers, where, depth)
@@ -178,7 +186,7 @@ class _Judge:
     def _score(self, task: str, answer: Any, true: Any) -> dict[str, float]:
         answer = truth.resized(answer, true.size)
         if isinstance(true, MetricDepth) and self._affines is not None:
-            affine = self._affines.found()[self._name]
+            affine = self._affines.found()[self._name, task]
             score = tasks.get(task).score(answer, true, 'disparity', *METRES, affine=affine)  # type: ignore[call-arg]
             self._means.setdefault(task, pools.Means()).add(score)
             return score

@@ -47,10 +47,11 @@ class Source:
     ) -> None:
         name, _, place = text.partition('=')
         self.camera, _, self.task = name.rpartition('.')
-        if not place or self.task not in tasks.names():
+        known = list(dict.fromkeys([*tasks.names(), *asked]))
+        if not place or self.task not in known:
             raise ValueError(
                 f'--truth {text!r}: expected TASK=TOPIC or TASK=FOLDER, the task being one of '
-                f'{", ".join(tasks.names())}'
+                f'{", ".join(known)}'
             )
         if self.task not in asked:
             raise ValueError(f'--truth {text!r}: {self.task} is not among --tasks')

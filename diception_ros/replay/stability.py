@@ -17,7 +17,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from diception_ros import geometry
-from diception_ros.labels import Disparity, Instances, Keypoints, Mask, MetricDepth, Normals
+from diception_ros.labels import (
+    Disparity,
+    Instances,
+    Keypoints,
+    Mask,
+    MetricDepth,
+    Normals,
+    Picture,
+)
 from diception_ros.replay.truth import resized
 
 if TYPE_CHECKING:
@@ -158,8 +166,9 @@ def _compare(
 ) -> dict[str, float]:
     """The number of one task.
 
-    `change`: of a disparity the mean difference; `change_depth`: where places are compared, the
-    mean relative difference of its depths, each frame scaled and shifted to suit what is known;
+    `change`: of a disparity and of a picture the mean difference; `change_depth`: where places
+    are compared, the mean relative difference of a disparity's depths, each frame scaled and
+    shifted to suit what is known;
     `change_deg`: of normals the mean angle; `kept`: of things and masks the share of pixels that
     stayed what they were.
     """
@@ -187,6 +196,9 @@ def _compare(
         return {'kept': float((before.values.ravel()[there] == label.values.ravel()[here]).mean())}
     if isinstance(label, Instances):
         return {'kept': float((before.ids.ravel()[there] == label.ids.ravel()[here]).mean())}
+    if isinstance(label, Picture):
+        old, new = before.values.reshape(-1, 3)[there], label.values.reshape(-1, 3)[here]
+        return {'change': float(np.abs(new - old).mean())}
     return {}
 
 

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from diception_ros import card as cards
 from diception_ros import settings
 from diception_ros.evaluate import report
 
@@ -42,6 +43,15 @@ def metrics(
         'bag': {'name': bag.name, 'path': str(bag), 'sha256': digest(bag)},
         'out': str(job.out),
         'model': {'name': name, 'sha256': report.digest(folder)},
+        'adapters': [
+            {
+                'task': card.name,
+                'kind': card.kind,
+                'folder': folder,
+                'sha256': cards.digest(folder),
+            }
+            for folder, card in zip(asked.adapters, asked.cards, strict=True)
+        ],
         'settings': settings.values(asked),
         'options': {
             'start': job.start_s, 'end': job.end_s, 'every': job.every, 'max_frames': job.most,

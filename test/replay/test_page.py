@@ -23,7 +23,7 @@ METRICS = {
     'bag': {'name': 'a <b>.mcap', 'path': '/bags/a <b>.mcap', 'sha256': 'ab'},
     'out': 'out.mcap', 'model': {'name': 'tiny'}, 'cameras': [{'topic': '/image'}], 'frames': 20,
     'damage': 'damaged at byte 7', 'skipped': {'jpeg': 2}, 'notes': {}, 'align': 'frame',
-    'settings': {'tasks': ('depth',)}, 'stability': {},
+    'settings': {'tasks': ('depth',)}, 'stability': {}, 'adapters': [],
     'numbers': {'': {'depth': {'abs_rel': 0.25, 'delta1': math.nan, 'images': 20}}},
     'speed': {'frames_per_s': 3.5, 'model_s': {'p50': 0.1, 'p99': 0.2}},
 }  # fmt: skip

@@ -206,9 +206,9 @@ def test_what_is_written_is_json_and_csv(bag, tmp_path):
     write_json(tmp_path / 'metrics.json', content)
     read = json.loads((tmp_path / 'metrics.json').read_text())
     assert set(read) == {
-        'format', 'kind', 'bag', 'out', 'model', 'settings', 'options', 'cameras', 'frames',
-        'skipped', 'damage', 'notes', 'align', 'numbers', 'stability', 'warped', 'affine',
-        'missing_truth', 'speed', 'versions',
+        'format', 'kind', 'bag', 'out', 'model', 'adapters', 'settings', 'options', 'cameras',
+        'frames', 'skipped', 'damage', 'notes', 'align', 'numbers', 'stability', 'warped',
+        'affine', 'missing_truth', 'speed', 'versions',
     }  # fmt: skip
     page = Path(__file__).parents[2] / 'docs' / 'replay.md'
     for name in (*read, *read['speed'], *read['options']):
@@ -310,7 +310,7 @@ def test_answers_that_were_cut_off_at_0_do_not_bend_the_scale_of_the_bag():
     depth = MetricDepth((1 / (0.5 * values + 0.3)).astype(np.float32))
     affines = Affines()
     affines.add('', {'depth': Disparity(np.maximum(values, 0))}, {'depth': depth})
-    assert affines.found()[''] == pytest.approx((0.5, 0.3), rel=1e-4)
+    assert affines.found()['', 'depth'] == pytest.approx((0.5, 0.3), rel=1e-4)
 
 
 def test_a_pose_in_the_bag_is_used(tmp_path):
