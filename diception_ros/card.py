@@ -46,6 +46,8 @@ class Card:
         metrics: on the pictures held back, by metric and kind of answer; see
             `train.report.ANSWERS`.
         versions: of the packages that made it.
+        threshold: of a mask, how bright a pixel must be that belongs to it, in [0, 1]; what suits
+            the pictures held back best.
 
     Raises:
         ValueError: a value that cannot be.
@@ -63,6 +65,7 @@ class Card:
     settings: Mapping[str, Any] = field(default_factory=dict)
     metrics: Mapping[str, Any] = field(default_factory=dict)
     versions: Mapping[str, str] = field(default_factory=dict)
+    threshold: float = 0.5
 
     def __post_init__(self) -> None:
         if not _NAME.fullmatch(self.name):
@@ -81,6 +84,8 @@ class Card:
             raise ValueError(
                 f'base_sha256 is {self.base_sha256!r:.80}; expected 64 digits 0-9 and a-f'
             )
+        if not 0 < self.threshold < 1:
+            raise ValueError(f'threshold is {self.threshold}; expected above 0 and below 1')
         for name, least in (('rank', 1), ('parameters', 1), ('share', 0)):
             value = getattr(self, name)
             # Written so that NaN fails.

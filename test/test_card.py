@@ -17,6 +17,7 @@ GOOD = {
     'base_sha256': '0a' * 32, 'rank': 4, 'parameters': 1000, 'share': 0.01,
     'data': {'sha256': '1', 'learnt': 8}, 'settings': {'lr': 1e-3, 'bf16': False},
     'metrics': {'step': 50, 'iou': {'true': 0.5}}, 'versions': {'torch': '2'},
+    'threshold': 0.3,
 }  # fmt: skip
 
 

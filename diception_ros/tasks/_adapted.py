@@ -105,5 +105,6 @@ def adapted(card: Card) -> Any:
     """The task that an adapter with this card brings."""
     if card.kind not in _LIKE:
         return Adapted(card.name, card.prompt, Painted())
-    like = importlib.import_module(f'diception_ros.tasks.{_LIKE[card.kind]}').TASK
+    room = importlib.import_module(f'diception_ros.tasks.{_LIKE[card.kind]}')
+    like = room.Segmentation(card.threshold) if card.kind == 'mask' else room.TASK
     return Adapted(card.name, card.prompt, like)

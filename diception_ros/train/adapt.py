@@ -17,7 +17,7 @@ import math
 import os
 from pathlib import Path
 import shutil
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -27,6 +27,7 @@ from diception_ros.data.labelled import Labelled
 from diception_ros.data.sample import Sample
 from diception_ros.model import DiceptionPipeline, folder, lora
 from diception_ros.model.fingerprint import fingerprint
+from diception_ros.tasks.segmentation import THRESHOLD
 from diception_ros.train import fresh, report, run, state
 from diception_ros.train.adapt_settings import AdaptSettings
 from diception_ros.train.fewshot import FewShot
@@ -36,7 +37,7 @@ from diception_ros.train.weights import load_pipeline
 
 # Which number says how good an answer of each kind is, and whether more is better.
 MAIN = {
-    'mask': ('iou', True),
+    'mask': ('best_iou', True),
     'instances': ('mean_iou', True),
     'normals': ('mean_deg', False),
     'depth': ('disparity_mae', False),
@@ -214,7 +215,7 @@ def adapt(
         run.run(runner, out / 'run', progress, best.watch, runner.form.prepare(what.learnt))
     last = best.state if what.held else out / 'run' / 'model'
     shutil.copyfile(last / WEIGHTS_FILE, out / WEIGHTS_FILE)
-    card = replace(what.card, metrics=best.metrics)
+    card = replace(what.card, metrics=best.metrics, threshold=best.threshold)
     card.write(out)
     for rest in (out / 'run' / 'checkpoints', out / 'run' / 'model', out / 'best'):
         shutil.rmtree(rest, ignore_errors=True)
@@ -254,6 +255,12 @@ class _Best:
     def state(self) -> Path:
         """Folder of the best state."""
         return self._place / f'{self._step:08d}'
+
+    @property
+    def threshold(self) -> float:
+        """Of masks the best state's, else a half."""
+        found: Any = self.metrics.get('threshold', {'true': THRESHOLD})
+        return float(found['true'])
 
     def watch(self, step: int, scores: report.Scores) -> bool:
         before = self.state

@@ -71,6 +71,8 @@ class Runner:
         self.pipe = pipe or self._fresh()
         Predictor(self.pipe, PredictSettings(resolution=resolution))  # refuses what doesn't suit
         self.pipe.register_to_config(resolution=resolution)
+        if settings.rank and settings.frozen_bf16:
+            self.pipe.transformer.to(torch.bfloat16)  # before it takes twice the room on a GPU
         self.pipe.to(self.device)
         # An unknown text fails here, before any work.
         self.pipe.look_up(list(dict.fromkeys(['', *self.pool()[1].texts])))
@@ -255,8 +257,6 @@ class Runner:
         texts = list(dict.fromkeys(self.pool()[1].texts))
         if len(texts) > 1:
             raise ValueError(f'low-rank matrices learn one text, came {len(texts)}: {texts[:3]}')
-        if settings.frozen_bf16:
-            self.pipe.transformer.to(torch.bfloat16)
         return LowRank(self.pipe, settings.rank, texts[0], settings.seed)
 
     def _restore(self, checkpoint: Path) -> None:

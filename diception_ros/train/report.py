@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 import csv
 import os
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,8 +17,10 @@ import torch
 from diception_ros import images, tasks
 from diception_ros.data.batch import Prepared, fit_label
 from diception_ros.data.sample import Sample
+from diception_ros.labels import Mask
 from diception_ros.model import DiceptionPipeline
 from diception_ros.sheet import contact_sheet
+from diception_ros.train import thresholds
 from diception_ros.train.settings import TrainSettings
 from diception_ros.train.sources import Form
 
@@ -111,7 +114,8 @@ class Validation:
 
         Returns:
             number by task, metric and kind of answer (`ANSWERS`), mean over samples; `picture_mae`
-            is the mean absolute error of the painted picture, in [0, 1].
+            is the mean absolute error of the painted picture, in [0, 1]; of masks also what
+            `thresholds.choose` says.
         """
         everything = range(len(self._samples))
         # Of the same task, so that only the picture is wrong, not the question.
@@ -140,6 +144,15 @@ class Validation:
                 }
                 for metric in columns[0][0]
             }
+            if issubclass(tasks.get(task).label, Mask):
+                painted = (
+                    [true[row] for row in rows],
+                    [shuffled[row] for row in rows],
+                    [mean] * len(rows),
+                )
+                truths: list[Any] = [self._labels[row] for row in rows]
+                pictures = dict(zip(ANSWERS, painted, strict=True))
+                scores[task] |= thresholds.choose(pictures, truths)
         if sheet is not None:
             self._draw(true, sheet)
         return scores

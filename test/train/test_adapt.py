@@ -132,7 +132,7 @@ def falling(monkeypatch, values):
     def run(self, pipe, sheet=None):
         number = int(sheet.stem)
         step.append(number)
-        return {'floor': {'iou': dict.fromkeys(report.ANSWERS, values[number])}}
+        return {'floor': {'best_iou': dict.fromkeys(report.ANSWERS, values[number])}}
 
     monkeypatch.setattr(report.Validation, 'run', run)
     return step
@@ -410,7 +410,7 @@ def test_a_frozen_base_in_bfloat16_learns_in_float32(base):
 @pytest.mark.parametrize(
     ('kind', 'steps', 'lr', 'metric'),
     [
-        ('mask', 12, 1e-2, 'iou'),
+        ('mask', 12, 1e-2, 'best_iou'),
         ('instances', 12, 1e-2, 'mean_iou'),
         ('depth', 12, 1e-2, 'disparity_mae'),
         ('normals', 36, 6e-3, 'mean_deg'),
