@@ -43,9 +43,9 @@ MAIN = {
     'depth': ('disparity_mae', False),
     'rgb': ('mae', False),
 }
-# Learning rates. The paper's is for SD3; the other was the best of 3e-4, 1e-3 and 3e-3 for the
-# built-in model.
-PAPER_LR, SMALL_LR = 2e-5, 1e-3
+# Learning rates. The paper's is for SD3. Of 1e-3, 3e-3 and 1e-2 the middle one was best for the
+# built-in model: 200 steps on 50 floors, one run each, IoU .59, .64 and .55.
+PAPER_LR, SMALL_LR = 2e-5, 3e-3
 # Below, holding some back would leave too few on either side.
 _FEWEST_TO_HOLD_BACK = 5
 # Of a network that predicts clean latents, as in config/builtin.yaml.

@@ -31,7 +31,7 @@ class AdaptSettings:
     batch_size: int = setting(8, 'samples in one pass of the network', low=1, high=65536)
     accumulate: int = again(TrainSettings, 'accumulate')
     lr: float = setting(
-        0.0, "learning rate; 0: the paper's 2e-5 for a model of SD3's size, else 1e-3", low=0,
+        0.0, "learning rate; 0: the paper's 2e-5 for a model of SD3's size, else 3e-3", low=0,
         high=1,
     )  # fmt: skip
     seed: int = again(TrainSettings, 'seed')
