@@ -85,11 +85,13 @@ def _tell(args: argparse.Namespace, card: Any) -> None:
     if card.metrics:
         print(f'at step {card.metrics["step"]}, on {card.data["held_back"]} pictures held back:')
         for metric, numbers in card.metrics.items():
-            if metric != 'step':
+            if metric not in ('step', 'threshold'):
                 print(
                     f'  {metric:12} {numbers["true"]:.3f}  (wrong picture '
                     f'{numbers["shuffled"]:.3f}, mean picture {numbers["mean"]:.3f})'
                 )
+        if 'threshold' in card.metrics:
+            print(f'  at best where a pixel belongs to it that is above {card.threshold:g}')
     else:
         print('nothing was held back, so nobody knows how good it is')
     print(

@@ -349,6 +349,18 @@ def test_the_base_stays_bit_for_bit_and_the_file_holds_what_learnt(base, tmp_pat
     assert all(value.abs().max() > 0 for value in content.values())
 
 
+@pytest.mark.parametrize('held_back', [0.0, 0.2])
+def test_the_adapter_is_the_running_mean_of_the_matrices(held_back, base, tmp_path):
+    found = {}
+    for ema in (0.0, 0.5):
+        go(base, tmp_path / f'{ema}', steps=2, held_back=held_back, ema=ema)
+        found[ema] = load_file(tmp_path / f'{ema}' / WEIGHTS_FILE)
+    first = next(name for name in found[0.0] if 'lora_B' in name)
+    last, mean = found[0.0][first], found[0.5][first]
+    # The steps are the same; they begin at zero, and the mean is behind.
+    assert 0 < mean.abs().sum() < last.abs().sum()
+
+
 def test_the_file_answers_as_it_was_judged(base, tmp_path):
     what, settings = plan(base, steps=4)
     card = adapt.adapt(what, settings, tmp_path / 'a', progress=False)
