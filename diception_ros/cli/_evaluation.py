@@ -107,6 +107,14 @@ def on_cases(
 
 def _load(args: argparse.Namespace) -> tuple[dict[str, Predictor], dict[str, Any]]:
     """A predictor for each number of steps, with one model, and what to tell of them."""
+    first, chosen, about = load(args)
+    return {str(one.steps): Predictor(first.pipe, one) for one in chosen}, about
+
+
+def load(
+    args: argparse.Namespace,
+) -> tuple[Predictor, list[settings.PredictSettings], dict[str, Any]]:
+    """A predictor, settings for each number of steps, and what to tell of them."""
     more = {name: getattr(args, name) for name in _ANSWERING}
     chosen = [settings.PredictSettings(**more, steps=steps) for steps in dict.fromkeys(args.steps)]
     model = folder.resolve(args.model)
@@ -120,7 +128,7 @@ def _load(args: argparse.Namespace) -> tuple[dict[str, Predictor], dict[str, Any
             'resolution': first.resolution,
         },
     }
-    return {str(one.steps): Predictor(first.pipe, one) for one in chosen}, about
+    return first, chosen, about
 
 
 def _check(args: argparse.Namespace) -> None:
@@ -130,8 +138,16 @@ def _check(args: argparse.Namespace) -> None:
             raise ValueError(f'--{option} is {getattr(args, name)}; expected at least 1')
     if args.scene_seed < 0:
         raise ValueError(f'--scene-seed is {args.scene_seed}; expected at least 0')
-    # Before the work, not at its end.
-    counted = [name for name in args.tasks if tasks.get(name).label in (Instances, Keypoints)]
+    check_counted(args.tasks)
+
+
+def check_counted(names: Sequence[str]) -> None:
+    """Make sure, before the work and not at its end, that answers of tasks can be counted.
+
+    Raises:
+        ValueError: pycocotools is not installed, and one of the tasks needs it.
+    """
+    counted = [name for name in names if tasks.get(name).label in (Instances, Keypoints)]
     if counted and importlib.util.find_spec('pycocotools') is None:
         raise ValueError(
             f"--tasks: COCO's numbers for {', '.join(counted)} need pycocotools, which is not "

@@ -6,6 +6,9 @@ Without DATASET: rooms. Every number stands beside two controls on the same ques
 model answers when it sees another room (shuffled), and the mean of the pictures that should be
 painted (mean). Needs mujoco and pycocotools.
 
+With --adapter and --data: the task that diception adapt taught, on labels that it did not learn
+from, beside the same two controls.
+
 With DATASET and --protocol: a folder in its usual layout, judged as in the paper. --predictions
 scores what `diception predict` wrote earlier, without loading a model.
 
@@ -58,6 +61,26 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar='DIR',
         help='score the answers in this folder, which diception predict wrote',
     )
+    labels = parser.add_argument_group('adapters')
+    labels.add_argument(
+        '--adapter',
+        action='append',
+        default=[],
+        dest='adapters',
+        metavar='DIR',
+        help='folder that diception adapt wrote, whose task is judged on --data; once for each',
+    )
+    labels.add_argument(
+        '--data',
+        type=Path,
+        metavar='LABELS',
+        help='folder with images/ and labels/, COCO or LabelMe JSON, or a bag, as for adapt',
+    )
+    labels.add_argument(
+        '--category', default='', metavar='NAME', help='of several that are labelled, the one'
+    )
+    labels.add_argument('--image-topic', default='', metavar='TOPIC', help='of a bag')
+    labels.add_argument('--label-topic', default='', metavar='TOPIC', help='of a bag')
     rooms = parser.add_argument_group('rooms')
     rooms.add_argument(
         '--scenes',
@@ -139,6 +162,8 @@ def main(args: argparse.Namespace) -> int:
 
     if args.predictions is not None and args.model is not None:
         raise ValueError('give --model or --predictions, not both')
+    if args.adapters or args.data is not None:
+        return _on_labels(args)
     if args.dataset is None:
         _refuse(args, ('protocol', 'list', 'predictions'), 'needs DATASET')
         _fill(args, {**_ROOMS, 'tasks': tasks.names(), 'model': 'builtin'})
@@ -154,6 +179,24 @@ def main(args: argparse.Namespace) -> int:
     from diception_ros.cli import _datasets
 
     return _datasets.on_dataset(args)
+
+
+def _on_labels(args: argparse.Namespace) -> int:
+    if args.dataset is not None:
+        raise ValueError('--adapter is judged on --data, so leave DATASET out')
+    if args.data is None:
+        raise ValueError(
+            '--adapter needs --data LABELS, pictures with labels as for diception adapt, best '
+            'some that it did not learn from'
+        )
+    if not args.adapters:
+        raise ValueError('--data needs --adapter DIR, whose task is judged on it')
+    others = ('protocol', 'list', 'predictions', *_ROOMS, 'tasks', 'size', 'gl')
+    _refuse(args, others, 'does not go with --adapter')
+    _fill(args, {'model': 'builtin'})
+    from diception_ros.cli import _labelled
+
+    return _labelled.on_labels(args)
 
 
 def _refuse(args: argparse.Namespace, names: tuple[str, ...], why: str) -> None:

@@ -15,8 +15,8 @@ from numpy.typing import NDArray
 from diception_ros import images
 from diception_ros.evaluate import report
 from diception_ros.evaluate.questions import Question
+from diception_ros.evaluate.stretch import stretched
 from diception_ros.frame import Frame
-from diception_ros.images import Fit
 from diception_ros.labels import Label, draw
 from diception_ros.sheet import contact_sheet
 
@@ -85,7 +85,8 @@ class Gallery:
             pictures += [blank[0], *(three[2] for three, _ in shown)]
             names += ['answers', *(told for _, told in shown)]
         if pictures:
-            sheet = contact_sheet(pictures, names, columns=1 + len(self._kinds))
+            columns = 1 + len(self._kinds)
+            sheet = contact_sheet(_of_one_size(pictures), names, columns)
             images.write(folder / 'first.png', sheet)
         pictures, names = [], []
         for kind in self._kinds:
@@ -93,7 +94,8 @@ class Gallery:
                 pictures += three
                 names += [f'#{number} {kind}', 'truth', told]
         if pictures:
-            images.write(folder / 'worst.png', contact_sheet(pictures, names, columns=6))
+            sheet = contact_sheet(_of_one_size(pictures), names, columns=6)
+            images.write(folder / 'worst.png', sheet)
 
 
 def draw_answer(frame: Frame, question: Question, predicted: Label) -> list[Picture]:
@@ -107,7 +109,7 @@ def draw_answer(frame: Frame, question: Question, predicted: Label) -> list[Pict
     image = np.asarray(
         cv2.resize(frame.image, size[::-1], interpolation=cv2.INTER_CUBIC), np.uint8
     )
-    truth, answer = (_large(one, size).preview(image) for one in (question.truth, predicted))
+    truth, answer = (stretched(one, size).preview(image) for one in (question.truth, predicted))
     if question.prompt.points:
         points = (np.array(question.prompt.points, np.float32) + 0.5) * times - 0.5
         draw.rings(truth, points.astype(np.float32))
@@ -119,13 +121,15 @@ def draw_answer(frame: Frame, question: Question, predicted: Label) -> list[Pict
     return [_narrow(picture) for picture in (image, truth, answer)]
 
 
-def _large(label: Label, size: tuple[int, int]) -> Label:
-    if label.size == size:
-        return label
-    # By way of a square: labels know how to be stretched onto one and back.
-    side = max(size)
-    square: Label = label.to_model(Fit(label.size, side))
-    return square.to_camera(Fit(size, side))
+def _of_one_size(pictures: Sequence[Picture]) -> list[Picture]:
+    """Pictures with grey at the right and below, up to the size of the largest."""
+    height, width = (max(one.shape[axis] for one in pictures) for axis in (0, 1))
+    found = []
+    for one in pictures:
+        padded = np.full((height, width, 3), _BLANK, np.uint8)
+        padded[: one.shape[0], : one.shape[1]] = one
+        found.append(padded)
+    return found
 
 
 def _narrow(picture: Picture) -> Picture:

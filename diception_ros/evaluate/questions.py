@@ -27,6 +27,8 @@ ONE_POINT, FIVE_POINTS = 'segmentation_1', 'segmentation_5'
 # Of a simulated room the longest diagonal is 10.4 m, so every pixel counts; an answer is clipped
 # to the range, as the protocols of the data sets do.
 ROOM_METRES = (1e-3, 12.0)
+# Of labels that may be of anywhere; nearer ones than a millimetre are none.
+ANY_METRES = (1e-3, float('inf'))
 
 
 @dataclass(frozen=True, eq=False)
@@ -125,6 +127,8 @@ def tally(name: str) -> Tally:
         'pose': _Pose,
     }
     kind = like(name)
+    if kind == 'depth' != name:
+        return DepthTally(ANY_METRES)
     return special[kind]() if kind in special else _Plain(name)
 
 

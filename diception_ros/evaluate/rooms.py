@@ -20,6 +20,7 @@ from diception_ros import images, tasks
 from diception_ros.data.sample import Sample
 from diception_ros.evaluate import questions
 from diception_ros.evaluate.questions import Question, Tally
+from diception_ros.evaluate.stretch import stretched
 from diception_ros.evaluate.verdict import Verdict, Witness
 from diception_ros.frame import Frame
 from diception_ros.labels import Label
@@ -111,7 +112,8 @@ def judge(
     picture, whatever the steps. The picture is the next view's, and the first view's for the last.
 
     Args:
-        groups: the samples of each view, and its source of chance; all views of one size.
+        groups: the samples of each view, and its source of chance; all views of one size where
+            questions have points.
         answers: by column, such as '1' for one step; at least one.
         means: see `mean_pictures`; tasks without one have no control of that kind.
         asked: names of tasks; samples of others are left out.
@@ -159,7 +161,8 @@ def _count(
     column: str,
 ) -> None:
     for question, label in zip(asked, found, strict=True):
-        tallies[question.name][column].add(question, label)
+        # The answer to another picture may be of its size.
+        tallies[question.name][column].add(question, stretched(label, question.truth.size))
 
 
 def _sum_up(

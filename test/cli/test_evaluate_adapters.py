@@ -1,0 +1,254 @@
+# SPDX-FileCopyrightText: 2026 The diception_ros authors
+# SPDX-License-Identifier: Apache-2.0
+"""`diception evaluate --adapter`: tasks that were learnt, on labels that people made."""
+
+import csv
+import json
+
+from adapting import write_adapter
+from discs import discs
+import labelled_files as files
+import numpy as np
+import pytest
+
+from diception_ros import images, tasks
+from diception_ros.cli import main as command
+from diception_ros.data import labelled
+from diception_ros.evaluate import report, rooms
+from diception_ros.images import Fit
+from diception_ros.labels import Disparity
+from diception_ros.predict import Predictor
+from diception_ros.prompt import Prompt
+from diception_ros.question import Question
+from diception_ros.settings import PredictSettings
+
+COUNT = 9
+# What ranks the answers of each kind.
+FIRST = {
+    'mask': 'iou', 'instances': 'mean_iou', 'normals': 'mean_deg', 'depth': 'abs_rel', 'rgb': 'mae'
+}  # fmt: skip
+
+
+@pytest.fixture(autouse=True)
+def _no_learnt_tasks(monkeypatch):
+    monkeypatch.setattr(tasks, '_added', {})
+
+
+def evaluate(*arguments):
+    return command.main(['evaluate', *map(str, arguments)])
+
+
+def label_of(kind, k):
+    """What a file of a kind holds of picture k."""
+    rng = np.random.default_rng(100 + k)
+    if kind == 'normals':
+        vectors = rng.normal(0, 0.3, (*files.SIZE, 3)) - np.array([0, 0, 1])
+        return (vectors / np.linalg.norm(vectors, axis=-1, keepdims=True)).astype(np.float32)
+    if kind == 'depth':
+        return rng.uniform(1, 30, files.SIZE).astype(np.float32)
+    if kind == 'rgb':
+        return rng.integers(0, 256, (*files.SIZE, 3), np.uint8)
+    return files.ids(k) if kind == 'instances' else (files.ids(k) == 1).astype(np.uint8)
+
+
+def written(place, kind):
+    end = '.npy' if kind in ('normals', 'depth') else '.png'
+    return files.write_folder(place, lambda k: label_of(kind, k), COUNT, end)
+
+
+def numbers(out):
+    return json.loads((out / 'metrics.json').read_text())['numbers']
+
+
+@pytest.mark.parametrize('kind', FIRST)
+def test_the_numbers_by_hand(kind, tiny_folder, tmp_path, capsys):
+    pytest.importorskip('pycocotools')
+    adapter = write_adapter(tmp_path / 'a', tiny_folder, 'mine', kind=kind, seed=5)
+    place, out = written(tmp_path / 'labels', kind), tmp_path / 'out'
+    given = ('--adapter', adapter, '--data', place, '--model', tiny_folder)
+    alone = ('--batch-size', 1)  # or others in the batch would round
+    assert evaluate(*given, *alone, '--steps', 1, 2, '--out', out) == 0
+    printed = capsys.readouterr()
+    table = [[cell.strip() for cell in line.split('|')[1:-1]] for line in
+             printed.out.strip().splitlines()]  # fmt: skip
+    assert table[0] == ['', 'metric', '1 step', '2 steps', 'shuffled', 'mean']
+    metric = FIRST[kind]
+    assert table[2][0] == 'mine'
+    assert table[2][1] == f'{metric} {"↑" if "iou" in metric else "↓"}'
+    found = numbers(out)['mine'][metric]
+
+    samples = labelled.read(place, kind, 'mine').samples
+    assert len(samples) == COUNT
+    predictor = Predictor.load(tiny_folder)
+    predictor.adapt([adapter])
+    task = tasks.get('mine')
+    more = ('disparity', 1e-3, float('inf')) if kind == 'depth' else ()
+
+    def mean(answers):
+        scores = [task.score(one, sample.label, *more)[metric]
+                  for one, sample in zip(answers, samples, strict=True)]  # fmt: skip
+        return np.nanmean(scores)
+
+    def answers(steps, shift=0):
+        settings = PredictSettings(steps=steps, guidance=1.0, batch_size=1)
+        frames = [samples[(k + shift) % COUNT].frame for k in range(COUNT)]
+        asked = [Question(frame, Prompt('mine'), settings) for frame in frames]
+        return [one.label for one in predictor.ask(asked)]
+
+    means = rooms.mean_pictures([samples], predictor.resolution)['mine']
+    constant = task.decode(means).to_camera(Fit(files.SIZE, predictor.resolution))
+    # Of normals the pixels are pooled, which is nearly the same here.
+    close = {'rel': 1e-3 if kind == 'normals' else 1e-9}
+    assert found['1'] == pytest.approx(mean(answers(1)), **close)
+    assert found['shuffled'] == pytest.approx(mean(answers(1, 1)), **close)
+    assert found['2'] == pytest.approx(mean(answers(2)), **close)
+    assert len(set(found.values())) == 4
+    assert found['mean'] == pytest.approx(mean([constant] * COUNT), **close)
+
+    content = json.loads((out / 'metrics.json').read_text())
+    assert content['kind'] == 'labels'
+    assert content['model'] == {'name': str(tiny_folder), 'sha256': report.digest(tiny_folder)}
+    (told,) = content['adapters']
+    assert (told['task'], told['kind'], told['learnt_from_them']) == ('mine', kind, False)
+    assert content['labels']['pictures'] == [sample.name for sample in samples]
+    assert {path.name for path in out.iterdir()} == {
+        'metrics.json', 'answers.csv', 'first.png', 'worst.png'
+    }  # fmt: skip
+    with (out / 'answers.csv').open() as file:
+        lines = [line for line in csv.DictReader(file) if line['metric'] == metric]
+    assert len(lines) == COUNT
+
+
+def test_the_picture_reaches_the_model(tiny_folder, tmp_path, monkeypatch):
+    """Who knows the labels is perfect, and not when he sees another picture."""
+    from diception_ros.cli import _labelled
+
+    adapter = write_adapter(tmp_path / 'a', tiny_folder, 'mine')
+    place = written(tmp_path / 'labels', 'mask')
+    samples = labelled.read(place, 'mask', 'mine').samples
+    known = {one.frame.image.tobytes(): one.label for one in samples}
+    monkeypatch.setattr(
+        _labelled, '_asker',
+        lambda predictor, settings: lambda frame, prompts: [known[frame.image.tobytes()]] * len(
+            prompts),
+    )  # fmt: skip
+    given = ('--adapter', adapter, '--data', place, '--model', tiny_folder)
+    assert evaluate(*given, '--out', tmp_path / 'out') == 0
+    found = numbers(tmp_path / 'out')['mine']['iou']
+    assert found['1'] == 1
+    assert 0.3 < found['shuffled'] < 0.95
+    assert found['mean'] < 0.95
+
+
+def test_two_adapters_on_the_same_labels_stand_below_each_other(tiny_folder, tmp_path):
+    place, out = written(tmp_path / 'labels', 'mask'), tmp_path / 'out'
+    one, other = (
+        write_adapter(tmp_path / name, tiny_folder, name, kind=kind, seed=seed)
+        for seed, (name, kind) in enumerate((('one', 'mask'), ('other', 'mask')))
+    )
+    given = ('--data', place, '--model', tiny_folder, '--batch-size', 1)
+    assert evaluate('--adapter', one, '--adapter', other, *given, '--out', out) == 0
+    both = numbers(out)
+    assert list(both) == ['one', 'other']
+    assert evaluate('--adapter', other, *given, '--out', tmp_path / 'b') == 0
+    assert numbers(tmp_path / 'b')['other'] == both['other']
+    assert both['one']['iou']['1'] != both['other']['iou']['1']
+
+
+def test_pictures_of_several_sizes(tiny_folder, tmp_path):
+    adapter = write_adapter(tmp_path / 'a', tiny_folder, 'mine', kind='rgb')
+    place = tmp_path / 'labels'
+    for folder in ('images', 'labels'):
+        (place / folder).mkdir(parents=True)
+        for k, size in enumerate(((20, 30), (30, 20), (24, 24))):
+            images.write(place / folder / f'{k}.png', files.picture(k, size))
+    out = tmp_path / 'out'
+    given = ('--adapter', adapter, '--data', place, '--model', tiny_folder)
+    assert evaluate(*given, '--out', out) == 0
+    assert all(np.isfinite([*numbers(out)['mine']['mae'].values()]))
+    assert (out / 'worst.png').is_file()
+
+
+def test_labels_that_it_learnt_from_and_few_are_said(tiny_folder, tmp_path, capsys):
+    place = written(tmp_path / 'labels', 'mask')
+    digest = labelled.read(place, 'mask', 'mine').digest
+    data = {'sha256': digest, 'learnt': 7, 'held_back': 2}
+    adapter = write_adapter(tmp_path / 'a', tiny_folder, 'mine', data=data)
+    given = ('--adapter', adapter, '--data', place, '--model', tiny_folder)
+    assert evaluate(*given, '--out', tmp_path / 'out') == 0
+    assert 'mine learnt from these very labels (7 of 9' in capsys.readouterr().err
+    content = json.loads((tmp_path / 'out' / 'metrics.json').read_text())
+    assert content['adapters'][0]['learnt_from_them'] is True
+    few = files.write_folder(tmp_path / 'few', lambda k: label_of('mask', k), 3)
+    assert evaluate('--adapter', adapter, '--data', few, '--model', tiny_folder) == 0
+    told = capsys.readouterr().err
+    assert '3 pictures are few: the numbers say little' in told
+    assert 'label more' not in told
+    assert 'very labels' not in told
+
+
+def test_the_base_scores_the_same_with_an_adapter_that_is_not_asked(tiny_folder, tmp_path):
+    adapter = write_adapter(tmp_path / 'a', tiny_folder, 'mine')
+    samples = discs(4, 0)
+    means = rooms.mean_pictures([samples], 32)
+    predictor = Predictor.load(tiny_folder)
+
+    def table():
+        groups = [(samples[2 * k : 2 * k + 2], np.random.default_rng(k)) for k in range(4)]
+
+        def answer(frame, prompts):
+            return [one.label for one in predictor.predict([frame], prompts)]
+
+        return rooms.judge(groups, {'1': answer}, means, ('depth', 'segmentation')).numbers
+
+    without = table()
+    predictor.adapt([adapter])
+    assert table() == without
+    predictor.adapt([])
+    assert table() == without
+
+
+@pytest.mark.parametrize(
+    ('arguments', 'message'),
+    [
+        (['--adapter', 'A'], '--adapter needs --data LABELS, pictures with labels'),
+        (['--data', 'LABELS'], '--data needs --adapter DIR'),
+        (['LABELS', '--adapter', 'A', '--data', 'LABELS'], 'leave DATASET out'),
+        (['--adapter', 'A', '--data', 'LABELS', '--scenes', '3'], '--scenes does not go with'),
+        (['--adapter', 'A', '--data', 'LABELS', '--tasks', 'depth'], '--tasks does not go with'),
+        (['--adapter', 'A', '--data', 'LABELS', '--protocol', 'nyuv2'], '--protocol does not go'),
+        (['--adapter', 'LABELS', '--data', 'LABELS'], 'no card.json in it'),
+        (['--adapter', 'A', '--data', 'A/none'], 'none: no such file or folder'),
+        (['--adapter', 'A', '--adapter', 'A', '--data', 'LABELS'], "bring a task 'mine'"),
+        (['--adapter', 'A', '--data', 'LABELS', '--model', 'builtin'], 'use that model, or adapt'),
+        (['--adapter', 'A', '--adapter', 'BAG', '--data', 'LABELS'], 'LABELS'),
+    ],
+)
+def test_mistakes_are_one_line(tiny_folder, tmp_path, capsys, arguments, message):
+    write_adapter(tmp_path / 'A', tiny_folder, 'mine')
+    write_adapter(tmp_path / 'BAG', tiny_folder, 'theirs', kind='normals')
+    written(tmp_path / 'LABELS', 'mask')
+    given = [str(tmp_path / one) if one[0] in 'ALB' else one for one in arguments]
+    model = () if '--model' in given else ('--model', tiny_folder)
+    assert evaluate(*given, *model, '--out', tmp_path / 'out') == 1
+    err = capsys.readouterr().err.strip().splitlines()
+    assert len(err) == 1
+    assert err[0].startswith('diception evaluate: ')
+    assert message in err[0]
+    assert not (tmp_path / 'out').exists()
+
+
+def test_a_disparity_is_judged_at_any_distance(tiny_folder, tmp_path):
+    """Rooms end at 12 m; labels of people need not."""
+    from diception_ros import card
+    from diception_ros.evaluate.questions import Question, tally
+    from diception_ros.labels import MetricDepth
+
+    adapter = write_adapter(tmp_path / 'a', tiny_folder, 'mine', kind='depth')
+    tasks.add(card.read(adapter))
+    metres = np.linspace(20, 80, 100, dtype=np.float32).reshape(10, 10)
+    disparity = 1 / metres
+    answer = Disparity((disparity - disparity.min()) / np.ptp(disparity))
+    found = tally('mine')
+    found.add(Question('mine', Prompt('mine'), MetricDepth(metres)), answer)
+    assert found.result()['abs_rel'] < 1e-4
