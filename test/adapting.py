@@ -2,12 +2,14 @@
 # SPDX-License-Identifier: Apache-2.0
 """Adapters of random numbers, and a network that has learnt just enough to be adapted."""
 
+import csv
+
 from discs import tiny
 import numpy as np
 from safetensors.torch import save_file
 import torch
 
-from diception_ros.card import WEIGHTS_FILE, Card
+from diception_ros.card import CARD_FILE, WEIGHTS_FILE, Card
 from diception_ros.data.labelled import Labelled
 from diception_ros.data.sample import Sample
 from diception_ros.frame import Frame
@@ -16,6 +18,7 @@ from diception_ros.model import lora
 from diception_ros.model.fingerprint import fingerprint
 from diception_ros.model.prompts import Embedding
 from diception_ros.prompt import Prompt
+from diception_ros.train import adapt
 from diception_ros.train.adapt_settings import AdaptSettings
 from diception_ros.train.loop import Runner
 from diception_ros.train.sources import Listed
@@ -64,7 +67,7 @@ def write_adapter(folder, model, name='floor', prompt=None, kind='mask', seed=0,
 
 
 def _label(kind, inside, image):
-    """The disc as a label of a kind; each follows from the picture."""
+    """The disc as a label of a kind; each follows from the picture, mirrored or not."""
     if kind == 'mask':
         return Mask(inside)
     if kind == 'instances':
@@ -72,7 +75,7 @@ def _label(kind, inside, image):
     if kind == 'depth':
         return MetricDepth(np.where(inside, 1.0, 4.0).astype(np.float32))
     if kind == 'normals':
-        vectors = np.where(inside[..., None], (0.8, 0, -0.6), (-0.8, 0, -0.6))
+        vectors = np.where(inside[..., None], (0, 0.8, -0.6), (0, -0.8, -0.6))
         return Normals(vectors.astype(np.float32))
     return Picture(np.where(inside[..., None], (0.9, 0.1, 0.1), image / 255).astype(np.float32))
 
@@ -110,3 +113,30 @@ def write_base(folder, steps):
     with runner.averaged():
         runner.pipe.save_pretrained(folder)
     return folder
+
+
+TEXT = '[[image2segmentation]] floor'
+
+
+def plan(base, known=None, kind='mask', text=TEXT, **changes):
+    """A plan of a quick adaptation, and its settings."""
+    settings = chosen(**changes)
+    return adapt.plan(str(base), 'floor', text, kind, known or labels(kind), settings), settings
+
+
+def go(base, out, resume=False, **changes):
+    """Adapt; returns the card."""
+    what, settings = plan(base, **changes)
+    return adapt.adapt(what, settings, out, resume, progress=False)
+
+
+def told(out):
+    """All that an adaptation leaves, but for how fast it was."""
+    found = {name: (out / name).read_bytes() for name in (WEIGHTS_FILE, CARD_FILE, 'labels.json')}
+    for name in ('log.csv', 'validation.csv'):
+        with (out / 'run' / name).open() as file:
+            found[name] = [
+                {k: v for k, v in line.items() if k != 'samples_per_second'}
+                for line in csv.DictReader(file)
+            ]
+    return found

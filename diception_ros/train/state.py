@@ -67,6 +67,9 @@ def save(
 
     Returns:
         its folder.
+
+    Raises:
+        OSError: it cannot be written, as on a full disk.
     """
     path = out / 'checkpoints' / f'{state.step:08d}'
     partial = path.with_name(path.name + '.partial')
@@ -76,7 +79,13 @@ def save(
     if ema is not None:
         with ema.in_place(weights.parameters):
             weights.write(partial / 'ema')
-    torch.save({'format': _FORMAT, **state._asdict()}, partial / 'state.pt')
+    try:
+        torch.save({'format': _FORMAT, **state._asdict()}, partial / 'state.pt')
+    except RuntimeError as error:  # what torch makes of a full disk
+        why = str(error).splitlines()[0]
+        raise OSError(
+            f'{partial}/state.pt could not be written: {why}; is there room on the disk?'
+        ) from error
     settings_.write(settings, partial / 'settings.yaml')
     if path.exists():
         shutil.rmtree(path)

@@ -7,6 +7,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Protocol
 
+from safetensors import SafetensorError
 from safetensors.torch import save_file
 import torch
 
@@ -33,7 +34,11 @@ class Weights(Protocol):
     parameters: dict[str, torch.nn.Parameter]
 
     def write(self, folder: Path) -> None:
-        """Write what the parameters are now."""
+        """Write what the parameters are now.
+
+        Raises:
+            OSError: they cannot be written, as on a full disk.
+        """
         ...
 
     def read(self, folder: Path) -> dict[str, torch.Tensor]:
@@ -85,7 +90,11 @@ class LowRank:
             name.removeprefix('transformer.'): value for name, value in self.parameters.items()
         }
         folder.mkdir(parents=True, exist_ok=True)
-        save_file(lora.pack(values, self._pipe.prompt_table[self._text]), folder / WEIGHTS_FILE)
+        content = lora.pack(values, self._pipe.prompt_table[self._text])
+        try:
+            save_file(content, folder / WEIGHTS_FILE)
+        except SafetensorError as error:
+            raise OSError(f'{folder / WEIGHTS_FILE} could not be written: {error}') from error
 
     def read(self, folder: Path) -> dict[str, torch.Tensor]:
         values, _ = lora.read(str(folder / WEIGHTS_FILE))
