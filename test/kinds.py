@@ -13,6 +13,7 @@ from diception_ros.labels import (
     Mask,
     MetricDepth,
     Normals,
+    Picture,
 )
 
 CAMERAS = [(48, 64), (64, 48), (150, 40), (33, 200), (1, 1)]
@@ -53,7 +54,12 @@ def keypoints(size, rng, people=3):
     return Keypoints(joints, visibility, scores, untyped, size)
 
 
-KINDS = [disparity, metric, normals, mask, instances, keypoints]
+def picture(size, rng):
+    red, green, blue = (disparity(size, rng).values for _ in range(3))
+    return Picture(np.stack([red, green, blue], axis=-1))
+
+
+KINDS = [disparity, metric, normals, mask, instances, keypoints, picture]
 
 
 def contents(label):

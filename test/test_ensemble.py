@@ -6,7 +6,15 @@ import numpy as np
 import pytest
 
 from diception_ros import ensemble, tasks
-from diception_ros.labels import Disparity, Instances, Keypoints, Mask, MetricDepth, Normals
+from diception_ros.labels import (
+    Disparity,
+    Instances,
+    Keypoints,
+    Mask,
+    MetricDepth,
+    Normals,
+    Picture,
+)
 
 SIZE = 96
 
@@ -71,6 +79,20 @@ def test_masks_vote():
     tie, spread = ensemble.merge([Mask(rows[0]), Mask(~rows[0])])
     assert not tie.values.any()
     np.testing.assert_allclose(spread, 1)
+
+
+def test_pictures_are_means_channel_by_channel():
+    one, other = np.zeros((2, 2, 3), np.float32), np.zeros((2, 2, 3), np.float32)
+    other[0, 0] = (1, 0.5, 0)
+    merged, spread = ensemble.merge([Picture(one), Picture(other)])
+    assert type(merged) is Picture
+    np.testing.assert_allclose(merged.values[0, 0], (0.5, 0.25, 0))
+    np.testing.assert_allclose(spread, [[(0.5 + 0.25 + 0) / 3, 0], [0, 0]], atol=1e-7)
+    # Rounding makes no mean of white brighter than white.
+    white = Picture(np.full((2, 2, 3), 1, np.float32))
+    merged, spread = ensemble.merge([white] * 7)
+    np.testing.assert_array_equal(merged.values, white.values)
+    assert spread.max() == 0
 
 
 def test_instances_are_matched_whatever_their_order():

@@ -8,13 +8,14 @@ import numpy as np
 import pytest
 
 from diception_ros import tasks
-from diception_ros.labels import MetricDepth, disk
+from diception_ros.labels import MetricDepth, Picture, disk
 
 
 def labels():
     for name in tasks.names():
         yield tasks.get(name).example(np.random.default_rng(1), 64)
     yield MetricDepth(np.array([[1.5, np.nan]], np.float32))
+    yield Picture(np.array([[[0, 0.25, 1], [1, 0.1, 0]]], np.float32))
 
 
 @pytest.mark.parametrize('label', [*labels()], ids=lambda label: type(label).__name__)

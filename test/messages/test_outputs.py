@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from diception_ros import tasks
+from diception_ros.card import Card
 from diception_ros.data.bag import BagTypes
 from diception_ros.frame import Frame, Intrinsics
 from diception_ros.geometry import Affine, normals_from, to_metric
@@ -54,8 +55,10 @@ def made(task, label, wanted=None, types=TYPES, **more):
     return dict(outputs.from_label(types, task, label, None, HEADER, frame(), wanted, **more))
 
 
-every_task = pytest.mark.parametrize('task', [tasks.get(name) for name in tasks.names()],
-                                     ids=tasks.names())  # fmt: skip
+# The kind of answer that no task has by itself.
+GLOW = tasks.of(Card('glow', '[[image2segmentation]] glow', 'rgb', 'x', '0' * 64, 1, 1, 0.01))
+EVERY = [*map(tasks.get, tasks.names()), GLOW]
+every_task = pytest.mark.parametrize('task', EVERY, ids=[task.name for task in EVERY])
 both_sizes = pytest.mark.parametrize('at_camera', [True, False], ids=['camera', 'model'])
 
 
@@ -207,6 +210,17 @@ def test_numbers_of_things_are_never_blended(at_camera):
     rows = ((np.arange(ids.shape[0]) + 0.5) * SIDE / ids.shape[0]).astype(int)
     columns = ((np.arange(ids.shape[1]) + 0.5) * SIDE / ids.shape[1]).astype(int)
     np.testing.assert_array_equal(ids, small.ids[rows[:, None], columns])
+
+
+def test_a_picture_goes_out_in_eight_bits_beside_its_pinhole():
+    label = label_of(GLOW)
+    got = made(GLOW, label)
+    assert list(got) == ['glow/image', 'glow/camera_info']
+    assert got['glow/image'].encoding == 'rgb8'
+    found = pictures.array_from(got['glow/image'])
+    np.testing.assert_array_equal(found, np.rint(label.values * 255).astype(np.uint8))
+    # It is no view: it goes out where pictures for eyes are left out.
+    assert not outputs.declared(GLOW, TYPES)[0].view
 
 
 def things():
