@@ -232,7 +232,7 @@ def test_axes_that_disagree_are_doubted(tmp_path, capsys):
         (['DATA', '--protocol', 'nyuv2', '--predictions', 'x', '--model', 'y'], 'not both'),
         (['DATA', '--protocol', 'nyuv2'], 'nothing in it matches test/*/rgb_*.png'),
         (['DATA/none', '--protocol', 'nyuv2'], 'none: no such folder; protocol nyuv2 expects'),
-        (['DATA', '--protocol', 'scannet', '--list', 'DATA/none'], 'No such file'),
+        (['DATA', '--protocol', 'scannet', '--list', 'DATA/none'], 'none: no such file'),
         (['DATA', '--protocol', 'scannet', '--predictions', 'DATA/none'], 'no such folder of'),
         (['DATA', '--protocol', 'scannet', '--model', 'DATA/none'], 'none: no such model folder'),
     ],
