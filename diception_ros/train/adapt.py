@@ -107,11 +107,12 @@ def plan(
         else lora.choose_rank(transformer, whole, chosen.share or 0.01)
     )  # fmt: skip
     parameters = rank * lora.per_rank(transformer)
+    lr = chosen.lr or (PAPER_LR if real else SMALL_LR)
     learnt, held = split(labels.samples, chosen.held_back, chosen.seed)
     card = Card(
         name, prompt, kind, model, fingerprint(place), rank, parameters, parameters / whole,
         {'sha256': labels.digest, 'learnt': len(learnt), 'held_back': len(held)},
-        asdict(chosen), {},
+        {**asdict(chosen), 'lr': lr}, {},
         {'diception_ros': __version__,
          **{one: importlib.metadata.version(one) for one in _VERSIONS}},
     )  # fmt: skip
@@ -132,7 +133,7 @@ def plan(
         steps=chosen.steps,
         batch_size=chosen.batch_size,
         accumulate=chosen.accumulate,
-        lr=chosen.lr or (PAPER_LR if real else SMALL_LR),
+        lr=lr,
         ema=chosen.ema,
         share_at_noise=_SHARE_AT_NOISE if sample else 0.0,
         weighting='sample' if sample else 'velocity',
