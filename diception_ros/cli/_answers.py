@@ -19,6 +19,7 @@ from tqdm import tqdm
 
 from diception_ros import __version__, images, settings, tasks
 from diception_ros import card as cards
+from diception_ros.cli.main import said
 from diception_ros.frame import Frame
 from diception_ros.labels import disk
 from diception_ros.predict import Prediction, Predictor
@@ -53,7 +54,7 @@ def write_all(args: argparse.Namespace, points: tuple[Point, ...]) -> int:
             predictions = predictor.predict([frame], prompts)
         except (OSError, ValueError) as error:
             # The others are still worth having; the exit code tells.
-            tqdm.write(f'skipped {path}: {error}', file=sys.stderr)
+            tqdm.write(f'skipped {path}: {said(error)}', file=sys.stderr)
             failed += 1
             continue
         write_one(folder, path, frame, predictions, about)
