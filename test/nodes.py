@@ -119,6 +119,11 @@ class Running:
 
     def __exit__(self, *error):
         if self.process.poll() is None:
+            # Killed at once, it would leave the files of Fast DDS in /dev/shm.
+            self.process.send_signal(signal.SIGINT)
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                self.process.wait(10)
+        if self.process.poll() is None:
             self.process.kill()
         self.process.wait()
         if error[0] is not None:
