@@ -44,7 +44,6 @@ def read(path: Path) -> tuple[str, Lines]:
         for row in csv.DictReader(file):
             lines[row['method']][int(row['pictures'])] = float(row['true'])
             metric = row['metric']
-            # The mean picture and the wrong picture belong to the last adapter that was measured.
     return metric, dict(lines)
 
 

@@ -7,7 +7,7 @@ An adapter is a folder with `card.json` and `adapter.safetensors`. Reading a car
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, field, fields
 import hashlib
 import json
@@ -119,6 +119,15 @@ def digest(folder: str | Path) -> str:
         content = (Path(folder) / name).read_bytes()
         found.update(len(content).to_bytes(8, 'big') + content)
     return found.hexdigest()
+
+
+def check_distinct(cards: Iterable[Card]) -> None:
+    """Raise ValueError if two adapters bring a task of one name."""
+    seen: set[str] = set()
+    for card in cards:
+        if card.name in seen:
+            raise ValueError(f'two adapters bring a task {card.name!r}; give one of them')
+        seen.add(card.name)
 
 
 def read(folder: str | Path) -> Card:

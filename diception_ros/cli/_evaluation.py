@@ -5,7 +5,7 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 import contextlib
 from dataclasses import asdict
 import importlib.util
@@ -20,7 +20,7 @@ from diception_ros.evaluate import datasets, questions, report, rooms
 from diception_ros.evaluate.diary import Diary
 from diception_ros.evaluate.gallery import Gallery
 from diception_ros.evaluate.protocols import Protocol
-from diception_ros.evaluate.verdict import Witness
+from diception_ros.evaluate.verdict import Verdict, Witness
 from diception_ros.frame import Frame
 from diception_ros.labels import Instances, Keypoints, Label
 from diception_ros.model import folder, quiet
@@ -42,13 +42,7 @@ def on_rooms(args: argparse.Namespace) -> int:
     start = time.monotonic()
     print('mean pictures of rooms of the training split', file=sys.stderr)
     means = rooms.mean_of_rooms(args.scene_seed, size, side, args.mean_scenes, args.gl)
-    with contextlib.ExitStack() as stack:
-        witnesses: list[Witness] = []
-        if args.out is not None:
-            args.out.mkdir(parents=True, exist_ok=True)
-            diary = Diary(args.out / 'answers.csv')
-            stack.callback(diary.close)
-            witnesses = [gallery, diary]
+    with witnesses(args, gallery) as looking:
         views = rooms.views(args.scene_seed, size, args.split, args.scenes, backend=args.gl)
         progress = tqdm(views, total=args.scenes, unit='room', file=sys.stderr)
         verdict = rooms.judge(
@@ -56,7 +50,7 @@ def on_rooms(args: argparse.Namespace) -> int:
             {steps: _asker(predictor) for steps, predictor in predictors.items()},
             means,
             args.tasks,
-            witnesses,
+            looking,
         )
     seconds = time.monotonic() - start
     if args.out is not None:
@@ -79,13 +73,29 @@ def on_rooms(args: argparse.Namespace) -> int:
             },
         )
         gallery.write(args.out)
+    tell(args, verdict, f'pictures of {args.split} rooms', seconds)
+    return 0
+
+
+@contextlib.contextmanager
+def witnesses(args: argparse.Namespace, gallery: Gallery) -> Iterator[list[Witness]]:
+    """Those who look on: none where nothing is written, else the gallery and a diary."""
+    if args.out is None:
+        yield []
+        return
+    args.out.mkdir(parents=True, exist_ok=True)
+    with contextlib.closing(Diary(args.out / 'answers.csv')) as diary:
+        yield [gallery, diary]
+
+
+def tell(args: argparse.Namespace, verdict: Verdict, what: str, seconds: float) -> None:
+    """Print the table, and what it is about."""
     print(report.markdown(verdict.numbers, verdict.columns, report.headings(verdict.columns)))
     print(
-        f'{verdict.frames} pictures of {args.split} rooms in {seconds:.0f} s'
+        f'{verdict.frames} {what} in {seconds:.0f} s'
         + (f'; wrote {args.out}' if args.out else ''),
         file=sys.stderr,
     )
-    return 0
 
 
 def on_cases(

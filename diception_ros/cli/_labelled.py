@@ -6,7 +6,6 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Sequence
-import contextlib
 import sys
 import time
 from typing import Any
@@ -17,14 +16,12 @@ from tqdm import tqdm
 from diception_ros import card as cards
 from diception_ros import tasks
 from diception_ros.card import Card
-from diception_ros.cli import _evaluation
-from diception_ros.data import labelled
+from diception_ros.cli import _evaluation, _labels
 from diception_ros.data.labelled.reading import FEW, Labelled
 from diception_ros.data.sample import Sample
 from diception_ros.evaluate import report, rooms
-from diception_ros.evaluate.diary import Diary
 from diception_ros.evaluate.gallery import Gallery
-from diception_ros.evaluate.verdict import Verdict, Witness
+from diception_ros.evaluate.verdict import Verdict
 from diception_ros.frame import Frame
 from diception_ros.labels import Label
 from diception_ros.predict import Predictor
@@ -40,7 +37,7 @@ def on_labels(args: argparse.Namespace) -> int:
         tasks.add(card)
     names = [card.name for card in brought]
     _evaluation.check_counted(names)
-    labels = [_labels(args, card) for card in brought]
+    labels = [_labels.read(args, card.kind, card.name) for card in brought]
     groups = _together(labels)
     # Loads torch, and the model.
     predictor, chosen, about = _evaluation.load(args)
@@ -50,13 +47,7 @@ def on_labels(args: argparse.Namespace) -> int:
     start = time.monotonic()
     means = rooms.mean_pictures(groups, predictor.resolution)
     gallery = Gallery(names)
-    with contextlib.ExitStack() as stack:
-        witnesses: list[Witness] = []
-        if args.out is not None:
-            args.out.mkdir(parents=True, exist_ok=True)
-            diary = Diary(args.out / 'answers.csv')
-            stack.callback(diary.close)
-            witnesses = [gallery, diary]
+    with _evaluation.witnesses(args, gallery) as witnesses:
         verdict = rooms.judge(
             ((samples, np.random.default_rng(0)) for samples in tqdm(groups, unit='picture')),
             {str(one.steps): _asker(predictor, one) for one in chosen},
@@ -69,24 +60,8 @@ def on_labels(args: argparse.Namespace) -> int:
         content = _content(args, brought, labels, verdict, seconds)
         report.write_json(args.out / 'metrics.json', {'kind': 'labels', **about, **content})
         gallery.write(args.out)
-    print(report.markdown(verdict.numbers, verdict.columns, report.headings(verdict.columns)))
-    print(
-        f'{verdict.frames} pictures of {args.data} in {seconds:.0f} s'
-        + (f'; wrote {args.out}' if args.out else ''),
-        file=sys.stderr,
-    )
+    _evaluation.tell(args, verdict, f'pictures of {args.data}', seconds)
     return 0
-
-
-def _labels(args: argparse.Namespace, card: Card) -> Labelled:
-    return labelled.read(
-        args.data,
-        card.kind,
-        card.name,
-        category=args.category,
-        image_topic=args.image_topic,
-        label_topic=args.label_topic,
-    )
 
 
 def _together(labels: Sequence[Labelled]) -> list[list[Sample]]:

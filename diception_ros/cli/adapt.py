@@ -16,6 +16,7 @@ import sys
 from typing import Any
 
 from diception_ros import settings
+from diception_ros.cli import _labels
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -47,24 +48,16 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         '--data', type=Path, required=True, metavar='LABELS',
         help='folder with images/ and labels/, COCO or LabelMe JSON, or a bag',
     )  # fmt: skip
-    data.add_argument(
-        '--category', default='', metavar='NAME', help='of several that are labelled, the one'
-    )
-    data.add_argument('--image-topic', default='', metavar='TOPIC', help='of a bag')
-    data.add_argument('--label-topic', default='', metavar='TOPIC', help='of a bag')
+    _labels.add_choices(data)
     settings.add_arguments(parser.add_argument_group('how it learns'), AdaptSettings)
 
 
 def main(args: argparse.Namespace) -> int:
     """Adapt."""
-    from diception_ros.data import labelled
     from diception_ros.train.adapt_settings import AdaptSettings
 
     chosen = settings.from_arguments(AdaptSettings, args)
-    labels = labelled.read(
-        args.data, args.kind, args.task, category=args.category, image_topic=args.image_topic,
-        label_topic=args.label_topic,
-    )  # fmt: skip
+    labels = _labels.read(args, args.kind, args.task)
     for text in labels.warnings:
         print(f'{args.data}: {text}', file=sys.stderr)
     from diception_ros.model import quiet

@@ -23,6 +23,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from diception_ros import settings
+from diception_ros.cli import _labels
 from diception_ros.settings import setting
 
 # Of the options that only rooms have.
@@ -76,11 +77,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar='LABELS',
         help='folder with images/ and labels/, COCO or LabelMe JSON, or a bag, as for adapt',
     )
-    labels.add_argument(
-        '--category', default='', metavar='NAME', help='of several that are labelled, the one'
-    )
-    labels.add_argument('--image-topic', default='', metavar='TOPIC', help='of a bag')
-    labels.add_argument('--label-topic', default='', metavar='TOPIC', help='of a bag')
+    _labels.add_choices(labels)
     rooms = parser.add_argument_group('rooms')
     rooms.add_argument(
         '--scenes',

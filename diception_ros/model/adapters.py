@@ -83,13 +83,9 @@ class Adapters:
         return task if task in self._held else ''
 
     def _all(self, folders: Sequence[str | Path]) -> list[_Adapter]:
-        found: dict[str, _Adapter] = {}
-        for folder in folders:
-            one = self._load(Path(folder))
-            if one.card.name in found:
-                raise ValueError(f'two adapters bring a task {one.card.name!r}; give one of them')
-            found[one.card.name] = one
-        return list(found.values())
+        found = [self._load(Path(folder)) for folder in folders]
+        cards.check_distinct(one.card for one in found)
+        return found
 
     def _load(self, folder: Path) -> _Adapter:
         card = cards.read(folder)

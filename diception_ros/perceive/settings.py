@@ -164,9 +164,7 @@ class PerceptionSettings:
         object.__setattr__(self, '_cards', tuple(cards.read(folder) for folder in self.adapters))
         # Not made known to the whole process: that is for whoever puts the adapters in.
         object.__setattr__(self, '_learnt', {card.name: tasks.of(card) for card in self.cards})
-        for card in self.cards:
-            if [one.name for one in self.cards].count(card.name) > 1:
-                raise ValueError(f'two adapters bring a task {card.name!r}; give one of them')
+        cards.check_distinct(self.cards)
         if not self.asked:
             raise ValueError(f'tasks is empty; expected some of {", ".join(TASKS)}')
         _once('tasks', self.tasks)
