@@ -12,6 +12,8 @@ from diception_ros.messages import camera, stamps
 
 # A camera publishes both within a fraction of a frame; more are kept for the policy `all`.
 KEPT = 128
+# Seconds that the first picture waits for the first CameraInfo: drivers publish it after the picture.
+PATIENCE = 1.0
 
 
 class Infos:
@@ -20,16 +22,33 @@ class Infos:
     def __init__(self) -> None:
         self._kept: deque[Any] = deque(maxlen=KEPT)
         self._lock = threading.Lock()
+        self._came = threading.Event()
 
     def add(self, info: Any) -> None:
         """Keep one more."""
         with self._lock:
             self._kept.append(info)
+        self._came.set()
+
+    @property
+    def awaited(self) -> bool:
+        """Whether the first has come or was given up."""
+        return self._came.is_set()
+
+    def await_first(self, seconds: float) -> None:
+        """Wait until one has come, once: from then on nobody waits, come or not.
+
+        Args:
+            seconds: after which it is given up.
+        """
+        self._came.wait(seconds)
+        self._came.set()
 
     def clear(self) -> None:
         """Forget all, after a jump of time."""
         with self._lock:
             self._kept.clear()
+        self._came.clear()
 
     def of(self, message: Any) -> tuple[Any | None, str]:
         """The one for a picture, and how it was found.

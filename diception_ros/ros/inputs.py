@@ -20,7 +20,7 @@ from diception_ros.messages import stamps
 from diception_ros.perceive.references import References
 from diception_ros.prompt import Point
 from diception_ros.ros import events, prompts
-from diception_ros.ros.infos import Infos
+from diception_ros.ros.infos import PATIENCE, Infos
 from diception_ros.ros.settings import NodeSettings
 from diception_ros.ros.types import find
 from diception_ros.ros.watchdog import Listening, Publisher
@@ -86,6 +86,7 @@ class Camera:
         compressed = '/compressed' if settings.image_transport == 'compressed' else ''
         self._image = f'{self.prefix}image{compressed}'
         self.topic = node.resolve_topic_name(self._image)
+        self._info_topic = node.resolve_topic_name(f'{self.prefix}camera_info')
         self._prompting = [
             node.create_subscription(
                 find('geometry_msgs/msg/Point'), f'~/{self.prefix}prompt/click', self._click, SMALL
@@ -138,6 +139,15 @@ class Camera:
         for subscription in self._prompting:
             self._node.destroy_subscription(subscription)
         self._node.destroy_service(self._clear)
+
+    def info_of(self, message: Any) -> tuple[Any | None, str]:
+        """The CameraInfo for a picture, and how it was found; see `Infos.of`.
+
+        The first picture waits for the first one where somebody publishes them.
+        """
+        if not self.infos.awaited and self._node.count_publishers(self._info_topic):
+            self.infos.await_first(PATIENCE)
+        return self.infos.of(message)
 
     def forget(self) -> None:
         """Drop what is matched by stamps, after a jump of time."""

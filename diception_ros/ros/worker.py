@@ -114,7 +114,7 @@ class Worker:
         if self._forget.is_set():
             self._forget.clear()
             self._perceiver.forget()
-        info, self.infos[camera.name] = camera.infos.of(message)
+        info, self.infos[camera.name] = camera.info_of(message)
         frame = pictures.frame_from(message, info)
         self._check_clock(frame.stamp_ns)
         camera.frame_id = frame.frame_id

@@ -5,6 +5,7 @@
 import array
 import itertools
 import random
+import threading
 
 import cv2
 from nodes import PATIENCE, REAL, Running, header, image, info, picture, values
@@ -14,6 +15,8 @@ from sensor_msgs.msg import CameraInfo, CompressedImage, Image
 
 from diception_ros.messages import encodings, pictures
 from diception_ros.prompt import Prompt
+from diception_ros.ros import inputs
+from diception_ros.ros.settings import NodeSettings
 
 LABELS = {
     'disparity/image': ('depth', None),
@@ -202,3 +205,22 @@ def test_a_failing_model_is_an_error_and_the_node_lives(domain, peer):
         camera.publish(message)
         told = peer.diagnostics(lambda found: found['/perception: camera'].level == b'\2')
         assert 'out of GPU memory' in values(told['/perception'])['last_error']
+
+
+def test_the_first_picture_waits_for_the_first_camera_info_if_somebody_publishes_them(
+    peer, monkeypatch
+):
+    monkeypatch.setattr(inputs, 'PATIENCE', 3600.0)
+    camera = inputs.Camera(peer.node, '', NodeSettings(), lambda one: None, lambda *one: None)
+    camera.open(1, False)
+    head, found = header(1), []
+    message = image(picture(), header=head)
+    assert camera.info_of(message) == (None, 'none')  # nobody does: no wait
+    infos = peer.publisher('/camera_info', CameraInfo)
+    peer.until(lambda: peer.node.count_publishers('/camera_info'))
+    asking = threading.Thread(target=lambda: found.append(camera.info_of(message)), daemon=True)
+    asking.start()
+    peer.feed(infos, info(head), lambda: found)
+    assert found[0][1] == 'exact'
+    assert camera.info_of(image(picture(), header=header(2)))[1] == 'latest'
+    camera.destroy()

@@ -2,6 +2,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """The parts that know no ROS: levels of diagnostics, CameraInfos, points."""
 
+import threading
+
 from nodes import header, image, info, picture
 import pytest
 from sensor_msgs.msg import CompressedImage
@@ -102,6 +104,30 @@ def test_the_camera_info_of_the_same_stamp_else_the_newest_that_fits():
     assert infos.of(message)[1] == 'latest'
     infos.clear()
     assert infos.of(message) == (None, 'none')
+
+
+def test_the_first_picture_waits_for_the_first_camera_info_and_no_other_does():
+    infos, never = Infos(), 3600.0
+    message = image(picture(), header=header(5))
+    found = []
+
+    def ask():
+        infos.await_first(never)
+        found.append(infos.of(message)[1])
+
+    asking = threading.Thread(target=ask, daemon=True)
+    asking.start()
+    assert not infos.awaited
+    infos.add(info(message.header, (48, 64), 5.0))
+    asking.join(60)
+    assert found == ['exact']
+    infos.await_first(never)  # returns at once: one has come
+    infos.clear()
+    assert not infos.awaited
+    infos.await_first(0.0)
+    assert infos.awaited  # given up, for all that follow
+    assert infos.of(message) == (None, 'none')
+    infos.await_first(never)
 
 
 def test_points_stay_until_they_are_cleared_or_mean_nothing():
