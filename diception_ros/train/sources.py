@@ -14,7 +14,9 @@ from dataclasses import dataclass, fields
 import hashlib
 import itertools
 import multiprocessing
+import os
 from pathlib import Path
+import threading
 from typing import Any, Protocol
 
 import torch
@@ -200,7 +202,7 @@ class Simulated:
         if self._executor is None:
             # Not forked: OpenGL and torch's threads don't survive that.
             context = multiprocessing.get_context('spawn')
-            self._executor = ProcessPoolExecutor(workers, context)
+            self._executor = ProcessPoolExecutor(workers, context, initializer=_end_with_parent)
         return [self._executor.submit(_render, job) for job in self._jobs(number, form)]
 
     def _jobs(self, number: int, form: Form) -> list[_Job]:
@@ -282,6 +284,18 @@ class _Job:
     workers: int
     count: int
     form: Form
+
+
+def _end_with_parent() -> None:
+    """End this process as soon as the one that learns has: killed, it can tell nobody."""
+    parent = multiprocessing.parent_process()
+    assert parent is not None
+
+    def watch() -> None:
+        parent.join()
+        os._exit(1)
+
+    threading.Thread(target=watch, daemon=True).start()
 
 
 def _render(job: _Job) -> dict[str, Any]:

@@ -3,6 +3,8 @@
 """Sources: a pool follows from its number, and what is held out is never learnt from."""
 
 from dataclasses import fields, replace
+import subprocess
+import sys
 import threading
 
 from discs import SIDE, discs, tiny
@@ -240,3 +242,26 @@ def test_other_processes_render_the_same(monkeypatch):
             assert equal(here.pool(number, FORM), there.pool(number, FORM))
     finally:
         there.close()
+
+
+RENDERING = """
+from diception_ros.train.settings import TrainSettings
+from diception_ros.train.sources import Form, Simulated
+
+if __name__ == '__main__':
+    settings = TrainSettings(resolution=32, pool=10**6, workers=2)
+    lots = Simulated(settings, ['depth'], 32)._submit(0, Form(32, 'xy', False))
+    while not all(lot.running() for lot in lots):
+        pass
+    print('rendering', flush=True)
+    lots[0].result()
+"""
+
+
+def test_who_renders_ends_with_a_run_that_is_killed(tmp_path):
+    (tmp_path / 'run.py').write_text(RENDERING)
+    run = subprocess.Popen([sys.executable, tmp_path / 'run.py'], stdout=subprocess.PIPE)
+    assert run.stdout.readline() == b'rendering\n'
+    run.kill()
+    # The pipe ends when nobody has it any more, of the processes of the run neither.
+    run.communicate(timeout=120)
