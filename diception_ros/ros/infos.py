@@ -12,7 +12,7 @@ from diception_ros.messages import camera, stamps
 
 # A camera publishes both within a fraction of a frame; more are kept for the policy `all`.
 KEPT = 128
-# Seconds that the first picture waits for the first CameraInfo: drivers publish it after the picture.
+# Seconds that the first picture waits for the first CameraInfo, which drivers publish after it.
 PATIENCE = 1.0
 
 
