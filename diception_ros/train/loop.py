@@ -6,7 +6,9 @@ from __future__ import annotations
 
 from collections import defaultdict
 import contextlib
+import os
 from pathlib import Path
+import shutil
 
 import torch
 from torch.nn.attention import SDPBackend, sdpa_kernel
@@ -25,6 +27,7 @@ from diception_ros.train.settings import TrainSettings
 from diception_ros.train.weights import LowRank, Weights, Whole, load_pipeline
 
 _FITTED = 2000  # pictures that the autoencoder of a new model is made for, of each kind
+BACKEND = 'inductor'  # of torch.compile
 
 
 class Runner:
@@ -84,6 +87,9 @@ class Runner:
         self.pipe.vae.requires_grad_(False)
         if settings.checkpointing:
             self.pipe.transformer.enable_gradient_checkpointing()
+        if settings.compile:
+            _find_compiler(self.device)
+            self.pipe.transformer.compile(backend=BACKEND)
         self.optimizer = Optimizer(self.parameters, settings)
         averages = settings.ema and self.processes.first
         self.ema = Ema(self.parameters, settings.ema) if averages else None
@@ -276,6 +282,15 @@ class Runner:
             if self.ema is not None:
                 for name, value in self.weights.read(checkpoint / 'ema').items():
                     self.ema.average[name].copy_(value)
+
+
+def _find_compiler(device: torch.device) -> None:
+    name = os.environ.get('CXX', 'g++')  # as torch chooses
+    if device.type == 'cpu' and not shutil.which(name):
+        raise FileNotFoundError(
+            f'compile needs a C++ compiler on a CPU, and there is no {name}; apt install g++, or '
+            'leave compile out'
+        )
 
 
 def rate(settings: TrainSettings, step: int) -> float:

@@ -138,6 +138,9 @@ class TrainSettings:
     device: str = setting('cpu', 'where the model learns: cpu, cuda or cuda:N')
     bf16: bool = setting(False, 'bfloat16 autocast; the weights stay in float32')
     checkpointing: bool = setting(False, 'gradient checkpointing: less memory, more time')
+    compile: bool = setting(
+        False, 'torch.compile of the network: minutes at first, then faster steps'
+    )
 
     # What is written.
     log_every: int = setting(50, 'steps between two lines of log.csv', low=1)

@@ -12,7 +12,7 @@ import torch
 
 from diception_ros import images
 from diception_ros.model import DiceptionPipeline
-from diception_ros.train import photometric, run, settings, state
+from diception_ros.train import loop, photometric, run, settings, state
 from diception_ros.train.loop import Runner, rate
 from diception_ros.train.loss import NonFiniteLossError
 from diception_ros.train.sources import Listed
@@ -286,15 +286,26 @@ def test_the_autoencoder_stays_as_it_is(source):
                            Runner(tiny(), source).parameters['point_encoder.used'])  # fmt: skip
 
 
-@pytest.mark.parametrize('more', [{'checkpointing': True}, {'bf16': True}])
-def test_memory_savers_change_little(source, more):
+@pytest.mark.parametrize('more', [{'checkpointing': True}, {'bf16': True}, {'compile': True}])
+def test_what_saves_memory_or_time_changes_little(source, more, monkeypatch):
+    # Traced and taken apart as ever, but not given to a C++ compiler, which takes minutes.
+    monkeypatch.setattr(loop, 'BACKEND', 'aot_eager')
+    monkeypatch.setenv('CXX', 'true')
     plain, saving = Runner(tiny(), source), Runner(tiny(**more), source)
-    atol = 1e-6 if 'checkpointing' in more else 0.05
+    atol = 0.05 if 'bf16' in more else 1e-5
     for _ in range(2):
         one, two = plain.train_step(), saving.train_step()
         for task, values in one[0].items():
             assert values == pytest.approx(two[0][task], rel=atol, abs=atol)
     assert saving.parameters['transformer.proj_out.weight'].dtype == torch.float32
+    assert set(saving.parameters) == set(plain.parameters)
+    assert bool(saving.pipe.transformer._compiled_call_impl) == ('compile' in more)
+
+
+def test_compiling_without_a_compiler_is_told_before_any_work(source, monkeypatch):
+    monkeypatch.setenv('CXX', 'no-such-compiler')
+    with pytest.raises(FileNotFoundError, match='there is no no-such-compiler; apt'):
+        Runner(tiny(compile=True), source)
 
 
 def test_a_loss_that_is_no_number_stops_the_run_and_names_the_sample(source, tmp_path):
