@@ -27,10 +27,11 @@ from typing import Any
 from unittest import mock
 
 from diffusers import AutoencoderKL
+from measure import Living, peak
 import numpy as np
 from sizes import POINTS, TRANSFORMER, VAE
 import torch
-from train_full_size import PIXELS, _Living, build, peak
+from train_full_size import PIXELS, build
 
 from diception_ros.data.labelled import Labelled
 from diception_ros.data.sample import Sample
@@ -124,7 +125,7 @@ def activations(network: DiceptionTransformer2DModel, batch: int) -> tuple[int, 
     side = SIDE // 8
     like = {'device': 'meta', 'dtype': torch.bfloat16}
     width = network.config['caption_projection_dim']
-    with _Living() as living:
+    with Living() as living:
         out = network(
             hidden_states=torch.empty(batch, 16, side, side, **like),
             image_latents=torch.empty(batch, 16, side, side, **like),
@@ -144,7 +145,7 @@ def activations(network: DiceptionTransformer2DModel, batch: int) -> tuple[int, 
 @torch.no_grad()
 def encoder(vae: AutoencoderKL, batch: int) -> int:
     """Bytes at most while a batch of pictures is encoded."""
-    with _Living() as living:
+    with Living() as living:
         vae.encode(torch.empty(batch, 3, SIDE, SIDE, device='meta'))
     return living.most
 

@@ -4,6 +4,7 @@
 
     taskset -c 1 python bench/decode.py [--size 768] [--repeats 15] [--pictures 6] [--scan]
 
+Prints milliseconds by task, quality and milliseconds of instances, and how many joints are found.
 Milliseconds are CPU time of one thread, so that what else runs on the machine does not count.
 Instances are compared with the paper's Algorithm 2 in our colours and in random ones; its
 thresholds are not published, so the best of a scan on other pictures (--scan) is used.
@@ -19,53 +20,30 @@ import argparse
 from collections.abc import Callable
 from functools import partial
 import itertools
+from pathlib import Path
+import sys
 import time
 from typing import Any
 
+sys.path.insert(0, str(Path(__file__).resolve().parents[1] / 'test'))
+
+from algorithm_2 import algorithm_2
+import channels
+from channels import Picture
 import cv2
 import numpy as np
-from numpy.typing import NDArray
-from scipy import ndimage
-from scipy.signal import find_peaks
 
 from diception_ros import tasks
 from diception_ros.labels import Instances
 from diception_ros.painting import figures
 from diception_ros.tasks import _instances
 
-Picture = NDArray[np.float32]
-
-
 # ---- channels ------------------------------------------------------------------------------
-
-
-def eight_bit(rgb: Picture, rng: np.random.Generator) -> Picture:
-    """As any image file holds it."""
-    return (np.rint(np.clip(rgb, 0, 1) * 255) / 255).astype(np.float32)
-
-
-def jpeg(rgb: Picture, rng: np.random.Generator) -> Picture:
-    """Quality 70, colours at half the resolution."""
-    data = np.rint(np.clip(rgb, 0, 1) * 255).astype(np.uint8)
-    bgr = np.ascontiguousarray(data[..., ::-1])
-    code = cv2.imencode('.jpg', bgr, [cv2.IMWRITE_JPEG_QUALITY, 70])[1]
-    back = np.asarray(cv2.imdecode(code, cv2.IMREAD_COLOR), np.float32)
-    return np.ascontiguousarray(back[..., ::-1]) / np.float32(255)
-
-
-def noise(rgb: Picture, rng: np.random.Generator) -> Picture:
-    """Independent, sigma 0.05."""
-    return rgb + rng.normal(0, 0.05, rgb.shape).astype(np.float32)
-
-
-def blur(rgb: Picture, rng: np.random.Generator) -> Picture:
-    """Gaussian, sigma 1 pixel."""
-    return np.asarray(cv2.GaussianBlur(rgb, (0, 0), 1.0), np.float32)
 
 
 def all_three(rgb: Picture, rng: np.random.Generator) -> Picture:
     """Blur, then noise, then eight bits."""
-    return eight_bit(noise(blur(rgb, rng), rng), rng)
+    return channels.eight_bit(channels.noise(channels.blur(rgb), rng))
 
 
 def painter(rgb: Picture, rng: np.random.Generator, drift: float = 0.04) -> Picture:
@@ -91,10 +69,10 @@ def painter(rgb: Picture, rng: np.random.Generator, drift: float = 0.04) -> Pict
 
 CHANNELS: dict[str, Callable[[Picture, np.random.Generator], Picture]] = {
     'clean': lambda rgb, rng: rgb,
-    '8 bit': eight_bit,
-    'jpeg 70': jpeg,
-    'noise 0.05': noise,
-    'blur 1': blur,
+    '8 bit': lambda rgb, rng: channels.eight_bit(rgb),
+    'jpeg 70': lambda rgb, rng: channels.jpeg(rgb),
+    'noise 0.05': channels.noise,
+    'blur 1': lambda rgb, rng: channels.blur(rgb),
     'blur+noise+8': all_three,
     'painter': painter,
 }
@@ -118,63 +96,7 @@ COLOURS: dict[str, Callable[[Instances, np.random.Generator], Picture]] = {
     'random': random_colours,
 }
 
-# ---- the published method ------------------------------------------------------------------
-
-
-# The best of a scan at 256 pixels, where 0.4 was the least blur tried; see `scan`.
-TOLERANCE, SOFT = 0.2, 0.4
-
-
-def algorithm_2(
-    rgb: Picture,
-    clusters: int | None = None,
-    tolerance: float = TOLERANCE,
-    soft: float = SOFT,
-    most_components: int = 20,
-) -> Instances:
-    """Masks by clustering colours, as the paper of DICEPTION describes it.
-
-    Args:
-        rgb: (S, S, 3) float32.
-        clusters: how many colours there are, black included; None: the mean over the channels of
-            the number of peaks of the histogram, which is what is described.
-        tolerance: a pixel this near to a centre (a length in RGB) is of its mask.
-        soft: blur of the histograms before peaks are sought, of 256 bins.
-        most_components: a mask of more is dropped.
-
-    Where masks overlap, the pixel goes to the nearest centre; that is kinder than the description,
-    which leaves it in both.
-
-    Source: arXiv 2502.17157v3, appendix C.2, Algorithm 2; from its description.
-    """
-    data = np.rint(np.clip(rgb, 0, 1) * 255).astype(np.uint8)
-    if clusters is None:
-        peaks = []
-        for c in range(3):
-            histogram = np.bincount(data[..., c].ravel(), minlength=256).astype(float)
-            padded = np.pad(ndimage.gaussian_filter1d(histogram, soft, mode='constant'), 1)
-            peaks.append(len(find_peaks(padded, height=1e-4 * data[..., c].size)[0]))
-        clusters = max(2, round(float(np.mean(peaks))))
-    cv2.setRNGSeed(0)
-    some = data[::4, ::4].reshape(-1, 3).astype(np.float32)
-    stop = (cv2.TERM_CRITERIA_EPS + cv2.TERM_CRITERIA_MAX_ITER, 20, 0.5)
-    _, _, centres = cv2.kmeans(some, clusters, None, stop, 3, cv2.KMEANS_PP_CENTERS)
-    masks: list[NDArray[np.bool_]] = []
-    nearest = np.full(rgb.shape[:2], np.inf)
-    ids = np.zeros(rgb.shape[:2], np.int32)
-    for centre in centres[centres.max(axis=1) >= 0.15 * 255]:
-        off = np.linalg.norm(data.astype(np.float32) - centre, axis=2)
-        mask = ndimage.binary_fill_holes(off < tolerance * 255).astype(np.uint8)
-        mask = cv2.morphologyEx(mask, cv2.MORPH_OPEN, np.ones((3, 3), np.uint8))
-        if mask.sum() < 5e-5 * mask.size or cv2.connectedComponents(mask)[0] > most_components + 1:
-            continue
-        here = mask > 0
-        if any((here & m).sum() > 0.5 * (here | m).sum() for m in masks):
-            continue
-        masks.append(here)
-        mine = here & (off < nearest)
-        ids[mine], nearest[mine] = len(masks), off[mine]
-    return Instances(ids, ('',) * len(masks), np.ones(len(masks), np.float32))
+# ---- tables --------------------------------------------------------------------------------
 
 
 def scan(size: int, pictures: int) -> None:
@@ -193,9 +115,6 @@ def scan(size: int, pictures: int) -> None:
     print(f'Algorithm 2 at {size} pixels\n{"mean IoU":>10}{"tolerance":>11}{"soft":>6}')
     for score, tolerance, soft in sorted(rows, reverse=True):
         print(f'{score:10.3f}{tolerance:11.2f}{soft:6.1f}')
-
-
-# ---- tables --------------------------------------------------------------------------------
 
 
 def milliseconds(decode: Callable[[Picture], Any], rgb: Picture) -> tuple[Any, float]:

@@ -1,30 +1,32 @@
 # SPDX-FileCopyrightText: 2026 The diception_ros authors
 # SPDX-License-Identifier: Apache-2.0
-"""How much time the node adds to the model's.
+"""How much time the node adds to the model's, for each size of pictures and number of tasks.
 
-  python bench/node.py [--seconds 10] [--rate 10]
+    python bench/node.py [--seconds 20] [--rate 10]
 
 Three processes with the shared memory of config/fastdds_shm.xml: a camera that stamps and
 publishes pictures and listens to the answers (this one), the node with a model of no cost
 (bench/zero.py), and a bare rclpy relay of the same pictures. The time is from the header's stamp
 until the node, or the relay, has published all answers about it, as it says itself; so the way of
 the picture to the node is in it and the way of the answer back is not. CPU is of one core.
-
 """
 
 from __future__ import annotations
 
 import argparse
 import array
-import json
+from contextlib import ExitStack
 import os
 from pathlib import Path
-import signal
-import subprocess
 import sys
+import tempfile
 import time
+from typing import NamedTuple
 
 import numpy as np
+
+from diception_ros.demo import live
+from diception_ros.demo.children import Child
 
 ROOT = Path(__file__).resolve().parents[1]
 SIZES = {'640x480': (480, 640), '1280x720': (720, 1280), '1920x1080': (1080, 1920)}
@@ -33,7 +35,27 @@ TASKS = {1: ['depth'], 3: ['depth', 'normal', 'entity']}
 TOPICS = {
     'depth': 'disparity/image', 'normal': 'normal/image', 'entity': 'entity/label',
 }  # fmt: skip
-DOMAIN = '101'
+# Seconds without pictures, in which the use of the processor is measured, too.
+IDLE = 5
+OUT = 'out '  # begins a line of a process: stamp of a picture and when its answers were out, ns
+
+
+class Row(NamedTuple):
+    """What one of the two processes did.
+
+    Attributes:
+        p50: milliseconds, median.
+        p99: milliseconds.
+        answered: pictures.
+        cpu: % of a core while pictures came.
+        idle: % of a core afterwards.
+    """
+
+    p50: float
+    p99: float
+    answered: int
+    cpu: float
+    idle: float
 
 
 def relay():
@@ -49,7 +71,7 @@ def relay():
     def pass_on(message):
         publisher.publish(message)
         stamp = message.header.stamp.sec * 10**9 + message.header.stamp.nanosec
-        print(json.dumps([stamp, time.time_ns()]), flush=True)
+        print(f'{OUT}{stamp} {time.time_ns()}', flush=True)
 
     best_effort = QoSProfile(depth=1, reliability=ReliabilityPolicy.BEST_EFFORT)
     node.create_subscription(Image, 'image', pass_on, best_effort)
@@ -66,33 +88,43 @@ def worker():
     note = Worker._note
 
     def noted(self, camera, answer, stamp_ns, seconds):
-        print(json.dumps([stamp_ns, time.time_ns()]), flush=True)
+        print(f'{OUT}{stamp_ns} {time.time_ns()}', flush=True)
         note(self, camera, answer, stamp_ns, seconds)
 
     Worker._note = noted
     process.run(sys.argv[sys.argv.index('--ros-args') :], zero.load)
 
 
-def start(what, *arguments):
-    """One of the two as a process, whose standard output is read at the end."""
-    return subprocess.Popen(
-        [sys.executable, __file__, what, *arguments], stdout=subprocess.PIPE,
-        stderr=subprocess.DEVNULL, text=True,
-    )  # fmt: skip
-
-
 def measure(size, tasks, seconds, rate):
-    """Rows of the node and of the relay for pictures of a size: (name, p50, p99 ms, share)."""
+    """Rows of the node and of the relay for pictures of a size, and how many were sent."""
+    given = f'tasks:=[{", ".join(tasks)}]'
+    commands = {'node': ['worker', '--ros-args', '-p', given], 'relay': ['relay']}
+    with tempfile.TemporaryDirectory() as folder, ExitStack() as stack:
+        children = {}
+        for name, arguments in commands.items():
+            command = [sys.executable, __file__, *arguments]
+            children[name] = Child(name, command, Path(folder), os.environ)
+            stack.callback(children[name].end)
+        sent, busy, idle = film(children, size, tasks, seconds, rate)
+        stack.close()
+        rows = []
+        for name, child in children.items():
+            lines = [line.split()[1:] for line in child.lines() if line.startswith(OUT)]
+            out = {int(stamp): int(then) for stamp, then in lines}
+            took = [(out[stamp] - stamp) / 1e6 for stamp in sent if stamp in out]
+            p50, p99 = np.percentile(took, (50, 99))
+            rows.append(Row(p50, p99, len(took), 100 * busy[name] / seconds,
+                            100 * idle[name] / IDLE))  # fmt: skip
+    return *rows, len(sent)
+
+
+def film(children, size, tasks, seconds, rate):
+    """Be the camera: stamps that were sent, and each process's CPU seconds while and after it."""
     import psutil
     import rclpy
     from rclpy.qos import QoSProfile, ReliabilityPolicy
     from sensor_msgs.msg import Image
 
-    given = f'tasks:=[{", ".join(tasks)}]'
-    children = {
-        'relay': start('relay'),
-        'node': start('worker', '--ros-args', '-p', given),
-    }
     rclpy.init()
     node = rclpy.create_node('camera')
     heard = dict.fromkeys(['/relayed', *(f'/perception/{TOPICS[task]}' for task in tasks)], 0)
@@ -124,57 +156,55 @@ def measure(size, tasks, seconds, rate):
             rclpy.spin_once(node, timeout_sec=max(0, min(due, end) - time.monotonic()))
         return sent
 
+    processes = {name: psutil.Process(child.pid) for name, child in children.items()}
+
+    def used():
+        return {name: sum(one.cpu_times()[:2]) for name, one in processes.items()}
+
+    def since(before):
+        return {name: now - before[name] for name, now in used().items()}
+
     limit = time.monotonic() + 60
     while not all(heard.values()):
+        for child in children.values():
+            child.check()
         assert time.monotonic() < limit, heard
         publish_for(0.5)
     publish_for(1)
-    processes = {name: psutil.Process(child.pid) for name, child in children.items()}
-    used = {name: sum(one.cpu_times()[:2]) for name, one in processes.items()}
+    before = used()
     sent = publish_for(seconds)
-    busy = {name: sum(one.cpu_times()[:2]) - used[name] for name, one in processes.items()}
+    busy = since(before)
     publish_for(0.5, sending=False)
-    used = {name: sum(one.cpu_times()[:2]) for name, one in processes.items()}
-    publish_for(5, sending=False)
-    idle = {name: sum(one.cpu_times()[:2]) - used[name] for name, one in processes.items()}
+    before = used()
+    publish_for(IDLE, sending=False)
+    idle = since(before)
     node.destroy_node()
     rclpy.shutdown()
-    rows = []
-    for name, child in children.items():
-        child.send_signal(signal.SIGINT)  # a bare rclpy.spin at times sleeps on after a SIGTERM
-        lines = child.communicate()[0].splitlines()
-        out = dict(json.loads(line) for line in lines if line.startswith('['))
-        took = [(out[stamp] - stamp) / 1e6 for stamp in sent if stamp in out]
-        p50, p99 = np.percentile(took, (50, 99))
-        cpu = 100 * busy[name] / seconds, 100 * idle[name] / 5
-        rows.append((name, p50, p99, len(took), len(sent), *cpu))
-    return rows
+    return sent, busy, idle
 
 
 def main():
     """Print the table."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument('--seconds', type=float, default=20)
-    parser.add_argument('--rate', type=float, default=10)
+    parser.add_argument('--seconds', type=float, default=20, help='of pictures, for each line')
+    parser.add_argument('--rate', type=float, default=10, help='pictures a second')
     args = parser.parse_args()
-    os.environ.update(
-        ROS_DOMAIN_ID=DOMAIN, ROS_AUTOMATIC_DISCOVERY_RANGE='LOCALHOST', OMP_NUM_THREADS='1',
-        FASTDDS_DEFAULT_PROFILES_FILE=str(ROOT / 'config' / 'fastdds_shm.xml'),
-    )  # fmt: skip
     print(
         '| picture | tasks | p50 ms | p99 ms | relay p50 | relay p99 | p99 ratio | answered '
         '| CPU % | idle CPU % |'
     )
     print('|---|---|---|---|---|---|---|---|---|---|')
-    for name, size in SIZES.items():
-        for count, tasks in TASKS.items():
-            bare, ours = measure(size, tasks, args.seconds, args.rate)
-            print(
-                f'| {name} | {count} | {ours[1]:.1f} | {ours[2]:.1f} | {bare[1]:.1f} | '
-                f'{bare[2]:.1f} | {ours[2] / bare[2]:.1f} | {ours[3]} of {ours[4]} | '
-                f'{ours[5]:.0f} | {ours[6]:.1f} |',
-                flush=True,
-            )
+    with live.domain() as number:
+        os.environ.update(live.variables(number), OMP_NUM_THREADS='1')
+        for name, size in SIZES.items():
+            for count, tasks in TASKS.items():
+                ours, bare, sent = measure(size, tasks, args.seconds, args.rate)
+                print(
+                    f'| {name} | {count} | {ours.p50:.1f} | {ours.p99:.1f} | {bare.p50:.1f} | '
+                    f'{bare.p99:.1f} | {ours.p99 / bare.p99:.1f} | {ours.answered} of {sent} | '
+                    f'{ours.cpu:.0f} | {ours.idle:.1f} |',
+                    flush=True,
+                )
 
 
 if __name__ == '__main__':

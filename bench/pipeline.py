@@ -15,24 +15,18 @@ products measured first, in the same precision on the same device; TFLOP are cou
 from __future__ import annotations
 
 import argparse
-from collections.abc import Callable
 from functools import partial
-import resource
-import statistics
-import time
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
+import numpy as np
 from sizes import CLIP_G, CLIP_L, POINTS, T5, TRANSFORMER, VAE
-import torch
-from torch.utils.flop_counter import FlopCounterMode
 
 from diception_ros import tasks
-from diception_ros.model import (
-    DiceptionPipeline,
-    DiceptionPointEncoder,
-    DiceptionTransformer2DModel,
-)
-from diception_ros.model.tiny import tiny_pipeline
+
+if TYPE_CHECKING:  # torch is loaded when the command line is known to be right
+    import torch
+
+    from diception_ros.model import DiceptionPipeline
 
 PROMPTS = [tasks.get(name).prompt for name in tasks.names()]
 
@@ -40,10 +34,16 @@ PROMPTS = [tasks.get(name).prompt for name in tasks.names()]
 def main() -> None:
     """Print one line for each number of steps and prompts."""
     args = arguments()
+    import measure
+    import torch
+
+    from diception_ros.model import quiet
+
+    quiet.hush()
     pipe, resolution = build(args)
     device = torch.device(args.device)
     image = torch.rand(1, 3, resolution, resolution, device=device) * 2 - 1
-    limit = matrix_tflops(device, getattr(torch, args.dtype))
+    limit = measure.matrix_tflops(device, getattr(torch, args.dtype))
     parameters = sum(p.numel() for m in networks(pipe) for p in m.parameters())
     print(f'{args.model}, {resolution} px, {device}, {args.dtype}, torch {torch.__version__}, '
           f'compile {args.compile}, attention {args.attention or "native"}; '
@@ -61,11 +61,11 @@ def main() -> None:
             if device.type == 'cuda':
                 torch.cuda.reset_peak_memory_stats(device)
             case = (image, (PROMPTS * count)[:count], steps, guidance)
-            fast = timed(partial(answer, pipe, *case), args.repeats, device)
-            peak = peak_gb(device)
-            loop = statistics.median(timed(partial(naive, slow, *case), args.repeats, device))
-            tflop = counted(partial(answer, slow, *case))
-            median, p99 = statistics.median(fast), sorted(fast)[int(0.99 * (len(fast) - 1))]
+            fast = measure.timed(partial(answer, pipe, *case), args.repeats, device)
+            peak = measure.peak_gb(device)
+            loop = np.median(measure.timed(partial(naive, slow, *case), args.repeats, device))
+            tflop = measure.tflop(partial(answer, slow, *case))
+            median, p99 = np.percentile(fast, (50, 99))
             share = 100 * tflop / (median * limit)
             cells = [steps, guidance, count, f'{1e3 * median:.1f}', f'{1e3 * p99:.1f}',
                      f'{count / median:.2f}', f'{peak:.2f}', f'{tflop:.4f}', f'{share:.0f}',
@@ -92,6 +92,11 @@ def arguments() -> argparse.Namespace:
 
 def build(args: argparse.Namespace, naive: bool = False) -> tuple[DiceptionPipeline, int]:
     """The pipeline, of random weights unless it is the built-in one, and its resolution."""
+    import torch
+
+    from diception_ros.model import DiceptionPipeline
+    from diception_ros.model.tiny import tiny_pipeline
+
     device, dtype = torch.device(args.device), getattr(torch, args.dtype)
     if args.model == 'builtin':
         pipe = DiceptionPipeline.from_pretrained('builtin', dtype)
@@ -122,7 +127,15 @@ def build(args: argparse.Namespace, naive: bool = False) -> tuple[DiceptionPipel
 def full(device: torch.device, dtype: torch.dtype) -> DiceptionPipeline:
     """SD3-medium's sizes, text encoders included, built where they run."""
     from diffusers import AutoencoderKL, FlowMatchEulerDiscreteScheduler
+    import torch
     from transformers import CLIPTextConfig, CLIPTextModelWithProjection, T5Config, T5EncoderModel
+
+    from diception_ros.model import (
+        DiceptionPipeline,
+        DiceptionPointEncoder,
+        DiceptionTransformer2DModel,
+    )
+    from diception_ros.model.tiny import tiny_pipeline
 
     tiny = tiny_pipeline()
     before = torch.get_default_dtype()
@@ -164,45 +177,6 @@ def naive(pipe: Any, image: Any, texts: list[str], steps: int, guidance: float) 
             for _ in pipe.encode_texts([again]):
                 pass
         pipe(image, [text], num_inference_steps=steps, guidance_scale=guidance)
-
-
-def timed(run: Callable[[], None], repeats: int, device: torch.device) -> list[float]:
-    """Seconds of each of several runs, after two that warm up."""
-    seconds = []
-    for i in range(repeats + 2):
-        if device.type == 'cuda':
-            torch.cuda.synchronize(device)
-        start = time.perf_counter()
-        run()
-        if device.type == 'cuda':
-            torch.cuda.synchronize(device)
-        if i >= 2:
-            seconds.append(time.perf_counter() - start)
-    return seconds
-
-
-def counted(run: Callable[[], None]) -> float:
-    """TFLOP of one run: 2 for each multiply-add of matrix products, convolutions and attention."""
-    with FlopCounterMode(display=False) as counter:
-        run()
-    return counter.get_total_flops() / 1e12
-
-
-def matrix_tflops(device: torch.device, dtype: torch.dtype) -> float:
-    """The most TFLOP/s that a matrix product reaches on this device."""
-    best = 0.0
-    for size in (1024, 2048, 4096) if device.type == 'cpu' else (4096, 8192):
-        a, b = (torch.randn(size, size, device=device, dtype=dtype) for _ in range(2))
-        fastest = min(timed(lambda a=a, b=b: torch.mm(a, b), 5, device))  # type: ignore[misc]
-        best = max(best, 2 * size**3 / fastest / 1e12)
-    return best
-
-
-def peak_gb(device: torch.device) -> float:
-    """Most memory in use so far: of the GPU, or of this process on the CPU."""
-    if device.type == 'cuda':
-        return torch.cuda.max_memory_allocated(device) / 1e9
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e6
 
 
 if __name__ == '__main__':

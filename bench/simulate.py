@@ -2,7 +2,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """Frames per second of the simulation, labels of all six tasks included, by size of the picture.
 
-python bench/simulate.py [--sizes 64 128 256] [--views 4] [--scenes 8] [--gl egl]
+    taskset -c 0 python bench/simulate.py [--sizes 64 128 256] [--views 4] [--scenes 8] [--gl egl]
+
+Prints a line for each size and each number of views of a scene; a new scene takes time of its own.
 """
 
 import argparse
@@ -15,11 +17,12 @@ from diception_ros.sim.renderer import Renderer
 
 def main() -> None:
     """Print the table."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument('--sizes', type=int, nargs='+', default=[64, 128, 192, 256, 512])
-    parser.add_argument('--views', type=int, nargs='+', default=[1, 4, 8])
-    parser.add_argument('--scenes', type=int, default=8)
-    parser.add_argument('--gl', choices=('egl', 'osmesa'))
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument('--sizes', type=int, nargs='+', default=[64, 128, 192, 256, 512],
+                        help='sides of the pictures, pixels')  # fmt: skip
+    parser.add_argument('--views', type=int, nargs='+', default=[1, 4, 8], help='of a scene')
+    parser.add_argument('--scenes', type=int, default=8, help='for each line')
+    parser.add_argument('--gl', choices=('egl', 'osmesa'), help='what renders')
     args = parser.parse_args()
     print('size  views per scene  frames/s')
     for size in args.sizes:

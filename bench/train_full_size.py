@@ -15,36 +15,24 @@ makes all widths and the picture small. On a CPU most of the seconds go into cou
 from __future__ import annotations
 
 import argparse
-from collections.abc import Iterator
-import contextlib
 from pathlib import Path
-import shutil
+import tempfile
 import time
-from typing import Any, NamedTuple
-import weakref
+from typing import TYPE_CHECKING, NamedTuple
 
-from diffusers import AutoencoderKL, FlowMatchEulerDiscreteScheduler
 import numpy as np
 from sizes import POINTS, TRANSFORMER, VAE
-import torch
-from torch.utils._python_dispatch import TorchDispatchMode
-from torch.utils._pytree import tree_leaves
 
 from diception_ros import tasks
 from diception_ros.data.sample import Sample
 from diception_ros.frame import Frame
-from diception_ros.model import (
-    DiceptionPipeline,
-    DiceptionPointEncoder,
-    DiceptionTransformer2DModel,
-    PromptTable,
-    quiet,
-)
-from diception_ros.model.prompts import CLIP_LENGTH, T5_LENGTH, Embedding
 from diception_ros.prompt import Point, Prompt
-from diception_ros.train.loop import Runner
-from diception_ros.train.settings import TrainSettings
-from diception_ros.train.sources import Listed
+
+if TYPE_CHECKING:  # torch is loaded when the command line is known to be right
+    import torch
+
+    from diception_ros.model import DiceptionPipeline
+    from diception_ros.train.loop import Runner
 
 WIDTH, PIXELS = 32, 128  # of the reduced network, of its pictures
 _REDUCED = {
@@ -73,6 +61,17 @@ class Gradients(NamedTuple):
 
 def build(reduced: bool) -> DiceptionPipeline:
     """A pipeline of random weights with the embeddings of the texts that are asked."""
+    from diffusers import AutoencoderKL, FlowMatchEulerDiscreteScheduler
+    import torch
+
+    from diception_ros.model import (
+        DiceptionPipeline,
+        DiceptionPointEncoder,
+        DiceptionTransformer2DModel,
+        PromptTable,
+    )
+    from diception_ros.model.prompts import CLIP_LENGTH, T5_LENGTH, Embedding
+
     torch.manual_seed(0)
     sizes = {**TRANSFORMER, **(_REDUCED if reduced else {})}
     transformer = DiceptionTransformer2DModel.from_config(sizes)
@@ -113,6 +112,10 @@ def _text(sample: Sample) -> str:
 
 def begin(folder: Path, side: int, args: argparse.Namespace, checkpointing: bool) -> Runner:
     """A run in the paper's setting, but for the size of a batch."""
+    from diception_ros.train.loop import Runner
+    from diception_ros.train.settings import TrainSettings
+    from diception_ros.train.sources import Listed
+
     chosen = TrainSettings(
         model=str(folder), device=args.device, bf16=args.device != 'cpu', steps=args.steps,
         checkpointing=checkpointing, batch_size=args.batch, ema=args.ema, mirrored=False,
@@ -123,6 +126,8 @@ def begin(folder: Path, side: int, args: argparse.Namespace, checkpointing: bool
 
 def gradients(runner: Runner) -> Gradients:
     """Those of the first batch, under noise that is the same at every call."""
+    from measure import peak
+
     runner.generator.manual_seed(0)
     runner.optimizer.zero_grad()
     start = time.perf_counter()
@@ -137,54 +142,6 @@ def gradients(runner: Runner) -> Gradients:
     }
     runner.optimizer.zero_grad()
     return Gradients(found, used[0], mean.item(), time.perf_counter() - start)
-
-
-@contextlib.contextmanager
-def peak(device: torch.device) -> Iterator[list[int]]:
-    """Measure how many bytes tensors take at most inside, beyond those of before.
-
-    Yields:
-        a list that holds the number afterwards.
-    """
-    out = [0]
-    if device.type == 'cuda':
-        torch.cuda.synchronize(device)
-        torch.cuda.reset_peak_memory_stats(device)
-        before = torch.cuda.memory_allocated(device)
-        yield out
-        torch.cuda.synchronize(device)
-        out[0] = torch.cuda.max_memory_allocated(device) - before
-    else:
-        with _Living() as living:
-            yield out
-        out[0] = living.most
-
-
-class _Living(TorchDispatchMode):
-    """Counts the bytes of tensors that are made while it is active, and are still there."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.now = self.most = 0
-        self._known: set[int] = set()
-
-    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        given = {one.untyped_storage()._cdata for one in tree_leaves((args, kwargs))
-                 if isinstance(one, torch.Tensor)}  # fmt: skip
-        out = func(*args, **(kwargs or {}))
-        for one in tree_leaves(out):
-            if isinstance(one, torch.Tensor):
-                storage = one.untyped_storage()
-                if storage._cdata not in self._known | given:
-                    self._known.add(storage._cdata)
-                    self.now += storage.nbytes()
-                    weakref.finalize(storage, self._gone, storage._cdata, storage.nbytes())
-        self.most = max(self.most, self.now)
-        return out
-
-    def _gone(self, key: int, size: int) -> None:
-        self._known.discard(key)
-        self.now -= size
 
 
 def compare(one: Gradients, other: Gradients) -> float:
@@ -208,11 +165,15 @@ def main() -> None:
     parser.add_argument('--compare-batch', type=int, default=1,
                         help='size of the batch whose gradients are compared')  # fmt: skip
     args = parser.parse_args()
+    from measure import peak
+    import torch
+
+    from diception_ros.model import quiet
+
     quiet.hush()
-    folder = args.folder / 'diception_train_full_size'
     side = PIXELS if args.reduced else 768
-    shutil.rmtree(folder, ignore_errors=True)
-    try:
+    with tempfile.TemporaryDirectory(dir=args.folder) as temporary:
+        folder = Path(temporary)
         start = time.perf_counter()
         pipe = build(args.reduced)
         count = sum(value.numel() for part in (pipe.transformer, pipe.point_encoder)
@@ -241,8 +202,6 @@ def main() -> None:
                       f'{time.perf_counter() - start:.2f} s')  # fmt: skip
         print(f'{args.batch} samples a step at {side} px: {used[0] / 1e9:.3f} GB at most, '
               f'weights, gradients and AdamW are {16 * count / 1e9:.3f} of them')  # fmt: skip
-    finally:
-        shutil.rmtree(folder, ignore_errors=True)
 
 
 if __name__ == '__main__':

@@ -2,7 +2,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """The node with a model that costs nothing: what is left is the node.
 
-  python bench/zero.py --ros-args -p tasks:="[depth, normal]" -r image:=/camera/image_raw
+    python bench/zero.py --ros-args -p tasks:="[depth, normal]" -r image:=/camera/image_raw
 
 Its answers are the examples of the tasks, whatever the picture. ZERO_SECONDS in the environment
 makes each frame last that long, ZERO_FAILS=1 makes each fail; the tests of the node use both.
@@ -10,6 +10,7 @@ makes each frame last that long, ZERO_FAILS=1 makes each fail; the tests of the 
 
 from __future__ import annotations
 
+import argparse
 import os
 import sys
 import time
@@ -80,4 +81,7 @@ def load(node, perception, types, say):
 
 
 if __name__ == '__main__':
+    argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    ).parse_known_args()  # for --help; the rest is for ROS
     process.run(sys.argv[1:], load)

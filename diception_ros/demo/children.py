@@ -58,6 +58,11 @@ class Child:
         return whole.decode(errors='replace').splitlines()
 
     @property
+    def pid(self) -> int:
+        """Its number."""
+        return self._process.pid
+
+    @property
     def code(self) -> int | None:
         """Its exit code; None while it runs."""
         return self._process.poll()
