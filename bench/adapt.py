@@ -1,105 +1,173 @@
 # SPDX-FileCopyrightText: 2026 The diception_ros authors
 # SPDX-License-Identifier: Apache-2.0
-"""What few-shot adaptation is worth: a new task from 1 to 50 pictures, beside three controls.
+"""What few-shot adaptation is worth: new tasks from 1 to 50 pictures, beside three controls.
 
-    for task in floor shadow highlight; do
+    for task in floor shadow highlight graspable; do
         diception simulate --labels $task --scenes 50 --views 1 --size 171x128 --seed 5 \
             --out DATA/${task}_train
         diception simulate --labels $task --scenes 100 --views 1 --size 171x128 --seed 5 \
             --split test --out DATA/${task}_test
-        python bench/adapt.py DATA $task --out RESULTS
     done
+    python bench/adapt.py DATA floor shadow highlight graspable --out RESULTS --workers 2
     python bench/adapt_curves.py RESULTS --out docs/images/adaptation_curves.svg
 
-adapted     low-rank matrices, 1 % of the parameters, in the built-in model
+adapted     low-rank matrices, about 1 % of the parameters, in the built-in model
 untrained   the same matrices in the same network with random weights, that learnt no task
 scratch     all weights of the network with random weights
 base        the built-in model asked the same text, without adaptation
 
-All see the same pictures, parts of them and noise, for the same number of steps. Of the first n of
-the 50 pictures a fifth is held back where there are five or more, as `diception adapt` does it; of
-masks those choose the threshold, and nothing else is chosen. The score is that of the last step,
-on test rooms that no model has seen: the mean over pictures, and of masks also `pooled`, all
-intersections by all unions, which pictures with little of the thing do not decide. One line of CSV
-each.
+All see the same pictures, parts of them and noise, for `--steps` steps; `adapted` from few
+pictures for fewer, as `diception adapt` does, while the others reach less with those. With seed 0
+they learn from the first n of the 50 pictures, with another one from n that it draws, and hold
+back as many as `diception adapt` does; of masks the threshold is chosen as there, and nothing else
+is chosen. The score is that of the last step, on test rooms that no model has seen: the mean over
+pictures, and of masks also `pooled`, all intersections by all unions, which pictures with little
+of the thing do not decide. What few pictures teach depends on which they are, so the counts of
+`--repeated` are measured with several seeds.
+
+RESULTS/TASK.csv gets a line when a cell is done, and the same command goes on where it was killed.
 """
 
 from __future__ import annotations
 
 import argparse
+from collections.abc import Iterator
 import csv
-from dataclasses import replace
+from dataclasses import asdict, replace
+import functools
+import hashlib
+import multiprocessing
 from pathlib import Path
 import tempfile
 import time
-from typing import Any
+from typing import Any, NamedTuple
 
+import numpy as np
 import torch
 
 from diception_ros import tasks
 from diception_ros.data import labelled
 from diception_ros.data.batch import fit_label
 from diception_ros.data.sample import Sample
-from diception_ros.model import quiet
+from diception_ros.model import folder, quiet
+from diception_ros.model.fingerprint import fingerprint
 from diception_ros.train import adapt, fresh, report
 from diception_ros.train.adapt_settings import AdaptSettings
 from diception_ros.train.fewshot import FewShot
 from diception_ros.train.loop import Runner
 from diception_ros.train.weights import load_pipeline
 
-KINDS = {'floor': 'mask', 'shadow': 'mask', 'graspable': 'mask', 'highlight': 'rgb'}
+KINDS = {'floor': 'mask', 'shadow': 'mask', 'highlight': 'rgb', 'graspable': 'mask'}
+METHODS = ('base', 'adapted', 'untrained', 'scratch')
+
+
+class Cell(NamedTuple):
+    """One line of a table, by what is asked."""
+
+    task: str
+    method: str
+    pictures: int
+    seed: int
+
+
 COLUMNS = (
-    'task',
-    'method',
-    'pictures',
-    'metric',
-    'true',
-    'shuffled',
-    'mean',
-    'pooled',
-    'share',
-    'seconds',
-)
+    *Cell._fields, 'metric', 'true', 'shuffled', 'mean', 'pooled', 'threshold', 'share', 'seconds',
+    'made',
+)  # fmt: skip
 
 
 def main() -> None:
-    """Measure one task."""
+    """Measure all cells that no table has yet."""
     args = arguments()
-    torch.set_num_threads(args.threads)
-    quiet.hush()
-    kind = KINDS[args.task]
-    learnt, test = (
-        labelled.read(args.data / f'{args.task}_{part}', kind, args.task).samples
-        for part in ('train', 'test')
-    )
+    chosen = AdaptSettings(bf16=args.bf16, lr=args.lr)
+    made = fingerprint(folder.resolve('builtin')) + repr((asdict(chosen), args.steps))
+    made = hashlib.sha256(made.encode()).hexdigest()[:12]
     args.out.mkdir(parents=True, exist_ok=True)
+    known = {task: begin(args.out / f'{task}.csv', made) for task in args.tasks}
+    left = [cell for cell in cells(args) if cell not in known[cell.task]]
+    done = len(list(cells(args))) - len(left)
+    start = time.monotonic()
     with tempfile.TemporaryDirectory() as place:
         untrained(Path(place))
-        with (args.out / f'{args.task}.csv').open('w', newline='') as file:
-            table = csv.DictWriter(file, COLUMNS)
-            table.writeheader()
-            for method in args.methods:
-                for count in args.counts if method != 'base' else [0]:
-                    line = measure(args, method, kind, learnt[:count], test, place)
-                    table.writerow(line)
-                    file.flush()
-                    print(' '.join(f'{one:.4g}' if isinstance(one, float) else str(one)
-                                   for one in line.values()), flush=True)  # fmt: skip
+        work = functools.partial(measure, args.data, args.out, place, chosen, args.steps)
+        spawning = multiprocessing.get_context('spawn')
+        with spawning.Pool(args.workers, quieten, (args.threads,)) as pool:
+            for line in pool.imap_unordered(work, left):
+                with (args.out / f'{line["task"]}.csv').open('a', newline='') as file:
+                    csv.DictWriter(file, COLUMNS).writerow({**line, 'made': made})
+                done += 1
+                told = (f'{one:.4g}' if isinstance(one, float) else str(one)
+                        for one in line.values())  # fmt: skip
+                print(f'{done}, {time.monotonic() - start:.0f} s:', *told, flush=True)
+
+
+def cells(args: argparse.Namespace) -> Iterator[Cell]:
+    """All that is to be measured, what matters most first."""
+    for seed in range(args.seeds):
+        for task in args.tasks:
+            for count in args.counts if seed == 0 else args.repeated:
+                for method in args.methods:
+                    if method != 'base':
+                        yield Cell(task, method, count, seed)
+            if seed == 0 and 'base' in args.methods:
+                yield Cell(task, 'base', 0, 0)
+
+
+def begin(path: Path, made: str) -> set[Cell]:
+    """Cells that a table has; a new table gets its first line, and half a line is taken away.
+
+    Raises:
+        SystemExit: they were measured with another model or other settings.
+    """
+    text = path.read_text() if path.is_file() else ''
+    whole = text[: text.rfind('\n') + 1] or ','.join(COLUMNS) + '\n'
+    lines = list(csv.DictReader(whole.splitlines()))
+    odd = {line.get('made') for line in lines} - {made}
+    if odd:
+        raise SystemExit(
+            f'{path}: measured with another model or other settings ({odd.pop()}, now {made}); '
+            'choose another --out'
+        )
+    path.write_text(whole)
+    return {
+        Cell(line['task'], line['method'], int(line['pictures']), int(line['seed']))
+        for line in lines
+    }
+
+
+def quieten(threads: int) -> None:
+    """Prepare a process."""
+    torch.set_num_threads(threads)
+    quiet.hush()
+
+
+@functools.cache
+def samples(data: Path, task: str, part: str) -> list[Sample]:
+    """Labelled pictures, read once by each process."""
+    return labelled.read(data / f'{task}_{part}', KINDS[task], task).samples
 
 
 def measure(
-    args: argparse.Namespace, method: str, kind: str, learnt: list[Sample], test: list[Sample],
-    place: str,
-) -> dict[str, Any]:  # fmt: skip
+    data: Path, out: Path, place: str, chosen: AdaptSettings, most: int, cell: Cell
+) -> dict[str, Any]:
     """One line of the table."""
-    chosen = AdaptSettings(steps=args.steps, seed=args.seed, bf16=args.bf16, lr=args.lr)
+    task, method, count, seed = cell
+    kind = KINDS[task]
+    everything, test = samples(data, task, 'train'), samples(data, task, 'test')
+    if count > len(everything):
+        raise ValueError(f'{data}: {task} has {len(everything)} pictures, asked for {count}')
+    order = np.random.default_rng(seed).permutation(len(everything)) if seed else range(count)
+    learnt = [everything[k] for k in order[:count]]
+    chosen = replace(chosen, seed=seed)
     model = 'builtin' if method in ('adapted', 'base') else place
-    prompt = f'[[image2segmentation]] {args.task}'
-    known = labelled.Labelled(learnt or test[:1], '', ())
-    what = adapt.plan(model, args.task, prompt, kind, known, chosen)
+    prompt = f'[[image2segmentation]] {task}'
+    known = labelled.Labelled(learnt or everything[:1], '', ())
+    what = adapt.plan(model, task, prompt, kind, known, chosen)
     settings = what.settings
     if method == 'scratch':
         settings = replace(settings, rank=0)
+    steps = min(settings.steps, most) if method == 'adapted' else most
+    settings = replace(settings, steps=steps)
     source = FewShot(what.learnt, [], settings.pool, chosen.smallest, chosen.seed)
     start = time.process_time()
     runner = Runner(settings, source, pipe=what.pipe)
@@ -108,19 +176,21 @@ def measure(
     seconds = time.process_time() - start
     shown = runner.form.prepare(what.learnt)
     judge = report.Validation(test, runner.form, shown, settings)
-    sheet = args.out / f'{args.task}_{method}_{len(learnt)}.png'
+    sheet = out / f'{task}_{method}_{count}_{seed}.png'
     metric = 'iou' if kind == 'mask' else adapt.MAIN[kind][0]
+    # Without adaptation nobody has seen a label.
+    threshold = what.card.threshold if method != 'base' else 0.5
     with runner.averaged():
-        if kind == 'mask' and what.held and method != 'base':
+        if kind == 'mask' and what.held:
             own = report.Validation(what.held, runner.form, shown, settings).run(runner.pipe)
-            threshold = own[args.task]['threshold']['true']
-            tasks.add(replace(what.card, threshold=threshold))
-        scores = judge.run(runner.pipe, sheet)[args.task]
+            threshold = own[task]['threshold']['true']
+        tasks.add(replace(what.card, threshold=threshold))
+        scores = judge.run(runner.pipe, sheet)[task]
         together = pooled(judge, runner, test) if kind == 'mask' else float('nan')
     share = 1.0 if method == 'scratch' else 0.0 if method == 'base' else what.card.share
     return {
-        'task': args.task, 'method': method, 'pictures': len(learnt), 'metric': metric,
-        **scores[metric], 'pooled': together, 'share': share, 'seconds': seconds,
+        **cell._asdict(), 'metric': metric, **scores[metric], 'pooled': together,
+        'threshold': threshold, 'share': share, 'seconds': seconds,
     }  # fmt: skip
 
 
@@ -141,7 +211,7 @@ def pooled(judge: report.Validation, runner: Runner, test: list[Sample]) -> floa
 
 def untrained(place: Path) -> None:
     """Write the built-in model with random weights in all that learns."""
-    pipe = load_pipeline(Path('builtin'))
+    pipe = load_pipeline(folder.resolve('builtin'))
     torch.manual_seed(0)
     fresh.initialise(pipe.transformer)
     # A fresh network paints nothing, and what paints nothing cannot be adapted from within.
@@ -158,16 +228,16 @@ def arguments() -> argparse.Namespace:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument('data', type=Path)
-    parser.add_argument('task', choices=KINDS)
+    parser.add_argument('tasks', nargs='+', choices=KINDS)
     parser.add_argument('--out', type=Path, required=True)
     parser.add_argument('--counts', type=int, nargs='+', default=[1, 5, 10, 25, 50])
-    parser.add_argument(
-        '--methods', nargs='+', default=['base', 'adapted', 'untrained', 'scratch']
-    )
-    parser.add_argument('--steps', type=int, default=300)
+    parser.add_argument('--repeated', type=int, nargs='*', default=[1, 5])
+    parser.add_argument('--seeds', type=int, default=2)
+    parser.add_argument('--methods', nargs='+', choices=METHODS, default=METHODS)
+    parser.add_argument('--steps', type=int, default=200)
     parser.add_argument('--lr', type=float, default=0.0)
-    parser.add_argument('--seed', type=int, default=0)
-    parser.add_argument('--threads', type=int, default=1)
+    parser.add_argument('--workers', type=int, default=1, help='processes')
+    parser.add_argument('--threads', type=int, default=1, help='of each process')
     parser.add_argument('--bf16', action=argparse.BooleanOptionalAction, default=True)
     return parser.parse_args()
 

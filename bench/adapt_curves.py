@@ -1,6 +1,9 @@
 # SPDX-FileCopyrightText: 2026 The diception_ros authors
 # SPDX-License-Identifier: Apache-2.0
-"""Draws what bench/adapt.py measured: one plot for each task, as SVG, and a table in Markdown."""
+"""Draws what bench/adapt.py measured: one plot for each task, as SVG, and a table in Markdown.
+
+Of several seeds the mean, with the least and the most in brackets, and as a bar in the plot.
+"""
 
 from __future__ import annotations
 
@@ -10,17 +13,19 @@ import csv
 from html import escape
 import math
 from pathlib import Path
+from statistics import fmean
 
 COLOURS = {'adapted': '#1f6feb', 'untrained': '#bf8700', 'scratch': '#8250df', 'base': '#57606a'}
 WORDS = {
-    'adapted': 'adapted, 1 % of the parameters',
+    'adapted': 'adapted, low rank',
     'untrained': 'the same, network untrained',
     'scratch': 'from scratch, all parameters',
     'base': 'without adaptation',
 }
 WIDTH, HEIGHT, LEFT, TOP, BOTTOM, GAP = 300, 200, 44, 34, 36, 26
 
-Lines = dict[str, dict[int, float]]
+# By method and number of pictures, a value for each seed.
+Lines = dict[str, dict[int, list[float]]]
 
 
 def main() -> None:
@@ -38,26 +43,44 @@ def main() -> None:
 
 
 def read(path: Path) -> tuple[str, Lines]:
-    """Metric, and its value by method and number of pictures."""
-    lines: Lines = defaultdict(dict)
+    """Metric, and its values by method and number of pictures."""
+    lines: Lines = {method: defaultdict(list) for method in WORDS}
     with path.open(newline='') as file:
         for row in csv.DictReader(file):
-            lines[row['method']][int(row['pictures'])] = float(row['true'])
+            lines[row['method']][int(row['pictures'])].append(float(row['true']))
             metric = row['metric']
-    return metric, dict(lines)
+    return metric, {method: dict(values) for method, values in lines.items() if values}
+
+
+def counts_of(lines: Lines) -> list[int]:
+    """Numbers of pictures that were learnt from."""
+    return sorted({count for one in lines.values() for count in one if count})
+
+
+def at_count(values: dict[int, list[float]], count: int) -> list[float]:
+    """What a method reached; without adaptation it is the same everywhere."""
+    return values.get(count, values.get(0, []))
 
 
 def table(task: str, metric: str, lines: Lines) -> str:
     """Methods by pictures, in Markdown."""
-    counts = sorted({count for one in lines.values() for count in one if count})
+    counts = counts_of(lines)
     rows = [
         f'| {task}, {metric} | {" | ".join(map(str, counts))} |',
         '|---' * (len(counts) + 1) + '|',
     ]
     for method, values in lines.items():
-        cells = [f'{values.get(count, values.get(0, math.nan)):.3f}' for count in counts]
+        cells = [cell(at_count(values, count)) for count in counts]
         rows.append(f'| {WORDS[method]} | {" | ".join(cells)} |')
     return '\n'.join(rows) + '\n'
+
+
+def cell(values: list[float]) -> str:
+    """Mean, and between what the seeds are."""
+    if not values:
+        return ''
+    spread = f' ({min(values):.3f}-{max(values):.3f})' if len(values) > 1 else ''
+    return f'{fmean(values):.3f}{spread}'
 
 
 def picture(plots: dict[str, tuple[str, Lines]]) -> str:
@@ -83,8 +106,9 @@ def picture(plots: dict[str, tuple[str, Lines]]) -> str:
 
 def plot(task: str, metric: str, lines: Lines, left: int) -> list[str]:
     """One plot, whose left edge is at `left`; pictures on a logarithmic axis."""
-    counts = sorted({count for one in lines.values() for count in one if count})
-    top = 1.0 if metric == 'iou' else 1.1 * max(v for one in lines.values() for v in one.values())
+    counts = counts_of(lines)
+    every = [value for one in lines.values() for values in one.values() for value in values]
+    top = 1.0 if metric == 'iou' else 1.1 * max(every)
     across = math.log(counts[-1] / counts[0]) or 1.0
 
     def at(count: int, value: float) -> tuple[float, float]:
@@ -109,8 +133,13 @@ def plot(task: str, metric: str, lines: Lines, left: int) -> list[str]:
     parts.append(f'<text x="{left + WIDTH / 2}" y="{TOP + HEIGHT + 31}" text-anchor="middle">'
                  'labelled pictures</text>')  # fmt: skip
     for method, values in lines.items():
-        places = [(n, values.get(n, values.get(0))) for n in counts]
-        points = [at(n, value) for n, value in places if value is not None]
+        places = [(n, at_count(values, n)) for n in counts if at_count(values, n)]
+        points = [at(n, fmean(some)) for n, some in places]
+        for n, some in places:
+            if len(some) > 1:
+                (x, low), (_, high) = at(n, min(some)), at(n, max(some))
+                parts.append(f'<line x1="{x:.1f}" x2="{x:.1f}" y1="{low:.1f}" y2="{high:.1f}" '
+                             f'stroke="{COLOURS[method]}"/>')  # fmt: skip
         path = ' '.join(f'{x:.1f},{y:.1f}' for x, y in points)
         dashes = ' stroke-dasharray="5 4"' if method == 'base' else ''
         parts.append(f'<polyline points="{path}" fill="none" stroke="{COLOURS[method]}" '

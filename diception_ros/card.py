@@ -46,8 +46,8 @@ class Card:
         metrics: on the pictures held back, by metric and kind of answer; see
             `train.report.ANSWERS`.
         versions: of the packages that made it.
-        threshold: of a mask, how bright a pixel must be that belongs to it, in [0, 1]; what suits
-            the pictures held back best.
+        threshold: of a mask, how bright a pixel must be that belongs to it, in [0, 1]; see
+            `train.thresholds`.
 
     Raises:
         ValueError: a value that cannot be.

@@ -92,7 +92,7 @@ def _discs(count, seed, size):
         yield inside, image
 
 
-def labels(kind='mask', count=8, task='floor', seed=0, size=(32, 40)):
+def labels(kind='mask', count=10, task='floor', seed=0, size=(32, 40)):
     """Discs as somebody's own labels."""
     out = [
         Sample(Frame(image), Prompt(task), _label(kind, inside, image), name=f'{k:03d}.png')

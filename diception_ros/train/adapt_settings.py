@@ -27,7 +27,10 @@ class AdaptSettings:
     share: float = setting(
         0.0, "parameters that learn, as a share of the model's; 0: 0.01, see rank", low=0, high=1
     )
-    steps: int = setting(1000, 'most optimiser steps', low=1)
+    steps: int = setting(
+        0, 'most optimiser steps; 0: 1000, and where nothing is held back that says when it is '
+        'enough, of small models 10 for each picture, at least 50', low=0,
+    )  # fmt: skip
     batch_size: int = setting(8, 'samples in one pass of the network', low=1, high=65536)
     accumulate: int = again(TrainSettings, 'accumulate')
     lr: float = setting(

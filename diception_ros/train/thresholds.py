@@ -1,6 +1,6 @@
 # SPDX-FileCopyrightText: 2026 The diception_ros authors
 # SPDX-License-Identifier: Apache-2.0
-"""How bright a pixel must be to belong to a mask: half, unless held-out pictures say otherwise.
+"""How bright a pixel must be to belong to a mask: what held-out pictures say, else a guess.
 
 A network that is not sure paints grey. Of things that cover little of a picture it is rarely more
 than half sure, so at a half it would find none of them.
@@ -12,13 +12,44 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.stats import t as student_t
 
 from diception_ros.labels import Mask
 from diception_ros.tasks.segmentation import THRESHOLD
 
 TRIED = np.arange(0.05, 0.96, 0.05).round(2)
+# How sure it must be that another threshold is better: one standard error, of many pictures.
+_SURE = 0.84
 
 Numbers = dict[str, dict[str, float]]
+
+
+def guess(truths: Sequence[Mask]) -> float:
+    """A threshold from labels alone, where no answers are at hand that were not learnt.
+
+    Whoever knows how likely each pixel belongs does best with those above J / (1 + J), where J is
+    the IoU that they reach. The J that is sure is that of a network that does not look: the mean
+    of the other masks tells a mask, or all pixels do.
+
+    Args:
+        truths: masks of one size, one or more.
+
+    Returns:
+        in [0.05, 0.5]; a half where no mask has a pixel.
+
+    Source: Z. C. Lipton et al., "Optimal thresholding of classifiers to maximize F1 measure",
+    arXiv 1402.1892: above F / 2, and F is 2 J / (1 + J).
+    """
+    known = [one.values for one in truths if one.values.any()]
+    if not known:
+        return THRESHOLD
+    masks = np.stack(known)
+    others = (masks.sum(axis=0, dtype=np.float32) - masks) / max(1, len(masks) - 1)  # (N, S, S)
+    reached = max(
+        float(np.mean((masks & found).sum(axis=(1, 2)) / (masks | found).sum(axis=(1, 2))))
+        for found in (others > level for level in (-1, *TRIED))
+    )
+    return round(max(float(TRIED[0]), reached / (1 + reached)), 3)
 
 
 def choose(
@@ -32,23 +63,44 @@ def choose(
 
     Returns:
         `best_iou`, mean over pictures of which one of both masks has a pixel (NaN: there is none),
-        by kind of answer, all at the same threshold; and that `threshold`, of several that are as
-        good the one nearest to a half.
+        by kind of answer, all at the same threshold; and that `threshold`: the one nearest to
+        `guess` of those that are no worse than the best by more than chance among so few pictures.
+
+    Source: the rule of one standard error, L. Breiman et al., "Classification and regression
+    trees", 1984, section 3.4.3; here of the difference, since the pictures are the same.
     """
     greys = {name: [one.mean(axis=-1) for one in some] for name, some in painted.items()}
 
-    def mean_iou(name: str, threshold: float) -> float:
+    def ious(name: str, threshold: float) -> NDArray[np.float64]:
+        """Of each picture; NaN where neither mask has a pixel."""
         found = []
         for grey, truth in zip(greys[name], truths, strict=True):
             mask = grey > threshold
             union = int((mask | truth.values).sum())
-            if union:
-                found.append(int((mask & truth.values).sum()) / union)
-        return float(np.mean(found)) if found else float('nan')
+            found.append(int((mask & truth.values).sum()) / union if union else np.nan)
+        return np.array(found)
 
-    order = sorted(TRIED.tolist(), key=lambda one: abs(one - THRESHOLD))
-    best = max(order, key=lambda one: np.nan_to_num(mean_iou('true', one)))
+    start = guess(truths)
+    order = sorted(TRIED.tolist(), key=lambda one: abs(one - start))
+    each = {one: ious('true', one) for one in order}
+    top = each[max(order, key=lambda one: np.nan_to_num(_mean(each[one])))]
+    best = next(one for one in order if not _behind(top - each[one]))
     return {
-        'best_iou': {name: mean_iou(name, best) for name in greys},
+        'best_iou': {name: _mean(ious(name, best)) for name in greys},
         'threshold': dict.fromkeys(greys, best),
     }
+
+
+def _mean(values: NDArray[np.float64]) -> float:
+    known = values[~np.isnan(values)]
+    return float(known.mean()) if len(known) else float('nan')
+
+
+def _behind(gaps: NDArray[np.float64]) -> bool:
+    """Whether gaps to the best are more than chance. NaN says nothing."""
+    known = gaps[~np.isnan(gaps)]
+    mean = float(known.mean()) if len(known) else 0.0
+    if mean <= 0 or len(known) == 1:
+        return mean > 0
+    error = float(known.std(ddof=1)) / len(known) ** 0.5
+    return bool(mean > error * student_t.ppf(_SURE, len(known) - 1))

@@ -37,7 +37,7 @@ def base(tmp_path_factory):
 
 @pytest.fixture(scope='module')
 def data(tmp_path_factory):
-    return write_folder(tmp_path_factory.mktemp('data') / 'cups', cup, 6)
+    return write_folder(tmp_path_factory.mktemp('data') / 'cups', cup, 10)
 
 
 def command(base, data, out, *more):
@@ -49,17 +49,16 @@ def run(*arguments):
     return main([str(one) for one in command(*arguments)])
 
 
-def test_six_pictures_become_a_task_that_predict_asks(base, data, tmp_path, capsys):
+def test_ten_pictures_become_a_task_that_predict_asks(base, data, tmp_path, capsys):
     out = tmp_path / 'a'
     assert run(base, data, out, '--steps', '3') == 0
     told = capsys.readouterr()
     lines = told.err.splitlines()
-    assert f'{data}: 6 labelled pictures are few' in told.err
     card = cards.read(out)
     share = f'{100 * card.share:.2f} %'
     assert any(
         line.startswith(f'learns {card.parameters:,} numbers, {share} of the model: rank 2 in')
-        and line.endswith('from 4 pictures, judged by 2 others')
+        and line.endswith('from 8 pictures, judged by 2 others')
         for line in lines
     )
     assert told.out.startswith('at step 3, on 2 pictures held back:\n  picture_mae')
@@ -93,7 +92,7 @@ def test_six_pictures_become_a_task_that_predict_asks(base, data, tmp_path, caps
         (['--task', 'depth'], "a new task cannot be called 'depth'"),
         (['--prompt', ''], "prompt of 'cup': expected a text"),
         (['--prompt', 'a ' * 50], 'has 50 words; this model reads at most'),
-        (['--steps', '0'], 'steps is 0; expected at least 1'),
+        (['--steps', '-1'], 'steps is -1; expected at least 0'),
         (['--kind', 'depth'], 'expected 16-bit whole numbers'),
         (['--device', 'cuda:99'], "device 'cuda:99' is not there"),
         (['--resume'], 'nothing to go on from'),
@@ -121,6 +120,7 @@ def test_few_pictures_and_a_full_folder(base, tmp_path, capsys):
     few = write_folder(tmp_path / 'few', cup, 3)
     assert run(base, few, tmp_path / 'a', '--steps', '1') == 0
     told = capsys.readouterr()
+    assert f'{few}: 3 labelled pictures are few' in told.err
     assert 'from 3 pictures, none held back, so nothing will tell how good it is' in told.err
     assert 'nothing was held back, so nobody knows how good it is' in told.out
     assert run(base, few, tmp_path / 'a', '--steps', '1') == 1

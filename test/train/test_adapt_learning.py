@@ -15,10 +15,11 @@ import torch
 from diception_ros import card as cards
 from diception_ros import tasks
 from diception_ros.card import CARD_FILE, WEIGHTS_FILE
+from diception_ros.data.batch import fit_label
 from diception_ros.labels import MetricDepth
 from diception_ros.model import lora
 from diception_ros.model.fingerprint import fingerprint
-from diception_ros.train import adapt, report
+from diception_ros.train import adapt, report, thresholds
 from diception_ros.train.fewshot import FewShot
 from diception_ros.train.loop import Runner
 from diception_ros.train.sources import Form, Listed
@@ -38,7 +39,7 @@ def base(tmp_path_factory):
 CARD = cards.Card('floor', TEXT, 'mask', 'builtin', '0' * 64, 1, 1, 0.01)
 
 
-@pytest.mark.parametrize('count', range(1, 12))
+@pytest.mark.parametrize('count', range(1, 16))
 @pytest.mark.parametrize('share', [0.0, 0.2, 0.9])
 def test_each_picture_is_learnt_from_or_held_back(count, share):
     known = labels(count=count).samples
@@ -48,7 +49,8 @@ def test_each_picture_is_learnt_from_or_held_back(count, share):
     assert len(learnt) + len(held) == count
     assert learnt
     assert not any(one in learnt for one in held)
-    assert (len(held) >= 2) == (share > 0 and count >= 5)
+    assert (len(held) >= 2) == (share > 0 and count >= 10)
+    assert held or len(learnt) == count
     if len(held) > 2:
         assert len(held) in (round(share * count), count - 1)
     assert adapt.split(known, share, 0) == (learnt, held)
@@ -68,18 +70,30 @@ def test_pictures_held_back_are_never_learnt_from(base, tmp_path, monkeypatch):
     card = adapt.adapt(what, settings, tmp_path / 'a', progress=False)
     assert seen == {sample.name for sample in what.learnt}
     assert not seen & {sample.name for sample in what.held}
-    assert (card.data['learnt'], card.data['held_back']) == (6, 2)
-    assert 'from 6 pictures, judged by 2 others' in adapt.describe(what)
+    assert (card.data['learnt'], card.data['held_back']) == (8, 2)
+    assert 'from 8 pictures, judged by 2 others' in adapt.describe(what)
 
 
 def test_of_few_pictures_none_is_held_back(base, tmp_path):
-    what, settings = plan(base, labels(count=4))
-    assert len(what.learnt) == 4
+    few = labels(count=9)
+    what, settings = plan(base, few)
+    assert len(what.learnt) == 9
     assert 'none held back, so nothing will tell how good it is' in adapt.describe(what)
     card = adapt.adapt(what, settings, tmp_path / 'a', progress=False)
     assert card.metrics == {}
     assert not (tmp_path / 'a' / 'run' / 'validation.csv').exists()
     assert (tmp_path / 'a' / WEIGHTS_FILE).is_file()
+    # Nothing that was painted can say what threshold is good.
+    truths = [fit_label(one, what.pipe.config.resolution) for one in few.samples]
+    assert card.threshold == thresholds.guess(truths) != 0.5
+
+
+@pytest.mark.parametrize(('count', 'steps'), [(1, 50), (5, 50), (9, 90), (10, 1000)])
+def test_without_pictures_held_back_few_are_not_learnt_for_long(count, steps, base):
+    what, _ = plan(base, labels(count=count), steps=0)
+    assert what.settings.steps == what.card.settings['steps'] == steps
+    what, _ = plan(base, labels(count=count), steps=7)
+    assert what.settings.steps == what.card.settings['steps'] == 7
 
 
 def test_the_base_stays_bit_for_bit_and_the_file_holds_what_learnt(base, tmp_path):
