@@ -19,6 +19,7 @@ from typing import Any, NoReturn
 
 from tqdm import tqdm
 
+from diception_ros import locks
 from diception_ros.cli import main as command
 from diception_ros.data.bag import BagTypes
 from diception_ros.demo import answers, drive, judge, live, sheet
@@ -56,7 +57,7 @@ def show(args: argparse.Namespace) -> int:
     if not args.seconds > 0:
         raise ValueError(f'--seconds is {args.seconds}; expected more than 0')
     args.out.mkdir(parents=True, exist_ok=True)
-    with _ended_alike():
+    with _alone(args.out), _ended_alike():
         return _show(args)
 
 
@@ -180,6 +181,19 @@ def _judge(played: Drive, args: argparse.Namespace, names: list[str]) -> None:
     report.write_json(args.out / 'metrics.json', {'kind': 'demo', 'numbers': numbers})
     columns = [judge.MODEL, judge.CONSTANT]
     print(report.markdown(numbers, columns, {}, _SHOWN), flush=True)
+
+
+@contextlib.contextmanager
+def _alone(out: Path) -> Iterator[None]:
+    """Keep other demos out of the folder: each would judge what the other recorded."""
+    place = os.open(out, os.O_RDONLY)
+    try:
+        locks.take(
+            place, f'{out}: another demo writes it; wait for its end, or give another --out'
+        )
+        yield
+    finally:
+        os.close(place)
 
 
 @contextlib.contextmanager

@@ -5,14 +5,13 @@
 from __future__ import annotations
 
 import contextlib
-import errno
-import fcntl
 import os
 from pathlib import Path
 import struct
 from typing import TYPE_CHECKING, Any, BinaryIO
 import zlib
 
+from diception_ros import locks
 from diception_ros.replay import records
 from diception_ros.replay.records import Chunk, zstd
 
@@ -78,7 +77,7 @@ class Writer:
         # Not emptied before it is clear that nobody else writes it.
         self._file = os.fdopen(os.open(self.partial, os.O_RDWR | os.O_CREAT, 0o666), 'r+b')
         try:
-            self._lock()
+            locks.take(self._file, f'{self.partial}: another replay writes it; wait for its end')
             if at:
                 self._recover(at)
             else:
@@ -202,18 +201,6 @@ class Writer:
                 self._seal()
             with contextlib.suppress(OSError):
                 self._file.close()
-
-    def _lock(self) -> None:
-        """Keep others from writing the file, until it is closed, by whatever death."""
-        try:
-            fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError as error:
-            raise BlockingIOError(
-                error.errno, f'{self.partial}: another replay writes it; wait for its end'
-            ) from error
-        except OSError as error:
-            if error.errno not in (errno.ENOLCK, errno.ENOTSUP):  # of some network file systems
-                raise
 
     def _append(self, *data: bytes) -> None:
         end = self._file.tell()

@@ -4,11 +4,12 @@
 
 import importlib.util
 import json
+import os
 
 import pytest
 from recordings import BEGIN, MAKE, recorded, write
 
-from diception_ros import images
+from diception_ros import images, locks
 from diception_ros.cli import main as command
 from diception_ros.demo.drive import CLICK
 
@@ -31,6 +32,16 @@ def test_impossible_wishes_are_refused(tmp_path, tiny_folder, capsys, arguments,
     assert demo('--model', tiny_folder, '--out', out, *arguments) == 1
     assert says in capsys.readouterr().err
     assert not out.exists() or not [*out.iterdir()]
+
+
+def test_two_demos_do_not_share_a_folder(tmp_path, tiny_folder, capsys):
+    pytest.importorskip('rclpy')
+    place = os.open(tmp_path, os.O_RDONLY)
+    locks.take(place, 'nobody else')
+    assert demo('--model', tiny_folder, '--out', tmp_path) == 1
+    assert f'{tmp_path}: another demo writes it' in capsys.readouterr().err
+    assert not [*tmp_path.iterdir()]
+    os.close(place)
 
 
 def test_without_ros_the_cure_is_told(tmp_path, monkeypatch, capsys):
