@@ -33,7 +33,7 @@ def main(args: argparse.Namespace) -> int:
     """List or add."""
     from diception_ros.model import quiet
     from diception_ros.model.convert import encode_with_sd3
-    from diception_ros.model.folder import BUILTIN, check_folder, resolve
+    from diception_ros.model.folder import check_folder, resolve
     from diception_ros.model.prompts import TABLE_FILE, Embedding, PromptTable
 
     quiet.hush()
@@ -43,10 +43,10 @@ def main(args: argparse.Namespace) -> int:
     table = PromptTable.load(path) if path.is_file() else PromptTable()
     missing = [text for text in dict.fromkeys(args.add) if text not in table]
     if missing:
-        if args.model == BUILTIN:
+        if table.made_without_encoders:
             raise ValueError(
-                'the built-in model was trained without text encoders, so it takes no text but '
-                'those that it has: diception prompts --model builtin'
+                f'{args.model}: this model was trained without text encoders, so it takes no text '
+                f'but those that it has: diception prompts --model {args.model}'
             )
         source = args.sd3 or folder
         if not (source / 'text_encoder').is_dir():

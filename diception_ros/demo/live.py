@@ -163,7 +163,11 @@ def last_counts(bag: Path) -> Counts | None:
 
 @contextlib.contextmanager
 def domain() -> Iterator[int]:
-    """A ROS domain that no other demo on this machine is in, while the `with` lasts."""
+    """A ROS domain that no other demo, bench or test on this machine is in, while `with` lasts.
+
+    Raises:
+        OSError: all of them are taken.
+    """
     for step in range(len(_DOMAINS)):
         number = _DOMAINS[(os.getpid() + step) % len(_DOMAINS)]
         with socket.socket(socket.AF_UNIX) as lock:
@@ -174,7 +178,7 @@ def domain() -> Iterator[int]:
                 continue
             yield number
             return
-    raise OSError('every ROS domain from 10 to 99 is taken by another demo')
+    raise OSError('every ROS domain from 10 to 99 is taken by another demo, bench or test')
 
 
 def variables(number: int) -> dict[str, str]:

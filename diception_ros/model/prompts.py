@@ -95,6 +95,12 @@ class PromptTable:
     def __len__(self) -> int:
         return len(list(iter(self)))
 
+    @property
+    def made_without_encoders(self) -> bool:
+        """Whether no text encoder of SD3 made it, as those that `train.fresh.text_table` makes."""
+        first = next(iter(self), None)
+        return first is not None and len(self[first].tokens) != CLIP_LENGTH + T5_LENGTH
+
     def __getitem__(self, text: str) -> Embedding:
         """The embedding of `text`; UnknownTextError names the texts there are."""
         if text not in self._read:
@@ -156,6 +162,12 @@ class PromptTable:
             repr(first) + (f' with {" / ".join(rest)}' if rest else '')
             for first, rest in words.items()
         )
+        if self.made_without_encoders:
+            return (
+                f'no embedding for {text!r}{hint} This model was trained without text encoders, '
+                f'so it knows these texts and no others: {there}. Ask one of them, or give another '
+                'model (--model DIR) that diception convert made'
+            )
         return (
             f'no embedding for {text!r}{hint} This model carries no text encoders, only the '
             f'embeddings of: {there or "no text"}. To add one: diception prompts --model DIR '

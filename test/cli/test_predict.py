@@ -134,6 +134,17 @@ def test_mistakes_are_one_line(pictures, tiny_folder, tmp_path, capsys, argument
     assert not (tmp_path / 'out.png').exists()
 
 
+def test_a_category_that_the_built_in_model_does_not_know_leads_to_no_dead_end(
+    pictures, tmp_path, capsys
+):
+    out = ['--task', 'semantic', '--category', 'unicorn', '--out', tmp_path / 'out']
+    assert run(pictures[0], *out) == 1
+    told = capsys.readouterr().err
+    assert 'person / bicycle / car' in told
+    assert '--model DIR' in told
+    assert 'prompts' not in told  # which would refuse to add one
+
+
 def test_prompt_paints_at_the_size_of_the_picture(pictures, tiny_folder, tmp_path):
     for name, points in (('plain.png', ''), ('pointed.png', '10,20')):
         assert run(pictures[0], '--model', tiny_folder, '--prompt', '[[image2segmentation]]',

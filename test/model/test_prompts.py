@@ -48,18 +48,30 @@ def test_table_refuses_other_encoders():
         table.add('b', Embedding(torch.zeros(3, 5), torch.zeros(2)))
 
 
-def test_unknown_text_says_what_there_is():
+def unknown(length, asked):
     table = PromptTable()
     for text in ('[[image2pose]]', '[[find]] cup', '[[find]] hot dog'):
-        table.add(text, Embedding(torch.zeros(3, 4), torch.zeros(2)))
+        table.add(text, Embedding(torch.zeros(length, 4), torch.zeros(2)))
     with pytest.raises(UnknownTextError) as error:
-        table['[[image2poses]]']
+        table[asked]
+    return str(error.value)
+
+
+def test_unknown_text_says_what_there_is_and_how_it_is_added():
+    told = unknown(77 + 256, '[[image2poses]]')
     for part in (
         "did you mean '[[image2pose]]'?",
         "embeddings of: '[[image2pose]]', '[[find]]' with cup / hot dog.",
         "diception prompts --model DIR --add '[[image2poses]]'",
     ):
-        assert part in str(error.value)
+        assert part in told
+
+
+def test_a_table_that_no_text_encoder_made_names_its_texts_and_other_models_but_no_way_to_add():
+    told = unknown(3, '[[find]] unicorn')
+    assert "'[[image2pose]]', '[[find]]' with cup / hot dog. Ask one of them" in told
+    assert 'another model (--model DIR)' in told
+    assert '--add' not in told
 
 
 def test_file_that_is_no_table(tmp_path):

@@ -1,35 +1,19 @@
 # SPDX-FileCopyrightText: 2026 The diception_ros authors
 # SPDX-License-Identifier: Apache-2.0
-"""A ROS domain that no other run of the tests is in."""
-
-import fcntl
-import os
-from pathlib import Path
-import tempfile
+"""A ROS domain that no other run of the tests is in, nor any demo."""
 
 import pytest
 
-pytest.importorskip('rclpy', reason='rclpy is not installed')
+from diception_ros.demo import live
 
-# Ports of these lie below those that Linux gives to programs by itself.
-DOMAINS = range(10, 100)
+pytest.importorskip('rclpy', reason='rclpy is not installed')
 
 
 @pytest.fixture(scope='session')
 def domain():
     """A number that stays ours until this process ends, whoever else tests on this machine."""
-    for step in range(len(DOMAINS)):
-        number = DOMAINS[(os.getpid() + step) % len(DOMAINS)]
-        path = Path(tempfile.gettempdir()) / f'diception_ros_domain_{number}.lock'
-        try:
-            file = path.open('a')
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:  # taken, or of another user
-            continue
+    with live.domain() as number:
         yield number
-        file.close()
-        return
-    pytest.skip('every ROS domain is taken by another test run')
 
 
 @pytest.fixture
