@@ -96,10 +96,10 @@ def main(args: argparse.Namespace) -> int:
     """Record; 1 when some rooms had no good view."""
     from tqdm import tqdm
 
-    from diception_ros.sim.labelled_folder import to_pictures
+    from diception_ros.sim.adaptation_folder import to_pictures
     from diception_ros.sim.record import Recording, to_bag, to_folder
 
-    what = Recording(
+    recording = Recording(
         args.scenes, args.views, args.size, args.seed, args.split,
         None if args.carrier == 'any' else args.carrier, args.rate, args.stuff, args.gl,
     )  # fmt: skip
@@ -108,10 +108,10 @@ def main(args: argparse.Namespace) -> int:
     if args.labels is not None:
         if args.out.suffix == '.mcap' or args.stuff:
             raise ValueError('--labels writes a folder of pictures: no .mcap and no --stuff')
-        frames = to_pictures(what, args.labels, args.out, args.force)
+        frames = to_pictures(recording, args.labels, args.out, args.force)
     else:
         record = to_bag if args.out.suffix == '.mcap' else to_folder
-        frames = record(what, args.out, args.force)
+        frames = record(recording, args.out, args.force)
     wanted, written = args.scenes * args.views, 0
     with tqdm(total=wanted, unit='frame', file=sys.stderr) as progress:
         for written in frames:

@@ -96,6 +96,11 @@ class Stance(NamedTuple):
     roll: float
 
 
+def draw_carrier(rng: np.random.Generator) -> Carrier:
+    """A robot or a hand, with equal chances."""
+    return 'robot' if rng.uniform() < 0.5 else 'hand'
+
+
 def view(
     rng: np.random.Generator, scene: Scene, size: tuple[int, int], carrier: Carrier | None = None
 ) -> Camera | None:
@@ -111,8 +116,7 @@ def view(
     Returns:
         The camera; None where many tries found no good view, as in a room that is too full.
     """
-    if carrier is None:
-        carrier = 'robot' if rng.uniform() < 0.5 else 'hand'
+    carrier = carrier or draw_carrier(rng)
     lens = _lens(rng, size)
     for _ in range(_TRIES):
         camera = _camera(_stance(rng, scene, carrier), lens, size)

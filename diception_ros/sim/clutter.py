@@ -6,11 +6,18 @@ from __future__ import annotations
 
 import numpy as np
 
-from diception_ros.sim.furniture import shade_of
-from diception_ros.sim.materials import Material, Palette, flat, hsv, pick, seed, shade
+from diception_ros.sim.materials import (
+    DARK,
+    Material,
+    Palette,
+    flat,
+    hsv,
+    pick,
+    seed,
+    shade,
+    shade_of,
+)
 from diception_ros.sim.shapes import Thing
-
-_DARK = flat((0.05, 0.05, 0.06), 0.3)
 
 
 def box(rng: np.random.Generator, palette: Palette) -> Thing:
@@ -39,10 +46,8 @@ def teddy(rng: np.random.Generator, palette: Palette) -> Thing:
     """Sits, its arms stretched out."""
     size = rng.uniform(0.8, 1.8)
     brown = hsv(rng.uniform(0.04, 0.11), rng.uniform(0.3, 0.7), rng.uniform(0.35, 0.8))
-    fur, light = (
-        Material('noise', brown, shade(brown, 0.8), 0.1, seed(rng), 0.0),
-        flat(shade(brown, 1.35)),
-    )
+    fur = Material('noise', brown, shade(brown, 0.8), 0.1, seed(rng), 0.0)
+    light = flat(shade(brown, 1.35))
     thing = Thing('teddy bear', (0.12 * size, 0.1 * size), 0.33 * size)
 
     def blob(
@@ -54,10 +59,10 @@ def teddy(rng: np.random.Generator, palette: Palette) -> Thing:
     blob(light, 0.03, 0, 0.1, 0.055, 0.055, 0.07)
     blob(fur, 0.01, 0, 0.24, 0.065, 0.07, 0.065)
     blob(light, 0.065, 0, 0.225, 0.03, 0.03, 0.025)
-    blob(_DARK, 0.093, 0, 0.232, 0.008, 0.01, 0.007)
+    blob(DARK, 0.093, 0, 0.232, 0.008, 0.01, 0.007)
     for side in (-1, 1):
         blob(fur, 0, side * 0.055, 0.295, 0.015, 0.028, 0.028)
-        blob(_DARK, 0.066, side * 0.025, 0.255, 0.008, 0.008, 0.008)
+        blob(DARK, 0.066, side * 0.025, 0.255, 0.008, 0.008, 0.008)
         blob(fur, 0.1, side * 0.06, 0.035, 0.075, 0.035, 0.035)
         blob(fur, 0.05, side * 0.09, 0.13, 0.065, 0.028, 0.028)
     return thing
@@ -89,10 +94,10 @@ def suitcase(rng: np.random.Generator, palette: Palette) -> Thing:
             (0.008, half * 0.06, tall * 0.9),
         )
     for side in (-1, 1):
-        thing.ellipsoid(_DARK, (0, side * half * 0.8, 0.03), (0.03, 0.02, 0.03))
+        thing.ellipsoid(DARK, (0, side * half * 0.8, 0.03), (0.03, 0.02, 0.03))
         thing.cylinder(palette.metal[0], (-0.07, side * 0.07, 2 * tall + 0.15), 0.008, 0.13)
     thing.capsule(
-        _DARK,
+        DARK,
         np.array([-0.07, -0.08, 2 * tall + 0.28]),
         np.array([-0.07, 0.08, 2 * tall + 0.28]),
         0.013,

@@ -4,19 +4,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 import math
 
 import numpy as np
 
 from diception_ros.sim import clutter, things
 from diception_ros.sim import furniture as make
-from diception_ros.sim.furniture import Builder
 from diception_ros.sim.materials import Palette, pick, seed
 from diception_ros.sim.people import Person, Posture, person
 from diception_ros.sim.plan import Plan
 from diception_ros.sim.shapes import Place, Surface, Thing, about_z
 
+# Draws a thing with its sizes and materials.
+Builder = Callable[[np.random.Generator, Palette], Thing]
 _Placed = tuple[Thing, Place]
 
 # Of people who do not sit.
@@ -135,11 +136,11 @@ def furniture(rng: np.random.Generator, palette: Palette, plan: Plan) -> list[_P
         # The first two are what the room is for.
         builder = at_walls[k if k < 2 else int(rng.integers(len(at_walls)))]
         thing = builder(rng, palette)
-        found = plan.beside_wall(rng, thing.half, thing.height)
-        if found is not None:
-            placed.append((thing, found[0]))
+        place = plan.beside_wall(rng, thing.half, thing.height)
+        if place is not None:
+            placed.append((thing, place))
             if thing.category == 'desk':
-                placed += _chairs(rng, palette, plan, thing, found[0], 1)
+                placed += _chairs(rng, palette, plan, thing, place, 1)
     for _ in range(int(rng.integers(1, 3))):
         thing = inside[int(rng.integers(len(inside)))](rng, palette)
         place = plan.anywhere(rng, thing.half, thing.height, margin=0.35)

@@ -4,15 +4,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 import math
 
 import numpy as np
 
-from diception_ros.sim.materials import Material, Palette, flat, hsv, pick, seed, shade
+from diception_ros.sim.materials import Material, Palette, flat, hsv, pick, seed, shade, shade_of
 from diception_ros.sim.shapes import Seat, Surface, Thing, about_y, about_z
-
-Builder = Callable[[np.random.Generator, Palette], Thing]
 
 
 def chair(rng: np.random.Generator, palette: Palette) -> Thing:
@@ -272,10 +269,8 @@ def _table(
     width: tuple[float, float], heights: tuple[float, float], may_be_round: bool = True,
 ) -> Thing:  # fmt: skip
     height, thick = rng.uniform(*heights), rng.uniform(0.015, 0.03)
-    top, frame = (
-        pick(rng, palette.wood + palette.paint[:1]),
-        pick(rng, palette.wood + palette.metal),
-    )
+    top = pick(rng, palette.wood + palette.paint[:1])
+    frame = pick(rng, palette.wood + palette.metal)
     if may_be_round and rng.uniform() < 0.3:
         radius = rng.uniform(*width) * 1.15
         thing = Thing(category, (radius, radius), height)
@@ -314,8 +309,3 @@ def _front(
     else:
         handle = (0.008, min(0.09, half_y * 0.5), 0.008)
         thing.box(palette.metal[-1], (x + 0.024, y, z + half_z * 0.4), handle)
-
-
-def shade_of(material: Material, factor: float) -> Material:
-    """The same colour in plain, darker or lighter."""
-    return flat(shade(material.first, factor), material.shine)

@@ -57,7 +57,7 @@ def context(size: tuple[int, int], backend: str | None = None) -> tuple[Any, muj
         f'simulation needs {name}, which cannot be loaded here; on Debian and Ubuntu: '
         f'apt-get install {packages}'
     )
-    if ctypes.util.find_library('EGL' if wanted == 'egl' else 'OSMesa') is None:
+    if ctypes.util.find_library(name) is None:
         raise missing
     try:
         import mujoco

@@ -59,6 +59,9 @@ def flat(colour: Colour, shine: float = 0.1, glow: float = 0.0) -> Material:
     return Material('flat', colour, colour, shine=round(shine, 3), glow=glow)
 
 
+DARK = flat((0.05, 0.05, 0.06), 0.3)  # black plastic: screens, wheels, eyes of toys
+
+
 @dataclass(frozen=True)
 class Palette:
     """The materials of one room, so that its furniture looks chosen by one person.
@@ -126,6 +129,11 @@ def shade(colour: Colour, factor: float) -> Colour:
     """A colour made darker or lighter."""
     red, green, blue = (round(min(1.0, max(0.0, part * factor)), 4) for part in colour)
     return red, green, blue
+
+
+def shade_of(material: Material, factor: float) -> Material:
+    """A material's ground in plain, darker or lighter."""
+    return flat(shade(material.first, factor), material.shine)
 
 
 def seed(rng: np.random.Generator) -> int:

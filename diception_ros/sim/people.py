@@ -12,7 +12,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from diception_ros.sim.materials import Material, Palette, flat, hsv, pick
-from diception_ros.sim.shapes import Rotation, Thing, Vector, about_x, about_y, about_z, along
+from diception_ros.sim.shapes import (
+    Rotation,
+    Thing,
+    about_x,
+    about_y,
+    about_z,
+    along,
+    coordinates,
+)
 
 Posture = Literal['stand', 'walk', 'sit', 'reach', 'bend']
 _SIDES = ((1, 0), (-1, 1))  # y of the person's left and right, and their offsets in COCO's order
@@ -33,7 +41,7 @@ class Limb(NamedTuple):
 
 
 @dataclass(frozen=True, eq=False)
-class Pose:
+class JointAngles:
     """The angles of a body, radians; arms and legs as (left, right)."""
 
     lean: float
@@ -73,7 +81,7 @@ def person(
         above the origin.
     """
     height = rng.uniform(1.5, 1.92)
-    pose = _pose(rng, posture, seat / height)
+    pose = _joint_angles(rng, posture, seat / height)
     hips = _THIGH + _SHIN + _ANKLE if posture != 'sit' else seat / height + _SEATED
     joints = _skeleton(height, hips, pose)
     if posture != 'sit':
@@ -85,7 +93,7 @@ def person(
     return Person(thing, joints, flesh * height / 1.75)
 
 
-def _pose(rng: np.random.Generator, posture: Posture, seat: float) -> Pose:
+def _joint_angles(rng: np.random.Generator, posture: Posture, seat: float) -> JointAngles:
     u = rng.uniform
     head = (u(-0.7, 0.7), u(-0.15, 0.4))
     lean = {'walk': u(0.0, 0.12), 'bend': u(0.6, 1.1), 'sit': u(-0.15, 0.25)}.get(
@@ -100,7 +108,7 @@ def _pose(rng: np.random.Generator, posture: Posture, seat: float) -> Pose:
         arms = tuple(
             Limb(-a * stride * u(0.6, 1.1), u(0.06, 0.2), u(0.15, 0.8)) for a, _ in _SIDES
         )
-        return Pose(lean, head, _two(arms), _two(legs))
+        return JointAngles(lean, head, _two(arms), _two(legs))
     if posture == 'sit':
         # The knee is bent so that the foot comes down to the floor, or hangs.
         thigh = u(1.38, 1.55)
@@ -113,7 +121,7 @@ def _pose(rng: np.random.Generator, posture: Posture, seat: float) -> Pose:
             Limb(u(0.3, 0.8), u(0.05, 0.25), u(0.6, 1.4)) if u() < 0.75 else _arm(rng, 'reach')
             for _ in _SIDES
         )
-        return Pose(lean, head, _two(arms), _two(legs))
+        return JointAngles(lean, head, _two(arms), _two(legs))
     hip = lean + u(-0.08, 0.12) if posture == 'bend' else u(-0.06, 0.1)
     legs = tuple(Limb(hip * 0.35 + u(-0.08, 0.08), u(0.02, 0.14), u(0, 0.25)) for _ in _SIDES)
     active = int(rng.integers(3))  # left, right or both
@@ -121,7 +129,7 @@ def _pose(rng: np.random.Generator, posture: Posture, seat: float) -> Pose:
         _arm(rng, posture if posture != 'stand' and active in (2, k) else 'stand')
         for _, k in _SIDES
     )
-    return Pose(lean, head, _two(arms), _two(legs))
+    return JointAngles(lean, head, _two(arms), _two(legs))
 
 
 def _arm(rng: np.random.Generator, posture: Posture) -> Limb:
@@ -142,7 +150,7 @@ def _two(limbs: tuple[Limb, ...]) -> tuple[Limb, Limb]:
     return left, right
 
 
-def _skeleton(height: float, hips: float, pose: Pose) -> NDArray[np.float64]:
+def _skeleton(height: float, hips: float, pose: JointAngles) -> NDArray[np.float64]:
     # Joints for a body of this height whose hips are at hips * height; z up, x forward.
     joints = np.zeros((17, 3))
     middle = np.array([0, 0, hips * height])
@@ -173,7 +181,7 @@ def _skeleton(height: float, hips: float, pose: Pose) -> NDArray[np.float64]:
 
 def _dress(
     thing: Thing, rng: np.random.Generator, palette: Palette, joints: NDArray[np.float64],
-    pose: Pose, height: float,
+    pose: JointAngles, height: float,
 ) -> None:  # fmt: skip
     h = height
     skin = flat(hsv(rng.uniform(0.04, 0.08), rng.uniform(0.3, 0.6), rng.uniform(0.3, 0.95)), 0.15)
@@ -185,8 +193,7 @@ def _dress(
     hips = (joints[11] + joints[12]) / 2
 
     def on_trunk(x: float, z: float) -> tuple[float, float, float]:
-        a, b, c = (hips + trunk @ np.array([x * h, 0, z * h])).tolist()
-        return a, b, c
+        return coordinates(hips + trunk @ np.array([x * h, 0, z * h]))
 
     thing.ellipsoid(
         trousers, on_trunk(0, 0.015), (0.066 * h * build, 0.096 * h * build, 0.085 * h), trunk
@@ -203,7 +210,7 @@ def _dress(
         thing.capsule(sleeves, joints[7 + k], joints[9 + k], 0.024 * h)
         reach = joints[9 + k] - joints[7 + k]
         hand = joints[9 + k] + reach * (0.045 * h / np.linalg.norm(reach))
-        thing.ellipsoid(skin, _tuple(hand), (0.02 * h, 0.026 * h, 0.05 * h), along(reach))
+        thing.ellipsoid(skin, coordinates(hand), (0.02 * h, 0.026 * h, 0.05 * h), along(reach))
         thing.capsule(trousers, joints[11 + k], joints[13 + k], 0.045 * h * build)
         thing.capsule(stockings, joints[13 + k], joints[15 + k], 0.032 * h)
         down = joints[15 + k] - joints[13 + k]
@@ -218,7 +225,7 @@ def _dress(
 
 
 def _head(
-    thing: Thing, rng: np.random.Generator, joints: NDArray[np.float64], pose: Pose,
+    thing: Thing, rng: np.random.Generator, joints: NDArray[np.float64], pose: JointAngles,
     trunk: Rotation, skin: Material, h: float,
 ) -> None:  # fmt: skip
     face = trunk @ about_y(-0.8 * pose.lean) @ about_z(pose.head[0]) @ about_y(pose.head[1])
@@ -226,7 +233,7 @@ def _head(
     neck = (joints[5] + joints[6]) / 2
 
     def at(x: float, y: float, z: float) -> tuple[float, float, float]:
-        return _tuple(centre + face @ np.array([x * h, y * h, z * h]))
+        return coordinates(centre + face @ np.array([x * h, y * h, z * h]))
 
     hair = flat(hsv(rng.uniform(0.03, 0.12), rng.uniform(0, 0.7), rng.uniform(0.04, 0.75)), 0.2)
     thing.capsule(skin, neck, centre - face @ [0.01 * h, 0, 0.02 * h], 0.03 * h)
@@ -256,8 +263,3 @@ def _head(
         thing.ellipsoid(
             hair, at(0.05, side * 0.02, 0.021), (0.006 * h, 0.012 * h, 0.0025 * h), face
         )
-
-
-def _tuple(point: Vector) -> tuple[float, float, float]:
-    x, y, z = point.tolist()
-    return x, y, z

@@ -119,7 +119,7 @@ class Plan:
 
     def beside_wall(
         self, rng: np.random.Generator, half: tuple[float, float], height: float, tries: int = 12
-    ) -> tuple[Place, int] | None:
+    ) -> Place | None:
         """Find and take a place with the back to a wall; None where there is none."""
         for _ in range(tries):
             wall = int(rng.integers(4))
@@ -129,7 +129,7 @@ class Plan:
                 continue
             place = self.walls.against(wall, along * reach, half[0] + 0.015)
             if self.take(place, half, height):
-                return place, wall
+                return place
         return None
 
     def anywhere(

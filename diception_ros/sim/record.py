@@ -67,11 +67,11 @@ class Recording:
             )
 
 
-def to_folder(what: Recording, out: Path, force: bool = False) -> Iterator[int]:
+def to_folder(recording: Recording, out: Path, force: bool = False) -> Iterator[int]:
     """Write samples of all tasks into a folder; depth is in metres.
 
     Args:
-        what: what to record.
+        recording: what to record.
         out: the folder, see `diception_ros.data.folder`.
         force: replace samples that are there.
 
@@ -82,18 +82,19 @@ def to_folder(what: Recording, out: Path, force: bool = False) -> Iterator[int]:
         FileExistsError: see `folder.create`.
         ImportError, OSError: see `gl.context`.
     """
-    with Renderer(what.size, what.backend) as renderer:
+    with Renderer(recording.size, recording.backend) as renderer:
         folder.create(out, force)
         written = 0
-        for number in range(what.scenes):
+        seed, split = recording.seed, recording.split
+        for number in range(recording.scenes):
             views = stream.scene_views(
-                renderer, what.seed, number, what.split, what.views, what.carrier
+                renderer, seed, number, split, recording.views, recording.carrier
             )
             for k, view in enumerate(views):
-                rng = scenes.generator(what.seed, number, what.split, stream.QUESTIONS + 2 * k)
+                rng = scenes.generator(seed, number, split, stream.QUESTIONS + 2 * k)
                 samples = stream.ask(
                     view, tasks.names(), rng, f'{view.scene.name}/{k}',
-                    stuff=what.stuff, metric=True, stamp_ns=_stamp(written, what.rate),
+                    stuff=recording.stuff, metric=True, stamp_ns=_stamp(written, recording.rate),
                 )  # fmt: skip
                 folder.write(out, written, samples)
                 written += 1
@@ -101,7 +102,7 @@ def to_folder(what: Recording, out: Path, force: bool = False) -> Iterator[int]:
 
 
 def to_bag(
-    what: Recording,
+    recording: Recording,
     out: Path,
     force: bool = False,
     more: Callable[[int, View], list[tuple[str, Any]]] = lambda number, view: [],
@@ -109,7 +110,7 @@ def to_bag(
     """Write what a robot would have recorded on smooth ways through the rooms.
 
     Args:
-        what: what to record.
+        recording: what to record.
         out: the file, ending in .mcap.
         force: replace a file that is there.
         more: asked for topics and messages that are recorded after those about a view, by the
@@ -123,18 +124,18 @@ def to_bag(
         ImportError, OSError: see `gl.context`.
         ValueError: the name does not end in .mcap.
     """
-    with Renderer(what.size, what.backend) as renderer, BagWriter(out, force) as bag:
+    with Renderer(recording.size, recording.backend) as renderer, BagWriter(out, force) as bag:
         written = 0
-        for number in range(what.scenes):
-            scene = scenes.draw(what.seed, number, what.split)
-            way = _way(what, scene, number)
+        for number in range(recording.scenes):
+            scene = scenes.draw(recording.seed, number, recording.split)
+            way = _way(recording, scene, number)
             if way:
                 renderer.load(scene)
             for k, camera in enumerate(way):
-                stamp_ns = _stamp(written, what.rate)
+                stamp_ns = _stamp(written, recording.rate)
                 view = renderer.render(camera)
                 if k == 0:
-                    bag.write('/camera/scene', _story(scene), stamp_ns)
+                    bag.write('/camera/scene', scene_message(scene), stamp_ns)
                 for topic, message in (*frame_messages(view, stamp_ns), *more(written, view)):
                     bag.write(topic, message, stamp_ns)
                 written += 1
@@ -185,22 +186,22 @@ def joints(view: View) -> Any:
     return out.ravel()
 
 
-def _way(what: Recording, scene: Scene, number: int) -> list[cameras.Camera]:
-    rng = scenes.generator(what.seed, number, what.split, stream.CAMERA)
-    carrier = what.carrier or ('robot' if rng.uniform() < 0.5 else 'hand')
-    return cameras.path(rng, scene, what.size, carrier, what.views, what.rate) or []
+def _way(recording: Recording, scene: Scene, number: int) -> list[cameras.Camera]:
+    rng = scenes.generator(recording.seed, number, recording.split, stream.CAMERA)
+    carrier = recording.carrier or cameras.draw_carrier(rng)
+    return cameras.path(rng, scene, recording.size, carrier, recording.views, recording.rate) or []
 
 
-def _story(scene: Scene) -> Any:
-    # What the numbers in the label maps mean, from here until the next such message.
-    story = {
+def scene_message(scene: Scene) -> Any:
+    """std_msgs/String: what the numbers in the label maps mean until the next such message."""
+    told = {
         'scene': scene.name,
         'categories': dict(enumerate(CATEGORIES)),
         'stuff': list(STUFF),
         'instances': dict(enumerate(scene.categories, 1)),
         'joints': list(COCO_JOINTS),
     }
-    return BagTypes().make('std_msgs/msg/String', data=json.dumps(story))
+    return BagTypes().make('std_msgs/msg/String', data=json.dumps(told))
 
 
 def _stamp(frame: int, rate: float) -> int:

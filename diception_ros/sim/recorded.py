@@ -41,7 +41,7 @@ _NEEDS = {
 
 
 @dataclass(frozen=True)
-class Story:
+class SceneInfo:
     """What the numbers in the label maps mean, from one `/camera/scene` to the next.
 
     Attributes:
@@ -61,13 +61,13 @@ class RecordedView:
 
     Attributes:
         name: scene, and which of its pictures.
-        story: what the numbers of instances mean.
+        info: what the numbers of instances mean.
         frame: the picture.
         messages: everything with the picture's stamp, by topic.
     """
 
     name: str
-    story: Story
+    info: SceneInfo
     frame: Frame
     messages: dict[str, Any] = field(repr=False)
 
@@ -79,27 +79,27 @@ class RecordedView:
     @property
     def tasks(self) -> list[str]:
         """The tasks whose answers were recorded."""
-        known = {*self.messages, *([SCENE] if self.story.categories else [])}
+        known = {*self.messages, *([SCENE] if self.info.categories else [])}
         return [task for task, topics in _NEEDS.items() if known.issuperset(topics)]
 
     def metric_depth(self) -> MetricDepth:
         """Depth, metres."""
-        return MetricDepth(_array(self.messages[DEPTH]))
+        return MetricDepth(pictures.array_from(self.messages[DEPTH]))
 
     def surface_normals(self) -> Normals:
         """Normals in the camera's optical frame."""
-        return Normals(_array(self.messages[NORMALS]))
+        return Normals(pictures.array_from(self.messages[NORMALS]))
 
     def instances(self, stuff: bool = False) -> Instances:
         """All instances, in the order of the scene; the room's own parts only if asked for."""
         return instances_of(
-            self._numbers(), self.story.categories,
-            lambda name: stuff or name not in self.story.stuff,
+            self._numbers(), self.info.categories,
+            lambda name: stuff or name not in self.info.stuff,
         )  # fmt: skip
 
     def of_category(self, category: str) -> Instances:
         """The instances of one category; none where the picture shows none."""
-        return instances_of(self._numbers(), self.story.categories, lambda name: name == category)
+        return instances_of(self._numbers(), self.info.categories, lambda name: name == category)
 
     def keypoints(self) -> Keypoints:
         """Joints of the people, in the order of the scene."""
@@ -125,11 +125,11 @@ class RecordedView:
         return Pose(np.array([at.x, at.y, at.z]), np.asarray(rotation, np.float64))
 
     def _numbers(self) -> NDArray[np.int32]:
-        numbers = _array(self.messages[INSTANCES]).astype(np.int32)
-        if numbers.max() > len(self.story.categories):
+        numbers = pictures.array_from(self.messages[INSTANCES]).astype(np.int32)
+        if numbers.max() > len(self.info.categories):
             raise ValueError(
                 f'{self.name}: {INSTANCES} has number {numbers.max()}, but {SCENE} names '
-                f'{len(self.story.categories)} instances; record both from the beginning'
+                f'{len(self.info.categories)} instances; record both from the beginning'
             )
         return numbers
 
@@ -188,46 +188,42 @@ def views(path: Path) -> Iterator[RecordedView]:
     Raises:
         FileNotFoundError, ValueError: see `bag.read`; or there is no picture in it.
     """
-    story, count, found = Story(path.stem), 0, False
+    info, count, found = SceneInfo(path.stem), 0, False
     messages: dict[str, Any] = {}
     stamp: int | None = None
     for one in bag.read(path):
         if one.topic == SCENE:
             # It has no header; it speaks of all that is recorded after it.
             if messages.get(IMAGE) is not None:
-                yield _view(story, count, messages)
-            story, count, messages = _story(path, one.message.data), 0, {}
+                yield _view(info, count, messages)
+            info, count, messages = _scene_info(path, one.message.data), 0, {}
         elif one.topic in (IMAGE, INFO, DEPTH, NORMALS, INSTANCES, JOINTS, POSE):
             its = stamps.stamp_ns(one.message.header)
             if its != stamp and messages.get(IMAGE) is not None:
-                yield _view(story, count, messages)
+                yield _view(info, count, messages)
                 count += 1
             if its != stamp:
                 messages, stamp = {}, its
             messages[one.topic] = one.message
             found = found or one.topic == IMAGE
     if messages.get(IMAGE) is not None:
-        yield _view(story, count, messages)
+        yield _view(info, count, messages)
     if not found:
         raise ValueError(f'{path}: no pictures; expected some under {IMAGE}')
 
 
-def _view(story: Story, count: int, messages: dict[str, Any]) -> RecordedView:
+def _view(info: SceneInfo, count: int, messages: dict[str, Any]) -> RecordedView:
     frame = pictures.frame_from(messages[IMAGE], messages.get(INFO))
-    return RecordedView(f'{story.name}/{count}', story, frame, messages)
+    return RecordedView(f'{info.name}/{count}', info, frame, messages)
 
 
-def _story(path: Path, text: str) -> Story:
+def _scene_info(path: Path, text: str) -> SceneInfo:
     try:
         told = json.loads(text)
         instances = told['instances']
         names = tuple(str(instances[str(k)]) for k in range(1, len(instances) + 1))
-        return Story(str(told['scene']), names, tuple(map(str, told['stuff'])))
+        return SceneInfo(str(told['scene']), names, tuple(map(str, told['stuff'])))
     except (ValueError, KeyError, TypeError) as error:
         raise ValueError(
             f'{path}: {SCENE} is not what `diception simulate` tells ({error!r})'
         ) from error
-
-
-def _array(message: Any) -> NDArray[Any]:
-    return pictures.array_from(message)

@@ -79,7 +79,7 @@ def on_walls(
     makers += [_clock] if rng.uniform() < 0.4 else []
     makers += [_wall_tv] if rng.uniform() < 0.3 else []
     for make in makers:
-        thing, low = make(rng, palette, plan.walls)
+        thing, low = make(rng, palette)
         for _ in range(8):
             wall = int(rng.integers(4))
             reach = plan.walls.length(wall) - thing.half[1] - 0.05
@@ -133,7 +133,7 @@ def _rounded(colour: tuple[float, float, float]) -> tuple[float, float, float]:
     return red, green, blue
 
 
-_Hung = tuple[Thing, float]
+_Hung = tuple[Thing, float]  # and the height, metres, of its lower end
 
 
 def _panel(
@@ -150,12 +150,10 @@ def _panel(
     thing.box(material, (x, y, z), (half_y, half_z, half_x), UPRIGHT)
 
 
-def _door(rng: np.random.Generator, palette: Palette, room: Walls) -> _Hung:
+def _door(rng: np.random.Generator, palette: Palette) -> _Hung:
     half, height = rng.uniform(0.38, 0.46), rng.uniform(1.95, 2.1)
-    thing, leaf = (
-        Thing('door', (0.05, half + 0.06), height + 0.06),
-        pick(rng, palette.paint + palette.wood),
-    )
+    thing = Thing('door', (0.05, half + 0.06), height + 0.06)
+    leaf = pick(rng, palette.paint + palette.wood)
     frame = pick(rng, palette.paint)
     _panel(thing, leaf, 0.015, 0, height / 2, 0.015, half, height / 2)
     for side in (-1, 1):
@@ -173,7 +171,7 @@ def _door(rng: np.random.Generator, palette: Palette, room: Walls) -> _Hung:
     return thing, 0.0
 
 
-def _window(rng: np.random.Generator, palette: Palette, room: Walls) -> _Hung:
+def _window(rng: np.random.Generator, palette: Palette) -> _Hung:
     half, tall = rng.uniform(0.4, 0.8), rng.uniform(0.45, 0.65)
     thing = Thing('window', (0.05, half + 0.06), 2 * tall + 0.12)
     tone = flat((0.93, 0.93, 0.92), 0.2)
@@ -186,7 +184,7 @@ def _window(rng: np.random.Generator, palette: Palette, room: Walls) -> _Hung:
     return thing, rng.uniform(0.85, 1.0)
 
 
-def _picture(rng: np.random.Generator, palette: Palette, room: Walls) -> _Hung:
+def _picture(rng: np.random.Generator, palette: Palette) -> _Hung:
     half, tall = rng.uniform(0.15, 0.5), rng.uniform(0.15, 0.4)
     thing = Thing('picture', (0.03, half), 2 * tall)
     white = (0.93, 0.92, 0.9)
@@ -204,7 +202,7 @@ def _picture(rng: np.random.Generator, palette: Palette, room: Walls) -> _Hung:
     return thing, rng.uniform(1.15, 1.6)
 
 
-def _clock(rng: np.random.Generator, palette: Palette, room: Walls) -> _Hung:
+def _clock(rng: np.random.Generator, palette: Palette) -> _Hung:
     radius = rng.uniform(0.13, 0.2)
     thing = Thing('clock', (0.04, radius), 2 * radius)
     thing.cylinder(
@@ -215,7 +213,7 @@ def _clock(rng: np.random.Generator, palette: Palette, room: Walls) -> _Hung:
     return thing, rng.uniform(1.6, 1.9)
 
 
-def _wall_tv(rng: np.random.Generator, palette: Palette, room: Walls) -> _Hung:
+def _wall_tv(rng: np.random.Generator, palette: Palette) -> _Hung:
     half = rng.uniform(0.4, 0.65)
     tall = half * 0.58
     thing = Thing('tv', (0.05, half), 2 * tall)

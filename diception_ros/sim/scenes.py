@@ -73,7 +73,7 @@ class Scene:
     obstacles: tuple[Footprint, ...]
 
     @property
-    def numbers(self) -> NDArray[np.int64]:
+    def category_numbers(self) -> NDArray[np.int64]:
         """(M + 1,) int64: category number of each instance; that of 'no instance' is 0."""
         return np.array([0, *(NUMBERS[name] for name in self.categories)])
 

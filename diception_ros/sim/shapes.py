@@ -172,6 +172,12 @@ class Thing:
         ]
 
 
+def coordinates(point: Vector) -> tuple[float, float, float]:
+    """x, y and z of a point, as the methods of `Thing` take them."""
+    x, y, z = point.tolist()
+    return x, y, z
+
+
 def about_x(angle: float) -> Rotation:
     """Rotation about x by an angle in radians."""
     c, s = math.cos(angle), math.sin(angle)

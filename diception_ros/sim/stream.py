@@ -5,6 +5,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+import itertools
 
 import numpy as np
 
@@ -19,7 +20,7 @@ from diception_ros.sim.cameras import Carrier
 from diception_ros.sim.categories import COCO
 from diception_ros.sim.renderer import Renderer
 from diception_ros.sim.scenes import Split
-from diception_ros.sim.views import Seen, View
+from diception_ros.sim.views import GroundTruth, View
 
 FRAME_ID = 'camera_optical'
 
@@ -78,16 +79,29 @@ def samples(
     names = known_tasks.names() if tasks is None else list(tasks)
     for name in names:
         known_tasks.get(name)
-    if not 0 <= worker < workers:
-        raise ValueError(f'worker: expected 0 to {workers - 1}, came {worker}')
-    number = first + (worker - first) % workers
+    numbers = scene_numbers(worker, workers, first)
     with Renderer(size, backend) as renderer:
-        while True:
+        for number in numbers:
             for k, view in enumerate(scene_views(renderer, seed, number, split, views, carrier)):
                 rng = scenes.generator(seed, number, split, QUESTIONS + 2 * k)
                 name = f'{view.scene.name}/{k}'
                 yield from ask(view, names, rng, name, absent=absent, stuff=stuff, metric=metric)
-            number += workers
+
+
+def scene_numbers(worker: int, workers: int, first: int = 0) -> Iterator[int]:
+    """The scenes of one of several processes, without end.
+
+    Args:
+        worker: which process this is, 0 to workers - 1.
+        workers: how many processes share the scenes.
+        first: number of the first scene, of all of them.
+
+    Raises:
+        ValueError: a worker that is none of the workers.
+    """
+    if not 0 <= worker < workers:
+        raise ValueError(f'worker: expected 0 to {workers - 1}, came {worker}')
+    return itertools.count(first + (worker - first) % workers, workers)
 
 
 def scene_views(
@@ -122,13 +136,14 @@ def ask(
 
 
 def ask_about(
-    seen: Seen, frame: Frame, pose: Pose | None, tasks: Sequence[str], rng: np.random.Generator,
-    name: str, *, absent: float = 0.1, stuff: bool = False, metric: bool = False,
+    truth: GroundTruth, frame: Frame, pose: Pose | None, tasks: Sequence[str],
+    rng: np.random.Generator, name: str, *, absent: float = 0.1, stuff: bool = False,
+    metric: bool = False,
 ) -> list[Sample]:  # fmt: skip
     """Questions about one picture, with their answers.
 
     Args:
-        seen: what is known of it.
+        truth: what is known of it.
         frame: the picture.
         pose: where the camera was, if that is known.
         tasks: names of tasks, each asked once, unless there is nothing to ask.
@@ -143,7 +158,7 @@ def ask_about(
     """
     out = []
     for task in tasks:
-        question = _question(seen, task, rng, absent, stuff, metric)
+        question = _question(truth, task, rng, absent, stuff, metric)
         if question is not None:
             prompt, label = question
             out.append(Sample(frame, prompt, label, pose, f'{name}/{task}'))
@@ -151,45 +166,48 @@ def ask_about(
 
 
 def _question(
-    view: Seen, task: str, rng: np.random.Generator, absent: float, stuff: bool, metric: bool
-) -> tuple[Prompt, Label] | None:
+    truth: GroundTruth, task: str, rng: np.random.Generator, absent: float, stuff: bool,
+    metric: bool,
+) -> tuple[Prompt, Label] | None:  # fmt: skip
     if task == 'depth':
-        depth = view.metric_depth()
+        depth = truth.metric_depth()
         return Prompt(task), depth if metric else to_disparity(depth)[0]
     if task == 'normal':
-        return Prompt(task), view.surface_normals()
+        return Prompt(task), truth.surface_normals()
     if task == 'entity':
-        return Prompt(task), view.instances(stuff)
+        return Prompt(task), truth.instances(stuff)
     if task == 'pose':
-        people = view.keypoints()
+        people = truth.keypoints()
         return (Prompt(task), people) if len(people.joints) or rng.uniform() < absent else None
     if task == 'semantic':
-        return _category(view, rng, absent)
+        return _category(truth, rng, absent)
     if task == 'segmentation':
-        return _points(view, rng)
+        return _points(truth, rng)
     raise ValueError(f'task {task!r}: the simulation has no answer for it')
 
 
-def _category(view: Seen, rng: np.random.Generator, absent: float) -> tuple[Prompt, Label] | None:
+def _category(
+    truth: GroundTruth, rng: np.random.Generator, absent: float
+) -> tuple[Prompt, Label] | None:
     # Categories that COCO names: their texts are in every model folder.
-    least = _least(view)
-    things = view.instances()
+    least = _least(truth)
+    things = truth.instances()
     shown = set(things.categories)
     # Counted by category, so that a row of books counts as one.
     present = [
         name for name in COCO
-        if name in shown and int(view.of_category(name).areas.sum()) >= least
+        if name in shown and int(truth.of_category(name).areas.sum()) >= least
     ]  # fmt: skip
     missing = [name for name in COCO if name not in shown]
     options = missing if rng.uniform() < absent or not present else present
     name = options[int(rng.integers(len(options)))]
-    return Prompt('semantic', name), view.of_category(name)
+    return Prompt('semantic', name), truth.of_category(name)
 
 
-def _points(view: Seen, rng: np.random.Generator) -> tuple[Prompt, Label] | None:
+def _points(truth: GroundTruth, rng: np.random.Generator) -> tuple[Prompt, Label] | None:
     # One to five pixels of one thing, any of them.
-    things = view.instances()
-    large = np.flatnonzero(things.areas >= _least(view)) + 1
+    things = truth.instances()
+    large = np.flatnonzero(things.areas >= _least(truth)) + 1
     if not large.size:
         return None
     mask = things.ids == large[int(rng.integers(len(large)))]
@@ -199,6 +217,6 @@ def _points(view: Seen, rng: np.random.Generator) -> tuple[Prompt, Label] | None
     return Prompt('segmentation', points=points), Mask(mask)
 
 
-def _least(view: Seen) -> int:
-    height, width = view.size
+def _least(truth: GroundTruth) -> int:
+    height, width = truth.size
     return max(_LEAST_PIXELS, int(_LEAST_SHARE * height * width))

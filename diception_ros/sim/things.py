@@ -9,11 +9,18 @@ import math
 
 import numpy as np
 
-from diception_ros.sim.furniture import shade_of
-from diception_ros.sim.materials import Material, Palette, flat, hsv, pick, seed, shade
-from diception_ros.sim.shapes import Thing, about_y, about_z
-
-_DARK = flat((0.05, 0.05, 0.06), 0.3)
+from diception_ros.sim.materials import (
+    DARK,
+    Material,
+    Palette,
+    flat,
+    hsv,
+    pick,
+    seed,
+    shade,
+    shade_of,
+)
+from diception_ros.sim.shapes import Thing, about_y, about_z, coordinates
 
 
 def bottle(rng: np.random.Generator, palette: Palette) -> Thing:
@@ -31,10 +38,8 @@ def bottle(rng: np.random.Generator, palette: Palette) -> Thing:
 def cup(rng: np.random.Generator, palette: Palette) -> Thing:
     """With a handle, and something dark in it."""
     radius, half = rng.uniform(0.035, 0.048), rng.uniform(0.04, 0.055)
-    thing, china = (
-        Thing('cup', (radius + 0.03, radius), 2 * half),
-        pick(rng, palette.paint + palette.vivid),
-    )
+    thing = Thing('cup', (radius + 0.03, radius), 2 * half)
+    china = pick(rng, palette.paint + palette.vivid)
     thing.cylinder(china, (0, 0, half), radius, half)
     thing.cylinder(flat((0.12, 0.07, 0.04)), (0, 0, 2 * half), radius * 0.85, 0.002)
     points = [
@@ -62,10 +67,8 @@ def wine_glass(rng: np.random.Generator, palette: Palette) -> Thing:
 def bowl(rng: np.random.Generator, palette: Palette) -> Thing:
     """Steps of growing radius, dark inside."""
     radius, height = rng.uniform(0.08, 0.14), rng.uniform(0.06, 0.09)
-    thing, china = (
-        Thing('bowl', (radius, radius), height),
-        pick(rng, palette.paint + palette.vivid),
-    )
+    thing = Thing('bowl', (radius, radius), height)
+    china = pick(rng, palette.paint + palette.vivid)
     for k, share in enumerate((0.5, 0.76, 0.92, 1.0)):
         thing.cylinder(china, (0, 0, height * (2 * k + 1) / 8), radius * share, height / 8)
     thing.cylinder(shade_of(china, 0.6), (0, 0, height), radius * 0.9, 0.002)
@@ -86,11 +89,9 @@ def fruit(rng: np.random.Generator, palette: Palette) -> Thing:
 
 def book(rng: np.random.Generator, palette: Palette) -> Thing:
     """Lying, with pages between its covers."""
-    half_x, half_y, half_z = (
-        rng.uniform(0.06, 0.09),
-        rng.uniform(0.09, 0.13),
-        rng.uniform(0.008, 0.025),
-    )
+    half_x = rng.uniform(0.06, 0.09)
+    half_y = rng.uniform(0.09, 0.13)
+    half_z = rng.uniform(0.008, 0.025)
     thing, cover = Thing('book', (half_x, half_y), 2 * half_z), pick(rng, palette.vivid)
     thing.box(
         flat((0.92, 0.9, 0.84), 0.0),
@@ -105,15 +106,11 @@ def book(rng: np.random.Generator, palette: Palette) -> Thing:
 
 def standing_book(rng: np.random.Generator, palette: Palette) -> Thing:
     """Its back to the front, as in a bookcase."""
-    half_x, half_y, half_z = (
-        rng.uniform(0.07, 0.1),
-        rng.uniform(0.01, 0.028),
-        rng.uniform(0.09, 0.13),
-    )
-    thing, cover = (
-        Thing('book', (half_x, half_y), 2 * half_z),
-        pick(rng, palette.vivid + palette.paint),
-    )
+    half_x = rng.uniform(0.07, 0.1)
+    half_y = rng.uniform(0.01, 0.028)
+    half_z = rng.uniform(0.09, 0.13)
+    thing = Thing('book', (half_x, half_y), 2 * half_z)
+    cover = pick(rng, palette.vivid + palette.paint)
     thing.box(cover, (0, 0, half_z), (half_x, half_y, half_z))
     thing.box(
         flat((0.93, 0.91, 0.85), 0.0),
@@ -134,22 +131,24 @@ def laptop(rng: np.random.Generator, palette: Palette) -> Thing:
     body = pick(rng, palette.metal)
     thing = Thing('laptop', (depth + 0.03, half), 2 * depth)
     thing.box(body, (0, 0, 0.008), (depth, half, 0.008))
-    thing.box(_DARK, (-0.03, 0, 0.0165), (depth * 0.5, half * 0.9, 0.001))
+    thing.box(DARK, (-0.03, 0, 0.0165), (depth * 0.5, half * 0.9, 0.001))
     lid, screen = np.array([0, 0, depth]), np.array([0.006, 0, depth])
     turn, hinge = about_y(-tilt), np.array([-depth, 0, 0.012])
-    thing.box(body, _at(hinge + turn @ lid), (0.005, half, depth), turn)
-    thing.box(_screen(rng), _at(hinge + turn @ screen), (0.002, half * 0.94, depth * 0.92), turn)
+    thing.box(body, coordinates(hinge + turn @ lid), (0.005, half, depth), turn)
+    thing.box(
+        _screen(rng), coordinates(hinge + turn @ screen), (0.002, half * 0.94, depth * 0.92), turn
+    )
     return thing
 
 
 def monitor(rng: np.random.Generator, palette: Palette) -> Thing:
     """A screen on a foot: COCO calls it tv."""
-    half, tall = rng.uniform(0.25, 0.55), 0.0
+    half = rng.uniform(0.25, 0.55)
     tall = half * 0.6
     thing = Thing('tv', (0.11, half), 2 * tall + 0.12)
-    thing.box(_DARK, (0, 0, 0.008), (0.1, half * 0.4, 0.008))
-    thing.box(_DARK, (-0.03, 0, 0.09), (0.012, 0.03, 0.08))
-    thing.box(_DARK, (0, 0, 0.1 + tall), (0.018, half, tall))
+    thing.box(DARK, (0, 0, 0.008), (0.1, half * 0.4, 0.008))
+    thing.box(DARK, (-0.03, 0, 0.09), (0.012, 0.03, 0.08))
+    thing.box(DARK, (0, 0, 0.1 + tall), (0.018, half, tall))
     thing.box(_screen(rng), (0.018, 0, 0.1 + tall), (0.003, half - 0.012, tall - 0.012))
     return thing
 
@@ -174,7 +173,7 @@ def mouse(rng: np.random.Generator, palette: Palette) -> Thing:
 def phone(rng: np.random.Generator, palette: Palette) -> Thing:
     """Lying on its back."""
     thing = Thing('cell phone', (0.075, 0.037), 0.01)
-    thing.box(_DARK, (0, 0, 0.004), (0.075, 0.037, 0.004))
+    thing.box(DARK, (0, 0, 0.004), (0.075, 0.037, 0.004))
     thing.box(_screen(rng), (0, 0, 0.0085), (0.068, 0.033, 0.001))
     return thing
 
@@ -182,10 +181,8 @@ def phone(rng: np.random.Generator, palette: Palette) -> Thing:
 def vase(rng: np.random.Generator, palette: Palette) -> Thing:
     """A belly, a neck, perhaps flowers."""
     radius, half = rng.uniform(0.05, 0.08), rng.uniform(0.08, 0.13)
-    thing, china = (
-        Thing('vase', (radius, radius), 2.6 * half),
-        pick(rng, palette.vivid + palette.paint),
-    )
+    thing = Thing('vase', (radius, radius), 2.6 * half)
+    china = pick(rng, palette.vivid + palette.paint)
     thing.ellipsoid(china, (0, 0, half * 0.95), (radius, radius, half * 0.95))
     thing.cylinder(china, (0, 0, half * 1.9), radius * 0.4, half * 0.3)
     thing.cylinder(china, (0, 0, 0.01), radius * 0.6, 0.01)
@@ -195,7 +192,7 @@ def vase(rng: np.random.Generator, palette: Palette) -> Thing:
             x, y = rng.uniform(-0.07, 0.07, 2).tolist()
             top = np.array([x, y, 2.2 * half + rng.uniform(0.06, 0.16)])
             thing.capsule(stem, np.array([0, 0, 2 * half]), top, 0.004)
-            thing.ellipsoid(pick(rng, palette.vivid), _at(top), (0.03, 0.03, 0.022))
+            thing.ellipsoid(pick(rng, palette.vivid), coordinates(top), (0.03, 0.03, 0.022))
     return thing
 
 
@@ -208,7 +205,7 @@ def small_plant(rng: np.random.Generator, palette: Palette) -> Thing:
     for k in range(int(rng.integers(5, 9))):
         turn, lean = about_z(2.4 * k), about_y(rng.uniform(0.1, 0.9))
         middle = turn @ lean @ np.array([0, 0, 0.09]) + np.array([0, 0, 2 * radius])
-        thing.ellipsoid(leaf, _at(middle), (0.008, 0.028, 0.09), turn @ lean)
+        thing.ellipsoid(leaf, coordinates(middle), (0.008, 0.028, 0.09), turn @ lean)
     return thing
 
 
@@ -229,10 +226,10 @@ def microwave(rng: np.random.Generator, palette: Palette) -> Thing:
     body = pick(rng, palette.metal + palette.paint)
     thing = Thing('microwave', (0.18, 0.25), 0.28)
     thing.box(body, (0, 0, 0.14), (0.17, 0.25, 0.135))
-    thing.box(_DARK, (0.171, -0.06, 0.14), (0.004, 0.17, 0.105))
+    thing.box(DARK, (0.171, -0.06, 0.14), (0.004, 0.17, 0.105))
     thing.box(palette.metal[0], (0.185, 0.1, 0.14), (0.01, 0.008, 0.09))
     for k in range(3):
-        thing.cylinder(_DARK, (0.172, 0.18, 0.07 + 0.07 * k), 0.018, 0.008, about_y(math.pi / 2))
+        thing.cylinder(DARK, (0.172, 0.18, 0.07 + 0.07 * k), 0.018, 0.008, about_y(math.pi / 2))
     return thing
 
 
@@ -254,11 +251,11 @@ def oven(rng: np.random.Generator, palette: Palette) -> Thing:
     body = pick(rng, palette.metal + palette.paint)
     thing = Thing('oven', (0.32, 0.3), 0.9)
     thing.box(body, (0, 0, 0.45), (0.3, 0.3, 0.45))
-    thing.box(_DARK, (0.302, 0, 0.42), (0.006, 0.23, 0.16))
+    thing.box(DARK, (0.302, 0, 0.42), (0.006, 0.23, 0.16))
     thing.box(palette.metal[0], (0.325, 0, 0.63), (0.012, 0.24, 0.012))
     for k in range(4):
-        thing.cylinder(_DARK, (0.305, -0.2 + 0.13 * k, 0.78), 0.025, 0.012, about_y(math.pi / 2))
-        thing.cylinder(_DARK, (0.13 - 0.26 * (k % 2), 0.13 - 0.26 * (k // 2), 0.9), 0.09, 0.008)
+        thing.cylinder(DARK, (0.305, -0.2 + 0.13 * k, 0.78), 0.025, 0.012, about_y(math.pi / 2))
+        thing.cylinder(DARK, (0.13 - 0.26 * (k % 2), 0.13 - 0.26 * (k // 2), 0.9), 0.09, 0.008)
     return thing
 
 
@@ -267,8 +264,3 @@ def _screen(rng: np.random.Generator) -> Material:
         return flat((0.03, 0.03, 0.04), 0.8)
     first = hsv(rng.uniform(), rng.uniform(0.2, 0.8), rng.uniform(0.3, 0.9))
     return Material('screen', first, first, 0.0, seed(rng), 0.3, 0.6)
-
-
-def _at(point: np.ndarray[tuple[int, ...], np.dtype[np.float64]]) -> tuple[float, float, float]:
-    x, y, z = point.tolist()
-    return x, y, z

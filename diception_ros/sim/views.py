@@ -17,8 +17,8 @@ from diception_ros.sim.categories import STUFF
 from diception_ros.sim.scenes import Body, Scene
 
 
-class Seen(Protocol):
-    """What questions can be asked about: a rendered view, or one that a bag brought home."""
+class GroundTruth(Protocol):
+    """The true labels of a picture: of a rendered view, or of one that a bag brought home."""
 
     @property
     def size(self) -> tuple[int, int]:
@@ -82,7 +82,7 @@ class View:
 
     def category(self) -> NDArray[np.uint8]:
         """(H, W) uint8: number of the category, see `diception_ros.sim.categories`."""
-        return self.scene.numbers[self.instance].astype(np.uint8)
+        return self.scene.category_numbers[self.instance].astype(np.uint8)
 
     def instances(self, stuff: bool = False) -> Instances:
         """What is in the picture, in the order of the scene.

@@ -11,7 +11,7 @@ import pytest
 
 from diception_ros import images
 from diception_ros.cli import main as command
-from diception_ros.sim import labelled
+from diception_ros.sim import adaptation
 
 pytestmark = pytest.mark.usefixtures('opengl')
 
@@ -25,7 +25,7 @@ def files(root):
     return {str(f.relative_to(root)): f.read_bytes() for f in root.rglob('*') if f.is_file()}
 
 
-@pytest.mark.parametrize('what', labelled.WHATS)
+@pytest.mark.parametrize('what', adaptation.TARGETS)
 def test_a_folder_holds_what_the_generator_yields(tmp_path, what):
     out = tmp_path / 'out'
     assert simulate('--labels', what, '--out', out) == 0
@@ -33,7 +33,7 @@ def test_a_folder_holds_what_the_generator_yields(tmp_path, what):
     assert names == sorted(f.name for f in (out / 'labels').iterdir())
     assert len(names) == 4
     assert all(re.fullmatch(r'\d{6}_\d\d\.png', name) for name in names)
-    source = labelled.samples(what, 5, (64, 96), views=2)
+    source = adaptation.samples(what, 5, (64, 96), views=2)
     for name in names:  # their order is that of scenes and views
         sample = next(source)
         assert sample.name.split('/')[2:4] == [str(int(part)) for part in name[:-4].split('_')]

@@ -12,7 +12,7 @@ from diception_ros import tasks
 from diception_ros.data import folder
 from diception_ros.data.bag import BagTypes, BagWriter
 from diception_ros.sim import recorded, stream
-from diception_ros.sim.record import START_NS, _story, frame_messages
+from diception_ros.sim.record import START_NS, frame_messages, scene_message
 
 STEP = 100_000_000
 
@@ -33,7 +33,7 @@ def write(path, shown, leave_out=(), stories=True, lost=()):
     with BagWriter(path) as bag:
         for k, (view, stamp_ns) in enumerate(zip(shown, stamps(len(shown)), strict=True)):
             if stories and (k == 0 or view.scene is not shown[k - 1].scene):
-                bag.write('/camera/scene', _story(view.scene), stamp_ns)
+                bag.write('/camera/scene', scene_message(view.scene), stamp_ns)
             for topic, message in frame_messages(view, stamp_ns):
                 if topic not in leave_out and (k, topic) not in lost:
                     bag.write(topic, message, stamp_ns)
@@ -133,7 +133,7 @@ def test_errors_name_the_bag(shown, tmp_path):
         next(recorded.samples(bag, ['depth']))
 
     with BagWriter(tmp_path / 'short.mcap') as out:
-        told = json.loads(_story(shown[0].scene).data)
+        told = json.loads(scene_message(shown[0].scene).data)
         told['instances'] = {'1': 'floor'}
         out.write('/camera/scene', BagTypes().make('std_msgs/msg/String', data=json.dumps(told)),
                   START_NS)  # fmt: skip

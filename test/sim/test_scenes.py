@@ -79,8 +79,8 @@ def test_every_instance_has_a_category_and_a_shape(rooms):
         assert set(room.instance) == set(range(1, len(room.categories) + 1))
         assert set(room.categories) <= set(CATEGORIES)
         assert {name for name in room.categories if name in STUFF} == set(STUFF)
-        assert room.numbers[0] == 0
-        assert [CATEGORIES[k] for k in room.numbers[1:]] == list(room.categories)
+        assert room.category_numbers[0] == 0
+        assert [CATEGORIES[k] for k in room.category_numbers[1:]] == list(room.categories)
         assert all(room.categories[body.instance - 1] == 'person' for body in room.bodies)
         assert len(room.bodies) == room.categories.count('person')
 

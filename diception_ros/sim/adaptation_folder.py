@@ -22,8 +22,8 @@ import numpy as np
 from diception_ros import __version__, images
 from diception_ros.data.sample import Sample
 from diception_ros.labels import Mask
-from diception_ros.sim import labelled
-from diception_ros.sim.labelled import What
+from diception_ros.sim import adaptation
+from diception_ros.sim.adaptation import Target
 from diception_ros.sim.record import Recording
 from diception_ros.sim.renderer import Renderer
 
@@ -35,7 +35,9 @@ _MARK = 'about.json'
 _PATIENCE = 20
 
 
-def to_pictures(recording: Recording, what: What, out: Path, force: bool = False) -> Iterator[int]:
+def to_pictures(
+    recording: Recording, target: Target, out: Path, force: bool = False
+) -> Iterator[int]:
     """Write pictures and labels, `scenes` times `views` of them.
 
     A view that shows too little of what is labelled is left out, and rooms are taken one after
@@ -43,7 +45,7 @@ def to_pictures(recording: Recording, what: What, out: Path, force: bool = False
 
     Args:
         recording: what to record; `rate` and `stuff` have no meaning here.
-        what: the label.
+        target: the label.
         out: the folder.
         force: replace a folder that this function wrote; never anything else.
 
@@ -59,10 +61,10 @@ def to_pictures(recording: Recording, what: What, out: Path, force: bool = False
     written = skipped = number = 0
     with Renderer(recording.size, recording.backend) as renderer:
         _create(out, force)
-        _tell(out, recording, what, {'complete': False})
+        _tell(out, recording, target, {'complete': False})
         while written < wanted and number < _PATIENCE * recording.scenes:
-            found = labelled.of_scene(
-                renderer, what, recording.seed, number, recording.split, recording.views,
+            found = adaptation.of_scene(
+                renderer, target, recording.seed, number, recording.split, recording.views,
                 recording.carrier,
             )  # fmt: skip
             for sample in found:
@@ -76,7 +78,7 @@ def to_pictures(recording: Recording, what: What, out: Path, force: bool = False
                     break
             number += 1
     counts = {'pictures': written, 'rooms': number, 'views_left_out': skipped}
-    _tell(out, recording, what, {'complete': written == wanted, **counts})
+    _tell(out, recording, target, {'complete': written == wanted, **counts})
 
 
 def _create(out: Path, force: bool) -> None:
@@ -114,7 +116,7 @@ def _write(out: Path, sample: Sample) -> None:
     images.write(out / 'images' / name, sample.frame.image)
 
 
-def _tell(out: Path, recording: Recording, what: What, more: dict[str, Any]) -> None:
+def _tell(out: Path, recording: Recording, target: Target, more: dict[str, Any]) -> None:
     import mujoco
 
     height, width = recording.size
@@ -122,14 +124,14 @@ def _tell(out: Path, recording: Recording, what: What, more: dict[str, Any]) -> 
     about = {
         'made_by': 'diception simulate --labels',
         'format': FORMAT,
-        'command': f'diception simulate --labels {what} --scenes {recording.scenes} '
+        'command': f'diception simulate --labels {target} --scenes {recording.scenes} '
         f'--views {recording.views} --size {width}x{height} --seed {recording.seed} '
         f'--split {recording.split} --carrier {carrier} --out FOLDER',
-        'labels': what,
-        'kind': 'rgb' if what == 'highlight' else 'mask',
+        'labels': target,
+        'kind': 'rgb' if target == 'highlight' else 'mask',
         'seed': recording.seed,
         'split': recording.split,
-        'least_share': labelled.LEAST,
+        'least_share': adaptation.LEAST,
         'versions': {
             'diception_ros': __version__,
             'mujoco': mujoco.__version__,

@@ -9,7 +9,7 @@ import pytest
 
 from diception_ros import geometry
 from diception_ros.labels import Mask, Picture
-from diception_ros.sim import labelled, scenes
+from diception_ros.sim import adaptation, scenes
 from diception_ros.sim.categories import CATEGORIES
 from diception_ros.sim.raycast import extents, first_hit
 from diception_ros.sim.renderer import Levels
@@ -31,8 +31,8 @@ def only(scene, keep):
     return replace(scene.shapes, **{name: getattr(scene.shapes, name)[keep] for name in fields})
 
 
-def take(what, count, seed=3, **options):
-    source = labelled.samples(what, seed, SIZE, **options)
+def take(target, count, seed=3, **options):
+    source = adaptation.samples(target, seed, SIZE, **options)
     return [next(source) for _ in range(count)]
 
 
@@ -43,8 +43,8 @@ def lit(renderer):
     for number in range(8):
         for view in scene_views(renderer, 3, number, 'train', 1):
             dark = renderer.picture(view.camera, Levels(caster=0), shadows=False)
-            full = labelled.unhindered(renderer, view.camera)
-            out.append((view, labelled.shadow(view, full).values, dark, full))
+            full = adaptation.unhindered(renderer, view.camera)
+            out.append((view, adaptation.shadow(view, full).values, dark, full))
     return out
 
 
@@ -54,7 +54,7 @@ def lit(renderer):
 def test_floor_is_all_that_lies_at_height_zero(views):
     rugs = 0
     for view in views:
-        height, mask = world(view)[..., 2], labelled.floor(view).values
+        height, mask = world(view)[..., 2], adaptation.floor(view).values
         rug = view.category() == CATEGORIES.index('rug')
         np.testing.assert_allclose(height[mask & ~rug], 0, atol=2e-5)
         assert ((height[rug] > -1e-4) & (height[rug] < 0.0121)).all()  # a rug is 12 mm thick
@@ -73,7 +73,7 @@ def test_graspable_things_are_small_and_rest_on_furniture():
     for number in range(12):
         scene = scenes.draw(4, number)
         low, high = extents(scene.shapes)
-        for k in np.flatnonzero(labelled.can_be_grasped(scene)):
+        for k in np.flatnonzero(adaptation.can_be_grasped(scene)):
             mine = scene.instance == k + 1
             a, b = low[mine].min(axis=0), high[mine].max(axis=0)
             assert (b - a).max() <= 0.5
@@ -91,24 +91,24 @@ def test_graspable_things_are_small_and_rest_on_furniture():
 
 def test_a_thing_that_is_too_long_is_not_graspable():
     scene = scenes.draw(4, 0)
-    chosen = np.flatnonzero(labelled.can_be_grasped(scene))
+    chosen = np.flatnonzero(adaptation.can_be_grasped(scene))
     size = scene.shapes.size.copy()
     size[scene.instance == chosen[0] + 1, :2] *= 8
     longer = replace(scene, shapes=replace(scene.shapes, size=size))
-    np.testing.assert_array_equal(np.flatnonzero(labelled.can_be_grasped(longer)), chosen[1:])
+    np.testing.assert_array_equal(np.flatnonzero(adaptation.can_be_grasped(longer)), chosen[1:])
 
 
 def test_what_lies_on_the_floor_is_not_graspable(views):
     missed = 0
     for view in views:
-        scene, mask = view.scene, labelled.graspable(view).values
+        scene, mask = view.scene, adaptation.graspable(view).values
         low, _ = extents(scene.shapes)
         for number in np.unique(view.instance):
             seen, name = mask[view.instance == number], scene.categories[number - 1]
             assert seen.all() or not seen.any()
             if seen.any():
-                assert name in labelled.LIFTED
-            elif name in labelled.LIFTED:
+                assert name in adaptation.LIFTED
+            elif name in adaptation.LIFTED:
                 missed += low[scene.instance == number, 2].min() < 0.01
     assert missed > 3  # balls, boxes, bears and plants on the floor
 
@@ -132,7 +132,7 @@ def test_shadows_lack_the_lamp_and_lit_pixels_have_all_of_it(lit):
     covered = 0
     for view, mask, dark, full in lit:
         image, dark, full = (p.astype(int) for p in (view.image, dark, full))
-        free = ~labelled.blocked(view, np.ones(SIZE, bool)).reshape(SIZE)
+        free = ~adaptation.blocked(view, np.ones(SIZE, bool)).reshape(SIZE)
         # The others are rims, where the pixel's ray does not speak for all of the pixel.
         assert (abs(image - full).max(axis=-1) <= 3)[free].mean() > 0.96
         assert (image[mask].sum(axis=-1) < full[mask].sum(axis=-1)).all()
@@ -150,19 +150,19 @@ def test_rays_and_the_shadow_map_agree(lit):
             view.image @ weights <= 0.9 * (full @ weights)
         )
         both += int((mask & darker).sum())
-        either += int((mask | labelled.without_slits(darker)).sum())
+        either += int((mask | adaptation.without_slits(darker)).sum())
     assert both / either > 0.88
 
 
 def test_no_lamp_that_casts_no_shadow(renderer, lit):
     for view, _, dark, _ in lit:
         # The lamp is out: nothing stands in the way of no light.
-        assert not labelled.shadow(replace(view, image=dark), dark).values.any()
+        assert not adaptation.shadow(replace(view, image=dark), dark).values.any()
         # In an empty room there is nothing that could.
         shell = view.scene.instance <= 6
         bare = replace(view.scene, shapes=only(view.scene, shell))
         wall = view.instance <= 6
-        stopped = labelled.blocked(replace(view, scene=bare), wall)
+        stopped = adaptation.blocked(replace(view, scene=bare), wall)
         assert stopped.mean() < 0.01  # skirting boards
 
 
@@ -182,8 +182,8 @@ def test_slits_are_left_out_and_shapes_kept():
     mask[94:, 100:200] = True
     wanted = mask.copy()
     wanted[50:] = False
-    np.testing.assert_array_equal(labelled.without_slits(mask), wanted)
-    np.testing.assert_array_equal(labelled.without_slits(mask[::-1, ::-1]), wanted[::-1, ::-1])
+    np.testing.assert_array_equal(adaptation.without_slits(mask), wanted)
+    np.testing.assert_array_equal(adaptation.without_slits(mask[::-1, ::-1]), wanted[::-1, ::-1])
 
 
 # ---- highlight -----------------------------------------------------------------------------
@@ -208,7 +208,7 @@ def test_what_glows_is_not_dimmed(renderer):
     windows = 0
     for number in range(20):
         for view in scene_views(renderer, 3, number, 'train', 1):
-            dim = renderer.picture(view.camera, labelled.DIM).astype(float).mean(-1)
+            dim = renderer.picture(view.camera, adaptation.DIM).astype(float).mean(-1)
             full = view.image.astype(float).mean(-1)
             for name, low, high in (('window', 0.6, 1.0), ('wall', 0.1, 0.35)):
                 seen = (view.category() == CATEGORIES.index(name)) & (full > 120)
@@ -223,13 +223,13 @@ def test_what_glows_is_not_dimmed(renderer):
 
 def test_other_light_leaves_no_trace(renderer, lit):
     view = next(scene_views(renderer, 3, 2, 'train', 1))
-    labelled.unhindered(renderer, view.camera)
+    adaptation.unhindered(renderer, view.camera)
     np.testing.assert_array_equal(renderer.render(view.camera).image, view.image)
 
 
 def test_two_streams_draw_in_turn(renderer):
-    one = labelled.samples('floor', 3, SIZE, views=2)
-    two = labelled.samples('floor', 4, SIZE, views=2)
+    one = adaptation.samples('floor', 3, SIZE, views=2)
+    two = adaptation.samples('floor', 4, SIZE, views=2)
     mixed = [next(source) for _ in range(2) for source in (one, two)]
     one.close()
     mixed += [next(two), next(two)]
@@ -239,17 +239,17 @@ def test_two_streams_draw_in_turn(renderer):
         np.testing.assert_array_equal(a.frame.image, b.frame.image)
 
 
-@pytest.mark.parametrize('what', labelled.WHATS)
-def test_the_same_seed_gives_the_same_and_masks_are_large_enough(what, renderer):
-    one, two = take(what, 4), take(what, 4)
+@pytest.mark.parametrize('target', adaptation.TARGETS)
+def test_the_same_seed_gives_the_same_and_masks_are_large_enough(target, renderer):
+    one, two = take(target, 4), take(target, 4)
     for a, b in zip(one, two, strict=True):
-        assert (a.name, a.prompt.task) == (b.name, what)
+        assert (a.name, a.prompt.task) == (b.name, target)
         assert a.name.startswith('train/3/')
         np.testing.assert_array_equal(a.frame.image, b.frame.image)
         np.testing.assert_array_equal(a.label.values, b.label.values)
         if isinstance(a.label, Mask):
             assert 0.01 <= a.label.values.mean() < 1
-    assert take(what, 1, split='test')[0].name.startswith('test/3/')
+    assert take(target, 1, split='test')[0].name.startswith('test/3/')
 
 
 def test_workers_share_the_rooms(renderer):
@@ -260,8 +260,8 @@ def test_workers_share_the_rooms(renderer):
 
 
 @pytest.mark.parametrize(('wrong', 'says'), [
-    ({'what': 'shadows'}, 'shadow'), ({'split': 'dev'}, 'dev'), ({'worker': 1}, '0 to 0'),
+    ({'target': 'shadows'}, 'shadow'), ({'split': 'dev'}, 'dev'), ({'worker': 1}, '0 to 0'),
 ])  # fmt: skip
 def test_impossible_wishes_are_refused(renderer, wrong, says):
     with pytest.raises(ValueError, match=says):
-        next(labelled.samples(**{'what': 'floor', 'seed': 0, 'size': SIZE, **wrong}))
+        next(adaptation.samples(**{'target': 'floor', 'seed': 0, 'size': SIZE, **wrong}))

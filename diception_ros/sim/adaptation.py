@@ -36,11 +36,11 @@ from diception_ros.sim.cameras import Camera, Carrier
 from diception_ros.sim.raycast import extents, first_hit
 from diception_ros.sim.renderer import Levels, Renderer
 from diception_ros.sim.scenes import Scene, Split
-from diception_ros.sim.stream import FRAME_ID, scene_views
+from diception_ros.sim.stream import FRAME_ID, scene_numbers, scene_views
 from diception_ros.sim.views import View
 
-What = Literal['floor', 'graspable', 'shadow', 'highlight']
-WHATS: tuple[What, ...] = get_args(What)
+Target = Literal['floor', 'graspable', 'shadow', 'highlight']
+TARGETS: tuple[Target, ...] = get_args(Target)
 
 LEAST = 0.01  # share of the picture that a mask must cover for the view to be kept
 
@@ -69,7 +69,7 @@ DIM = Levels(caster=0.2, others=0.2, ceiling=0.2)
 
 
 def samples(
-    what: What,
+    target: Target,
     seed: int,
     size: tuple[int, int],
     *,
@@ -84,7 +84,7 @@ def samples(
     """Render labelled pictures without end.
 
     Args:
-        what: the label, see above.
+        target: the label, see above.
         seed: of the data set; of equal seeds the rooms and cameras are those of `stream.samples`.
         size: (H, W), pixels.
         split: scenes of different splits never meet.
@@ -96,53 +96,50 @@ def samples(
         backend: OpenGL library, see `gl.context`.
 
     Yields:
-        Samples whose prompt is `Prompt(what)` and whose label is a `Mask`, or a `Picture` for
-        'highlight'; their names say split, seed, scene, view and what.
+        Samples whose prompt is `Prompt(target)` and whose label is a `Mask`, or a `Picture` for
+        'highlight'; their names say split, seed, scene, view and target.
 
     Raises:
         ImportError, OSError: see `gl.context`.
         ValueError: an unknown label or split, or a worker that is none of the workers.
     """
-    if what not in WHATS:
-        raise ValueError(f'labels: expected one of {", ".join(WHATS)}, came {what!r}')
-    if not 0 <= worker < workers:
-        raise ValueError(f'worker: expected 0 to {workers - 1}, came {worker}')
-    number = first + (worker - first) % workers
+    if target not in TARGETS:
+        raise ValueError(f'labels: expected one of {", ".join(TARGETS)}, came {target!r}')
+    numbers = scene_numbers(worker, workers, first)
     with Renderer(size, backend) as renderer:
-        while True:
-            for sample in of_scene(renderer, what, seed, number, split, views, carrier):
+        for number in numbers:
+            for sample in of_scene(renderer, target, seed, number, split, views, carrier):
                 if sample is not None:
                     yield sample
-            number += workers
 
 
 def of_scene(
-    renderer: Renderer, what: What, seed: int, number: int, split: Split, views: int,
+    renderer: Renderer, target: Target, seed: int, number: int, split: Split, views: int,
     carrier: Carrier | None = None,
 ) -> Iterator[Sample | None]:  # fmt: skip
     """Labelled views of one scene; None for each that shows too little."""
     for k, view in enumerate(scene_views(renderer, seed, number, split, views, carrier)):
-        image, label = _answer(renderer, what, view)
+        image, label = _answer(renderer, target, view)
         if isinstance(label, Mask) and label.values.mean() < LEAST:
             yield None
             continue
         camera = view.camera
         yield Sample(
             Frame(image, 0, FRAME_ID, camera.intrinsics),
-            Prompt(what),
+            Prompt(target),
             label,
             Pose(camera.position, camera.rotation),
-            f'{view.scene.name}/{k}/{what}',
+            f'{view.scene.name}/{k}/{target}',
         )
 
 
-def _answer(renderer: Renderer, what: What, view: View) -> tuple[NDArray[np.uint8], Label]:
-    if what == 'highlight':
+def _answer(renderer: Renderer, target: Target, view: View) -> tuple[NDArray[np.uint8], Label]:
+    if target == 'highlight':
         full = Picture(view.image.astype(np.float32) / np.float32(255))
         return renderer.picture(view.camera, DIM), full
-    if what == 'shadow':
+    if target == 'shadow':
         return view.image, shadow(view, unhindered(renderer, view.camera))
-    return view.image, floor(view) if what == 'floor' else graspable(view)
+    return view.image, floor(view) if target == 'floor' else graspable(view)
 
 
 def floor(view: View) -> Mask:
