@@ -2,45 +2,27 @@
 # SPDX-License-Identifier: Apache-2.0
 """DiceptionPipeline: an image and N prompts in, N RGB pictures out."""
 
-# No postponed annotations here: diffusers reads the components' classes off __init__.
+from __future__ import annotations
+
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
-import diffusers
-from diffusers import AutoencoderKL, DiffusionPipeline, FlowMatchEulerDiscreteScheduler
-from diffusers.loaders import SD3LoraLoaderMixin
 from diffusers.utils import BaseOutput
 from diffusers.utils.torch_utils import randn_tensor
 import numpy as np
-from packaging.version import Version
 import torch
-from transformers import (
-    CLIPTextModelWithProjection,
-    CLIPTokenizer,
-    CLIPTokenizerFast,
-    T5EncoderModel,
-    T5Tokenizer,
-    T5TokenizerFast,
-)
 
-from diception_ros.model.folder import check_folder, forget_origin, resolve
+from diception_ros.model.components import Components
 from diception_ros.model.inputs import check_inputs
-from diception_ros.model.points import DiceptionPointEncoder
 from diception_ros.model.prompts import (
-    TABLE_FILE,
     Embedding,
-    PromptTable,
     UnknownTextError,
     encode_clip,
     encode_t5,
     join,
 )
-from diception_ros.model.transformer import DiceptionTransformer2DModel
 
-# The old name of from_pretrained's precision is deprecated, the new one unknown to older releases.
-_DTYPE = 'dtype' if Version(diffusers.__version__) >= Version('0.40') else 'torch_dtype'
 # One picture of the official size is enough to keep a device busy; more at once cost memory only.
 _DECODE_PIXELS = 768 * 768
 
@@ -58,95 +40,13 @@ class DiceptionOutput(BaseOutput):
     latents: torch.Tensor
 
 
-class DiceptionPipeline(DiffusionPipeline, SD3LoraLoaderMixin):
+class DiceptionPipeline(Components):
     """Answers perception prompts about an image by generating pictures.
 
-    Args:
-        vae: AutoencoderKL of SD3.
-        transformer: DiceptionTransformer2DModel.
-        point_encoder: DiceptionPointEncoder.
-        scheduler: FlowMatchEulerDiscreteScheduler of SD3.
-        text_encoder: SD3's CLIP-L, or None: then the texts of `prompt_table` are all that can be
-            asked. CLIP-G is `text_encoder_2`, T5 `text_encoder_3`.
-        tokenizer: of CLIP-L, or None; the others likewise.
-        resolution: S, side in pixels of the square pictures that the model was made for.
+    What it is made of, and how it is loaded and saved, stands in `components.Components`.
 
     Source: arXiv 2502.17157 and its released inference code.
     """
-
-    model_cpu_offload_seq = (
-        'text_encoder->text_encoder_2->text_encoder_3->point_encoder->transformer->vae'
-    )
-    _optional_components = [  # noqa: RUF012 (diffusers' name and type)
-        'text_encoder',
-        'text_encoder_2',
-        'text_encoder_3',
-        'tokenizer',
-        'tokenizer_2',
-        'tokenizer_3',
-    ]
-
-    def __init__(
-        self,
-        vae: AutoencoderKL,
-        transformer: DiceptionTransformer2DModel,
-        point_encoder: DiceptionPointEncoder,
-        scheduler: FlowMatchEulerDiscreteScheduler,
-        text_encoder: CLIPTextModelWithProjection | None = None,
-        text_encoder_2: CLIPTextModelWithProjection | None = None,
-        text_encoder_3: T5EncoderModel | None = None,
-        tokenizer: CLIPTokenizer | CLIPTokenizerFast | None = None,
-        tokenizer_2: CLIPTokenizer | CLIPTokenizerFast | None = None,
-        tokenizer_3: T5Tokenizer | T5TokenizerFast | None = None,
-        resolution: int = 768,
-    ) -> None:
-        super().__init__()
-        self.register_modules(
-            vae=vae,
-            transformer=transformer,
-            point_encoder=point_encoder,
-            scheduler=scheduler,
-            text_encoder=text_encoder,
-            text_encoder_2=text_encoder_2,
-            text_encoder_3=text_encoder_3,
-            tokenizer=tokenizer,
-            tokenizer_2=tokenizer_2,
-            tokenizer_3=tokenizer_3,
-        )
-        self.register_to_config(resolution=resolution)
-        self.vae_scale_factor = 2 ** (len(vae.config.block_out_channels) - 1)
-        self.prompt_table = PromptTable()
-
-    @classmethod
-    def from_pretrained(
-        cls, folder: str | Path, dtype: torch.dtype | None = None, **kwargs: Any
-    ) -> 'DiceptionPipeline':
-        """Load a pipeline folder that `save_pretrained` or `diception convert` wrote.
-
-        Args:
-            folder: a local folder, or 'builtin'. Nothing is downloaded.
-            dtype: precision of all networks; None keeps that of each file.
-            **kwargs: of diffusers' `from_pretrained`.
-
-        Raises:
-            FileNotFoundError: the folder is not there or is no pipeline folder.
-            ValueError: it is another pipeline's folder, or names classes it should not.
-        """
-        folder = resolve(folder)
-        check_folder(folder)
-        if dtype is not None:
-            kwargs[_DTYPE] = dtype
-        pipe = super().from_pretrained(str(folder), use_safetensors=True, **kwargs)
-        if (folder / TABLE_FILE).is_file():
-            pipe.prompt_table = PromptTable.load(folder / TABLE_FILE)
-        return pipe
-
-    def save_pretrained(self, folder: str | Path, **kwargs: Any) -> None:
-        """Write weights, configuration and prompt table; `from_pretrained` reads them back."""
-        super().save_pretrained(str(folder), **kwargs)
-        forget_origin(Path(folder))
-        if len(self.prompt_table):
-            self.prompt_table.save(Path(folder) / TABLE_FILE)
 
     @torch.no_grad()
     def encode_image(

@@ -4,7 +4,10 @@
 
 import contextlib
 
+from accelerate.hooks import CpuOffload, add_hook_to_module
 from asking import POINTS, ROUNDING, TEXTS, ask
+from diffusers import DiffusionPipeline
+from diffusers.hooks import group_offloading
 import numpy as np
 import pytest
 import torch
@@ -172,6 +175,45 @@ def test_decoding_in_parts_equals_decoding_at_once(tiny, noise, monkeypatch):
     assert whole.dtype == np.float32
     assert whole.min() >= 0
     assert whole.max() <= 1
+
+
+# ---- where it runs ------------------------------------------------------------------------------
+
+
+# Another name of the CPU, for want of another device.
+OTHER = torch.device('cpu:0')
+
+
+def by_diffusers(pipe):
+    """Weights that are brought to a device layer by layer."""
+    pipe.transformer.enable_group_offload(OTHER, offload_type='leaf_level')
+
+
+def by_accelerate(pipe):
+    """Networks that are brought to a device one by one."""
+    for network in (pipe.vae, pipe.transformer, pipe.point_encoder):
+        add_hook_to_module(network, CpuOffload(OTHER))
+
+
+@pytest.mark.parametrize(
+    'place',
+    [lambda pipe: None, lambda pipe: pipe.to('meta'), lambda pipe: pipe.vae.to('meta'),
+     lambda pipe: pipe.transformer.to('meta'), lambda pipe: pipe.point_encoder.to('meta'),
+     by_diffusers, by_accelerate],
+)  # fmt: skip
+def test_the_device_is_the_one_that_diffusers_finds(place):
+    pipe = tiny_pipeline()
+    place(pipe)
+    assert pipe.device == DiffusionPipeline.device.fget(pipe)
+    assert pipe._execution_device == DiffusionPipeline._execution_device.fget(pipe)
+
+
+def test_no_network_is_searched_for_hooks_while_it_answers(tiny, image, noise, monkeypatch):
+    def search(module):
+        raise AssertionError('diffusers searched a network')
+
+    monkeypatch.setattr(group_offloading, '_get_group_onload_device', search)
+    ask(tiny, image, noise)
 
 
 # ---- bad input ----------------------------------------------------------------------------------

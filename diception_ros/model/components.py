@@ -1,0 +1,162 @@
+# SPDX-FileCopyrightText: 2026 The diception_ros authors
+# SPDX-License-Identifier: Apache-2.0
+"""What a pipeline is made of: its networks, the folder that they are in, and where they run."""
+
+# No postponed annotations here: diffusers reads the components' classes off __init__.
+from collections.abc import Iterable
+import itertools
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import diffusers
+from diffusers import AutoencoderKL, DiffusionPipeline, FlowMatchEulerDiscreteScheduler
+from diffusers.loaders import SD3LoraLoaderMixin
+from packaging.version import Version
+import torch
+from transformers import (
+    CLIPTextModelWithProjection,
+    CLIPTokenizer,
+    CLIPTokenizerFast,
+    T5EncoderModel,
+    T5Tokenizer,
+    T5TokenizerFast,
+)
+
+from diception_ros.model.folder import check_folder, forget_origin, resolve
+from diception_ros.model.points import DiceptionPointEncoder
+from diception_ros.model.prompts import TABLE_FILE, PromptTable
+from diception_ros.model.transformer import DiceptionTransformer2DModel
+
+if TYPE_CHECKING:
+    from typing_extensions import Self
+
+# The old name of from_pretrained's precision is deprecated, the new one unknown to older releases.
+_DTYPE = 'dtype' if Version(diffusers.__version__) >= Version('0.40') else 'torch_dtype'
+
+
+class Components(DiffusionPipeline, SD3LoraLoaderMixin):
+    """The components of DICEPTION under the names of SD3; `pipeline.DiceptionPipeline` runs them.
+
+    Args:
+        vae: AutoencoderKL of SD3.
+        transformer: DiceptionTransformer2DModel.
+        point_encoder: DiceptionPointEncoder.
+        scheduler: FlowMatchEulerDiscreteScheduler of SD3.
+        text_encoder: SD3's CLIP-L, or None: then the texts of `prompt_table` are all that can be
+            asked. CLIP-G is `text_encoder_2`, T5 `text_encoder_3`.
+        tokenizer: of CLIP-L, or None; the others likewise.
+        resolution: S, side in pixels of the square pictures that the model was made for.
+    """
+
+    model_cpu_offload_seq = (
+        'text_encoder->text_encoder_2->text_encoder_3->point_encoder->transformer->vae'
+    )
+    _optional_components = [  # noqa: RUF012 (diffusers' name and type)
+        'text_encoder',
+        'text_encoder_2',
+        'text_encoder_3',
+        'tokenizer',
+        'tokenizer_2',
+        'tokenizer_3',
+    ]
+
+    def __init__(
+        self,
+        vae: AutoencoderKL,
+        transformer: DiceptionTransformer2DModel,
+        point_encoder: DiceptionPointEncoder,
+        scheduler: FlowMatchEulerDiscreteScheduler,
+        text_encoder: CLIPTextModelWithProjection | None = None,
+        text_encoder_2: CLIPTextModelWithProjection | None = None,
+        text_encoder_3: T5EncoderModel | None = None,
+        tokenizer: CLIPTokenizer | CLIPTokenizerFast | None = None,
+        tokenizer_2: CLIPTokenizer | CLIPTokenizerFast | None = None,
+        tokenizer_3: T5Tokenizer | T5TokenizerFast | None = None,
+        resolution: int = 768,
+    ) -> None:
+        super().__init__()
+        self.register_modules(
+            vae=vae,
+            transformer=transformer,
+            point_encoder=point_encoder,
+            scheduler=scheduler,
+            text_encoder=text_encoder,
+            text_encoder_2=text_encoder_2,
+            text_encoder_3=text_encoder_3,
+            tokenizer=tokenizer,
+            tokenizer_2=tokenizer_2,
+            tokenizer_3=tokenizer_3,
+        )
+        self.register_to_config(resolution=resolution)
+        self.vae_scale_factor = 2 ** (len(vae.config.block_out_channels) - 1)
+        self.prompt_table = PromptTable()
+
+    @classmethod
+    def from_pretrained(
+        cls, folder: str | Path, dtype: torch.dtype | None = None, **kwargs: Any
+    ) -> 'Self':
+        """Load a pipeline folder that `save_pretrained` or `diception convert` wrote.
+
+        Args:
+            folder: a local folder, or 'builtin'. Nothing is downloaded.
+            dtype: precision of all networks; None keeps that of each file.
+            **kwargs: of diffusers' `from_pretrained`.
+
+        Raises:
+            FileNotFoundError: the folder is not there or is no pipeline folder.
+            ValueError: it is another pipeline's folder, or names classes it should not.
+        """
+        folder = resolve(folder)
+        check_folder(folder)
+        if dtype is not None:
+            kwargs[_DTYPE] = dtype
+        pipe = super().from_pretrained(str(folder), use_safetensors=True, **kwargs)
+        if (folder / TABLE_FILE).is_file():
+            pipe.prompt_table = PromptTable.load(folder / TABLE_FILE)
+        return pipe
+
+    def save_pretrained(self, folder: str | Path, **kwargs: Any) -> None:
+        """Write weights, configuration and prompt table; `from_pretrained` reads them back."""
+        super().save_pretrained(str(folder), **kwargs)
+        forget_origin(Path(folder))
+        if len(self.prompt_table):
+            self.prompt_table.save(Path(folder) / TABLE_FILE)
+
+    @property
+    def device(self) -> torch.device:
+        """Where the networks are.
+
+        Diffusers looks for hooks of group offloading in every module of every network, twice, each
+        time it is asked, which is twenty times an answer: an eighth of the built-in model's time.
+        """
+        return _shared_device(self._networks()) or super().device
+
+    @property
+    def _execution_device(self) -> torch.device:
+        """Where the networks run, which is elsewhere where their weights come and go."""
+        return _shared_device(self._networks()) or super()._execution_device
+
+    def _networks(self) -> list[torch.nn.Module]:
+        encoders = (self.text_encoder, self.text_encoder_2, self.text_encoder_3)
+        found = (self.vae, self.transformer, self.point_encoder, *encoders)
+        return [one for one in found if isinstance(one, torch.nn.Module)]
+
+
+def _shared_device(networks: Iterable[torch.nn.Module]) -> torch.device | None:
+    """The device that networks share; None where there are several, or something moves weights.
+
+    What moves weights, diffusers or accelerate, hangs a hook on the modules.
+    """
+    found = set()
+    for network in networks:
+        waiting = [network]
+        # By hand: the nested generators of `modules` take longer than all the rest.
+        while waiting:
+            module = waiting.pop()
+            about = module.__dict__
+            if '_diffusers_hook' in about or '_hf_hook' in about:
+                return None
+            waiting += [one for one in about['_modules'].values() if one is not None]
+        first = next(itertools.chain(network.parameters(), network.buffers()), None)
+        found.add(None if first is None else first.device)
+    return found.pop() if len(found) == 1 else None
