@@ -58,10 +58,15 @@ def normal_colours(vectors: NDArray[np.float32]) -> Picture:
     Returns:
         (H, W, 3) uint8 RGB.
     """
-    towards = vectors * np.array([1, -1, -1], np.float32)
+    height, width = vectors.shape[:2]
+    # Whole rows: numpy walks a last axis of three at less than half the speed.
+    signs = np.tile(np.array([1, -1, -1], np.float32), width)
+    shades = vectors.reshape(height, 3 * width) * signs
+    shades += 1
+    shades *= np.float32(127.5)
     # Of a number and NaN `fmax` is the number, at a third of the cost of nan_to_num.
-    shades = np.fmin(np.fmax((towards + 1) * np.float32(127.5), 0), 255)
-    out: Picture = np.rint(shades, out=shades).astype(np.uint8)
+    np.fmin(np.fmax(shades, 0, out=shades), 255, out=shades)
+    out: Picture = np.rint(shades, out=shades).astype(np.uint8).reshape(vectors.shape)
     return out
 
 
