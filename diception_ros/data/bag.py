@@ -8,6 +8,7 @@ The definitions of the messages lie in the file, so Foxglove and `ros2 bag` open
 from __future__ import annotations
 
 from collections.abc import Iterator
+import contextlib
 from pathlib import Path
 import shutil
 import tempfile
@@ -152,13 +153,8 @@ def topics_of(path: Path) -> dict[str, str]:
         FileNotFoundError: there is no such file or folder.
         ValueError: it is no bag.
     """
-    if not path.exists():
-        raise FileNotFoundError(f'{path}: no such bag')
-    try:
-        with AnyReader([path], default_typestore=TYPES) as reader:
-            return {one.topic: one.msgtype for one in reader.connections}
-    except AnyReaderError as error:
-        raise ValueError(f'{path}: not a bag that can be read ({error})') from error
+    with _opened(path) as reader:
+        return {one.topic: one.msgtype for one in reader.connections}
 
 
 def read(path: Path, topics: tuple[str, ...] = ()) -> Iterator[Recorded]:
@@ -172,21 +168,25 @@ def read(path: Path, topics: tuple[str, ...] = ()) -> Iterator[Recorded]:
         FileNotFoundError: there is no such file or folder.
         ValueError: it is no bag, or a topic is not in it.
     """
+    with _opened(path) as reader:
+        known = {connection.topic for connection in reader.connections}
+        missing = sorted(set(topics) - known)
+        if missing:
+            raise ValueError(
+                f'{path}: no topic {missing[0]!r}; there are {", ".join(sorted(known))}'
+            )
+        wanted = [one for one in reader.connections if not topics or one.topic in topics]
+        for connection, stamp_ns, data in reader.messages(wanted) if wanted else ():
+            message = reader.deserialize(data, connection.msgtype)
+            yield Recorded(connection.topic, connection.msgtype, stamp_ns, message, bytes(data))
+
+
+@contextlib.contextmanager
+def _opened(path: Path) -> Iterator[AnyReader]:
     if not path.exists():
         raise FileNotFoundError(f'{path}: no such bag')
     try:
         with AnyReader([path], default_typestore=TYPES) as reader:
-            known = {connection.topic for connection in reader.connections}
-            missing = sorted(set(topics) - known)
-            if missing:
-                raise ValueError(
-                    f'{path}: no topic {missing[0]!r}; there are {", ".join(sorted(known))}'
-                )
-            wanted = [one for one in reader.connections if not topics or one.topic in topics]
-            for connection, stamp_ns, data in reader.messages(wanted) if wanted else ():
-                message = reader.deserialize(data, connection.msgtype)
-                yield Recorded(
-                    connection.topic, connection.msgtype, stamp_ns, message, bytes(data)
-                )
+            yield reader
     except AnyReaderError as error:
         raise ValueError(f'{path}: not a bag that can be read ({error})') from error

@@ -7,18 +7,19 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from diception_ros.doctor import missing, probe
+from diception_ros import probe
+from diception_ros.doctor import missing
 from diception_ros.doctor.finding import BROKEN, OK, WARN, Finding
 
 # Where NVIDIA's kernel driver says that it is loaded.
 _DRIVER = Path('/proc/driver/nvidia/version')
 _PROGRAM = """
-import json, torch
+import torch
 found = [torch.cuda.get_device_properties(k) for k in range(torch.cuda.device_count())]
-print(json.dumps({
+tell({
     'torch': torch.__version__, 'cuda': torch.version.cuda, 'threads': torch.get_num_threads(),
     'devices': [[one.name, one.total_memory] for one in found],
-}))
+})
 """
 _BUILD = 'install a build of torch for CUDA: https://pytorch.org/get-started/locally'
 

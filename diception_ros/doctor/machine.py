@@ -11,7 +11,7 @@ from pathlib import Path
 import shutil
 import tempfile
 
-from diception_ros.doctor import probe
+from diception_ros import probe
 from diception_ros.doctor.finding import OK, WARN, Finding
 
 # Of the profile for Fast DDS: what each process takes of /dev/shm, bytes.
@@ -21,11 +21,10 @@ LEAST_DISK = 2_000_000_000
 # A process that ends well leaves none; those of 20 that were killed are about as many.
 MANY_SEGMENTS = 100
 _GL = """
-import json
 from diception_ros.sim import gl
 mujoco, context = gl.context((8, 8))
 context.free()
-print(json.dumps(mujoco.__version__))
+tell(mujoco.__version__)
 """
 
 

@@ -11,7 +11,8 @@ import os
 from pathlib import Path
 import sys
 
-from diception_ros.doctor import missing, probe
+from diception_ros import probe
+from diception_ros.doctor import missing
 from diception_ros.doctor.finding import BROKEN, OK, WARN, Finding
 
 OLDEST, NEWEST = (3, 10), (3, 13)
@@ -109,7 +110,7 @@ def opencv() -> Iterator[Finding]:
     """Whether OpenCV can be loaded, which wants libraries of the system; nothing where it can."""
     if importlib.util.find_spec('cv2') is None:
         return
-    answer = probe.ask('import cv2\nprint(0)')
+    answer = probe.ask('import cv2\ntell(cv2.__version__)')
     if answer.said is None:
         error = ImportError(answer.error.partition('Error: ')[2] or answer.error, name='cv2')
         yield Finding('opencv', BROKEN, str(error), missing.cure(error))

@@ -11,8 +11,8 @@ import os
 from pathlib import Path
 import re
 
-from diception_ros import fastdds
-from diception_ros.doctor import missing, probe
+from diception_ros import fastdds, probe
+from diception_ros.doctor import missing
 from diception_ros.doctor.finding import BROKEN, OK, WARN, Finding
 
 # By the first number of rclpy's version, where nothing was sourced.
@@ -23,7 +23,7 @@ _NEEDED = (
     'sensor_msgs', 'diagnostic_msgs', 'geometry_msgs', 'std_msgs', 'std_srvs', 'lifecycle_msgs',
 )  # fmt: skip
 _PROGRAM = f"""
-import importlib, json
+import importlib
 import rclpy
 said = {{'rclpy': rclpy.__file__}}
 for name in {(*_NEEDED, 'vision_msgs')!r}:
@@ -35,7 +35,7 @@ try:
     said['rmw'] = rclpy.get_rmw_implementation_identifier()
 except Exception as error:
     said['no rmw'] = str(error)
-print(json.dumps(said))
+tell(said)
 """
 
 

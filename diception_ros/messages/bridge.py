@@ -15,8 +15,6 @@ from collections.abc import Callable
 import functools
 import importlib
 import importlib.util
-import subprocess
-import sys
 from types import SimpleNamespace
 from typing import Any, NamedTuple
 
@@ -24,6 +22,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from diception_ros import probe
 from diception_ros.messages import encodings
 from diception_ros.messages.error import MessageError
 
@@ -34,7 +33,6 @@ _FAULTS = (
     ImportError, AttributeError, KeyError, TypeError, ValueError, RuntimeError, SystemError,
     OSError, cv2.error,
 )  # fmt: skip
-_ANSWER = 'cv_bridge agrees on: '
 
 
 class Bridge(NamedTuple):
@@ -70,35 +68,24 @@ def find() -> Bridge:
     """Look for cv_bridge, once a process; takes a second where it is installed."""
     if importlib.util.find_spec('cv_bridge') is None:
         return Bridge(frozenset(), 'cv_bridge is not installed')
-    program = (
-        'import sys; sys.path[:] = sys.argv[1:]\n'
-        'from diception_ros.messages import bridge; bridge.report()'
+    answer = probe.ask(
+        'from diception_ros.messages import bridge\ntell(bridge.agreed())', PATIENCE
     )
-    try:
-        tried = subprocess.run(
-            [sys.executable, '-c', program, *sys.path],
-            capture_output=True, text=True, errors='replace', timeout=PATIENCE, check=False,
-        )  # fmt: skip
-    except (OSError, subprocess.TimeoutExpired) as error:
-        return Bridge(frozenset(), f'cv_bridge could not be tried: {error}')
-    answers = [line for line in tried.stdout.splitlines() if line.startswith(_ANSWER)]
-    if tried.returncode or not answers:
-        last = (tried.stderr.strip().splitlines() or ['no word'])[-1]
-        return Bridge(frozenset(), f'cv_bridge does not work here: {last} ({tried.returncode})')
-    agreed = frozenset(answers[-1].removeprefix(_ANSWER).split())
-    if not agreed:
+    if answer.said is None:
+        return Bridge(frozenset(), f'cv_bridge does not work here: {answer.error}')
+    same = frozenset(answer.said)
+    if not same:
         return Bridge(frozenset(), 'cv_bridge gives other colours than it should')
     try:
-        return Bridge(agreed, '', _convert())
+        return Bridge(same, '', _convert())
     except _FAULTS as error:
         return Bridge(frozenset(), f'cv_bridge does not work here: {error!r}')
 
 
-def report() -> None:
-    """Print for which encodings cv_bridge gives the same bytes; for a process of its own."""
+def agreed() -> list[str]:
+    """The encodings of which cv_bridge gives the same bytes; may crash, see `find`."""
     convert = _convert()
-    agreed = [encoding for encoding in encodings.LAYOUTS if _agrees(convert, encoding)]
-    sys.stdout.write(f'{_ANSWER}{" ".join(agreed)}\n')
+    return [encoding for encoding in encodings.LAYOUTS if _agrees(convert, encoding)]
 
 
 def _convert() -> Callable[[Any], Any]:

@@ -93,7 +93,7 @@ def packed(message: Any) -> tuple[NDArray[Any], Layout]:
     encoding = str(message.encoding)
     layout = LAYOUTS.get(encoding)
     if layout is None:
-        raise unknown(encoding)
+        raise _unknown(encoding)
     size = int(message.height), int(message.width)
     if min(size) < layout.least or (layout.even and size[1] % 2):
         width = 'an even width' if layout.even else 'a width'
@@ -174,8 +174,7 @@ def to_rgb(pixels: NDArray[Any], code: int | None) -> NDArray[np.uint8]:
     return np.ascontiguousarray(pixels if code is None else cv2.cvtColor(pixels, code))
 
 
-def unknown(encoding: str) -> MessageError:
-    """The error for an encoding that is not known."""
+def _unknown(encoding: str) -> MessageError:
     return MessageError(
         f'encoding {quoted(encoding)}',
         f'image encoding {quoted(encoding)} is not supported; known: '

@@ -41,7 +41,7 @@ CLOUD = 'sensor_msgs/msg/PointCloud2'
 _RELATIVE = {'depth/image': 'disparity/image'}
 
 
-class Asked(Protocol):
+class TaskLike(Protocol):
     """What has to be known of a task; `tasks.Task` fits."""
 
     name: str
@@ -87,7 +87,7 @@ class _Row(NamedTuple):
     make: Callable[[_Answer], Any]
 
 
-def declared(task: Asked, types: Types, kind: type[Label] | None = None) -> list[Output]:
+def declared(task: TaskLike, types: Types, kind: type[Label] | None = None) -> list[Output]:
     """All topics on which answers of a task may go out, known before any frame is seen.
 
     Args:
@@ -107,7 +107,7 @@ def declared(task: Asked, types: Types, kind: type[Label] | None = None) -> list
 
 def from_label(
     types: Types,
-    task: Asked,
+    task: TaskLike,
     label: Label,
     prompt: Prompt | None,
     header: Any,
@@ -150,7 +150,16 @@ def from_label(
     return out
 
 
-def _rows(task: Asked, kind: type[Any], types: Types) -> list[_Row]:
+def picture_at(frame: Frame, size: tuple[int, int]) -> NDArray[np.uint8]:
+    """The frame's picture at the size (H, W) of an answer: the camera's, or the model's square.
+
+    Returns:
+        (H, W, 3) uint8 RGB.
+    """
+    return frame.image if size == frame.size else images.fit(frame.image, size[0])[0]
+
+
+def _rows(task: TaskLike, kind: type[Any], types: Types) -> list[_Row]:
     name = task.name
     info = _Row(Output(f'{name}/camera_info', INFO), _camera_info)
     found = _Row(Output(f'{name}/detections', detections.DETECTIONS), _detections)
@@ -158,9 +167,9 @@ def _rows(task: Asked, kind: type[Any], types: Types) -> list[_Row]:
     colour = _Row(Output(f'{name}/color', IMAGE, view=True), _colour)
     if issubclass(kind, Disparity):
         topic = _RELATIVE.get(f'{name}/image', f'{name}/image')
-        rows = [_Row(Output(topic, IMAGE), _disparity), colour]
+        rows = [_Row(Output(topic, IMAGE), _values), colour]
     elif issubclass(kind, MetricDepth):
-        rows = [_Row(Output(f'{name}/image', IMAGE), _depth), info]
+        rows = [_Row(Output(f'{name}/image', IMAGE), _values), info]
         # Where the metres were made of a disparity, that one is drawn, and only once.
         rows += [colour] if issubclass(task.label, MetricDepth) else []
     elif issubclass(kind, Normals):
@@ -189,11 +198,7 @@ def _rows(task: Asked, kind: type[Any], types: Types) -> list[_Row]:
     return [row for row in rows if types.has(row.output.kind)]
 
 
-def _disparity(answer: _Answer) -> Any:
-    return answer.image(answer.label.values, '32FC1')
-
-
-def _depth(answer: _Answer) -> Any:
+def _values(answer: _Answer) -> Any:
     return answer.image(answer.label.values, '32FC1')
 
 
@@ -253,9 +258,5 @@ def _colour(answer: _Answer) -> Any:
 
 
 def _overlay(answer: _Answer) -> Any:
-    picture = answer.frame.image
-    size = answer.label.size
-    if size != answer.frame.size:
-        # Only the model's square is another size than the camera's.
-        picture, _ = images.fit(picture, size[0])
+    picture = picture_at(answer.frame, answer.label.size)
     return answer.image(answer.label.preview(picture), 'rgb8')

@@ -74,10 +74,7 @@ class Perceiver:
         settings = settings or self._settings
         found = []
         for name in settings.asked:
-            task = settings.task(name)
-            found += outputs.declared(task, self._types)
-            if name == DEPTH and settings.metric != 'off':
-                found += outputs.declared(task, self._types, MetricDepth)
+            found += self._declared(name, settings)
         return found + ([outputs.POINTS] if settings.metric != 'off' else [])
 
     def needed(self, wanted: frozenset[str]) -> tuple[str, ...]:
@@ -92,16 +89,22 @@ class Perceiver:
         settings = self._settings
         if not settings.lazy:
             return settings.asked
-        found = set()
-        for name in settings.asked:
-            kinds = [None, MetricDepth] if name == DEPTH and settings.metric != 'off' else [None]
-            for kind in kinds:
-                declared = outputs.declared(settings.task(name), self._types, kind)
-                if {one.topic for one in declared} & wanted:
-                    found.add(name)
+        found = {
+            name
+            for name in settings.asked
+            if not wanted.isdisjoint(one.topic for one in self._declared(name, settings))
+        }
         if settings.metric != 'off' and outputs.POINTS.topic in wanted:
             found |= {DEPTH, *_beside_depth(settings)}
         return tuple(name for name in settings.asked if name in found)
+
+    def _declared(self, name: str, settings: PerceptionSettings) -> list[Output]:
+        """The topics of a task, and those of its metres where they are set."""
+        task = settings.task(name)
+        found = outputs.declared(task, self._types)
+        if name == DEPTH and settings.metric != 'off':
+            found += outputs.declared(task, self._types, MetricDepth)
+        return found
 
     def check(self, settings: PerceptionSettings, categories: Sequence[str] = ()) -> None:
         """Make sure that the model can do what is asked; runs nothing, changes nothing.

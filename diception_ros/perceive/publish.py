@@ -106,9 +106,7 @@ def _cloud(
     intrinsics: Intrinsics,
     labels: Mapping[str, Label],
 ) -> Any:
-    picture = request.frame.image
-    if depth.size != request.frame.size:
-        picture, _ = images.fit(picture, depth.size[0])
+    picture = outputs.picture_at(request.frame, depth.size)
     normals = next((one for one in labels.values() if isinstance(one, Normals)), None)
     things = next((one for one in labels.values() if isinstance(one, Instances)), None)
     return clouds.cloud(types, request.header, depth, intrinsics, picture, normals, things)

@@ -145,6 +145,7 @@ def reference_from(message: Any, transform: Transform) -> Reference:
     Raises:
         ValueError: the message cannot be read, or its encoding is none of a depth.
     """
+    # Here, so that the help of a command line, which reads the settings, loads no OpenCV.
     from diception_ros.messages import clouds, pictures, stamps
 
     stamp_ns, frame_id = stamps.stamp_ns(message.header), message.header.frame_id

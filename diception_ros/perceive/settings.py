@@ -172,7 +172,7 @@ class PerceptionSettings:
         if not self.categories and any(task.takes_category for task in asked):
             names = ', '.join(task.name for task in asked if task.takes_category)
             raise ValueError(f'semantic.categories is empty; {names} among tasks needs some')
-        if self.metric != 'off' and 'depth' not in self.tasks:
+        if self.metric != 'off' and DEPTH not in self.tasks:
             raise ValueError(
                 f'depth.metric is {self.metric!r} and tasks has no depth; add it, or set '
                 "depth.metric to 'off'"

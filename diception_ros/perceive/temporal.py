@@ -167,7 +167,7 @@ class Memory:
         self._last = frame.size, frame.stamp_ns
 
 
-def _numbered(new: Instances, numbers: np.ndarray[tuple[int], np.dtype[np.int32]]) -> Instances:
+def _numbered(new: Instances, numbers: NDArray[np.int32]) -> Instances:
     if np.array_equal(numbers, np.arange(1, len(numbers) + 1)):
         return new
     count = int(numbers.max())

@@ -19,6 +19,7 @@ from rclpy.lifecycle import LifecycleNode, LifecycleState, TransitionCallbackRet
 from rclpy.parameter import Parameter
 
 from diception_ros.doctor import missing
+from diception_ros.messages.detections import DETECTIONS
 from diception_ros.perceive.settings import PerceptionSettings
 from diception_ros.ros import memory, model, prompts
 from diception_ros.ros.inputs import SMALL, Camera
@@ -33,8 +34,6 @@ from diception_ros.ros.worker import Worker
 if TYPE_CHECKING:
     from diception_ros.perceive.perceiver import Perceiver
     from diception_ros.predict import Predictor
-
-DETECTIONS = 'vision_msgs/msg/Detection2DArray'
 
 
 class PerceptionNode(LifecycleNode):  # type: ignore[misc]

@@ -6,7 +6,8 @@ import sys
 
 import pytest
 
-from diception_ros.doctor import missing, probe, python
+from diception_ros import probe
+from diception_ros.doctor import missing, python
 from diception_ros.doctor.finding import BROKEN, OK, WARN
 
 
@@ -93,5 +94,17 @@ def test_a_trial_that_fails_tells_how(program, says):
 def test_a_trial_sees_the_modules_that_we_see(tmp_path, monkeypatch):
     (tmp_path / 'only_here.py').write_text('VALUE = {"a": [1, None]}\n')
     monkeypatch.syspath_prepend(str(tmp_path))
-    program = 'import json, only_here\nprint("noise")\nprint(json.dumps(only_here.VALUE))'
-    assert probe.ask(program) == ({'a': [1, None]}, '')
+    assert probe.ask('import only_here\ntell(only_here.VALUE)') == ({'a': [1, None]}, '')
+
+
+def test_a_trial_that_cannot_begin_is_told(monkeypatch):
+    monkeypatch.setattr(sys, 'executable', '/no/such/python')
+    answer = probe.ask('tell(1)')
+    assert answer.said is None
+    assert '/no/such/python' in answer.error
+
+
+def test_what_libraries_print_is_no_answer():
+    program = 'import atexit\natexit.register(print, "bye")\nprint("hello")\ntell([1])\nprint(2)'
+    assert probe.ask(program) == ([1], '')
+    assert probe.ask('print(2)').said is None
