@@ -20,9 +20,11 @@ from typing import TYPE_CHECKING, NoReturn
 
 if TYPE_CHECKING:
     from diception_ros.ros.model import Load
+    from diception_ros.ros.node import PerceptionNode
 
-# Seconds that the node gets to end by itself; users see at most two.
-GRACE = 1.5
+# Seconds that the node gets to end by itself, and then to be taken down; users see at most two.
+GRACE = 1.4
+TAKING_DOWN = 0.4
 
 
 def run(arguments: Sequence[str], load: Load | None = None) -> NoReturn:
@@ -46,8 +48,9 @@ def run(arguments: Sequence[str], load: Load | None = None) -> NoReturn:
         if thread.error is not None:
             raise thread.error
         # Not by way of the interpreter's end, which takes 1.4 s once torch is loaded. And if the
-        # thread is still in a call that cannot be interrupted, the model's or one that loads it,
-        # nothing must be taken down under it.
+        # thread is still in a call that cannot be interrupted, such as one that loads the model,
+        # that is not waited for.
+        thread.forsake()
         _leave()
 
 
@@ -73,10 +76,21 @@ def void(_: object) -> None:
 
 
 def _leave() -> NoReturn:
+    _flush()
+    os._exit(0)
+
+
+def _hush() -> None:
+    _flush()
+    nowhere = os.open(os.devnull, os.O_WRONLY)
+    for number in (1, 2):
+        os.dup2(nowhere, number)
+
+
+def _flush() -> None:
     for stream in (sys.stdout, sys.stderr):
         with contextlib.suppress(OSError):  # the terminal may be gone
             stream.flush()
-    os._exit(0)
 
 
 class _Thread(threading.Thread):
@@ -91,6 +105,7 @@ class _Thread(threading.Thread):
         self._stop_asked = threading.Event()
         self._lock = threading.Lock()
         self._wake: Callable[[], None] | None = None
+        self._node: PerceptionNode | None = None
 
     def stop(self) -> None:
         """Ask the node to end."""
@@ -98,6 +113,17 @@ class _Thread(threading.Thread):
             self._stop_asked.set()
             if self._wake is not None:
                 self._wake()
+
+    def forsake(self) -> None:
+        """Destroy the node while this thread is at work; its files in /dev/shm would stay.
+
+        rclpy destroys what is in use as soon as it is not, so nothing is pulled from under it.
+        """
+        if self._node is not None:
+            _hush()  # what threads say of a node that is going is not for anybody
+            end = threading.Thread(target=self._node.destroy_node, daemon=True)
+            end.start()
+            end.join(TAKING_DOWN)
 
     def run(self) -> None:
         try:
@@ -130,11 +156,13 @@ class _Thread(threading.Thread):
             guard = node.create_guard_condition(lambda: None)
             with self._lock:
                 self._wake = guard.trigger
+            self._node = node
             node.start()
             while not self._stop_asked.is_set():
                 executor.spin_once()
             with self._lock:
                 self._wake = None
+            self._node = None
             node.finish()
             executor.shutdown()
             node.destroy_node()

@@ -120,10 +120,13 @@ def test_signals_end_it_within_two_seconds(domain, peer, signals):
 def test_a_signal_while_the_model_loads_ends_it(domain, tiny_folder):
     with Running(domain, {'model': tiny_folder}, REAL) as node:
         node.wait_for('importing torch')
+        used = {name for name in shared(node.process.pid) if '_port' not in name}
+        assert used, 'Fast DDS uses shared memory'
         code, seconds = node.end(signal.SIGINT, signal.SIGINT)
         assert code == 0
         assert seconds < 2
         assert 'Traceback' not in node.text
+    assert not {name for name in used if Path('/dev/shm', name).exists()}
 
 
 def test_the_end_of_its_terminal_ends_it(domain):
