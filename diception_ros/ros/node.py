@@ -3,7 +3,7 @@
 """The lifecycle node `perception`: puts the parts of this folder together and takes them apart.
 
 Three threads: the executor's runs everything in this file, the worker's answers frames, and the
-pulse's tells once a second how things are.
+monitor's tells once a second how things are.
 """
 
 from __future__ import annotations
@@ -24,9 +24,9 @@ from diception_ros.perceive.settings import PerceptionSettings
 from diception_ros.ros import memory, model, prompts
 from diception_ros.ros.inputs import SMALL, Camera
 from diception_ros.ros.log import Log
+from diception_ros.ros.monitor import Monitor
 from diception_ros.ros.parameters import Parameters
 from diception_ros.ros.publishers import Publishers
-from diception_ros.ros.pulse import Pulse
 from diception_ros.ros.slots import Slots
 from diception_ros.ros.types import RosTypes, find
 from diception_ros.ros.worker import Worker
@@ -74,7 +74,7 @@ class PerceptionNode(LifecycleNode):  # type: ignore[misc]
         )
         for text in self.parameters.unknown:
             self.log.warning(f'parameters: {text}')
-        self._pulse = Pulse(self)
+        self._monitor = Monitor(self)
         # Kept, since the callback lives as long as this does.
         self._jumps = self.get_clock().create_jump_callback(
             JumpThreshold(
@@ -85,7 +85,7 @@ class PerceptionNode(LifecycleNode):  # type: ignore[misc]
 
     def start(self) -> None:
         """Begin to tell how things are and, with `autostart`, to work."""
-        self._pulse.start()
+        self._monitor.start()
         name = self.get_fully_qualified_name()
         if not self.parameters.node_settings.autostart:
             self.log.info(f'waiting to be told: ros2 lifecycle set {name} configure')
@@ -101,7 +101,7 @@ class PerceptionNode(LifecycleNode):  # type: ignore[misc]
         """End whatever runs; the node can be destroyed then."""
         if self.state != 'finalized':
             self.trigger_shutdown()
-        self._pulse.stop()
+        self._monitor.stop()
 
     def destroy_node(self) -> None:
         """Leave nothing; rclpy would leave the state machine, and with it files in /dev/shm."""
@@ -197,7 +197,7 @@ class PerceptionNode(LifecycleNode):  # type: ignore[misc]
         frames = 1 if perception.policy == 'latest' else perception.queue_size
         for camera in self.cameras.values():
             camera.open(frames, perception.metric == 'aligned')
-        self._pulse.watch()
+        self._monitor.watch()
         self.log.info(
             f'active: {", ".join(camera.topic for camera in self.cameras.values())} -> '
             f'{", ".join(self._answers.names())}'

@@ -29,7 +29,7 @@ PERIOD = 1.0
 DEPTH = 10
 
 
-class Pulse:
+class Monitor:
     """Publishes diagnostics and watches the cameras.
 
     Args:
@@ -40,7 +40,7 @@ class Pulse:
         self._node = node
         self._publisher = node.create_publisher(DiagnosticArray, '/diagnostics', DEPTH)
         self._ended = threading.Event()
-        self._thread = threading.Thread(target=self._run, name='pulse', daemon=True)
+        self._thread = threading.Thread(target=self._run, name='monitor', daemon=True)
         self._cure = cure(get_rmw_implementation_identifier(), dict(os.environ))
         self._lost = 0
         self._watches: dict[str, _Watch] = {}
@@ -174,7 +174,7 @@ class Pulse:
 
 
 class _Watch:
-    """What is remembered of a camera from one pulse to the next."""
+    """What is remembered of a camera from one report to the next."""
 
     def __init__(self, limit: float) -> None:
         self.dog = Watchdog(limit, time.monotonic())
