@@ -4,8 +4,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import ctypes.util
+import importlib.util
 import os
+from pathlib import Path
 import sys
 from typing import TYPE_CHECKING, Any
 
@@ -59,6 +62,7 @@ def context(size: tuple[int, int], backend: str | None = None) -> tuple[Any, muj
     )
     if ctypes.util.find_library(name) is None:
         raise missing
+    _triton_first()
     try:
         import mujoco
     except ModuleNotFoundError as error:
@@ -72,3 +76,16 @@ def context(size: tuple[int, int], backend: str | None = None) -> tuple[Any, muj
         # Each backend raises its own kinds; all mean that there is nothing to draw on.
         raise missing from error
     return mujoco, opened
+
+
+def _triton_first() -> None:
+    """Load the compiler of a torch with CUDA, if there is one, before Mesa's.
+
+    Both hold LLVM, and Mesa shows its own to all libraries that come later: torch, once it imports
+    triton, would crash (torch 2.13, triton 3.7, Mesa 22.3).
+    """
+    found = None if 'triton' in sys.modules else importlib.util.find_spec('triton')
+    for folder in (found.submodule_search_locations or []) if found else []:
+        for library in Path(folder, '_C').glob('libtriton*.so'):
+            with contextlib.suppress(OSError):  # then it is of no use to torch either
+                ctypes.CDLL(str(library))
