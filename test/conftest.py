@@ -1,6 +1,6 @@
 # SPDX-FileCopyrightText: 2026 The diception_ros authors
 # SPDX-License-Identifier: Apache-2.0
-"""What many tests share: the tiny pipeline, and where the official reference outputs are."""
+"""What many tests share: the tiny pipeline, OpenGL, and the official reference outputs."""
 
 import importlib.util
 import os
@@ -20,6 +20,14 @@ for _signal, _usual in (
 os.environ.setdefault('HF_HUB_OFFLINE', '1')  # no test may reach for the network
 
 
+@pytest.fixture(autouse=True)
+def _no_learnt_tasks(monkeypatch):
+    """No test sees the tasks of adapters that another has added."""
+    from diception_ros import tasks
+
+    monkeypatch.setattr(tasks, '_added', {})
+
+
 @pytest.fixture(scope='session')
 def tiny():
     """A random pipeline with text encoders; tests must leave it as it was."""
@@ -37,6 +45,17 @@ def tiny_folder(tiny, tmp_path_factory):
     tiny.embed_prompts(['', *tasks.texts()])
     tiny.save_pretrained(folder)
     return folder
+
+
+@pytest.fixture
+def bare(tiny_folder):
+    """A Predictor of the tiny model without text encoders, as models are shipped."""
+    from diception_ros.predict import Predictor
+
+    found = Predictor.load(tiny_folder, steps=1)
+    for name in ('text_encoder', 'text_encoder_2', 'text_encoder_3'):
+        setattr(found.pipe, name, None)
+    return found
 
 
 @pytest.fixture(scope='session')

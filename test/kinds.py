@@ -59,6 +59,11 @@ def picture(size, rng):
     return Picture(np.stack([red, green, blue], axis=-1))
 
 
+# Of each task of the base a label such as it paints.
+OF_TASK = {
+    'depth': disparity, 'normal': normals, 'segmentation': mask, 'entity': instances,
+    'semantic': instances, 'pose': keypoints,
+}  # fmt: skip
 KINDS = [disparity, metric, normals, mask, instances, keypoints, picture]
 
 

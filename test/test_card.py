@@ -30,7 +30,7 @@ def change(folder, **changes):
     return path
 
 
-def test_round_trip(tmp_path):
+def test_a_card_comes_back_as_it_was(tmp_path):
     Card(**GOOD).write(tmp_path)
     assert asdict(cards.read(tmp_path)) == GOOD
     assert [path.name for path in tmp_path.iterdir()] == ['card.json']

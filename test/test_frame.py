@@ -1,5 +1,7 @@
 # SPDX-FileCopyrightText: 2026 The diception_ros authors
 # SPDX-License-Identifier: Apache-2.0
+"""Frames refuse what is no picture; pinholes follow the picture that is resized or mirrored."""
+
 from __future__ import annotations
 
 import numpy as np

@@ -1,5 +1,7 @@
 # SPDX-FileCopyrightText: 2026 The diception_ros authors
 # SPDX-License-Identifier: Apache-2.0
+"""Scale, shift, points and normals: known truths come out, inverses give back what went in."""
+
 from __future__ import annotations
 
 import numpy as np

@@ -1,5 +1,7 @@
 # SPDX-FileCopyrightText: 2026 The diception_ros authors
 # SPDX-License-Identifier: Apache-2.0
+"""The way onto the square and back, and that the picture goes the same way as its points."""
+
 from __future__ import annotations
 
 from hypothesis import given

@@ -70,7 +70,7 @@ def imports(tree: ast.AST, top_level: bool = False):
 @pytest.mark.parametrize(
     ('name', 'file'), [*modules()], ids=lambda value: str(value).split('/')[-1]
 )
-def test_import_direction(name, file):
+def test_imports_go_down_the_rows(name, file):
     mine = part(name)
     for imported in imports(ast.parse(file.read_text())):
         if imported.split('.')[0] != PACKAGE or imported == PACKAGE:

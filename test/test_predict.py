@@ -12,7 +12,6 @@ from diception_ros import images, tasks
 from diception_ros.frame import Frame
 from diception_ros.labels import Disparity, Mask
 from diception_ros.model.device import find_device
-from diception_ros.model.tiny import tiny_pipeline
 from diception_ros.predict import Predictor
 from diception_ros.prompt import Point, Prompt
 from diception_ros.question import Question
@@ -46,7 +45,7 @@ def same(one, other, atol=0.0):
             np.testing.assert_array_equal(first, second)
 
 
-def test_order_headers_and_sizes(tiny):
+def test_answers_come_frame_by_frame_with_header_and_size_of_each(tiny):
     frames = [frame(40, 60, stamp_ns=5, frame_id='front'), frame(30, 20, 1, stamp_ns=6)]
     prompts = [DEPTH, NORMAL]
     found = predictor(tiny).predict(frames, prompts)
@@ -123,7 +122,7 @@ def test_each_frame_is_encoded_once(tiny):
     assert sum(sizes) == 2
 
 
-def test_seconds_add_up(tiny):
+def test_what_frames_share_is_shared_in_their_seconds_too(tiny):
     found = predictor(tiny).predict([frame(), frame(seed=1)], [DEPTH, NORMAL])
     for prediction in found:
         assert tuple(prediction.seconds) == STAGES
@@ -134,7 +133,7 @@ def test_seconds_add_up(tiny):
     assert found[0].seconds['encode'] == found[1].seconds['encode'] > 0
 
 
-def test_seed_decides(tiny):
+def test_the_seed_decides_and_the_global_random_state_has_no_say(tiny):
     torch.manual_seed(1)
     one = predictor(tiny, seed=3).predict([frame()], [DEPTH])[0]
     torch.manual_seed(2)
@@ -145,7 +144,7 @@ def test_seed_decides(tiny):
 
 
 @pytest.mark.parametrize('size', [(1, 1), (1, 200), (301, 7), (64, 64)])
-def test_any_size_and_aspect(tiny, size):
+def test_any_size_and_aspect_gets_an_answer_of_its_size(tiny, size):
     for prediction in predictor(tiny, steps=1, ensemble=2).predict(
         [frame(*size)], [DEPTH, NORMAL]
     ):
@@ -153,7 +152,7 @@ def test_any_size_and_aspect(tiny, size):
         assert prediction.uncertainty.shape == size
 
 
-def test_8k_frame(tiny):
+def test_an_8k_frame_gets_an_answer_of_its_size(tiny):
     big = Frame(np.zeros((4320, 7680, 3), np.uint8))
     (found,) = predictor(tiny, steps=1).predict([big], [DEPTH])
     assert found.label.size == (4320, 7680)
@@ -235,10 +234,8 @@ def test_a_resolution_that_does_not_suit_is_refused_before_any_work(tiny):
         predictor(tiny).ask([asked(DEPTH, frame()), asked(DEPTH, frame(), resolution=60)])
 
 
-def test_checking_runs_no_network(tiny_folder, tiny, monkeypatch):
-    bare = Predictor.load(tiny_folder, steps=1)
-    for name in ('text_encoder', 'text_encoder_2', 'text_encoder_3'):
-        setattr(bare.pipe, name, None)
+def test_checking_runs_no_network(bare, tiny, monkeypatch):
+    monkeypatch.setattr(bare.pipe, 'denoise', None)
     bare.check([DEPTH, Prompt('semantic', 'dog'), POINTED], PredictSettings())
     for prompts, settings, message in (
         ([Prompt('semantic', 'dor')], {}, "did you mean '.*dog'"),
@@ -308,15 +305,12 @@ def test_wrong_prompts_are_named(tiny, prompt, message):
         predictor(tiny).predict([frame()], [DEPTH, prompt])
 
 
-def test_category_without_embedding_is_named(tiny_folder):
-    bare = Predictor.load(tiny_folder, steps=1)
-    for name in ('text_encoder', 'text_encoder_2', 'text_encoder_3'):
-        setattr(bare.pipe, name, None)
+def test_category_without_embedding_is_named(bare):
     with pytest.raises(ValueError, match=r"semantic\]\] dor'; did you mean .*dog"):
         bare.predict([frame()], [Prompt('semantic', 'dor')])
 
 
-def test_load(tiny_folder, tiny):
+def test_a_loaded_model_answers_as_the_saved_one(tiny_folder, tiny):
     loaded = Predictor.load(tiny_folder, steps=2, guidance=1, seed=3)
     assert loaded.pipe.transformer.dtype == torch.float32
     same(
@@ -333,12 +327,15 @@ def test_load(tiny_folder, tiny):
         Predictor.load(tiny_folder, resolution=60)
 
 
-def test_other_resolution():
-    coarse = predictor(tiny_pipeline(), resolution=32).predict([frame()], [DEPTH])[0]
-    assert coarse.label.size == (40, 60)
+def test_another_resolution_is_another_answer_of_the_same_size(tiny):
+    coarse, fine = (
+        predictor(tiny, resolution=side).predict([frame()], [DEPTH])[0].label for side in (32, 64)
+    )
+    assert coarse.size == fine.size == (40, 60)
+    assert np.abs(coarse.values - fine.values).max() > 0.01
 
 
-def test_devices():
+def test_a_device_that_is_not_there_is_refused_with_what_to_do():
     assert find_device('cpu').type == 'cpu'
     for name in ('gpu', 'meta', 'cuda:x'):
         with pytest.raises(ValueError, match='expected cpu, cuda or cuda:N'):

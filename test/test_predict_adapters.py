@@ -24,11 +24,6 @@ BASE = [Prompt('depth'), Prompt('segmentation', points=(Point(3, 4),))]
 FRAME = Frame(np.random.default_rng(0).integers(0, 256, (40, 60, 3), np.uint8))
 
 
-@pytest.fixture(autouse=True)
-def _no_learnt_tasks(monkeypatch):
-    monkeypatch.setattr(tasks, '_added', {})
-
-
 @pytest.fixture(scope='module')
 def model(tiny_folder):
     return Predictor.load(tiny_folder, device='cpu', steps=2, guidance=2.0)

@@ -1,5 +1,7 @@
 # SPDX-FileCopyrightText: 2026 The diception_ros authors
 # SPDX-License-Identifier: Apache-2.0
+"""Prompts are values, and refuse what no task can answer."""
+
 from __future__ import annotations
 
 import pytest

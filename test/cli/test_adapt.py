@@ -14,7 +14,7 @@ from labelled_files import ids, write_folder
 import pytest
 
 from diception_ros import card as cards
-from diception_ros import images, tasks
+from diception_ros import images
 from diception_ros.card import CARD_FILE, WEIGHTS_FILE
 from diception_ros.cli.main import main
 
@@ -23,11 +23,6 @@ QUICK = ['--rank', '2', '--batch-size', '2', '--pool', '8']
 
 def cup(k):
     return (ids(k) == 1).astype('uint8')
-
-
-@pytest.fixture(autouse=True)
-def _no_learnt_tasks(monkeypatch):
-    monkeypatch.setattr(tasks, '_added', {})
 
 
 @pytest.fixture(scope='module')

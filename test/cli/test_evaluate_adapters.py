@@ -29,11 +29,6 @@ FIRST = {
 }  # fmt: skip
 
 
-@pytest.fixture(autouse=True)
-def _no_learnt_tasks(monkeypatch):
-    monkeypatch.setattr(tasks, '_added', {})
-
-
 def evaluate(*arguments):
     return command.main(['evaluate', *map(str, arguments)])
 

@@ -2,7 +2,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """The mirrored sample: painted, it is the mirrored painting, up to what a mirror changes."""
 
-from kinds import disparity, instances, keypoints, mask, normals
+from kinds import OF_TASK
 import numpy as np
 import pytest
 
@@ -14,8 +14,6 @@ from diception_ros.prompt import Point, Prompt
 
 SIZE = (48, 64)
 PINHOLE = Intrinsics(50.0, 51.0, 20.0, 25.0)
-MAKERS = {'depth': disparity, 'normal': normals, 'segmentation': mask, 'entity': instances,
-          'semantic': instances, 'pose': keypoints}  # fmt: skip
 
 
 def sample(task, size=SIZE):
@@ -24,7 +22,7 @@ def sample(task, size=SIZE):
     points = (Point(-0.5, 3.0), Point(10.0, 4.5)) if tasks.get(task).takes_points else ()
     category = 'person' if tasks.get(task).takes_category else None
     frame = Frame(image, 7, 'camera', PINHOLE)
-    return Sample(frame, Prompt(task, category, points), MAKERS[task](size, rng), name='one')
+    return Sample(frame, Prompt(task, category, points), OF_TASK[task](size, rng), name='one')
 
 
 @pytest.mark.parametrize('task', ['depth', 'normal', 'segmentation'])

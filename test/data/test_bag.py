@@ -91,7 +91,7 @@ def test_definitions_are_in_the_file(tmp_path):
     assert b'builtin_interfaces/Time' in content
 
 
-def test_some_topics_only(tmp_path):
+def test_only_the_topics_that_are_named_are_read(tmp_path):
     write(tmp_path / 'a.mcap')
     assert {r.topic for r in bag.read(tmp_path / 'a.mcap', ('/info', '/tf'))} == {'/info', '/tf'}
     with pytest.raises(ValueError, match='/nothing'):

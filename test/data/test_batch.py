@@ -2,7 +2,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Samples as tensors: what goes in comes out, and both ways to the model agree."""
 
-from kinds import disparity, instances, keypoints, mask, metric, normals
+from kinds import OF_TASK, disparity, mask, metric, normals
 import numpy as np
 import pytest
 import torch
@@ -21,8 +21,6 @@ from diception_ros.settings import PredictSettings
 S = 32
 SIZE = (24, 40)
 BYTE = 0.5 / 255 + 1e-6
-MAKERS = {'depth': disparity, 'normal': normals, 'segmentation': mask, 'entity': instances,
-          'semantic': instances, 'pose': keypoints}  # fmt: skip
 
 
 def packer(order='xy'):
@@ -35,7 +33,7 @@ def sample(task, seed=0, frame=None, label=None, size=SIZE):
     points = (Point(0.0, 3.0), Point(39.0, 20.0)) if tasks.get(task).takes_points else ()
     category = 'person' if tasks.get(task).takes_category else None
     if label is None:
-        label = MAKERS[task](size, rng)
+        label = OF_TASK[task](size, rng)
     if task == 'semantic':
         label = type(label)(label.ids, ('person',) * 4, label.scores)
     return Sample(frame, Prompt(task, category, points), label, name=f'{task} {seed}')

@@ -58,7 +58,7 @@ def test_a_png_keeps_every_byte(words):
     np.testing.assert_array_equal(decode(file_of(wide), words), rgb)
 
 
-def test_grey_files():
+def test_grey_files_become_grey_pictures():
     grey = smooth()[..., 0]
     for content, tolerance in ((file_of(grey), 0), (jpeg(grey), 12)):
         for words in ('mono8; jpeg compressed ', 'png', 'jpeg'):

@@ -24,11 +24,6 @@ TOPICS = {
 }
 
 
-@pytest.fixture(autouse=True)
-def _no_learnt_tasks(monkeypatch):
-    monkeypatch.setattr(tasks, '_added', {})
-
-
 @pytest.fixture(scope='module')
 def folders(tiny_folder, tmp_path_factory):
     place = tmp_path_factory.mktemp('adapters')

@@ -96,7 +96,7 @@ def test_a_turn_needs_a_unit_quaternion():
         ('0 0 0 0.5 -0.5 0.5 0.5', (5, 1, 2), (-1, -2, 5)),
     ],
 )
-def test_transform(text, point, moved):
+def test_a_transform_moves_points_of_the_cloud_into_the_camera(text, point, moved):
     transform = transform_from(text)
     np.testing.assert_allclose(
         transform.rotation @ point + transform.translation, moved, atol=1e-4
@@ -108,7 +108,7 @@ def test_transform(text, point, moved):
 
 
 @pytest.mark.parametrize('text', ['', '1 2 3', '0 0 0 0 0 0 x', '0 0 0 0 0 0 nan', '0 ' * 8])
-def test_what_is_no_transform(text):
+def test_what_is_no_transform_is_refused(text):
     with pytest.raises(ValueError, match="expected seven numbers 'x y z qx qy qz qw'"):
         transform_from(text)
 

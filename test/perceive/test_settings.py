@@ -85,8 +85,10 @@ def test_what_is_refused_says_why_and_changes_nothing(changes, message):
         {'depth.reference_transform': '0.1, 0, -0.05, 0.5, -0.5, 0.5, 0.5'},
     ],
 )
-def test_what_is_allowed(changes):
-    settings.changed(DEFAULTS, changes)
+def test_values_that_fit_together_hold(changes):
+    given = {name: tuple(v) if isinstance(v, list) else v for name, v in changes.items()}
+    held = settings.values(settings.changed(DEFAULTS, changes))
+    assert held == {**settings.values(DEFAULTS), **given}
 
 
 def test_what_the_model_is_told_is_what_predict_would_be():

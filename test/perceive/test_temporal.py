@@ -153,7 +153,7 @@ def test_numbers_stay_small():
     assert largest <= 5 * (FORGOTTEN_AFTER + 1)
 
 
-def test_nothing_can_be_followed():
+def test_an_answer_without_things_changes_no_number():
     tracks = Tracks()
     for label in (boxes(), boxes(0), boxes(), boxes(0), boxes()):
         out = tracks.follow(label, 0.3)

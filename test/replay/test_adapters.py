@@ -43,11 +43,6 @@ FIRST = {
 COUNT = 4
 
 
-@pytest.fixture(autouse=True)
-def _no_learnt_tasks(monkeypatch):
-    monkeypatch.setattr(tasks, '_added', {})
-
-
 class Cheap(recordings.Cheap):
     def adapt(self, folders):
         for folder in folders:

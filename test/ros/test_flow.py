@@ -165,7 +165,7 @@ def test_only_what_somebody_listens_to_is_asked(domain, peer):
         peer.feed(camera, message, lambda: peer.count('processed') > before)
 
 
-def test_rate_and_turns(domain, peer):
+def test_frames_are_asked_at_the_rate_of_the_limit_and_each_task_in_its_turn(domain, peer):
     parameters = {'tasks': '[depth, normal]', 'max_rate_hz': '10', 'every_n.normal': '4'}
     depth, normal = '/perception/disparity/image', '/perception/normal/image'
     peer.listen(depth, Image)
@@ -249,9 +249,7 @@ def test_metres_come_from_a_good_fit_alone(domain, peer, kind):
     with Running(domain, parameters) as node:
         node.wait_for('active: ')
         camera, infos = peer.publisher('/image', Image), peer.publisher('/camera_info', CameraInfo)
-        references = peer.publisher(
-            '/depth_reference', Image if kind == 'image' else PointCloud2
-        )
+        references = peer.publisher('/depth_reference', Image if kind == 'image' else PointCloud2)
         peer.connect(metres, relative, cloud)
         name = '/perception: camera'
         head = header(0)

@@ -57,9 +57,7 @@ def squeezed(encoding, k):
 
 
 @pytest.mark.parametrize('transport', ['raw', 'compressed'])
-def test_the_node_says_what_the_predictor_says_byte_for_byte(
-    domain, peer, tiny_folder, transport
-):
+def test_the_node_says_what_the_predictor_says_byte_for_byte(domain, peer, tiny_folder, transport):
     import torch
 
     from diception_ros.predict import Predictor

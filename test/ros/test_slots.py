@@ -123,5 +123,5 @@ def test_waiting_ends_by_a_frame_by_closing_and_by_a_lifted_limit():
     thread.join(5)
     assert not thread.is_alive()
     assert got[2] is None
-    exact_after = slots.counts()['a']
-    assert exact_after.waiting == 2  # taken, not done
+    exact(slots)
+    assert slots.counts()['a'].waiting == 2  # taken, not done

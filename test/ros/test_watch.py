@@ -22,7 +22,7 @@ CAMERA = '/perception: camera'
 WATCH = {'tasks': '[depth]', 'lazy': 'false', 'watchdog_s': '0.5'}
 
 
-def test_a_camera_that_stops_and_comes_back(domain, peer):
+def test_a_camera_that_stops_is_told_once_and_so_is_its_return(domain, peer):
     with Running(domain, WATCH) as node:
         node.wait_for('no pictures on /image for')
         assert 'it has no publisher. Is the camera running' in node.text
@@ -177,7 +177,7 @@ def test_the_cure_is_for_fast_dds_without_a_profile():
         assert cure('rmw_fastrtps_cpp', {name: ''}) != ''
 
 
-def test_clocks_that_disagree():
+def test_stamps_far_from_the_clock_are_told_with_what_to_do():
     day = 86_400 * 10**9
     assert clocks.disagreement(day, day - 9 * 10**9, False) == ''
     assert 'before this machine' in clocks.disagreement(day, 0, False)
@@ -207,7 +207,7 @@ def test_the_log_says_each_kind_once_and_not_endlessly_many():
     assert log.last_error == 'text 999'
 
 
-def test_percentiles_and_rates():
+def test_percentiles_and_rates_are_those_of_what_was_noted_last():
     timings, rate = Timings(), Rate(window=5)
     assert timings.milliseconds() == {}
     for k in range(1000):

@@ -2,6 +2,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """Laws of the rendered geometry and labels. The views come from OpenGL, the laws do not."""
 
+from itertools import islice
+
 import numpy as np
 import pytest
 
@@ -290,6 +292,16 @@ def test_another_seed_is_another_stream(first):
     assert not np.array_equal(other.frame.image, first[0].frame.image)
 
 
+@pytest.mark.parametrize('start', [0, 1, 7])
+def test_workers_take_the_same_scenes_wherever_they_go_on(start):
+    for worker in range(3):
+        whole = list(islice(stream.scene_numbers(worker, 3), 10))
+        rest = list(islice(stream.scene_numbers(worker, 3, start), 5))
+        assert rest == [number for number in whole if number >= start][:5]
+    shares = [islice(stream.scene_numbers(worker, 3, start), 4) for worker in range(3)]
+    assert sorted(number for share in shares for number in share) == [*range(start, start + 12)]
+
+
 def test_workers_share_the_scenes(first):
     names = {sample.name for sample in first}
     shares = []
@@ -317,12 +329,12 @@ def test_a_category_may_be_absent(renderer):
         assert sample.label.categories == ()
 
 
-def test_metric_depth_on_demand(renderer):
+def test_depth_is_in_metres_on_demand(renderer):
     sample = next(stream.samples(9, (64, 64), ['depth'], metric=True))
     assert isinstance(sample.label, MetricDepth)
 
 
-def test_poses_of_people(renderer):
+def test_without_absent_ones_poses_are_asked_where_there_are_people(renderer):
     source = stream.samples(9, (64, 64), ['pose'], absent=0.0)
     for _ in range(4):
         sample = next(source)

@@ -17,11 +17,6 @@ LABELS = {
 LIKE = {'mask': 'segmentation', 'instances': 'entity', 'normals': 'normal', 'depth': 'depth'}
 
 
-@pytest.fixture(autouse=True)
-def _no_learnt_tasks(monkeypatch):
-    monkeypatch.setattr(tasks, '_added', {})
-
-
 def card(kind, name='floor', prompt='[[image2segmentation]] floor'):
     return Card(name, prompt, kind, 'builtin', '0' * 64, 1, 1, 0.01)
 

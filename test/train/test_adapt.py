@@ -11,7 +11,6 @@ from safetensors.torch import load_file, save_file
 import torch
 
 from diception_ros import card as cards
-from diception_ros import tasks
 from diception_ros.card import CARD_FILE, WEIGHTS_FILE
 from diception_ros.train import adapt, report, state
 from diception_ros.train.fewshot import FewShot
@@ -20,11 +19,6 @@ from diception_ros.train.loop import Runner
 
 class StoppedError(Exception):
     """Stands for whatever ends a process."""
-
-
-@pytest.fixture(autouse=True)
-def _no_learnt_tasks(monkeypatch):
-    monkeypatch.setattr(tasks, '_added', {})
 
 
 @pytest.fixture(scope='module')

@@ -26,11 +26,6 @@ from diception_ros.train.sources import Form, Listed
 from diception_ros.train.weights import load_pipeline
 
 
-@pytest.fixture(autouse=True)
-def _no_learnt_tasks(monkeypatch):
-    monkeypatch.setattr(tasks, '_added', {})
-
-
 @pytest.fixture(scope='module')
 def base(tmp_path_factory):
     return write_base(tmp_path_factory.mktemp('base') / 'model', 30)

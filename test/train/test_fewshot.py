@@ -25,8 +25,7 @@ FORM = Form(32, 'xy', False)
 
 
 @pytest.fixture(autouse=True)
-def _floor(monkeypatch):
-    monkeypatch.setattr(tasks, '_added', {})
+def _floor(_no_learnt_tasks):
     return use('mask')
 
 
