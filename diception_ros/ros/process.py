@@ -55,7 +55,7 @@ def run(arguments: Sequence[str], load: Load | None = None) -> NoReturn:
 
 
 @contextlib.contextmanager
-def _signals() -> Iterator[tuple[Callable[[], None], Callable[[], None]]]:
+def _signals() -> Iterator[tuple[Callable[[], object], Callable[[], object]]]:
     """A way to wait for the first signal, and one to wake whoever waits."""
     numbers = [signal.SIGINT, signal.SIGTERM]
     if signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:  # `nohup` asks to ignore it
@@ -66,13 +66,9 @@ def _signals() -> Iterator[tuple[Callable[[], None], Callable[[], None]]]:
     for number in numbers:
         signal.signal(number, lambda number, stack: None)
     try:
-        yield lambda: void(os.read(end, 1)), lambda: void(os.write(begin, b'.'))
+        yield lambda: os.read(end, 1), lambda: os.write(begin, b'.')
     finally:
         signal.set_wakeup_fd(-1)
-
-
-def void(_: object) -> None:
-    """Nothing."""
 
 
 def _leave() -> NoReturn:
@@ -97,7 +93,7 @@ class _Thread(threading.Thread):
     """Everything of ROS, from rclpy's import to its end."""
 
     def __init__(
-        self, arguments: Sequence[str], load: Load | None, ended: Callable[[], None]
+        self, arguments: Sequence[str], load: Load | None, ended: Callable[[], object]
     ) -> None:
         super().__init__(name='node', daemon=True)
         self.error: BaseException | None = None
