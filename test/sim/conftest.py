@@ -3,8 +3,7 @@
 """What the tests of the simulation share: one renderer, and a few views of a few rooms."""
 
 import pytest
-
-SIZE = (96, 128)
+from simulated import SIZE
 
 
 @pytest.fixture(scope='session')

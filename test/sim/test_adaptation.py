@@ -6,8 +6,8 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from simulated import SIZE, world
 
-from diception_ros import geometry
 from diception_ros.labels import Mask, Picture
 from diception_ros.sim import adaptation, scenes
 from diception_ros.sim.categories import CATEGORIES
@@ -16,13 +16,7 @@ from diception_ros.sim.renderer import Levels
 from diception_ros.sim.stream import samples as ordinary
 from diception_ros.sim.stream import scene_views
 
-SIZE = (96, 128)
 FURNITURE = ('dining table', 'desk', 'table', 'counter', 'cabinet', 'shelf', 'bed')
-
-
-def world(view):
-    points = geometry.back_project(view.metric_depth(), view.camera.intrinsics)
-    return points @ view.camera.rotation.T + view.camera.position
 
 
 def only(scene, keep):

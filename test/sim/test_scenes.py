@@ -8,6 +8,7 @@ import re
 
 import numpy as np
 import pytest
+from simulated import SIZE
 
 from diception_ros.labels import COCO_JOINTS
 from diception_ros.sim import cameras, patterns, scenes
@@ -17,7 +18,6 @@ from diception_ros.sim.people import person
 from diception_ros.sim.plan import Footprint
 from diception_ros.sim.raycast import first_hit
 
-SIZE = (96, 128)
 JOINT = {name: k for k, name in enumerate(COCO_JOINTS)}
 
 

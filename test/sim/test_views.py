@@ -6,14 +6,13 @@ from itertools import islice
 
 import numpy as np
 import pytest
+from simulated import SIZE, world
 
 from diception_ros import geometry, tasks
 from diception_ros.labels import Keypoints, MetricDepth
 from diception_ros.sim import cameras, scenes, stream
 from diception_ros.sim.categories import CATEGORIES, STUFF
 from diception_ros.sim.raycast import first_hit
-
-SIZE = (96, 128)
 
 
 def edges(view, reach=2):
@@ -89,9 +88,7 @@ def test_points_of_one_view_lie_on_the_surfaces_of_another(renderer):
     agreed = []
     for number in range(6):
         one, two = list(stream.scene_views(renderer, 8, number, 'test', 2))
-        points = geometry.back_project(MetricDepth(one.depth), one.camera.intrinsics)
-        world = points.reshape(-1, 3) @ one.camera.rotation.T + one.camera.position
-        pixels, z = two.camera.project(world)
+        pixels, z = two.camera.project(world(one).reshape(-1, 3))
         column, row = np.rint(np.nan_to_num(pixels, nan=-9)).astype(int).T
         inside = (column >= 0) & (column < SIZE[1]) & (row >= 0) & (row < SIZE[0])
         column, row, z = column[inside], row[inside], z[inside]
@@ -111,10 +108,10 @@ def test_points_of_one_view_lie_on_the_surfaces_of_another(renderer):
 def test_normals_of_the_room_are_exact(views):
     for view in views:
         scene, up = view.scene, view.camera.rotation.T @ [0, 0, 1]
-        world = view.normals @ view.camera.rotation.T
+        turned = view.normals @ view.camera.rotation.T
         for number, name in enumerate(scene.categories, 1):
             if name == 'wall':
-                across = world[(view.instance == number) & (abs(world[..., 2]) < 0.5)]
+                across = turned[(view.instance == number) & (abs(turned[..., 2]) < 0.5)]
                 assert (np.abs(across).max(axis=-1) > 1 - 1e-6).all()
             if name in ('floor', 'ceiling'):
                 seen = view.normals[view.instance == number]
@@ -146,11 +143,10 @@ def test_normals_agree_with_those_of_the_depth(views):
 
 def test_planes_lie_where_the_room_ends(views):
     for view in views:
-        points = geometry.back_project(view.metric_depth(), view.camera.intrinsics)
-        world = points @ view.camera.rotation.T + view.camera.position
+        points = world(view)
         for name, height in (('floor', 0), ('ceiling', view.scene.walls.height)):
             number = view.scene.categories.index(name) + 1
-            np.testing.assert_allclose(world[view.instance == number][:, 2], height, atol=2e-5)
+            np.testing.assert_allclose(points[view.instance == number][:, 2], height, atol=2e-5)
 
 
 # ---- labels --------------------------------------------------------------------------------
