@@ -99,6 +99,8 @@ def main() -> None:
                 told = (f'{one:.4g}' if isinstance(one, float) else str(one)
                         for one in line.values())  # fmt: skip
                 print(f'{done}, {time.monotonic() - start:.0f} s:', *told, flush=True)
+            pool.close()
+            pool.join()
 
 
 def cells(args: argparse.Namespace) -> Iterator[Cell]:

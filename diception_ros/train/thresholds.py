@@ -12,14 +12,16 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.stats import t as student_t
+from scipy.special import stdtrit
 
 from diception_ros.labels import Mask
 from diception_ros.tasks.segmentation import THRESHOLD
 
 TRIED = np.arange(0.05, 0.96, 0.05).round(2)
-# How sure it must be that another threshold is better: one standard error, of many pictures.
-_SURE = 0.84
+# How sure it must be that another threshold is better: two standard errors, of many pictures. With
+# one, pictures that were held back chose worse than the guess in 6 of 11 adaptations and better in
+# 3; on the mean the IoU of 60 others was lower by .007.
+_SURE = 0.975
 
 Numbers = dict[str, dict[str, float]]
 
@@ -66,8 +68,9 @@ def choose(
         by kind of answer, all at the same threshold; and that `threshold`: the one nearest to
         `guess` of those that are no worse than the best by more than chance among so few pictures.
 
-    Source: the rule of one standard error, L. Breiman et al., "Classification and regression
-    trees", 1984, section 3.4.3; here of the difference, since the pictures are the same.
+    Source: after the rule of one standard error, L. Breiman et al., "Classification and
+    regression trees", 1984, section 3.4.3; here two, and of the difference, since the pictures
+    are the same.
     """
     greys = {name: [one.mean(axis=-1) for one in some] for name, some in painted.items()}
 
@@ -99,8 +102,8 @@ def _mean(values: NDArray[np.float64]) -> float:
 def _behind(gaps: NDArray[np.float64]) -> bool:
     """Whether gaps to the best are more than chance. NaN says nothing."""
     known = gaps[~np.isnan(gaps)]
-    mean = float(known.mean()) if len(known) else 0.0
-    if mean <= 0 or len(known) == 1:
-        return mean > 0
+    if len(known) < 2:
+        return False
+    mean = float(known.mean())
     error = float(known.std(ddof=1)) / len(known) ** 0.5
-    return bool(mean > error * student_t.ppf(_SURE, len(known) - 1))
+    return bool(mean > error * stdtrit(len(known) - 1, _SURE))
