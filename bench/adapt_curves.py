@@ -17,7 +17,7 @@ from statistics import fmean
 
 COLOURS = {'adapted': '#1f6feb', 'untrained': '#bf8700', 'scratch': '#8250df', 'base': '#57606a'}
 WORDS = {
-    'adapted': 'adapted, low rank',
+    'adapted': 'adapted, 1 % of the parameters',
     'untrained': 'the same, network untrained',
     'scratch': 'from scratch, all parameters',
     'base': 'without adaptation',
