@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterator
 import contextlib
+import functools
 from pathlib import Path
 from typing import Any
 
@@ -59,7 +60,6 @@ class Bag:
         self.topics: dict[str, Topic] = {}
         self.start_ns: int | None = None
         self.end_ns: int | None = None
-        self._stores: dict[str, Any] = {}
         with contextlib.ExitStack() as stack:
             scratch = stack.enter_context(Scratch())
             self._parts = [self._open(stack, file, scratch) for file in files_of(path)]
@@ -112,7 +112,12 @@ class Bag:
             ValueError: the data is not of the kind.
         """
         old = self._parts[0].ros1
-        store = self._store(raw, old)
+        if not raw.definition and (raw.kind not in TYPES.types or old):
+            raise ValueError(f'topic {raw.topic} has no definition of {raw.kind}')
+        try:
+            store = _store(raw.kind, raw.definition) if raw.definition else TYPES
+        except ValueError as error:
+            raise ValueError(f'topic {raw.topic}: {error}') from error
         read = store.deserialize_ros1 if old else store.deserialize_cdr
         try:
             message = read(raw.data, raw.kind)
@@ -172,26 +177,21 @@ class Bag:
             self.start_ns = min(times)
             self.end_ns = max(self.end_ns or 0, part.end_ns)
 
-    def _store(self, raw: Raw, old: bool) -> Any:
-        if raw.kind not in self._stores:
-            store: Any = TYPES
-            if raw.definition:
-                store = get_typestore(Stores.EMPTY)
-                idl = raw.definition.startswith('=' * 80 + '\nIDL: ')
-                try:
-                    store.register(
-                        _from_idl(raw.definition)
-                        if idl
-                        else get_types_from_msg(raw.definition, raw.kind)
-                    )
-                except FAULTS as error:
-                    raise ValueError(
-                        f'topic {raw.topic}: no definition of {raw.kind} ({error})'
-                    ) from error
-            elif raw.kind not in TYPES.types or old:
-                raise ValueError(f'topic {raw.topic} has no definition of {raw.kind}')
-            self._stores[raw.kind] = store
-        return self._stores[raw.kind]
+
+@functools.lru_cache(maxsize=256)
+def _store(kind: str, definition: str) -> Any:
+    """What reads messages of a kind; kept, since its code is made when it is first used.
+
+    Raises:
+        ValueError: the definition is none.
+    """
+    store: Any = get_typestore(Stores.EMPTY)
+    idl = definition.startswith('=' * 80 + '\nIDL: ')
+    try:
+        store.register(_from_idl(definition) if idl else get_types_from_msg(definition, kind))
+    except FAULTS as error:
+        raise ValueError(f'no definition of {kind} ({error})') from error
+    return store
 
 
 def _from_idl(definition: str) -> Any:

@@ -7,10 +7,12 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 import math
+import struct
 import time
 from typing import TYPE_CHECKING, Any
 
 from diception_ros.data.bag import TYPES
+from diception_ros.messages.outputs import IMAGE
 from diception_ros.replay import checkpoint
 from diception_ros.replay.frames import Taken
 from diception_ros.replay.writer import definition_of
@@ -34,6 +36,7 @@ CHUNK, CHUNK_FRAMES = 1 << 20, 16
 SAVE_S = 0.25
 # Columns of the journal; times in seconds.
 COLUMNS = 'camera,stamp_ns,log_ns,model_s,messages_s\n'
+_LENGTH = struct.Struct('=I')
 
 
 def journal_of(out: Path) -> Path:
@@ -119,8 +122,8 @@ class Recorder:
             if answer is None or taken.camera is None or taken.frame is None:
                 continue
             for topic, message in answer.messages:
-                data = TYPES.serialize_cdr(message, message.__msgtype__)
-                self._writer.write(prefixes[taken.camera.name] + topic, data, raw.stamp_ns)
+                data, rest = _serialised(message)
+                self._writer.write(prefixes[taken.camera.name] + topic, data, raw.stamp_ns, rest)
             seconds = answer.seconds
             self._journal.write(
                 f'{taken.camera.name},{taken.frame.stamp_ns},{raw.stamp_ns},'
@@ -134,6 +137,9 @@ class Recorder:
                 self._save(replace(now, offset=offset, handed=self._handed))
 
     def _save(self, now: Checkpoint) -> None:
+        # What it tells of must be there, whatever happens to the power. And the disk works while
+        # the model does, not when all is done.
+        self._writer.sync()
         self._journal.flush()
         here = replace(now, journal=self._journal.tell())
         checkpoint.write(self._state, here, self._about)
@@ -151,3 +157,16 @@ class Recorder:
             return
         self._writer.add(raw.topic, raw.kind, definition)
         self._writer.write(raw.topic, data, raw.stamp_ns)
+
+
+def _serialised(message: Any) -> tuple[memoryview, memoryview]:
+    """A message as CDR in two parts; the second is the data of a picture, which is not copied."""
+    kind = message.__msgtype__
+    if kind != IMAGE:
+        return TYPES.serialize_cdr(message, kind), memoryview(b'')
+    data = message.data
+    # The data are the last field, behind their length: with a picture of one byte the rest of the
+    # message is the same.
+    head = bytearray(TYPES.serialize_cdr(replace(message, data=data[:1]), kind)[:-1])
+    _LENGTH.pack_into(head, len(head) - _LENGTH.size, len(data))
+    return memoryview(head), memoryview(data)

@@ -7,12 +7,14 @@ from __future__ import annotations
 import contextlib
 import os
 from pathlib import Path
-import struct
 from typing import TYPE_CHECKING, Any, BinaryIO
 import zlib
 
+import numpy as np
+
 from diception_ros import locks
 from diception_ros.replay import records
+from diception_ros.replay.index import Index
 from diception_ros.replay.records import Chunk, zstd
 
 if TYPE_CHECKING:
@@ -20,19 +22,10 @@ if TYPE_CHECKING:
 
     from typing_extensions import Self
 
-# What the node offers; of what is said once, the last message is kept for those who come later.
-QOS = """\
-- history: keep_last
-  depth: {depth}
-  reliability: reliable
-  durability: {durability}
-  deadline: {{sec: 9223372036, nsec: 854775807}}
-  lifespan: {{sec: 9223372036, nsec: 854775807}}
-  liveliness: automatic
-  liveliness_lease_duration: {{sec: 9223372036, nsec: 854775807}}
-  avoid_ros_namespace_conventions: false"""
 # Of zstd: on depth and label maps 1 is as small as 3, and twice as fast.
 LEVEL = 1
+# Parts of a message that are longer are copied by numpy, bytes: below, calling it takes as long.
+LONG = 1 << 14
 
 
 def partial_of(path: Path) -> Path:
@@ -63,14 +56,12 @@ class Writer:
     ) -> None:
         self.path, self.partial, self._advice = path, partial_of(path), advice
         self._compress = compress
-        self._schemas: dict[str, tuple[int, bytes]] = {}
-        self._channels: dict[str, tuple[int, bytes]] = {}
-        self._chunks: list[Chunk] = []
-        self._counts: dict[int, int] = {}
+        self._index = Index()
         self._head: list[bytes] = []  # records that stand before the next chunk
         self._body: list[bytes | memoryview] = []  # of the next chunk, not copied: it is large
+        self._room = np.empty(0, np.uint8)  # where the body is put together, kept for the next one
         self._size = 0
-        self._index: dict[int, list[tuple[int, int]]] = {}
+        self._places: dict[int, list[tuple[int, int]]] = {}
         self._times: tuple[int, int] | None = None
         self._finished = False
         self._file: BinaryIO
@@ -102,37 +93,25 @@ class Writer:
         Raises:
             ValueError: the topic has messages of another kind.
         """
-        if kind not in self._schemas:
-            number = len(self._schemas) + 1
-            self._schemas[kind] = number, records.schema(number, kind, definition)
-            self._head.append(self._schemas[kind][1])
-        schema = self._schemas[kind][0]
-        if topic in self._channels:
-            known = records.Cursor(self._channels[topic][1][records.PREFIX.size + 2 :]).u16()
-            if known != schema:
-                raise ValueError(f'topic {topic} has messages of two kinds, one of them {kind}')
-            return
-        number = len(self._channels) + 1
-        qos = QOS.format(
-            depth=1 if latched else 10, durability='transient_local' if latched else 'volatile'
-        )
-        self._channels[topic] = number, records.channel(number, schema, topic, qos)
-        self._counts[number] = 0
-        self._head.append(self._channels[topic][1])
+        self._head += self._index.add(topic, kind, definition, latched)
 
-    def write(self, topic: str, data: bytes | memoryview, stamp_ns: int) -> None:
+    def write(
+        self, topic: str, data: bytes | memoryview, stamp_ns: int, rest: bytes | memoryview = b''
+    ) -> None:
         """Write a message.
 
         Args:
             topic: that was added.
-            data: the message, CDR; must not change afterwards.
+            data: the message, CDR; must not change before the next flush.
             stamp_ns: log time, nanoseconds since the epoch.
+            rest: of the message, behind `data`, where it lies elsewhere; must not change either.
         """
-        number = self._channels[topic][0]
-        self._index.setdefault(number, []).append((stamp_ns, self._size))
-        head = records.message_head(number, stamp_ns, len(data))
-        self._body += [head, data]
-        self._size += len(head) + len(data)
+        number = self._index.channel(topic)
+        self._places.setdefault(number, []).append((stamp_ns, self._size))
+        length = len(data) + len(rest)
+        head = records.message_head(number, stamp_ns, length)
+        self._body += [head, data, rest]
+        self._size += len(head) + length
         low, high = self._times or (stamp_ns, stamp_ns)
         self._times = min(low, stamp_ns), max(high, stamp_ns)
 
@@ -147,10 +126,11 @@ class Writer:
         Raises:
             OSError: there is no room; the file ends with what was flushed before.
         """
-        data, chunk = [*self._head], None
+        data: list[bytes | memoryview] = [*self._head]
+        chunk = None
         at = self._end + sum(map(len, data))
         if self._times is not None:
-            body = b''.join(self._body)
+            body = self._joined()
             packed = zstd.compress(body, LEVEL) if self._compress else body
             name = 'zstd' if self._compress else ''
             head = records.chunk_head(
@@ -160,7 +140,7 @@ class Writer:
             length = len(head) + len(packed)
             places, first = {}, at + length
             end = first
-            for number, entries in self._index.items():
+            for number, entries in self._places.items():
                 places[number] = end
                 data.append(records.message_index(number, entries))
                 end += len(data[-1])
@@ -169,12 +149,18 @@ class Writer:
             )
         self._append(*data)
         if chunk is not None:
-            self._chunks.append(chunk)
-            for number, entries in self._index.items():
-                self._counts[number] += len(entries)
-        self._head, self._body, self._index, self._times = [], [], {}, None
+            self._index.add_chunk(chunk, {n: len(each) for n, each in self._places.items()})
+        self._head, self._body, self._places, self._times = [], [], {}, None
         self._size = 0
         return self._end
+
+    def sync(self) -> None:
+        """Wait until what was flushed is on the disk.
+
+        Raises:
+            OSError: there is no room.
+        """
+        os.fsync(self._file.fileno())
 
     def finish(self) -> None:
         """Complete the file and give it its name.
@@ -184,7 +170,7 @@ class Writer:
         """
         self.flush()
         self._seal()
-        os.fsync(self._file.fileno())
+        self.sync()
         self._file.close()
         self.partial.replace(self.path)
         self._finished = True
@@ -202,7 +188,7 @@ class Writer:
             with contextlib.suppress(OSError):
                 self._file.close()
 
-    def _append(self, *data: bytes) -> None:
+    def _append(self, *data: bytes | memoryview) -> None:
         end = self._file.tell()
         try:
             self._file.writelines(data)
@@ -223,69 +209,36 @@ class Writer:
     def _seal(self) -> None:
         """Write the summary behind what was flushed."""
         end = self._file.tell()
-        data_end = records.record(records.DATA_END, bytes(4))
-        start = at = end + len(data_end)
-        parts = [
-            (records.SCHEMA, b''.join(one for _, one in self._schemas.values())),
-            (records.CHANNEL, b''.join(one for _, one in self._channels.values())),
-            (records.CHUNK_INDEX, b''.join(map(records.chunk_index, self._chunks))),
-            (records.STATISTICS,
-             records.statistics(self._counts, len(self._schemas), self._chunks)),
-        ]  # fmt: skip
-        offsets = b''
-        for code, part in parts:
-            if part:
-                offsets += records.summary_offset(code, at, len(part))
-            at += len(part)
-        summary = b''.join(part for _, part in parts) + offsets
-        footer = records.PREFIX.pack(records.FOOTER, 20) + struct.pack('<QQ', start, at)
-        check = struct.pack('<I', zlib.crc32(summary + footer))
-        self._append(data_end + summary + footer + check + records.MAGIC)
+        self._append(self._index.ending(end))
         # What is written next replaces it.
         self._file.seek(end)
+
+    def _joined(self) -> memoryview:
+        """The body of the next chunk in one piece, until the next call."""
+        if len(self._room) < self._size:
+            self._room = np.empty(self._size, np.uint8)
+        room: memoryview = self._room.data
+        at = 0
+        for part in self._body:
+            end = at + len(part)
+            if len(part) > LONG:
+                # By numpy, which lets other threads run meanwhile.
+                self._room[at:end] = np.frombuffer(part, np.uint8)
+            else:
+                room[at:end] = part
+            at = end
+        return room[:at]
 
     def _recover(self, at: int) -> None:
         if os.fstat(self._file.fileno()).st_size < at:
             raise ValueError(f'{self.partial}: shorter than it was; begin anew with --force')
         self._file.truncate(at)
         self._end = at
-        self._file.seek(len(records.MAGIC))
         try:
-            while self._file.tell() < at:
-                self._recover_record(at)
-        except (struct.error, UnicodeDecodeError) as error:
+            self._index = Index.read(self._file, at)
+        except ValueError as error:
             raise ValueError(f'{self.partial}: not as it was left ({error})') from error
         self._file.seek(at)
-
-    def _recover_record(self, at: int) -> None:
-        start = self._file.tell()
-        code, length = records.PREFIX.unpack(self._file.read(records.PREFIX.size))
-        end = start + records.PREFIX.size + length
-        if end > at:
-            raise struct.error(f'a record at {start} goes beyond {at}')
-        # Of a chunk the head is enough.
-        data = self._file.read(min(length, 256) if code == records.CHUNK else length)
-        fields = records.Cursor(data)
-        whole = records.PREFIX.pack(code, length) + data
-        if code == records.SCHEMA:
-            number, kind = fields.u16(), fields.text()
-            self._schemas[kind] = number, whole
-        elif code == records.CHANNEL:
-            number, _, topic = fields.u16(), fields.u16(), fields.text()
-            self._channels[topic] = number, whole
-            self._counts[number] = 0
-        elif code == records.CHUNK:
-            low, high, size, _ = fields.numbers(records.CHUNK_HEAD)
-            name, packed = fields.text(), fields.u64()
-            self._chunks.append(Chunk(low, high, start, end - start, {}, 0, name, packed, size))
-        elif code == records.MESSAGE_INDEX:
-            number, last = fields.u16(), self._chunks[-1]
-            self._counts[number] += len(fields.block()) // 16
-            self._chunks[-1] = last._replace(
-                places={**last.places, number: start},
-                places_length=end - last.offset - last.length,
-            )
-        self._file.seek(end)
 
 
 def definition_of(store: Any, kind: str) -> str:

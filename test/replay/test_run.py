@@ -3,6 +3,7 @@
 """A bag in, a bag out: what the Perceiver says of every frame, whatever happens on the way."""
 
 from dataclasses import replace
+import os
 
 import numpy as np
 import pytest
@@ -13,9 +14,8 @@ from diception_ros.data.bag import TYPES
 from diception_ros.frame import Intrinsics
 from diception_ros.messages import camera, pictures, stamps
 from diception_ros.perceive.request import Request
-from diception_ros.replay import run
+from diception_ros.replay import checkpoint, recorder, run
 from diception_ros.replay.bags import Bag
-from diception_ros.replay.checkpoint import place
 from diception_ros.replay.run import Job
 from diception_ros.replay.writer import partial_of
 
@@ -91,6 +91,26 @@ def test_a_part_of_the_frames(bag, tmp_path, job, kept):
     found = [stamp for topic, _, stamp, _ in everything(tmp_path / 'out.mcap')
              if topic.endswith('disparity/image')]  # fmt: skip
     assert found == [BEGIN + LATE + k * 100_000_000 for k in kept]
+
+
+def test_what_a_checkpoint_tells_of_is_on_the_disk_before(bag, tmp_path, monkeypatch):
+    synced, told, write_state = [0], [], checkpoint.write
+
+    def sync(number):
+        synced.append(os.fstat(number).st_size)
+
+    def write_checked(path, now, about):
+        told.append(now.offset)
+        assert now.offset <= synced[-1]
+        write_state(path, now, about)
+
+    monkeypatch.setattr(os, 'fsync', sync)
+    monkeypatch.setattr(checkpoint, 'write', write_checked)
+    monkeypatch.setattr(recorder, 'CHUNK_FRAMES', 2)
+    monkeypatch.setattr(recorder, 'SAVE_S', 0)
+    replay(bag, tmp_path / 'out.mcap')
+    assert len(told) == 4
+    assert synced[-1] == (tmp_path / 'out.mcap').stat().st_size
 
 
 def test_copies_stand_before_answers_and_are_untouched(bag, tmp_path):
@@ -234,7 +254,7 @@ def test_going_on_differently_is_refused(bag, tmp_path, monkeypatch):
     with pytest.raises(KeyboardInterrupt):
         replay(bag, out, asked=perceiver())
     monkeypatch.undo()
-    assert place(out).exists()
+    assert checkpoint.place(out).exists()
     with pytest.raises(ValueError, match='seed = 42, and is to go on with 7'):
         replay(bag, out, perceiver(seed=7), resume=True)
     with pytest.raises(ValueError, match='every = 1'):
@@ -243,8 +263,6 @@ def test_going_on_differently_is_refused(bag, tmp_path, monkeypatch):
 
 def stop_at(monkeypatch, frame):
     """Let every frame be saved, and an interrupt come at one."""
-    from diception_ros.replay import recorder
-
     monkeypatch.setattr(recorder, 'CHUNK_FRAMES', 1)
     seen = []
 
@@ -260,8 +278,6 @@ def stop_at(monkeypatch, frame):
 @pytest.mark.parametrize('at', [1, 4, 9])
 def test_an_interrupt_leaves_a_bag_that_can_be_read_and_goes_on(bag, tmp_path, monkeypatch, at):
     out, whole = tmp_path / 'out.mcap', tmp_path / 'whole.mcap'
-    from diception_ros.replay import recorder
-
     monkeypatch.setattr(recorder, 'CHUNK_FRAMES', 1)
     replay(bag, whole, copy=True)
     stop_at(monkeypatch, at)
@@ -274,7 +290,7 @@ def test_an_interrupt_leaves_a_bag_that_can_be_read_and_goes_on(bag, tmp_path, m
     result = replay(bag, out, copy=True, resume=True)
     assert result.frames == 9
     assert out.read_bytes() == whole.read_bytes()
-    assert not place(out).exists()
+    assert not checkpoint.place(out).exists()
 
 
 def test_a_bag_that_is_cut_off_is_answered_up_to_there(tmp_path):

@@ -10,7 +10,7 @@ from rosbags.highlevel import AnyReader
 
 from diception_ros.replay.damage import DamageError
 from diception_ros.replay.scan import scan
-from diception_ros.replay.writer import Writer, partial_of
+from diception_ros.replay.writer import LONG, Writer, partial_of
 
 TEXT = 'string data\n'
 
@@ -44,6 +44,27 @@ def test_going_on_at_any_flush_gives_the_same_file(tmp_path, compress):
             writer.finish()
         assert path.read_bytes() == whole
         assert not partial_of(path).exists()
+
+
+def test_a_message_in_two_parts_is_the_one_in_one(tmp_path):
+    files = []
+    for parts in (1, 2):
+        path = tmp_path / f'{parts}.mcap'
+        with Writer(path) as writer:
+            writer.add('/a', 'std_msgs/msg/String', TEXT)
+            # Short and long ones, and chunks that become smaller.
+            for k, length in enumerate((10, 3 * LONG, 5, 0, LONG, LONG + 1, 4, 2 * LONG)):
+                data = bytes((k + n) % 251 for n in range(length))
+                cut = length // 3 if parts == 2 else length
+                writer.write('/a', data[:cut], k, memoryview(data[cut:]))
+                if k % 3 == 2:
+                    writer.flush()
+            writer.finish()
+        files.append(path.read_bytes())
+    assert files[0] == files[1]
+    with AnyReader([tmp_path / '2.mcap']) as reader:
+        lengths = [len(data) for _, _, data in reader.messages()]
+    assert lengths == [10, 3 * LONG, 5, 0, LONG, LONG + 1, 4, 2 * LONG]
 
 
 def test_what_was_flushed_can_be_read_without_an_end(tmp_path):
