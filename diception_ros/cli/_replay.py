@@ -23,7 +23,7 @@ from diception_ros.labels import Instances, Keypoints
 from diception_ros.model import folder
 from diception_ros.perceive.perceiver import Perceiver
 from diception_ros.perceive.settings import PerceptionSettings
-from diception_ros.replay import page, scores, story, view
+from diception_ros.replay import page, resume, scores, story, view
 from diception_ros.replay.bags import Bag
 from diception_ros.replay.cameras import Camera, choose
 from diception_ros.replay.run import Job, Result, expected, replay
@@ -70,10 +70,9 @@ def one(path: Path, args: argparse.Namespace) -> int:
     _tell(path, result, job)
     if sources or args.report is not None:
         _judge(path, args, asked, job, result, cameras, sources, poses, model)
-    if result.journal is not None:
-        result.journal.unlink(missing_ok=True)
     if args.summary is not None:
         args.summary.write_text(json.dumps(_summary(path, result, job)) + '\n')
+    resume.clean(job.out)
     if args.view_file:
         view.show(path, job, cameras, asked, save=args.view_file)
     if args.view:
@@ -169,12 +168,14 @@ def _job(args: argparse.Namespace, asked: PerceptionSettings, where: Where) -> J
 
 
 def _tell(path: Path, result: Result, job: Job) -> None:
-    rate = result.answered / result.seconds if result.seconds else 0.0
-    print(
-        f'wrote answers to {result.frames} frames to {job.out} ({result.seconds:.1f} s, '
-        f'{rate:.2f} frames/s)',
-        file=sys.stderr,
-    )
+    if result.seconds:
+        told = (
+            f'wrote answers to {result.frames} frames to {job.out} ({result.seconds:.1f} s, '
+            f'{result.answered / result.seconds:.2f} frames/s)'
+        )
+    else:
+        told = f'answers to {result.frames} frames were whole in {job.out}, left as they are'
+    print(told, file=sys.stderr)
     if result.skipped:
         kinds = ', '.join(f'{count} {kind}' for kind, count in result.skipped.items())
         print(f'{path}: frames left out: {kinds}', file=sys.stderr)

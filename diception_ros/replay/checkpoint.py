@@ -15,7 +15,7 @@ import zipfile
 import numpy as np
 from numpy.typing import NDArray
 
-FORMAT = 1
+FORMAT = 2
 
 
 @dataclass(frozen=True, eq=False)
@@ -28,6 +28,8 @@ class Checkpoint:
         handed: messages of the bag that are done with.
         frames: that were answered.
         skipped: frames that could not be read, by kind of fault.
+        notes: what was said once, by kind.
+        damage: where the bag could not be read any further, known at its end.
         memory: of the Perceiver.
     """
 
@@ -36,6 +38,8 @@ class Checkpoint:
     handed: int = 0
     frames: int = 0
     skipped: Mapping[str, int] = field(default_factory=dict)
+    notes: Mapping[str, str] = field(default_factory=dict)
+    damage: str = ''
     memory: Mapping[str, NDArray[Any]] = field(default_factory=dict)
 
 
@@ -59,6 +63,8 @@ def write(path: Path, checkpoint: Checkpoint, about: Mapping[str, Any]) -> None:
         'handed': checkpoint.handed,
         'frames': checkpoint.frames,
         'skipped': dict(checkpoint.skipped),
+        'notes': dict(checkpoint.notes),
+        'damage': checkpoint.damage,
         'about': about,
     }
     arrays: dict[str, Any] = {f'memory/{name}': one for name, one in checkpoint.memory.items()}
@@ -77,6 +83,10 @@ def read(path: Path, about: Mapping[str, Any]) -> Checkpoint:
     try:
         with np.load(path, allow_pickle=False) as file:
             head = json.loads(str(file['head']))
+            if head['format'] != FORMAT:
+                raise ValueError(
+                    f'format {head["format"]} of another version; begin anew with --force'
+                )
             memory = {
                 name.removeprefix('memory/'): file[name]
                 for name in file.files
@@ -84,7 +94,7 @@ def read(path: Path, about: Mapping[str, Any]) -> Checkpoint:
             }
         made = Checkpoint(
             int(head['offset']), int(head['journal']), int(head['handed']), int(head['frames']),
-            dict(head['skipped']), memory,
+            dict(head['skipped']), dict(head['notes']), str(head['damage']), memory,
         )  # fmt: skip
         before = head['about']
     except (ValueError, KeyError, TypeError, EOFError, OSError, zipfile.BadZipFile) as error:

@@ -109,7 +109,7 @@ class Index:
         try:
             while file.tell() < end:
                 index._read_record(file, end)
-        except (struct.error, UnicodeDecodeError) as error:
+        except (struct.error, UnicodeDecodeError, IndexError, KeyError) as error:
             raise ValueError(str(error)) from error
         return index
 

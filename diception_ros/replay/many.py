@@ -16,7 +16,7 @@ import sys
 from tqdm import tqdm
 
 from diception_ros import threads
-from diception_ros.replay import engines
+from diception_ros.replay import checkpoint, engines
 from diception_ros.replay.engines import Done, Task, summary_of
 from diception_ros.replay.parts import ENDS
 
@@ -165,8 +165,9 @@ def _threads(args: argparse.Namespace) -> int:
 
 
 def _finished(task: Task, args: argparse.Namespace) -> bool:
-    """Whether nothing is left to do of a bag; the summary is the last that is written."""
-    return not args.force and task.out.exists() and summary_of(task.out).exists()
+    """Whether nothing is left to do of a bag: the summary is written, and then all cleaned up."""
+    there = task.out.exists() and summary_of(task.out).exists()
+    return there and not args.force and not checkpoint.place(task.out).exists()
 
 
 def _before(task: Task) -> Done:

@@ -7,6 +7,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 import math
+import os
 import struct
 import time
 from typing import TYPE_CHECKING, Any
@@ -134,14 +135,27 @@ class Recorder:
             offset = self._writer.flush()
             self._unsaved = 0
             if time.monotonic() - self._saved >= SAVE_S:
-                self._save(replace(now, offset=offset, handed=self._handed))
+                self._save(now, offset)
 
-    def _save(self, now: Checkpoint) -> None:
+    def finish(self, now: Checkpoint) -> None:
+        """Give the bag its end and its name.
+
+        Args:
+            now: how far the replay is, as `record`; it stays beside the bag.
+
+        Raises:
+            OSError: there is no room.
+        """
+        self._save(now, self._writer.flush())
+        self._writer.finish()
+
+    def _save(self, now: Checkpoint, offset: int) -> None:
         # What it tells of must be there, whatever happens to the power. And the disk works while
         # the model does, not when all is done.
         self._writer.sync()
         self._journal.flush()
-        here = replace(now, journal=self._journal.tell())
+        os.fsync(self._journal.fileno())
+        here = replace(now, offset=offset, handed=self._handed, journal=self._journal.tell())
         checkpoint.write(self._state, here, self._about)
         self._saved = time.monotonic()
 

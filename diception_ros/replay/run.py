@@ -9,18 +9,15 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 import time
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from diception_ros import card as cards
-from diception_ros import settings as declared
 from diception_ros.perceive.request import Request
-from diception_ros.replay import checkpoint
+from diception_ros.replay import resume
 from diception_ros.replay.ahead import Behind, ahead
 from diception_ros.replay.cameras import Camera, choose
-from diception_ros.replay.checkpoint import Checkpoint
 from diception_ros.replay.frames import Choice, Taken, frames
 from diception_ros.replay.recorder import Recorder, journal_of
-from diception_ros.replay.writer import Writer, partial_of
+from diception_ros.replay.writer import Writer
 
 if TYPE_CHECKING:
     from diception_ros.perceive.perceiver import Answer, Perceiver
@@ -118,19 +115,32 @@ def replay(
         progress: told how many more frames are done.
         say: told what people should read.
 
+    What is kept beside the bag for whoever wants to score it, and for a resume until then, is
+    removed by `resume.clean`.
+
+    Returns:
+        What came of it; of a bag that was finished before, without any work.
+
     Raises:
         FileExistsError: the bag is there, or a part of it, and neither force nor resume.
         ValueError: cameras as `choose` says; a replay is to go on differently from how it began.
         OSError: no room; what was finished is readable then.
     """
     cameras = choose(bag, job.cameras, job.infos, job.references)
-    about = _about(bag, perceiver, job, cameras, model)
-    begin = _begin(job, about)
+    about = resume.about(bag, perceiver, job, cameras, model)
+    begin = resume.begin(job, about)
+    result = Result(
+        cameras, begin.frames, skipped=Counter(begin.skipped), notes=dict(begin.notes),
+        journal=journal_of(job.out),
+    )  # fmt: skip
+    if begin.frames:
+        progress(begin.frames)
+    if job.out.exists() and not job.force:
+        result.damage = begin.damage
+        return result
     if begin.memory or begin.frames:
         perceiver.go_on(begin.memory)
-        progress(begin.frames)
         say(f'goes on after {begin.frames} frames')
-    result = Result(cameras, begin.frames, skipped=Counter(begin.skipped))
     outputs = [one for one in perceiver.outputs() if job.views or not one.view]
     wanted = frozenset(one.topic for one in outputs)
     prefixes = {camera.name: prefix_of(job, camera) for camera in cameras}
@@ -151,27 +161,26 @@ def replay(
             begin.handed,
             perceiver.settings.tolerance_s,
         )
+        now = begin
         for group in _groups(ahead(stream, 2 * job.batch + 2), job.batch):
             answers = _answer(perceiver, group, wanted, job, result)
             result.frames += len(answers)
             result.answered += len(answers)
-            now = replace(
-                begin, frames=result.frames, skipped=dict(result.skipped),
-                memory=perceiver.state(),
-            )  # fmt: skip
-            behind.do(recorder.record, group, answers, prefixes, now)
             for answer in answers.values():
                 result.model_s += answer.seconds.get('model', 0.0)
             for kind, text in _remarks(group, answers):
                 if result.notes.setdefault(kind, text) is text:
                     say(text)
+            now = replace(
+                begin, frames=result.frames, skipped=dict(result.skipped),
+                memory=perceiver.state(), notes=dict(result.notes),
+            )  # fmt: skip
+            behind.do(recorder.record, group, answers, prefixes, now)
             progress(len(answers))
         behind.wait()
-        writer.finish()
-    checkpoint.place(job.out).unlink(missing_ok=True)
+        result.damage = str(bag.damage or '')
+        recorder.finish(replace(now, damage=result.damage))
     result.seconds = time.perf_counter() - start
-    result.journal = journal_of(job.out)
-    result.damage = str(bag.damage or '')
     return result
 
 
@@ -200,47 +209,6 @@ def choice_of(bag: Bag, job: Job) -> Choice:
     start = zero + round(job.start_s * 1e9) if job.start_s else None
     stop = None if job.end_s is None else zero + round(job.end_s * 1e9)
     return Choice(start, stop, job.every, job.most)
-
-
-def _about(
-    bag: Bag, perceiver: Perceiver, job: Job, cameras: list[Camera], model: str
-) -> dict[str, Any]:
-    """What has to be the same when a replay goes on."""
-    return {
-        **declared.values(perceiver.settings),
-        # They may lie elsewhere now, but must be the same.
-        'adapters': [cards.digest(folder) for folder in perceiver.settings.adapters],
-        'bag': [str(bag.path.absolute()), {t.name: t.count for t in bag.topics.values()}],
-        'model': model,
-        'cameras': [[c.name, c.topic, c.info, c.reference] for c in cameras],
-        'start': job.start_s,
-        'end': job.end_s,
-        'every': job.every,
-        'max-frames': job.most,
-        'views': job.views,
-        'copy': job.copy,
-        'points': [list(point) for point in job.points],
-        'prefix': job.prefix,
-        'batch-frames': job.batch,
-        'compress': job.compress,
-        'threads': job.threads,
-    }
-
-
-def _begin(job: Job, about: Mapping[str, Any]) -> Checkpoint:
-    partial, state = partial_of(job.out), checkpoint.place(job.out)
-    if job.out.exists() and not (job.force and job.out.is_file()):
-        hint = '; --force replaces it' if job.out.is_file() else ' and is no file'
-        raise FileExistsError(f'{job.out} exists{hint}')
-    if job.resume and not job.force and state.exists() and partial.exists():
-        return checkpoint.read(state, about)
-    if partial.exists() and not (job.force or job.resume):
-        raise FileExistsError(
-            f'{partial} is left of a replay that did not end; --resume goes on with it, --force '
-            'begins anew'
-        )
-    state.unlink(missing_ok=True)
-    return Checkpoint()
 
 
 def _groups(items: Iterator[Taken], batch: int) -> Iterator[list[Taken]]:

@@ -5,9 +5,12 @@
 import json
 import os
 from pathlib import Path
+import signal
+import subprocess
 import sys
 from types import SimpleNamespace
 
+import numpy as np
 import pytest
 import recordings
 from recordings import recorded, write
@@ -62,8 +65,6 @@ def test_a_report_and_scores(bag, tiny_folder, tmp_path, capsys):
     out, report = tmp_path / 'out.mcap', tmp_path / 'report'
     truth = tmp_path / 'truth'
     truth.mkdir()
-    import numpy as np
-
     for k in range(4):
         np.save(truth / f'{k}.npy', np.linspace(1, 4, 24 * 32, dtype=np.float32).reshape(24, 32))
     assert run(bag, '--out', out, '--model', tiny_folder, *QUICK, '--truth', f'depth={truth}',
@@ -261,6 +262,55 @@ def test_what_was_finished_is_left_when_many_go_on(tmp_path, tiny_folder, capsys
     assert run(folder, '--out', out, *asked, '--resume') == 0
     assert (out / 'a.mcap').stat().st_mtime_ns == before
     assert capsys.readouterr().out.count('| 2 ') == 2
+
+
+# A process that is killed when the bag is finished and nothing is said of it.
+KILLED = """
+import os, signal, sys
+from diception_ros.cli import _replay, main
+_replay._tell = lambda *_: os.kill(os.getpid(), signal.SIGKILL)
+main.main(sys.argv[1:])
+"""
+
+
+def test_what_is_left_to_do_of_a_finished_bag_is_done_when_many_go_on(
+    tmp_path, tiny_folder, capsys
+):
+    folder, truth = tmp_path / 'bags', tmp_path / 'truth'
+    for one in (folder, truth):
+        one.mkdir()
+    for name in 'ab':
+        write(folder / name, recorded(3))
+    for k in range(3):
+        np.save(truth / f'{k}.npy', np.linspace(1, 4, 24 * 32, dtype=np.float32).reshape(24, 32))
+    asked = ['--model', tiny_folder, *QUICK, '--no-views', '--truth', f'depth={truth}']
+    quiet, out = tmp_path / 'quiet', tmp_path / 'out'
+    assert run(folder, '--out', quiet, *asked, '--threads', '1') == 0
+    out.mkdir()
+    killed = subprocess.run([
+        sys.executable, '-c', KILLED, 'replay', *map(str, [
+            folder / 'a.mcap', '--out', out / 'a.mcap', '--summary', out / 'a.json', *asked,
+            '--threads', '1',
+        ])], capture_output=True)  # fmt: skip
+    assert killed.returncode == -signal.SIGKILL
+    assert (out / 'a.mcap').exists()
+    assert not (out / 'a.json').exists()
+    when = (out / 'a.mcap').stat().st_mtime_ns
+    capsys.readouterr()
+    assert run(folder, '--out', out, *asked, '--threads', '1', '--resume', '--seed', '7') == 1
+    assert 'seed = 42, and is to go on with 7' in capsys.readouterr().out
+    (out / 'b.mcap').unlink()
+    assert run(folder, '--out', out, *asked, '--threads', '1', '--resume') == 0
+    assert (out / 'a.mcap').stat().st_mtime_ns == when
+    assert capsys.readouterr().out.count('| 3 ') == 2
+    assert {p.name for p in out.iterdir()} == {p.name for p in quiet.iterdir()}
+    for name in 'ab':
+        assert (out / f'{name}.mcap').read_bytes() == (quiet / f'{name}.mcap').read_bytes()
+        first, again = (
+            json.loads((place / f'{name}.metrics.json').read_text()) for place in (quiet, out)
+        )
+        for key in ('numbers', 'stability', 'frames', 'notes', 'damage', 'missing_truth'):
+            assert first[key] == again[key]
 
 
 def test_wishes_that_many_bags_cannot_have(tmp_path, capsys):

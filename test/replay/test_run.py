@@ -14,7 +14,7 @@ from diception_ros.data.bag import TYPES
 from diception_ros.frame import Intrinsics
 from diception_ros.messages import camera, pictures, stamps
 from diception_ros.perceive.request import Request
-from diception_ros.replay import checkpoint, recorder, run
+from diception_ros.replay import checkpoint, recorder, resume, run
 from diception_ros.replay.bags import Bag
 from diception_ros.replay.run import Job
 from diception_ros.replay.writer import partial_of
@@ -97,7 +97,7 @@ def test_what_a_checkpoint_tells_of_is_on_the_disk_before(bag, tmp_path, monkeyp
     synced, told, write_state = [0], [], checkpoint.write
 
     def sync(number):
-        synced.append(os.fstat(number).st_size)
+        synced.append(max(synced[-1], os.fstat(number).st_size))  # the journal is smaller
 
     def write_checked(path, now, about):
         told.append(now.offset)
@@ -109,7 +109,7 @@ def test_what_a_checkpoint_tells_of_is_on_the_disk_before(bag, tmp_path, monkeyp
     monkeypatch.setattr(recorder, 'CHUNK_FRAMES', 2)
     monkeypatch.setattr(recorder, 'SAVE_S', 0)
     replay(bag, tmp_path / 'out.mcap')
-    assert len(told) == 4
+    assert len(told) == 5
     assert synced[-1] == (tmp_path / 'out.mcap').stat().st_size
 
 
@@ -290,7 +290,50 @@ def test_an_interrupt_leaves_a_bag_that_can_be_read_and_goes_on(bag, tmp_path, m
     result = replay(bag, out, copy=True, resume=True)
     assert result.frames == 9
     assert out.read_bytes() == whole.read_bytes()
-    assert not checkpoint.place(out).exists()
+    resume.clean(out)
+    assert [one.name for one in tmp_path.glob('out.*')] == ['out.mcap']
+
+
+def test_a_finished_bag_is_taken_as_it_is_until_all_is_done(tmp_path):
+    messages = [*recorded(9)]
+    broken = messages[3][1]
+    messages[3] = (messages[3][0], replace(broken, encoding='strange'), messages[3][2])
+    bag, out = write(tmp_path / 'bag', messages), tmp_path / 'out.mcap'
+    bag.write_bytes(bag.read_bytes()[:-100])  # the end of the index
+    first = replay(bag, out)
+    assert first.damage
+    before, when = out.read_bytes(), out.stat().st_mtime_ns
+    asked = perceiver()
+    again = replay(bag, out, asked, resume=True)
+    assert replace(again, seconds=first.seconds, answered=8, model_s=first.model_s) == first
+    assert again.answered == 0
+    assert not asked._predictor.calls
+    assert out.stat().st_mtime_ns == when
+    with pytest.raises(ValueError, match='every = 1'):
+        replay(bag, out, resume=True, every=2)
+    with pytest.raises(FileExistsError, match='--force'):
+        replay(bag, out)
+    journal = again.journal.read_bytes()
+    half = len(before) // 2
+    for harm, harmed in ((out, before[:-1]), (out, before + b' '), (out, before[:half]),
+                         (out, before[:half] + bytes(len(before) - half)),
+                         (again.journal, journal[:-1])):  # fmt: skip
+        harm.write_bytes(harmed)
+        with pytest.raises(FileExistsError, match='--force'):
+            replay(bag, out, resume=True)
+        out.write_bytes(before)
+        again.journal.write_bytes(journal)
+    assert replay(bag, out, resume=True).frames == 8
+    resume.clean(out)
+    with pytest.raises(FileExistsError, match='--force'):
+        replay(bag, out, resume=True)
+
+
+def test_a_checkpoint_of_another_version_is_said(bag, tmp_path, monkeypatch):
+    replay(bag, tmp_path / 'out.mcap')
+    monkeypatch.setattr(checkpoint, 'FORMAT', 3)
+    with pytest.raises(ValueError, match='format 2 of another version'):
+        replay(bag, tmp_path / 'out.mcap', resume=True)
 
 
 def test_a_bag_that_is_cut_off_is_answered_up_to_there(tmp_path):
