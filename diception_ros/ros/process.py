@@ -47,9 +47,8 @@ def run(arguments: Sequence[str], load: Load | None = None) -> NoReturn:
         thread.join(deadline - time.monotonic())
         if thread.error is not None:
             raise thread.error
-        # Not by way of the interpreter's end, which takes 1.4 s once torch is loaded. And if the
-        # thread is still in a call that cannot be interrupted, such as one that loads the model,
-        # that is not waited for.
+        # Not by way of the interpreter's end, which takes 1.4 s once torch is loaded. And a call
+        # that cannot be interrupted, the model's or one that loads it, is not waited for.
         thread.forsake()
         _leave()
 
@@ -158,8 +157,8 @@ class _Thread(threading.Thread):
                 executor.spin_once()
             with self._lock:
                 self._wake = None
-            self._node = None
             node.finish()
+            self._node = None
             executor.shutdown()
             node.destroy_node()
         finally:

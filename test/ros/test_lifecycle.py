@@ -110,23 +110,24 @@ def test_signals_end_it_within_two_seconds(domain, peer, signals):
         node.wait_for('active: ')
         camera = peer.publisher('/image', Image)
         peer.feed(camera, image(picture(), header=header(0)), lambda: peer.count('received'))
+        used = own(node.process.pid)
         code, seconds = node.end(*signals)
         assert code == 0
         assert seconds < 2
         assert 'Traceback' not in node.text
         assert 'terminate' not in node.text
+    assert not existing(used)
 
 
 def test_a_signal_while_the_model_loads_ends_it(domain, tiny_folder):
     with Running(domain, {'model': tiny_folder}, REAL) as node:
         node.wait_for('importing torch')
-        used = {name for name in shared(node.process.pid) if '_port' not in name}
-        assert used, 'Fast DDS uses shared memory'
+        used = own(node.process.pid)
         code, seconds = node.end(signal.SIGINT, signal.SIGINT)
         assert code == 0
         assert seconds < 2
         assert 'Traceback' not in node.text
-    assert not {name for name in used if Path('/dev/shm', name).exists()}
+    assert not existing(used)
 
 
 def test_the_end_of_its_terminal_ends_it(domain):
@@ -137,23 +138,25 @@ def test_the_end_of_its_terminal_ends_it(domain):
 
 
 def test_relaunches_leave_nothing_behind(domain):
-    left, first = set(), None
     for k in range(20):
         with Running(domain, {'autostart': str(k % 4 == 0).lower()}) as node:
             node.wait_for('active: ' if k % 4 == 0 else 'waiting to be told')
-            used = shared(node.process.pid)
-            assert used, 'Fast DDS uses shared memory'
+            used = own(node.process.pid)
             assert node.end([signal.SIGINT, signal.SIGTERM][k % 2])[0] == 0
-        # What is named by a port stays and is used again, by whoever comes next.
-        used = {name for name in used if '_port' not in name}
-        left |= {name for name in used if Path('/dev/shm', name).exists()}
-        first = len(left) if first is None else first
-        assert len(left) <= first, left
+        assert not existing(used)
 
 
-def shared(pid):
-    """Names of what a process has of Fast DDS in /dev/shm; others' are none of its business."""
-    maps = Path(f'/proc/{pid}/maps').read_text().split('\n')
+def own(pid):
+    """Names of what a process made of Fast DDS in /dev/shm, which it alone holds a lock on.
+
+    What is named by a port is not among them: it stays and is used again, by whoever comes next.
+    """
     files = [os.readlink(file) for file in Path(f'/proc/{pid}/fd').iterdir() if file.is_symlink()]
-    names = [line.rpartition('/dev/shm/')[2] for line in (*maps, *files) if '/dev/shm/' in line]
-    return {name for name in names if 'fastdds' in name or 'fastrtps' in name}
+    locks = {Path(file).name for file in files if file.startswith('/dev/shm/fast')}
+    locks = {name for name in locks if name.endswith('_el') and '_port' not in name}
+    assert locks, 'Fast DDS uses shared memory'
+    return locks | {name.removesuffix('_el') for name in locks}
+
+
+def existing(names):
+    return {name for name in names if Path('/dev/shm', name).exists()}
