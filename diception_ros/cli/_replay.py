@@ -65,7 +65,7 @@ def one(path: Path, args: argparse.Namespace) -> int:
         model = folder.resolve(args.model)
         predictor = Predictor.load(model, device=where.device, dtype=where.dtype)
         perceiver = Perceiver(predictor, BagTypes(), asked)
-        with tqdm(total=expected(bag, job, cameras), unit='frame', file=sys.stderr) as bar:
+        with _bar(f'{path.name}: answers', expected(bag, job, cameras)) as bar:
             result = replay(bag, perceiver, job, str(args.model), bar.update, _say)
     _tell(path, result, job)
     if sources or args.report is not None:
@@ -80,6 +80,10 @@ def one(path: Path, args: argparse.Namespace) -> int:
     if result.damage:
         return DAMAGED
     return 1 if result.skipped or not result.frames else 0
+
+
+def _bar(what: str, total: int) -> tqdm[Any]:
+    return tqdm(total=total, desc=what, unit='frame', file=sys.stderr)
 
 
 def _say(text: str) -> None:
@@ -106,7 +110,7 @@ def _judge(
 ) -> None:
     """Score the answers, and write what came out."""
     sheets = Sheets(result.frames)
-    with tqdm(total=result.frames, unit='frame', desc='scores', file=sys.stderr) as bar:
+    with _bar(f'{path.name}: scores', result.frames) as bar:
         found = scores.score(
             path, job.out, cameras, job, asked, sources, poses, args.align,
             [sheets] if args.report else [], bar.update,

@@ -5,7 +5,7 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Generator, Sequence
+from collections.abc import Callable, Generator, Sequence
 import contextlib
 import os
 from pathlib import Path
@@ -117,8 +117,15 @@ def work(task: Task) -> Done:
         raise
 
 
-def here(todo: Sequence[Task], jobs: int) -> Generator[Done, None, None]:
+def here(
+    todo: Sequence[Task], jobs: int, begun: Callable[[Task], None] = lambda task: None
+) -> Generator[Done, None, None]:
     """Run `jobs` at a time on this machine.
+
+    Args:
+        todo: what is to be done.
+        jobs: processes at a time.
+        begun: told of each that begins.
 
     Yields:
         What came of each, in the order in which they end.
@@ -127,7 +134,9 @@ def here(todo: Sequence[Task], jobs: int) -> Generator[Done, None, None]:
     try:
         while waiting or running:
             while waiting and len(running) < jobs:
-                running.append(Child(waiting.popleft()))
+                task = waiting.popleft()
+                running.append(Child(task))
+                begun(task)
             time.sleep(NAP_S)
             for child in [one for one in running if one.ended()]:
                 running.remove(child)

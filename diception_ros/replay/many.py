@@ -79,11 +79,19 @@ def run(
     tasks = _tasks(bags, args, arguments(args, declare))
     done = [_before(task) for task in tasks if args.resume and _finished(task, args)]
     todo = [task for task in tasks if task.bag not in {one.task.bag for one in done}]
+    running: list[str] = []
+
+    def begun(task: Task) -> None:
+        running.append(task.out.stem)
+        bar.set_postfix_str(', '.join(running))
+
     with (
-        tqdm(total=len(tasks), initial=len(done), unit='bag', file=sys.stderr) as bar,
-        contextlib.closing(_engine(args, todo)) as ending,
+        tqdm(total=len(tasks), initial=len(done), desc='bags', file=sys.stderr) as bar,
+        contextlib.closing(_engine(args, todo, begun)) as ending,
     ):
         for one in ending:
+            running[:] = [name for name in running if name != one.task.out.stem]
+            bar.set_postfix_str(', '.join(running), refresh=False)
             bar.update()
             done.append(one)
             if one.code not in (0, DAMAGED):
@@ -177,15 +185,18 @@ def _before(task: Task) -> Done:
     return Done(task, code, 'done before')
 
 
-def _engine(args: argparse.Namespace, todo: Sequence[Task]) -> Generator[Done, None, None]:
+def _engine(
+    args: argparse.Namespace, todo: Sequence[Task], begun: Callable[[Task], None]
+) -> Generator[Done, None, None]:
     if args.engine == 'ray':
+        # Which of them it works on is not told.
         return engines.on_ray(todo, args.jobs, args.device.startswith('cuda'))
-    return engines.here(todo, args.jobs)
+    return engines.here(todo, args.jobs, begun)
 
 
 def _inside(path: Path) -> list[Path]:
     """A bag itself, or the bags in a folder."""
-    if path.is_file() or (path / 'metadata.yaml').exists():
+    if not path.is_dir() or (path / 'metadata.yaml').exists():
         return [path]
     inside = sorted(path.iterdir())
     folders = [one for one in inside if one.is_dir() and (one / 'metadata.yaml').exists()]

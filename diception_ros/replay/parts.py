@@ -130,6 +130,8 @@ def files_of(path: Path) -> list[Path]:
         if not _is_part(path):
             raise ValueError(f'{path}: not a bag; expected a name that ends in {", ".join(ENDS)}')
         return [path]
+    if not path.is_dir():
+        raise ValueError(f'{path}: neither a file nor a folder; expected a bag')
     found = sorted(one for one in path.iterdir() if _is_part(one))
     if not found:
         raise ValueError(f'{path}: no bag, there is no file in it that ends in {", ".join(ENDS)}')

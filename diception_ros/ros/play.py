@@ -6,6 +6,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterator
 from dataclasses import dataclass
+import os
 import sys
 import threading
 import time
@@ -177,13 +178,22 @@ def _publishers(node: Any, bag: Bag, topics: Collection[str]) -> dict[str, Publi
         try:
             message = find(kind)
         except ImportError as error:
-            node.get_logger().warning(f'{name} is not played: {error}')
+            node.get_logger().warning(
+                f'{name} is not played: {error}. The definition in the bag is not enough, rclpy '
+                f'publishes what has a package in this ROS: apt-get install {_package(kind)}'
+            )
             continue
         qos = QoSProfile(depth=10)
         if name in LATCHED:
             qos.durability = DurabilityPolicy.TRANSIENT_LOCAL
         made[name] = node.create_publisher(message, name, qos)
     return made
+
+
+def _package(kind: str) -> str:
+    """What brings a kind of message on Debian and Ubuntu."""
+    distribution = os.environ.get('ROS_DISTRO', '$ROS_DISTRO')
+    return f'ros-{distribution}-{kind.partition("/")[0].replace("_", "-")}'
 
 
 def _let_arrive(publisher: Publisher) -> None:

@@ -40,7 +40,9 @@ def test_answers_are_those_of_the_node(bag, tiny, tiny_folder, tmp_path, capsys)
 
     out = tmp_path / 'out.mcap'
     assert run(bag, '--out', out, '--model', tiny_folder, *QUICK) == 0
-    assert 'answers to 4 frames' in capsys.readouterr().err
+    said = capsys.readouterr().err
+    assert 'answers to 4 frames' in said
+    assert 'drive.mcap: answers: ' in said
     assert sorted(p.name for p in tmp_path.iterdir()) == ['drive.mcap', 'out.mcap']
     asked = Perceiver(Predictor.load(tiny_folder), BagTypes(), recordings.asked(
         tasks=('depth', 'normal')))  # fmt: skip
@@ -69,7 +71,9 @@ def test_a_report_and_scores(bag, tiny_folder, tmp_path, capsys):
         np.save(truth / f'{k}.npy', np.linspace(1, 4, 24 * 32, dtype=np.float32).reshape(24, 32))
     assert run(bag, '--out', out, '--model', tiny_folder, *QUICK, '--truth', f'depth={truth}',
                '--report', report) == 0  # fmt: skip
-    assert 'abs_rel' in capsys.readouterr().out
+    said = capsys.readouterr()
+    assert 'abs_rel' in said.out
+    assert 'drive.mcap: scores: ' in said.err
     assert sorted(p.name for p in report.iterdir()) == ['frames.csv', 'index.html', 'metrics.json']
     metrics = json.loads((report / 'metrics.json').read_text())
     assert metrics['numbers']['']['depth']['images'] == 4
@@ -136,7 +140,11 @@ def test_many_bags_of_which_some_fail(tmp_path, tiny_folder, capsys):
     out = tmp_path / 'out'
     code = run(folder, '--out', out, '--model', tiny_folder, *QUICK, '--no-views', '--jobs', '2')
     assert code == 1
-    table = capsys.readouterr().out
+    told = capsys.readouterr()
+    table = told.out
+    assert 'bags: ' in told.err
+    assert ', a, b]' in told.err  # what is worked on
+    assert ', c]' in told.err
     rows = [[cell.strip() for cell in line.split('|')[1:-1]] for line in table.splitlines()[2:]]
     assert [Path(row[0]).name for row in rows] == ['a.mcap', 'b.mcap', 'c.mcap']
     assert [row[1] for row in rows] == ['3', '', '3']
@@ -148,6 +156,15 @@ def test_many_bags_of_which_some_fail(tmp_path, tiny_folder, capsys):
     assert run(bag, '--out', alone, '--model', tiny_folder, *QUICK, '--no-views') == 0
     assert alone.read_bytes() == (out / 'a.mcap').read_bytes()
     assert 'answers to 3 frames' in (out / 'a.log').read_text()
+
+
+def test_what_is_neither_a_file_nor_a_folder_is_said(tmp_path, capsys):
+    for more in ([], [tmp_path / 'other.mcap']):
+        for one in more:
+            one.touch()
+        assert run('/dev/null', *more, '--out', tmp_path / ('out' if more else 'o.mcap')) == 1
+        said = capsys.readouterr()
+        assert '/dev/null: neither a file nor a folder; expected a bag' in said.err
 
 
 def test_bags_are_found_in_folders_and_by_patterns(tmp_path):

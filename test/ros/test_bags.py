@@ -12,6 +12,8 @@ import time
 import pytest
 import recordings
 
+from diception_ros.replay.writer import Writer
+
 pytest.importorskip('rclpy')
 pytestmark = pytest.mark.ros
 
@@ -97,6 +99,8 @@ def test_what_cannot_be_is_said(tmp_path, capsys):
     path = recordings.write(tmp_path / 'bag', recordings.recorded(1))
     assert main(['play', str(path), '--rate', '0']) == 1
     assert '--rate is 0' in capsys.readouterr().err
+    assert main(['play', '/dev/null']) == 1
+    assert '/dev/null: neither a file nor a folder; expected a bag' in capsys.readouterr().err
     assert main(['record', '/a', '--out', str(tmp_path / 'a.bag')]) == 1
     assert '.mcap' in capsys.readouterr().err
     (tmp_path / 'a.mcap').write_text('mine')
@@ -110,6 +114,22 @@ def test_nobody_who_listens_is_told_when_somebody_should(start, tmp_path):
     _, words = player.communicate(timeout=60)
     assert player.returncode == 1
     assert 'nobody listened to /words within 0.5 s' in words
+
+
+def test_what_has_no_package_in_this_ros_is_told_and_the_rest_is_played(start, tmp_path):
+    path = tmp_path / 'bag.mcap'
+    with Writer(path) as writer:
+        writer.add('/odd', 'nobodys_msgs/msg/Word', 'string data')
+        writer.add('/words', 'std_msgs/msg/String', 'string data')
+        for k, topic in enumerate(('/odd', '/words', '/odd')):
+            writer.write(topic, bytes((0, 1, 0, 0, 2, 0, 0, 0, 65, 0)), 1_000_000 * k)
+        writer.finish()
+    player = start('play', path, '--delay', '0', '--no-clock')
+    _, words = player.communicate(timeout=60)
+    assert player.returncode == 0
+    assert 'published 1 messages' in words
+    assert "/odd is not played: No module named 'nobodys_msgs'. The definition in the bag" in words
+    assert '-nobodys-msgs' in words
 
 
 def test_a_recording_of_nothing_says_what_to_look_at(start, tmp_path):
