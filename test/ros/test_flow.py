@@ -80,7 +80,8 @@ def test_counts_are_exact_under_overload_and_cameras_are_served_in_turn(domain, 
     dice = random.Random(0)
     parameters = {'cameras': '[front, left]', 'tasks': '[depth, segmentation]', 'lazy': 'false'}
     names = ('/perception: camera front', '/perception: camera left')
-    with Running(domain, parameters, environment={'ZERO_SECONDS': '0.01'}) as node:
+    # Long, for this process may get little of the processor: both cameras must always wait.
+    with Running(domain, parameters, environment={'ZERO_SECONDS': '0.1'}) as node:
         node.wait_for('active: ')
         cameras = [peer.publisher(f'/{name}/image', Image) for name in ('front', 'left')]
         clicks = peer.publisher('/perception/front/prompt/click', Point)
