@@ -5,6 +5,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -88,8 +89,19 @@ def truth_from(task: str, message: Any, categories: Sequence[str]) -> Label:
 
 
 def people_from(message: Any, size: tuple[int, int]) -> Keypoints:
-    """True people of a cloud of joints; (H, W) of the picture, pixels."""
-    return joints.keypoints_from(message, size)
+    """True people of a cloud of joints, those who have any in the picture.
+
+    Args:
+        message: sensor_msgs/PointCloud2; numbers of people may be left out, as where they are
+            those of all things of a scene.
+        size: (H, W) of the picture, pixels.
+    """
+    found = joints.keypoints_from(message, size)
+    seen = found.visibility.any(axis=1)
+    return replace(
+        found, joints=found.joints[seen], visibility=found.visibility[seen],
+        scores=found.scores[seen],
+    )  # fmt: skip
 
 
 def read(task: str, path: Path, categories: Sequence[str]) -> Label:

@@ -145,6 +145,7 @@ def test_many_bags_of_which_some_fail(tmp_path, tiny_folder, capsys):
     assert 'bags: ' in told.err
     assert ', a, b]' in told.err  # what is worked on
     assert ', c]' in told.err
+    assert ', a, b, c]' not in told.err  # two at a time
     rows = [[cell.strip() for cell in line.split('|')[1:-1]] for line in table.splitlines()[2:]]
     assert [Path(row[0]).name for row in rows] == ['a.mcap', 'b.mcap', 'c.mcap']
     assert [row[1] for row in rows] == ['3', '', '3']

@@ -162,6 +162,27 @@ def test_truth_of_another_size_is_compared_where_it_is(bag, tmp_path):
     assert found.numbers['']['depth']['abs_rel'] < 1e-4
 
 
+def test_numbers_that_nobody_has_are_no_people(bag, tmp_path):
+    pytest.importorskip('pycocotools')
+    messages = [*recordings.recorded(COUNT)]
+    people = 0
+    for k in range(COUNT):
+        header = stamps.header(MAKE, BEGIN + k * 100_000_000, 'cam')
+        told = joints.joints_of(said('pose', k))
+        people += len(np.unique(told['instance']))
+        told['instance'] = told['instance'] * 7 + 20  # as of all things of a scene
+        away = told[:1].copy()
+        away['instance'], away['u'], away['visibility'], away['score'] = 300, np.nan, 0, 0
+        message = joints.joint_cloud(MAKE, np.concatenate([told, away]), header)
+        messages.append(('/truth/pose', message, BEGIN + k * 100_000_000 + LATE))
+    path = write(tmp_path / 'b', sorted(messages, key=lambda one: one[2]))
+    found, *_ = judged(path, tmp_path, ['pose=/truth/pose'])
+    dense, *_ = judged(bag, tmp_path, ['pose=/truth/pose'])
+    assert found.numbers['']['pose'] == dense.numbers['']['pose']
+    assert found.numbers['']['pose']['people'] == people > 0
+    assert found.numbers['']['pose']['ignored'] == 0
+
+
 def test_missing_truths_are_counted(bag, tmp_path):
     folder = tmp_path / 'some'
     folder.mkdir()
