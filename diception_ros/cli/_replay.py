@@ -26,11 +26,10 @@ from diception_ros.perceive.settings import PerceptionSettings
 from diception_ros.replay import page, resume, scores, story, view
 from diception_ros.replay.bags import Bag
 from diception_ros.replay.cameras import Camera, choose
+from diception_ros.replay.engines import DAMAGED, code_of
 from diception_ros.replay.run import Job, Result, expected, replay
 from diception_ros.replay.sheets import Sheets
 from diception_ros.replay.sources import Source, poses_of
-
-DAMAGED = 3
 
 
 def one(path: Path, args: argparse.Namespace) -> int:
@@ -77,9 +76,7 @@ def one(path: Path, args: argparse.Namespace) -> int:
         view.show(path, job, cameras, asked, save=args.view_file)
     if args.view:
         view.show(path, job, cameras, asked)
-    if result.damage:
-        return DAMAGED
-    return 1 if result.skipped or not result.frames else 0
+    return code_of(result.damage, result.skipped, result.frames)
 
 
 def _bar(what: str, total: int) -> tqdm[Any]:

@@ -18,7 +18,7 @@ from rosbags.highlevel import AnyReader
 from rosbags.typesys import Stores, get_types_from_idl, get_types_from_msg, get_typestore
 
 from diception_ros.data.bag import TYPES
-from diception_ros.replay import ros1
+from diception_ros.replay import records, ros1
 from diception_ros.replay.damage import DamageError, Raw
 from diception_ros.replay.parts import (
     FAULTS,
@@ -186,16 +186,17 @@ def _store(kind: str, definition: str) -> Any:
         ValueError: the definition is none.
     """
     store: Any = get_typestore(Stores.EMPTY)
-    idl = definition.startswith('=' * 80 + '\nIDL: ')
+    read = _from_idl if records.is_idl(definition) else get_types_from_msg
     try:
-        store.register(_from_idl(definition) if idl else get_types_from_msg(definition, kind))
+        store.register(read(definition, kind))
     except FAULTS as error:
         raise ValueError(f'no definition of {kind} ({error})') from error
     return store
 
 
-def _from_idl(definition: str) -> Any:
+def _from_idl(definition: str, kind: str) -> Any:
+    """As `get_types_from_msg`; IDL names the kind itself."""
     types: dict[str, Any] = {}
-    for part in definition.split('=' * 80 + '\n')[1:]:
+    for part in definition.split(records.IDL_RULE)[1:]:
         types.update(get_types_from_idl(part.split('\n', 1)[1]))
     return types

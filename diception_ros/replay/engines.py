@@ -5,7 +5,7 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Generator, Sequence
+from collections.abc import Callable, Generator, Mapping, Sequence
 import contextlib
 import os
 from pathlib import Path
@@ -18,6 +18,8 @@ from typing import Any, NamedTuple
 
 from tqdm import tqdm
 
+# Exit code of the process of a bag that was damaged.
+DAMAGED = 3
 # Names, to the process of a bag, the process that wants its result.
 PARENT = 'DICEPTION_REPLAY_PARENT'
 # How long an interrupted process may take to leave a file with an index, seconds. A step of the
@@ -61,6 +63,17 @@ class Done(NamedTuple):
 def summary_of(out: Path) -> Path:
     """Where the process of a bag says what came of it."""
     return out.with_suffix('.json')
+
+
+def code_of(damage: str, skipped: Mapping[str, int], frames: int) -> int:
+    """Exit code of the process of a bag that came to its end.
+
+    Args:
+        damage: where the bag could not be read any further, or ''.
+        skipped: frames that were left out.
+        frames: that were answered.
+    """
+    return DAMAGED if damage else int(bool(skipped) or not frames)
 
 
 class Child:

@@ -17,13 +17,12 @@ from tqdm import tqdm
 
 from diception_ros import threads
 from diception_ros.replay import checkpoint, engines
-from diception_ros.replay.engines import Done, Task, summary_of
+from diception_ros.replay.engines import DAMAGED, Done, Task, code_of, summary_of
 from diception_ros.replay.parts import ENDS
 
 # Options that are not handed on to the process of a bag.
 _OURS = ('bags', 'out', 'jobs', 'engine', 'summary', 'report', 'threads', 'view', 'view_file',
          'help')  # fmt: skip
-DAMAGED = 3
 
 
 def find(given: Sequence[str]) -> list[Path]:
@@ -181,8 +180,7 @@ def _finished(task: Task, args: argparse.Namespace) -> bool:
 def _before(task: Task) -> Done:
     """What came of a bag in an earlier run."""
     said = json.loads(summary_of(task.out).read_text())
-    code = DAMAGED if said['damage'] else int(bool(said['skipped']) or not said['frames'])
-    return Done(task, code, 'done before')
+    return Done(task, code_of(said['damage'], said['skipped'], said['frames']), 'done before')
 
 
 def _engine(

@@ -27,6 +27,8 @@ MAGIC = b'\x89MCAP0\r\n'
 HEADER, FOOTER, SCHEMA, CHANNEL, MESSAGE, CHUNK, MESSAGE_INDEX, CHUNK_INDEX = range(1, 9)
 STATISTICS, DATA_END, SUMMARY_OFFSET = 0x0B, 0x0F, 0x0E
 
+# Before each file of a definition in IDL.
+IDL_RULE = '=' * 80 + '\n'
 # Op code and length of the rest.
 PREFIX = struct.Struct('<BQ')
 # Channel, sequence number, log time and publish time of a message.
@@ -78,9 +80,14 @@ def header() -> bytes:
     return record(HEADER, text('ros2'), text('diception_ros'))
 
 
+def is_idl(definition: str) -> bool:
+    """Whether a definition of messages is in IDL rather than in the language of .msg files."""
+    return definition.startswith(IDL_RULE + 'IDL: ')
+
+
 def schema(number: int, kind: str, definition: str) -> bytes:
     """Definition of a type of message, in the language of .msg files or of IDL."""
-    encoding = 'ros2idl' if definition.startswith('=' * 80 + '\nIDL: ') else 'ros2msg'
+    encoding = 'ros2idl' if is_idl(definition) else 'ros2msg'
     return record(SCHEMA, _U16.pack(number), text(kind), text(encoding), text(definition))
 
 

@@ -143,6 +143,7 @@ def replay(
         say(f'goes on after {begin.frames} frames')
     outputs = [one for one in perceiver.outputs() if job.views or not one.view]
     wanted = frozenset(one.topic for one in outputs)
+    needed = perceiver.needed(wanted)
     prefixes = {camera.name: prefix_of(job, camera) for camera in cameras}
     start = time.perf_counter()
     with (
@@ -163,7 +164,7 @@ def replay(
         )
         now = begin
         for group in _groups(ahead(stream, 2 * job.batch + 2), job.batch):
-            answers = _answer(perceiver, group, wanted, job, result)
+            answers = _answer(perceiver, group, wanted, needed, job, result)
             result.frames += len(answers)
             result.answered += len(answers)
             for answer in answers.values():
@@ -229,11 +230,11 @@ def _answer(
     perceiver: Perceiver,
     group: Sequence[Taken],
     wanted: frozenset[str],
+    needed: tuple[str, ...],
     job: Job,
     result: Result,
 ) -> dict[int, Answer]:
     """Answers by place in the group."""
-    needed = perceiver.needed(wanted)
     requests = {}
     for place, taken in enumerate(group):
         if taken.camera is None:

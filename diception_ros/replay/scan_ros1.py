@@ -12,6 +12,9 @@ from typing import BinaryIO
 from diception_ros.replay import unpack
 from diception_ros.replay.damage import CutError, Raw, damage
 
+# Kinds of records that are looked at.
+MESSAGE, CHUNK, CONNECTION = 2, 5, 7
+
 
 def messages(path: Path) -> Iterator[Raw]:
     """All messages, in the order of the file; see `scan.scan`."""
@@ -24,15 +27,15 @@ def messages(path: Path) -> Iterator[Raw]:
             if at == size:
                 return
             try:
-                fields, data, cut = _record1(file)
+                fields, data, cut = _record(file)
                 code = fields['op'][0]
                 problem = ''
-                if code == _CHUNK1:
+                if code == CHUNK:
                     compression = fields['compression'].decode()
                     if compression not in unpack.ROS1:
                         raise CutError(f'a chunk is compressed by {compression!r}')
                     plain, problem = unpack.ROS1[compression](data)
-                    for raw in _messages1(plain, known):
+                    for raw in _inside(plain, known):
                         count += 1
                         yield raw
                 if cut or problem:
@@ -41,18 +44,15 @@ def messages(path: Path) -> Iterator[Raw]:
                 raise damage(path, at, size, count, error) from error
 
 
-_MESSAGE1, _CHUNK1, _CONNECTION1 = 2, 5, 7
-
-
-def _record1(file: BinaryIO) -> tuple[dict[str, bytes], bytes, bool]:
+def _record(file: BinaryIO) -> tuple[dict[str, bytes], bytes, bool]:
     (length,) = struct.unpack('<I', file.read(4))
-    fields = _fields1(file.read(length), length)
+    fields = _fields(file.read(length), length)
     (length,) = struct.unpack('<I', file.read(4))
     data = file.read(length)
     return fields, data, len(data) < length
 
 
-def _fields1(data: bytes, length: int) -> dict[str, bytes]:
+def _fields(data: bytes, length: int) -> dict[str, bytes]:
     if len(data) < length:
         raise CutError('a record ends too early')
     fields, at = {}, 0
@@ -66,33 +66,34 @@ def _fields1(data: bytes, length: int) -> dict[str, bytes]:
     return fields
 
 
-def _messages1(plain: bytes, known: dict[int, tuple[str, str, str]]) -> Iterator[Raw]:
+def _inside(plain: bytes, known: dict[int, tuple[str, str, str]]) -> Iterator[Raw]:
+    """The messages of a chunk, as many as there are of one that was cut off."""
     at = 0
     while at + 4 <= len(plain):
         (length,) = struct.unpack_from('<I', plain, at)
         start = at + 4 + length
         if start + 4 > len(plain):
             return
-        fields = _fields1(plain[at + 4 : start], length)
+        fields = _fields(plain[at + 4 : start], length)
         (length,) = struct.unpack_from('<I', plain, start)
         at = start + 4 + length
         if at > len(plain):
             return
         data = plain[start + 4 : at]
         (code,) = fields['op']
-        if code == _CONNECTION1:
+        if code == CONNECTION:
             (number,) = struct.unpack('<I', fields['conn'])
-            more = _fields1(data, len(data))
+            more = _fields(data, len(data))
             known[number] = (
-                fields['topic'].decode(), _kind1(more['type'].decode()),
+                fields['topic'].decode(), _kind(more['type'].decode()),
                 more['message_definition'].decode(),
             )  # fmt: skip
-        elif code == _MESSAGE1:
+        elif code == MESSAGE:
             (number,) = struct.unpack('<I', fields['conn'])
             seconds, rest = struct.unpack('<II', fields['time'])
             yield Raw(*known[number], seconds * 10**9 + rest, data)
 
 
-def _kind1(name: str) -> str:
+def _kind(name: str) -> str:
     package, _, word = name.partition('/')
     return f'{package}/msg/{word}'
