@@ -281,7 +281,11 @@ class Peer:
             self._told = True
 
     def diagnostics(self, condition=lambda found: True, seconds=PATIENCE):
-        """{name: status} of the next diagnostics that meet a condition."""
+        """{name: status} of the next diagnostics that meet a condition.
+
+        A status that the condition looks for and that is not there may come: a node that is not
+        configured yet tells nothing of its cameras.
+        """
         self._listen_to_diagnostics()
         self.got['/diagnostics'].clear()
         last = {}
@@ -291,8 +295,9 @@ class Peer:
                 last.clear()
                 for one in self.got['/diagnostics'].pop(0).status:
                     last[one.name] = one
-                if condition(last):
-                    return True
+                with contextlib.suppress(KeyError):
+                    if condition(last):
+                        return True
             return False
 
         self.until(met, lambda: f'last diagnostics: {last}', seconds)
