@@ -16,8 +16,8 @@ ROWS = [
     {
         # What things are. One room: its files may import each other.
         '', 'alignment', 'card', 'coco', 'ensemble', 'fastdds', 'frame', 'geometry', 'images',
-        'labels', 'locks', 'painting', 'probe', 'prompt', 'question', 'settings', 'sheet',
-        'stages', 'threads',
+        'labels', 'locks', 'painting', 'parents', 'probe', 'prompt', 'question', 'settings',
+        'sheet', 'stages', 'threads',
     },
     {'tasks', 'model', 'messages'},
     {'predict', 'data', 'sim'},

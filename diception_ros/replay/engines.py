@@ -12,11 +12,12 @@ from pathlib import Path
 import signal
 import subprocess
 import sys
-import threading
 import time
 from typing import Any, NamedTuple
 
 from tqdm import tqdm
+
+from diception_ros import parents
 
 # Exit code of the process of a bag that was damaged.
 DAMAGED = 3
@@ -222,13 +223,7 @@ def obey_parent() -> None:
     if parent:
         # What Ray starts is deaf to it.
         signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
-        threading.Thread(target=_watch, args=(int(parent),), daemon=True).start()
-
-
-def _watch(parent: int) -> None:
-    while os.getppid() == parent:
-        time.sleep(0.2)
-    os.kill(os.getpid(), signal.SIGKILL)
+        parents.end_with(int(parent))
 
 
 def _look_for_room(nodes: Sequence[dict[str, Any]], wanted: dict[str, int]) -> None:

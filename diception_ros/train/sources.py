@@ -16,11 +16,11 @@ import itertools
 import multiprocessing
 import os
 from pathlib import Path
-import threading
 from typing import Any, Protocol
 
 import torch
 
+from diception_ros import parents
 from diception_ros.data import batch, folder
 from diception_ros.data.batch import Prepared
 from diception_ros.data.sample import Sample
@@ -202,7 +202,9 @@ class Simulated:
         if self._executor is None:
             # Not forked: OpenGL and torch's threads don't survive that.
             context = multiprocessing.get_context('spawn')
-            self._executor = ProcessPoolExecutor(workers, context, initializer=_end_with_parent)
+            self._executor = ProcessPoolExecutor(
+                workers, context, initializer=parents.end_with, initargs=(os.getpid(),)
+            )
         return [self._executor.submit(_render, job) for job in self._jobs(number, form)]
 
     def _jobs(self, number: int, form: Form) -> list[_Job]:
@@ -284,18 +286,6 @@ class _Job:
     workers: int
     count: int
     form: Form
-
-
-def _end_with_parent() -> None:
-    """End this process as soon as the one that learns has: killed, it can tell nobody."""
-    parent = multiprocessing.parent_process()
-    assert parent is not None
-
-    def watch() -> None:
-        parent.join()
-        os._exit(1)
-
-    threading.Thread(target=watch, daemon=True).start()
 
 
 def _render(job: _Job) -> dict[str, Any]:
