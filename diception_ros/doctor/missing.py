@@ -8,7 +8,7 @@ libraries were installed for.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 import importlib.metadata
 import os
 from pathlib import Path
@@ -99,6 +99,16 @@ def ros(environment: Mapping[str, str] = os.environ) -> str:
         'Without a ROS installation, rclpy comes from PyPI: '
         f'{sys.executable} -m pip install {shlex.join(wanted)}'
     )
+
+
+def packages(names: Iterable[str], distro: str) -> str:
+    """The command that installs packages of a ROS distribution on Debian and Ubuntu.
+
+    Args:
+        names: of the packages, such as 'sensor_msgs'.
+        distro: such as 'jazzy'.
+    """
+    return 'apt-get install ' + ' '.join(f'ros-{distro}-{one.replace("_", "-")}' for one in names)
 
 
 def requirement(distribution: str) -> str:

@@ -103,10 +103,9 @@ def _messages(said: Mapping[str, str], name: str) -> Iterator[Finding]:
 
 
 def _brought(packages: list[str], name: str) -> str:
-    dashed = [one.replace('_', '-') for one in packages]
-    if not name:
-        return f'pip install {" ".join(f"ros-{one}" for one in dashed)}'
-    return f'apt-get install {" ".join(f"ros-{name}-{one}" for one in dashed)}'
+    if name:
+        return missing.packages(packages, name)
+    return 'pip install ' + ' '.join(f'ros-{one.replace("_", "-")}' for one in packages)
 
 
 def profile(name: str, environment: Mapping[str, str] = os.environ) -> Finding:

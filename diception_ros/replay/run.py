@@ -107,6 +107,9 @@ def replay(
 ) -> Result:
     """Answer the pictures of a bag.
 
+    What is kept beside the bag for whoever wants to score it, and for a resume until then, is
+    removed by `resume.clean`.
+
     Args:
         bag: the bag.
         perceiver: fresh, with the settings that hold.
@@ -114,9 +117,6 @@ def replay(
         model: name of the model; a replay goes on with the same alone.
         progress: told how many more frames are done.
         say: told what people should read.
-
-    What is kept beside the bag for whoever wants to score it, and for a resume until then, is
-    removed by `resume.clean`.
 
     Returns:
         What came of it; of a bag that was finished before, without any work.

@@ -16,6 +16,7 @@ import rclpy
 from rclpy.qos import DurabilityPolicy, QoSProfile
 from rclpy.signals import SignalHandlerOptions
 
+from diception_ros.doctor import missing
 from diception_ros.replay.ahead import ahead
 from diception_ros.ros.types import find
 
@@ -178,9 +179,12 @@ def _publishers(node: Any, bag: Bag, topics: Collection[str]) -> dict[str, Publi
         try:
             message = find(kind)
         except ImportError as error:
+            cure = missing.packages(
+                [kind.partition('/')[0]], os.environ.get('ROS_DISTRO', '$ROS_DISTRO')
+            )
             node.get_logger().warning(
                 f'{name} is not played: {error}. The definition in the bag is not enough, rclpy '
-                f'publishes what has a package in this ROS: apt-get install {_package(kind)}'
+                f'publishes what has a package in this ROS: {cure}'
             )
             continue
         qos = QoSProfile(depth=10)
@@ -188,12 +192,6 @@ def _publishers(node: Any, bag: Bag, topics: Collection[str]) -> dict[str, Publi
             qos.durability = DurabilityPolicy.TRANSIENT_LOCAL
         made[name] = node.create_publisher(message, name, qos)
     return made
-
-
-def _package(kind: str) -> str:
-    """What brings a kind of message on Debian and Ubuntu."""
-    distribution = os.environ.get('ROS_DISTRO', '$ROS_DISTRO')
-    return f'ros-{distribution}-{kind.partition("/")[0].replace("_", "-")}'
 
 
 def _let_arrive(publisher: Publisher) -> None:
