@@ -3,6 +3,7 @@
 """Sources: a pool follows from its number, and what is held out is never learnt from."""
 
 from dataclasses import fields, replace
+import os
 import subprocess
 import sys
 import threading
@@ -242,6 +243,15 @@ def test_other_processes_render_the_same(monkeypatch):
             assert equal(here.pool(number, FORM), there.pool(number, FORM))
     finally:
         there.close()
+
+
+def test_who_renders_leaves_the_processor_to_the_training():
+    source = Simulated(tiny(pool=4, workers=1), ['depth'], SIDE)
+    try:
+        source._submit(0, FORM)
+        assert source._executor.submit(os.nice, 0).result() == 19
+    finally:
+        source.close()
 
 
 RENDERING = """
