@@ -16,6 +16,7 @@ from diception_ros import tasks
 from diception_ros.labels import Instances, Label, MetricDepth, Normals
 from diception_ros.messages import outputs
 from diception_ros.perceive.combine import combine
+from diception_ros.perceive.plan import Plan, make_plan
 from diception_ros.perceive.publish import publish
 from diception_ros.perceive.request import Answer, Note, Request
 from diception_ros.perceive.settings import DEPTH, PerceptionSettings, clean_categories
@@ -29,21 +30,31 @@ if TYPE_CHECKING:
     from diception_ros.predict import Prediction, Predictor
     from diception_ros.tasks import Task
 
-__all__ = ['Answer', 'Note', 'Perceiver', 'Request']
+__all__ = ['Answer', 'Asked', 'Note', 'Perceiver', 'Request']
 
 
 @dataclass(frozen=True, eq=False)
-class _Plan:
-    """What is done about one request."""
+class Asked:
+    """What the model said about some requests, of which no messages are made yet.
 
-    request: Request
-    categories: tuple[str, ...]
-    prompts: list[Prompt]
-    notes: list[Note]
+    Attributes:
+        plans: of the requests.
+        predictions: of all plans, one after the other.
+        settings: that held.
+        turns: frames of each camera so far, these included.
+    """
+
+    plans: list[Plan]
+    predictions: list[Prediction]
+    settings: PerceptionSettings
+    turns: Mapping[str, int]
 
 
 class Perceiver:
     """Answers requests with one model; `perceive` and `forget` from one thread, the rest from any.
+
+    `perceive` is `ask` and then `tell`, which may be in a thread each: the messages of some frames
+    are then made while the model works on the next.
 
     Args:
         predictor: the model.
@@ -57,7 +68,9 @@ class Perceiver:
     def __init__(self, predictor: Predictor, types: Types, settings: PerceptionSettings) -> None:
         self._predictor, self._types = predictor, types
         self._memories: dict[str, Memory] = {}
+        # Frames of each camera that were asked about, and those of them that were told of.
         self._turns: dict[str, int] = {}
+        self._told: dict[str, int] = {}
         # The adapters that are in, and the tasks that any of them may have brought.
         self._adapted: tuple[Any, ...] = ((), ())
         self._brought: set[str] = set()
@@ -184,6 +197,15 @@ class Perceiver:
             ValueError: as `perceive`.
             RuntimeError: as `perceive`.
         """
+        return self.tell(self.ask(requests))
+
+    def ask(self, requests: Sequence[Request]) -> Asked:
+        """The model's part of `perceive_all`.
+
+        Raises:
+            ValueError: as `perceive`.
+            RuntimeError: as `perceive`.
+        """
         settings = self._settings
         if (settings.adapters, settings.cards) != self._adapted:
             # Here and not in `change`, which another thread may call while the model works.
@@ -201,16 +223,25 @@ class Perceiver:
             for prompt in plan.prompts
         ]
         predictions = self._predictor.ask(questions) if questions else []
+        return Asked(plans, predictions, settings, dict(self._turns))
+
+    def tell(self, asked: Asked) -> list[Answer]:
+        """The rest of `perceive_all`: messages, and what is kept from frame to frame.
+
+        Args:
+            asked: of `ask`, each once and in their order.
+        """
         answers, at = [], 0
-        for plan in plans:
+        for plan in asked.plans:
             end = at + len(plan.prompts)
-            answers.append(self._finish(plan, predictions[at:end], settings))
+            answers.append(self._finish(plan, asked.predictions[at:end], asked.settings))
             at = end
+        self._told = dict(asked.turns)
         return answers
 
     def forget(self, camera: str | None = None) -> None:
         """Drop what is kept from frame to frame of a camera, or of all."""
-        for kept in (self._memories, self._turns):
+        for kept in (self._memories, self._turns, self._told):
             if camera is None:
                 kept.clear()
             else:
@@ -219,11 +250,12 @@ class Perceiver:
     def state(self) -> dict[str, NDArray[Any]]:
         """What is kept from frame to frame, as arrays that stay as they are.
 
-        A Perceiver with the same model and settings that is given it by `go_on` answers the next
+        It is what was kept after the last frames that `tell` told of, whatever was asked since. A
+        Perceiver with the same model and settings that is given it by `go_on` answers the next
         frames as this one will.
         """
         found: dict[str, NDArray[Any]] = {}
-        for camera, turn in self._turns.items():
+        for camera, turn in self._told.items():
             kept = self._memories[camera].state() if camera in self._memories else {}
             found |= {f'{camera}/{name}': array for name, array in kept.items()}
             found[f'{camera}/turn'] = np.array(turn)
@@ -237,38 +269,17 @@ class Perceiver:
             camera, _, rest = name.partition('/')
             cameras.setdefault(camera, {})[rest] = array
         for camera, kept in cameras.items():
-            self._turns[camera] = int(kept.pop('turn'))
+            self._turns[camera] = self._told[camera] = int(kept.pop('turn'))
             self._memories[camera] = Memory.from_state(kept)
 
-    def _plan(self, request: Request, settings: PerceptionSettings) -> _Plan:
+    def _plan(self, request: Request, settings: PerceptionSettings) -> Plan:
         turn = self._turns.get(request.camera, 0)
         self._turns[request.camera] = turn + 1
-        plan = _Plan(request, clean_categories(request.categories) or settings.categories, [], [])
-        for name in request.tasks:
-            # An adapter may have been taken out since the frame came.
-            gone = name in self._brought and name not in settings.asked
-            if gone or turn % settings.every_n.get(name, 1):
-                continue
-            task = settings.task(name)
-            if task.takes_category:
-                plan.prompts.extend(Prompt(name, category) for category in plan.categories)
-            elif not task.takes_points:
-                plan.prompts.append(Prompt(name))
-            elif not request.points:
-                plan.notes.append(Note(f'{name} without points', f'{name}: waits for a point'))
-            else:
-                prompt = Prompt(name, points=request.points)
-                try:
-                    prompt.check_inside(request.frame.size)
-                except ValueError as error:
-                    # The camera's pictures became smaller; the other tasks have their answers.
-                    plan.notes.append(Note(f'{name} outside', f'{name}: {error}; point anew'))
-                    continue
-                plan.prompts.append(prompt)
-        return plan
+        # An adapter may have been taken out since the frame came.
+        return make_plan(request, settings, turn, self._brought.difference(settings.asked))
 
     def _finish(
-        self, plan: _Plan, predictions: list[Prediction], settings: PerceptionSettings
+        self, plan: Plan, predictions: list[Prediction], settings: PerceptionSettings
     ) -> Answer:
         start = time.perf_counter()
         request = plan.request

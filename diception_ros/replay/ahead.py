@@ -41,7 +41,7 @@ def ahead(items: Iterator[ItemT], depth: int) -> Iterator[ItemT]:
 
 
 class Behind:
-    """Does things in their order in another thread; use it in a `with`.
+    """Does things in their order in another thread, and none after one that failed; in a `with`.
 
     Args:
         depth: so many at most wait.
@@ -50,6 +50,7 @@ class Behind:
     def __init__(self, depth: int) -> None:
         self._depth = depth
         self._waiting: deque[Future[None]] = deque()
+        self._failed = False
 
     def __enter__(self) -> Self:
         self._pool = ThreadPoolExecutor(1, thread_name_prefix='writer')
@@ -59,7 +60,16 @@ class Behind:
         """Let it be done soon; raises what earlier things raised."""
         while len(self._waiting) >= self._depth or (self._waiting and self._waiting[0].done()):
             self._waiting.popleft().result()
-        self._waiting.append(self._pool.submit(what, *arguments))
+        self._waiting.append(self._pool.submit(self._do, what, *arguments))
+
+    def _do(self, what: Callable[..., None], *arguments: Any) -> None:
+        if self._failed:
+            return
+        try:
+            what(*arguments)
+        except BaseException:
+            self._failed = True
+            raise
 
     def wait(self) -> None:
         """Until all is done; raises what was raised."""

@@ -1,11 +1,11 @@
 # SPDX-FileCopyrightText: 2026 The diception_ros authors
 # SPDX-License-Identifier: Apache-2.0
-"""One bag in, one bag out: reading, the model and writing, each in a thread of its own."""
+"""One bag in, one bag out: a thread reads, one has the model, one makes messages and writes."""
 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 import time
@@ -20,7 +20,7 @@ from diception_ros.replay.recorder import Recorder, journal_of
 from diception_ros.replay.writer import Writer
 
 if TYPE_CHECKING:
-    from diception_ros.perceive.perceiver import Answer, Perceiver
+    from diception_ros.perceive.perceiver import Answer, Asked, Perceiver
     from diception_ros.prompt import Point
     from diception_ros.replay.bags import Bag
 
@@ -96,6 +96,15 @@ class Result:
     model_s: float = 0.0
     journal: Path | None = None
 
+    def count(self, group: Iterable[Taken], answers: Collection[Answer]) -> None:
+        """Take in what came of some messages of the bag."""
+        for taken in group:
+            if taken.camera is not None and taken.frame is None:
+                self.skipped[taken.problem[0]] += 1
+        self.frames += len(answers)
+        self.answered += len(answers)
+        self.model_s += sum(answer.seconds.get('model', 0.0) for answer in answers)
+
 
 def replay(
     bag: Bag,
@@ -163,12 +172,11 @@ def replay(
             perceiver.settings.tolerance_s,
         )
         now = begin
-        for group in _groups(ahead(stream, 2 * job.batch + 2), job.batch):
-            answers = _answer(perceiver, group, wanted, needed, job, result)
-            result.frames += len(answers)
-            result.answered += len(answers)
-            for answer in answers.values():
-                result.model_s += answer.seconds.get('model', 0.0)
+
+        def tell(group: Sequence[Taken], places: Sequence[int], asked: Asked) -> None:
+            nonlocal now
+            answers = dict(zip(places, perceiver.tell(asked), strict=True))
+            result.count(group, answers.values())
             for kind, text in _remarks(group, answers):
                 if result.notes.setdefault(kind, text) is text:
                     say(text)
@@ -176,8 +184,12 @@ def replay(
                 begin, frames=result.frames, skipped=dict(result.skipped),
                 memory=perceiver.state(), notes=dict(result.notes),
             )  # fmt: skip
-            behind.do(recorder.record, group, answers, prefixes, now)
+            recorder.record(group, answers, prefixes, now)
             progress(len(answers))
+
+        for group in _groups(ahead(stream, 2 * job.batch + 2), job.batch):
+            requests = _requests(group, wanted, needed, job)
+            behind.do(tell, group, [*requests], perceiver.ask([*requests.values()]))
         behind.wait()
         result.damage = str(bag.damage or '')
         recorder.finish(replace(now, damage=result.damage))
@@ -226,27 +238,18 @@ def _groups(items: Iterator[Taken], batch: int) -> Iterator[list[Taken]]:
         yield group
 
 
-def _answer(
-    perceiver: Perceiver,
-    group: Sequence[Taken],
-    wanted: frozenset[str],
-    needed: tuple[str, ...],
-    job: Job,
-    result: Result,
-) -> dict[int, Answer]:
-    """Answers by place in the group."""
-    requests = {}
-    for place, taken in enumerate(group):
-        if taken.camera is None:
-            continue
-        if taken.frame is None:
-            result.skipped[taken.problem[0]] += 1
-            continue
-        requests[place] = Request(
+def _requests(
+    group: Sequence[Taken], wanted: frozenset[str], needed: tuple[str, ...], job: Job
+) -> dict[int, Request]:
+    """Requests by place in the group."""
+    return {
+        place: Request(
             taken.camera.name, taken.frame, taken.header, taken.info, needed, job.points,
             wanted=wanted, reference=taken.reference,
-        )  # fmt: skip
-    return dict(zip(requests, perceiver.perceive_all([*requests.values()]), strict=True))
+        )
+        for place, taken in enumerate(group)
+        if taken.camera is not None and taken.frame is not None
+    }  # fmt: skip
 
 
 def _remarks(group: Sequence[Taken], answers: Mapping[int, Answer]) -> Iterator[tuple[str, str]]:

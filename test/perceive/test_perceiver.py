@@ -112,6 +112,24 @@ def test_several_in_one_go_are_answered_as_in_turn(tiny):
     assert len({len(answer.messages) for answer in together}) > 2
 
 
+def same_state(one, other):
+    return one.keys() == other.keys() and all(
+        np.array_equal(one[name], other[name], equal_nan=one[name].dtype.kind == 'f')
+        for name in one
+    )
+
+
+def test_asking_ahead_of_telling_changes_neither_messages_nor_what_is_kept(tiny):
+    asked = [request(k, k, camera='left' if k == 2 else 'right') for k in range(5)]
+    changes = {'batch_size': 1, 'every_n.pose': 2, 'every_n.semantic': 3}
+    one = Perceiver(Predictor(tiny), MAKE, settings.changed(chosen(), changes))
+    other = Perceiver(Predictor(tiny), MAKE, settings.changed(chosen(), changes))
+    ahead = [one.ask([each]) for each in asked]
+    for each, said in zip(asked, ahead, strict=True):
+        assert [raw(answer) for answer in one.tell(said)] == [raw(other.perceive(each))]
+        assert same_state(one.state(), other.state())
+
+
 def test_noise_is_fixed_unless_each_frame_shall_have_its_own(tiny):
     def disparity(how, stamp_ns):
         answer = perceiver(tiny, temporal__noise=how).perceive(

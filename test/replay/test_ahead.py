@@ -1,0 +1,55 @@
+# SPDX-FileCopyrightText: 2026 The diception_ros authors
+# SPDX-License-Identifier: Apache-2.0
+"""Threads beside the model keep the order, and stop at the first thing that fails."""
+
+import threading
+
+import pytest
+
+from diception_ros.replay.ahead import Behind, ahead
+
+
+def test_items_come_in_their_order_and_an_error_in_its_turn():
+    def items():
+        yield from range(20)
+        raise OSError('the disk is gone')
+
+    came = []
+
+    def take():
+        for item in ahead(items(), 5):
+            came.append(item)
+
+    with pytest.raises(OSError, match='the disk is gone'):
+        take()
+    assert came == list(range(20))
+
+
+def test_things_are_done_in_their_order():
+    done = []
+    with Behind(3) as behind:
+        for k in range(50):
+            behind.do(done.append, k)
+        behind.wait()
+        assert done == list(range(50))
+
+
+def test_nothing_is_done_after_what_failed():
+    done, go = [], threading.Event()
+
+    def fail():
+        go.wait(60)
+        raise OSError('no room')
+
+    def run():
+        with Behind(9) as behind:
+            behind.do(done.append, 1)
+            behind.do(fail)
+            behind.do(done.append, 2)  # waits already when that fails
+            behind.do(done.append, 3)
+            go.set()
+            behind.wait()
+
+    with pytest.raises(OSError, match='no room'):
+        run()
+    assert done == [1]
