@@ -14,7 +14,7 @@ import recordings
 from recordings import BEGIN, LATE, MAKE, SIZE, everything, picture, recorded, write
 
 from diception_ros import card as cards
-from diception_ros import geometry, images, tasks
+from diception_ros import geometry, images, tasks, threads
 from diception_ros.card import WEIGHTS_FILE, Card
 from diception_ros.cli import replay as verb
 from diception_ros.cli.main import main
@@ -336,6 +336,7 @@ def test_the_command_writes_what_the_node_would_publish(real, tiny_folder, tmp_p
     from diception_ros.data.bag import TYPES
     from diception_ros.predict import Predictor
 
+    threads.limit(0, 'cpu')  # as the command does: with more, answers differ by rounding
     settings = asked(real, tasks=('depth', 'normal'), temporal__ids=True)
     perceiver, expected = Perceiver(Predictor.load(tiny_folder), MAKE, settings), []
     wanted = frozenset(one.topic for one in perceiver.outputs())
