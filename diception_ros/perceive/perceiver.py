@@ -41,13 +41,11 @@ class Asked:
         plans: of the requests.
         predictions: of all plans, one after the other.
         settings: that held.
-        turns: frames of each camera so far, these included.
     """
 
     plans: list[Plan]
     predictions: list[Prediction]
     settings: PerceptionSettings
-    turns: Mapping[str, int]
 
 
 class Perceiver:
@@ -223,7 +221,7 @@ class Perceiver:
             for prompt in plan.prompts
         ]
         predictions = self._predictor.ask(questions) if questions else []
-        return Asked(plans, predictions, settings, dict(self._turns))
+        return Asked(plans, predictions, settings)
 
     def tell(self, asked: Asked) -> list[Answer]:
         """The rest of `perceive_all`: messages, and what is kept from frame to frame.
@@ -236,7 +234,6 @@ class Perceiver:
             end = at + len(plan.prompts)
             answers.append(self._finish(plan, asked.predictions[at:end], asked.settings))
             at = end
-        self._told = dict(asked.turns)
         return answers
 
     def forget(self, camera: str | None = None) -> None:
@@ -285,6 +282,7 @@ class Perceiver:
         request = plan.request
         memory = self._memories.setdefault(request.camera, Memory())
         memory.enter(request.frame, settings.gap_s)
+        self._told[request.camera] = self._told.get(request.camera, 0) + 1
         labels: dict[str, Label] = {}
         for name in dict.fromkeys(prompt.task for prompt in plan.prompts):
             answers: list[Any] = [one.label for one in predictions if one.prompt.task == name]

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from diception_ros.perceive.perceiver import Answer, Asked, Perceiver
     from diception_ros.prompt import Point
     from diception_ros.replay.bags import Bag
+    from diception_ros.replay.checkpoint import Checkpoint
 
 ADVICE = 'Make room, and go on with --resume'
 # Copied messages that are kept until a batch of pictures is full, bytes.
@@ -171,20 +172,20 @@ def replay(
             begin.handed,
             perceiver.settings.tolerance_s,
         )
-        now = begin
+
+        def reached() -> Checkpoint:
+            return replace(
+                begin, frames=result.frames, skipped=dict(result.skipped),
+                memory=perceiver.state(), notes=dict(result.notes),
+            )  # fmt: skip
 
         def tell(group: Sequence[Taken], places: Sequence[int], asked: Asked) -> None:
-            nonlocal now
             answers = dict(zip(places, perceiver.tell(asked), strict=True))
             result.count(group, answers.values())
             for kind, text in _remarks(group, answers):
                 if result.notes.setdefault(kind, text) is text:
                     say(text)
-            now = replace(
-                begin, frames=result.frames, skipped=dict(result.skipped),
-                memory=perceiver.state(), notes=dict(result.notes),
-            )  # fmt: skip
-            recorder.record(group, answers, prefixes, now)
+            recorder.record(group, answers, prefixes, reached())
             progress(len(answers))
 
         for group in _groups(ahead(stream, 2 * job.batch + 2), job.batch):
@@ -192,7 +193,7 @@ def replay(
             behind.do(tell, group, [*requests], perceiver.ask([*requests.values()]))
         behind.wait()
         result.damage = str(bag.damage or '')
-        recorder.finish(replace(now, damage=result.damage))
+        recorder.finish(replace(reached(), damage=result.damage))
     result.seconds = time.perf_counter() - start
     return result
 
