@@ -227,8 +227,9 @@ def surface(
     known = shape.ravel() >= 0
     rays = camera.rays()[known]
     distance, normal, _ = meet(scene.shapes, shape.ravel()[known], camera.position, rays)
-    # At a rim that was drawn beyond the true surface the normal can tip over by rounding.
-    normal *= -np.sign(np.einsum('pi,pi->p', normal, rays))[:, None]
+    # At a rim that was drawn beyond the true surface the normal can tip over by rounding, and one
+    # at right angles to its ray stays as it is.
+    normal[np.einsum('pi,pi->p', normal, rays) > 0] *= -1
     depth = np.full(height * width, np.nan, np.float32)
     normals = np.full((height * width, 3), np.nan, np.float32)
     depth[known] = distance

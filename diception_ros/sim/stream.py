@@ -155,10 +155,16 @@ def ask_about(
 
     Returns:
         Samples that share the frame.
+
+    Raises:
+        ValueError: an unknown task, or a truth that is none; it names view and task.
     """
     out = []
     for task in tasks:
-        question = _question(truth, task, rng, absent, stuff, metric)
+        try:
+            question = _question(truth, task, rng, absent, stuff, metric)
+        except ValueError as error:
+            raise ValueError(f'{name}/{task}: {error}') from error
         if question is not None:
             prompt, label = question
             out.append(Sample(frame, prompt, label, pose, f'{name}/{task}'))

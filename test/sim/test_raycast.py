@@ -2,10 +2,15 @@
 # SPDX-License-Identifier: Apache-2.0
 """Rays meet primitives where their equations say, and normals are the gradients of those."""
 
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
 
+from diception_ros.frame import Intrinsics
+from diception_ros.sim.cameras import Camera
 from diception_ros.sim.raycast import Shapes, first_hit, meet
+from diception_ros.sim.renderer import surface
 from diception_ros.sim.shapes import Kind
 
 
@@ -67,3 +72,14 @@ def test_the_nearest_of_many_is_hit_first():
     hit = np.isfinite(distance)
     assert 50 < hit.sum() < 500
     np.testing.assert_array_equal(index[hit], every.argmin(axis=0)[hit])
+
+
+def test_a_normal_at_right_angles_to_its_ray_is_a_unit_vector():
+    # OpenGL may draw a rim one pixel too wide; there the ray passes the ball by, and the nearest
+    # point's normal may be at right angles to it to the last bit.
+    ball = Shapes(np.array([int(Kind.ELLIPSOID)]), np.ones((1, 3)), np.array([[2.0, 0, 5]]),
+                  np.eye(3)[None])  # fmt: skip
+    camera = Camera(np.zeros(3), np.eye(3), Intrinsics(1, 1, 0, 0), (1, 1))
+    depth, normals = surface(SimpleNamespace(shapes=ball), camera, np.zeros((1, 1), np.int64))
+    np.testing.assert_array_equal(normals, [[[-1, 0, 0]]])
+    assert depth[0, 0] == 5

@@ -3,6 +3,7 @@
 """Laws of the rendered geometry and labels. The views come from OpenGL, the laws do not."""
 
 from itertools import islice
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -344,3 +345,12 @@ def test_without_absent_ones_poses_are_asked_where_there_are_people(renderer):
 def test_impossible_streams_are_refused(renderer, wrong, says):
     with pytest.raises(ValueError, match=says):
         next(stream.samples(0, (64, 64), **wrong))
+
+
+def test_a_wrong_truth_names_its_view_and_the_task():
+    def broken():
+        raise ValueError('expected unit vectors')
+
+    truth, rng = SimpleNamespace(surface_normals=broken), np.random.default_rng(0)
+    with pytest.raises(ValueError, match=r'^train/5/7/0/normal: expected unit vectors'):
+        stream.ask_about(truth, None, None, ['normal'], rng, 'train/5/7/0')
