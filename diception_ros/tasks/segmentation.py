@@ -6,6 +6,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+import cv2
 import numpy as np
 from numpy.typing import NDArray
 
@@ -15,14 +16,19 @@ from diception_ros.tasks import RESOLUTION, Task, _check
 if TYPE_CHECKING:
     from diception_ros.prompt import Prompt
 
-THRESHOLD = 0.5
+# A painter that is not sure paints grey: what belongs is brighter than this part of the brightest
+# spot of this many pixels square, ...
+SHARE, SPOT = 0.5, 3
+# ... which counts as at least twice as bright as this: in the noise on black nothing belongs.
+LEAST = 0.25
 
 
 class Segmentation:
     """One mask as a picture: the thing white, the rest black.
 
     Args:
-        threshold: how bright a pixel must be that belongs to the thing, in [0, 1].
+        threshold: how bright a pixel must be that belongs to the thing, in [0, 1]; None: half as
+            bright as the brightest spot of the picture, so 0.5 where the thing is painted white.
     """
 
     name = 'segmentation'
@@ -31,7 +37,7 @@ class Segmentation:
     takes_points = True
     takes_category = False
 
-    def __init__(self, threshold: float = THRESHOLD) -> None:
+    def __init__(self, threshold: float | None = None) -> None:
         self._threshold = threshold
 
     def text(self, prompt: Prompt) -> str:
@@ -63,9 +69,12 @@ class Segmentation:
         """
         _check.picture(rgb)
         grey = np.clip(rgb, 0, 1).mean(axis=-1, dtype=np.float32)
-        lax = int((grey > self._threshold / 2).sum())
-        strict = int((grey > (self._threshold + 1) / 2).sum())
-        return Mask(grey > self._threshold, strict / lax if lax else 0.0)
+        threshold = self._threshold
+        if threshold is None:
+            threshold = max(LEAST, SHARE * float(cv2.blur(grey, (SPOT, SPOT)).max()))
+        lax = int((grey > threshold / 2).sum())
+        strict = int((grey > (threshold + 1) / 2).sum())
+        return Mask(grey > threshold, strict / lax if lax else 0.0)
 
     def score(self, predicted: Mask, truth: Mask) -> dict[str, float]:
         """`iou`, intersection over union; NaN where both masks are empty.

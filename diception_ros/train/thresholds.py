@@ -15,7 +15,6 @@ from numpy.typing import NDArray
 from scipy.special import stdtrit
 
 from diception_ros.labels import Mask
-from diception_ros.tasks.segmentation import THRESHOLD
 
 TRIED = np.arange(0.05, 0.96, 0.05).round(2)
 # How sure it must be that another threshold is better: two standard errors, of many pictures. With
@@ -44,7 +43,7 @@ def guess(truths: Sequence[Mask]) -> float:
     """
     known = [one.values for one in truths if one.values.any()]
     if not known:
-        return THRESHOLD
+        return 0.5
     masks = np.stack(known)
     others = (masks.sum(axis=0, dtype=np.float32) - masks) / max(1, len(masks) - 1)  # (N, S, S)
     reached = max(

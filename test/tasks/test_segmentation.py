@@ -44,9 +44,23 @@ def test_the_thing_is_white_and_the_rest_black():
     np.testing.assert_array_equal(rgb, rgb[..., :1].repeat(3, axis=-1))
 
 
-def test_the_threshold_is_half_of_the_channel_mean():
-    rgb = np.array([[[0.2, 0.5, 0.79], [0.2, 0.5, 0.81]]] * 2, np.float32)
-    np.testing.assert_array_equal(TASK.decode(rgb).values, [[False, True]] * 2)
+def test_of_white_things_the_threshold_is_half_of_the_channel_mean():
+    white, black = [1.0, 1.0, 1.0], [0.0, 0.0, 0.0]
+    row = [white, white, white, black, [0.2, 0.5, 0.79], [0.2, 0.5, 0.81]]
+    found = TASK.decode(np.array([row] * 6, np.float32)).values
+    np.testing.assert_array_equal(found, [[True, True, True, False, False, True]] * 6)
+
+
+@pytest.mark.parametrize('level', [0.9, 0.7, 0.55])
+def test_the_mask_does_not_depend_on_how_bright_an_unsure_painter_paints(level):
+    label = TASK.example(np.random.default_rng(7), 256)
+    rgb = channels.blur(TASK.encode(label))
+    np.testing.assert_array_equal(TASK.decode(level * rgb).values, TASK.decode(rgb).values)
+
+
+def test_in_the_noise_on_black_nothing_belongs():
+    rng = np.random.default_rng(8)
+    assert not TASK.decode(channels.noise(np.zeros((256, 256, 3), np.float32), rng)).values.any()
 
 
 @pytest.mark.parametrize(('grey', 'score'), [(0.0, 0), (0.2, 0), (0.45, 0), (0.6, 0), (0.8, 1)])
