@@ -31,11 +31,11 @@ RESULTS/TASK.csv gets a line when a cell is done, and the same command goes on w
 from __future__ import annotations
 
 import argparse
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 import csv
 from dataclasses import asdict, replace
 import functools
-import hashlib
+from hashlib import sha256
 import multiprocessing
 from pathlib import Path
 import tempfile
@@ -80,27 +80,35 @@ def main() -> None:
     """Measure all cells that no table has yet."""
     args = arguments()
     chosen = AdaptSettings(bf16=args.bf16, lr=args.lr)
-    made = fingerprint(folder.resolve('builtin')) + repr((asdict(chosen), args.steps))
-    made = hashlib.sha256(made.encode()).hexdigest()[:12]
     args.out.mkdir(parents=True, exist_ok=True)
-    known = {task: begin(args.out / f'{task}.csv', made) for task in args.tasks}
-    left = [cell for cell in cells(args) if cell not in known[cell.task]]
-    done = len(list(cells(args))) - len(left)
     start = time.monotonic()
     with tempfile.TemporaryDirectory() as place:
         untrained(Path(place))
+        made = {
+            method: sha256((fingerprint(folder.resolve(model_of(method, place)))
+                            + repr((asdict(chosen), args.steps))).encode()).hexdigest()[:12]
+            for method in METHODS
+        }  # fmt: skip
+        known = {task: begin(args.out / f'{task}.csv', made) for task in args.tasks}
+        left = [cell for cell in cells(args) if cell not in known[cell.task]]
+        done = len(list(cells(args))) - len(left)
         work = functools.partial(measure, args.data, args.out, place, chosen, args.steps)
         spawning = multiprocessing.get_context('spawn')
         with spawning.Pool(args.workers, quieten, (args.threads,)) as pool:
             for line in pool.imap_unordered(work, left):
                 with (args.out / f'{line["task"]}.csv').open('a', newline='') as file:
-                    csv.DictWriter(file, COLUMNS).writerow({**line, 'made': made})
+                    csv.DictWriter(file, COLUMNS).writerow({**line, 'made': made[line['method']]})
                 done += 1
                 told = (f'{one:.4g}' if isinstance(one, float) else str(one)
                         for one in line.values())  # fmt: skip
                 print(f'{done}, {time.monotonic() - start:.0f} s:', *told, flush=True)
             pool.close()
             pool.join()
+
+
+def model_of(method: str, place: str) -> str:
+    """The model that is adapted; `place` has the untrained one."""
+    return 'builtin' if method in ('adapted', 'base') else place
 
 
 def cells(args: argparse.Namespace) -> Iterator[Cell]:
@@ -115,25 +123,25 @@ def cells(args: argparse.Namespace) -> Iterator[Cell]:
                 yield Cell(task, 'base', 0, 0)
 
 
-def begin(path: Path, made: str) -> set[Cell]:
-    """Cells that a table has; a new table gets its first line, and half a line is taken away.
+def begin(path: Path, made: Mapping[str, str]) -> set[Cell]:
+    """Cells that a table has.
 
-    Raises:
-        SystemExit: they were measured with another model or other settings.
+    A new table gets its first line. Half a line, and what was measured with another model or other
+    settings, is taken away: the untrained network stays the same when the built-in model changes.
     """
     text = path.read_text() if path.is_file() else ''
-    whole = text[: text.rfind('\n') + 1] or ','.join(COLUMNS) + '\n'
-    lines = list(csv.DictReader(whole.splitlines()))
-    odd = {line.get('made') for line in lines} - {made}
-    if odd:
-        raise SystemExit(
-            f'{path}: measured with another model or other settings ({odd.pop()}, now {made}); '
-            'choose another --out'
-        )
-    path.write_text(whole)
+    lines = list(csv.DictReader(text[: text.rfind('\n') + 1].splitlines()))
+    kept = [line for line in lines if line.get('made') == made.get(line['method'])]
+    if len(kept) < len(lines):
+        print(f'{path}: {len(lines) - len(kept)} of {len(lines)} lines are of another model or '
+              'other settings, and are measured anew', flush=True)  # fmt: skip
+    with path.open('w', newline='') as file:
+        writer = csv.DictWriter(file, COLUMNS)
+        writer.writeheader()
+        writer.writerows(kept)
     return {
         Cell(line['task'], line['method'], int(line['pictures']), int(line['seed']))
-        for line in lines
+        for line in kept
     }
 
 
@@ -161,10 +169,9 @@ def measure(
     order = np.random.default_rng(seed).permutation(len(everything)) if seed else range(count)
     learnt = [everything[k] for k in order[:count]]
     chosen = replace(chosen, seed=seed)
-    model = 'builtin' if method in ('adapted', 'base') else place
     prompt = f'[[image2segmentation]] {task}'
     known = labelled.Labelled(learnt or everything[:1], '', ())
-    what = adapt.plan(model, task, prompt, kind, known, chosen)
+    what = adapt.plan(model_of(method, place), task, prompt, kind, known, chosen)
     settings = what.settings
     if method == 'scratch':
         settings = replace(settings, rank=0)

@@ -1,0 +1,164 @@
+# SPDX-FileCopyrightText: 2026 The diception_ros authors
+# SPDX-License-Identifier: Apache-2.0
+"""How `diception adapt` should learn masks: one factor at a time, on the built-in model.
+
+    for task in floor shadow; do
+        diception simulate --labels $task --scenes 50 --views 1 --size 171x128 --seed 21 \
+            --out DATA/${task}_21
+        diception simulate --labels $task --scenes 60 --views 1 --size 171x128 --seed 22 \
+            --out DATA/${task}_22
+    done
+    python bench/adapt_recipe.py DATA --workers 2
+
+Learnt from the first pictures of seed 21, all of them, and judged by the 60 of seed 22, mean IoU;
+both are of the split `train`, so nothing is chosen by the rooms that bench/adapt.py is about. Each
+mask is read at several thresholds: that which `diception adapt` guesses from the labels learnt; a
+half; half of the picture's brightest spot, as the task `segmentation` reads; and the best for all
+60, which nobody can know.
+"""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+import functools
+import itertools
+import multiprocessing
+from pathlib import Path
+from typing import Any
+
+from adapt import quieten
+import numpy as np
+from numpy.typing import NDArray
+
+from diception_ros.data import labelled
+from diception_ros.data.batch import fit_label
+from diception_ros.data.sample import Sample
+from diception_ros.tasks.segmentation import TASK
+from diception_ros.train import adapt, report, thresholds
+from diception_ros.train.adapt_settings import AdaptSettings
+from diception_ros.train.fewshot import FewShot
+from diception_ros.train.loop import Runner
+
+READINGS = ('guessed', 'half', 'brightest', 'best')
+
+
+@dataclass(frozen=True)
+class Variant:
+    """One line of the table.
+
+    Attributes:
+        task: floor or shadow.
+        pictures: that are learnt from.
+        steps: of the optimiser.
+        name: what is different.
+        chosen: changed values of AdaptSettings.
+        run: changed values of the training run's settings.
+    """
+
+    task: str
+    pictures: int
+    steps: int
+    name: str = 'as diception adapt does'
+    chosen: Mapping[str, Any] = field(default_factory=dict)
+    run: Mapping[str, Any] = field(default_factory=dict)
+
+
+VARIANTS = (
+    Variant('floor', 50, 200),
+    Variant('floor', 50, 200, '`--share 0.015`', {'share': 0.015}),
+    Variant('floor', 50, 200, 'all parameters, learning rate 3e-4', {}, {'rank': 0, 'lr': 3e-4}),
+    Variant('floor', 50, 200, 'Muon for AdamW', {}, {'optimizer': 'muon'}),
+    Variant('floor', 50, 200, '`--lr 1e-3`', {'lr': 1e-3}),
+    Variant(
+        'floor', 50, 200, 'a fifth of the samples noisy pictures', {}, {'share_at_noise': 0.8}
+    ),
+    Variant('floor', 50, 200, '`--dropout 0`', {'dropout': 0.0}),
+    Variant('floor', 50, 200, '`--photometric 0`', {'photometric': 0.0}),
+    Variant('floor', 50, 200, '`--smallest 0.85`', {'smallest': 0.85}),
+    Variant('floor', 50, 500, '`--steps 500`'),
+    Variant('floor', 5, 50),
+    Variant('floor', 5, 100, '`--steps 100`'),
+    Variant('floor', 3, 50),
+    Variant('floor', 1, 50),
+    Variant('shadow', 50, 200),
+    Variant('shadow', 5, 50),
+    Variant('shadow', 1, 50),
+)
+
+
+def main() -> None:
+    """Measure all, and print the table."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument('data', type=Path)
+    parser.add_argument('--seeds', type=int, nargs='+', default=[0, 1])
+    parser.add_argument('--workers', type=int, default=1, help='processes')
+    parser.add_argument('--bf16', action=argparse.BooleanOptionalAction, default=True)
+    args = parser.parse_args()
+    jobs = list(itertools.product(VARIANTS, args.seeds))
+    print(f'| task | pictures | steps | recipe | {" | ".join(READINGS)} |')
+    print('|---|---|---|---|' + '---|' * len(READINGS), flush=True)
+    work = functools.partial(measure, args.data, args.bf16)
+    with multiprocessing.get_context('spawn').Pool(args.workers, quieten, (1,)) as pool:
+        found = pool.imap(work, jobs)
+        for variant in VARIANTS:
+            columns = zip(*(next(found) for _ in args.seeds), strict=True)
+            cells = (', '.join(f'{iou:.3f}'.lstrip('0') for iou in one) for one in columns)
+            about = f'{variant.task} | {variant.pictures} | {variant.steps} | {variant.name}'
+            print(f'| {about} | {" | ".join(cells)} |', flush=True)
+
+
+def measure(data: Path, bf16: bool, job: tuple[Variant, int]) -> list[float]:
+    """Mean IoU of the pictures of seed 22, by reading."""
+    variant, seed = job
+    learnt = samples(data / f'{variant.task}_21', variant.task)[: variant.pictures]
+    test = samples(data / f'{variant.task}_22', variant.task)
+    chosen = AdaptSettings(
+        **{'seed': seed, 'bf16': bf16, 'held_back': 0.0, 'steps': variant.steps, **variant.chosen}
+    )
+    prompt = f'[[image2segmentation]] {variant.task}'
+    known = labelled.Labelled(learnt, '', ())
+    what = adapt.plan('builtin', variant.task, prompt, 'mask', known, chosen)
+    settings = replace(what.settings, **variant.run)
+    source = FewShot(what.learnt, [], settings.pool, chosen.smallest, chosen.seed)
+    runner = Runner(settings, source, pipe=what.pipe)
+    while runner.step < settings.steps:
+        runner.train_step()
+    judge = report.Validation(test, runner.form, runner.form.prepare(what.learnt), settings)
+    everything = range(len(test))
+    with runner.averaged():
+        pictures = list(judge.paint(runner.pipe, everything, everything))
+    truths: list[Any] = [fit_label(one, runner.form.resolution) for one in test]
+    greys = [picture.mean(axis=-1) for picture in pictures]
+
+    def at(threshold: float) -> float:
+        return iou([grey > threshold for grey in greys], truths)
+
+    return [
+        at(what.card.threshold),
+        at(0.5),
+        iou([TASK.decode(picture).values for picture in pictures], truths),
+        max(map(at, thresholds.TRIED)),
+    ]
+
+
+def iou(found: Sequence[NDArray[np.bool_]], truths: Sequence[Any]) -> float:
+    """Mean over pictures."""
+    scores = [
+        (mask & truth.values).sum() / (mask | truth.values).sum()
+        for mask, truth in zip(found, truths, strict=True)
+    ]
+    return float(np.mean(scores))
+
+
+@functools.cache
+def samples(place: Path, task: str) -> list[Sample]:
+    """Labelled pictures, read once by each process."""
+    return labelled.read(place, 'mask', task).samples
+
+
+if __name__ == '__main__':
+    main()
