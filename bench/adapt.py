@@ -51,9 +51,11 @@ from diception_ros.data.batch import fit_label
 from diception_ros.data.sample import Sample
 from diception_ros.model import folder, quiet
 from diception_ros.model.fingerprint import fingerprint
-from diception_ros.train import adapt, fresh, report
-from diception_ros.train.adapt_settings import AdaptSettings
-from diception_ros.train.fewshot import FewShot
+from diception_ros.train import fresh, report
+from diception_ros.train.adapt.fewshot import FewShot
+from diception_ros.train.adapt.learn import MAIN
+from diception_ros.train.adapt.plan import make_plan
+from diception_ros.train.adapt.settings import AdaptSettings
 from diception_ros.train.loop import Runner
 from diception_ros.train.weights import load_pipeline
 
@@ -171,7 +173,7 @@ def measure(
     chosen = replace(chosen, seed=seed)
     prompt = f'[[image2segmentation]] {task}'
     known = labelled.Labelled(learnt or everything[:1], '', ())
-    what = adapt.plan(model_of(method, place), task, prompt, kind, known, chosen)
+    what = make_plan(model_of(method, place), task, prompt, kind, known, chosen)
     settings = what.settings
     if method == 'scratch':
         settings = replace(settings, rank=0)
@@ -186,7 +188,7 @@ def measure(
     shown = runner.form.prepare(what.learnt)
     judge = report.Validation(test, runner.form, shown, settings)
     sheet = out / f'{task}_{method}_{count}_{seed}.png'
-    metric = 'iou' if kind == 'mask' else adapt.MAIN[kind][0]
+    metric = 'iou' if kind == 'mask' else MAIN[kind][0]
     # Without adaptation nobody has seen a label.
     threshold = what.card.threshold if method != 'base' else 0.5
     with runner.averaged():

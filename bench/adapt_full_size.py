@@ -40,9 +40,9 @@ from diception_ros.labels import Mask
 from diception_ros.model import DiceptionPointEncoder, DiceptionTransformer2DModel, lora, quiet
 from diception_ros.model.prompts import CLIP_LENGTH, T5_LENGTH
 from diception_ros.prompt import Prompt
-from diception_ros.train import adapt
-from diception_ros.train.adapt_settings import AdaptSettings
-from diception_ros.train.fewshot import FewShot
+from diception_ros.train.adapt.fewshot import FewShot
+from diception_ros.train.adapt.plan import PAPER_LR, make_plan
+from diception_ros.train.adapt.settings import AdaptSettings
 from diception_ros.train.loop import Runner
 
 SIDE = 768
@@ -168,12 +168,12 @@ def learn(folder: Path, args: argparse.Namespace, batch: int) -> None:
     chosen = AdaptSettings(
         rank=2 if args.reduced else lora.PAPER_RANK, batch_size=batch,
         accumulate=max(1, 8 // batch), device=args.device, bf16=True, checkpointing=True,
-        held_back=0, pool=8, lr=adapt.PAPER_LR, steps=args.steps,
+        held_back=0, pool=8, lr=PAPER_LR, steps=args.steps,
     )  # fmt: skip
     side = PIXELS if args.reduced else SIDE
     device = torch.device(args.device)
     with peak(device) as loading:
-        what = adapt.plan(str(folder), 'half', TEXT, 'mask', labels(side), chosen)
+        what = make_plan(str(folder), 'half', TEXT, 'mask', labels(side), chosen)
         source = FewShot(what.learnt, [], chosen.pool, chosen.smallest, chosen.seed)
         runner = Runner(what.settings, source, pipe=what.pipe)
     before = torch.cuda.memory_allocated(device) if device.type == 'cuda' else 0

@@ -36,9 +36,10 @@ from diception_ros.data import labelled
 from diception_ros.data.batch import fit_label
 from diception_ros.data.sample import Sample
 from diception_ros.tasks.segmentation import TASK
-from diception_ros.train import adapt, report, thresholds
-from diception_ros.train.adapt_settings import AdaptSettings
-from diception_ros.train.fewshot import FewShot
+from diception_ros.train import report, thresholds
+from diception_ros.train.adapt.fewshot import FewShot
+from diception_ros.train.adapt.plan import make_plan
+from diception_ros.train.adapt.settings import AdaptSettings
 from diception_ros.train.loop import Runner
 
 READINGS = ('guessed', 'half', 'brightest', 'best')
@@ -121,7 +122,7 @@ def measure(data: Path, bf16: bool, job: tuple[Variant, int]) -> list[float]:
     )
     prompt = f'[[image2segmentation]] {variant.task}'
     known = labelled.Labelled(learnt, '', ())
-    what = adapt.plan('builtin', variant.task, prompt, 'mask', known, chosen)
+    what = make_plan('builtin', variant.task, prompt, 'mask', known, chosen)
     settings = replace(what.settings, **variant.run)
     source = FewShot(what.learnt, [], settings.pool, chosen.smallest, chosen.seed)
     runner = Runner(settings, source, pipe=what.pipe)

@@ -18,8 +18,9 @@ from diception_ros.model import lora
 from diception_ros.model.fingerprint import fingerprint
 from diception_ros.model.prompts import Embedding
 from diception_ros.prompt import Prompt
-from diception_ros.train import adapt
-from diception_ros.train.adapt_settings import AdaptSettings
+from diception_ros.train.adapt.learn import learn
+from diception_ros.train.adapt.plan import make_plan
+from diception_ros.train.adapt.settings import AdaptSettings
 from diception_ros.train.loop import Runner
 from diception_ros.train.sources import Listed
 from diception_ros.train.weights import load_pipeline
@@ -121,13 +122,13 @@ TEXT = '[[image2segmentation]] floor'
 def plan(base, known=None, kind='mask', text=TEXT, **changes):
     """A plan of a quick adaptation, and its settings."""
     settings = chosen(**changes)
-    return adapt.plan(str(base), 'floor', text, kind, known or labels(kind), settings), settings
+    return make_plan(str(base), 'floor', text, kind, known or labels(kind), settings), settings
 
 
 def go(base, out, resume=False, **changes):
     """Adapt; returns the card."""
     what, settings = plan(base, **changes)
-    return adapt.adapt(what, settings, out, resume, progress=False)
+    return learn(what, settings, out, resume, progress=False)
 
 
 def told(out):

@@ -5,6 +5,7 @@
 from dataclasses import replace
 
 import numpy as np
+import torch
 
 from diception_ros.data.sample import Sample
 from diception_ros.frame import Frame
@@ -42,3 +43,8 @@ def discs(count, seed, tasks=('segmentation', 'depth')):
 
 def tiny(**changes):
     return replace(TINY, **changes)
+
+
+def equal(one, two):
+    """Whether two pools hold the same samples."""
+    return one.names == two.names and torch.equal(one.targets, two.targets)

@@ -22,7 +22,7 @@ from diception_ros.cli import _labels
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the options of this verb."""
     from diception_ros.card import KINDS
-    from diception_ros.train.adapt_settings import AdaptSettings
+    from diception_ros.train.adapt.settings import AdaptSettings
 
     parser.add_argument(
         '--model', default='builtin', metavar='DIR',
@@ -54,22 +54,23 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def main(args: argparse.Namespace) -> int:
     """Adapt."""
-    from diception_ros.train.adapt_settings import AdaptSettings
+    from diception_ros.train.adapt.settings import AdaptSettings
 
     chosen = settings.from_arguments(AdaptSettings, args)
     labels = _labels.read(args, args.kind, args.task)
     for text in labels.warnings:
         print(f'{args.data}: {text}', file=sys.stderr)
     from diception_ros.model import quiet
-    from diception_ros.train import adapt
+    from diception_ros.train.adapt.learn import learn
+    from diception_ros.train.adapt.plan import describe, make_plan
 
     quiet.hush()
     prompt = args.prompt
     if prompt is None:
         prompt = f'[[image2segmentation]] {args.task}'
-    what = adapt.plan(args.model, args.task, prompt, args.kind, labels, chosen)
-    print(adapt.describe(what), file=sys.stderr)
-    card = adapt.adapt(what, chosen, args.out, args.resume)
+    what = make_plan(args.model, args.task, prompt, args.kind, labels, chosen)
+    print(describe(what), file=sys.stderr)
+    card = learn(what, chosen, args.out, args.resume)
     _tell(args, card)
     return 0
 

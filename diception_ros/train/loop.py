@@ -23,6 +23,7 @@ from diception_ros.train import mixture, parallel, photometric, sources, state
 from diception_ros.train.ema import Ema
 from diception_ros.train.fresh import fresh_pipeline
 from diception_ros.train.optimizer import Optimizer
+from diception_ros.train.samples import Form
 from diception_ros.train.settings import TrainSettings
 from diception_ros.train.weights import LowRank, Weights, Whole, load_pipeline
 
@@ -67,7 +68,7 @@ class Runner:
             pipe = load_pipeline(folder)
         resolution = settings.resolution or (pipe.config.resolution if pipe else 0)
         order = pipe.point_encoder.config.point_order if pipe else 'xy'
-        self.form = sources.Form(resolution, order, settings.mirrored)
+        self.form = Form(resolution, order, settings.mirrored)
         self.source = source or sources.open_source(
             settings, list(self.shares), resolution, self.processes
         )

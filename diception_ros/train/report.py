@@ -21,8 +21,8 @@ from diception_ros.labels import Mask
 from diception_ros.model import DiceptionPipeline
 from diception_ros.sheet import contact_sheet
 from diception_ros.train import thresholds
+from diception_ros.train.samples import Form
 from diception_ros.train.settings import TrainSettings
-from diception_ros.train.sources import Form
 
 _SHOWN = 4  # samples of each task on a sheet
 _CELL = 128  # pixels that a small picture is blown up to on a sheet

@@ -12,8 +12,10 @@ import torch
 
 from diception_ros import card as cards
 from diception_ros.card import CARD_FILE, WEIGHTS_FILE
-from diception_ros.train import adapt, report, state
-from diception_ros.train.fewshot import FewShot
+from diception_ros.train import report, state
+from diception_ros.train.adapt import learn
+from diception_ros.train.adapt.fewshot import FewShot
+from diception_ros.train.adapt.plan import make_plan
 from diception_ros.train.loop import Runner
 
 
@@ -65,7 +67,7 @@ def test_the_same_seed_gives_the_same_bytes_and_another_one_others(base, whole, 
         (Runner, 'train_step', 4),
         (report.Validation, 'run', 2),
         (state, 'save', 2),  # the best state is newer than the last checkpoint
-        (adapt.shutil, 'copyfile', 1),  # everything is learnt
+        (learn.shutil, 'copyfile', 1),  # everything is learnt
         (cards.Card, 'write', 1),
     ],
 )
@@ -105,7 +107,7 @@ def test_early_stopping_keeps_the_best_state_also_when_it_goes_on(
     falling(monkeypatch, values)
     if stopped_in:
         with monkeypatch.context() as patch:
-            where = state if stopped_in == 'save' else adapt.shutil
+            where = state if stopped_in == 'save' else learn.shutil
             stop(patch, where, stopped_in, 4 if stopped_in == 'save' else 1)
             with pytest.raises(StoppedError):
                 go(base, tmp_path / 'a', steps=10, patience=3)
@@ -147,22 +149,22 @@ NAN = float('nan')
 def test_the_best_state_is_the_one_of_the_best_number(kind, values, best, enough_at, tmp_path):
     runner = Written()
     card = replace(CARD, kind=kind)
-    kept = adapt._Best(runner, card, tmp_path, 3)
+    kept = learn._Best(runner, card, tmp_path, 3)
     (tmp_path / 'run').mkdir()
     table = report.Table(tmp_path / 'run' / 'validation.csv', report.VALIDATION_COLUMNS)
     ended = None
     for step, value in enumerate(values, 1):
         runner.step = step
-        scores = {'floor': {adapt.MAIN[kind][0]: dict.fromkeys(report.ANSWERS, value)}}
+        scores = {'floor': {learn.MAIN[kind][0]: dict.fromkeys(report.ANSWERS, value)}}
         if kept.watch(step, scores) and ended is None:
             ended = step
         for line in report.lines(scores):
             table.add(step=step, **line)
         # Whoever goes on from here knows the same, and finds the state.
-        again = adapt._Best(Written(step), card, tmp_path, 3)
+        again = learn._Best(Written(step), card, tmp_path, 3)
         assert (again.state, again.enough) == (kept.state, kept.enough)
         if step > 1:
-            before = adapt._Best(Written(step - 1), card, tmp_path, 3).state
+            before = learn._Best(Written(step - 1), card, tmp_path, 3).state
             assert int((before / 'step').read_text()) == int(before.name)
     assert ended == enough_at
     assert (kept.state / 'step').read_text() == str(best)
@@ -252,7 +254,7 @@ def test_texts_that_the_model_cannot_read(base, tiny_folder, tmp_path):
 
 def test_names_that_cannot_be_and_several_processes(base, monkeypatch):
     with pytest.raises(ValueError, match="a new task cannot be called 'depth'"):
-        adapt.plan(str(base), 'depth', TEXT, 'mask', labels(task='depth'), chosen())
+        make_plan(str(base), 'depth', TEXT, 'mask', labels(task='depth'), chosen())
     monkeypatch.setenv('WORLD_SIZE', '2')
     with pytest.raises(ValueError, match='an adapter is learnt by one process, came 2'):
         plan(base)

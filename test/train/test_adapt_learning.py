@@ -19,10 +19,13 @@ from diception_ros.data.batch import fit_label
 from diception_ros.labels import MetricDepth
 from diception_ros.model import lora
 from diception_ros.model.fingerprint import fingerprint
-from diception_ros.train import adapt, report, thresholds
-from diception_ros.train.fewshot import FewShot
+from diception_ros.train import report, thresholds
+from diception_ros.train.adapt.fewshot import FewShot
+from diception_ros.train.adapt.learn import MAIN, learn
+from diception_ros.train.adapt.plan import describe, make_plan, split
 from diception_ros.train.loop import Runner
-from diception_ros.train.sources import Form, Listed
+from diception_ros.train.samples import Form
+from diception_ros.train.sources import Listed
 from diception_ros.train.weights import load_pipeline
 
 
@@ -38,7 +41,7 @@ CARD = cards.Card('floor', TEXT, 'mask', 'builtin', '0' * 64, 1, 1, 0.01)
 @pytest.mark.parametrize('share', [0.0, 0.2, 0.9])
 def test_each_picture_is_learnt_from_or_held_back(count, share):
     known = labels(count=count).samples
-    learnt, held = adapt.split(known, share, 0)
+    learnt, held = split(known, share, 0)
     assert [one for one in known if one in learnt] == learnt
     assert [one for one in known if one in held] == held
     assert len(learnt) + len(held) == count
@@ -48,7 +51,7 @@ def test_each_picture_is_learnt_from_or_held_back(count, share):
     assert held or len(learnt) == count
     if len(held) > 2:
         assert len(held) in (round(share * count), count - 1)
-    assert adapt.split(known, share, 0) == (learnt, held)
+    assert split(known, share, 0) == (learnt, held)
 
 
 def test_pictures_held_back_are_never_learnt_from(base, tmp_path, monkeypatch):
@@ -62,19 +65,19 @@ def test_pictures_held_back_are_never_learnt_from(base, tmp_path, monkeypatch):
 
     monkeypatch.setattr(FewShot, 'pool', pool)
     what, settings = plan(base)
-    card = adapt.adapt(what, settings, tmp_path / 'a', progress=False)
+    card = learn(what, settings, tmp_path / 'a', progress=False)
     assert seen == {sample.name for sample in what.learnt}
     assert not seen & {sample.name for sample in what.held}
     assert (card.data['learnt'], card.data['held_back']) == (8, 2)
-    assert 'from 8 pictures, judged by 2 others' in adapt.describe(what)
+    assert 'from 8 pictures, judged by 2 others' in describe(what)
 
 
 def test_of_few_pictures_none_is_held_back(base, tmp_path):
     few = labels(count=9)
     what, settings = plan(base, few)
     assert len(what.learnt) == 9
-    assert 'none held back, so nothing will tell how good it is' in adapt.describe(what)
-    card = adapt.adapt(what, settings, tmp_path / 'a', progress=False)
+    assert 'none held back, so nothing will tell how good it is' in describe(what)
+    card = learn(what, settings, tmp_path / 'a', progress=False)
     assert card.metrics == {}
     assert not (tmp_path / 'a' / 'run' / 'validation.csv').exists()
     assert (tmp_path / 'a' / WEIGHTS_FILE).is_file()
@@ -93,7 +96,7 @@ def test_without_pictures_held_back_few_are_not_learnt_for_long(count, steps, ba
 
 def test_the_base_stays_bit_for_bit_and_the_file_holds_what_learnt(base, tmp_path):
     what, settings = plan(base)
-    card = adapt.adapt(what, settings, tmp_path / 'a', progress=False)
+    card = learn(what, settings, tmp_path / 'a', progress=False)
     fresh = load_pipeline(base)
     for part in ('transformer', 'vae', 'point_encoder'):
         kept = getattr(fresh, part).state_dict()
@@ -138,7 +141,7 @@ def test_the_adapter_is_the_running_mean_of_the_matrices(held_back, base, tmp_pa
 
 def test_the_file_answers_as_it_was_judged(base, tmp_path):
     what, settings = plan(base, steps=4)
-    card = adapt.adapt(what, settings, tmp_path / 'a', progress=False)
+    card = learn(what, settings, tmp_path / 'a', progress=False)
     pipe = load_pipeline(base)
     values, prompt = lora.read(str(tmp_path / 'a' / WEIGHTS_FILE))
     lora.put(pipe.transformer, 'floor', values)
@@ -210,15 +213,15 @@ def test_each_kind_is_learnt_by_the_built_in_model(kind, steps, lr, metric, tmp_
         rank=0, steps=steps, lr=lr, batch_size=4, smallest=1, pool=16, ema=0.8, dropout=0,
         photometric=0, held_back=0,
     )  # fmt: skip
-    what = adapt.plan('builtin', 'floor', TEXT, kind, labels(kind), settings)
+    what = make_plan('builtin', 'floor', TEXT, kind, labels(kind), settings)
     assert 0.009 < what.card.share <= 0.01
     cadence = replace(what.settings, log_every=steps // 2, validate_every=steps)
     what = what._replace(held=what.learnt[:4], settings=cadence)
-    card = adapt.adapt(what, settings, tmp_path / 'a', progress=False)
+    card = learn(what, settings, tmp_path / 'a', progress=False)
     first, last = (float(line['loss']) for line in told(tmp_path / 'a')['log.csv'])
     assert last < 0.9 * first
-    assert (card.kind, adapt.MAIN[kind][0]) == (kind, metric)
+    assert (card.kind, MAIN[kind][0]) == (kind, metric)
     score = card.metrics[metric]
-    sign = 1 if adapt.MAIN[kind][1] else -1
+    sign = 1 if MAIN[kind][1] else -1
     for other in ('mean', 'shuffled'):
         assert sign * score['true'] > sign * score[other]

@@ -18,8 +18,8 @@ from diception_ros.data.sample import Sample
 from diception_ros.frame import Frame
 from diception_ros.labels import Instances, Mask, MetricDepth, Picture
 from diception_ros.prompt import Point, Prompt
-from diception_ros.train.fewshot import FewShot
-from diception_ros.train.sources import Form
+from diception_ros.train.adapt.fewshot import FewShot
+from diception_ros.train.samples import Form
 
 FORM = Form(32, 'xy', False)
 

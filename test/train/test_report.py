@@ -11,7 +11,7 @@ import torch
 
 from diception_ros import images, tasks
 from diception_ros.train import report
-from diception_ros.train.sources import Form
+from diception_ros.train.samples import Form
 
 FORM = Form(SIDE, 'xy', False)
 

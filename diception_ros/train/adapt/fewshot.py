@@ -12,7 +12,7 @@ from diception_ros.data import augment
 from diception_ros.data.augment import Window
 from diception_ros.data.batch import Prepared
 from diception_ros.data.sample import Sample
-from diception_ros.train.sources import Form
+from diception_ros.train.samples import Form
 
 
 class FewShot:
