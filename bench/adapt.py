@@ -99,7 +99,8 @@ def main() -> None:
         with spawning.Pool(args.workers, quieten, (args.threads,)) as pool:
             for line in pool.imap_unordered(work, left):
                 with (args.out / f'{line["task"]}.csv').open('a', newline='') as file:
-                    csv.DictWriter(file, COLUMNS).writerow({**line, 'made': made[line['method']]})
+                    writer = csv.DictWriter(file, COLUMNS, lineterminator='\n')
+                    writer.writerow({**line, 'made': made[line['method']]})
                 done += 1
                 told = (f'{one:.4g}' if isinstance(one, float) else str(one)
                         for one in line.values())  # fmt: skip
@@ -138,7 +139,7 @@ def begin(path: Path, made: Mapping[str, str]) -> set[Cell]:
         print(f'{path}: {len(lines) - len(kept)} of {len(lines)} lines are of another model or '
               'other settings, and are measured anew', flush=True)  # fmt: skip
     with path.open('w', newline='') as file:
-        writer = csv.DictWriter(file, COLUMNS)
+        writer = csv.DictWriter(file, COLUMNS, lineterminator='\n')
         writer.writeheader()
         writer.writerows(kept)
     return {

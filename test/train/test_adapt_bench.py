@@ -9,13 +9,13 @@ import sys
 
 import cv2
 import numpy as np
-import pytest
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2] / 'bench'))
 import adapt as bench
 import adapt_curves as curves
 
 HEAD = ','.join(bench.COLUMNS)
+MADE = dict.fromkeys(bench.METHODS, 'a')
 
 
 def line(method='adapted', pictures=1, seed=0, true=0.5, made='a'):
@@ -37,22 +37,24 @@ def test_every_cell_comes_once_and_further_seeds_last():
 
 def test_a_line_that_was_cut_off_is_measured_again(tmp_path):
     path = tmp_path / 'floor.csv'
-    assert bench.begin(path, 'a') == set()
+    assert bench.begin(path, MADE) == set()
     path.write_text(f'{HEAD}\n{line(pictures=1)}\n{line(pictures=5)}\n')
     whole = {bench.Cell('floor', 'adapted', count, 0) for count in (1, 5)}
-    assert bench.begin(path, 'a') == whole
+    assert bench.begin(path, MADE) == whole
     text = path.read_text()
     for cut in range(1, len(line(pictures=5))):
         path.write_text(text[:-cut])
-        assert bench.begin(path, 'a') == {bench.Cell('floor', 'adapted', 1, 0)}
+        assert bench.begin(path, MADE) == {bench.Cell('floor', 'adapted', 1, 0)}
         assert path.read_text() == f'{HEAD}\n{line(pictures=1)}\n'
 
 
-def test_what_another_model_or_other_settings_gave_is_not_gone_on_with(tmp_path):
+def test_what_another_model_gave_is_measured_anew_and_the_rest_is_kept(tmp_path, capsys):
     path = tmp_path / 'floor.csv'
-    path.write_text(f'{HEAD}\n{line(made="b")}\n')
-    with pytest.raises(SystemExit, match=r'another model or other settings \(b, now a\); choose'):
-        bench.begin(path, 'a')
+    path.write_text('\n'.join([HEAD, line(), line(made='b'), line('scratch'), '']))
+    changed = {**MADE, 'adapted': 'c'}
+    assert bench.begin(path, changed) == {bench.Cell('floor', 'scratch', 1, 0)}
+    assert path.read_text() == '\n'.join([HEAD, line('scratch'), ''])
+    assert '2 of 3 lines are of another model' in capsys.readouterr().out
 
 
 def write_labels(folder, count):
