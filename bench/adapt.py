@@ -225,12 +225,12 @@ def untrained(place: Path) -> None:
     """Write the built-in model with random weights in all that learns."""
     pipe = load_pipeline(folder.resolve('builtin'))
     torch.manual_seed(0)
+    for name in ('transformer', 'point_encoder'):
+        trained = getattr(pipe, name)
+        pipe.register_modules(**{name: type(trained).from_config(trained.config)})
     fresh.initialise(pipe.transformer)
     # A fresh network paints nothing, and what paints nothing cannot be adapted from within.
     torch.nn.init.xavier_uniform_(pipe.transformer.proj_out.weight)
-    for module in pipe.point_encoder.modules():
-        if hasattr(module, 'reset_parameters'):
-            module.reset_parameters()
     pipe.save_pretrained(place)
 
 
