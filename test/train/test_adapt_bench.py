@@ -13,6 +13,7 @@ import numpy as np
 sys.path.insert(0, str(Path(__file__).resolve().parents[2] / 'bench'))
 import adapt as bench
 import adapt_curves as curves
+import adapt_recipe as recipe
 
 HEAD = ','.join(bench.COLUMNS)
 MADE = dict.fromkeys(bench.METHODS, 'a')
@@ -94,6 +95,18 @@ def test_two_processes_measure_and_a_second_run_only_what_is_missing(
     assert len(again) == 3
     # Another process with other jobs before it gives the same, but for how fast it was.
     assert {**again[-1], 'seconds': ''} == {**first[gone], 'seconds': ''}
+
+
+def test_a_recipe_is_judged_by_the_other_seed_at_every_threshold(tmp_path):
+    write_labels(tmp_path / 'floor_21', 3)
+    write_labels(tmp_path / 'floor_22', 4)
+    variant = recipe.Variant('floor', 2, 1, 'all weights', {'pool': 8}, {'rank': 0})
+    found = recipe.measure(tmp_path, False, (variant, 0))
+    scores = dict(zip(recipe.READINGS, found, strict=True))
+    assert 0 <= scores['half'] <= scores['best'] <= 1
+    assert 0 <= scores['guessed'] <= 1
+    truths = [one.label for one in recipe.samples(tmp_path / 'floor_22', 'floor')]
+    assert recipe.iou([one.values for one in truths], truths) == 1
 
 
 def test_of_several_seeds_the_curves_tell_the_mean_and_the_ends(tmp_path):
