@@ -213,15 +213,32 @@ class Peer:
         for topic in topics:
             self.until(lambda topic=topic: self.node.count_publishers(topic), f'no {topic}')
 
-    def ask(self, service, kind, **request):
-        """Call a service."""
+    def client(self, service, kind):
+        """A client of a service that is there."""
         if service not in self._clients:
             self._clients[service] = self.node.create_client(kind, service)
-        client = self._clients[service]
-        self.until(client.service_is_ready, f'no service {service}')
-        future = client.call_async(kind.Request(**request))
+        self.until(self._clients[service].service_is_ready, f'no service {service}')
+        return self._clients[service]
+
+    def ask(self, service, kind, **request):
+        """Call a service."""
+        future = self.client(service, kind).call_async(kind.Request(**request))
         self.until(future.done, f'no answer of {service}')
         return future.result()
+
+    def look_up(self, service, kind, **request):
+        """Call a service that changes nothing, and again while no answer comes.
+
+        Fast DDS drops an answer if it has not found who waits for it, as may be on a busy machine.
+        """
+        client, start, calls = self.client(service, kind), time.monotonic(), []
+
+        def answered():
+            if time.monotonic() - start >= 5 * len(calls):
+                calls.append(client.call_async(kind.Request(**request)))
+            return next((one for one in calls if one.done()), None)
+
+        return self.until(answered, f'no answer of {service}').result()
 
     def set(self, node='/perception', **values):
         """Set parameters at once: '' or why not. Names with __ for dots."""
@@ -244,7 +261,7 @@ class Peer:
         from rcl_interfaces.srv import GetParameters
         from rclpy.parameter import parameter_value_to_python
 
-        (value,) = self.ask(f'{node}/get_parameters', GetParameters, names=[name]).values
+        (value,) = self.look_up(f'{node}/get_parameters', GetParameters, names=[name]).values
         return parameter_value_to_python(value)
 
     def change(self, transition, node='/perception'):
@@ -258,7 +275,7 @@ class Peer:
     def state(self, node='/perception'):
         from lifecycle_msgs.srv import GetState
 
-        return self.ask(f'{node}/get_state', GetState).current_state.label
+        return self.look_up(f'{node}/get_state', GetState).current_state.label
 
     def count(self, name, node='/perception'):
         """A number of the last diagnostics that came, 0 before."""
