@@ -28,13 +28,13 @@ import multiprocessing
 from pathlib import Path
 from typing import Any
 
-from adapt import quieten
+from adapt import quieten, samples
 import numpy as np
 from numpy.typing import NDArray
 
 from diception_ros.data import labelled
 from diception_ros.data.batch import fit_label
-from diception_ros.data.sample import Sample
+from diception_ros.labels import Mask
 from diception_ros.tasks.segmentation import TASK
 from diception_ros.train import report, thresholds
 from diception_ros.train.adapt.fewshot import FewShot
@@ -115,8 +115,8 @@ def main() -> None:
 def measure(data: Path, bf16: bool, job: tuple[Variant, int]) -> list[float]:
     """Mean IoU of the pictures of seed 22, by reading."""
     variant, seed = job
-    learnt = samples(data / f'{variant.task}_21', variant.task)[: variant.pictures]
-    test = samples(data / f'{variant.task}_22', variant.task)
+    learnt = samples(data, variant.task, '21')[: variant.pictures]
+    test = samples(data, variant.task, '22')
     chosen = AdaptSettings(
         **{'seed': seed, 'bf16': bf16, 'held_back': 0.0, 'steps': variant.steps, **variant.chosen}
     )
@@ -149,16 +149,9 @@ def measure(data: Path, bf16: bool, job: tuple[Variant, int]) -> list[float]:
 def iou(found: Sequence[NDArray[np.bool_]], truths: Sequence[Any]) -> float:
     """Mean over pictures."""
     scores = [
-        (mask & truth.values).sum() / (mask | truth.values).sum()
-        for mask, truth in zip(found, truths, strict=True)
+        TASK.score(Mask(mask), truth)['iou'] for mask, truth in zip(found, truths, strict=True)
     ]
     return float(np.mean(scores))
-
-
-@functools.cache
-def samples(place: Path, task: str) -> list[Sample]:
-    """Labelled pictures, read once by each process."""
-    return labelled.read(place, 'mask', task).samples
 
 
 if __name__ == '__main__':

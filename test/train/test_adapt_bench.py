@@ -105,7 +105,7 @@ def test_a_recipe_is_judged_by_the_other_seed_at_every_threshold(tmp_path):
     scores = dict(zip(recipe.READINGS, found, strict=True))
     assert 0 <= scores['half'] <= scores['best'] <= 1
     assert 0 <= scores['guessed'] <= 1
-    truths = [one.label for one in recipe.samples(tmp_path / 'floor_22', 'floor')]
+    truths = [one.label for one in recipe.samples(tmp_path, 'floor', '22')]
     assert recipe.iou([one.values for one in truths], truths) == 1
 
 
