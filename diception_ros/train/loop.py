@@ -54,7 +54,9 @@ class Runner:
         checkpoint: Path | None = None,
         pipe: DiceptionPipeline | None = None,
     ) -> None:
-        self.settings, self.step = settings, 0
+        # First of all, because the step decides which pool is needed.
+        saved = state.load(checkpoint) if checkpoint else None
+        self.settings, self.step = settings, saved.step if saved else 0
         self.shares = mixture.parse(settings.shares)
         self.processes = parallel.join(settings.device)
         self.device = self.processes.device
@@ -96,8 +98,8 @@ class Runner:
         self.ema = Ema(self.parameters, settings.ema) if averages else None
         self.generator = torch.Generator(self.device).manual_seed(settings.seed)
         self._sigmas = flow.sigma_table(self.pipe.scheduler).to(self.device)
-        if checkpoint:
-            self._restore(checkpoint)
+        if checkpoint and saved:
+            self._restore(saved, checkpoint)
 
     def train_step(self) -> tuple[dict[str, list[float]], float]:
         """Go one step.
@@ -125,7 +127,8 @@ class Runner:
                 every, counted = self.processes.gather(both).unbind(dim=1)
                 flow.check_finite(every, batch_names, self.step)
                 # A sample of which nothing is known says nothing, not even that it was right.
-                mean = losses.sum() / counted.sum().clamp(min=1)
+                worth = flow.sample_weights(batch.target, settings.small_things)
+                mean = (worth * losses).sum() / counted.sum().clamp(min=1)
                 (mean / settings.accumulate).backward()
             for row, value in zip(rows, every.tolist(), strict=True):
                 found[pool.tasks[row]].append(value)
@@ -266,14 +269,12 @@ class Runner:
             raise ValueError(f'low-rank matrices learn one text, came {len(texts)}: {texts[:3]}')
         return LowRank(self.pipe, settings.rank, texts[0], settings.seed)
 
-    def _restore(self, checkpoint: Path) -> None:
-        saved = state.load(checkpoint)
+    def _restore(self, saved: state.State, checkpoint: Path) -> None:
         if saved.processes != self.processes.count:
             raise ValueError(
                 f'{checkpoint} is of {saved.processes} processes that learnt together, here are '
                 f'{self.processes.count}; launch as many, or begin another run with this model'
             )
-        self.step = saved.step
         self.optimizer.load_state_dict(saved.optimizer)
         self.generator.set_state(saved.generator)
         with torch.no_grad():

@@ -11,6 +11,11 @@ from typing import Any
 
 import torch
 
+# A smaller share of a picture counts as this: a picture of nothing must not count endlessly.
+LEAST = 0.01
+# Brightest channel, 0 to 1, of what counts as black in a target.
+_BLACK = 0.1
+
 
 class NonFiniteLossError(ValueError):
     """The loss is no number; the message names the samples."""
@@ -110,6 +115,24 @@ def flow_loss(
     error = torch.where(known, error, 0.0).sum(dim=(1, 2, 3))  # (B,)
     cells = known.sum(dim=(1, 2, 3)) * velocity.shape[1]
     return error / cells.clamp(min=1)
+
+
+def sample_weights(target: torch.Tensor, power: float) -> torch.Tensor:
+    """How much each sample counts: more, the less of its picture is painted.
+
+    On black, the squared error of a small thing that is missed is as small as the thing, and a
+    network that learns by it leaves small things out.
+
+    Args:
+        target: (B, 3, S, S) in [-1, 1], the pictures that should be painted.
+        power: 0: all count alike; 1: a thing of half the size counts twice per pixel.
+
+    Returns:
+        (B,) float32 >= 1: share of the pixels that aren't black, at least `LEAST`, to the power of
+        -`power`. A picture without black counts 1.
+    """
+    painted = (target.amax(dim=1) > 2 * _BLACK - 1).float().mean(dim=(1, 2))  # (B,)
+    return painted.clamp(min=LEAST) ** -power
 
 
 def check_finite(losses: torch.Tensor, names: tuple[str, ...], step: int) -> None:

@@ -129,6 +129,12 @@ class TrainSettings:
         'the error that counts: of the velocity, or of the clean latents (sigma squared times it)',
         choices=('velocity', 'sample'),
     )
+    small_things: float = setting(
+        0.0,
+        'power by which a sample counts more, the less of its target is painted on black; 0: all '
+        'count alike, and small things are learnt last',
+        low=0, high=1,
+    )  # fmt: skip
     dropout: float = setting(
         0.1, 'share of the samples that are asked the empty prompt without points', low=0, high=1
     )

@@ -107,3 +107,17 @@ def test_a_loss_that_is_no_number_names_its_samples():
     flow.check_finite(torch.tensor([1.0, 2.0]), ('a', 'b'), 3)
     with pytest.raises(flow.NonFiniteLossError, match=r'step 3: .* 2 of 3 samples: a, c;'):
         flow.check_finite(torch.tensor([float('nan'), 2.0, float('inf')]), ('a', 'b', 'c'), 3)
+
+
+def test_a_missed_thing_counts_by_its_size_to_one_less_the_power():
+    """The error of painting nothing, times the weight, is the share painted to the 1 - power."""
+    target = torch.full((4, 3, 20, 20), -1.0)
+    for k, rows in enumerate((20, 10, 2)):  # all, half and a tenth of the picture
+        target[k, 1, :rows] = 1
+    share = torch.tensor([1.0, 0.5, 0.1, 0.0])
+    missed = ((target + 1) ** 2).mean(dim=(1, 2, 3)) * 3 / 4
+    torch.testing.assert_close(missed, share)
+    for power in (0.0, 0.5, 1.0):
+        weights = flow.sample_weights(target, power)
+        torch.testing.assert_close((weights * missed)[:3], share[:3] ** (1 - power))
+        assert weights[3] == pytest.approx(flow.LEAST**-power)

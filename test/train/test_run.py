@@ -13,6 +13,7 @@ import torch
 from diception_ros import images
 from diception_ros.model import DiceptionPipeline
 from diception_ros.train import loop, photometric, run, settings, state
+from diception_ros.train import loss as flow
 from diception_ros.train.loop import Runner, rate
 from diception_ros.train.loss import NonFiniteLossError
 from diception_ros.train.sources import Listed
@@ -95,6 +96,24 @@ def test_a_run_that_was_stopped_leaves_the_same_files(source, tmp_path):
             images.read(tmp_path / 'stopped' / 'sheets' / name),
         )
     assert not list(tmp_path.rglob('*.partial'))
+
+
+def test_a_run_that_goes_on_asks_for_the_pool_of_its_step_alone(tmp_path):
+    """An earlier one may have taken minutes to render."""
+    asked = []
+
+    class Noting(Listed):
+        def pool(self, number, form):
+            asked.append(number)
+            return super().pool(number, form)
+
+    noting = Noting(discs(16, 0))
+    go(Runner(tiny(refresh=1), noting), 3).save(tmp_path)
+    assert asked == [0, 1, 2]
+    resumed = run.resume(None, tmp_path, noting)
+    assert asked[3:] == [3]
+    go(resumed, 1)
+    assert asked[3:] == [3]
 
 
 def test_the_saved_settings_repeat_the_run(source, tmp_path):
@@ -220,6 +239,18 @@ def test_accumulated_passes_are_one_larger_batch(source):
                                     if p.grad is not None]))  # fmt: skip
     assert gradients[0].abs().max() > 0
     torch.testing.assert_close(*gradients, atol=1e-6, rtol=1e-4)
+
+
+def test_a_step_goes_by_the_weighted_errors_and_the_log_by_the_plain_ones(source):
+    """Of one sample the gradient grows by its weight; what is told of it stays."""
+    found = {}
+    for power in (0.0, 0.5):
+        runner = Runner(tiny(batch_size=1, small_things=power, clip=0.0), source)
+        weight = float(flow.sample_weights(runner.batch(0).target, 0.5))
+        found[power] = runner.train_step()
+    assert weight > 1.5
+    assert found[0.5][1] == pytest.approx(weight * found[0.0][1], rel=1e-4)
+    assert found[0.5][0] == found[0.0][0]
 
 
 def test_no_batch_comes_twice(source, monkeypatch):
