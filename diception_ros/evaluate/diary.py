@@ -11,11 +11,13 @@ from pathlib import Path
 
 from diception_ros.evaluate.questions import Question
 from diception_ros.frame import Frame
-from diception_ros.labels import Label
+from diception_ros.labels import Instances, Label, Mask
 
 
 class Diary:
     """Writes the numbers of every answer into a CSV file, a line for each number.
+
+    Of masks and instances also how much of the picture was asked for: `share`, 0 to 1.
 
     Args:
         path: of the file.
@@ -36,6 +38,10 @@ class Diary:
     ) -> None:
         """See `verdict.Witness`."""
         category = question.prompt.category or ''
+        truth = question.truth
+        if isinstance(truth, Mask | Instances):
+            asked_for = truth.values if isinstance(truth, Mask) else truth.ids > 0
+            score = {**score, 'share': float(asked_for.mean())}
         for metric, value in score.items():
             told = '' if math.isnan(value) else f'{value:.6g}'
             self._writer.writerow((number, question.name, category, metric, told))

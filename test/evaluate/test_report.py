@@ -170,4 +170,6 @@ def test_the_diary_holds_every_number(tmp_path):
          'value': '0.333333'},
         {'frame': '7', 'question': 'segmentation_1', 'category': '', 'metric': 'other',
          'value': ''},
+        {'frame': '7', 'question': 'segmentation_1', 'category': '', 'metric': 'share',
+         'value': f'{truth.values.mean():.6g}'},
     ]  # fmt: skip
