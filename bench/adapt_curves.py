@@ -104,11 +104,19 @@ def picture(plots: dict[str, tuple[str, Lines]]) -> str:
     return '\n'.join([*parts, '</svg>']) + '\n'
 
 
+def round_step(most: float) -> float:
+    """A round number of which some five make up the axis."""
+    size = 10.0 ** math.floor(math.log10(most / 5))
+    return min(size * one for one in (1, 2, 2.5, 5, 10) if size * one * 5 >= most)
+
+
 def plot(task: str, metric: str, lines: Lines, left: int) -> list[str]:
     """One plot, whose left edge is at `left`; pictures on a logarithmic axis."""
     counts = counts_of(lines)
     every = [value for one in lines.values() for values in one.values() for value in values]
-    top = 1.0 if metric == 'iou' else 1.1 * max(every)
+    step = round_step(1.0 if metric == 'iou' else max(every))
+    ticks = 5 if metric == 'iou' else math.ceil(max(every) / step)
+    top = step * ticks
     across = math.log(counts[-1] / counts[0]) or 1.0
 
     def at(count: int, value: float) -> tuple[float, float]:
@@ -119,8 +127,8 @@ def plot(task: str, metric: str, lines: Lines, left: int) -> list[str]:
     parts = [
         f'<text x="{left}" y="20" font-weight="bold">{escape(task)}: {metric}, {arrow}</text>'
     ]
-    for tick in range(6):
-        value = top * tick / 5
+    for tick in range(ticks + 1):
+        value = step * tick
         y = at(counts[0], value)[1]
         parts.append(f'<line x1="{left}" x2="{left + WIDTH}" y1="{y:.1f}" y2="{y:.1f}" '
                      f'stroke="#d0d7de"/><text x="{left - 6}" y="{y + 4:.1f}" '

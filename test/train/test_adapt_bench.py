@@ -9,6 +9,7 @@ import sys
 
 import cv2
 import numpy as np
+import pytest
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2] / 'bench'))
 import adapt as bench
@@ -122,3 +123,10 @@ def test_of_several_seeds_the_curves_tell_the_mean_and_the_ends(tmp_path):
     low, high = (curves.TOP + curves.HEIGHT * (1 - value) for value in (0.2, 0.4))
     assert f'cy="{middle:.1f}"' in drawn
     assert f'y1="{low:.1f}" y2="{high:.1f}"' in drawn
+
+
+@pytest.mark.parametrize('most', [0.031, 0.1, 0.309, 1.0, 7.0, 25.0])
+def test_an_axis_has_round_ticks_and_few(most):
+    step = curves.round_step(most)
+    assert f'{step:.1e}'[:3] in ('1.0', '2.0', '2.5', '5.0')
+    assert 2 * step < most <= 5 * step
