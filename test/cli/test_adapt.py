@@ -12,6 +12,7 @@ import time
 from adapting import write_base
 from labelled_files import ids, write_folder
 import pytest
+import torch
 
 from diception_ros import card as cards
 from diception_ros import images
@@ -130,7 +131,7 @@ def test_a_process_that_was_killed_goes_on_as_if_it_never_was(base, data, tmp_pa
     words = [sys.executable, '-m', 'diception_ros', *command(base, data, killed, *more)]
     with subprocess.Popen(
         [str(one) for one in words], stdout=subprocess.DEVNULL, stderr=subprocess.PIPE,
-        env={**os.environ, 'OMP_NUM_THREADS': '1'},
+        env={**os.environ, 'OMP_NUM_THREADS': str(torch.get_num_threads())},  # for the same bits
     ) as process:  # fmt: skip
         # The second, so that an old checkpoint may just be on its way out.
         while process.poll() is None and not (killed / 'run/checkpoints/00000020').exists():
