@@ -30,7 +30,7 @@ Indices = NDArray[np.int64]
 # FOLLOWED was chosen by the sweeps that `discs` tells of; PIECE and NEAR were varied without gain;
 # the rest by eye.
 
-# Farthest a pixel may be from a colour of the palette, as a length in RGB; half of the 0.40
+# Farthest a pixel may be from a colour of the palette, as a length in RGB; half of the 0.39
 # between the palette's nearest two, and a little for those that have no such neighbour.
 COLOUR = 0.25
 # A pixel with more than this part of red in its colour shows a disc.

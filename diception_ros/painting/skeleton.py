@@ -25,21 +25,24 @@ RED = (255, 0, 0)
 
 # Bytes of each joint's colour, in the order of COCO_JOINTS. Green or blue is full in all of them,
 # which red lacks: min(R, 1 - G, 1 - B) is then exactly the share of red in a mixture of a disc and
-# whatever it lies on, black or limb, and a limb's hue survives its mixture with black. On those
-# two faces of the colour cube the 17 were spread by a random search for the largest least distance
-# (0.40), and dealt out by another so that joints that a limb joins, mirrored joints and the five
-# joints of the face are 0.82 apart at least.
+# whatever it lies on, black or limb, and a limb's hue survives its mixture with black. Those two
+# faces of the colour cube are one sheet, folded where green and blue are both full. Along it go
+# the parts of the body, from the ankles (green) by knees, hips, shoulders, elbows and wrists to
+# the face (blue); across it, by their red, left and right, as far from the sheet's middle the one
+# way as the other. So a painter who is not sure, and paints the mean of what may be, still tells
+# what it knows: of a left and a right joint the part, and of two neighbours that it is between
+# them. A random search chose the places for the largest least distance (0.39).
 JOINT_COLOURS = np.array(
     [
-        (0, 255, 0),  # nose
-        (0, 255, 215), (255, 195, 255),  # eyes, left and right
-        (250, 255, 0), (0, 0, 255),  # ears
-        (100, 95, 255), (255, 255, 160),  # shoulders
-        (0, 255, 105), (145, 0, 255),  # elbows
-        (210, 95, 255), (100, 255, 150),  # wrists
-        (180, 255, 80), (0, 135, 255),  # hips
-        (255, 0, 255), (170, 255, 225),  # knees
-        (85, 200, 255), (110, 255, 0),  # ankles
+        (128, 8, 255),  # nose
+        (76, 103, 255), (179, 103, 255),  # eyes, left and right
+        (15, 15, 255), (240, 15, 255),  # ears
+        (0, 255, 191), (255, 255, 191),  # shoulders
+        (77, 253, 255), (178, 253, 255),  # elbows
+        (4, 174, 255), (251, 174, 255),  # wrists
+        (77, 255, 127), (178, 255, 127),  # hips
+        (0, 255, 64), (255, 255, 64),  # knees
+        (77, 255, 0), (178, 255, 0),  # ankles
     ],
     np.uint8,
 )  # fmt: skip
