@@ -27,19 +27,19 @@ RED = (255, 0, 0)
 # which red lacks: min(R, 1 - G, 1 - B) is then exactly the share of red in a mixture of a disc and
 # whatever it lies on, black or limb, and a limb's hue survives its mixture with black. Those two
 # faces of the colour cube are one sheet, folded where green and blue are both full. Along it go
-# the parts of the body, from the ankles (green) by knees, hips, shoulders, elbows and wrists to
-# the face (blue); across it, by their red, left and right, as far from the sheet's middle the one
-# way as the other. So a painter who is not sure, and paints the mean of what may be, still tells
-# what it knows: of a left and a right joint the part, and of two neighbours that it is between
-# them. A random search chose the places for the largest least distance (0.39).
+# the joints in the order of their heights when a person stands with hanging arms, from the ankles
+# (green) to the face (blue); across it, by their red, left and right, as far from the sheet's
+# middle the one way as the other. So a painter who is not sure, and paints the mean of what may
+# be, still tells what it knows: of a left and a right joint the part, and of two parts that it is
+# between them. A random search chose the places for the largest least distance (0.39).
 JOINT_COLOURS = np.array(
     [
         (128, 8, 255),  # nose
         (76, 103, 255), (179, 103, 255),  # eyes, left and right
         (15, 15, 255), (240, 15, 255),  # ears
-        (0, 255, 191), (255, 255, 191),  # shoulders
+        (4, 174, 255), (251, 174, 255),  # shoulders
         (77, 253, 255), (178, 253, 255),  # elbows
-        (4, 174, 255), (251, 174, 255),  # wrists
+        (0, 255, 191), (255, 255, 191),  # wrists
         (77, 255, 127), (178, 255, 127),  # hips
         (0, 255, 64), (255, 255, 64),  # knees
         (77, 255, 0), (178, 255, 0),  # ankles
