@@ -9,7 +9,8 @@
 4. Joined discs are a person, best limbs first; no person has two joints of one type.
 
 Discs that no limb joins come back as points without a type: a painter with other limb colours
-than ours still tells where joints are.
+than ours still tells where joints are. Where colours are but hardly a disc is clear, the painter
+was not sure: see `unsure`.
 """
 
 from __future__ import annotations
@@ -24,6 +25,7 @@ from scipy.spatial import cKDTree
 from diception_ros.labels import COCO_JOINTS, COCO_LIMBS, Keypoints
 from diception_ros.painting.discs import Bytes, Discs, Floats, Vectors, find_discs
 from diception_ros.painting.skeleton import JOINT_COLOURS
+from diception_ros.painting.unsure import find_unsure
 
 Indices = NDArray[np.int64]
 
@@ -48,6 +50,8 @@ FOLLOWED = 0.4
 # A piece of at most this many joints (a face) may belong to a larger one that is at most this
 # part of its extent away; a disc without a limb may where this much of its ring is of one type.
 PIECE, NEAR, SURE = 5, 0.5, 0.5
+# A person of so many joints, and a disc where red is so much ahead, are clearly painted.
+MANY, CLEAR = 5, 0.7
 # A limb of which no pixel shows between two discs that touch counts as this well followed.
 COVERED = 0.6
 
@@ -77,9 +81,10 @@ def find_people(rgb: Floats) -> Keypoints:
             0 or 1.
 
     Returns:
-        Keypoints; the people in the order of falling number of joints. Found joints have
-        visibility 2, because a disc does not say whether the joint was hidden. The score of a
-        joint is the mean of the part of its ring in its colour and of its best limb's score.
+        Keypoints; first the people whose joints are discs, in the order of falling number of
+        joints. Found joints have visibility 2, because a disc does not say whether the joint was
+        hidden. The score of a joint is the mean of the part of its ring in its colour and of its
+        best limb's score; without discs it is how bright it is painted.
     """
     size = rgb.shape[0], rgb.shape[1]
     # As one channel, because OpenCV multiplies only the first of three by a number; it saturates.
@@ -90,7 +95,19 @@ def find_people(rgb: Floats) -> Keypoints:
     limbs = _follow(picture, discs, rings)
     person, kind, trust = _assemble(limbs, rings)
     person, kind, trust = _adopt(discs, rings, person, kind, trust)
-    return _keypoints(discs, person, kind, trust, size)
+    told = (person >= 0) & (np.bincount(person + 1)[person + 1] >= MANY)
+    clear = told | (discs.clear > CLEAR)
+    more, faint, replaced = find_unsure(np.clip(rgb, 0, 1), discs.centres, clear)
+    rest = ~replaced
+    people, scores = _gather(discs.centres[rest], person[rest], kind[rest], trust[rest])
+    places = np.concatenate([people, more])
+    return Keypoints(
+        places,
+        np.where(np.isfinite(places[..., 0]), 2, 0).astype(np.uint8),
+        np.clip(np.concatenate([scores, faint]), 0, 1),
+        discs.centres[rest & (person < 0)].astype(np.float32),
+        size,
+    )
 
 
 def _classify(picture: Bytes, x: Vectors, y: Vectors) -> Indices:
@@ -256,9 +273,10 @@ def _adopt(
     return person, kind, trust
 
 
-def _keypoints(
-    discs: Discs, person: Indices, kind: Indices, trust: Vectors, size: tuple[int, int]
-) -> Keypoints:
+def _gather(
+    centres: Vectors, person: Indices, kind: Indices, trust: Vectors
+) -> tuple[Floats, Floats]:
+    """Joints (P, 17, 2) and scores (P, 17) by person, most joints first."""
     names, counts = np.unique(person[person >= 0], return_counts=True)
     names = names[np.argsort(-counts, kind='stable')]
     shape = len(names), len(COCO_JOINTS)
@@ -266,8 +284,6 @@ def _keypoints(
     scores = np.zeros(shape, np.float32)
     for row, name in enumerate(names):
         of = np.flatnonzero(person == name)
-        joints[row, kind[of]] = discs.centres[of]
+        joints[row, kind[of]] = centres[of]
         scores[row, kind[of]] = trust[of]
-    visibility = np.where(np.isfinite(joints[..., 0]), 2, 0).astype(np.uint8)
-    untyped = discs.centres[person < 0].astype(np.float32)
-    return Keypoints(joints, visibility, np.clip(scores, 0, 1), untyped, size)
+    return joints, scores

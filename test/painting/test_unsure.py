@@ -1,0 +1,108 @@
+# SPDX-FileCopyrightText: 2026 The diception_ros authors
+# SPDX-License-Identifier: Apache-2.0
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from diception_ros import tasks
+from diception_ros.labels import COCO_JOINTS
+from diception_ros.labels.keypoints import COCO_MIRROR
+from diception_ros.painting import figures, skeleton
+
+TASK = tasks.get('pose')
+SIDE = 128
+
+
+def unsure(truth, rng, jitter=2.0, swapped=0.3, there=0.8, count=40):
+    """The mean of paintings of what may be: joints a little off, sides swapped, nobody at all."""
+    total = np.zeros((*truth.size, 3), np.float32)
+    for _ in range(count):
+        joints = truth.joints + rng.normal(0, jitter, truth.joints.shape).astype(np.float32)
+        swap = rng.random(len(joints)) < swapped
+        joints[swap] = joints[swap][:, list(COCO_MIRROR)]
+        total += skeleton.draw(joints[rng.random(len(joints)) < there], truth.size[0])
+    return total / count
+
+
+def judged(seeds, **doubts):
+    scores = []
+    for seed in seeds:
+        rng = np.random.default_rng(seed)
+        truth = figures.crowd(rng, SIDE, 1)
+        scores.append(TASK.score(TASK.decode(unsure(truth, rng, **doubts)), truth))
+    return {name: np.mean([one[name] for one in scores]) for name in scores[0]}
+
+
+def test_who_is_painted_as_the_mean_of_what_may_be_is_found():
+    scores = judged(range(20))
+    assert scores['pck'] > 0.6
+    assert scores['oks'] > 0.5
+    assert scores['precision'] > 0.5
+
+
+def test_sides_are_told_where_red_tells_them():
+    sure, not_sure = (judged(range(20), swapped=part)['pck'] for part in (0.2, 0.5))
+    assert sure > not_sure + 0.05
+
+
+def test_a_mirrored_painting_gives_the_mirrored_person():
+    rng = np.random.default_rng(3)
+    rgb = unsure(figures.crowd(rng, SIDE, 1), rng)
+    found, other = TASK.decode(rgb), TASK.decode(np.ascontiguousarray(rgb[:, ::-1]))
+    assert len(found.joints) == 1
+    back = np.array([SIDE - 1, 0]) + np.array([-1, 1]) * other.joints
+    # The left arm of who is seen in a mirror is a right arm, but colours do not know of mirrors.
+    np.testing.assert_allclose(back, found.joints, atol=1e-3)
+    np.testing.assert_allclose(other.scores, found.scores, atol=1e-5)
+
+
+@pytest.mark.parametrize('brightness', [0.5, 1.0])
+def test_scores_are_as_bright_as_the_painting(brightness):
+    rng = np.random.default_rng(5)
+    rgb = unsure(figures.crowd(rng, SIDE, 1), rng, there=1.0)
+    full, dark = TASK.decode(rgb), TASK.decode(brightness * rgb)
+    # Not exactly: the darkest place of a person is the same in both.
+    np.testing.assert_allclose(dark.joints, full.joints, atol=0.5)
+    np.testing.assert_allclose(dark.scores, brightness * full.scores, atol=0.02)
+
+
+def test_two_who_touch_are_two():
+    rng = np.random.default_rng(0)
+    one = figures.crowd(rng, SIDE, 1)
+    here = one.visibility[0] > 0
+    extent = np.ptp(one.joints[0, here], axis=0)
+    shift = np.array([1.1 * min(extent), 0], np.float32)
+    truth = type(one)(
+        np.concatenate([one.joints - shift / 2, one.joints + shift / 2]),
+        np.repeat(one.visibility, 2, axis=0),
+        np.repeat(one.scores, 2, axis=0),
+        one.untyped,
+        one.size,
+    )
+    assert len(TASK.decode(unsure(truth, rng)).joints) == 2
+
+
+@pytest.mark.parametrize('colour', [(0.6, 0.6, 0.6), (0.55, 0.45, 0.45), (0.0, 0.6, 0.0)])
+def test_what_has_one_colour_is_nobody(colour):
+    rgb = np.zeros((SIDE, SIDE, 3), np.float32)
+    rgb[20:100, 50:80] = colour
+    found = TASK.decode(rgb)
+    assert len(found.joints) == len(found.untyped) == 0
+
+
+def test_faint_people_in_a_picture_with_clear_ones_are_found_too():
+    rng = np.random.default_rng(2)
+    rgb = np.zeros((2 * SIDE, 2 * SIDE, 3), np.float32)
+    rgb[:SIDE, :SIDE] = TASK.encode(figures.crowd(rng, SIDE, 1))
+    rgb[SIDE:, SIDE:] = unsure(figures.crowd(rng, SIDE, 1), rng)
+    found = TASK.decode(rgb)
+    assert len(found.joints) == 2
+    assert np.nanmax(found.joints[0]) < SIDE < np.nanmin(found.joints[1])
+
+
+def test_a_face_has_its_five_joints_in_one_place():
+    rng = np.random.default_rng(0)
+    face = TASK.decode(unsure(figures.crowd(rng, SIDE, 1), rng)).joints[0, :5]
+    assert COCO_JOINTS[4] == 'right_ear'
+    assert np.ptp(face, axis=0).max() == 0
