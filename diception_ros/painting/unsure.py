@@ -40,7 +40,7 @@ MASS = 0.01
 PARTS = 3
 # Where the colours of faces begin along the palette; the least area of a head as a part of all
 # who touch; and how much a step down counts when a body is given to a head, for one aside.
-FACE, HEAD, DOWN = 1.45, 0.02, 0.3
+FACE, HEAD, DOWN = 1.45, 0.01, 0.3
 # What a limb that is certain spreads to each side, as a part of the extent of a person.
 LIMB = 0.05
 
