@@ -57,7 +57,7 @@ def test_a_mirrored_painting_gives_the_mirrored_person():
     np.testing.assert_allclose(other.scores, found.scores, atol=1e-5)
 
 
-@pytest.mark.parametrize('brightness', [0.5, 1.0])
+@pytest.mark.parametrize('brightness', [0.7, 1.0])
 def test_scores_are_as_bright_as_the_painting(brightness):
     rng = np.random.default_rng(5)
     rgb = unsure(figures.crowd(rng, SIDE, 1), rng, there=1.0)
@@ -65,6 +65,33 @@ def test_scores_are_as_bright_as_the_painting(brightness):
     # Not exactly: the darkest place of a person is the same in both.
     np.testing.assert_allclose(dark.joints, full.joints, atol=0.5)
     np.testing.assert_allclose(dark.scores, brightness * full.scores, atol=0.02)
+
+
+def test_the_last_joint_of_a_limb_is_its_end():
+    short = []
+    for seed in range(10):
+        rng = np.random.default_rng(seed)
+        truth = figures.crowd(rng, SIDE, 1)
+        found = TASK.decode(unsure(truth, rng))
+        for end, before in (('ankle', 'knee'), ('wrist', 'elbow')):
+            # The middle of left and right: which is which is not the question.
+            places = [
+                [person[COCO_JOINTS.index(f'{side}_{name}')] for side in ('left', 'right')]
+                for person in (truth.joints[0], found.joints[0])
+                for name in (end, before)
+            ]
+            tip, root, other, _ = np.mean(places, axis=1)
+            if np.linalg.norm(tip - root) > 10:
+                short.append((tip - root) @ (tip - other) / ((tip - root) @ (tip - root)))
+    assert len(short) > 8
+    assert abs(np.nanmean(short)) < 0.15
+
+
+def test_a_larger_picture_of_the_same_gives_the_same_person():
+    rng = np.random.default_rng(3)
+    rgb = unsure(figures.crowd(rng, SIDE, 1), rng)
+    small, large = TASK.decode(rgb), TASK.decode(np.kron(rgb, np.ones((4, 4, 1), np.float32)))
+    np.testing.assert_allclose((small.joints + 0.5) * 4 - 0.5, large.joints, atol=0.3)
 
 
 def test_two_who_touch_are_two():
@@ -83,10 +110,11 @@ def test_two_who_touch_are_two():
     assert len(TASK.decode(unsure(truth, rng)).joints) == 2
 
 
-@pytest.mark.parametrize('colour', [(0.6, 0.6, 0.6), (0.55, 0.45, 0.45), (0.0, 0.6, 0.0)])
-def test_what_has_one_colour_is_nobody(colour):
+@pytest.mark.parametrize('width', [4, 30])
+@pytest.mark.parametrize('colour', [(0.5, 0.5, 0.5), (0.55, 0.45, 0.45), (0.0, 0.6, 0.0)])
+def test_what_has_one_colour_is_nobody(colour, width):
     rgb = np.zeros((SIDE, SIDE, 3), np.float32)
-    rgb[20:100, 50:80] = colour
+    rgb[20:100, 50 : 50 + width] = colour
     found = TASK.decode(rgb)
     assert len(found.joints) == len(found.untyped) == 0
 
