@@ -97,7 +97,7 @@ def find_people(rgb: Floats) -> Keypoints:
     person, kind, trust = _adopt(discs, rings, person, kind, trust)
     told = (person >= 0) & (np.bincount(person + 1)[person + 1] >= MANY)
     clear = told | (discs.clear > CLEAR)
-    more, faint, replaced = find_unsure(np.clip(rgb, 0, 1), discs.centres, clear)
+    more, faint, replaced = find_unsure(picture, discs.centres, clear)
     rest = ~replaced
     people, scores = _gather(discs.centres[rest], person[rest], kind[rest], trust[rest])
     places = np.concatenate([people, more])

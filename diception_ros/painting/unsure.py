@@ -19,6 +19,7 @@ from diception_ros.labels import COCO_JOINTS
 from diception_ros.labels.keypoints import COCO_MIRROR
 from diception_ros.painting.skeleton import JOINT_COLOURS
 
+Bytes = NDArray[np.uint8]
 Floats = NDArray[np.float32]
 Numbers = NDArray[np.float64]
 Flags = NDArray[np.bool_]
@@ -81,11 +82,11 @@ _ENDS = tuple(
 )
 
 
-def find_unsure(rgb: Floats, discs: Numbers, clear: Flags) -> tuple[Floats, Floats, Flags]:
+def find_unsure(picture: Bytes, discs: Numbers, clear: Flags) -> tuple[Floats, Floats, Flags]:
     """Find the people of whom little is painted clearly.
 
     Args:
-        rgb: (H, W, 3) float32 RGB in [0, 1].
+        picture: (H, W, 3) uint8 RGB.
         discs: (M, 2) float64, x right, y down, pixels: the discs that were found.
         clear: (M,) bool, which of them leave no doubt. A spot of colour with such a disc in it is
             left alone: what else it shows may be the colours of other painters' limbs.
@@ -96,9 +97,10 @@ def find_unsure(rgb: Floats, discs: Numbers, clear: Flags) -> tuple[Floats, Floa
         discs that lie on these people.
     """
     # What is not sure has no detail, and looking at much of it takes time.
-    zoom = max(1.0, max(rgb.shape[:2]) / LARGEST)
-    size = round(rgb.shape[1] / zoom), round(rgb.shape[0] / zoom)
-    small = np.asarray(cv2.resize(rgb, size, interpolation=cv2.INTER_AREA), np.float32)
+    zoom = max(1.0, max(picture.shape[:2]) / LARGEST)
+    size = round(picture.shape[1] / zoom), round(picture.shape[0] / zoom)
+    resized = cv2.resize(picture, size, interpolation=cv2.INTER_AREA)
+    small = resized.astype(np.float32) / np.float32(255)
     columns, rows = np.rint((discs + 0.5) / zoom - 0.5).astype(np.int64).T
     columns, rows = columns.clip(0, size[0] - 1), rows.clip(0, size[1] - 1)
 
@@ -122,7 +124,8 @@ def find_unsure(rgb: Floats, discs: Numbers, clear: Flags) -> tuple[Floats, Floa
 
 def _regions(rgb: Floats, taken: Flags) -> list[Flags]:
     """Where a person may be: (H, W) bool, each."""
-    bright = rgb.max(axis=2)
+    red, green, blue = cv2.split(rgb)
+    bright = np.asarray(cv2.max(red, cv2.max(green, blue)), np.float32)
     least = AREA * bright.size
     count, index, stats, _ = cv2.connectedComponentsWithStats((bright > DARKEST).astype(np.uint8))
     known = set(index[taken].tolist())

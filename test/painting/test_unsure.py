@@ -14,7 +14,7 @@ TASK = tasks.get('pose')
 SIDE = 128
 
 
-def unsure(truth, rng, jitter=2.0, swapped=0.3, there=0.8, count=40):
+def unsure(truth, rng, jitter=2.0, swapped=0.3, there=0.8, count=25):
     """The mean of paintings of what may be: joints a little off, sides swapped, nobody at all."""
     total = np.zeros((*truth.size, 3), np.float32)
     for _ in range(count):
@@ -35,14 +35,14 @@ def judged(seeds, **doubts):
 
 
 def test_who_is_painted_as_the_mean_of_what_may_be_is_found():
-    scores = judged(range(20))
+    scores = judged(range(12))
     assert scores['pck'] > 0.6
     assert scores['oks'] > 0.5
     assert scores['precision'] > 0.5
 
 
 def test_sides_are_told_where_red_tells_them():
-    sure, not_sure = (judged(range(20), swapped=part)['pck'] for part in (0.2, 0.5))
+    sure, not_sure = (judged(range(10), swapped=part)['pck'] for part in (0.2, 0.5))
     assert sure > not_sure + 0.05
 
 
@@ -63,7 +63,7 @@ def test_scores_are_as_bright_as_the_painting(brightness):
     rgb = unsure(figures.crowd(rng, SIDE, 1), rng, there=1.0)
     full, dark = TASK.decode(rgb), TASK.decode(brightness * rgb)
     # Not exactly: the darkest place of a person is the same in both.
-    np.testing.assert_allclose(dark.joints, full.joints, atol=0.5)
+    np.testing.assert_allclose(dark.joints, full.joints, atol=1)
     np.testing.assert_allclose(dark.scores, brightness * full.scores, atol=0.02)
 
 
