@@ -17,15 +17,13 @@ from numpy.typing import NDArray
 
 from diception_ros.labels import COCO_JOINTS
 from diception_ros.labels.keypoints import COCO_MIRROR
+from diception_ros.painting.discs import Bytes, Floats, Vectors
 from diception_ros.painting.skeleton import JOINT_COLOURS
 
-Bytes = NDArray[np.uint8]
-Floats = NDArray[np.float32]
-Numbers = NDArray[np.float64]
 Flags = NDArray[np.bool_]
 
-# The values below were chosen on paintings of validation rooms by the built-in model; about
-# all of them a fifth more or less changes little. `BRIGHTEST` at 0.25 found nobody more, and
+# The values below were varied one at a time on paintings of validation rooms by the built-in model
+# (LARGEST and PARTS by eye), and few changed much: `BRIGHTEST` at 0.25 found nobody more, and
 # thrice as often somebody where nobody was.
 
 # Side of the picture that is looked at, at most, pixels.
@@ -47,14 +45,14 @@ FACE, HEAD, DOWN = 1.45, 0.01, 0.3
 LIMB = 0.05
 
 
-def _along(colours: Numbers) -> Numbers:
+def _along(colours: Vectors) -> Vectors:
     """Place of colours along the palette, (...) of (..., 3): 0 pure green to 2 pure blue."""
     green, blue = colours[..., 1], colours[..., 2]
     top = np.maximum(np.maximum(green, blue), 1e-6)
     return np.asarray(np.where(blue <= green, blue / top, 2 - green / top))
 
 
-def _parts() -> tuple[tuple[tuple[int, ...], ...], Numbers]:
+def _parts() -> tuple[tuple[tuple[int, ...], ...], Vectors]:
     """Joints of each part of the body in the order of the palette, and the parts' places."""
     places = _along(JOINT_COLOURS / 255)
     pairs = [
@@ -72,17 +70,15 @@ def _parts() -> tuple[tuple[tuple[int, ...], ...], Numbers]:
 # of the palette, and all that lies beyond its first counts as face.
 _JOINTS, _PLACES = _parts()
 _FACE = len(_JOINTS) - 1
+_PART = {COCO_JOINTS[joint]: part for part, joints in enumerate(_JOINTS) for joint in joints}
 # The last part of a limb, and the one before it.
-_ENDS = tuple(
-    tuple(
-        next(k for k, joints in enumerate(_JOINTS) if COCO_JOINTS.index(name) in joints)
-        for name in pair
-    )
-    for pair in (('left_ankle', 'left_knee'), ('left_wrist', 'left_elbow'))
+_ENDS = (
+    (_PART['left_ankle'], _PART['left_knee']),
+    (_PART['left_wrist'], _PART['left_elbow']),
 )
 
 
-def find_unsure(picture: Bytes, discs: Numbers, clear: Flags) -> tuple[Floats, Floats, Flags]:
+def find_unsure(picture: Bytes, discs: Vectors, clear: Flags) -> tuple[Floats, Floats, Flags]:
     """Find the people of whom little is painted clearly.
 
     Args:
@@ -168,7 +164,7 @@ def _by_heads(rgb: Floats, region: Flags) -> list[Flags]:
     return pieces
 
 
-def _person(rgb: Floats, region: Flags) -> tuple[Numbers, Numbers] | None:
+def _person(rgb: Floats, region: Flags) -> tuple[Vectors, Vectors] | None:
     """Joints and scores of who is painted in a region; None where it looks like nobody."""
     rows, columns = np.nonzero(region)
     places = np.stack([columns, rows], axis=1).astype(np.float64)
@@ -186,7 +182,8 @@ def _person(rgb: Floats, region: Flags) -> tuple[Numbers, Numbers] | None:
     centres = weights @ places
 
     axis = _axis(places, along, cover)
-    across = (places - np.average(places, axis=0, weights=cover)) @ np.array([-axis[1], axis[0]])
+    aside = np.array([-axis[1], axis[0]])
+    across = places @ aside
     extent = float(np.ptp(places @ axis))
     red = colours[:, 0] / cover
     # Right joints are painted with more red than left ones: which side of the region has more?
@@ -196,12 +193,12 @@ def _person(rgb: Floats, region: Flags) -> tuple[Numbers, Numbers] | None:
     scores = np.zeros(len(COCO_JOINTS))
     for part in np.flatnonzero(there).tolist():
         mine = list(_JOINTS[part])
-        scores[mine] = min(1.0, float(weights[part] @ colours.max(axis=1)))
+        scores[mine] = weights[part] @ colours.max(axis=1)
         joints[mine] = centres[part]
         if part != _FACE:
             spread = float(weights[part] @ (across - weights[part] @ across) ** 2)
             half = np.sqrt(max(0.0, spread - (LIMB * extent) ** 2)) * np.sign(lean)
-            joints[mine] += half * np.outer([-1, 1], [-axis[1], axis[0]])
+            joints[mine] += half * np.outer([-1, 1], aside)
     for end, before in _ENDS:
         # The colour of a last joint reaches from it to the middle of its limb.
         mine, other = list(_JOINTS[end]), list(_JOINTS[before])
@@ -210,7 +207,7 @@ def _person(rgb: Floats, region: Flags) -> tuple[Numbers, Numbers] | None:
     return joints, scores
 
 
-def _axis(places: Numbers, along: Numbers, cover: Numbers) -> Numbers:
+def _axis(places: Vectors, along: Vectors, cover: Vectors) -> Vectors:
     """(2,) unit vector from the feet to the head: where the colours go up the palette."""
     weights = cover / cover.sum()
     together = (weights * (along - weights @ along)) @ (places - weights @ places)

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from diception_ros import tasks
-from diception_ros.labels import COCO_JOINTS
+from diception_ros.labels import COCO_JOINTS, Keypoints
 from diception_ros.labels.keypoints import COCO_MIRROR
 from diception_ros.painting import figures, skeleton
 
@@ -100,7 +100,7 @@ def test_two_who_touch_are_two():
     here = one.visibility[0] > 0
     extent = np.ptp(one.joints[0, here], axis=0)
     shift = np.array([1.1 * min(extent), 0], np.float32)
-    truth = type(one)(
+    truth = Keypoints(
         np.concatenate([one.joints - shift / 2, one.joints + shift / 2]),
         np.repeat(one.visibility, 2, axis=0),
         np.repeat(one.scores, 2, axis=0),
