@@ -60,7 +60,7 @@ class Predictor:
             there is none, and no adapter can be taken.
 
     Raises:
-        ValueError: the resolution does not suit the model.
+        ValueError: the resolution or the shifts do not suit the model.
     """
 
     def __init__(
@@ -73,6 +73,7 @@ class Predictor:
         self.settings = settings or PredictSettings()
         self._adapters = Adapters(pipe, place)
         self.resolution = self.side(self.settings)
+        self.shifts = self.shifts_of(self.settings)
         self._painter = Painter(pipe)
 
     @classmethod
@@ -143,9 +144,9 @@ class Predictor:
     def ask(self, questions: Sequence[Question]) -> list[Prediction]:
         """Answer questions that may each have settings of their own.
 
-        Each frame is encoded once per resolution, and questions whose settings allow it are
-        answered together. An answer depends on its company by rounding alone, and not even so with
-        a `batch_size` of 1.
+        Each frame is encoded once per resolution and shift, and questions whose settings allow it
+        are answered together. An answer depends on its company by rounding alone, and not even so
+        with a `batch_size` of 1.
 
         Args:
             questions: in any order, about any frames.
@@ -154,7 +155,7 @@ class Predictor:
             As many predictions, in the order of the questions.
 
         Raises:
-            ValueError: as `predict`, or a resolution that does not suit the model.
+            ValueError: as `predict`, or a resolution or shifts that do not suit the model.
             RuntimeError: as `predict`.
         """
         asked = [tasks.get(question.prompt.task) for question in questions]
@@ -223,7 +224,7 @@ class Predictor:
             ValueError: the resolution does not suit the model.
         """
         resolution: int = settings.resolution or self.pipe.config.resolution
-        multiple = self.pipe.vae_scale_factor * self.pipe.transformer.config.patch_size
+        multiple = self.pipe.token
         largest = multiple * self.pipe.transformer.config.pos_embed_max_size
         if resolution % multiple or resolution > largest:
             raise ValueError(
@@ -231,6 +232,20 @@ class Predictor:
                 f'up to {largest}'
             )
         return resolution
+
+    def shifts_of(self, settings: PredictSettings) -> int:
+        """How many answers about shifted pictures make one under these settings.
+
+        Raises:
+            ValueError: more than a token has pixels.
+        """
+        shifts: int = settings.shifts or self.pipe.config.shifts
+        if shifts > self.pipe.token:
+            raise ValueError(
+                f'shifts is {shifts}; a token of this model is {self.pipe.token} pixels wide, and '
+                'there are no more shifts than that'
+            )
+        return shifts
 
     def check(
         self,
@@ -246,11 +261,12 @@ class Predictor:
             adapters: folders that `adapt` would be given before.
 
         Raises:
-            ValueError: the resolution does not suit the model, an unknown task, a prompt that
-                lacks what its task needs, a text without embedding and no encoders to make it, or
-                an adapter that does not suit the model.
+            ValueError: the resolution or the shifts do not suit the model, an unknown task, a
+                prompt that lacks what its task needs, a text without embedding and no encoders to
+                make it, or an adapter that does not suit the model.
         """
         self.side(settings)
+        self.shifts_of(settings)
         learnt = {card.name: tasks.of(card) for card in self._adapters.check(adapters)}
         texts = []
         for prompt in prompts:
@@ -300,6 +316,7 @@ class Predictor:
             settings.steps,
             settings.guidance,
             settings.reuse_last_velocity,
+            self.shifts_of(settings),
             settings.batch_size,
             self._adapters.of(task),
         )

@@ -278,6 +278,13 @@ class PredictSettings:
     ensemble: int = setting(
         1, 'answers with different noise that are merged into one', low=1, high=100
     )
+    shifts: int = setting(
+        0,
+        'answers about slightly shifted pictures that are blended into one without a grid of '
+        'tokens, 1: just one; 0: what the model was made for',
+        low=0,
+        high=16,
+    )
     batch_size: int = setting(8, 'answers that are worked out at once', low=1, high=1024)
     resolution: int = setting(
         0, "side of the model's square in pixels; 0: what the model was made for", low=0, high=4096

@@ -5,10 +5,16 @@
 import json
 from pathlib import Path
 
+import numpy as np
 import pytest
+import torch
 
 from diception_ros.cli.main import main
+from diception_ros.evaluate import rooms
+from diception_ros.model import DiceptionPipeline
 from diception_ros.model.folder import resolve
+from diception_ros.predict import Predictor
+from diception_ros.settings import PredictSettings
 
 # By question and metric: what 20 rooms of the test split must at least (at most, for angles) show,
 # below what was measured on them, and how far each control must stay behind. docs/builtin_model.md
@@ -43,6 +49,32 @@ def test_it_sees_more_than_one_that_did_not_look(numbers, question, metric):
         bound, gap = MOST[question, metric]
         assert found['1'] <= bound
         assert min(found['shuffled'], found['mean']) - found['1'] >= gap
+
+
+def test_its_tokens_leave_no_grid(opengl):
+    """The steps across token borders are like those across the tokens' middles."""
+    frames = [samples[0].frame for samples, _ in rooms.views(0, (128, 171), 'validation', 8)]
+    pipe = DiceptionPipeline.from_pretrained('builtin', dtype=torch.float32)
+    pipe.set_progress_bar_config(disable=True)
+    assert Predictor(pipe).shifts > 1
+    for text in ('[[image2depth]]', '[[image2normal]]'):
+        one, many = (
+            [seam(Predictor(pipe, PredictSettings(shifts=n)).paint(view, text)) for view in frames]
+            for n in (1, 0)
+        )
+        assert np.mean(one) > 1.4  # what this measures is there
+        assert np.mean(many) < 1.15
+
+
+def seam(picture, token=16):
+    """Median step across the borders of tokens, relative to that across their middles."""
+    ratios = []
+    for axis in (0, 1):
+        steps = np.abs(np.diff(picture, axis=axis)).mean(axis=2)
+        steps = np.moveaxis(steps, axis, 0)
+        borders, middles = steps[token - 1 :: token], steps[token // 2 - 1 :: token]
+        ratios.append(np.median(borders) / np.median(middles))
+    return float(np.mean(ratios))
 
 
 def test_it_is_small_and_names_no_machine():

@@ -11,7 +11,9 @@ import torch
 from diception_ros import images, tasks
 from diception_ros.frame import Frame
 from diception_ros.labels import Disparity, Mask
+from diception_ros.model import shifts
 from diception_ros.model.device import find_device
+from diception_ros.model.pipeline import DiceptionPipeline
 from diception_ros.predict import Predictor
 from diception_ros.prompt import Point, Prompt
 from diception_ros.question import Question
@@ -98,6 +100,65 @@ def test_equals_pipeline_and_task_by_hand(tiny):
     same(found.label, by_hand, atol=1e-5)
 
 
+@pytest.mark.parametrize('batch_size', [1, 3, 8])
+def test_shifted_answers_are_those_of_the_pipeline_blended(tiny, batch_size):
+    view = frame(64, 64)
+    mine = predictor(tiny, steps=2, guidance=1.0, seed=9, shifts=4, batch_size=batch_size)
+    places = shifts.offsets(4, 16)
+    alone = []
+    for place in places:
+        square = torch.from_numpy(shifts.shifted(view.image, place).copy()).permute(2, 0, 1)
+        out = tiny(
+            square[None] / 127.5 - 1, ['[[image2depth]]'], num_inference_steps=2,
+            guidance_scale=1.0, generator=torch.Generator().manual_seed(9),
+        )  # fmt: skip
+        alone.append(out.images[0])
+    by_hand = shifts.blend(alone, places)
+    np.testing.assert_allclose(mine.paint(view, '[[image2depth]]'), by_hand, atol=1e-5)
+    # And in company: another task before it, another frame after it.
+    found = mine.predict([view, frame(seed=1)], [NORMAL, DEPTH])
+    same(found[1].label, tasks.get('depth').decode(by_hand), atol=1e-4)
+    assert np.abs(by_hand - alone[0]).max() > 0.01
+
+
+def test_a_model_says_how_many_shifts_it_was_made_for(tiny, tmp_path):
+    assert predictor(tiny).shifts == tiny.config.shifts == 1
+    tiny.save_pretrained(tmp_path / 'model')
+    index = tmp_path / 'model' / 'model_index.json'
+    index.write_text(index.read_text().replace('"shifts": 1', '"shifts": 3'))
+    pipe = DiceptionPipeline.from_pretrained(tmp_path / 'model')
+    assert predictor(pipe).shifts == 3
+    assert predictor(pipe, shifts=1).shifts == 1
+    index.write_text(index.read_text().replace('"shifts": 3,', ''))  # as those of before
+    assert predictor(DiceptionPipeline.from_pretrained(tmp_path / 'model')).shifts == 1
+
+
+def test_more_shifts_than_a_token_has_pixels_are_refused(tiny, monkeypatch):
+    monkeypatch.setattr(type(tiny), 'token', 8)
+    assert predictor(tiny, shifts=8).shifts == 8
+    with pytest.raises(ValueError, match='shifts is 9; a token of this model is 8 pixels wide'):
+        predictor(tiny, shifts=9)
+    with pytest.raises(ValueError, match='shifts is 9; a token of this model is 8 pixels wide'):
+        predictor(tiny).check([DEPTH], PredictSettings(shifts=9))
+
+
+def test_a_shifted_picture_without_the_point_is_not_asked(tiny, monkeypatch):
+    seen = []
+    pack = tiny.point_encoder.pack
+    monkeypatch.setattr(
+        tiny.point_encoder,
+        'pack',
+        lambda points, batch: (seen.extend(points), pack(points, batch))[1],
+    )
+    corner, middle = (Prompt('segmentation', points=(Point(x, y),)) for x, y in [(0, 0), (30, 30)])
+    predictor(tiny, shifts=4).predict([frame(64, 64)], [corner, middle])
+    # Each of the others cuts off the upper or the left rim.
+    assert [point for (point,) in seen] == [
+        (0, 0),
+        *((30 / 64 - right / 64, 30 / 64 - down / 64) for down, right in shifts.offsets(4, 16)),
+    ]
+
+
 def test_points_reach_the_model_as_shares_of_the_frame(tiny, monkeypatch):
     seen = []
     pack = tiny.point_encoder.pack
@@ -120,6 +181,19 @@ def test_each_frame_is_encoded_once(tiny):
     finally:
         handle.remove()
     assert sum(sizes) == 2
+
+
+def test_each_shifted_frame_is_encoded_once(tiny):
+    sizes = []
+    handle = tiny.vae.encoder.register_forward_hook(
+        lambda m, args, out: sizes.append(len(args[0]))
+    )
+    try:
+        predictor(tiny, batch_size=3, shifts=4).predict([frame(), frame(seed=1)], [DEPTH, NORMAL])
+    finally:
+        handle.remove()
+    # A frame's last answer needs all of its shifts, so they stay until then and no longer.
+    assert sum(sizes) == 2 * 4
 
 
 def test_what_frames_share_is_shared_in_their_seconds_too(tiny):

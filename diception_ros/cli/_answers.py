@@ -40,7 +40,11 @@ def write_all(args: argparse.Namespace, points: tuple[Point, ...]) -> int:
     about = {
         'model': str(args.model),
         'adapters': args.adapter,
-        'settings': {**asdict(chosen), 'resolution': predictor.resolution},
+        'settings': {
+            **asdict(chosen),
+            'resolution': predictor.resolution,
+            'shifts': predictor.shifts,
+        },
         'versions': {
             'diception_ros': __version__,
             **{name: importlib.metadata.version(name) for name in _VERSIONS},

@@ -27,7 +27,7 @@ from diception_ros.model import folder, quiet
 from diception_ros.predict import Predictor
 from diception_ros.prompt import Prompt
 
-_ANSWERING = ('device', 'dtype', 'guidance', 'seed', 'batch_size', 'resolution')
+_ANSWERING = ('device', 'dtype', 'guidance', 'seed', 'batch_size', 'shifts', 'resolution')
 _ASPECT = 4 / 3  # width by height of the rooms' pictures, as they are learnt from
 
 
@@ -136,6 +136,7 @@ def load(
             **asdict(chosen[0]),
             'steps': [one.steps for one in chosen],
             'resolution': first.resolution,
+            'shifts': first.shifts,
         },
     }
     return first, chosen, about

@@ -148,6 +148,7 @@ class _Answering:
     )
     seed: int = setting(42, 'of the noise that every answer starts from', low=0, high=2**63 - 1)
     batch_size: int = setting(16, 'answers that are worked out at once', low=1, high=1024)
+    shifts: int = settings.again(settings.PredictSettings, 'shifts')
     resolution: int = setting(
         0, "side of the model's square in pixels; 0: what the model was made for", low=0, high=4096
     )

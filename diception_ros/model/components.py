@@ -46,6 +46,8 @@ class Components(DiffusionPipeline, SD3LoraLoaderMixin):
             asked. CLIP-G is `text_encoder_2`, T5 `text_encoder_3`.
         tokenizer: of CLIP-L, or None; the others likewise.
         resolution: S, side in pixels of the square pictures that the model was made for.
+        shifts: answers about shifted pictures that make one, see `shifts`; of a model whose tokens
+            show in what it paints.
     """
 
     model_cpu_offload_seq = (
@@ -73,6 +75,7 @@ class Components(DiffusionPipeline, SD3LoraLoaderMixin):
         tokenizer_2: CLIPTokenizer | CLIPTokenizerFast | None = None,
         tokenizer_3: T5Tokenizer | T5TokenizerFast | None = None,
         resolution: int = 768,
+        shifts: int = 1,
     ) -> None:
         super().__init__()
         self.register_modules(
@@ -87,7 +90,7 @@ class Components(DiffusionPipeline, SD3LoraLoaderMixin):
             tokenizer_2=tokenizer_2,
             tokenizer_3=tokenizer_3,
         )
-        self.register_to_config(resolution=resolution)
+        self.register_to_config(resolution=resolution, shifts=shifts)
         self.vae_scale_factor = 2 ** (len(vae.config.block_out_channels) - 1)
         self.prompt_table = PromptTable()
 
@@ -135,6 +138,12 @@ class Components(DiffusionPipeline, SD3LoraLoaderMixin):
     def _execution_device(self) -> torch.device:
         """Where the networks run, which is elsewhere where their weights come and go."""
         return _shared_device(self._networks()) or super()._execution_device
+
+    @property
+    def token(self) -> int:
+        """Width of a token, pixels."""
+        width: int = self.vae_scale_factor * self.transformer.config.patch_size
+        return width
 
     def _networks(self) -> list[torch.nn.Module]:
         encoders = (self.text_encoder, self.text_encoder_2, self.text_encoder_3)

@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 import torch
 
-from diception_ros.model import lora
+from diception_ros.model import lora, shifts
 from diception_ros.model.pipeline import DiceptionPipeline
 from diception_ros.stages import Clock
 
@@ -27,6 +27,7 @@ class Way(NamedTuple):
     steps: int
     guidance: float
     reuse_last_velocity: bool
+    shifts: int
     batch_size: int
     adapter: str
 
@@ -51,6 +52,27 @@ class Job(NamedTuple):
     key: Key
 
 
+class _Part(NamedTuple):
+    """A picture that the network paints for a job.
+
+    Attributes:
+        job: the job.
+        last: no more of its parts follow.
+        offset: of the square that it is about, see `shifts.Offset`.
+        points: in that square.
+    """
+
+    job: Job
+    last: bool
+    offset: shifts.Offset
+    points: Sequence[tuple[float, float]]
+
+    @property
+    def square(self) -> tuple[Key, shifts.Offset]:
+        """Which picture it is about."""
+        return self.job.key, self.offset
+
+
 class Painter:
     """Paints with one loaded model. Not to be shared between threads.
 
@@ -65,7 +87,7 @@ class Painter:
     def paint(
         self, jobs: Sequence[Job], squares: Mapping[Key, NDArray[np.uint8]], clock: Clock
     ) -> Iterator[tuple[Job, NDArray[np.float32]]]:
-        """Paint, each square encoded once.
+        """Paint, each square, and each shifted one, encoded once.
 
         Args:
             jobs: in any order.
@@ -80,47 +102,71 @@ class Painter:
         """
         # What can go together stands together; the order is otherwise that of the jobs.
         place = {way: i for i, way in enumerate(dict.fromkeys(job.way for job in jobs))}
-        left = sorted(jobs, key=lambda job: place[job.way])
-        latents: dict[Key, torch.Tensor] = {}
+        ordered = sorted(jobs, key=lambda job: place[job.way])
+        left = [part for job in ordered for part in self._parts(job)]
+        latents: dict[tuple[Key, shifts.Offset], torch.Tensor] = {}
+        painted: list[NDArray[np.float32]] = []  # of the job that is not complete yet
+        offsets: list[shifts.Offset] = []
         while left:
-            way = left[0].way
-            batch = [job for job in left[: min(self._most, way.batch_size)] if job.way == way]
+            way = left[0].job.way
+            together = left[: min(self._most, way.batch_size)]
+            batch = [part for part in together if part.job.way == way]
             try:
                 pictures = self._batch(batch, squares, latents, clock)
             except torch.OutOfMemoryError as error:
                 self._halve(len(batch), error)
                 continue
             left = left[len(batch) :]
-            for done in set(latents) - {job.key for job in left}:
+            for done in set(latents) - {part.square for part in left}:
                 del latents[done]
-            yield from zip(batch, pictures, strict=True)
+            for part, picture in zip(batch, pictures, strict=True):
+                painted.append(picture)
+                offsets.append(part.offset)
+                if part.last:
+                    with clock.stage('decode', [part.job.answer]):
+                        whole = shifts.blend(painted, offsets)
+                    painted, offsets = [], []
+                    yield part.job, whole
         self._pipe.maybe_free_model_hooks()
+
+    def _parts(self, job: Job) -> list[_Part]:
+        """What the network paints for a job; a shifted square that lost a point is left out."""
+        side, token = job.way.side, self._pipe.token
+        moved = [
+            (offset, points)
+            for offset in shifts.offsets(job.way.shifts, token)
+            if (points := shifts.shifted_points(job.points, offset, side)) is not None
+        ]
+        return [_Part(job, n == len(moved), *one) for n, one in enumerate(moved, 1)]
 
     def _batch(
         self,
-        batch: Sequence[Job],
+        batch: Sequence[_Part],
         squares: Mapping[Key, NDArray[np.uint8]],
-        latents: dict[Key, torch.Tensor],
+        latents: dict[tuple[Key, shifts.Offset], torch.Tensor],
         clock: Clock,
     ) -> NDArray[np.float32]:
         """Pictures of one batch: (n, S, S, 3). Adds the latents of squares that it encodes."""
-        keys = [job.key for job in batch]
-        for key in dict.fromkeys(keys):
-            if key not in latents:
-                with clock.stage('encode', [job.answer for job in batch if job.key == key]):
-                    latents[key] = self._encode(squares[key])
-        same = len(set(keys)) == 1
-        image_latents = torch.cat([latents[key] for key in (keys[:1] if same else keys)])
-        way, answers = batch[0].way, [job.answer for job in batch]
+        asked = [part.square for part in batch]
+        for square in dict.fromkeys(asked):
+            if square not in latents:
+                key, offset = square
+                with clock.stage(
+                    'encode', [one.job.answer for one in batch if one.square == square]
+                ):
+                    latents[square] = self._encode(shifts.shifted(squares[key], offset))
+        same = len(set(asked)) == 1
+        image_latents = torch.cat([latents[one] for one in (asked[:1] if same else asked)])
+        way, answers = batch[0].job.way, [part.job.answer for part in batch]
         with (
             clock.stage('denoise', answers),
             lora.switched_on(self._pipe.transformer, way.adapter),
         ):
-            noise = torch.cat([_noise(job.seed, image_latents) for job in batch])
+            noise = torch.cat([_noise(part.job.seed, image_latents) for part in batch])
             answered = self._pipe.denoise(
                 image_latents,
-                [job.text for job in batch],
-                [job.points for job in batch],
+                [part.job.text for part in batch],
+                [part.points for part in batch],
                 way.steps,
                 way.guidance,
                 latents=noise,

@@ -65,6 +65,7 @@ class PerceptionSettings:
     guidance: float = again(PredictSettings, 'guidance')
     seed: int = again(PredictSettings, 'seed')
     ensemble: int = again(PredictSettings, 'ensemble')
+    shifts: int = again(PredictSettings, 'shifts')
     resolution: int = again(PredictSettings, 'resolution')
     batch_size: int = again(PredictSettings, 'batch_size')
     reuse_last_velocity: bool = again(PredictSettings, 'reuse_last_velocity')
@@ -219,6 +220,7 @@ class PerceptionSettings:
             guidance=self.guidance,
             seed=seed,
             ensemble=self.ensemble,
+            shifts=self.shifts,
             batch_size=self.batch_size,
             resolution=self.resolution,
             reuse_last_velocity=self.reuse_last_velocity,

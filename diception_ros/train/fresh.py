@@ -49,6 +49,10 @@ def fresh_pipeline(
             f'resolution is {settings.resolution}; expected a multiple of {factor}, block times '
             'patch'
         )
+    if settings.shifts > factor:
+        raise ValueError(
+            f'shifts is {settings.shifts}; expected at most {factor}, the pixels of a token'
+        )
     side = settings.resolution // settings.block
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(settings.seed)
@@ -87,6 +91,7 @@ def fresh_pipeline(
         point_encoder=point_encoder,
         scheduler=FlowMatchEulerDiscreteScheduler(shift=SHIFT),
         resolution=settings.resolution,
+        shifts=settings.shifts,
     )
     pipe.prompt_table = text_table(['', *texts])
     pipe.set_progress_bar_config(disable=True)

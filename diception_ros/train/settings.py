@@ -60,6 +60,12 @@ class TrainSettings:
         low=0.01, high=100,
     )  # fmt: skip
     patch: int = setting(2, 'of a new network: side of a token in latents', low=1, high=8)
+    shifts: int = setting(
+        1,
+        'of a new network: answers about shifted pictures that make one, where nobody says '
+        'otherwise; validation looks at one',
+        low=1, high=16,
+    )  # fmt: skip
 
     # What it learns from.
     source: str = setting(

@@ -20,7 +20,7 @@ def test_the_names_are_those_of_the_documents():
     assert [one.name for one in settings.declared(PerceptionSettings)] == [
         'tasks', 'adapters', 'semantic.categories',
         *(f'every_n.{name}' for name in tasks.names()), 'steps', 'guidance',
-        'seed', 'ensemble', 'resolution', 'batch_size', 'reuse_last_velocity',
+        'seed', 'ensemble', 'shifts', 'resolution', 'batch_size', 'reuse_last_velocity',
         'output_size', 'depth.metric', 'depth.scale', 'depth.shift', 'depth.tolerance_s',
         'depth.reference_transform', 'depth.min_points', 'depth.inlier_error',
         'depth.min_inliers', 'depth.max_residual', 'temporal.noise', 'temporal.smooth',
