@@ -31,7 +31,7 @@ RESULTS/TASK.csv gets a line when a cell is done, and the same command goes on w
 from __future__ import annotations
 
 import argparse
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 import csv
 from dataclasses import asdict, replace
 import functools
@@ -43,13 +43,14 @@ import time
 from typing import Any, NamedTuple
 
 import numpy as np
+from numpy.typing import NDArray
 import torch
 
 from diception_ros import tasks
 from diception_ros.data import labelled
 from diception_ros.data.batch import fit_label
 from diception_ros.data.sample import Sample
-from diception_ros.model import folder, quiet
+from diception_ros.model import DiceptionPipeline, folder, quiet
 from diception_ros.model.fingerprint import fingerprint
 from diception_ros.train import fresh, report
 from diception_ros.train.adapt.fewshot import FewShot
@@ -85,10 +86,11 @@ def main() -> None:
     args.out.mkdir(parents=True, exist_ok=True)
     start = time.monotonic()
     with tempfile.TemporaryDirectory() as place:
-        untrained(Path(place))
+        shifts = untrained(Path(place))
         made = {
             method: sha256((fingerprint(folder.resolve(model_of(method, place)))
-                            + repr((asdict(chosen), args.steps))).encode()).hexdigest()[:12]
+                            + repr((asdict(chosen), args.steps, shifts))).encode()
+                           ).hexdigest()[:12]
             for method in METHODS
         }  # fmt: skip
         known = {task: begin(args.out / f'{task}.csv', made) for task in args.tasks}
@@ -187,7 +189,7 @@ def measure(
         runner.train_step()
     seconds = time.process_time() - start
     shown = runner.form.prepare(what.learnt)
-    judge = report.Validation(test, runner.form, shown, settings)
+    judge = Judge(test, runner.form, shown, settings)
     sheet = out / f'{task}_{method}_{count}_{seed}.png'
     metric = 'iou' if kind == 'mask' else MAIN[kind][0]
     # Without adaptation nobody has seen a label.
@@ -206,6 +208,22 @@ def measure(
     }  # fmt: skip
 
 
+class Judge(report.Validation):
+    """Paints each answer once: that is most of the work."""
+
+    def __init__(self, *given: Any) -> None:
+        super().__init__(*given)
+        self._painted: dict[tuple[int, ...], NDArray[np.float32]] = {}
+
+    def paint(
+        self, pipe: DiceptionPipeline, questions: Sequence[int], pictures: Sequence[int]
+    ) -> NDArray[np.float32]:
+        asked = (*questions, *pictures)
+        if asked not in self._painted:
+            self._painted[asked] = super().paint(pipe, questions, pictures)
+        return self._painted[asked]
+
+
 def pooled(judge: report.Validation, runner: Runner, test: list[Sample]) -> float:
     """IoU of all test pictures together."""
     everything = range(len(test))
@@ -221,8 +239,8 @@ def pooled(judge: report.Validation, runner: Runner, test: list[Sample]) -> floa
     return both / either
 
 
-def untrained(place: Path) -> None:
-    """Write the built-in model with random weights in all that learns."""
+def untrained(place: Path) -> int:
+    """Write the built-in model with random weights in all that learns; returns its shifts."""
     pipe = load_pipeline(folder.resolve('builtin'))
     torch.manual_seed(0)
     for name in ('transformer', 'point_encoder'):
@@ -232,6 +250,8 @@ def untrained(place: Path) -> None:
     # A fresh network paints nothing, and what paints nothing cannot be adapted from within.
     torch.nn.init.xavier_uniform_(pipe.transformer.proj_out.weight)
     pipe.save_pretrained(place)
+    shifts: int = pipe.config.shifts
+    return shifts
 
 
 def arguments() -> argparse.Namespace:

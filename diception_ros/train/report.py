@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 import csv
 import os
 from pathlib import Path
+import time
 from typing import Any
 
 import numpy as np
@@ -19,7 +20,9 @@ from diception_ros.data.batch import Prepared, fit_label
 from diception_ros.data.sample import Sample
 from diception_ros.labels import Mask
 from diception_ros.model import DiceptionPipeline
+from diception_ros.model.painter import Job, Painter, Way
 from diception_ros.sheet import contact_sheet
+from diception_ros.stages import Clock
 from diception_ros.train import thresholds
 from diception_ros.train.samples import Form
 from diception_ros.train.settings import TrainSettings
@@ -170,34 +173,27 @@ class Validation:
         Returns:
             (N, S, S, 3) float32 in [0, 1].
         """
-        data, device = self._prepared, pipe.device
-        # The same noise for everybody, as the Predictor draws it.
-        noise = None
-        painted = []
-        size = data.images.shape[-1] * data.images.shape[-2]
-        at_once = min(_AT_ONCE, max(1, _PIXELS_AT_ONCE // size))
-        for start in range(0, len(questions), at_once):
-            end = start + at_once
-            asked = torch.tensor(questions[start:end])
-            shown = data.images[data.frame[torch.tensor(pictures[start:end])]]
-            latents = pipe.encode_image(shown.to(device).float() / 127.5 - 1)
-            if noise is None:
-                generator = torch.Generator().manual_seed(self._settings.seed)
-                noise = torch.randn(1, *latents.shape[1:], generator=generator)
-            points = [
-                sample.prompt.shares(sample.frame.size)
-                for sample in (self._samples[row] for row in questions[start:end])
-            ]
-            answered = pipe.denoise(
-                latents,
-                [data.texts[int(row)] for row in asked],
-                points,
-                num_inference_steps=self._settings.validation_steps,
-                guidance_scale=1.0,
-                latents=noise.expand(len(asked), -1, -1, -1),
-            )
-            painted.append(pipe.decode_latents(answered))
-        return np.concatenate(painted)
+        data, side = self._prepared, self._prepared.images.shape[-1]
+        at_once = min(_AT_ONCE, max(1, _PIXELS_AT_ONCE // side**2))
+        way = Way(
+            side=side,
+            steps=self._settings.validation_steps,
+            guidance=1.0,
+            reuse_last_velocity=False,
+            shifts=pipe.config.shifts,  # as those who use the model will see it
+            batch_size=at_once,
+            adapter='',
+        )
+        jobs, squares = [], {}
+        for number, (row, shown) in enumerate(zip(questions, pictures, strict=True)):
+            key = (int(data.frame[shown]), side)
+            if key not in squares:
+                squares[key] = np.ascontiguousarray(data.images[key[0]].permute(1, 2, 0).numpy())
+            sample, text = self._samples[row], data.texts[row]
+            points = sample.prompt.shares(sample.frame.size)
+            jobs.append(Job(number, text, points, self._settings.seed, way, key))
+        clock = Clock(len(jobs), time.perf_counter)
+        return np.stack([picture for _, picture in Painter(pipe).paint(jobs, squares, clock)])
 
     def _score(self, row: int, picture: NDArray[np.float32]) -> dict[str, float]:
         task, prompt = tasks.get(self._prepared.tasks[row]), self._samples[row].prompt

@@ -63,7 +63,7 @@ class TrainSettings:
     shifts: int = setting(
         1,
         'of a new network: answers about shifted pictures that make one, where nobody says '
-        'otherwise; validation looks at one',
+        'otherwise; for validation, too',
         low=1, high=16,
     )  # fmt: skip
 

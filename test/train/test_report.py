@@ -3,6 +3,7 @@
 """Validation: what stands beside a metric is what it says; tables that go on."""
 
 import csv
+from types import SimpleNamespace
 
 from discs import SIDE, discs, tiny
 import numpy as np
@@ -19,17 +20,22 @@ FORM = Form(SIDE, 'xy', False)
 class Oracle:
     """A pipeline that paints the target of the picture that it is shown."""
 
-    device = torch.device('cpu')
+    config = SimpleNamespace(shifts=1)
+    token = 8
+    transformer = None
 
     def __init__(self, prepared):
         self._prepared = prepared
-        self.point_encoder = type('Points', (), {'config': type('C', (), {'point_order': 'xy'})})
+
+    def maybe_free_model_hooks(self):
+        pass
 
     def encode_image(self, image):
         return image
 
-    def denoise(self, image_latents, texts, points, **_):
+    def denoise(self, image_latents, texts, *_, **__):
         shown = ((image_latents + 1) * 127.5).round().to(torch.uint8)
+        shown = shown.expand(len(texts), -1, -1, -1)
         painted = []
         for one, text in zip(shown, texts, strict=True):
             which = next(
@@ -71,9 +77,9 @@ def test_shuffled_answers_are_about_another_picture_of_the_task():
     asked = []
 
     class Spy(Oracle):
-        def encode_image(self, image):
-            asked.append(image)
-            return image
+        def denoise(self, image_latents, texts, *_, **__):
+            asked.append(image_latents)
+            return super().denoise(image_latents, texts)
 
     judge.run(Spy(FORM.prepare(held)))
     true, shuffled = asked
@@ -81,6 +87,29 @@ def test_shuffled_answers_are_about_another_picture_of_the_task():
     for task in ('segmentation', 'depth'):
         rows = prepared.rows(task)
         assert torch.equal(shuffled[rows], true[rows.roll(-1)])
+
+
+def test_answers_are_blended_as_many_as_the_model_says():
+    held = discs(2, 1)
+    judge = report.Validation(held, FORM, FORM.prepare(discs(3, 0)), tiny())
+    seen = []
+
+    class Copyist(Oracle):
+        """Paints what it is shown."""
+
+        config = SimpleNamespace(shifts=4)
+
+        def denoise(self, image_latents, texts, *_, **__):
+            seen.append(len(texts))
+            return image_latents / 2 + 0.5
+
+    prepared = FORM.prepare(held)
+    painted = judge.paint(Copyist(prepared), [0, 1, 2, 3], [2, 3, 0, 1])
+    for picture, row in zip(painted, [2, 3, 0, 1], strict=True):
+        shown = prepared.images[prepared.frame[row]].permute(1, 2, 0).numpy() / 255
+        np.testing.assert_allclose(picture, shown, atol=1e-5)
+    # Four of each; fewer where a shifted picture would lose the point.
+    assert 4 + 4 < sum(seen) <= 4 * 4
 
 
 def test_lines_name_task_and_metric():
