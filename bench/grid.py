@@ -1,0 +1,83 @@
+# SPDX-FileCopyrightText: 2026 The diception_ros authors
+# SPDX-License-Identifier: Apache-2.0
+"""What blending answers about shifted pictures is worth, in grid and in time.
+
+    python bench/grid.py --rooms 30
+
+For each number of shifts: the median step of the painted colours across the borders of tokens by
+that across their middles, which is 1 where no grid is to be seen, mean over views of rooms of the
+validation split; and the time of an answer by that of an answer without shifts, both from one run.
+What it does to the answers themselves says `diception evaluate --split validation --shifts N`.
+"""
+
+from __future__ import annotations
+
+import argparse
+import itertools
+from statistics import fmean, median
+import time
+from typing import Any
+
+PICTURES = {'depth': '[[image2depth]]', 'normal': '[[image2normal]]'}
+
+
+def main() -> None:
+    """Print the table."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument('--model', default='builtin')
+    parser.add_argument('--rooms', type=int, default=30)
+    parser.add_argument('--shifts', type=int, nargs='+', default=[1, 2, 3, 4, 8])
+    args = parser.parse_args()
+
+    from diception_ros.evaluate import rooms
+    from diception_ros.predict import Predictor
+    from diception_ros.settings import PredictSettings
+
+    first = Predictor.load(args.model)
+    painters = {n: Predictor(first.pipe, PredictSettings(shifts=n)) for n in args.shifts}
+    side = first.resolution
+    frames = [
+        samples[0].frame
+        for samples, _ in rooms.views(0, (side, round(side * 4 / 3)), 'validation', args.rooms)
+    ]
+    steps: dict[int, dict[str, list[float]]] = {
+        n: {name: [] for name in PICTURES} for n in painters
+    }
+    seconds: dict[int, list[float]] = {n: [] for n in painters}
+    # The painters take turns, so that a slow minute of the machine is everybody's.
+    for frame, (n, painter) in itertools.product(frames, painters.items()):
+        for name, text in PICTURES.items():
+            start = time.perf_counter()
+            picture = painter.paint(frame, text)
+            seconds[n].append(time.perf_counter() - start)
+            steps[n][name].append(grid(picture, first.pipe.token))
+    alone = median(seconds[args.shifts[0]])
+    print(f'| shifts | {" | ".join(PICTURES)} | ms | times that of {args.shifts[0]} |')
+    print('|---|' + '---|' * (len(PICTURES) + 2))
+    for n in painters:
+        shown = ' | '.join(f'{fmean(found):.2f}' for found in steps[n].values())
+        taken = median(seconds[n])
+        print(f'| {n} | {shown} | {1000 * taken:.0f} | {taken / alone:.2f} |')
+
+
+def grid(picture: Any, token: int) -> float:
+    """Median step across the borders of tokens by that across their middles.
+
+    Args:
+        picture: (S, S, 3) painted, float.
+        token: width, pixels.
+    """
+    import numpy as np
+
+    ratios = []
+    for axis in (0, 1):
+        steps = np.moveaxis(np.abs(np.diff(picture, axis=axis)).mean(axis=2), axis, 0)
+        borders, middles = steps[token - 1 :: token], steps[token // 2 - 1 :: token]
+        ratios.append(float(np.median(borders) / np.median(middles)))
+    return fmean(ratios)
+
+
+if __name__ == '__main__':
+    main()
