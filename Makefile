@@ -17,7 +17,7 @@ MODEL ?= builtin
 # One thread a process: two of them share the cores, and tiny networks want no more.
 test: export OMP_NUM_THREADS := 1
 test: $(VENV)/.installed  ## everything, in under ten minutes on two cores
-	$(BIN)/python -m pytest -p xdist -n 2 --dist loadfile
+	$(BIN)/python -m pytest -p xdist -n 2 --dist loadfile --no-loadscope-reorder
 
 check: $(VENV)/.installed  ## style, types, import direction; in under a minute
 	$(BIN)/ruff check .

@@ -43,7 +43,7 @@ EXTRAS_REQUIRE = {
     ],
     'dev': [
         'pytest >=8',
-        'pytest-xdist >=3.5',
+        'pytest-xdist >=3.7',
         'hypothesis >=6.100',
         'psutil >=5.9',
         'ruff >=0.9',

@@ -315,9 +315,9 @@ def test_what_is_left_to_do_of_a_finished_bag_is_done_when_many_go_on(
     assert not (out / 'a.json').exists()
     when = (out / 'a.mcap').stat().st_mtime_ns
     capsys.readouterr()
-    assert run(folder, '--out', out, *asked, '--threads', '1', '--resume', '--seed', '7') == 1
-    assert 'seed = 42, and is to go on with 7' in capsys.readouterr().out
-    (out / 'b.mcap').unlink()
+    again = [folder / 'a.mcap', '--out', out / 'a.mcap', '--summary', out / 'a.json', *asked]
+    assert run(*again, '--threads', '1', '--resume', '--seed', '7') == 1
+    assert 'seed = 42, and is to go on with 7' in capsys.readouterr().err
     assert run(folder, '--out', out, *asked, '--threads', '1', '--resume') == 0
     assert (out / 'a.mcap').stat().st_mtime_ns == when
     assert capsys.readouterr().out.count('| 3 ') == 2
