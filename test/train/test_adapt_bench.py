@@ -89,6 +89,7 @@ def test_two_processes_measure_and_a_second_run_only_what_is_missing(
     gone = bench.Cell('floor', 'adapted', 1, 0)
     kept = [text for text in path.read_text().splitlines() if ',adapted,1,0,' not in text]
     path.write_text('\n'.join(kept) + '\n')
+    monkeypatch.setattr(sys, 'argv', [*words[:-1], '1'])
     bench.main()
     assert capsys.readouterr().out.count('\n') == 1
     with path.open(newline='') as file:
