@@ -17,7 +17,7 @@ import torch
 from diception_ros import ensemble, images, tasks
 from diception_ros.frame import Frame
 from diception_ros.labels import Label
-from diception_ros.model import DiceptionPipeline, folder
+from diception_ros.model import DiceptionPipeline, folder, shifts
 from diception_ros.model.adapters import Adapters
 from diception_ros.model.device import find_device
 from diception_ros.model.painter import Job, Key, Painter, Way
@@ -239,13 +239,9 @@ class Predictor:
         Raises:
             ValueError: more than a token has pixels.
         """
-        shifts: int = settings.shifts or self.pipe.config.shifts
-        if shifts > self.pipe.token:
-            raise ValueError(
-                f'shifts is {shifts}; a token of this model is {self.pipe.token} pixels wide, and '
-                'there are no more shifts than that'
-            )
-        return shifts
+        count: int = settings.shifts or self.pipe.config.shifts
+        shifts.check(count, self.pipe.token)
+        return count
 
     def check(
         self,

@@ -47,6 +47,19 @@ def same(one, other, atol=0.0):
             np.testing.assert_array_equal(first, second)
 
 
+@pytest.fixture
+def packed(tiny, monkeypatch):
+    """The points of every batch that the tiny model is asked."""
+    seen = []
+    pack = tiny.point_encoder.pack
+    monkeypatch.setattr(
+        tiny.point_encoder,
+        'pack',
+        lambda points, batch: (seen.append(points), pack(points, batch))[1],
+    )
+    return seen
+
+
 def test_answers_come_frame_by_frame_with_header_and_size_of_each(tiny):
     frames = [frame(40, 60, stamp_ns=5, frame_id='front'), frame(30, 20, 1, stamp_ns=6)]
     prompts = [DEPTH, NORMAL]
@@ -142,58 +155,35 @@ def test_more_shifts_than_a_token_has_pixels_are_refused(tiny, monkeypatch):
         predictor(tiny).check([DEPTH], PredictSettings(shifts=9))
 
 
-def test_a_shifted_picture_without_the_point_is_not_asked(tiny, monkeypatch):
-    seen = []
-    pack = tiny.point_encoder.pack
-    monkeypatch.setattr(
-        tiny.point_encoder,
-        'pack',
-        lambda points, batch: (seen.extend(points), pack(points, batch))[1],
-    )
+def test_a_shifted_picture_without_the_point_is_not_asked(tiny, packed):
     corner, middle = (Prompt('segmentation', points=(Point(x, y),)) for x, y in [(0, 0), (30, 30)])
     predictor(tiny, shifts=4).predict([frame(64, 64)], [corner, middle])
     # Each of the others cuts off the upper or the left rim.
-    assert [point for (point,) in seen] == [
+    assert [point for batch in packed for (point,) in batch] == [
         (0, 0),
         *((30 / 64 - right / 64, 30 / 64 - down / 64) for down, right in shifts.offsets(4, 16)),
     ]
 
 
-def test_points_reach_the_model_as_shares_of_the_frame(tiny, monkeypatch):
-    seen = []
-    pack = tiny.point_encoder.pack
-    monkeypatch.setattr(
-        tiny.point_encoder,
-        'pack',
-        lambda points, batch: (seen.append(points), pack(points, batch))[1],
-    )
+def test_points_reach_the_model_as_shares_of_the_frame(tiny, packed):
     predictor(tiny).predict([frame(40, 60)], [POINTED, DEPTH])
-    assert seen == [[[(3 / 60, 4 / 40), (20 / 60, 11 / 40)], []]]
+    assert packed == [[[(3 / 60, 4 / 40), (20 / 60, 11 / 40)], []]]
 
 
-def test_each_frame_is_encoded_once(tiny):
+@pytest.mark.parametrize(('number', 'batch_size'), [(1, 2), (4, 3)])
+def test_each_frame_is_encoded_once_for_each_shift(tiny, number, batch_size):
     sizes = []
     handle = tiny.vae.encoder.register_forward_hook(
         lambda m, args, out: sizes.append(len(args[0]))
     )
     try:
-        predictor(tiny, batch_size=2).predict([frame(), frame(seed=1)], [DEPTH, NORMAL, POINTED])
-    finally:
-        handle.remove()
-    assert sum(sizes) == 2
-
-
-def test_each_shifted_frame_is_encoded_once(tiny):
-    sizes = []
-    handle = tiny.vae.encoder.register_forward_hook(
-        lambda m, args, out: sizes.append(len(args[0]))
-    )
-    try:
-        predictor(tiny, batch_size=3, shifts=4).predict([frame(), frame(seed=1)], [DEPTH, NORMAL])
+        predictor(tiny, batch_size=batch_size, shifts=number).predict(
+            [frame(), frame(seed=1)], [DEPTH, NORMAL, POINTED]
+        )
     finally:
         handle.remove()
     # A frame's last answer needs all of its shifts, so they stay until then and no longer.
-    assert sum(sizes) == 2 * 4
+    assert sum(sizes) == 2 * number
 
 
 def test_what_frames_share_is_shared_in_their_seconds_too(tiny):

@@ -26,6 +26,15 @@ HOME: Offset = (0, 0)
 _RIM = 4
 
 
+def check(count: int, token: int) -> None:
+    """Raise ValueError for more shifted pictures than a token has pixels, `token` along a side."""
+    if count > token:
+        raise ValueError(
+            f'shifts is {count}; a token of this model is {token} pixels wide, and there are no '
+            'more shifts than that'
+        )
+
+
 def offsets(count: int, token: int) -> list[Offset]:
     """Where the shifted pictures lie: one at home, the others along the falling diagonal.
 

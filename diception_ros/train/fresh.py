@@ -16,6 +16,7 @@ from diception_ros.model import (
     DiceptionPointEncoder,
     DiceptionTransformer2DModel,
     PromptTable,
+    shifts,
 )
 from diception_ros.model.pca import PcaAutoencoder
 from diception_ros.model.prompts import Embedding
@@ -49,10 +50,7 @@ def fresh_pipeline(
             f'resolution is {settings.resolution}; expected a multiple of {factor}, block times '
             'patch'
         )
-    if settings.shifts > factor:
-        raise ValueError(
-            f'shifts is {settings.shifts}; expected at most {factor}, the pixels of a token'
-        )
+    shifts.check(settings.shifts, factor)
     side = settings.resolution // settings.block
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(settings.seed)
