@@ -56,7 +56,7 @@ EXTRAS_REQUIRE = {
     'view': ['rerun-sdk >=0.20'],
     # `diception replay --engine ray`; 2.60 tried.
     'ray': ['ray >=2.9'],
-    # COCO AP and AR in `diception_ros.evaluate`.
+    # COCO AP and AR in `diception_ros.evaluation.rooms`.
     'evaluate': ['pycocotools >=2.0.7'],
 }
 

@@ -47,18 +47,16 @@ from numpy.typing import NDArray
 import torch
 
 from diception_ros import tasks
-from diception_ros.data import labelled
-from diception_ros.data.batch import fit_label
-from diception_ros.data.sample import Sample
-from diception_ros.model import DiceptionPipeline, folder, quiet
-from diception_ros.model.fingerprint import fingerprint
-from diception_ros.train import fresh, report
-from diception_ros.train.adapt.fewshot import FewShot
-from diception_ros.train.adapt.learn import MAIN
-from diception_ros.train.adapt.plan import make_plan
-from diception_ros.train.adapt.settings import AdaptSettings
-from diception_ros.train.loop import Runner
-from diception_ros.train.weights import load_pipeline
+from diception_ros.datasets import labelled
+from diception_ros.datasets.batch import fit_label
+from diception_ros.datasets.sample import Sample
+from diception_ros.model import DiceptionPipeline, folder
+from diception_ros.model.folder import fingerprint
+from diception_ros.training import from_scratch, validation
+from diception_ros.training.adapt import MAIN, FewShot, make_plan
+from diception_ros.training.checkpoints import load_pipeline
+from diception_ros.training.settings import AdaptSettings
+from diception_ros.training.trainer import Runner
 
 KINDS = {'floor': 'mask', 'shadow': 'mask', 'highlight': 'rgb', 'graspable': 'mask'}
 METHODS = ('base', 'adapted', 'untrained', 'scratch')
@@ -153,7 +151,7 @@ def begin(path: Path, made: Mapping[str, str]) -> set[Cell]:
 def quieten(threads: int) -> None:
     """Prepare a process."""
     torch.set_num_threads(threads)
-    quiet.hush()
+    folder.silence_library_logging()
 
 
 @functools.cache
@@ -196,7 +194,7 @@ def measure(
     threshold = what.card.threshold if method != 'base' else 0.5
     with runner.averaged():
         if kind == 'mask' and what.held:
-            own = report.Validation(what.held, runner.form, shown, settings).run(runner.pipe)
+            own = validation.Validation(what.held, runner.form, shown, settings).run(runner.pipe)
             threshold = own[task]['threshold']['true']
         tasks.add(replace(what.card, threshold=threshold))
         scores = judge.run(runner.pipe, sheet)[task]
@@ -208,7 +206,7 @@ def measure(
     }  # fmt: skip
 
 
-class Judge(report.Validation):
+class Judge(validation.Validation):
     """Paints each answer once: that is most of the work."""
 
     def __init__(self, *given: Any) -> None:
@@ -224,7 +222,7 @@ class Judge(report.Validation):
         return self._painted[asked]
 
 
-def pooled(judge: report.Validation, runner: Runner, test: list[Sample]) -> float:
+def pooled(judge: validation.Validation, runner: Runner, test: list[Sample]) -> float:
     """IoU of all test pictures together."""
     everything = range(len(test))
     task = tasks.get(test[0].prompt.task)
@@ -246,7 +244,7 @@ def untrained(place: Path) -> int:
     for name in ('transformer', 'point_encoder'):
         trained = getattr(pipe, name)
         pipe.register_modules(**{name: type(trained).from_config(trained.config)})
-    fresh.initialise(pipe.transformer)
+    from_scratch.initialise(pipe.transformer)
     # A fresh network paints nothing, and what paints nothing cannot be adapted from within.
     torch.nn.init.xavier_uniform_(pipe.transformer.proj_out.weight)
     pipe.save_pretrained(place)

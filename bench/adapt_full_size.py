@@ -33,17 +33,17 @@ from sizes import POINTS, TRANSFORMER, VAE
 import torch
 from train_full_size import PIXELS, build
 
-from diception_ros.data.labelled import Labelled
-from diception_ros.data.sample import Sample
-from diception_ros.frame import Frame
-from diception_ros.labels import Mask
-from diception_ros.model import DiceptionPointEncoder, DiceptionTransformer2DModel, lora, quiet
-from diception_ros.model.prompts import CLIP_LENGTH, T5_LENGTH
-from diception_ros.prompt import Prompt
-from diception_ros.train.adapt.fewshot import FewShot
-from diception_ros.train.adapt.plan import PAPER_LR, make_plan
-from diception_ros.train.adapt.settings import AdaptSettings
-from diception_ros.train.loop import Runner
+from diception_ros.core.frame import Frame
+from diception_ros.core.labels import Mask
+from diception_ros.core.prompt import Prompt
+from diception_ros.datasets.labelled import Labelled
+from diception_ros.datasets.sample import Sample
+from diception_ros.model import DiceptionPointEncoder, DiceptionTransformer2DModel, adapters
+from diception_ros.model import folder as model_folder
+from diception_ros.model.text_embeddings import CLIP_LENGTH, T5_LENGTH
+from diception_ros.training.adapt import PAPER_LR, FewShot, make_plan
+from diception_ros.training.settings import AdaptSettings
+from diception_ros.training.trainer import Runner
 
 SIDE = 768
 TEXT = '[[image2depth]]'  # one that `build` makes an embedding of
@@ -87,7 +87,7 @@ def count(batches: list[int]) -> None:
         points, vae = DiceptionPointEncoder(**POINTS), AutoencoderKL(**VAE).eval()
         whole = sum(one.numel() for part in (network, points) for one in part.parameters())
         base, rest = size(network.parameters()), size([*points.parameters(), *vae.parameters()])
-        matrices = lora.insert(network, 'counted', lora.PAPER_RANK)
+        matrices = adapters.insert(network, 'counted', adapters.PAPER_RANK)
     for value in matrices.values():
         value.data = value.data.float()
     network.enable_adapters()
@@ -166,7 +166,7 @@ def labels(side: int) -> Labelled:
 def learn(folder: Path, args: argparse.Namespace, batch: int) -> None:
     """Go some steps of a batch and print what they took."""
     chosen = AdaptSettings(
-        rank=2 if args.reduced else lora.PAPER_RANK, batch_size=batch,
+        rank=2 if args.reduced else adapters.PAPER_RANK, batch_size=batch,
         accumulate=max(1, 8 // batch), device=args.device, bf16=True, checkpointing=True,
         held_back=0, pool=8, lr=PAPER_LR, steps=args.steps,
     )  # fmt: skip
@@ -201,7 +201,7 @@ def main() -> None:
     parser.add_argument('--steps', type=int, default=4)
     parser.add_argument('--batches', type=int, nargs='+', default=[1, 8])
     args = parser.parse_args()
-    quiet.hush()
+    model_folder.silence_library_logging()
     if args.count:
         count(args.batches)
         return

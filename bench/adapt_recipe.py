@@ -32,15 +32,14 @@ from adapt import quieten, samples
 import numpy as np
 from numpy.typing import NDArray
 
-from diception_ros.data import labelled
-from diception_ros.data.batch import fit_label
-from diception_ros.labels import Mask
+from diception_ros.core.labels import Mask
+from diception_ros.datasets import labelled
+from diception_ros.datasets.batch import fit_label
 from diception_ros.tasks.segmentation import TASK
-from diception_ros.train import report, thresholds
-from diception_ros.train.adapt.fewshot import FewShot
-from diception_ros.train.adapt.plan import make_plan
-from diception_ros.train.adapt.settings import AdaptSettings
-from diception_ros.train.loop import Runner
+from diception_ros.training import validation
+from diception_ros.training.adapt import FewShot, make_plan
+from diception_ros.training.settings import AdaptSettings
+from diception_ros.training.trainer import Runner
 
 READINGS = ('guessed', 'half', 'brightest', 'best')
 
@@ -128,7 +127,7 @@ def measure(data: Path, bf16: bool, job: tuple[Variant, int]) -> list[float]:
     runner = Runner(settings, source, pipe=what.pipe)
     while runner.step < settings.steps:
         runner.train_step()
-    judge = report.Validation(test, runner.form, runner.form.prepare(what.learnt), settings)
+    judge = validation.Validation(test, runner.form, runner.form.prepare(what.learnt), settings)
     everything = range(len(test))
     with runner.averaged():
         pictures = list(judge.paint(runner.pipe, everything, everything))
@@ -142,7 +141,7 @@ def measure(data: Path, bf16: bool, job: tuple[Variant, int]) -> list[float]:
         at(what.card.threshold),
         at(0.5),
         iou([TASK.decode(picture).values for picture in pictures], truths),
-        max(map(at, thresholds.TRIED)),
+        max(map(at, validation.TRIED)),
     ]
 
 

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from scipy import ndimage
 from scipy.signal import find_peaks
 
-from diception_ros.labels import Instances
+from diception_ros.core.labels import Instances
 
 # The best of a scan at 256 pixels, where 0.4 was the least blur tried: bench/decode.py --scan.
 TOLERANCE, SOFT = 0.2, 0.4

@@ -31,9 +31,9 @@ def main() -> None:
     parser.add_argument('--shifts', type=int, nargs='+', default=[1, 2, 3, 4, 8])
     args = parser.parse_args()
 
-    from diception_ros.evaluate import rooms
-    from diception_ros.predict import Predictor
-    from diception_ros.settings import PredictSettings
+    from diception_ros.core.settings import PredictSettings
+    from diception_ros.evaluation import rooms
+    from diception_ros.perception.predictor import Predictor
 
     first = Predictor.load(args.model)
     painters = {n: Predictor(first.pipe, PredictSettings(shifts=n)) for n in args.shifts}

@@ -25,8 +25,8 @@ from typing import NamedTuple
 
 import numpy as np
 
-from diception_ros.demo import live
-from diception_ros.demo.children import Child
+from diception_ros.demo import run
+from diception_ros.system.processes import Child
 
 ROOT = Path(__file__).resolve().parents[1]
 SIZES = {'640x480': (480, 640), '1280x720': (720, 1280), '1920x1080': (1080, 1920)}
@@ -82,8 +82,8 @@ def worker():
     """The node of bench/zero.py, which says when the answers about a picture were out."""
     import zero
 
-    from diception_ros.ros import process
-    from diception_ros.ros.worker import Worker
+    from diception_ros.node import process
+    from diception_ros.node.worker import Worker
 
     note = Worker._note
 
@@ -194,8 +194,8 @@ def main():
         '| CPU % | idle CPU % |'
     )
     print('|---|---|---|---|---|---|---|---|---|---|')
-    with live.domain() as number:
-        os.environ.update(live.variables(number), OMP_NUM_THREADS='1')
+    with run.domain() as number:
+        os.environ.update(run.variables(number), OMP_NUM_THREADS='1')
         for name, size in SIZES.items():
             for count, tasks in TASKS.items():
                 ours, bare, sent = measure(size, tasks, args.seconds, args.rate)

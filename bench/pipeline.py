@@ -37,9 +37,9 @@ def main() -> None:
     import measure
     import torch
 
-    from diception_ros.model import quiet
+    from diception_ros.model import folder
 
-    quiet.hush()
+    folder.silence_library_logging()
     pipe, resolution = build(args)
     device = torch.device(args.device)
     image = torch.rand(1, 3, resolution, resolution, device=device) * 2 - 1

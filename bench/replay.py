@@ -24,18 +24,18 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1] / 'test'))
 
 import recordings
 
-from diception_ros import threads
-from diception_ros.data.bag import BagTypes
+from diception_ros.bags.cameras import choose
+from diception_ros.bags.frames import Choice, frames
+from diception_ros.bags.reader import Bag
+from diception_ros.bags.typestore import BagTypes
+from diception_ros.core.prompt import Prompt
 from diception_ros.model import folder
-from diception_ros.perceive.perceiver import Perceiver
-from diception_ros.predict import Predictor
-from diception_ros.prompt import Prompt
-from diception_ros.question import Question
+from diception_ros.perception.perceiver import Perceiver
+from diception_ros.perception.predictor import Predictor
+from diception_ros.perception.query import Question
 from diception_ros.replay import run
-from diception_ros.replay.bags import Bag
-from diception_ros.replay.cameras import choose
-from diception_ros.replay.frames import Choice, frames
-from diception_ros.replay.run import Job
+from diception_ros.replay.job import Job
+from diception_ros.system import threads
 
 
 def main() -> None:

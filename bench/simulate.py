@@ -11,8 +11,8 @@ import argparse
 import time
 
 from diception_ros import tasks
-from diception_ros.sim import scenes, stream
-from diception_ros.sim.renderer import Renderer
+from diception_ros.simulation import sample_stream, scenes
+from diception_ros.simulation.renderer import Renderer
 
 
 def main() -> None:
@@ -28,14 +28,14 @@ def main() -> None:
     for size in args.sizes:
         for views in args.views:
             with Renderer((size, size), args.gl) as renderer:
-                list(stream.scene_views(renderer, 0, 0, 'train', 1))
+                list(sample_stream.scene_views(renderer, 0, 0, 'train', 1))
                 started, frames = time.perf_counter(), 0
                 for number in range(args.scenes):
                     for k, view in enumerate(
-                        stream.scene_views(renderer, 0, number, 'train', views)
+                        sample_stream.scene_views(renderer, 0, number, 'train', views)
                     ):
-                        rng = scenes.generator(0, number, 'train', stream.QUESTIONS + 2 * k)
-                        stream.ask(view, tasks.names(), rng, '')
+                        rng = scenes.generator(0, number, 'train', sample_stream.QUESTIONS + 2 * k)
+                        sample_stream.ask(view, tasks.names(), rng, '')
                         frames += 1
             print(f'{size:4d}  {views:15d}  {frames / (time.perf_counter() - started):8.1f}')
 

@@ -24,15 +24,15 @@ import numpy as np
 from sizes import POINTS, TRANSFORMER, VAE
 
 from diception_ros import tasks
-from diception_ros.data.sample import Sample
-from diception_ros.frame import Frame
-from diception_ros.prompt import Point, Prompt
+from diception_ros.core.frame import Frame
+from diception_ros.core.prompt import Point, Prompt
+from diception_ros.datasets.sample import Sample
 
 if TYPE_CHECKING:  # torch is loaded when the command line is known to be right
     import torch
 
     from diception_ros.model import DiceptionPipeline
-    from diception_ros.train.loop import Runner
+    from diception_ros.training.trainer import Runner
 
 WIDTH, PIXELS = 32, 128  # of the reduced network, of its pictures
 _REDUCED = {
@@ -70,7 +70,7 @@ def build(reduced: bool) -> DiceptionPipeline:
         DiceptionTransformer2DModel,
         PromptTable,
     )
-    from diception_ros.model.prompts import CLIP_LENGTH, T5_LENGTH, Embedding
+    from diception_ros.model.text_embeddings import CLIP_LENGTH, T5_LENGTH, Embedding
 
     torch.manual_seed(0)
     sizes = {**TRANSFORMER, **(_REDUCED if reduced else {})}
@@ -112,9 +112,9 @@ def _text(sample: Sample) -> str:
 
 def begin(folder: Path, side: int, args: argparse.Namespace, checkpointing: bool) -> Runner:
     """A run in the paper's setting, but for the size of a batch."""
-    from diception_ros.train.loop import Runner
-    from diception_ros.train.settings import TrainSettings
-    from diception_ros.train.sources import Listed
+    from diception_ros.training.settings import TrainSettings
+    from diception_ros.training.sources import Listed
+    from diception_ros.training.trainer import Runner
 
     chosen = TrainSettings(
         model=str(folder), device=args.device, bf16=args.device != 'cpu', steps=args.steps,
@@ -168,9 +168,9 @@ def main() -> None:
     from measure import peak
     import torch
 
-    from diception_ros.model import quiet
+    from diception_ros.model import folder as model_folder
 
-    quiet.hush()
+    model_folder.silence_library_logging()
     side = PIXELS if args.reduced else 768
     with tempfile.TemporaryDirectory(dir=args.folder) as temporary:
         folder = Path(temporary)

@@ -19,9 +19,9 @@ from types import SimpleNamespace
 import numpy as np
 
 from diception_ros import tasks
-from diception_ros.images import Fit
-from diception_ros.perceive.perceiver import Perceiver
-from diception_ros.ros import process
+from diception_ros.core.images import Fit
+from diception_ros.node import process
+from diception_ros.perception.perceiver import Perceiver
 
 # Side of the square of the examples; they are stretched to the frame's size.
 SIDE = 64

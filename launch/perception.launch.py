@@ -18,7 +18,7 @@ from launch.substitutions import LaunchConfiguration
 from launch_ros.actions import LifecycleNode, Node
 import yaml
 
-from diception_ros.fastdds import PROFILE, VARIABLES, variable
+from diception_ros.system.fastdds import PROFILE, VARIABLES, variable
 
 # The share folder of the package when it is installed, the repository when it is not.
 HERE = Path(__file__).resolve().parents[1]

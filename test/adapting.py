@@ -9,21 +9,20 @@ import numpy as np
 from safetensors.torch import save_file
 import torch
 
-from diception_ros.card import CARD_FILE, WEIGHTS_FILE, Card
-from diception_ros.data.labelled import Labelled
-from diception_ros.data.sample import Sample
-from diception_ros.frame import Frame
-from diception_ros.labels import Instances, Mask, MetricDepth, Normals, Picture
-from diception_ros.model import lora
-from diception_ros.model.fingerprint import fingerprint
-from diception_ros.model.prompts import Embedding
-from diception_ros.prompt import Prompt
-from diception_ros.train.adapt.learn import learn
-from diception_ros.train.adapt.plan import make_plan
-from diception_ros.train.adapt.settings import AdaptSettings
-from diception_ros.train.loop import Runner
-from diception_ros.train.sources import Listed
-from diception_ros.train.weights import load_pipeline
+from diception_ros.core.adapter_card import CARD_FILE, WEIGHTS_FILE, Card
+from diception_ros.core.frame import Frame
+from diception_ros.core.labels import Instances, Mask, MetricDepth, Normals, Picture
+from diception_ros.core.prompt import Prompt
+from diception_ros.datasets.labelled import Labelled
+from diception_ros.datasets.sample import Sample
+from diception_ros.model import adapters
+from diception_ros.model.folder import fingerprint
+from diception_ros.model.text_embeddings import Embedding
+from diception_ros.training.adapt import learn, make_plan
+from diception_ros.training.checkpoints import load_pipeline
+from diception_ros.training.settings import AdaptSettings
+from diception_ros.training.sources import Listed
+from diception_ros.training.trainer import Runner
 
 QUICK = {
     'rank': 4, 'steps': 6, 'batch_size': 4, 'validate_every': 2, 'pool': 8, 'lr': 3e-3,
@@ -49,7 +48,7 @@ def random_matrices(layers, rank=2, seed=0):
 def write_adapter(folder, model, name='floor', prompt=None, kind='mask', seed=0, **changes):
     """An adapter of a model folder that nobody taught; returns its folder."""
     pipe = load_pipeline(model)
-    matrices = random_matrices(lora.widths(pipe.transformer), seed=seed)
+    matrices = random_matrices(adapters.widths(pipe.transformer), seed=seed)
     prompt = prompt or f'[[image2segmentation]] {name}'
     known = pipe.prompt_table[next(iter(pipe.prompt_table))]
     dice = torch.Generator().manual_seed(sum(prompt.encode()))  # one text, one embedding
@@ -62,7 +61,7 @@ def write_adapter(folder, model, name='floor', prompt=None, kind='mask', seed=0,
         'share': 0.01, **changes,
     }  # fmt: skip
     folder.mkdir(parents=True, exist_ok=True)
-    save_file(lora.pack(matrices, Embedding(tokens, pooled)), folder / WEIGHTS_FILE)
+    save_file(adapters.pack(matrices, Embedding(tokens, pooled)), folder / WEIGHTS_FILE)
     Card(**told).write(folder)
     return folder
 

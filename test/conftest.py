@@ -22,11 +22,11 @@ os.environ.setdefault('HF_HUB_OFFLINE', '1')  # no test may reach for the networ
 
 # Files that take longest, with the longest tests: two workers end together if these come first.
 _LONG = (
-    'cli/test_replay', 'ros/test_flow', 'train/test_learning', 'train/test_adapt_learning',
-    'ros/test_inputs', 'ros/test_lifecycle', 'test/test_builtin', 'train/test_rendered',
-    'model/test_parity', 'model/test_convert', 'train/test_adapt_bench', 'ros/test_watch',
-    'ros/test_adapters', 'demo/test_live', 'cli/test_demo', 'train/test_parallel',
-    'cli/test_adapt', 'cli/test_evaluate', 'train/test_run', 'ros/test_bags',
+    'cli/test_replay', 'node/test_flow', 'training/test_learning', 'training/test_adapt_learning',
+    'node/test_inputs', 'node/test_lifecycle', 'test/test_builtin', 'training/test_rendered',
+    'model/test_parity', 'model/test_convert', 'training/test_adapt_bench', 'node/test_watch',
+    'node/test_adapters', 'demo/test_live', 'cli/test_demo', 'training/test_parallel',
+    'cli/test_adapt', 'cli/test_evaluate', 'training/test_run', 'node/test_bags',
 )  # fmt: skip
 
 
@@ -66,7 +66,7 @@ def tiny_folder(tiny, tmp_path_factory):
 @pytest.fixture
 def bare(tiny_folder):
     """A Predictor of the tiny model without text encoders, as models are shipped."""
-    from diception_ros.predict import Predictor
+    from diception_ros.perception.predictor import Predictor
 
     found = Predictor.load(tiny_folder, steps=1)
     for name in ('text_encoder', 'text_encoder_2', 'text_encoder_3'):
@@ -80,10 +80,10 @@ def opengl():
     # Not importorskip: MuJoCo chooses its OpenGL when it is imported.
     if importlib.util.find_spec('mujoco') is None:
         pytest.skip('MuJoCo is not installed (diception_ros[sim])')
-    from diception_ros.sim import gl
+    from diception_ros.simulation import renderer
 
     try:
-        gl.context((8, 8))[1].free()
+        renderer.context((8, 8))[1].free()
     except OSError as error:
         pytest.skip(str(error))
 

@@ -7,11 +7,11 @@ from dataclasses import replace
 import numpy as np
 import torch
 
-from diception_ros.data.sample import Sample
-from diception_ros.frame import Frame
-from diception_ros.labels import Disparity, Mask
-from diception_ros.prompt import Point, Prompt
-from diception_ros.train.settings import TrainSettings
+from diception_ros.core.frame import Frame
+from diception_ros.core.labels import Disparity, Mask
+from diception_ros.core.prompt import Point, Prompt
+from diception_ros.datasets.sample import Sample
+from diception_ros.training.settings import TrainSettings
 
 SIDE = 32
 TINY = TrainSettings(

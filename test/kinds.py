@@ -6,7 +6,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from diception_ros.labels import (
+from diception_ros.core.labels import (
     Disparity,
     Instances,
     Keypoints,

@@ -9,12 +9,13 @@ import json
 import numpy as np
 from PIL import Image
 
-from diception_ros.data import bag
-from diception_ros.messages import pictures, stamps
+from diception_ros.bags import typestore
+from diception_ros.messages import base
+from diception_ros.messages import images as image_messages
 
 SIZE = (20, 30)
 COUNT = 9
-MAKE = bag.BagTypes()
+MAKE = typestore.BagTypes()
 BEGIN = 1_700_000_000_000_000_000
 
 
@@ -179,17 +180,17 @@ def write_labelme(place, how='rectangle', count=COUNT, embedded=False):
 
 
 def header(k):
-    return stamps.header(MAKE, BEGIN + k * 100_000_000, 'cam')
+    return base.header(MAKE, BEGIN + k * 100_000_000, 'cam')
 
 
 def write_bag(path, labels, encoding='mono8', count=COUNT, image='/camera/image_raw', more=()):
     """Labels have the stamps of their pictures, and come in later, as from a node."""
-    with bag.BagWriter(path) as writer:
+    with typestore.BagWriter(path) as writer:
         for k in range(count):
-            message = pictures.image(MAKE, picture(k), 'rgb8', header(k))
+            message = image_messages.image(MAKE, picture(k), 'rgb8', header(k))
             writer.write(image, message, BEGIN + k * 100_000_000)
         for k in range(count):
-            message = pictures.image(MAKE, labels(k), encoding, header(k))
+            message = image_messages.image(MAKE, labels(k), encoding, header(k))
             writer.write('/labels', message, BEGIN + (k + count) * 100_000_000)
         for topic, message in more:
             writer.write(topic, message, BEGIN)

@@ -7,7 +7,8 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from diception_ros import images, tasks
+from diception_ros import tasks
+from diception_ros.core import images
 
 # Of each protocol: the pictures' paths, and their size (H, W).
 PLACES = {

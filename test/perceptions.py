@@ -6,16 +6,18 @@ from dataclasses import replace
 
 import numpy as np
 
-from diception_ros import settings
-from diception_ros.data.bag import TYPES, BagTypes
-from diception_ros.frame import Frame, Intrinsics
-from diception_ros.labels import Instances
-from diception_ros.messages import camera, pictures, stamps
-from diception_ros.perceive.perceiver import Perceiver, Request
-from diception_ros.perceive.settings import PerceptionSettings
-from diception_ros.predict import Prediction, Predictor
-from diception_ros.prompt import Point
-from diception_ros.stages import STAGES
+from diception_ros.bags.typestore import TYPES, BagTypes
+from diception_ros.core import settings
+from diception_ros.core.frame import Frame, Intrinsics
+from diception_ros.core.labels import Instances
+from diception_ros.core.prompt import Point
+from diception_ros.messages import base, camera_info
+from diception_ros.messages import images as image_messages
+from diception_ros.model.sampler import STAGES
+from diception_ros.perception.perceiver import Perceiver
+from diception_ros.perception.predictor import Predictor
+from diception_ros.perception.query import Prediction, Request
+from diception_ros.perception.settings import PerceptionSettings
 
 MAKE = BagTypes()
 SIZE = (40, 60)
@@ -37,8 +39,8 @@ def perceiver(pipe, **changes):
 def request(seed=0, stamp_ns=5, size=SIZE, tasks=EVERY, wanted=None, **more):
     """A request about a random picture; all topics that there can be are wanted."""
     picture = np.random.default_rng(seed).integers(0, 256, (*size, 3), np.uint8)
-    header = stamps.header(MAKE, stamp_ns, 'cam')
-    info = camera.info(MAKE, PINHOLE, size, stamps.header(MAKE, stamp_ns, 'cam'))
+    header = base.header(MAKE, stamp_ns, 'cam')
+    info = camera_info.info(MAKE, PINHOLE, size, base.header(MAKE, stamp_ns, 'cam'))
     made = Request(
         'front', Frame(picture, stamp_ns, 'cam', PINHOLE), header, info, tuple(tasks), POINTS,
         wanted=everything() if wanted is None else frozenset(wanted),
@@ -100,7 +102,7 @@ def topics(answer):
 
 
 def image(answer, topic):
-    return pictures.array_from(dict(answer.messages)[topic])
+    return image_messages.array_from(dict(answer.messages)[topic])
 
 
 def semantic(**more):

@@ -15,14 +15,16 @@ from rosbags.rosbag2 import CompressionFormat, CompressionMode, StoragePlugin
 from rosbags.rosbag2 import Writer as Writer2
 from rosbags.typesys import Stores, get_typestore
 
-from diception_ros import settings, tasks
-from diception_ros.data.bag import TYPES, BagTypes
-from diception_ros.frame import Intrinsics
-from diception_ros.images import Fit
-from diception_ros.messages import camera, pictures, stamps
-from diception_ros.perceive.perceiver import Perceiver
-from diception_ros.perceive.settings import PerceptionSettings
-from diception_ros.replay.writer import Writer, definition_of
+from diception_ros import tasks
+from diception_ros.bags.mcap_writer import Writer, definition_of
+from diception_ros.bags.typestore import TYPES, BagTypes
+from diception_ros.core import settings
+from diception_ros.core.frame import Intrinsics
+from diception_ros.core.images import Fit
+from diception_ros.messages import base, camera_info
+from diception_ros.messages import images as image_messages
+from diception_ros.perception.perceiver import Perceiver
+from diception_ros.perception.settings import PerceptionSettings
 
 MAKE = BagTypes()
 BEGIN = 1_700_000_000_000_000_000
@@ -48,18 +50,18 @@ def recorded(
     place = topic.removesuffix('/compressed').rpartition('/')[0]
     for k in range(count):
         stamp = BEGIN + round(k * period_s * 1e9)
-        header = stamps.header(MAKE, stamp, 'cam')
+        header = base.header(MAKE, stamp, 'cam')
         if compressed:
             data = cv2.imencode('.png', picture(k, size)[..., ::-1])[1].reshape(-1)
             message = MAKE.make('sensor_msgs/msg/CompressedImage', header=header,
                                 format='rgb8; png compressed bgr8', data=data)  # fmt: skip
         else:
-            message = pictures.image(MAKE, picture(k, size), 'rgb8', header)
+            message = image_messages.image(MAKE, picture(k, size), 'rgb8', header)
         yield topic, message, stamp + LATE
         if info:
             yield (
                 f'{place}/camera_info',
-                camera.info(MAKE, PINHOLE, size, header),
+                camera_info.info(MAKE, PINHOLE, size, header),
                 stamp + LATE + 1000,
             )
         text = MAKE.make('std_msgs/msg/String', data=f'frame {k}')
@@ -187,7 +189,7 @@ def perceiver(seconds=0.0, **changes):
 
 def everything(path):
     """(topic, kind, log time, data) of all messages of a bag."""
-    from diception_ros.replay.bags import Bag
+    from diception_ros.bags.reader import Bag
 
     with Bag(Path(path)) as bag:
         return [(raw.topic, raw.kind, raw.stamp_ns, raw.data) for raw in bag.messages()]

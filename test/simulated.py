@@ -2,7 +2,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """The size of the pictures that tests of the simulation render, and where their pixels lie."""
 
-from diception_ros import geometry
+from diception_ros.core import geometry
 
 SIZE = (96, 128)
 

@@ -11,11 +11,11 @@ import pytest
 import torch
 
 from diception_ros.cli.main import main
-from diception_ros.evaluate import rooms
+from diception_ros.core.settings import PredictSettings
+from diception_ros.evaluation import rooms
 from diception_ros.model import DiceptionPipeline
 from diception_ros.model.folder import resolve
-from diception_ros.predict import Predictor
-from diception_ros.settings import PredictSettings
+from diception_ros.perception.predictor import Predictor
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / 'bench'))
 from grid import grid

@@ -13,23 +13,22 @@ ROOT = Path(__file__).resolve().parents[1] / 'diception_ros'
 PACKAGE = 'diception_ros'
 # From the bottom up. A part imports from rows below its own and from itself.
 ROWS = [
-    {
-        # What things are. One room: its files may import each other.
-        '', 'alignment', 'card', 'coco', 'ensemble', 'fastdds', 'frame', 'geometry', 'images',
-        'labels', 'locks', 'painting', 'parents', 'probe', 'prompt', 'question', 'settings',
-        'sheet', 'stages', 'threads',
-    },
+    {''},  # `from diception_ros import __version__`
+    {'core', 'system'},
     {'tasks', 'model', 'messages'},
-    {'predict', 'data', 'sim'},
-    {'perceive', 'doctor'},
-    {'train', 'evaluate', 'replay'},
+    {'bags'},
+    {'datasets', 'simulation', 'perception'},
+    {'doctor', 'replay'},
+    {'evaluation'},
+    {'reporting'},
+    {'training'},
     {'demo'},
-    {'cli', 'ros'},
-]  # fmt: skip
-SIDEWAYS = {('sim', 'data'), ('cli', 'ros'), ('replay', 'evaluate')}
-# What verbs import when they run, under cli/, begins with an underscore.
-NEEDS_TORCH = {'model', 'predict', 'data.batch', 'train', 'cli._answers'}
-NEEDS_ROS = {'ros'}
+    {'workflows'},
+    {'cli', 'node'},
+]
+SIDEWAYS = {('system', 'core'), ('simulation', 'datasets'), ('cli', 'node'), ('workflows', 'cli')}
+NEEDS_TORCH = {'model', 'perception.predictor', 'datasets.batch', 'training', 'workflows'}
+NEEDS_ROS = {'node'}
 
 
 def part(module: str) -> str:
@@ -98,7 +97,7 @@ def test_heavy_imports_stay_in_their_rooms(name, file):
         'diffusers': NEEDS_TORCH,
         'transformers': NEEDS_TORCH,
         'rclpy': NEEDS_ROS,
-        'mujoco': {'sim'},
+        'mujoco': {'simulation'},
     }
     for imported in imports(ast.parse(file.read_text()), top_level=True):
         library = imported.split('.')[0]
@@ -116,9 +115,9 @@ HEAVY = {'torch', 'mujoco', 'diffusers', 'transformers', 'matplotlib', 'rclpy'}
 LIGHT = sorted(
     name
     for name, _ in modules()
-    if part(name) not in ('model', 'predict', 'train', 'ros')
+    if part(name) not in ('model', 'training', 'workflows', 'node')
     and name != f'{PACKAGE}.__main__'
-    and not name.startswith((f'{PACKAGE}.data.batch', f'{PACKAGE}.cli._'))
+    and not name.startswith((f'{PACKAGE}.datasets.batch', f'{PACKAGE}.perception.pred'))
 )
 
 

@@ -8,7 +8,7 @@ import argparse
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from diception_ros.data.labelled import Labelled
+    from diception_ros.datasets.labelled import Labelled
 
 
 def add_choices(group: argparse._ArgumentGroup) -> None:
@@ -22,7 +22,7 @@ def add_choices(group: argparse._ArgumentGroup) -> None:
 
 def read(args: argparse.Namespace, kind: str, task: str) -> Labelled:
     """The labels at `args.data`, for a task; raises what `data.labelled.read` does."""
-    from diception_ros.data import labelled
+    from diception_ros.datasets import labelled
 
     return labelled.read(
         args.data,

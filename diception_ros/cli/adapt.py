@@ -15,14 +15,14 @@ from pathlib import Path
 import sys
 from typing import Any
 
-from diception_ros import settings
 from diception_ros.cli import _labels
+from diception_ros.core import settings
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the options of this verb."""
-    from diception_ros.card import KINDS
-    from diception_ros.train.adapt.settings import AdaptSettings
+    from diception_ros.core.adapter_card import KINDS
+    from diception_ros.training.settings import AdaptSettings
 
     parser.add_argument(
         '--model', default='builtin', metavar='DIR',
@@ -54,17 +54,16 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def main(args: argparse.Namespace) -> int:
     """Adapt."""
-    from diception_ros.train.adapt.settings import AdaptSettings
+    from diception_ros.training.settings import AdaptSettings
 
     chosen = settings.from_arguments(AdaptSettings, args)
     labels = _labels.read(args, args.kind, args.task)
     for text in labels.warnings:
         print(f'{args.data}: {text}', file=sys.stderr)
-    from diception_ros.model import quiet
-    from diception_ros.train.adapt.learn import learn
-    from diception_ros.train.adapt.plan import describe, make_plan
+    from diception_ros.model import folder
+    from diception_ros.training.adapt import describe, learn, make_plan
 
-    quiet.hush()
+    folder.silence_library_logging()
     prompt = args.prompt
     if prompt is None:
         prompt = f'[[image2segmentation]] {args.task}'

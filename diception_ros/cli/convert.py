@@ -70,10 +70,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def main(args: argparse.Namespace) -> int:
     """Convert."""
     from diception_ros import tasks
-    from diception_ros.model import quiet
+    from diception_ros.model import folder
     from diception_ros.model.convert import convert
 
-    quiet.hush()
+    folder.silence_library_logging()
     convert(
         args.sd3,
         args.checkpoint,

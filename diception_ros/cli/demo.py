@@ -59,6 +59,6 @@ def main(args: argparse.Namespace) -> int:
     os.environ.setdefault('OMP_NUM_THREADS', str(max(1, (os.cpu_count() or 1) // 2)))
     # Importing torch takes seconds, on a busy machine many.
     print('diception demo: importing libraries', file=sys.stderr, flush=True)
-    from diception_ros.cli import _demo
+    from diception_ros.workflows import demo
 
-    return _demo.show(args)
+    return demo.show(args)

@@ -30,7 +30,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def main(args: argparse.Namespace) -> int:
     """Look; 1 when something is broken."""
     from diception_ros.doctor import look
-    from diception_ros.doctor.finding import BROKEN, WARN
+    from diception_ros.doctor.checks import BROKEN, WARN
 
     count = {BROKEN: 0, WARN: 0}
     for finding in look(args.model, args.device):

@@ -22,9 +22,9 @@ import argparse
 from dataclasses import dataclass
 from pathlib import Path
 
-from diception_ros import settings
 from diception_ros.cli import _labels
-from diception_ros.settings import setting
+from diception_ros.core import settings
+from diception_ros.core.settings import setting
 
 # Of the options that only rooms have.
 _ROOMS = {'scenes': 200, 'split': 'test', 'scene_seed': 0, 'mean_scenes': 50}
@@ -34,7 +34,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the options of this verb."""
     from diception_ros import tasks
     from diception_ros.cli.simulate import read_size
-    from diception_ros.evaluate import protocols
+    from diception_ros.datasets import benchmarks
 
     parser.add_argument('dataset', nargs='?', type=Path, metavar='DATASET', help='folder')
     parser.add_argument(
@@ -46,9 +46,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     data = parser.add_argument_group('data sets')
     data.add_argument(
         '--protocol',
-        choices=protocols.names(),
+        choices=benchmarks.names(),
         metavar='NAME',
-        help=f'how DATASET is read and judged: {", ".join(protocols.names())}',
+        help=f'how DATASET is read and judged: {", ".join(benchmarks.names())}',
     )
     data.add_argument(
         '--list',
@@ -165,18 +165,18 @@ def main(args: argparse.Namespace) -> int:
     if args.dataset is None:
         _refuse(args, ('protocol', 'list', 'predictions'), 'needs DATASET')
         _fill(args, {**_ROOMS, 'tasks': tasks.names(), 'model': 'builtin'})
-        from diception_ros.cli import _evaluation
+        from diception_ros.workflows import evaluate
 
-        return _evaluation.on_rooms(args)
+        return evaluate.on_rooms(args)
     if args.protocol is None:
-        from diception_ros.evaluate import protocols
+        from diception_ros.datasets import benchmarks
 
-        raise ValueError(f'DATASET needs --protocol, one of {", ".join(protocols.names())}')
+        raise ValueError(f'DATASET needs --protocol, one of {", ".join(benchmarks.names())}')
     _refuse(args, (*_ROOMS, 'tasks', 'size', 'gl'), 'is for rooms, without DATASET')
     _fill(args, {'model': 'builtin'})
-    from diception_ros.cli import _datasets
+    from diception_ros.workflows import evaluate
 
-    return _datasets.on_dataset(args)
+    return evaluate.on_dataset(args)
 
 
 def _on_labels(args: argparse.Namespace) -> int:
@@ -192,9 +192,9 @@ def _on_labels(args: argparse.Namespace) -> int:
     others = ('protocol', 'list', 'predictions', *_ROOMS, 'tasks', 'size', 'gl')
     _refuse(args, others, 'does not go with --adapter')
     _fill(args, {'model': 'builtin'})
-    from diception_ros.cli import _labelled
+    from diception_ros.workflows import evaluate
 
-    return _labelled.on_labels(args)
+    return evaluate.on_labels(args)
 
 
 def _refuse(args: argparse.Namespace, names: tuple[str, ...], why: str) -> None:

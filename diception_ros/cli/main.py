@@ -13,6 +13,7 @@ import sys
 import traceback
 
 from diception_ros import __version__, cli
+from diception_ros.system.files import said
 
 
 def verbs() -> list[str]:
@@ -64,11 +65,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except (ValueError, OSError) as error:
         print(f'diception {args.verb}: {said(error)}', file=sys.stderr)
     except ImportError as error:
-        from diception_ros.doctor import missing
+        from diception_ros.doctor import missing_packages
 
         print(
-            f'diception {args.verb}: {error}; {missing.cure(error)}. `diception doctor` looks at '
-            'everything',
+            f'diception {args.verb}: {error}; {missing_packages.cure(error)}. '
+            '`diception doctor` looks at everything',
             file=sys.stderr,
         )
     except Exception:
@@ -77,17 +78,3 @@ def main(arguments: Sequence[str] | None = None) -> int:
             f'diception {args.verb}: this is a bug; please report what is above', file=sys.stderr
         )
     return 1
-
-
-def said(error: Exception) -> str:
-    """What an error says; one of the operating system without its number.
-
-    Args:
-        error: that came, such as `[Errno 28] No space left on device: 'a.mcap'`, which becomes
-            `a.mcap: no space left on device`.
-    """
-    if not isinstance(error, OSError) or not error.strerror:
-        return str(error)
-    reason = error.strerror[:1].lower() + error.strerror[1:]
-    names = [str(name) for name in (error.filename, error.filename2) if name is not None]
-    return f'{", ".join(names)}: {reason}' if names else reason

@@ -28,7 +28,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def main(args: argparse.Namespace) -> int:
     """Run until a signal comes."""
-    from diception_ros.ros import process
+    from diception_ros.node import process
 
     process.run(['--ros-args', *args.ros_args] if args.ros_args else [])
 

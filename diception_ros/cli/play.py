@@ -43,8 +43,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def main(args: argparse.Namespace) -> int:
     """Play."""
-    from diception_ros.cli._ending import ended_by_signals
-    from diception_ros.ros.play import Wishes, play
+    from diception_ros.node.bag_tools import Wishes, play
+    from diception_ros.system.processes import ended_by_signals
 
     wishes = Wishes(
         args.rate, args.loop, args.clock, tuple(args.topics), args.start, args.end, args.delay,

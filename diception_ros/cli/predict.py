@@ -3,8 +3,9 @@
 """Ask a model about pictures: depth, normals, masks, things, people.
 
 With --task every answer is written to OUT/PICTURE/ as a preview (.png), as the label itself,
-without loss (.npz, see diception_ros.labels.disk), and with how it came about (.json); sheet.png
-shows them side by side. With --prompt the picture that the network paints is written to OUT as it
+without loss (.npz, see diception_ros.core.labels.io), and with how it came about (.json);
+sheet.png shows them side by side. With --prompt the picture that the network paints is written to
+OUT as it
 is.
 """
 
@@ -15,7 +16,8 @@ from pathlib import Path
 import sys
 from typing import Any
 
-from diception_ros import settings
+from diception_ros.core import settings
+from diception_ros.core.prompt import read_points
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -76,19 +78,19 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def main(args: argparse.Namespace) -> int:
     """Predict; 1 when a picture could not be read."""
     from diception_ros import tasks
-    from diception_ros.model import quiet
+    from diception_ros.model import folder
 
     points = read_points(args.points)
-    quiet.hush()
+    folder.silence_library_logging()
     if args.prompt is not None:
         if args.adapter:
             raise ValueError('--prompt asks the model itself; leave out --adapter')
         return paint(args, points)
     if not args.task and not args.adapter:
         raise ValueError(f'give --task, one or more of {", ".join(tasks.names())}; or --prompt')
-    from diception_ros.cli import _answers
+    from diception_ros.workflows import predict
 
-    return _answers.write_all(args, points)
+    return predict.write_all(args, points)
 
 
 def paint(args: argparse.Namespace, points: Any) -> int:
@@ -98,9 +100,9 @@ def paint(args: argparse.Namespace, points: Any) -> int:
     import numpy as np
     from PIL import Image
 
-    from diception_ros import images
-    from diception_ros.frame import Frame
-    from diception_ros.predict import Predictor
+    from diception_ros.core import images
+    from diception_ros.core.frame import Frame
+    from diception_ros.perception.predictor import Predictor
 
     chosen = settings.from_arguments(settings.PredictSettings, args)
     frame = Frame(images.read(args.images[0]))
@@ -112,19 +114,3 @@ def paint(args: argparse.Namespace, points: Any) -> int:
     )
     print(f'wrote {args.out}', file=sys.stderr)
     return 0
-
-
-def read_points(text: str) -> Any:
-    """'320,240;400,260' -> two Points; ValueError says what is not a point."""
-    from diception_ros.prompt import Point
-
-    points = []
-    for part in filter(None, text.split(';')):
-        try:
-            x, y = (float(number) for number in part.split(','))
-        except ValueError:
-            raise ValueError(
-                f"--points: {part!r} is no point; expected 'x,y;x,y' in pixels"
-            ) from None
-        points.append(Point(x, y))
-    return tuple(points)

@@ -31,12 +31,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def main(args: argparse.Namespace) -> int:
     """List or add."""
-    from diception_ros.model import quiet
+    from diception_ros.model import folder as model_folder
     from diception_ros.model.convert import encode_with_sd3
     from diception_ros.model.folder import check_folder, resolve
-    from diception_ros.model.prompts import TABLE_FILE, Embedding, PromptTable
+    from diception_ros.model.text_embeddings import TABLE_FILE, Embedding, PromptTable
 
-    quiet.hush()
+    model_folder.silence_library_logging()
     folder = resolve(args.model)
     check_folder(folder)
     path = folder / TABLE_FILE

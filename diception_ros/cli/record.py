@@ -29,9 +29,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def main(args: argparse.Namespace) -> int:
     """Record; 1 when nothing came."""
-    from diception_ros.cli._ending import ended_by_signals
-    from diception_ros.replay.writer import partial_of
-    from diception_ros.ros.record import record
+    from diception_ros.bags.mcap_writer import partial_of
+    from diception_ros.node.bag_tools import record
+    from diception_ros.system.processes import ended_by_signals
 
     if args.out.suffix != '.mcap':
         raise ValueError(f'--out is {args.out}; expected a name that ends in .mcap')

@@ -10,33 +10,15 @@ are scored, with --report DIR a page shows them. docs/replay.md says more.
 from __future__ import annotations
 
 import argparse
-from dataclasses import dataclass
 from pathlib import Path
 
-from diception_ros import settings
-from diception_ros.settings import PredictSettings, again, check
-from diception_ros.threads import ThreadSettings
-
-
-@dataclass(frozen=True)
-class Where:
-    """Where the model runs.
-
-    Raises:
-        ValueError: a value that its declaration does not allow.
-    """
-
-    device: str = again(PredictSettings, 'device')
-    dtype: str = again(PredictSettings, 'dtype')
-    threads: int = again(ThreadSettings, 'threads')
-
-    def __post_init__(self) -> None:
-        check(self)
+from diception_ros.core import settings
+from diception_ros.perception.settings import Where
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the options of this verb."""
-    from diception_ros.perceive.settings import LIVE, PerceptionSettings
+    from diception_ros.perception.settings import LIVE, PerceptionSettings
 
     parser.add_argument(
         'bags', nargs='+', metavar='BAG', help='bags, folders of bags, or patterns such as *.mcap'
@@ -141,12 +123,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def main(args: argparse.Namespace) -> int:
     """Replay; 1 when frames or bags were left out, 3 when a bag is damaged."""
-    from diception_ros.replay import engines, many
+    from diception_ros.replay import jobs
 
-    engines.obey_parent()
-    bags = many.find(args.bags)
+    jobs.obey_parent()
+    bags = jobs.find(args.bags)
     if len(bags) > 1 or args.engine != 'local':
-        return many.run(bags, args, add_arguments)
-    from diception_ros.cli import _replay
+        return jobs.run(bags, args, add_arguments)
+    from diception_ros.workflows import replay
 
-    return _replay.one(bags[0], args)
+    return replay.one(bags[0], args)

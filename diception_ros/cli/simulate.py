@@ -96,8 +96,8 @@ def main(args: argparse.Namespace) -> int:
     """Record; 1 when some rooms had no good view."""
     from tqdm import tqdm
 
-    from diception_ros.sim.adaptation_folder import to_pictures
-    from diception_ros.sim.record import Recording, to_bag, to_folder
+    from diception_ros.simulation.adaptation import to_pictures
+    from diception_ros.simulation.record import Recording, to_bag, to_folder
 
     recording = Recording(
         args.scenes, args.views, args.size, args.seed, args.split,

@@ -26,10 +26,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def main(args: argparse.Namespace) -> int:
     """Write the folder."""
     from diception_ros import tasks
-    from diception_ros.model import quiet
+    from diception_ros.model import folder
     from diception_ros.model.tiny import tiny_pipeline
 
-    quiet.hush()
+    folder.silence_library_logging()
     if args.out.exists():
         raise ValueError(f'{args.out}: exists already; give another folder or remove it')
     pipe = tiny_pipeline(args.seed)

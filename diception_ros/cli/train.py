@@ -17,7 +17,7 @@ import sys
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the options of this verb."""
-    from diception_ros.train import settings
+    from diception_ros.training import settings
 
     parser.add_argument(
         '--config',
@@ -44,30 +44,30 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def main(args: argparse.Namespace) -> int:
     """Train."""
-    from diception_ros.model import quiet
-    from diception_ros.train import parallel, run, settings, state
+    from diception_ros.model import folder
+    from diception_ros.training import checkpoints, distributed, settings, trainer
 
     if args.config is None and not args.resume:
         raise ValueError('give --config FILE, such as config/train.yaml, or --resume')
-    quiet.hush()
+    folder.silence_library_logging()
     try:
         if args.resume:
-            found = state.folders(args.out)
+            found = checkpoints.folders(args.out)
             file = args.config or (found[-1] / 'settings.yaml' if found else None)
             chosen = settings.read(file, args.set) if file else None
             had = settings.read(found[-1] / 'settings.yaml') if found else None
-            runner = run.resume(chosen, args.out, None)
-            note = run.stretched(had, runner.settings, runner.step) if had else ''
+            runner = trainer.resume(chosen, args.out, None)
+            note = trainer.stretched(had, runner.settings, runner.step) if had else ''
             if note and runner.processes.first:
                 print(f'{args.out}: {note}', file=sys.stderr)
         else:
-            runner = run.begin(settings.read(args.config, args.set), args.out)
+            runner = trainer.begin(settings.read(args.config, args.set), args.out)
         together = runner.processes.count
         if together > 1 and runner.processes.first:
             print(f'{together} processes learn together', file=sys.stderr)
-        model = run.run(runner, args.out)
+        model = trainer.run(runner, args.out)
     finally:
-        parallel.leave()
+        distributed.leave()
     if runner.processes.first:
         print(f'wrote {model}', file=sys.stderr)
     return 0

@@ -1,3 +1,3 @@
 # SPDX-FileCopyrightText: 2026 The diception_ros authors
 # SPDX-License-Identifier: Apache-2.0
-"""The main job in small: a camera, the node and a recorder in three processes, and a verdict."""
+"""The demonstration: a simulated camera, the node and a recorder in three processes."""

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from diception_ros.doctor.finding import Finding
+from diception_ros.doctor.checks import Finding
 
 
 def look(model: str, device: str) -> Iterator[Finding]:
@@ -20,19 +20,19 @@ def look(model: str, device: str) -> Iterator[Finding]:
         model: a model folder, or 'builtin'.
         device: where it is to run: cpu, cuda or cuda:N.
     """
-    from diception_ros.doctor import device as devices
-    from diception_ros.doctor import machine, python, ros
-    from diception_ros.doctor import model as models
+    from diception_ros.doctor import checks, ros
+    from diception_ros.doctor import checks as devices
+    from diception_ros.doctor import checks as models
 
-    yield python.interpreter()
-    yield from python.packages()
-    yield from python.opencv()
+    yield checks.interpreter()
+    yield from checks.packages()
+    yield from checks.opencv()
     found = devices.device(device)
     yield found
     if found.about != 'torch':  # without it the folder cannot be looked at
         yield models.model(model)
     yield from ros.ros()
     yield from ros.clashes()
-    yield from machine.graphics()
-    yield machine.space()
-    yield from machine.shared_memory()
+    yield from checks.graphics()
+    yield checks.space()
+    yield from checks.shared_memory()

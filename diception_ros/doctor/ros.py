@@ -11,9 +11,9 @@ import os
 from pathlib import Path
 import re
 
-from diception_ros import fastdds, probe
-from diception_ros.doctor import missing
-from diception_ros.doctor.finding import BROKEN, OK, WARN, Finding
+from diception_ros.doctor import missing_packages
+from diception_ros.doctor.checks import BROKEN, OK, WARN, Finding
+from diception_ros.system import fastdds, processes
 
 # By the first number of rclpy's version, where nothing was sourced.
 _DISTROS = {3: 'humble', 5: 'iron', 7: 'jazzy', 9: 'kilted', 10: 'lyrical'}
@@ -61,13 +61,13 @@ def ros(environment: Mapping[str, str] = os.environ) -> Iterator[Finding]:
     if not sourced and importlib.util.find_spec('rclpy') is None:
         yield Finding(
             'ros', WARN, 'no rclpy, so node, play, record and demo cannot run; the rest can',
-            missing.ros(environment),
+            missing_packages.ros(environment),
         )  # fmt: skip
         return
-    answer = probe.ask(_PROGRAM)
+    answer = processes.ask(_PROGRAM)
     said = answer.said
     if said is None:
-        cure = missing.ros(environment)
+        cure = missing_packages.ros(environment)
         yield Finding('ros', BROKEN, f'{name or "ROS"}: rclpy: {answer.error}', cure)
         return
     where = '' if sourced else ', not sourced'
@@ -104,7 +104,7 @@ def _messages(said: Mapping[str, str], name: str) -> Iterator[Finding]:
 
 def _brought(packages: list[str], name: str) -> str:
     if name:
-        return missing.packages(packages, name)
+        return missing_packages.packages(packages, name)
     return 'pip install ' + ' '.join(f'ros-{one.replace("_", "-")}' for one in packages)
 
 
@@ -160,9 +160,9 @@ def clashes() -> Iterator[Finding]:
 
 
 def _bridge() -> Finding:
-    from diception_ros.messages import bridge
+    from diception_ros.messages import encodings
 
-    found = bridge.find()
+    found = encodings.find()
     if found.encodings:
         return Finding('cv_bridge', OK, f'agrees on {len(found.encodings)} encodings')
     versions = ', '.join(

@@ -9,7 +9,6 @@ is not what it says is refused with `MessageError`.
 
 from __future__ import annotations
 
-from diception_ros.messages.error import MessageError
-from diception_ros.messages.types import Types
+from diception_ros.messages.base import MessageError, Types
 
 __all__ = ['MessageError', 'Types']

@@ -9,8 +9,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from diception_ros.labels import Instances, Keypoints
-from diception_ros.messages.types import Types
+from diception_ros.core.labels import Instances, Keypoints
+from diception_ros.messages.base import Types
 
 DETECTIONS = 'vision_msgs/msg/Detection2DArray'
 LABEL_INFO = 'vision_msgs/msg/LabelInfo'

@@ -17,9 +17,9 @@ from typing import Any, NamedTuple, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from diception_ros import images
-from diception_ros.frame import Frame
-from diception_ros.labels import (
+from diception_ros.core import images
+from diception_ros.core.frame import Frame
+from diception_ros.core.labels import (
     Disparity,
     Instances,
     Keypoints,
@@ -29,9 +29,10 @@ from diception_ros.labels import (
     Normals,
     Picture,
 )
-from diception_ros.messages import camera, detections, joints, pictures
-from diception_ros.messages.types import Types
-from diception_ros.prompt import Prompt
+from diception_ros.core.prompt import Prompt
+from diception_ros.messages import camera_info, detections, point_clouds
+from diception_ros.messages import images as image_messages
+from diception_ros.messages.base import Types
 
 IMAGE = 'sensor_msgs/msg/Image'
 INFO = 'sensor_msgs/msg/CameraInfo'
@@ -79,7 +80,7 @@ class _Answer:
     categories: tuple[str, ...]
 
     def image(self, array: NDArray[Any], encoding: str) -> Any:
-        return pictures.image(self.types, array, encoding, self.header)
+        return image_messages.image(self.types, array, encoding, self.header)
 
 
 class _Row(NamedTuple):
@@ -246,11 +247,13 @@ def _detections(answer: _Answer) -> Any:
 
 
 def _keypoints(answer: _Answer) -> Any:
-    return joints.joint_cloud(answer.types, joints.joints_of(answer.label), answer.header)
+    return point_clouds.joint_cloud(
+        answer.types, point_clouds.joints_of(answer.label), answer.header
+    )
 
 
 def _camera_info(answer: _Answer) -> Any:
-    return camera.scaled(answer.types, answer.info, answer.label.size, answer.header)
+    return camera_info.scaled(answer.types, answer.info, answer.label.size, answer.header)
 
 
 def _colour(answer: _Answer) -> Any:

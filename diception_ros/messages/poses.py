@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from diception_ros.messages.types import Types
+from diception_ros.messages.base import Types
 
 
 def pose_stamped(

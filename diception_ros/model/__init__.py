@@ -5,7 +5,7 @@
 from diception_ros.model.pca import PcaAutoencoder
 from diception_ros.model.pipeline import DiceptionOutput, DiceptionPipeline
 from diception_ros.model.points import DiceptionPointEncoder
-from diception_ros.model.prompts import PromptTable, UnknownTextError
+from diception_ros.model.text_embeddings import PromptTable, UnknownTextError
 from diception_ros.model.transformer import DiceptionTransformer2DModel
 
 # All classes that a model folder may name are imported here: diffusers refuses to load others.

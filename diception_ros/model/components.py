@@ -2,7 +2,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """What a pipeline is made of: its networks, the folder that they are in, and where they run."""
 
-# No postponed annotations here: diffusers reads the components' classes off __init__.
 from collections.abc import Iterable
 import itertools
 from pathlib import Path
@@ -24,8 +23,11 @@ from transformers import (
 
 from diception_ros.model.folder import check_folder, forget_origin, resolve
 from diception_ros.model.points import DiceptionPointEncoder
-from diception_ros.model.prompts import TABLE_FILE, PromptTable
+from diception_ros.model.text_embeddings import TABLE_FILE, PromptTable
 from diception_ros.model.transformer import DiceptionTransformer2DModel
+
+# No postponed annotations here: diffusers reads the components' classes off __init__.
+
 
 if TYPE_CHECKING:
     from typing_extensions import Self

@@ -4,8 +4,15 @@
 
 from __future__ import annotations
 
+from functools import lru_cache
+import hashlib
 import json
 from pathlib import Path
+
+import diffusers.utils.logging
+from safetensors import SafetensorError, safe_open
+import torch
+import transformers.utils.logging
 
 PIPELINE = 'DiceptionPipeline'
 # The small model that comes with this package; docs/builtin_model.md says what it can do.
@@ -91,3 +98,90 @@ def forget_origin(folder: Path) -> None:
         content = json.loads(path.read_text())
         if content.pop('_name_or_path', None) is not None:
             path.write_text(json.dumps(content, indent=2, sort_keys=True) + '\n')
+
+
+# Where networks run.
+
+
+def find_device(name: str) -> torch.device:
+    """The torch device of this name.
+
+    Raises:
+        ValueError: no such kind of device, or it is not there.
+    """
+    try:
+        device = torch.device(name)
+    except RuntimeError as error:
+        raise ValueError(f'device is {name!r}; expected cpu, cuda or cuda:N') from error
+    if device.type == 'cpu':
+        return device
+    if device.type != 'cuda':
+        raise ValueError(f'device is {name!r}; expected cpu, cuda or cuda:N')
+    if (device.index or 0) >= torch.cuda.device_count():
+        why = (
+            f'torch {torch.__version__} was built without CUDA'
+            if torch.version.cuda is None
+            else f'{torch.cuda.device_count()} CUDA devices are there'
+        )
+        raise ValueError(
+            f'device {name!r} is not there ({why}); set device to cpu to run slowly on purpose'
+        )
+    return device
+
+
+# Which weights a model folder holds, as one number.
+
+
+# What an answer is made by; texts may be added without making another model of it.
+PARTS = ('vae', 'point_encoder', 'transformer')
+
+
+def fingerprint(folder: Path) -> str:
+    """SHA-256 over names, types, shapes and values of all weights.
+
+    How they are split in files makes no difference. A copy in another precision has another
+    fingerprint. Reads every file once, about a second for each gigabyte, and again only when one
+    changed.
+
+    Args:
+        folder: of the model.
+
+    Raises:
+        FileNotFoundError: there are no weights in it.
+        ValueError: a file of weights is damaged.
+    """
+    files = [path for part in PARTS for path in sorted((folder / part).glob('*.safetensors'))]
+    if not files:
+        raise FileNotFoundError(f'{folder}: no weights (*.safetensors) in it')
+    seen = [(path, path.stat()) for path in files]
+    return _of(tuple((str(path), stat.st_size, stat.st_mtime_ns) for path, stat in seen))
+
+
+@lru_cache(maxsize=4)
+def _of(files: tuple[tuple[str, int, int], ...]) -> str:
+    found: dict[str, str] = {}
+    for path, *_ in files:
+        part = Path(path).parent.name
+        try:
+            with safe_open(path, 'pt') as file:
+                for name in file.keys():  # noqa: SIM118
+                    found[f'{part}.{name}'] = path
+        except SafetensorError as error:
+            raise ValueError(f'{path}: damaged, or no weights ({error})') from error
+    digest = hashlib.sha256()
+    for full in sorted(found):
+        with safe_open(found[full], 'pt') as file:
+            value = file.get_tensor(full.partition('.')[2])
+        digest.update(f'{full} {value.dtype} {tuple(value.shape)}\n'.encode())
+        digest.update(value.contiguous().flatten().view(torch.uint8).numpy().data)
+    return digest.hexdigest()
+
+
+# Keeps the libraries' own bars and notes out of what a command or the node prints.
+
+
+def silence_library_logging() -> None:
+    """For this process: no bars of theirs, and of their messages only errors."""
+    for library in (diffusers.utils.logging, transformers.utils.logging):
+        library.disable_progress_bar()
+        library.set_verbosity_error()

@@ -12,7 +12,7 @@ from diffusers.configuration_utils import register_to_config
 import torch
 from torch import nn
 
-from diception_ros.prompt import MAX_POINTS
+from diception_ros.core.prompt import MAX_POINTS
 
 POINT_ORDERS = ('xy', 'yx')
 

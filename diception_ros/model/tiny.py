@@ -27,7 +27,7 @@ from transformers import (
 
 from diception_ros.model.pipeline import DiceptionPipeline
 from diception_ros.model.points import DiceptionPointEncoder
-from diception_ros.model.prompts import CLIP_LENGTH
+from diception_ros.model.text_embeddings import CLIP_LENGTH
 from diception_ros.model.transformer import DiceptionTransformer2DModel
 
 RESOLUTION = 64  # pixels: 8 x 8 latents, 4 x 4 tokens

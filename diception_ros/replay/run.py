@@ -4,107 +4,113 @@
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
-from pathlib import Path
+from collections import Counter, deque
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import replace
 import time
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, TypeVar
 
-from diception_ros.perceive.request import Request
-from diception_ros.replay import resume
-from diception_ros.replay.ahead import Behind, ahead
-from diception_ros.replay.cameras import Camera, choose
-from diception_ros.replay.frames import Choice, Taken, frames
-from diception_ros.replay.recorder import Recorder, journal_of
-from diception_ros.replay.writer import Writer
+from diception_ros.bags.cameras import choose
+from diception_ros.bags.frames import Taken, frames
+from diception_ros.bags.mcap_writer import Writer
+from diception_ros.perception.query import Request
+from diception_ros.replay import checkpoint
+from diception_ros.replay.checkpoint import Recorder, journal_of
+from diception_ros.replay.job import Job, Result, choice_of, prefix_of
+
+# Threads that work before and behind the model, so that it does not wait.
+
 
 if TYPE_CHECKING:
-    from diception_ros.perceive.perceiver import Answer, Asked, Perceiver
-    from diception_ros.prompt import Point
-    from diception_ros.replay.bags import Bag
+    from types import TracebackType
+
+    from typing_extensions import Self
+
+ItemT = TypeVar('ItemT')
+_END: Any = object()
+
+
+def ahead(items: Iterator[ItemT], depth: int) -> Iterator[ItemT]:
+    """The items, worked out by another thread while the last ones are in use.
+
+    Args:
+        items: what they raise is raised here, in their turn.
+        depth: so many at most are kept.
+    """
+    with ThreadPoolExecutor(1, thread_name_prefix='reader') as pool:
+        waiting: deque[Future[ItemT]] = deque()
+        try:
+            while True:
+                while len(waiting) < depth:
+                    waiting.append(pool.submit(next, items, _END))
+                item = waiting.popleft().result()
+                if item is _END:
+                    return
+                yield item
+        finally:
+            for one in waiting:
+                one.cancel()
+
+
+class Behind:
+    """Does things in their order in another thread, and none after one that failed; in a `with`.
+
+    Args:
+        depth: so many at most wait.
+    """
+
+    def __init__(self, depth: int) -> None:
+        self._depth = depth
+        self._waiting: deque[Future[None]] = deque()
+        self._failed = False
+
+    def __enter__(self) -> Self:
+        self._pool = ThreadPoolExecutor(1, thread_name_prefix='writer')
+        return self
+
+    def do(self, what: Callable[..., None], *arguments: Any) -> None:
+        """Let it be done soon; raises what earlier things raised."""
+        while len(self._waiting) >= self._depth or (self._waiting and self._waiting[0].done()):
+            self._waiting.popleft().result()
+        self._waiting.append(self._pool.submit(self._do, what, *arguments))
+
+    def _do(self, what: Callable[..., None], *arguments: Any) -> None:
+        if self._failed:
+            return
+        try:
+            what(*arguments)
+        except BaseException:
+            self._failed = True
+            raise
+
+    def wait(self) -> None:
+        """Until all is done; raises what was raised."""
+        while self._waiting:
+            self._waiting.popleft().result()
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        # After an error nothing more is done: what comes later must not stand without it.
+        if kind is not None:
+            for one in self._waiting:
+                one.cancel()
+        self._pool.shutdown(wait=True)
+
+
+if TYPE_CHECKING:
+    from diception_ros.bags.reader import Bag
+    from diception_ros.perception.perceiver import Asked, Perceiver
+    from diception_ros.perception.query import Answer
     from diception_ros.replay.checkpoint import Checkpoint
 
 ADVICE = 'Make room, and go on with --resume'
 # Copied messages that are kept until a batch of pictures is full, bytes.
 COPIED = 8 << 20
-
-
-@dataclass(frozen=True)
-class Job:
-    """What is done with one bag.
-
-    Attributes:
-        out: the bag that is written.
-        cameras, infos, references: see `cameras.choose`.
-        start_s: seconds after the beginning of the bag of the first picture.
-        end_s: seconds after the beginning at which the last one is before; None: the end.
-        every: the first picture and every n-th after it.
-        most: pictures of each camera; 0 for all.
-        views: whether pictures for eyes (colour, overlay) are made, too.
-        copy: whether all messages of the bag are copied.
-        points: on the thing that is meant, pixels.
-        prefix: of the answers' topics.
-        batch: pictures that are answered at once.
-        compress: the bag that is written.
-        force: replace a bag that is there, and begin anew.
-        resume: go on where a replay into the same file was.
-        threads: of the processor for the model; 0 where the answers do not depend on them.
-    """
-
-    out: Path
-    cameras: tuple[str, ...] = ()
-    infos: tuple[str, ...] = ()
-    references: tuple[str, ...] = ()
-    start_s: float = 0.0
-    end_s: float | None = None
-    every: int = 1
-    most: int = 0
-    views: bool = True
-    copy: bool = False
-    points: tuple[Point, ...] = ()
-    prefix: str = '/perception'
-    batch: int = 1
-    compress: bool = True
-    force: bool = False
-    resume: bool = False
-    threads: int = 0
-
-
-@dataclass
-class Result:
-    """What came of a replay.
-
-    Attributes:
-        cameras: that were answered.
-        frames: that were answered, those before a resume too.
-        answered: those of this run.
-        skipped: that could not be read, by kind of fault.
-        damage: where the bag could not be read any further, '' where all is well.
-        notes: what should be said once, by kind.
-        seconds: from the first picture to the finished bag.
-        model_s: of them in the model.
-        journal: a file with a line for each frame; see `recorder.COLUMNS`.
-    """
-
-    cameras: list[Camera] = field(default_factory=list)
-    frames: int = 0
-    answered: int = 0
-    skipped: Counter[str] = field(default_factory=Counter)
-    damage: str = ''
-    notes: dict[str, str] = field(default_factory=dict)
-    seconds: float = 0.0
-    model_s: float = 0.0
-    journal: Path | None = None
-
-    def count(self, group: Iterable[Taken], answers: Collection[Answer]) -> None:
-        """Take in what came of some messages of the bag."""
-        for taken in group:
-            if taken.camera is not None and taken.frame is None:
-                self.skipped[taken.problem[0]] += 1
-        self.frames += len(answers)
-        self.answered += len(answers)
-        self.model_s += sum(answer.seconds.get('model', 0.0) for answer in answers)
 
 
 def replay(
@@ -137,8 +143,8 @@ def replay(
         OSError: no room; what was finished is readable then.
     """
     cameras = choose(bag, job.cameras, job.infos, job.references)
-    about = resume.about(bag, perceiver, job, cameras, model)
-    begin = resume.begin(job, about)
+    about = checkpoint.about(bag, perceiver, job, cameras, model)
+    begin = checkpoint.begin(job, about)
     result = Result(
         cameras, begin.frames, skipped=Counter(begin.skipped), notes=dict(begin.notes),
         journal=journal_of(job.out),
@@ -196,33 +202,6 @@ def replay(
         recorder.finish(replace(reached(), damage=result.damage))
     result.seconds = time.perf_counter() - start
     return result
-
-
-def expected(bag: Bag, job: Job, cameras: Sequence[Camera]) -> int:
-    """About how many frames will be answered: exact but where only a part is played."""
-    choice = choice_of(bag, job)
-    length = (bag.end_ns or 0) - (bag.start_ns or 0) + 1
-    first = max(choice.start_ns or 0, bag.start_ns or 0)
-    last = min(choice.stop_ns or 2**63, (bag.end_ns or 0) + 1)
-    share = max(0.0, min(1.0, (last - first) / length))
-    total = 0
-    for camera in cameras:
-        count = -(-round(bag.topics[camera.topic].count * share) // job.every)
-        total += min(count, job.most) if job.most else count
-    return total
-
-
-def prefix_of(job: Job, camera: Camera) -> str:
-    """What the topics of a camera's answers begin with."""
-    return f'{job.prefix}/{camera.name}/' if camera.name else f'{job.prefix}/'
-
-
-def choice_of(bag: Bag, job: Job) -> Choice:
-    """Which pictures of a bag a job is about."""
-    zero = bag.start_ns or 0
-    start = zero + round(job.start_s * 1e9) if job.start_s else None
-    stop = None if job.end_s is None else zero + round(job.end_s * 1e9)
-    return Choice(start, stop, job.every, job.most)
 
 
 def _groups(items: Iterator[Taken], batch: int) -> Iterator[list[Taken]]:

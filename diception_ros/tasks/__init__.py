@@ -19,11 +19,11 @@ from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from diception_ros.prompt import Prompt
+from diception_ros.core.prompt import Prompt
 
 if TYPE_CHECKING:
-    from diception_ros.card import Card
-    from diception_ros.labels import Label
+    from diception_ros.core.adapter_card import Card
+    from diception_ros.core.labels import Label
 
 LabelT = TypeVar('LabelT', bound='Label')
 
@@ -124,9 +124,9 @@ def of(card: Card) -> Task[Any]:
         raise ValueError(
             f'a new task cannot be called {card.name!r}, which is one of {", ".join(names())}'
         )
-    from diception_ros.tasks import _adapted
+    from diception_ros.tasks import adapter_task
 
-    task: Task[Any] = _adapted.adapted(card)
+    task: Task[Any] = adapter_task.adapted(card)
     return task
 
 

@@ -10,13 +10,13 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.ndimage import distance_transform_edt
 
-from diception_ros.geometry import Affine, fit_affine, to_disparity
-from diception_ros.labels import Disparity, MetricDepth
-from diception_ros.tasks import RESOLUTION, Task, _check
-from diception_ros.tasks._scene import scene
+from diception_ros.core.geometry import Affine, fit_affine, to_disparity
+from diception_ros.core.labels import Disparity, MetricDepth
+from diception_ros.tasks import RESOLUTION, Task, checks
+from diception_ros.tasks.examples import scene
 
 if TYPE_CHECKING:
-    from diception_ros.prompt import Prompt
+    from diception_ros.core.prompt import Prompt
 
 Alignment = Literal['disparity', 'depth']
 
@@ -35,7 +35,7 @@ class Depth:
     takes_category = False
 
     def text(self, prompt: Prompt) -> str:
-        _check.plain(prompt)
+        checks.plain(prompt)
         return self.prompt
 
     def encode(self, label: Disparity) -> NDArray[np.float32]:
@@ -54,7 +54,7 @@ class Depth:
                 f'task {self.name!r} paints Disparity, came {type(label).__name__}; '
                 'geometry.to_disparity makes one of MetricDepth'
             )
-        side = _check.square(label)
+        side = checks.square(label)
         values = label.values
         if not label.valid.any():
             return np.zeros((side, side, 3), np.float32)
@@ -69,7 +69,7 @@ class Depth:
 
     def decode(self, rgb: NDArray[np.float32], prompt: Prompt | None = None) -> Disparity:
         """Mean of the three channels; every pixel has an answer."""
-        _check.picture(rgb)
+        checks.picture(rgb)
         return Disparity(np.clip(rgb, 0, 1).mean(axis=-1, dtype=np.float32))
 
     def score(
@@ -113,7 +113,7 @@ class Depth:
 
         Source: the protocol of Marigold and GenPercept (least_square_disparity, least_square).
         """
-        _check.same_size(predicted, truth)
+        checks.same_size(predicted, truth)
         if align not in ('disparity', 'depth'):
             raise ValueError(f"align: expected 'disparity' or 'depth', came {align!r}")
         if isinstance(truth, Disparity):

@@ -9,12 +9,12 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from diception_ros.labels import Instances
-from diception_ros.painting import colours, palette
-from diception_ros.tasks import RESOLUTION, Task, _check, _instances
+from diception_ros.core.labels import Instances
+from diception_ros.tasks import RESOLUTION, Task, checks, examples
+from diception_ros.tasks.codecs import instance_colors
 
 if TYPE_CHECKING:
-    from diception_ros.prompt import Prompt
+    from diception_ros.core.prompt import Prompt
 
 
 class Entity:
@@ -32,13 +32,13 @@ class Entity:
         Raises:
             ValueError: there is a category or there are points.
         """
-        _check.plain(prompt)
+        checks.plain(prompt)
         return self.prompt
 
     def encode(self, label: Instances) -> NDArray[np.float32]:
         """Colours follow from place and size of the instances: see `palette.paint`."""
-        _check.square(label)
-        return palette.paint(label.ids)
+        checks.square(label)
+        return instance_colors.paint(label.ids)
 
     def decode(self, rgb: NDArray[np.float32], prompt: Prompt | None = None) -> Instances:
         """One instance per colour, whatever the colours; best first: see `colours`.
@@ -47,8 +47,8 @@ class Entity:
         through eight bits and noise of sigma 0.05, 0.97 to 0.99 through JPEG 70, blur and
         noise; one thing in a few pictures is counted too many or too few by the latter.
         """
-        _check.picture(rgb)
-        ids, scores = colours.find_instances(rgb)
+        checks.picture(rgb)
+        ids, scores = instance_colors.find_instances(rgb)
         return Instances(ids, ('',) * len(scores), scores)
 
     def score(self, predicted: Instances, truth: Instances) -> dict[str, float]:
@@ -57,11 +57,11 @@ class Entity:
         Raises:
             ValueError: the sizes differ.
         """
-        return _instances.score(predicted, truth)
+        return examples.score(predicted, truth)
 
     def example(self, rng: np.random.Generator, size: int = RESOLUTION) -> Instances:
         """Up to 20 shapes, fewer in small pictures."""
-        return _instances.example(rng, size, int(rng.integers(1, max(3, min(20, size // 16)) + 1)))
+        return examples.example(rng, size, int(rng.integers(1, max(3, min(20, size // 16)) + 1)))
 
 
 TASK: Task[Instances] = Entity()

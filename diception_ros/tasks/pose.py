@@ -9,12 +9,12 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from diception_ros.labels import Keypoints
-from diception_ros.painting import figures, joints, skeleton
-from diception_ros.tasks import RESOLUTION, Task, _check
+from diception_ros.core.labels import Keypoints
+from diception_ros.tasks import RESOLUTION, Task, checks, examples
+from diception_ros.tasks.codecs import pose_decode, pose_skeleton
 
 if TYPE_CHECKING:
-    from diception_ros.prompt import Prompt
+    from diception_ros.core.prompt import Prompt
 
 # Tolerance of each joint as a part of the root of a person's area: twice the standard deviation
 # between annotators. Source: COCO's keypoint evaluation, in the order of COCO_JOINTS.
@@ -41,20 +41,20 @@ class Pose:
         Raises:
             ValueError: there is a category or there are points.
         """
-        _check.plain(prompt)
+        checks.plain(prompt)
         return self.prompt
 
     def encode(self, label: Keypoints) -> NDArray[np.float32]:
         """Hidden joints are painted as visible ones; absent and untyped ones are not painted."""
-        return skeleton.draw(label.joints, _check.square(label))
+        return pose_skeleton.draw(label.joints, checks.square(label))
 
     def decode(self, rgb: NDArray[np.float32], prompt: Prompt | None = None) -> Keypoints:
         """People, and points where the limbs do not tell a joint: see `joints`.
 
         In pictures with other limb colours than ours all joints are points without a type.
         """
-        _check.picture(rgb)
-        return joints.find_people(rgb)
+        checks.picture(rgb)
+        return pose_decode.find_people(rgb)
 
     def score(self, predicted: Keypoints, truth: Keypoints) -> dict[str, float]:
         """Compare the people of one picture.
@@ -71,7 +71,7 @@ class Pose:
         Raises:
             ValueError: the sizes differ.
         """
-        _check.same_size(predicted, truth)
+        checks.same_size(predicted, truth)
         here = truth.visibility > 0
         people = np.flatnonzero(here.any(axis=1))
         similar = np.zeros((len(predicted.joints), len(people)))
@@ -114,7 +114,7 @@ class Pose:
     def example(self, rng: np.random.Generator, size: int = RESOLUTION) -> Keypoints:
         """One to four people side by side, in random postures; one in small pictures."""
         count = int(rng.integers(1, 5)) if size >= 384 else 1
-        return figures.crowd(rng, size, count)
+        return examples.crowd(rng, size, count)
 
 
 TASK: Task[Keypoints] = Pose()

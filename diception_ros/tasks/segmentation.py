@@ -10,11 +10,11 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from diception_ros.labels import Mask
-from diception_ros.tasks import RESOLUTION, Task, _check
+from diception_ros.core.labels import Mask
+from diception_ros.tasks import RESOLUTION, Task, checks
 
 if TYPE_CHECKING:
-    from diception_ros.prompt import Prompt
+    from diception_ros.core.prompt import Prompt
 
 # A painter that is not sure paints grey: what belongs is brighter than this part of the brightest
 # spot of this many pixels square, ...
@@ -46,13 +46,13 @@ class Segmentation:
         Raises:
             ValueError: there is a category, or there are no points.
         """
-        _check.without_category(prompt)
+        checks.without_category(prompt)
         if not prompt.points:
             raise ValueError(f'task {self.name!r} needs 1 to 5 points, came none')
         return self.prompt
 
     def encode(self, label: Mask) -> NDArray[np.float32]:
-        _check.square(label)
+        checks.square(label)
         return np.repeat(label.values[..., None].astype(np.float32), 3, axis=-1)
 
     def decode(self, rgb: NDArray[np.float32], prompt: Prompt | None = None) -> Mask:
@@ -67,7 +67,7 @@ class Segmentation:
 
         Source: the stability score of Segment Anything, with other thresholds.
         """
-        _check.picture(rgb)
+        checks.picture(rgb)
         grey = np.clip(rgb, 0, 1).mean(axis=-1, dtype=np.float32)
         threshold = self._threshold
         if threshold is None:
@@ -82,7 +82,7 @@ class Segmentation:
         Raises:
             ValueError: the sizes differ.
         """
-        _check.same_size(predicted, truth)
+        checks.same_size(predicted, truth)
         union = int((predicted.values | truth.values).sum())
         both = int((predicted.values & truth.values).sum())
         return {'iou': both / union if union else float('nan')}

@@ -12,13 +12,13 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from diception_ros.coco import CATEGORIES
-from diception_ros.labels import Instances
-from diception_ros.painting import colours, palette
-from diception_ros.tasks import RESOLUTION, Task, _check, _instances
+from diception_ros.core.coco import CATEGORIES
+from diception_ros.core.labels import Instances
+from diception_ros.tasks import RESOLUTION, Task, checks, examples
+from diception_ros.tasks.codecs import instance_colors
 
 if TYPE_CHECKING:
-    from diception_ros.prompt import Prompt
+    from diception_ros.core.prompt import Prompt
 
 
 class Semantic:
@@ -38,7 +38,7 @@ class Semantic:
         Raises:
             ValueError: there is no category, or there are points.
         """
-        _check.without_points(prompt)
+        checks.without_points(prompt)
         if prompt.category is None:
             raise ValueError(f"task {self.name!r} needs a category, e.g. 'person', came none")
         return f'{self.prompt} {prompt.category.strip()}'
@@ -50,14 +50,14 @@ class Semantic:
             ValueError: the label is not square, or holds more than one category, since a picture
                 answers a question about one.
         """
-        _check.square(label)
+        checks.square(label)
         names = sorted(set(label.categories))
         if len(names) > 1:
             raise ValueError(
                 f'expected instances of one category, came {", ".join(map(repr, names))}; '
                 'leave out those that were not asked for'
             )
-        return palette.paint(label.ids)
+        return instance_colors.paint(label.ids)
 
     def decode(self, rgb: NDArray[np.float32], prompt: Prompt | None = None) -> Instances:
         """One instance per colour, best first: see `colours`.
@@ -65,8 +65,8 @@ class Semantic:
         All bear the category of the prompt, or '' where there is none. The bounds of the entity
         task hold.
         """
-        _check.picture(rgb)
-        ids, scores = colours.find_instances(rgb)
+        checks.picture(rgb)
+        ids, scores = instance_colors.find_instances(rgb)
         category = prompt.category.strip() if prompt is not None and prompt.category else ''
         return Instances(ids, (category,) * len(scores), scores)
 
@@ -78,12 +78,12 @@ class Semantic:
         Raises:
             ValueError: the sizes differ.
         """
-        return _instances.score(predicted, truth)
+        return examples.score(predicted, truth)
 
     def example(self, rng: np.random.Generator, size: int = RESOLUTION) -> Instances:
         """Up to 10 shapes, fewer in small pictures, all of the category 'person'."""
         count = int(rng.integers(1, max(3, min(10, size // 16)) + 1))
-        return _instances.example(rng, size, count, 'person')
+        return examples.example(rng, size, count, 'person')
 
 
 TASK: Task[Instances] = Semantic()

@@ -14,10 +14,10 @@ from labelled_files import ids, write_folder
 import pytest
 import torch
 
-from diception_ros import card as cards
-from diception_ros import images
-from diception_ros.card import CARD_FILE, WEIGHTS_FILE
 from diception_ros.cli.main import main
+from diception_ros.core import adapter_card as cards
+from diception_ros.core import images
+from diception_ros.core.adapter_card import CARD_FILE, WEIGHTS_FILE
 
 QUICK = ['--rank', '2', '--batch-size', '2', '--pool', '8']
 

@@ -9,9 +9,10 @@ import os
 import pytest
 from recordings import BEGIN, MAKE, recorded, write
 
-from diception_ros import images, locks
 from diception_ros.cli import main as command
-from diception_ros.demo.drive import CLICK
+from diception_ros.core import images
+from diception_ros.demo.recording import CLICK
+from diception_ros.system import files
 
 
 def demo(*arguments):
@@ -37,7 +38,7 @@ def test_impossible_wishes_are_refused(tmp_path, tiny_folder, capsys, arguments,
 def test_two_demos_do_not_share_a_folder(tmp_path, tiny_folder, capsys):
     pytest.importorskip('rclpy')
     place = os.open(tmp_path, os.O_RDONLY)
-    locks.take(place, 'nobody else')
+    files.take(place, 'nobody else')
     assert demo('--model', tiny_folder, '--out', tmp_path) == 1
     assert f'{tmp_path}: another demo writes it' in capsys.readouterr().err
     assert not [*tmp_path.iterdir()]

@@ -6,7 +6,7 @@ import pytest
 
 from diception_ros import doctor
 from diception_ros.cli import main as command
-from diception_ros.doctor.finding import BROKEN, OK, WARN, Finding
+from diception_ros.doctor.checks import BROKEN, OK, WARN, Finding
 
 
 @pytest.mark.parametrize(

@@ -11,12 +11,14 @@ from layouts import PLACES, write
 import numpy as np
 import pytest
 
-from diception_ros import images, tasks
+from diception_ros import tasks
 from diception_ros.cli import main as command
-from diception_ros.evaluate import protocols, questions, report
-from diception_ros.evaluate.protocols import kitti
-from diception_ros.labels import Disparity, Normals, disk
-from diception_ros.predict import Predictor
+from diception_ros.core import images
+from diception_ros.core.labels import Disparity, Normals, io
+from diception_ros.datasets import benchmarks
+from diception_ros.evaluation import evaluators
+from diception_ros.perception.predictor import Predictor
+from diception_ros.reporting import tables
 
 SMALL = ['--scenes', '4', '--mean-scenes', '1', '--size', '64x48']
 
@@ -33,19 +35,19 @@ def test_rooms_leave_a_table_and_files(opengl, tiny_folder, tmp_path, capsys):
     table = [[cell.strip() for cell in line.split('|')[1:-1]] for line in
              printed.out.strip().splitlines()]  # fmt: skip
     assert table[0] == ['', 'metric', '1 step', '2 steps', 'shuffled', 'mean']
-    assert [row[0] for row in table[2:] if row[0]] == questions.names(tasks.names())
+    assert [row[0] for row in table[2:] if row[0]] == evaluators.names(tasks.names())
     files = {path.name for path in out.iterdir()}
     assert files == {'metrics.json', 'answers.csv', 'first.png', 'worst.png'}
     found = json.loads((out / 'metrics.json').read_text())
     assert found['columns'] == ['1', '2', 'shuffled', 'mean']
-    assert found['numbers'].keys() == set(questions.names(tasks.names()))
+    assert found['numbers'].keys() == set(evaluators.names(tasks.names()))
     assert found['rooms'] == {
         'split': 'test', 'seed': 0, 'pictures': 4, 'size': {'height': 48, 'width': 64},
         'mean_rooms': 1,
     }  # fmt: skip
     assert found['settings']['steps'] == [1, 2]
     assert found['settings']['resolution'] == 64
-    assert found['model'] == {'name': str(tiny_folder), 'sha256': report.digest(tiny_folder)}
+    assert found['model'] == {'name': str(tiny_folder), 'sha256': tables.digest(tiny_folder)}
     assert images.read(out / 'first.png').shape[0] > 4 * 2 * 240
     with (out / 'answers.csv').open() as file:
         lines = list(csv.DictReader(file))
@@ -82,13 +84,13 @@ def test_repeats_exactly_and_one_task_is_asked_what_all_are(opengl, tiny_folder,
 
 def test_the_picture_reaches_the_model(opengl, tiny_folder, tmp_path, monkeypatch):
     """A model that knows the answers is perfect, and not when it sees another room."""
-    from diception_ros.cli import _evaluation
-    from diception_ros.evaluate import rooms
+    from diception_ros.evaluation import rooms
+    from diception_ros.workflows import evaluate
 
     known = {}
     for samples, rng in rooms.views(0, (48, 64), 'test', 4):
         known[samples[0].frame.image.tobytes()] = {
-            one.name: one.truth for one in questions.ask(samples, rng)
+            one.name: one.truth for one in evaluators.ask(samples, rng)
         }
 
     def knowing(predictor):
@@ -100,7 +102,7 @@ def test_the_picture_reaches_the_model(opengl, tiny_folder, tmp_path, monkeypatc
 
         return answer
 
-    monkeypatch.setattr(_evaluation, '_asker', knowing)
+    monkeypatch.setattr(evaluate, '_asker', knowing)
     out = tmp_path / 'out'
     wanted = ('--tasks', 'segmentation', 'normal', 'entity')
     assert evaluate('--model', tiny_folder, *SMALL, *wanted, '--out', out) == 0
@@ -150,7 +152,7 @@ def test_a_model_and_its_predictions_in_files_score_the_same(name, tiny_folder, 
     pictures = [str(tmp_path / 'data' / place) for place in PLACES[name][0]]
     if name == 'kitti':  # the model sees a part of the picture
         for picture in pictures:
-            images.write(picture, images.read(picture)[kitti.benchmark_crop((375, 1242))])
+            images.write(picture, images.read(picture)[benchmarks.benchmark_crop((375, 1242))])
         shown = tmp_path / 'shown'
         (tmp_path / 'data').rename(shown)
         pictures = [str(shown / place) for place in PLACES[name][0]]
@@ -173,12 +175,12 @@ def test_a_model_and_its_predictions_in_files_score_the_same(name, tiny_folder, 
         found = columns['b'][metric]['predictions']
         assert found == pytest.approx(columns['a'][metric]['2'], rel=1e-4), metric
     assert columns['a'][first]['1'] != columns['a'][first]['2']
-    assert one['model']['sha256'] == report.digest(tiny_folder)
+    assert one['model']['sha256'] == tables.digest(tiny_folder)
     assert two['predictions']['stories'][0]['settings']['steps'] == 2
     assert one['dataset']['pictures'] == two['dataset']['pictures'] == 2
     assert (tmp_path / 'a/first.png').is_file()
     assert (tmp_path / 'b/worst.png').is_file()
-    assert columns['a'][first]['paper'] == protocols.get(name).published[first]
+    assert columns['a'][first]['paper'] == benchmarks.get(name).published[first]
 
 
 def test_scoring_files_loads_no_model(tiny_folder, tmp_path):
@@ -186,7 +188,7 @@ def test_scoring_files_loads_no_model(tiny_folder, tmp_path):
     for place in PLACES['scannet'][0]:
         label = Disparity(np.random.default_rng(0).random((48, 64), np.float32))
         (tmp_path / 'out' / place).mkdir(parents=True)
-        disk.write(label, tmp_path / 'out' / place / 'depth.npz')
+        io.write(label, tmp_path / 'out' / place / 'depth.npz')
     arguments = ['evaluate', tmp_path / 'data', '--protocol', 'scannet', '--predictions',
                  tmp_path / 'out', '--out', tmp_path / 'scores']  # fmt: skip
     program = (
@@ -210,7 +212,7 @@ def test_axes_that_disagree_are_doubted(tmp_path, capsys):
     for place, truth in zip(PLACES['scannet_normals'][0], truths, strict=True):
         (tmp_path / 'out' / place).mkdir(parents=True)
         mirrored = Normals((truth * [-1, 1, 1]).astype(np.float32))
-        disk.write(mirrored, tmp_path / 'out' / place / 'normal.npz')
+        io.write(mirrored, tmp_path / 'out' / place / 'normal.npz')
     asked = (tmp_path / 'data', '--protocol', 'scannet_normals', '--predictions', tmp_path / 'out')
     assert evaluate(*asked) == 0
     err = capsys.readouterr().err

@@ -11,16 +11,18 @@ import labelled_files as files
 import numpy as np
 import pytest
 
-from diception_ros import images, tasks
+from diception_ros import tasks
 from diception_ros.cli import main as command
-from diception_ros.data import labelled
-from diception_ros.evaluate import report, rooms
-from diception_ros.images import Fit
-from diception_ros.labels import Disparity
-from diception_ros.predict import Predictor
-from diception_ros.prompt import Prompt
-from diception_ros.question import Question
-from diception_ros.settings import PredictSettings
+from diception_ros.core import images
+from diception_ros.core.images import Fit
+from diception_ros.core.labels import Disparity
+from diception_ros.core.prompt import Prompt
+from diception_ros.core.settings import PredictSettings
+from diception_ros.datasets import labelled
+from diception_ros.evaluation import rooms
+from diception_ros.perception.predictor import Predictor
+from diception_ros.perception.query import Question
+from diception_ros.reporting import tables
 
 COUNT = 9
 # What ranks the answers of each kind.
@@ -102,7 +104,7 @@ def test_the_numbers_by_hand(kind, tiny_folder, tmp_path, capsys):
 
     content = json.loads((out / 'metrics.json').read_text())
     assert content['kind'] == 'labels'
-    assert content['model'] == {'name': str(tiny_folder), 'sha256': report.digest(tiny_folder)}
+    assert content['model'] == {'name': str(tiny_folder), 'sha256': tables.digest(tiny_folder)}
     (told,) = content['adapters']
     assert (told['task'], told['kind'], told['learnt_from_them']) == ('mine', kind, False)
     assert content['labels']['pictures'] == [sample.name for sample in samples]
@@ -116,14 +118,14 @@ def test_the_numbers_by_hand(kind, tiny_folder, tmp_path, capsys):
 
 def test_the_picture_reaches_the_model(tiny_folder, tmp_path, monkeypatch):
     """Who knows the labels is perfect, and not when he sees another picture."""
-    from diception_ros.cli import _labelled
+    from diception_ros.workflows import evaluate
 
     adapter = write_adapter(tmp_path / 'a', tiny_folder, 'mine')
     place = written(tmp_path / 'labels', 'mask')
     samples = labelled.read(place, 'mask', 'mine').samples
     known = {one.frame.image.tobytes(): one.label for one in samples}
     monkeypatch.setattr(
-        _labelled, '_asker',
+        evaluate, '_asker',
         lambda predictor, settings: lambda frame, prompts: [known[frame.image.tobytes()]] * len(
             prompts),
     )  # fmt: skip
@@ -235,12 +237,12 @@ def test_mistakes_are_one_line(tiny_folder, tmp_path, capsys, arguments, message
 
 def test_a_disparity_is_judged_at_any_distance(tiny_folder, tmp_path):
     """Rooms end at 12 m; labels of people need not."""
-    from diception_ros import card
-    from diception_ros.evaluate.questions import Question, tally
-    from diception_ros.labels import MetricDepth
+    from diception_ros.core import adapter_card
+    from diception_ros.core.labels import MetricDepth
+    from diception_ros.evaluation.evaluators import Question, tally
 
     adapter = write_adapter(tmp_path / 'a', tiny_folder, 'mine', kind='depth')
-    tasks.add(card.read(adapter))
+    tasks.add(adapter_card.read(adapter))
     metres = np.linspace(20, 80, 100, dtype=np.float32).reshape(10, 10)
     disparity = 1 / metres
     answer = Disparity((disparity - disparity.min()) / np.ptp(disparity))

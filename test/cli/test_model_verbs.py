@@ -6,9 +6,10 @@ import numpy as np
 from official import write_official
 import pytest
 
-from diception_ros import images, tasks
+from diception_ros import tasks
 from diception_ros.cli.main import main
-from diception_ros.model.prompts import PromptTable
+from diception_ros.core import images
+from diception_ros.model.text_embeddings import PromptTable
 
 
 @pytest.fixture(scope='module')

@@ -9,12 +9,13 @@ import cv2
 import numpy as np
 import pytest
 
-from diception_ros import images, tasks
+from diception_ros import tasks
 from diception_ros.cli.main import main
-from diception_ros.frame import Frame
-from diception_ros.labels import disk
-from diception_ros.predict import Predictor
-from diception_ros.prompt import Point, Prompt
+from diception_ros.core import images
+from diception_ros.core.frame import Frame
+from diception_ros.core.labels import io
+from diception_ros.core.prompt import Point, Prompt
+from diception_ros.perception.predictor import Predictor
 
 QUICK = ['--steps', '1', '--guidance', '1']
 
@@ -72,7 +73,7 @@ def test_files_hold_what_the_predictor_says(pictures, tiny_folder, tmp_path):
         [Prompt('depth'), Prompt('segmentation', points=(Point(10, 20),))],
     )
     for prediction in found:
-        label = disk.read(folder / f'{prediction.prompt.task}.npz')
+        label = io.read(folder / f'{prediction.prompt.task}.npz')
         np.testing.assert_array_equal(label.values, prediction.label.values)
         preview = prediction.label.preview(images.read(pictures[0]))
         np.testing.assert_array_equal(

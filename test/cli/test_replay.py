@@ -16,10 +16,10 @@ import pytest
 import recordings
 from recordings import recorded, write
 
+from diception_ros.bags.reader import Bag
 from diception_ros.cli import replay as verb
 from diception_ros.cli.main import main
-from diception_ros.replay import many
-from diception_ros.replay.bags import Bag
+from diception_ros.replay import jobs
 
 QUICK = ['--steps', '1', '--guidance', '1']
 
@@ -34,10 +34,12 @@ def bag(tmp_path):
 
 
 def test_answers_are_those_of_the_node(bag, tiny, tiny_folder, tmp_path, capsys):
-    from diception_ros.data.bag import TYPES, BagTypes
-    from diception_ros.messages import camera, pictures, stamps
-    from diception_ros.perceive.perceiver import Perceiver, Request
-    from diception_ros.predict import Predictor
+    from diception_ros.bags.typestore import TYPES, BagTypes
+    from diception_ros.messages import base, camera_info
+    from diception_ros.messages import images as image_messages
+    from diception_ros.perception.perceiver import Perceiver
+    from diception_ros.perception.predictor import Predictor
+    from diception_ros.perception.query import Request
 
     out = tmp_path / 'out.mcap'
     assert run(bag, '--out', out, '--model', tiny_folder, *QUICK) == 0
@@ -51,10 +53,10 @@ def test_answers_are_those_of_the_node(bag, tiny, tiny_folder, tmp_path, capsys)
     expected = []
     for k in range(4):
         stamp = recordings.BEGIN + k * 100_000_000
-        header = stamps.header(BagTypes(), stamp, 'cam')
-        info = camera.info(BagTypes(), recordings.PINHOLE, recordings.SIZE, header)
-        message = pictures.image(BagTypes(), recordings.picture(k), 'rgb8', header)
-        frame = pictures.frame_from(message, info)
+        header = base.header(BagTypes(), stamp, 'cam')
+        info = camera_info.info(BagTypes(), recordings.PINHOLE, recordings.SIZE, header)
+        message = image_messages.image(BagTypes(), recordings.picture(k), 'rgb8', header)
+        frame = image_messages.frame_from(message, info)
         for topic, one in asked.perceive(
             Request('', frame, header, info, asked.needed(wanted), wanted=wanted)
         ).messages:
@@ -173,21 +175,21 @@ def test_bags_are_found_in_folders_and_by_patterns(tmp_path):
     for name in ('a', 'b'):
         write(tmp_path / name, recorded(1))
     folder = write(tmp_path / 'c', recorded(1), 'sqlite3')
-    assert [p.name for p in many.find([str(tmp_path)])] == ['c', 'a.mcap', 'b.mcap']
-    assert many.find([str(tmp_path / '*.mcap')]) == [tmp_path / 'a.mcap', tmp_path / 'b.mcap']
-    assert many.find([str(folder), str(folder)]) == [folder]
+    assert [p.name for p in jobs.find([str(tmp_path)])] == ['c', 'a.mcap', 'b.mcap']
+    assert jobs.find([str(tmp_path / '*.mcap')]) == [tmp_path / 'a.mcap', tmp_path / 'b.mcap']
+    assert jobs.find([str(folder), str(folder)]) == [folder]
     for nothing in ('nothing', '*.bag'):
         with pytest.raises(FileNotFoundError, match='no such bag'):
-            many.find([str(tmp_path / nothing)])
+            jobs.find([str(tmp_path / nothing)])
     (tmp_path / 'empty').mkdir()
     with pytest.raises(ValueError, match='no bags'):
-        many.find([str(tmp_path / 'empty')])
+        jobs.find([str(tmp_path / 'empty')])
 
 
 def test_names_of_many_bags_differ(tmp_path):
-    assert many.names([Path('/x/a.mcap'), Path('/x/b.bag')]) == ['a', 'b']
-    assert many.names([Path('/x/1/a.mcap'), Path('/x/2/a.mcap')]) == ['1_a.mcap', '2_a.mcap']
-    assert many.names([Path('/x/a.mcap'), Path('/x/a.bag')]) == ['a.mcap', 'a.bag']
+    assert jobs.names([Path('/x/a.mcap'), Path('/x/b.bag')]) == ['a', 'b']
+    assert jobs.names([Path('/x/1/a.mcap'), Path('/x/2/a.mcap')]) == ['1_a.mcap', '2_a.mcap']
+    assert jobs.names([Path('/x/a.mcap'), Path('/x/a.bag')]) == ['a.mcap', 'a.bag']
 
 
 def test_options_are_handed_on_as_they_were_given():
@@ -199,14 +201,14 @@ def test_options_are_handed_on_as_they_were_given():
     parser = argparse.ArgumentParser()
     verb.add_arguments(parser)
     args = parser.parse_args(given)
-    again = many.arguments(args, verb.add_arguments)
+    again = jobs.arguments(args, verb.add_arguments)
     other = parser.parse_args(['a', 'b', '--out=o', *again])
     assert vars(other) == vars(args)
     assert len(again) == 10
 
 
 def test_processes_divide_the_processors(tmp_path, monkeypatch):
-    from diception_ros import threads
+    from diception_ros.system import threads
 
     for name in 'ab':
         write(tmp_path / name, recorded(1))
@@ -216,10 +218,10 @@ def test_processes_divide_the_processors(tmp_path, monkeypatch):
 
     def engine(todo, *_):
         seen.append([one for task in todo for one in task.command if 'threads' in one])
-        yield from (many.Done(task, 0, '') for task in todo)
+        yield from (jobs.Done(task, 0, '') for task in todo)
 
-    monkeypatch.setattr(many.engines, 'here', engine)
-    monkeypatch.setattr(many.engines, 'on_ray', engine)
+    monkeypatch.setattr(jobs, 'here', engine)
+    monkeypatch.setattr(jobs, 'on_ray', engine)
     for more in ([], ['--jobs', '4'], ['--jobs', '16'], ['--threads', '5'],
                  ['--jobs', '4', '--engine', 'ray'], ['--device', 'cuda']):  # fmt: skip
         assert run(tmp_path, '--out', tmp_path / 'out', *more) == 0
@@ -286,8 +288,9 @@ def test_what_was_finished_is_left_when_many_go_on(tmp_path, tiny_folder, capsys
 # A process that is killed when the bag is finished and nothing is said of it.
 KILLED = """
 import os, signal, sys
-from diception_ros.cli import _replay, main
-_replay._tell = lambda *_: os.kill(os.getpid(), signal.SIGKILL)
+from diception_ros.cli import main
+from diception_ros.workflows import replay
+replay._tell = lambda *_: os.kill(os.getpid(), signal.SIGKILL)
 main.main(sys.argv[1:])
 """
 

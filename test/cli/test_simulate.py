@@ -9,12 +9,14 @@ import sys
 import numpy as np
 import pytest
 
-from diception_ros import geometry, tasks
+from diception_ros import tasks
+from diception_ros.bags import typestore
 from diception_ros.cli import main as command
-from diception_ros.data import bag, folder
-from diception_ros.labels import MetricDepth
-from diception_ros.messages import pictures
-from diception_ros.messages.joints import joints_from
+from diception_ros.core import geometry
+from diception_ros.core.labels import MetricDepth
+from diception_ros.datasets import folder
+from diception_ros.messages import images as image_messages
+from diception_ros.messages.point_clouds import joints_from
 
 pytestmark = pytest.mark.usefixtures('opengl')
 
@@ -43,7 +45,7 @@ def test_bag_is_what_a_robot_records(tmp_path):
     out = tmp_path / 'out.mcap'
     assert simulate('--out', out, '--rate', '30', '--carrier', 'robot') == 0
     by_topic = {}
-    for one in bag.read(out):
+    for one in typestore.read(out):
         by_topic.setdefault(one.topic, []).append(one)
     counts = {topic: len(found) for topic, found in by_topic.items()}
     assert counts.pop('/camera/scene') == 2
@@ -60,7 +62,7 @@ def test_bag_is_what_a_robot_records(tmp_path):
             assert said == one.stamp_ns == stamp
             where = 'map' if topic in ('/tf', '/camera/pose') else 'camera_optical'
             assert message.header.frame_id == where
-        maps = {topic: pictures.array_from(frame[topic].message) for topic in frame
+        maps = {topic: image_messages.array_from(frame[topic].message) for topic in frame
                 if topic.endswith(('image', 'image_raw'))}  # fmt: skip
         depth, ids = maps['/camera/depth/image'], maps['/camera/instances/image']
         names = stories[k // 3]['instances']
@@ -80,7 +82,7 @@ def test_bag_is_what_a_robot_records(tmp_path):
         # The pose puts the floor at height 0.
         q = frame['/camera/pose'].message.pose.orientation
         lens = frame['/camera/camera_info'].message.k
-        from diception_ros.frame import Intrinsics
+        from diception_ros.core.frame import Intrinsics
 
         points = geometry.back_project(
             MetricDepth(depth), Intrinsics(lens[0], lens[4], lens[2], lens[5])
@@ -95,7 +97,7 @@ def test_bag_is_what_a_robot_records(tmp_path):
 def test_two_runs_write_the_same_messages(tmp_path):
     for name in ('a', 'b'):
         assert simulate('--out', tmp_path / f'{name}.mcap') == 0
-    one, two = (list(bag.read(tmp_path / f'{name}.mcap')) for name in 'ab')
+    one, two = (list(typestore.read(tmp_path / f'{name}.mcap')) for name in 'ab')
     assert [(r.topic, r.stamp_ns, r.data) for r in one] == [
         (r.topic, r.stamp_ns, r.data) for r in two
     ]
@@ -161,8 +163,9 @@ def test_osmesa_draws_the_same_things(tmp_path):
 
 def test_mujoco_is_loaded_only_to_render():
     program = (
-        'import sys, diception_ros.data.bag, diception_ros.data.folder, diception_ros.sim.stream\n'
-        'import diception_ros.sim.record\n'
+        'import sys, diception_ros.bags.typestore, diception_ros.datasets.folder\n'
+        'import diception_ros.simulation.sample_stream\n'
+        'import diception_ros.simulation.record\n'
         "assert 'mujoco' not in sys.modules and 'torch' not in sys.modules\n"
     )
     subprocess.run([sys.executable, '-c', program], check=True)

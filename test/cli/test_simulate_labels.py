@@ -9,9 +9,9 @@ import cv2
 import numpy as np
 import pytest
 
-from diception_ros import images
 from diception_ros.cli import main as command
-from diception_ros.sim import adaptation
+from diception_ros.core import images
+from diception_ros.simulation import adaptation
 
 pytestmark = pytest.mark.usefixtures('opengl')
 

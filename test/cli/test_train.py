@@ -6,9 +6,9 @@ from discs import discs
 import numpy as np
 import pytest
 
-from diception_ros import images
 from diception_ros.cli import main as command
-from diception_ros.data import folder
+from diception_ros.core import images
+from diception_ros.datasets import folder
 
 CONFIG = """
 resolution: 32

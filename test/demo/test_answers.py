@@ -9,12 +9,13 @@ import pytest
 from recordings import BEGIN, MAKE, recorded, write
 
 from diception_ros import tasks
-from diception_ros.demo import answers, drive, live
-from diception_ros.demo.drive import CLICK
-from diception_ros.frame import Frame
-from diception_ros.labels import Disparity, Instances, Mask
-from diception_ros.messages import outputs, pictures, stamps
-from diception_ros.prompt import Point
+from diception_ros.core.frame import Frame
+from diception_ros.core.labels import Disparity, Instances, Mask
+from diception_ros.core.prompt import Point
+from diception_ros.demo import recording, run, verify
+from diception_ros.demo.recording import CLICK
+from diception_ros.messages import base, outputs
+from diception_ros.messages import images as image_messages
 
 STEP = 100_000_000
 SIZE = (6, 8)
@@ -24,30 +25,30 @@ TOPICS = ('disparity/image', 'depth/color', 'segmentation/mask')
 def answered(count, frame_id='cam', topics=TOPICS):
     """(topic, message, log time) of answers to pictures, each another."""
     for k in range(count):
-        header = stamps.header(MAKE, BEGIN + k * STEP, frame_id)
+        header = base.header(MAKE, BEGIN + k * STEP, frame_id)
         for n, topic in enumerate(topics):
             array = np.full(SIZE, 3 * k + n, np.uint8)
-            message = pictures.image(MAKE, array, 'mono8', header)
+            message = image_messages.image(MAKE, array, 'mono8', header)
             yield f'/perception/{topic}', message, BEGIN + k * STEP + n
 
 
 @pytest.fixture
 def headers(tmp_path):
-    return drive.headers(drive.read(write(tmp_path / 'camera', recorded(6))))
+    return recording.headers(recording.read(write(tmp_path / 'camera', recorded(6))))
 
 
 def test_every_header_of_a_picture_is_found(tmp_path, headers):
     assert headers == {BEGIN + k * STEP: 'cam' for k in range(6)}
-    found = answers.check(write(tmp_path / 'live', answered(6)), headers)
+    found = verify.check(write(tmp_path / 'live', answered(6)), headers)
     assert (found.messages, found.frames, found.complete) == (18, 6, 6)
     assert found.topics == dict.fromkeys(TOPICS, 6)
     assert not found.strangers
 
 
 def test_another_frame_and_another_stamp_are_strangers(tmp_path, headers):
-    wrong = answers.check(write(tmp_path / 'a', answered(6, 'camera')), headers)
+    wrong = verify.check(write(tmp_path / 'a', answered(6, 'camera')), headers)
     assert len(wrong.strangers) == 18
-    late = answers.check(write(tmp_path / 'b', answered(7)), headers)  # one picture too many
+    late = verify.check(write(tmp_path / 'b', answered(7)), headers)  # one picture too many
     assert len(late.strangers) == 3
     assert str(BEGIN + 6 * STEP) in late.strangers[0]
 
@@ -55,21 +56,19 @@ def test_another_frame_and_another_stamp_are_strangers(tmp_path, headers):
 def test_a_missing_message_is_told_unless_its_topic_is_late(tmp_path, headers):
     told = [*answered(6)]
     bag = write(tmp_path / 'a', told[:2] + told[3:])  # the first picture was not asked for a mask
-    assert answers.check(bag, headers).complete == 5
-    assert answers.check(bag, headers, {'segmentation/mask'}).complete == 6
-    assert answers.check(bag, headers, {'disparity/image'}).complete == 5
+    assert verify.check(bag, headers).complete == 5
+    assert verify.check(bag, headers, {'segmentation/mask'}).complete == 6
+    assert verify.check(bag, headers, {'disparity/image'}).complete == 5
 
 
 def test_messages_that_overtake_others_are_still_together(tmp_path, headers):
     told = [*answered(6)]
     order = random.Random(0)
     # Recorded up to three frames late.
-    mixed = sorted(
-        told, key=lambda one: stamps.stamp_ns(one[1].header) + order.random() * 3 * STEP
-    )
+    mixed = sorted(told, key=lambda one: base.stamp_ns(one[1].header) + order.random() * 3 * STEP)
     assert mixed != told
     bag = write(tmp_path / 'a', ((t, m, BEGIN + k) for k, (t, m, _) in enumerate(mixed)))
-    found = answers.check(bag, headers)
+    found = verify.check(bag, headers)
     assert (found.frames, found.complete) == (6, 6)
 
 
@@ -77,18 +76,18 @@ def test_equal_messages_are_counted(tmp_path):
     told = [*answered(6)]
     one = write(tmp_path / 'one', told)
     dropped = write(tmp_path / 'dropped', told[:3] + told[9:])
-    assert answers.compare(dropped, one, set(TOPICS)) == (12, 12)
-    assert answers.compare(one, dropped, set(TOPICS)) == (12, 18)  # of two, nothing was replayed
-    assert answers.compare(one, one, {'depth/color'}) == (6, 6)
+    assert verify.compare(dropped, one, set(TOPICS)) == (12, 12)
+    assert verify.compare(one, dropped, set(TOPICS)) == (12, 18)  # of two, nothing was replayed
+    assert verify.compare(one, one, {'depth/color'}) == (6, 6)
     other = [*told]
     other[4] = (told[4][0], told[5][1], told[4][2])  # another message of the same picture
-    assert answers.compare(one, write(tmp_path / 'other', other), set(TOPICS)) == (17, 18)
+    assert verify.compare(one, write(tmp_path / 'other', other), set(TOPICS)) == (17, 18)
     moved = answered(6, 'camera')
-    assert answers.compare(one, write(tmp_path / 'moved', moved), set(TOPICS)) == (0, 18)
+    assert verify.compare(one, write(tmp_path / 'moved', moved), set(TOPICS)) == (0, 18)
 
 
 def test_what_depends_on_earlier_frames_is_not_compared():
-    topics = answers.without_memory(tasks.names(), MAKE)
+    topics = verify.without_memory(tasks.names(), MAKE)
     assert {'disparity/image', 'normal/image', 'pose/keypoints', 'segmentation/mask'} <= topics
     assert not [topic for topic in topics if topic.startswith(('entity', 'semantic'))]
 
@@ -100,44 +99,44 @@ def test_categories_come_back_from_the_map_of_categories():
     things = Instances(ids, words, np.ones(3, np.float32))
     asked = ('chair', 'person')
     frame = Frame(np.zeros((*SIZE, 3), np.uint8))
-    header = stamps.header(MAKE, BEGIN, 'cam')
+    header = base.header(MAKE, BEGIN, 'cam')
     wanted = {'semantic/label', 'semantic/instances'}
     told = dict(
         outputs.from_label(
             MAKE, tasks.get('semantic'), things, None, header, frame, wanted, None, asked
         )
     )
-    found = answers.label('semantic', told, SIZE, asked)
+    found = verify.label('semantic', told, SIZE, asked)
     assert found.categories == words
     np.testing.assert_array_equal(found.ids, ids)
     for word, count in (('person', 2), ('chair', 1), ('dog', 0)):
-        some = answers.only(found, [word])
+        some = verify.only(found, [word])
         assert len(some.scores) == count == some.ids.max()
         mine = [k + 1 for k, one in enumerate(words) if one == word]
         np.testing.assert_array_equal(some.ids > 0, np.isin(ids, mine))
-    np.testing.assert_array_equal(answers.only(found, asked).ids, ids)
+    np.testing.assert_array_equal(verify.only(found, asked).ids, ids)
 
 
 def test_what_was_not_answered_is_none():
-    assert answers.label('depth', {}, SIZE, ()) is None
-    assert answers.label('semantic', {}, SIZE, ()) is None
-    message = pictures.image(
-        MAKE, np.ones(SIZE, np.float32), '32FC1', stamps.header(MAKE, 0, 'cam')
+    assert verify.label('depth', {}, SIZE, ()) is None
+    assert verify.label('semantic', {}, SIZE, ()) is None
+    message = image_messages.image(
+        MAKE, np.ones(SIZE, np.float32), '32FC1', base.header(MAKE, 0, 'cam')
     )
-    assert isinstance(answers.label('depth', {'disparity/image': message}, SIZE, ()), Disparity)
-    mask = pictures.image(MAKE, np.ones(SIZE, np.uint8), 'mono8', message.header)
-    assert isinstance(answers.label('segmentation', {'segmentation/mask': mask}, SIZE, ()), Mask)
+    assert isinstance(verify.label('depth', {'disparity/image': message}, SIZE, ()), Disparity)
+    mask = image_messages.image(MAKE, np.ones(SIZE, np.uint8), 'mono8', message.header)
+    assert isinstance(verify.label('segmentation', {'segmentation/mask': mask}, SIZE, ()), Mask)
 
 
 def test_a_recording_of_ones_own_is_read(tmp_path):
     click = MAKE.make('geometry_msgs/msg/Point', x=5.0, y=3.0, z=0.0)
-    one = drive.read(write(tmp_path / 'a', [*recorded(4), (CLICK, click, BEGIN + STEP)]))
+    one = recording.read(write(tmp_path / 'a', [*recorded(4), (CLICK, click, BEGIN + STEP)]))
     assert (one.frames, one.compressed, one.truth) == (4, False, False)
     assert one.click == Point(5.0, 3.0)
     assert one.topics == ['/camera/image_raw', '/camera/camera_info', CLICK]
     assert one.seconds == pytest.approx(0.3, abs=0.05)
     pressed = recorded(4, '/front/image/compressed', compressed=True, info=False)
-    other = drive.read(write(tmp_path / 'b', pressed))
+    other = recording.read(write(tmp_path / 'b', pressed))
     assert (other.compressed, other.click, other.topics) == (
         True,
         None,
@@ -146,12 +145,12 @@ def test_a_recording_of_ones_own_is_read(tmp_path):
     two = [*recorded(2, '/a/image'), *recorded(2, '/b/image')]
     bag = write(tmp_path / 'c', sorted(two, key=lambda message: message[2]))
     with pytest.raises(ValueError, match='choose with --camera'):
-        drive.read(bag)
-    assert drive.read(bag, '/b/image').camera.info == '/b/camera_info'
+        recording.read(bag)
+    assert recording.read(bag, '/b/image').camera.info == '/b/camera_info'
 
 
 def test_what_is_recorded_is_all_that_the_tasks_say():
-    topics = live.recorded(['depth', 'normal'])
+    topics = run.recorded(['depth', 'normal'])
     assert topics[0] == '/diagnostics'
     assert {'/perception/disparity/image', '/perception/normal/color'} <= set(topics)
     assert not any('entity' in topic for topic in topics)

@@ -9,14 +9,16 @@ import numpy as np
 import pytest
 from recordings import MAKE, write
 
-from diception_ros import images, tasks
-from diception_ros.demo import drive, judge, sheet
-from diception_ros.evaluate.rooms import Constant
-from diception_ros.geometry import to_disparity
-from diception_ros.labels import Instances, MetricDepth
-from diception_ros.messages import outputs, stamps
-from diception_ros.prompt import Point
-from diception_ros.sim import record, recorded
+from diception_ros import tasks
+from diception_ros.core import images
+from diception_ros.core.contact_sheet import contact_sheet
+from diception_ros.core.geometry import to_disparity
+from diception_ros.core.labels import Instances, MetricDepth
+from diception_ros.core.prompt import Point
+from diception_ros.demo import recording, verify
+from diception_ros.evaluation.rooms import Constant
+from diception_ros.messages import base, outputs
+from diception_ros.simulation import bag_reader, record
 
 NAMES = tasks.names()
 FIRST = 2  # picture that is clicked on
@@ -31,22 +33,22 @@ def played(tmp_path_factory):
     """A short drive of small pictures, with a click."""
     if importlib.util.find_spec('mujoco') is None:
         pytest.skip('MuJoCo is not installed')
-    room = {**vars(drive.ROOM), 'views': 4, 'size': (96, 128)}
+    room = {**vars(recording.ROOM), 'views': 4, 'size': (96, 128)}
     path = tmp_path_factory.mktemp('drive') / 'drive.mcap'
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(drive, 'ROOM', record.Recording(**room))
-        patch.setattr(drive, '_CLICKED', FIRST)
+        patch.setattr(recording, 'ROOM', record.Recording(**room))
+        patch.setattr(recording, '_CLICKED', FIRST)
         try:
-            assert [*drive.simulate(path)] == [1, 2, 3, 4]
+            assert [*recording.simulate(path)] == [1, 2, 3, 4]
         except OSError as error:
             pytest.skip(str(error))
-    return drive.read(path)
+    return recording.read(path)
 
 
 def true_labels(view, played):
     """The label that answers each task."""
     for name in NAMES:
-        for question in judge.ask(view, played, [name]):
+        for question in verify.ask(view, played, [name]):
             label = question.truth
             if isinstance(label, MetricDepth):
                 label = to_disparity(label)[0]
@@ -64,8 +66,8 @@ def true_labels(view, played):
 
 
 def answered(played, change=lambda name, label: label):
-    for view in recorded.views(played.path):
-        header = view.messages[recorded.IMAGE].header
+    for view in bag_reader.views(played.path):
+        header = view.messages[bag_reader.IMAGE].header
         for name, label in true_labels(view, played):
             task = tasks.get(name)
             wanted = {one.topic for one in outputs.declared(task, MAKE)}
@@ -91,7 +93,7 @@ def control():
 def test_somebody_clicks_on_the_largest_thing_that_models_know(played):
     assert played.truth
     assert played.click is not None
-    views = [*recorded.views(played.path)]
+    views = [*bag_reader.views(played.path)]
     view = views[FIRST]
     number = view.instances().ids[round(played.click.y), round(played.click.x)]
     assert view.instances().categories[number - 1] == played.categories[0] == 'refrigerator'
@@ -100,17 +102,17 @@ def test_somebody_clicks_on_the_largest_thing_that_models_know(played):
 
 
 def test_the_truth_itself_is_judged_best(played, live, control):
-    numbers = judge.judge(played, live, NAMES, control)
+    numbers = verify.judge(played, live, NAMES, control)
     assert set(numbers) == set(BEST)
     for kind, (metric, best) in BEST.items():
         found = numbers[kind][metric]
-        assert found[judge.MODEL] == pytest.approx(best, abs=0.5 if kind == 'normal' else 0.02)
-        assert abs(found[judge.CONSTANT] - best) > 0.1, kind
+        assert found[verify.MODEL] == pytest.approx(best, abs=0.5 if kind == 'normal' else 0.02)
+        assert abs(found[verify.CONSTANT] - best) > 0.1, kind
 
 
 def test_answers_of_another_picture_are_judged_worse(played, live, control, tmp_path):
     told = [*answered(played)]
-    last = [*recorded.views(played.path)][-1].messages[recorded.IMAGE].header
+    last = [*bag_reader.views(played.path)][-1].messages[bag_reader.IMAGE].header
     shifted = write(
         tmp_path / 'shifted',
         [
@@ -119,26 +121,26 @@ def test_answers_of_another_picture_are_judged_worse(played, live, control, tmp_
             if message.header.stamp.nanosec == 0
         ],
     )
-    right, wrong = (judge.judge(played, bag, NAMES, control) for bag in (live, shifted))
+    right, wrong = (verify.judge(played, bag, NAMES, control) for bag in (live, shifted))
     for kind in ('entity', 'segmentation_1', 'normal'):
         metric, best = BEST[kind]
-        error = [abs(one[kind][metric][judge.MODEL] - best) for one in (right, wrong)]
+        error = [abs(one[kind][metric][verify.MODEL] - best) for one in (right, wrong)]
         assert error[1] > error[0] + 0.02, kind
 
 
 def test_only_what_was_asked_is_judged(played, live, control):
-    assert set(judge.judge(played, live, ['normal'], control)) == {'normal'}
-    nobody = drive.Drive(**{**vars(played), 'click': None})
-    assert 'segmentation_1' not in judge.judge(nobody, live, NAMES, control)
+    assert set(verify.judge(played, live, ['normal'], control)) == {'normal'}
+    nobody = recording.Drive(**{**vars(played), 'click': None})
+    assert 'segmentation_1' not in verify.judge(nobody, live, NAMES, control)
 
 
 def test_a_click_on_a_wall_asks_for_the_wall(played):
-    view = next(recorded.views(played.path))
+    view = next(bag_reader.views(played.path))
     room = view.instances(stuff=True)
     walls = [k for k, name in enumerate(room.categories, 1) if name == 'wall']
     row, column = np.argwhere(np.isin(room.ids, walls))[0]
-    clicked = drive.Drive(**{**vars(played), 'click': Point(float(column), float(row))})
-    (question,) = judge.ask(view, clicked, ['segmentation'])
+    clicked = recording.Drive(**{**vars(played), 'click': Point(float(column), float(row))})
+    (question,) = verify.ask(view, clicked, ['segmentation'])
     assert question.truth.values[row, column]
     assert not (question.truth.values & (view.instances().ids > 0)).any()
 
@@ -146,10 +148,10 @@ def test_a_click_on_a_wall_asks_for_the_wall(played):
 def test_answers_to_pictures_that_nobody_played_are_not_judged(played, control, tmp_path):
     told = []
     for topic, message, stamp in answered(played):
-        header = stamps.header(MAKE, stamp + 1_000_000, message.header.frame_id)
+        header = base.header(MAKE, stamp + 1_000_000, message.header.frame_id)
         fields = {**vars(message), 'header': header}
         told.append((topic, message.__class__(**fields), stamp + 1_000_000))
-    assert judge.judge(played, write(tmp_path / 'late', told), NAMES, control) == {}
+    assert verify.judge(played, write(tmp_path / 'late', told), NAMES, control) == {}
 
 
 def test_the_constant_picture_is_rendered_once(tmp_path, monkeypatch):
@@ -159,9 +161,9 @@ def test_the_constant_picture_is_rendered_once(tmp_path, monkeypatch):
         calls.append(args)
         return {'depth': np.full((32, 32, 3), 0.25, np.float32)}
 
-    monkeypatch.setattr(judge, 'rooms', SimpleNamespace(mean_of_rooms=means, Constant=Constant))
+    monkeypatch.setattr(verify, 'rooms', SimpleNamespace(mean_of_rooms=means, Constant=Constant))
     for size in ((48, 64), (48, 64), (24, 32)):
-        found = judge.constant(32, size, tmp_path)
+        found = verify.constant(32, size, tmp_path)
         answer = found.answer(SimpleNamespace(task='depth', category=None), size)
         np.testing.assert_allclose(answer.values, 0.25, atol=1e-6)
     assert [args[1:3] for args in calls] == [((48, 64), 32), ((24, 32), 32)]
@@ -169,21 +171,21 @@ def test_the_constant_picture_is_rendered_once(tmp_path, monkeypatch):
 
 def played_frame(played, title):
     """The picture under 'picture 2 of 4'."""
-    return [*recorded.views(played.path)][int(title.split()[1]) - 1].frame.image
+    return [*bag_reader.views(played.path)][int(title.split()[1]) - 1].frame.image
 
 
 def test_the_sheet_shows_answers_above_truths(played, live, tmp_path, monkeypatch):
     sheets = []
-    real = sheet.contact_sheet
+    real = contact_sheet
 
     def keep(pictures, names, columns):
         sheets.append((pictures, names, columns))
         return real(pictures, names, columns)
 
-    monkeypatch.setattr(sheet, 'contact_sheet', keep)
-    sheet.write(tmp_path / 'with.png', played, live, NAMES, 4)
-    own = drive.Drive(**{**vars(played), 'truth': False})
-    sheet.write(tmp_path / 'without.png', own, live, NAMES, 4)
+    monkeypatch.setattr(verify, 'contact_sheet', keep)
+    verify.write(tmp_path / 'with.png', played, live, NAMES, 4)
+    own = recording.Drive(**{**vars(played), 'truth': False})
+    verify.write(tmp_path / 'without.png', own, live, NAMES, 4)
     (pictures, titles, columns), (answers, others, _) = sheets
     assert columns == 1 + len(NAMES)
     assert len(answers) == 3 * columns

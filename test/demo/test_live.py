@@ -7,8 +7,8 @@ import os
 import pytest
 from recordings import BEGIN, MAKE, recorded, write
 
-from diception_ros import fastdds
-from diception_ros.demo import answers, drive, live
+from diception_ros.demo import recording, run, verify
+from diception_ros.system import fastdds
 
 
 def told(*counts):
@@ -33,19 +33,19 @@ def told(*counts):
 def test_the_last_word_of_the_node_counts(tmp_path):
     first = {'received': 3, 'processed': 1, 'dropped': 1, 'failed': 0, 'waiting': 1}
     last = {**first, 'processed': 2, 'waiting': 0, 'state': 'active'}
-    found = live.last_counts(write(tmp_path / 'a', told(first, last)))
+    found = run.last_counts(write(tmp_path / 'a', told(first, last)))
     assert (found.received, found.processed, found.dropped) == (3, 2, 1)
     assert (found.failed, found.waiting, found.times) == (0, 0, 2)
     assert found.values['state'] == 'active'
-    assert live.last_counts(tmp_path / 'nothing.mcap') is None
-    assert live.last_counts(write(tmp_path / 'b', recorded(2))) is None
+    assert run.last_counts(tmp_path / 'nothing.mcap') is None
+    assert run.last_counts(write(tmp_path / 'b', recorded(2))) is None
 
 
 def test_no_two_share_a_domain():
-    with live.domain() as one, live.domain() as other:
+    with run.domain() as one, run.domain() as other:
         assert one != other
         assert {one, other} <= set(range(10, 100))
-    with live.domain() as again:
+    with run.domain() as again:
         assert again == one
 
 
@@ -57,7 +57,7 @@ def test_the_processes_talk_to_each_other_alone(monkeypatch, distro, name):
     monkeypatch.setenv('ROS_DISTRO', distro)
     for variable in (*fastdds.VARIABLES, 'ROS_LOCALHOST_ONLY', 'ROS_AUTOMATIC_DISCOVERY_RANGE'):
         monkeypatch.delenv(variable, raising=False)
-    found = live.variables(42)
+    found = run.variables(42)
     new = {key: found[key] for key in found.keys() - os.environ.keys()}
     assert set(new) - {'ROS_DOMAIN_ID'} == {name, fastdds.variable(distro)}
     assert found['ROS_DOMAIN_ID'] == '42'
@@ -66,17 +66,17 @@ def test_the_processes_talk_to_each_other_alone(monkeypatch, distro, name):
 @pytest.mark.ros
 def test_every_answer_of_a_live_node_has_the_header_of_its_picture(tmp_path, tiny_folder):
     pytest.importorskip('rclpy')
-    played = drive.read(write(tmp_path / 'drive', recorded(12)))
+    played = recording.read(write(tmp_path / 'drive', recorded(12)))
     words, seconds = [], []
-    wishes = live.Wishes(str(tiny_folder), 'cpu', ('depth', 'entity'), 0.75)
-    counts = live.run(played, wishes, tmp_path / 'live.mcap', words.append, seconds.append)
+    wishes = run.Wishes(str(tiny_folder), 'cpu', ('depth', 'entity'), 0.75)
+    counts = run.run(played, wishes, tmp_path / 'live.mcap', words.append, seconds.append)
     # Best effort, depth 1: on a busy machine one may overtake another before the node takes it.
     assert 0 < counts.received <= 8
     assert counts.received == counts.processed + counts.dropped
     assert (counts.failed, counts.waiting) == (0, 0)
-    headers = drive.headers(played, wishes.seconds)
+    headers = recording.headers(played, wishes.seconds)
     assert len(headers) == 8  # of the twelve
-    found = answers.check(tmp_path / 'live.mcap', headers)
+    found = verify.check(tmp_path / 'live.mcap', headers)
     assert found.frames == found.complete == counts.processed > 0
     assert not found.strangers
     assert any('importing torch' in word for word in words)
@@ -86,7 +86,7 @@ def test_every_answer_of_a_live_node_has_the_header_of_its_picture(tmp_path, tin
 @pytest.mark.ros
 def test_a_node_that_cannot_be_configured_is_told(tmp_path):
     pytest.importorskip('rclpy')
-    played = drive.read(write(tmp_path / 'drive', recorded(2)))
-    wishes = live.Wishes('builtin', '5', ('depth',), 60.0)  # refused before torch is imported
+    played = recording.read(write(tmp_path / 'drive', recorded(2)))
+    wishes = run.Wishes('builtin', '5', ('depth',), 60.0)  # refused before torch is imported
     with pytest.raises(ChildProcessError, match='cannot configure: device is 5; expected a text'):
-        live.run(played, wishes, tmp_path / 'live.mcap', lambda text: None, lambda more: None)
+        run.run(played, wishes, tmp_path / 'live.mcap', lambda text: None, lambda more: None)

@@ -4,8 +4,8 @@
 
 import pytest
 
-from diception_ros.doctor import device
-from diception_ros.doctor.finding import BROKEN, OK, WARN
+from diception_ros.doctor import checks
+from diception_ros.doctor.checks import BROKEN, OK, WARN
 
 CARD = ['A card', 8 << 30]
 PLAIN = {'torch': '2.13.0+cpu', 'cuda': None, 'threads': 2, 'devices': []}
@@ -31,7 +31,7 @@ SEEING = {**BLIND, 'devices': [CARD]}
     ],
 )
 def test_a_device_is_there_or_why_not(wanted, said, driver, verdict, says):
-    finding = device.judge(wanted, said, driver)
+    finding = checks.judge(wanted, said, driver)
     assert finding.verdict == verdict
     assert says in str(finding)
     assert (finding.cure == '') == (verdict == OK)
@@ -40,7 +40,7 @@ def test_a_device_is_there_or_why_not(wanted, said, driver, verdict, says):
 def test_a_torch_that_cannot_be_imported_is_broken(tmp_path, monkeypatch):
     (tmp_path / 'torch.py').write_text('raise ImportError("libcudart.so.12: cannot open")\n')
     monkeypatch.syspath_prepend(str(tmp_path))
-    finding = device.device('cpu')
+    finding = checks.device('cpu')
     assert finding.verdict == BROKEN
     assert 'libcudart.so.12' in finding.found
     assert 'pip install' in finding.cure

@@ -9,8 +9,8 @@ from types import SimpleNamespace
 
 import pytest
 
-from diception_ros.doctor import machine, model
-from diception_ros.doctor.finding import BROKEN, OK, WARN
+from diception_ros.doctor import checks
+from diception_ros.doctor.checks import BROKEN, OK, WARN
 
 PARTS = {
     'transformer': ['diception_ros.model.transformer', 'DiceptionTransformer2DModel'],
@@ -36,29 +36,29 @@ def folder(tmp_path):
 
 
 def test_a_whole_model_folder_is_well(folder):
-    assert model.model(str(folder)).verdict == OK
+    assert checks.model(str(folder)).verdict == OK
 
 
 @pytest.mark.parametrize('name', [name for name, kind in PARTS.items() if kind[0]])
 def test_every_part_of_a_model_is_looked_for(folder, name):
     shutil.rmtree(folder / name)
-    finding = model.model(str(folder))
+    finding = checks.model(str(folder))
     assert finding.verdict == BROKEN
     assert name in finding.found
 
 
 def test_weights_are_looked_for(folder):
     (folder / 'vae' / 'weights.safetensors').unlink()
-    finding = model.model(str(folder))
+    finding = checks.model(str(folder))
     assert finding.verdict == BROKEN
     assert 'weights of vae' in finding.found
 
 
 def test_a_wrong_path_and_sd3_itself_are_told(folder):
-    assert 'no such model folder' in model.model(str(folder / 'nothing')).found
+    assert 'no such model folder' in checks.model(str(folder / 'nothing')).found
     index = folder / 'model_index.json'
     index.write_text(json.dumps({'_class_name': 'StableDiffusion3Pipeline'}))
-    finding = model.model(str(folder))
+    finding = checks.model(str(folder))
     assert finding.verdict == BROKEN
     assert 'diception convert --sd3' in finding.found
 
@@ -67,7 +67,7 @@ def test_a_gl_that_is_not_there_is_a_warning(monkeypatch):
     if importlib.util.find_spec('mujoco') is None:  # importing it would choose its OpenGL
         pytest.skip('MuJoCo is not installed')
     monkeypatch.setenv('MUJOCO_GL', 'nothing')
-    (finding,) = machine.graphics()
+    (finding,) = checks.graphics()
     assert finding.verdict == WARN
     assert 'expected one of egl, osmesa' in str(finding)
 
@@ -77,19 +77,19 @@ def test_disks_need_room(monkeypatch, tmp_path):
         monkeypatch.setattr(
             shutil, 'disk_usage', lambda path, free=free: SimpleNamespace(free=free)
         )
-        assert machine.space({'here': tmp_path}).verdict == verdict
+        assert checks.space({'here': tmp_path}).verdict == verdict
 
 
 def test_shared_memory_needs_room_and_no_litter(monkeypatch, tmp_path):
     def verdicts(free):
         room = SimpleNamespace(free=free, total=free)
         monkeypatch.setattr(shutil, 'disk_usage', lambda path: room)
-        return [finding.verdict for finding in machine.shared_memory(tmp_path)]
+        return [finding.verdict for finding in checks.shared_memory(tmp_path)]
 
     assert verdicts(64 << 20) == [WARN]  # what containers have
     assert verdicts(1 << 30) == [OK]
-    for k in range(machine.MANY_SEGMENTS + 1):
+    for k in range(checks.MANY_SEGMENTS + 1):
         (tmp_path / f'fastdds_{k:016x}').touch()
     assert verdicts(1 << 30) == [OK, WARN]
-    (finding,) = machine.shared_memory(tmp_path / 'nothing')
+    (finding,) = checks.shared_memory(tmp_path / 'nothing')
     assert finding.verdict == WARN

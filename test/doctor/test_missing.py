@@ -6,7 +6,7 @@ import sys
 
 import pytest
 
-from diception_ros.doctor import missing
+from diception_ros.doctor import missing_packages
 
 RUNNING = f'python3.{sys.version_info.minor}'
 SOURCED = {'ROS_DISTRO': 'jazzy', 'PYTHONPATH': f'/opt/ros/jazzy/lib/{RUNNING}/site-packages'}
@@ -28,7 +28,7 @@ def alone(monkeypatch):
      ('google.protobuf', 'protobuf'), ('mujoco', 'mujoco'), ('something_else', 'something_else')],
 )  # fmt: skip
 def test_pip_is_told_the_name_that_it_knows_for_this_python(module, installs):
-    told = missing.cure(failed(module), {})
+    told = missing_packages.cure(failed(module), {})
     assert f'{sys.executable} -m pip install' in told
     assert installs in told
 
@@ -36,26 +36,28 @@ def test_pip_is_told_the_name_that_it_knows_for_this_python(module, installs):
 @pytest.mark.parametrize('library', ['libGL.so.1', 'libgthread-2.0.so.0'])
 def test_what_pip_cannot_bring_is_not_asked_of_pip(library):
     text = f'{library}: cannot open shared object file: No such file or directory'
-    told = missing.cure(ImportError(text, name='cv2'), {})
+    told = missing_packages.cure(ImportError(text, name='cv2'), {})
     assert 'apt-get install libgl1 libglib2.0-0' in told
     assert 'pip install' not in told
     other = 'libcudart.so.13: cannot open shared object file: No such file or directory'
-    assert 'pip install' in missing.cure(ImportError(other, name='torch'), {})
+    assert 'pip install' in missing_packages.cure(ImportError(other, name='torch'), {})
 
 
 def test_the_versions_are_those_of_setup():
-    for one in missing.requirements():
-        assert missing.requirement(missing.name_of(one)) == one
-    assert missing.requirement('torch').startswith('torch')
-    assert missing.requirement('torch') != 'torch'
-    assert 'pytest' not in ' '.join(missing.requirements())
-    assert missing.requirement('mujoco').startswith('mujoco>')
-    assert [missing.name_of(one) for one in missing.requirements('sim')] == ['mujoco']
+    for one in missing_packages.requirements():
+        assert missing_packages.requirement(missing_packages.name_of(one)) == one
+    assert missing_packages.requirement('torch').startswith('torch')
+    assert missing_packages.requirement('torch') != 'torch'
+    assert 'pytest' not in ' '.join(missing_packages.requirements())
+    assert missing_packages.requirement('mujoco').startswith('mujoco>')
+    assert [missing_packages.name_of(one) for one in missing_packages.requirements('sim')] == [
+        'mujoco'
+    ]
 
 
 @pytest.mark.usefixtures('alone')
 def test_under_ros_the_cure_is_an_environment_that_sees_ros():
-    told = missing.cure(failed('torch'), SOURCED)
+    told = missing_packages.cure(failed('torch'), SOURCED)
     assert '--system-site-packages' in told
     assert 'ros2 run' in told
     assert told.index('--system-site-packages') < told.index('pip install')
@@ -63,29 +65,29 @@ def test_under_ros_the_cure_is_an_environment_that_sees_ros():
 
 def test_inside_an_environment_it_is_enough_to_install(monkeypatch):
     monkeypatch.setattr(sys, 'prefix', '/somewhere/venv')
-    assert 'ros2 run' not in missing.cure(failed('torch'), SOURCED)
+    assert 'ros2 run' not in missing_packages.cure(failed('torch'), SOURCED)
 
 
 @pytest.mark.parametrize('module', ['rclpy', 'rclpy._rclpy_pybind11', 'sensor_msgs', 'std_srvs',
                                     'builtin_interfaces', 'rosidl_parser'])  # fmt: skip
 def test_what_ros_brings_is_not_sought_with_pip_where_ros_is(module):
-    assert 'pip' not in missing.cure(failed(module), SOURCED)
-    assert "'ros-rclpy[fastrtps]'" in missing.cure(failed(module), {})
+    assert 'pip' not in missing_packages.cure(failed(module), SOURCED)
+    assert "'ros-rclpy[fastrtps]'" in missing_packages.cure(failed(module), {})
 
 
 def test_a_ros_for_another_python_is_told():
     other = {'ROS_DISTRO': 'humble', 'PYTHONPATH': '/opt/ros/humble/lib/python3.6/site-packages'}
-    told = missing.cure(failed('rclpy._rclpy_pybind11'), other)
+    told = missing_packages.cure(failed('rclpy._rclpy_pybind11'), other)
     assert 'python3.6' in told
     assert RUNNING in told
-    assert missing.built_for(SOURCED) == [RUNNING]
+    assert missing_packages.built_for(SOURCED) == [RUNNING]
 
 
 def test_what_this_python_does_not_need_is_not_missing(monkeypatch):
     lines = ['numpy>=1', 'old>=1; python_version < "3.14"', 'older; python_version < "3.1"',
              'mujoco>=3; extra == "sim"']  # fmt: skip
-    monkeypatch.setattr(missing.importlib.metadata, 'requires', lambda name: lines)
-    assert missing.requirements() == ['numpy>=1', 'old>=1']
-    assert missing.requirements('sim') == ['mujoco>=3']
+    monkeypatch.setattr(missing_packages.importlib.metadata, 'requires', lambda name: lines)
+    assert missing_packages.requirements() == ['numpy>=1', 'old>=1']
+    assert missing_packages.requirements('sim') == ['mujoco>=3']
     monkeypatch.setattr(sys, 'version_info', (3, 14, 0))
-    assert missing.requirements() == ['numpy>=1']
+    assert missing_packages.requirements() == ['numpy>=1']

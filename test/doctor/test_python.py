@@ -6,9 +6,9 @@ import sys
 
 import pytest
 
-from diception_ros import probe
-from diception_ros.doctor import missing, python
-from diception_ros.doctor.finding import BROKEN, OK, WARN
+from diception_ros.doctor import checks, missing_packages
+from diception_ros.doctor.checks import BROKEN, OK, WARN
+from diception_ros.system import processes
 
 
 @pytest.mark.parametrize(
@@ -17,7 +17,7 @@ from diception_ros.doctor.finding import BROKEN, OK, WARN
      ((3, 14, 0), WARN)],
 )  # fmt: skip
 def test_python_must_not_be_too_old(version, verdict):
-    finding = python.interpreter(version, {})
+    finding = checks.interpreter(version, {})
     assert finding.verdict == verdict
     assert '.'.join(map(str, version)) in finding.found
     assert (finding.cure == '') == (verdict == OK)
@@ -25,7 +25,7 @@ def test_python_must_not_be_too_old(version, verdict):
 
 def test_a_ros_of_another_python_breaks_it():
     path = {'PYTHONPATH': '/w/install/x/lib/python3.12/site-packages', 'ROS_DISTRO': 'jazzy'}
-    assert python.interpreter((3, 11, 2), path).verdict == BROKEN
+    assert checks.interpreter((3, 11, 2), path).verdict == BROKEN
 
 
 @pytest.mark.parametrize(('told', 'verdict'), [('true', OK), ('false', WARN)])
@@ -35,8 +35,8 @@ def test_an_environment_must_see_the_packages_of_ros(tmp_path, monkeypatch, told
     )
     monkeypatch.setattr(sys, 'prefix', str(tmp_path))
     path = {'PYTHONPATH': '/opt/ros/jazzy/lib/python3.12/site-packages'}
-    assert python.interpreter((3, 12, 3), path).verdict == verdict
-    assert python.interpreter((3, 12, 3), {}).verdict == OK  # nobody needs them then
+    assert checks.interpreter((3, 12, 3), path).verdict == verdict
+    assert checks.interpreter((3, 12, 3), {}).verdict == OK  # nobody needs them then
 
 
 @pytest.mark.parametrize(
@@ -49,31 +49,31 @@ def test_an_environment_must_see_the_packages_of_ros(tmp_path, monkeypatch, told
     ],
 )
 def test_packages_are_missing_or_of_another_version(monkeypatch, wanted, verdict, says):
-    monkeypatch.setattr(missing, 'requirements', lambda extra='': [] if extra else wanted)
-    (finding,) = python.packages({})
+    monkeypatch.setattr(missing_packages, 'requirements', lambda extra='': [] if extra else wanted)
+    (finding,) = checks.packages({})
     assert finding.verdict == verdict
     assert says in finding.found
 
 
 def test_an_opencv_that_cannot_be_loaded_is_broken(monkeypatch):
-    assert list(python.opencv()) == []
+    assert list(checks.opencv()) == []
     text = 'ImportError: libGL.so.1: cannot open shared object file: No such file or directory'
-    monkeypatch.setattr(probe, 'ask', lambda program: probe.Answer(None, text))
-    (finding,) = python.opencv()
+    monkeypatch.setattr(processes, 'ask', lambda program: processes.Answer(None, text))
+    (finding,) = checks.opencv()
     assert finding.verdict == BROKEN
     assert 'apt-get install libgl1' in finding.cure
 
 
 def test_an_extra_that_is_missing_is_no_fault(monkeypatch):
     wanted = {'': ['numpy>=1'], 'sim': ['no-such-thing']}
-    monkeypatch.setattr(missing, 'requirements', lambda extra='': wanted.get(extra, []))
-    whole, extra = python.packages({})
+    monkeypatch.setattr(missing_packages, 'requirements', lambda extra='': wanted.get(extra, []))
+    whole, extra = checks.packages({})
     assert (whole.verdict, extra.verdict) == (OK, WARN)
     assert 'simulate' in extra.found
 
 
 def test_what_is_installed_here_fits():
-    assert {finding.verdict for finding in python.packages({})} <= {OK, WARN}
+    assert {finding.verdict for finding in checks.packages({})} <= {OK, WARN}
 
 
 @pytest.mark.parametrize(
@@ -86,7 +86,7 @@ def test_what_is_installed_here_fits():
     ],
 )
 def test_a_trial_that_fails_tells_how(program, says):
-    answer = probe.ask(program, 2)
+    answer = processes.ask(program, 2)
     assert answer.said is None
     assert says in answer.error
 
@@ -94,17 +94,17 @@ def test_a_trial_that_fails_tells_how(program, says):
 def test_a_trial_sees_the_modules_that_we_see(tmp_path, monkeypatch):
     (tmp_path / 'only_here.py').write_text('VALUE = {"a": [1, None]}\n')
     monkeypatch.syspath_prepend(str(tmp_path))
-    assert probe.ask('import only_here\ntell(only_here.VALUE)') == ({'a': [1, None]}, '')
+    assert processes.ask('import only_here\ntell(only_here.VALUE)') == ({'a': [1, None]}, '')
 
 
 def test_a_trial_that_cannot_begin_is_told(monkeypatch):
     monkeypatch.setattr(sys, 'executable', '/no/such/python')
-    answer = probe.ask('tell(1)')
+    answer = processes.ask('tell(1)')
     assert answer.said is None
     assert '/no/such/python' in answer.error
 
 
 def test_what_libraries_print_is_no_answer():
     program = 'import atexit\natexit.register(print, "bye")\nprint("hello")\ntell([1])\nprint(2)'
-    assert probe.ask(program) == ([1], '')
-    assert probe.ask('print(2)').said is None
+    assert processes.ask(program) == ([1], '')
+    assert processes.ask('print(2)').said is None

@@ -4,9 +4,9 @@
 
 import pytest
 
-from diception_ros import fastdds
 from diception_ros.doctor import ros
-from diception_ros.doctor.finding import BROKEN, OK, WARN
+from diception_ros.doctor.checks import BROKEN, OK, WARN
+from diception_ros.system import fastdds
 
 NEW, OLD = fastdds.VARIABLES
 WORKS = 'def get_rmw_implementation_identifier(): return "rmw_fastrtps_cpp"\n'
@@ -111,10 +111,10 @@ def test_a_profile_that_does_not_help_is_told(tmp_path):
     (SEGFAULT, 'cv_bridge does not work'), ('raise KeyError(16)', 'KeyError: 16'),
 ])  # fmt: skip
 def test_a_cv_bridge_that_does_not_fit_is_told(fake, monkeypatch, text, says):
-    from diception_ros.messages import bridge
+    from diception_ros.messages import encodings
 
     fake(cv_bridge=text)
-    monkeypatch.setattr(bridge, 'find', bridge.find.__wrapped__)  # it remembers
+    monkeypatch.setattr(encodings, 'find', encodings.find.__wrapped__)  # it remembers
     finding = next(one for one in ros.clashes() if one.about == 'cv_bridge')
     assert finding.verdict == WARN
     assert says in finding.found

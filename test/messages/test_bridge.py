@@ -9,7 +9,8 @@ import encoders
 import numpy as np
 import pytest
 
-from diception_ros.messages import MessageError, bridge, encodings, pictures
+from diception_ros.messages import MessageError, encodings
+from diception_ros.messages import images as image_messages
 
 # Speaks cv_bridge's language and notes what it is asked. {colour} is what it makes of a picture.
 MODULE = """
@@ -45,13 +46,13 @@ def install(tmp_path, monkeypatch):
         monkeypatch.syspath_prepend(tmp_path)
         monkeypatch.delitem(sys.modules, 'cv_bridge', raising=False)
         importlib.invalidate_caches()
-        bridge.find.cache_clear()
-        return bridge.find()
+        encodings.find.cache_clear()
+        return encodings.find()
 
     yield install
     monkeypatch.undo()
     sys.modules.pop('cv_bridge', None)
-    bridge.find.cache_clear()
+    encodings.find.cache_clear()
 
 
 def pictures_of_all():
@@ -64,7 +65,7 @@ def pictures_of_all():
 
 def same_as_our_own():
     for message in pictures_of_all():
-        got = pictures.rgb_from(message)
+        got = image_messages.rgb_from(message)
         assert got.flags.c_contiguous
         np.testing.assert_array_equal(got, encodings.decode(message))
 
@@ -115,7 +116,7 @@ def test_one_that_knows_no_padding_is_not_used(install):
 
 
 def test_one_that_does_not_answer_is_given_up(install, monkeypatch):
-    monkeypatch.setattr(bridge, 'PATIENCE', 0.05)
+    monkeypatch.setattr(encodings, 'PATIENCE', 0.05)
     found = install('import time; time.sleep(60)')
     assert not found.encodings
     assert 'no answer within 0.05 s' in found.reason
@@ -134,7 +135,7 @@ def test_wrong_numbers_never_reach_it(install):
     message = encoders.encode(np.zeros((4, 4, 3), np.uint8), 'bgr8')
     message.data = message.data[:-1]
     with pytest.raises(MessageError) as caught:
-        pictures.rgb_from(message)
+        image_messages.rgb_from(message)
     assert caught.value.kind == 'data'
     assert sys.modules['cv_bridge'].ASKED == []
 
@@ -144,16 +145,16 @@ def test_a_late_failure_is_the_messages(install):
     message = encoders.encode(np.zeros((4, 4, 3), np.uint8), 'bgr8')
     sys.modules['cv_bridge'].CvBridge.imgmsg_to_cv2 = None
     with pytest.raises(MessageError) as caught:
-        pictures.rgb_from(message)
+        image_messages.rgb_from(message)
     assert caught.value.kind == 'cv_bridge'
 
 
 def test_without_one_nothing_is_tried(monkeypatch):
-    monkeypatch.setattr(bridge.importlib.util, 'find_spec', lambda name: None)
-    monkeypatch.setattr(bridge.probe, 'ask', None)
-    bridge.find.cache_clear()
+    monkeypatch.setattr(encodings.importlib.util, 'find_spec', lambda name: None)
+    monkeypatch.setattr(encodings.processes, 'ask', None)
+    encodings.find.cache_clear()
     try:
-        assert bridge.find() == (frozenset(), 'cv_bridge is not installed', None)
+        assert encodings.find() == (frozenset(), 'cv_bridge is not installed', None)
         same_as_our_own()
     finally:
-        bridge.find.cache_clear()
+        encodings.find.cache_clear()

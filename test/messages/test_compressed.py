@@ -7,7 +7,8 @@ import encoders
 import numpy as np
 import pytest
 
-from diception_ros.messages import MessageError, compressed, pictures
+from diception_ros.messages import MessageError, encodings
+from diception_ros.messages import images as image_messages
 
 
 def smooth(size=(40, 56), seed=0):
@@ -25,7 +26,7 @@ def jpeg(rgb):
 
 
 def decode(content, words):
-    return pictures.rgb_from(encoders.compressed(content, words))
+    return image_messages.rgb_from(encoders.compressed(content, words))
 
 
 def kind_of(content, words):
@@ -74,7 +75,7 @@ def test_a_pattern_that_was_compressed_is_interpolated(encoding):
     rgb = encoders.picture(encoding, np.random.default_rng(0))
     mosaic = encoders.numbers(rgb, encoding)[..., 0]
     got = decode(file_of(mosaic), f'{encoding}; png compressed ')
-    np.testing.assert_array_equal(got, pictures.rgb_from(encoders.encode(rgb, encoding)))
+    np.testing.assert_array_equal(got, image_messages.rgb_from(encoders.encode(rgb, encoding)))
 
 
 def test_pixels_stay_where_the_camera_sent_them():
@@ -128,7 +129,7 @@ def test_a_few_bytes_cannot_ask_for_gigabytes():
     content[at + 5 : at + 9] = (60_000).to_bytes(2, 'big') * 2
     with pytest.raises(MessageError, match='at most'):
         decode(bytes(content), 'jpeg')
-    assert compressed.MOST_PIXELS > 12_000**2
+    assert encodings.MOST_PIXELS > 12_000**2
 
 
 def outcome(content, words):

@@ -9,16 +9,17 @@ import numpy as np
 import pytest
 
 from diception_ros import tasks
-from diception_ros.data.bag import TYPES, BagTypes
-from diception_ros.frame import Frame, Intrinsics
-from diception_ros.labels import MetricDepth
-from diception_ros.messages import camera, clouds, joints, outputs, pictures, poses, stamps
+from diception_ros.bags.typestore import TYPES, BagTypes
+from diception_ros.core.frame import Frame, Intrinsics
+from diception_ros.core.labels import MetricDepth
+from diception_ros.messages import base, camera_info, outputs, point_clouds, poses
+from diception_ros.messages import images as image_messages
 
 pytestmark = pytest.mark.ros
 pytest.importorskip('rclpy')
 from rclpy.serialization import deserialize_message, serialize_message  # noqa: E402
 
-from diception_ros.ros.types import RosTypes, find  # noqa: E402
+from diception_ros.node.publishers import RosTypes, find  # noqa: E402
 
 BAG, ROS = BagTypes(), RosTypes()
 LENS = Intrinsics(50.5, 60.25, 31, 20)
@@ -29,8 +30,8 @@ HEADER = 'std_msgs/msg/Header'
 def every_message(types):
     """What can be made of the packages that the tests install, by name."""
     rng = np.random.default_rng(0)
-    header = stamps.header(types, 1_700_000_000_123_456_789, 'cam')
-    info = camera.info(types, LENS, SIZE, header)
+    header = base.header(types, 1_700_000_000_123_456_789, 'cam')
+    info = camera_info.info(types, LENS, SIZE, header)
     frame = Frame(rng.integers(0, 256, (*SIZE, 3), np.uint8), 5, 'cam', LENS)
     for name in tasks.names():
         task = tasks.get(name)
@@ -39,9 +40,9 @@ def every_message(types):
         yield from outputs.from_label(types, task, label, None, header, frame, wanted, info,
                                       ('person',))  # fmt: skip
     depth = MetricDepth(rng.uniform(1, 2, SIZE).astype(np.float32))
-    yield 'points', clouds.cloud(types, header, depth, LENS, frame.image)
+    yield 'points', point_clouds.cloud(types, header, depth, LENS, frame.image)
     yield 'camera_info', info
-    yield 'nobody', joints.joint_cloud(types, np.zeros(0, joints.JOINT), header)
+    yield 'nobody', point_clouds.joint_cloud(types, np.zeros(0, point_clouds.JOINT), header)
     yield 'pose', poses.pose_stamped(types, np.array([1.0, 2, 3]), np.eye(3), header)
     yield 'text', types.make('std_msgs/msg/String', data='é')
 
@@ -85,8 +86,8 @@ def test_numbers_of_a_picture_are_never_looked_at_one_by_one(monkeypatch):
 
     set_data = kind.data.fset
     monkeypatch.setattr(kind, 'data', property(kind.data.fget, set_nothing))
-    message = pictures.image(ROS, np.ones((4, 6), np.float32), '32FC1', ROS.make(HEADER))
-    np.testing.assert_array_equal(pictures.array_from(message), 1)
+    message = image_messages.image(ROS, np.ones((4, 6), np.float32), '32FC1', ROS.make(HEADER))
+    np.testing.assert_array_equal(image_messages.array_from(message), 1)
     with pytest.raises(AssertionError):
         message.data = message.data
 
@@ -95,14 +96,14 @@ def test_a_picture_of_one_is_a_picture_of_the_other():
     image = np.random.default_rng(0).integers(0, 256, (*SIZE, 3), np.uint8)
     for encoding in encoders.ALL:
         message = encoders.encode(image, encoding, padding=2)
-        fields = {**vars(message), 'header': stamps.header(ROS, 7_000_000_008, 'cam')}
+        fields = {**vars(message), 'header': base.header(ROS, 7_000_000_008, 'cam')}
         live = ROS.make('sensor_msgs/msg/Image', **fields)
         replayed = TYPES.deserialize_cdr(serialize_message(live), 'sensor_msgs/msg/Image')
-        infos = [camera.info(types, LENS, SIZE, stamps.header(types, 0, 'cam'))
+        infos = [camera_info.info(types, LENS, SIZE, base.header(types, 0, 'cam'))
                  for types in (ROS, BAG)]  # fmt: skip
-        one, two = map(pictures.frame_from, (live, replayed), infos)
+        one, two = map(image_messages.frame_from, (live, replayed), infos)
         np.testing.assert_array_equal(one.image, two.image)
-        np.testing.assert_array_equal(one.image, pictures.rgb_from(message))
+        np.testing.assert_array_equal(one.image, image_messages.rgb_from(message))
         assert one.stamp_ns == two.stamp_ns == 7_000_000_008
         assert one.frame_id == two.frame_id == 'cam'
         assert one.intrinsics == two.intrinsics == LENS
@@ -113,12 +114,12 @@ def test_a_compressed_picture_of_one_is_that_of_the_other():
     import cv2
 
     content = cv2.imencode('.png', image[..., ::-1])[1]
-    live = ROS.make('sensor_msgs/msg/CompressedImage', header=stamps.header(ROS, 7, 'cam'),
+    live = ROS.make('sensor_msgs/msg/CompressedImage', header=base.header(ROS, 7, 'cam'),
                     format='png', data=content)  # fmt: skip
     kind = 'sensor_msgs/msg/CompressedImage'
     replayed = TYPES.deserialize_cdr(serialize_message(live), kind)
     for message in (live, replayed):
-        np.testing.assert_array_equal(pictures.frame_from(message).image, image)
+        np.testing.assert_array_equal(image_messages.frame_from(message).image, image)
 
 
 def test_what_is_published_can_be_read_by_everybody():
@@ -126,9 +127,14 @@ def test_what_is_published_can_be_read_by_everybody():
         kind = kind_of(message)
         again = deserialize_message(serialize_message(message), find(kind))
         if kind == outputs.IMAGE and topic.endswith(('image', 'label', 'mask', 'instances')):
-            np.testing.assert_array_equal(pictures.array_from(again), pictures.array_from(message))
+            np.testing.assert_array_equal(
+                image_messages.array_from(again), image_messages.array_from(message)
+            )
         if kind == outputs.CLOUD:
-            assert clouds.records_from(again).tobytes() == clouds.records_from(message).tobytes()
+            assert (
+                point_clouds.records_from(again).tobytes()
+                == point_clouds.records_from(message).tobytes()
+            )
 
 
 def test_a_missing_package_is_said():

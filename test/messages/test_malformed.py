@@ -10,9 +10,10 @@ import encoders
 import numpy as np
 import pytest
 
-from diception_ros.data.bag import BagTypes
-from diception_ros.frame import Frame, Intrinsics
-from diception_ros.messages import MessageError, camera, clouds, joints, pictures, stamps
+from diception_ros.bags.typestore import BagTypes
+from diception_ros.core.frame import Frame, Intrinsics
+from diception_ros.messages import MessageError, base, camera_info, point_clouds
+from diception_ros.messages import images as image_messages
 
 TYPES = BagTypes()
 COUNT = 5000
@@ -81,7 +82,7 @@ def compressed(rng):
 
 
 def info_of(rng, size):
-    info = camera.info(TYPES, Intrinsics(5, 6, 4, 3), size, stamps.header(TYPES, 0, 'cam'))
+    info = camera_info.info(TYPES, Intrinsics(5, 6, 4, 3), size, base.header(TYPES, 0, 'cam'))
     for matrix in (info.k, info.p):
         if rng.random() < 0.2:
             matrix[rng.integers(9)] = some(rng, np.nan, np.inf, -1.0, 0.0, 1e308, -1e308)
@@ -91,10 +92,10 @@ def info_of(rng, size):
 
 
 def cloud(rng):
-    found = np.zeros(int(rng.integers(5)), joints.JOINT)
-    for name in joints.JOINT.names:
+    found = np.zeros(int(rng.integers(5)), point_clouds.JOINT)
+    for name in point_clouds.JOINT.names:
         found[name] = rng.integers(256, size=len(found))
-    message = joints.joint_cloud(TYPES, found, stamps.header(TYPES, 0, 'cam'))
+    message = point_clouds.joint_cloud(TYPES, found, base.header(TYPES, 0, 'cam'))
     spoil(rng, message, ['height', 'width', 'point_step', 'row_step'])
     for field in message.fields:
         if rng.random() < 0.1:
@@ -134,11 +135,11 @@ def test_any_picture_is_read_or_refused(source, count):
         message.header.stamp.nanosec = number(rng)
         size = (message.height, message.width) if source is raw else (16, 24)
         info = some(rng, None, info_of(rng, size))
-        frame = attempt(counts, pictures.frame_from, message, info)
+        frame = attempt(counts, image_messages.frame_from, message, info)
         if frame is not None:
             check_frame(frame)
         if source is raw:
-            attempt(Counter(), pictures.array_from, message)
+            attempt(Counter(), image_messages.array_from, message)
     assert counts.pop('good') > count / 20
     assert set(counts) <= KINDS
     expected = {'encoding', 'size', 'step', 'data'} if source is raw else {'format', 'jpeg', 'png'}
@@ -150,9 +151,9 @@ def test_any_pinhole_is_read_or_refused():
     rng, counts = np.random.default_rng(1), Counter()
     for _ in range(COUNT):
         info = info_of(rng, (16, 24))
-        attempt(counts, camera.intrinsics_from, info)
-        attempt(counts, camera.check_size, info, (16, 24))
-        attempt(counts, camera.scaled, TYPES, info, (32, 32))
+        attempt(counts, camera_info.intrinsics_from, info)
+        attempt(counts, camera_info.check_size, info, (16, 24))
+        attempt(counts, camera_info.scaled, TYPES, info, (32, 32))
     assert counts.pop('good') > COUNT / 2
     assert set(counts) == {'camera_info', 'camera_info size'}
 
@@ -161,13 +162,13 @@ def test_any_cloud_is_read_or_refused():
     rng, counts = np.random.default_rng(2), Counter()
     for _ in range(COUNT):
         message = cloud(rng)
-        points = attempt(counts, clouds.points_from, message)
+        points = attempt(counts, point_clouds.points_from, message)
         assert points is None or np.isfinite(points).all()
-        attempt(counts, joints.keypoints_from, message, (16, 24))
+        attempt(counts, point_clouds.keypoints_from, message, (16, 24))
     assert counts.pop('good') > COUNT / 20
     assert set(counts) == {'cloud'}
 
 
 def test_the_largest_stamp_is_read():
     stamp = SimpleNamespace(sec=2**31 - 1, nanosec=2**32 - 1)
-    assert stamps.stamp_ns(SimpleNamespace(stamp=stamp)) == (2**31 - 1) * 10**9 + 2**32 - 1
+    assert base.stamp_ns(SimpleNamespace(stamp=stamp)) == (2**31 - 1) * 10**9 + 2**32 - 1

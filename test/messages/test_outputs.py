@@ -8,27 +8,21 @@ import numpy as np
 import pytest
 
 from diception_ros import tasks
-from diception_ros.card import Card
-from diception_ros.data.bag import BagTypes
-from diception_ros.frame import Frame, Intrinsics
-from diception_ros.geometry import Affine, normals_from, to_metric
-from diception_ros.images import Fit
-from diception_ros.labels import (
-    Disparity,
-    Instances,
-    Keypoints,
-    Mask,
-    MetricDepth,
-    Normals,
-)
-from diception_ros.messages import camera, joints, outputs, pictures, stamps
-from diception_ros.prompt import Prompt
+from diception_ros.bags.typestore import BagTypes
+from diception_ros.core.adapter_card import Card
+from diception_ros.core.frame import Frame, Intrinsics
+from diception_ros.core.geometry import Affine, normals_from, to_metric
+from diception_ros.core.images import Fit
+from diception_ros.core.labels import Disparity, Instances, Keypoints, Mask, MetricDepth, Normals
+from diception_ros.core.prompt import Prompt
+from diception_ros.messages import base, camera_info, outputs, point_clouds
+from diception_ros.messages import images as image_messages
 
 SIZE, SIDE = (90, 160), 128
 TYPES = BagTypes()
-HEADER = stamps.header(TYPES, 5, 'cam')
+HEADER = base.header(TYPES, 5, 'cam')
 LENS = Intrinsics(140.0, 150.0, 80.0, 44.0)
-INFO = camera.info(TYPES, LENS, SIZE, stamps.header(TYPES, 3, 'other'))
+INFO = camera_info.info(TYPES, LENS, SIZE, base.header(TYPES, 3, 'other'))
 CATEGORIES = ('cat', 'person', 'cup')
 KINDS = ('Disparity', 'MetricDepth', 'Normals', 'Mask', 'Instances', 'Picture', 'Keypoints')
 
@@ -142,7 +136,7 @@ def test_a_camera_info_is_of_the_image_beside_it(at_camera):
         image = got[next(iter(got))]
         assert (info.height, info.width) == (image.height, image.width)
         want = LENS if at_camera else LENS.to_model(Fit(SIZE, SIDE))
-        found = camera.intrinsics_from(info)
+        found = camera_info.intrinsics_from(info)
         np.testing.assert_allclose(
             [found.fx, found.fy, found.cx, found.cy], [want.fx, want.fy, want.cx, want.cy]
         )
@@ -155,7 +149,7 @@ def test_relative_depth_never_goes_out_as_metres():
     got = made(task, label, everything)
     assert list(got) == ['disparity/image', 'depth/color']
     assert got['disparity/image'].encoding == '32FC1'
-    values = pictures.array_from(got['disparity/image'])
+    values = image_messages.array_from(got['disparity/image'])
     np.testing.assert_array_equal(values, label.values)
     assert np.isnan(values).any()
 
@@ -166,10 +160,10 @@ def test_metres_go_out_as_metres_with_nan_where_unknown():
     got = made(task, depth, ['disparity/image', 'depth/image', 'depth/camera_info', 'depth/color'])
     assert list(got) == ['depth/image', 'depth/camera_info']
     assert got['depth/image'].encoding == '32FC1'
-    values = pictures.array_from(got['depth/image'])
+    values = image_messages.array_from(got['depth/image'])
     np.testing.assert_array_equal(values, depth.values)
     assert np.isnan(values).any()
-    assert camera.intrinsics_from(got['depth/camera_info']) == LENS
+    assert camera_info.intrinsics_from(got['depth/camera_info']) == LENS
 
 
 def test_normals_are_unit_vectors_to_the_camera():
@@ -179,7 +173,7 @@ def test_normals_are_unit_vectors_to_the_camera():
     label = normals_from(MetricDepth(values), LENS)
     message = made(tasks.get('normal'), label)['normal/image']
     assert message.encoding == '32FC3'
-    vectors = pictures.array_from(message)
+    vectors = image_messages.array_from(message)
     np.testing.assert_array_equal(vectors, label.vectors)
     known = ~np.isnan(vectors[..., 0])
     assert not known[5, 5]
@@ -193,7 +187,9 @@ def test_a_mask_is_black_and_white():
     label = label_of(tasks.get('segmentation'))
     message = made(tasks.get('segmentation'), label)['segmentation/mask']
     assert message.encoding == 'mono8'
-    np.testing.assert_array_equal(pictures.array_from(message), np.where(label.values, 255, 0))
+    np.testing.assert_array_equal(
+        image_messages.array_from(message), np.where(label.values, 255, 0)
+    )
 
 
 @both_sizes
@@ -203,7 +199,7 @@ def test_numbers_of_things_are_never_blended(at_camera):
     label = label_of(task, at_camera)
     message = made(task, label)['entity/label']
     assert message.encoding == '16UC1'
-    ids = pictures.array_from(message)
+    ids = image_messages.array_from(message)
     np.testing.assert_array_equal(ids, label.ids)
     assert set(np.unique(ids)) <= set(np.unique(small.ids))
     # Each pixel has the number of the pixel of the model's square that its centre falls into.
@@ -217,7 +213,7 @@ def test_a_picture_goes_out_in_eight_bits_beside_its_pinhole():
     got = made(GLOW, label)
     assert list(got) == ['glow/image', 'glow/camera_info']
     assert got['glow/image'].encoding == 'rgb8'
-    found = pictures.array_from(got['glow/image'])
+    found = image_messages.array_from(got['glow/image'])
     np.testing.assert_array_equal(found, np.rint(label.values * 255).astype(np.uint8))
     # It is no view: it goes out where pictures for eyes are left out.
     assert not outputs.declared(GLOW, TYPES)[0].view
@@ -243,7 +239,9 @@ def boxes_of(message):
 def test_boxes_go_around_the_pixels_of_their_number(name):
     label = things()
     got = made(tasks.get(name), label)
-    ids = pictures.array_from(got['entity/label' if name == 'entity' else 'semantic/instances'])
+    ids = image_messages.array_from(
+        got['entity/label' if name == 'entity' else 'semantic/instances']
+    )
     found = list(boxes_of(got[f'{name}/detections']))
     assert [number for number, *_ in found] == [1, 3, 4]
     for number, one, low, high in found:
@@ -262,13 +260,13 @@ def test_the_label_map_and_its_words_agree():
     label = things()
     got = made(tasks.get('semantic'), label)
     assert got['semantic/label'].encoding == 'mono8'
-    numbers = pictures.array_from(got['semantic/label'])
+    numbers = image_messages.array_from(got['semantic/label'])
     words = {one.class_id: one.class_name for one in got['semantic/label_info'].class_map}
     assert words == {**dict(enumerate(CATEGORIES)), 255: 'UNLABELED'}
     for number, name in enumerate(label.categories, 1):
         assert {words[int(n)] for n in numbers[label.ids == number]} <= {name}
     assert set(numbers[label.ids == 0].tolist()) == {255}
-    np.testing.assert_array_equal(pictures.array_from(got['semantic/instances']), label.ids)
+    np.testing.assert_array_equal(image_messages.array_from(got['semantic/instances']), label.ids)
 
 
 def test_one_category_may_come_from_the_question():
@@ -278,7 +276,7 @@ def test_one_category_may_come_from_the_question():
         outputs.from_label(TYPES, task, label, Prompt('semantic', ' person '), HEADER, frame(),
                            ['semantic/label', 'semantic/label_info'])
     )  # fmt: skip
-    numbers = pictures.array_from(got['semantic/label'])
+    numbers = image_messages.array_from(got['semantic/label'])
     np.testing.assert_array_equal(numbers, np.where(label.ids > 0, 0, 255))
     assert got['semantic/label_info'].class_map[0].class_name == 'person'
 
@@ -304,7 +302,7 @@ def test_what_does_not_fit_into_a_map_is_refused():
         made(tasks.get('entity'), crowd, ['entity/label'])
     last = Instances(np.full((1, 1), 65535, np.int32), ('',) * 65535, np.ones(65535, np.float32))
     message = made(tasks.get('entity'), last, ['entity/label'])['entity/label']
-    assert pictures.array_from(message).tolist() == [[65535]]
+    assert image_messages.array_from(message).tolist() == [[65535]]
 
 
 def test_all_255_categories_have_a_number():
@@ -312,7 +310,7 @@ def test_all_255_categories_have_a_number():
     ids = np.arange(256, dtype=np.int32).reshape(16, 16)
     label = Instances(ids, names, np.ones(255, np.float32))
     got = made(tasks.get('semantic'), label, ['semantic/label'], categories=names)
-    numbers = pictures.array_from(got['semantic/label'])
+    numbers = image_messages.array_from(got['semantic/label'])
     assert numbers.ravel().tolist() == [255, *range(255)]
 
 
@@ -329,9 +327,9 @@ def test_joints_and_the_boxes_of_people_agree():
     got = made(task, label)
     assert [detection.id for detection in got['pose/detections'].detections] == ['2', '3']
     assert got['pose/keypoints'].__msgtype__ == outputs.CLOUD
-    back = joints.keypoints_from(got['pose/keypoints'], SIZE)
+    back = point_clouds.keypoints_from(got['pose/keypoints'], SIZE)
     np.testing.assert_array_equal(back.joints, label.joints)
-    cloud = joints.joints_from(got['pose/keypoints'])
+    cloud = point_clouds.joints_from(got['pose/keypoints'])
     found = list(boxes_of(got['pose/detections']))
     assert {number for number, *_ in found} == set(cloud['instance'].tolist()) - {0}
     for number, one, low, high in found:
@@ -348,9 +346,9 @@ def test_views_show_the_label(task):
     got = made(task, label)
     for topic, message in got.items():
         if topic.endswith('color'):
-            np.testing.assert_array_equal(pictures.rgb_from(message), label.preview())
+            np.testing.assert_array_equal(image_messages.rgb_from(message), label.preview())
         if topic.endswith('overlay'):
-            shown = pictures.rgb_from(message)
+            shown = image_messages.rgb_from(message)
             np.testing.assert_array_equal(shown, label.preview(frame().image))
 
 

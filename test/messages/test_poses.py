@@ -4,8 +4,8 @@
 
 import numpy as np
 
-from diception_ros.data.bag import BagTypes
-from diception_ros.messages import poses, stamps
+from diception_ros.bags.typestore import BagTypes
+from diception_ros.messages import base, poses
 
 TYPES = BagTypes()
 
@@ -22,7 +22,7 @@ def some_turns():
 
 def test_quaternions_turn_as_their_matrix_does():
     rng = np.random.default_rng(4)
-    header = stamps.header(TYPES, 5, 'map')
+    header = base.header(TYPES, 5, 'map')
     for rotation in some_turns():
         place, v = rng.normal(size=3), rng.normal(size=3)
         message = poses.pose_stamped(TYPES, place, rotation, header)

@@ -12,11 +12,12 @@ import pytest
 from safetensors.torch import load_file, save_file
 import torch
 
-from diception_ros import card as cards
-from diception_ros.card import CARD_FILE, WEIGHTS_FILE
-from diception_ros.model import DiceptionPipeline, lora
+from diception_ros.core import adapter_card as cards
+from diception_ros.core.adapter_card import CARD_FILE, WEIGHTS_FILE
+from diception_ros.model import DiceptionPipeline
+from diception_ros.model import adapters as model_adapters
 from diception_ros.model.adapters import Adapters
-from diception_ros.model.fingerprint import fingerprint
+from diception_ros.model.folder import fingerprint
 
 
 @pytest.fixture
@@ -83,12 +84,12 @@ def test_hold_has_these_in_and_no_others(adapters, pipe, floor, shadow):
     assert '[[image2segmentation]] floor' in pipe.prompt_table
     adapters.hold([shadow])
     assert (adapters.of('floor'), adapters.of('shadow')) == ('', 'shadow')
-    assert not lora.parameters(pipe.transformer, 'floor')
+    assert not model_adapters.parameters(pipe.transformer, 'floor')
     adapters.hold([floor, shadow])
     assert (adapters.of('floor'), adapters.of('shadow')) == ('floor', 'shadow')
     for folder, name in ((floor, 'floor'), (shadow, 'shadow')):
-        values, _ = lora.read(str(folder / WEIGHTS_FILE))
-        mine = lora.parameters(pipe.transformer, name)
+        values, _ = model_adapters.read(str(folder / WEIGHTS_FILE))
+        mine = model_adapters.parameters(pipe.transformer, name)
         assert all(torch.equal(value, mine[full]) for full, value in values.items())
     adapters.hold([])
     left = {k.replace('.base_layer', ''): v for k, v in pipe.transformer.state_dict().items()}
@@ -101,13 +102,15 @@ def test_holding_twice_is_idle_and_a_changed_folder_is_read_again(
 ):
     read = []
     monkeypatch.setattr(
-        lora, 'read', lambda path, _was=lora.read: (read.append(path), _was(path))[1]
+        model_adapters,
+        'read',
+        lambda path, _was=model_adapters.read: (read.append(path), _was(path))[1],
     )
     adapters.hold([floor])
-    mine = lora.parameters(pipe.transformer, 'floor')
+    mine = model_adapters.parameters(pipe.transformer, 'floor')
     adapters.check([floor])
     adapters.hold([floor])
-    again = lora.parameters(pipe.transformer, 'floor')
+    again = model_adapters.parameters(pipe.transformer, 'floor')
     assert all(again[name] is value for name, value in mine.items())
     assert len(read) == 1
 
@@ -117,8 +120,8 @@ def test_holding_twice_is_idle_and_a_changed_folder_is_read_again(
     os.utime(other / WEIGHTS_FILE, ns=(times.st_atime_ns, times.st_mtime_ns))
     os.replace(other / WEIGHTS_FILE, floor / WEIGHTS_FILE)
     adapters.hold([floor])
-    values, _ = lora.read(str(floor / WEIGHTS_FILE))
-    mine = lora.parameters(pipe.transformer, 'floor')
+    values, _ = model_adapters.read(str(floor / WEIGHTS_FILE))
+    mine = model_adapters.parameters(pipe.transformer, 'floor')
     assert all(torch.equal(value, mine[full]) for full, value in values.items())
 
     replace(cards.read(floor), metrics={'step': 1}).write(floor)

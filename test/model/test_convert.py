@@ -19,9 +19,8 @@ from safetensors.torch import load_file, save_file
 import torch
 
 from diception_ros.model import DiceptionPipeline
-from diception_ros.model import convert as module
-from diception_ros.model.checkpoint import ConvertError
-from diception_ros.model.convert import convert, encode_with_sd3
+from diception_ros.model.convert import ConvertError, convert, encode_with_sd3
+from diception_ros.model.text_embeddings import PromptTable
 
 TEXTS = ['', '[[image2depth]]', '[[image2semantic]] person']
 
@@ -271,7 +270,7 @@ def test_full_disk_leaves_nothing(official, tmp_path, monkeypatch, error):
     def full(*args, **kwargs):
         raise error
 
-    monkeypatch.setattr(module.PromptTable, 'save', full)
+    monkeypatch.setattr(PromptTable, 'save', full)
     with pytest.raises(ConvertError, match='the disk is full'):
         convert(*official, tmp_path / 'out', texts=TEXTS)
     assert os.listdir(tmp_path) == []

@@ -9,7 +9,7 @@ import pytest
 from safetensors.torch import load_file, save_file
 import torch
 
-from diception_ros.model.fingerprint import PARTS, fingerprint
+from diception_ros.model.folder import PARTS, fingerprint
 
 FILE = 'diffusion_pytorch_model.safetensors'
 

@@ -40,7 +40,7 @@ def test_saved_pipeline_is_the_same_bit_for_bit(tiny, image, noise, tmp_path):
 def test_a_folder_with_a_linear_autoencoder_is_read_by_a_process_that_trains_nothing(tmp_path):
     from discs import tiny as settings
 
-    from diception_ros.train.fresh import fresh_pipeline
+    from diception_ros.training.from_scratch import fresh_pipeline
 
     pictures = torch.rand(64, 3, 32, 32, generator=torch.Generator().manual_seed(0)) * 2 - 1
     fresh_pipeline(settings(), pictures, ['a']).save_pretrained(tmp_path / 'model')

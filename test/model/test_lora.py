@@ -12,8 +12,8 @@ import pytest
 from safetensors.torch import load_file, save_file
 import torch
 
-from diception_ros.model import DiceptionTransformer2DModel, lora
-from diception_ros.model.prompts import Embedding
+from diception_ros.model import DiceptionTransformer2DModel, adapters
+from diception_ros.model.text_embeddings import Embedding
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2] / 'bench'))
 from sizes import TRANSFORMER
@@ -41,17 +41,17 @@ def ask(network, grad=False):
 
 
 def put(network, name, seed=0, rank=2):
-    lora.put(network, name, random_matrices(lora.widths(network), rank, seed))
+    adapters.put(network, name, random_matrices(adapters.widths(network), rank, seed))
 
 
 def on(network, name):
-    with lora.switched_on(network, name):
+    with adapters.switched_on(network, name):
         return ask(network)
 
 
 def test_a_new_adapter_changes_no_answer(network):
     before = ask(network)
-    lora.insert(network, 'floor', 3)
+    adapters.insert(network, 'floor', 3)
     assert torch.equal(ask(network), before)
     assert torch.equal(on(network, 'floor'), before)
 
@@ -70,14 +70,14 @@ def test_off_is_the_base_bit_for_bit_with_one_or_two_in_and_afterwards(network):
     other = on(network, 'two')
     assert not torch.equal(other, alone)
     assert torch.equal(on(network, ''), before)
-    with pytest.raises(KeyError), lora.switched_on(network, 'two'):
+    with pytest.raises(KeyError), adapters.switched_on(network, 'two'):
         raise KeyError
     assert torch.equal(ask(network), before)
 
-    lora.remove(network, 'one')
+    adapters.remove(network, 'one')
     assert torch.equal(ask(network), before)
     assert torch.equal(on(network, 'two'), other)
-    lora.remove(network, 'two')
+    adapters.remove(network, 'two')
     assert torch.equal(ask(network), before)
     put(network, 'one')
     assert torch.equal(ask(network), before)
@@ -87,15 +87,15 @@ def test_off_is_the_base_bit_for_bit_with_one_or_two_in_and_afterwards(network):
 def test_insert_pack_read_put_gives_equal_answers(network, tmp_path):
     other = copy.deepcopy(network)
     torch.manual_seed(3)
-    mine = lora.insert(network, 'learning', 3)
+    mine = adapters.insert(network, 'learning', 3)
     with torch.no_grad():
         for value in mine.values():
             value += torch.randn(value.shape) / 4
-    save_file(lora.pack(mine, PROMPT), tmp_path / 'a.safetensors')
-    values, prompt = lora.read(str(tmp_path / 'a.safetensors'))
+    save_file(adapters.pack(mine, PROMPT), tmp_path / 'a.safetensors')
+    values, prompt = adapters.read(str(tmp_path / 'a.safetensors'))
     assert torch.equal(prompt.tokens, PROMPT.tokens)
     assert torch.equal(prompt.pooled, PROMPT.pooled)
-    lora.put(other, 'floor', values)
+    adapters.put(other, 'floor', values)
     assert torch.equal(on(other, 'floor'), on(network, 'learning'))
     assert not torch.equal(on(other, 'floor'), ask(other))
     # Nothing but the matrices and the prompt.
@@ -104,10 +104,10 @@ def test_insert_pack_read_put_gives_equal_answers(network, tmp_path):
 
 
 def test_on_is_the_product_of_both_matrices_beside_each_weight(network):
-    values = random_matrices(lora.widths(network))
-    lora.put(network, 'floor', values)
+    values = random_matrices(adapters.widths(network))
+    adapters.put(network, 'floor', values)
     found = on(network, 'floor')
-    lora.remove(network, 'floor')
+    adapters.remove(network, 'floor')
     with torch.no_grad():
         for name, module in network.named_modules():
             if f'{name}.lora_A.weight' in values:
@@ -118,9 +118,9 @@ def test_on_is_the_product_of_both_matrices_beside_each_weight(network):
 
 def test_they_alone_learn_and_there_are_as_many_as_counted(network):
     before = {name: value.clone() for name, value in network.state_dict().items()}
-    mine = lora.insert(network, 'floor', 3)
+    mine = adapters.insert(network, 'floor', 3)
     assert len(mine) == 2 * 3 * len(network.transformer_blocks)
-    assert sum(value.numel() for value in mine.values()) == 3 * lora.per_rank(network)
+    assert sum(value.numel() for value in mine.values()) == 3 * adapters.per_rank(network)
     wanting = [value for value in network.parameters() if value.requires_grad]
     assert {id(value) for value in wanting} == {id(value) for value in mine.values()}
 
@@ -143,14 +143,14 @@ def test_they_alone_learn_and_there_are_as_many_as_counted(network):
 def test_the_second_adapter_wants_no_gradient_of_the_first(network):
     put(network, 'one')
     assert not any(value.requires_grad for value in network.parameters())
-    mine = lora.insert(network, 'two', 1)
+    mine = adapters.insert(network, 'two', 1)
     assert sum(value.requires_grad for value in network.parameters()) == len(mine)
 
 
 def test_gradient_checkpointing_gives_equal_gradients(network):
-    lora.insert(network, 'floor', 2)
+    adapters.insert(network, 'floor', 2)
     with torch.no_grad():
-        for value in lora.parameters(network, 'floor').values():
+        for value in adapters.parameters(network, 'floor').values():
             value += 0.1
     network.enable_adapters()
     network.train()
@@ -160,7 +160,7 @@ def test_gradient_checkpointing_gives_equal_gradients(network):
             network.enable_gradient_checkpointing()
         network.zero_grad()
         ask(network, grad=True).square().sum().backward()
-        found.append({k: v.grad.clone() for k, v in lora.parameters(network, 'floor').items()})
+        found.append({k: v.grad.clone() for k, v in adapters.parameters(network, 'floor').items()})
     for name, value in found[0].items():
         assert value.abs().max() > 0
         torch.testing.assert_close(found[1][name], value, rtol=1e-5, atol=1e-7)
@@ -168,19 +168,19 @@ def test_gradient_checkpointing_gives_equal_gradients(network):
 
 @pytest.mark.parametrize('share', [0.01, 0.05, 0.5])
 def test_the_rank_is_the_largest_that_fits_the_share(network, share):
-    each, whole = lora.per_rank(network), 100_000
-    rank = lora.choose_rank(network, whole, share)
+    each, whole = adapters.per_rank(network), 100_000
+    rank = adapters.choose_rank(network, whole, share)
     assert rank * each <= share * whole < (rank + 1) * each
     put(network, 'in')
-    assert lora.choose_rank(network, whole, share) == rank
+    assert adapters.choose_rank(network, whole, share) == rank
 
 
 @pytest.mark.parametrize('whole', [100_000, 123_457, 7_654_321])
 def test_a_share_that_no_rank_has_is_told_one_that_does(network, whole):
     with pytest.raises(ValueError, match=r'share is 1e-05.*one rank has') as error:
-        lora.choose_rank(network, whole, 1e-5)
+        adapters.choose_rank(network, whole, 1e-5)
     least = float(re.search(r'at least ([\d.e-]+)$', str(error.value))[1])
-    assert lora.choose_rank(network, whole, least) == 1
+    assert adapters.choose_rank(network, whole, least) == 1
 
 
 def test_putting_in_leaves_the_random_state_alone(network):
@@ -190,7 +190,7 @@ def test_putting_in_leaves_the_random_state_alone(network):
     starts = []
     for name, seed in (('a', 1), ('b', 1), ('c', 2)):
         torch.manual_seed(seed)
-        mine = lora.insert(network, name, 2)
+        mine = adapters.insert(network, name, 2)
         starts.append(torch.cat([value.flatten() for value in mine.values()]).detach())
     assert torch.equal(starts[0], starts[1])
     assert not torch.equal(starts[0], starts[2])
@@ -200,15 +200,17 @@ def test_putting_in_leaves_the_random_state_alone(network):
 def test_an_adapter_may_be_called_like_a_part_of_the_network(network, name):
     before = ask(network)
     put(network, name)
-    assert len(lora.parameters(network, name)) == len(random_matrices(lora.widths(network)))
+    assert len(adapters.parameters(network, name)) == len(
+        random_matrices(adapters.widths(network))
+    )
     assert not torch.equal(on(network, name), before)
-    lora.remove(network, name)
+    adapters.remove(network, name)
     assert torch.equal(ask(network), before)
 
 
 def test_matrices_of_another_network_are_refused(network):
     before = ask(network)
-    good = random_matrices(lora.widths(network))
+    good = random_matrices(adapters.widths(network))
     first = next(iter(good))
     for odd, named in (
         ({}, 'no matrices'),
@@ -219,26 +221,26 @@ def test_matrices_of_another_network_are_refused(network):
         ({k.replace('blocks.1', 'blocks.2'): v for k, v in good.items()}, 'blocks.1'),
     ):
         with pytest.raises(ValueError, match=r"adapter 'floor': .* of another network") as error:
-            lora.put(network, 'floor', odd)
+            adapters.put(network, 'floor', odd)
         assert named in str(error.value)
     assert torch.equal(ask(network), before)
     assert not any('lora' in name for name, _ in network.named_parameters())
-    lora.check(lora.widths(network), 'floor', good)
+    adapters.check(adapters.widths(network), 'floor', good)
 
 
 def test_files_that_are_no_adapters_are_refused(network, tmp_path):
     path = tmp_path / 'a.safetensors'
-    save_file(lora.pack(random_matrices(lora.widths(network)), PROMPT), path)
+    save_file(adapters.pack(random_matrices(adapters.widths(network)), PROMPT), path)
     whole = path.read_bytes()
     for content in (b'', b'x' * 100, whole[:-5]):
         path.write_bytes(content)
         with pytest.raises(ValueError, match=r'a\.safetensors: damaged, or not the weights'):
-            lora.read(str(path))
+            adapters.read(str(path))
     save_file({'x': torch.ones(1)}, path)
     with pytest.raises(ValueError, match='damaged, or not the weights'):
-        lora.read(str(path))
+        adapters.read(str(path))
     with pytest.raises(FileNotFoundError):
-        lora.read(str(tmp_path / 'none'))
+        adapters.read(str(tmp_path / 'none'))
 
 
 def test_of_sd3_rank_128_is_1_4_percent():
@@ -246,8 +248,8 @@ def test_of_sd3_rank_128_is_1_4_percent():
         network = DiceptionTransformer2DModel.from_config(TRANSFORMER)
     whole = sum(value.numel() for value in network.parameters())
     assert whole == pytest.approx(2.03e9, rel=0.005)
-    assert len(lora.widths(network)) == 24 * 3
-    assert set(lora.widths(network).values()) == {(1536, 1536)}
-    learnt = lora.PAPER_RANK * lora.per_rank(network)
+    assert len(adapters.widths(network)) == 24 * 3
+    assert set(adapters.widths(network).values()) == {(1536, 1536)}
+    learnt = adapters.PAPER_RANK * adapters.per_rank(network)
     assert learnt == 128 * 24 * 3 * 2 * 1536 == 28_311_552
     assert learnt / whole == pytest.approx(0.014, abs=5e-5)

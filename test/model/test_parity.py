@@ -15,7 +15,7 @@ import pytest
 from safetensors.torch import load_file
 import torch
 
-from diception_ros import images
+from diception_ros.core import images
 from diception_ros.model import DiceptionPipeline
 from diception_ros.model.convert import convert
 

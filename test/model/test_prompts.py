@@ -6,7 +6,7 @@ from diffusers import StableDiffusion3Pipeline
 import pytest
 import torch
 
-from diception_ros.model.prompts import Embedding, PromptTable, UnknownTextError
+from diception_ros.model.text_embeddings import Embedding, PromptTable, UnknownTextError
 
 TEXTS = ['', '[[image2depth]]', '[[image2semantic]] hot dog']
 

@@ -13,26 +13,30 @@ import pytest
 import recordings
 from recordings import BEGIN, LATE, MAKE, SIZE, everything, picture, recorded, write
 
-from diception_ros import card as cards
-from diception_ros import geometry, images, tasks, threads
-from diception_ros.card import WEIGHTS_FILE, Card
+from diception_ros import tasks
+from diception_ros.bags.cameras import choose
+from diception_ros.bags.reader import Bag
 from diception_ros.cli import replay as verb
 from diception_ros.cli.main import main
-from diception_ros.frame import Frame
-from diception_ros.labels import Picture, disk
-from diception_ros.messages import pictures, stamps
-from diception_ros.perceive.perceiver import Perceiver
-from diception_ros.perceive.request import Request
-from diception_ros.prompt import Prompt
-from diception_ros.question import Question
-from diception_ros.replay import many, page, run, scores, story, view
-from diception_ros.replay.bags import Bag
-from diception_ros.replay.cameras import choose
+from diception_ros.core import adapter_card as cards
+from diception_ros.core import geometry, images
+from diception_ros.core.adapter_card import WEIGHTS_FILE, Card
+from diception_ros.core.frame import Frame
+from diception_ros.core.labels import Picture, io
+from diception_ros.core.prompt import Prompt
+from diception_ros.datasets.ground_truth import Source
+from diception_ros.evaluation import bag_scores
+from diception_ros.evaluation.temporal_stability import Moment, Stability
+from diception_ros.messages import base
+from diception_ros.messages import images as image_messages
+from diception_ros.perception.perceiver import Perceiver
+from diception_ros.perception.query import Question, Request
+from diception_ros.replay import jobs, run
 from diception_ros.replay.checkpoint import place
-from diception_ros.replay.run import Job
-from diception_ros.replay.sheets import Sheets
-from diception_ros.replay.sources import Source
-from diception_ros.replay.stability import Moment, Stability
+from diception_ros.replay.job import Job
+from diception_ros.reporting import html_report, rerun_view
+from diception_ros.reporting.contact_sheets import Sheets
+from diception_ros.system import threads
 
 KINDS = {'floor': 'mask', 'cups': 'instances', 'slant': 'normals', 'near': 'depth', 'glow': 'rgb'}
 # What the page ranks their answers by.
@@ -78,13 +82,13 @@ def truths(k, header):
         ('near', depth.values, '32FC1'),
         ('glow', said('glow', k).preview(), 'rgb8'),
     ):
-        yield f'/truth/{task}', pictures.image(MAKE, array, encoding, header)
+        yield f'/truth/{task}', image_messages.image(MAKE, array, encoding, header)
 
 
 def bag_of(path, shift=0):
     messages = [*recorded(COUNT)]
     for k in range(COUNT):
-        header = stamps.header(MAKE, BEGIN + k * 100_000_000, 'cam')
+        header = base.header(MAKE, BEGIN + k * 100_000_000, 'cam')
         messages += [(topic, one, BEGIN + k * 100_000_000 + LATE + 5000)
                      for topic, one in truths((k + shift) % COUNT, header)]  # fmt: skip
     return write(path, sorted(messages, key=lambda one: one[2]))
@@ -110,8 +114,8 @@ def judged(bag, out, settings, truth, align='frame'):
             source.check(opened, settings.categories)
         result = run.replay(opened, Perceiver(Cheap(), MAKE, settings), job)
     sheets = Sheets(result.frames)
-    found = scores.score(bag, out, cameras, job, settings, sources, {}, align, [sheets])
-    found.rows = story.with_journal(found.rows, result.journal)
+    found = bag_scores.score(bag, out, cameras, job, settings, sources, {}, align, [sheets])
+    found.rows = html_report.with_journal(found.rows, result.journal)
     return found, sheets, result, job
 
 
@@ -152,10 +156,10 @@ def test_two_disparities_have_a_scale_each(folders, tmp_path):
     known(folders)
     messages = [*recorded(COUNT)]
     for k in range(COUNT):
-        header = stamps.header(MAKE, BEGIN + k * 100_000_000, 'cam')
+        header = base.header(MAKE, BEGIN + k * 100_000_000, 'cam')
         for topic, scale in (('/truth/depth', 0.9), ('/truth/near', 0.3)):
             depth = geometry.to_metric(said('near', k), geometry.Affine(scale, 0.1))
-            message = pictures.image(MAKE, depth.values, '32FC1', header)
+            message = image_messages.image(MAKE, depth.values, '32FC1', header)
             messages.append((topic, message, BEGIN + k * 100_000_000 + LATE))
     bag = write(tmp_path / 'a', sorted(messages, key=lambda one: one[2]))
     truth = ['depth=/truth/depth', 'near=/truth/near']
@@ -178,7 +182,7 @@ def test_truth_in_folders(folders, tmp_path):
             elif kind == 'rgb':
                 images.write(folder / f'{name}.png', label.preview())
             else:
-                disk.write(label, folder / f'{name}.npz')
+                io.write(label, folder / f'{name}.npz')
         truth.append(f'{task}={folder}')
     found, *_ = judged(bag, tmp_path / 'out.mcap', asked(folders), truth)
     numbers = found.numbers['']
@@ -195,11 +199,11 @@ def test_the_report_ranks_and_names_them_by_their_kind(folders, tmp_path):
     bag = bag_of(tmp_path / 'a', shift=1)
     found, sheets, result, job = judged(bag, tmp_path / 'out.mcap', settings, truth)
     (tmp_path / 'model').mkdir()
-    content = story.metrics(
+    content = html_report.metrics(
         bag, job, settings, ('m', tmp_path / 'model'), result, found, 'frame', truth
     )
     assert [(one['task'], one['kind']) for one in content['adapters']] == [*KINDS.items()]
-    text = page.page(story.whole(content), found.rows, sheets)
+    text = html_report.page(html_report.whole(content), found.rows, sheets)
     worst = {task: [one.words for one in sheets.worst() if one.task == task] for task in KINDS}
     for task, first in FIRST.items():
         metric, arrow = first.split()
@@ -209,9 +213,11 @@ def test_the_report_ranks_and_names_them_by_their_kind(folders, tmp_path):
         values = [float(words.removeprefix(f'{metric} ')) for words in worst[task]]
         assert values == sorted(values, reverse=arrow == '↓')
         assert len(values) > 2  # an answer that is empty like its truth has no number
-        assert f'{task}.{metric}' in page._metrics_of(found.rows)
+        assert f'{task}.{metric}' in html_report._metrics_of(found.rows)
         # The number that ranks stands first of its task.
-        mine = [name for name in page._metrics_of(found.rows) if name.startswith(f'{task}.')]
+        mine = [
+            name for name in html_report._metrics_of(found.rows) if name.startswith(f'{task}.')
+        ]
         assert mine[0] == f'{task}.{metric}'
 
 
@@ -247,8 +253,8 @@ def test_the_viewer_shows_every_kind(folders, tmp_path, monkeypatch):
         **{kind: lambda array, kind=kind, **more: (kind, array)
            for kind in ('Image', 'DepthImage', 'SegmentationImage', 'Points3D')},
     )  # fmt: skip
-    monkeypatch.setitem(view.sys.modules, 'rerun', stand)
-    view.show(bag, job, cameras, asked(folders))
+    monkeypatch.setitem(rerun_view.sys.modules, 'rerun', stand)
+    rerun_view.show(bag, job, cameras, asked(folders))
     for topic, kind in (
         ('floor/mask', 'SegmentationImage'), ('floor/overlay', 'Image'),
         ('cups/label', 'SegmentationImage'), ('slant/image', 'Image'),
@@ -260,9 +266,9 @@ def test_the_viewer_shows_every_kind(folders, tmp_path, monkeypatch):
 
 
 def test_going_on_takes_the_same_adapter_wherever_it_lies(folders, tmp_path, monkeypatch):
-    from diception_ros.replay import recorder
+    from diception_ros.replay import checkpoint
 
-    monkeypatch.setattr(recorder, 'CHUNK_FRAMES', 1)
+    monkeypatch.setattr(checkpoint, 'CHUNK_FRAMES', 1)
     known(folders)
     bag, out, seen = bag_of(tmp_path / 'a'), tmp_path / 'out.mcap', []
 
@@ -313,7 +319,7 @@ def test_the_processes_of_many_bags_are_given_the_adapters():
     parser = argparse.ArgumentParser()
     verb.add_arguments(parser)
     args = parser.parse_args(['a.mcap', '--out', 'x', '--adapter', '-a b', '--adapter', 'c'])
-    again = many.arguments(args, verb.add_arguments)
+    again = jobs.arguments(args, verb.add_arguments)
     assert parser.parse_args(['a.mcap', '--out', 'x', *again]).adapters == ['-a b', 'c']
 
 
@@ -333,8 +339,8 @@ def real(tiny_folder, tmp_path):
 
 def test_the_command_writes_what_the_node_would_publish(real, tiny_folder, tmp_path, capsys):
     pytest.importorskip('pycocotools')
-    from diception_ros.data.bag import TYPES
-    from diception_ros.predict import Predictor
+    from diception_ros.bags.typestore import TYPES
+    from diception_ros.perception.predictor import Predictor
 
     threads.limit(0, 'cpu')  # as the command does: with more, answers differ by rounding
     settings = asked(real, tasks=('depth', 'normal'), temporal__ids=True)
@@ -344,9 +350,11 @@ def test_the_command_writes_what_the_node_would_publish(real, tiny_folder, tmp_p
     bag = bag_of(tmp_path / 'a')
     for k in range(COUNT):
         stamp = BEGIN + k * 100_000_000
-        header = stamps.header(MAKE, stamp, 'cam')
+        header = base.header(MAKE, stamp, 'cam')
         info = recordings.camera.info(MAKE, recordings.PINHOLE, SIZE, header)
-        frame = pictures.frame_from(pictures.image(MAKE, picture(k), 'rgb8', header), info)
+        frame = image_messages.frame_from(
+            image_messages.image(MAKE, picture(k), 'rgb8', header), info
+        )
         answer = perceiver.perceive(
             Request('', frame, header, info, settings.asked, wanted=wanted)
         )

@@ -13,16 +13,16 @@ import psutil
 import pytest
 import recordings
 
+from diception_ros.bags.mcap_writer import Writer
 from diception_ros.cli.main import main
-from diception_ros.replay import engines
-from diception_ros.replay.engines import Task
-from diception_ros.replay.writer import Writer
+from diception_ros.replay import jobs
+from diception_ros.replay.jobs import Task
 
 # Says its number, and then sleeps unless it is to go on.
 SLEEPER = """
 import os, sys, time
-from diception_ros.replay import engines
-engines.obey_parent()
+from diception_ros.replay import jobs
+jobs.obey_parent()
 try:
     print(os.getpid(), flush=True)
     time.sleep(0 if '--resume' in sys.argv else 60)
@@ -67,7 +67,7 @@ def test_each_ends_as_it_does(tmp_path):
         task(tmp_path, 'a', 'print("fine")'), task(tmp_path, 'b', 'import sys; sys.exit("no")'),
         task(tmp_path, 'c', 'import os; os.kill(os.getpid(), 9)'), task(tmp_path, 'd', ''),
     ]  # fmt: skip
-    found = sorted(engines.here(tasks, 2))
+    found = sorted(jobs.here(tasks, 2))
     assert [(one.code, one.words) for one in found] == [
         (0, 'fine'), (1, 'no'), (-9, 'ended by signal 9'), (0, 'no word'),
     ]  # fmt: skip
@@ -76,12 +76,12 @@ def test_each_ends_as_it_does(tmp_path):
 def test_names_are_looked_for_where_the_command_line_was(tmp_path):
     (tmp_path / 'there').mkdir()
     one = task(tmp_path / 'there', 'a', 'import os; print(os.getcwd())')
-    assert engines.work(one).words == str(tmp_path / 'there')
+    assert jobs.work(one).words == str(tmp_path / 'there')
 
 
 def test_an_interrupt_ends_those_that_run_and_starts_no_more(tmp_path):
     tasks = [task(tmp_path, 'z', ''), *(task(tmp_path, name, SLEEPER) for name in 'abc')]
-    ending = engines.here(tasks, 2)
+    ending = jobs.here(tasks, 2)
     assert next(ending).task == tasks[0]
     interrupt_when(lambda: said(tasks[1]) and said(tasks[2]))
     with pytest.raises(KeyboardInterrupt):
@@ -93,8 +93,8 @@ def test_an_interrupt_ends_those_that_run_and_starts_no_more(tmp_path):
 def test_no_process_outlives_the_one_that_wants_it(tmp_path):
     one = task(tmp_path, 'a', SLEEPER)
     program = (
-        f'from pathlib import *\nfrom diception_ros.replay import engines\n'
-        f'engines.work(engines.Task({one[0]!r}, {one[1]!r}, {one[2]!r}, {one[3]!r}))'
+        f'from pathlib import *\nfrom diception_ros.replay import jobs\n'
+        f'jobs.work(jobs.Task({one[0]!r}, {one[1]!r}, {one[2]!r}, {one[3]!r}))'
     )
     parent = subprocess.Popen([sys.executable, '-c', program])
     until(lambda: said(one))
@@ -158,7 +158,7 @@ def test_real_ray_loses_a_worker_and_the_bag_goes_on(ray, tmp_path):
         psutil.Process(killed[0]).parent().kill()
 
     threading.Thread(target=kill).start()
-    (done,) = engines.on_ray([one], 1, gpu=False)
+    (done,) = jobs.on_ray([one], 1, gpu=False)
     assert done.code == 0
     assert int(done.words) != killed[0]
     assert gone(killed[0])
@@ -168,5 +168,5 @@ def test_real_ray_is_interrupted(ray, tmp_path):
     tasks = [task(tmp_path, name, SLEEPER) for name in 'ab']
     interrupt_when(lambda: said(tasks[0]) or said(tasks[1]))
     with pytest.raises(KeyboardInterrupt):
-        next(engines.on_ray(tasks, 2, gpu=False))
+        next(jobs.on_ray(tasks, 2, gpu=False))
     assert sorted(said(one)[1:] for one in tasks) == [[], ['interrupted']]

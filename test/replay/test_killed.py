@@ -10,9 +10,9 @@ import pytest
 import recordings
 from recordings import everything, perceiver, recorded, write
 
+from diception_ros.bags.reader import Bag
 from diception_ros.replay import run
-from diception_ros.replay.bags import Bag
-from diception_ros.replay.run import Job
+from diception_ros.replay.job import Job
 
 LIVES = 20
 # Forks before anything has started a thread; each child replays until it is killed.
@@ -23,16 +23,18 @@ import cv2
 cv2.setNumThreads(0)
 sys.path.insert(0, sys.argv[1])
 import recordings
-from diception_ros.replay import checkpoint, recorder, run, writer
-from diception_ros.replay.bags import Bag
-recorder.CHUNK_FRAMES = 2
+from diception_ros.bags import mcap_writer
+from diception_ros.replay import checkpoint, run
+from diception_ros.replay.job import Job
+from diception_ros.bags.reader import Bag
+checkpoint.CHUNK_FRAMES = 2
 bag, out = Path(sys.argv[2]), Path(sys.argv[3])
 random.seed(int(sys.argv[4]))
 for life in range(int(sys.argv[5])):
     child = os.fork()
     if not child:
         with Bag(bag) as opened:
-            run.replay(opened, recordings.perceiver(0.003), run.Job(out, copy=True, resume=True))
+            run.replay(opened, recordings.perceiver(0.003), Job(out, copy=True, resume=True))
         os._exit(0)
     if life % 2:
         # However slow the machine is, every second life gets somewhere.
@@ -58,9 +60,9 @@ for life in range(int(sys.argv[5])):
 
 
 def test_twenty_kills_and_a_resume(tmp_path, monkeypatch):
-    from diception_ros.replay import recorder
+    from diception_ros.replay import checkpoint
 
-    monkeypatch.setattr(recorder, 'CHUNK_FRAMES', 2)
+    monkeypatch.setattr(checkpoint, 'CHUNK_FRAMES', 2)
     bag, out, whole = (tmp_path / name for name in ('bag.mcap', 'out.mcap', 'whole.mcap'))
     write(bag, recorded(300))
     with Bag(bag) as opened:
@@ -90,10 +92,12 @@ def test_twenty_kills_and_a_resume(tmp_path, monkeypatch):
 def test_the_messages_are_those_of_the_node(tmp_path):
     pytest.importorskip('rclpy')
     serialization = pytest.importorskip('rclpy.serialization')
-    from diception_ros.data.bag import TYPES
-    from diception_ros.messages import camera, pictures, stamps
-    from diception_ros.perceive.perceiver import Perceiver, Request
-    from diception_ros.ros.types import RosTypes
+    from diception_ros.bags.typestore import TYPES
+    from diception_ros.messages import base, camera_info
+    from diception_ros.messages import images as image_messages
+    from diception_ros.node.publishers import RosTypes
+    from diception_ros.perception.perceiver import Perceiver
+    from diception_ros.perception.query import Request
 
     every = {'tasks': ('depth', 'normal', 'entity', 'semantic', 'pose')}
     types = RosTypes()
@@ -107,10 +111,10 @@ def test_the_messages_are_those_of_the_node(tmp_path):
              if topic.removeprefix('/perception/') in wanted]  # fmt: skip
     expected = []
     for k in range(3):
-        header = stamps.header(types, recordings.BEGIN + k * 100_000_000, 'cam')
-        info = camera.info(types, recordings.PINHOLE, recordings.SIZE, header)
-        message = pictures.image(types, recordings.picture(k), 'rgb8', header)
-        frame = pictures.frame_from(message, info)
+        header = base.header(types, recordings.BEGIN + k * 100_000_000, 'cam')
+        info = camera_info.info(types, recordings.PINHOLE, recordings.SIZE, header)
+        message = image_messages.image(types, recordings.picture(k), 'rgb8', header)
+        frame = image_messages.frame_from(message, info)
         request = Request('', frame, header, info, asked.needed(wanted), wanted=wanted)
         for topic, one in asked.perceive(request).messages:
             data, kind = serialization.serialize_message(one), kinds[topic]

@@ -10,14 +10,15 @@ import pytest
 import recordings
 from recordings import BEGIN, LATE, MAKE, everything, perceiver, recorded, write
 
-from diception_ros.data.bag import TYPES
-from diception_ros.frame import Intrinsics
-from diception_ros.messages import camera, pictures, stamps
-from diception_ros.perceive.request import Request
-from diception_ros.replay import checkpoint, recorder, resume, run
-from diception_ros.replay.bags import Bag
-from diception_ros.replay.run import Job
-from diception_ros.replay.writer import partial_of
+from diception_ros.bags.mcap_writer import partial_of
+from diception_ros.bags.reader import Bag
+from diception_ros.bags.typestore import TYPES
+from diception_ros.core.frame import Intrinsics
+from diception_ros.messages import base, camera_info
+from diception_ros.messages import images as image_messages
+from diception_ros.perception.query import Request
+from diception_ros.replay import checkpoint, run
+from diception_ros.replay.job import Job
 
 
 def replay(path, out, asked=None, **job):
@@ -36,12 +37,12 @@ def test_the_answers_are_those_of_the_perceiver(bag, tmp_path):
     expected = []
     for k in range(9):
         stamp = BEGIN + k * 100_000_000
-        header = stamps.header(MAKE, stamp, 'cam')
-        info = camera.info(MAKE, recordings.PINHOLE, recordings.SIZE, header)
-        message = pictures.image(MAKE, recordings.picture(k), 'rgb8', header)
+        header = base.header(MAKE, stamp, 'cam')
+        info = camera_info.info(MAKE, recordings.PINHOLE, recordings.SIZE, header)
+        message = image_messages.image(MAKE, recordings.picture(k), 'rgb8', header)
         answer = asked.perceive(
-            Request('', pictures.frame_from(message, info), header, info, asked.needed(wanted),
-                    wanted=wanted)
+            Request('', image_messages.frame_from(message, info), header, info,
+                    asked.needed(wanted), wanted=wanted)
         )  # fmt: skip
         expected += [
             ('/perception/' + topic, one.__msgtype__, stamp + LATE,
@@ -106,8 +107,8 @@ def test_what_a_checkpoint_tells_of_is_on_the_disk_before(bag, tmp_path, monkeyp
 
     monkeypatch.setattr(os, 'fsync', sync)
     monkeypatch.setattr(checkpoint, 'write', write_checked)
-    monkeypatch.setattr(recorder, 'CHUNK_FRAMES', 2)
-    monkeypatch.setattr(recorder, 'SAVE_S', 0)
+    monkeypatch.setattr(checkpoint, 'CHUNK_FRAMES', 2)
+    monkeypatch.setattr(checkpoint, 'SAVE_S', 0)
     replay(bag, tmp_path / 'out.mcap')
     assert len(told) == 5
     assert synced[-1] == (tmp_path / 'out.mcap').stat().st_size
@@ -140,10 +141,10 @@ def messages_with_infos():
     """Pictures whose CameraInfo comes before, after, or late, each with a pinhole of its own."""
     for k in range(6):
         stamp = BEGIN + k * 100_000_000
-        header = stamps.header(MAKE, stamp, 'cam')
-        picture = pictures.image(MAKE, recordings.picture(k), 'rgb8', header)
+        header = base.header(MAKE, stamp, 'cam')
+        picture = image_messages.image(MAKE, recordings.picture(k), 'rgb8', header)
         pinhole = Intrinsics(10.0 + k, 20.0, 3.0, 4.0)
-        info = camera.info(MAKE, pinhole, recordings.SIZE, header)
+        info = camera_info.info(MAKE, pinhole, recordings.SIZE, header)
         offset = (-1000, 1000, 90_000_000)[k % 3]
         yield '/front/image_raw', picture, stamp
         yield '/front/camera_info', info, stamp + offset
@@ -156,7 +157,7 @@ def test_camera_info_is_matched_by_stamp(tmp_path):
     with Bag(tmp_path / 'out.mcap') as out:
         found = [out.decode(raw) for raw in out.messages(['/perception/normal/camera_info'])]
     assert [message.k[0] for message in found] == [10.0 + k for k in range(6)]
-    assert [stamps.stamp_ns(message.header) for message in found] == [
+    assert [base.stamp_ns(message.header) for message in found] == [
         BEGIN + k * 100_000_000 for k in range(6)
     ]
 
@@ -177,24 +178,26 @@ def test_depths_are_matched_within_the_tolerance(tmp_path):
     messages = []
     for k in range(4):
         stamp = BEGIN + k * 100_000_000
-        header = stamps.header(MAKE, stamp, 'cam')
+        header = base.header(MAKE, stamp, 'cam')
         messages.append(
-            ('/image', pictures.image(MAKE, recordings.picture(k), 'rgb8', header), stamp)
+            ('/image', image_messages.image(MAKE, recordings.picture(k), 'rgb8', header), stamp)
         )
         off = 20_000_000 if k != 2 else 60_000_000
         depth = np.full(recordings.SIZE, 1 + k, np.float32)
         depth[: k + 1] = 0.5  # two depths, so that there is a fit
-        header = stamps.header(MAKE, stamp + off, 'cam')
-        messages.append(('/depth', pictures.image(MAKE, depth, '32FC1', header), stamp + off))
+        header = base.header(MAKE, stamp + off, 'cam')
+        messages.append(
+            ('/depth', image_messages.image(MAKE, depth, '32FC1', header), stamp + off)
+        )
     path = write(tmp_path / 'bag', sorted(messages, key=lambda one: one[2]))
     seen = []
     with Bag(path) as bag:
-        from diception_ros.replay.cameras import choose
-        from diception_ros.replay.frames import Choice, frames
+        from diception_ros.bags.cameras import choose
+        from diception_ros.bags.frames import Choice, frames
 
         for taken in frames(bag, choose(bag, ['/image'], references=['/depth']), Choice()):
             seen.append(None if taken.reference is None else
-                        float(pictures.array_from(taken.reference).max()))  # fmt: skip
+                        float(image_messages.array_from(taken.reference).max()))  # fmt: skip
     # The depth of the third comes 60 ms late; that of the second is 80 ms off: neither counts.
     assert seen == [1.0, 2.0, None, 4.0]
 
@@ -263,7 +266,7 @@ def test_going_on_differently_is_refused(bag, tmp_path, monkeypatch):
 
 def stop_at(monkeypatch, frame):
     """Let every frame be saved, and an interrupt come at one."""
-    monkeypatch.setattr(recorder, 'CHUNK_FRAMES', 1)
+    monkeypatch.setattr(checkpoint, 'CHUNK_FRAMES', 1)
     seen = []
 
     def ask(self, questions, ask=recordings.Cheap.ask):
@@ -278,7 +281,7 @@ def stop_at(monkeypatch, frame):
 @pytest.mark.parametrize('at', [1, 4, 9])
 def test_an_interrupt_leaves_a_bag_that_can_be_read_and_goes_on(bag, tmp_path, monkeypatch, at):
     out, whole = tmp_path / 'out.mcap', tmp_path / 'whole.mcap'
-    monkeypatch.setattr(recorder, 'CHUNK_FRAMES', 1)
+    monkeypatch.setattr(checkpoint, 'CHUNK_FRAMES', 1)
     replay(bag, whole, copy=True)
     stop_at(monkeypatch, at)
     with pytest.raises(KeyboardInterrupt):
@@ -286,11 +289,11 @@ def test_an_interrupt_leaves_a_bag_that_can_be_read_and_goes_on(bag, tmp_path, m
     partial = everything(partial_of(out))
     assert partial == everything(whole)[: len(partial)]
     monkeypatch.undo()
-    monkeypatch.setattr(recorder, 'CHUNK_FRAMES', 1)
+    monkeypatch.setattr(checkpoint, 'CHUNK_FRAMES', 1)
     result = replay(bag, out, copy=True, resume=True)
     assert result.frames == 9
     assert out.read_bytes() == whole.read_bytes()
-    resume.clean(out)
+    checkpoint.clean(out)
     assert [one.name for one in tmp_path.glob('out.*')] == ['out.mcap']
 
 
@@ -324,7 +327,7 @@ def test_a_finished_bag_is_taken_as_it_is_until_all_is_done(tmp_path):
         out.write_bytes(before)
         again.journal.write_bytes(journal)
     assert replay(bag, out, resume=True).frames == 8
-    resume.clean(out)
+    checkpoint.clean(out)
     with pytest.raises(FileExistsError, match='--force'):
         replay(bag, out, resume=True)
 

@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 
 from diception_ros import tasks
-from diception_ros.labels import Disparity, MetricDepth
-from diception_ros.prompt import Point, Prompt
+from diception_ros.core.labels import Disparity, MetricDepth
+from diception_ros.core.prompt import Point, Prompt
 
 TASK = tasks.get('depth')
 NAN = np.float32(np.nan)

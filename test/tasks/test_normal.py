@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from diception_ros import tasks
-from diception_ros.labels import Normals
+from diception_ros.core.labels import Normals
 from diception_ros.tasks.normal import angles_deg
 
 TASK = tasks.get('normal')

@@ -11,10 +11,11 @@ import pytest
 from scipy.spatial.distance import pdist
 
 from diception_ros import tasks
-from diception_ros.labels import COCO_JOINTS, COCO_LIMBS, Keypoints
-from diception_ros.labels.keypoints import COCO_MIRROR
-from diception_ros.painting import figures, skeleton
-from diception_ros.prompt import Prompt
+from diception_ros.core.labels import COCO_JOINTS, COCO_LIMBS, Keypoints
+from diception_ros.core.labels.keypoints import COCO_MIRROR
+from diception_ros.core.prompt import Prompt
+from diception_ros.tasks import examples
+from diception_ros.tasks.codecs import pose_skeleton
 
 TASK = tasks.get('pose')
 NAN = np.float32(np.nan)
@@ -51,15 +52,15 @@ def recall(found, truth, near=2.0):
 
 
 def test_joints_have_clear_colours_without_red():
-    colours = skeleton.JOINT_COLOURS / 255
+    colours = pose_skeleton.JOINT_COLOURS / 255
     assert len(colours) == len(COCO_JOINTS)
     assert pdist(colours).min() > 0.39
-    assert np.linalg.norm(colours - np.array(skeleton.RED) / 255, axis=1).min() >= 1
+    assert np.linalg.norm(colours - np.array(pose_skeleton.RED) / 255, axis=1).min() >= 1
     np.testing.assert_array_equal(np.minimum(colours[:, 0], 1 - colours[:, 1:].max(axis=1)), 0)
 
 
 def test_the_mean_of_left_and_right_still_tells_the_part_of_the_body():
-    colours = skeleton.JOINT_COLOURS / 255
+    colours = pose_skeleton.JOINT_COLOURS / 255
     means = (colours + colours[list(COCO_MIRROR)]) / 2
     np.testing.assert_allclose(means[:, 0], 0.5, atol=0.01)
     # Along the sheet of colours as by height, of one who stands with hanging arms.
@@ -72,7 +73,7 @@ def test_the_mean_of_left_and_right_still_tells_the_part_of_the_body():
 
 def test_half_of_a_limb_bears_the_colour_of_its_joint_and_discs_are_red():
     rgb = TASK.encode(keypoints([ARM]))
-    colours = skeleton.JOINT_COLOURS / np.float32(255)
+    colours = pose_skeleton.JOINT_COLOURS / np.float32(255)
     quarter = rgb[215, 225]
     np.testing.assert_allclose(quarter, colours[COCO_JOINTS.index('left_shoulder')], atol=1e-6)
     np.testing.assert_allclose(rgb[246, 276], colours[COCO_JOINTS.index('left_elbow')], atol=1e-6)
@@ -100,7 +101,7 @@ CHANNELS = {
 @pytest.fixture(scope='module')
 def crowds():
     """Twelve pictures: 1 to 4 people side by side at 768 pixels."""
-    truths = [figures.crowd(np.random.default_rng(k), 768, 1 + k % 4) for k in range(12)]
+    truths = [examples.crowd(np.random.default_rng(k), 768, 1 + k % 4) for k in range(12)]
     return [(truth, TASK.encode(truth)) for truth in truths]
 
 
@@ -118,7 +119,7 @@ def test_people_are_read_back(name, crowds):
 def test_nineteen_joints_of_twenty_are_told_and_grouped():
     counts = np.zeros(3)
     for seed in range(32):
-        truth = figures.crowd(np.random.default_rng(1000 + seed), 768, 1 + seed % 4)
+        truth = examples.crowd(np.random.default_rng(1000 + seed), 768, 1 + seed % 4)
         counts += recall(TASK.decode(TASK.encode(truth)), truth)
     assert counts[0] / counts[2] >= 0.99
     assert counts[1] / counts[2] >= 0.96
@@ -128,7 +129,7 @@ def test_nineteen_joints_of_twenty_are_told_and_grouped():
 def test_one_person_at_256_pixels(channel, least):
     counts = np.zeros(3)
     for seed in range(12):
-        truth = figures.crowd(np.random.default_rng(seed), 256, 1)
+        truth = examples.crowd(np.random.default_rng(seed), 256, 1)
         rgb = TASK.encode(truth)
         if channel:
             rgb = channels.eight_bit(channels.noise(channels.blur(rgb), np.random.default_rng(0)))
@@ -179,7 +180,7 @@ def test_crossing_arms_of_two_people_stay_with_their_owners():
 def test_people_in_front_of_one_another():
     counts = np.zeros(3)
     for seed in range(8):
-        truth = figures.crowd(np.random.default_rng(seed), 768, 2, apart=False)
+        truth = examples.crowd(np.random.default_rng(seed), 768, 2, apart=False)
         counts += recall(TASK.decode(TASK.encode(truth)), truth)
     assert counts[0] / counts[2] > 0.95
     assert counts[1] / counts[2] > 0.7
@@ -250,7 +251,7 @@ def test_score_by_hand():
 
 
 def test_people_are_matched_whatever_their_order():
-    truth = figures.crowd(np.random.default_rng(1), 768, 4)
+    truth = examples.crowd(np.random.default_rng(1), 768, 4)
     order = [2, 0, 3, 1]
     found = Keypoints(
         truth.joints[order],
@@ -304,9 +305,9 @@ def test_thighs_are_as_long_as_shanks_in_many_examples():
     # Foreshortening aside; it makes both shorter alike, but only ever shorter.
     thighs, shanks = [], []
     for seed in range(60):
-        places, _ = figures.person(np.random.default_rng(seed))
+        places, _ = examples.person(np.random.default_rng(seed))
         thighs.append(np.linalg.norm(places[11] - places[13]))
         shanks.append(np.linalg.norm(places[13] - places[15]))
-    assert max(thighs) <= figures.THIGH + 1e-9
-    assert max(shanks) <= figures.SHANK + 1e-9
+    assert max(thighs) <= examples.THIGH + 1e-9
+    assert max(shanks) <= examples.SHANK + 1e-9
     assert min(np.median(thighs), np.median(shanks)) > 0.15

@@ -12,11 +12,11 @@ import pytest
 
 from diception_ros import tasks
 from diception_ros.cli.main import parser
-from diception_ros.frame import Frame
-from diception_ros.labels import Disparity
-from diception_ros.predict import Predictor
-from diception_ros.prompt import Prompt
-from diception_ros.settings import PredictSettings
+from diception_ros.core.frame import Frame
+from diception_ros.core.labels import Disparity
+from diception_ros.core.prompt import Prompt
+from diception_ros.core.settings import PredictSettings
+from diception_ros.perception.predictor import Predictor
 
 SIZE = 256
 
@@ -128,8 +128,9 @@ def test_a_file_that_holds_no_task_of_its_name_is_an_error(folder, text):
 def test_nothing_heavy_is_loaded():
     code = (
         'import sys\n'
-        'from diception_ros import frame, geometry, images, labels, prompt, tasks\n'
-        'from diception_ros.evaluate import metrics\n'
+        'from diception_ros import tasks\n'
+        'from diception_ros.core import frame, geometry, images, labels, prompt\n'
+        'from diception_ros.evaluation import metrics\n'
         'for name in tasks.names(): tasks.get(name)\n'
         "print(*{'torch', 'matplotlib', 'diffusers', 'pycocotools'} & set(sys.modules))\n"
     )

@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 
 from diception_ros import tasks
-from diception_ros.labels import Mask
-from diception_ros.prompt import Point, Prompt
+from diception_ros.core.labels import Mask
+from diception_ros.core.prompt import Point, Prompt
 
 TASK = tasks.get('segmentation')
 

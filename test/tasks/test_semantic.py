@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 
 from diception_ros import tasks
-from diception_ros.labels import Instances
-from diception_ros.prompt import Point, Prompt
+from diception_ros.core.labels import Instances
+from diception_ros.core.prompt import Point, Prompt
 
 TASK = tasks.get('semantic')
 

@@ -1,0 +1,201 @@
+# SPDX-FileCopyrightText: 2026 The diception_ros authors
+# SPDX-License-Identifier: Apache-2.0
+"""From disparity to metres and back, and what depth and a pinhole say together.
+
+The frame is the camera optical frame throughout: x right, y down, z forward, metres.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from diception_ros.core.frame import Intrinsics
+from diception_ros.core.labels import Disparity, MetricDepth, Normals
+
+
+class Affine(NamedTuple):
+    """The map value -> scale * value + shift."""
+
+    scale: float
+    shift: float
+
+
+def fit_affine(
+    source: NDArray[np.floating[Any]],
+    target: NDArray[np.floating[Any]],
+    valid: NDArray[np.bool_] | None = None,
+) -> Affine:
+    """Scale and shift that bring one map closest to another in the least-squares sense.
+
+    To give a disparity metres, fit it to the inverse of sparse metric depths, in 1/m, and hand the
+    result to `to_metric`.
+
+    Args:
+        source: any shape, float, NaN = unknown.
+        target: the same shape, float, any unit, NaN = unknown.
+        valid: the same shape, bool: pixels that count; None = all. Unknown ones never count.
+
+    Returns:
+        Scale and shift, in the target's unit. A source that is constant gives scale 0 and the
+        mean of the target; where nothing is known both are NaN.
+
+    Raises:
+        ValueError: the shapes differ.
+    """
+    if source.shape != target.shape:
+        raise ValueError(
+            f'fit_affine: expected two maps of one shape, came {source.shape} and {target.shape}'
+        )
+    known = np.isfinite(source) & np.isfinite(target)
+    if valid is not None:
+        known &= valid
+    # Centred and in float64: the normal equations lose half the digits otherwise.
+    x, y = source[known].astype(np.float64), target[known].astype(np.float64)
+    if x.size == 0:
+        return Affine(float('nan'), float('nan'))
+    mean_x, mean_y = float(x.mean()), float(y.mean())
+    x -= mean_x
+    variance = float(x @ x)
+    scale = float(x @ (y - mean_y)) / variance if variance > 0 else 0.0
+    return Affine(scale, mean_y - scale * mean_x)
+
+
+def to_disparity(depth: MetricDepth) -> tuple[Disparity, Affine]:
+    """Inverse depth, stretched to [0, 1] so that the nearest pixel is 1 and the farthest 0.
+
+    Args:
+        depth: metres.
+
+    Returns:
+        The disparity, and the scale and shift (1/m) with which `to_metric` leads back. Where all
+        depths are equal there is no span to stretch: the disparity is 0.5 and the scale 0. Where
+        none is known, all are NaN.
+
+    Source: inverse depth and min-max are how the authors' code (dataset.py) makes its targets; its
+        2 % and 98 % quantiles cancel out.
+    """
+    inverse = 1 / depth.values.astype(np.float64)
+    if not depth.valid.any():
+        return Disparity(depth.values), Affine(float('nan'), float('nan'))
+    low, high = float(np.nanmin(inverse)), float(np.nanmax(inverse))
+    span = high - low
+    stretched = (inverse - low) / span if span > 0 else inverse * 0 + 0.5
+    # Of a constant depth the shift alone carries the distance.
+    return Disparity(stretched.astype(np.float32)), Affine(span, low)
+
+
+def to_metric(disparity: Disparity, affine: Affine) -> MetricDepth:
+    """Depth in metres; inverse of `to_disparity`.
+
+    Args:
+        disparity: unitless.
+        affine: scale and shift in 1/m that turn the disparity into inverse depth.
+
+    Returns:
+        Metres; unknown where the inverse depth is not positive, that is beyond infinity.
+    """
+    inverse = disparity.values.astype(np.float64) * affine.scale + affine.shift
+    farthest = float(np.finfo(np.float32).max) / 2
+    with np.errstate(divide='ignore', invalid='ignore'):
+        metres = np.where(inverse * farthest > 1, 1 / inverse, np.nan)
+    return MetricDepth(metres.astype(np.float32))
+
+
+def back_project(depth: MetricDepth, intrinsics: Intrinsics) -> NDArray[np.float32]:
+    """The point in space that each pixel shows.
+
+    Args:
+        depth: metres along the optical axis.
+        intrinsics: pinhole of the same picture.
+
+    Returns:
+        (H, W, 3) float32, metres, camera optical frame; NaN where the depth is unknown.
+    """
+    height, width = depth.size
+    x = (np.arange(width, dtype=np.float32) - np.float32(intrinsics.cx)) / np.float32(
+        intrinsics.fx
+    )
+    y = (np.arange(height, dtype=np.float32) - np.float32(intrinsics.cy)) / np.float32(
+        intrinsics.fy
+    )
+    z = depth.values
+    return np.stack([z * x, z * y[:, None], z], axis=-1)
+
+
+def normals_from(depth: MetricDepth, intrinsics: Intrinsics) -> Normals:
+    """Surface normals of a depth map, exact on planes.
+
+    The inverse depth of the plane n . P = c is (nx (u - cx)/fx + ny (v - cy)/fy + nz) / c at pixel
+    (u, v): linear in the pixel, so its gradient and its value give n. Of the differences to the
+    two neighbours of a pixel the smaller is taken, so that an edge does not bend the surface next
+    to it.
+
+    Args:
+        depth: metres along the optical axis.
+        intrinsics: pinhole of the same picture.
+
+    Returns:
+        Normals that point to the camera; unknown where the depth is, or where a pixel has no known
+        neighbour in its row or in its column.
+    """
+    height, width = depth.size
+    inverse = 1 / depth.values.astype(np.float64)
+    across, down = _slope(inverse, 1), _slope(inverse, 0)
+    u = np.arange(width) - intrinsics.cx
+    v = np.arange(height)[:, None] - intrinsics.cy
+    away = np.stack(
+        [across * intrinsics.fx, down * intrinsics.fy, inverse - across * u - down * v], axis=-1
+    )
+    # Its dot product with the pixel's ray is the inverse depth, > 0: it points from the camera.
+    length = np.linalg.norm(away, axis=-1, keepdims=True)
+    unknown = np.isnan(length)
+    return Normals(np.where(unknown, np.nan, -away / length).astype(np.float32))
+
+
+def _slope(values: NDArray[np.float64], axis: int) -> NDArray[np.float64]:
+    step = np.diff(values, axis=axis)
+    edge = np.full_like(np.take(values, [0], axis), np.nan)
+    before = np.concatenate([edge, step], axis)
+    after = np.concatenate([step, edge], axis)
+    use_after = np.isnan(before) | (np.abs(after) < np.abs(before))
+    return np.where(use_after, after, before)
+
+
+class Transform(NamedTuple):
+    """Where one frame is in another: p_there = rotation p + translation.
+
+    Attributes:
+        rotation: (3, 3) float64.
+        translation: (3,) float64, metres.
+    """
+
+    rotation: NDArray[np.float64]
+    translation: NDArray[np.float64]
+
+
+def transform_from(text: str) -> Transform:
+    """Read 'x y z qx qy qz qw': metres, and a quaternion of unit length.
+
+    Raises:
+        ValueError: not seven finite numbers, or a quaternion that is not of unit length.
+    """
+    try:
+        numbers = [float(part) for part in text.replace(',', ' ').split()]
+    except ValueError:
+        numbers = []
+    if len(numbers) != 7 or not all(map(math.isfinite, numbers)):
+        raise ValueError(f"expected seven numbers 'x y z qx qy qz qw', came {text!r}")
+    length = math.hypot(*numbers[3:])
+    if abs(length - 1) > 1e-3:  # five digits of each are enough
+        raise ValueError(f'expected a quaternion of length 1, came {length:.4g} in {text!r}')
+    x, y, z, w = (number / length for number in numbers[3:])
+    rotation = np.array([
+        [1 - 2 * (y * y + z * z), 2 * (x * y - z * w), 2 * (x * z + y * w)],
+        [2 * (x * y + z * w), 1 - 2 * (x * x + z * z), 2 * (y * z - x * w)],
+        [2 * (x * z - y * w), 2 * (y * z + x * w), 1 - 2 * (x * x + y * y)],
+    ])  # fmt: skip
+    return Transform(rotation, np.array(numbers[:3]))

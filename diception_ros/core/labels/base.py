@@ -1,0 +1,184 @@
+# SPDX-FileCopyrightText: 2026 The diception_ros authors
+# SPDX-License-Identifier: Apache-2.0
+"""What every kind of label can do, and how its arrays are checked."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar
+
+import cv2
+import numpy as np
+from numpy.typing import DTypeLike, NDArray
+
+if TYPE_CHECKING:
+    # Known to type checkers only: nothing has to be installed on Python 3.10.
+    from typing_extensions import Self
+
+    from diception_ros.core.images import Fit
+
+
+class Label(Protocol):
+    """One answer about one picture."""
+
+    @property
+    def size(self) -> tuple[int, int]:
+        """(H, W) of the picture that the label is about, pixels."""
+        ...
+
+    @property
+    def valid(self) -> NDArray[np.bool_]:
+        """(H, W) bool: the pixels that count in a loss, because the label is known there."""
+        ...
+
+    def to_model(self, fit: Fit) -> Self:
+        """The label at the model's size.
+
+        Raises:
+            ValueError: the label is not of the camera's size.
+        """
+        ...
+
+    def to_camera(self, fit: Fit) -> Self:
+        """The label at the camera's size.
+
+        Raises:
+            ValueError: the label is not of the model's size.
+        """
+        ...
+
+    def flip(self) -> Self:
+        """The label of the left-right mirrored picture."""
+        ...
+
+    def preview(self, image: NDArray[np.uint8] | None = None) -> NDArray[np.uint8]:
+        """What a person wants to look at: (H, W, 3) uint8 RGB.
+
+        Args:
+            image: (H, W, 3) uint8 RGB, the picture that the label is about; labels that cover
+                only a part of it are drawn over it, or over dark grey where it is None.
+
+        Raises:
+            ValueError: the image is not of the label's size.
+        """
+        ...
+
+
+def freeze(label: Any, name: str, dtype: DTypeLike, shape: tuple[int | str, ...]) -> NDArray[Any]:
+    """Check one array of a label that is being made, and keep a read-only view of it.
+
+    Args:
+        label: the frozen dataclass in its `__post_init__`.
+        name: the field.
+        dtype: the only dtype that is accepted; a silent conversion would hide a mistaken unit.
+        shape: lengths that are required, or a letter for a length that is free.
+
+    Returns:
+        The read-only view.
+
+    Raises:
+        TypeError: the field is not an array.
+        ValueError: wrong dtype, wrong shape, or no pixels (a length named H or W is 0).
+    """
+    array = getattr(label, name)
+    what = f'{type(label).__name__}.{name}'
+    expected = f'expected {np.dtype(dtype)} of shape ({", ".join(map(str, shape))})'
+    if not isinstance(array, np.ndarray):
+        raise TypeError(f'{what}: {expected}, came {type(array).__name__}')
+    fits = array.ndim == len(shape) and all(
+        got > 0 or want not in ('H', 'W') if isinstance(want, str) else got == want
+        for got, want in zip(array.shape, shape, strict=True)
+    )
+    if array.dtype != np.dtype(dtype) or not fits:
+        raise ValueError(f'{what}: {expected}, came {array.dtype} of shape {array.shape}')
+    view = array.view()
+    view.flags.writeable = False
+    object.__setattr__(label, name, view)
+    return view
+
+
+def check_size(label: Label, size: tuple[int, int], what: str) -> None:
+    """Raise ValueError unless the label has this size (H, W); `what` says whose size it is."""
+    if label.size != size:
+        raise ValueError(
+            f'{type(label).__name__}: expected the size of the {what}, {size} (H, W), '
+            f'came {label.size}'
+        )
+
+
+def check_image(label: Label, image: NDArray[np.uint8]) -> None:
+    """Raise ValueError unless the image is uint8 RGB of the label's size."""
+    if image.dtype != np.uint8 or image.shape != (*label.size, 3):
+        raise ValueError(
+            f'{type(label).__name__}.preview: expected an image {(*label.size, 3)} uint8, '
+            f'came {image.shape} {image.dtype}'
+        )
+
+
+# Resizing of maps: blended where values may be blended, picked where they may not.
+#
+# Both functions follow the pixel convention of `diception_ros.core.images`: pixel centres at whole
+# numbers, x becoming (x + 0.5) s - 0.5, so maps stay in step with points and keypoints.
+
+
+ScalarT = TypeVar('ScalarT', bound=np.generic)
+
+
+def nearest(values: NDArray[ScalarT], size: tuple[int, int]) -> NDArray[ScalarT]:
+    """Pick for each new pixel the old pixel that its centre falls into; invents no value.
+
+    Args:
+        values: (H, W) or (H, W, C) any dtype.
+        size: new (H, W), pixels.
+
+    Returns:
+        New array of that size and the same dtype.
+    """
+    # Not cv2.INTER_NEAREST, which picks by the pixel's corner and so shifts by half a pixel.
+    height, width = values.shape[:2]
+    rows = (2 * np.arange(size[0]) + 1) * height // (2 * size[0])
+    columns = (2 * np.arange(size[1]) + 1) * width // (2 * size[1])
+    out: NDArray[ScalarT] = values[rows][:, columns]
+    return out
+
+
+def linear(values: NDArray[np.float32], size: tuple[int, int]) -> NDArray[np.float32]:
+    """Blend neighbours: linearly where a side grows, by pixel area where it shrinks.
+
+    Unknown pixels take no part: a new pixel is the blend of the known ones under it, and is
+    unknown itself where these make up less than half of its weight. Where a side shrinks, the
+    result is in step with points to a tenth of an old pixel.
+
+    Args:
+        values: (H, W) or (H, W, C) float32, NaN where unknown (in all C channels at once).
+        size: new (H, W), pixels.
+
+    Returns:
+        New float32 array of that size.
+    """
+    known = ~np.isnan(values if values.ndim == 2 else values[..., 0])
+    if known.all():
+        return _blend(values, size)
+    weight = _blend(known.astype(np.float32), size)
+    mask = known if values.ndim == 2 else known[..., None]
+    total = _blend(np.where(mask, values, np.float32(0)), size)
+    share = weight if values.ndim == 2 else weight[..., None]
+    with np.errstate(invalid='ignore', divide='ignore'):
+        mean = total / share
+    return np.where(share >= 0.5, mean, np.float32(np.nan)).astype(np.float32)
+
+
+def _blend(values: NDArray[np.float32], size: tuple[int, int]) -> NDArray[np.float32]:
+    # One axis at a time, because cv2.INTER_AREA falls back to something else as soon as one side
+    # shrinks while the other grows, which a portrait picture on the square does.
+    width = _resize(values, (values.shape[0], size[1]))
+    return _resize(width, size)
+
+
+def _resize(values: NDArray[np.float32], size: tuple[int, int]) -> NDArray[np.float32]:
+    if values.shape[:2] == size:
+        return values
+    shrinks = size[0] <= values.shape[0] and size[1] <= values.shape[1]
+    how = cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR
+    source: NDArray[Any] = np.ascontiguousarray(values)
+    out: NDArray[Any] = cv2.resize(source, (size[1], size[0]), interpolation=how)
+    return out

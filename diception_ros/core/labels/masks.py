@@ -1,0 +1,246 @@
+# SPDX-FileCopyrightText: 2026 The diception_ros authors
+# SPDX-License-Identifier: Apache-2.0
+"""Which pixels belong to what: one `Mask`, or many `Instances` that do not overlap."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.ndimage import find_objects
+
+from diception_ros.core.labels import base, visualize
+from diception_ros.core.labels.base import check_image, check_size, freeze
+
+if TYPE_CHECKING:
+    from diception_ros.core.images import Fit
+
+
+@dataclass(frozen=True, eq=False)
+class Mask:
+    """The pixels of one thing.
+
+    Attributes:
+        values: (H, W) bool, True = belongs to it.
+        score: trust in the mask, [0, 1]; 1 for a true label.
+
+    Raises:
+        ValueError: wrong dtype or shape, or a score outside [0, 1].
+    """
+
+    values: NDArray[np.bool_]
+    score: float = 1.0
+
+    def __post_init__(self) -> None:
+        freeze(self, 'values', np.bool_, ('H', 'W'))
+        if not 0 <= self.score <= 1:
+            raise ValueError(f'Mask.score: expected [0, 1], came {self.score}')
+
+    @property
+    def size(self) -> tuple[int, int]:
+        return self.values.shape[0], self.values.shape[1]
+
+    @property
+    def valid(self) -> NDArray[np.bool_]:
+        """All pixels: what is not the thing is known not to be."""
+        return np.ones(self.size, np.bool_)
+
+    def to_model(self, fit: Fit) -> Mask:
+        check_size(self, fit.camera, 'camera picture')
+        return Mask(base.nearest(self.values, fit.model), self.score)
+
+    def to_camera(self, fit: Fit) -> Mask:
+        check_size(self, fit.model, 'model square')
+        return Mask(base.nearest(self.values, fit.camera), self.score)
+
+    def flip(self) -> Mask:
+        return Mask(np.ascontiguousarray(self.values[:, ::-1]), self.score)
+
+    def preview(self, image: NDArray[np.uint8] | None = None) -> NDArray[np.uint8]:
+        """The mask in translucent colour with an outline."""
+        if image is not None:
+            check_image(self, image)
+        return visualize.regions(self.values.astype(np.int32), image)
+
+
+@dataclass(frozen=True, eq=False)
+class Instances:
+    """Things that are told apart, each pixel belonging to one of them at most.
+
+    An instance may own no pixel: a thing of two pixels can fall between the samples when a label
+    is resized. It keeps its id, category and score then, so that id k means the same thing before
+    and after, and nothing is lost without being seen; `present` leaves such instances out.
+
+    Attributes:
+        ids: (H, W) int32, 0 = none of them, k = the k-th instance, 1..N.
+        categories: N names, '' where the label does not tell categories apart.
+        scores: (N,) float32 in [0, 1], trust in each instance; 1 for a true label.
+
+    Raises:
+        TypeError: categories is not a tuple of strings.
+        ValueError: wrong dtype or shape, an id outside 0..N, as many scores as categories do not
+            come, or a score outside [0, 1].
+    """
+
+    ids: NDArray[np.int32]
+    categories: tuple[str, ...]
+    scores: NDArray[np.float32]
+
+    def __post_init__(self) -> None:
+        ids = freeze(self, 'ids', np.int32, ('H', 'W'))
+        scores = freeze(self, 'scores', np.float32, ('N',))
+        names = self.categories
+        if not isinstance(names, tuple) or not all(isinstance(name, str) for name in names):
+            raise TypeError(f'Instances.categories: expected a tuple of str, came {names!r}')
+        if len(names) != len(scores):
+            raise ValueError(
+                'Instances: expected one category and one score per instance, '
+                f'came {len(names)} categories and {len(scores)} scores'
+            )
+        if ids.min() < 0 or ids.max() > len(scores):
+            raise ValueError(
+                f'Instances.ids: expected 0 to {len(scores)}, the number of instances, '
+                f'came {ids.min()} to {ids.max()}'
+            )
+        if not ((scores >= 0) & (scores <= 1)).all():
+            raise ValueError(f'Instances.scores: expected [0, 1], came {scores}')
+
+    @property
+    def size(self) -> tuple[int, int]:
+        return self.ids.shape[0], self.ids.shape[1]
+
+    @property
+    def valid(self) -> NDArray[np.bool_]:
+        """All pixels: what is no instance is known not to be one."""
+        return np.ones(self.size, np.bool_)
+
+    @property
+    def areas(self) -> NDArray[np.int64]:
+        """(N,) int64, pixels of each instance; 0 where it owns none."""
+        return np.bincount(self.ids.ravel(), minlength=len(self.scores) + 1)[1:]
+
+    @property
+    def boxes(self) -> NDArray[np.int32]:
+        """(N, 4) int32 x0, y0, x1, y1, pixels: columns x0 <= i < x1, rows y0 <= j < y1.
+
+        So `ids[y0:y1, x0:x1]` is the box, x1 - x0 its width as in COCO, and (x0 + x1 - 1) / 2 the
+        x of its middle. An instance without pixels has the box 0, 0, 0, 0.
+        """
+        boxes = np.zeros((len(self.scores), 4), np.int32)
+        for k, place in enumerate(find_objects(self.ids)):
+            if place is not None:
+                rows, columns = place
+                boxes[k] = columns.start, rows.start, columns.stop, rows.stop
+        return boxes
+
+    def masks(self) -> NDArray[np.bool_]:
+        """(N, H, W) bool: the pixels of each instance."""
+        each = np.arange(1, len(self.scores) + 1, dtype=np.int32)
+        out: NDArray[np.bool_] = self.ids[None] == each[:, None, None]
+        return out
+
+    def iou(self, other: Instances) -> NDArray[np.float64]:
+        """(N, M) float64: intersection over union of each instance with each of another label.
+
+        That of instances without pixels is 0.
+
+        Raises:
+            ValueError: the labels differ in size.
+        """
+        check_size(other, self.size, 'other label')
+        rows, columns = len(self.scores) + 1, len(other.scores) + 1
+        pairs = self.ids.ravel().astype(np.int64) * columns + other.ids.ravel()
+        table = np.bincount(pairs, minlength=rows * columns).reshape(rows, columns)
+        both = table[1:, 1:]
+        either = table.sum(axis=1)[1:, None] + table.sum(axis=0)[None, 1:] - both
+        return np.asarray(both / np.maximum(either, 1), np.float64)
+
+    def present(self) -> Instances:
+        """The instances that own at least one pixel, numbered anew in their order."""
+        keep = self.areas > 0
+        if keep.all():
+            return self
+        number = np.zeros(len(keep) + 1, np.int32)
+        number[1:] = np.cumsum(keep) * keep
+        names = tuple(self.categories[k] for k in np.flatnonzero(keep))
+        return Instances(number[self.ids], names, self.scores[keep])
+
+    def to_model(self, fit: Fit) -> Instances:
+        check_size(self, fit.camera, 'camera picture')
+        return Instances(base.nearest(self.ids, fit.model), self.categories, self.scores)
+
+    def to_camera(self, fit: Fit) -> Instances:
+        check_size(self, fit.model, 'model square')
+        return Instances(base.nearest(self.ids, fit.camera), self.categories, self.scores)
+
+    def flip(self) -> Instances:
+        return Instances(np.ascontiguousarray(self.ids[:, ::-1]), self.categories, self.scores)
+
+    def preview(self, image: NDArray[np.uint8] | None = None) -> NDArray[np.uint8]:
+        """One translucent colour per instance, with outlines and the categories written on."""
+        if image is not None:
+            check_image(self, image)
+        canvas = visualize.regions(self.ids, image)
+        visualize.write(canvas, self.ids, self.categories)
+        return canvas
+
+
+# A picture that is the answer itself, such as the same view in better light.
+
+
+if TYPE_CHECKING:
+    from diception_ros.core.images import Fit
+
+
+@dataclass(frozen=True, eq=False)
+class Picture:
+    """What a picture should look like.
+
+    Attributes:
+        values: (H, W, 3) float32 in [0, 1], RGB; all of it known.
+
+    Raises:
+        ValueError: wrong dtype or shape, or values outside [0, 1].
+    """
+
+    values: NDArray[np.float32]
+
+    def __post_init__(self) -> None:
+        values = freeze(self, 'values', np.float32, ('H', 'W', 3))
+        # Written so that NaN fails.
+        if not (values.min() >= 0 and values.max() <= 1):
+            raise ValueError(
+                f'Picture.values: expected values in [0, 1], came {values.min():.4g} to '
+                f'{values.max():.4g}'
+            )
+
+    @property
+    def size(self) -> tuple[int, int]:
+        return self.values.shape[0], self.values.shape[1]
+
+    @property
+    def valid(self) -> NDArray[np.bool_]:
+        return np.ones(self.size, bool)
+
+    def to_model(self, fit: Fit) -> Picture:
+        check_size(self, fit.camera, 'camera picture')
+        return self._resized(fit.model)
+
+    def to_camera(self, fit: Fit) -> Picture:
+        check_size(self, fit.model, 'model square')
+        return self._resized(fit.camera)
+
+    def flip(self) -> Picture:
+        return Picture(self.values[:, ::-1])
+
+    def preview(self, image: NDArray[np.uint8] | None = None) -> NDArray[np.uint8]:
+        """The picture in eight bits; covers the image."""
+        if image is not None:
+            check_image(self, image)
+        return np.rint(self.values * 255).astype(np.uint8)
+
+    def _resized(self, size: tuple[int, int]) -> Picture:
+        # Blending rounds: a hair above 1 is not an error of whoever asked.
+        return Picture(np.clip(base.linear(self.values, size), 0, 1))

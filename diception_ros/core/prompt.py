@@ -1,0 +1,107 @@
+# SPDX-FileCopyrightText: 2026 The diception_ros authors
+# SPDX-License-Identifier: Apache-2.0
+"""What is asked about a frame: a task, and where the task wants them a category or points."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+import math
+from typing import Any, NamedTuple
+
+# The model has five point slots (shared by training and inference of the released weights).
+MAX_POINTS = 5
+
+
+class Point(NamedTuple):
+    """A place in a camera picture, in pixels: x right, y down, pixel centres at whole numbers."""
+
+    x: float
+    y: float
+
+
+@dataclass(frozen=True)
+class Prompt:
+    """One question about one frame.
+
+    Which tasks exist, and which of them want a category or points, is known to `tasks` alone;
+    here only what holds for every question is checked.
+
+    Attributes:
+        task: name of the task, e.g. 'depth'.
+        category: what to look for, for the tasks that are asked about one category, e.g. 'person'.
+        points: at most five places in the frame, in its pixels.
+
+    Raises:
+        TypeError: a point is not a Point (a bare pair does not say which number is x).
+        ValueError: no task, an empty category, too many points, or a point that is not finite or
+            lies left of or above any picture.
+    """
+
+    task: str
+    category: str | None = None
+    points: tuple[Point, ...] = ()
+
+    def __post_init__(self) -> None:
+        if not self.task:
+            raise ValueError('Prompt.task: expected the name of a task, came an empty string')
+        if self.category is not None and not self.category.strip():
+            raise ValueError('Prompt.category: expected a name or None, came an empty string')
+        if not isinstance(self.points, tuple):
+            raise TypeError(
+                f'Prompt.points: expected a tuple of Point, came {type(self.points).__name__}'
+            )
+        if len(self.points) > MAX_POINTS:
+            raise ValueError(
+                f'Prompt.points: the model takes at most {MAX_POINTS} points, '
+                f'came {len(self.points)}'
+            )
+        for point in self.points:
+            if not isinstance(point, Point):
+                raise TypeError(f'Prompt.points: expected Point(x, y), came {point!r}')
+            if not (math.isfinite(point.x) and math.isfinite(point.y)):
+                raise ValueError(f'Prompt.points: expected finite pixels, came {point}')
+            if point.x < -0.5 or point.y < -0.5:
+                raise ValueError(f'Prompt.points: {point} lies outside any picture')
+
+    def shares(self, size: tuple[int, int]) -> list[tuple[float, float]]:
+        """The points as the model takes them: (x, y) in [0, 1], x right, y down.
+
+        Args:
+            size: (H, W) of the frame, pixels.
+        """
+        height, width = size
+        # Upstream: the row over the number of rows, without the half pixel; weights learnt so.
+        return [(min(max(x, 0) / width, 1), min(max(y, 0) / height, 1)) for x, y in self.points]
+
+    def check_inside(self, size: tuple[int, int]) -> None:
+        """Make sure that every point lies in a frame of this size.
+
+        Args:
+            size: (H, W) of the frame, pixels.
+
+        Raises:
+            ValueError: a point lies outside; the message names it and the size.
+        """
+        height, width = size
+        for point in self.points:
+            if point.x >= width - 0.5 or point.y >= height - 0.5:
+                raise ValueError(
+                    f'{point} lies outside the frame of {width} x {height} pixels '
+                    f'(x from 0 to {width - 1}, y from 0 to {height - 1})'
+                )
+
+
+def read_points(text: str) -> Any:
+    """'320,240;400,260' -> two Points; ValueError says what is not a point."""
+    from diception_ros.core.prompt import Point
+
+    points = []
+    for part in filter(None, text.split(';')):
+        try:
+            x, y = (float(number) for number in part.split(','))
+        except ValueError:
+            raise ValueError(
+                f"--points: {part!r} is no point; expected 'x,y;x,y' in pixels"
+            ) from None
+        points.append(Point(x, y))
+    return tuple(points)

@@ -1,0 +1,391 @@
+# SPDX-FileCopyrightText: 2026 The diception_ros authors
+# SPDX-License-Identifier: Apache-2.0
+"""What is looked for in labels, and one labelled picture as a format delivers it."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Hashable, Sequence
+from dataclasses import dataclass
+import io
+import json
+from pathlib import Path
+from typing import Any
+import warnings
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image, ImageOps
+
+from diception_ros.core import images
+from diception_ros.core.frame import Frame
+from diception_ros.core.labels import Instances, Label, Mask
+
+KINDS = ('mask', 'instances', 'normals', 'depth', 'rgb')
+PICTURES = ('.png', '.jpg', '.jpeg', '.bmp', '.webp')
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """What somebody wants to read.
+
+    Attributes:
+        kind: one of KINDS.
+        category: the name of a category, '*' for all, '' where there is no choice to make; of
+            pictures that hold numbers the number of the thing.
+        image_topic: of a bag, '' where there is no choice to make.
+        label_topic: likewise.
+    """
+
+    kind: str
+    category: str = ''
+    image_topic: str = ''
+    label_topic: str = ''
+
+
+@dataclass(frozen=True, eq=False)
+class Item:
+    """One labelled picture.
+
+    Attributes:
+        name: the picture's file or stamp, by which items are sorted.
+        where: file or topic of the label, for messages.
+        frame: the picture.
+        label: of the frame's size.
+        content: the bytes that were read, picture first.
+    """
+
+    name: str
+    where: str
+    frame: Frame
+    label: Label
+    content: tuple[bytes, ...]
+
+
+def check_sizes(
+    picture: tuple[int, int], label: tuple[int, int], picture_where: str, where: str
+) -> None:
+    """Raise ValueError unless picture and label are of one size (H, W)."""
+    if picture == label:
+        return
+    hint = 'a label has a value for each pixel of its picture'
+    if picture == label[::-1]:
+        hint = (
+            'one is the other turned by a quarter: a rotation noted in a picture (EXIF) is '
+            'carried out, as viewers do, and its label has to be drawn on that'
+        )
+    raise ValueError(
+        f'{where}: expected the size of {picture_where}, {picture[1]} x {picture[0]} pixels, '
+        f'came {label[1]} x {label[0]}; {hint}'
+    )
+
+
+def files_in(folder: Path) -> list[Path]:
+    """The files of a folder by name, without those that are hidden or that Windows left there."""
+    return sorted(
+        file
+        for file in folder.iterdir()
+        if file.is_file() and not file.name.startswith('.') and file.name != 'Thumbs.db'
+    )
+
+
+def load_json(path: Path) -> dict[str, Any]:
+    """The object in a JSON file.
+
+    Raises:
+        ValueError: it is none.
+    """
+    try:
+        loaded = json.loads(path.read_bytes())
+    except (ValueError, RecursionError) as error:
+        raise ValueError(f'{path}: not JSON ({error})') from error
+    if not isinstance(loaded, dict):
+        raise ValueError(f'{path}: expected a JSON object, came {type(loaded).__name__}')
+    return loaded
+
+
+# Outlines and run lengths as pixels.
+#
+# Labelling tools put the corner of the first pixel at (0, 0), so that its centre is (0.5, 0.5).
+
+
+Size = tuple[int, int]
+
+
+def polygon(points: NDArray[np.float64], size: Size) -> NDArray[np.bool_]:
+    """The pixels whose centres lie in a polygon, by the even-odd rule.
+
+    Of two polygons that share an edge, a pixel belongs to one and not to both.
+
+    Args:
+        points: (N, 2) float64 x, y, pixels from the picture's corner; need not lie inside it.
+        size: (H, W), pixels.
+
+    Returns:
+        (H, W) bool.
+    """
+    height, width = size
+    crossed = np.zeros((height, width + 1), np.bool_)
+    # Centres at whole numbers, as everywhere in this package.
+    places = (points - 0.5).tolist()
+    for one, other in zip(places, [*places[1:], places[0]], strict=True):
+        # From the upper end, so that both owners of an edge compute the same crossings.
+        (x0, y0), (x1, y1) = sorted((one, other), key=lambda place: place[::-1])
+        rows = np.arange(max(int(np.ceil(y0)), 0), min(int(np.ceil(y1)), height))
+        if not rows.size:
+            continue
+        x = x0 + (rows - y0) * ((x1 - x0) / (y1 - y0))
+        columns = np.clip(np.ceil(x), 0, width).astype(np.intp)
+        crossed[rows, columns] ^= True
+    inside: NDArray[np.bool_] = np.logical_xor.accumulate(crossed, axis=1)[:, :width]
+    return inside
+
+
+def circle(centre: Sequence[float], rim: Sequence[float], size: Size) -> NDArray[np.bool_]:
+    """The pixels whose centres lie in a circle through `rim`; points as in `polygon`."""
+    (cx, cy), (rx, ry) = centre, rim
+    rows, columns = np.ogrid[: size[0], : size[1]]
+    square = (columns + 0.5 - cx) ** 2 + (rows + 0.5 - cy) ** 2
+    inside: NDArray[np.bool_] = square <= (rx - cx) ** 2 + (ry - cy) ** 2
+    return inside
+
+
+def run_lengths(counts: Any, size: Size) -> NDArray[np.bool_]:
+    """The pixels of COCO's run lengths.
+
+    Args:
+        counts: whole numbers, or a text that packs them: how many pixels are outside, inside,
+            outside, ... going down the columns from left to right.
+        size: (H, W), pixels.
+
+    Returns:
+        (H, W) bool.
+
+    Raises:
+        ValueError: they are no run lengths of a picture of this size.
+    """
+    runs = unpacked(counts) if isinstance(counts, str) else counts
+    if not isinstance(runs, list) or not all(type(run) is int and run >= 0 for run in runs):
+        raise ValueError('expected run lengths, whole numbers >= 0 or a text that packs them')
+    if sum(runs) != size[0] * size[1]:
+        raise ValueError(
+            f'expected run lengths of {size[0] * size[1]} pixels ({size[1]} x {size[0]}), came '
+            f'{sum(runs)}'
+        )
+    flat = np.repeat(np.arange(len(runs)) % 2 == 1, runs)
+    return np.ascontiguousarray(flat.reshape(size[1], size[0]).T)
+
+
+def unpacked(text: str) -> list[int]:
+    """The run lengths that COCO packs as text.
+
+    Each character holds five bits, the lowest first, and in the sixth whether more follow; the
+    last one's fifth bit is the sign. From the fourth on, differences to the one before the last.
+
+    Source: `rleFrString` of the COCO API.
+
+    Raises:
+        ValueError: it is no such text.
+    """
+    runs: list[int] = []
+    value, bits = 0, 0
+    for letter in text:
+        part = ord(letter) - 48
+        # A run of 100 million pixels needs six letters.
+        if not 0 <= part < 64 or bits > 60:
+            raise ValueError(f'expected packed run lengths, came the character {letter!r}')
+        value |= (part & 31) << bits
+        bits += 5
+        if part & 32:
+            continue
+        if part & 16:
+            value -= 1 << bits
+        runs.append(value + (runs[-2] if len(runs) > 2 else 0))
+        value, bits = 0, 0
+    if bits:
+        raise ValueError('expected packed run lengths, came a text that is cut off')
+    return runs
+
+
+# Files of pictures: those to look at, and those whose pixels are numbers.
+
+
+# A few bytes can claim any number of pixels. The cameras of robots have less than 30 million.
+MOST_PIXELS = 100_000_000
+# What PIL has been seen to raise at damaged files of the formats that are read here.
+_FAULTS = (OSError, ValueError, SyntaxError, EOFError, IndexError, TypeError, OverflowError)
+
+
+def rgb(content: bytes, where: str) -> NDArray[np.uint8]:
+    """A picture as viewers show it: a rotation noted in the file (EXIF) is carried out.
+
+    Args:
+        content: of the file.
+        where: for messages.
+
+    Returns:
+        (H, W, 3) uint8 RGB.
+
+    Raises:
+        ValueError: it is no picture, cut off, or has more than MOST_PIXELS.
+    """
+    # Versions of OpenCV before 4.10 fill what is missing with grey; PIL says that it is missing.
+    _opened(content, where)
+    return images.decode(content, where)
+
+
+def numbers(content: bytes, where: str) -> NDArray[Any]:
+    """The numbers in a PNG, turned as a viewer turns it.
+
+    Args:
+        content: of the file.
+        where: for messages.
+
+    Returns:
+        (H, W) uint8 or uint16, of a picture with a palette the indices into it; (H, W, 3) uint8
+        of a colour picture.
+
+    Raises:
+        ValueError: as `rgb`; or it is a JPEG, is partly transparent, or has 16 bits a colour.
+    """
+    picture = _opened(content, where)
+    if picture.format != 'PNG':
+        raise ValueError(
+            f'{where}: expected a PNG, came {picture.format}; formats made for photographs change '
+            'numbers, save the label as PNG'
+        )
+    # PIL would halve the bits without a word. The depth is byte 24 of a PNG, its colours byte 25.
+    if content[24] == 16 and content[25] not in (0, 4):
+        raise ValueError(f'{where}: expected 8 bits a colour, came 16')
+    array = np.asarray(ImageOps.exif_transpose(picture))
+    if array.dtype == np.bool_:
+        return array.astype(np.uint8)
+    if array.dtype == np.int32:  # 16 bits, as PIL before 11 opens them
+        return array.astype(np.uint16)
+    if picture.mode in ('LA', 'RGBA', 'PA'):
+        if (array[..., -1] != 255).any():
+            raise ValueError(
+                f'{where}: expected a label without transparency, came transparent pixels; save '
+                'it as a grey or palette PNG'
+            )
+        array = array[..., 0] if picture.mode != 'RGBA' else array[..., :3]
+    return array
+
+
+def array(path: Path) -> NDArray[Any]:
+    """The array in a .npy file.
+
+    Raises:
+        ValueError: it is no such file, cut off, or has more than MOST_PIXELS of three numbers.
+    """
+    try:
+        # Mapped, so that a header that claims more than there is does not fill the memory.
+        mapped = np.load(path, mmap_mode='r', allow_pickle=False)
+    except (ValueError, OSError, EOFError, OverflowError) as error:
+        raise ValueError(f'{path}: not an array that can be read ({error})') from error
+    if not isinstance(mapped, np.ndarray):
+        raise ValueError(f'{path}: expected one array (.npy), came an archive of several')
+    if mapped.size > 3 * MOST_PIXELS:
+        raise ValueError(
+            f'{path}: expected at most {MOST_PIXELS} pixels, came an array of {mapped.shape}'
+        )
+    return np.array(mapped)
+
+
+def _opened(content: bytes, where: str) -> Image.Image:
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter('ignore', Image.DecompressionBombWarning)
+            picture = Image.open(io.BytesIO(content))
+            if picture.width * picture.height <= MOST_PIXELS:
+                picture.load()
+                return picture
+            size = f'{picture.width} x {picture.height}'
+    except Image.DecompressionBombError as error:
+        size = str(error)
+    except _FAULTS as error:
+        raise ValueError(
+            f'{where}: not a picture that can be read, or one that is cut off '
+            f'({len(content)} bytes; {error}); copy it again'
+        ) from error
+    raise ValueError(f'{where}: expected at most {MOST_PIXELS} pixels, came {size}')
+
+
+# Labels out of regions that have a category and may belong together, as COCO and LabelMe say.
+
+
+ALL = '*'
+
+
+@dataclass(frozen=True, eq=False)
+class Region:
+    """Some pixels of a thing.
+
+    Attributes:
+        category: of the thing.
+        thing: which one; regions with the same are one thing.
+        mask: (H, W) bool.
+    """
+
+    category: str
+    thing: Hashable
+    mask: NDArray[np.bool_]
+
+
+def chosen(category: str, used: Collection[str], where: str) -> frozenset[str]:
+    """The categories that are meant.
+
+    Args:
+        category: a name, ALL, or '' where there is no choice to make.
+        used: the categories of which something is labelled.
+        where: for messages.
+
+    Raises:
+        ValueError: nothing is labelled, there is no such category, or a choice to make.
+    """
+    names = ', '.join(sorted(used))
+    if not used:
+        raise ValueError(f'{where}: expected labels, came none; nothing is outlined')
+    if category == ALL:
+        return frozenset(used)
+    if category and category not in used:
+        raise ValueError(
+            f'{where}: nothing of category {category!r} is labelled; there are {names}'
+        )
+    if not category and len(used) > 1:
+        raise ValueError(
+            f'{where}: expected one category, came {len(used)}: {names}; choose one of them as '
+            f"category, or '{ALL}' for all"
+        )
+    return frozenset([category] if category else used)
+
+
+def label_of(kind: str, regions: Sequence[Region], size: tuple[int, int]) -> tuple[Label, int]:
+    """The label of a picture, and how many things of it own no pixel and were left out.
+
+    Where things overlap, the one with fewer pixels lies in front: none can vanish behind a thing
+    that contains it.
+
+    Args:
+        kind: 'mask' or 'instances'.
+        regions: of the chosen categories.
+        size: (H, W) of the picture, pixels.
+    """
+    things: dict[Hashable, tuple[str, NDArray[np.bool_]]] = {}
+    for region in regions:
+        before = things.get(region.thing)
+        mask = region.mask if before is None else before[1] | region.mask
+        things[region.thing] = region.category, mask
+    if kind == 'mask':
+        empty = sum(not mask.any() for _, mask in things.values())
+        whole = np.zeros(size, np.bool_)
+        for _, mask in things.values():
+            whole |= mask
+        return Mask(whole), empty
+    masks = [mask for _, mask in things.values()]
+    areas = [int(mask.sum()) for mask in masks]
+    ids = np.zeros(size, np.int32)
+    for k in sorted(range(len(masks)), key=lambda k: -areas[k]):
+        ids[masks[k]] = k + 1
+    names = tuple(category for category, _ in things.values())
+    label = Instances(ids, names, np.ones(len(names), np.float32)).present()
+    return label, len(names) - len(label.categories)

@@ -1,0 +1,330 @@
+# SPDX-FileCopyrightText: 2026 The diception_ros authors
+# SPDX-License-Identifier: Apache-2.0
+"""Samples as tensors: what a training step takes.
+
+Everything that needs Python for each sample (resize, paint, pack the points) happens once, in
+`prepare`; a batch is then rows of tensors. Pictures are kept as bytes: a twelfth of the memory of
+what a step takes, and the paper's own normals were 8-bit pictures too.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, fields, replace
+import json
+import os
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+import torch
+
+from diception_ros import tasks
+from diception_ros.core import images
+from diception_ros.core.frame import Frame
+from diception_ros.core.geometry import to_disparity
+from diception_ros.core.labels import Disparity, Instances, Keypoints, Label, MetricDepth
+from diception_ros.core.prompt import Point
+from diception_ros.datasets.sample import Sample
+
+# Changes of a whole sample: picture, label, points and intrinsics together.
+
+
+class Window(NamedTuple):
+    """A part of a picture: its first row and column, and its size, pixels."""
+
+    top: int
+    left: int
+    height: int
+    width: int
+
+
+def crop(sample: Sample, window: Window) -> Sample:
+    """The sample of a part of the picture.
+
+    Args:
+        sample: without points, and of any label but people.
+        window: within the picture.
+
+    Returns:
+        The part. It has neither pose nor intrinsics.
+
+    Raises:
+        ValueError: the window leaves the picture, or the sample is of people or has points.
+    """
+    top, left, height, width = window
+    high, wide = sample.frame.size
+    if not (0 <= top < top + height <= high and 0 <= left < left + width <= wide):
+        raise ValueError(f'crop: {window} is no part of a picture of {(high, wide)} (H, W)')
+    if isinstance(sample.label, Keypoints) or sample.prompt.points:
+        raise ValueError(f'crop: sample {sample.name} is of people or has points')
+    rows, columns = slice(top, top + height), slice(left, left + width)
+    changes: dict[str, Any] = {}
+    for one in fields(sample.label):  # type: ignore[arg-type]
+        value = getattr(sample.label, one.name)
+        if isinstance(value, np.ndarray) and value.shape[:2] == (high, wide):
+            changes[one.name] = np.ascontiguousarray(value[rows, columns])
+    label = replace(sample.label, **changes)  # type: ignore[type-var]
+    if isinstance(label, Instances):
+        label = label.present()
+    frame = sample.frame
+    return Sample(
+        Frame(np.ascontiguousarray(frame.image[rows, columns]), frame.stamp_ns, frame.frame_id),
+        sample.prompt,
+        label,
+        None,
+        f'{sample.name}/{left},{top},{width}x{height}',
+    )
+
+
+def flip(sample: Sample) -> Sample:
+    """The sample of the left-right mirrored scene.
+
+    The label knows what a mirror does to it: a normal negates x, a left wrist becomes a right one.
+
+    Args:
+        sample: any sample.
+
+    Returns:
+        The mirrored one. It has no pose: a mirrored room stands nowhere.
+    """
+    frame, width = sample.frame, sample.frame.size[1]
+    intrinsics = frame.intrinsics
+    # A point on the left rim, x = -0.5, would come to lie on the right one, which is outside.
+    inside = float(np.nextafter(width - 0.5, 0))
+    points = tuple(Point(min(width - 1 - x, inside), y) for x, y in sample.prompt.points)
+    return Sample(
+        Frame(
+            np.ascontiguousarray(frame.image[:, ::-1]),
+            frame.stamp_ns,
+            frame.frame_id,
+            None if intrinsics is None else intrinsics.flip(width),
+        ),
+        replace(sample.prompt, points=points),
+        sample.label.flip(),
+        None,
+        f'{sample.name}/flipped',
+    )
+
+
+_WORDS = ('texts', 'tasks', 'names')  # of Prepared: what is no tensor
+
+# What `DiceptionPointEncoder.pack` does: lists of (x, y) shares to (N, 5, 2) and (N, 5).
+Pack = Callable[[Sequence[Sequence[tuple[float, float]]], int], tuple[torch.Tensor, torch.Tensor]]
+
+
+@dataclass(frozen=True, eq=False)
+class Batch:
+    """What one training step takes.
+
+    Attributes:
+        image: (B, 3, S, S) float32 in [-1, 1], the camera pictures.
+        target: (B, 3, S, S) float32 in [-1, 1], the pictures that the model should paint.
+        valid: (B, 1, S, S) bool, the pixels of the target that are known.
+        texts: B texts that the model reads.
+        points: (B, 5, 2) float32 in [0, 1], laid out as the model's point encoder takes them.
+        point_labels: (B, 5) bool, True where a point was given.
+        tasks: B names of tasks.
+        names: B names of samples, for messages.
+    """
+
+    image: torch.Tensor
+    target: torch.Tensor
+    valid: torch.Tensor
+    texts: tuple[str, ...]
+    points: torch.Tensor
+    point_labels: torch.Tensor
+    tasks: tuple[str, ...]
+    names: tuple[str, ...]
+
+
+@dataclass(frozen=True, eq=False)
+class Prepared:
+    """N samples at the model's size, in memory.
+
+    Attributes:
+        images: (F, 3, S, S) uint8, 0..255 RGB; samples of one frame share its picture.
+        frame: (N,) int64, which of the F pictures a sample is about.
+        targets: (N, 3, S, S) uint8, 0..255 RGB.
+        valid: (N, 1, S, S) bool, the pixels of the target that are known.
+        texts: N texts that the model reads.
+        points: (N, 5, 2) float32, see Batch.
+        point_labels: (N, 5) bool, see Batch.
+        tasks: N names of tasks.
+        names: N names of samples.
+    """
+
+    images: torch.Tensor
+    frame: torch.Tensor
+    targets: torch.Tensor
+    valid: torch.Tensor
+    texts: tuple[str, ...]
+    points: torch.Tensor
+    point_labels: torch.Tensor
+    tasks: tuple[str, ...]
+    names: tuple[str, ...]
+
+    def __len__(self) -> int:
+        return len(self.names)
+
+    def rows(self, task: str) -> torch.Tensor:
+        """(K,) int64, the samples of this task."""
+        return torch.tensor([i for i, name in enumerate(self.tasks) if name == task])
+
+    def batch(self, rows: torch.Tensor, device: torch.device | str = 'cpu') -> Batch:
+        """The batch of these samples.
+
+        Args:
+            rows: (B,) int64, 0 to N - 1.
+            device: where its tensors go; they travel as bytes.
+        """
+        which = rows.tolist()
+        return Batch(
+            self.images[self.frame[rows]].to(device).float() / 127.5 - 1,
+            self.targets[rows].to(device).float() / 127.5 - 1,
+            self.valid[rows].to(device),
+            tuple(self.texts[i] for i in which),
+            self.points[rows].to(device),
+            self.point_labels[rows].to(device),
+            tuple(self.tasks[i] for i in which),
+            tuple(self.names[i] for i in which),
+        )
+
+
+def prepare(
+    samples: Iterable[Sample], resolution: int, pack: Pack, mirrored: bool = False
+) -> Prepared:
+    """Bring samples to the model's size and paint their labels.
+
+    Args:
+        samples: at least one.
+        resolution: S, side of the model's square, pixels.
+        pack: of the model's point encoder.
+        mirrored: keep each sample a second time, left-right mirrored.
+
+    Raises:
+        ValueError: no samples, an unknown task, or a sample that its task cannot ask.
+    """
+    pictures: list[NDArray[np.uint8]] = []
+    frame: list[int] = []
+    targets: list[NDArray[np.uint8]] = []
+    valid: list[NDArray[np.bool_]] = []
+    texts: list[str] = []
+    points: list[list[tuple[float, float]]] = []
+    asked: list[str] = []
+    names: list[str] = []
+    seen: dict[bool, tuple[Any, int]] = {}
+    for original in samples:
+        for turned in (False, True) if mirrored else (False,):
+            sample = flip(original) if turned else original
+            last, place = seen.get(turned, (None, -1))
+            if last is not original.frame:
+                place = len(pictures)
+                pictures.append(images.fit(sample.frame.image, resolution)[0])
+                seen[turned] = original.frame, place
+            task = tasks.get(sample.prompt.task)
+            label = fit_label(sample, resolution)
+            frame.append(place)
+            targets.append(np.rint(task.encode(label) * 255).astype(np.uint8))
+            valid.append(label.valid)
+            texts.append(task.text(sample.prompt))
+            points.append(sample.prompt.shares(sample.frame.size))
+            asked.append(task.name)
+            names.append(sample.name)
+    if not names:
+        raise ValueError('prepare: expected at least one sample, came none')
+    packed, given = pack(points, len(points))
+    return Prepared(
+        _planes(pictures),
+        torch.tensor(frame),
+        _planes(targets),
+        torch.from_numpy(np.stack(valid))[:, None],
+        tuple(texts),
+        packed,
+        given,
+        tuple(asked),
+        tuple(names),
+    )
+
+
+def collate(samples: Sequence[Sample], resolution: int, pack: Pack) -> Batch:
+    """The batch of these samples, in their order; see `prepare`."""
+    return prepare(samples, resolution, pack).batch(torch.arange(len(samples)))
+
+
+def join(parts: Sequence[Prepared]) -> Prepared:
+    """Several lots as one, in their order.
+
+    Args:
+        parts: at least one, all of one resolution and one point order.
+    """
+    starts = np.cumsum([0, *(len(part.images) for part in parts)]).tolist()
+    return Prepared(
+        torch.cat([part.images for part in parts]),
+        torch.cat([part.frame + start for part, start in zip(parts, starts, strict=False)]),
+        torch.cat([part.targets for part in parts]),
+        torch.cat([part.valid for part in parts]),
+        tuple(text for part in parts for text in part.texts),
+        torch.cat([part.points for part in parts]),
+        torch.cat([part.point_labels for part in parts]),
+        tuple(task for part in parts for task in part.tasks),
+        tuple(name for part in parts for name in part.names),
+    )
+
+
+def write(prepared: Prepared, path: Path) -> None:
+    """Keep samples in a safetensors file; it appears under its name when it is complete."""
+    tensors = {
+        one.name: getattr(prepared, one.name).contiguous()
+        for one in fields(prepared)
+        if one.name not in _WORDS
+    }
+    words = {name: json.dumps(getattr(prepared, name)) for name in _WORDS}
+    path.parent.mkdir(parents=True, exist_ok=True)
+    partial = path.with_name(path.name + '.partial')
+    save_file(tensors, partial, words)
+    os.replace(partial, path)
+
+
+def read(path: Path) -> Prepared:
+    """The samples that `write` kept.
+
+    Raises:
+        ValueError: the file is damaged or not such a file.
+    """
+    try:
+        with safe_open(path, 'pt') as file:
+            words = {name: tuple(json.loads(file.metadata()[name])) for name in _WORDS}
+            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+        return Prepared(**tensors, **words)
+    except (SafetensorError, TypeError, KeyError, ValueError) as error:
+        raise ValueError(
+            f'{path}: no file of prepared samples ({error}); delete it to have it made again'
+        ) from error
+
+
+def fit_label(sample: Sample, resolution: int) -> Label:
+    """A sample's label at the model's size and of the kind that its task paints.
+
+    Raises:
+        ValueError: the task paints another kind of label.
+    """
+    kind = tasks.get(sample.prompt.task).label
+    label = sample.label.to_model(images.Fit(sample.frame.size, resolution))
+    if isinstance(label, MetricDepth) and kind is Disparity:
+        label = to_disparity(label)[0]
+    if not isinstance(label, kind):
+        raise ValueError(
+            f'sample {sample.name}: task {sample.prompt.task!r} paints {kind.__name__}, '
+            f'came a label of kind {type(label).__name__}'
+        )
+    found: Label = label
+    return found
+
+
+def _planes(pictures: Sequence[NDArray[np.uint8]]) -> torch.Tensor:
+    """(N, 3, S, S) of N pictures (S, S, 3)."""
+    return torch.from_numpy(np.ascontiguousarray(np.stack(pictures).transpose(0, 3, 1, 2)))

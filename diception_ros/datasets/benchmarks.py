@@ -1,0 +1,331 @@
+# SPDX-FileCopyrightText: 2026 The diception_ros authors
+# SPDX-License-Identifier: Apache-2.0
+"""Data sets of the paper, one protocol each.
+
+A protocol says where pictures and truths lie in the folder that people have, which part of a
+picture the model sees, and which pixels count.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+import difflib
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import NDArray
+
+from diception_ros.datasets import decode
+
+if TYPE_CHECKING:
+    from diception_ros.core.labels import MetricDepth, Normals
+
+Size = tuple[int, int]  # (H, W), pixels
+
+
+@dataclass(frozen=True)
+class Protocol:
+    """How a data set is read and judged.
+
+    Attributes:
+        name: of the file, and the word on the command line.
+        task: 'depth' or 'normal'.
+        layout: what the folder holds, for people.
+        pattern: glob of the pictures in the folder.
+        truths: of a picture's path in the folder, the paths of the files of its truth; several
+            choices, of which the first that is complete is taken.
+        read: of these files, and the picture's size, the truth of the whole picture.
+        images: in the paper's table.
+        partial: whether pictures without truth are normal, and left out.
+        metres: pixels of the truth at or beyond these two are unknown, and predictions are clipped
+            to them.
+        fit_side: longer side of the grid of pixels by which scale and shift are fitted; 0 for all.
+        window: rows and columns of the part that the model sees; None for the whole picture.
+        counted: (H, W) bool, the pixels of that part that count; None for all.
+        published: what the paper's table says, by metric.
+    """
+
+    name: str
+    task: str
+    layout: str
+    pattern: str
+    truths: Callable[[str], Sequence[tuple[str, ...]]]
+    read: Callable[[Sequence[Path], Size], MetricDepth | Normals]
+    images: int
+    partial: bool = False
+    metres: tuple[float, float] = (0.0, float('inf'))
+    fit_side: int = 0
+    window: Callable[[Size], tuple[slice, slice]] | None = None
+    counted: Callable[[Size], NDArray[np.bool_]] | None = None
+    published: Mapping[str, float] = field(default_factory=dict)
+
+
+def names() -> list[str]:
+    """Names of all protocols, in alphabetical order."""
+    return sorted(_PROTOCOLS)
+
+
+def get(name: str) -> Protocol:
+    """The protocol of this name.
+
+    Raises:
+        ValueError: there is none; the message lists those that there are.
+    """
+    known = names()
+    if name not in known:
+        close = difflib.get_close_matches(name, known, n=1)
+        hint = f'did you mean {close[0]!r}? ' if close else ''
+        raise ValueError(f'no protocol {name!r}; {hint}known: {", ".join(known)}')
+    return _PROTOCOLS[name]
+
+
+def normals_table(
+    mean: float, median: float, within_11_25: float, within_22_5: float, within_30: float
+) -> dict[str, float]:
+    """A line of the paper's table of normals, which tells shares in percent."""
+    return {
+        'mean_deg': mean,
+        'median_deg': median,
+        'within_11_25': within_11_25 / 100,
+        'within_22_5': within_22_5 / 100,
+        'within_30': within_30 / 100,
+    }
+
+
+# DIODE, depth: the validation set, indoors and outdoors.
+#
+# Source: the evaluation of Marigold and GenPercept, and DIODE's own val.tar.gz.
+
+
+def _diode_truths(picture: str) -> list[tuple[str, ...]]:
+    stem = picture.removesuffix('.png')
+    return [(f'{stem}_depth.npy', f'{stem}_depth_mask.npy')]
+
+
+DIODE = Protocol(
+    name='diode',
+    task='depth',
+    layout='indoors/ and outdoor/ SCENE/SCAN/N.png with N_depth.npy (metres) and N_depth_mask.npy',
+    pattern='*door*/scene_*/scan_*/*.png',
+    truths=_diode_truths,
+    read=decode.npy_depth,
+    images=771,
+    metres=(0.6, 350.0),
+    published={'abs_rel': 0.289, 'delta1': 0.722},
+)
+
+
+# DIODE, normals: the indoor part of the validation set.
+#
+# Source: DIODE's own val.tar.gz and val_normals.tar.gz, unpacked into one folder.
+
+
+DIODE_NORMALS = Protocol(
+    name='diode_normals',
+    task='normal',
+    layout='indoors/SCENE/SCAN/N.png with N_normal.npy',
+    pattern='indoors/scene_*/scan_*/*.png',
+    truths=decode.normals_beside,
+    read=decode.normals,
+    images=325,
+    published=normals_table(16.297, 11.117, 50.548, 83.325, 88.774),
+)
+
+
+# ETH3D, depth: the training set of the high-resolution multi-view benchmark.
+#
+# Scale and shift are fitted by a grid of pixels of 1024 on the longer side, errors are told of all
+# pixels.
+#
+# Source: the evaluation of Marigold and GenPercept, and their eth3d.tar.
+
+
+def _eth3d_truths(picture: str) -> list[tuple[str, ...]]:
+    # rgb/SCENE/images/dslr_images/N.JPG
+    _, scene, _, kind, name = picture.split('/')
+    return [(f'depth/{scene}_dslr_depth/{scene}/ground_truth_depth/{kind}/{name}',)]
+
+
+ETH3D = Protocol(
+    name='eth3d',
+    task='depth',
+    layout='rgb/SCENE/images/dslr_images/N.JPG with '
+    'depth/SCENE_dslr_depth/SCENE/ground_truth_depth/dslr_images/N.JPG (32-bit floats, metres)',
+    pattern='rgb/*/images/dslr_images/*.JPG',
+    truths=_eth3d_truths,
+    read=decode.raw_depth,
+    images=454,
+    metres=(1e-5, float('inf')),
+    fit_side=1024,
+    published={'abs_rel': 0.050, 'delta1': 0.975},
+)
+
+
+# iBims-1, normals: the 100 pictures whose figures the paper's table shows beside ScanNet's.
+#
+# Source: Marigold's evaluation set; that of DSINE holds OpenEXR files, which are not read.
+
+
+IBIMS_NORMALS = Protocol(
+    name='ibims_normals',
+    task='normal',
+    layout='N_img.png with N_normal.npy, in the folder or in ibims/',
+    pattern='**/*_img.png',
+    truths=decode.normals_beside,
+    read=decode.normals,
+    images=100,
+)
+
+
+# KITTI, depth: Eigen's test split in the benchmark's crop.
+#
+# The model sees the crop of 352 x 1216 pixels; what counts lies in Eigen's part of it.
+#
+# Source: the evaluation of Marigold and GenPercept, and their kitti_eigen_split_test.tar.
+
+
+HEIGHT, WIDTH = 352, 1216
+TOP, BOTTOM, LEFT, RIGHT = 0.3324324, 0.91351351, 0.0359477, 0.96405229
+
+
+def benchmark_crop(size: Size) -> tuple[slice, slice]:
+    """The lowest 352 rows and the middle 1216 columns.
+
+    Raises:
+        ValueError: the picture is smaller.
+    """
+    top, left = size[0] - HEIGHT, (size[1] - WIDTH) // 2
+    if top < 0 or left < 0:
+        raise ValueError(
+            f'kitti: expected pictures of at least ({HEIGHT}, {WIDTH}) pixels (H, W), came {size}'
+        )
+    return slice(top, top + HEIGHT), slice(left, left + WIDTH)
+
+
+def kitti_eigen_crop(size: Size) -> NDArray[np.bool_]:
+    """(H, W) bool, Eigen's part of what the model sees."""
+    height, width = size
+    inside = np.zeros(size, np.bool_)
+    rows = slice(int(TOP * height), int(BOTTOM * height))
+    inside[rows, int(LEFT * width) : int(RIGHT * width)] = True
+    return inside
+
+
+def _kitti_truths(picture: str) -> list[tuple[str, ...]]:
+    # DATE/DRIVE/image_02/data/N.png -> DRIVE/proj_depth/groundtruth/image_02/N.png
+    _, drive, camera, _, name = picture.split('/')
+    return [(f'{drive}/proj_depth/groundtruth/{camera}/{name}',)]
+
+
+KITTI = Protocol(
+    name='kitti',
+    task='depth',
+    layout='DATE/DRIVE/image_02/data/N.png with DRIVE/proj_depth/groundtruth/image_02/N.png '
+    '(16 bits, 1/256 metre)',
+    pattern='*/*_sync/image_02/data/*.png',
+    truths=_kitti_truths,
+    read=decode.png_depth(256),
+    images=652,
+    partial=True,  # 45 of the split's 697 pictures have none
+    metres=(1e-5, 80.0),
+    window=benchmark_crop,
+    counted=kitti_eigen_crop,
+    published={'abs_rel': 0.069, 'delta1': 0.949},
+)
+
+
+# NYUv2, depth: the labelled test set in Eigen's crop.
+#
+# Source: the evaluation of Marigold and GenPercept, and their nyu_labeled_extracted.tar.
+
+
+ROWS, COLUMNS = slice(45, 471), slice(41, 601)  # of 480 x 640 pixels
+
+
+def nyu_eigen_crop(size: Size) -> NDArray[np.bool_]:
+    """(H, W) bool, Eigen's crop.
+
+    Raises:
+        ValueError: the picture is not 640 x 480, for which the crop is given.
+    """
+    if size != (480, 640):
+        raise ValueError(f'nyuv2: expected pictures of (480, 640) pixels (H, W), came {size}')
+    inside = np.zeros(size, np.bool_)
+    inside[ROWS, COLUMNS] = True
+    return inside
+
+
+NYUV2 = Protocol(
+    name='nyuv2',
+    task='depth',
+    layout='test/SCENE/rgb_NNNN.png with test/SCENE/depth_NNNN.png (16 bits, millimetres)',
+    pattern='test/*/rgb_*.png',
+    truths=lambda picture: [(picture.replace('/rgb_', '/depth_'),)],
+    read=decode.png_depth(1000),
+    images=654,
+    metres=(1e-3, 10.0),
+    counted=nyu_eigen_crop,
+    published={'abs_rel': 0.061, 'delta1': 0.960},
+)
+
+
+# NYUv2, normals: the labelled test set.
+#
+# Source: DSINE's dsine_eval.zip, which StableNormal takes too, or Marigold's evaluation set.
+
+
+NYUV2_NORMALS = Protocol(
+    name='nyuv2_normals',
+    task='normal',
+    layout='test/N_img.png with test/N_normal.png (DSINE) or test/N_normal.npy (Marigold)',
+    pattern='test/*_img.png',
+    truths=decode.normals_beside,
+    read=decode.normals,
+    images=654,
+    published=normals_table(18.338, 10.106, 52.850, 77.079, 82.903),
+)
+
+
+# ScanNet, depth: 800 pictures of the validation scenes.
+#
+# Source: the evaluation of Marigold and GenPercept, and their scannet_val_sampled_800_1.tar.
+
+
+SCANNET = Protocol(
+    name='scannet',
+    task='depth',
+    layout='SCENE/color/N.jpg with SCENE/depth/N.png (16 bits, millimetres, of one size)',
+    pattern='scene*/color/*.jpg',
+    truths=lambda picture: [(picture.replace('/color/', '/depth/').replace('.jpg', '.png'),)],
+    read=decode.png_depth(1000),
+    images=800,
+    metres=(1e-3, 10.0),
+    published={'abs_rel': 0.072, 'delta1': 0.944},
+)
+
+
+# ScanNet, normals: 300 pictures of FrameNet's test split.
+#
+# Source: DSINE's dsine_eval.zip, which StableNormal takes too, or Marigold's evaluation set.
+
+
+SCANNET_NORMALS = Protocol(
+    name='scannet_normals',
+    task='normal',
+    layout='SCENE/N_img.png with SCENE/N_normal.png (DSINE) or SCENE/N_normal.npy (Marigold)',
+    pattern='scene*/*_img.png',
+    truths=decode.normals_beside,
+    read=decode.normals,
+    images=300,
+    published=normals_table(18.842, 10.266, 53.610, 74.895, 82.864),
+)
+
+_PROTOCOLS = {
+    protocol.name: protocol
+    for protocol in (
+        DIODE, DIODE_NORMALS, ETH3D, IBIMS_NORMALS, KITTI, NYUV2, NYUV2_NORMALS, SCANNET,
+        SCANNET_NORMALS,
+    )
+}  # fmt: skip

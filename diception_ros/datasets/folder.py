@@ -1,0 +1,148 @@
+# SPDX-FileCopyrightText: 2026 The diception_ros authors
+# SPDX-License-Identifier: Apache-2.0
+"""Samples in a folder, written and read back without loss.
+
+FOLDER/samples.json         {"format": 1}: what marks a folder of samples
+FOLDER/000000/image.png     the picture, 8-bit RGB
+FOLDER/000000/frame.json    header, intrinsics, camera pose, and the samples of this picture
+FOLDER/000000/0_depth.npz   the label of sample 0, see `diception_ros.core.labels.io`
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict
+import json
+from pathlib import Path
+import shutil
+from typing import Any
+
+import numpy as np
+
+from diception_ros.core import images
+from diception_ros.core.frame import Frame, Intrinsics
+from diception_ros.core.labels import io
+from diception_ros.core.prompt import Point, Prompt
+from diception_ros.datasets.sample import Pose, Sample
+
+FORMAT = 1
+_MARK = 'samples.json'
+
+
+def create(root: Path, force: bool = False) -> None:
+    """Make an empty folder for samples.
+
+    Args:
+        root: the folder.
+        force: delete the samples that are there; never anything but a folder of samples.
+
+    Raises:
+        FileExistsError: there is something already.
+    """
+    if root.exists() and (not root.is_dir() or any(root.iterdir())):
+        if not (root / _MARK).is_file():
+            raise FileExistsError(
+                f'{root} exists and is no folder of samples; choose another name'
+            )
+        if not force:
+            raise FileExistsError(f'{root} already holds samples; --force replaces them')
+        shutil.rmtree(root)
+    root.mkdir(parents=True, exist_ok=True)
+    (root / _MARK).write_text(json.dumps({'format': FORMAT}) + '\n')
+
+
+def write(root: Path, number: int, samples: Sequence[Sample]) -> None:
+    """Write all samples of one frame into a folder that `create` made.
+
+    Args:
+        root: the folder.
+        number: of the frame, 0 to 999999, which is the order of reading.
+        samples: one or more, all of one and the same frame and pose.
+
+    Raises:
+        FileExistsError: there is a frame of this number.
+        ValueError: no samples, or of several frames.
+    """
+    if not samples or any(
+        one.frame is not samples[0].frame or one.pose is not samples[0].pose for one in samples
+    ):
+        raise ValueError(f'{root}: expected samples that share one frame, for frame {number}')
+    frame, pose = samples[0].frame, samples[0].pose
+    place = root / f'{number:06d}'
+    place.mkdir()
+    images.write(place / 'image.png', frame.image)
+    entries = []
+    for k, sample in enumerate(samples):
+        file = f'{k}_{sample.prompt.task}.npz'
+        io.write(sample.label, place / file)
+        entries.append(
+            {
+                'name': sample.name,
+                'task': sample.prompt.task,
+                'category': sample.prompt.category,
+                'points': [point._asdict() for point in sample.prompt.points],
+                'label': file,
+            }
+        )
+    about = {
+        'stamp_ns': frame.stamp_ns,
+        'frame_id': frame.frame_id,
+        'intrinsics': frame.intrinsics and asdict(frame.intrinsics),
+        'pose': pose and {'position': pose.position.tolist(), 'rotation': pose.rotation.tolist()},
+        'samples': entries,
+    }
+    # Last, so that a frame that has it is complete.
+    (place / 'frame.json').write_text(json.dumps(about, indent=1) + '\n')
+
+
+def read(root: Path) -> Iterator[Sample]:
+    """Read the samples of a folder, in the order of their frames.
+
+    Raises:
+        FileNotFoundError: there is no such folder, or a file of it is missing.
+        ValueError: it is not a folder of samples of this format, or a file in it is damaged.
+    """
+    mark = root / _MARK
+    if not mark.is_file():
+        raise FileNotFoundError(f'{root} is no folder of samples: it has no {_MARK}')
+    version = _load(mark).get('format')
+    if version != FORMAT:
+        raise ValueError(f'{mark}: expected format {FORMAT}, came {version}')
+    for about in sorted(root.glob('*/frame.json')):
+        yield from _read_frame(about)
+
+
+def _read_frame(path: Path) -> Iterator[Sample]:
+    about = _load(path)
+    try:
+        frame = Frame(
+            images.read(path.parent / 'image.png'),
+            about['stamp_ns'],
+            about['frame_id'],
+            about['intrinsics'] and Intrinsics(**about['intrinsics']),
+        )
+        pose = about['pose'] and Pose(
+            np.array(about['pose']['position'], np.float64),
+            np.array(about['pose']['rotation'], np.float64),
+        )
+        for entry in about['samples']:
+            points = tuple(Point(**point) for point in entry['points'])
+            yield Sample(
+                frame,
+                Prompt(entry['task'], entry['category'], points),
+                io.read(path.parent / entry['label']),
+                pose,
+                entry['name'],
+            )
+    except (KeyError, TypeError) as error:
+        raise ValueError(f'{path}: not a description of a frame ({error!r})') from error
+
+
+def _load(path: Path) -> dict[str, Any]:
+    try:
+        content = json.loads(path.read_text())
+    except ValueError as error:
+        raise ValueError(f'{path}: not JSON ({error})') from error
+    if not isinstance(content, dict):
+        raise ValueError(f'{path}: expected a JSON object, came {type(content).__name__}')
+    return content

@@ -1,0 +1,178 @@
+# SPDX-FileCopyrightText: 2026 The diception_ros authors
+# SPDX-License-Identifier: Apache-2.0
+"""Where the truth about frames comes from: a topic of the bag, or a folder."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from diception_ros import tasks
+from diception_ros.bags.cameras import IMAGE
+from diception_ros.core.labels import Keypoints
+from diception_ros.datasets import decode
+
+if TYPE_CHECKING:
+    from diception_ros.bags.cameras import Camera
+    from diception_ros.bags.frames import Lookup
+    from diception_ros.bags.reader import Bag
+    from diception_ros.core.frame import Frame
+
+CLOUD = 'sensor_msgs/msg/PointCloud2'
+POSES = ('geometry_msgs/msg/PoseStamped', 'tf2_msgs/msg/TFMessage')
+
+
+class Source:
+    """Truth of one task.
+
+    Args:
+        bag: that is replayed.
+        text: 'depth=/camera/depth/image', 'depth=folder', or with the name of a camera
+            'front.depth=/front/depth'.
+        cameras: that are answered.
+        asked: names of the tasks that are.
+
+    Attributes:
+        task: its name.
+        camera: whose truth it is; '' for all.
+        topic: that it comes on; '' for a folder.
+
+    Raises:
+        ValueError: nothing of this name, or not of a kind that tells the truth.
+    """
+
+    def __init__(
+        self, bag: Bag, text: str, cameras: Sequence[Camera], asked: Sequence[str]
+    ) -> None:
+        name, _, place = text.partition('=')
+        self.camera, _, self.task = name.rpartition('.')
+        known = list(dict.fromkeys([*tasks.names(), *asked]))
+        if not place or self.task not in known:
+            raise ValueError(
+                f'--truth {text!r}: expected TASK=TOPIC or TASK=FOLDER, the task being one of '
+                f'{", ".join(known)}'
+            )
+        if self.task not in asked:
+            raise ValueError(f'--truth {text!r}: {self.task} is not among --tasks')
+        if self.camera and self.camera not in [one.name for one in cameras]:
+            raise ValueError(f'--truth {text!r}: no camera {self.camera!r} is replayed')
+        if not self.camera and len(cameras) > 1:
+            raise ValueError(
+                f'--truth {text!r}: of {len(cameras)} cameras; give the name of one before the '
+                f'task, as in {cameras[0].name}.{self.task}={place}'
+            )
+        self.topic = ''
+        self._files: dict[int, Path] = {}
+        self._ordered: list[Path] = []
+        kind = CLOUD if issubclass(tasks.get(self.task).label, Keypoints) else IMAGE
+        if place in bag.topics:
+            if bag.topics[place].kind != kind:
+                raise ValueError(
+                    f'--truth {text!r}: expected {kind}, {place} has {bag.topics[place].kind}'
+                )
+            self.topic = place
+        elif Path(place).is_dir():
+            self._list(Path(place))
+        else:
+            there = [one.name for one in bag.topics.values() if one.kind == kind]
+            raise ValueError(
+                f'--truth {text!r}: neither a topic nor a folder; topics of {kind} are '
+                f'{", ".join(there) or "none"}'
+            )
+        self._number = 0
+
+    def _list(self, folder: Path) -> None:
+        files = sorted(one for one in folder.iterdir() if one.suffix in decode.ENDS)
+        if not files:
+            raise ValueError(f'{folder}: no file in it that ends in {", ".join(decode.ENDS)}')
+        self._files = {int(p.stem): p for p in files if p.stem.isdigit()}
+        # Stamps of this century in nanoseconds have 18 digits or more; anything else counts.
+        if len(self._files) < len(files) or any(stamp < 10**17 for stamp in self._files):
+            self._files, self._ordered = {}, files
+
+    def of(
+        self,
+        frame: Frame,
+        log_ns: int,
+        lookup: Lookup,
+        tolerance_ns: int,
+        categories: Sequence[str],
+    ) -> Any | None:
+        """The truth about a frame; None where there is none.
+
+        Args:
+            frame: the frames must come in their order.
+            log_ns: log time of its message.
+            lookup: of the topic.
+            tolerance_ns: largest difference of the stamps.
+            categories: that were looked for.
+
+        Raises:
+            ValueError: it is not of the kind of the task.
+        """
+        if self.topic:
+            message = lookup.at(self.topic, frame.stamp_ns, log_ns, tolerance_ns)
+            if message is None:
+                return None
+            if issubclass(tasks.get(self.task).label, Keypoints):
+                return decode.people_from(message, frame.size)
+            return decode.truth_from(self.task, message, categories)
+        number = self._number
+        self._number += 1
+        if self._ordered:
+            if number >= len(self._ordered):
+                return None
+            return decode.read(self.task, self._ordered[number], categories)
+        path = self._files.get(frame.stamp_ns)
+        return None if path is None else decode.read(self.task, path, categories)
+
+    def check(self, bag: Bag, categories: Sequence[str]) -> None:
+        """Read the first truth, so that a wrong one is said before the model works for hours.
+
+        Raises:
+            ValueError: it is not of the kind of the task.
+        """
+        if self._ordered or self._files:
+            decode.read(self.task, [*self._ordered, *self._files.values()][0], categories)
+        elif not issubclass(tasks.get(self.task).label, Keypoints):
+            for raw in bag.messages([self.topic]):
+                decode.truth_from(self.task, bag.decode(raw), categories)
+                break
+
+    def begin(self) -> None:
+        """Go through the frames once more."""
+        self._number = 0
+
+
+def poses_of(bag: Bag, cameras: Sequence[Camera], given: Sequence[str]) -> dict[str, str]:
+    """Topics that tell where cameras are.
+
+    Args:
+        bag: that is replayed.
+        cameras: that are answered.
+        given: one topic for each camera; none: `pose` beside the pictures, or transforms.
+
+    Raises:
+        ValueError: not as many topics as cameras, or one tells no poses.
+    """
+    if given and len(given) != len(cameras):
+        raise ValueError(f'--pose names {len(given)} topics for {len(cameras)} cameras')
+    found = {}
+    for number, camera in enumerate(cameras):
+        if given:
+            topic = given[number]
+            if topic not in bag.topics or bag.topics[topic].kind not in POSES:
+                there = [one.name for one in bag.topics.values() if one.kind in POSES]
+                raise ValueError(
+                    f'--pose {topic}: expected one of {", ".join(POSES)}, which are on '
+                    f'{", ".join(there) or "no topic"}'
+                )
+            found[camera.name] = topic
+            continue
+        base = camera.topic.removesuffix('/compressed').rpartition('/')[0]
+        for topic in (f'{base}/pose', '/tf'):
+            if topic in bag.topics and bag.topics[topic].kind in POSES:
+                found[camera.name] = topic
+                break
+    return found

@@ -1,0 +1,93 @@
+# SPDX-FileCopyrightText: 2026 The diception_ros authors
+# SPDX-License-Identifier: Apache-2.0
+"""A folder of pictures and labels of the same names.
+
+FOLDER/images/NAME.png   or .jpg .jpeg .bmp .webp
+FOLDER/labels/NAME.png   what its pixels mean depends on the kind; depth and normals may be .npy,
+                         pictures of kind rgb any format that the images may have
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+
+from diception_ros.core.frame import Frame
+from diception_ros.core.labels import Label, Picture
+from diception_ros.datasets import annotation
+from diception_ros.datasets.annotation import PICTURES, Item, Wanted, check_sizes, files_in
+from diception_ros.datasets.decode import Numbers
+
+IMAGES, LABELS = 'images', 'labels'
+_ENDS = {
+    'mask': ('.png',), 'instances': ('.png',), 'normals': ('.png', '.npy'),
+    'depth': ('.png', '.npy'), 'rgb': PICTURES,
+}  # fmt: skip
+
+
+def matches(place: Path) -> bool:
+    """Whether a folder is laid out so."""
+    return (place / IMAGES).is_dir() and (place / LABELS).is_dir()
+
+
+def read(place: Path, wanted: Wanted) -> tuple[list[Item], list[str]]:
+    """The labelled pictures, and what should be said about them.
+
+    Raises:
+        FileNotFoundError: a picture has no label.
+        ValueError: a label has no picture, or a file is not what it should be.
+    """
+    shown = _by_name(place / IMAGES, PICTURES, 'pictures')
+    ends = _ENDS[wanted.kind]
+    answers = _by_name(place / LABELS, ends, f'labels of kind {wanted.kind}')
+    for name, file in shown.items():
+        if name not in answers:
+            expected = ' or '.join(f'{LABELS}/{name}{end}' for end in ends)
+            raise FileNotFoundError(
+                f'{file}: a picture without a label; expected {expected}; draw it, or take the '
+                'picture out'
+            )
+    for name, file in answers.items():
+        if name not in shown:
+            raise ValueError(
+                f'{file}: a label without a picture; expected {IMAGES}/{name}.png or .jpg; add '
+                'it, or take the label out'
+            )
+    numbers = None if wanted.kind == 'rgb' else Numbers(wanted.kind, wanted.category)
+    items = [_item(file, answers[name], numbers) for name, file in shown.items()]
+    if numbers is not None:
+        numbers.finish(str(place / LABELS))
+    return items, []
+
+
+def _item(picture: Path, answer: Path, numbers: Numbers | None) -> Item:
+    content, told = picture.read_bytes(), answer.read_bytes()
+    frame = Frame(annotation.rgb(content, str(picture)))
+    label: Label
+    if numbers is None:
+        values = annotation.rgb(told, str(answer)).astype(np.float32) / np.float32(255)
+        label = Picture(values)
+    else:
+        npy = answer.suffix.lower() == '.npy'
+        array = annotation.array(answer) if npy else annotation.numbers(told, str(answer))
+        check_sizes(frame.size, (*array.shape, 1, 1)[:2], str(picture), str(answer))
+        label = numbers.label(array, str(answer))
+    return Item(picture.name, str(answer), frame, label, (content, told))
+
+
+def _by_name(folder: Path, ends: tuple[str, ...], what: str) -> dict[str, Path]:
+    found: dict[str, Path] = {}
+    for file in files_in(folder):
+        if file.suffix.lower() not in ends:
+            raise ValueError(
+                f'{file}: expected {what}, which end in {", ".join(ends)}; save it as one, or '
+                'take it out'
+            )
+        if file.stem in found:
+            raise ValueError(
+                f'{file}: expected one file of each name, came {found[file.stem].name} too; take '
+                'one of them out'
+            )
+        found[file.stem] = file
+    return found

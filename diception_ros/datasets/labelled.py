@@ -1,0 +1,231 @@
+# SPDX-FileCopyrightText: 2026 The diception_ros authors
+# SPDX-License-Identifier: Apache-2.0
+"""Reading of labels in any format, and what holds for all of them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+import hashlib
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from diception_ros.core.labels import Instances, Mask
+from diception_ros.core.prompt import Prompt
+from diception_ros.datasets import coco, image_folder, labelled_bag, labelme
+from diception_ros.datasets.annotation import (
+    KINDS,
+    Item,
+    Wanted,
+    check_sizes,
+    files_in,
+    load_json,
+)
+from diception_ros.datasets.sample import Sample
+
+# Which format labels are in, found out by looking.
+
+
+Found = tuple[list[Item], list[str]]
+
+EXPECTED = (
+    'expected a folder with images/ and labels/, a COCO file (.json), a folder of LabelMe files '
+    'beside their pictures, or a bag (.mcap, .db3, .bag)'
+)
+
+
+def labelled_items(place: Path, wanted: Wanted) -> Found:
+    """The labelled pictures of a place, and what should be said about them.
+
+    Raises:
+        ValueError: the place has no format that is known, or several; or as its `read` says.
+        FileNotFoundError: as its `read` says.
+    """
+    readers: dict[str, Callable[[], Found]] = {}
+    if place.is_dir() and image_folder.matches(place):
+        readers['a folder with images/ and labels/'] = partial(image_folder.read, place, wanted)
+    bag = labelled_bag.bag_at(place)
+    if bag is not None:
+        readers[f'the bag {bag.name}'] = partial(labelled_bag.read, bag, wanted)
+    files = _json_files(place)
+    if files:
+        contents = {file: load_json(file) for file in files}
+        if len(files) == 1 and coco.matches(contents[files[0]]):
+            readers[f'the COCO file {files[0].name}'] = partial(
+                coco.read, files[0], contents[files[0]], wanted, whole_folder=place.is_dir()
+            )
+        elif place.is_dir() and any(map(labelme.matches, contents.values())):
+            readers['files of LabelMe'] = partial(labelme.read, place, contents, wanted)
+        elif not readers or any(map(coco.matches, contents.values())):
+            # Anything else beside images/ and labels/ is somebody's notes, such as about.json.
+            raise ValueError(_what_json(place, contents))
+    if not readers:
+        raise ValueError(f'{place}: nothing in it that holds labels; {EXPECTED}')
+    if len(readers) > 1:
+        raise ValueError(
+            f'{place}: expected labels in one format, came {" and ".join(readers)}; name the '
+            'file itself, or move one of them away'
+        )
+    ((name, reader),) = readers.items()
+    outlined = 'COCO' in name or 'LabelMe' in name
+    if outlined and wanted.kind not in ('mask', 'instances'):
+        raise ValueError(
+            f'{place}: {name} holds outlines, which are of kind mask or instances; expected '
+            f'labels of kind {wanted.kind}'
+        )
+    if bag is None and (wanted.image_topic or wanted.label_topic):
+        raise ValueError(f'{place}: a topic was named, but {name} has none; topics are for bags')
+    return reader()
+
+
+def _json_files(place: Path) -> list[Path]:
+    if place.is_file():
+        return [place] if place.suffix.lower() == '.json' else []
+    inside = [place, place / 'annotations']  # where CVAT and COCO itself put them
+    return [
+        file
+        for one in inside
+        if one.is_dir()
+        for file in files_in(one)
+        if file.suffix.lower() == '.json'
+    ]
+
+
+def _what_json(place: Path, contents: dict[Path, dict[str, Any]]) -> str:
+    if all(map(coco.matches, contents.values())):
+        names = ', '.join(str(file.relative_to(place)) for file in contents)
+        return f'{place}: expected one COCO file, came {names}; name the one to read'
+    if place.is_file() and labelme.matches(contents[place]):
+        return f'{place}: one file of LabelMe; name its folder, {place.parent}'
+    strange = next(
+        file
+        for file, content in contents.items()
+        if len(contents) == 1 or not coco.matches(content)
+    )
+    return (
+        f'{strange}: a JSON file that is neither of COCO (images, annotations, categories) nor of '
+        'LabelMe (shapes, imagePath)'
+    )
+
+
+# One to learn from and one to see whether it was learnt.
+LEAST = 2
+# From here on something can be expected; of the issue that this was written for.
+FEW = 8
+
+
+@dataclass(frozen=True, eq=False)
+class Labelled:
+    """Pictures with somebody's own labels.
+
+    Attributes:
+        samples: in the order of their names, which are files or stamps.
+        digest: SHA-256, hexadecimal, of the pictures' and labels' bytes, the kind and the
+            category; it does not depend on where they lie.
+        warnings: sentences for people.
+    """
+
+    samples: list[Sample]
+    digest: str
+    warnings: tuple[str, ...]
+
+
+def read(
+    place: Path, kind: str, task: str, *, category: str = '', image_topic: str = '',
+    label_topic: str = '',
+) -> Labelled:  # fmt: skip
+    """Read labels; which format they are in is found out by looking.
+
+    Args:
+        place: a folder or a file.
+        kind: one of KINDS.
+        task: name of the task that the samples ask.
+        category: which is meant, '*' for all, where the format tells categories apart; of masks
+            that are pictures the number of the thing. '' where there is no choice to make.
+        image_topic: of a bag; '' where there is no choice to make.
+        label_topic: likewise.
+
+    Raises:
+        FileNotFoundError: the place, a picture or a label is not there.
+        ValueError: a file is not what it should be; the message names it and says what to do.
+    """
+    if kind not in KINDS:
+        raise ValueError(f'kind {kind!r}: expected one of {", ".join(KINDS)}')
+    if not place.exists():
+        raise FileNotFoundError(f'{place}: no such file or folder; {EXPECTED}')
+    if kind == 'rgb' and category:
+        raise ValueError(f'category {category!r}: labels of kind rgb have none; leave it out')
+    items, notes = labelled_items(place, Wanted(kind, category, image_topic, label_topic))
+    if len(items) < LEAST:
+        raise ValueError(
+            f'{place}: expected at least {LEAST} labelled pictures, one to learn from and one to '
+            f'check with, came {len(items)}; label more'
+        )
+    items.sort(key=lambda item: item.name)
+    for item in items:
+        check_sizes(item.frame.size, item.label.size, f'the picture {item.name}', item.where)
+    notes += _of_one_class(place, items)
+    if len(items) < FEW:
+        notes.append(
+            f'{len(items)} labelled pictures are few: expect answers that suit these pictures and '
+            'often fail on others, and a validation that says little; label at least '
+            f'{FEW}, better 50.'
+        )
+    samples = [Sample(item.frame, Prompt(task), item.label, name=item.name) for item in items]
+    return Labelled(samples, _digest(kind, category, items), tuple(notes))
+
+
+def _of_one_class(place: Path, items: list[Item]) -> list[str]:
+    """What is to be said of empty labels.
+
+    Raises:
+        ValueError: no picture tells anything apart.
+    """
+    maps = []
+    for item in items:
+        if isinstance(item.label, Mask):
+            maps.append(item.label.values.astype(np.int32))
+        elif isinstance(item.label, Instances):
+            maps.append(item.label.ids)
+        else:
+            return []
+    empty = [item for item, ids in zip(items, maps, strict=True) if not ids.any()]
+    if len(empty) == len(items):
+        raise ValueError(
+            f'{place}: one class only: in none of {len(items)} pictures anything is labelled '
+            f'(the first is {items[0].where}); nothing can be learnt from that'
+        )
+    if all(ids.min() == ids.max() and ids.min() > 0 for ids in maps):
+        raise ValueError(
+            f'{place}: one class only: in all of {len(items)} pictures every pixel is the thing '
+            f'(the first is {items[0].where}); nothing can be learnt from that; is the background '
+            'another value than 0?'
+        )
+    if not empty:
+        return []
+    names = ', '.join(item.name for item in empty[:3]) + (', ...' if len(empty) > 3 else '')
+    return [
+        f'{len(empty)} of {len(items)} pictures show nothing of what is labelled ({names}); that '
+        'is right where it is not to be seen, and wrong where its label was forgotten.'
+    ]
+
+
+def _digest(kind: str, category: str, items: list[Item]) -> str:
+    digest = hashlib.sha256()
+    for part in (kind.encode(), category.encode(), *(c for item in items for c in item.content)):
+        # With their lengths, so that no two lists of parts make the same bytes.
+        digest.update(len(part).to_bytes(8, 'big'))
+        digest.update(part)
+    return digest.hexdigest()
+
+
+# What people have labelled themselves, in the formats that labelling tools write.
+#
+# `read` finds out which format a place has. A format is one file here; it makes `Item`s, and what
+# holds for every format (sizes, counts, one class only) is checked once, in `reading`.
+
+
+__all__ = ['KINDS', 'Labelled', 'read']

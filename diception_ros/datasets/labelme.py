@@ -1,0 +1,176 @@
+# SPDX-FileCopyrightText: 2026 The diception_ros authors
+# SPDX-License-Identifier: Apache-2.0
+"""LabelMe's JSON: one file for each picture, beside it.
+
+Source of the format: `labelme/label_file.py` and `labelme/utils/shape.py` of LabelMe 5.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+from collections.abc import Mapping
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from diception_ros.core.frame import Frame
+from diception_ros.datasets import annotation
+from diception_ros.datasets.annotation import (
+    PICTURES,
+    Item,
+    Region,
+    Wanted,
+    check_sizes,
+    files_in,
+)
+
+_SHAPES = ('polygon', 'rectangle', 'circle', 'mask')
+
+
+def matches(content: Mapping[str, Any]) -> bool:
+    """Whether a JSON object is of this format."""
+    return 'shapes' in content and 'imagePath' in content
+
+
+def read(
+    place: Path, told: Mapping[Path, dict[str, Any]], wanted: Wanted
+) -> tuple[list[Item], list[str]]:
+    """The labelled pictures, and what should be said about them.
+
+    Args:
+        place: a folder with one .json for each picture.
+        told: content of each.
+        wanted: kind 'mask' or 'instances'.
+
+    Raises:
+        FileNotFoundError: a picture is not there.
+        ValueError: a picture or a file is not what it should be.
+    """
+    try:
+        for file, content in told.items():
+            if not matches(content):
+                raise ValueError(f'{file}: expected a file of LabelMe as the others, came another')
+        used = {str(s['label']) for content in told.values() for s in content['shapes']}
+        meant = annotation.chosen(wanted.category, used, str(place))
+        items: list[Item] = []
+        shown: dict[Path, Path] = {}
+        lost = 0
+        for file, content in told.items():
+            item, path, empty = _item(file, content, wanted.kind, meant)
+            if path is not None and path in shown:
+                raise ValueError(f'{file}: labels the picture {path.name}, as {shown[path]} does')
+            if path is not None:
+                shown[path] = file
+            items.append(item)
+            lost += empty
+    except (KeyError, TypeError, AttributeError) as error:
+        raise ValueError(f'{file}: not what files of LabelMe hold ({error!r})') from error
+    embedded = {file.stem for file in told}
+    folders = sorted({file.parent for file in told})
+    for path in (path for folder in folders for path in files_in(folder)):
+        if path.suffix.lower() in PICTURES and path not in shown and path.stem not in embedded:
+            raise ValueError(
+                f'{path}: a picture without a label, no .json file names it; label it (without a '
+                'shape where nothing is to be seen), or take it out'
+            )
+    hidden = f'{lost} shapes in {place} contain the centre of no pixel or are hidden.'
+    return items, [hidden] if lost else []
+
+
+def _item(
+    file: Path, content: dict[str, Any], kind: str, meant: frozenset[str]
+) -> tuple[Item, Path | None, int]:
+    path, data = _picture(file, content)
+    where = str(path or f'{file} (imageData)')
+    frame = Frame(annotation.rgb(data, where))
+    size = frame.size
+    declared = (
+        int(content.get('imageHeight') or size[0]),
+        int(content.get('imageWidth') or size[1]),
+    )
+    check_sizes(size, declared, where, str(file))
+    found, things = [], []
+    for k, shape in enumerate(content['shapes']):
+        label = str(shape['label'])
+        if label not in meant:
+            continue
+        group = shape.get('group_id')
+        thing = (label, 'shape', k) if group is None else (label, 'group', group)
+        try:
+            found.append(Region(label, thing, _mask(shape, size)))
+        except ValueError as error:
+            raise ValueError(f'{file}: shape {k} ({label!r}): {error}') from error
+        things.append(
+            [label, group, *(shape.get(key) for key in ('shape_type', 'points', 'mask'))]
+        )
+    answer, empty = annotation.label_of(kind, found, size)
+    # Not the file as it is: it may hold the picture again, and says who saved it how.
+    told = json.dumps(things).encode()
+    return Item(file.name, str(file), frame, answer, (data, told)), path, empty
+
+
+def _picture(file: Path, content: dict[str, Any]) -> tuple[Path | None, bytes]:
+    name = str(content['imagePath'] or '').replace('\\', '/')
+    for path in (file.parent / name, file.parent / Path(name).name):
+        if name and path.is_file():
+            return path, path.read_bytes()
+    if not content.get('imageData'):
+        raise FileNotFoundError(
+            f'{file}: a label without a picture: there is no {file.parent / name}, and the file '
+            'does not hold the picture either (imageData)'
+        )
+    return None, _decoded(content['imageData'], f'{file}: imageData')
+
+
+def _decoded(text: str, where: str) -> bytes:
+    try:
+        return base64.b64decode(text, validate=True)
+    except (binascii.Error, ValueError) as error:
+        raise ValueError(f'{where}: not base64 ({error})') from error
+
+
+def _mask(shape: dict[str, Any], size: tuple[int, int]) -> NDArray[np.bool_]:
+    kind = shape.get('shape_type') or 'polygon'  # older files do not say
+    if kind not in _SHAPES:
+        raise ValueError(
+            f'expected a shape with an inside ({", ".join(_SHAPES)}), came a {kind}; outline it'
+        )
+    points = np.array(shape['points'], np.float64)
+    least = 3 if kind == 'polygon' else 2
+    if points.ndim != 2 or points.shape[1] != 2 or len(points) < least:
+        raise ValueError(
+            f'expected at least {least} points x, y for a {kind}, came {points.shape}'
+        )
+    if not np.isfinite(points).all():
+        raise ValueError(f'expected finite points for a {kind}, came {points.tolist()}')
+    if kind == 'circle':
+        return annotation.circle(points[0].tolist(), points[1].tolist(), size)
+    if kind == 'mask':
+        return _pasted(shape['mask'], points, size)
+    if kind == 'rectangle' and len(points) == 2:
+        (x0, y0), (x1, y1) = points
+        points = np.array([(x0, y0), (x1, y0), (x1, y1), (x0, y1)])
+    return annotation.polygon(points, size)
+
+
+def _pasted(text: str, points: NDArray[np.float64], size: tuple[int, int]) -> NDArray[np.bool_]:
+    """A mask that is told for its box only, whose corners are pixels that belong to it."""
+    part = annotation.numbers(_decoded(text, 'mask'), 'mask')
+    (x0, y0), (x1, y1) = points[:2].astype(int).tolist()
+    if part.ndim != 2 or part.shape != (y1 - y0 + 1, x1 - x0 + 1):
+        raise ValueError(
+            f'expected a mask of its box, {x1 - x0 + 1} x {y1 - y0 + 1} pixels, came '
+            f'{part.shape} (H, W)'
+        )
+    if x0 < 0 or y0 < 0 or x1 >= size[1] or y1 >= size[0]:
+        raise ValueError(
+            f'expected a mask inside the picture of {size[1]} x {size[0]} pixels, came the box '
+            f'{x0}, {y0} to {x1}, {y1}'
+        )
+    mask = np.zeros(size, np.bool_)
+    mask[y0 : y1 + 1, x0 : x1 + 1] = part > 0
+    return mask

@@ -1,0 +1,360 @@
+# SPDX-FileCopyrightText: 2026 The diception_ros authors
+# SPDX-License-Identifier: Apache-2.0
+"""The recorded answers: frame by frame, compared with the pictures and with a replay."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+import hashlib
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from diception_ros import tasks
+from diception_ros.bags.reader import Bag
+from diception_ros.bags.typestore import TYPES
+from diception_ros.core import images
+from diception_ros.core.contact_sheet import contact_sheet
+from diception_ros.core.frame import Frame
+from diception_ros.core.geometry import to_disparity
+from diception_ros.core.labels import Instances, Label, Mask, MetricDepth, visualize
+from diception_ros.core.prompt import Prompt
+from diception_ros.datasets import decode
+from diception_ros.demo.recording import NODE, Drive
+from diception_ros.evaluation import evaluators, rooms
+from diception_ros.evaluation.evaluators import ONE_POINT, Question, task_of
+from diception_ros.messages import base, outputs
+from diception_ros.messages import images as image_messages
+from diception_ros.messages.base import Types
+from diception_ros.simulation import bag_reader
+from diception_ros.simulation.bag_reader import RecordedView
+
+# Frames whose messages may be mixed in a recording: one topic's reader may be behind another's.
+_OPEN = 8
+
+
+@dataclass
+class Checked:
+    """What a look at all headers said.
+
+    Attributes:
+        messages: that were looked at.
+        frames: that they are about.
+        complete: of these, frames with a message on every topic that was recorded at all.
+        strangers: 'topic: header' of messages whose header is that of no picture.
+        topics: messages by topic.
+    """
+
+    messages: int = 0
+    frames: int = 0
+    complete: int = 0
+    strangers: list[str] = field(default_factory=list)
+    topics: dict[str, int] = field(default_factory=dict)
+
+
+def frames(bag: Path) -> Iterator[tuple[int, dict[str, Any]]]:
+    """The answers to each picture: its stamp, and messages by topic relative to the node."""
+    waiting: dict[int, dict[str, Any]] = {}
+    with Bag(bag) as opened:
+        topics = [topic for topic in opened.topics if topic.startswith(f'{NODE}/')]
+        for raw in opened.messages(topics):
+            message = opened.decode(raw)
+            stamp = base.stamp_ns(message.header)
+            waiting.setdefault(stamp, {})[raw.topic.removeprefix(f'{NODE}/')] = message
+            if len(waiting) > _OPEN:
+                first = next(iter(waiting))
+                yield first, waiting.pop(first)
+    yield from waiting.items()
+
+
+def check(bag: Path, headers: Mapping[int, str], late: Collection[str] = ()) -> Checked:
+    """Whether every answer has the header of a picture.
+
+    Args:
+        bag: that was recorded.
+        headers: frame ids of the pictures by stamp.
+        late: topics without answers in the beginning; they do not make a frame incomplete.
+    """
+    found = Checked()
+    sets = []
+    for stamp, messages in frames(bag):
+        found.frames += 1
+        sets.append({topic for topic in messages if topic not in late})
+        for topic, message in messages.items():
+            found.messages += 1
+            found.topics[topic] = found.topics.get(topic, 0) + 1
+            if headers.get(stamp) != message.header.frame_id:
+                found.strangers.append(f'{topic}: {stamp} {message.header.frame_id!r}')
+    every = set().union(*sets)
+    found.complete = sum(one == every for one in sets)
+    return found
+
+
+def compare(bag: Path, replayed: Path, topics: Collection[str]) -> tuple[int, int]:
+    """How many messages of a recording are those of a replay, byte for byte.
+
+    Args:
+        bag: that was recorded.
+        replayed: that `diception replay` wrote of the same pictures.
+        topics: that are compared, relative to the node.
+
+    Returns:
+        Equal ones, and all.
+    """
+    known = {
+        (stamp, topic): _digest(message)
+        for stamp, messages in frames(replayed)
+        for topic, message in messages.items()
+        if topic in topics
+    }
+    equal = count = 0
+    for stamp, messages in frames(bag):
+        for topic in topics & messages.keys():
+            count += 1
+            equal += known.get((stamp, topic)) == _digest(messages[topic])
+    return equal, count
+
+
+def _digest(message: Any) -> bytes:
+    return hashlib.sha256(TYPES.serialize_cdr(message, message.__msgtype__)).digest()
+
+
+def without_memory(names: Sequence[str], types: Types) -> set[str]:
+    """Topics of tasks whose answers do not depend on which frames were answered before.
+
+    Things keep their numbers from frame to frame, so those depend.
+    """
+    return {
+        one.topic
+        for name in names
+        if not issubclass(tasks.get(name).label, Instances)
+        for one in outputs.declared(tasks.get(name), types)
+    }
+
+
+def label(
+    task: str, messages: Mapping[str, Any], size: tuple[int, int], categories: Sequence[str]
+) -> Label | None:
+    """The answer that messages of one frame tell; None where they tell none.
+
+    Args:
+        task: its name.
+        messages: by topic relative to the node.
+        size: (H, W) of the picture, pixels.
+        categories: that were looked for.
+    """
+    found = decode.answer_from(task, {**messages, 'size': size}, categories)
+    if not isinstance(found, Instances) or not tasks.get(task).takes_category:
+        return found
+    # Which category a thing is of stands in the map of categories; vision_msgs may be missing.
+    said = image_messages.array_from(messages[f'{task}/label'])
+    names = []
+    for number in range(1, len(found.scores) + 1):
+        there = said[found.ids == number]
+        names.append(categories[int(there[0])] if there.size else '')
+    return Instances(found.ids, tuple(names), np.asarray(found.scores, np.float32))
+
+
+def only(things: Instances, categories: Collection[str]) -> Instances:
+    """The things of some categories, numbered anew from 1."""
+    kept = [k for k, name in enumerate(things.categories) if name in categories]
+    ids = np.zeros_like(things.ids)
+    for number, k in enumerate(kept, 1):
+        ids[things.ids == k + 1] = number
+    return Instances(ids, tuple(things.categories[k] for k in kept), things.scores[kept])
+
+
+# The recorded answers against the truth, beside a constant picture that saw nothing.
+
+
+MODEL, CONSTANT = 'model', 'constant picture'
+# Rooms of the training split whose true pictures make the constant one; more change little.
+_ROOMS = 10
+
+Numbers = dict[str, dict[str, dict[str, float]]]
+
+
+def constant(
+    side: int, size: tuple[int, int], cache: Path, backend: str | None = None
+) -> rooms.Constant:
+    """What a model would answer that had learnt the mean picture and nothing else.
+
+    Args:
+        side: of the model's square, pixels.
+        size: (H, W) of the camera's pictures, pixels.
+        cache: folder that the pictures are kept in, since rendering takes time.
+        backend: OpenGL library, see `sim.gl.context`.
+    """
+    file = cache / f'constant_{size[1]}x{size[0]}_{side}.npz'
+    if not file.exists():
+        means = rooms.mean_of_rooms(0, size, side, _ROOMS, backend)
+        np.savez_compressed(file, **means)  # type: ignore[arg-type]
+    with np.load(file) as kept:
+        return rooms.Constant({name: kept[name] for name in kept.files})
+
+
+def judge(drive: Drive, bag: Path, names: Sequence[str], control: rooms.Constant) -> Numbers:
+    """Numbers by kind of question, metric, and who answered.
+
+    Args:
+        drive: with truth.
+        bag: that was recorded.
+        names: of the tasks.
+        control: the constant picture.
+    """
+    tallies: dict[str, dict[str, evaluators.Tally]] = {}
+    for view, messages in both(drive, bag):
+        for question in ask(view, drive, names):
+            found = answer(question, messages, view, drive)
+            other = control.answer(question.prompt, view.size)
+            if found is None or other is None:
+                continue
+            mine = tallies.setdefault(
+                question.name, {who: evaluators.tally(question.name) for who in (MODEL, CONSTANT)}
+            )
+            mine[MODEL].add(question, found)
+            mine[CONSTANT].add(question, other)
+    return {
+        kind: {
+            metric: {who: tallies[kind][who].result()[metric] for who in (MODEL, CONSTANT)}
+            for metric in tallies[kind][MODEL].result()
+        }
+        for kind in evaluators.names(names)
+        if kind in tallies
+    }
+
+
+def both(drive: Drive, bag: Path) -> Iterator[tuple[RecordedView, Mapping[str, Any]]]:
+    """Each answered picture with its truth, and the answers."""
+    views = bag_reader.views(drive.path)
+    for stamp, messages in frames(bag):
+        # Both are in the order of time.
+        view = next((one for one in views if one.frame.stamp_ns >= stamp), None)
+        if view is None:
+            return
+        if view.frame.stamp_ns == stamp:
+            yield view, messages
+
+
+def ask(view: RecordedView, drive: Drive, names: Sequence[str]) -> list[Question]:
+    """What the node was asked about a picture, with the true answers."""
+    known: dict[str, Callable[[], Label]] = {
+        'depth': view.metric_depth,
+        'normal': view.surface_normals,
+        'entity': view.instances,
+        'pose': view.keypoints,
+    }
+    found = [
+        Question(name, Prompt(name), known[name]())
+        for name in names
+        if name in known and name in view.tasks
+    ]
+    if 'semantic' in names and 'semantic' in view.tasks:
+        found += [
+            Question('semantic', Prompt('semantic', category), view.of_category(category))
+            for category in drive.categories
+        ]
+    if 'segmentation' in names and drive.click is not None and 'segmentation' in view.tasks:
+        things = view.instances(stuff=True)
+        number = things.ids[round(drive.click.y), round(drive.click.x)]
+        if number:
+            prompt = Prompt('segmentation', points=(drive.click,))
+            found.append(Question(ONE_POINT, prompt, Mask(things.ids == number)))
+    return found
+
+
+def answer(
+    question: Question, messages: Mapping[str, Any], view: RecordedView, drive: Drive
+) -> Label | None:
+    """What the node answered to a question; None where it did not."""
+    prompt = question.prompt
+    found = label(prompt.task, messages, view.size, drive.categories)
+    if isinstance(found, Instances) and prompt.category is not None:
+        return only(found, [prompt.category])
+    return found
+
+
+# The contact sheet: some pictures, what was answered, and the truth where it is known.
+
+
+# Answered pictures that are shown, by their place among all of them.
+_PLACES = (0.1, 0.5, 1.0)
+_BLANK = 24  # grey of the sheet
+
+
+def write(out: Path, drive: Drive, bag: Path, names: Sequence[str], count: int) -> None:
+    """Draw the sheet.
+
+    Args:
+        out: the picture file.
+        drive: what was played.
+        bag: what was recorded.
+        names: of the tasks; a column each.
+        count: of answered pictures.
+    """
+    wanted = {round(place * (count - 1)) for place in _PLACES}
+    shown: list[NDArray[np.uint8]] = []
+    titles: list[str] = []
+    for number, (frame, messages, truths) in enumerate(_frames(drive, bag, names)):
+        if number not in wanted:
+            continue
+        blank = np.full_like(frame.image, _BLANK)
+        shown.append(_clicked(frame, drive))
+        titles.append(f'picture {number + 1} of {count}')
+        for name in names:
+            picture = _painted(name, messages, frame, drive)
+            shown.append(blank if picture is None else picture)
+            titles.append(name if picture is not None else f'{name}: not asked yet')
+        if truths is not None:
+            shown += [blank, *(truths.get(name, blank) for name in names)]
+            titles += ['', *(f'{name}: truth' if name in truths else '' for name in names)]
+    if shown:
+        images.write(out, contact_sheet(shown, titles, columns=1 + len(names)))
+
+
+def _frames(
+    drive: Drive, bag: Path, names: Sequence[str]
+) -> Iterator[tuple[Frame, Mapping[str, Any], dict[str, NDArray[np.uint8]] | None]]:
+    """Each answered picture, its answers, and the true ones drawn, by task."""
+    if drive.truth:
+        for view, messages in both(drive, bag):
+            truths = {
+                task_of(question.name): _truth(question, view, drive)
+                for question in ask(view, drive, names)
+            }
+            yield view.frame, messages, truths
+        return
+    with Bag(drive.path) as opened:
+        stream = opened.messages([drive.camera.topic])
+        for stamp, messages in frames(bag):
+            for raw in stream:
+                frame = image_messages.frame_from(opened.decode(raw))
+                if frame.stamp_ns == stamp:
+                    yield frame, messages, None
+                    break
+
+
+def _truth(question: Question, view: RecordedView, drive: Drive) -> NDArray[np.uint8]:
+    label: Label = question.truth
+    if isinstance(label, MetricDepth):
+        label = to_disparity(label)[0]
+    elif question.prompt.category is not None:  # all categories in one picture, as the answer
+        label = only(view.instances(), drive.categories)
+    return label.preview(view.frame.image)
+
+
+def _clicked(frame: Frame, drive: Drive) -> NDArray[np.uint8]:
+    image = frame.image.copy()
+    if drive.click is not None:
+        visualize.rings(image, np.array([drive.click], np.float32))
+    return image
+
+
+def _painted(
+    name: str, messages: Mapping[str, Any], frame: Frame, drive: Drive
+) -> NDArray[np.uint8] | None:
+    found = label(name, messages, frame.size, drive.categories)
+    return None if found is None else found.preview(frame.image)

@@ -1,0 +1,173 @@
+# SPDX-FileCopyrightText: 2026 The diception_ros authors
+# SPDX-License-Identifier: Apache-2.0
+"""CameraInfo: the pinhole that it tells, and the same for a picture of another size."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from diception_ros.core.frame import Intrinsics
+from diception_ros.messages.base import MessageError, Types
+
+# Pixels, above any offset of a region of interest; what is larger overflows on the way.
+LARGEST = 1e12
+
+
+def info(types: Types, intrinsics: Intrinsics, size: tuple[int, int], header: Any) -> Any:
+    """sensor_msgs/CameraInfo of a rectified picture; `intrinsics_from` is the way back.
+
+    Args:
+        types: what makes the message.
+        intrinsics: pinhole of the picture.
+        size: (H, W), pixels.
+        header: std_msgs/Header.
+    """
+    p = np.eye(3, 4)
+    p[0, 0], p[1, 1], p[0, 2], p[1, 2] = (
+        intrinsics.fx, intrinsics.fy, intrinsics.cx, intrinsics.cy
+    )  # fmt: skip
+    return _make(types, header, size, 'plumb_bob', np.zeros(5), p[:, :3], np.eye(3), p)
+
+
+def intrinsics_from(info: Any) -> Intrinsics | None:
+    """The pinhole of the picture that a CameraInfo comes with.
+
+    It is that of P, which is how depth_image_proc and image_geometry see a rectified picture, or
+    of K where P is not filled in. Distortion is not undone: rectify before, where it matters.
+    Region of interest and binning are taken into account.
+
+    Args:
+        info: sensor_msgs/CameraInfo.
+
+    Returns:
+        The pinhole, or None where the camera is not calibrated (K is 0).
+
+    Raises:
+        MessageError: 'camera_info': a number in K or P is not finite, or a focal length is not
+            positive.
+    """
+    k, p = _matrices(info)
+    if k[0, 0] == 0:
+        return None
+    crop = _to_picture(info)
+    k, p = crop @ k, crop @ p
+    best = p if p[0, 0] != 0 else k
+    fx, fy, cx, cy = float(best[0, 0]), float(best[1, 1]), float(best[0, 2]), float(best[1, 2])
+    if not (fx > 0 and fy > 0):
+        raise MessageError(
+            'camera_info', f'camera_info: expected focal lengths > 0, came fx={fx}, fy={fy}'
+        )
+    return Intrinsics(fx, fy, cx, cy)
+
+
+def distorted(info: Any) -> bool:
+    """Whether the lens has a distortion that a picture may still have: any number of D is not 0.
+
+    The pinhole holds for the rectified picture alone; whoever reads raw ones should be told.
+    """
+    return any(float(number) != 0 for number in info.d)
+
+
+def picture_size(info: Any) -> tuple[int, int]:
+    """(H, W) of the picture that a CameraInfo comes with, pixels."""
+    roi = info.roi
+    return (
+        int(roi.height or info.height) // max(int(info.binning_y), 1),
+        int(roi.width or info.width) // max(int(info.binning_x), 1),
+    )
+
+
+def check_size(info: Any, size: tuple[int, int]) -> None:
+    """Make sure that a CameraInfo speaks of pictures of this size (H, W).
+
+    Raises:
+        MessageError: 'camera_info size': it does not.
+    """
+    told = picture_size(info)
+    if told != size:
+        raise MessageError(
+            'camera_info size',
+            f'camera_info: expected that of a picture of {size[1]} x {size[0]}, '
+            f'came that of {told[1]} x {told[0]}; remap camera_info to the one of the image',
+        )
+
+
+def scaled(types: Types, info: Any, size: tuple[int, int], header: Any | None = None) -> Any:
+    """The CameraInfo of the same picture once it was resized.
+
+    Where the size stays, so does everything. Where it changes, the new one speaks of the picture
+    itself: width and height are its size, and region of interest and binning are worked into K and
+    P and then empty, since a scaled offset is no whole number of pixels.
+
+    Args:
+        types: what makes the message.
+        info: sensor_msgs/CameraInfo of the camera's picture.
+        size: (H, W) of the picture that it is wanted for.
+        header: std_msgs/Header of the new one; None keeps it.
+
+    Raises:
+        MessageError: 'camera_info': K or P is not finite, or the size of the picture is 0.
+    """
+    k, p = _matrices(info)
+    header = info.header if header is None else header
+    old = picture_size(info)
+    r, d = np.asarray(info.r, np.float64).reshape(3, 3), np.array(info.d, np.float64)
+    if old == size:
+        return _make(types, header, (int(info.height), int(info.width)), info.distortion_model,
+                     d, k, r, p, (int(info.binning_y), int(info.binning_x)), info.roi)  # fmt: skip
+    if min(old) < 1:
+        raise MessageError(
+            'camera_info', f'camera_info: expected a size, came {info.width} x {info.height}'
+        )
+    move = _resize(size[0] / old[0], size[1] / old[1]) @ _to_picture(info)
+    return _make(types, header, size, info.distortion_model, d, move @ k, r, move @ p)
+
+
+def _matrices(info: Any) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    k = np.asarray(info.k, np.float64).reshape(3, 3)
+    p = np.asarray(info.p, np.float64).reshape(3, 4)
+    # Written so that NaN fails.
+    if not ((np.abs(k) < LARGEST).all() and (np.abs(p) < LARGEST).all()):
+        raise MessageError(
+            'camera_info',
+            f'camera_info: expected finite numbers below {LARGEST:g}, came '
+            f'K={k.ravel().tolist()} and P={p.ravel().tolist()}',
+        )
+    return k, p
+
+
+def _to_picture(info: Any) -> NDArray[np.float64]:
+    # K and P speak of all pixels of the sensor; the picture shows a part of them, binned.
+    crop = np.eye(3)
+    crop[:2, 2] = -int(info.roi.x_offset), -int(info.roi.y_offset)
+    return _resize(1 / max(int(info.binning_y), 1), 1 / max(int(info.binning_x), 1)) @ crop
+
+
+def _resize(y: float, x: float) -> NDArray[np.float64]:
+    # Pixel centres at whole numbers: column u moves to (u + 0.5) x - 0.5.
+    return np.array([[x, 0, (x - 1) / 2], [0, y, (y - 1) / 2], [0, 0, 1]])
+
+
+def _make(
+    types: Types,
+    header: Any,
+    size: tuple[int, int],
+    model: str,
+    d: NDArray[np.float64],
+    k: NDArray[np.float64],
+    r: NDArray[np.float64],
+    p: NDArray[np.float64],
+    binning: tuple[int, int] = (0, 0),
+    roi: Any = None,
+) -> Any:
+    if roi is None:
+        roi = types.make('sensor_msgs/msg/RegionOfInterest', x_offset=0, y_offset=0, height=0,
+                         width=0, do_rectify=False)  # fmt: skip
+    return types.make(
+        'sensor_msgs/msg/CameraInfo', header=header, height=size[0], width=size[1],
+        distortion_model=model, d=d, k=k.ravel(), r=r.ravel(), p=p.ravel(), binning_x=binning[1],
+        binning_y=binning[0], roi=roi,
+    )  # fmt: skip

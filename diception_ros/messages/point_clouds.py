@@ -1,0 +1,288 @@
+# SPDX-FileCopyrightText: 2026 The diception_ros authors
+# SPDX-License-Identifier: Apache-2.0
+"""sensor_msgs/PointCloud2: points of a depth sensor in, what is seen in space out.
+
+A cloud says itself how it is laid out, so it is handled as a numpy record array: one field for
+each PointField, with its name, offset and type.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from diception_ros.core.frame import Intrinsics
+from diception_ros.core.geometry import back_project
+from diception_ros.core.labels import COCO_JOINTS, Instances, Keypoints, MetricDepth, Normals
+from diception_ros.messages.base import MessageError, Types, quoted
+
+# Codes of sensor_msgs/PointField.
+CODES = {1: 'i1', 2: 'u1', 3: 'i2', 4: 'u2', 5: 'i4', 6: 'u4', 7: 'f4', 8: 'f8'}
+_NUMBERS = {name: number for number, name in CODES.items()}
+
+
+def points_from(message: Any) -> NDArray[np.float32]:
+    """The points of a cloud whose coordinates are all finite.
+
+    Args:
+        message: sensor_msgs/PointCloud2 with fields x, y and z.
+
+    Returns:
+        (N, 3) float32, metres, in the frame of the message's header.
+
+    Raises:
+        MessageError: 'cloud': see `records_from`; or a field is missing.
+    """
+    records = records_from(message)
+    check_fields(records, ('x', 'y', 'z'))
+    points = np.empty((len(records), 3), np.float32)
+    with np.errstate(over='ignore'):  # a float64 beyond float32 becomes infinite, and is left out
+        for column, name in enumerate('xyz'):
+            points[:, column] = records[name]
+    return points[np.isfinite(points).all(axis=1)]
+
+
+def records_from(message: Any) -> NDArray[Any]:
+    """All points of a cloud with all their fields; inverse of `cloud_of`.
+
+    Args:
+        message: sensor_msgs/PointCloud2; fields of several numbers are read as arrays.
+
+    Returns:
+        (height * width,) with one numpy field for each PointField; read-only.
+
+    Raises:
+        MessageError: 'cloud': the layout is not possible, or the data are not of the size that
+            it says.
+    """
+    order = '>' if message.is_bigendian else '<'
+    height, width = int(message.height), int(message.width)
+    step, row = int(message.point_step), int(message.row_step)
+    layout: dict[str, list[Any]] = {'names': [], 'formats': [], 'offsets': []}
+    for field in message.fields:
+        name, code, count = str(field.name), int(field.datatype), int(field.count)
+        if code not in CODES or count < 1:
+            raise MessageError(
+                'cloud',
+                f'cloud: field {quoted(name)} has the type {code} and the count {count}; expected '
+                'a type from 1 (INT8) to 8 (FLOAT64) and at least one number',
+            )
+        layout['names'].append(name)
+        layout['formats'].append((order + CODES[code], (count,) if count > 1 else ()))
+        layout['offsets'].append(int(field.offset))
+    size = len(message.data)
+    if step * width > row or row * height != size:
+        raise MessageError(
+            'cloud',
+            f'cloud {width} x {height}: expected rows of at least {width} points of {step} bytes, '
+            f'came row_step {row} and {size} bytes',
+        )
+    try:
+        dtype = np.dtype({**layout, 'itemsize': step})  # type: ignore[call-overload]
+    except ValueError as error:
+        raise MessageError('cloud', f'cloud: not a possible layout of fields: {error}') from error
+    if height * width == 0:
+        return np.empty(0, dtype)
+    data = np.frombuffer(message.data, np.uint8)
+    grid: NDArray[Any] = np.ndarray((height, width), dtype, data, strides=(row, step))
+    out = grid.reshape(-1)
+    out.flags.writeable = False
+    return out
+
+
+def check_fields(records: NDArray[Any], names: tuple[str, ...]) -> None:
+    """Make sure that a cloud has these fields, of one number each.
+
+    Raises:
+        MessageError: 'cloud': it has not.
+    """
+    there = records.dtype.names or ()
+    for name in names:
+        if name not in there or records.dtype[name].shape:
+            raise MessageError(
+                'cloud',
+                f'cloud: expected the fields {", ".join(names)} of one number each, '
+                f'came {quoted(", ".join(there))}',
+            )
+
+
+def cloud_of(types: Types, records: NDArray[Any], header: Any, dense: bool = False) -> Any:
+    """sensor_msgs/PointCloud2 of a record array, whose layout becomes that of the cloud.
+
+    Args:
+        types: what makes the message.
+        records: (N,), or (H, W) for an organised cloud, with simple numeric fields.
+        header: std_msgs/Header.
+        dense: whether all numbers are finite.
+    """
+    height, width = records.shape if records.ndim == 2 else (1, len(records))
+    step = records.dtype.itemsize
+    fields = []
+    for name, (dtype, offset, *_) in (records.dtype.fields or {}).items():
+        code = _NUMBERS[dtype.newbyteorder('=').str[1:]]
+        fields.append(types.make('sensor_msgs/msg/PointField', name=name, offset=offset,
+                                 datatype=code, count=1))  # fmt: skip
+    data = np.ascontiguousarray(records).reshape(-1).view(np.uint8)
+    return types.make(
+        'sensor_msgs/msg/PointCloud2', header=header, height=height, width=width, fields=fields,
+        is_bigendian=False, point_step=step, row_step=width * step, data=data, is_dense=dense,
+    )  # fmt: skip
+
+
+def cloud(
+    types: Types,
+    header: Any,
+    depth: MetricDepth,
+    intrinsics: Intrinsics,
+    image: NDArray[np.uint8],
+    normals: Normals | None = None,
+    ids: Instances | NDArray[np.integer[Any]] | None = None,
+) -> Any:
+    """sensor_msgs/PointCloud2, organised as the picture, of everything known about each pixel.
+
+    Fields are x y z in metres (NaN where the depth is unknown) and rgb as PCL packs it; then
+    normal_x normal_y normal_z (NaN where unknown) and label, where they are given.
+
+    Args:
+        types: what makes the message.
+        header: std_msgs/Header; its frame is the camera's optical frame.
+        depth: metres.
+        intrinsics: pinhole of the picture that the depth is of.
+        image: (H, W, 3) uint8 RGB.
+        normals: of the same picture.
+        ids: Instances or (H, W) integers >= 0, a number for each pixel.
+
+    Raises:
+        ValueError: these are not all of one size.
+    """
+    numbers = ids.ids if isinstance(ids, Instances) else ids
+    sizes = [image.shape[:2]]
+    names = ['x', 'y', 'z', 'rgb']
+    kinds = ['f4', 'f4', 'f4', 'f4']
+    if normals is not None:
+        sizes.append(normals.size)
+        names += ['normal_x', 'normal_y', 'normal_z']
+        kinds += ['f4', 'f4', 'f4']
+    if numbers is not None:
+        sizes.append(numbers.shape)
+        names.append('label')
+        kinds.append('u4')
+    if any(size != depth.size for size in sizes):
+        raise ValueError(f'cloud: expected everything of the size {depth.size}, came {sizes}')
+    # All fields have four bytes: filled as one array of numbers, which is quicker than by field.
+    table = np.empty((*depth.size, len(names)), np.float32)
+    table[..., :3] = back_project(depth, intrinsics)
+    bits = table.view(np.uint32)
+    colour = bits[..., 3]
+    colour[...] = image[..., 0]
+    for channel in (1, 2):
+        colour <<= 8
+        colour |= image[..., channel]
+    if normals is not None:
+        table[..., 4:7] = normals.vectors
+    if numbers is not None:
+        bits[..., -1] = numbers
+    layout = np.dtype({'names': names, 'formats': [f'<{kind}' for kind in kinds]})
+    return cloud_of(types, table.view(layout)[..., 0], header)
+
+
+# Joints of people as a PointCloud2.
+#
+# Of the standard messages it is the one for it: installed with every ROS, with a header, with
+# typed fields that say their names, one message for all people, shown by viewers and read by
+# numpy in one call. vision_msgs has no keypoints and may be missing; a message of our own would
+# have to be built before anybody could read it; hri_msgs/Skeleton2D is one person a topic and not
+# on every distribution. The same layout is recorded as the truth by `sim`, so that both are read
+# alike.
+
+
+# One joint: x y z in metres in the camera's optical frame (NaN: not known), u v in pixels (x
+# right, y down; NaN: outside of the picture), COCO's visibility, the index into COCO_JOINTS, the
+# number of the person (0: not known which), trust in [0, 1].
+JOINT = np.dtype(
+    [('x', '<f4'), ('y', '<f4'), ('z', '<f4'), ('u', '<f4'), ('v', '<f4'), ('visibility', 'u1'),
+     ('joint', 'u1'), ('instance', '<u2'), ('score', '<f4')]
+)  # fmt: skip
+# Index of a joint whose type is not known.
+UNTYPED = 255
+
+
+def joint_cloud(types: Types, joints: NDArray[Any], header: Any) -> Any:
+    """sensor_msgs/PointCloud2 of joints; inverse of `joints_from`.
+
+    Args:
+        types: what makes the message.
+        joints: (N,) of dtype JOINT.
+        header: std_msgs/Header.
+    """
+    return cloud_of(types, joints.astype(JOINT, copy=False), header)
+
+
+def joints_from(message: Any) -> NDArray[Any]:
+    """The joints of a cloud that `joint_cloud` made: (N,) of dtype JOINT.
+
+    Raises:
+        MessageError: 'cloud': it is no such cloud.
+    """
+    records = records_from(message)
+    names = JOINT.names or ()
+    check_fields(records, names)
+    joints = np.empty(len(records), JOINT)
+    for name in names:
+        joints[name] = records[name]
+    return joints
+
+
+def joints_of(label: Keypoints) -> NDArray[Any]:
+    """Joints that were found, person by person from 1, and then the points without a type.
+
+    Returns:
+        (N,) of dtype JOINT without the absent ones; x y z are NaN. A person without joints leaves
+        its number out.
+    """
+    people, kinds = np.nonzero(label.visibility)
+    joints = np.zeros(len(people) + len(label.untyped), JOINT)
+    for axis in 'xyz':
+        joints[axis] = np.nan
+    found, loose = joints[: len(people)], joints[len(people) :]
+    found['u'], found['v'] = label.joints[people, kinds].T
+    found['visibility'], found['score'] = (
+        label.visibility[people, kinds],
+        label.scores[people, kinds],
+    )
+    found['joint'], found['instance'] = kinds, people + 1
+    loose['u'], loose['v'] = label.untyped.T
+    loose['visibility'], loose['joint'], loose['score'] = 2, UNTYPED, 1
+    return joints
+
+
+def keypoints_from(message: Any, size: tuple[int, int]) -> Keypoints:
+    """The people in a cloud of joints; inverse of `joints_of`.
+
+    Args:
+        message: sensor_msgs/PointCloud2 as `joint_cloud` makes it.
+        size: (H, W) of the picture, pixels.
+
+    Raises:
+        MessageError: 'cloud': it is no such cloud, or says of a joint what cannot be.
+    """
+    joints = joints_from(message)
+    inside = np.isfinite(joints['u']) & np.isfinite(joints['v'])
+    joints = joints[inside & (joints['visibility'] > 0)]
+    untyped = joints['joint'] == UNTYPED
+    loose, typed = joints[untyped], joints[~untyped]
+    if typed.size and (typed['joint'].max() >= len(COCO_JOINTS) or typed['instance'].min() < 1):
+        raise MessageError('cloud', 'cloud: expected joints 0 to 16 of people from 1, came others')
+    shape = (int(typed['instance'].max(initial=0)), len(COCO_JOINTS))
+    places = np.full((*shape, 2), np.nan, np.float32)
+    visibility, scores = np.zeros(shape, np.uint8), np.zeros(shape, np.float32)
+    where = typed['instance'].astype(int) - 1, typed['joint']
+    places[where] = np.stack([typed['u'], typed['v']], axis=-1)
+    visibility[where], scores[where] = typed['visibility'], typed['score']
+    untyped_places = np.stack([loose['u'], loose['v']], axis=-1)
+    try:
+        return Keypoints(places, visibility, scores, untyped_places, size)
+    except ValueError as error:
+        raise MessageError('cloud', f'cloud: not joints of people: {error}') from error

@@ -1,0 +1,281 @@
+# SPDX-FileCopyrightText: 2026 The diception_ros authors
+# SPDX-License-Identifier: Apache-2.0
+"""The lifecycle node `perception`: puts the parts of this folder together and takes them apart.
+
+Three threads: the executor's runs everything in this file, the worker's answers frames, and the
+monitor's tells once a second how things are.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+import threading
+import traceback
+from typing import TYPE_CHECKING, Any
+
+from rclpy.clock import JumpThreshold, TimeJump
+from rclpy.duration import Duration
+from rclpy.lifecycle import LifecycleNode, LifecycleState, TransitionCallbackReturn
+from rclpy.parameter import Parameter
+
+from diception_ros.doctor import missing_packages
+from diception_ros.messages.detections import DETECTIONS
+from diception_ros.node import camera_input, monitor, worker
+from diception_ros.node.camera_input import SMALL, Camera
+from diception_ros.node.frame_queue import Slots
+from diception_ros.node.log import Log
+from diception_ros.node.monitor import Monitor
+from diception_ros.node.parameters import Parameters
+from diception_ros.node.publishers import Publishers, RosTypes, find
+from diception_ros.node.worker import Worker
+from diception_ros.perception.settings import PerceptionSettings
+
+if TYPE_CHECKING:
+    from diception_ros.perception.perceiver import Perceiver
+    from diception_ros.perception.predictor import Predictor
+
+
+class PerceptionNode(LifecycleNode):  # type: ignore[misc]
+    """Camera topics in, answers out.
+
+    Args:
+        stop: set when the node wants its process to end.
+        load: loads the model.
+
+    Attributes:
+        state: of its life, as the lifecycle calls it.
+        log: where things are said.
+        parameters: what holds now.
+        cameras: by name; there are none before it is configured.
+        slots: where frames wait, None before it is configured.
+        worker: answers them, None before it is configured.
+        predictor: the model, None before it is configured.
+        mismatches: topics whose QoS does not fit, with the policy.
+        error: why it cannot be configured, '' if all is well.
+    """
+
+    def __init__(self, stop: threading.Event, load: worker.Load) -> None:
+        super().__init__('perception')
+        self.state = 'unconfigured'
+        self.log = Log(self.get_logger())
+        self.cameras: dict[str, Camera] = {}
+        self.slots: Slots | None = None
+        self.worker: Worker | None = None
+        self.predictor: Predictor | None = None
+        self.mismatches: dict[str, str] = {}
+        self.error = ''
+        self._stop, self._load = stop, load
+        self._perceiver: Perceiver | None = None
+        self._answers: Publishers | None = None
+        self._categories: Any = None
+        self.parameters = Parameters(
+            self, self._accept, self._change, lambda: self.state != 'unconfigured'
+        )
+        for text in self.parameters.unknown:
+            self.log.warning(f'parameters: {text}')
+        self._monitor = Monitor(self)
+        # Kept, since the callback lives as long as this does.
+        self._jumps = self.get_clock().create_jump_callback(
+            JumpThreshold(
+                min_forward=None, min_backward=Duration(nanoseconds=-1), on_clock_change=True
+            ),
+            post_callback=self._jumped,
+        )
+
+    def start(self) -> None:
+        """Begin to tell how things are and, with `autostart`, to work."""
+        self._monitor.start()
+        name = self.get_fully_qualified_name()
+        if not self.parameters.node_settings.autostart:
+            self.log.info(f'waiting to be told: ros2 lifecycle set {name} configure')
+        elif self.trigger_configure() == TransitionCallbackReturn.SUCCESS:
+            self.trigger_activate()
+        else:
+            self.log.info(
+                f'waiting to be told better: ros2 param set {name} ..., then ros2 lifecycle set '
+                f'{name} configure; or Ctrl-C'
+            )
+
+    def finish(self) -> None:
+        """End whatever runs; the node can be destroyed then."""
+        if self.state != 'finalized':
+            self.trigger_shutdown()
+        self._monitor.stop()
+
+    def destroy_node(self) -> None:
+        """Leave nothing; rclpy would leave the state machine, and with it files in /dev/shm."""
+        super().destroy_node()
+        self._state_machine.destroy_when_not_in_use()
+
+    def now(self) -> tuple[int, bool]:
+        """The node's clock, nanoseconds, and whether it is simulated."""
+        clock = self.get_clock()
+        return clock.now().nanoseconds, bool(getattr(clock, 'ros_time_is_active', False))
+
+    def on_configure(self, state: LifecycleState) -> TransitionCallbackReturn:
+        return self._go('configure', 'inactive', self._configure, self._clean_up)
+
+    def on_activate(self, state: LifecycleState) -> TransitionCallbackReturn:
+        return self._go('activate', 'active', self._activate, self._deactivate)
+
+    def on_deactivate(self, state: LifecycleState) -> TransitionCallbackReturn:
+        return self._go('deactivate', 'inactive', self._deactivate)
+
+    def on_cleanup(self, state: LifecycleState) -> TransitionCallbackReturn:
+        return self._go('clean up', 'unconfigured', self._clean_up)
+
+    def on_shutdown(self, state: LifecycleState) -> TransitionCallbackReturn:
+        done = self._go('shut down', 'finalized', self._end)
+        self._stop.set()
+        return done
+
+    def _go(
+        self,
+        name: str,
+        to: str,
+        action: Callable[[], None],
+        undo: Callable[[], None] = lambda: None,
+    ) -> TransitionCallbackReturn:
+        """One transition; rclpy would swallow what is raised without a word."""
+        try:
+            action()
+        except Exception as error:
+            known = isinstance(error, (ValueError, OSError, ImportError, RuntimeError))
+            text = str(error) if known else traceback.format_exc()
+            if isinstance(error, ImportError):
+                text += f'; {missing_packages.cure(error)}'
+            self.error = f'cannot {name}: {text}'
+            self.log.error(self.error)
+            undo()
+            return TransitionCallbackReturn.FAILURE
+        self.state, self.error = to, ''
+        return TransitionCallbackReturn.SUCCESS
+
+    def _configure(self) -> None:
+        if refused := self.parameters.refused:
+            raise ValueError('; '.join(refused.values()))
+        settings, perception = self.parameters.node_settings, self.parameters.perception
+        types = RosTypes()
+        self.predictor, self._perceiver = self._load(settings, perception, types, self.log.info)
+        names = settings.cameras or ('',)
+        latest = perception.policy == 'latest'
+        self.slots = Slots(
+            names, 1 if latest else perception.queue_size, 'newest' if latest else 'oldest'
+        )
+        self.slots.limit(perception.max_rate_hz)
+        for name in names:
+            self.cameras[name] = Camera(self, name, settings, self._putting(name), self._mismatch)
+        self._answers = Publishers(
+            self, {name: camera.prefix for name, camera in self.cameras.items()}, self._mismatch
+        )
+        self.worker = Worker(
+            self.slots, self._perceiver, self.cameras, self._answers, self.now, self.log
+        )
+        self._categories = self.create_subscription(
+            find('std_msgs/msg/String'), '~/prompt/categories', self._set_categories, SMALL
+        )
+        if not types.has(DETECTIONS):
+            self.log.info(
+                'vision_msgs is not installed, so detections and label_info are not published; '
+                'it comes with ros-DISTRO-vision-msgs'
+            )
+
+    def _putting(self, name: str) -> Callable[[Any], None]:
+        slots = self.slots
+        assert slots is not None
+        return lambda message: slots.put(name, message)
+
+    def _activate(self) -> None:
+        assert self._perceiver is not None
+        assert self._answers is not None
+        assert self.worker is not None
+        self.mismatches.clear()
+        perception = self.parameters.perception
+        self._answers.declare(self._perceiver.outputs())
+        self.worker.start()
+        frames = 1 if perception.policy == 'latest' else perception.queue_size
+        for camera in self.cameras.values():
+            camera.open(frames, perception.metric == 'aligned')
+        self._monitor.watch()
+        self.log.info(
+            f'active: {", ".join(camera.topic for camera in self.cameras.values())} -> '
+            f'{", ".join(self._answers.names())}'
+        )
+        self._warn_of_overrides()
+
+    def _deactivate(self) -> None:
+        for camera in self.cameras.values():
+            camera.close()
+        if self.worker is not None:
+            self.worker.stop()
+        if self._answers is not None:
+            self._answers.close()
+
+    def _release(self) -> None:
+        for camera in self.cameras.values():
+            camera.destroy()
+        if self._categories is not None:
+            self.destroy_subscription(self._categories)
+        self.cameras, self._categories = {}, None
+        self.worker = self._perceiver = self.predictor = self.slots = self._answers = None
+
+    def _clean_up(self) -> None:
+        self._release()
+        monitor.release()
+
+    def _end(self) -> None:
+        self._deactivate()
+        self._release()
+
+    def _accept(self, settings: PerceptionSettings) -> None:
+        if self._perceiver is not None:
+            self._perceiver.check(settings)
+
+    def _change(self, settings: PerceptionSettings) -> None:
+        if self._perceiver is None or self.slots is None or self._answers is None:
+            return
+        self._perceiver.change(settings)
+        self.slots.limit(settings.max_rate_hz)
+        if self.state == 'active':
+            self._answers.declare(self._perceiver.outputs())
+            for camera in self.cameras.values():
+                camera.refer(settings.metric == 'aligned')
+
+    def _set_categories(self, message: Any) -> None:
+        wanted = [*camera_input.words(message.data)]
+        if not wanted:
+            self.log.warning(f'prompt/categories {message.data!r} is refused: it names nothing')
+            return
+        kind = Parameter.Type.STRING_ARRAY
+        (result,) = self.set_parameters([Parameter('semantic.categories', kind, wanted)])
+        if result.successful:
+            self.log.info(f'semantic.categories: {", ".join(wanted)}')
+        else:
+            self.log.warning(f'prompt/categories {message.data!r} is refused: {result.reason}')
+
+    def _mismatch(self, topic: str, policy: str) -> None:
+        self.mismatches[topic] = policy
+        self.log.warning_once(
+            f'{topic} {policy}',
+            f'somebody else on {topic} has another {policy.lower()}, so nothing goes between you; '
+            f'set qos_overrides.{topic}.(publisher|subscription).{policy.lower()} to theirs',
+        )
+
+    def _jumped(self, jump: TimeJump) -> None:
+        if jump.delta.nanoseconds >= 0 or self.worker is None or self.slots is None:
+            return
+        self.log.info(
+            f'time jumped back by {-jump.delta.nanoseconds / 1e9:.1f} s; what was is forgotten'
+        )
+        self.slots.clear()
+        self.worker.forget()
+        for camera in self.cameras.values():
+            camera.forget()
+
+    def _warn_of_overrides(self) -> None:
+        """Of QoS overrides that nothing took, which rclpy ignores without a word."""
+        for name in self._parameter_overrides:
+            if name.startswith('qos_overrides.') and not self.has_parameter(name):
+                self.log.warning_once(
+                    name, f'parameters: {name} is of no topic of this node, or of no policy'
+                )

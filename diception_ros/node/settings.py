@@ -1,0 +1,80 @@
+# SPDX-FileCopyrightText: 2026 The diception_ros authors
+# SPDX-License-Identifier: Apache-2.0
+"""What only a running node wants to know: parameters beside those of `perceive.settings`."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+import re
+
+from diception_ros.core import settings
+from diception_ros.core.settings import (
+    Declared,
+    PredictSettings,
+    ThreadSettings,
+    again,
+    check,
+    setting,
+)
+from diception_ros.perception.settings import PerceptionSettings
+
+# A camera's name is part of topics.
+_NAME = re.compile(r'[A-Za-z_][A-Za-z0-9_]*')
+
+
+@dataclass(frozen=True)
+class NodeSettings:
+    """Where the model and the pictures come from.
+
+    Raises:
+        ValueError: a value that its declaration does not allow.
+    """
+
+    model: str = setting(
+        'builtin', 'model folder; builtin is the small one that comes with the package'
+    )
+    device: str = again(PredictSettings, 'device')
+    dtype: str = again(PredictSettings, 'dtype')
+    threads: int = again(ThreadSettings, 'threads')
+    cameras: tuple[str, ...] = setting(
+        (), 'names of several cameras that share the model, topics NAME/image; none: topic image'
+    )
+    image_transport: str = setting(
+        'raw',
+        'raw: sensor_msgs/Image; compressed: sensor_msgs/CompressedImage on image/compressed',
+        choices=('raw', 'compressed'),
+    )
+    depth_reference: str = setting(
+        'image',
+        'of depth.metric aligned: sensor_msgs/Image (16UC1 mm, 32FC1 m) or PointCloud2 on the '
+        'topic depth_reference',
+        choices=('image', 'cloud'),
+    )
+    autostart: bool = setting(True, 'configure and activate without being asked')
+    watchdog_s: float = setting(
+        5.0, 'time without pictures after which the node says so, seconds', low=0.5, high=3600
+    )
+
+    def __post_init__(self) -> None:
+        check(self)
+        # How an empty list is written where a file cannot say its type.
+        object.__setattr__(self, 'cameras', tuple(filter(None, self.cameras)))
+        for camera in self.cameras:
+            if not _NAME.fullmatch(camera):
+                raise ValueError(f'cameras has {camera!r}; expected letters, digits and _ alone')
+        if len(set(self.cameras)) < len(self.cameras):
+            raise ValueError(f'cameras names one twice: {", ".join(self.cameras)}')
+
+
+def declared() -> list[Declared]:
+    """Every parameter of the node."""
+    return settings.declared(NodeSettings) + settings.declared(PerceptionSettings)
+
+
+# What can be changed only before the node is configured.
+FIXED = (
+    'model', 'device', 'dtype', 'threads', 'cameras', 'image_transport', 'depth_reference',
+    'policy', 'queue_size',
+)  # fmt: skip
+# What is looked at once, when the process starts.
+READ_ONLY = ('autostart',)

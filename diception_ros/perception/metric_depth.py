@@ -1,0 +1,233 @@
+# SPDX-FileCopyrightText: 2026 The diception_ros authors
+# SPDX-License-Identifier: Apache-2.0
+"""From a disparity to metres, by what the settings say where scale and shift come from."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+import math
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from diception_ros.core import geometry
+from diception_ros.core.alignment import FitReport, align, blend, judge
+from diception_ros.core.geometry import Affine, Transform, transform_from
+from diception_ros.core.labels import Disparity, MetricDepth
+from diception_ros.perception.query import Note
+from diception_ros.perception.settings import IDENTITY
+
+# Depths that something else has measured: a depth camera's picture, or a lidar's points.
+
+
+if TYPE_CHECKING:
+    from diception_ros.core.frame import Intrinsics
+
+# Of pictures with more pixels than this every second, third, ... in each direction is looked at.
+_ENOUGH = 2**17
+
+
+class Samples(NamedTuple):
+    """Known depths in a picture.
+
+    Attributes:
+        rows: (N,) int64, pixels.
+        columns: (N,) int64, pixels.
+        depth: (N,) float64, metres along the optical axis.
+    """
+
+    rows: NDArray[np.int64]
+    columns: NDArray[np.int64]
+    depth: NDArray[np.float64]
+
+
+@dataclass(frozen=True, eq=False)
+class Reference:
+    """Depths of one moment; a picture or points, not both.
+
+    Attributes:
+        stamp_ns: of the measurement, nanoseconds.
+        frame_id: of the message that it came in.
+        picture: (h, w) float32, metres along the optical axis of the camera, NaN = unknown; of
+            the same view as the frame, at any resolution. None where there are points.
+        points: (N, 3) float32, metres, camera optical frame. None where there is a picture.
+
+    Raises:
+        ValueError: both or neither, or of another shape.
+    """
+
+    stamp_ns: int
+    frame_id: str
+    picture: NDArray[np.float32] | None = None
+    points: NDArray[np.float32] | None = None
+
+    def __post_init__(self) -> None:
+        if (self.picture is None) == (self.points is None):
+            raise ValueError('Reference: expected a picture or points, came both or neither')
+        shape = self.picture.shape if self.picture is not None else ()
+        if self.picture is not None and (len(shape) != 2 or not self.picture.size):
+            raise ValueError(f'Reference.picture: expected (H, W), came {shape}')
+        if self.points is not None and (self.points.ndim != 2 or self.points.shape[1] != 3):
+            raise ValueError(f'Reference.points: expected (N, 3), came {self.points.shape}')
+
+    def samples(self, size: tuple[int, int], intrinsics: Intrinsics | None) -> Samples:
+        """The known depths that lie in a picture of the frame; of a large one a part of them.
+
+        Args:
+            size: (H, W) of that picture, pixels.
+            intrinsics: pinhole of that picture; only points need it.
+
+        Raises:
+            ValueError: points without a pinhole.
+        """
+        if self.points is not None:
+            return _projected(self.points, size, intrinsics)
+        assert self.picture is not None
+        (high, wide), (height, width) = self.picture.shape, size
+        step = max(1, math.isqrt(self.picture.size // _ENOUGH))
+        some = self.picture[step // 2 :: step, step // 2 :: step]
+        rows, columns = np.nonzero(np.isfinite(some) & (some > 0))
+        depth = some[rows, columns].astype(np.float64)
+        rows, columns = rows * step + step // 2, columns * step + step // 2
+        # Of the pixels of the frame the one that the middle of the reference's pixel falls into.
+        return Samples(
+            (2 * rows + 1) * height // (2 * high), (2 * columns + 1) * width // (2 * wide), depth
+        )
+
+
+def reference_from(message: Any, transform: Transform) -> Reference:
+    """Read a sensor_msgs/Image (16UC1 mm, 32FC1 m) or PointCloud2.
+
+    Args:
+        message: the message.
+        transform: of the cloud's frame in the camera optical frame; a picture is of that frame.
+
+    Raises:
+        ValueError: the message cannot be read, or its encoding is none of a depth.
+    """
+    # Here, so that the help of a command line, which reads the settings, loads no OpenCV.
+    from diception_ros.messages import base, point_clouds
+    from diception_ros.messages import images as image_messages
+
+    stamp_ns, frame_id = base.stamp_ns(message.header), message.header.frame_id
+    if hasattr(message, 'point_step'):
+        points = point_clouds.points_from(message).astype(np.float64)
+        moved = points @ transform.rotation.T + transform.translation
+        return Reference(stamp_ns, frame_id, points=moved.astype(np.float32))
+    if message.encoding not in ('16UC1', 'mono16', '32FC1'):
+        raise ValueError(
+            f'depth reference: expected a picture of 16UC1 (mm) or 32FC1 (m), came '
+            f'{message.encoding!r}'
+        )
+    array = image_messages.array_from(message).astype(np.float32)
+    metres = array if message.encoding == '32FC1' else array / np.float32(1000)
+    known = np.isfinite(metres) & (metres > 0)
+    return Reference(stamp_ns, frame_id, picture=np.where(known, metres, np.float32(np.nan)))
+
+
+def _projected(
+    points: NDArray[np.float32], size: tuple[int, int], intrinsics: Intrinsics | None
+) -> Samples:
+    if intrinsics is None:
+        raise ValueError(
+            'depth reference: points need a calibrated CameraInfo beside the image, came none'
+        )
+    ahead = points[np.isfinite(points).all(axis=1) & (points[:, 2] > 0)].astype(np.float64)
+    column = ahead[:, 0] / ahead[:, 2] * intrinsics.fx + intrinsics.cx
+    row = ahead[:, 1] / ahead[:, 2] * intrinsics.fy + intrinsics.cy
+    inside = (column >= -0.5) & (column < size[1] - 0.5) & (row >= -0.5) & (row < size[0] - 0.5)
+    return Samples(
+        np.floor(row[inside] + 0.5).astype(np.int64),
+        np.floor(column[inside] + 0.5).astype(np.int64),
+        ahead[inside, 2],
+    )
+
+
+if TYPE_CHECKING:
+    from diception_ros.core.frame import Intrinsics
+    from diception_ros.perception.settings import PerceptionSettings
+    from diception_ros.perception.tracking import Memory
+
+
+class Metres(NamedTuple):
+    """What became of a disparity.
+
+    Attributes:
+        depth: metres; None where nothing may be published.
+        fit: to the reference; None where none was tried.
+        notes: why there is no depth, or what is doubtful about it.
+    """
+
+    depth: MetricDepth | None
+    fit: FitReport | None
+    notes: list[Note]
+
+
+def to_metres(
+    disparity: Disparity,
+    intrinsics: Intrinsics | None,
+    frame_id: str,
+    reference: Any | None,
+    settings: PerceptionSettings,
+    memory: Memory,
+) -> Metres:
+    """Metres of a disparity.
+
+    Args:
+        disparity: of the frame.
+        intrinsics: pinhole of the picture that the disparity is of, where there is one.
+        frame_id: of the frame.
+        reference: for aligned: depths of the same moment, a Reference or the message that they
+            came in; None where there are none.
+        settings: `metric` must not be 'off'.
+        memory: of the camera; the scale and shift that were used are kept in it.
+    """
+    if settings.metric == 'fixed':
+        affine = Affine(settings.scale, settings.shift)
+        return Metres(geometry.to_metric(disparity, affine), None, [])
+    if reference is None:
+        return Metres(None, None, [Note('no reference', (
+            f'no depth in metres: no depth reference within {settings.tolerance_s} s of the '
+            'frame; check that it comes, that its stamps are those of the images, and '
+            'depth.tolerance_s'
+        ))])  # fmt: skip
+    try:
+        if not isinstance(reference, Reference):
+            reference = reference_from(reference, transform_from(settings.reference_transform))
+        samples = reference.samples(disparity.size, intrinsics)
+    except ValueError as error:
+        return Metres(None, None, [Note('reference', f'no depth in metres: {error}')])
+    notes = _doubts(reference, frame_id, settings)
+    known = disparity.values[samples.rows, samples.columns]
+    demands = settings.demands()
+    fit = align(known, samples.depth, demands)
+    if not fit.good:
+        text = f'no depth in metres: bad fit to the depth reference: {fit.problem}'
+        return Metres(None, fit, [*notes, Note('bad fit', text)])
+    if memory.affine is not None and settings.smooth:
+        smooth = judge(
+            blend(memory.affine, fit.affine, settings.smooth), known, samples.depth, demands
+        )
+        # Where the picture changed so much that the last scale misleads, smoothing begins anew.
+        fit = smooth if smooth.good else fit
+    memory.affine = fit.affine
+    return Metres(geometry.to_metric(disparity, fit.affine), fit, notes)
+
+
+def _doubts(reference: Reference, frame_id: str, settings: PerceptionSettings) -> list[Note]:
+    if reference.frame_id == frame_id:
+        return []
+    if reference.picture is not None:
+        text = (
+            f'the depth reference is of frame {reference.frame_id!r}, the image of {frame_id!r}; '
+            'it is taken to be of the same view, so use one that is registered to the image'
+        )
+    elif settings.reference_transform == IDENTITY:
+        text = (
+            f'the reference cloud is of frame {reference.frame_id!r}, the image of {frame_id!r}; '
+            'give the pose of one in the other as depth.reference_transform'
+        )
+    else:
+        return []
+    return [Note('reference frame', text)]

@@ -1,0 +1,179 @@
+# SPDX-FileCopyrightText: 2026 The diception_ros authors
+# SPDX-License-Identifier: Apache-2.0
+"""What is kept of a camera from frame to frame."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+import itertools
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.optimize import linear_sum_assignment
+
+from diception_ros.core.geometry import Affine
+from diception_ros.core.labels import Instances
+
+if TYPE_CHECKING:
+    from diception_ros.core.frame import Frame
+
+# Answers without a thing after which it is forgotten: the model misses one now and then, but what
+# comes to the place of a thing that is long gone is another.
+FORGOTTEN_AFTER = 3
+
+
+class Tracks:
+    """Numbers that things keep from one answer to the next.
+
+    Colours follow numbers, so they are kept, too. A new thing gets the smallest number that is
+    free, so numbers stay small; that of a thing that was missed stays its own for three answers.
+    """
+
+    def __init__(self) -> None:
+        self._seen: Instances | None = None  # each thing where it was seen last
+        self._missed: dict[int, int] = {}  # answers without it, by number
+
+    def follow(self, label: Instances, min_iou: float) -> Instances:
+        """Number the things of an answer anew.
+
+        Things of the last answers and of this are paired so that the sum of their overlaps is
+        largest (Hungarian method); a pair must be of one category and overlap by `min_iou`.
+
+        Args:
+            label: the answer; its own numbers do not matter.
+            min_iou: intersection over union from which two things are the same.
+
+        Returns:
+            The things with kept numbers. Numbers below the largest that are not in the picture
+            own no pixel, have the score 0 and the category of some other thing.
+        """
+        new = label.present()
+        if self._seen is not None and self._seen.size != new.size:
+            self._seen, self._missed = None, {}
+        numbers = np.zeros(len(new.scores), np.int32)
+        if self._seen is not None:
+            iou = new.iou(self._seen)  # (things, numbers)
+            ours, theirs = np.array(new.categories), np.array(self._seen.categories)
+            iou[(iou < min_iou) | (ours[:, None] != theirs[None])] = 0
+            for thing, number in zip(*linear_sum_assignment(iou, maximize=True), strict=True):
+                if iou[thing, number] > 0:
+                    numbers[thing] = number + 1
+        found = set(numbers.tolist())
+        missed = {
+            number: times + 1
+            for number, times in self._missed.items()
+            if number not in found and times < FORGOTTEN_AFTER
+        }
+        free = (number for number in itertools.count(1) if number not in found | set(missed))
+        for thing in np.flatnonzero(numbers == 0):
+            numbers[thing] = next(free)
+        out = _numbered(new, numbers)
+        self._remember(out, missed)
+        self._missed = {**missed, **dict.fromkeys(numbers.tolist(), 0)}
+        return out
+
+    def state(self) -> dict[str, NDArray[Any]]:
+        """All that is kept, as arrays; inverse of `from_state`."""
+        missed = np.array([*self._missed.items()], np.int64).reshape(-1, 2)
+        if self._seen is None:
+            return {'missed': missed}
+        return {
+            'missed': missed,
+            'ids': self._seen.ids,
+            'categories': np.array(self._seen.categories, np.str_),
+            'scores': self._seen.scores,
+        }
+
+    @classmethod
+    def from_state(cls, state: Mapping[str, NDArray[Any]]) -> Tracks:
+        """Go on from what was kept; inverse of `state`."""
+        made = cls()
+        made._missed = {int(number): int(times) for number, times in state['missed']}
+        if 'ids' in state:
+            made._seen = Instances(
+                state['ids'], tuple(map(str, state['categories'])), state['scores']
+            )
+        return made
+
+    def _remember(self, out: Instances, missed: dict[int, int]) -> None:
+        if self._seen is None or not missed:
+            self._seen = out
+            return
+        old = self._seen
+        # What was missed lies where it was last, but for what others are seen on now.
+        kept = np.isin(old.ids, list(missed)) & (out.ids == 0)
+        ids = np.where(kept, old.ids, out.ids).astype(np.int32)
+        names = list(out.categories)
+        names += ['' for _ in range(len(names), max(missed))]
+        for number in missed:
+            names[number - 1] = old.categories[number - 1]
+        self._seen = Instances(ids, tuple(names), np.zeros(len(names), np.float32))
+
+
+class Memory:
+    """What is kept of one camera.
+
+    Attributes:
+        tracks: of the things, by task.
+        affine: scale and shift of the last depth that was in metres, None before the first.
+    """
+
+    def __init__(self) -> None:
+        self.tracks: dict[str, Tracks] = {}
+        self.affine: Affine | None = None
+        self._last: tuple[tuple[int, int], int] | None = None
+
+    def state(self) -> dict[str, NDArray[Any]]:
+        """All that is kept, as arrays; inverse of `from_state`."""
+        found: dict[str, NDArray[Any]] = {}
+        for task, tracks in self.tracks.items():
+            found |= {f'tracks/{task}/{name}': array for name, array in tracks.state().items()}
+        if self.affine is not None:
+            found['affine'] = np.array(self.affine, np.float64)
+        if self._last is not None:
+            size, stamp_ns = self._last
+            found['last'] = np.array([*size, stamp_ns], np.int64)
+        return found
+
+    @classmethod
+    def from_state(cls, state: Mapping[str, NDArray[Any]]) -> Memory:
+        """Go on from what was kept; inverse of `state`."""
+        made = cls()
+        tracks: dict[str, dict[str, NDArray[Any]]] = {}
+        for name, array in state.items():
+            if name.startswith('tracks/'):
+                _, task, field = name.split('/')
+                tracks.setdefault(task, {})[field] = array
+        made.tracks = {task: Tracks.from_state(kept) for task, kept in tracks.items()}
+        if 'affine' in state:
+            made.affine = Affine(*map(float, state['affine']))
+        if 'last' in state:
+            height, width, stamp_ns = map(int, state['last'])
+            made._last = (height, width), stamp_ns
+        return made
+
+    def enter(self, frame: Frame, gap_s: float) -> None:
+        """Begin with a frame, and forget all where it does not follow the last one.
+
+        That is where it has another size, is older than the last (a bag that starts again, a clock
+        that was set), or is more than `gap_s` younger.
+        """
+        if self._last is not None:
+            size, stamp_ns = self._last
+            later_ns = frame.stamp_ns - stamp_ns
+            if size != frame.size or not 0 <= later_ns <= gap_s * 1e9:
+                self.tracks, self.affine = {}, None
+        self._last = frame.size, frame.stamp_ns
+
+
+def _numbered(new: Instances, numbers: NDArray[np.int32]) -> Instances:
+    if np.array_equal(numbers, np.arange(1, len(numbers) + 1)):
+        return new
+    count = int(numbers.max())
+    table = np.zeros(len(numbers) + 1, np.int32)
+    table[1:] = numbers
+    names, scores = [new.categories[0]] * count, np.zeros(count, np.float32)
+    for thing, number in enumerate(numbers.tolist()):
+        names[number - 1], scores[number - 1] = new.categories[thing], new.scores[thing]
+    return Instances(table[new.ids], tuple(names), scores)

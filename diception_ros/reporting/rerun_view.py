@@ -1,0 +1,143 @@
+# SPDX-FileCopyrightText: 2026 The diception_ros authors
+# SPDX-License-Identifier: Apache-2.0
+"""A replay in the Rerun viewer: pictures, depths, normals, clouds and labels on one time line."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+import importlib
+import importlib.util
+import os
+from pathlib import Path
+import sys
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from diception_ros.bags.frames import frames
+from diception_ros.bags.reader import Bag
+from diception_ros.messages import base, point_clouds
+from diception_ros.messages import images as image_messages
+from diception_ros.replay.job import choice_of, prefix_of
+
+if TYPE_CHECKING:
+    from diception_ros.bags.cameras import Camera
+    from diception_ros.perception.settings import PerceptionSettings
+    from diception_ros.replay.job import Job
+
+
+def check(window: bool = True) -> None:
+    """Make sure that a replay can be shown.
+
+    Args:
+        window: in a window, and not in a file.
+
+    Raises:
+        ModuleNotFoundError: Rerun is not there.
+        OSError: there is no screen for a window.
+    """
+    if importlib.util.find_spec('rerun') is None:
+        raise ModuleNotFoundError('--view needs Rerun, which is not installed', name='rerun')
+    screens = ('DISPLAY', 'WAYLAND_DISPLAY')
+    if window and sys.platform == 'linux' and not any(map(os.environ.get, screens)):
+        # Rerun's viewer would end at once, and all that is sent to it be dropped.
+        raise OSError(
+            'there is no screen for --view (neither DISPLAY nor WAYLAND_DISPLAY is set); '
+            '--view-file answers.rrd writes a file, which `rerun answers.rrd` opens elsewhere'
+        )
+
+
+def show(
+    path: Path,
+    job: Job,
+    cameras: Sequence[Camera],
+    asked: PerceptionSettings,
+    save: Path | None = None,
+) -> None:
+    """Show a replay.
+
+    Args:
+        path: the bag that was replayed.
+        job: what was replayed, and where it was written.
+        cameras: that were answered.
+        asked: the settings that held.
+        save: a file for the viewer (.rrd) instead of a window.
+
+    Raises:
+        OSError: the viewer does not open.
+    """
+    rerun: Any = importlib.import_module('rerun')
+    rerun.init('diception replay')
+    if save is None:
+        _open(rerun)
+    else:
+        rerun.save(str(save))
+    for camera in cameras:
+        # The camera's optical frame; without it clouds lie on their backs.
+        rerun.log(camera.name or 'camera', rerun.ViewCoordinates.RDF, static=True)
+    with Bag(path) as bag, Bag(job.out) as out:
+        for taken in frames(bag, cameras, choice_of(bag, job), tolerance_s=asked.tolerance_s):
+            if taken.frame is None or taken.camera is None:
+                continue
+            _at(rerun, taken.frame.stamp_ns)
+            name = taken.camera.name or 'camera'
+            rerun.log(f'{name}/picture', rerun.Image(taken.frame.image))
+        prefixes = {prefix_of(job, camera): camera.name or 'camera' for camera in cameras}
+        for raw in out.messages():
+            fits = [p for p in prefixes if raw.topic.startswith(p)]
+            if not fits:
+                continue
+            prefix = max(fits, key=len)
+            message = out.decode(raw)
+            logged = _logged(rerun, raw.kind, message)
+            if logged is not None:
+                _at(rerun, base.stamp_ns(message.header))
+                rerun.log(f'{prefixes[prefix]}/{raw.topic.removeprefix(prefix)}', logged)
+    # Until all is with the viewer, or in the file.
+    rerun.disconnect()
+
+
+def _open(rerun: Any) -> None:
+    """Start the viewer, whose program is beside Python's in a virtual environment."""
+    here = str(Path(sys.executable).parent)
+    before = os.environ.get('PATH', '')
+    os.environ['PATH'] = f'{here}{os.pathsep}{before}'
+    try:
+        rerun.spawn()
+    except RuntimeError as error:
+        raise OSError(f'the viewer of Rerun does not open: {error}') from error
+    finally:
+        os.environ['PATH'] = before
+
+
+def _at(rerun: Any, stamp_ns: int) -> None:
+    # The name of this changed in 0.23.
+    if hasattr(rerun, 'set_time'):
+        rerun.set_time('stamp', timestamp=np.datetime64(stamp_ns, 'ns'))
+    else:
+        rerun.set_time_nanos('stamp', stamp_ns)
+
+
+def _logged(rerun: Any, kind: str, message: Any) -> Any | None:
+    """What Rerun shows of a message; None where it has nothing for it."""
+    if kind == 'sensor_msgs/msg/Image':
+        array = image_messages.array_from(message)
+        if message.encoding == 'rgb8':
+            return rerun.Image(array)
+        if message.encoding == '32FC3':
+            return rerun.Image(((np.nan_to_num(array) + 1) * 127.5).astype(np.uint8))
+        if message.encoding == '32FC1':
+            return rerun.DepthImage(array, meter=1.0)
+        return rerun.SegmentationImage(array)
+    if kind == 'sensor_msgs/msg/PointCloud2':
+        records = point_clouds.records_from(message)
+        points = np.stack([records[axis] for axis in 'xyz'], axis=-1)
+        known = np.isfinite(points).all(axis=1)
+        if not known.any():
+            return None
+        colours = None
+        if 'rgb' in (records.dtype.names or ()):
+            packed = np.ascontiguousarray(records['rgb']).view(np.uint8).reshape(-1, 4)
+            colours = packed[known][:, 2::-1]
+        return rerun.Points3D(points[known], colors=colours)
+    return None

@@ -1,0 +1,181 @@
+# SPDX-FileCopyrightText: 2026 The diception_ros authors
+# SPDX-License-Identifier: Apache-2.0
+"""What an evaluation leaves behind: a table for people and metrics.json for programs."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+import csv
+import hashlib
+import importlib.metadata
+import json
+import math
+import os
+from pathlib import Path
+import platform
+from typing import Any
+
+from diception_ros import __version__
+from diception_ros.core.frame import Frame
+from diception_ros.core.labels import Instances, Label, Mask
+from diception_ros.evaluation.evaluators import Question, like
+
+FORMAT = 1  # of metrics.json
+
+# What the table shows of each kind of question, the number that matters most first; +1 where more
+# is better, -1 where less is. Of a task that an adapter brought see `shown_of`.
+SHOWN: dict[str, dict[str, int]] = {
+    'depth': {'abs_rel': -1, 'rmse': -1, 'delta1': 1, 'delta2': 1, 'delta3': 1},
+    'normal': {'mean_deg': -1, 'median_deg': -1, 'within_11_25': 1, 'within_22_5': 1,
+               'within_30': 1, 'coverage': 1},
+    'segmentation': {'iou': 1},
+    'segmentation_1': {'iou': 1},
+    'segmentation_5': {'iou': 1},
+    'entity': {'mean_iou': 1, 'f1': 1, 'ar': 1, 'ap': 1},
+    'semantic': {'iou': 1, 'category_iou': 1, 'mean_iou': 1, 'f1': 1, 'ar': 1, 'ap': 1},
+    'pose': {'pck': 1, 'ap': 1, 'ap50': 1, 'located': 1},
+    'rgb': {'mae': -1, 'psnr': 1},
+}  # fmt: skip
+# Counts, which are no measure of anything.
+COUNTS = ('images', 'skipped', 'instances', 'categories', 'people', 'ignored')
+_PACKAGES = ('numpy', 'opencv-python', 'scipy', 'torch', 'diffusers', 'transformers',
+             'mujoco', 'pycocotools')  # fmt: skip
+
+Numbers = Mapping[str, Mapping[str, Mapping[str, float]]]
+
+
+def main_metric(kind: str) -> tuple[str, int] | None:
+    """The number by which answers to this kind of question are ranked, and its direction."""
+    return next(iter(shown_of(kind).items()), None)
+
+
+def shown_of(kind: str) -> Mapping[str, int]:
+    """What is shown of a kind of question, as in `SHOWN`; nothing where it is not known."""
+    return SHOWN.get(like(kind), {})
+
+
+def headings(columns: Sequence[str]) -> dict[str, str]:
+    """What to write above columns that are numbers of steps."""
+    return {
+        column: f'{column} step' + ('' if column == '1' else 's')
+        for column in columns
+        if column.isdigit()
+    }
+
+
+def markdown(
+    numbers: Numbers,
+    columns: Sequence[str],
+    headings: Mapping[str, str],
+    shown: Mapping[str, Mapping[str, int]] = SHOWN,
+) -> str:
+    """A table of the numbers that matter.
+
+    Args:
+        numbers: by kind of question (or data set), metric and column.
+        columns: in their order.
+        headings: what to write above a column; its own name where there is none.
+        shown: which metrics of which kind, see `SHOWN`; all of a kind that nothing is known of.
+    """
+    rows = [['', 'metric', *(headings.get(column, column) for column in columns)]]
+    for kind, metrics in numbers.items():
+        every = {name: 0 for name in metrics if name not in COUNTS}
+        mine = shown.get(kind) or shown_of(kind) or every
+        for place, (metric, direction) in enumerate(mine.items()):
+            if metric not in metrics:
+                continue
+            arrow = {1: ' ↑', -1: ' ↓', 0: ''}[direction]
+            cells = [_cell(metric, metrics[metric].get(column, math.nan)) for column in columns]
+            rows.append(['' if place else kind, metric + arrow, *cells])
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    lines = [f'| {" | ".join(map(str.ljust, row, widths))} |' for row in rows]
+    rule = '|' + '|'.join('-' * (width + 2) for width in widths) + '|'
+    return '\n'.join([lines[0], rule, *lines[1:]])
+
+
+def _cell(metric: str, value: float) -> str:
+    if math.isnan(value):
+        return '–'
+    return f'{value:.2f}' if '_deg' in metric else f'{value:.3f}'
+
+
+def write_json(path: Path, content: Mapping[str, Any]) -> None:
+    """Write metrics.json, in one piece; numbers that are none become null."""
+    whole = {'format': FORMAT, **content, 'versions': versions()}
+    partial = path.with_name(path.name + '.partial')
+    partial.write_text(json.dumps(_plain(whole), indent=2, allow_nan=False) + '\n')
+    os.replace(partial, path)
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, Mapping):
+        return {str(key): _plain(one) for key, one in value.items()}
+    if isinstance(value, list | tuple):
+        return [_plain(one) for one in value]
+    if isinstance(value, float) and not math.isfinite(value):
+        return None
+    return value
+
+
+def versions() -> dict[str, str]:
+    """Versions of what the numbers may depend on, as far as it is installed."""
+    found = {'diception_ros': __version__, 'python': platform.python_version()}
+    for name in _PACKAGES:
+        try:
+            found[name] = importlib.metadata.version(name)
+        except importlib.metadata.PackageNotFoundError:
+            continue
+    return found
+
+
+def digest(folder: Path) -> str:
+    """SHA-256 over names and contents of all files of a folder, in the order of their names."""
+    seen = hashlib.sha256()
+    for path in sorted(p for p in folder.rglob('*') if p.is_file()):
+        name = path.relative_to(folder).as_posix().encode()
+        seen.update(len(name).to_bytes(8, 'little') + name)
+        seen.update(path.stat().st_size.to_bytes(8, 'little'))
+        with path.open('rb') as file:
+            while block := file.read(1 << 20):
+                seen.update(block)
+    return seen.hexdigest()
+
+
+# The numbers of every single answer, in a file.
+
+
+class Diary:
+    """Writes the numbers of every answer into a CSV file, a line for each number.
+
+    Of masks and instances also how much of the picture was asked for: `share`, 0 to 1.
+
+    Args:
+        path: of the file.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self._file = path.open('w', newline='')
+        self._writer = csv.writer(self._file)
+        self._writer.writerow(('frame', 'question', 'category', 'metric', 'value'))
+
+    def see(
+        self,
+        number: int,
+        frame: Frame,
+        question: Question,
+        predicted: Label,
+        score: Mapping[str, float],
+    ) -> None:
+        """See `verdict.Witness`."""
+        category = question.prompt.category or ''
+        truth = question.truth
+        if isinstance(truth, Mask | Instances):
+            asked_for = truth.values if isinstance(truth, Mask) else truth.ids > 0
+            score = {**score, 'share': float(asked_for.mean())}
+        for metric, value in score.items():
+            told = '' if math.isnan(value) else f'{value:.6g}'
+            self._writer.writerow((number, question.name, category, metric, told))
+
+    def close(self) -> None:
+        """Finish the file."""
+        self._file.close()

@@ -1,0 +1,368 @@
+# SPDX-FileCopyrightText: 2026 The diception_ros authors
+# SPDX-License-Identifier: Apache-2.0
+"""Labels that the built-in model was never taught, to try few-shot adaptation with.
+
+floor       where a robot can drive: the floor itself, and rugs on it.
+graspable   small things that stand or lie on furniture (tables, boards, worktops, beds): of a
+            category that a hand lifts, no longer than half a metre. What lies on the floor is not.
+shadow      cast shadows: the lamp would light the surface, which faces it, but something stands
+            between, and this darkens the pixel so much that it is seen. Exact where it begins (a
+            ray to the lamp), measured in how much it shows (the same view as if nothing stood in
+            the way). A side turned away from the lamp is shading, not shadow. Slits, as those
+            around doors and handles, are left out.
+highlight   picture to picture: from a view in dim light to the same view in full light. Lamps are
+            dimmed to one fifth; what shines by itself (windows, screens, lampshades) is not. The
+            share is always the same, so that the picture decides the answer: of a dark picture
+            alone nobody can say whether little light falls on white walls or much on grey ones.
+
+Whoever labels a few pictures by hand takes such that show the thing: a view is kept only if its
+mask covers at least `LEAST` of it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+import json
+from pathlib import Path
+import platform
+import shutil
+from typing import Any, Literal, get_args
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from diception_ros import __version__
+from diception_ros.core import images
+from diception_ros.core.frame import Frame
+from diception_ros.core.labels import Label, Mask, Picture
+from diception_ros.core.prompt import Prompt
+from diception_ros.datasets.sample import Pose, Sample
+from diception_ros.simulation.cameras import Camera, Carrier
+from diception_ros.simulation.raycast import extents, first_hit
+from diception_ros.simulation.record import Recording
+from diception_ros.simulation.renderer import Levels, Renderer
+from diception_ros.simulation.sample_stream import FRAME_ID, scene_numbers, scene_views
+from diception_ros.simulation.scenes import Scene, Split
+from diception_ros.simulation.views import View
+
+Target = Literal['floor', 'graspable', 'shadow', 'highlight']
+TARGETS: tuple[Target, ...] = get_args(Target)
+
+LEAST = 0.01  # share of the picture that a mask must cover for the view to be kept
+
+DRIVABLE = ('floor', 'rug')
+
+# What a hand lifts. Not: sinks, microwave ovens, screens and lamps, which are built in or plugged
+# in; backpacks and suitcases, which are luggage.
+LIFTED = (
+    'apple', 'book', 'bottle', 'bowl', 'box', 'cell phone', 'cup', 'keyboard', 'laptop', 'mouse',
+    'orange', 'potted plant', 'sports ball', 'teddy bear', 'vase', 'wine glass',
+)  # fmt: skip
+# Metres. The largest that hands lift from a table in these rooms are laptops, 0.46; furniture's
+# lowest board is at 0.05, and what stands on the floor begins at 0.
+LONGEST, _ABOVE_FLOOR = 0.5, 0.03
+
+# What of its light a pixel loses in a shadow that people see, and how many of 255 levels, both
+# found by looking at contact sheets: below, rooms with several lamps were full of outlines of
+# nothing.
+_LOSS, _LEVELS = 0.1, 6
+_SLIT = 1 / 85  # of the longer side of the picture: 3 pixels of 256
+_OFF = 1e-3  # metres that a ray ends before the surface, so that it does not meet itself
+_LUMA = np.array([0.299, 0.587, 0.114])  # ITU-R BT.601
+_CHUNK = 4096  # rays at once: with some hundred primitives a few MB
+
+DIM = Levels(caster=0.2, others=0.2, ceiling=0.2)
+
+
+def samples(
+    target: Target,
+    seed: int,
+    size: tuple[int, int],
+    *,
+    split: Split = 'train',
+    views: int = 1,
+    worker: int = 0,
+    workers: int = 1,
+    first: int = 0,
+    carrier: Carrier | None = None,
+    backend: str | None = None,
+) -> Iterator[Sample]:
+    """Render labelled pictures without end.
+
+    Args:
+        target: the label, see above.
+        seed: of the data set; of equal seeds the rooms and cameras are those of `stream.samples`.
+        size: (H, W), pixels.
+        split: scenes of different splits never meet.
+        views: of each scene, of which those are left out that show too little.
+        worker: which process this is, 0 to workers - 1.
+        workers: how many processes share the scenes.
+        first: number of the first scene.
+        carrier: 'robot' or 'hand'; None for both.
+        backend: OpenGL library, see `gl.context`.
+
+    Yields:
+        Samples whose prompt is `Prompt(target)` and whose label is a `Mask`, or a `Picture` for
+        'highlight'; their names say split, seed, scene, view and target.
+
+    Raises:
+        ImportError, OSError: see `gl.context`.
+        ValueError: an unknown label or split, or a worker that is none of the workers.
+    """
+    if target not in TARGETS:
+        raise ValueError(f'labels: expected one of {", ".join(TARGETS)}, came {target!r}')
+    numbers = scene_numbers(worker, workers, first)
+    with Renderer(size, backend) as renderer:
+        for number in numbers:
+            for sample in of_scene(renderer, target, seed, number, split, views, carrier):
+                if sample is not None:
+                    yield sample
+
+
+def of_scene(
+    renderer: Renderer, target: Target, seed: int, number: int, split: Split, views: int,
+    carrier: Carrier | None = None,
+) -> Iterator[Sample | None]:  # fmt: skip
+    """Labelled views of one scene; None for each that shows too little."""
+    for k, view in enumerate(scene_views(renderer, seed, number, split, views, carrier)):
+        image, label = _answer(renderer, target, view)
+        if isinstance(label, Mask) and label.values.mean() < LEAST:
+            yield None
+            continue
+        camera = view.camera
+        yield Sample(
+            Frame(image, 0, FRAME_ID, camera.intrinsics),
+            Prompt(target),
+            label,
+            Pose(camera.position, camera.rotation),
+            f'{view.scene.name}/{k}/{target}',
+        )
+
+
+def _answer(renderer: Renderer, target: Target, view: View) -> tuple[NDArray[np.uint8], Label]:
+    if target == 'highlight':
+        full = Picture(view.image.astype(np.float32) / np.float32(255))
+        return renderer.picture(view.camera, DIM), full
+    if target == 'shadow':
+        return view.image, shadow(view, unhindered(renderer, view.camera))
+    return view.image, floor(view) if target == 'floor' else graspable(view)
+
+
+def floor(view: View) -> Mask:
+    """The pixels where a robot can drive: floor and rugs."""
+    return _of(view, np.isin(view.scene.categories, DRIVABLE))
+
+
+def graspable(view: View) -> Mask:
+    """The pixels of small things on furniture."""
+    return _of(view, can_be_grasped(view.scene))
+
+
+def can_be_grasped(scene: Scene) -> NDArray[np.bool_]:
+    """(M,) bool: the instances that a hand lifts, not too long, and above the floor."""
+    low, high = extents(scene.shapes)
+    count = len(scene.categories)
+    bottom, top = np.full((count, 3), np.inf), np.full((count, 3), -np.inf)
+    np.minimum.at(bottom, scene.instance - 1, low)
+    np.maximum.at(top, scene.instance - 1, high)
+    small = (top - bottom).max(axis=1) <= LONGEST
+    lifted = np.isin(scene.categories, LIFTED)
+    return np.asarray(lifted & small & (bottom[:, 2] > _ABOVE_FLOOR), np.bool_)
+
+
+def unhindered(renderer: Renderer, camera: Camera) -> NDArray[np.uint8]:
+    """The loaded scene as if nothing stood in the light of the lamp that casts shadows.
+
+    Not the picture without shadows: for that MuJoCo clips the sum of all lights, but one with
+    shadows it puts together from two that were clipped, with and without the lamp.
+
+    Returns:
+        (H, W, 3) uint8, 0..255, RGB.
+    """
+    rest = renderer.picture(camera, Levels(caster=0), shadows=False)
+    lamp = renderer.picture(camera, Levels(others=0, ceiling=0, glow=0), shadows=False)
+    return np.asarray(np.minimum(rest.astype(np.int64) + lamp, 255), np.uint8)
+
+
+def shadow(view: View, full: NDArray[np.uint8]) -> Mask:
+    """The pixels in cast shadow.
+
+    Args:
+        view: as it is, with shadows.
+        full: (H, W, 3) uint8 RGB, the same view without, see `unhindered`.
+    """
+    here, lit = view.image @ _LUMA, full @ _LUMA
+    shows = (lit - here >= _LEVELS) & (here <= (1 - _LOSS) * lit)
+    out = np.zeros(view.size, np.bool_)
+    out[shows] = blocked(view, shows)
+    return Mask(without_slits(out))
+
+
+def without_slits(mask: NDArray[np.bool_]) -> NDArray[np.bool_]:
+    """The connected regions that hold a square of `_SLIT` of the picture, unchanged.
+
+    Args:
+        mask: (H, W) bool.
+
+    Returns:
+        (H, W) bool.
+    """
+    side = max(2, round(_SLIT * max(mask.shape)))
+    _, region = cv2.connectedComponents(mask.astype(np.uint8))
+    # Where a square begins at its upper left corner.
+    squares = cv2.erode(
+        mask.astype(np.uint8), np.ones((side, side), np.uint8), anchor=(0, 0), borderValue=0
+    )
+    wide = np.unique(region[squares > 0])
+    return np.isin(region, wide) & mask
+
+
+def blocked(view: View, where: NDArray[np.bool_]) -> NDArray[np.bool_]:
+    """Whether something stands between the lamp that casts shadows and surfaces that face it.
+
+    Args:
+        view: the view.
+        where: (H, W) bool, the pixels to ask about.
+
+    Returns:
+        (P,) bool, for each of these pixels.
+    """
+    camera = view.camera
+    chosen = where.ravel()
+    depth, normals = view.depth.ravel()[chosen], view.normals[where] @ camera.rotation.T
+    points = camera.position + depth[:, None] * camera.rays()[chosen]
+    lamp = np.array(next(light.position for light in view.scene.lights if light.shadow))
+    rays = points + _OFF * normals - lamp
+    out = np.einsum('pi,pi->p', normals, points - lamp) < 0
+    for k in range(0, len(rays), _CHUNK):
+        some = slice(k, k + _CHUNK)
+        out[some] &= first_hit(view.scene.shapes, lamp, rays[some])[1] < 1
+    return np.asarray(out, np.bool_)
+
+
+def _of(view: View, wanted: NDArray[np.bool_]) -> Mask:
+    return Mask(np.append(False, wanted)[view.instance])
+
+
+# Labelled pictures in a folder, as somebody who labels by hand would have them.
+#
+# FOLDER/images/000002_01.png   view 1 of scene 2, 8-bit RGB
+# FOLDER/labels/000002_01.png   its mask, 8-bit, 0 or 255; or its target picture, 8-bit RGB
+# FOLDER/about.json             what this is and how to make it again
+
+
+FORMAT = 1
+_MARK = 'about.json'
+
+# Rooms that are looked at for one that is asked for, before giving up. Of 60 views, floor was seen
+# in 58, shadows in 40 and graspable things in 20.
+_PATIENCE = 20
+
+
+def to_pictures(
+    recording: Recording, target: Target, out: Path, force: bool = False
+) -> Iterator[int]:
+    """Write pictures and labels, `scenes` times `views` of them.
+
+    A view that shows too little of what is labelled is left out, and rooms are taken one after
+    another until there are enough pictures: there are more rooms than asked for then.
+
+    Args:
+        recording: what to record; `rate` and `stuff` have no meaning here.
+        target: the label.
+        out: the folder.
+        force: replace a folder that this function wrote; never anything else.
+
+    Yields:
+        How many pictures were written after each one.
+
+    Raises:
+        FileExistsError: there is something already.
+        ImportError, OSError: see `gl.context`.
+        ValueError: a seed below 0.
+    """
+    wanted = recording.scenes * recording.views
+    written = skipped = number = 0
+    with Renderer(recording.size, recording.backend) as renderer:
+        _create(out, force)
+        _tell(out, recording, target, {'complete': False})
+        while written < wanted and number < _PATIENCE * recording.scenes:
+            found = of_scene(
+                renderer, target, recording.seed, number, recording.split, recording.views,
+                recording.carrier,
+            )  # fmt: skip
+            for sample in found:
+                if sample is None:
+                    skipped += 1
+                    continue
+                _write(out, sample)
+                written += 1
+                yield written
+                if written == wanted:
+                    break
+            number += 1
+    counts = {'pictures': written, 'rooms': number, 'views_left_out': skipped}
+    _tell(out, recording, target, {'complete': written == wanted, **counts})
+
+
+def _create(out: Path, force: bool) -> None:
+    if out.exists() and (not out.is_dir() or any(out.iterdir())):
+        if not _is_ours(out):
+            raise FileExistsError(
+                f'{out} exists and is no folder of labelled pictures; choose another name'
+            )
+        if not force:
+            raise FileExistsError(f'{out} already holds pictures; --force replaces them')
+        shutil.rmtree(out)
+    for part in ('images', 'labels'):
+        (out / part).mkdir(parents=True)
+
+
+def _is_ours(out: Path) -> bool:
+    # Other tools, too, may call a file about.json.
+    try:
+        about = json.loads((out / _MARK).read_text())
+    except (OSError, ValueError):
+        return False
+    return isinstance(about, dict) and about.get('made_by') == 'diception simulate --labels'
+
+
+def _write(out: Path, sample: Sample) -> None:
+    *_, number, view, _ = sample.name.split('/')
+    name = f'{int(number):06d}_{int(view):02d}.png'
+    label = sample.label
+    if isinstance(label, Mask):
+        # By OpenCV: a mask has one channel, and `images.write` writes RGB.
+        _, content = cv2.imencode('.png', label.values.astype(np.uint8) * 255)
+        (out / 'labels' / name).write_bytes(content.tobytes())
+    else:
+        images.write(out / 'labels' / name, label.preview())
+    images.write(out / 'images' / name, sample.frame.image)
+
+
+def _tell(out: Path, recording: Recording, target: Target, more: dict[str, Any]) -> None:
+    import mujoco
+
+    height, width = recording.size
+    carrier = recording.carrier or 'any'
+    about = {
+        'made_by': 'diception simulate --labels',
+        'format': FORMAT,
+        'command': f'diception simulate --labels {target} --scenes {recording.scenes} '
+        f'--views {recording.views} --size {width}x{height} --seed {recording.seed} '
+        f'--split {recording.split} --carrier {carrier} --out FOLDER',
+        'labels': target,
+        'kind': 'rgb' if target == 'highlight' else 'mask',
+        'seed': recording.seed,
+        'split': recording.split,
+        'least_share': LEAST,
+        'versions': {
+            'diception_ros': __version__,
+            'mujoco': mujoco.__version__,
+            'numpy': np.__version__,
+            'python': platform.python_version(),
+        },
+        **more,
+    }
+    (out / _MARK).write_text(json.dumps(about, indent=1) + '\n')

@@ -1,0 +1,31 @@
+# SPDX-FileCopyrightText: 2026 The diception_ros authors
+# SPDX-License-Identifier: Apache-2.0
+"""The kinds of things that simulated rooms hold, and the number that each has in a label map."""
+
+from __future__ import annotations
+
+from diception_ros.core import coco
+
+# Parts of the room itself. EntitySeg-like label sets count them as regions, a robot that looks for
+# things does not; every label that is made here can hold them or leave them out.
+STUFF = ('floor', 'wall', 'ceiling')
+
+# What COCO has no name for.
+_OTHERS = (
+    'desk', 'table', 'counter', 'cabinet', 'shelf', 'lamp', 'door', 'window', 'curtain',
+    'picture', 'rug', 'box', 'column',
+)  # fmt: skip
+
+# What COCO names, in COCO's spelling: the texts that every model folder can be asked.
+COCO = (
+    'person', 'chair', 'couch', 'bed', 'dining table', 'tv', 'laptop', 'keyboard', 'mouse',
+    'cell phone', 'bottle', 'wine glass', 'cup', 'bowl', 'apple', 'orange', 'book',
+    'potted plant', 'vase', 'clock', 'refrigerator', 'sink', 'microwave', 'oven', 'backpack',
+    'suitcase', 'sports ball', 'teddy bear', 'bench',
+)  # fmt: skip
+
+# A category's number is its place here. Numbers go into bags: append, never reorder.
+CATEGORIES = ('', *STUFF, *COCO, *_OTHERS)
+NUMBERS = {name: number for number, name in enumerate(CATEGORIES)}
+
+assert set(COCO) <= set(coco.CATEGORIES)

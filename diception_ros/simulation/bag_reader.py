@@ -1,0 +1,230 @@
+# SPDX-FileCopyrightText: 2026 The diception_ros authors
+# SPDX-License-Identifier: Apache-2.0
+"""Samples out of bags with ground truth, such as `diception simulate --out FILE.mcap` writes.
+
+A bag has answers and no questions; these are drawn as for rendered views. It needs pictures under
+`/camera/image_raw`; what of the other topics is not there is not asked.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+import hashlib
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.spatial.transform import Rotation
+
+from diception_ros.bags import typestore
+from diception_ros.core.frame import Frame
+from diception_ros.core.labels import COCO_JOINTS, Instances, Keypoints, MetricDepth, Normals
+from diception_ros.datasets.sample import Pose, Sample
+from diception_ros.messages import base
+from diception_ros.messages import images as image_messages
+from diception_ros.messages.point_clouds import UNTYPED, joints_from
+from diception_ros.simulation import sample_stream
+from diception_ros.simulation.assets.categories import STUFF
+from diception_ros.simulation.views import instances_of
+
+IMAGE, INFO, SCENE = '/camera/image_raw', '/camera/camera_info', '/camera/scene'
+DEPTH, NORMALS = '/camera/depth/image', '/camera/normals/image'
+INSTANCES, JOINTS, POSE = '/camera/instances/image', '/camera/joints', '/camera/pose'
+
+# What must have been recorded for a task to be asked.
+_NEEDS = {
+    'depth': (DEPTH,), 'normal': (NORMALS,), 'entity': (INSTANCES, SCENE),
+    'segmentation': (INSTANCES, SCENE), 'semantic': (INSTANCES, SCENE), 'pose': (JOINTS,),
+}  # fmt: skip
+
+
+@dataclass(frozen=True)
+class SceneInfo:
+    """What the numbers in the label maps mean, from one `/camera/scene` to the next.
+
+    Attributes:
+        name: of the scene.
+        categories: of each instance; instance k is `categories[k - 1]`.
+        stuff: the categories that are parts of the room.
+    """
+
+    name: str
+    categories: tuple[str, ...] = ()
+    stuff: tuple[str, ...] = STUFF
+
+
+@dataclass(frozen=True, eq=False)
+class RecordedView:
+    """One picture of a bag with all that was recorded with it.
+
+    Attributes:
+        name: scene, and which of its pictures.
+        info: what the numbers of instances mean.
+        frame: the picture.
+        messages: everything with the picture's stamp, by topic.
+    """
+
+    name: str
+    info: SceneInfo
+    frame: Frame
+    messages: dict[str, Any] = field(repr=False)
+
+    @property
+    def size(self) -> tuple[int, int]:
+        """(H, W) of the picture, pixels."""
+        return self.frame.size
+
+    @property
+    def tasks(self) -> list[str]:
+        """The tasks whose answers were recorded."""
+        known = {*self.messages, *([SCENE] if self.info.categories else [])}
+        return [task for task, topics in _NEEDS.items() if known.issuperset(topics)]
+
+    def metric_depth(self) -> MetricDepth:
+        """Depth, metres."""
+        return MetricDepth(image_messages.array_from(self.messages[DEPTH]))
+
+    def surface_normals(self) -> Normals:
+        """Normals in the camera's optical frame."""
+        return Normals(image_messages.array_from(self.messages[NORMALS]))
+
+    def instances(self, stuff: bool = False) -> Instances:
+        """All instances, in the order of the scene; the room's own parts only if asked for."""
+        return instances_of(
+            self._numbers(), self.info.categories,
+            lambda name: stuff or name not in self.info.stuff,
+        )  # fmt: skip
+
+    def of_category(self, category: str) -> Instances:
+        """The instances of one category; none where the picture shows none."""
+        return instances_of(self._numbers(), self.info.categories, lambda name: name == category)
+
+    def keypoints(self) -> Keypoints:
+        """Joints of the people, in the order of the scene."""
+        joints = joints_from(self.messages[JOINTS])
+        joints = joints[joints['joint'] != UNTYPED]
+        numbers, person = np.unique(joints['instance'], return_inverse=True)
+        shape = len(numbers), len(COCO_JOINTS)
+        places = np.full((*shape, 2), np.nan, np.float32)
+        visibility, scores = np.zeros(shape, np.uint8), np.zeros(shape, np.float32)
+        where = person, joints['joint']
+        places[where] = np.stack([joints['u'], joints['v']], axis=-1)
+        visibility[where], scores[where] = joints['visibility'], joints['score']
+        untyped = np.zeros((0, 2), np.float32)
+        return Keypoints(places, visibility, scores, untyped, self.size)
+
+    def pose(self) -> Pose | None:
+        """Where the camera was, if that was recorded."""
+        message = self.messages.get(POSE)
+        if message is None:
+            return None
+        at, turn = message.pose.position, message.pose.orientation
+        rotation = Rotation.from_quat([turn.x, turn.y, turn.z, turn.w]).as_matrix()
+        return Pose(np.array([at.x, at.y, at.z]), np.asarray(rotation, np.float64))
+
+    def _numbers(self) -> NDArray[np.int32]:
+        numbers = image_messages.array_from(self.messages[INSTANCES]).astype(np.int32)
+        if numbers.max() > len(self.info.categories):
+            raise ValueError(
+                f'{self.name}: {INSTANCES} has number {numbers.max()}, but {SCENE} names '
+                f'{len(self.info.categories)} instances; record both from the beginning'
+            )
+        return numbers
+
+
+def samples(
+    path: Path, tasks: Sequence[str], seed: int = 0, *, absent: float = 0.1, stuff: bool = False,
+    metric: bool = False,
+) -> Iterator[Sample]:  # fmt: skip
+    """Questions about the pictures of bags, with their answers.
+
+    Args:
+        path: a bag, or a folder of bags, which are read in the order of their names.
+        tasks: names of tasks; each is asked once of each picture whose answer was recorded.
+        seed: of the questions; with it they follow from a picture's name.
+        absent: see `stream.samples`.
+        stuff: see `stream.samples`.
+        metric: see `stream.samples`.
+
+    Yields:
+        Samples; those of one picture share a frame.
+
+    Raises:
+        FileNotFoundError: there is no bag.
+        ValueError: a bag is damaged, has no pictures, or its messages contradict each other.
+    """
+    for one in bags(path):
+        for view in views(one):
+            digest = hashlib.sha256(f'{seed} {view.name}'.encode()).digest()
+            rng = np.random.default_rng(int.from_bytes(digest[:8], 'little'))
+            known = view.tasks
+            yield from sample_stream.ask_about(
+                view, view.frame, view.pose(), [task for task in tasks if task in known], rng,
+                view.name, absent=absent, stuff=stuff, metric=metric,
+            )  # fmt: skip
+
+
+def bags(path: Path) -> list[Path]:
+    """The bags at a path: itself, or those in a folder, by name.
+
+    Raises:
+        FileNotFoundError: there is none.
+    """
+    if path.is_file() or (path / 'metadata.yaml').is_file():
+        return [path]
+    found = [*path.glob('*.mcap'), *(file.parent for file in path.glob('*/metadata.yaml'))]
+    if not found:
+        raise FileNotFoundError(f'{path}: no bag, and no folder with bags in it')
+    return sorted(found)
+
+
+def views(path: Path) -> Iterator[RecordedView]:
+    """The pictures of one bag, in the order of recording.
+
+    What belongs to a picture has its stamp, and comes before the first message of the next.
+
+    Raises:
+        FileNotFoundError, ValueError: see `bag.read`; or there is no picture in it.
+    """
+    info, count, found = SceneInfo(path.stem), 0, False
+    messages: dict[str, Any] = {}
+    stamp: int | None = None
+    for one in typestore.read(path):
+        if one.topic == SCENE:
+            # It has no header; it speaks of all that is recorded after it.
+            if messages.get(IMAGE) is not None:
+                yield _view(info, count, messages)
+            info, count, messages = _scene_info(path, one.message.data), 0, {}
+        elif one.topic in (IMAGE, INFO, DEPTH, NORMALS, INSTANCES, JOINTS, POSE):
+            its = base.stamp_ns(one.message.header)
+            if its != stamp and messages.get(IMAGE) is not None:
+                yield _view(info, count, messages)
+                count += 1
+            if its != stamp:
+                messages, stamp = {}, its
+            messages[one.topic] = one.message
+            found = found or one.topic == IMAGE
+    if messages.get(IMAGE) is not None:
+        yield _view(info, count, messages)
+    if not found:
+        raise ValueError(f'{path}: no pictures; expected some under {IMAGE}')
+
+
+def _view(info: SceneInfo, count: int, messages: dict[str, Any]) -> RecordedView:
+    frame = image_messages.frame_from(messages[IMAGE], messages.get(INFO))
+    return RecordedView(f'{info.name}/{count}', info, frame, messages)
+
+
+def _scene_info(path: Path, text: str) -> SceneInfo:
+    try:
+        told = json.loads(text)
+        instances = told['instances']
+        names = tuple(str(instances[str(k)]) for k in range(1, len(instances) + 1))
+        return SceneInfo(str(told['scene']), names, tuple(map(str, told['stuff'])))
+    except (ValueError, KeyError, TypeError) as error:
+        raise ValueError(
+            f'{path}: {SCENE} is not what `diception simulate` tells ({error!r})'
+        ) from error

@@ -1,0 +1,209 @@
+# SPDX-FileCopyrightText: 2026 The diception_ros authors
+# SPDX-License-Identifier: Apache-2.0
+"""Records simulated rooms: a folder of samples, or a bag as a robot would have brought home."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from diception_ros import tasks
+from diception_ros.bags.typestore import BagTypes, BagWriter
+from diception_ros.core.labels import COCO_JOINTS
+from diception_ros.datasets import folder
+from diception_ros.messages import base, camera_info, poses
+from diception_ros.messages import images as image_messages
+from diception_ros.messages.point_clouds import JOINT, joint_cloud
+from diception_ros.simulation import cameras, sample_stream, scenes
+from diception_ros.simulation.assets.categories import CATEGORIES, STUFF
+from diception_ros.simulation.cameras import Carrier
+from diception_ros.simulation.renderer import Renderer
+from diception_ros.simulation.scenes import Scene, Split
+from diception_ros.simulation.views import View
+
+WORLD = 'map'
+START_NS = 1_700_000_000_000_000_000  # of every bag: two runs write the same bytes
+
+
+@dataclass(frozen=True)
+class Recording:
+    """What to record.
+
+    Attributes:
+        scenes: how many rooms.
+        views: pictures of each room.
+        size: (H, W) of the pictures, pixels.
+        seed: of all randomness.
+        split: scenes of different splits never meet.
+        carrier: who carries the camera; None draws it for every view (for every room in a bag).
+        rate: pictures per second of a bag.
+        stuff: whether floor, walls and ceiling are entities, in a folder; a bag has them all.
+        backend: OpenGL library, see `gl.context`.
+
+    Raises:
+        ValueError: a number that is not positive.
+    """
+
+    scenes: int
+    views: int
+    size: tuple[int, int]
+    seed: int = 0
+    split: Split = 'train'
+    carrier: Carrier | None = None
+    rate: float = 10.0
+    stuff: bool = False
+    backend: str | None = None
+
+    def __post_init__(self) -> None:
+        if min(self.scenes, self.views, *self.size) < 1 or not self.rate > 0:
+            raise ValueError(
+                'recording: expected at least one scene, view and pixel and a rate > 0, came '
+                f'{self.scenes} scenes, {self.views} views, {self.size} (H, W), {self.rate} Hz'
+            )
+
+
+def to_folder(recording: Recording, out: Path, force: bool = False) -> Iterator[int]:
+    """Write samples of all tasks into a folder; depth is in metres.
+
+    Args:
+        recording: what to record.
+        out: the folder, see `diception_ros.datasets.folder`.
+        force: replace samples that are there.
+
+    Yields:
+        How many frames were written after each one.
+
+    Raises:
+        FileExistsError: see `folder.create`.
+        ImportError, OSError: see `gl.context`.
+    """
+    with Renderer(recording.size, recording.backend) as renderer:
+        folder.create(out, force)
+        written = 0
+        seed, split = recording.seed, recording.split
+        for number in range(recording.scenes):
+            views = sample_stream.scene_views(
+                renderer, seed, number, split, recording.views, recording.carrier
+            )
+            for k, view in enumerate(views):
+                rng = scenes.generator(seed, number, split, sample_stream.QUESTIONS + 2 * k)
+                samples = sample_stream.ask(
+                    view, tasks.names(), rng, f'{view.scene.name}/{k}',
+                    stuff=recording.stuff, metric=True, stamp_ns=_stamp(written, recording.rate),
+                )  # fmt: skip
+                folder.write(out, written, samples)
+                written += 1
+                yield written
+
+
+def to_bag(
+    recording: Recording,
+    out: Path,
+    force: bool = False,
+    more: Callable[[int, View], list[tuple[str, Any]]] = lambda number, view: [],
+) -> Iterator[int]:
+    """Write what a robot would have recorded on smooth ways through the rooms.
+
+    Args:
+        recording: what to record.
+        out: the file, ending in .mcap.
+        force: replace a file that is there.
+        more: asked for topics and messages that are recorded after those about a view, by the
+            number of the frame and the view.
+
+    Yields:
+        How many frames were written after each one.
+
+    Raises:
+        FileExistsError: there is something already.
+        ImportError, OSError: see `gl.context`.
+        ValueError: the name does not end in .mcap.
+    """
+    with Renderer(recording.size, recording.backend) as renderer, BagWriter(out, force) as bag:
+        written = 0
+        for number in range(recording.scenes):
+            scene = scenes.draw(recording.seed, number, recording.split)
+            way = _way(recording, scene, number)
+            if way:
+                renderer.load(scene)
+            for k, camera in enumerate(way):
+                stamp_ns = _stamp(written, recording.rate)
+                view = renderer.render(camera)
+                if k == 0:
+                    bag.write('/camera/scene', scene_message(scene), stamp_ns)
+                for topic, message in (*frame_messages(view, stamp_ns), *more(written, view)):
+                    bag.write(topic, message, stamp_ns)
+                written += 1
+                yield written
+
+
+def frame_messages(view: View, stamp_ns: int) -> list[tuple[str, Any]]:
+    """Everything about one view as (topic, message), all with one stamp.
+
+    The frame is `camera_optical`; only the two messages that say where the camera is have the
+    header of the frame that they say it in, `map`.
+    """
+    lens, types = view.camera, BagTypes()
+    header = base.header(types, stamp_ns, sample_stream.FRAME_ID)
+    world = base.header(types, stamp_ns, WORLD)
+    pose = lens.position, lens.rotation
+    maps: dict[str, tuple[NDArray[Any], str]] = {
+        '/camera/image_raw': (view.image, 'rgb8'),
+        '/camera/depth/image': (view.depth, '32FC1'),
+        '/camera/normals/image': (view.normals, '32FC3'),
+        '/camera/instances/image': (view.instance.astype(np.uint16), '16UC1'),
+        '/camera/semantic/image': (view.category(), 'mono8'),
+    }
+    return [
+        *(
+            (topic, image_messages.image(types, array, encoding, header))
+            for topic, (array, encoding) in maps.items()
+        ),
+        ('/camera/camera_info', camera_info.info(types, lens.intrinsics, lens.size, header)),
+        ('/camera/joints', joint_cloud(types, joints(view), header)),
+        ('/camera/pose', poses.pose_stamped(types, *pose, world)),
+        ('/tf', poses.transform(types, *pose, world, sample_stream.FRAME_ID)),
+    ]
+
+
+def joints(view: View) -> Any:
+    """All joints of the people in a view: (17 P,) of dtype `messages.joints.JOINT`."""
+    people, bodies = view.keypoints(), view.bodies()
+    out = np.zeros((len(bodies), len(COCO_JOINTS)), JOINT)
+    for k, body in enumerate(bodies):
+        local = (body.joints - view.camera.position) @ view.camera.rotation
+        out['x'][k], out['y'][k], out['z'][k] = local.T
+        out['u'][k], out['v'][k] = people.joints[k].T
+        out['visibility'][k] = people.visibility[k]
+        out['score'][k] = people.scores[k]
+        out['joint'][k] = np.arange(len(COCO_JOINTS))
+        out['instance'][k] = body.instance
+    return out.ravel()
+
+
+def _way(recording: Recording, scene: Scene, number: int) -> list[cameras.Camera]:
+    rng = scenes.generator(recording.seed, number, recording.split, sample_stream.CAMERA)
+    carrier = recording.carrier or cameras.draw_carrier(rng)
+    return cameras.path(rng, scene, recording.size, carrier, recording.views, recording.rate) or []
+
+
+def scene_message(scene: Scene) -> Any:
+    """std_msgs/String: what the numbers in the label maps mean until the next such message."""
+    told = {
+        'scene': scene.name,
+        'categories': dict(enumerate(CATEGORIES)),
+        'stuff': list(STUFF),
+        'instances': dict(enumerate(scene.categories, 1)),
+        'joints': list(COCO_JOINTS),
+    }
+    return BagTypes().make('std_msgs/msg/String', data=json.dumps(told))
+
+
+def _stamp(frame: int, rate: float) -> int:
+    return START_NS + round(frame * 1_000_000_000 / rate)

@@ -1,0 +1,444 @@
+# SPDX-FileCopyrightText: 2026 The diception_ros authors
+# SPDX-License-Identifier: Apache-2.0
+"""Draws scenes with MuJoCo: colours by OpenGL, geometry exactly.
+
+OpenGL says which primitive each pixel shows. Depth and normals are then worked out from that
+primitive's own equation: the depth buffer and the facets that a graphics card draws are only close
+to it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+import contextlib
+import ctypes.util
+from dataclasses import dataclass
+import importlib.util
+import os
+from pathlib import Path
+import sys
+from typing import TYPE_CHECKING, Any
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from diception_ros.simulation.assets.materials import Material
+from diception_ros.simulation.assets.shapes import Kind, Rotation
+from diception_ros.simulation.raycast import meet
+from diception_ros.simulation.rooms import Light
+from diception_ros.simulation.scenes import Scene
+from diception_ros.simulation.views import View
+
+# OpenGL without a screen: which library draws, and one clear error where there is none.
+
+
+if TYPE_CHECKING:
+    import mujoco
+
+BACKENDS = ('egl', 'osmesa')
+_PACKAGES = {
+    'egl': ('EGL', 'libegl1 libegl-mesa0 libgl1-mesa-dri'),
+    'osmesa': ('OSMesa', 'libosmesa6'),
+}
+
+
+def context(size: tuple[int, int], backend: str | None = None) -> tuple[Any, mujoco.GLContext]:
+    """Open an OpenGL context and make it the current one.
+
+    Args:
+        size: (H, W) of the largest picture, pixels.
+        backend: 'egl' (a graphics card, or Mesa's software) or 'osmesa' (software only); None
+            takes the environment variable MUJOCO_GL, and 'egl' where it is not set. MuJoCo can
+            load only one of them per process.
+
+    Returns:
+        The module mujoco, which must not be imported before the backend is known, and the context.
+
+    Raises:
+        ImportError: MuJoCo is not installed.
+        ValueError: no such backend, or this process has already loaded another.
+        OSError: the library is not there or finds nothing to draw on; the message names the
+            packages.
+    """
+    wanted = backend or os.environ.get('MUJOCO_GL') or 'egl'
+    if wanted not in BACKENDS:
+        raise ValueError(f'OpenGL backend {wanted!r}: expected one of {", ".join(BACKENDS)}')
+    if 'mujoco' in sys.modules:
+        # The module that contexts come from: mujoco.egl, mujoco.osmesa or mujoco.glfw.
+        loaded = sys.modules['mujoco'].GLContext.__module__.rpartition('.')[2]
+        if loaded != wanted:
+            raise ValueError(
+                f'OpenGL backend {wanted!r}: MuJoCo was already loaded with {loaded!r} in this '
+                'process; set MUJOCO_GL before it is imported'
+            )
+    os.environ['MUJOCO_GL'] = wanted
+    name, packages = _PACKAGES[wanted]
+    if wanted == 'osmesa':
+        # PyOpenGL decides once, when it is imported.
+        os.environ['PYOPENGL_PLATFORM'] = 'osmesa'
+    missing = OSError(
+        f'simulation needs {name}, which cannot be loaded here; on Debian and Ubuntu: '
+        f'apt-get install {packages}'
+    )
+    if ctypes.util.find_library(name) is None:
+        raise missing
+    _triton_first()
+    try:
+        import mujoco
+    except ModuleNotFoundError as error:
+        raise ImportError(f'simulation needs MuJoCo ({error})', name=error.name) from error
+    except (ImportError, AttributeError) as error:  # what PyOpenGL raises on a half-installed GL
+        raise missing from error
+    try:
+        opened = mujoco.GLContext(size[1], size[0])
+        opened.make_current()
+    except Exception as error:
+        # Each backend raises its own kinds; all mean that there is nothing to draw on.
+        raise missing from error
+    return mujoco, opened
+
+
+def _triton_first() -> None:
+    """Load the compiler of a torch with CUDA, if there is one, before Mesa's.
+
+    Both hold LLVM, and Mesa shows its own to all libraries that come later: torch, once it imports
+    triton, would crash (torch 2.13, triton 3.7, Mesa 22.3).
+    """
+    found = None if 'triton' in sys.modules else importlib.util.find_spec('triton')
+    for folder in (found.submodule_search_locations or []) if found else []:
+        for library in Path(folder, '_C').glob('libtriton*.so'):
+            with contextlib.suppress(OSError):  # then it is of no use to torch either
+                ctypes.CDLL(str(library))
+
+
+# A scene as a MuJoCo model: its XML and the textures that the XML names.
+
+
+_TYPES = {
+    Kind.BOX: ('box', 3),
+    Kind.ELLIPSOID: ('ellipsoid', 3),
+    Kind.CYLINDER: ('cylinder', 2),
+    Kind.CAPSULE: ('capsule', 2),
+}
+
+# A flat box shows its texture on its two large faces, at its true scale; a chunky one gets a copy
+# of the texture on each face. MuJoCo draws the first along the local x and y.
+_FLAT = 0.25
+_CYCLES: tuple[Rotation, ...] = (
+    np.array([[0.0, 0, 1], [1, 0, 0], [0, 1, 0]]),  # thin along x: x' = y, y' = z
+    np.array([[1.0, 0, 0], [0, 0, -1], [0, 1, 0]]),  # thin along y: x' = x, y' = z
+    np.eye(3),
+)
+
+# Distances of the clipping planes, metres.
+NEAR, FAR = 0.05, 30.0
+
+# Up to this side faces are lit at few points: what OpenGL shades are corners, and each one costs.
+_SMALL = 256
+
+
+def mjcf_model(
+    scene: Scene, offscreen: tuple[int, int], samples: int, shadow: int
+) -> tuple[str, dict[str, bytes]]:
+    """Write a scene for MuJoCo's compiler.
+
+    Args:
+        scene: the room.
+        offscreen: (H, W) of the largest picture, pixels.
+        samples: of antialiasing, per pixel.
+        shadow: side of the shadow map, pixels.
+
+    Returns:
+        The XML; and the files it names, by their names. Geom k is primitive k of the scene.
+    """
+    numbers: dict[tuple[Material, bool], int] = {}
+    geoms = []
+    for k, material in enumerate(scene.materials):
+        kind = Kind(int(scene.shapes.kind[k]))
+        size, rotation = scene.shapes.size[k], scene.shapes.rotation[k]
+        thin = int(size.argmin()) if kind == Kind.BOX else 2
+        is_sheet = kind == Kind.BOX and size[thin] < _FLAT * np.median(size)
+        # The lid of a flat cylinder, such as a clock's, is a sheet too.
+        is_sheet |= kind == Kind.CYLINDER and size[1] < 0.1 * size[0]
+        if kind == Kind.BOX and is_sheet:
+            turn = _CYCLES[thin]
+            size, rotation = np.abs(turn.T @ size), rotation @ turn
+        number = numbers.setdefault((material, is_sheet), len(numbers))
+        name, count = _TYPES[kind]
+        geoms.append(
+            f'<geom type="{name}" size="{_text(size[:count])}" '
+            f'pos="{_text(scene.shapes.position[k])}" '
+            f'xyaxes="{_text(rotation[:, 0])} {_text(rotation[:, 1])}" material="m{number}"/>'
+        )
+    files: dict[str, bytes] = {}
+    assets = [_material(*key, number, files) for key, number in numbers.items()]
+    lights = [_light(light) for light in scene.lights]
+    height, width = offscreen
+    extent = max(scene.walls.half_x, scene.walls.half_y)
+    xml = (
+        '<mujoco><visual>'
+        f'<global offwidth="{width}" offheight="{height}"/>'
+        f'<quality offsamples="{samples}" shadowsize="{shadow}" numslices="16" numstacks="10" '
+        f'numquads="{2 if max(offscreen) <= _SMALL else 6}"/>'
+        f'<map znear="{NEAR / extent}" zfar="{FAR / extent}" shadowclip="1.2" shadowscale="1"/>'
+        f'<headlight ambient="{_text(scene.ambient)}" diffuse="0.18 0.18 0.18" '
+        'specular="0 0 0"/>'
+        f'</visual><statistic extent="{extent}" center="0 0 1"/>'
+        f'<asset>{"".join(assets)}</asset>'
+        f'<worldbody>{"".join(lights)}{"".join(geoms)}</worldbody></mujoco>'
+    )
+    return xml, files
+
+
+def _material(material: Material, is_sheet: bool, number: int, files: dict[str, bytes]) -> str:
+    look = f'specular="{material.shine}" shininess="0.5" emission="{material.glow}"'
+    if material.pattern == 'flat':
+        return f'<material name="m{number}" rgba="{_text(material.first)} 1" {look}/>'
+    file = f't{number}.png'
+    texture = material.texture()
+    # Level 0: these files live for milliseconds.
+    _, content = cv2.imencode('.png', texture[..., ::-1], [cv2.IMWRITE_PNG_COMPRESSION, 0])
+    files[file] = content.tobytes()
+    kind = '2d' if is_sheet else 'cube'
+    repeat = ''
+    if is_sheet and material.scale:
+        repeat = f'texuniform="true" texrepeat="{_text([1 / material.scale] * 2)}"'
+    return (
+        f'<texture name="t{number}" type="{kind}" file="{file}"/>'
+        f'<material name="m{number}" texture="t{number}" {repeat} {look}/>'
+    )
+
+
+def _light(light: Light) -> str:
+    kind = 'directional' if light.parallel else 'spot'
+    # A lamp that casts shadows is a cone: the shadow map would be too coarse for a half space.
+    cone = 'cutoff="72" exponent="1"' if light.shadow else 'cutoff="180" exponent="0"'
+    return (
+        f'<light type="{kind}" pos="{_text(light.position)}" dir="{_text(light.direction)}" '
+        f'{cone} castshadow="{str(light.shadow).lower()}" '
+        f'diffuse="{_text(light.colour)}" ambient="0 0 0" specular="0.3 0.3 0.3" '
+        'attenuation="0.75 0.05 0.02"/>'
+    )
+
+
+def _text(numbers: Iterable[float]) -> str:
+    return ' '.join(f'{number:.9g}' for number in numbers)
+
+
+if TYPE_CHECKING:
+    from types import TracebackType
+
+    from typing_extensions import Self
+
+    from diception_ros.simulation.cameras import Camera
+    from diception_ros.simulation.scenes import Scene
+
+# What MuJoCo calls the colours of a light.
+_LIGHT = ('ambient', 'diffuse', 'specular')
+
+
+@dataclass(frozen=True)
+class Levels:
+    """How bright a room is, in shares of what its scene says.
+
+    Attributes:
+        caster: the lamp that casts shadows.
+        others: all other lamps and the sun, and the light that comes from everywhere.
+        ceiling: the ceiling's glow, which stands for light that comes up from the floor.
+        glow: of what shines by itself: windows, screens, lampshades.
+    """
+
+    caster: float = 1.0
+    others: float = 1.0
+    ceiling: float = 1.0
+    glow: float = 1.0
+
+
+_FULL = Levels()
+
+
+class Renderer:
+    """Pictures of scenes, up to a size.
+
+    Holds an OpenGL context, which belongs to the thread that made it; use one per process.
+
+    Args:
+        size: (H, W) of the largest picture, pixels.
+        backend: see `gl.context`.
+        samples: of antialiasing, per pixel; 0 for none.
+        shadow: side of the shadow map, pixels; None for one that suits the size. On a CPU it costs
+            more time than the picture itself.
+
+    Raises:
+        ImportError, ValueError, OSError: see `gl.context`.
+    """
+
+    def __init__(
+        self, size: tuple[int, int], backend: str | None = None, samples: int = 4,
+        shadow: int | None = None,
+    ) -> None:  # fmt: skip
+        self.size = size
+        self._samples = samples
+        self._shadow = shadow or min(2048, max(512, 4 * max(size)))
+        self._mujoco, self._gl = context(size, backend)
+        self._context: Any = None
+        self._scene: Scene | None = None
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Give the OpenGL context back."""
+        if self._context is not None:
+            self._gl.make_current()
+            self._context.free()
+            self._context = None
+        self._gl.free()
+
+    def load(self, scene: Scene) -> None:
+        """Take a scene onto the graphics card; worth several views."""
+        mj = self._mujoco
+        xml, files = mjcf_model(scene, self.size, self._samples, self._shadow)
+        model = mj.MjModel.from_xml_string(xml, files)
+        data = mj.MjData(model)
+        mj.mj_forward(model, data)
+        self._gl.make_current()
+        if self._context is not None:
+            self._context.free()
+        self._context = mj.MjrContext(model, mj.mjtFontScale.mjFONTSCALE_50)
+        mj.mjr_setBuffer(mj.mjtFramebuffer.mjFB_OFFSCREEN, self._context)
+        self._visual = mj.MjvScene(model, maxgeom=model.ngeom + 10)
+        mj.mjv_updateScene(
+            model, data, mj.MjvOption(), None, mj.MjvCamera(), mj.mjtCatBit.mjCAT_ALL, self._visual
+        )
+        # From the numbers that MuJoCo paints to primitives of the scene.
+        self._shape = np.full(self._visual.ngeom + 1, -1, np.int64)
+        for geom in self._visual.geoms[: self._visual.ngeom]:
+            if geom.objtype == mj.mjtObj.mjOBJ_GEOM and geom.segid >= 0:
+                self._shape[geom.segid + 1] = geom.objid
+        lights = self._visual.lights[: self._visual.nlight]
+        self._lamps = [(one, [np.array(getattr(one, name)) for name in _LIGHT]) for one in lights]
+        self._glowing = [
+            (geom, geom.emission, scene.categories[scene.instance[geom.objid] - 1] == 'ceiling')
+            for geom in self._visual.geoms[: self._visual.ngeom]
+            if geom.objtype == mj.mjtObj.mjOBJ_GEOM and geom.emission > 0
+        ]
+        self._scene = scene
+
+    def render(self, camera: Camera) -> View:
+        """Draw what a camera sees of the loaded scene.
+
+        Raises:
+            RuntimeError: no scene was loaded.
+            ValueError: the camera's picture is larger than the renderer's.
+        """
+        image = self.picture(camera)
+        scene = self._scene
+        assert scene is not None
+        painted = self._draw(camera.size, ids=True).astype(np.int64)
+        number = painted[..., 0] + 256 * painted[..., 1] + 65536 * painted[..., 2]
+        shape = self._shape[np.minimum(number, len(self._shape) - 1)]
+        depth, normals = surface(scene, camera, shape)
+        instance = np.where(shape < 0, 0, scene.instance[shape]).astype(np.int32)
+        return View(scene, camera, image, depth, normals, instance)
+
+    def picture(
+        self, camera: Camera, levels: Levels = _FULL, shadows: bool = True
+    ) -> NDArray[np.uint8]:
+        """Draw only the colours of what a camera sees, perhaps in other light.
+
+        Args:
+            camera: where it is seen from.
+            levels: how bright the light is.
+            shadows: whether things cast shadows.
+
+        Returns:
+            (H, W, 3) uint8, 0..255, RGB.
+
+        Raises:
+            RuntimeError: no scene was loaded.
+            ValueError: the camera's picture is larger than the renderer's.
+        """
+        if self._scene is None:
+            raise RuntimeError('Renderer: load a scene first')
+        height, width = camera.size
+        if height > self.size[0] or width > self.size[1]:
+            raise ValueError(
+                f'camera picture {camera.size} is larger than the renderer {self.size} (H, W)'
+            )
+        self._aim(camera)
+        self._light(levels)
+        return self._draw(camera.size, ids=False, shadows=shadows)
+
+    def _light(self, levels: Levels) -> None:
+        for lamp, full in self._lamps:
+            share = levels.caster if lamp.castshadow else levels.others
+            for name, value in zip(_LIGHT, full, strict=True):
+                setattr(lamp, name, share * value)
+        for geom, glow, is_ceiling in self._glowing:
+            geom.emission = glow * (levels.ceiling if is_ceiling else levels.glow)
+
+    def _aim(self, camera: Camera) -> None:
+        # A frustum that puts pixel (cx, cy) on the optical axis, pixel centres at whole numbers.
+        height, width = camera.size
+        k = camera.intrinsics
+        left, right = (-0.5 - k.cx) / k.fx, (width - 0.5 - k.cx) / k.fx
+        top, bottom = (k.cy + 0.5) / k.fy, (k.cy + 0.5 - height) / k.fy
+        for eye in self._visual.camera:
+            eye.pos = camera.position
+            eye.forward, eye.up = camera.rotation[:, 2], -camera.rotation[:, 1]
+            eye.frustum_near, eye.frustum_far = NEAR, FAR
+            eye.frustum_center = NEAR * (left + right) / 2
+            eye.frustum_width = NEAR * (right - left) / 2
+            eye.frustum_top, eye.frustum_bottom = NEAR * top, NEAR * bottom
+
+    def _draw(self, size: tuple[int, int], ids: bool, shadows: bool = False) -> NDArray[np.uint8]:
+        mj = self._mujoco
+        self._gl.make_current()  # Another renderer may have drawn, or closed, since.
+        height, width = size
+        flags = self._visual.flags
+        flags[mj.mjtRndFlag.mjRND_SEGMENT] = flags[mj.mjtRndFlag.mjRND_IDCOLOR] = ids
+        flags[mj.mjtRndFlag.mjRND_SHADOW] = shadows
+        flags[mj.mjtRndFlag.mjRND_REFLECTION] = False
+        window = mj.MjrRect(0, 0, width, height)
+        pixels = np.empty((height, width, 3), np.uint8)
+        mj.mjr_render(window, self._visual, self._context)
+        mj.mjr_readPixels(pixels, None, window, self._context)
+        return np.ascontiguousarray(pixels[::-1])  # OpenGL's first row is the lowest
+
+
+def surface(
+    scene: Scene, camera: Camera, shape: NDArray[np.int64]
+) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+    """Depth and normals of the primitives that the pixels show.
+
+    Args:
+        scene: the room.
+        camera: where it is seen from.
+        shape: (H, W) int64, primitive that each pixel shows, -1 for none.
+
+    Returns:
+        (H, W) float32, metres along the optical axis; (H, W, 3) float32, unit, camera optical
+        frame, pointing to the camera. NaN for none.
+    """
+    height, width = shape.shape
+    known = shape.ravel() >= 0
+    rays = camera.rays()[known]
+    distance, normal, _ = meet(scene.shapes, shape.ravel()[known], camera.position, rays)
+    # At a rim that was drawn beyond the true surface the normal can tip over by rounding, and one
+    # at right angles to its ray stays as it is.
+    normal[np.einsum('pi,pi->p', normal, rays) > 0] *= -1
+    depth = np.full(height * width, np.nan, np.float32)
+    normals = np.full((height * width, 3), np.nan, np.float32)
+    depth[known] = distance
+    normals[known] = normal @ camera.rotation
+    return depth.reshape(height, width), normals.reshape(height, width, 3)

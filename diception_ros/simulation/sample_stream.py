@@ -1,0 +1,228 @@
+# SPDX-FileCopyrightText: 2026 The diception_ros authors
+# SPDX-License-Identifier: Apache-2.0
+"""Samples for training: an endless stream of questions about simulated rooms, with answers."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+import itertools
+
+import numpy as np
+
+from diception_ros import tasks as known_tasks
+from diception_ros.core.frame import Frame
+from diception_ros.core.geometry import to_disparity
+from diception_ros.core.labels import Label, Mask
+from diception_ros.core.prompt import MAX_POINTS, Point, Prompt
+from diception_ros.datasets.sample import Pose, Sample
+from diception_ros.simulation import cameras, scenes
+from diception_ros.simulation.assets.categories import COCO
+from diception_ros.simulation.cameras import Carrier
+from diception_ros.simulation.renderer import Renderer
+from diception_ros.simulation.scenes import Split
+from diception_ros.simulation.views import GroundTruth, View
+
+FRAME_ID = 'camera_optical'
+
+# Purposes of `scenes.generator`: 0 is the scene itself, then two for each view.
+CAMERA, QUESTIONS = 1, 2
+
+# A thing that is asked for covers at least this share of the picture, and this many pixels.
+_LEAST_SHARE, _LEAST_PIXELS = 0.002, 16
+
+
+def samples(
+    seed: int,
+    size: tuple[int, int],
+    tasks: Sequence[str] | None = None,
+    *,
+    split: Split = 'train',
+    views: int = 4,
+    worker: int = 0,
+    workers: int = 1,
+    first: int = 0,
+    carrier: Carrier | None = None,
+    absent: float = 0.1,
+    stuff: bool = False,
+    metric: bool = False,
+    backend: str | None = None,
+) -> Iterator[Sample]:
+    """Render samples without end.
+
+    Every view is asked once for every task. Scene, cameras and questions follow from the seed and
+    the number of the scene alone, so several processes with one seed and different workers render
+    disjoint parts of what one process would render.
+
+    Args:
+        seed: of the data set.
+        size: (H, W) of the frames, pixels.
+        tasks: names of tasks; None for all. A view that has no answer for a task leaves it out.
+        split: scenes of different splits never meet.
+        views: of each scene; a scene takes about as long to load as three views to render.
+        worker: which process this is, 0 to workers - 1.
+        workers: how many processes share the scenes.
+        first: number of the first scene, for going on where one stopped.
+        carrier: 'robot' or 'hand'; None for both.
+        absent: share of the questions for a category that is not there, and of the views without
+            people that are asked for poses.
+        stuff: whether floor, walls and ceiling are entities.
+        metric: depth as `MetricDepth` instead of the `Disparity` that its task paints.
+        backend: OpenGL library, see `gl.context`.
+
+    Yields:
+        Samples; their names say split, seed, scene, view and task.
+
+    Raises:
+        ImportError, OSError: see `gl.context`.
+        ValueError: an unknown task or split, or a worker that is none of the workers.
+    """
+    names = known_tasks.names() if tasks is None else list(tasks)
+    for name in names:
+        known_tasks.get(name)
+    numbers = scene_numbers(worker, workers, first)
+    with Renderer(size, backend) as renderer:
+        for number in numbers:
+            for k, view in enumerate(scene_views(renderer, seed, number, split, views, carrier)):
+                rng = scenes.generator(seed, number, split, QUESTIONS + 2 * k)
+                name = f'{view.scene.name}/{k}'
+                yield from ask(view, names, rng, name, absent=absent, stuff=stuff, metric=metric)
+
+
+def scene_numbers(worker: int, workers: int, first: int = 0) -> Iterator[int]:
+    """The scenes of one of several processes, without end.
+
+    Args:
+        worker: which process this is, 0 to workers - 1.
+        workers: how many processes share the scenes.
+        first: number of the first scene, of all of them.
+
+    Raises:
+        ValueError: a worker that is none of the workers.
+    """
+    if not 0 <= worker < workers:
+        raise ValueError(f'worker: expected 0 to {workers - 1}, came {worker}')
+    return itertools.count(first + (worker - first) % workers, workers)
+
+
+def scene_views(
+    renderer: Renderer, seed: int, number: int, split: Split, views: int,
+    carrier: Carrier | None = None,
+) -> Iterator[View]:  # fmt: skip
+    """Render single views of one scene; fewer than wanted where the room has no good ones."""
+    scene = scenes.draw(seed, number, split)
+    found = [
+        cameras.view(scenes.generator(seed, number, split, CAMERA + 2 * k), scene,
+                     renderer.size, carrier)
+        for k in range(views)
+    ]  # fmt: skip
+    if any(found):
+        renderer.load(scene)
+    for camera in found:
+        if camera is not None:
+            yield renderer.render(camera)
+
+
+def ask(
+    view: View, tasks: Sequence[str], rng: np.random.Generator, name: str, *,
+    absent: float = 0.1, stuff: bool = False, metric: bool = False, stamp_ns: int = 0,
+) -> list[Sample]:  # fmt: skip
+    """Questions about one rendered view, with their answers; see `ask_about`."""
+    camera = view.camera
+    frame = Frame(view.image, stamp_ns, FRAME_ID, camera.intrinsics)
+    pose = Pose(camera.position, camera.rotation)
+    return ask_about(
+        view, frame, pose, tasks, rng, name, absent=absent, stuff=stuff, metric=metric
+    )
+
+
+def ask_about(
+    truth: GroundTruth, frame: Frame, pose: Pose | None, tasks: Sequence[str],
+    rng: np.random.Generator, name: str, *, absent: float = 0.1, stuff: bool = False,
+    metric: bool = False,
+) -> list[Sample]:  # fmt: skip
+    """Questions about one picture, with their answers.
+
+    Args:
+        truth: what is known of it.
+        frame: the picture.
+        pose: where the camera was, if that is known.
+        tasks: names of tasks, each asked once, unless there is nothing to ask.
+        rng: source of all randomness.
+        name: of the view; the task is added to it.
+        absent: see `samples`.
+        stuff: see `samples`.
+        metric: see `samples`.
+
+    Returns:
+        Samples that share the frame.
+
+    Raises:
+        ValueError: an unknown task, or a truth that is none; it names view and task.
+    """
+    out = []
+    for task in tasks:
+        try:
+            question = _question(truth, task, rng, absent, stuff, metric)
+        except ValueError as error:
+            raise ValueError(f'{name}/{task}: {error}') from error
+        if question is not None:
+            prompt, label = question
+            out.append(Sample(frame, prompt, label, pose, f'{name}/{task}'))
+    return out
+
+
+def _question(
+    truth: GroundTruth, task: str, rng: np.random.Generator, absent: float, stuff: bool,
+    metric: bool,
+) -> tuple[Prompt, Label] | None:  # fmt: skip
+    if task == 'depth':
+        depth = truth.metric_depth()
+        return Prompt(task), depth if metric else to_disparity(depth)[0]
+    if task == 'normal':
+        return Prompt(task), truth.surface_normals()
+    if task == 'entity':
+        return Prompt(task), truth.instances(stuff)
+    if task == 'pose':
+        people = truth.keypoints()
+        return (Prompt(task), people) if len(people.joints) or rng.uniform() < absent else None
+    if task == 'semantic':
+        return _category(truth, rng, absent)
+    if task == 'segmentation':
+        return _points(truth, rng)
+    raise ValueError(f'task {task!r}: the simulation has no answer for it')
+
+
+def _category(
+    truth: GroundTruth, rng: np.random.Generator, absent: float
+) -> tuple[Prompt, Label] | None:
+    # Categories that COCO names: their texts are in every model folder.
+    least = _least(truth)
+    things = truth.instances()
+    shown = set(things.categories)
+    # Counted by category, so that a row of books counts as one.
+    present = [
+        name for name in COCO
+        if name in shown and int(truth.of_category(name).areas.sum()) >= least
+    ]  # fmt: skip
+    missing = [name for name in COCO if name not in shown]
+    options = missing if rng.uniform() < absent or not present else present
+    name = options[int(rng.integers(len(options)))]
+    return Prompt('semantic', name), truth.of_category(name)
+
+
+def _points(truth: GroundTruth, rng: np.random.Generator) -> tuple[Prompt, Label] | None:
+    # One to five pixels of one thing, any of them.
+    things = truth.instances()
+    large = np.flatnonzero(things.areas >= _least(truth)) + 1
+    if not large.size:
+        return None
+    mask = things.ids == large[int(rng.integers(len(large)))]
+    rows, columns = np.nonzero(mask)
+    picked = rng.integers(len(rows), size=int(rng.integers(1, MAX_POINTS + 1)))
+    points = tuple(Point(float(columns[k]), float(rows[k])) for k in picked)
+    return Prompt('segmentation', points=points), Mask(mask)
+
+
+def _least(truth: GroundTruth) -> int:
+    height, width = truth.size
+    return max(_LEAST_PIXELS, int(_LEAST_SHARE * height * width))

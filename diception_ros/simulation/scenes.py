@@ -1,0 +1,168 @@
+# SPDX-FileCopyrightText: 2026 The diception_ros authors
+# SPDX-License-Identifier: Apache-2.0
+"""A scene: everything that there is to see in one room, and how it is drawn from a seed."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+import hashlib
+from typing import Literal, get_args
+
+import numpy as np
+from numpy.typing import NDArray
+
+from diception_ros.simulation import layout, rooms
+from diception_ros.simulation.assets.categories import NUMBERS
+from diception_ros.simulation.assets.materials import Material, palette
+from diception_ros.simulation.assets.people import Person
+from diception_ros.simulation.assets.shapes import Part, Place, Thing, about_z
+from diception_ros.simulation.layout import Footprint, Plan, Walls
+from diception_ros.simulation.raycast import Shapes
+from diception_ros.simulation.rooms import Light
+
+Split = Literal['train', 'validation', 'test']
+SPLITS: tuple[Split, ...] = get_args(Split)
+
+# Digits that are kept of metres and of rotations. The last bits of sine and cosine differ between
+# machines; what is left after rounding does not.
+_METRES, _TURNS = 6, 9
+
+
+@dataclass(frozen=True, eq=False)
+class Body:
+    """The joints of one person in the room.
+
+    Attributes:
+        instance: number of the person among the instances, from 1.
+        joints: (17, 3) float64, metres, world, in the order of COCO_JOINTS.
+        flesh: (17,) float64, metres: how far before a joint its own skin may lie.
+    """
+
+    instance: int
+    joints: NDArray[np.float64]
+    flesh: NDArray[np.float64]
+
+
+@dataclass(frozen=True, eq=False)
+class Scene:
+    """One furnished room.
+
+    Attributes:
+        name: split, seed and number, from which `draw` makes it again.
+        walls: the room's size.
+        shapes: all primitives.
+        instance: (N,) int64, the instance that each primitive belongs to, from 1.
+        materials: N, what each primitive looks like.
+        categories: of each instance, a name of `diception_ros.simulation.assets.categories`;
+            instance k is `categories[k - 1]`. The room's own parts are instances too.
+        bodies: the people.
+        lights: the lamps; the first casts shadows.
+        ambient: RGB, light that comes from everywhere.
+        obstacles: what a camera must not drive into.
+    """
+
+    name: str
+    walls: Walls
+    shapes: Shapes
+    instance: NDArray[np.int64]
+    materials: tuple[Material, ...]
+    categories: tuple[str, ...]
+    bodies: tuple[Body, ...]
+    lights: tuple[Light, ...]
+    ambient: tuple[float, float, float]
+    obstacles: tuple[Footprint, ...]
+
+    @property
+    def category_numbers(self) -> NDArray[np.int64]:
+        """(M + 1,) int64: category number of each instance; that of 'no instance' is 0."""
+        return np.array([0, *(NUMBERS[name] for name in self.categories)])
+
+    def digest(self) -> str:
+        """SHA-256 of the whole description: equal on every machine for equal seeds."""
+        seen = hashlib.sha256()
+        arrays = (self.shapes.kind, self.shapes.size, self.shapes.position, self.shapes.rotation,
+                  self.instance, *(body.joints for body in self.bodies))  # fmt: skip
+        for array in arrays:
+            # -0.0 and 0.0 are the same place, but not the same bytes.
+            seen.update((array.astype('<f8') + 0.0).tobytes())
+        seen.update(repr((self.materials, self.categories, self.lights, self.ambient)).encode())
+        return seen.hexdigest()
+
+
+def generator(seed: int, number: int, split: Split, purpose: int) -> np.random.Generator:
+    """The random numbers of one scene for one purpose.
+
+    Streams of different splits, seeds, numbers and purposes are independent of each other, and
+    none of them depends on what was drawn from another.
+
+    Raises:
+        ValueError: a seed or number below 0, or no such split.
+    """
+    if seed < 0 or number < 0 or split not in SPLITS:
+        raise ValueError(
+            f'scene: expected seed and number >= 0 and a split of {", ".join(SPLITS)}, '
+            f'came {seed}, {number}, {split!r}'
+        )
+    key = (SPLITS.index(split), seed, number, purpose)
+    return np.random.Generator(np.random.PCG64(np.random.SeedSequence(key)))
+
+
+def draw(seed: int, number: int, split: Split = 'train') -> Scene:
+    """Draw one room with all that is in it.
+
+    Args:
+        seed: of the whole data set.
+        number: of the scene in it.
+        split: scenes of different splits never meet.
+
+    Returns:
+        The same scene, bit for bit, on every machine.
+
+    Raises:
+        ValueError: see `generator`.
+    """
+    rng = generator(seed, number, split, purpose=0)
+    colours = palette(rng)
+    walls = rooms.walls(rng)
+    plan = Plan(walls)
+    things: list[tuple[Thing, Place]] = list(rooms.shell(walls, colours))
+    furniture = layout.furniture(rng, colours, plan)
+    people = layout.people(rng, colours, plan, furniture)
+    things += [*furniture, *rooms.on_walls(rng, colours, plan)]
+    things += [*layout.on_surfaces(rng, colours, furniture, people)]
+    things += [*layout.on_floor(rng, colours, plan)]
+    first_person = len(things) + 1
+    things += [(person.thing, place) for person, place in people]
+    bodies = tuple(
+        _body(person, place, first_person + k) for k, (person, place) in enumerate(people)
+    )
+    parts = [
+        (part, k) for k, (thing, place) in enumerate(things, 1) for part in thing.placed(place)
+    ]
+    lights, ambient = rooms.lights(rng, walls)
+    return Scene(
+        f'{split}/{seed}/{number}',
+        walls,
+        _shapes([part for part, _ in parts]),
+        np.array([k for _, k in parts]),
+        tuple(part.material for part, _ in parts),
+        tuple(thing.category for thing, _ in things),
+        bodies,
+        lights,
+        ambient,
+        tuple(plan.taken),
+    )
+
+
+def _body(person: Person, place: Place, instance: int) -> Body:
+    joints = person.joints @ about_z(place.yaw).T + np.array([place.x, place.y, place.z])
+    return Body(instance, joints.round(_METRES), person.flesh.round(_METRES))
+
+
+def _shapes(parts: list[Part]) -> Shapes:
+    return Shapes(
+        np.array([int(part.kind) for part in parts]),
+        np.array([part.size for part in parts]).round(_METRES),
+        np.array([part.position for part in parts]).round(_METRES),
+        np.array([part.rotation for part in parts]).round(_TURNS),
+    )

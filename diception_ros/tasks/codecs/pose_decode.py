@@ -1,0 +1,295 @@
+# SPDX-FileCopyrightText: 2026 The diception_ros authors
+# SPDX-License-Identifier: Apache-2.0
+"""From a painted picture to people: red discs, the limbs between them, who belongs to whom.
+
+1. `discs` finds the joints.
+2. The ring around a disc is compared with the palette of `skeleton`: which joints may this be?
+3. Two discs whose types a limb joins are joined where the pixels between them bear the one colour
+   in the first half and the other in the second half.
+4. Joined discs are a person, best limbs first; no person has two joints of one type.
+
+Discs that no limb joins come back as points without a type: a painter with other limb colours
+than ours still tells where joints are. Where colours are but hardly a disc is clear, the painter
+was not sure: see `unsure`.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+from scipy.spatial import cKDTree
+
+from diception_ros.core.labels import COCO_JOINTS, COCO_LIMBS, Keypoints
+from diception_ros.tasks.codecs.pose_from_blur import find_unsure
+from diception_ros.tasks.codecs.pose_skeleton import (
+    JOINT_COLOURS,
+    Bytes,
+    Discs,
+    Floats,
+    Vectors,
+    find_discs,
+)
+
+Indices = NDArray[np.int64]
+
+# FOLLOWED was chosen by the sweeps that `discs` tells of; PIECE and NEAR were varied without gain;
+# the rest by eye.
+
+# Farthest a pixel may be from a colour of the palette, as a length in RGB; half of the 0.39
+# between the palette's nearest two, and a little for those that have no such neighbour.
+COLOUR = 0.25
+# A pixel with more than this part of red in its colour shows a disc.
+HIDDEN = 0.5
+# Darkest limb: on the edge to black half of the colour is left.
+BRIGHT = 0.4
+# Radii of the rings, in radii of the disc: the inner ones lie in the rim that a limb shows around
+# its disc, the outer ones cross the limbs alone, where no disc shines through.
+RING_RADII = np.array([1.3, 1.7, 2.2, 2.8])
+# Least part of the ring around a disc in a type's colour for the disc to be of that type perhaps.
+RING = 0.15
+# Least part of the pixels between two discs that bear the right colours. A limb half of which is
+# hidden behind another person is still followed.
+FOLLOWED = 0.4
+# A piece of at most this many joints (a face) may belong to a larger one that is at most this
+# part of its extent away; a disc without a limb may where this much of its ring is of one type.
+PIECE, NEAR, SURE = 5, 0.5, 0.5
+# A person of so many joints, and a disc where red is so much ahead, are clearly painted.
+MANY, CLEAR = 5, 0.7
+# A limb of which no pixel shows between two discs that touch counts as this well followed.
+COVERED = 0.6
+
+
+@dataclass(frozen=True)
+class _Limbs:
+    """Candidates for limbs, E of them.
+
+    Attributes:
+        discs: (E, 2) int64, the two discs.
+        types: (E, 2) int64, the joint that each would be.
+        scores: (E,) float64 in [0, 1], how much of what lies between them has the right colours.
+        lengths: (E,) float64, pixels.
+    """
+
+    discs: Indices
+    types: Indices
+    scores: Vectors
+    lengths: Vectors
+
+
+def find_people(rgb: Floats) -> Keypoints:
+    """Read people off a painted picture; the module's text says how.
+
+    Args:
+        rgb: (H, W, 3) float32 RGB, finite, nominally in [0, 1]; what lies outside counts as
+            0 or 1.
+
+    Returns:
+        Keypoints; first the people whose joints are discs, in the order of falling number of
+        joints. Found joints have visibility 2, because a disc does not say whether the joint was
+        hidden. The score of a joint is the mean of the part of its ring in its colour and of its
+        best limb's score; without discs it is how bright it is painted.
+    """
+    size = rgb.shape[0], rgb.shape[1]
+    # As one channel, because OpenCV multiplies only the first of three by a number; it saturates.
+    flat = np.ascontiguousarray(rgb, np.float32).reshape(size[0], -1)
+    picture = cv2.multiply(flat, 255.0, dtype=cv2.CV_8U).reshape(rgb.shape)  # type: ignore[call-overload]
+    discs = find_discs(picture)
+    rings = _rings(picture, discs)
+    limbs = _follow(picture, discs, rings)
+    person, kind, trust = _assemble(limbs, rings)
+    person, kind, trust = _adopt(discs, rings, person, kind, trust)
+    told = (person >= 0) & (np.bincount(person + 1)[person + 1] >= MANY)
+    clear = told | (discs.clear > CLEAR)
+    more, faint, replaced = find_unsure(picture, discs.centres, clear)
+    rest = ~replaced
+    people, scores = _gather(discs.centres[rest], person[rest], kind[rest], trust[rest])
+    places = np.concatenate([people, more])
+    return Keypoints(
+        places,
+        np.where(np.isfinite(places[..., 0]), 2, 0).astype(np.uint8),
+        np.clip(np.concatenate([scores, faint]), 0, 1),
+        discs.centres[rest & (person < 0)].astype(np.float32),
+        size,
+    )
+
+
+def _classify(picture: Bytes, x: Vectors, y: Vectors) -> Indices:
+    """What is painted at some places.
+
+    Args:
+        picture: (H, W, 3) uint8 RGB.
+        x: (...) float64, pixels; y alike. Outside of the picture counts as background.
+        y: (...) float64, pixels.
+
+    Returns:
+        (...) int64: 0..16 the joint in whose colour it is, -1 another colour, -2 red (a disc
+        hides what is there), -3 background.
+    """
+    columns, rows = np.rint(x).astype(np.int64), np.rint(y).astype(np.int64)
+    height, width = picture.shape[:2]
+    outside = (columns < 0) | (rows < 0) | (columns >= width) | (rows >= height)
+    colours = (
+        picture[rows.clip(0, height - 1), columns.clip(0, width - 1)].astype(np.float32) / 255
+    )
+    top = colours[..., 1:].max(axis=-1)
+    redness = np.minimum(colours[..., 0], 1 - top)
+    # No colour of the palette has any redness, so what there is comes from a disc's soft edge and
+    # can be taken off; and green or blue is full in all, which undoes a mixture with black.
+    colours[..., 0] -= redness
+    hue = (colours / np.maximum(top, 0.05)[..., None]).reshape(-1, 3)
+    palette = JOINT_COLOURS.astype(np.float32) / 255
+    distance = (hue**2).sum(axis=1)[:, None] - 2 * hue @ palette.T + (palette**2).sum(axis=1)
+    nearest = distance.argmin(axis=1)
+    far = distance[np.arange(len(hue)), nearest] > COLOUR**2
+    out = np.where(far, -1, nearest).reshape(x.shape)
+    out[(top + redness < BRIGHT) | outside] = -3
+    out[redness > HIDDEN * (top + redness)] = -2
+    return out
+
+
+def _rings(picture: Bytes, discs: Discs) -> Vectors:
+    """Part of the ring around each disc in each joint's colour: (M, 17) float64 in [0, 1]."""
+    kinds = len(COCO_JOINTS)
+    if not len(discs.radii):
+        return np.zeros((0, kinds))
+    angles = np.linspace(0, 2 * np.pi, 32, endpoint=False)
+    reach = discs.radii[:, None] * RING_RADII + 0.5
+    x = discs.centres[:, 0, None, None] + reach[..., None] * np.cos(angles)
+    y = discs.centres[:, 1, None, None] + reach[..., None] * np.sin(angles)
+    seen = _classify(picture, x, y).reshape(len(x), -1)
+    # A place that is nearer to another disc tells about that one.
+    places = np.stack([x.ravel(), y.ravel()], axis=1)
+    nearest = cKDTree(discs.centres).query(places)[1].reshape(seen.shape)
+    seen[nearest != np.arange(len(seen))[:, None]] = -3
+    counts = np.stack([(seen == kind).sum(axis=1) for kind in range(kinds)], axis=1)
+    readable = (seen >= -1).sum(axis=1)
+    out: Vectors = counts / np.maximum(readable, 4)[:, None]
+    return out
+
+
+def _follow(picture: Bytes, discs: Discs, rings: Vectors) -> _Limbs:
+    """Try every pair of discs whose rings allow a limb of COCO between them."""
+    pairs, types = [], []
+    for a, b in COCO_LIMBS:
+        first, second = np.flatnonzero(rings[:, a] > RING), np.flatnonzero(rings[:, b] > RING)
+        i, j = (grid.ravel() for grid in np.meshgrid(first, second, indexing='ij'))
+        apart = i != j
+        pairs.append(np.stack([i[apart], j[apart]], axis=1))
+        types.append(np.tile([a, b], (int(apart.sum()), 1)))
+    discs_of, types_of = np.concatenate(pairs), np.concatenate(types)
+    start, stop = discs.centres[discs_of[:, 0]], discs.centres[discs_of[:, 1]]
+    along = stop - start
+    lengths = np.maximum(np.linalg.norm(along, axis=1), 1e-6)
+    radius = discs.radii[discs_of].min(axis=1)
+    across = np.stack([-along[:, 1], along[:, 0]], axis=1) / lengths[:, None]
+
+    # Three lines: the middle, and one on each side that passes the discs where they are wide.
+    parts = (np.arange(24) + 0.5) / 24
+    offsets = np.array([-1.0, 0.0, 1.0])
+    shift = across[:, None] * (radius[:, None] * offsets)[..., None]
+    place = start[:, None, None] + along[:, None, None] * parts[:, None] + shift[:, :, None]
+    seen = _classify(picture, place[..., 0], place[..., 1])
+    first_half = (parts < 0.5)[None, None]
+    wanted = np.where(first_half, types_of[:, 0, None, None], types_of[:, 1, None, None])
+    # The change of colour in the middle is soft; a disc on the way hides what is under it.
+    counts = (seen != -2) & (np.abs(parts - 0.5) > 0.05)[None, None]
+    right = (seen == wanted) & counts
+    halves = []
+    for half in (first_half, ~first_half):
+        shown = (counts & half).sum(axis=(1, 2))
+        good = (right & half).sum(axis=(1, 2))
+        halves.append(np.where(shown >= 3, good / np.maximum(shown, 1), np.nan))
+    # Both halves must be followed: the one alone would join any two of a colour.
+    scores = np.fmin(halves[0], halves[1])
+    scores = np.where(np.isnan(scores), COVERED, scores)
+    touching = lengths < 3 * radius
+    kept = (scores >= FOLLOWED) & (touching | ~np.isnan(halves[0] + halves[1]))
+    return _Limbs(discs_of[kept], types_of[kept], scores[kept], lengths[kept])
+
+
+def _assemble(limbs: _Limbs, rings: Vectors) -> tuple[Indices, Indices, Vectors]:
+    """Put people together, best limbs first.
+
+    Returns:
+        (M,) int64 the person of each disc, -1 none; (M,) int64 its joint, -1 none; and (M,)
+        float64 in [0, 1], trust in that.
+    """
+    person = np.full(len(rings), -1, np.int64)
+    kind = np.full(len(rings), -1, np.int64)
+    best = np.zeros(len(rings))
+    members: dict[int, set[int]] = {}
+    # Of two limbs followed equally well the shorter is more likely one person's.
+    order = np.lexsort((limbs.lengths, -np.round(limbs.scores, 1)))
+    for e in order.tolist():
+        discs, types = limbs.discs[e].tolist(), limbs.types[e].tolist()
+        if any(kind[d] not in (-1, t) for d, t in zip(discs, types)):  # noqa: B905 - two and two
+            continue
+        groups = [members.get(int(person[d]), {d}) for d in discs]
+        if person[discs[0]] != person[discs[1]] or person[discs[0]] < 0:
+            claimed = [
+                {types[k]} | {int(kind[d]) for d in groups[k] if kind[d] >= 0} for k in (0, 1)
+            ]
+            if claimed[0] & claimed[1]:
+                continue
+            union = groups[0] | groups[1]
+            members[e] = union
+            person[list(union)] = e
+        kind[discs] = types
+        best[discs] = np.maximum(best[discs], limbs.scores[e])
+    trust = np.where(kind >= 0, (best + rings[np.arange(len(rings)), kind]) / 2, 0)
+    return person, kind, trust
+
+
+def _adopt(
+    discs: Discs, rings: Vectors, person: Indices, kind: Indices, trust: Vectors
+) -> tuple[Indices, Indices, Vectors]:
+    """Give limbs that hang in the air to people who lack them.
+
+    Where the joint between them is absent or hidden, a shank, an arm, a face or a single joint is
+    by itself. It goes to the nearest person who has none of its joints and is larger, within
+    `NEAR` of that one's extent. Arguments and results are those of `_assemble`.
+    """
+    person, kind, trust = person.copy(), kind.copy(), trust.copy()
+    names, counts = np.unique(person[person >= 0], return_counts=True)
+    pieces = [np.flatnonzero(person == name) for name in names[np.argsort(counts, kind='stable')]]
+    bodies = [piece for piece in pieces if len(piece) > PIECE]
+    sure = (person < 0) & (rings.max(axis=1, initial=0) > SURE)
+    pieces = [np.array([d]) for d in np.flatnonzero(sure)] + pieces
+    kind[sure] = rings[sure].argmax(axis=1)
+    for piece in pieces:
+        if len(piece) > PIECE:
+            continue
+        best, nearest = -1, np.inf
+        for body in bodies:
+            of = np.flatnonzero(person == person[body[0]])
+            if set(kind[of].tolist()) & set(kind[piece].tolist()):
+                continue
+            gaps = discs.centres[piece][:, None] - discs.centres[of][None]
+            gap = float(np.linalg.norm(gaps, axis=2).min())
+            if gap < min(nearest, NEAR * float(np.ptp(discs.centres[of], axis=0).max())):
+                best, nearest = int(person[of[0]]), gap
+        if best >= 0:
+            person[piece] = best
+            alone = piece[trust[piece] == 0]
+            trust[alone] = rings[alone, kind[alone]] / 2
+    kind[person < 0] = -1
+    return person, kind, trust
+
+
+def _gather(
+    centres: Vectors, person: Indices, kind: Indices, trust: Vectors
+) -> tuple[Floats, Floats]:
+    """Joints (P, 17, 2) and scores (P, 17) by person, most joints first."""
+    names, counts = np.unique(person[person >= 0], return_counts=True)
+    names = names[np.argsort(-counts, kind='stable')]
+    shape = len(names), len(COCO_JOINTS)
+    joints = np.full((*shape, 2), np.nan, np.float32)
+    scores = np.zeros(shape, np.float32)
+    for row, name in enumerate(names):
+        of = np.flatnonzero(person == name)
+        joints[row, kind[of]] = centres[of]
+        scores[row, kind[of]] = trust[of]
+    return joints, scores

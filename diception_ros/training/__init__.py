@@ -1,0 +1,3 @@
+# SPDX-FileCopyrightText: 2026 The diception_ros authors
+# SPDX-License-Identifier: Apache-2.0
+"""Training and few-shot adaptation."""

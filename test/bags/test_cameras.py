@@ -1,0 +1,88 @@
+# SPDX-FileCopyrightText: 2026 The diception_ros authors
+# SPDX-License-Identifier: Apache-2.0
+"""The topics that are pictures of cameras, and what belongs to them."""
+
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+import recordings
+
+from diception_ros.bags.cameras import Camera, beside, choose
+from diception_ros.bags.reader import Bag
+from diception_ros.messages import base
+from diception_ros.messages import images as image_messages
+
+
+def bag(tmp_path, **encodings):
+    """A bag with a picture of an encoding on each topic; `c` in front: compressed."""
+    messages = []
+    for name, encoding in encodings.items():
+        header = base.header(recordings.MAKE, 5, 'cam')
+        topic = '/' + name.replace('__', '/')
+        if encoding == 'jpeg':
+            message = recordings.MAKE.make('sensor_msgs/msg/CompressedImage', header=header,
+                                           format='jpeg', data=np.zeros(5, np.uint8))  # fmt: skip
+        else:
+            dtype, channels = image_messages.element(encoding)
+            array = np.zeros((4, 4, channels)[: 2 + (channels > 1)], dtype)
+            message = image_messages.image(recordings.MAKE, array, encoding, header)
+        messages.append((topic, message, 5))
+    return Bag(recordings.write(tmp_path / 'bag', messages))
+
+
+def test_the_only_camera_is_found_among_depths_and_labels(tmp_path):
+    found = choose(bag(tmp_path, depth__image='32FC1', labels='mono8', front__image='rgb8'))
+    assert found == [Camera('', '/front/image')]
+
+
+def test_the_only_pictures_are_taken_whatever_they_are(tmp_path):
+    assert choose(bag(tmp_path, a__image='mono8')) == [Camera('', '/a/image')]
+
+
+@pytest.mark.parametrize('topics', [
+    {'a__image': 'rgb8', 'a__image__compressed': 'jpeg'}, {'a': 'bgr8', 'b': 'rgb8'},
+    {'a': 'mono8', 'b': '32FC1'},
+])  # fmt: skip
+def test_a_choice_is_left_to_people(tmp_path, topics):
+    with pytest.raises(ValueError, match='choose with --camera'):
+        choose(bag(tmp_path, **topics))
+
+
+def test_what_is_wrong_is_said(tmp_path):
+    mine = bag(tmp_path, front__image='rgb8', rear__image='rgb8')
+    for wanted, says in (
+        (['/front/imag'], "did you mean '/front/image'"), (['/front/image'] * 2, 'twice'),
+        (['1=/front/image'], 'expected a name'), (['a=/front/image', 'a=/rear/image'], 'one name'),
+    ):  # fmt: skip
+        with pytest.raises(ValueError, match=says):
+            choose(mine, wanted)
+    with pytest.raises(ValueError, match='2 topics for 1 cameras'):
+        choose(mine, ['/front/image'], ['/a', '/b'])
+    with pytest.raises(ValueError, match='no CameraInfo'):
+        choose(mine, ['/front/image'], ['/rear/image'])
+
+
+@pytest.mark.parametrize(('topics', 'names'), [
+    (['/front/image_raw', '/rear/image_raw'], ['front', 'rear']),
+    (['/a/cam/image_raw', '/b/cam/image_raw/compressed'], ['a_cam', 'b_cam']),
+    (['/left', '/right'], ['left', 'right']),
+    (['/cam/image', '/cam/image_raw'], ['cam_image', 'cam_image_raw']),
+])  # fmt: skip
+def test_names_tell_cameras_apart(topics, names):
+    there = {
+        topic: SimpleNamespace(name=topic, kind='sensor_msgs/msg/Image', count=1)
+        for topic in topics
+    }
+    found = choose(SimpleNamespace(topics=there, path='bag'), topics)
+    assert [one.name for one in found] == names
+
+
+def test_names_may_be_given(tmp_path):
+    found = choose(bag(tmp_path, a='rgb8', b='rgb8'), ['left=/a', '/b'])
+    assert [one.name for one in found] == ['left', 'b']
+
+
+def test_camera_info_is_beside_the_pictures():
+    for topic in ('/front/image_raw', '/front/image_raw/compressed', '/front/image/compressed'):
+        assert beside(topic) == '/front/camera_info'

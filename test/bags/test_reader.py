@@ -1,0 +1,155 @@
+# SPDX-FileCopyrightText: 2026 The diception_ros authors
+# SPDX-License-Identifier: Apache-2.0
+"""Bags of every kind hold the same messages, and damaged ones hold them up to the damage."""
+
+import shutil
+
+import numpy as np
+import pytest
+import recordings
+from rosbags.highlevel import AnyReader
+
+from diception_ros.bags.reader import Bag
+from diception_ros.bags.recovery import scan
+from diception_ros.bags.typestore import TYPES
+from diception_ros.messages import camera_info
+from diception_ros.messages import images as image_messages
+
+COUNT = 12
+FILES = ['mcap', 'mcap-plain', 'rosbags-mcap', 'sqlite3', 'ros1', 'ros1-bz2']
+
+
+@pytest.mark.parametrize('form', recordings.FORMATS)
+def test_every_format_holds_the_same(tmp_path, form):
+    messages = [*recordings.recorded(COUNT)]
+    path = recordings.write(tmp_path / 'bag', messages, form)
+    with Bag(path) as bag:
+        assert {name: (one.kind, one.count) for name, one in bag.topics.items()} == {
+            '/camera/image_raw': ('sensor_msgs/msg/Image', COUNT),
+            '/camera/camera_info': ('sensor_msgs/msg/CameraInfo', COUNT),
+            '/words': ('std_msgs/msg/String', COUNT),
+        }
+        assert (bag.start_ns, bag.end_ns) == (messages[0][2], messages[-1][2])
+        found = [*bag.messages()]
+        assert bag.damage is None
+        assert [(raw.topic, raw.stamp_ns) for raw in found] == [(t, s) for t, _, s in messages]
+        for raw, (_, message, _) in zip(found, messages, strict=True):
+            expected = bytes(TYPES.serialize_cdr(message, raw.kind))
+            definition, data = bag.cdr(raw)
+            assert data == expected
+            assert definition
+            assert bytes(TYPES.serialize_cdr(bag.decode(raw), raw.kind)) == expected
+        some = [*bag.messages(['/words'], messages[6][2], messages[15][2])]
+        assert [raw.stamp_ns for raw in some] == [messages[k][2] for k in (8, 11, 14)]
+
+
+def test_missing_metadata_changes_nothing(tmp_path):
+    messages = [*recordings.recorded(COUNT)]
+    for form in ('rosbags-mcap', 'sqlite3', 'sqlite3-file', 'sqlite3-message'):
+        path = recordings.write(tmp_path / form, messages, form)
+        before = recordings.everything(path)
+        (path / 'metadata.yaml').unlink()
+        assert recordings.everything(path) == before
+
+
+def test_order_of_metadata_and_of_numbers(tmp_path):
+    path = recordings.write(tmp_path / 'bag', recordings.recorded(COUNT), 'split')
+    stamps = [stamp for _, _, stamp, _ in recordings.everything(path)]
+    assert stamps == sorted(stamps)
+    (path / 'metadata.yaml').write_text(
+        'rosbag2_bagfile_information: {relative_file_paths: [bag_1.mcap, gone.mcap]}'
+    )
+    with pytest.raises(ValueError, match=r'gone\.mcap'):
+        Bag(path)
+
+
+def test_messages_of_ros1_have_the_fields_of_ros2(tmp_path):
+    path = recordings.write(tmp_path / 'bag', recordings.recorded(2), 'ros1')
+    with Bag(path) as bag:
+        picture, info, _ = (bag.decode(raw) for raw in [*bag.messages()][3:6])
+    np.testing.assert_array_equal(image_messages.array_from(picture), recordings.picture(1))
+    assert camera_info.intrinsics_from(info) == recordings.PINHOLE
+
+
+@pytest.mark.parametrize('form', FILES)
+def test_a_scan_of_a_whole_file_finds_what_its_index_does(tmp_path, form):
+    path = recordings.write(tmp_path / 'bag', recordings.recorded(COUNT), form)
+    file = path if path.is_file() else next(p for p in path.iterdir() if p.suffix != '.yaml')
+    with Bag(file) as bag:
+        assert [*scan(file)] == [*bag.messages()]
+
+
+@pytest.mark.parametrize('form', [*FILES, 'sqlite3-file'])
+def test_cut_off_anywhere(tmp_path, form):
+    path = recordings.write(tmp_path / 'bag', recordings.recorded(40), form)
+    folder = tmp_path / 'cut'
+    if path.is_dir():
+        shutil.copytree(path, folder)
+        (folder / 'metadata.yaml').unlink(missing_ok=True)
+        file = next(folder.iterdir())
+    else:
+        folder.mkdir()
+        file = folder / path.name
+        shutil.copy(path, file)
+    whole, size = recordings.everything(path), file.stat().st_size
+    content = file.read_bytes()
+    rng = np.random.default_rng(0)
+    most = 0
+    for cut in sorted(rng.integers(20, size - 1, 50).tolist()):
+        file.write_bytes(content[:cut])
+        with Bag(folder) as bag:
+            found = [(r.topic, r.kind, r.stamp_ns, r.data) for r in bag.messages()]
+            assert bag.damage is not None
+            assert str(file) in str(bag.damage)
+        assert found == whole[: len(found)]
+        assert len(found) >= most
+        most = len(found)
+    # Most of what is there comes out.
+    assert most > 0.8 * len(whole) or form == 'sqlite3-file'
+
+
+def test_a_flipped_byte_is_found_and_its_place_told(tmp_path):
+    path = recordings.write(tmp_path / 'bag', recordings.recorded(40), 'mcap')
+    content = bytearray(path.read_bytes())
+    whole = recordings.everything(path)
+    content[len(content) // 2] ^= 0xFF
+    path.write_bytes(content)
+    with Bag(path) as bag:
+        found = [(r.topic, r.kind, r.stamp_ns, r.data) for r in bag.messages()]
+        assert found == whole[: len(found)]
+        assert 0 < len(found) < len(whole)
+        assert f'after {len(found)} messages' in str(bag.damage)
+
+
+def test_a_flipped_byte_in_a_bag_without_an_index_is_found(tmp_path):
+    path = recordings.write(tmp_path / 'bag', recordings.recorded(40), 'mcap-plain')
+    whole = recordings.everything(path)
+    content = bytearray(path.read_bytes()[:-300])
+    content[len(content) // 2] ^= 0xFF
+    path.write_bytes(content)
+    with Bag(path) as bag:
+        found = [(r.topic, r.kind, r.stamp_ns, r.data) for r in bag.messages()]
+        assert found == whole[: len(found)]
+        assert 0 < len(found) < len(whole)
+        assert 'checksum' in str(bag.damage)
+
+
+def test_what_is_no_bag_is_said(tmp_path):
+    with pytest.raises(FileNotFoundError, match='no such bag'):
+        Bag(tmp_path / 'nothing')
+    (tmp_path / 'a.mcap').write_text('not a bag')
+    with pytest.raises(ValueError, match='not a bag'):
+        Bag(tmp_path / 'a.mcap')
+    (tmp_path / 'a.txt').write_text('')
+    with pytest.raises(ValueError, match=r'\.mcap, \.db3, \.bag'):
+        Bag(tmp_path / 'a.txt')
+    (tmp_path / 'empty').mkdir()
+    with pytest.raises(ValueError, match='no bag'):
+        Bag(tmp_path / 'empty')
+
+
+def test_what_was_written_is_read_by_rosbags(tmp_path):
+    path = recordings.write(tmp_path / 'bag', recordings.recorded(COUNT), 'mcap')
+    with AnyReader([path]) as reader:
+        found = [(c.topic, c.msgtype, stamp, bytes(d)) for c, stamp, d in reader.messages()]
+    assert found == recordings.everything(path)

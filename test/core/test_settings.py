@@ -1,0 +1,154 @@
+# SPDX-FileCopyrightText: 2026 The diception_ros authors
+# SPDX-License-Identifier: Apache-2.0
+"""One declaration per setting: check, command line, defaults."""
+
+import argparse
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+import pickle
+
+import pytest
+
+from diception_ros.core import settings
+from diception_ros.core.settings import PredictSettings, again, check, setting
+
+
+@dataclass(frozen=True)
+class Kitchen:
+    """One setting of every kind."""
+
+    dishes: tuple[str, ...] = setting(('soup', 'bread'), 'what is cooked', name='menu.dishes')
+    tables: tuple[str, ...] = setting((), 'who sits where', choices=('left', 'right'))
+    salt: float = setting(0.5, 'grams, at most 100 % of a spoon', low=0, high=5)
+    guests: int = setting(2, 'how many', low=1, name='menu.guests')
+    hot: bool = setting(True, 'served hot')
+    cook: str = setting('Ana', 'who', choices=('Ana', 'Bo'))
+    spoons: Mapping[str, int] = setting(1, 'of each', low=0, high=9, keys=('soup', 'rice'))
+    steps: int = again(PredictSettings, 'steps')
+
+    def __post_init__(self) -> None:
+        check(self)
+
+
+@pytest.mark.parametrize(
+    ('values', 'message'),
+    [
+        ({'steps': 0}, 'steps is 0; expected at least 1 and at most 1000'),
+        ({'steps': 1.5}, 'steps is 1.5; expected a whole number'),
+        ({'steps': True}, 'steps is True; expected a whole number'),
+        ({'steps': '4'}, "steps is '4'; expected a whole number"),
+        ({'guidance': float('nan')}, 'guidance is nan; expected at least 0'),
+        ({'dtype': 'int8'}, "dtype is 'int8'; expected one of auto, float32"),
+        ({'reuse_last_velocity': 1}, 'reuse_last_velocity is 1; expected true or false'),
+        ({'ensemble': 0}, 'ensemble is 0'),
+    ],
+)
+def test_values_that_are_not_allowed(values, message):
+    with pytest.raises(ValueError, match=message):
+        PredictSettings(**values)
+
+
+def test_whole_numbers_are_numbers():
+    group = PredictSettings(guidance=1)
+    assert group.guidance == 1.0
+    assert isinstance(group.guidance, float)
+
+
+def test_command_line_round_trip():
+    parser = argparse.ArgumentParser()
+    settings.add_arguments(parser, PredictSettings)
+    assert settings.from_arguments(PredictSettings, parser.parse_args([])) == PredictSettings()
+    line = '--steps 4 --guidance 1 --dtype bfloat16 --seed 7 --reuse-last-velocity'.split()
+    chosen = settings.from_arguments(PredictSettings, parser.parse_args(line))
+    assert asdict(chosen) == {
+        **asdict(PredictSettings()),
+        'steps': 4,
+        'guidance': 1.0,
+        'dtype': 'bfloat16',
+        'seed': 7,
+        'reuse_last_velocity': True,
+    }
+
+
+# ---- names, lists, keys -------------------------------------------------------------------------
+
+
+def test_every_value_is_declared_once_under_its_name():
+    assert [(one.name, one.kind, one.default) for one in settings.declared(Kitchen)] == [
+        ('menu.dishes', tuple, ('soup', 'bread')), ('tables', tuple, ()), ('salt', float, 0.5),
+        ('menu.guests', int, 2), ('hot', bool, True), ('cook', str, 'Ana'),
+        ('spoons.soup', int, 1), ('spoons.rice', int, 1), ('steps', int, 1),
+    ]  # fmt: skip
+    steps, own = settings.declared(Kitchen)[-1], settings.declared(PredictSettings)
+    assert steps in own
+
+
+@pytest.mark.parametrize(
+    'changes',
+    [
+        {}, {'menu.dishes': ('fish',)}, {'menu.dishes': ()}, {'tables': ('left', 'left')},
+        {'spoons.rice': 3}, {'spoons.rice': 3, 'spoons.soup': 0}, {'hot': False, 'cook': 'Bo'},
+    ],
+)  # fmt: skip
+def test_values_and_changed_are_inverse(changes):
+    before = Kitchen()
+    after = settings.changed(before, changes)
+    assert before == Kitchen()
+    assert settings.values(after) == {**settings.values(before), **changes}
+    assert settings.changed(Kitchen(), settings.values(after)) == after
+    # A group travels to other processes and into files.
+    assert pickle.loads(pickle.dumps(after)) == after
+    assert Kitchen(**asdict(after)) == after
+
+
+def test_lists_become_tuples_and_what_is_given_is_not_kept():
+    given = {'soup': 4}
+    group = Kitchen(dishes=['fish'], spoons=given)
+    assert group.dishes == ('fish',)
+    assert group.spoons == {'soup': 4, 'rice': 1}
+    given['soup'] = 7
+    assert group.spoons['soup'] == 4
+    assert Kitchen().spoons == {'soup': 1, 'rice': 1}
+
+
+@pytest.mark.parametrize(
+    ('changes', 'message'),
+    [
+        ({'menu.dishes': 'soup'}, "menu.dishes is 'soup'; expected a list of texts"),
+        ({'menu.dishes': [1]}, r'menu.dishes is \[1\]; expected a list of texts'),
+        ({'tables': ['left', 'middle']}, "tables is 'middle'; expected one of left, right"),
+        ({'menu.guests': 0}, 'menu.guests is 0; expected at least 1'),
+        ({'spoons.rice': 10}, 'spoons.rice is 10; expected at least 0 and at most 9'),
+        ({'spoons.rice': True}, 'spoons.rice is True; expected a whole number'),
+        ({'menu.dishs': ()}, "no setting 'menu.dishs'; did you mean 'menu.dishes'"),
+        ({'spoons.ric': 1}, "no setting 'spoons.ric'; did you mean 'spoons.rice'"),
+        ({'qqq': 1}, "no setting 'qqq'; known: menu.dishes, tables"),
+        ({'salt': float('nan')}, 'salt is nan'),
+    ],
+)
+def test_changes_that_are_not_allowed(changes, message):
+    with pytest.raises(ValueError, match=message):
+        settings.changed(Kitchen(), changes)
+
+
+def test_a_setting_with_keys_takes_those_keys_only():
+    with pytest.raises(ValueError, match=r"no setting 'spoons\.tea'; known: soup, rice"):
+        Kitchen(spoons={'tea': 1})
+    with pytest.raises(ValueError, match='spoons is 3; expected a value for each of soup, rice'):
+        Kitchen(spoons=3)
+
+
+def test_command_line_of_names_lists_and_keys():
+    parser = argparse.ArgumentParser()
+    settings.add_arguments(parser, Kitchen, leave_out=('cook', 'spoons.soup'))
+    assert settings.from_arguments(Kitchen, parser.parse_args([])) == Kitchen()
+    line = '--menu-dishes fish rice --tables --menu-guests 4 --spoons-rice 2 --no-hot'.split()
+    assert settings.from_arguments(Kitchen, parser.parse_args(line)) == Kitchen(
+        dishes=('fish', 'rice'), guests=4, spoons={'rice': 2}, hot=False
+    )
+    for left_out in ('--cook', '--spoons-soup'):
+        with pytest.raises(SystemExit):
+            parser.parse_args([left_out, '1'])
+    shown = parser.format_help()
+    assert '100 % of a spoon' in shown
+    assert '(default: soup bread)' in shown

@@ -1,0 +1,177 @@
+# SPDX-FileCopyrightText: 2026 The diception_ros authors
+# SPDX-License-Identifier: Apache-2.0
+"""The table, metrics.json, the hash of a model, and the pictures."""
+
+import csv
+import json
+
+import numpy as np
+import pytest
+
+from diception_ros import tasks
+from diception_ros.core import images
+from diception_ros.core.frame import Frame
+from diception_ros.core.labels import Mask
+from diception_ros.core.prompt import Point, Prompt
+from diception_ros.evaluation import evaluators
+from diception_ros.evaluation.evaluators import Question
+from diception_ros.reporting import tables
+from diception_ros.reporting.contact_sheets import Gallery, draw_answer
+from diception_ros.reporting.tables import Diary
+
+NAN = float('nan')
+
+
+def test_the_table_by_hand():
+    numbers = {
+        'depth': {'images': {'1': 9}, 'delta1': {'1': 0.8, 'mean': NAN}, 'abs_rel': {'1': 0.125}},
+        'normal': {'mean_deg': {'1': 12.3456, 'mean': 30.0}},
+        'wetness': {'mae': {'1': 0.5}, 'images': {'1': 1}},
+    }
+    assert tables.markdown(numbers, ['1', 'mean'], {'1': '1 step'}) == '\n'.join(
+        [
+            '|         | metric     | 1 step | mean  |',
+            '|---------|------------|--------|-------|',
+            '| depth   | abs_rel ↓  | 0.125  | –     |',
+            '|         | delta1 ↑   | 0.800  | –     |',
+            '| normal  | mean_deg ↓ | 12.35  | 30.00 |',
+            '| wetness | mae        | 0.500  | –     |',
+        ]
+    )
+
+
+@pytest.mark.parametrize('name', evaluators.names(tasks.names()))
+def test_what_the_table_shows_is_a_number_of_the_question(name):
+    task = tasks.get(evaluators.task_of(name))
+    tally = evaluators.tally(name)
+    truth = task.example(np.random.default_rng(0), 64)
+    tally.add(Question(name, Prompt(task.name, 'cup' if task.takes_category else None), truth),
+              truth)  # fmt: skip
+    if name != 'depth':  # of which the example has no metres
+        assert tables.SHOWN[name].keys() <= tally.result().keys()
+
+
+def test_numbers_that_are_none_are_null(tmp_path):
+    tables.write_json(tmp_path / 'metrics.json', {'a': {1: NAN}, 'b': (1.5, float('inf')), 'c': 2})
+    found = json.loads((tmp_path / 'metrics.json').read_text())
+    assert found['a'] == {'1': None}
+    assert found['b'] == [1.5, None]
+    assert (found['c'], found['format']) == (2, tables.FORMAT)
+    assert {'diception_ros', 'numpy', 'python'} <= found['versions'].keys()
+    assert [path.name for path in tmp_path.iterdir()] == ['metrics.json']
+
+
+def test_the_hash_knows_names_and_contents(tmp_path):
+    def made(name, files):
+        for place, content in files.items():
+            path = tmp_path / name / place
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_bytes(content)
+        return tables.digest(tmp_path / name)
+
+    first = made('a', {'x/one': b'12', 'two': b'3'})
+    assert made('b', {'two': b'3', 'x/one': b'12'}) == first
+    others = [
+        made('c', {'x/one': b'1', 'two': b'23'}),
+        made('d', {'x/two': b'12', 'one': b'3'}),
+        made('e', {'x/one': b'12', 'two': b'3', 'three': b''}),
+    ]
+    assert len({first, *others}) == 4
+
+
+def asked(seed, score=0.5, side=20):
+    rng = np.random.default_rng(seed)
+    truth = Mask(rng.random((side, side + 10)) > 0.5)
+    frame = Frame(rng.integers(0, 255, (side, side + 10, 3), np.uint8))
+    question = Question('segmentation_1', Prompt('segmentation', points=(Point(3, 4),)), truth)
+    return frame, question, truth, {'iou': score}
+
+
+def test_the_worst_answers_are_kept_and_shown_first(tmp_path):
+    gallery = Gallery(['segmentation_1'], first=0, worst=2)
+    scores = [0.7, 0.2, NAN, 0.9, 0.1, 0.3]
+    for number, score in enumerate(scores):
+        gallery.see(number, *asked(number, score))
+    gallery.write(tmp_path)
+    assert [path.name for path in tmp_path.iterdir()] == ['worst.png']
+    sheet = images.read(tmp_path / 'worst.png')
+    other = Gallery(['segmentation_1'], first=0, worst=2)
+    for number in (1, 4):
+        other.see(number, *asked(number, scores[number]))
+    (tmp_path / 'other').mkdir()
+    other.write(tmp_path / 'other')
+    np.testing.assert_array_equal(images.read(tmp_path / 'other/worst.png'), sheet)
+    swapped = Gallery(['segmentation_1'], first=0, worst=2)
+    for number in (1, 4):
+        swapped.see(number, *asked(number, 1 - scores[number]))
+    swapped.write(tmp_path / 'other')
+    assert (images.read(tmp_path / 'other/worst.png') != sheet).any()
+
+
+def test_where_less_is_better_the_largest_are_the_worst():
+    assert tables.main_metric('depth') == ('abs_rel', -1)
+    rng = np.random.default_rng(0)
+    gallery = Gallery(['normal'], first=0, worst=1)
+    for number, angle in enumerate([3.0, 50.0, 20.0]):
+        truth = tasks.get('normal').example(rng, 16)
+        frame = Frame(np.zeros((16, 16, 3), np.uint8))
+        gallery.see(
+            number, frame, Question('normal', Prompt('normal'), truth), truth, {'mean_deg': angle}
+        )
+    assert [entry[1] for entry in gallery._bad['normal']] == [1]
+
+
+def test_first_views_are_shown_with_what_was_not_asked_left_out(tmp_path):
+    gallery = Gallery(['segmentation_1', 'segmentation_5'], first=2, worst=0)
+    for number in range(4):
+        gallery.see(number, *asked(number))
+    gallery.write(tmp_path)
+    assert [path.name for path in tmp_path.iterdir()] == ['first.png']
+    # Two views, each a row of truths and a row of answers below the input and two kinds.
+    pictures = draw_answer(*asked(0)[:3])
+    height, width = images.read(tmp_path / 'first.png').shape[:2]
+    assert height > 4 * pictures[0].shape[0]
+    assert width > 3 * pictures[0].shape[1]
+
+
+def test_nothing_seen_leaves_no_pictures(tmp_path):
+    Gallery(['depth']).write(tmp_path)
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize('side', [20, 300])
+def test_pictures_are_large_enough_and_not_too_large(side):
+    pictures = draw_answer(*asked(0, side=side)[:3])
+    assert len({picture.shape for picture in pictures}) == 1
+    height, width = pictures[0].shape[:2]
+    assert min(height, width) >= 240
+    assert width <= 360
+    assert abs(width / height - (side + 10) / side) < 0.01
+
+
+def test_points_lie_where_they_were_asked():
+    black = Frame(np.zeros((20, 30, 3), np.uint8))
+    truth = Mask(np.zeros((20, 30), np.bool_))
+    question = Question('segmentation_1', Prompt('segmentation', points=(Point(24, 5),)), truth)
+    _, shown, answer = draw_answer(black, question, truth)
+    rows, columns = np.nonzero(shown.any(axis=-1))
+    assert abs(rows.mean() - (5.5 * 12 - 0.5)) < 1
+    assert abs(columns.mean() - (24.5 * 12 - 0.5)) < 1
+    assert not answer.any()
+
+
+def test_the_diary_holds_every_number(tmp_path):
+    diary = Diary(tmp_path / 'answers.csv')
+    frame, question, truth, _ = asked(0)
+    diary.see(7, frame, question, truth, {'iou': 1 / 3, 'other': NAN})
+    diary.close()
+    with (tmp_path / 'answers.csv').open() as file:
+        lines = list(csv.DictReader(file))
+    assert lines == [
+        {'frame': '7', 'question': 'segmentation_1', 'category': '', 'metric': 'iou',
+         'value': '0.333333'},
+        {'frame': '7', 'question': 'segmentation_1', 'category': '', 'metric': 'other',
+         'value': ''},
+        {'frame': '7', 'question': 'segmentation_1', 'category': '', 'metric': 'share',
+         'value': f'{truth.values.mean():.6g}'},
+    ]  # fmt: skip

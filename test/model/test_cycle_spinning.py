@@ -1,0 +1,103 @@
+# SPDX-FileCopyrightText: 2026 The diception_ros authors
+# SPDX-License-Identifier: Apache-2.0
+"""Blended answers about shifted pictures: what the picture shows stays, what tokens leave goes."""
+
+import numpy as np
+import pytest
+
+from diception_ros.model import cycle_spinning
+
+SIDE, TOKEN = 64, 16
+COUNTS = [1, 2, 3, 4, 5, 8, 16]
+
+
+def picture(seed=0):
+    return np.random.default_rng(seed).integers(0, 256, (SIDE, SIDE, 3), np.uint8)
+
+
+@pytest.mark.parametrize('token', [2, 7, 8, 16])
+def test_offsets_are_spread_evenly_over_a_token_along_each_axis(token):
+    for count in range(1, token + 1):
+        places = cycle_spinning.offsets(count, token)
+        assert places[0] == cycle_spinning.HOME
+        for axis in (0, 1):
+            phases = sorted(place[axis] % token for place in places)
+            gaps = np.diff([*phases, phases[0] + token])
+            assert len(set(phases)) == count
+            assert gaps.max() - gaps.min() <= 1
+            assert max(abs(place[axis]) for place in places) <= token / 2
+
+
+@pytest.mark.parametrize('count', COUNTS)
+def test_shifted_and_blended_is_the_picture_itself(count):
+    places = cycle_spinning.offsets(count, TOKEN)
+    square = picture()
+    seen = [cycle_spinning.shifted(square, place).astype(np.float32) for place in places]
+    assert all(one.shape == square.shape for one in seen)
+    np.testing.assert_allclose(cycle_spinning.blend(seen, places), square, atol=1e-4)
+
+
+def test_one_alone_is_not_touched():
+    one = picture().astype(np.float32)
+    assert cycle_spinning.blend([one], [cycle_spinning.HOME]) is one
+    square = picture()
+    assert cycle_spinning.shifted(square, cycle_spinning.HOME) is square
+
+
+@pytest.mark.parametrize('place', [(3, -5), (-8, 8), (0, 1)])
+def test_a_shifted_picture_is_cut_out_at_its_offset_and_mirrored_beyond(place):
+    square = picture()
+    rows, columns = (np.arange(SIDE) + step for step in place)
+    beyond = [
+        np.where(i < 0, -i, np.where(i >= SIDE, 2 * (SIDE - 1) - i, i)) for i in (rows, columns)
+    ]
+    np.testing.assert_array_equal(cycle_spinning.shifted(square, place), square[np.ix_(*beyond)])
+
+
+@pytest.mark.parametrize('place', [(3, -5), (-8, 8), (0, 1), cycle_spinning.HOME])
+def test_a_point_stays_on_its_pixel(place):
+    square = picture()
+    for row, column in [(0, 0), (9, 20), (40, 55), (SIDE - 1, SIDE - 1), (31, 2)]:
+        share = ((column + 0.5) / SIDE, (row + 0.5) / SIDE)
+        moved = cycle_spinning.shifted_points([share], place, SIDE)
+        inside = 0 <= row - place[0] < SIDE and 0 <= column - place[1] < SIDE
+        assert (moved is not None) == inside
+        if moved is not None:
+            x, y = (int(value * SIDE) for value in moved[0])
+            np.testing.assert_array_equal(
+                cycle_spinning.shifted(square, place)[y, x], square[row, column]
+            )
+
+
+def test_one_lost_point_is_enough_to_leave_a_shifted_picture_out():
+    inside, rim = (0.5, 0.5), (0.01, 0.5)
+    assert cycle_spinning.shifted_points([inside, rim], (0, 4), SIDE) is None
+    assert cycle_spinning.shifted_points([inside], (0, 4), SIDE) == [(0.5 - 4 / SIDE, 0.5)]
+    assert cycle_spinning.shifted_points([(0.25, 0.5), (60 / SIDE, 0.5)], (0, -4), SIDE) is None
+    assert cycle_spinning.shifted_points([], (0, 4), SIDE) == []
+
+
+@pytest.mark.parametrize('count', [2, 4, 8])
+@pytest.mark.parametrize('axis', [0, 1])
+def test_what_is_the_same_in_every_token_fades_away(count, axis):
+    places = cycle_spinning.offsets(count, TOKEN)
+    # The same in every picture that is painted, wherever it lies: a wave of one token.
+    wave = np.sin(2 * np.pi * (np.arange(SIDE) + 0.5) / TOKEN)
+    grid = np.broadcast_to(wave if axis else wave[:, None], (SIDE, SIDE))
+    painted = np.repeat(grid[..., None], 3, axis=2).astype(np.float32)
+    found = cycle_spinning.blend([painted] * count, places)
+    middle = slice(TOKEN, SIDE - TOKEN)  # where all of them look
+    assert np.abs(painted[middle, middle]).max() > 0.9
+    assert np.abs(found[middle, middle]).max() < 1e-5
+
+
+def test_what_only_some_see_makes_no_edge():
+    # All that is painted about shifted pictures is white, at home black.
+    places = cycle_spinning.offsets(4, TOKEN)
+    painted = [
+        np.full((SIDE, SIDE, 3), float(place != cycle_spinning.HOME), np.float32)
+        for place in places
+    ]
+    found = cycle_spinning.blend(painted, places)
+    np.testing.assert_allclose(found[TOKEN:-TOKEN, TOKEN:-TOKEN], 0.75, atol=1e-6)
+    assert max(np.abs(np.diff(found, axis=axis)).max() for axis in (0, 1)) < 0.2

@@ -1,0 +1,24 @@
+# SPDX-FileCopyrightText: 2026 The diception_ros authors
+# SPDX-License-Identifier: Apache-2.0
+"""A ROS domain that no other run of the tests is in, nor any demo."""
+
+import pytest
+
+from diception_ros.demo import run
+
+pytest.importorskip('rclpy', reason='rclpy is not installed')
+
+
+@pytest.fixture(scope='session')
+def domain():
+    """A number that stays ours until this process ends, whoever else tests on this machine."""
+    with run.domain() as number:
+        yield number
+
+
+@pytest.fixture
+def peer(domain):
+    from nodes import Peer
+
+    with Peer(domain) as made:
+        yield made

@@ -1,0 +1,139 @@
+# SPDX-FileCopyrightText: 2026 The diception_ros authors
+# SPDX-License-Identifier: Apache-2.0
+"""Playing and recording bags through real DDS, each in a process of its own."""
+
+from collections import Counter
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import pytest
+import recordings
+
+from diception_ros.bags.mcap_writer import Writer
+
+pytest.importorskip('rclpy')
+pytestmark = pytest.mark.ros
+
+
+@pytest.fixture
+def start(domain):
+    """Starts `diception ...` in the domain."""
+    running = []
+
+    def begin(*arguments):
+        variables = {
+            **os.environ,
+            'ROS_DOMAIN_ID': str(domain),
+            'ROS_AUTOMATIC_DISCOVERY_RANGE': 'LOCALHOST',
+        }
+        running.append(
+            subprocess.Popen(
+                [sys.executable, '-m', 'diception_ros', *map(str, arguments)],
+                env=variables, stderr=subprocess.PIPE, text=True, start_new_session=True,
+            )
+        )  # fmt: skip
+        return running[-1]
+
+    yield begin
+    for process in running:
+        if process.poll() is None:
+            process.kill()
+        process.communicate()
+
+
+def test_what_is_played_is_recorded(start, tmp_path):
+    path = recordings.write(tmp_path / 'bag', recordings.recorded(20, period_s=0.05))
+    out = tmp_path / 'out.mcap'
+    recorder = start('record', '--out', out)
+    player = start('play', path, '--delay', '4', '--rate', '0.5')
+    began = time.monotonic()
+    _, words = player.communicate(timeout=60)
+    assert player.returncode == 0, words
+    assert 'published 60 messages' in words
+    assert time.monotonic() - began > 4 + 0.95 / 0.5
+    time.sleep(0.5)
+    for _ in range(2):
+        recorder.send_signal(signal.SIGINT)
+    _, words = recorder.communicate(timeout=20)
+    assert recorder.returncode == 0, words
+    assert 'Traceback' not in words
+    sent, came = recordings.everything(path), recordings.everything(out)
+    for topic in ('/camera/image_raw', '/camera/camera_info', '/words'):
+        expected = [data for name, _, _, data in sent if name == topic]
+        found = [data for name, _, _, data in came if name == topic]
+        # DDS fills messages up to whole words.
+        assert [data[: len(one)] for data, one in zip(found, expected, strict=True)] == expected
+        assert max(len(d) - len(e) for d, e in zip(found, expected, strict=True)) < 4
+    stamps = [stamp for name, _, stamp, _ in came if name == '/camera/image_raw']
+    assert (stamps[-1] - stamps[0]) / 1e9 == pytest.approx(19 * 0.1, abs=0.5)
+    from diception_ros.bags.typestore import TYPES
+
+    clocks = [TYPES.deserialize_cdr(data, kind).clock for name, kind, _, data in came
+              if name == '/clock']  # fmt: skip
+    told = [one.sec * 10**9 + one.nanosec for one in clocks]
+    assert told == sorted(told)
+    assert recordings.BEGIN < told[0] < told[-1] == sent[-1][2]
+
+
+def test_a_loop_goes_on_until_a_signal(start, tmp_path):
+    path = recordings.write(tmp_path / 'bag', recordings.recorded(3, period_s=0.02), 'ros1')
+    out = tmp_path / 'out.mcap'
+    recorder = start('record', '/words', '--out', out, '--seconds', '8')
+    player = start('play', path, '--loop', '--no-clock', '--topics', '/words', '--delay', '3')
+    _, words = recorder.communicate(timeout=60)
+    assert recorder.returncode == 0, words
+    player.send_signal(signal.SIGTERM)
+    _, words = player.communicate(timeout=10)
+    assert player.returncode == 0, words
+    counts = Counter(topic for topic, *_ in recordings.everything(out))
+    assert counts.keys() == {'/words'}
+    assert counts['/words'] > 6
+
+
+def test_what_cannot_be_is_said(tmp_path, capsys):
+    from diception_ros.cli.main import main
+
+    path = recordings.write(tmp_path / 'bag', recordings.recorded(1))
+    assert main(['play', str(path), '--rate', '0']) == 1
+    assert '--rate is 0' in capsys.readouterr().err
+    assert main(['play', '/dev/null']) == 1
+    assert '/dev/null: neither a file nor a folder; expected a bag' in capsys.readouterr().err
+    assert main(['record', '/a', '--out', str(tmp_path / 'a.bag')]) == 1
+    assert '.mcap' in capsys.readouterr().err
+    (tmp_path / 'a.mcap').write_text('mine')
+    assert main(['record', '/a', '--out', str(tmp_path / 'a.mcap')]) == 1
+    assert '--force' in capsys.readouterr().err
+
+
+def test_nobody_who_listens_is_told_when_somebody_should(start, tmp_path):
+    path = recordings.write(tmp_path / 'bag', recordings.recorded(2))
+    player = start('play', path, '--topics', '/words', '--listeners', '0.5', '--no-clock')
+    _, words = player.communicate(timeout=60)
+    assert player.returncode == 1
+    assert 'nobody listened to /words within 0.5 s' in words
+
+
+def test_what_has_no_package_in_this_ros_is_told_and_the_rest_is_played(start, tmp_path):
+    path = tmp_path / 'bag.mcap'
+    with Writer(path) as writer:
+        writer.add('/odd', 'nobodys_msgs/msg/Word', 'string data')
+        writer.add('/words', 'std_msgs/msg/String', 'string data')
+        for k, topic in enumerate(('/odd', '/words', '/odd')):
+            writer.write(topic, bytes((0, 1, 0, 0, 2, 0, 0, 0, 65, 0)), 1_000_000 * k)
+        writer.finish()
+    player = start('play', path, '--delay', '0', '--no-clock')
+    _, words = player.communicate(timeout=60)
+    assert player.returncode == 0
+    assert 'published 1 messages' in words
+    assert "/odd is not played: No module named 'nobodys_msgs'. The definition in the bag" in words
+    assert '-nobodys-msgs' in words
+
+
+def test_a_recording_of_nothing_says_what_to_look_at(start, tmp_path):
+    recorder = start('record', '/camra/image_raw', '--out', tmp_path / 'a.mcap', '--seconds', '1')
+    _, words = recorder.communicate(timeout=60)
+    assert recorder.returncode == 1
+    assert 'nothing came on /camra/image_raw; is the name right' in words.splitlines()[-1]

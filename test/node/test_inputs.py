@@ -1,0 +1,227 @@
+# SPDX-FileCopyrightText: 2026 The diception_ros authors
+# SPDX-License-Identifier: Apache-2.0
+"""Pictures of every kind, good and broken, through the running node."""
+
+import array
+import itertools
+import random
+import threading
+
+import cv2
+from nodes import PATIENCE, REAL, Running, header, image, info, picture, values
+import numpy as np
+import pytest
+from sensor_msgs.msg import CameraInfo, CompressedImage, Image
+
+from diception_ros.core.prompt import Prompt
+from diception_ros.messages import encodings
+from diception_ros.messages import images as image_messages
+from diception_ros.node import camera_input
+from diception_ros.node.settings import NodeSettings
+
+LABELS = {
+    'disparity/image': ('depth', None),
+    'normal/image': ('normal', None),
+    'entity/label': ('entity', None),
+    'semantic/instances': ('semantic', 'person'),
+}
+LABELS_IN = {'Disparity': 'values', 'Normals': 'vectors', 'Instances': 'ids'}
+QUICK = {
+    'tasks': '[depth, normal, entity, semantic]', 'steps': '1', 'guidance': '1.0',
+    'temporal.ids': 'false',
+}  # fmt: skip
+KINDS = sorted({*encodings.LAYOUTS, *encodings.PLANES})
+
+
+def raw(encoding, k):
+    """An Image of an encoding whose rows are padded, of random bytes."""
+    height, width = 24, 32
+    dice = np.random.default_rng(k)
+    if encoding in encodings.PLANES:
+        rows, row = height * 3 // 2, width
+    else:
+        layout = encodings.LAYOUTS[encoding]
+        rows, row = height, width * layout.channels * (2 if layout.wide else 1)
+    step = row + (0 if encoding in encodings.PLANES else 8)
+    pixels = dice.integers(0, 256, (rows, step), np.uint8)
+    message = image(pixels, encoding, header(k), step)
+    message.height, message.width, message.is_bigendian = height, width, k % 2
+    return message
+
+
+def squeezed(encoding, k):
+    done, data = cv2.imencode(encoding, cv2.GaussianBlur(picture(k), (5, 5), 2))
+    assert done
+    message = CompressedImage(header=header(k), format=encoding.removeprefix('.'))
+    message.data = array.array('B', data.tobytes())
+    return message
+
+
+@pytest.mark.parametrize('transport', ['raw', 'compressed'])
+def test_the_node_says_what_the_predictor_says_byte_for_byte(domain, peer, tiny_folder, transport):
+    import torch
+
+    from diception_ros.perception.predictor import Predictor
+
+    torch.set_num_threads(1)  # as the node's process
+    sent = [raw(encoding, k) for k, encoding in enumerate(KINDS)]
+    if transport == 'compressed':
+        sent = [squeezed(encoding, k) for k, encoding in enumerate(['.jpg', '.png'])]
+    topic = {'raw': '/image', 'compressed': '/image/compressed'}[transport]
+    names = {f'/perception/{name}': what for name, what in LABELS.items()}
+    for name in names:
+        peer.listen(name, Image)
+    parameters = {**QUICK, 'model': tiny_folder, 'image_transport': transport}
+    with Running(domain, parameters, REAL) as node:
+        node.wait_for('active: ', 3 * PATIENCE)  # torch alone may take long on a busy machine
+        camera = peer.publisher(topic, type(sent[0]))
+        peer.connect(*names)
+        peer.feed(camera, sent[0], lambda: all(peer.got[name] for name in names))
+        peer.spin(0.5)
+        predictor = Predictor.load(tiny_folder, steps=1, guidance=1.0)
+        for message in sent:
+            for name in names:
+                peer.got[name].clear()
+            camera.publish(message)
+            peer.until(
+                lambda: all(peer.got[name] for name in names),
+                lambda message=message: f'{getattr(message, "encoding", "")}:\n{node.text}',
+            )
+            frame = image_messages.frame_from(message)
+            found = predictor.predict([frame], [Prompt(*what) for what in names.values()])
+            for name, prediction in zip(names, found, strict=True):
+                label = prediction.label
+                expected = getattr(label, LABELS_IN[type(label).__name__])
+                answer = image_messages.array_from(peer.got[name][0])
+                assert peer.got[name][0].header == message.header
+                assert answer.astype(expected.dtype).tobytes() == expected.tobytes(), name
+        assert peer.count('failed') == 0
+        assert 'ERROR' not in node.text
+
+
+def broken(dice, k):
+    """A message in which something contradicts itself, and a CameraInfo if it is to blame."""
+    message = image(picture(k % 5, (8, 12)), header=header(k))
+    told, what = None, k % 8
+    if what == 0:
+        message.step = dice.choice([0, 1, 35, 37, 2**32 - 1])
+    elif what == 1:
+        message.data = message.data[: dice.randrange(len(message.data))]
+    elif what == 2:
+        message.height, message.width = dice.choice([(0, 12), (8, 0), (0, 0)])
+    elif what == 3:
+        message.encoding = ''.join(dice.choices('abcxyz0189_%{\n', k=dice.randrange(9)))
+    elif what == 4:
+        message.height = dice.choice([9, 1000, 2**32 - 1])
+    elif what == 5:
+        message.encoding = dice.choice(['32FC1', '64FC3', 'yuv422', 'nv12', 'bayer_rggb16'])
+        message.data = message.data[: dice.randrange(96)]
+    elif what == 6:
+        message.header.stamp.sec = -dice.randrange(1, 2**31)
+    else:
+        # A frame of its own, so that none of another CameraInfo will do.
+        message.header.frame_id = 'broken'
+        told = info(message.header, (8, 12))
+        broken_number = dice.choice([float('nan'), float('inf'), -5.0])
+        told.k[dice.choice([0, 4])] = told.p[dice.choice([0, 5])] = broken_number
+    return message, told
+
+
+def test_5000_broken_messages_are_counted_and_the_node_lives(domain, peer):
+    dice = random.Random(0)
+    parameters = {
+        'tasks': '[depth]', 'policy': 'all', 'queue_size': '10000', 'lazy': 'false',
+        'qos_overrides./image.subscription.reliability': 'reliable',
+        'qos_overrides./image.subscription.history': 'keep_all',
+        'qos_overrides./camera_info.subscription.reliability': 'reliable',
+        'qos_overrides./camera_info.subscription.history': 'keep_all',
+    }  # fmt: skip
+    from rclpy.qos import HistoryPolicy
+
+    with Running(domain, parameters) as node:
+        node.wait_for('active: ')
+        camera = peer.publisher('/image', Image, history=HistoryPolicy.KEEP_ALL)
+        infos = peer.publisher('/camera_info', CameraInfo, history=HistoryPolicy.KEEP_ALL)
+        good = image(picture(size=(8, 12)), header=header(0))
+        peer.feed(camera, good, lambda: peer.count('processed'))
+        peer.spin(1.2)
+        done, failed = peer.count('processed'), peer.count('failed')
+        assert failed == 0
+        infos.publish(broken(dice, 7)[1])
+        peer.spin(0.5)
+        for k in range(5000):
+            message, told = broken(dice, k)
+            if told is not None:
+                infos.publish(told)
+            camera.publish(message)
+            if k % 50 == 0:
+                camera.publish(good)
+            if k % 200 == 0:
+                peer.spin(0.05)
+        name = '/perception: camera'
+        peer.until(lambda: peer.count('failed') + peer.count('processed') >= 5100 + done)
+        assert peer.count('failed') == 5000
+        assert peer.count('processed') == done + 100
+        told = values(peer.diagnostics()[name])
+        kinds = {key: int(value) for key, value in told.items() if key.startswith('failed_')}
+        assert sum(kinds.values()) == 5000
+        # Known kinds one by one; of the endless unknown ones only some are told.
+        assert kinds['failed_camera_info'] == 625
+        assert kinds['failed_stamp'] == 625
+        errors = [line for line in node.lines if '[ERROR]' in line]
+        assert 6 <= len(errors) <= 40
+        assert 'Traceback' not in node.text
+        peer.until(lambda: values(peer.diagnostics()[name])['waiting'] == '0')
+        assert node.end()[0] == 0
+
+
+def test_kinds_of_faults_are_bounded(domain, peer):
+    with Running(domain, {'tasks': '[depth]', 'lazy': 'false', 'policy': 'all'}) as node:
+        node.wait_for('active: ')
+        camera = peer.publisher('/image', Image)
+        count = itertools.count()
+
+        def another():
+            message = image(picture(), f'encoding {next(count)}', header(0))
+            camera.publish(message)
+            peer.spin(0.005)
+            return peer.count('failed') > 100
+
+        peer.until(another)
+        assert sum('[ERROR]' in line for line in node.lines) <= 30
+        assert len(values(peer.diagnostics()['/perception: camera'])) < 80
+
+
+def test_a_failing_model_is_an_error_and_the_node_lives(domain, peer):
+    parameters = {'tasks': '[depth]', 'lazy': 'false'}
+    with Running(domain, parameters, environment={'ZERO_FAILS': '1'}) as node:
+        node.wait_for('active: ')
+        camera = peer.publisher('/image', Image)
+        message = image(picture(), header=header(0))
+        peer.feed(camera, message, lambda: peer.count('failed') > 30)
+        assert node.text.count('out of GPU memory') == 1
+        told = peer.diagnostics()
+        camera.publish(message)
+        told = peer.diagnostics(lambda found: found['/perception: camera'].level == b'\2')
+        assert 'out of GPU memory' in values(told['/perception'])['last_error']
+
+
+def test_the_first_picture_waits_for_the_first_camera_info_if_somebody_publishes_them(
+    peer, monkeypatch
+):
+    monkeypatch.setattr(camera_input, 'PATIENCE', 3600.0)
+    camera = camera_input.Camera(
+        peer.node, '', NodeSettings(), lambda one: None, lambda *one: None
+    )
+    camera.open(1, False)
+    head, found = header(1), []
+    message = image(picture(), header=head)
+    assert camera.info_of(message) == (None, 'none')  # nobody does: no wait
+    infos = peer.publisher('/camera_info', CameraInfo)
+    peer.until(lambda: peer.node.count_publishers('/camera_info'))
+    asking = threading.Thread(target=lambda: found.append(camera.info_of(message)), daemon=True)
+    asking.start()
+    peer.feed(infos, info(head), lambda: found)
+    assert found[0][1] == 'exact'
+    assert camera.info_of(image(picture(), header=header(2)))[1] == 'latest'
+    camera.destroy()

@@ -1,0 +1,199 @@
+# SPDX-FileCopyrightText: 2026 The diception_ros authors
+# SPDX-License-Identifier: Apache-2.0
+"""Parameters and prompts: what is not allowed is refused with the reason and changes nothing."""
+
+from geometry_msgs.msg import Point as Click
+from geometry_msgs.msg import Point as Position
+from geometry_msgs.msg import PointStamped
+from nodes import Running, header, image, info, picture, values
+import pytest
+from rcl_interfaces.srv import DescribeParameters, ListParameters
+from sensor_msgs.msg import CameraInfo, Image
+from std_msgs.msg import String
+from std_srvs.srv import Trigger
+
+from diception_ros.core import settings
+from diception_ros.core.frame import Intrinsics
+from diception_ros.core.prompt import Point
+from diception_ros.node import camera_input
+from diception_ros.node.settings import declared
+
+FOREIGN = ('use_sim_time', 'start_type_description_service', 'qos_overrides')
+
+
+@pytest.fixture(scope='module')
+def running(domain):
+    with Running(domain, {'tasks': '[depth, segmentation]', 'lazy': 'false'}) as node:
+        node.wait_for('active: ')
+        yield node
+
+
+def all_values(peer):
+    return {one.name: peer.get(one.name) for one in declared()}
+
+
+def test_every_parameter_is_declared_with_type_range_and_description(running, peer):
+    names = peer.ask('/perception/list_parameters', ListParameters).result.names
+    known = {one.name: one for one in declared()}
+    assert {name for name in names if not name.startswith(FOREIGN)} == set(known)
+    found = peer.ask('/perception/describe_parameters', DescribeParameters, names=[*known])
+    for told in found.descriptors:
+        one = known[told.name]
+        assert told.description == one.about
+        bounded = one.low is not None or one.high is not None
+        ranges = [*told.integer_range, *told.floating_point_range]
+        assert len(ranges) == (bounded and one.kind in (int, float)), told.name
+        for choice in one.choices:
+            assert str(choice) in told.additional_constraints
+        if ranges and one.low is not None:
+            assert ranges[0].from_value == one.low
+        if ranges and one.high is not None:
+            assert ranges[0].to_value == one.high
+
+
+@pytest.mark.parametrize(
+    ('changes', 'reason'),
+    [
+        ({'steps': 0}, 'steps out of range'),
+        ({'steps': 'many'}, 'Wrong parameter type'),
+        ({'guidance': float('nan')}, 'guidance'),
+        ({'guidance': -1}, 'guidance out of range'),
+        ({'tasks': ['depth', 'depht']}, "no task 'depht'; did you mean 'depth'?"),
+        ({'tasks': []}, 'tasks is empty'),
+        ({'output_size': 'screen'}, 'output_size'),
+        ({'depth__metric': 'fixed'}, "depth.metric is 'fixed' and depth.scale 0"),
+        ({'tasks': ['semantic'], 'semantic__categories': ['unknown']}, 'no embedding for unknown'),
+        ({'model': 'other'}, 'clean it up first'),
+        ({'cameras': ['front']}, 'clean it up first'),
+        ({'autostart': False}, 'read-only'),
+        # Of several at once none holds.
+        ({'seed': 7, 'ensemble': 0}, 'ensemble out of range'),
+        ({'seed': 7, 'depth__metric': 'guess'}, 'depth.metric'),
+    ],
+    ids=str,
+)
+def test_a_bad_value_is_refused_with_the_reason_and_changes_nothing(
+    running, peer, changes, reason
+):
+    before = all_values(peer)
+    assert reason in peer.set(**changes)
+    assert all_values(peer) == before
+
+
+def test_what_yaml_makes_of_words_and_numbers_is_understood(running, peer):
+    assert peer.set(guidance=3) == ''
+    assert peer.get('guidance') == 3.0
+    assert isinstance(peer.get('guidance'), float)
+    assert peer.set(depth__metric=False) == ''  # off
+    assert peer.get('depth.metric') == 'off'
+    assert peer.set(seed=7, ensemble=2) == ''
+    assert (peer.get('seed'), peer.get('ensemble')) == (7, 2)
+    assert peer.set(ensemble=1, guidance=2.0, seed=42) == ''
+
+
+def test_a_parameters_file_as_people_write_it(domain, peer, tmp_path):
+    path = tmp_path / 'given.yaml'
+    path.write_text(
+        '/**:\n  ros__parameters:\n    guidance: 2\n    cameras: []\n    stpes: 3\n'
+        '    depth: {metric: off}\n    semantic.categories: [chair, hot dog]\n'
+        '    qos_overrides:\n      /imgae:\n        subscription: {reliability: reliable}\n'
+    )
+    more = ['--params-file', str(path), '-r', '__node:=other']
+    with Running(domain, more=more) as node:
+        node.wait_for('active: /image')
+        node.wait_for("no parameter 'stpes'; did you mean 'steps'?")
+        node.wait_for('qos_overrides./imgae.subscription.reliability is of no topic')
+        assert peer.get('semantic.categories', '/other') == ['chair', 'hot dog']
+        assert peer.get('guidance', '/other') == 2.0
+        assert peer.get('cameras', '/other') == []
+
+
+def test_clicks_make_prompts_and_the_sixth_is_refused(running, peer):
+    mask = '/perception/segmentation/mask'
+    peer.listen(mask, Image)
+    camera, infos = peer.publisher('/image', Image), peer.publisher('/camera_info', CameraInfo)
+    click = peer.publisher('/perception/prompt/click', Click)
+    stamped = peer.publisher('/perception/prompt/point', PointStamped)
+    head = header(0)
+    message = image(picture(), header=head)
+
+    def clear():
+        done = peer.ask('/perception/prompt/clear', Trigger)
+        assert done.success
+        return done.message
+
+    peer.feed(camera, message, lambda: peer.count('processed'))
+    clear()
+    peer.got[mask].clear()
+    before = peer.count('processed')
+    peer.feed(camera, message, lambda: peer.count('processed') > before)
+    assert not peer.got[mask]  # without a point there is no question
+    assert 'segmentation: waits for a point' in running.text
+    for k in range(5):
+        click.publish(Click(x=3.0 * k, y=4.0))
+        running.wait_for(f'prompt: {k + 1} of 5 points')
+    peer.feed(camera, message, lambda: peer.got[mask])
+    click.publish(Click(x=1.0, y=1.0))
+    running.wait_for('the model takes at most 5 points')
+    assert clear() == '5 points removed'
+    for x, y in ((64.0, 4.0), (-1.0, 4.0), (4.0, 48.0)):
+        click.publish(Click(x=x, y=y))
+    running.wait_for('lies outside', count=3)
+    assert clear() == '0 points removed'
+
+    # In space: projected with the CameraInfo, refused behind the camera or in another frame.
+    told = peer.count('processed')
+    infos.publish(info(head))
+    peer.feed(camera, message, lambda: peer.count('processed') > told)
+    for position, frame, says in (
+        ((0.1, 0.0, 1.0), head.frame_id, '1 of 5 points'),
+        ((10.0, 20.0, 0.0), head.frame_id, '2 of 5 points'),
+        ((0.0, 0.0, -1.0), head.frame_id, 'not in front of the camera'),
+        ((0.0, 0.0, 1.0), 'map', "point in frame 'map' is refused; expected one in the frame"),
+    ):
+        already = running.text.count(says)
+        one = PointStamped(header=header(0, frame))
+        one.point = Position(x=position[0], y=position[1], z=position[2])
+        stamped.publish(one)
+        running.wait_for(says, count=already + 1)
+    assert clear() == '2 points removed'
+    told = peer.diagnostics()['/perception: camera']
+    assert values(told)['points'] == '0'
+
+    # In pictures of another size the points mean something else.
+    click.publish(Click(x=1.0, y=1.0))
+    running.wait_for('1 of 5 points', count=running.text.count('1 of 5 points') + 1)
+    told = peer.count('processed')
+    other = image(picture(size=(24, 32)), header=header(0))
+    peer.feed(camera, other, lambda: peer.count('processed') > told)
+    running.wait_for('1 points removed, since the pictures have another size now')
+
+
+def test_categories_by_topic_are_the_parameter(running, peer):
+    assert peer.set(tasks=['semantic', 'segmentation']) == ''
+    words = peer.publisher('/perception/prompt/categories', String)
+    words.publish(String(data=' chair, hot dog ,chair'))
+    peer.until(lambda: peer.get('semantic.categories') == ['chair', 'hot dog'])
+    words.publish(String(data=' , '))
+    running.wait_for("' , ' is refused")
+    words.publish(String(data='unknown'))
+    running.wait_for("'unknown' is refused: no embedding for unknown")
+    assert peer.get('semantic.categories') == ['chair', 'hot dog']
+    assert peer.set(tasks=['depth', 'segmentation']) == ''
+
+
+def test_a_point_in_space_is_where_the_pinhole_sees_it():
+    pinhole = Intrinsics(100, 200, 31.5, 23.5)
+    assert camera_input.pixel((0, 0, 2), pinhole) == Point(31.5, 23.5)
+    assert camera_input.pixel((0.2, -0.1, 2), pinhole) == Point(41.5, 13.5)
+    assert camera_input.pixel((5, 6, 0), None) == Point(5, 6)
+    nowhere = (0, 0, float('nan'))
+    for position, given in (((0, 0, -1), pinhole), ((0, 0, 1), None), (nowhere, pinhole)):
+        with pytest.raises(ValueError, match='is refused'):
+            camera_input.pixel(position, given)
+
+
+def test_settings_and_parameters_are_one_list():
+    names = [one.name for one in declared()]
+    assert len(names) == len(set(names))
+    assert settings.near('stpes', names) == "; did you mean 'steps'?"

@@ -1,0 +1,152 @@
+# SPDX-FileCopyrightText: 2026 The diception_ros authors
+# SPDX-License-Identifier: Apache-2.0
+"""The parts that know no ROS: levels of diagnostics, CameraInfos, points."""
+
+import threading
+
+from nodes import header, image, info, picture
+import pytest
+from sensor_msgs.msg import CompressedImage
+
+from diception_ros.core.prompt import Point
+from diception_ros.messages.synchronizer import KEPT, Infos
+from diception_ros.node import diagnostics
+from diception_ros.node.camera_input import Points, words
+from diception_ros.node.diagnostics import ERROR, OK, WARN, CameraReport, NodeReport, statuses
+from diception_ros.node.frame_queue import Counts
+
+
+def node(**changes):
+    given = {
+        'node': '/perception', 'state': 'active', 'error': '', 'idle': '', 'mismatches': {},
+        'values': {'steps': 28, 'memory_mb': 1.23456},
+    }  # fmt: skip
+    return NodeReport(**{**given, **changes})
+
+
+def camera(**changes):
+    given = {
+        'name': 'front', 'counts': Counts(received=9, processed=9), 'silent': '', 'lost': 0,
+        'failed': 0, 'processed': 5, 'problem': '', 'values': {'lost': 0},
+    }  # fmt: skip
+    return CameraReport(**{**given, **changes})
+
+
+@pytest.mark.parametrize(
+    ('report', 'level', 'says'),
+    [
+        (node(), OK, 'active'),
+        (node(idle='~/depth/color'), OK, 'idle: nobody listens to ~/depth/color'),
+        (node(state='inactive', idle='~/depth/color'), OK, 'inactive'),
+        (node(mismatches={'/image': 'RELIABILITY'}), WARN, 'reliability of /image'),
+        (node(error='cannot configure: x', mismatches={'/a': 'B'}), ERROR, 'cannot configure: x'),
+    ],
+)
+def test_levels_of_the_node(report, level, says):
+    (status,) = statuses(report)
+    assert (status.level, status.name) == (level, '/perception')
+    assert says in status.message
+    assert status.values['memory_mb'] == '1.23'
+
+
+@pytest.mark.parametrize(
+    ('report', 'level', 'says'),
+    [
+        (camera(), OK, 'pictures come'),
+        (camera(counts=Counts()), OK, 'no picture yet'),
+        (camera(silent='no pictures on /image'), WARN, 'no pictures on /image'),
+        (camera(lost=3), WARN, 'lost 3 pictures'),
+        (camera(failed=2), WARN, '2 pictures failed'),
+        (camera(failed=2, processed=0), ERROR, 'every picture fails'),
+        (camera(problem='only 3 references'), WARN, 'no metric depth: only 3 references'),
+    ],
+)
+def test_levels_of_a_camera(report, level, says):
+    status = statuses(node(cameras=[report]))[1]
+    assert (status.level, status.name) == (level, '/perception: camera front')
+    assert says in status.message
+
+
+def test_counts_of_the_cameras_add_up_in_the_node():
+    counts = [
+        Counts(received=10, processed=3, failed=1, replaced=2, idle=3, waiting=1),
+        Counts(received=5, processed=1, overflowed=2, stopped=1, waiting=1),
+    ]
+    found = statuses(node(cameras=[camera(counts=one) for one in counts]))
+    whole = {name: int(found[0].values[name]) for name in ('received', 'processed', 'dropped')}
+    assert whole == {'received': 15, 'processed': 4, 'dropped': 8}
+    for status, one in zip(found[1:], counts, strict=True):
+        assert status.values['dropped'] == str(one.dropped)
+        assert status.values['dropped_idle'] == str(one.idle)
+        assert set(status.values) <= set(diagnostics.CAMERA_VALUES)
+
+
+def test_the_camera_info_of_the_same_stamp_else_the_newest_that_fits():
+    infos = Infos()
+    message = image(picture(), header=header(5))
+    assert infos.of(message) == (None, 'none')
+    for k, size, frame, focal in (
+        (1, (48, 64), 'camera_optical', 1.0),
+        (2, (48, 64), 'camera_optical', 2.0),
+        (3, (24, 32), 'camera_optical', 3.0),
+        (5, (48, 64), 'other', 4.0),
+    ):
+        infos.add(info(header(k, frame), size, focal))
+    found, how = infos.of(message)
+    assert (found.k[0], how) == (2.0, 'latest')
+    infos.add(info(message.header, (48, 64), 5.0))
+    infos.add(info(header(6), (48, 64), 6.0))
+    found, how = infos.of(message)
+    assert (found.k[0], how) == (5.0, 'exact')
+    assert infos.of(CompressedImage(header=header(9)))[0].k[0] == 6.0
+    for k in range(KEPT):
+        infos.add(info(header(100 + k), (48, 64), 7.0))
+    assert infos.of(message)[1] == 'latest'
+    infos.clear()
+    assert infos.of(message) == (None, 'none')
+
+
+def test_the_first_picture_waits_for_the_first_camera_info_and_no_other_does():
+    infos, never = Infos(), 3600.0
+    message = image(picture(), header=header(5))
+    found = []
+
+    def ask():
+        infos.await_first(never)
+        found.append(infos.of(message)[1])
+
+    asking = threading.Thread(target=ask, daemon=True)
+    asking.start()
+    assert not infos.awaited
+    infos.add(info(message.header, (48, 64), 5.0))
+    asking.join(60)
+    assert found == ['exact']
+    infos.await_first(never)  # returns at once: one has come
+    infos.clear()
+    assert not infos.awaited
+    infos.await_first(0.0)
+    assert infos.awaited  # given up, for all that follow
+    assert infos.of(message) == (None, 'none')
+    infos.await_first(never)
+
+
+def test_points_stay_until_they_are_cleared_or_mean_nothing():
+    points = Points()
+    with pytest.raises(ValueError, match='no picture has come yet'):
+        points.add(Point(1, 1))
+    assert points.of((48, 64)) == ((), 0)
+    assert [points.add(Point(k, k)) for k in range(5)] == [1, 2, 3, 4, 5]
+    with pytest.raises(ValueError, match='at most 5'):
+        points.add(Point(6, 6))
+    assert points.of((48, 64)) == (tuple(Point(k, k) for k in range(5)), 0)
+    assert points.of((24, 32)) == ((), 5)
+    for x, y in ((32, 1), (1, 24), (-1, 1), (float('nan'), 1)):
+        with pytest.raises(ValueError, match='Point'):
+            points.add(Point(x, y))
+    points.add(Point(31.4, 23.4))
+    assert points.clear() == points.count + 1 == 1
+
+
+def test_words():
+    assert words(' chair, traffic light ,,chair') == ('chair', 'traffic light')
+    assert words(' , ') == ()

@@ -1,0 +1,89 @@
+# SPDX-FileCopyrightText: 2026 The diception_ros authors
+# SPDX-License-Identifier: Apache-2.0
+"""What the Perceiver asks about which frame."""
+
+import numpy as np
+from perceptions import (
+    MAKE,
+    SIZE,
+    Canned,
+    chosen,
+    image,
+    perceiver,
+    request,
+    semantic,
+    things,
+    topics,
+)
+
+from diception_ros.core import settings
+from diception_ros.core.labels import Disparity
+from diception_ros.core.prompt import Point
+from diception_ros.perception.perceiver import Perceiver
+
+# ---- which tasks, when --------------------------------------------------------------------------
+
+
+def test_every_n_th_frame_of_each_camera():
+    one = Perceiver(
+        Canned(depth=Disparity(np.zeros(SIZE, np.float32)), entity=things(0)), MAKE,
+        settings.changed(chosen(), {'every_n.depth': 2, 'every_n.entity': 3}),
+    )  # fmt: skip
+
+    def asked(camera):
+        answer = one.perceive(request(tasks=['depth', 'entity'], camera=camera))
+        return [prediction.prompt.task for prediction in answer.predictions]
+
+    front = [asked('front') for _ in range(7)]
+    both, depth, entity = ['depth', 'entity'], ['depth'], ['entity']
+    assert front == [both, [], depth, entity, depth, [], both]
+    assert [asked('left'), asked('left'), asked('front')] == [both, [], []]
+    one.forget('front')
+    assert [asked('front'), asked('left')] == [both, depth]
+
+
+def test_tasks_that_take_points_wait_for_them(tiny):
+    answer = perceiver(tiny).perceive(request(points=()))
+    assert not [topic for topic in topics(answer) if topic.startswith('segmentation')]
+    assert [note.kind for note in answer.notes] == ['segmentation without points']
+    assert len(answer.predictions) == 6
+
+
+def test_points_outside_of_the_frame_stop_their_task_only(tiny):
+    answer = perceiver(tiny).perceive(request(points=(Point(60, 1),)))
+    assert [note.kind for note in answer.notes] == ['segmentation outside']
+    assert 'lies outside the frame of 60 x 40 pixels' in answer.notes[0].text
+    assert len(answer.predictions) == 6
+
+
+def test_a_frame_about_which_nothing_is_asked():
+    canned = Canned()
+    answer = Perceiver(canned, MAKE, chosen()).perceive(request(tasks=[]))
+    assert (answer.messages, answer.predictions, canned.asked) == ([], [], [])
+
+
+# ---- categories ---------------------------------------------------------------------------------
+
+
+def test_several_categories_share_one_map():
+    answer = semantic().perceive(request(tasks=['semantic']))
+    label, ids = image(answer, 'semantic/label'), image(answer, 'semantic/instances')
+    # person 0 to 9; cat, which is surer, 15 to 24; what is left of the person 25 to 29; cat 40.
+    row = np.full(60, 255)
+    row[0:10], row[15:25], row[25:30], row[40:50] = 0, 1, 0, 1
+    np.testing.assert_array_equal(label[10], row)
+    assert (label[:5] == 255).all()
+    assert ids[10].tolist() == [*[1] * 10, *[0] * 5, *[3] * 10, *[2] * 5, *[0] * 10, *[4] * 10,
+                                *[0] * 10]  # fmt: skip
+    info = dict(answer.messages)['semantic/label_info']
+    assert [(one.class_id, one.class_name) for one in info.class_map[:2]] == [
+        (0, 'person'), (1, 'cat')
+    ]  # fmt: skip
+
+
+def test_categories_of_a_request_go_before_those_of_the_settings():
+    one = semantic()
+    answer = one.perceive(request(tasks=['semantic'], categories=('dog', 'cat')))
+    assert [one.prompt.category for one in answer.predictions] == ['dog', 'cat']
+    label = image(answer, 'semantic/label')
+    assert set(np.unique(label)) == {1, 255}

@@ -1,0 +1,235 @@
+# SPDX-FileCopyrightText: 2026 The diception_ros authors
+# SPDX-License-Identifier: Apache-2.0
+"""Metres of a disparity: where scale and shift come from, and when there are none."""
+
+import numpy as np
+import pytest
+
+from diception_ros.bags.typestore import BagTypes
+from diception_ros.core import settings
+from diception_ros.core.frame import Intrinsics
+from diception_ros.core.geometry import Affine, back_project, to_disparity, to_metric
+from diception_ros.core.labels import Disparity, MetricDepth
+from diception_ros.messages import base
+from diception_ros.messages import images as image_messages
+from diception_ros.perception.metric_depth import Reference, to_metres
+from diception_ros.perception.settings import PerceptionSettings
+from diception_ros.perception.tracking import Memory
+
+PINHOLE = Intrinsics(120, 110, 79.5, 44.5)
+SIZE = (90, 160)
+
+
+def scene(seed=0, near=0.6, far=7.0):
+    """A room: floor, walls and a few boxes. Its depth, disparity, and what leads between them."""
+    rng = np.random.default_rng(seed)
+    rows, columns = np.mgrid[: SIZE[0], : SIZE[1]]
+    depth = far - (far - near) * 0.6 * rows / SIZE[0] + 0.002 * columns
+    for _ in range(12):
+        top, left = rng.integers(0, 70), rng.integers(0, 140)
+        depth[top : top + 20, left : left + 20] = rng.uniform(near, far)
+    truth = MetricDepth(depth.astype(np.float32))
+    disparity, affine = to_disparity(truth)
+    return truth, disparity, affine
+
+
+def spoilt(values, rng, share=0.3, noise=0.03):
+    """What a sensor makes of depths: noise, and a share that is wrong."""
+    out = values * np.exp(rng.normal(0, noise, values.shape))
+    wrong = rng.random(values.shape) < share
+    out[wrong] = rng.uniform(0.3, 15, int(wrong.sum()))
+    return out.astype(np.float32)
+
+
+def metres(disparity, reference, memory=None, intrinsics=PINHOLE, **changes):
+    chosen = settings.changed(
+        PerceptionSettings(metric='aligned'),
+        {name.replace('__', '.'): value for name, value in changes.items()},
+    )
+    return to_metres(disparity, intrinsics, 'cam', reference, chosen, memory or Memory())
+
+
+def kinds(found):
+    return [note.kind for note in found.notes]
+
+
+# ---- fixed --------------------------------------------------------------------------------------
+
+
+def test_fixed_scale_and_shift_are_in_inverse_metres():
+    truth, disparity, affine = scene()
+    found = metres(
+        disparity,
+        None,
+        depth__metric='fixed',
+        depth__scale=affine.scale,
+        depth__shift=affine.shift,
+    )
+    np.testing.assert_allclose(found.depth.values, truth.values, rtol=2e-5)
+    assert (found.fit, found.notes) == (None, [])
+
+
+def test_beyond_infinity_and_unknown_is_unknown():
+    disparity = Disparity(np.array([[0, 0.25, 0.5, 1, np.nan]], np.float32))
+    found = metres(disparity, None, depth__metric='fixed', depth__scale=2.0, depth__shift=-0.5)
+    np.testing.assert_array_equal(
+        found.depth.values, np.array([[np.nan, np.nan, 2, 1 / 1.5, np.nan]], np.float32)
+    )
+
+
+# ---- aligned ------------------------------------------------------------------------------------
+
+
+def dense(truth, rng):
+    return Reference(0, 'cam', picture=spoilt(truth.values, rng))
+
+
+def coarse(truth, rng):
+    return Reference(0, 'cam', picture=spoilt(truth.values[::2, ::2], rng))
+
+
+def with_holes(truth, rng):
+    values = spoilt(truth.values, rng)
+    values[rng.random(SIZE) < 0.9] = np.nan
+    return Reference(0, 'cam', picture=values)
+
+
+def sparse(truth, rng):
+    points = back_project(MetricDepth(spoilt(truth.values, rng)), PINHOLE).reshape(-1, 3)
+    return Reference(0, 'cam', points=points[rng.choice(len(points), 2000, replace=False)])
+
+
+def message(truth, rng):
+    millimetres = np.rint(1000 * spoilt(truth.values, rng)).astype(np.uint16)
+    types = BagTypes()
+    return image_messages.image(types, millimetres, '16UC1', base.header(types, 0, 'cam'))
+
+
+@pytest.mark.parametrize('made', [dense, coarse, with_holes, sparse, message])
+@pytest.mark.parametrize('seed', range(3))
+def test_depth_comes_out_of_noise_and_30_percent_wrong_references(made, seed):
+    truth, disparity, _ = scene(seed)
+    found = metres(disparity, made(truth, np.random.default_rng(seed)))
+    assert found.fit.good, found.fit.problem
+    assert found.notes == []
+    error = np.abs(found.depth.values / truth.values - 1)
+    assert np.nanmax(error) < 0.04
+    assert np.nanmean(error) < 0.01
+
+
+def test_a_disparity_that_is_wrong_in_places_is_scaled_by_the_rest():
+    truth, disparity, _ = scene()
+    values = disparity.values.copy()
+    values[:40, :60] = 0.9  # the model took a window for a wall
+    found = metres(Disparity(values), dense(truth, np.random.default_rng(0)))
+    right = np.ones(SIZE, bool)
+    right[:40, :60] = False
+    error = np.abs(found.depth.values / truth.values - 1)[right]
+    assert error.max() < 0.05
+
+
+def test_without_a_reference_there_is_no_depth():
+    _, disparity, _ = scene()
+    found = metres(disparity, None)
+    assert (found.depth, found.fit) == (None, None)
+    assert kinds(found) == ['no reference']
+    assert 'no depth reference within 0.05 s' in found.notes[0].text
+
+
+def test_a_bad_fit_gives_no_depth_but_its_numbers():
+    _, disparity, _ = scene(0)
+    other, _, _ = scene(1, near=0.3, far=30)
+    shuffled = np.random.default_rng(0).permutation(other.values.ravel()).reshape(SIZE)
+    found = metres(disparity, Reference(0, 'cam', picture=shuffled))
+    assert found.depth is None
+    assert not found.fit.good
+    assert kinds(found) == ['bad fit']
+    assert f'{100 * found.fit.inliers:.0f} % of 14400 references agree' in found.notes[0].text
+
+
+def test_references_that_cannot_be_used_are_named():
+    _, disparity, _ = scene()
+    types = BagTypes()
+    mono = image_messages.image(
+        types, np.ones(SIZE, np.uint8), 'mono8', base.header(types, 0, 'cam')
+    )
+    for reference, intrinsics, text in (
+        (Reference(0, 'cam', points=np.ones((99, 3), np.float32)), None, 'calibrated CameraInfo'),
+        (mono, PINHOLE, "came 'mono8'"),
+    ):
+        found = metres(disparity, reference, intrinsics=intrinsics)
+        assert (found.depth, found.fit, kinds(found)) == (None, None, ['reference'])
+        assert text in found.notes[0].text
+
+
+def test_a_reference_of_another_frame_is_doubted():
+    truth, disparity, _ = scene()
+    rng = np.random.default_rng(0)
+    picture = Reference(0, 'depth_optical', picture=truth.values)
+    points = Reference(0, 'lidar', points=sparse(truth, rng).points)
+    for reference in (picture, points):
+        found = metres(disparity, reference)
+        assert kinds(found) == ['reference frame']
+        assert found.depth is not None
+    known = '0 0 0.001 0 0 0 1'  # of points that were moved already
+    assert kinds(metres(disparity, points, depth__reference_transform=known)) == []
+    assert kinds(metres(disparity, picture, depth__reference_transform=known)) == [
+        'reference frame'
+    ]
+
+
+# ---- from frame to frame ------------------------------------------------------------------------
+
+
+def exact(affine, disparity):
+    return Reference(0, 'cam', picture=to_metric(disparity, affine).values)
+
+
+def test_smoothing_keeps_a_share_of_the_last_scale_and_shift():
+    _, disparity, affine = scene()
+    memory, expected = Memory(), None
+    for t in range(6):
+        new = Affine(affine.scale * (1 + 0.02 * t), affine.shift * (1 - 0.01 * t))
+        found = metres(disparity, exact(new, disparity), memory, temporal__smooth=0.75)
+        expected = (
+            new
+            if expected is None
+            else Affine(
+                *(0.75 * last + 0.25 * now for last, now in zip(expected, new, strict=True))
+            )
+        )
+        np.testing.assert_allclose(found.fit.affine, expected, rtol=1e-4)
+        np.testing.assert_allclose(
+            found.depth.values, to_metric(disparity, expected).values, rtol=1e-4
+        )
+    # What is said of the fit is said of the scale that was used, which lags behind.
+    assert found.fit.residual > 0.01
+
+
+def test_without_smoothing_the_last_has_no_say():
+    _, disparity, affine = scene()
+    memory = Memory()
+    metres(disparity, exact(Affine(affine.scale * 1.1, affine.shift), disparity), memory)
+    found = metres(disparity, exact(affine, disparity), memory)
+    np.testing.assert_allclose(found.fit.affine, affine, rtol=1e-4)
+
+
+def test_a_jump_of_the_scene_begins_smoothing_anew():
+    _, disparity, affine = scene()
+    memory = Memory()
+    far = Affine(affine.scale / 4, affine.shift / 4)
+    metres(disparity, exact(affine, disparity), memory, temporal__smooth=0.9)
+    found = metres(disparity, exact(far, disparity), memory, temporal__smooth=0.9)
+    np.testing.assert_allclose(found.fit.affine, far, rtol=1e-4)
+    assert memory.affine == found.fit.affine
+
+
+def test_a_bad_fit_leaves_no_trace():
+    _, disparity, affine = scene()
+    memory = Memory()
+    metres(disparity, exact(affine, disparity), memory, temporal__smooth=0.9)
+    kept = memory.affine
+    rng = np.random.default_rng(0)
+    noise = Reference(0, 'cam', picture=rng.uniform(0.3, 20, SIZE).astype(np.float32))
+    assert metres(disparity, noise, memory, temporal__smooth=0.9).depth is None
+    assert memory.affine == kept

@@ -1,0 +1,198 @@
+# SPDX-FileCopyrightText: 2026 The diception_ros authors
+# SPDX-License-Identifier: Apache-2.0
+"""Which topics come out of the Perceiver, and that relative is never called metric."""
+
+from dataclasses import fields, replace
+
+import numpy as np
+from perceptions import (
+    EVERY,
+    MAKE,
+    SIZE,
+    Canned,
+    chosen,
+    everything,
+    image,
+    perceiver,
+    request,
+    topics,
+)
+import pytest
+
+from diception_ros import tasks
+from diception_ros.core import images
+from diception_ros.core.images import Fit
+from diception_ros.core.labels import Disparity
+from diception_ros.messages import images as image_messages
+from diception_ros.messages import outputs
+from diception_ros.perception.perceiver import Perceiver
+
+# ---- topics -------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ('names', 'metric'),
+    [
+        (EVERY, 'off'), (EVERY, 'fixed'), (('pose', 'depth'), 'off'), (('pose', 'depth'), 'fixed'),
+        (('semantic', 'entity'), 'off'),
+    ],
+)  # fmt: skip
+def test_what_comes_out_was_announced(tiny, names, metric):
+    one = perceiver(tiny, tasks=names, depth__metric=metric, depth__scale=1.0)
+    announced = one.outputs()
+    answer = one.perceive(request(tasks=names))
+    assert topics(answer) == [output.topic for output in announced]
+    for (_, message), output in zip(answer.messages, announced, strict=True):
+        assert message.__msgtype__ == output.kind
+        assert message.header == request().header
+    assert one.needed(frozenset(topics(answer))) == tuple(names)
+
+
+def test_outputs_of_settings_that_do_not_hold_yet(tiny):
+    one = perceiver(tiny, tasks=['pose'])
+    other = chosen(tasks=['depth'], depth__metric='aligned')
+    assert {'depth/image', 'points'} <= {output.topic for output in one.outputs(other)}
+    assert {output.topic.split('/')[0] for output in one.outputs()} == {'pose'}
+
+
+@pytest.mark.parametrize(
+    ('wanted', 'names'),
+    [
+        ([], []),
+        (['normal/color'], ['normal']),
+        (['pose/overlay', 'disparity/image', 'other/image'], ['depth', 'pose']),
+        (['depth/color'], ['depth']),
+        (['depth/camera_info'], ['depth']),
+        (['points'], ['depth', 'normal', 'semantic']),
+        (['points', 'entity/label'], ['depth', 'normal', 'semantic', 'entity']),
+    ],
+)
+def test_only_what_is_listened_to_is_needed(wanted, names):
+    one = Perceiver(Canned(), MAKE, chosen(depth__metric='aligned'))
+    assert one.needed(frozenset(wanted)) == tuple(names)
+
+
+def test_without_metres_nothing_needs_their_topics():
+    one = Perceiver(Canned(), MAKE, chosen())
+    assert one.needed(frozenset(['depth/image', 'depth/camera_info', 'points'])) == ()
+
+
+def test_all_is_needed_where_laziness_is_off():
+    assert Perceiver(Canned(), MAKE, chosen(lazy=False)).needed(frozenset()) == EVERY
+
+
+# ---- relative is not metric ---------------------------------------------------------------------
+
+METRIC = {'depth/image', 'depth/camera_info', 'points'}
+
+
+def test_without_a_source_of_metres_no_metric_topic_comes_out(tiny):
+    one = perceiver(tiny)
+    assert METRIC.isdisjoint(output.topic for output in one.outputs())
+    assert METRIC.isdisjoint(topics(one.perceive(request())))
+
+
+def test_with_a_bad_fit_no_metric_topic_comes_out(tiny):
+    one = perceiver(tiny, depth__metric='aligned')
+    answer = one.perceive(request())
+    assert METRIC.isdisjoint(topics(answer))
+    assert [note.kind for note in answer.notes] == ['no reference']
+    noise = np.random.default_rng(0).uniform(0.3, 30, SIZE).astype(np.float32)
+    reference = image_messages.image(MAKE, noise, '32FC1', request().header)
+    answer = one.perceive(request(reference=reference))
+    assert METRIC.isdisjoint(topics(answer))
+    assert 'disparity/image' in topics(answer)
+    assert not answer.fit.good
+    assert [note.kind for note in answer.notes] == ['bad fit']
+
+
+def test_a_disparity_has_no_way_to_a_metric_topic(tiny):
+    """The converter goes by the type, so whatever is wanted, a Disparity is not called metres."""
+    depth = tasks.get('depth')
+    made = outputs.from_label(
+        MAKE, depth, Disparity(np.ones(SIZE, np.float32)), None, request().header,
+        request().frame, everything(), request().info,
+    )  # fmt: skip
+    assert METRIC.isdisjoint(dict(made))
+
+
+def test_metres_of_a_reference_come_out_as_metres(tiny):
+    relative = image(perceiver(tiny).perceive(request()), 'disparity/image')
+    truth = 1 / (0.7 * relative + 0.2)
+    reference = image_messages.image(MAKE, truth.astype(np.float32), '32FC1', request().header)
+    one = perceiver(tiny, depth__metric='aligned')
+    answer = one.perceive(request(reference=reference))
+    np.testing.assert_allclose(image(answer, 'depth/image'), truth, rtol=1e-4)
+    assert answer.fit.good
+    assert answer.fit.affine == pytest.approx((0.7, 0.2), rel=1e-3)
+    # Nobody listens: nothing is fitted.
+    quiet = one.perceive(request(reference=reference, wanted=['disparity/image']))
+    assert quiet.fit is None
+
+
+# ---- sizes --------------------------------------------------------------------------------------
+
+
+def test_answers_at_the_size_of_the_model(tiny):
+    changes = {'depth__metric': 'fixed', 'depth__scale': 1.0, 'depth__shift': 0.1}
+    small = perceiver(tiny, output_size='model', **changes).perceive(request())
+    whole = perceiver(tiny, **changes).perceive(request())
+    assert topics(small) == topics(whole)
+    fit = Fit(SIZE, 64)
+    for topic, message in small.messages:
+        if hasattr(message, 'height'):
+            assert (message.height, message.width) == (64, 64) or topic == 'pose/keypoints', topic
+    # Brought to the camera's size the labels are those that come at the camera's size.
+    for one, other in zip(small.predictions, whole.predictions, strict=True):
+        at_camera = one.label.to_camera(fit)
+        for field in fields(at_camera):
+            np.testing.assert_array_equal(
+                getattr(at_camera, field.name), getattr(other.label, field.name)
+            )
+    info, camera = dict(small.messages)['depth/camera_info'], request().frame.intrinsics
+    expected = camera.to_model(fit)
+    assert (info.k[0], info.k[4]) == pytest.approx((expected.fx, expected.fy))
+    assert (info.k[2], info.k[5]) == pytest.approx((expected.cx, expected.cy))
+
+
+@pytest.mark.parametrize('size', ['camera', 'model'])
+def test_the_cloud_shows_what_the_pictures_show(tiny, size):
+    from diception_ros.messages import point_clouds
+
+    changes = {'depth__metric': 'fixed', 'depth__scale': 1.0, 'depth__shift': 0.1}
+    names = ['depth', 'normal', 'entity']
+    one = perceiver(tiny, output_size=size, tasks=names, **changes)
+    answer = one.perceive(request(tasks=names))
+    message, info = dict(answer.messages)['points'], dict(answer.messages)['depth/camera_info']
+    records = point_clouds.records_from(message).reshape(message.height, message.width)
+    depth = image(answer, 'depth/image')
+    np.testing.assert_array_equal(records['z'], depth)
+    np.testing.assert_array_equal(records['label'], image(answer, 'entity/label'))
+    np.testing.assert_array_equal(records['normal_y'], image(answer, 'normal/image')[..., 1])
+    picture = (
+        request().frame.image if size == 'camera' else images.fit(request().frame.image, 64)[0]
+    )
+    packed = records['rgb'].view(np.uint32)
+    shown = np.stack([packed >> 16 & 255, packed >> 8 & 255, packed & 255], axis=-1)
+    np.testing.assert_array_equal(shown, picture)
+    # Projected by the CameraInfo that comes beside the depth, each point is on its pixel.
+    column = info.k[0] * records['x'] / records['z'] + info.k[2]
+    row = info.k[4] * records['y'] / records['z'] + info.k[5]
+    np.testing.assert_allclose(column, np.mgrid[: depth.shape[0], : depth.shape[1]][1], atol=1e-3)
+    np.testing.assert_allclose(row, np.mgrid[: depth.shape[0], : depth.shape[1]][0], atol=1e-3)
+
+
+def test_a_cloud_holds_what_was_asked(tiny):
+    changes = {'depth__metric': 'fixed', 'depth__scale': 1.0}
+    answer = perceiver(tiny, **changes).perceive(request(tasks=['depth']))
+    names = [field.name for field in dict(answer.messages)['points'].fields]
+    assert names == ['x', 'y', 'z', 'rgb']
+
+
+def test_a_cloud_needs_a_pinhole(tiny):
+    asked = request(tasks=['depth'], info=None)
+    asked = replace(asked, frame=replace(asked.frame, intrinsics=None))
+    answer = perceiver(tiny, depth__metric='fixed', depth__scale=1.0).perceive(asked)
+    assert 'points' not in topics(answer)
+    assert 'depth/image' in topics(answer)
+    assert [note.kind for note in answer.notes] == ['no camera_info']

@@ -1,0 +1,234 @@
+# SPDX-FileCopyrightText: 2026 The diception_ros authors
+# SPDX-License-Identifier: Apache-2.0
+"""Depth references: read, moved, projected and matched by their stamps."""
+
+import threading
+
+import numpy as np
+import pytest
+
+from diception_ros.bags.typestore import BagTypes
+from diception_ros.core.frame import Intrinsics
+from diception_ros.core.geometry import back_project, transform_from
+from diception_ros.core.labels import MetricDepth
+from diception_ros.messages import base, point_clouds
+from diception_ros.messages import images as image_messages
+from diception_ros.messages.synchronizer import References
+from diception_ros.perception.metric_depth import Reference, reference_from
+
+TYPES = BagTypes()
+HERE = transform_from('0 0 0 0 0 0 1')
+PINHOLE = Intrinsics(60, 50, 31.5, 20.0)
+SIZE = (40, 64)
+
+
+def depths(seed=0, size=SIZE):
+    return np.random.default_rng(seed).uniform(0.5, 9, size).astype(np.float32)
+
+
+def picture(array, encoding):
+    return image_messages.image(TYPES, array, encoding, base.header(TYPES, 1_500_000_000, 'depth'))
+
+
+def cloud(points):
+    layout = np.dtype([(name, '<f4') for name in 'xyz'])
+    records = np.ascontiguousarray(points, np.float32).view(layout)[:, 0]
+    return point_clouds.cloud_of(TYPES, records, base.header(TYPES, 7, 'lidar'))
+
+
+# ---- reading ------------------------------------------------------------------------------------
+
+
+def test_millimetres_and_metres_are_the_same_depths():
+    metres = depths()
+    metres[3, 4] = 0
+    millimetres = np.rint(metres * 1000).astype(np.uint16)
+    for encoding in ('16UC1', 'mono16'):
+        read = reference_from(picture(millimetres, encoding), HERE)
+        assert (read.stamp_ns, read.frame_id) == (1_500_000_000, 'depth')
+        np.testing.assert_allclose(read.picture, np.where(metres > 0, metres, np.nan), atol=6e-4)
+    exact = reference_from(picture(metres, '32FC1'), HERE)
+    np.testing.assert_array_equal(exact.picture, np.where(metres > 0, metres, np.nan))
+
+
+def test_what_is_no_depth_is_unknown():
+    metres = np.array([[np.nan, np.inf, -np.inf, -1, 0, 2]], np.float32)
+    read = reference_from(picture(metres, '32FC1'), HERE)
+    np.testing.assert_array_equal(np.isfinite(read.picture), [[False] * 5 + [True]])
+
+
+def test_other_pictures_are_refused():
+    with pytest.raises(ValueError, match=r"16UC1 .mm. or 32FC1 .m., came 'mono8'"):
+        reference_from(picture(np.ones(SIZE, np.uint8), 'mono8'), HERE)
+
+
+def test_a_reference_is_a_picture_or_points():
+    with pytest.raises(ValueError, match='both or neither'):
+        Reference(0, '')
+    with pytest.raises(ValueError, match='both or neither'):
+        Reference(0, '', np.ones((2, 2), np.float32), np.ones((2, 3), np.float32))
+    with pytest.raises(ValueError, match=r'expected \(N, 3\)'):
+        Reference(0, '', points=np.ones((2, 2), np.float32))
+    with pytest.raises(ValueError, match=r'expected \(H, W\)'):
+        Reference(0, '', picture=np.ones((2, 2, 1), np.float32))
+
+
+def test_a_turn_needs_a_unit_quaternion():
+    with pytest.raises(ValueError, match=r'a quaternion of length 1, came 1\.414'):
+        transform_from('0 0 0 1 0 0 1')
+
+
+# ---- where they are -----------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ('text', 'point', 'moved'),
+    [
+        ('0 0 0 0 0 0 1', (1, 2, 3), (1, 2, 3)),
+        ('1 -2 0.5 0 0 0 1', (1, 2, 3), (2, 0, 3.5)),
+        # A quarter turn about z brings x to y, about x brings y to z.
+        ('0 0 0 0 0 0.70711 0.70711', (1, 0, 0), (0, 1, 0)),
+        ('0 0 0 0.70711 0 0 0.70711', (0, 1, 0), (0, 0, 1)),
+        # From a lidar's x forward, y left, z up to the optical x right, y down, z forward.
+        ('0 0 0 0.5 -0.5 0.5 0.5', (5, 1, 2), (-1, -2, 5)),
+    ],
+)
+def test_a_transform_moves_points_of_the_cloud_into_the_camera(text, point, moved):
+    transform = transform_from(text)
+    np.testing.assert_allclose(
+        transform.rotation @ point + transform.translation, moved, atol=1e-4
+    )
+    np.testing.assert_allclose(transform.rotation @ transform.rotation.T, np.eye(3), atol=1e-12)
+    read = reference_from(cloud(np.array([point])), transform)
+    np.testing.assert_allclose(read.points, [moved], atol=1e-4)
+    assert (read.stamp_ns, read.frame_id) == (7, 'lidar')
+
+
+@pytest.mark.parametrize('text', ['', '1 2 3', '0 0 0 0 0 0 x', '0 0 0 0 0 0 nan', '0 ' * 8])
+def test_what_is_no_transform_is_refused(text):
+    with pytest.raises(ValueError, match="expected seven numbers 'x y z qx qy qz qw'"):
+        transform_from(text)
+
+
+def test_points_land_on_the_pixels_that_they_came_from():
+    metres = depths()
+    metres[5:9, 7] = np.nan
+    points = back_project(MetricDepth(metres), PINHOLE).reshape(-1, 3)
+    reference = reference_from(cloud(points), HERE)
+    found = reference.samples(SIZE, PINHOLE)
+    assert len(found.depth) == np.isfinite(metres).sum()
+    np.testing.assert_allclose(found.depth, metres[found.rows, found.columns], rtol=1e-6)
+    # And so do those of a lidar that stands elsewhere.
+    there = transform_from('0.3 -0.1 0.2 0.5 -0.5 0.5 -0.5')
+    seen = (points - there.translation) @ there.rotation
+    again = reference_from(cloud(seen), there).samples(SIZE, PINHOLE)
+    np.testing.assert_allclose(again.depth, metres[again.rows, again.columns], rtol=1e-4)
+
+
+def test_points_that_are_not_in_the_picture_do_not_count():
+    inside = (0, 0, 2)
+    points = [inside, (0, 0, -2), (0, 0, 0), (np.nan, 0, 2), (np.inf, 0, 2), (9, 0, 2), (0, -9, 2)]
+    reference = Reference(0, '', points=np.array(points, np.float32))
+    found = reference.samples(SIZE, PINHOLE)
+    assert [list(part) for part in found] == [[20], [32], [2.0]]
+
+
+def test_the_rim_of_the_picture_is_in_it():
+    pinhole = Intrinsics(1, 1, 0, 0)  # x / z is the column
+    columns = np.array([-0.51, -0.5, -0.49, 63.49, 63.5], np.float32)
+    points = np.stack([columns, 0 * columns, 0 * columns + 1], axis=1)
+    found = Reference(0, '', points=points).samples(SIZE, pinhole)
+    assert found.columns.tolist() == [0, 0, 63]
+
+
+def test_points_need_a_pinhole():
+    reference = Reference(0, '', points=np.ones((3, 3), np.float32))
+    with pytest.raises(ValueError, match='a calibrated CameraInfo beside the image, came none'):
+        reference.samples(SIZE, None)
+
+
+@pytest.mark.parametrize('zoom', [1, 2, 5])
+def test_a_picture_of_another_resolution_shows_the_same(zoom):
+    """What is known of a block of pixels is sampled in that block, whichever side is finer."""
+    coarse = depths(size=(8, 12))
+    coarse[2, 3] = np.nan
+    fine = coarse.repeat(zoom, 0).repeat(zoom, 1)
+    for reference, size in ((coarse, fine.shape), (fine, coarse.shape)):
+        found = Reference(0, '', picture=reference).samples(size, None)
+        shown = fine if size == fine.shape else coarse
+        np.testing.assert_array_equal(found.depth, shown[found.rows, found.columns])
+        assert len(found.depth) == np.isfinite(reference).sum()
+
+
+@pytest.mark.parametrize('size', [(40, 64), (7, 9), (31, 200), (1, 1)])
+def test_a_sample_is_of_the_pixel_that_the_middle_of_the_reference_falls_into(size):
+    found = Reference(0, '', picture=depths(size=(12, 17))).samples(size, None)
+    rows, columns = np.mgrid[:12, :17].reshape(2, -1)
+    off_rows = found.rows - ((rows + 0.5) * size[0] / 12 - 0.5)
+    off_columns = found.columns - ((columns + 0.5) * size[1] / 17 - 0.5)
+    assert max(np.abs(off_rows).max(), np.abs(off_columns).max()) <= 0.5
+    assert found.rows.max() < size[0]
+    assert found.columns.max() < size[1]
+
+
+def test_of_a_large_picture_a_part_is_enough():
+    picture = depths(size=(1080, 1920))
+    found = Reference(0, '', picture=picture).samples(picture.shape, None)
+    assert 2**16 < len(found.depth) <= 2**18
+    np.testing.assert_array_equal(found.depth, picture[found.rows, found.columns])
+    # From all over the picture.
+    for places, length in ((found.rows, 1080), (found.columns, 1920)):
+        assert places.min() < 5
+        assert places.max() > length - 6
+
+
+# ---- which one ----------------------------------------------------------------------------------
+
+
+def test_the_nearest_within_the_tolerance_is_matched():
+    kept = References()
+    assert kept.match(0, 10) is None
+    for stamp_ms in (100, 130, 160, 200):
+        kept.add(stamp_ms * 1_000_000, stamp_ms)
+    for frame_ms, expected in ((130, 130), (144, 130), (146, 160), (149, 160), (260, None),
+                               (220, 200), (221, None), (80, 100), (79, None)):  # fmt: skip
+        assert kept.match(frame_ms * 1_000_000, 0.020) == expected, frame_ms
+    assert kept.match(130_000_000, 0) == 130
+    assert kept.match(130_000_001, 0) is None
+
+
+def test_of_two_that_are_as_near_the_newest_is_matched():
+    kept = References()
+    kept.add(5, 'of the first loop')
+    kept.add(5, 'of the second')
+    assert kept.match(5, 1) == 'of the second'
+
+
+def test_few_are_kept():
+    kept = References(capacity=3)
+    for stamp in range(10):
+        kept.add(stamp, stamp)
+    assert len(kept) == 3
+    assert kept.match(0, 1) == 7
+    kept.clear()
+    assert len(kept) == 0
+    assert kept.match(7, 1) is None
+
+
+def test_threads_may_add_while_others_match():
+    kept, stop, failed = References(8), threading.Event(), []
+
+    def match():
+        while not stop.is_set():
+            try:
+                kept.match(50, 1)
+            except RuntimeError as error:
+                failed.append(error)
+
+    thread = threading.Thread(target=match)
+    thread.start()
+    for stamp in range(20_000):
+        kept.add(stamp, stamp)
+    stop.set()
+    thread.join()
+    assert not failed

@@ -1,0 +1,146 @@
+# SPDX-FileCopyrightText: 2026 The diception_ros authors
+# SPDX-License-Identifier: Apache-2.0
+"""Settings of perception: each bad value is refused with a reason, also two that do not fit."""
+
+from dataclasses import fields
+import subprocess
+import sys
+
+import pytest
+
+from diception_ros import tasks
+from diception_ros.core import settings
+from diception_ros.core.alignment import Demands
+from diception_ros.core.settings import PredictSettings
+from diception_ros.perception.settings import LIVE, PerceptionSettings, clean_categories
+
+DEFAULTS = PerceptionSettings()
+
+
+def test_the_names_are_those_of_the_documents():
+    assert [one.name for one in settings.declared(PerceptionSettings)] == [
+        'tasks', 'adapters', 'semantic.categories',
+        *(f'every_n.{name}' for name in tasks.names()), 'steps', 'guidance',
+        'seed', 'ensemble', 'shifts', 'resolution', 'batch_size', 'reuse_last_velocity',
+        'output_size', 'depth.metric', 'depth.scale', 'depth.shift', 'depth.tolerance_s',
+        'depth.reference_transform', 'depth.min_points', 'depth.inlier_error',
+        'depth.min_inliers', 'depth.max_residual', 'temporal.noise', 'temporal.smooth',
+        'temporal.ids', 'temporal.min_iou', 'temporal.gap_s', 'max_rate_hz', 'lazy', 'policy',
+        'queue_size',
+    ]  # fmt: skip
+    assert set(LIVE) <= {one.name for one in settings.declared(PerceptionSettings)}
+    for one in settings.declared(PerceptionSettings):
+        assert one.about[0].islower()
+        if one.kind in (int, float):
+            assert one.low is not None
+            assert one.high is not None
+
+
+@pytest.mark.parametrize(
+    ('changes', 'message'),
+    [
+        ({'tasks': ['depth', 'dept']}, "no task 'dept'; did you mean 'depth'"),
+        ({'tasks': []}, 'tasks is empty; expected some of depth, entity'),
+        ({'tasks': ['depth', 'normal', 'depth']}, "tasks has 'depth' twice"),
+        ({'tasks': ['semantic'], 'semantic.categories': []}, 'semantic among tasks needs some'),
+        ({'semantic.categories': ['cat', ' ']}, 'semantic.categories has an empty text'),
+        ({'semantic.categories': ['cat', 'cat ']}, "semantic.categories has 'cat' twice"),
+        (
+            {'semantic.categories': [f'c{i}' for i in range(256)]},
+            'semantic.categories has 256 texts; expected at most 255',
+        ),
+        ({'every_n.depth': 0}, 'every_n.depth is 0; expected at least 1'),
+        ({'every_n.dept': 2}, "no setting 'every_n.dept'; did you mean 'every_n.depth'"),
+        ({'depth.metric': 'on'}, "depth.metric is 'on'; expected one of off, fixed, aligned"),
+        ({'depth.metric': 'fixed'}, "depth.metric is 'fixed' and depth.scale 0"),
+        (
+            {'depth.metric': 'aligned', 'tasks': ['normal']},
+            "depth.metric is 'aligned' and tasks has no depth",
+        ),
+        ({'depth.reference_transform': '1 2 3'}, 'depth.reference_transform: expected seven'),
+        ({'depth.reference_transform': '0 0 0 0 0 0 2'}, 'a quaternion of length 1, came 2'),
+        ({'depth.scale': float('inf')}, 'depth.scale is inf'),
+        ({'temporal.smooth': 1.0}, 'temporal.smooth is 1.0; expected at least 0 and at most 0.99'),
+        ({'temporal.noise': 'random'}, 'expected one of fixed, per_frame'),
+        ({'output_size': 'small'}, 'expected one of camera, model'),
+        ({'max_rate_hz': -1.0}, 'max_rate_hz is -1.0'),
+        ({'steps': 0}, 'steps is 0; expected at least 1 and at most 1000'),
+        ({'seed': -1}, 'seed is -1'),
+    ],
+)
+def test_what_is_refused_says_why_and_changes_nothing(changes, message):
+    before = settings.values(DEFAULTS)
+    with pytest.raises(ValueError, match=message):
+        settings.changed(DEFAULTS, changes)
+    assert settings.values(DEFAULTS) == before
+
+
+@pytest.mark.parametrize(
+    'changes',
+    [
+        {'depth.metric': 'fixed', 'depth.scale': 0.8, 'depth.shift': -0.1},
+        {'depth.metric': 'aligned'},
+        {'tasks': ['semantic'], 'semantic.categories': [f'c{i}' for i in range(255)]},
+        {'semantic.categories': []},
+        {'tasks': tasks.names()},
+        {'depth.reference_transform': '0.1, 0, -0.05, 0.5, -0.5, 0.5, 0.5'},
+    ],
+)
+def test_values_that_fit_together_hold(changes):
+    given = {name: tuple(v) if isinstance(v, list) else v for name, v in changes.items()}
+    held = settings.values(settings.changed(DEFAULTS, changes))
+    assert held == {**settings.values(DEFAULTS), **given}
+
+
+def test_what_the_model_is_told_is_what_predict_would_be():
+    chosen = settings.changed(
+        DEFAULTS, {'steps': 3, 'guidance': 1.5, 'seed': 7, 'ensemble': 2, 'resolution': 32,
+                   'batch_size': 4, 'reuse_last_velocity': True},
+    )  # fmt: skip
+    assert chosen.predicting(123) == PredictSettings(
+        steps=3, guidance=1.5, seed=7, ensemble=2, resolution=32, batch_size=4,
+        reuse_last_velocity=True,
+    )  # fmt: skip
+    assert DEFAULTS.predicting() == PredictSettings()
+
+
+def test_noise_of_its_own_for_every_frame():
+    fixed = DEFAULTS
+    other = settings.changed(DEFAULTS, {'temporal.noise': 'per_frame', 'ensemble': 100})
+    stamps = [0, 1, 2, 1_790_000_000_000_000_000, 1_790_000_000_033_333_333, 2**63 - 1]
+    assert {fixed.predicting(stamp).seed for stamp in stamps} == {42}
+    seeds = [other.predicting(stamp).seed for stamp in stamps]
+    assert seeds == [other.predicting(stamp).seed for stamp in stamps]
+    # No member of the ensemble of one is a member of another's.
+    assert len({(seed + k) % 2**63 for seed in seeds for k in range(100)}) == 100 * len(stamps)
+
+
+def test_the_demands_are_those_of_the_settings():
+    chosen = settings.changed(DEFAULTS, {
+        'depth.min_points': 9, 'depth.inlier_error': 0.2, 'depth.min_inliers': 0.7,
+        'depth.max_residual': 0.04,
+    })  # fmt: skip
+    assert chosen.demands() == Demands(9, 0.2, 0.7, 0.04)
+    assert DEFAULTS.demands() == Demands()
+
+
+def test_no_name_means_two_things():
+    names = [one.name for one in settings.declared(PerceptionSettings)]
+    assert len(set(names)) == len(names) >= len(fields(PerceptionSettings))
+
+
+def test_categories_are_cleaned():
+    assert clean_categories((' cat', 'dining table ')) == ('cat', 'dining table')
+    assert PerceptionSettings(categories=(' cat',)).categories == ('cat',)
+
+
+def test_declaring_them_is_light():
+    program = (
+        'import argparse, sys\n'
+        'from diception_ros.core import settings\n'
+        'from diception_ros.perception.settings import LIVE, PerceptionSettings\n'
+        'settings.add_arguments(argparse.ArgumentParser(), PerceptionSettings, LIVE)\n'
+        "heavy = {'torch', 'cv2', 'scipy'} & set(sys.modules)\n"
+        'assert not heavy, heavy\n'
+    )
+    subprocess.run([sys.executable, '-c', program], check=True)

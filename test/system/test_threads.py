@@ -1,0 +1,57 @@
+# SPDX-FileCopyrightText: 2026 The diception_ros authors
+# SPDX-License-Identifier: Apache-2.0
+"""Threads of the model: half of what there is, or what somebody said."""
+
+import os
+import subprocess
+import sys
+
+import pytest
+
+from diception_ros.system import threads
+
+
+@pytest.mark.parametrize(('device', 'share', 'expected'), [
+    ('cpu', 1, 1), ('cpu', 2, 1), ('cpu', 4, 2), ('cpu', 16, 8), ('cuda', 2, 1), ('cuda:1', 16, 4),
+])  # fmt: skip
+def test_half_of_the_processors(monkeypatch, device, share, expected):
+    monkeypatch.delenv('OMP_NUM_THREADS', raising=False)
+    assert threads.automatic(device, share) == expected
+
+
+@pytest.mark.parametrize(('said', 'expected'), [
+    ('3', 3), ('5,2', 5), ('', 8), ('0', 8), ('many', 8),
+])  # fmt: skip
+def test_what_the_environment_says_holds(monkeypatch, said, expected):
+    monkeypatch.setenv('OMP_NUM_THREADS', said)
+    assert threads.automatic('cpu', 16) == expected
+
+
+@pytest.mark.parametrize(('quota', 'expected'), [
+    ('max 100000', 64), ('150000 100000', 2), ('10000 100000', 1), ('9900000 100000', 64),
+    ('', 64), (None, 64),
+])  # fmt: skip
+def test_a_container_has_what_it_may_use(monkeypatch, tmp_path, quota, expected):
+    monkeypatch.setattr(os, 'sched_getaffinity', lambda pid: range(64), raising=False)
+    monkeypatch.setattr(threads, 'QUOTA', tmp_path / 'cpu.max')
+    if quota is not None:
+        threads.QUOTA.write_text(quota + '\n')
+    assert threads.processors() == expected
+
+
+def test_it_holds_in_threads_that_begin_later():
+    program = (
+        'import threading\n'
+        'from diception_ros.system import threads\n'
+        'assert threads.limit(3, "cpu") == 3\n'
+        'import torch\n'
+        'found = []\n'
+        'def work():\n'
+        '    torch.ones(300, 300) @ torch.ones(300, 300)\n'
+        '    found.append(torch.get_num_threads())\n'
+        'thread = threading.Thread(target=work)\n'
+        'thread.start()\n'
+        'thread.join()\n'
+        'assert found == [3], found\n'
+    )
+    subprocess.run([sys.executable, '-c', program], check=True)

@@ -1,0 +1,99 @@
+# SPDX-FileCopyrightText: 2026 The diception_ros authors
+# SPDX-License-Identifier: Apache-2.0
+"""Tasks that adapters bring: the laws of every task, under a name and a text of their own."""
+
+import numpy as np
+import pytest
+
+from diception_ros import tasks
+from diception_ros.core.adapter_card import KINDS, Card
+from diception_ros.core.labels import Disparity, Instances, Mask, Normals, Picture
+from diception_ros.core.prompt import Point, Prompt
+
+SIZE = 64
+LABELS = {
+    'mask': Mask, 'instances': Instances, 'normals': Normals, 'depth': Disparity, 'rgb': Picture,
+}  # fmt: skip
+LIKE = {'mask': 'segmentation', 'instances': 'entity', 'normals': 'normal', 'depth': 'depth'}
+
+
+def card(kind, name='floor', prompt='[[image2segmentation]] floor'):
+    return Card(name, prompt, kind, 'builtin', '0' * 64, 1, 1, 0.01)
+
+
+@pytest.mark.parametrize('kind', KINDS)
+def test_it_keeps_the_laws_of_every_task(kind):
+    task = tasks.of(card(kind))
+    assert (task.name, task.prompt, task.label) == ('floor', card(kind).prompt, LABELS[kind])
+    assert not task.takes_points
+    assert not task.takes_category
+    label = task.example(np.random.default_rng(0), SIZE)
+    assert type(label) is LABELS[kind]
+    rgb = task.encode(label)
+    assert (rgb.shape, rgb.dtype) == ((SIZE, SIZE, 3), np.float32)
+    assert 0 <= rgb.min() <= rgb.max() <= 1
+    back = task.decode(rgb)
+    assert type(back) is LABELS[kind]
+    scores = task.score(back, label)
+    assert all(isinstance(value, float) for value in scores.values())
+    metric, perfect = {
+        'mask': ('iou', 1), 'instances': ('mean_iou', 1), 'normals': ('mean_deg', 0),
+        'depth': ('disparity_mae', 0), 'rgb': ('mae', 0),
+    }[kind]  # fmt: skip
+    assert scores[metric] == pytest.approx(perfect, abs=0.5 if kind == 'normals' else 0.02)
+
+
+@pytest.mark.parametrize('kind', LIKE)
+def test_it_paints_reads_and_scores_as_the_task_that_it_is_like(kind):
+    task, like = tasks.of(card(kind)), tasks.get(LIKE[kind])
+    label = like.example(np.random.default_rng(1), SIZE)
+    np.testing.assert_array_equal(task.encode(label), like.encode(label))
+    assert task.score(label, label) == like.score(label, label)
+
+
+def test_its_text_is_the_card_s_and_nothing_may_be_added():
+    task = tasks.of(card('mask'))
+    assert task.text(Prompt('floor')) == '[[image2segmentation]] floor'
+    for prompt in (Prompt('floor', 'cup'), Prompt('floor', points=(Point(1, 1),))):
+        with pytest.raises(ValueError, match='floor'):
+            task.text(prompt)
+
+
+def test_a_picture_is_read_as_it_is_painted_and_cut_to_what_can_be():
+    task = tasks.of(card('rgb'))
+    rgb = np.random.default_rng(0).uniform(-0.2, 1.2, (8, 8, 3)).astype(np.float32)
+    np.testing.assert_array_equal(task.decode(rgb).values, rgb.clip(0, 1))
+    label = task.decode(rgb)
+    np.testing.assert_array_equal(task.encode(label), label.values)
+    assert task.score(label, label) == {'mae': 0.0, 'psnr': float('inf')}
+    grey = Picture(np.full((8, 8, 3), 0.5, np.float32))
+    darker = Picture(np.full((8, 8, 3), 0.4, np.float32))
+    assert task.score(darker, grey) == pytest.approx({'mae': 0.1, 'psnr': 20.0}, rel=1e-5)
+    with pytest.raises(ValueError, match='8'):
+        task.score(label, Picture(np.zeros((4, 4, 3), np.float32)))
+
+
+def test_tasks_are_added_and_replaced_and_of_adds_none():
+    tasks.of(card('mask'))
+    assert not tasks.added('floor')
+    with pytest.raises(ValueError, match="no task 'floor'"):
+        tasks.get('floor')
+    first = tasks.add(card('mask'))
+    assert tasks.get('floor') is first
+    assert tasks.added('floor')
+    assert 'floor' not in tasks.names()
+    assert card('mask').prompt not in tasks.texts()
+    assert tasks.add(card('depth')) is tasks.get('floor')
+    assert tasks.get('floor').label is Disparity
+    with pytest.raises(
+        ValueError, match=r"no task 'flor'; did you mean 'floor'\? known: depth.*floor"
+    ):
+        tasks.get('flor')
+
+
+@pytest.mark.parametrize('name', tasks.names())
+def test_no_task_of_the_base_can_be_replaced(name):
+    for make in (tasks.of, tasks.add):
+        with pytest.raises(ValueError, match=f"cannot be called '{name}', which is one of depth"):
+            make(card('mask', name))
+    assert not tasks.added(name)

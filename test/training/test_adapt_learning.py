@@ -1,0 +1,225 @@
+# SPDX-FileCopyrightText: 2026 The diception_ros authors
+# SPDX-License-Identifier: Apache-2.0
+"""What adaptations learn from, what they leave, and how it is judged."""
+
+from dataclasses import replace
+import json
+
+from adapting import TEXT, chosen, go, labels, plan, random_matrices, told, write_base
+from discs import tiny
+import numpy as np
+import pytest
+from safetensors.torch import load_file
+import torch
+
+from diception_ros import tasks
+from diception_ros.core import adapter_card as cards
+from diception_ros.core.adapter_card import CARD_FILE, WEIGHTS_FILE
+from diception_ros.core.labels import MetricDepth
+from diception_ros.datasets.batch import fit_label
+from diception_ros.model import adapters
+from diception_ros.model.folder import fingerprint
+from diception_ros.training import validation
+from diception_ros.training.adapt import MAIN, FewShot, describe, learn, make_plan, split
+from diception_ros.training.checkpoints import load_pipeline
+from diception_ros.training.samples import Form
+from diception_ros.training.sources import Listed
+from diception_ros.training.trainer import Runner
+
+
+@pytest.fixture(scope='module')
+def base(tmp_path_factory):
+    return write_base(tmp_path_factory.mktemp('base') / 'model', 30)
+
+
+CARD = cards.Card('floor', TEXT, 'mask', 'builtin', '0' * 64, 1, 1, 0.01)
+
+
+@pytest.mark.parametrize('count', range(1, 16))
+@pytest.mark.parametrize('share', [0.0, 0.2, 0.9])
+def test_each_picture_is_learnt_from_or_held_back(count, share):
+    known = labels(count=count).samples
+    learnt, held = split(known, share, 0)
+    assert [one for one in known if one in learnt] == learnt
+    assert [one for one in known if one in held] == held
+    assert len(learnt) + len(held) == count
+    assert learnt
+    assert not any(one in learnt for one in held)
+    assert (len(held) >= 2) == (share > 0 and count >= 10)
+    assert held or len(learnt) == count
+    if len(held) > 2:
+        assert len(held) in (round(share * count), count - 1)
+    assert split(known, share, 0) == (learnt, held)
+
+
+def test_pictures_held_back_are_never_learnt_from(base, tmp_path, monkeypatch):
+    seen = set()
+    was = FewShot.pool
+
+    def pool(self, number, form):
+        made = was(self, number, form)
+        seen.update(name.partition('/')[0] for name in made.names)
+        return made
+
+    monkeypatch.setattr(FewShot, 'pool', pool)
+    what, settings = plan(base)
+    card = learn(what, settings, tmp_path / 'a', progress=False)
+    assert seen == {sample.name for sample in what.learnt}
+    assert not seen & {sample.name for sample in what.held}
+    assert (card.data['learnt'], card.data['held_back']) == (8, 2)
+    assert 'from 8 pictures, judged by 2 others' in describe(what)
+
+
+def test_of_few_pictures_none_is_held_back(base, tmp_path):
+    few = labels(count=9)
+    what, settings = plan(base, few)
+    assert len(what.learnt) == 9
+    assert 'none held back, so nothing will tell how good it is' in describe(what)
+    card = learn(what, settings, tmp_path / 'a', progress=False)
+    assert card.metrics == {}
+    assert not (tmp_path / 'a' / 'run' / 'validation.csv').exists()
+    assert (tmp_path / 'a' / WEIGHTS_FILE).is_file()
+    # Nothing that was painted can say what threshold is good.
+    truths = [fit_label(one, what.pipe.config.resolution) for one in few.samples]
+    assert card.threshold == validation.guess(truths) != 0.5
+
+
+@pytest.mark.parametrize(('count', 'steps'), [(1, 50), (5, 50), (9, 90), (10, 1000)])
+def test_without_pictures_held_back_few_are_not_learnt_for_long(count, steps, base):
+    what, _ = plan(base, labels(count=count), steps=0)
+    assert what.settings.steps == what.card.settings['steps'] == steps
+    what, _ = plan(base, labels(count=count), steps=7)
+    assert what.settings.steps == what.card.settings['steps'] == 7
+
+
+def test_the_base_stays_bit_for_bit_and_the_file_holds_what_learnt(base, tmp_path):
+    what, settings = plan(base)
+    card = learn(what, settings, tmp_path / 'a', progress=False)
+    fresh = load_pipeline(base)
+    for part in ('transformer', 'vae', 'point_encoder'):
+        kept = getattr(fresh, part).state_dict()
+        after = {
+            name.replace('.base_layer', ''): value
+            for name, value in getattr(what.pipe, part).state_dict().items()
+            if '.lora_' not in name
+        }
+        assert after.keys() == kept.keys()
+        assert all(torch.equal(value, kept[name]) for name, value in after.items()), part
+    content = load_file(tmp_path / 'a' / WEIGHTS_FILE)
+    prompt = [content.pop(f'prompt.{name}') for name in ('tokens', 'pooled')]
+    assert {name: value.shape for name, value in content.items()} == {
+        name: value.shape for name, value in
+        random_matrices(adapters.widths(fresh.transformer), 4).items()
+    }  # fmt: skip
+    assert sum(value.numel() for value in content.values()) == card.parameters
+    size = (tmp_path / 'a' / WEIGHTS_FILE).stat().st_size
+    known = 4 * card.parameters + sum(4 * value.numel() for value in prompt)
+    assert known < size < known + 8192
+    assert card.base_sha256 == fingerprint(base)
+    whole = sum(
+        value.numel() for part in (fresh.transformer, fresh.point_encoder)
+        for value in part.parameters()
+    )  # fmt: skip
+    assert card.share == card.parameters / whole
+    assert cards.read(tmp_path / 'a') == card
+    assert all(value.abs().max() > 0 for value in content.values())
+
+
+@pytest.mark.parametrize('held_back', [0.0, 0.2])
+def test_the_adapter_is_the_running_mean_of_the_matrices(held_back, base, tmp_path):
+    found = {}
+    for ema in (0.0, 0.5):
+        go(base, tmp_path / f'{ema}', steps=2, held_back=held_back, ema=ema)
+        found[ema] = load_file(tmp_path / f'{ema}' / WEIGHTS_FILE)
+    first = next(name for name in found[0.0] if 'lora_B' in name)
+    last, mean = found[0.0][first], found[0.5][first]
+    # The steps are the same; they begin at zero, and the mean is behind.
+    assert 0 < mean.abs().sum() < last.abs().sum()
+
+
+def test_the_file_answers_as_it_was_judged(base, tmp_path):
+    what, settings = plan(base, steps=4)
+    card = learn(what, settings, tmp_path / 'a', progress=False)
+    pipe = load_pipeline(base)
+    values, prompt = adapters.read(str(tmp_path / 'a' / WEIGHTS_FILE))
+    adapters.put(pipe.transformer, 'floor', values)
+    pipe.prompt_table.add(TEXT, prompt)
+    form = Form(pipe.config.resolution, 'xy', False)
+    judge = validation.Validation(what.held, form, form.prepare(what.learnt), what.settings)
+    with adapters.switched_on(pipe.transformer, 'floor'):
+        found = judge.run(pipe)['floor']
+    assert found['picture_mae']['true'] == pytest.approx(
+        card.metrics['picture_mae']['true'], rel=1e-4
+    )
+    off = judge.run(pipe)['floor']['picture_mae']['true']
+    assert off != pytest.approx(card.metrics['picture_mae']['true'], rel=1e-3)
+
+
+def test_what_cannot_be_scored_is_null_and_the_last_state_is_kept(base, tmp_path):
+    unknown = [
+        replace(one, label=MetricDepth(np.full(one.frame.size, np.nan, np.float32)))
+        for one in labels('depth').samples
+    ]
+    known = replace(labels('depth'), samples=unknown)
+    card = go(base, tmp_path / 'a', known=known, kind='depth', patience=1)
+    assert card.metrics['step'] == 6
+    text = (tmp_path / 'a' / CARD_FILE).read_text()
+    assert 'NaN' not in text
+    assert json.loads(text)['metrics']['disparity_mae']['true'] is None
+    assert cards.read(tmp_path / 'a').metrics['picture_mae']['true'] is None
+
+
+def test_a_frozen_base_in_bfloat16_learns_in_float32(base):
+    """As on a GPU; plan asks for it there."""
+    task = tasks.add(CARD)
+    pipe = load_pipeline(base)
+    pipe.prompt_table.add(TEXT, pipe.prompt_table['[[image2depth]]'])
+    settings = tiny(
+        model=str(base), rank=2, frozen_bf16=True, bf16=True, resolution=0, shares='floor=1',
+        checkpointing=True, batch_size=4,
+    )  # fmt: skip
+    runner = Runner(settings, Listed(labels().samples), pipe=pipe)
+    assert task.prompt == TEXT
+    before = {k: v.clone() for k, v in pipe.transformer.state_dict().items()}
+    losses, norm = runner.train_step()
+    runner.train_step()
+    assert np.isfinite(losses['floor']).all()
+    assert norm > 0
+    for name, value in pipe.transformer.state_dict().items():
+        if '.lora_' in name:
+            assert value.dtype == torch.float32
+            assert not torch.equal(value, before[name]), name
+        else:
+            assert torch.equal(value, before[name]), name
+    weights = pipe.transformer.transformer_blocks[0].attn.to_q.base_layer.weight
+    assert weights.dtype == torch.bfloat16
+
+
+@pytest.mark.parametrize(
+    ('kind', 'steps', 'lr', 'metric'),
+    [
+        ('mask', 12, 1e-2, 'best_iou'),
+        ('instances', 12, 1e-2, 'mean_iou'),
+        ('depth', 12, 1e-2, 'disparity_mae'),
+        ('normals', 24, 6e-3, 'mean_deg'),
+        ('rgb', 60, 6e-3, 'mae'),
+    ],
+)
+def test_each_kind_is_learnt_by_the_built_in_model(kind, steps, lr, metric, tmp_path):
+    """One percent of the parameters; on what was learnt from better than the mean picture."""
+    settings = chosen(
+        rank=0, steps=steps, lr=lr, batch_size=4, smallest=1, pool=16, ema=0.8, dropout=0,
+        photometric=0, held_back=0,
+    )  # fmt: skip
+    what = make_plan('builtin', 'floor', TEXT, kind, labels(kind), settings)
+    assert 0.009 < what.card.share <= 0.01
+    cadence = replace(what.settings, log_every=steps // 2, validate_every=steps)
+    what = what._replace(held=what.learnt[:4], settings=cadence)
+    card = learn(what, settings, tmp_path / 'a', progress=False)
+    first, last = (float(line['loss']) for line in told(tmp_path / 'a')['log.csv'])
+    assert last < 0.9 * first
+    assert (card.kind, MAIN[kind][0]) == (kind, metric)
+    score = card.metrics[metric]
+    sign = 1 if MAIN[kind][1] else -1
+    for other in ('mean', 'shuffled'):
+        assert sign * score['true'] > sign * score[other]

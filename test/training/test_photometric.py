@@ -1,0 +1,163 @@
+# SPDX-FileCopyrightText: 2026 The diception_ros authors
+# SPDX-License-Identifier: Apache-2.0
+"""Changes of light and lens: what each is, and that those of a picture follow from its seed."""
+
+import pytest
+import torch
+
+from diception_ros.training import loss
+
+EFFECTS = ('_BRIGHTNESS', '_CAST', '_GAMMA', '_CONTRAST', '_NOISE', '_BLUR')
+
+
+def pictures(count=6, side=24):
+    # Away from black and white, where everything is cut off.
+    noise = torch.rand(count, 3, side, side, generator=torch.Generator().manual_seed(0))
+    return noise * 1.2 - 0.6
+
+
+def seeds(count, seed=0):
+    return loss.draw(count, torch.Generator().manual_seed(seed))
+
+
+@pytest.fixture
+def only(monkeypatch):
+    def keep(*names):
+        for name in EFFECTS:
+            if name not in names:
+                monkeypatch.setattr(loss, name, 0.0)
+
+    return keep
+
+
+def test_no_strength_changes_nothing():
+    torch.testing.assert_close(loss.change(pictures(), 0.0, seeds(6)), pictures())
+
+
+def test_more_strength_changes_more_and_never_leaves_the_range():
+    mean = []
+    for strength in (0.1, 0.3, 1.0, 3.0):
+        out = loss.change(pictures(), strength, seeds(6))
+        assert out.min() >= -1
+        assert out.max() <= 1
+        assert torch.isfinite(out).all()
+        mean.append(float((out - pictures()).abs().mean()))
+    assert mean == sorted(mean)
+    assert mean[0] > 0.01
+
+
+def test_a_picture_changes_as_its_seed_says_whatever_its_neighbours():
+    images, chosen = pictures(), seeds(6)
+    whole = loss.change(images, 1.0, chosen)
+    for start, end in ((0, 2), (2, 6)):
+        part = loss.change(images[start:end], 1.0, chosen[start:end])
+        torch.testing.assert_close(part, whole[start:end])
+    again = loss.change(images, 1.0, chosen)
+    assert torch.equal(again, whole)
+    other = loss.change(images, 1.0, seeds(6, 1))
+    assert ((other - whole).abs().amax(dim=(1, 2, 3)) > 1e-3).all()
+    same = loss.change(images[:1].expand(6, -1, -1, -1), 1.0, chosen)
+    assert ((same[1:] - same[0]).abs().amax(dim=(1, 2, 3)) > 1e-3).all()
+
+
+def test_the_pictures_given_stay_as_they_are():
+    images = pictures()
+    before = images.clone()
+    loss.change(images, 1.0, seeds(6))
+    assert torch.equal(images, before)
+
+
+def test_brightness_is_one_factor_both_ways(only):
+    only('_BRIGHTNESS')
+    images = pictures(32) * 0.5 - 0.4
+    shares = (loss.change(images, 1.0, seeds(32)) + 1) / (images + 1)
+    factors = shares.mean(dim=(1, 2, 3))
+    torch.testing.assert_close(
+        shares, factors[:, None, None, None].expand_as(shares), atol=1e-4, rtol=0
+    )
+    assert factors.min() < 0.75
+    assert factors.max() > 1.3
+    assert abs(float(factors.log2().mean())) < 0.2
+    assert float(factors.log2().abs().max()) <= 0.7
+
+
+def test_a_cast_is_a_factor_of_each_colour(only):
+    only('_CAST')
+    images = pictures(32) * 0.5 - 0.4
+    shares = (loss.change(images, 1.0, seeds(32)) + 1) / (images + 1)
+    factors = shares.mean(dim=(2, 3))  # (32, 3)
+    torch.testing.assert_close(
+        shares, factors[..., None, None].expand_as(shares), atol=1e-4, rtol=0
+    )
+    assert (factors.std(dim=1) > 1e-3).all()
+    assert float(factors.log2().abs().max()) <= 0.25
+
+
+def test_gamma_keeps_black_white_and_the_order_of_greys(only):
+    only('_GAMMA')
+    ramp = torch.linspace(-1, 1, 64).expand(16, 3, 64, 64)
+    out = loss.change(ramp, 1.0, seeds(16))[:, 0, 0]
+    assert torch.equal(out[:, [0, -1]], ramp[:, 0, 0, [0, -1]])
+    assert (out.diff(dim=1) > 0).all()
+    middle = out[:, 32]
+    assert middle.min() < -0.1
+    assert middle.max() > 0.1
+
+
+def test_contrast_keeps_the_mean_and_scales_what_differs_from_it(only):
+    only('_CONTRAST')
+    images = 0.4 * pictures(32)
+    out = loss.change(images, 1.0, seeds(32))
+    means = images.mean(dim=(1, 2, 3), keepdim=True)
+    torch.testing.assert_close(out.mean(dim=(1, 2, 3), keepdim=True), means, atol=1e-5, rtol=0)
+    factors = out.std(dim=(1, 2, 3)) / images.std(dim=(1, 2, 3))
+    torch.testing.assert_close(
+        out - means, (images - means) * factors[:, None, None, None], atol=1e-5, rtol=0
+    )
+    assert factors.min() < 0.8
+    assert factors.max() > 1.25
+
+
+def test_noise_is_white_and_half_of_the_pictures_have_none(only):
+    only('_NOISE')
+    grey = torch.zeros(64, 3, 32, 32)
+    noise = loss.change(grey, 1.0, seeds(64)) / 2  # in steps of a white of 1
+    spread = noise.std(dim=(1, 2, 3))
+    none = spread == 0
+    assert 20 < int(none.sum()) < 44
+    assert 0.05 < float(spread.max()) <= 0.063
+    loud = noise[spread > 0.02]
+    for shifted in (loud.roll(1, -1), loud.roll(1, -2), loud.roll(1, 1)):
+        correlation = (loud * shifted).mean(dim=(1, 2, 3)) / loud.square().mean(dim=(1, 2, 3))
+        assert float(correlation.abs().max()) < 0.1
+
+
+def test_blur_spreads_a_point_and_keeps_its_light(only):
+    only('_BLUR')
+    point = torch.full((64, 3, 100, 100), -1.0)
+    point[..., 50, 60] = 1.0
+    light = (loss.change(point, 1.0, seeds(64)) + 1) / 2
+    torch.testing.assert_close(light.sum(dim=(2, 3)), torch.ones(64, 3), atol=1e-4, rtol=0)
+    places = torch.arange(100.0)
+    deviations = []
+    for axis, middle in ((-1, 60), (-2, 50)):
+        line = light.sum(dim=-1 if axis == -2 else -2)  # (64, 3, 100)
+        torch.testing.assert_close(
+            (line * places).sum(dim=-1), torch.full((64, 3), float(middle)), atol=1e-3, rtol=0
+        )
+        deviations.append((line * (places - middle) ** 2).sum(dim=-1).sqrt())
+    torch.testing.assert_close(*deviations, atol=1e-3, rtol=0)
+    sharp = deviations[0][:, 0] < 1e-3
+    assert 20 < int(sharp.sum()) < 44
+    assert 0.7 < float(deviations[0].max()) <= 1.0  # a hundredth of the side
+    # Gaussian: the fall from the first pixel to the next says the same as the second moment.
+    clear = deviations[0][:, 0] > 0.6
+    line = light.sum(dim=-2)[clear, 0]
+    fall = (2 * (line[:, 60] / line[:, 61]).log()).rsqrt()
+    torch.testing.assert_close(fall, deviations[0][clear, 0], atol=0.02, rtol=0)
+
+
+def test_blurred_rims_stay_as_bright_as_they_were(only):
+    only('_BLUR')
+    flat = torch.full((32, 3, 100, 100), 0.3)
+    torch.testing.assert_close(loss.change(flat, 1.0, seeds(32)), flat)

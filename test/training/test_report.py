@@ -1,0 +1,144 @@
+# SPDX-FileCopyrightText: 2026 The diception_ros authors
+# SPDX-License-Identifier: Apache-2.0
+"""Validation: what stands beside a metric is what it says; tables that go on."""
+
+import csv
+from types import SimpleNamespace
+
+from discs import SIDE, discs, tiny
+import numpy as np
+import pytest
+import torch
+
+from diception_ros import tasks
+from diception_ros.core import images
+from diception_ros.training import validation
+from diception_ros.training.samples import Form
+
+FORM = Form(SIDE, 'xy', False)
+
+
+class Oracle:
+    """A pipeline that paints the target of the picture that it is shown."""
+
+    config = SimpleNamespace(shifts=1)
+    token = 8
+    transformer = None
+
+    def __init__(self, prepared):
+        self._prepared = prepared
+
+    def maybe_free_model_hooks(self):
+        pass
+
+    def encode_image(self, image):
+        return image
+
+    def denoise(self, image_latents, texts, *_, **__):
+        shown = ((image_latents + 1) * 127.5).round().to(torch.uint8)
+        shown = shown.expand(len(texts), -1, -1, -1)
+        painted = []
+        for one, text in zip(shown, texts, strict=True):
+            which = next(
+                row for row in range(len(self._prepared))
+                if torch.equal(self._prepared.images[self._prepared.frame[row]], one)
+                and self._prepared.texts[row] == text
+            )  # fmt: skip
+            painted.append(self._prepared.targets[which].float() / 255)
+        return torch.stack(painted)
+
+    def decode_latents(self, latents):
+        return np.ascontiguousarray(latents.permute(0, 2, 3, 1).numpy())
+
+
+def test_an_oracle_is_perfect_and_both_controls_are_not(tmp_path):
+    held, learnt = discs(8, 1), FORM.prepare(discs(30, 0))
+    judge = validation.Validation(held, FORM, learnt, tiny())
+    oracle = Oracle(FORM.prepare(held))
+    scores = judge.run(oracle, tmp_path / 'sheet.png')
+    assert scores['segmentation']['iou']['true'] == 1
+    assert scores['segmentation']['iou']['shuffled'] < 0.5
+    for task in ('segmentation', 'depth'):
+        error = scores[task]['picture_mae']
+        assert error['true'] == 0
+        assert error['shuffled'] > 0.05
+        # The mean of what was learnt from, by hand.
+        mean = learnt.targets[learnt.rows(task)].float().mean(dim=0) / 255
+        truth = FORM.prepare(held)
+        truth = truth.targets[truth.rows(task)].float() / 255
+        assert error['mean'] == pytest.approx(float((truth - mean).abs().mean()), abs=1e-6)
+    sheet = images.read(tmp_path / 'sheet.png')
+    assert sheet.shape[0] > 2 * 128
+    assert sheet.shape[1] > 12 * 128
+
+
+def test_shuffled_answers_are_about_another_picture_of_the_task():
+    held = discs(3, 1)
+    judge = validation.Validation(held, FORM, FORM.prepare(discs(3, 0)), tiny())
+    asked = []
+
+    class Spy(Oracle):
+        def denoise(self, image_latents, texts, *_, **__):
+            asked.append(image_latents)
+            return super().denoise(image_latents, texts)
+
+    judge.run(Spy(FORM.prepare(held)))
+    true, shuffled = asked
+    prepared = FORM.prepare(held)
+    for task in ('segmentation', 'depth'):
+        rows = prepared.rows(task)
+        assert torch.equal(shuffled[rows], true[rows.roll(-1)])
+
+
+def test_answers_are_blended_as_many_as_the_model_says():
+    held = discs(2, 1)
+    judge = validation.Validation(held, FORM, FORM.prepare(discs(3, 0)), tiny())
+    seen = []
+
+    class Copyist(Oracle):
+        """Paints what it is shown."""
+
+        config = SimpleNamespace(shifts=4)
+
+        def denoise(self, image_latents, texts, *_, **__):
+            seen.append(len(texts))
+            return image_latents / 2 + 0.5
+
+    prepared = FORM.prepare(held)
+    painted = judge.paint(Copyist(prepared), [0, 1, 2, 3], [2, 3, 0, 1])
+    for picture, row in zip(painted, [2, 3, 0, 1], strict=True):
+        shown = prepared.images[prepared.frame[row]].permute(1, 2, 0).numpy() / 255
+        np.testing.assert_allclose(picture, shown, atol=1e-5)
+    # Four of each; fewer where a shifted picture would lose the point.
+    assert 4 + 4 < sum(seen) <= 4 * 4
+
+
+def test_lines_name_task_and_metric():
+    scores = {'depth': {'picture_mae': {'true': 0.1, 'shuffled': 0.2, 'mean': 0.3}}}
+    (line,) = validation.lines(scores)
+    assert set(validation.VALIDATION_COLUMNS) == {'step', *line}
+
+
+def test_a_table_keeps_what_came_before_and_drops_what_comes_again(tmp_path):
+    path = tmp_path / 'log.csv'
+    first = validation.Table(path, ('step', 'loss', 'depth'))
+    for step in (2, 4, 6):
+        first.add(step=step, loss=1 / step)
+    again = validation.Table(path, ('step', 'loss', 'depth'), step=4)
+    again.add(step=6, loss=0.5, depth=float('nan'))
+    with path.open() as file:
+        lines = list(csv.DictReader(file))
+    assert [line['step'] for line in lines] == ['2', '4', '6']
+    assert [line['loss'] for line in lines] == ['0.5', '0.25', '0.5']
+    validation.Table(path, ('step', 'loss'))
+    assert len(path.read_text().splitlines()) == 1
+
+
+def test_every_task_can_be_judged():
+    """Whatever a network paints at first, each task can read and score it."""
+    rng = np.random.default_rng(0)
+    for name in tasks.names():
+        task = tasks.get(name)
+        truth = task.example(rng, SIDE)
+        for picture in (rng.random((SIDE, SIDE, 3)), np.full((SIDE, SIDE, 3), 0.3)):
+            assert task.score(task.decode(picture.astype(np.float32), None), truth)

@@ -1,0 +1,102 @@
+# SPDX-FileCopyrightText: 2026 The diception_ros authors
+# SPDX-License-Identifier: Apache-2.0
+"""Sources: a pool follows from its number, and what is held out is never learnt from."""
+
+from dataclasses import replace
+
+from discs import SIDE, discs, equal, tiny
+import pytest
+import torch
+
+from diception_ros.bags.typestore import BagTypes, BagWriter
+from diception_ros.core.labels import MetricDepth
+from diception_ros.datasets import folder
+from diception_ros.messages import base
+from diception_ros.messages import images as image_messages
+from diception_ros.training.samples import Form, gather
+from diception_ros.training.sources import Stored, open_source
+
+FORM = Form(SIDE, 'xy', False)
+TASKS = ['segmentation', 'depth']
+
+
+def test_a_folder_is_read_whole(tmp_path):
+    for name, seed in (('train', 0), ('validation', 1)):
+        folder.create(tmp_path / name)
+        samples = discs(3, seed)
+        for k in range(3):
+            folder.write(tmp_path / name, k, samples[2 * k : 2 * k + 2])
+    chosen = replace(
+        tiny(), source='folder', folder=str(tmp_path / 'train'),
+        validation_folder=str(tmp_path / 'validation'), validation_samples=2,
+    )  # fmt: skip
+    source = open_source(chosen, ['depth'], SIDE)
+    assert equal(source.pool(0, FORM), FORM.prepare(discs(3, 0, ['depth'])))
+    assert [one.name for one in source.validation()] == ['disc 0 depth', 'disc 1 depth']
+
+
+def recorded(path, count, seed):
+    """A bag of discs with depth in metres, and the samples that should be in it."""
+    types, out = BagTypes(), []
+    with BagWriter(path) as bag:
+        for k, sample in enumerate(discs(count, seed, ['depth'])):
+            stamp_ns = (k + 1) * 10**8
+            metres = 5 - 4 * sample.label.values
+            metres[3, 3] = 0.4  # a nearest pixel that no smaller picture shows
+            depth = MetricDepth(metres)
+            header = base.header(types, stamp_ns, 'camera')
+            for topic, array, encoding in (
+                ('/camera/image_raw', sample.frame.image, 'rgb8'),
+                ('/camera/depth/image', depth.values, '32FC1'),
+            ):
+                bag.write(topic, image_messages.image(types, array, encoding, header), stamp_ns)
+            out.append(replace(sample, label=depth, name=f'{path.stem}/{k}/depth'))
+    return out
+
+
+def test_bags_and_a_folder_of_the_same_samples_are_the_same_pool(tmp_path):
+    samples = recorded(tmp_path / 'drive.mcap', 4, 0)
+    held = recorded(tmp_path / 'other.mcap', 2, 1)
+    folder.create(tmp_path / 'folder')
+    for k, sample in enumerate(samples):
+        folder.write(tmp_path / 'folder', k, [sample])
+    bag = open_source(
+        tiny(source='bag', bags=str(tmp_path / 'drive.mcap'), shares='depth=1',
+             validation_bags=str(tmp_path / 'other.mcap')), ['depth'], SIDE)  # fmt: skip
+    files = open_source(tiny(source='folder', folder=str(tmp_path / 'folder')), ['depth'], SIDE)
+    pool = bag.pool(0, FORM)
+    assert equal(pool, files.pool(0, FORM))
+    assert torch.equal(pool.images, files.pool(0, FORM).images)
+    assert equal(pool, FORM.prepare(samples))
+    # Metres are resized, and then become disparity, whichever way they came.
+    small = replace(FORM, resolution=SIDE // 2)
+    assert equal(bag.pool(0, small), files.pool(0, small))
+    assert [one.name for one in bag.validation()] == [one.name for one in held]
+
+
+def test_what_lies_on_disk_is_read_once(tmp_path):
+    read = []
+    source = Stored(lambda: read.append(1) or discs(2, 0, ['depth']))
+    assert not read
+    assert source.pool(0, FORM) is source.pool(1, FORM)
+    assert read == [1]
+    assert len(source.pool(0, replace(FORM, mirrored=True))) == 4
+
+
+@pytest.mark.parametrize(('given', 'says'), [
+    ({'source': 'folder', 'folder': 'NO'}, 'no folder of samples'),
+    ({'source': 'bag', 'bags': 'NO'}, 'no bag'),
+    ({'source': 'bag', 'bags': 'bags', 'validation_bags': 'NO'}, 'no bag'),
+])  # fmt: skip
+def test_a_missing_place_is_an_error(tmp_path, given, says):
+    (tmp_path / 'bags').mkdir()
+    chosen = {name: str(tmp_path / value) if name != 'source' else value
+              for name, value in given.items()}  # fmt: skip
+    with pytest.raises(FileNotFoundError, match=says):
+        open_source(tiny(**chosen), TASKS, SIDE).pool(0, FORM)
+
+
+def test_gathering_takes_the_first_of_each_and_gives_up_in_the_end():
+    endless = (one for seed in range(10**6) for one in discs(1, seed, ['depth']))
+    found = gather(endless, ['depth', 'pose'], 3)
+    assert [one.prompt.task for one in found] == ['depth'] * 3
