@@ -35,7 +35,7 @@ import numpy as np
 
 from diception_ros import tasks
 from diception_ros.core.labels import Instances
-from diception_ros.tasks import examples
+from diception_ros.tasks import _examples
 
 # ---- channels ------------------------------------------------------------------------------
 
@@ -106,7 +106,7 @@ def scan(size: int, pictures: int) -> None:
         scores = []
         for colours, channel, k in itertools.product(COLOURS, CHANNELS.values(), range(pictures)):
             rng = np.random.default_rng(1000 + k)
-            truth = examples.example(rng, size, 20)
+            truth = _examples.example(rng, size, 20)
             rgb = channel(COLOURS[colours](truth, rng), rng)
             found = algorithm_2(rgb, None, tolerance, soft)
             scores.append(task.score(found, truth)['mean_iou'])
@@ -155,7 +155,7 @@ def instances(size: int, pictures: int, count: int) -> None:
         rows = []
         for seed in range(pictures):
             rng = np.random.default_rng(seed)
-            truth = examples.example(rng, size, count)
+            truth = _examples.example(rng, size, count)
             rgb = channel(paint(truth, rng), rng)
             row = []
             there = len(truth.scores)
@@ -184,7 +184,7 @@ def pose(size: int, pictures: int) -> None:
         scores = []
         for seed in range(pictures):
             rng = np.random.default_rng(seed)
-            truth = examples.crowd(rng, size, 1 + seed % 4)
+            truth = _examples.crowd(rng, size, 1 + seed % 4)
             found = task.decode(channel(task.encode(truth), rng))
             scores.append(task.score(found, truth))
             here = truth.visibility > 0

@@ -5,7 +5,7 @@
 A task turns a label into the RGB picture that the model should paint (`encode`), reads a painted
 picture back (`decode`), and compares two labels (`score`). Each file here is named after its task
 and holds one module-level object `TASK`; putting a file here is all it takes to add a task. Files
-that begin with an underscore are not tasks. An adapter brings a task, too: `add` makes it known
+that begin with an underscore, and folders, are not tasks. An adapter brings a task, too: `add` makes it known
 for as long as the process lives.
 """
 
@@ -85,7 +85,8 @@ class Task(Protocol[LabelT]):
 
 def names() -> list[str]:
     """Names of the tasks of this folder, in alphabetical order; loads none of them."""
-    return sorted(m.name for m in pkgutil.iter_modules(__path__) if not m.name.startswith('_'))
+    modules = pkgutil.iter_modules(__path__)
+    return sorted(m.name for m in modules if not m.name.startswith('_') and not m.ispkg)
 
 
 def get(name: str) -> Task[Any]:
@@ -124,9 +125,9 @@ def of(card: Card) -> Task[Any]:
         raise ValueError(
             f'a new task cannot be called {card.name!r}, which is one of {", ".join(names())}'
         )
-    from diception_ros.tasks import adapter_task
+    from diception_ros.tasks import _adapter_task
 
-    task: Task[Any] = adapter_task.adapted(card)
+    task: Task[Any] = _adapter_task.adapted(card)
     return task
 
 

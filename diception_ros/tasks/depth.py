@@ -12,8 +12,8 @@ from scipy.ndimage import distance_transform_edt
 
 from diception_ros.core.geometry import Affine, fit_affine, to_disparity
 from diception_ros.core.labels import Disparity, MetricDepth
-from diception_ros.tasks import RESOLUTION, Task, checks
-from diception_ros.tasks.examples import scene
+from diception_ros.tasks import RESOLUTION, Task, _checks
+from diception_ros.tasks._examples import scene
 
 if TYPE_CHECKING:
     from diception_ros.core.prompt import Prompt
@@ -35,7 +35,7 @@ class Depth:
     takes_category = False
 
     def text(self, prompt: Prompt) -> str:
-        checks.plain(prompt)
+        _checks.plain(prompt)
         return self.prompt
 
     def encode(self, label: Disparity) -> NDArray[np.float32]:
@@ -54,7 +54,7 @@ class Depth:
                 f'task {self.name!r} paints Disparity, came {type(label).__name__}; '
                 'geometry.to_disparity makes one of MetricDepth'
             )
-        side = checks.square(label)
+        side = _checks.square(label)
         values = label.values
         if not label.valid.any():
             return np.zeros((side, side, 3), np.float32)
@@ -69,7 +69,7 @@ class Depth:
 
     def decode(self, rgb: NDArray[np.float32], prompt: Prompt | None = None) -> Disparity:
         """Mean of the three channels; every pixel has an answer."""
-        checks.picture(rgb)
+        _checks.picture(rgb)
         return Disparity(np.clip(rgb, 0, 1).mean(axis=-1, dtype=np.float32))
 
     def score(
@@ -113,7 +113,7 @@ class Depth:
 
         Source: the protocol of Marigold and GenPercept (least_square_disparity, least_square).
         """
-        checks.same_size(predicted, truth)
+        _checks.same_size(predicted, truth)
         if align not in ('disparity', 'depth'):
             raise ValueError(f"align: expected 'disparity' or 'depth', came {align!r}")
         if isinstance(truth, Disparity):

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from diception_ros.core.labels import Instances
-from diception_ros.tasks import RESOLUTION, Task, checks, examples
+from diception_ros.tasks import RESOLUTION, Task, _checks, _examples
 from diception_ros.tasks.codecs import instance_colors
 
 if TYPE_CHECKING:
@@ -32,12 +32,12 @@ class Entity:
         Raises:
             ValueError: there is a category or there are points.
         """
-        checks.plain(prompt)
+        _checks.plain(prompt)
         return self.prompt
 
     def encode(self, label: Instances) -> NDArray[np.float32]:
         """Colours follow from place and size of the instances: see `palette.paint`."""
-        checks.square(label)
+        _checks.square(label)
         return instance_colors.paint(label.ids)
 
     def decode(self, rgb: NDArray[np.float32], prompt: Prompt | None = None) -> Instances:
@@ -47,7 +47,7 @@ class Entity:
         through eight bits and noise of sigma 0.05, 0.97 to 0.99 through JPEG 70, blur and
         noise; one thing in a few pictures is counted too many or too few by the latter.
         """
-        checks.picture(rgb)
+        _checks.picture(rgb)
         ids, scores = instance_colors.find_instances(rgb)
         return Instances(ids, ('',) * len(scores), scores)
 
@@ -57,11 +57,11 @@ class Entity:
         Raises:
             ValueError: the sizes differ.
         """
-        return examples.score(predicted, truth)
+        return _examples.score(predicted, truth)
 
     def example(self, rng: np.random.Generator, size: int = RESOLUTION) -> Instances:
         """Up to 20 shapes, fewer in small pictures."""
-        return examples.example(rng, size, int(rng.integers(1, max(3, min(20, size // 16)) + 1)))
+        return _examples.example(rng, size, int(rng.integers(1, max(3, min(20, size // 16)) + 1)))
 
 
 TASK: Task[Instances] = Entity()

@@ -11,8 +11,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from diception_ros.core.labels import Normals
-from diception_ros.tasks import RESOLUTION, Task, checks
-from diception_ros.tasks.examples import scene
+from diception_ros.tasks import RESOLUTION, Task, _checks
+from diception_ros.tasks._examples import scene
 
 if TYPE_CHECKING:
     from diception_ros.core.prompt import Prompt
@@ -44,18 +44,18 @@ class Normal:
     takes_category = False
 
     def text(self, prompt: Prompt) -> str:
-        checks.plain(prompt)
+        _checks.plain(prompt)
         return self.prompt
 
     def encode(self, label: Normals) -> NDArray[np.float32]:
         """(n + 1) / 2 on the picture's axes; unknown pixels mid-grey, a vector of length 0."""
-        checks.square(label)
+        _checks.square(label)
         rgb: NDArray[np.float32] = np.nan_to_num((label.vectors * AXES + 1) / 2, nan=0.5)
         return rgb
 
     def decode(self, rgb: NDArray[np.float32], prompt: Prompt | None = None) -> Normals:
         """Unit vectors, noise smoothed away; unknown where the painted vector is no direction."""
-        checks.picture(rgb)
+        _checks.picture(rgb)
         vectors = np.clip(rgb, 0, 1)
         vectors *= 2
         vectors -= 1
@@ -123,7 +123,7 @@ def angles_deg(predicted: Normals, truth: Normals) -> NDArray[np.float64]:
     Raises:
         ValueError: the sizes differ.
     """
-    checks.same_size(predicted, truth)
+    _checks.same_size(predicted, truth)
     both = predicted.valid & truth.valid
     p = predicted.vectors[both].astype(np.float64)
     t = truth.vectors[both].astype(np.float64)

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from diception_ros.core.labels import Keypoints
-from diception_ros.tasks import RESOLUTION, Task, checks, examples
+from diception_ros.tasks import RESOLUTION, Task, _checks, _examples
 from diception_ros.tasks.codecs import pose_decode, pose_skeleton
 
 if TYPE_CHECKING:
@@ -41,19 +41,19 @@ class Pose:
         Raises:
             ValueError: there is a category or there are points.
         """
-        checks.plain(prompt)
+        _checks.plain(prompt)
         return self.prompt
 
     def encode(self, label: Keypoints) -> NDArray[np.float32]:
         """Hidden joints are painted as visible ones; absent and untyped ones are not painted."""
-        return pose_skeleton.draw(label.joints, checks.square(label))
+        return pose_skeleton.draw(label.joints, _checks.square(label))
 
     def decode(self, rgb: NDArray[np.float32], prompt: Prompt | None = None) -> Keypoints:
         """People, and points where the limbs do not tell a joint: see `joints`.
 
         In pictures with other limb colours than ours all joints are points without a type.
         """
-        checks.picture(rgb)
+        _checks.picture(rgb)
         return pose_decode.find_people(rgb)
 
     def score(self, predicted: Keypoints, truth: Keypoints) -> dict[str, float]:
@@ -71,7 +71,7 @@ class Pose:
         Raises:
             ValueError: the sizes differ.
         """
-        checks.same_size(predicted, truth)
+        _checks.same_size(predicted, truth)
         here = truth.visibility > 0
         people = np.flatnonzero(here.any(axis=1))
         similar = np.zeros((len(predicted.joints), len(people)))
@@ -114,7 +114,7 @@ class Pose:
     def example(self, rng: np.random.Generator, size: int = RESOLUTION) -> Keypoints:
         """One to four people side by side, in random postures; one in small pictures."""
         count = int(rng.integers(1, 5)) if size >= 384 else 1
-        return examples.crowd(rng, size, count)
+        return _examples.crowd(rng, size, count)
 
 
 TASK: Task[Keypoints] = Pose()

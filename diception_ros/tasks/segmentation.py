@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from diception_ros.core.labels import Mask
-from diception_ros.tasks import RESOLUTION, Task, checks
+from diception_ros.tasks import RESOLUTION, Task, _checks
 
 if TYPE_CHECKING:
     from diception_ros.core.prompt import Prompt
@@ -46,13 +46,13 @@ class Segmentation:
         Raises:
             ValueError: there is a category, or there are no points.
         """
-        checks.without_category(prompt)
+        _checks.without_category(prompt)
         if not prompt.points:
             raise ValueError(f'task {self.name!r} needs 1 to 5 points, came none')
         return self.prompt
 
     def encode(self, label: Mask) -> NDArray[np.float32]:
-        checks.square(label)
+        _checks.square(label)
         return np.repeat(label.values[..., None].astype(np.float32), 3, axis=-1)
 
     def decode(self, rgb: NDArray[np.float32], prompt: Prompt | None = None) -> Mask:
@@ -67,7 +67,7 @@ class Segmentation:
 
         Source: the stability score of Segment Anything, with other thresholds.
         """
-        checks.picture(rgb)
+        _checks.picture(rgb)
         grey = np.clip(rgb, 0, 1).mean(axis=-1, dtype=np.float32)
         threshold = self._threshold
         if threshold is None:
@@ -82,7 +82,7 @@ class Segmentation:
         Raises:
             ValueError: the sizes differ.
         """
-        checks.same_size(predicted, truth)
+        _checks.same_size(predicted, truth)
         union = int((predicted.values | truth.values).sum())
         both = int((predicted.values & truth.values).sum())
         return {'iou': both / union if union else float('nan')}

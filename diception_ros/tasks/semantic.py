@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from diception_ros.core.coco import CATEGORIES
 from diception_ros.core.labels import Instances
-from diception_ros.tasks import RESOLUTION, Task, checks, examples
+from diception_ros.tasks import RESOLUTION, Task, _checks, _examples
 from diception_ros.tasks.codecs import instance_colors
 
 if TYPE_CHECKING:
@@ -38,7 +38,7 @@ class Semantic:
         Raises:
             ValueError: there is no category, or there are points.
         """
-        checks.without_points(prompt)
+        _checks.without_points(prompt)
         if prompt.category is None:
             raise ValueError(f"task {self.name!r} needs a category, e.g. 'person', came none")
         return f'{self.prompt} {prompt.category.strip()}'
@@ -50,7 +50,7 @@ class Semantic:
             ValueError: the label is not square, or holds more than one category, since a picture
                 answers a question about one.
         """
-        checks.square(label)
+        _checks.square(label)
         names = sorted(set(label.categories))
         if len(names) > 1:
             raise ValueError(
@@ -65,7 +65,7 @@ class Semantic:
         All bear the category of the prompt, or '' where there is none. The bounds of the entity
         task hold.
         """
-        checks.picture(rgb)
+        _checks.picture(rgb)
         ids, scores = instance_colors.find_instances(rgb)
         category = prompt.category.strip() if prompt is not None and prompt.category else ''
         return Instances(ids, (category,) * len(scores), scores)
@@ -78,12 +78,12 @@ class Semantic:
         Raises:
             ValueError: the sizes differ.
         """
-        return examples.score(predicted, truth)
+        return _examples.score(predicted, truth)
 
     def example(self, rng: np.random.Generator, size: int = RESOLUTION) -> Instances:
         """Up to 10 shapes, fewer in small pictures, all of the category 'person'."""
         count = int(rng.integers(1, max(3, min(10, size // 16)) + 1))
-        return examples.example(rng, size, count, 'person')
+        return _examples.example(rng, size, count, 'person')
 
 
 TASK: Task[Instances] = Semantic()

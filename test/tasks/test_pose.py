@@ -14,7 +14,7 @@ from diception_ros import tasks
 from diception_ros.core.labels import COCO_JOINTS, COCO_LIMBS, Keypoints
 from diception_ros.core.labels.keypoints import COCO_MIRROR
 from diception_ros.core.prompt import Prompt
-from diception_ros.tasks import examples
+from diception_ros.tasks import _examples
 from diception_ros.tasks.codecs import pose_skeleton
 
 TASK = tasks.get('pose')
@@ -101,7 +101,7 @@ CHANNELS = {
 @pytest.fixture(scope='module')
 def crowds():
     """Twelve pictures: 1 to 4 people side by side at 768 pixels."""
-    truths = [examples.crowd(np.random.default_rng(k), 768, 1 + k % 4) for k in range(12)]
+    truths = [_examples.crowd(np.random.default_rng(k), 768, 1 + k % 4) for k in range(12)]
     return [(truth, TASK.encode(truth)) for truth in truths]
 
 
@@ -119,7 +119,7 @@ def test_people_are_read_back(name, crowds):
 def test_nineteen_joints_of_twenty_are_told_and_grouped():
     counts = np.zeros(3)
     for seed in range(32):
-        truth = examples.crowd(np.random.default_rng(1000 + seed), 768, 1 + seed % 4)
+        truth = _examples.crowd(np.random.default_rng(1000 + seed), 768, 1 + seed % 4)
         counts += recall(TASK.decode(TASK.encode(truth)), truth)
     assert counts[0] / counts[2] >= 0.99
     assert counts[1] / counts[2] >= 0.96
@@ -129,7 +129,7 @@ def test_nineteen_joints_of_twenty_are_told_and_grouped():
 def test_one_person_at_256_pixels(channel, least):
     counts = np.zeros(3)
     for seed in range(12):
-        truth = examples.crowd(np.random.default_rng(seed), 256, 1)
+        truth = _examples.crowd(np.random.default_rng(seed), 256, 1)
         rgb = TASK.encode(truth)
         if channel:
             rgb = channels.eight_bit(channels.noise(channels.blur(rgb), np.random.default_rng(0)))
@@ -180,7 +180,7 @@ def test_crossing_arms_of_two_people_stay_with_their_owners():
 def test_people_in_front_of_one_another():
     counts = np.zeros(3)
     for seed in range(8):
-        truth = examples.crowd(np.random.default_rng(seed), 768, 2, apart=False)
+        truth = _examples.crowd(np.random.default_rng(seed), 768, 2, apart=False)
         counts += recall(TASK.decode(TASK.encode(truth)), truth)
     assert counts[0] / counts[2] > 0.95
     assert counts[1] / counts[2] > 0.7
@@ -251,7 +251,7 @@ def test_score_by_hand():
 
 
 def test_people_are_matched_whatever_their_order():
-    truth = examples.crowd(np.random.default_rng(1), 768, 4)
+    truth = _examples.crowd(np.random.default_rng(1), 768, 4)
     order = [2, 0, 3, 1]
     found = Keypoints(
         truth.joints[order],
@@ -305,9 +305,9 @@ def test_thighs_are_as_long_as_shanks_in_many_examples():
     # Foreshortening aside; it makes both shorter alike, but only ever shorter.
     thighs, shanks = [], []
     for seed in range(60):
-        places, _ = examples.person(np.random.default_rng(seed))
+        places, _ = _examples.person(np.random.default_rng(seed))
         thighs.append(np.linalg.norm(places[11] - places[13]))
         shanks.append(np.linalg.norm(places[13] - places[15]))
-    assert max(thighs) <= examples.THIGH + 1e-9
-    assert max(shanks) <= examples.SHANK + 1e-9
+    assert max(thighs) <= _examples.THIGH + 1e-9
+    assert max(shanks) <= _examples.SHANK + 1e-9
     assert min(np.median(thighs), np.median(shanks)) > 0.15

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from diception_ros.core.labels import Picture
-from diception_ros.tasks import RESOLUTION, checks
+from diception_ros.tasks import RESOLUTION, _checks
 
 if TYPE_CHECKING:
     from diception_ros.core.adapter_card import Card
@@ -50,7 +50,7 @@ class Adapted:
         Raises:
             ValueError: there is a category or there are points.
         """
-        checks.plain(prompt)
+        _checks.plain(prompt)
         return self.prompt
 
     def encode(self, label: Any) -> NDArray[np.float32]:
@@ -74,11 +74,11 @@ class Painted:
     label = Picture
 
     def encode(self, label: Picture) -> NDArray[np.float32]:
-        checks.square(label)
+        _checks.square(label)
         return label.values
 
     def decode(self, rgb: NDArray[np.float32], prompt: Prompt | None = None) -> Picture:
-        checks.picture(rgb)
+        _checks.picture(rgb)
         return Picture(np.clip(rgb, 0, 1))
 
     def score(self, predicted: Picture, truth: Picture) -> dict[str, float]:
@@ -87,7 +87,7 @@ class Painted:
         Raises:
             ValueError: the sizes differ.
         """
-        checks.same_size(predicted, truth)
+        _checks.same_size(predicted, truth)
         error = predicted.values.astype(np.float64) - truth.values
         square = float(np.mean(error**2))
         psnr = -10 * np.log10(square) if square else float('inf')

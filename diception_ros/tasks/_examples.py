@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from scipy.optimize import linear_sum_assignment
 
 from diception_ros.core.labels import COCO_JOINTS, Instances, Keypoints
-from diception_ros.tasks import checks
+from diception_ros.tasks import _checks
 
 # IoU from which a predicted instance counts as the true one; COCO's AP50 uses it too.
 MATCH = 0.5
@@ -31,7 +31,7 @@ def score(predicted: Instances, truth: Instances) -> dict[str, float]:
     Raises:
         ValueError: the sizes differ.
     """
-    checks.same_size(predicted, truth)
+    _checks.same_size(predicted, truth)
     found, there = predicted.present(), truth.present()
     ours, theirs = len(found.scores), len(there.scores)
     nan = float('nan')
