@@ -5,8 +5,8 @@
 A task turns a label into the RGB picture that the model should paint (`encode`), reads a painted
 picture back (`decode`), and compares two labels (`score`). Each file here is named after its task
 and holds one module-level object `TASK`; putting a file here is all it takes to add a task. Files
-that begin with an underscore, and folders, are not tasks. An adapter brings a task, too: `add` makes it known
-for as long as the process lives.
+that begin with an underscore, and folders, are not tasks. An adapter brings a task, too: `add`
+makes it known for as long as the process lives.
 """
 
 from __future__ import annotations
