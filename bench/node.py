@@ -25,7 +25,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from diception_ros.demo import run
+from diception_ros.live_demo import run
 from diception_ros.system.processes import Child
 
 ROOT = Path(__file__).resolve().parents[1]

@@ -24,6 +24,8 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1] / 'test'))
 
 import recordings
 
+from diception_ros.bag_replay import run
+from diception_ros.bag_replay.job import Job
 from diception_ros.bags.cameras import choose
 from diception_ros.bags.frames import Choice, frames
 from diception_ros.bags.reader import Bag
@@ -33,8 +35,6 @@ from diception_ros.model import folder
 from diception_ros.perception.perceiver import Perceiver
 from diception_ros.perception.predictor import Predictor
 from diception_ros.perception.query import Question
-from diception_ros.replay import run
-from diception_ros.replay.job import Job
 from diception_ros.system import threads
 
 

@@ -25,7 +25,7 @@ _LONG = (
     'cli/test_replay', 'node/test_flow', 'training/test_learning', 'training/test_adapt_learning',
     'node/test_inputs', 'node/test_lifecycle', 'test/test_builtin', 'training/test_rendered',
     'model/test_parity', 'model/test_convert', 'training/test_adapt_bench', 'node/test_watch',
-    'node/test_adapters', 'demo/test_live', 'cli/test_demo', 'training/test_parallel',
+    'node/test_adapters', 'live_demo/test_live', 'cli/test_demo', 'training/test_parallel',
     'cli/test_adapt', 'cli/test_evaluate', 'training/test_run', 'node/test_bags',
 )  # fmt: skip
 

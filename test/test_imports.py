@@ -18,11 +18,11 @@ ROWS = [
     {'tasks', 'model', 'messages'},
     {'bags'},
     {'datasets', 'simulation', 'perception'},
-    {'doctor', 'replay'},
+    {'doctor', 'bag_replay'},
     {'evaluation'},
     {'reporting'},
     {'training'},
-    {'demo'},
+    {'live_demo'},
     {'workflows'},
     {'cli', 'node'},
 ]

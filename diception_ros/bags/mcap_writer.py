@@ -185,7 +185,7 @@ class Cursor:
         (length,) = self.numbers(_U32)
         end = self._at + length
         if end > len(self._data):
-            raise struct.error(f'expected {length} bytes, came {len(self._data) - self._at}')
+            raise struct.error(f'expected {length} bytes, got {len(self._data) - self._at}')
         found, self._at = self._data[self._at : end], end
         return found
 

@@ -96,7 +96,7 @@ def main(args: argparse.Namespace) -> int:
 def paint(args: argparse.Namespace, points: Any) -> int:
     """Write the picture that the network paints, at the size of the one it was asked about."""
     if len(args.images) > 1:
-        raise ValueError(f'--prompt takes one IMAGE, came {len(args.images)}')
+        raise ValueError(f'--prompt takes one IMAGE, got {len(args.images)}')
     import numpy as np
     from PIL import Image
 

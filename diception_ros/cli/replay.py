@@ -123,7 +123,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def main(args: argparse.Namespace) -> int:
     """Replay; 1 when frames or bags were left out, 3 when a bag is damaged."""
-    from diception_ros.replay import jobs
+    from diception_ros.bag_replay import jobs
 
     jobs.obey_parent()
     bags = jobs.find(args.bags)

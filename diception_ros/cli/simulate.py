@@ -88,7 +88,7 @@ def read_size(text: str) -> tuple[int, int]:
     """'640x480' -> (480, 640), which is (H, W)."""
     match = re.fullmatch(r'([1-9]\d*)x([1-9]\d*)', text)
     if match is None:
-        raise argparse.ArgumentTypeError(f'expected WxH such as 640x480, came {text!r}')
+        raise argparse.ArgumentTypeError(f'expected WxH such as 640x480, got {text!r}')
     return int(match[2]), int(match[1])
 
 

@@ -71,12 +71,12 @@ class Card:
         if not _NAME.fullmatch(self.name):
             raise ValueError(
                 f'name of a task: expected small letters, digits and _, the first a letter, '
-                f'came {self.name!r}'
+                f'got {self.name!r}'
             )
         if not self.prompt.strip():
             raise ValueError(
                 f'prompt of {self.name!r}: expected a text such as '
-                f"'[[image2segmentation]] {self.name}', came an empty one"
+                f"'[[image2segmentation]] {self.name}', got an empty one"
             )
         if self.kind not in KINDS:
             raise ValueError(f'kind is {self.kind!r}; expected one of {", ".join(KINDS)}')

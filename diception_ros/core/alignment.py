@@ -164,7 +164,7 @@ def _known(
     """Disparity and inverse depth where both are known, at most MOST; and how many there are."""
     if disparity.shape != depth.shape or disparity.ndim != 1:
         raise ValueError(
-            'align: expected as many depths as disparities in one row, came '
+            'align: expected as many depths as disparities in one row, got '
             f'{disparity.shape} and {depth.shape}'
         )
     known = np.isfinite(disparity) & np.isfinite(depth) & (depth > 0)

@@ -35,7 +35,7 @@ def contact_sheet(
     shapes = {picture.shape for picture in pictures}
     if len(shapes) != 1 or len(names) != len(pictures):
         raise ValueError(
-            f'contact_sheet: expected pictures of one size and a name for each, came '
+            f'contact_sheet: expected pictures of one size and a name for each, got '
             f'{sorted(shapes)} and {len(names)} names for {len(pictures)} pictures'
         )
     height, width = pictures[0].shape[:2]

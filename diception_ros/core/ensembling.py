@@ -48,13 +48,13 @@ def merge(labels: Sequence[Label]) -> tuple[Label, NDArray[np.float32]]:
         TypeError: a kind that cannot be merged.
     """
     if not labels:
-        raise ValueError('merge: expected at least one label, came none')
+        raise ValueError('merge: expected at least one label, got none')
     kinds = {type(label) for label in labels}
     sizes = {label.size for label in labels}
     if len(kinds) > 1 or len(sizes) > 1:
         names = sorted(kind.__name__ for kind in kinds)
         raise ValueError(
-            f'merge: expected labels of one kind and size, came {names} of {sorted(sizes)}'
+            f'merge: expected labels of one kind and size, got {names} of {sorted(sizes)}'
         )
     kind = kinds.pop()
     if kind not in _MERGERS:

@@ -38,7 +38,7 @@ class Intrinsics:
         numbers = (self.fx, self.fy, self.cx, self.cy)
         if not all(map(math.isfinite, numbers)) or self.fx <= 0 or self.fy <= 0:
             raise ValueError(
-                'Intrinsics: expected finite numbers and focal lengths > 0, came '
+                'Intrinsics: expected finite numbers and focal lengths > 0, got '
                 f'fx={self.fx}, fy={self.fy}, cx={self.cx}, cy={self.cy}'
             )
 
@@ -82,10 +82,10 @@ class Frame:
         image = self.image
         if image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3 or image.size == 0:
             raise ValueError(
-                f'Frame.image: expected (H, W, 3) uint8 RGB, came {image.shape} {image.dtype}'
+                f'Frame.image: expected (H, W, 3) uint8 RGB, got {image.shape} {image.dtype}'
             )
         if self.stamp_ns < 0:
-            raise ValueError(f'Frame.stamp_ns: expected >= 0 nanoseconds, came {self.stamp_ns}')
+            raise ValueError(f'Frame.stamp_ns: expected >= 0 nanoseconds, got {self.stamp_ns}')
         view = image.view()
         view.flags.writeable = False
         object.__setattr__(self, 'image', view)

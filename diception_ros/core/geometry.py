@@ -48,7 +48,7 @@ def fit_affine(
     """
     if source.shape != target.shape:
         raise ValueError(
-            f'fit_affine: expected two maps of one shape, came {source.shape} and {target.shape}'
+            f'fit_affine: expected two maps of one shape, got {source.shape} and {target.shape}'
         )
     known = np.isfinite(source) & np.isfinite(target)
     if valid is not None:
@@ -188,10 +188,10 @@ def transform_from(text: str) -> Transform:
     except ValueError:
         numbers = []
     if len(numbers) != 7 or not all(map(math.isfinite, numbers)):
-        raise ValueError(f"expected seven numbers 'x y z qx qy qz qw', came {text!r}")
+        raise ValueError(f"expected seven numbers 'x y z qx qy qz qw', got {text!r}")
     length = math.hypot(*numbers[3:])
     if abs(length - 1) > 1e-3:  # five digits of each are enough
-        raise ValueError(f'expected a quaternion of length 1, came {length:.4g} in {text!r}')
+        raise ValueError(f'expected a quaternion of length 1, got {length:.4g} in {text!r}')
     x, y, z, w = (number / length for number in numbers[3:])
     rotation = np.array([
         [1 - 2 * (y * y + z * z), 2 * (x * y - z * w), 2 * (x * z + y * w)],

@@ -40,7 +40,7 @@ class Fit:
     def __post_init__(self) -> None:
         if min(*self.camera, self.resolution) < 1:
             raise ValueError(
-                f'Fit: sides must be at least 1 pixel, came camera {self.camera}, '
+                f'Fit: sides must be at least 1 pixel, got camera {self.camera}, '
                 f'resolution {self.resolution}'
             )
 
@@ -92,7 +92,7 @@ def fit(image: NDArray[np.uint8], resolution: int) -> tuple[NDArray[np.uint8], F
         ValueError: the image is not (H, W, 3) uint8 with at least one pixel, or S < 1.
     """
     if image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3 or image.size == 0:
-        raise ValueError(f'image: expected (H, W, 3) uint8 RGB, came {image.shape} {image.dtype}')
+        raise ValueError(f'image: expected (H, W, 3) uint8 RGB, got {image.shape} {image.dtype}')
     height, width = image.shape[:2]
     way = Fit((height, width), resolution)
     # Two calls, because Pillow 13 began to choose the order of its two passes itself; it rounds to

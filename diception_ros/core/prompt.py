@@ -43,23 +43,23 @@ class Prompt:
 
     def __post_init__(self) -> None:
         if not self.task:
-            raise ValueError('Prompt.task: expected the name of a task, came an empty string')
+            raise ValueError('Prompt.task: expected the name of a task, got an empty string')
         if self.category is not None and not self.category.strip():
-            raise ValueError('Prompt.category: expected a name or None, came an empty string')
+            raise ValueError('Prompt.category: expected a name or None, got an empty string')
         if not isinstance(self.points, tuple):
             raise TypeError(
-                f'Prompt.points: expected a tuple of Point, came {type(self.points).__name__}'
+                f'Prompt.points: expected a tuple of Point, got {type(self.points).__name__}'
             )
         if len(self.points) > MAX_POINTS:
             raise ValueError(
                 f'Prompt.points: the model takes at most {MAX_POINTS} points, '
-                f'came {len(self.points)}'
+                f'got {len(self.points)}'
             )
         for point in self.points:
             if not isinstance(point, Point):
-                raise TypeError(f'Prompt.points: expected Point(x, y), came {point!r}')
+                raise TypeError(f'Prompt.points: expected Point(x, y), got {point!r}')
             if not (math.isfinite(point.x) and math.isfinite(point.y)):
-                raise ValueError(f'Prompt.points: expected finite pixels, came {point}')
+                raise ValueError(f'Prompt.points: expected finite pixels, got {point}')
             if point.x < -0.5 or point.y < -0.5:
                 raise ValueError(f'Prompt.points: {point} lies outside any picture')
 

@@ -75,7 +75,7 @@ def check_sizes(
         )
     raise ValueError(
         f'{where}: expected the size of {picture_where}, {picture[1]} x {picture[0]} pixels, '
-        f'came {label[1]} x {label[0]}; {hint}'
+        f'got {label[1]} x {label[0]}; {hint}'
     )
 
 
@@ -99,7 +99,7 @@ def load_json(path: Path) -> dict[str, Any]:
     except (ValueError, RecursionError) as error:
         raise ValueError(f'{path}: not JSON ({error})') from error
     if not isinstance(loaded, dict):
-        raise ValueError(f'{path}: expected a JSON object, came {type(loaded).__name__}')
+        raise ValueError(f'{path}: expected a JSON object, got {type(loaded).__name__}')
     return loaded
 
 
@@ -168,7 +168,7 @@ def run_lengths(counts: Any, size: Size) -> NDArray[np.bool_]:
         raise ValueError('expected run lengths, whole numbers >= 0 or a text that packs them')
     if sum(runs) != size[0] * size[1]:
         raise ValueError(
-            f'expected run lengths of {size[0] * size[1]} pixels ({size[1]} x {size[0]}), came '
+            f'expected run lengths of {size[0] * size[1]} pixels ({size[1]} x {size[0]}), got '
             f'{sum(runs)}'
         )
     flat = np.repeat(np.arange(len(runs)) % 2 == 1, runs)
@@ -192,7 +192,7 @@ def unpacked(text: str) -> list[int]:
         part = ord(letter) - 48
         # A run of 100 million pixels needs six letters.
         if not 0 <= part < 64 or bits > 60:
-            raise ValueError(f'expected packed run lengths, came the character {letter!r}')
+            raise ValueError(f'expected packed run lengths, got the character {letter!r}')
         value |= (part & 31) << bits
         bits += 5
         if part & 32:
@@ -202,7 +202,7 @@ def unpacked(text: str) -> list[int]:
         runs.append(value + (runs[-2] if len(runs) > 2 else 0))
         value, bits = 0, 0
     if bits:
-        raise ValueError('expected packed run lengths, came a text that is cut off')
+        raise ValueError('expected packed run lengths, got a text that is cut off')
     return runs
 
 
@@ -250,12 +250,12 @@ def numbers(content: bytes, where: str) -> NDArray[Any]:
     picture = _opened(content, where)
     if picture.format != 'PNG':
         raise ValueError(
-            f'{where}: expected a PNG, came {picture.format}; formats made for photographs change '
+            f'{where}: expected a PNG, got {picture.format}; formats made for photographs change '
             'numbers, save the label as PNG'
         )
     # PIL would halve the bits without a word. The depth is byte 24 of a PNG, its colours byte 25.
     if content[24] == 16 and content[25] not in (0, 4):
-        raise ValueError(f'{where}: expected 8 bits a colour, came 16')
+        raise ValueError(f'{where}: expected 8 bits a colour, got 16')
     array = np.asarray(ImageOps.exif_transpose(picture))
     if array.dtype == np.bool_:
         return array.astype(np.uint8)
@@ -264,7 +264,7 @@ def numbers(content: bytes, where: str) -> NDArray[Any]:
     if picture.mode in ('LA', 'RGBA', 'PA'):
         if (array[..., -1] != 255).any():
             raise ValueError(
-                f'{where}: expected a label without transparency, came transparent pixels; save '
+                f'{where}: expected a label without transparency, got transparent pixels; save '
                 'it as a grey or palette PNG'
             )
         array = array[..., 0] if picture.mode != 'RGBA' else array[..., :3]
@@ -283,10 +283,10 @@ def array(path: Path) -> NDArray[Any]:
     except (ValueError, OSError, EOFError, OverflowError) as error:
         raise ValueError(f'{path}: not an array that can be read ({error})') from error
     if not isinstance(mapped, np.ndarray):
-        raise ValueError(f'{path}: expected one array (.npy), came an archive of several')
+        raise ValueError(f'{path}: expected one array (.npy), got an archive of several')
     if mapped.size > 3 * MOST_PIXELS:
         raise ValueError(
-            f'{path}: expected at most {MOST_PIXELS} pixels, came an array of {mapped.shape}'
+            f'{path}: expected at most {MOST_PIXELS} pixels, got an array of {mapped.shape}'
         )
     return np.array(mapped)
 
@@ -307,7 +307,7 @@ def _opened(content: bytes, where: str) -> Image.Image:
             f'{where}: not a picture that can be read, or one that is cut off '
             f'({len(content)} bytes; {error}); copy it again'
         ) from error
-    raise ValueError(f'{where}: expected at most {MOST_PIXELS} pixels, came {size}')
+    raise ValueError(f'{where}: expected at most {MOST_PIXELS} pixels, got {size}')
 
 
 # Labels out of regions that have a category and may belong together, as COCO and LabelMe say.
@@ -344,7 +344,7 @@ def chosen(category: str, used: Collection[str], where: str) -> frozenset[str]:
     """
     names = ', '.join(sorted(used))
     if not used:
-        raise ValueError(f'{where}: expected labels, came none; nothing is outlined')
+        raise ValueError(f'{where}: expected labels, got none; nothing is outlined')
     if category == ALL:
         return frozenset(used)
     if category and category not in used:
@@ -353,7 +353,7 @@ def chosen(category: str, used: Collection[str], where: str) -> frozenset[str]:
         )
     if not category and len(used) > 1:
         raise ValueError(
-            f'{where}: expected one category, came {len(used)}: {names}; choose one of them as '
+            f'{where}: expected one category, got {len(used)}: {names}; choose one of them as '
             f"category, or '{ALL}' for all"
         )
     return frozenset([category] if category else used)

@@ -235,7 +235,7 @@ def prepare(
             asked.append(task.name)
             names.append(sample.name)
     if not names:
-        raise ValueError('prepare: expected at least one sample, came none')
+        raise ValueError('prepare: expected at least one sample, got none')
     packed, given = pack(points, len(points))
     return Prepared(
         _planes(pictures),
@@ -319,7 +319,7 @@ def fit_label(sample: Sample, resolution: int) -> Label:
     if not isinstance(label, kind):
         raise ValueError(
             f'sample {sample.name}: task {sample.prompt.task!r} paints {kind.__name__}, '
-            f'came a label of kind {type(label).__name__}'
+            f'got a label of kind {type(label).__name__}'
         )
     found: Label = label
     return found

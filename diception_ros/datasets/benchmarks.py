@@ -199,7 +199,7 @@ def benchmark_crop(size: Size) -> tuple[slice, slice]:
     top, left = size[0] - HEIGHT, (size[1] - WIDTH) // 2
     if top < 0 or left < 0:
         raise ValueError(
-            f'kitti: expected pictures of at least ({HEIGHT}, {WIDTH}) pixels (H, W), came {size}'
+            f'kitti: expected pictures of at least ({HEIGHT}, {WIDTH}) pixels (H, W), got {size}'
         )
     return slice(top, top + HEIGHT), slice(left, left + WIDTH)
 
@@ -251,7 +251,7 @@ def nyu_eigen_crop(size: Size) -> NDArray[np.bool_]:
         ValueError: the picture is not 640 x 480, for which the crop is given.
     """
     if size != (480, 640):
-        raise ValueError(f'nyuv2: expected pictures of (480, 640) pixels (H, W), came {size}')
+        raise ValueError(f'nyuv2: expected pictures of (480, 640) pixels (H, W), got {size}')
     inside = np.zeros(size, np.bool_)
     inside[ROWS, COLUMNS] = True
     return inside

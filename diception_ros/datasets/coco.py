@@ -162,14 +162,14 @@ def _mask(one: Json, size: tuple[int, int], file: Path) -> NDArray[np.bool_]:
     told = one.get('segmentation')
     if not told:
         raise ValueError(
-            f'{where}: expected an outline (segmentation), came none; boxes alone are no masks'
+            f'{where}: expected an outline (segmentation), got none; boxes alone are no masks'
         )
     try:
         if isinstance(told, dict):
             height, width = told['size']
             if (height, width) != size:
                 raise ValueError(
-                    f"expected run lengths of the picture's size, {size[1]} x {size[0]}, came "
+                    f"expected run lengths of the picture's size, {size[1]} x {size[0]}, got "
                     f'{width} x {height}'
                 )
             return annotation.run_lengths(told['counts'], size)
@@ -178,7 +178,7 @@ def _mask(one: Json, size: tuple[int, int], file: Path) -> NDArray[np.bool_]:
             points = np.array(part, np.float64).reshape(-1, 2)
             if len(points) < 3 or not np.isfinite(points).all():
                 raise ValueError(
-                    f'expected polygons of at least 3 finite points, came one of {len(points)}'
+                    f'expected polygons of at least 3 finite points, got one of {len(points)}'
                 )
             mask |= annotation.polygon(points, size)
         return mask

@@ -86,7 +86,7 @@ class Numbers:
         """Raise ValueError if the pictures together are of another kind than asked for."""
         if self._kind == 'instances' and self._first is not None and self._only_255:
             raise ValueError(
-                f'{place}: expected instances, 0 for none and a number for each thing, came '
+                f'{place}: expected instances, 0 for none and a number for each thing, got '
                 'pictures of 0 and 255 alone, which are masks; read them as kind mask, or number '
                 'the things 1, 2, ...'
             )
@@ -97,7 +97,7 @@ class Numbers:
         values = [int(value) for value in np.unique(ids) if value != 0]
         if len(values) > 1:
             raise ValueError(
-                f'{where}: expected 0 for the background and one other value, came '
+                f'{where}: expected 0 for the background and one other value, got '
                 f'{_listed([0, *values] if (ids == 0).any() else values)}; choose the value of '
                 'the thing as category, or read them as kind instances if each is a thing of its '
                 'own'
@@ -105,7 +105,7 @@ class Numbers:
         if values and self._first is not None and self._first[0] != values[0]:
             raise ValueError(
                 f'{where}: expected the value {self._first[0]} of {self._first[1]} for the '
-                f'thing, came {values[0]}; choose one of them as category'
+                f'thing, got {values[0]}; choose one of them as category'
             )
         if values and self._first is None:
             self._first = values[0], where
@@ -114,7 +114,7 @@ class Numbers:
     def _instances(self, ids: NDArray[Any], where: str) -> Instances:
         values, inverse = np.unique(ids, return_inverse=True)
         if values[0] < 0:
-            raise ValueError(f'{where}: expected numbers >= 0, came {values[0]}')
+            raise ValueError(f'{where}: expected numbers >= 0, got {values[0]}')
         first = int(values[0] == 0)
         count = len(values) - first
         if count:
@@ -128,13 +128,13 @@ def _whole(array: NDArray[Any], where: str, kind: str) -> NDArray[Any]:
     if array.ndim == 3 and array.shape[2] == 3:
         if not (array == array[..., :1]).all():
             raise ValueError(
-                f'{where}: expected one number a pixel for kind {kind}, came colours; save the '
+                f'{where}: expected one number a pixel for kind {kind}, got colours; save the '
                 'label as a grey or palette PNG'
             )
         array = array[..., 0]
     if array.ndim != 2 or array.dtype.kind not in 'ui':
         raise ValueError(
-            f'{where}: expected one whole number a pixel for kind {kind}, came {_said(array)}'
+            f'{where}: expected one whole number a pixel for kind {kind}, got {_said(array)}'
         )
     return array
 
@@ -143,7 +143,7 @@ def _depth(array: NDArray[Any], where: str) -> MetricDepth:
     if array.ndim != 2 or not (array.dtype == np.uint16 or array.dtype.kind == 'f'):
         raise ValueError(
             f'{where}: expected 16-bit whole numbers (mm, 0 unknown) or floats (m, NaN unknown) '
-            f'for kind depth, one a pixel, came {_said(array)}'
+            f'for kind depth, one a pixel, got {_said(array)}'
         )
     metres = array.astype(np.float32)
     if array.dtype == np.uint16:
@@ -158,7 +158,7 @@ def _normals(array: NDArray[Any], where: str) -> Normals:
     if array.ndim != 3 or array.shape[2] != 3 or not (painted or array.dtype.kind == 'f'):
         raise ValueError(
             f'{where}: expected 8-bit RGB, (n + 1) / 2 with x right, y up, z to the viewer, or '
-            'three floats a pixel in the camera optical frame, for kind normals, came '
+            'three floats a pixel in the camera optical frame, for kind normals, got '
             f'{_said(array)}'
         )
     vectors = array.astype(np.float32)
@@ -176,7 +176,7 @@ def _normals(array: NDArray[Any], where: str) -> Normals:
     if np.nanmedian(normals.vectors[..., 2]) > 0:
         expected = 'blue for what faces the camera' if painted else 'z < 0 (z points forward)'
         raise ValueError(
-            f'{where}: expected normals that point to the camera, {expected}, came most of them '
+            f'{where}: expected normals that point to the camera, {expected}, got most of them '
             'pointing away; see docs/conventions.md'
         )
     return normals
@@ -192,7 +192,7 @@ def _made(kind: Any, values: NDArray[np.float32], where: str) -> Any:
 def _known(label: Label, where: str) -> None:
     if not label.valid.any():
         raise ValueError(
-            f'{where}: expected a label, came one that is unknown at every pixel; take the '
+            f'{where}: expected a label, got one that is unknown at every pixel; take the '
             'picture and its label out'
         )
 
@@ -223,7 +223,7 @@ def png_depth(per_metre: float) -> Callable[[Sequence[Path], Size], MetricDepth]
         array = _picture(paths[0])
         if array.dtype != np.uint16 or array.ndim != 2:
             raise ValueError(
-                f'{paths[0]}: expected depth as a grey 16-bit PNG, came {array.dtype} of shape '
+                f'{paths[0]}: expected depth as a grey 16-bit PNG, got {array.dtype} of shape '
                 f'{array.shape}'
             )
         _check_size(paths[0], array.shape, size)
@@ -238,7 +238,7 @@ def raw_depth(paths: Sequence[Path], size: Size) -> MetricDepth:
     if content.size != size[0] * size[1]:
         raise ValueError(
             f'{paths[0]}: expected {size[0] * size[1]} 32-bit floats for a picture of {size} '
-            f'(H, W), came {content.size}'
+            f'(H, W), got {content.size}'
         )
     return metres(content.reshape(size))
 
@@ -266,13 +266,13 @@ def normals(paths: Sequence[Path], size: Size) -> Normals:
         array = _picture(path)
         if array.dtype != np.uint8 or array.ndim != 3 or array.shape[2] != 3:
             raise ValueError(
-                f'{path}: expected normals as an 8-bit RGB PNG, came {array.dtype} of shape '
+                f'{path}: expected normals as an 8-bit RGB PNG, got {array.dtype} of shape '
                 f'{array.shape}'
             )
         rgb = array[..., ::-1].astype(np.float64)
         vectors = np.where(rgb.any(axis=-1, keepdims=True), rgb / 127.5 - 1, 0)
     if vectors.ndim != 3 or vectors.shape[2] != 3:
-        raise ValueError(f'{path}: expected normals of shape (H, W, 3), came {vectors.shape}')
+        raise ValueError(f'{path}: expected normals of shape (H, W, 3), got {vectors.shape}')
     _check_size(path, vectors.shape[:2], size)
     vectors = vectors * (AXES if path.suffix == '.npy' else -1)
     length = np.linalg.norm(vectors, axis=-1, keepdims=True)
@@ -314,7 +314,7 @@ def _npy(path: Path) -> NDArray[Any]:
 
 def _check_size(path: Path, shape: tuple[int, ...], size: Size) -> None:
     if shape != size:
-        raise ValueError(f"{path}: expected its picture's size {size} (H, W), came {shape}")
+        raise ValueError(f"{path}: expected its picture's size {size} (H, W), got {shape}")
 
 
 # Labels out of messages and files: true ones, and those that a replay wrote.
@@ -412,7 +412,7 @@ def read(task: str, path: Path, categories: Sequence[str]) -> Label:
     if path.suffix == '.npz':
         label = io.read(path)
         if not isinstance(label, (kind, MetricDepth) if issubclass(kind, Disparity) else kind):
-            raise ValueError(f'{path}: expected {kind.__name__}, came {type(label).__name__}')
+            raise ValueError(f'{path}: expected {kind.__name__}, got {type(label).__name__}')
         return label
     if path.suffix == '.npy':
         return _label(task, kind, np.load(path, allow_pickle=False), categories)
@@ -454,23 +454,21 @@ def _label(task: str, kind: type[Any], array: NDArray[Any], categories: Sequence
     what = f'truth of {task}'
     if issubclass(kind, Disparity):
         if array.ndim != 2 or array.dtype not in (np.uint16, np.float32, np.float64):
-            raise ValueError(
-                f'{what}: expected 16UC1 (mm) or 32FC1 (m), came {_truth_said(array)}'
-            )
+            raise ValueError(f'{what}: expected 16UC1 (mm) or 32FC1 (m), got {_truth_said(array)}')
         metres = array.astype(np.float32)
         metres = metres / np.float32(1000) if array.dtype == np.uint16 else metres
         known = np.isfinite(metres) & (metres > 0)
         return MetricDepth(np.where(known, metres, np.float32(np.nan)))
     if issubclass(kind, Normals):
         if array.ndim != 3 or array.shape[2] != 3 or array.dtype.kind != 'f':
-            raise ValueError(f'{what}: expected 32FC3, came {_truth_said(array)}')
+            raise ValueError(f'{what}: expected 32FC3, got {_truth_said(array)}')
         # Vectors of length 0 say that nothing is known.
         return unit(np.where(np.isfinite(array), array, 0).astype(np.float32))
     if issubclass(kind, Picture):
         return _truth_picture(task, array)
     if array.ndim != 2 or array.dtype.kind not in 'ui':
         raise ValueError(
-            f'{what}: expected whole numbers with one channel, came {_truth_said(array)}'
+            f'{what}: expected whole numbers with one channel, got {_truth_said(array)}'
         )
     if issubclass(kind, Mask):
         return Mask(array > 0)
@@ -484,7 +482,7 @@ def _label(task: str, kind: type[Any], array: NDArray[Any], categories: Sequence
 
 def _truth_picture(task: str, array: NDArray[Any]) -> Picture:
     if array.ndim != 3 or array.shape[2] != 3 or array.dtype != np.uint8:
-        raise ValueError(f'{task}: expected a picture of three colours, came {_truth_said(array)}')
+        raise ValueError(f'{task}: expected a picture of three colours, got {_truth_said(array)}')
     return Picture(array.astype(np.float32) / np.float32(255))
 
 

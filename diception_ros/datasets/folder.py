@@ -107,7 +107,7 @@ def read(root: Path) -> Iterator[Sample]:
         raise FileNotFoundError(f'{root} is no folder of samples: it has no {_MARK}')
     version = _load(mark).get('format')
     if version != FORMAT:
-        raise ValueError(f'{mark}: expected format {FORMAT}, came {version}')
+        raise ValueError(f'{mark}: expected format {FORMAT}, got {version}')
     for about in sorted(root.glob('*/frame.json')):
         yield from _read_frame(about)
 
@@ -144,5 +144,5 @@ def _load(path: Path) -> dict[str, Any]:
     except ValueError as error:
         raise ValueError(f'{path}: not JSON ({error})') from error
     if not isinstance(content, dict):
-        raise ValueError(f'{path}: expected a JSON object, came {type(content).__name__}')
+        raise ValueError(f'{path}: expected a JSON object, got {type(content).__name__}')
     return content

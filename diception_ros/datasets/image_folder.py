@@ -86,7 +86,7 @@ def _by_name(folder: Path, ends: tuple[str, ...], what: str) -> dict[str, Path]:
             )
         if file.stem in found:
             raise ValueError(
-                f'{file}: expected one file of each name, came {found[file.stem].name} too; take '
+                f'{file}: expected one file of each name, got {found[file.stem].name} too; take '
                 'one of them out'
             )
         found[file.stem] = file

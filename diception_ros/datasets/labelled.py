@@ -66,7 +66,7 @@ def labelled_items(place: Path, wanted: Wanted) -> Found:
         raise ValueError(f'{place}: nothing in it that holds labels; {EXPECTED}')
     if len(readers) > 1:
         raise ValueError(
-            f'{place}: expected labels in one format, came {" and ".join(readers)}; name the '
+            f'{place}: expected labels in one format, got {" and ".join(readers)}; name the '
             'file itself, or move one of them away'
         )
     ((name, reader),) = readers.items()
@@ -97,7 +97,7 @@ def _json_files(place: Path) -> list[Path]:
 def _what_json(place: Path, contents: dict[Path, dict[str, Any]]) -> str:
     if all(map(coco.matches, contents.values())):
         names = ', '.join(str(file.relative_to(place)) for file in contents)
-        return f'{place}: expected one COCO file, came {names}; name the one to read'
+        return f'{place}: expected one COCO file, got {names}; name the one to read'
     if place.is_file() and labelme.matches(contents[place]):
         return f'{place}: one file of LabelMe; name its folder, {place.parent}'
     strange = next(
@@ -162,7 +162,7 @@ def read(
     if len(items) < LEAST:
         raise ValueError(
             f'{place}: expected at least {LEAST} labelled pictures, one to learn from and one to '
-            f'check with, came {len(items)}; label more'
+            f'check with, got {len(items)}; label more'
         )
     items.sort(key=lambda item: item.name)
     for item in items:

@@ -56,7 +56,7 @@ def bag_at(place: Path) -> Path | None:
     found = sorted(file for file in place.iterdir() if file.suffix in ENDS)
     if len(found) > 1:
         raise ValueError(
-            f'{place}: expected one bag, came {", ".join(file.name for file in found)}; name one'
+            f'{place}: expected one bag, got {", ".join(file.name for file in found)}; name one'
         )
     return found[0] if found else None
 
@@ -118,7 +118,7 @@ def _label(one: typestore.Recorded, kind: str, numbers: Numbers | None, where: s
             encoding = str(getattr(one.message, 'encoding', one.kind))
             if encoding not in ENCODINGS[kind]:
                 raise ValueError(
-                    f'{where}: expected {", ".join(ENCODINGS[kind])} for kind {kind}, came '
+                    f'{where}: expected {", ".join(ENCODINGS[kind])} for kind {kind}, got '
                     f'{encoding}'
                 )
             return numbers.label(image_messages.array_from(one.message), where)
@@ -161,7 +161,7 @@ def _topics(place: Path, wanted: Wanted) -> tuple[str, str]:
 
 
 def _choice(place: Path, what: str, argument: str, found: set[str], said: str) -> str:
-    came = f'came {len(found)}: {", ".join(sorted(found))}' if found else 'came none'
+    came = f'got {len(found)}: {", ".join(sorted(found))}' if found else 'got none'
     return (
         f'{place}: expected one topic of {what}, {came}; name it as {argument}; topics with '
         f'pictures: {said}'

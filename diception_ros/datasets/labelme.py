@@ -53,7 +53,7 @@ def read(
     try:
         for file, content in told.items():
             if not matches(content):
-                raise ValueError(f'{file}: expected a file of LabelMe as the others, came another')
+                raise ValueError(f'{file}: expected a file of LabelMe as the others, got another')
         used = {str(s['label']) for content in told.values() for s in content['shapes']}
         meant = annotation.chosen(wanted.category, used, str(place))
         items: list[Item] = []
@@ -137,16 +137,14 @@ def _mask(shape: dict[str, Any], size: tuple[int, int]) -> NDArray[np.bool_]:
     kind = shape.get('shape_type') or 'polygon'  # older files do not say
     if kind not in _SHAPES:
         raise ValueError(
-            f'expected a shape with an inside ({", ".join(_SHAPES)}), came a {kind}; outline it'
+            f'expected a shape with an inside ({", ".join(_SHAPES)}), got a {kind}; outline it'
         )
     points = np.array(shape['points'], np.float64)
     least = 3 if kind == 'polygon' else 2
     if points.ndim != 2 or points.shape[1] != 2 or len(points) < least:
-        raise ValueError(
-            f'expected at least {least} points x, y for a {kind}, came {points.shape}'
-        )
+        raise ValueError(f'expected at least {least} points x, y for a {kind}, got {points.shape}')
     if not np.isfinite(points).all():
-        raise ValueError(f'expected finite points for a {kind}, came {points.tolist()}')
+        raise ValueError(f'expected finite points for a {kind}, got {points.tolist()}')
     if kind == 'circle':
         return annotation.circle(points[0].tolist(), points[1].tolist(), size)
     if kind == 'mask':
@@ -163,12 +161,12 @@ def _pasted(text: str, points: NDArray[np.float64], size: tuple[int, int]) -> ND
     (x0, y0), (x1, y1) = points[:2].astype(int).tolist()
     if part.ndim != 2 or part.shape != (y1 - y0 + 1, x1 - x0 + 1):
         raise ValueError(
-            f'expected a mask of its box, {x1 - x0 + 1} x {y1 - y0 + 1} pixels, came '
+            f'expected a mask of its box, {x1 - x0 + 1} x {y1 - y0 + 1} pixels, got '
             f'{part.shape} (H, W)'
         )
     if x0 < 0 or y0 < 0 or x1 >= size[1] or y1 >= size[0]:
         raise ValueError(
-            f'expected a mask inside the picture of {size[1]} x {size[0]} pixels, came the box '
+            f'expected a mask inside the picture of {size[1]} x {size[0]} pixels, got the box '
             f'{x0}, {y0} to {x1}, {y1}'
         )
     mask = np.zeros(size, np.bool_)

@@ -37,14 +37,14 @@ class Pose:
             array = getattr(self, name)
             if array.shape != shape or array.dtype != np.float64 or not np.isfinite(array).all():
                 raise ValueError(
-                    f'Pose.{name}: expected {shape} float64, came {array.shape} {array.dtype}'
+                    f'Pose.{name}: expected {shape} float64, got {array.shape} {array.dtype}'
                 )
             view = array.view()
             view.flags.writeable = False
             object.__setattr__(self, name, view)
         off = np.abs(self.rotation @ self.rotation.T - np.eye(3)).max()
         if off > _TOLERANCE or np.linalg.det(self.rotation) < 0:
-            raise ValueError(f'Pose.rotation: expected a rotation, came one off by {off:.3g}')
+            raise ValueError(f'Pose.rotation: expected a rotation, got one off by {off:.3g}')
 
 
 @dataclass(frozen=True, eq=False)
@@ -72,6 +72,6 @@ class Sample:
         if self.label.size != self.frame.size:
             raise ValueError(
                 f"Sample {self.name}: expected a label of the frame's size {self.frame.size} "
-                f'(H, W), came {self.label.size}'
+                f'(H, W), got {self.label.size}'
             )
         self.prompt.check_inside(self.frame.size)

@@ -19,6 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from diception_ros import tasks
+from diception_ros.bag_replay.job import Job, choice_of, prefix_of
 from diception_ros.bags.frames import Lookup, Taken, frames
 from diception_ros.bags.reader import Bag
 from diception_ros.core.geometry import Affine
@@ -28,7 +29,6 @@ from diception_ros.datasets import decode
 from diception_ros.datasets.decode import resized
 from diception_ros.evaluation import evaluators, metrics
 from diception_ros.evaluation.temporal_stability import Moment, Stability, place, warped
-from diception_ros.replay.job import Job, choice_of, prefix_of
 
 # One scale and shift for all frames of a camera, from sums alone.
 

@@ -77,7 +77,7 @@ class Recorder:
         if areas is not None and np.shape(areas) != (len(truth.joints),):
             raise ValueError(
                 f'areas: expected one for each of {len(truth.joints)} people, '
-                f'came an array of shape {np.shape(areas)}'
+                f'got an array of shape {np.shape(areas)}'
             )
         self.empty += len(truth.joints) + len(predicted.joints) == 0
         for label, sink, given in ((truth, self.truths, areas), (predicted, self.found, None)):
@@ -101,7 +101,7 @@ class Recorder:
     def _begin(self, predicted: Label, truth: Label) -> None:
         if predicted.size != truth.size:
             raise ValueError(
-                f'expected two labels of one size, came predicted {predicted.size} '
+                f'expected two labels of one size, got predicted {predicted.size} '
                 f'and true {truth.size} (H, W)'
             )
         self.images += 1

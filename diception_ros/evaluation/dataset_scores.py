@@ -75,7 +75,7 @@ def find(protocol: Protocol, root: Path, listed: Path | None = None) -> tuple[li
         lines = [line.split() for line in listed.read_text().splitlines()]
         names = [words[0] for words in lines if words and words[1:2] != ['None']]
         if not names:
-            raise ValueError(f'{listed}: expected a line for each picture, came none')
+            raise ValueError(f'{listed}: expected a line for each picture, got none')
     cases, without = [], 0
     for name in names:
         picture = root / name
@@ -175,7 +175,7 @@ def judge(
             label = answer(case)
             if label.size != truth.size:
                 raise ValueError(
-                    f'{case.picture}: expected an answer of {truth.size} (H, W), came {label.size}'
+                    f'{case.picture}: expected an answer of {truth.size} (H, W), got {label.size}'
                 )
             score = tallies[name].add(question, label)
             if name == first:
@@ -268,7 +268,7 @@ class Predictions:
         if not isinstance(label, self._kind):
             raise ValueError(
                 f'{path}: expected {self._kind.__name__} for protocol {self._protocol.name}, '
-                f'came {type(label).__name__}'
+                f'got {type(label).__name__}'
             )
         window = self._protocol.window
         seen = case.size if window is None else _extent(window(case.size))
@@ -279,7 +279,7 @@ class Predictions:
             return crop(label, window(case.size))
         choices = seen if seen == case.size else f'{seen} or {case.size}'
         raise ValueError(
-            f'{path}: expected the size of {case.picture}, {choices} (H, W), came {label.size}'
+            f'{path}: expected the size of {case.picture}, {choices} (H, W), got {label.size}'
         )
 
     def files(self) -> list[Path]:

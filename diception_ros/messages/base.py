@@ -66,7 +66,7 @@ def stamp_ns(header: Any) -> int:
     """
     seconds = int(header.stamp.sec)
     if seconds < 0:
-        raise MessageError('stamp', f'header: expected a stamp >= 0, came {seconds} seconds')
+        raise MessageError('stamp', f'header: expected a stamp >= 0, got {seconds} seconds')
     return seconds * NANO + int(header.stamp.nanosec)
 
 

@@ -58,7 +58,7 @@ def intrinsics_from(info: Any) -> Intrinsics | None:
     fx, fy, cx, cy = float(best[0, 0]), float(best[1, 1]), float(best[0, 2]), float(best[1, 2])
     if not (fx > 0 and fy > 0):
         raise MessageError(
-            'camera_info', f'camera_info: expected focal lengths > 0, came fx={fx}, fy={fy}'
+            'camera_info', f'camera_info: expected focal lengths > 0, got fx={fx}, fy={fy}'
         )
     return Intrinsics(fx, fy, cx, cy)
 
@@ -91,7 +91,7 @@ def check_size(info: Any, size: tuple[int, int]) -> None:
         raise MessageError(
             'camera_info size',
             f'camera_info: expected that of a picture of {size[1]} x {size[0]}, '
-            f'came that of {told[1]} x {told[0]}; remap camera_info to the one of the image',
+            f'got that of {told[1]} x {told[0]}; remap camera_info to the one of the image',
         )
 
 
@@ -120,7 +120,7 @@ def scaled(types: Types, info: Any, size: tuple[int, int], header: Any | None = 
                      d, k, r, p, (int(info.binning_y), int(info.binning_x)), info.roi)  # fmt: skip
     if min(old) < 1:
         raise MessageError(
-            'camera_info', f'camera_info: expected a size, came {info.width} x {info.height}'
+            'camera_info', f'camera_info: expected a size, got {info.width} x {info.height}'
         )
     move = _resize(size[0] / old[0], size[1] / old[1]) @ _to_picture(info)
     return _make(types, header, size, info.distortion_model, d, move @ k, r, move @ p)
@@ -133,7 +133,7 @@ def _matrices(info: Any) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     if not ((np.abs(k) < LARGEST).all() and (np.abs(p) < LARGEST).all()):
         raise MessageError(
             'camera_info',
-            f'camera_info: expected finite numbers below {LARGEST:g}, came '
+            f'camera_info: expected finite numbers below {LARGEST:g}, got '
             f'K={k.ravel().tolist()} and P={p.ravel().tolist()}',
         )
     return k, p

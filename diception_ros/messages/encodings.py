@@ -106,7 +106,7 @@ def packed(message: Any) -> tuple[NDArray[Any], Layout]:
         raise MessageError(
             'size',
             f'image {encoding}: expected {width} and a height of at least {layout.least}, '
-            f'came {size[1]} x {size[0]}',
+            f'got {size[1]} x {size[0]}',
         )
     dtype = np.dtype(np.uint16 if layout.wide else np.uint8)
     return rows(message, dtype, layout.channels), layout
@@ -162,13 +162,12 @@ def checked_data(
         raise MessageError('size', f'{what}: expected at least one pixel')
     if message.step < row:
         raise MessageError(
-            'step', f'{what}: expected rows of at least {row} bytes, came step {message.step}'
+            'step', f'{what}: expected rows of at least {row} bytes, got step {message.step}'
         )
     if len(message.data) != expected:
         raise MessageError(
             'data',
-            f'{what}: expected {expected} bytes with step {message.step}, '
-            f'came {len(message.data)}',
+            f'{what}: expected {expected} bytes with step {message.step}, got {len(message.data)}',
         )
     return np.frombuffer(message.data, np.uint8)
 
@@ -193,8 +192,7 @@ def _two_planes(message: Any, code: int) -> NDArray[np.uint8]:
     if height % 2 or width % 2:
         raise MessageError(
             'size',
-            f'image {message.encoding}: expected an even width and height, '
-            f'came {width} x {height}',
+            f'image {message.encoding}: expected an even width and height, got {width} x {height}',
         )
     data = checked_data(message, height, width, width, step * height * 3 // 2)
     light = np.ndarray((height, width), np.uint8, data, strides=(step, 1))
@@ -343,14 +341,14 @@ def decode_compressed(message: Any) -> NDArray[np.uint8]:
         raise MessageError(
             'png' if 'png' in low else 'jpeg',
             f'compressed image of format {quoted(words)}: expected a JPEG or PNG file, '
-            f'came {len(content)} bytes that begin with {content[:4].hex() or "nothing"}',
+            f'got {len(content)} bytes that begin with {content[:4].hex() or "nothing"}',
         )
     if size is None:
-        raise MessageError(kind, f'{kind} image: damaged or cut off, came {len(content)} bytes')
+        raise MessageError(kind, f'{kind} image: damaged or cut off, got {len(content)} bytes')
     if size[0] * size[1] > MOST_PIXELS:
         raise MessageError(
             kind,
-            f'{kind} image: expected at most {MOST_PIXELS} pixels, came {size[1]} x {size[0]}',
+            f'{kind} image: expected at most {MOST_PIXELS} pixels, got {size[1]} x {size[0]}',
         )
     return _decode(content, kind, low.partition(';')[0].strip())
 
@@ -361,7 +359,7 @@ def _decode(content: bytes, kind: str, before: str) -> NDArray[np.uint8]:
     except cv2.error as error:
         raise MessageError(kind, f'{kind} image: damaged ({error.err})') from error
     if pixels is None or pixels.dtype not in (np.uint8, np.uint16):
-        raise MessageError(kind, f'{kind} image: damaged, came {len(content)} bytes')
+        raise MessageError(kind, f'{kind} image: damaged, got {len(content)} bytes')
     channels = pixels.shape[2] if pixels.ndim == 3 else 1
     if channels == 1:
         layout = LAYOUTS.get(before)
@@ -370,7 +368,7 @@ def _decode(content: bytes, kind: str, before: str) -> NDArray[np.uint8]:
         return to_rgb(pixels.reshape(pixels.shape[:2]), code)
     code = {3: cv2.COLOR_BGR2RGB, 4: cv2.COLOR_BGRA2RGB}.get(channels)
     if code is None:
-        raise MessageError(kind, f'{kind} image: expected 1, 3 or 4 channels, came {channels}')
+        raise MessageError(kind, f'{kind} image: expected 1, 3 or 4 channels, got {channels}')
     return to_rgb(pixels, code)
 
 

@@ -85,7 +85,7 @@ def image(types: Types, array: NDArray[Any], encoding: str, header: Any) -> Any:
     if array.dtype != dtype or array.shape != shape or array.ndim < 2 or not array.size:
         raise ValueError(
             f'image {encoding}: expected {dtype} with {channels} channels, '
-            f'came {array.dtype} {array.shape}'
+            f'got {array.dtype} {array.shape}'
         )
     height, width = array.shape[:2]
     return types.make(

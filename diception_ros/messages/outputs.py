@@ -213,19 +213,19 @@ def _mask(answer: _Answer) -> Any:
 
 def _ids(answer: _Answer) -> Any:
     if len(answer.label.scores) > 65535:
-        raise ValueError(f'16UC1 numbers 65535 things, came {len(answer.label.scores)}')
+        raise ValueError(f'16UC1 numbers 65535 things, got {len(answer.label.scores)}')
     return answer.image(answer.label.ids.astype(np.uint16), '16UC1')
 
 
 def _classes(answer: _Answer) -> Any:
     known = answer.categories
     if len(known) > detections.UNLABELLED:
-        raise ValueError(f'a mono8 map holds at most 255 categories, came {len(known)}')
+        raise ValueError(f'a mono8 map holds at most 255 categories, got {len(known)}')
     number = {name: k for k, name in enumerate(known)}
     strange = sorted(set(answer.label.categories) - set(number))
     if strange:
         raise ValueError(
-            f'expected instances of {", ".join(map(repr, known))}, came {strange[0]!r}'
+            f'expected instances of {", ".join(map(repr, known))}, got {strange[0]!r}'
         )
     table = np.array(
         [detections.UNLABELLED, *(number[name] for name in answer.label.categories)], np.uint8

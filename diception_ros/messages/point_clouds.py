@@ -77,7 +77,7 @@ def records_from(message: Any) -> NDArray[Any]:
         raise MessageError(
             'cloud',
             f'cloud {width} x {height}: expected rows of at least {width} points of {step} bytes, '
-            f'came row_step {row} and {size} bytes',
+            f'got row_step {row} and {size} bytes',
         )
     try:
         dtype = np.dtype({**layout, 'itemsize': step})  # type: ignore[call-overload]
@@ -104,7 +104,7 @@ def check_fields(records: NDArray[Any], names: tuple[str, ...]) -> None:
             raise MessageError(
                 'cloud',
                 f'cloud: expected the fields {", ".join(names)} of one number each, '
-                f'came {quoted(", ".join(there))}',
+                f'got {quoted(", ".join(there))}',
             )
 
 
@@ -170,7 +170,7 @@ def cloud(
         names.append('label')
         kinds.append('u4')
     if any(size != depth.size for size in sizes):
-        raise ValueError(f'cloud: expected everything of the size {depth.size}, came {sizes}')
+        raise ValueError(f'cloud: expected everything of the size {depth.size}, got {sizes}')
     # All fields have four bytes: filled as one array of numbers, which is quicker than by field.
     table = np.empty((*depth.size, len(names)), np.float32)
     table[..., :3] = back_project(depth, intrinsics)
@@ -274,7 +274,7 @@ def keypoints_from(message: Any, size: tuple[int, int]) -> Keypoints:
     untyped = joints['joint'] == UNTYPED
     loose, typed = joints[untyped], joints[~untyped]
     if typed.size and (typed['joint'].max() >= len(COCO_JOINTS) or typed['instance'].min() < 1):
-        raise MessageError('cloud', 'cloud: expected joints 0 to 16 of people from 1, came others')
+        raise MessageError('cloud', 'cloud: expected joints 0 to 16 of people from 1, got others')
     shape = (int(typed['instance'].max(initial=0)), len(COCO_JOINTS))
     places = np.full((*shape, 2), np.nan, np.float32)
     visibility, scores = np.zeros(shape, np.uint8), np.zeros(shape, np.float32)

@@ -18,11 +18,11 @@ from rclpy.parameter import Parameter
 from rclpy.qos import DurabilityPolicy, QoSProfile, ReliabilityPolicy
 from rclpy.signals import SignalHandlerOptions
 
+from diception_ros.bag_replay.run import ahead
 from diception_ros.bags.mcap_writer import Writer, definition_of
 from diception_ros.bags.typestore import TYPES
 from diception_ros.doctor import missing_packages
 from diception_ros.node.publishers import find
-from diception_ros.replay.run import ahead
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -64,12 +64,12 @@ class Reference:
 
     def __post_init__(self) -> None:
         if (self.picture is None) == (self.points is None):
-            raise ValueError('Reference: expected a picture or points, came both or neither')
+            raise ValueError('Reference: expected a picture or points, got both or neither')
         shape = self.picture.shape if self.picture is not None else ()
         if self.picture is not None and (len(shape) != 2 or not self.picture.size):
-            raise ValueError(f'Reference.picture: expected (H, W), came {shape}')
+            raise ValueError(f'Reference.picture: expected (H, W), got {shape}')
         if self.points is not None and (self.points.ndim != 2 or self.points.shape[1] != 3):
-            raise ValueError(f'Reference.points: expected (N, 3), came {self.points.shape}')
+            raise ValueError(f'Reference.points: expected (N, 3), got {self.points.shape}')
 
     def samples(self, size: tuple[int, int], intrinsics: Intrinsics | None) -> Samples:
         """The known depths that lie in a picture of the frame; of a large one a part of them.
@@ -117,7 +117,7 @@ def reference_from(message: Any, transform: Transform) -> Reference:
         return Reference(stamp_ns, frame_id, points=moved.astype(np.float32))
     if message.encoding not in ('16UC1', 'mono16', '32FC1'):
         raise ValueError(
-            f'depth reference: expected a picture of 16UC1 (mm) or 32FC1 (m), came '
+            f'depth reference: expected a picture of 16UC1 (mm) or 32FC1 (m), got '
             f'{message.encoding!r}'
         )
     array = image_messages.array_from(message).astype(np.float32)
@@ -131,7 +131,7 @@ def _projected(
 ) -> Samples:
     if intrinsics is None:
         raise ValueError(
-            'depth reference: points need a calibrated CameraInfo beside the image, came none'
+            'depth reference: points need a calibrated CameraInfo beside the image, got none'
         )
     ahead = points[np.isfinite(points).all(axis=1) & (points[:, 2] > 0)].astype(np.float64)
     column = ahead[:, 0] / ahead[:, 2] * intrinsics.fx + intrinsics.cx

@@ -41,7 +41,7 @@ def combine(labels: Sequence[Instances]) -> Instances:
     """
     sizes = {label.size for label in labels}
     if len(sizes) != 1:
-        raise ValueError(f'combine: expected labels of one size, came {sorted(sizes)}')
+        raise ValueError(f'combine: expected labels of one size, got {sorted(sizes)}')
     size = sizes.pop()
     ids, best = np.zeros(size, np.int32), np.full(size, -1, np.float32)
     before = 0

@@ -462,9 +462,9 @@ def _sheet(heading: str, shots: Sequence[Shot]) -> str:
 
 
 if TYPE_CHECKING:
+    from diception_ros.bag_replay.job import Job, Result
     from diception_ros.evaluation.bag_scores import Scores
     from diception_ros.perception.settings import PerceptionSettings
-    from diception_ros.replay.job import Job, Result
 
 
 def metrics(

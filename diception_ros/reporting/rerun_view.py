@@ -14,16 +14,16 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from diception_ros.bag_replay.job import choice_of, prefix_of
 from diception_ros.bags.frames import frames
 from diception_ros.bags.reader import Bag
 from diception_ros.messages import base, point_clouds
 from diception_ros.messages import images as image_messages
-from diception_ros.replay.job import choice_of, prefix_of
 
 if TYPE_CHECKING:
+    from diception_ros.bag_replay.job import Job
     from diception_ros.bags.cameras import Camera
     from diception_ros.perception.settings import PerceptionSettings
-    from diception_ros.replay.job import Job
 
 
 def check(window: bool = True) -> None:

@@ -111,7 +111,7 @@ def samples(
         ValueError: an unknown label or split, or a worker that is none of the workers.
     """
     if target not in TARGETS:
-        raise ValueError(f'labels: expected one of {", ".join(TARGETS)}, came {target!r}')
+        raise ValueError(f'labels: expected one of {", ".join(TARGETS)}, got {target!r}')
     numbers = scene_numbers(worker, workers, first)
     with Renderer(size, backend) as renderer:
         for number in numbers:

@@ -63,7 +63,7 @@ class Recording:
     def __post_init__(self) -> None:
         if min(self.scenes, self.views, *self.size) < 1 or not self.rate > 0:
             raise ValueError(
-                'recording: expected at least one scene, view and pixel and a rate > 0, came '
+                'recording: expected at least one scene, view and pixel and a rate > 0, got '
                 f'{self.scenes} scenes, {self.views} views, {self.size} (H, W), {self.rate} Hz'
             )
 

@@ -100,7 +100,7 @@ def scene_numbers(worker: int, workers: int, first: int = 0) -> Iterator[int]:
         ValueError: a worker that is none of the workers.
     """
     if not 0 <= worker < workers:
-        raise ValueError(f'worker: expected 0 to {workers - 1}, came {worker}')
+        raise ValueError(f'worker: expected 0 to {workers - 1}, got {worker}')
     return itertools.count(first + (worker - first) % workers, workers)
 
 

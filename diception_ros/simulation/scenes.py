@@ -101,7 +101,7 @@ def generator(seed: int, number: int, split: Split, purpose: int) -> np.random.G
     if seed < 0 or number < 0 or split not in SPLITS:
         raise ValueError(
             f'scene: expected seed and number >= 0 and a split of {", ".join(SPLITS)}, '
-            f'came {seed}, {number}, {split!r}'
+            f'got {seed}, {number}, {split!r}'
         )
     key = (SPLITS.index(split), seed, number, purpose)
     return np.random.Generator(np.random.PCG64(np.random.SeedSequence(key)))

@@ -108,7 +108,7 @@ def get(name: str) -> Task[Any]:
     task: Task[Any] | None = getattr(module, 'TASK', None)
     if task is None or task.name != name:
         came = 'none' if task is None else f'one named {task.name!r}'
-        raise TypeError(f'{module.__file__}: expected a TASK named {name!r}, came {came}')
+        raise TypeError(f'{module.__file__}: expected a TASK named {name!r}, got {came}')
     return task
 
 

@@ -22,13 +22,13 @@ def plain(prompt: Prompt) -> None:
 def without_points(prompt: Prompt) -> None:
     """Raise ValueError if the prompt has points, for tasks that use none."""
     if prompt.points:
-        raise ValueError(f'task {prompt.task!r} takes no points, came {len(prompt.points)}')
+        raise ValueError(f'task {prompt.task!r} takes no points, got {len(prompt.points)}')
 
 
 def without_category(prompt: Prompt) -> None:
     """Raise ValueError if the prompt has a category, for tasks that use none."""
     if prompt.category is not None:
-        raise ValueError(f'task {prompt.task!r} takes no category, came {prompt.category!r}')
+        raise ValueError(f'task {prompt.task!r} takes no category, got {prompt.category!r}')
 
 
 def square(label: Label) -> int:
@@ -36,7 +36,7 @@ def square(label: Label) -> int:
     height, width = label.size
     if height != width:
         raise ValueError(
-            f'{type(label).__name__}: expected the size of the model, (S, S), came '
+            f'{type(label).__name__}: expected the size of the model, (S, S), got '
             f'{label.size}; use to_model first'
         )
     return height
@@ -46,10 +46,10 @@ def picture(rgb: NDArray[Any]) -> int:
     """Side S of a painted picture; ValueError unless it is (S, S, 3) float32 and finite."""
     if rgb.dtype != np.float32 or rgb.ndim != 3 or rgb.shape != (len(rgb), len(rgb), 3):
         raise ValueError(
-            f'painted picture: expected (S, S, 3) float32, came {rgb.shape} {rgb.dtype}'
+            f'painted picture: expected (S, S, 3) float32, got {rgb.shape} {rgb.dtype}'
         )
     if not np.isfinite(rgb).all():
-        raise ValueError('painted picture: expected finite numbers, came NaN or infinity')
+        raise ValueError('painted picture: expected finite numbers, got NaN or infinity')
     return len(rgb)
 
 
@@ -57,6 +57,6 @@ def same_size(predicted: Label, truth: Label) -> None:
     """Raise ValueError unless both labels are of one size."""
     if predicted.size != truth.size:
         raise ValueError(
-            f'expected two labels of one size, came predicted {predicted.size} '
+            f'expected two labels of one size, got predicted {predicted.size} '
             f'and true {truth.size} (H, W)'
         )

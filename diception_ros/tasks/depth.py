@@ -51,7 +51,7 @@ class Depth:
         """
         if not isinstance(label, Disparity):
             raise TypeError(
-                f'task {self.name!r} paints Disparity, came {type(label).__name__}; '
+                f'task {self.name!r} paints Disparity, got {type(label).__name__}; '
                 'geometry.to_disparity makes one of MetricDepth'
             )
         side = _checks.square(label)
@@ -115,7 +115,7 @@ class Depth:
         """
         _checks.same_size(predicted, truth)
         if align not in ('disparity', 'depth'):
-            raise ValueError(f"align: expected 'disparity' or 'depth', came {align!r}")
+            raise ValueError(f"align: expected 'disparity' or 'depth', got {align!r}")
         if isinstance(truth, Disparity):
             return _disparity_errors(predicted, truth)
         values = truth.values.astype(np.float64)

@@ -48,7 +48,7 @@ class Segmentation:
         """
         _checks.without_category(prompt)
         if not prompt.points:
-            raise ValueError(f'task {self.name!r} needs 1 to 5 points, came none')
+            raise ValueError(f'task {self.name!r} needs 1 to 5 points, got none')
         return self.prompt
 
     def encode(self, label: Mask) -> NDArray[np.float32]:

@@ -40,7 +40,7 @@ class Semantic:
         """
         _checks.without_points(prompt)
         if prompt.category is None:
-            raise ValueError(f"task {self.name!r} needs a category, e.g. 'person', came none")
+            raise ValueError(f"task {self.name!r} needs a category, e.g. 'person', got none")
         return f'{self.prompt} {prompt.category.strip()}'
 
     def encode(self, label: Instances) -> NDArray[np.float32]:
@@ -54,7 +54,7 @@ class Semantic:
         names = sorted(set(label.categories))
         if len(names) > 1:
             raise ValueError(
-                f'expected instances of one category, came {", ".join(map(repr, names))}; '
+                f'expected instances of one category, got {", ".join(map(repr, names))}; '
                 'leave out those that were not asked for'
             )
         return instance_colors.paint(label.ids)

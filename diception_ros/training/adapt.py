@@ -146,7 +146,7 @@ def make_plan(
     together = int(os.environ.get('WORLD_SIZE', '1'))
     if together > 1:
         raise ValueError(
-            f'an adapter is learnt by one process, came {together}; start it without accelerate '
+            f'an adapter is learnt by one process, got {together}; start it without accelerate '
             'and torchrun'
         )
     place = folder.resolve(model)

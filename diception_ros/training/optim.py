@@ -48,7 +48,7 @@ class Optimizer:
         if matrices:
             if not hasattr(torch.optim, 'Muon'):
                 raise ValueError(
-                    f"optimizer 'muon' needs torch 2.9 or newer, came {torch.__version__}; "
+                    f"optimizer 'muon' needs torch 2.9 or newer, got {torch.__version__}; "
                     "choose 'adamw'"
                 )
             self._parts.append(

@@ -75,7 +75,7 @@ def parse(text: str) -> dict[str, int]:
     for item in text.replace(',', ' ').split():
         name, _, number = item.partition('=')
         if not number.isdecimal():
-            raise ValueError(f'shares: expected task=number, such as depth=4, came {item!r}')
+            raise ValueError(f'shares: expected task=number, such as depth=4, got {item!r}')
         if name in shares:
             raise ValueError(f'shares: task {name!r} is named twice')
         tasks.get(name)

@@ -207,7 +207,7 @@ def read(path: Path | None, changes: Sequence[str] = ()) -> TrainSettings:
         except yaml.YAMLError as error:
             raise ValueError(f'{path}: not YAML ({error})') from error
         if not isinstance(content, dict | None):
-            raise ValueError(f'{path}: expected "name: value" lines, came {content!r:.60}')
+            raise ValueError(f'{path}: expected "name: value" lines, got {content!r:.60}')
         for name, value in (content or {}).items():
             values[name] = _value(str(path), name, value)
     for change in changes:

@@ -279,7 +279,7 @@ class Runner:
             return Whole(self.pipe)
         texts = list(dict.fromkeys(self.pool()[1].texts))
         if len(texts) > 1:
-            raise ValueError(f'low-rank matrices learn one text, came {len(texts)}: {texts[:3]}')
+            raise ValueError(f'low-rank matrices learn one text, got {len(texts)}: {texts[:3]}')
         return LowRank(self.pipe, settings.rank, texts[0], settings.seed)
 
     def _restore(self, saved: checkpoints.State, checkpoint: Path) -> None:

@@ -21,9 +21,9 @@ from tqdm import tqdm
 
 from diception_ros.bags.typestore import BagTypes
 from diception_ros.cli import main as command
-from diception_ros.demo import recording, run, verify
-from diception_ros.demo.recording import Drive
 from diception_ros.evaluation.evaluators import ONE_POINT
+from diception_ros.live_demo import recording, run, verify
+from diception_ros.live_demo.recording import Drive
 from diception_ros.model import folder
 from diception_ros.reporting import tables
 from diception_ros.simulation import bag_reader

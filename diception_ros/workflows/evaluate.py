@@ -337,7 +337,7 @@ def _together(labels: Sequence[Labelled]) -> list[list[Sample]]:
     for samples in found:
         if len({one.name for one in samples}) > 1:
             raise ValueError(
-                f'the adapters are judged on the same pictures, came '
+                f'the adapters are judged on the same pictures, got '
                 f'{" and ".join(one.name for one in samples)}; give those of other pictures alone'
             )
     return found

@@ -15,6 +15,9 @@ from typing import Any
 from tqdm import tqdm
 
 from diception_ros import tasks
+from diception_ros.bag_replay import checkpoint
+from diception_ros.bag_replay.job import DAMAGED, Job, Result, code_of, expected
+from diception_ros.bag_replay.run import replay
 from diception_ros.bags.cameras import Camera, choose
 from diception_ros.bags.reader import Bag
 from diception_ros.bags.typestore import BagTypes
@@ -25,9 +28,6 @@ from diception_ros.datasets.ground_truth import Source, poses_of
 from diception_ros.evaluation import bag_scores
 from diception_ros.perception.perceiver import Perceiver
 from diception_ros.perception.settings import PerceptionSettings, Where
-from diception_ros.replay import checkpoint
-from diception_ros.replay.job import DAMAGED, Job, Result, code_of, expected
-from diception_ros.replay.run import replay
 from diception_ros.reporting import html_report, rerun_view, tables
 from diception_ros.reporting.contact_sheets import Sheets
 from diception_ros.system import threads

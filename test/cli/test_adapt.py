@@ -83,7 +83,7 @@ def test_ten_pictures_become_a_task_that_predict_asks(base, data, tmp_path, caps
         (['--share', '0.01'], 'rank is 2 and share 0.01; one follows from the other'),
         (
             ['--task', 'Cup'],
-            "expected small letters, digits and _, the first a letter, came 'Cup'",
+            "expected small letters, digits and _, the first a letter, got 'Cup'",
         ),
         (['--task', 'depth'], "a new task cannot be called 'depth'"),
         (['--prompt', ''], "prompt of 'cup': expected a text"),

@@ -16,10 +16,10 @@ import pytest
 import recordings
 from recordings import recorded, write
 
+from diception_ros.bag_replay import jobs
 from diception_ros.bags.reader import Bag
 from diception_ros.cli import replay as verb
 from diception_ros.cli.main import main
-from diception_ros.replay import jobs
 
 QUICK = ['--steps', '1', '--guidance', '1']
 

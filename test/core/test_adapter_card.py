@@ -69,7 +69,7 @@ def test_a_wrong_type_is_told_with_path_and_field(field, value, tmp_path):
 @pytest.mark.parametrize(
     ('field', 'value', 'message'),
     [
-        ('name', 'Floor', "name of a task: expected small letters, .* came 'Floor'"),
+        ('name', 'Floor', "name of a task: expected small letters, .* got 'Floor'"),
         ('name', '2nd', 'the first a letter'),
         ('name', '../floor', 'small letters'),
         ('name', 'floor\n', 'small letters'),

@@ -36,7 +36,7 @@ def test_a_frame_keeps_the_picture_read_only_and_the_caller_keeps_his():
     ],
 )
 def test_a_frame_refuses_what_is_no_rgb_picture(image):
-    with pytest.raises(ValueError, match=r'expected \(H, W, 3\) uint8 RGB, came'):
+    with pytest.raises(ValueError, match=r'expected \(H, W, 3\) uint8 RGB, got'):
         Frame(image)
 
 

@@ -20,7 +20,7 @@ def test_a_prompt_is_a_value():
     [
         ({'task': ''}, 'name of a task'),
         ({'category': ' '}, 'Prompt.category'),
-        ({'points': (Point(1, 1),) * 6}, 'at most 5 points, came 6'),
+        ({'points': (Point(1, 1),) * 6}, 'at most 5 points, got 6'),
         ({'points': (Point(float('nan'), 1),)}, 'finite'),
         ({'points': (Point(1, -0.6),)}, 'outside any picture'),
     ],

@@ -63,14 +63,14 @@ def test_topics_are_listed_where_there_is_a_choice(tmp_path):
     ]
     place = files.write_bag(tmp_path / 'a.mcap', masks, more=more)
     said = r'/depth \(32FC1\), /labels \(mono8\), /other/image \(rgb8\)'
-    fails(place, 'mask', r'came 2: /camera/image_raw, /other/image; name it as image_topic.*')
+    fails(place, 'mask', r'got 2: /camera/image_raw, /other/image; name it as image_topic.*')
     image = {'image_topic': '/camera/image_raw'}
-    fails(place, 'mask', 'came 2: /labels, /other/labels; name it as label_topic', **image)
-    fails(place, 'normals', f'labels of kind normals, came none.*{said}', **image)
+    fails(place, 'mask', 'got 2: /labels, /other/labels; name it as label_topic', **image)
+    fails(place, 'normals', f'labels of kind normals, got none.*{said}', **image)
     fails(place, 'mask', "no topic '/none' with pictures", label_topic='/none', **image)
-    fails(place, 'depth', 'expected 16UC1, 32FC1 for kind depth, came mono8',
+    fails(place, 'depth', 'expected 16UC1, 32FC1 for kind depth, got mono8',
           label_topic='/labels', **image)  # fmt: skip
-    fails(place, 'mask', '/labels at .*: .*whole|came rgb8', label_topic='/other/image', **image)
+    fails(place, 'mask', '/labels at .*: .*whole|got rgb8', label_topic='/other/image', **image)
     read = labelled.read(place, 'mask', 'floor', label_topic='/labels', **image)
     np.testing.assert_array_equal(read.samples[3].label.values, files.mask(3))
 
@@ -138,6 +138,6 @@ def test_numbers_of_32_bits_and_sizes_that_differ(tmp_path):
     below = files.write_bag(
         tmp_path / 'b.mcap', lambda k: files.ids(k).astype(np.int32) - 1, '32SC1'
     )
-    fails(below, 'instances', r'/labels at .*: expected numbers >= 0, came -1')
+    fails(below, 'instances', r'/labels at .*: expected numbers >= 0, got -1')
     small = files.write_bag(tmp_path / 'c.mcap', lambda k: masks(k)[:, :-1].copy())
-    fails(small, 'mask', '/labels at .*: expected the size of .*30 x 20 pixels, came 29 x 20')
+    fails(small, 'mask', '/labels at .*: expected the size of .*30 x 20 pixels, got 29 x 20')

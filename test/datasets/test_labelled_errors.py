@@ -30,7 +30,7 @@ BROKEN = {
     'no picture': (lambda p: (p / 'images/004.png').unlink(), r'labels/004\.png: .*images/004'),
     'other size': (
         lambda p: files.save(p / 'labels/004.png', np.ones((20, 29), np.uint8)),
-        r'labels/004\.png: .*images/004\.png, 30 x 20 pixels, came 29 x 20',
+        r'labels/004\.png: .*images/004\.png, 30 x 20 pixels, got 29 x 20',
     ),
     'cut picture': (lambda p: cut(p / 'images/004.png'), r'images/004\.png: not a picture'),
     'cut label': (lambda p: cut(p / 'labels/004.png'), r'labels/004\.png: not a picture'),
@@ -40,15 +40,15 @@ BROKEN = {
     'text': (lambda p: (p / 'labels/004.png').write_text('hi'), r'labels/004\.png: not a pict'),
     'several values': (
         lambda p: files.save(p / 'labels/004.png', files.ids(4) * 3),
-        r'labels/004\.png: .*came 0, 3, 6; choose .*category.*instances',
+        r'labels/004\.png: .*got 0, 3, 6; choose .*category.*instances',
     ),
     'another value': (
         lambda p: files.save(p / 'labels/004.png', masks(4) * 7),
-        r'labels/004\.png: expected the value 1 of .*labels/000\.png for the thing, came 7',
+        r'labels/004\.png: expected the value 1 of .*labels/000\.png for the thing, got 7',
     ),
     'colours': (
         lambda p: files.save(p / 'labels/004.png', files.picture(4)),
-        r'labels/004\.png: expected one number.*came colours',
+        r'labels/004\.png: expected one number.*got colours',
     ),
     'transparent': (
         lambda p: files.save(p / 'labels/004.png', np.stack([masks(4)] * 4, axis=-1)),
@@ -56,7 +56,7 @@ BROKEN = {
     ),
     'a JPEG by another name': (
         lambda p: files.save(p / 'labels/004.png', masks(4), format='JPEG'),
-        r'labels/004\.png: expected a PNG, came JPEG',
+        r'labels/004\.png: expected a PNG, got JPEG',
     ),
     'another format': (
         lambda p: (p / 'labels/004.png').rename(p / 'labels/004.txt'),
@@ -64,7 +64,7 @@ BROKEN = {
     ),
     'two of a name': (
         lambda p: files.save(p / 'images/004.bmp', files.picture(4)),
-        r'images/004\.png: expected one file of each name, came 004\.bmp',
+        r'images/004\.png: expected one file of each name, got 004\.bmp',
     ),
 }  # fmt: skip
 
@@ -113,7 +113,7 @@ def test_some_empty_masks_are_counted(tmp_path):
 def test_few_pictures_are_a_warning_and_one_is_an_error(count, tmp_path):
     place = files.write_folder(tmp_path / 'a', masks, count=count)
     if count < 2:
-        fails(place, 'mask', f'at least 2 labelled pictures.*came {count}')
+        fails(place, 'mask', f'at least 2 labelled pictures.*got {count}')
         return
     warnings = labelled.read(place, 'mask', 'floor').warnings
     assert [w.startswith('7 labelled pictures are few') for w in warnings] == [True] * (
@@ -123,8 +123,8 @@ def test_few_pictures_are_a_warning_and_one_is_an_error(count, tmp_path):
 
 
 OTHER_KINDS = [
-    ('depth', masks, '.png', r'000\.png: expected 16-bit .*came uint8'),
-    ('normals', masks, '.png', r'000\.png: expected 8-bit RGB.*came uint8'),
+    ('depth', masks, '.png', r'000\.png: expected 16-bit .*got uint8'),
+    ('normals', masks, '.png', r'000\.png: expected 8-bit RGB.*got uint8'),
     ('instances', lambda k: masks(k) * 255, '.png', 'labels: expected instances.*masks'),
     ('mask', lambda k: FULL * 1.5, '.npy', r'000\.npy: expected labels of kind mask'),
     ('depth', lambda k: -FULL.astype(np.float32), '.npy', r'000\.npy: .*metres > 0'),
@@ -161,7 +161,7 @@ OUTLINED = {'coco': files.write_coco, 'labelme': files.write_labelme}
 @pytest.mark.parametrize('kind', ['mask', 'instances'])
 def test_several_categories_are_listed_where_none_is_chosen(form, kind, tmp_path):
     place = OUTLINED[form](tmp_path / 'a')
-    fails(place, kind, 'came 2: box, cup; choose')
+    fails(place, kind, 'got 2: box, cup; choose')
     fails(place, kind, "nothing of category 'dog' is labelled; there are box, cup", category='dog')
 
 
@@ -243,7 +243,7 @@ def first(**fields):
 
 
 LABELME = {
-    'a line': (first(shape_type='linestrip'), r"shape 0 \('cup'\): .*came a linestrip"),
+    'a line': (first(shape_type='linestrip'), r"shape 0 \('cup'\): .*got a linestrip"),
     'two points': (first(shape_type='polygon'), r"shape 0 \('cup'\): .*3 points"),
     'no mask': (first(shape_type='mask'), 'mask'),
     'no base64': (first(shape_type='mask', mask='?'), r'shape 0.*not base64'),
@@ -282,7 +282,7 @@ def test_what_is_no_format_or_two_is_an_error(tmp_path):
     place = files.write_folder(tmp_path / 'a', masks)
     fails(place, 'mask', 'topics are for bags', label_topic='/labels')
     file = files.write_coco(place, count=2)
-    fails(place, 'mask', 'one format, came .*images/ and labels/ and the COCO file labels.json')
+    fails(place, 'mask', 'one format, got .*images/ and labels/ and the COCO file labels.json')
     (place / 'more.json').write_text(file.read_text())
     fails(place, 'mask', re.escape('labels.json, more.json; name the one'))
     (place / 'more.json').write_text('{"a": 1}')

@@ -179,5 +179,5 @@ def test_colours_of_16_bits_are_refused_because_half_of_them_would_be_lost(tmp_p
     place = files.write_folder(tmp_path / 'a', files.ids, count=2)
     wide = np.repeat(files.ids(1)[..., None].astype(np.uint16), 3, axis=-1)
     assert cv2.imwrite(str(place / 'labels/001.png'), wide)
-    with pytest.raises(ValueError, match=r'labels/001\.png: expected 8 bits a colour, came 16'):
+    with pytest.raises(ValueError, match=r'labels/001\.png: expected 8 bits a colour, got 16'):
         labelled.read(place, 'instances', 'floor')

@@ -8,6 +8,8 @@ import pytest
 import recordings
 from recordings import BEGIN, LATE, MAKE, SIZE, picture, write
 
+from diception_ros.bag_replay import run
+from diception_ros.bag_replay.job import Job
 from diception_ros.bags.cameras import choose
 from diception_ros.bags.reader import Bag
 from diception_ros.core import geometry
@@ -20,8 +22,6 @@ from diception_ros.messages import base
 from diception_ros.messages import images as image_messages
 from diception_ros.perception.perceiver import Perceiver
 from diception_ros.perception.query import Question
-from diception_ros.replay import run
-from diception_ros.replay.job import Job
 
 COUNT = 4
 POINTS = (Point(9, 9),)

@@ -10,6 +10,8 @@ import pytest
 import recordings
 from recordings import BEGIN, LATE, MAKE, SIZE, picture, write
 
+from diception_ros.bag_replay import run
+from diception_ros.bag_replay.job import Job
 from diception_ros.bags.cameras import choose
 from diception_ros.bags.reader import Bag
 from diception_ros.core import geometry
@@ -21,8 +23,6 @@ from diception_ros.evaluation.bag_scores import Affines
 from diception_ros.evaluation.temporal_stability import Moment, Stability, Where
 from diception_ros.messages import base, point_clouds, poses
 from diception_ros.messages import images as image_messages
-from diception_ros.replay import run
-from diception_ros.replay.job import Job
 from diception_ros.reporting import html_report
 from diception_ros.reporting.tables import write_json
 

@@ -90,7 +90,7 @@ def test_wrong_answers_are_told(tmp_path):
     vectors = np.zeros((48, 64, 3), np.float32)
     vectors[..., 2] = -1
     put(out, cases[0].name, Normals(vectors))
-    with pytest.raises(ValueError, match='expected Disparity for protocol scannet, came Normals'):
+    with pytest.raises(ValueError, match='expected Disparity for protocol scannet, got Normals'):
         found(cases[0])
     (out / cases[0].name / 'depth.npz').write_bytes(b'broken')
     with pytest.raises(ValueError, match='not a label file'):

@@ -119,7 +119,7 @@ def test_kitti_shows_the_lowest_rows_and_the_middle_columns():
     assert (rows.start, rows.stop, columns.start, columns.stop) == (23, 375, 13, 1229)
     inside = np.argwhere(benchmarks.kitti_eigen_crop((352, 1216)))
     assert (inside.min(axis=0).tolist(), inside.max(axis=0).tolist()) == ([117, 43], [320, 1171])
-    with pytest.raises(ValueError, match=r'at least \(352, 1216\) pixels \(H, W\), came'):
+    with pytest.raises(ValueError, match=r'at least \(352, 1216\) pixels \(H, W\), got'):
         benchmarks.benchmark_crop((351, 1216))
 
 
@@ -236,7 +236,7 @@ def test_a_list_says_which_pictures_and_in_which_order(tmp_path):
     with pytest.raises(FileNotFoundError, match=r'1\.png: no such picture'):
         dataset_scores.find(protocol, tmp_path, file)
     file.write_text('\n')
-    with pytest.raises(ValueError, match='a line for each picture, came none'):
+    with pytest.raises(ValueError, match='a line for each picture, got none'):
         dataset_scores.find(protocol, tmp_path, file)
 
 
@@ -245,12 +245,12 @@ def test_damaged_and_strange_files_are_named(tmp_path):
     path = tmp_path / 'x.png'
     cv2.imwrite(str(path), np.zeros(size, np.uint8))
     with pytest.raises(
-        ValueError, match=r'x\.png: expected depth as a grey 16-bit PNG, came uint8'
+        ValueError, match=r'x\.png: expected depth as a grey 16-bit PNG, got uint8'
     ):
         decode.png_depth(1000)([path], size)
     cv2.imwrite(str(path), np.zeros((48, 63), np.uint16))
     with pytest.raises(
-        ValueError, match=r"its picture's size \(48, 64\) \(H, W\), came \(48, 63\)"
+        ValueError, match=r"its picture's size \(48, 64\) \(H, W\), got \(48, 63\)"
     ):
         decode.png_depth(1000)([path], size)
     path.write_bytes(b'no picture')

@@ -292,13 +292,13 @@ def test_all_categories_count_where_they_are_told():
 
 def test_what_does_not_fit_into_a_map_is_refused():
     task = tasks.get('semantic')
-    with pytest.raises(ValueError, match="'cat', 'cup', came 'person'"):
+    with pytest.raises(ValueError, match="'cat', 'cup', got 'person'"):
         made(task, things(), categories=('cat', 'cup'))
-    with pytest.raises(ValueError, match='255 categories, came 256'):
+    with pytest.raises(ValueError, match='255 categories, got 256'):
         made(task, things(), categories=tuple(map(str, range(256))))
     many = 65536
     crowd = Instances(np.full((1, 1), many, np.int32), ('',) * many, np.ones(many, np.float32))
-    with pytest.raises(ValueError, match='65535 things, came 65536'):
+    with pytest.raises(ValueError, match='65535 things, got 65536'):
         made(tasks.get('entity'), crowd, ['entity/label'])
     last = Instances(np.full((1, 1), 65535, np.int32), ('',) * 65535, np.ones(65535, np.float32))
     message = made(tasks.get('entity'), last, ['entity/label'])['entity/label']

@@ -4,7 +4,7 @@
 
 import pytest
 
-from diception_ros.demo import run
+from diception_ros.live_demo import run
 
 pytest.importorskip('rclpy', reason='rclpy is not installed')
 

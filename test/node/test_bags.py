@@ -60,18 +60,18 @@ def test_what_is_played_is_recorded(start, tmp_path):
     _, words = recorder.communicate(timeout=20)
     assert recorder.returncode == 0, words
     assert 'Traceback' not in words
-    sent, came = recordings.everything(path), recordings.everything(out)
+    sent, got = recordings.everything(path), recordings.everything(out)
     for topic in ('/camera/image_raw', '/camera/camera_info', '/words'):
         expected = [data for name, _, _, data in sent if name == topic]
-        found = [data for name, _, _, data in came if name == topic]
+        found = [data for name, _, _, data in got if name == topic]
         # DDS fills messages up to whole words.
         assert [data[: len(one)] for data, one in zip(found, expected, strict=True)] == expected
         assert max(len(d) - len(e) for d, e in zip(found, expected, strict=True)) < 4
-    stamps = [stamp for name, _, stamp, _ in came if name == '/camera/image_raw']
+    stamps = [stamp for name, _, stamp, _ in got if name == '/camera/image_raw']
     assert (stamps[-1] - stamps[0]) / 1e9 == pytest.approx(19 * 0.1, abs=0.5)
     from diception_ros.bags.typestore import TYPES
 
-    clocks = [TYPES.deserialize_cdr(data, kind).clock for name, kind, _, data in came
+    clocks = [TYPES.deserialize_cdr(data, kind).clock for name, kind, _, data in got
               if name == '/clock']  # fmt: skip
     told = [one.sec * 10**9 + one.nanosec for one in clocks]
     assert told == sorted(told)

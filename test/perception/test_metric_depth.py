@@ -155,7 +155,7 @@ def test_references_that_cannot_be_used_are_named():
     )
     for reference, intrinsics, text in (
         (Reference(0, 'cam', points=np.ones((99, 3), np.float32)), None, 'calibrated CameraInfo'),
-        (mono, PINHOLE, "came 'mono8'"),
+        (mono, PINHOLE, "got 'mono8'"),
     ):
         found = metres(disparity, reference, intrinsics=intrinsics)
         assert (found.depth, found.fit, kinds(found)) == (None, None, ['reference'])

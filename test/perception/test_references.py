@@ -58,7 +58,7 @@ def test_what_is_no_depth_is_unknown():
 
 
 def test_other_pictures_are_refused():
-    with pytest.raises(ValueError, match=r"16UC1 .mm. or 32FC1 .m., came 'mono8'"):
+    with pytest.raises(ValueError, match=r"16UC1 .mm. or 32FC1 .m., got 'mono8'"):
         reference_from(picture(np.ones(SIZE, np.uint8), 'mono8'), HERE)
 
 
@@ -74,7 +74,7 @@ def test_a_reference_is_a_picture_or_points():
 
 
 def test_a_turn_needs_a_unit_quaternion():
-    with pytest.raises(ValueError, match=r'a quaternion of length 1, came 1\.414'):
+    with pytest.raises(ValueError, match=r'a quaternion of length 1, got 1\.414'):
         transform_from('0 0 0 1 0 0 1')
 
 
@@ -143,7 +143,7 @@ def test_the_rim_of_the_picture_is_in_it():
 
 def test_points_need_a_pinhole():
     reference = Reference(0, '', points=np.ones((3, 3), np.float32))
-    with pytest.raises(ValueError, match='a calibrated CameraInfo beside the image, came none'):
+    with pytest.raises(ValueError, match='a calibrated CameraInfo beside the image, got none'):
         reference.samples(SIZE, None)
 
 

@@ -58,7 +58,7 @@ def test_the_names_are_those_of_the_documents():
             "depth.metric is 'aligned' and tasks has no depth",
         ),
         ({'depth.reference_transform': '1 2 3'}, 'depth.reference_transform: expected seven'),
-        ({'depth.reference_transform': '0 0 0 0 0 0 2'}, 'a quaternion of length 1, came 2'),
+        ({'depth.reference_transform': '0 0 0 0 0 0 2'}, 'a quaternion of length 1, got 2'),
         ({'depth.scale': float('inf')}, 'depth.scale is inf'),
         ({'temporal.smooth': 1.0}, 'temporal.smooth is 1.0; expected at least 0 and at most 0.99'),
         ({'temporal.noise': 'random'}, 'expected one of fixed, per_frame'),

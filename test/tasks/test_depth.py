@@ -76,7 +76,7 @@ def test_text_and_what_it_refuses():
     assert TASK.text(Prompt('depth')) == '[[image2depth]]'
     with pytest.raises(ValueError, match='takes no category'):
         TASK.text(Prompt('depth', category='person'))
-    with pytest.raises(ValueError, match='takes no points, came 1'):
+    with pytest.raises(ValueError, match='takes no points, got 1'):
         TASK.text(Prompt('depth', points=(Point(1, 2),)))
 
 
@@ -171,11 +171,11 @@ def test_score_against_a_disparity_by_hand():
 def test_score_refuses_other_sizes_and_other_words():
     with pytest.raises(ValueError, match='one size'):
         TASK.score(disparity(0.5, 1), metres(1, 2, 3))
-    with pytest.raises(ValueError, match="'disparity' or 'depth', came 'none'"):
+    with pytest.raises(ValueError, match="'disparity' or 'depth', got 'none'"):
         TASK.score(disparity(0.5, 1), metres(1, 2), align='none')
 
 
 def test_metres_are_not_painted():
     metres = MetricDepth(np.ones((8, 8), np.float32))
-    with pytest.raises(TypeError, match=r'paints Disparity, came MetricDepth; geometry\.to_disp'):
+    with pytest.raises(TypeError, match=r'paints Disparity, got MetricDepth; geometry\.to_disp'):
         TASK.encode(metres)

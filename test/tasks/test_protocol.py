@@ -121,7 +121,7 @@ def test_the_task_of_the_contributing_guide_is_one_file(folder, tiny):
 @pytest.mark.parametrize('text', ['', 'from diception_ros.tasks.depth import TASK'])
 def test_a_file_that_holds_no_task_of_its_name_is_an_error(folder, text):
     (folder / 'half.py').write_text(text)
-    with pytest.raises(TypeError, match=r"half.py: expected a TASK named 'half', came"):
+    with pytest.raises(TypeError, match=r"half.py: expected a TASK named 'half', got"):
         tasks.get('half')
 
 

@@ -42,7 +42,7 @@ def test_text_refuses_no_category_and_points():
 def test_a_picture_answers_about_one_category():
     ids = np.array([[1, 2], [0, 0]], np.int32)
     label = Instances(ids, ('dog', 'cat'), np.ones(2, np.float32))
-    with pytest.raises(ValueError, match="one category, came 'cat', 'dog'"):
+    with pytest.raises(ValueError, match="one category, got 'cat', 'dog'"):
         TASK.encode(label)
 
 

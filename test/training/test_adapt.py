@@ -254,7 +254,7 @@ def test_names_that_cannot_be_and_several_processes(base, monkeypatch):
     with pytest.raises(ValueError, match="a new task cannot be called 'depth'"):
         make_plan(str(base), 'depth', TEXT, 'mask', labels(task='depth'), chosen())
     monkeypatch.setenv('WORLD_SIZE', '2')
-    with pytest.raises(ValueError, match='an adapter is learnt by one process, came 2'):
+    with pytest.raises(ValueError, match='an adapter is learnt by one process, got 2'):
         plan(base)
 
 

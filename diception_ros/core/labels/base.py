@@ -83,13 +83,13 @@ def freeze(label: Any, name: str, dtype: DTypeLike, shape: tuple[int | str, ...]
     what = f'{type(label).__name__}.{name}'
     expected = f'expected {np.dtype(dtype)} of shape ({", ".join(map(str, shape))})'
     if not isinstance(array, np.ndarray):
-        raise TypeError(f'{what}: {expected}, came {type(array).__name__}')
+        raise TypeError(f'{what}: {expected}, got {type(array).__name__}')
     fits = array.ndim == len(shape) and all(
         got > 0 or want not in ('H', 'W') if isinstance(want, str) else got == want
         for got, want in zip(array.shape, shape, strict=True)
     )
     if array.dtype != np.dtype(dtype) or not fits:
-        raise ValueError(f'{what}: {expected}, came {array.dtype} of shape {array.shape}')
+        raise ValueError(f'{what}: {expected}, got {array.dtype} of shape {array.shape}')
     view = array.view()
     view.flags.writeable = False
     object.__setattr__(label, name, view)
@@ -101,7 +101,7 @@ def check_size(label: Label, size: tuple[int, int], what: str) -> None:
     if label.size != size:
         raise ValueError(
             f'{type(label).__name__}: expected the size of the {what}, {size} (H, W), '
-            f'came {label.size}'
+            f'got {label.size}'
         )
 
 
@@ -110,7 +110,7 @@ def check_image(label: Label, image: NDArray[np.uint8]) -> None:
     if image.dtype != np.uint8 or image.shape != (*label.size, 3):
         raise ValueError(
             f'{type(label).__name__}.preview: expected an image {(*label.size, 3)} uint8, '
-            f'came {image.shape} {image.dtype}'
+            f'got {image.shape} {image.dtype}'
         )
 
 

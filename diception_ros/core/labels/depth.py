@@ -39,7 +39,7 @@ class Disparity:
         low, high = np.fmin.reduce(values, axis=None), np.fmax.reduce(values, axis=None)
         if low < 0 or high > 1:
             raise ValueError(
-                f'Disparity.values: expected [0, 1] or NaN, came {low:.6g} to {high:.6g}'
+                f'Disparity.values: expected [0, 1] or NaN, got {low:.6g} to {high:.6g}'
             )
 
     @property
@@ -92,7 +92,7 @@ class MetricDepth:
         if low <= 0 or np.isinf(high):
             raise ValueError(
                 'MetricDepth.values: expected metres > 0, finite, or NaN where unknown, '
-                f'came {low:.6g} to {high:.6g}'
+                f'got {low:.6g} to {high:.6g}'
             )
 
     @property

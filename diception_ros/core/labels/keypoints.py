@@ -65,9 +65,9 @@ class Keypoints:
         scores = freeze(self, 'scores', np.float32, (len(joints), count))
         untyped = freeze(self, 'untyped', np.float32, ('M', 2))
         if min(self.size) < 1:
-            raise ValueError(f'Keypoints.size: expected at least 1 pixel, came {self.size}')
+            raise ValueError(f'Keypoints.size: expected at least 1 pixel, got {self.size}')
         if visibility.size and visibility.max() > 2:
-            raise ValueError(f'Keypoints.visibility: expected 0, 1 or 2, came {visibility.max()}')
+            raise ValueError(f'Keypoints.visibility: expected 0, 1 or 2, got {visibility.max()}')
         absent = visibility == 0
         here = np.isfinite(joints).all(axis=-1)
         if not (np.isnan(joints[absent]).all() and here[~absent].all()):
@@ -77,7 +77,7 @@ class Keypoints:
         if not ((scores >= 0) & (scores <= 1)).all() or scores[absent].any():
             raise ValueError(
                 'Keypoints.scores: expected [0, 1], and 0 where visibility is 0, '
-                f'came {scores.min():.4g} to {scores.max():.4g}'
+                f'got {scores.min():.4g} to {scores.max():.4g}'
             )
         if not np.isfinite(untyped).all():
             raise ValueError('Keypoints.untyped: expected finite pixels')

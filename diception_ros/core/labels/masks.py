@@ -36,7 +36,7 @@ class Mask:
     def __post_init__(self) -> None:
         freeze(self, 'values', np.bool_, ('H', 'W'))
         if not 0 <= self.score <= 1:
-            raise ValueError(f'Mask.score: expected [0, 1], came {self.score}')
+            raise ValueError(f'Mask.score: expected [0, 1], got {self.score}')
 
     @property
     def size(self) -> tuple[int, int]:
@@ -93,19 +93,19 @@ class Instances:
         scores = freeze(self, 'scores', np.float32, ('N',))
         names = self.categories
         if not isinstance(names, tuple) or not all(isinstance(name, str) for name in names):
-            raise TypeError(f'Instances.categories: expected a tuple of str, came {names!r}')
+            raise TypeError(f'Instances.categories: expected a tuple of str, got {names!r}')
         if len(names) != len(scores):
             raise ValueError(
                 'Instances: expected one category and one score per instance, '
-                f'came {len(names)} categories and {len(scores)} scores'
+                f'got {len(names)} categories and {len(scores)} scores'
             )
         if ids.min() < 0 or ids.max() > len(scores):
             raise ValueError(
                 f'Instances.ids: expected 0 to {len(scores)}, the number of instances, '
-                f'came {ids.min()} to {ids.max()}'
+                f'got {ids.min()} to {ids.max()}'
             )
         if not ((scores >= 0) & (scores <= 1)).all():
-            raise ValueError(f'Instances.scores: expected [0, 1], came {scores}')
+            raise ValueError(f'Instances.scores: expected [0, 1], got {scores}')
 
     @property
     def size(self) -> tuple[int, int]:
@@ -212,7 +212,7 @@ class Picture:
         # Written so that NaN fails.
         if not (values.min() >= 0 and values.max() <= 1):
             raise ValueError(
-                f'Picture.values: expected values in [0, 1], came {values.min():.4g} to '
+                f'Picture.values: expected values in [0, 1], got {values.min():.4g} to '
                 f'{values.max():.4g}'
             )
 

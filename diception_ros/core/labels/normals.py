@@ -45,7 +45,7 @@ class Normals:
         off = np.fmax.reduce(np.abs(length - 1), axis=None)
         if off > UNIT_TOLERANCE:
             raise ValueError(
-                f'Normals.vectors: expected unit vectors, came a length that is off by {off:.4g}'
+                f'Normals.vectors: expected unit vectors, got a length that is off by {off:.4g}'
             )
 
     @property

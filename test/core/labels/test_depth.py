@@ -14,7 +14,7 @@ from diception_ros.core.labels.visualize import SPECTRAL
 
 @pytest.mark.parametrize('wrong', [-0.01, 1.01, np.inf])
 def test_disparity_refuses_what_is_not_in_zero_to_one(wrong):
-    with pytest.raises(ValueError, match=r'expected \[0, 1\] or NaN, came'):
+    with pytest.raises(ValueError, match=r'expected \[0, 1\] or NaN, got'):
         Disparity(np.array([[0.5, wrong]], np.float32))
 
 
@@ -29,7 +29,7 @@ def test_metric_depth_refuses_what_is_no_distance(wrong):
     'values', [np.ones((2, 2)), np.ones(4, np.float32), np.ones((0, 2), np.float32)]
 )
 def test_depth_refuses_other_dtypes_and_shapes(kind, values):
-    with pytest.raises(ValueError, match=r'expected float32 of shape \(H, W\), came'):
+    with pytest.raises(ValueError, match=r'expected float32 of shape \(H, W\), got'):
         kind(values)
 
 
@@ -42,7 +42,7 @@ def test_depth_may_be_all_unknown(kind):
 
 
 def test_lists_are_refused():
-    with pytest.raises(TypeError, match='came list'):
+    with pytest.raises(TypeError, match='got list'):
         Disparity([[0.5]])
 
 

@@ -40,7 +40,7 @@ def test_limbs_never_run_from_one_side_to_the_other_except_across():
     [
         ({'joints': np.zeros((1, 16, 2), np.float32)}, r'\(P, 17, 2\)'),
         ({'visibility': np.zeros((1, 17), np.uint8)}, 'NaN where visibility is 0'),
-        ({'visibility': np.full((1, 17), 3, np.uint8)}, 'expected 0, 1 or 2, came 3'),
+        ({'visibility': np.full((1, 17), 3, np.uint8)}, 'expected 0, 1 or 2, got 3'),
         ({'visibility': np.full((2, 17), 2, np.uint8)}, r'shape \(1, 17\)'),
         ({'joints': np.full((1, 17, 2), np.nan, np.float32)}, 'finite pixels elsewhere'),
         ({'scores': np.full((1, 17), 1.5, np.float32)}, r'expected \[0, 1\]'),

@@ -21,7 +21,7 @@ def test_a_mask_refuses_a_score_outside_zero_to_one(score):
     ('wrong', 'error', 'message'),
     [
         ({'ids': np.full((2, 2), 3, np.int32)}, ValueError, 'expected 0 to 2'),
-        ({'ids': np.full((2, 2), -1, np.int32)}, ValueError, 'came -1'),
+        ({'ids': np.full((2, 2), -1, np.int32)}, ValueError, 'got -1'),
         ({'ids': np.zeros((2, 2), np.int64)}, ValueError, 'expected int32'),
         ({'categories': ('a',)}, ValueError, '1 categories and 2 scores'),
         ({'categories': ['a', 'b']}, TypeError, 'tuple of str'),

@@ -295,10 +295,10 @@ def _serialised(message: Any) -> tuple[memoryview, memoryview]:
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from diception_ros.bag_replay.job import Job
     from diception_ros.bags.cameras import Camera
     from diception_ros.bags.reader import Bag
     from diception_ros.perception.perceiver import Perceiver
-    from diception_ros.replay.job import Job
 
 
 def about(

@@ -10,9 +10,9 @@ import pytest
 import recordings
 from recordings import everything, perceiver, recorded, write
 
+from diception_ros.bag_replay import run
+from diception_ros.bag_replay.job import Job
 from diception_ros.bags.reader import Bag
-from diception_ros.replay import run
-from diception_ros.replay.job import Job
 
 LIVES = 20
 # Forks before anything has started a thread; each child replays until it is killed.
@@ -24,8 +24,8 @@ cv2.setNumThreads(0)
 sys.path.insert(0, sys.argv[1])
 import recordings
 from diception_ros.bags import mcap_writer
-from diception_ros.replay import checkpoint, run
-from diception_ros.replay.job import Job
+from diception_ros.bag_replay import checkpoint, run
+from diception_ros.bag_replay.job import Job
 from diception_ros.bags.reader import Bag
 checkpoint.CHUNK_FRAMES = 2
 bag, out = Path(sys.argv[2]), Path(sys.argv[3])
@@ -60,7 +60,7 @@ for life in range(int(sys.argv[5])):
 
 
 def test_twenty_kills_and_a_resume(tmp_path, monkeypatch):
-    from diception_ros.replay import checkpoint
+    from diception_ros.bag_replay import checkpoint
 
     monkeypatch.setattr(checkpoint, 'CHUNK_FRAMES', 2)
     bag, out, whole = (tmp_path / name for name in ('bag.mcap', 'out.mcap', 'whole.mcap'))

@@ -13,15 +13,15 @@ import psutil
 import pytest
 import recordings
 
+from diception_ros.bag_replay import jobs
+from diception_ros.bag_replay.jobs import Task
 from diception_ros.bags.mcap_writer import Writer
 from diception_ros.cli.main import main
-from diception_ros.replay import jobs
-from diception_ros.replay.jobs import Task
 
 # Says its number, and then sleeps unless it is to go on.
 SLEEPER = """
 import os, sys, time
-from diception_ros.replay import jobs
+from diception_ros.bag_replay import jobs
 jobs.obey_parent()
 try:
     print(os.getpid(), flush=True)
@@ -93,7 +93,7 @@ def test_an_interrupt_ends_those_that_run_and_starts_no_more(tmp_path):
 def test_no_process_outlives_the_one_that_wants_it(tmp_path):
     one = task(tmp_path, 'a', SLEEPER)
     program = (
-        f'from pathlib import *\nfrom diception_ros.replay import jobs\n'
+        f'from pathlib import *\nfrom diception_ros.bag_replay import jobs\n'
         f'jobs.work(jobs.Task({one[0]!r}, {one[1]!r}, {one[2]!r}, {one[3]!r}))'
     )
     parent = subprocess.Popen([sys.executable, '-c', program])

@@ -23,9 +23,9 @@ from diception_ros.core.geometry import to_disparity
 from diception_ros.core.labels import Instances, Label, Mask, MetricDepth, visualize
 from diception_ros.core.prompt import Prompt
 from diception_ros.datasets import decode
-from diception_ros.demo.recording import NODE, Drive
 from diception_ros.evaluation import evaluators, rooms
 from diception_ros.evaluation.evaluators import ONE_POINT, Question, task_of
+from diception_ros.live_demo.recording import NODE, Drive
 from diception_ros.messages import base, outputs
 from diception_ros.messages import images as image_messages
 from diception_ros.messages.base import Types

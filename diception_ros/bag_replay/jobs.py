@@ -20,9 +20,9 @@ from typing import Any, NamedTuple
 
 from tqdm import tqdm
 
+from diception_ros.bag_replay import checkpoint
+from diception_ros.bag_replay.job import DAMAGED, code_of
 from diception_ros.bags.reader import ENDS
-from diception_ros.replay import checkpoint
-from diception_ros.replay.job import DAMAGED, code_of
 from diception_ros.system import processes, threads
 
 # Where the processes of many bags run: on this machine, or on a cluster of Ray.

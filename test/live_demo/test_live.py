@@ -7,7 +7,7 @@ import os
 import pytest
 from recordings import BEGIN, MAKE, recorded, write
 
-from diception_ros.demo import recording, run, verify
+from diception_ros.live_demo import recording, run, verify
 from diception_ros.system import fastdds
 
 

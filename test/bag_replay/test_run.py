@@ -10,6 +10,8 @@ import pytest
 import recordings
 from recordings import BEGIN, LATE, MAKE, everything, perceiver, recorded, write
 
+from diception_ros.bag_replay import checkpoint, run
+from diception_ros.bag_replay.job import Job
 from diception_ros.bags.mcap_writer import partial_of
 from diception_ros.bags.reader import Bag
 from diception_ros.bags.typestore import TYPES
@@ -17,8 +19,6 @@ from diception_ros.core.frame import Intrinsics
 from diception_ros.messages import base, camera_info
 from diception_ros.messages import images as image_messages
 from diception_ros.perception.query import Request
-from diception_ros.replay import checkpoint, run
-from diception_ros.replay.job import Job
 
 
 def replay(path, out, asked=None, **job):

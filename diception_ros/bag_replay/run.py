@@ -11,13 +11,13 @@ from dataclasses import replace
 import time
 from typing import TYPE_CHECKING, Any, TypeVar
 
+from diception_ros.bag_replay import checkpoint
+from diception_ros.bag_replay.checkpoint import Recorder, journal_of
+from diception_ros.bag_replay.job import Job, Result, choice_of, prefix_of
 from diception_ros.bags.cameras import choose
 from diception_ros.bags.frames import Taken, frames
 from diception_ros.bags.mcap_writer import Writer
 from diception_ros.perception.query import Request
-from diception_ros.replay import checkpoint
-from diception_ros.replay.checkpoint import Recorder, journal_of
-from diception_ros.replay.job import Job, Result, choice_of, prefix_of
 
 # Threads that work before and behind the model, so that it does not wait.
 
@@ -103,10 +103,10 @@ class Behind:
 
 
 if TYPE_CHECKING:
+    from diception_ros.bag_replay.checkpoint import Checkpoint
     from diception_ros.bags.reader import Bag
     from diception_ros.perception.perceiver import Asked, Perceiver
     from diception_ros.perception.query import Answer
-    from diception_ros.replay.checkpoint import Checkpoint
 
 ADVICE = 'Make room, and go on with --resume'
 # Copied messages that are kept until a batch of pictures is full, bytes.

@@ -12,8 +12,8 @@ from diception_ros import tasks
 from diception_ros.core.frame import Frame
 from diception_ros.core.labels import Disparity, Instances, Mask
 from diception_ros.core.prompt import Point
-from diception_ros.demo import recording, run, verify
-from diception_ros.demo.recording import CLICK
+from diception_ros.live_demo import recording, run, verify
+from diception_ros.live_demo.recording import CLICK
 from diception_ros.messages import base, outputs
 from diception_ros.messages import images as image_messages
 

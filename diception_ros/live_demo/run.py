@@ -18,8 +18,8 @@ from diception_ros import tasks
 from diception_ros.bags.mcap_writer import partial_of
 from diception_ros.bags.reader import Bag
 from diception_ros.bags.typestore import BagTypes
-from diception_ros.demo.recording import NODE, Drive
 from diception_ros.doctor.ros import distro
+from diception_ros.live_demo.recording import NODE, Drive
 from diception_ros.messages import outputs
 from diception_ros.system import fastdds
 from diception_ros.system.processes import Child, Children

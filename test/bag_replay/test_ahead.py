@@ -6,7 +6,7 @@ import threading
 
 import pytest
 
-from diception_ros.replay.run import Behind, ahead
+from diception_ros.bag_replay.run import Behind, ahead
 
 
 def test_items_come_in_their_order_and_an_error_in_its_turn():

@@ -14,6 +14,9 @@ import recordings
 from recordings import BEGIN, LATE, MAKE, SIZE, everything, picture, recorded, write
 
 from diception_ros import tasks
+from diception_ros.bag_replay import jobs, run
+from diception_ros.bag_replay.checkpoint import place
+from diception_ros.bag_replay.job import Job
 from diception_ros.bags.cameras import choose
 from diception_ros.bags.reader import Bag
 from diception_ros.cli import replay as verb
@@ -31,9 +34,6 @@ from diception_ros.messages import base
 from diception_ros.messages import images as image_messages
 from diception_ros.perception.perceiver import Perceiver
 from diception_ros.perception.query import Question, Request
-from diception_ros.replay import jobs, run
-from diception_ros.replay.checkpoint import place
-from diception_ros.replay.job import Job
 from diception_ros.reporting import html_report, rerun_view
 from diception_ros.reporting.contact_sheets import Sheets
 from diception_ros.system import threads
@@ -266,7 +266,7 @@ def test_the_viewer_shows_every_kind(folders, tmp_path, monkeypatch):
 
 
 def test_going_on_takes_the_same_adapter_wherever_it_lies(folders, tmp_path, monkeypatch):
-    from diception_ros.replay import checkpoint
+    from diception_ros.bag_replay import checkpoint
 
     monkeypatch.setattr(checkpoint, 'CHUNK_FRAMES', 1)
     known(folders)
