@@ -2,6 +2,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """What many tests share: the tiny pipeline, OpenGL, and the official reference outputs."""
 
+from collections import Counter
 import importlib.util
 import os
 from pathlib import Path
@@ -20,20 +21,36 @@ for _signal, _usual in (
 os.environ.setdefault('HF_HUB_OFFLINE', '1')  # no test may reach for the network
 
 
-# Files that take longest, with the longest tests: two workers end together if these come first.
-_LONG = (
-    'cli/test_replay', 'node/test_flow', 'training/test_learning', 'training/test_adapt_learning',
-    'node/test_inputs', 'node/test_lifecycle', 'test/test_builtin', 'training/test_rendered',
-    'model/test_parity', 'model/test_convert', 'training/test_adapt_bench', 'node/test_watch',
-    'node/test_adapters', 'live_demo/test_live', 'cli/test_demo', 'training/test_parallel',
-    'cli/test_adapt', 'cli/test_evaluate', 'training/test_run', 'node/test_bags',
-)  # fmt: skip
+# Seconds that each test file took in the last run, kept in pytest's cache.
+_DURATIONS = 'diception_ros/seconds_of_files'
+# Assumed for a test marked slow in a file that has not run yet, seconds.
+_SLOW_S = 3.0
+_seconds = Counter()
 
 
-def pytest_collection_modifyitems(items):
-    """Begin with the long files; the order is otherwise as it was."""
-    place = {name: number for number, name in enumerate(_LONG)}
-    items.sort(key=lambda one: place.get(f'{one.path.parent.name}/{one.path.stem}', len(place)))
+def pytest_collection_modifyitems(config, items):
+    """Run the longest files first, so that both workers end together; within a file in order."""
+    took = config.cache.get(_DURATIONS, {})
+    assumed = Counter(_file_of(item.nodeid) for item in items if item.get_closest_marker('slow'))
+    items.sort(
+        key=lambda item: -took.get(_file_of(item.nodeid), _SLOW_S * assumed[_file_of(item.nodeid)])
+    )
+
+
+def pytest_runtest_logreport(report):
+    """Add up the time of a file."""
+    _seconds[_file_of(report.nodeid)] += report.duration
+
+
+def pytest_sessionfinish(session):
+    """Keep the times for the next run; the workers of xdist leave that to their controller."""
+    if not hasattr(session.config, 'workerinput') and session.config.cache is not None:
+        took = session.config.cache.get(_DURATIONS, {})
+        session.config.cache.set(_DURATIONS, {**took, **_seconds})
+
+
+def _file_of(nodeid):
+    return nodeid.partition('::')[0]
 
 
 @pytest.fixture(autouse=True)
