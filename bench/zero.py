@@ -68,7 +68,7 @@ class ZeroPredictor:
             label = task.example(np.random.default_rng(0), SIDE)
             if task.takes_category:
                 label = task.decode(task.encode(label), question.prompt)
-            self._answers[key] = label.to_camera(Fit(size, SIDE))
+            self._answers[key] = label.to_image_size(Fit(size, SIDE))
         return self._answers[key]
 
 

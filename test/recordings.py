@@ -175,7 +175,7 @@ def answer(question):
     label = task.example(rng, side)
     if task.takes_category:
         label = task.decode(task.encode(label), question.prompt)
-    return label if question.at_model_size else label.to_camera(Fit(question.frame.size, side))
+    return label if question.at_model_size else label.to_image_size(Fit(question.frame.size, side))
 
 
 def asked(**changes):

@@ -25,7 +25,7 @@ PICTURES = ('.png', '.jpg', '.jpeg', '.bmp', '.webp')
 
 
 @dataclass(frozen=True)
-class Wanted:
+class LabelQuery:
     """What somebody wants to read.
 
     Attributes:
@@ -43,7 +43,7 @@ class Wanted:
 
 
 @dataclass(frozen=True, eq=False)
-class Item:
+class LabelledImage:
     """One labelled picture.
 
     Attributes:

@@ -313,7 +313,7 @@ def fit_label(sample: Sample, resolution: int) -> Label:
         ValueError: the task paints another kind of label.
     """
     kind = tasks.get(sample.prompt.task).label
-    label = sample.label.to_model(images.Fit(sample.frame.size, resolution))
+    label = sample.label.to_model_size(images.Fit(sample.frame.size, resolution))
     if isinstance(label, MetricDepth) and kind is Disparity:
         label = to_disparity(label)[0]
     if not isinstance(label, kind):

@@ -41,7 +41,8 @@ class Protocol:
         partial: whether pictures without truth are normal, and left out.
         metres: pixels of the truth at or beyond these two are unknown, and predictions are clipped
             to them.
-        fit_side: longer side of the grid of pixels by which scale and shift are fitted; 0 for all.
+        alignment_side: longer side of the grid of pixels by which scale and shift are fitted; 0
+            for all.
         window: rows and columns of the part that the model sees; None for the whole picture.
         counted: (H, W) bool, the pixels of that part that count; None for all.
         published: what the paper's table says, by metric.
@@ -56,7 +57,7 @@ class Protocol:
     images: int
     partial: bool = False
     metres: tuple[float, float] = (0.0, float('inf'))
-    fit_side: int = 0
+    alignment_side: int = 0
     window: Callable[[Size], tuple[slice, slice]] | None = None
     counted: Callable[[Size], NDArray[np.bool_]] | None = None
     published: Mapping[str, float] = field(default_factory=dict)
@@ -158,7 +159,7 @@ ETH3D = Protocol(
     read=decode.raw_depth,
     images=454,
     metres=(1e-5, float('inf')),
-    fit_side=1024,
+    alignment_side=1024,
     published={'abs_rel': 0.050, 'delta1': 0.975},
 )
 

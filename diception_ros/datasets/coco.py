@@ -20,9 +20,9 @@ from diception_ros.core.frame import Frame
 from diception_ros.datasets import annotation
 from diception_ros.datasets.annotation import (
     PICTURES,
-    Item,
+    LabelledImage,
+    LabelQuery,
     Region,
-    Wanted,
     check_sizes,
     files_in,
 )
@@ -36,8 +36,8 @@ def matches(content: Mapping[str, Any]) -> bool:
 
 
 def read(
-    file: Path, content: Json, wanted: Wanted, whole_folder: bool
-) -> tuple[list[Item], list[str]]:
+    file: Path, content: Json, wanted: LabelQuery, whole_folder: bool
+) -> tuple[list[LabelledImage], list[str]]:
     """The labelled pictures, and what should be said about them.
 
     A picture of the file without annotations shows nothing of the category.
@@ -60,8 +60,8 @@ def read(
 
 
 def _read(
-    file: Path, content: Json, wanted: Wanted, whole_folder: bool
-) -> tuple[list[Item], list[str]]:
+    file: Path, content: Json, wanted: LabelQuery, whole_folder: bool
+) -> tuple[list[LabelledImage], list[str]]:
     names = {one['id']: str(one['name']) for one in content.get('categories', [])}
     of_picture: dict[Any, list[Json]] = {}
     for one in content['images']:
@@ -83,7 +83,7 @@ def _read(
     used = {names[one['category_id']] for one in content['annotations']}
     meant = annotation.chosen(wanted.category, used, str(file))
 
-    items: list[Item] = []
+    items: list[LabelledImage] = []
     files: set[Path] = set()
     crowds = lost = 0
     for picture in content['images']:
@@ -108,7 +108,7 @@ def _read(
             [(names[one['category_id']], one['segmentation']) for one in kept], sort_keys=True
         ).encode()
         where = f'{file} ({picture["file_name"]})'
-        items.append(Item(str(picture['file_name']), where, frame, label, (data, told)))
+        items.append(LabelledImage(str(picture['file_name']), where, frame, label, (data, told)))
     return items, _notes(file, files, whole_folder, crowds, lost)
 
 

@@ -34,7 +34,7 @@ MILLIMETRES = np.float32(1000)
 _SHOWN = 8  # of the values in a message
 
 
-class Numbers:
+class RasterDecoder:
     """Reads the numbers of all pictures of a set, in which one value means one thing.
 
     Args:

@@ -16,8 +16,14 @@ import numpy as np
 from diception_ros.core.frame import Frame
 from diception_ros.core.labels import Label, Picture
 from diception_ros.datasets import annotation
-from diception_ros.datasets.annotation import PICTURES, Item, Wanted, check_sizes, files_in
-from diception_ros.datasets.decode import Numbers
+from diception_ros.datasets.annotation import (
+    PICTURES,
+    LabelledImage,
+    LabelQuery,
+    check_sizes,
+    files_in,
+)
+from diception_ros.datasets.decode import RasterDecoder
 
 IMAGES, LABELS = 'images', 'labels'
 _ENDS = {
@@ -31,7 +37,7 @@ def matches(place: Path) -> bool:
     return (place / IMAGES).is_dir() and (place / LABELS).is_dir()
 
 
-def read(place: Path, wanted: Wanted) -> tuple[list[Item], list[str]]:
+def read(place: Path, wanted: LabelQuery) -> tuple[list[LabelledImage], list[str]]:
     """The labelled pictures, and what should be said about them.
 
     Raises:
@@ -54,14 +60,14 @@ def read(place: Path, wanted: Wanted) -> tuple[list[Item], list[str]]:
                 f'{file}: a label without a picture; expected {IMAGES}/{name}.png or .jpg; add '
                 'it, or take the label out'
             )
-    numbers = None if wanted.kind == 'rgb' else Numbers(wanted.kind, wanted.category)
+    numbers = None if wanted.kind == 'rgb' else RasterDecoder(wanted.kind, wanted.category)
     items = [_item(file, answers[name], numbers) for name, file in shown.items()]
     if numbers is not None:
         numbers.finish(str(place / LABELS))
     return items, []
 
 
-def _item(picture: Path, answer: Path, numbers: Numbers | None) -> Item:
+def _item(picture: Path, answer: Path, numbers: RasterDecoder | None) -> LabelledImage:
     content, told = picture.read_bytes(), answer.read_bytes()
     frame = Frame(annotation.rgb(content, str(picture)))
     label: Label
@@ -73,7 +79,7 @@ def _item(picture: Path, answer: Path, numbers: Numbers | None) -> Item:
         array = annotation.array(answer) if npy else annotation.numbers(told, str(answer))
         check_sizes(frame.size, (*array.shape, 1, 1)[:2], str(picture), str(answer))
         label = numbers.label(array, str(answer))
-    return Item(picture.name, str(answer), frame, label, (content, told))
+    return LabelledImage(picture.name, str(answer), frame, label, (content, told))
 
 
 def _by_name(folder: Path, ends: tuple[str, ...], what: str) -> dict[str, Path]:

@@ -18,8 +18,8 @@ from diception_ros.core.prompt import Prompt
 from diception_ros.datasets import coco, image_folder, labelled_bag, labelme
 from diception_ros.datasets.annotation import (
     KINDS,
-    Item,
-    Wanted,
+    LabelledImage,
+    LabelQuery,
     check_sizes,
     files_in,
     load_json,
@@ -29,7 +29,7 @@ from diception_ros.datasets.sample import Sample
 # Which format labels are in, found out by looking.
 
 
-Found = tuple[list[Item], list[str]]
+Found = tuple[list[LabelledImage], list[str]]
 
 EXPECTED = (
     'expected a folder with images/ and labels/, a COCO file (.json), a folder of LabelMe files '
@@ -37,7 +37,7 @@ EXPECTED = (
 )
 
 
-def labelled_items(place: Path, wanted: Wanted) -> Found:
+def labelled_items(place: Path, wanted: LabelQuery) -> Found:
     """The labelled pictures of a place, and what should be said about them.
 
     Raises:
@@ -158,7 +158,7 @@ def read(
         raise FileNotFoundError(f'{place}: no such file or folder; {EXPECTED}')
     if kind == 'rgb' and category:
         raise ValueError(f'category {category!r}: labels of kind rgb have none; leave it out')
-    items, notes = labelled_items(place, Wanted(kind, category, image_topic, label_topic))
+    items, notes = labelled_items(place, LabelQuery(kind, category, image_topic, label_topic))
     if len(items) < LEAST:
         raise ValueError(
             f'{place}: expected at least {LEAST} labelled pictures, one to learn from and one to '
@@ -178,7 +178,7 @@ def read(
     return Labelled(samples, _digest(kind, category, items), tuple(notes))
 
 
-def _of_one_class(place: Path, items: list[Item]) -> list[str]:
+def _of_one_class(place: Path, items: list[LabelledImage]) -> list[str]:
     """What is to be said of empty labels.
 
     Raises:
@@ -213,19 +213,13 @@ def _of_one_class(place: Path, items: list[Item]) -> list[str]:
     ]
 
 
-def _digest(kind: str, category: str, items: list[Item]) -> str:
+def _digest(kind: str, category: str, items: list[LabelledImage]) -> str:
     digest = hashlib.sha256()
     for part in (kind.encode(), category.encode(), *(c for item in items for c in item.content)):
         # With their lengths, so that no two lists of parts make the same bytes.
         digest.update(len(part).to_bytes(8, 'big'))
         digest.update(part)
     return digest.hexdigest()
-
-
-# What people have labelled themselves, in the formats that labelling tools write.
-#
-# `read` finds out which format a place has. A format is one file here; it makes `Item`s, and what
-# holds for every format (sizes, counts, one class only) is checked once, in `reading`.
 
 
 __all__ = ['KINDS', 'Labelled', 'read']

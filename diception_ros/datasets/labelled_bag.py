@@ -16,8 +16,8 @@ from rosbags.rosbag2 import ReaderError as ReaderError2
 
 from diception_ros.bags import typestore
 from diception_ros.core.labels import Label, Picture
-from diception_ros.datasets.annotation import Item, Wanted
-from diception_ros.datasets.decode import Numbers
+from diception_ros.datasets.annotation import LabelledImage, LabelQuery
+from diception_ros.datasets.decode import RasterDecoder
 from diception_ros.messages import base
 from diception_ros.messages import images as image_messages
 from diception_ros.messages.base import MessageError
@@ -61,7 +61,7 @@ def bag_at(place: Path) -> Path | None:
     return found[0] if found else None
 
 
-def read(place: Path, wanted: Wanted) -> tuple[list[Item], list[str]]:
+def read(place: Path, wanted: LabelQuery) -> tuple[list[LabelledImage], list[str]]:
     """The labelled pictures, and what should be said about them.
 
     Pictures without a label at their stamp are left out and counted: a camera is recorded at its
@@ -72,7 +72,7 @@ def read(place: Path, wanted: Wanted) -> tuple[list[Item], list[str]]:
             stamp, or a message is not what it should be.
     """
     image, answer = _topics(place, wanted)
-    numbers = None if wanted.kind == 'rgb' else Numbers(wanted.kind, wanted.category)
+    numbers = None if wanted.kind == 'rgb' else RasterDecoder(wanted.kind, wanted.category)
     labels: dict[int, tuple[Label, bytes]] = {}
     for one in _messages(place, (answer,)):
         stamp, where = _stamp(one, place), f'{place}: {answer}'
@@ -81,7 +81,7 @@ def read(place: Path, wanted: Wanted) -> tuple[list[Item], list[str]]:
         labels[stamp] = _label(one, wanted.kind, numbers, f'{where} at {_name(stamp)}'), one.data
     if numbers is not None:
         numbers.finish(f'{place}: {answer}')
-    items: dict[int, Item] = {}
+    items: dict[int, LabelledImage] = {}
     without = 0
     for one in _messages(place, (image,)):
         stamp = _stamp(one, place)
@@ -97,7 +97,7 @@ def read(place: Path, wanted: Wanted) -> tuple[list[Item], list[str]]:
         except MessageError as error:
             raise ValueError(f'{where}: {error}') from error
         told = f'{place}: {answer} at {_name(stamp)}'
-        items[stamp] = Item(_name(stamp), told, frame, label, (one.data, data))
+        items[stamp] = LabelledImage(_name(stamp), told, frame, label, (one.data, data))
     missing = sorted(set(labels) - set(items))
     if missing:
         raise ValueError(
@@ -112,7 +112,7 @@ def read(place: Path, wanted: Wanted) -> tuple[list[Item], list[str]]:
     return list(items.values()), [left_out] if without else []
 
 
-def _label(one: typestore.Recorded, kind: str, numbers: Numbers | None, where: str) -> Label:
+def _label(one: typestore.Recorded, kind: str, numbers: RasterDecoder | None, where: str) -> Label:
     try:
         if numbers is not None:
             encoding = str(getattr(one.message, 'encoding', one.kind))
@@ -128,7 +128,7 @@ def _label(one: typestore.Recorded, kind: str, numbers: Numbers | None, where: s
     return Picture(rgb.astype(np.float32) / np.float32(255))
 
 
-def _topics(place: Path, wanted: Wanted) -> tuple[str, str]:
+def _topics(place: Path, wanted: LabelQuery) -> tuple[str, str]:
     """The topics of pictures and of labels."""
     try:
         there = typestore.topics_of(place)

@@ -21,9 +21,9 @@ from diception_ros.core.frame import Frame
 from diception_ros.datasets import annotation
 from diception_ros.datasets.annotation import (
     PICTURES,
-    Item,
+    LabelledImage,
+    LabelQuery,
     Region,
-    Wanted,
     check_sizes,
     files_in,
 )
@@ -37,8 +37,8 @@ def matches(content: Mapping[str, Any]) -> bool:
 
 
 def read(
-    place: Path, told: Mapping[Path, dict[str, Any]], wanted: Wanted
-) -> tuple[list[Item], list[str]]:
+    place: Path, told: Mapping[Path, dict[str, Any]], wanted: LabelQuery
+) -> tuple[list[LabelledImage], list[str]]:
     """The labelled pictures, and what should be said about them.
 
     Args:
@@ -56,7 +56,7 @@ def read(
                 raise ValueError(f'{file}: expected a file of LabelMe as the others, got another')
         used = {str(s['label']) for content in told.values() for s in content['shapes']}
         meant = annotation.chosen(wanted.category, used, str(place))
-        items: list[Item] = []
+        items: list[LabelledImage] = []
         shown: dict[Path, Path] = {}
         lost = 0
         for file, content in told.items():
@@ -83,7 +83,7 @@ def read(
 
 def _item(
     file: Path, content: dict[str, Any], kind: str, meant: frozenset[str]
-) -> tuple[Item, Path | None, int]:
+) -> tuple[LabelledImage, Path | None, int]:
     path, data = _picture(file, content)
     where = str(path or f'{file} (imageData)')
     frame = Frame(annotation.rgb(data, where))
@@ -110,7 +110,7 @@ def _item(
     answer, empty = annotation.label_of(kind, found, size)
     # Not the file as it is: it may hold the picture again, and says who saved it how.
     told = json.dumps(things).encode()
-    return Item(file.name, str(file), frame, answer, (data, told)), path, empty
+    return LabelledImage(file.name, str(file), frame, answer, (data, told)), path, empty
 
 
 def _picture(file: Path, content: dict[str, Any]) -> tuple[Path | None, bytes]:

@@ -39,7 +39,7 @@ class Affines:
     def __init__(self) -> None:
         self._sums: dict[tuple[str, str], NDArray[np.float64]] = {}
 
-    def add(self, camera: str, answers: dict[str, Any], truths: dict[str, Any]) -> None:
+    def update(self, camera: str, answers: dict[str, Any], truths: dict[str, Any]) -> None:
         """Take the pixels of a frame in."""
         for task, answer in answers.items():
             true = truths.get(task)
@@ -74,10 +74,10 @@ if TYPE_CHECKING:
 METRES = (1e-3, math.inf)
 
 
-class Witness(Protocol):
+class FrameCallback(Protocol):
     """Looks on while answers are scored, to draw them."""
 
-    def see(
+    def on_frame(
         self,
         number: int,
         camera: str,
@@ -120,7 +120,7 @@ def score(
     sources: Sequence[Source],
     poses: dict[str, str],
     align: str = 'frame',
-    witnesses: Sequence[Witness] = (),
+    callbacks: Sequence[FrameCallback] = (),
     progress: Callable[[int], None] = lambda frames: None,
 ) -> Scores:
     """Score the answers of a replay.
@@ -134,7 +134,7 @@ def score(
         sources: where truths come from.
         poses: topics that tell where a camera is, by camera.
         align: 'frame' or 'bag': what depth is scaled and shifted by.
-        witnesses: told every frame.
+        callbacks: told every frame.
         progress: told of every frame.
 
     Raises:
@@ -144,7 +144,7 @@ def score(
     if align == 'bag':
         affines = Affines()
         for camera, _, answers, truths, _ in _walk(path, out, cameras, job, asked, sources, {}):
-            affines.add(camera, answers, truths)
+            affines.update(camera, answers, truths)
     result = Scores(
         affine={
             f'{camera}.{task}' if tasks.added(task) else camera: list(found)
@@ -165,8 +165,8 @@ def score(
         }
         row |= judges[camera].judge(taken, answers, truths, pose)
         result.rows.append(row)
-        for witness in witnesses:
-            witness.see(number, camera, taken, answers, row)
+        for callback in callbacks:
+            callback.on_frame(number, camera, taken, answers, row)
         progress(1)
     for name, judge in judges.items():
         result.numbers[name] = judge.numbers()
@@ -184,10 +184,10 @@ class _Judge:
 
     def __init__(self, name: str, asked: PerceptionSettings, affines: Affines | None) -> None:
         self._name, self._asked, self._affines = name, asked, affines
-        self._tallies: dict[str, evaluators.Tally] = {}
-        self._means: dict[str, metrics.Means] = {}
+        self._tallies: dict[str, evaluators.Evaluator] = {}
+        self._means: dict[str, metrics.MeanMetric] = {}
         self._stability = Stability()
-        self._changes: dict[str, metrics.Means] = {}
+        self._changes: dict[str, metrics.MeanMetric] = {}
         self._last: Moment | None = None
         self.warped = 0
         self.lacking: dict[str, int] = {}
@@ -212,8 +212,8 @@ class _Judge:
         moment = Moment(frame, answers, where, depth)
         if self._last is not None and warped(moment, self._last):
             self.warped += 1
-        for task, numbers in self._stability.add(moment).items():
-            self._changes.setdefault(task, metrics.Means()).add(numbers)
+        for task, numbers in self._stability.update(moment).items():
+            self._changes.setdefault(task, metrics.MeanMetric()).update(numbers)
             row |= {f'{task}.{metric}': value for metric, value in numbers.items()}
         self._last = moment
         return row
@@ -223,17 +223,17 @@ class _Judge:
         if isinstance(true, MetricDepth) and self._affines is not None:
             affine = self._affines.found()[self._name, task]
             score = tasks.get(task).score(answer, true, 'disparity', *METRES, affine=affine)  # type: ignore[call-arg]
-            self._means.setdefault(task, metrics.Means()).add(score)
+            self._means.setdefault(task, metrics.MeanMetric()).update(score)
             return score
         if tasks.get(task).takes_category:
             return self._categories(task, answer, true)
         if task not in self._tallies:
             depth = isinstance(true, MetricDepth)
             self._tallies[task] = (
-                evaluators.DepthTally(METRES) if depth else evaluators.tally(task)
+                evaluators.DepthEvaluator(METRES) if depth else evaluators.create(task)
             )
-        question = evaluators.Question(task, Prompt(task), true)
-        return self._tallies[task].add(question, answer)
+        question = evaluators.EvalItem(task, Prompt(task), true)
+        return self._tallies[task].update(question, answer)
 
     def _categories(self, task: str, answer: Any, true: Any) -> dict[str, float]:
         """Of each category the intersection over union of its pixels."""
@@ -245,19 +245,19 @@ class _Judge:
             found[f'iou_{name}'] = int((said & there).sum()) / union if union else math.nan
         known = [value for value in found.values() if not math.isnan(value)]
         found['mean_iou'] = sum(known) / len(known) if known else math.nan
-        self._means.setdefault(task, metrics.Means()).add(found)
+        self._means.setdefault(task, metrics.MeanMetric()).update(found)
         return found
 
     def numbers(self) -> dict[str, dict[str, float]]:
         """Of all frames, by task."""
         return {
-            **{task: tally.result() for task, tally in self._tallies.items()},
-            **{task: means.result() for task, means in self._means.items()},
+            **{task: tally.compute() for task, tally in self._tallies.items()},
+            **{task: means.compute() for task, means in self._means.items()},
         }
 
     def stability(self) -> dict[str, dict[str, float]]:
-        """Means over the frames, by task."""
-        return {task: means.result() for task, means in self._changes.items()}
+        """MeanMetric over the frames, by task."""
+        return {task: means.compute() for task, means in self._changes.items()}
 
 
 def _walk(

@@ -24,7 +24,7 @@ COVER = 0.53
 
 
 class Recorder:
-    """Things found and things true, written down as COCO annotations.
+    """InstanceAP found and things true, written down as COCO annotations.
 
     Attributes:
         truths: one annotation per true thing.

@@ -19,13 +19,13 @@ from diception_ros.core.labels import Disparity, Label, MetricDepth, Normals, io
 from diception_ros.core.prompt import Prompt
 from diception_ros.datasets.benchmarks import Protocol, Size
 from diception_ros.evaluation import evaluators
-from diception_ros.evaluation.evaluators import Question, Verdict, Witness
+from diception_ros.evaluation.evaluators import EvalCallback, EvalItem, EvaluationResult
 
 MapT = TypeVar('MapT', bound=Disparity | MetricDepth | Normals)
 
 
 @dataclass(frozen=True)
-class Case:
+class BenchmarkSample:
     """One picture with a known truth.
 
     Attributes:
@@ -42,10 +42,12 @@ class Case:
 
 
 # What answers a case: its label, of the size that the model sees.
-Answer = Callable[[Case], Label]
+PredictFn = Callable[[BenchmarkSample], Label]
 
 
-def find(protocol: Protocol, root: Path, listed: Path | None = None) -> tuple[list[Case], int]:
+def find_samples(
+    protocol: Protocol, root: Path, listed: Path | None = None
+) -> tuple[list[BenchmarkSample], int]:
     """Find the pictures of a data set and their truths.
 
     Args:
@@ -91,13 +93,13 @@ def find(protocol: Protocol, root: Path, listed: Path | None = None) -> tuple[li
                 ', '.join(str(part) for part in parts if not part.is_file()) for parts in choices
             )
             raise FileNotFoundError(f'{picture}: its truth {missing} is missing; {expects}')
-        cases.append(Case(name, picture, truth, _size(picture)))
+        cases.append(BenchmarkSample(name, picture, truth, _size(picture)))
     if not cases:
         raise ValueError(f'{root}: none of {without} pictures has a truth; {expects}')
     return cases, without
 
 
-def frame_of(protocol: Protocol, case: Case) -> Frame:
+def frame_of(protocol: Protocol, case: BenchmarkSample) -> Frame:
     """What the model sees of a case."""
     image = images.read(case.picture)
     if protocol.window is not None:
@@ -105,7 +107,7 @@ def frame_of(protocol: Protocol, case: Case) -> Frame:
     return Frame(image)
 
 
-def truth_of(protocol: Protocol, case: Case) -> MetricDepth | Normals:
+def truth_of(protocol: Protocol, case: BenchmarkSample) -> MetricDepth | Normals:
     """The truth of what the model sees; unknown where a pixel does not count."""
     truth = protocol.read(case.truth, case.size)
     if protocol.window is not None:
@@ -127,7 +129,7 @@ def _array(label: Disparity | MetricDepth | Normals) -> NDArray[np.float32]:
     return label.vectors if isinstance(label, Normals) else label.values
 
 
-def grid(size: Size, longest: int) -> NDArray[np.bool_] | None:
+def alignment_grid(size: Size, longest: int) -> NDArray[np.bool_] | None:
     """(H, W) bool: the pixels that are left when a picture is shrunk by picking.
 
     Args:
@@ -146,12 +148,12 @@ def grid(size: Size, longest: int) -> NDArray[np.bool_] | None:
     return chosen
 
 
-def judge(
+def evaluate(
     protocol: Protocol,
-    cases: Iterable[Case],
-    answers: Mapping[str, Answer],
-    witnesses: Sequence[Witness] = (),
-) -> Verdict:
+    cases: Iterable[BenchmarkSample],
+    answers: Mapping[str, PredictFn],
+    callbacks: Sequence[EvalCallback] = (),
+) -> EvaluationResult:
     """Ask about every case and add up.
 
     For normals, `mean_deg` stands beside what it would be if the truth's x, y or z pointed the
@@ -161,7 +163,7 @@ def judge(
         protocol: of the data set.
         cases: see `find`.
         answers: by column.
-        witnesses: see `verdict.Witness`; they are told the first column's answers.
+        callbacks: see `verdict.EvalCallback`; they are told the first column's answers.
 
     Raises:
         ValueError: an answer is not of the size that the model sees; files as `find` says.
@@ -170,30 +172,34 @@ def judge(
     first, count = next(iter(answers)), 0
     for number, case in enumerate(cases):
         truth = truth_of(protocol, case)
-        question = Question(protocol.task, Prompt(protocol.task), truth)
+        question = EvalItem(protocol.task, Prompt(protocol.task), truth)
         for name, answer in answers.items():
             label = answer(case)
             if label.size != truth.size:
                 raise ValueError(
                     f'{case.picture}: expected an answer of {truth.size} (H, W), got {label.size}'
                 )
-            score = tallies[name].add(question, label)
+            score = tallies[name].update(question, label)
             if name == first:
-                for witness in witnesses:
-                    witness.see(number, frame_of(protocol, case), question, label, score)
+                for callback in callbacks:
+                    callback.on_prediction(
+                        number, frame_of(protocol, case), question, label, score
+                    )
         count += 1
-    results = {name: tally.result() for name, tally in tallies.items()}
+    results = {name: tally.compute() for name, tally in tallies.items()}
     numbers = {
         metric: {name: results[name].get(metric, float('nan')) for name in answers}
         for metric in results[first]
     }
-    return Verdict(tuple(answers), {protocol.name: numbers}, frames=count)
+    return EvaluationResult(tuple(answers), {protocol.name: numbers}, frames=count)
 
 
-def _tally(protocol: Protocol) -> evaluators.Tally:
+def _tally(protocol: Protocol) -> evaluators.Evaluator:
     if protocol.task == 'depth':
-        return evaluators.DepthTally(protocol.metres, lambda size: grid(size, protocol.fit_side))
-    return evaluators.NormalTally(check_axes=True)
+        return evaluators.DepthEvaluator(
+            protocol.metres, lambda size: alignment_grid(size, protocol.alignment_side)
+        )
+    return evaluators.NormalsEvaluator(check_axes=True)
 
 
 def _size(picture: Path) -> Size:
@@ -225,7 +231,7 @@ class Predictions:
         ValueError: two pictures have the same answer.
     """
 
-    def __init__(self, folder: Path, protocol: Protocol, cases: Sequence[Case]) -> None:
+    def __init__(self, folder: Path, protocol: Protocol, cases: Sequence[BenchmarkSample]) -> None:
         if not folder.is_dir():
             raise FileNotFoundError(f'{folder}: no such folder of predictions')
         self._protocol = protocol
@@ -257,7 +263,7 @@ class Predictions:
                 f'diception predict --task {protocol.task} --out {folder}'
             )
 
-    def __call__(self, case: Case) -> Label:
+    def __call__(self, case: BenchmarkSample) -> Label:
         """Read the answer to a case.
 
         Raises:
@@ -286,7 +292,7 @@ class Predictions:
         """The files of all answers, in the order of the cases."""
         return list(self._files.values())
 
-    def _place(self, folder: Path, case: Case) -> Path | None:
+    def _place(self, folder: Path, case: BenchmarkSample) -> Path | None:
         parts = case.name.split('/')
         for start in range(len(parts)):
             path = folder.joinpath(*parts[start:], f'{self._protocol.task}.npz')

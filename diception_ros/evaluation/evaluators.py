@@ -44,7 +44,7 @@ _LIKE = {
 }
 
 
-def like(question: str) -> str:
+def metric_family(question: str) -> str:
     """The kind of question whose numbers and directions hold for one.
 
     Args:
@@ -67,7 +67,7 @@ ANY_METRES = (1e-3, float('inf'))
 
 
 @dataclass(frozen=True, eq=False)
-class Question:
+class EvalItem:
     """One question about a view.
 
     Attributes:
@@ -81,14 +81,14 @@ class Question:
     truth: Label
 
 
-class Tally(Protocol):
+class Evaluator(Protocol):
     """Gathers the numbers of one kind of question."""
 
-    def add(self, question: Question, predicted: Any) -> dict[str, float]:
+    def update(self, question: EvalItem, predicted: Any) -> dict[str, float]:
         """Count one answer; returns the numbers of this answer alone."""
         ...
 
-    def result(self) -> dict[str, float]:
+    def compute(self) -> dict[str, float]:
         """The numbers of all answers so far, NaN where nothing could be counted."""
         ...
 
@@ -106,7 +106,7 @@ def task_of(name: str) -> str:
     return 'segmentation' if name in (ONE_POINT, FIVE_POINTS) else name
 
 
-def ask(samples: Sequence[Sample], rng: np.random.Generator) -> list[Question]:
+def build_items(samples: Sequence[Sample], rng: np.random.Generator) -> list[EvalItem]:
     """Questions about one view.
 
     A mask is asked for twice: with one point, the pixel of the thing that is farthest from its
@@ -128,9 +128,9 @@ def ask(samples: Sequence[Sample], rng: np.random.Generator) -> list[Question]:
             one = (innermost(sample.label.values),)
             for name, points in ((ONE_POINT, one), (FIVE_POINTS, five)):
                 prompt = Prompt(sample.prompt.task, sample.prompt.category, points)
-                out.append(Question(name, prompt, sample.label))
+                out.append(EvalItem(name, prompt, sample.label))
         else:
-            out.append(Question(sample.prompt.task, sample.prompt, sample.label))
+            out.append(EvalItem(sample.prompt.task, sample.prompt, sample.label))
     return out
 
 
@@ -152,38 +152,38 @@ def innermost(mask: NDArray[np.bool_]) -> Point:
     return Point(float(column) - 1, float(row) - 1)
 
 
-def tally(name: str) -> Tally:
+def create(name: str) -> Evaluator:
     """A fresh tally for a kind of question."""
-    special: dict[str, Callable[[], Tally]] = {
-        'depth': DepthTally,
-        'normal': NormalTally,
-        'entity': _Entity,
-        'semantic': _Semantic,
-        'pose': _Pose,
+    special: dict[str, Callable[[], Evaluator]] = {
+        'depth': DepthEvaluator,
+        'normal': NormalsEvaluator,
+        'entity': _EntityEvaluator,
+        'semantic': _SemanticEvaluator,
+        'pose': _PoseEvaluator,
     }
-    kind = like(name)
+    kind = metric_family(name)
     if kind == 'depth' != name:
-        return DepthTally(ANY_METRES)
-    return special[kind]() if kind in special else _Plain(name)
+        return DepthEvaluator(ANY_METRES)
+    return special[kind]() if kind in special else _TaskScoreEvaluator(name)
 
 
-class _Plain:
+class _TaskScoreEvaluator:
     """The numbers of the task's own `score`, every picture counting the same."""
 
     def __init__(self, name: str) -> None:
         self._task = tasks.get(task_of(name))
-        self._means = metrics.Means()
+        self._means = metrics.MeanMetric()
 
-    def add(self, question: Question, predicted: Any) -> dict[str, float]:
+    def update(self, question: EvalItem, predicted: Any) -> dict[str, float]:
         score = self._task.score(predicted, question.truth)
-        self._means.add(score)
+        self._means.update(score)
         return score
 
-    def result(self) -> dict[str, float]:
-        return self._means.result()
+    def compute(self) -> dict[str, float]:
+        return self._means.compute()
 
 
-class DepthTally:
+class DepthEvaluator:
     """Errors after aligning each picture, in disparity, and for comparison in depth.
 
     Args:
@@ -197,10 +197,10 @@ class DepthTally:
         fitted: Callable[[tuple[int, int]], NDArray[np.bool_] | None] = lambda size: None,
     ) -> None:
         self._metres, self._fitted = metres, fitted
-        self._means = metrics.Means()
+        self._means = metrics.MeanMetric()
 
-    def add(self, question: Question, predicted: Any) -> dict[str, float]:
-        """See `Tally`; the two numbers after an alignment in depth end in `_in_depth`."""
+    def update(self, question: EvalItem, predicted: Any) -> dict[str, float]:
+        """See `Evaluator`; the two numbers after an alignment in depth end in `_in_depth`."""
         task, truth = depth.Depth(), question.truth
         if isinstance(truth, MetricDepth):
             more = (*self._metres, self._fitted(truth.size))
@@ -209,16 +209,16 @@ class DepthTally:
             score |= {f'{number}_in_depth': other[number] for number in ('abs_rel', 'delta1')}
         else:
             score = task.score(predicted, truth)  # type: ignore[arg-type]
-        self._means.add(score)
+        self._means.update(score)
         return score
 
-    def result(self) -> dict[str, float]:
-        """See `Tally`."""
-        return self._means.result()
+    def compute(self) -> dict[str, float]:
+        """See `Evaluator`."""
+        return self._means.compute()
 
 
-class NormalTally(_Plain):
-    """Angles, the pixels of all pictures pooled.
+class NormalsEvaluator(_TaskScoreEvaluator):
+    """AngularError, the pixels of all pictures pooled.
 
     Args:
         check_axes: whether to tell, too, what the mean angle would be if the truth's x, y or z
@@ -227,79 +227,79 @@ class NormalTally(_Plain):
 
     def __init__(self, check_axes: bool = False) -> None:
         super().__init__('normal')
-        self._angles = metrics.Angles()
+        self._angles = metrics.AngularError()
         self._mirrored = {name: [0.0, 0] for name in 'xyz' if check_axes}
 
-    def add(self, question: Question, predicted: Any) -> dict[str, float]:
-        """See `Tally`."""
+    def update(self, question: EvalItem, predicted: Any) -> dict[str, float]:
+        """See `Evaluator`."""
         truth: Any = question.truth
-        self._angles.add(predicted, truth)
+        self._angles.update(predicted, truth)
         for name, sums in self._mirrored.items():
             signs = np.where(np.array(list('xyz')) == name, -1, 1).astype(np.float32)
             angles = angles_deg(predicted, Normals(truth.vectors * signs))
             sums[0] += float(angles.sum())
             sums[1] += angles.size
-        return super().add(question, predicted)
+        return super().update(question, predicted)
 
-    def result(self) -> dict[str, float]:
-        """See `Tally`."""
+    def compute(self) -> dict[str, float]:
+        """See `Evaluator`."""
         means = {
             f'mean_deg_{name}': total / count if count else float('nan')
             for name, (total, count) in self._mirrored.items()
         }
-        return {**self._angles.result(), **means}
+        return {**self._angles.compute(), **means}
 
 
-class _Entity(_Plain):
+class _EntityEvaluator(_TaskScoreEvaluator):
     """COCO's recall and precision whatever the category, and the task's own numbers."""
 
     def __init__(self) -> None:
         super().__init__('entity')
-        self._things = metrics.Things()
+        self._things = metrics.InstanceAP()
 
-    def add(self, question: Question, predicted: Any) -> dict[str, float]:
-        self._things.add(predicted, question.truth)  # type: ignore[arg-type]
-        return super().add(question, predicted)
+    def update(self, question: EvalItem, predicted: Any) -> dict[str, float]:
+        self._things.update(predicted, question.truth)  # type: ignore[arg-type]
+        return super().update(question, predicted)
 
-    def result(self) -> dict[str, float]:
-        return {**super().result(), **self._things.result()}
+    def compute(self) -> dict[str, float]:
+        return {**super().compute(), **self._things.compute()}
 
 
-class _Semantic(_Plain):
+class _SemanticEvaluator(_TaskScoreEvaluator):
     """Pixels of the category; COCO's numbers, a mean over categories; the task's own."""
 
     def __init__(self) -> None:
         super().__init__('semantic')
-        self._things = metrics.Things(by_category=True)
-        self._pixels = metrics.Foreground()
+        self._things = metrics.InstanceAP(by_category=True)
+        self._pixels = metrics.CategoryIoU()
 
-    def add(self, question: Question, predicted: Any) -> dict[str, float]:
-        self._things.add(predicted, question.truth)  # type: ignore[arg-type]
+    def update(self, question: EvalItem, predicted: Any) -> dict[str, float]:
+        self._things.update(predicted, question.truth)  # type: ignore[arg-type]
         category = (question.prompt.category or '').strip()
-        iou = self._pixels.add(predicted, question.truth, category)  # type: ignore[arg-type]
-        return {'iou': iou, **super().add(question, predicted)}
+        iou = self._pixels.update(predicted, question.truth, category)  # type: ignore[arg-type]
+        return {'iou': iou, **super().update(question, predicted)}
 
-    def result(self) -> dict[str, float]:
-        return {**super().result(), **self._things.result(), **self._pixels.result()}
+    def compute(self) -> dict[str, float]:
+        return {**super().compute(), **self._things.compute(), **self._pixels.compute()}
 
     def categories(self) -> dict[str, float]:
         """Intersection over union of each category."""
         return self._pixels.categories()
 
 
-class _Pose(_Plain):
+class _PoseEvaluator(_TaskScoreEvaluator):
     """COCO's numbers, and the joints within a tenth of the person's box, pooled."""
 
     def __init__(self) -> None:
         super().__init__('pose')
-        self._people = metrics.People(RIGHT)
+        self._people = metrics.KeypointAP(RIGHT)
 
-    def add(self, question: Question, predicted: Any) -> dict[str, float]:
-        self._people.add(predicted, question.truth)  # type: ignore[arg-type]
-        return super().add(question, predicted)
+    def update(self, question: EvalItem, predicted: Any) -> dict[str, float]:
+        self._people.update(predicted, question.truth)  # type: ignore[arg-type]
+        return super().update(question, predicted)
 
-    def result(self) -> dict[str, float]:
-        return {**super().result(), **self._people.result()}
+    def compute(self) -> dict[str, float]:
+        return {**super().compute(), **self._people.compute()}
 
 
 # Labels of one picture laid over another of another size.
@@ -316,21 +316,21 @@ def stretched(label: Label, size: tuple[int, int]) -> Label:
         return label
     # By way of a square: labels know how to be stretched onto one and back.
     side = max(size)
-    square: Label = label.to_model(Fit(label.size, side))
-    return square.to_camera(Fit(size, side))
+    square: Label = label.to_model_size(Fit(label.size, side))
+    return square.to_image_size(Fit(size, side))
 
 
 # What an evaluation says, and who may look on.
 
 
-class Witness(Protocol):
+class EvalCallback(Protocol):
     """Looks on while a model is judged, to draw or to write down."""
 
-    def see(
+    def on_prediction(
         self,
         number: int,
         frame: Frame,
-        question: Question,
+        question: EvalItem,
         predicted: Label,
         score: Mapping[str, float],
     ) -> None:
@@ -339,7 +339,7 @@ class Witness(Protocol):
 
 
 @dataclass(eq=False)
-class Verdict:
+class EvaluationResult:
     """The numbers of one evaluation.
 
     Attributes:

@@ -26,14 +26,14 @@ BIN_DEG = 1e-3
 _NAN = float('nan')
 
 
-class Means:
+class MeanMetric:
     """See `metrics.mean_over_images`."""
 
     def __init__(self) -> None:
         self._columns: dict[str, list[float]] = defaultdict(list)
         self._images = self._skipped = 0
 
-    def add(self, score: dict[str, float]) -> None:
+    def update(self, score: dict[str, float]) -> None:
         """Count what `score` of a task returned for one image."""
         counted = {name: value for name, value in score.items() if not np.isnan(value)}
         told = bool(counted.keys() - {'coverage'})
@@ -41,13 +41,13 @@ class Means:
         for name in score:
             self._columns[name] += [counted[name]] if name in counted else []
 
-    def result(self) -> dict[str, float]:
+    def compute(self) -> dict[str, float]:
         """The means, and how many images took part."""
         means = {n: float(np.mean(c)) if c else _NAN for n, c in self._columns.items()}
         return {**means, 'images': self._images, 'skipped': self._skipped}
 
 
-class Angles:
+class AngularError:
     """See `metrics.normals`."""
 
     def __init__(self) -> None:
@@ -55,7 +55,7 @@ class Angles:
         self._below = dict.fromkeys(WITHIN, 0)
         self._total, self._known, self._images, self._skipped = 0.0, 0, 0, 0
 
-    def add(self, predicted: Normals, truth: Normals) -> None:
+    def update(self, predicted: Normals, truth: Normals) -> None:
         """Count the pixels of one image; ValueError if the sizes differ."""
         angles = angles_deg(predicted, truth)
         self._images += angles.size > 0
@@ -66,7 +66,7 @@ class Angles:
         for name, limit in WITHIN.items():
             self._below[name] += int((angles < limit).sum())
 
-    def result(self) -> dict[str, float]:
+    def compute(self) -> dict[str, float]:
         """The numbers of all pixels so far."""
         count = int(self._bins.sum())
         return {
@@ -79,18 +79,18 @@ class Angles:
         }
 
 
-class Things:
+class InstanceAP:
     """See `metrics.instances`."""
 
     def __init__(self, by_category: bool = False) -> None:
         self._by_category = by_category
         self._recorder = coco_metrics.Recorder()
 
-    def add(self, predicted: Instances, truth: Instances) -> None:
+    def update(self, predicted: Instances, truth: Instances) -> None:
         """Write down the instances of one image; ValueError if the sizes differ."""
         self._recorder.add_instances(predicted, truth, self._by_category)
 
-    def result(self) -> dict[str, float]:
+    def compute(self) -> dict[str, float]:
         """COCO's numbers of all images so far."""
         recorder = self._recorder
         found = coco_metrics.evaluate(recorder, 'segm', most=100)
@@ -103,7 +103,7 @@ class Things:
         }
 
 
-class People:
+class KeypointAP:
     """See `metrics.keypoints`."""
 
     def __init__(self, alpha: float) -> None:
@@ -111,7 +111,7 @@ class People:
         self._recorder = coco_metrics.Recorder()
         self._right = self._labelled = 0
 
-    def add(
+    def update(
         self, predicted: Keypoints, truth: Keypoints, areas: NDArray[np.float64] | None = None
     ) -> None:
         """Write down the people of one image; ValueError if sizes differ or areas do not fit."""
@@ -119,7 +119,7 @@ class People:
         right, labelled = coco_metrics.right_joints(predicted, truth, self._alpha)
         self._right, self._labelled = self._right + right, self._labelled + labelled
 
-    def result(self) -> dict[str, float]:
+    def compute(self) -> dict[str, float]:
         """COCO's numbers and PCK of all images so far."""
         recorder = self._recorder
         found = coco_metrics.evaluate(recorder, 'keypoints', most=20)
@@ -133,7 +133,7 @@ class People:
         }
 
 
-class Foreground:
+class CategoryIoU:
     """Pixels of a category, whatever instance they belong to.
 
     `iou` is the mean over the questions whose category is in the picture of the intersection over
@@ -150,7 +150,7 @@ class Foreground:
         self._true: dict[str, int] = defaultdict(int)
         self._absent = self._right = 0
 
-    def add(self, predicted: Instances, truth: Instances, category: str) -> float:
+    def update(self, predicted: Instances, truth: Instances, category: str) -> float:
         """Count one question; its IoU, NaN where the category is absent."""
         found, there = predicted.ids > 0, truth.ids > 0
         both, either = int((found & there).sum()), int((found | there).sum())
@@ -172,7 +172,7 @@ class Foreground:
             if self._true[name]
         }
 
-    def result(self) -> dict[str, float]:
+    def compute(self) -> dict[str, float]:
         """The three numbers of all questions so far."""
         each = list(self.categories().values())
         return {
@@ -240,14 +240,14 @@ def mean_over_images(scores: Iterable[dict[str, float]]) -> dict[str, float]:
         The means by the same names; `images`, with at least one number besides `coverage`; and
         `skipped`, without.
     """
-    means = Means()
+    means = MeanMetric()
     for score in scores:
-        means.add(score)
-    return means.result()
+        means.update(score)
+    return means.compute()
 
 
 def normals(pairs: Pairs[Normals]) -> dict[str, float]:
-    """Angles between normals, the pixels of all images pooled.
+    """AngularError between normals, the pixels of all images pooled.
 
     Args:
         pairs: predicted and true normals.
@@ -261,10 +261,10 @@ def normals(pairs: Pairs[Normals]) -> dict[str, float]:
 
     Source: the protocol of StableNormal and DSINE.
     """
-    angles = Angles()
+    angles = AngularError()
     for predicted, truth in pairs:
-        angles.add(predicted, truth)
-    return angles.result()
+        angles.update(predicted, truth)
+    return angles.compute()
 
 
 def instances(pairs: Pairs[Instances], by_category: bool = False) -> dict[str, float]:
@@ -286,10 +286,10 @@ def instances(pairs: Pairs[Instances], by_category: bool = False) -> dict[str, f
         ValueError: a pair differs in size.
         ModuleNotFoundError: pycocotools is not installed.
     """
-    things = Things(by_category)
+    things = InstanceAP(by_category)
     for predicted, truth in pairs:
-        things.add(predicted, truth)
-    return things.result()
+        things.update(predicted, truth)
+    return things.compute()
 
 
 def keypoints(
@@ -302,7 +302,7 @@ def keypoints(
     PCK, pooled over the joints that are labelled in the truth: a joint is right if the prediction
     has it within `alpha` times the longer side of the box around the person's labelled joints;
     predicted and true people are paired so that as many joints as possible are right. Points of
-    unknown type take no part in either number. People with a single labelled joint have no box
+    unknown type take no part in either number. KeypointAP with a single labelled joint have no box
     and take no part in PCK.
 
     Args:
@@ -320,8 +320,8 @@ def keypoints(
         ValueError: a pair differs in size, or areas do not fit the pairs or the people.
         ModuleNotFoundError: pycocotools is not installed.
     """
-    people = People(alpha)
+    people = KeypointAP(alpha)
     given = ((pair, None) for pair in pairs) if areas is None else zip(pairs, areas, strict=True)
     for (predicted, truth), area in given:
-        people.add(predicted, truth, area)
-    return people.result()
+        people.update(predicted, truth, area)
+    return people.compute()

@@ -23,7 +23,13 @@ from diception_ros.core.labels import Label
 from diception_ros.core.prompt import Prompt
 from diception_ros.datasets.sample import Sample
 from diception_ros.evaluation import evaluators
-from diception_ros.evaluation.evaluators import Question, Tally, Verdict, Witness, stretched
+from diception_ros.evaluation.evaluators import (
+    EvalCallback,
+    EvalItem,
+    EvaluationResult,
+    Evaluator,
+    stretched,
+)
 from diception_ros.simulation import sample_stream, scenes
 from diception_ros.simulation.scenes import Split
 
@@ -35,7 +41,7 @@ _MEAN_VIEWS = 4
 _POINTS = 2**16
 
 # Everything that is asked about one frame, answered in the order of the prompts.
-Answer = Callable[[Frame, Sequence[Prompt]], Sequence[Label]]
+PredictFn = Callable[[Frame, Sequence[Prompt]], Sequence[Label]]
 
 
 def views(
@@ -100,13 +106,13 @@ def mean_of_rooms(
     return mean_pictures((samples for samples, _ in found), resolution)
 
 
-def judge(
+def evaluate(
     groups: Iterable[tuple[Sequence[Sample], np.random.Generator]],
-    answers: Mapping[str, Answer],
+    answers: Mapping[str, PredictFn],
     means: Mapping[str, NDArray[np.float32]],
     asked: Sequence[str],
-    witnesses: Sequence[Witness] = (),
-) -> Verdict:
+    callbacks: Sequence[EvalCallback] = (),
+) -> EvaluationResult:
     """Ask about every view and add up.
 
     The shuffled answers are worked out at the first number of steps alone: they see the wrong
@@ -118,7 +124,7 @@ def judge(
         answers: by column, such as '1' for one step; at least one.
         means: see `mean_pictures`; tasks without one have no control of that kind.
         asked: names of tasks; samples of others are left out.
-        witnesses: see `Witness`.
+        callbacks: see `EvalCallback`.
 
     Raises:
         ValueError: a task is not known, or its answers cannot be judged.
@@ -126,24 +132,24 @@ def judge(
     first, *others = answers
     columns = (*answers, SHUFFLED, MEAN)
     kinds = evaluators.names(asked)
-    tallies = {kind: {column: evaluators.tally(kind) for column in columns} for kind in kinds}
+    tallies = {kind: {column: evaluators.create(kind) for column in columns} for kind in kinds}
     constant = Constant(means)
     opening: Frame | None = None
-    waiting: list[Question] = []
+    waiting: list[EvalItem] = []
     frames = 0
     for number, (samples, rng) in enumerate(groups):
-        mine = [one for one in evaluators.ask(samples, rng) if one.name in tallies]
+        mine = [one for one in evaluators.build_items(samples, rng) if one.name in tallies]
         frame = samples[0].frame
         opening, frames = opening or frame, number + 1
         # Together, so that the picture is encoded once and the batch is large.
         found = answers[first](frame, [one.prompt for one in (*mine, *waiting)])
         for question, label in zip(mine, found[: len(mine)], strict=True):
-            score = tallies[question.name][first].add(question, label)
-            for witness in witnesses:
-                witness.see(number, frame, question, label, score)
+            score = tallies[question.name][first].update(question, label)
+            for callback in callbacks:
+                callback.on_prediction(number, frame, question, label, score)
             answer = constant.answer(question.prompt, frame.size)
             if answer is not None:
-                tallies[question.name][MEAN].add(question, answer)
+                tallies[question.name][MEAN].update(question, answer)
         _count(waiting, found[len(mine) :], tallies, SHUFFLED)
         for column in others:
             prompts = [one.prompt for one in mine]
@@ -156,22 +162,22 @@ def judge(
 
 
 def _count(
-    asked: Sequence[Question],
+    asked: Sequence[EvalItem],
     found: Sequence[Label],
-    tallies: Mapping[str, Mapping[str, Tally]],
+    tallies: Mapping[str, Mapping[str, Evaluator]],
     column: str,
 ) -> None:
     for question, label in zip(asked, found, strict=True):
         # The answer to another picture may be of its size.
-        tallies[question.name][column].add(question, stretched(label, question.truth.size))
+        tallies[question.name][column].update(question, stretched(label, question.truth.size))
 
 
 def _sum_up(
-    tallies: Mapping[str, Mapping[str, Tally]], columns: tuple[str, ...], frames: int
-) -> Verdict:
-    verdict = Verdict(columns, {}, frames=frames)
+    tallies: Mapping[str, Mapping[str, Evaluator]], columns: tuple[str, ...], frames: int
+) -> EvaluationResult:
+    verdict = EvaluationResult(columns, {}, frames=frames)
     for kind, mine in tallies.items():
-        results = {column: tally.result() for column, tally in mine.items()}
+        results = {column: tally.compute() for column, tally in mine.items()}
         verdict.numbers[kind] = {
             metric: {column: results[column].get(metric, float('nan')) for column in columns}
             for metric in results[columns[0]]
@@ -201,5 +207,5 @@ class Constant:
         key = prompt.task, prompt.category, size
         if key not in self._read:
             label = tasks.get(prompt.task).decode(picture, prompt)
-            self._read[key] = label.to_camera(images.Fit(size, len(picture)))
+            self._read[key] = label.to_image_size(images.Fit(size, len(picture)))
         return self._read[key]

@@ -73,7 +73,7 @@ class Stability:
     def __init__(self) -> None:
         self._last: Moment | None = None
 
-    def add(self, now: Moment) -> dict[str, dict[str, float]]:
+    def update(self, now: Moment) -> dict[str, dict[str, float]]:
         """Numbers of a frame by task: see `compare`; nothing of the first."""
         last, self._last = self._last, now
         if last is None or last.frame.size != now.frame.size:

@@ -24,7 +24,7 @@ from diception_ros.core.labels import Instances, Label, Mask, MetricDepth, visua
 from diception_ros.core.prompt import Prompt
 from diception_ros.datasets import decode
 from diception_ros.evaluation import evaluators, rooms
-from diception_ros.evaluation.evaluators import ONE_POINT, Question, task_of
+from diception_ros.evaluation.evaluators import ONE_POINT, EvalItem, task_of
 from diception_ros.live_demo.recording import NODE, Drive
 from diception_ros.messages import base, outputs
 from diception_ros.messages import images as image_messages
@@ -125,7 +125,7 @@ def _digest(message: Any) -> bytes:
 def without_memory(names: Sequence[str], types: Types) -> set[str]:
     """Topics of tasks whose answers do not depend on which frames were answered before.
 
-    Things keep their numbers from frame to frame, so those depend.
+    InstanceAP keep their numbers from frame to frame, so those depend.
     """
     return {
         one.topic
@@ -205,7 +205,7 @@ def judge(drive: Drive, bag: Path, names: Sequence[str], control: rooms.Constant
         names: of the tasks.
         control: the constant picture.
     """
-    tallies: dict[str, dict[str, evaluators.Tally]] = {}
+    tallies: dict[str, dict[str, evaluators.Evaluator]] = {}
     for view, messages in both(drive, bag):
         for question in ask(view, drive, names):
             found = answer(question, messages, view, drive)
@@ -213,14 +213,14 @@ def judge(drive: Drive, bag: Path, names: Sequence[str], control: rooms.Constant
             if found is None or other is None:
                 continue
             mine = tallies.setdefault(
-                question.name, {who: evaluators.tally(question.name) for who in (MODEL, CONSTANT)}
+                question.name, {who: evaluators.create(question.name) for who in (MODEL, CONSTANT)}
             )
-            mine[MODEL].add(question, found)
-            mine[CONSTANT].add(question, other)
+            mine[MODEL].update(question, found)
+            mine[CONSTANT].update(question, other)
     return {
         kind: {
-            metric: {who: tallies[kind][who].result()[metric] for who in (MODEL, CONSTANT)}
-            for metric in tallies[kind][MODEL].result()
+            metric: {who: tallies[kind][who].compute()[metric] for who in (MODEL, CONSTANT)}
+            for metric in tallies[kind][MODEL].compute()
         }
         for kind in evaluators.names(names)
         if kind in tallies
@@ -239,7 +239,7 @@ def both(drive: Drive, bag: Path) -> Iterator[tuple[RecordedView, Mapping[str, A
             yield view, messages
 
 
-def ask(view: RecordedView, drive: Drive, names: Sequence[str]) -> list[Question]:
+def ask(view: RecordedView, drive: Drive, names: Sequence[str]) -> list[EvalItem]:
     """What the node was asked about a picture, with the true answers."""
     known: dict[str, Callable[[], Label]] = {
         'depth': view.metric_depth,
@@ -248,13 +248,13 @@ def ask(view: RecordedView, drive: Drive, names: Sequence[str]) -> list[Question
         'pose': view.keypoints,
     }
     found = [
-        Question(name, Prompt(name), known[name]())
+        EvalItem(name, Prompt(name), known[name]())
         for name in names
         if name in known and name in view.tasks
     ]
     if 'semantic' in names and 'semantic' in view.tasks:
         found += [
-            Question('semantic', Prompt('semantic', category), view.of_category(category))
+            EvalItem('semantic', Prompt('semantic', category), view.of_category(category))
             for category in drive.categories
         ]
     if 'segmentation' in names and drive.click is not None and 'segmentation' in view.tasks:
@@ -262,12 +262,12 @@ def ask(view: RecordedView, drive: Drive, names: Sequence[str]) -> list[Question
         number = things.ids[round(drive.click.y), round(drive.click.x)]
         if number:
             prompt = Prompt('segmentation', points=(drive.click,))
-            found.append(Question(ONE_POINT, prompt, Mask(things.ids == number)))
+            found.append(EvalItem(ONE_POINT, prompt, Mask(things.ids == number)))
     return found
 
 
 def answer(
-    question: Question, messages: Mapping[str, Any], view: RecordedView, drive: Drive
+    question: EvalItem, messages: Mapping[str, Any], view: RecordedView, drive: Drive
 ) -> Label | None:
     """What the node answered to a question; None where it did not."""
     prompt = question.prompt
@@ -337,7 +337,7 @@ def _frames(
                     break
 
 
-def _truth(question: Question, view: RecordedView, drive: Drive) -> NDArray[np.uint8]:
+def _truth(question: EvalItem, view: RecordedView, drive: Drive) -> NDArray[np.uint8]:
     label: Label = question.truth
     if isinstance(label, MetricDepth):
         label = to_disparity(label)[0]

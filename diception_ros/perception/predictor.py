@@ -170,7 +170,7 @@ class Predictor:
             with clock.stage('read', [job.answer]):
                 label = asked[job.answer].decode(picture, question.prompt)
                 if not question.at_model_size:
-                    label = label.to_camera(fits[job.key])
+                    label = label.to_image_size(fits[job.key])
                 found[job.answer].append(label)
 
         predictions = []

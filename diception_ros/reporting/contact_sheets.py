@@ -21,7 +21,7 @@ from diception_ros.core.contact_sheet import contact_sheet
 from diception_ros.core.frame import Frame
 from diception_ros.core.labels import Disparity, Label, visualize
 from diception_ros.datasets.decode import resized
-from diception_ros.evaluation.evaluators import Question, stretched
+from diception_ros.evaluation.evaluators import EvalItem, stretched
 from diception_ros.reporting import tables
 from diception_ros.reporting.tables import main_metric
 
@@ -32,7 +32,7 @@ _SIDE, _WIDEST = 240, 360
 _BLANK = 24  # grey of the sheet
 
 
-class Gallery:
+class QualitativeResults:
     """Collects inputs, truths and answers.
 
     Args:
@@ -48,15 +48,15 @@ class Gallery:
         # By kind of question: badness, number of the frame, pictures, and the answer's number.
         self._bad: dict[str, list[tuple[float, int, list[Picture], str]]] = {}
 
-    def see(
+    def on_prediction(
         self,
         number: int,
         frame: Frame,
-        question: Question,
+        question: EvalItem,
         predicted: Label,
         score: Mapping[str, float],
     ) -> None:
-        """See `verdict.Witness`."""
+        """See `EvalCallback`."""
         ranking = tables.main_metric(question.name)
         if ranking is None:
             return
@@ -103,7 +103,7 @@ class Gallery:
             images.write(folder / 'worst.png', sheet)
 
 
-def draw_answer(frame: Frame, question: Question, predicted: Label) -> list[Picture]:
+def draw_answer(frame: Frame, question: EvalItem, predicted: Label) -> list[Picture]:
     """Input, truth and answer as pictures of one size, large enough to be looked at.
 
     Where there are points, or a category, the truth bears them.
@@ -195,7 +195,7 @@ class Sheets:
         # Of the values of each disparity task, all frames together: shares of [0, 1].
         self.values: dict[str, NDArray[np.int64]] = {}
 
-    def see(
+    def on_frame(
         self,
         number: int,
         camera: str,
@@ -203,7 +203,7 @@ class Sheets:
         answers: dict[str, Any],
         row: dict[str, float],
     ) -> None:
-        """See `scores.Witness`."""
+        """See `bag_scores.FrameCallback`."""
         assert taken.frame is not None
         frame = taken.frame
         for task, answer in answers.items():

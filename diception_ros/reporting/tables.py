@@ -18,7 +18,7 @@ from typing import Any
 from diception_ros import __version__
 from diception_ros.core.frame import Frame
 from diception_ros.core.labels import Instances, Label, Mask
-from diception_ros.evaluation.evaluators import Question, like
+from diception_ros.evaluation.evaluators import EvalItem, metric_family
 
 FORMAT = 1  # of metrics.json
 
@@ -51,7 +51,7 @@ def main_metric(kind: str) -> tuple[str, int] | None:
 
 def shown_of(kind: str) -> Mapping[str, int]:
     """What is shown of a kind of question, as in `SHOWN`; nothing where it is not known."""
-    return SHOWN.get(like(kind), {})
+    return SHOWN.get(metric_family(kind), {})
 
 
 def headings(columns: Sequence[str]) -> dict[str, str]:
@@ -144,7 +144,7 @@ def digest(folder: Path) -> str:
 # The numbers of every single answer, in a file.
 
 
-class Diary:
+class PredictionCSV:
     """Writes the numbers of every answer into a CSV file, a line for each number.
 
     Of masks and instances also how much of the picture was asked for: `share`, 0 to 1.
@@ -158,15 +158,15 @@ class Diary:
         self._writer = csv.writer(self._file)
         self._writer.writerow(('frame', 'question', 'category', 'metric', 'value'))
 
-    def see(
+    def on_prediction(
         self,
         number: int,
         frame: Frame,
-        question: Question,
+        question: EvalItem,
         predicted: Label,
         score: Mapping[str, float],
     ) -> None:
-        """See `verdict.Witness`."""
+        """See `verdict.EvalCallback`."""
         category = question.prompt.category or ''
         truth = question.truth
         if isinstance(truth, Mask | Instances):

@@ -33,13 +33,13 @@ from diception_ros.datasets.labelled import FEW, Labelled
 from diception_ros.datasets.sample import Sample
 from diception_ros.evaluation import dataset_scores, evaluators, rooms
 from diception_ros.evaluation.dataset_scores import Predictions
-from diception_ros.evaluation.evaluators import Verdict, Witness
+from diception_ros.evaluation.evaluators import EvalCallback, EvaluationResult
 from diception_ros.model import folder
 from diception_ros.perception.predictor import Predictor
 from diception_ros.perception.query import Question
 from diception_ros.reporting import tables
-from diception_ros.reporting.contact_sheets import Gallery
-from diception_ros.reporting.tables import Diary
+from diception_ros.reporting.contact_sheets import QualitativeResults
+from diception_ros.reporting.tables import PredictionCSV
 
 _ANSWERING = ('device', 'dtype', 'guidance', 'seed', 'batch_size', 'shifts', 'resolution')
 _ASPECT = 4 / 3  # width by height of the rooms' pictures, as they are learnt from
@@ -52,14 +52,14 @@ def on_rooms(args: argparse.Namespace) -> int:
     first = next(iter(predictors.values()))
     side = first.resolution
     size = args.size or (side, round(side * _ASPECT))
-    gallery = Gallery(evaluators.names(args.tasks))
+    gallery = QualitativeResults(evaluators.names(args.tasks))
     start = time.monotonic()
     print('mean pictures of rooms of the training split', file=sys.stderr)
     means = rooms.mean_of_rooms(args.scene_seed, size, side, args.mean_scenes, args.gl)
     with evaluation_callbacks(args, gallery) as looking:
         views = rooms.views(args.scene_seed, size, args.split, args.scenes, backend=args.gl)
         progress = tqdm(views, total=args.scenes, unit='room', file=sys.stderr)
-        verdict = rooms.judge(
+        verdict = rooms.evaluate(
             progress,
             {steps: _asker(predictor) for steps, predictor in predictors.items()},
             means,
@@ -92,17 +92,19 @@ def on_rooms(args: argparse.Namespace) -> int:
 
 
 @contextlib.contextmanager
-def evaluation_callbacks(args: argparse.Namespace, gallery: Gallery) -> Iterator[list[Witness]]:
+def evaluation_callbacks(
+    args: argparse.Namespace, gallery: QualitativeResults
+) -> Iterator[list[EvalCallback]]:
     """Those who look on: none where nothing is written, else the gallery and a diary."""
     if args.out is None:
         yield []
         return
     args.out.mkdir(parents=True, exist_ok=True)
-    with contextlib.closing(Diary(args.out / 'answers.csv')) as diary:
+    with contextlib.closing(PredictionCSV(args.out / 'answers.csv')) as diary:
         yield [gallery, diary]
 
 
-def tell(args: argparse.Namespace, verdict: Verdict, what: str, seconds: float) -> None:
+def tell(args: argparse.Namespace, verdict: EvaluationResult, what: str, seconds: float) -> None:
     """Print the table, and what it is about."""
     print(tables.markdown(verdict.numbers, verdict.columns, tables.headings(verdict.columns)))
     print(
@@ -114,13 +116,13 @@ def tell(args: argparse.Namespace, verdict: Verdict, what: str, seconds: float) 
 
 def on_cases(
     args: argparse.Namespace, protocol: Protocol
-) -> tuple[dict[str, dataset_scores.Answer], dict[str, Any]]:
+) -> tuple[dict[str, dataset_scores.PredictFn], dict[str, Any]]:
     """What answers the pictures of a data set at each number of steps, and what to tell of it."""
     predictors, about = _load(args)
     prompt = Prompt(protocol.task)
 
-    def asker(predictor: Predictor) -> dataset_scores.Answer:
-        def answer(case: dataset_scores.Case) -> Label:
+    def asker(predictor: Predictor) -> dataset_scores.PredictFn:
+        def answer(case: dataset_scores.BenchmarkSample) -> Label:
             frame = dataset_scores.frame_of(protocol, case)
             return predictor.predict([frame], [prompt])[0].label
 
@@ -180,7 +182,7 @@ def check_counted(names: Sequence[str]) -> None:
         )
 
 
-def _asker(predictor: Predictor) -> rooms.Answer:
+def _asker(predictor: Predictor) -> rooms.PredictFn:
     def answer(frame: Frame, prompts: Sequence[Prompt]) -> list[Label]:
         return [prediction.label for prediction in predictor.predict([frame], prompts)]
 
@@ -198,8 +200,8 @@ _DOUBT = 0.8
 def on_dataset(args: argparse.Namespace) -> int:
     """Judge a model, or predictions in files, on a data set; print and write what came out."""
     protocol = benchmarks.get(args.protocol)
-    cases, without = dataset_scores.find(protocol, args.dataset, args.list)
-    answers: dict[str, dataset_scores.Answer]
+    cases, without = dataset_scores.find_samples(protocol, args.dataset, args.list)
+    answers: dict[str, dataset_scores.PredictFn]
     predictions = None
     if args.predictions is not None:
         predictions = Predictions(args.predictions, protocol, cases)
@@ -210,15 +212,15 @@ def on_dataset(args: argparse.Namespace) -> int:
     if len(cases) != protocol.images:
         print(f"{len(cases)} pictures; the paper's table is of {protocol.images}", file=sys.stderr)
     with contextlib.ExitStack() as stack:
-        witnesses: list[Witness] = []
-        gallery = Gallery([protocol.task])
+        callbacks: list[EvalCallback] = []
+        gallery = QualitativeResults([protocol.task])
         if args.out is not None:
             args.out.mkdir(parents=True, exist_ok=True)
-            diary = Diary(args.out / 'answers.csv')
+            diary = PredictionCSV(args.out / 'answers.csv')
             stack.callback(diary.close)
-            witnesses = [gallery, diary]
+            callbacks = [gallery, diary]
         progress = tqdm(cases, unit='picture', file=sys.stderr)
-        verdict = dataset_scores.judge(protocol, progress, answers, witnesses)
+        verdict = dataset_scores.evaluate(protocol, progress, answers, callbacks)
     if predictions is not None:
         about = {
             'predictions': {
@@ -279,7 +281,7 @@ def _stories(predictions: Predictions) -> list[Any]:
     return list(found.values())
 
 
-def _doubt_axes(verdict: Verdict, protocol: benchmarks.Protocol) -> None:
+def _doubt_axes(verdict: EvaluationResult, protocol: benchmarks.Protocol) -> None:
     numbers = verdict.numbers[protocol.name]
     axes = [axis for axis in 'xyz' if f'mean_deg_{axis}' in numbers]
     for axis in axes:
@@ -313,14 +315,14 @@ def on_labels(args: argparse.Namespace) -> int:
         print(f'{args.data}: {text}', file=sys.stderr)
     start = time.monotonic()
     means = rooms.mean_pictures(groups, predictor.resolution)
-    gallery = Gallery(names)
-    with evaluation_callbacks(args, gallery) as witnesses:
-        verdict = rooms.judge(
+    gallery = QualitativeResults(names)
+    with evaluation_callbacks(args, gallery) as callbacks:
+        verdict = rooms.evaluate(
             ((samples, np.random.default_rng(0)) for samples in tqdm(groups, unit='picture')),
             {str(one.steps): _labelled_asker(predictor, one) for one in chosen},
             means,
             names,
-            witnesses,
+            callbacks,
         )
     seconds = time.monotonic() - start
     if args.out is not None:
@@ -373,7 +375,7 @@ def _content(
     args: argparse.Namespace,
     brought: Sequence[Card],
     labels: Sequence[Labelled],
-    verdict: Verdict,
+    verdict: EvaluationResult,
     seconds: float,
 ) -> dict[str, Any]:
     return {
@@ -399,7 +401,7 @@ def _content(
     }
 
 
-def _labelled_asker(predictor: Predictor, settings: PredictSettings) -> rooms.Answer:
+def _labelled_asker(predictor: Predictor, settings: PredictSettings) -> rooms.PredictFn:
     def answer(frame: Frame, prompts: Sequence[Prompt]) -> list[Label]:
         found = predictor.ask([Question(frame, prompt, settings) for prompt in prompts])
         return [prediction.label for prediction in found]

@@ -90,7 +90,7 @@ def test_the_picture_reaches_the_model(opengl, tiny_folder, tmp_path, monkeypatc
     known = {}
     for samples, rng in rooms.views(0, (48, 64), 'test', 4):
         known[samples[0].frame.image.tobytes()] = {
-            one.name: one.truth for one in evaluators.ask(samples, rng)
+            one.name: one.truth for one in evaluators.build_items(samples, rng)
         }
 
     def knowing(predictor):

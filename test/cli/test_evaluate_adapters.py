@@ -93,7 +93,7 @@ def test_the_numbers_by_hand(kind, tiny_folder, tmp_path, capsys):
         return [one.label for one in predictor.ask(asked)]
 
     means = rooms.mean_pictures([samples], predictor.resolution)['mine']
-    constant = task.decode(means).to_camera(Fit(files.SIZE, predictor.resolution))
+    constant = task.decode(means).to_image_size(Fit(files.SIZE, predictor.resolution))
     # Of normals the pixels are pooled, which is nearly the same here.
     close = {'rel': 1e-3 if kind == 'normals' else 1e-9}
     assert found['1'] == pytest.approx(mean(answers(1)), **close)
@@ -196,7 +196,7 @@ def test_the_base_scores_the_same_with_an_adapter_that_is_not_asked(tiny_folder,
         def answer(frame, prompts):
             return [one.label for one in predictor.predict([frame], prompts)]
 
-        return rooms.judge(groups, {'1': answer}, means, ('depth', 'segmentation')).numbers
+        return rooms.evaluate(groups, {'1': answer}, means, ('depth', 'segmentation')).numbers
 
     without = table()
     predictor.adapt([adapter])
@@ -239,13 +239,13 @@ def test_a_disparity_is_judged_at_any_distance(tiny_folder, tmp_path):
     """Rooms end at 12 m; labels of people need not."""
     from diception_ros.core import adapter_card
     from diception_ros.core.labels import MetricDepth
-    from diception_ros.evaluation.evaluators import Question, tally
+    from diception_ros.evaluation.evaluators import EvalItem, create
 
     adapter = write_adapter(tmp_path / 'a', tiny_folder, 'mine', kind='depth')
     tasks.add(adapter_card.read(adapter))
     metres = np.linspace(20, 80, 100, dtype=np.float32).reshape(10, 10)
     disparity = 1 / metres
     answer = Disparity((disparity - disparity.min()) / np.ptp(disparity))
-    found = tally('mine')
-    found.add(Question('mine', Prompt('mine'), MetricDepth(metres)), answer)
-    assert found.result()['abs_rel'] < 1e-4
+    found = create('mine')
+    found.update(EvalItem('mine', Prompt('mine'), MetricDepth(metres)), answer)
+    assert found.compute()['abs_rel'] < 1e-4

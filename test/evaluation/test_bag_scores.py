@@ -67,7 +67,7 @@ def bag(tmp_path):
     return write(tmp_path / 'bag', sorted(messages, key=lambda one: one[2]))
 
 
-def judged(bag, tmp_path, truth, align='frame', witnesses=(), **job):
+def judged(bag, tmp_path, truth, align='frame', callbacks=(), **job):
     asked = recordings.asked(tasks=TASKS, semantic__categories=('person',), temporal__ids=False)
     job = Job(tmp_path / 'out.mcap', cameras=('/camera/image_raw',), force=True, **job)
     from diception_ros.perception.perceiver import Perceiver
@@ -77,7 +77,7 @@ def judged(bag, tmp_path, truth, align='frame', witnesses=(), **job):
         result = run.replay(opened, Perceiver(recordings.Cheap(), MAKE, asked), job)
         sources = [Source(opened, text, cameras, asked.tasks) for text in truth]
         where = poses_of(opened, cameras, ())
-    found = bag_scores.score(bag, job.out, cameras, job, asked, sources, where, align, witnesses)
+    found = bag_scores.score(bag, job.out, cameras, job, asked, sources, where, align, callbacks)
     return found, result, job, asked
 
 
@@ -261,11 +261,11 @@ def test_what_stays_does_not_change_and_what_moves_is_left_out():
     other = values.copy()
     other[:, 20:] = 0
     stability = Stability()
-    assert stability.add(moment(image, {'depth': Disparity(values)})) == {}
-    found = stability.add(moment(moved, {'depth': Disparity(other)}))
+    assert stability.update(moment(image, {'depth': Disparity(values)})) == {}
+    found = stability.update(moment(moved, {'depth': Disparity(other)}))
     assert found['depth']['change'] == 0
     assert 0.3 < found['depth']['compared'] < 0.5
-    found = stability.add(moment(moved, {'depth': Disparity(values)}))
+    found = stability.update(moment(moved, {'depth': Disparity(values)}))
     assert found['depth']['change'] == pytest.approx(np.abs(other - values).mean(), rel=1e-5)
 
 
@@ -295,8 +295,8 @@ def test_the_motion_of_the_camera_is_no_change():
         normals = geometry.normals_from(depth, pinhole)
         noise = np.random.default_rng(0).integers(0, 256, (*size, 3), np.uint8)
         answers = {'depth': answer, 'normal': normals}
-        found = stability.add(moment(noise, answers, where, depth, pinhole))
-        alone = still.add(moment(np.zeros_like(noise), answers, None, None, pinhole))
+        found = stability.update(moment(noise, answers, where, depth, pinhole))
+        alone = still.update(moment(np.zeros_like(noise), answers, None, None, pinhole))
     assert found['depth']['change_depth'] < 5e-3
     assert found['normal']['change_deg'] < 0.5
     assert found['depth']['compared'] > 0.7
@@ -314,8 +314,8 @@ def test_what_was_hidden_is_left_out():
     stability = Stability()
     answers = {'entity': Instances(rng.integers(0, 2, SIZE).astype(np.int32), ('',),
                                    np.ones(1, np.float32))}  # fmt: skip
-    stability.add(moment(image, answers, where, MetricDepth(near)))
-    found = stability.add(moment(image, answers, where, far))
+    stability.update(moment(image, answers, where, MetricDepth(near)))
+    found = stability.update(moment(image, answers, where, far))
     assert found['entity']['compared'] == 0.75
     assert found['entity']['kept'] == 1
 
@@ -338,7 +338,7 @@ def test_answers_that_were_cut_off_at_0_do_not_bend_the_scale_of_the_bag():
     values = np.linspace(-0.2, 0.9, 100, dtype=np.float32).reshape(10, 10)
     depth = MetricDepth((1 / (0.5 * values + 0.3)).astype(np.float32))
     affines = Affines()
-    affines.add('', {'depth': Disparity(np.maximum(values, 0))}, {'depth': depth})
+    affines.update('', {'depth': Disparity(np.maximum(values, 0))}, {'depth': depth})
     assert affines.found()['', 'depth'] == pytest.approx((0.5, 0.3), rel=1e-4)
 
 

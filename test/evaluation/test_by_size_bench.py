@@ -11,8 +11,8 @@ import pytest
 from diception_ros.core.frame import Frame
 from diception_ros.core.labels import Mask
 from diception_ros.core.prompt import Prompt
-from diception_ros.evaluation.evaluators import Question
-from diception_ros.reporting.tables import Diary
+from diception_ros.evaluation.evaluators import EvalItem
+from diception_ros.reporting.tables import PredictionCSV
 
 sys.path.insert(0, str(Path(__file__).parents[2] / 'bench'))
 from by_size import by_size
@@ -22,13 +22,15 @@ SIDE = 10
 
 def write(path, sizes):
     """An evaluation in which things of k pixels are answered with an IoU of k / 100."""
-    diary = Diary(path)
+    diary = PredictionCSV(path)
     frame = Frame(np.zeros((SIDE, SIDE, 3), np.uint8))
     for number, size in enumerate(sizes):
         truth = Mask(np.arange(SIDE * SIDE).reshape(SIDE, SIDE) < size)
         for name in ('semantic', 'other'):
             score = {'iou': size / 100 if name == 'semantic' else 0.0}
-            diary.see(number, frame, Question(name, Prompt('semantic'), truth), truth, score)
+            diary.on_prediction(
+                number, frame, EvalItem(name, Prompt('semantic'), truth), truth, score
+            )
     diary.close()
 
 

@@ -15,7 +15,7 @@ from diception_ros.evaluation.dataset_scores import Predictions
 def data(name, root):
     write(name, root / 'data')
     protocol = benchmarks.get(name)
-    cases, _ = dataset_scores.find(protocol, root / 'data')
+    cases, _ = dataset_scores.find_samples(protocol, root / 'data')
     return protocol, cases
 
 
@@ -103,5 +103,5 @@ def test_normals_are_looked_for_under_their_own_name(tmp_path):
     for case, truth in zip(cases, truths, strict=True):
         put(tmp_path / 'out', case.name, truth, 'normal')
     found = Predictions(tmp_path / 'out', protocol, cases)
-    verdict = dataset_scores.judge(protocol, cases, {'predictions': found})
+    verdict = dataset_scores.evaluate(protocol, cases, {'predictions': found})
     assert verdict.numbers['scannet_normals']['mean_deg']['predictions'] < 1e-3

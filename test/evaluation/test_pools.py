@@ -20,19 +20,19 @@ def test_results_can_be_asked_for_in_between():
     rng = np.random.default_rng(0)
     task = tasks.get('normal')
     pairs = [(task.example(rng, 32), task.example(rng, 32)) for _ in range(3)]
-    angles = metrics.Angles()
+    angles = metrics.AngularError()
     for k, pair in enumerate(pairs, 1):
-        angles.add(*pair)
-        assert angles.result() == metrics.normals(pairs[:k])
+        angles.update(*pair)
+        assert angles.compute() == metrics.normals(pairs[:k])
 
 
 def test_foreground_by_hand():
-    pixels = metrics.Foreground()
+    pixels = metrics.CategoryIoU()
     # Which instance a pixel belongs to does not matter: 2 of 4 pixels agree.
-    assert pixels.add(things([[1, 1, 1, 0]]), things([[0, 1, 2, 2]]), 'cup') == 0.5
-    assert pixels.add(things([[1, 1, 1, 1]]), things([[1, 1, 1, 1]]), 'cup') == 1
-    assert pixels.add(things([[0, 0, 0, 0]], 1), things([[0, 1, 0, 0]]), 'dog') == 0
-    found = pixels.result()
+    assert pixels.update(things([[1, 1, 1, 0]]), things([[0, 1, 2, 2]]), 'cup') == 0.5
+    assert pixels.update(things([[1, 1, 1, 1]]), things([[1, 1, 1, 1]]), 'cup') == 1
+    assert pixels.update(things([[0, 0, 0, 0]], 1), things([[0, 1, 0, 0]]), 'dog') == 0
+    found = pixels.compute()
     assert found['iou'] == pytest.approx((0.5 + 1 + 0) / 3)
     assert pixels.categories() == {'cup': 6 / 8, 'dog': 0}
     assert found['category_iou'] == pytest.approx((6 / 8 + 0) / 2)
@@ -40,15 +40,15 @@ def test_foreground_by_hand():
 
 
 def test_an_absent_category_is_right_when_nothing_is_found():
-    pixels, nothing = metrics.Foreground(), things([[0, 0]])
-    assert np.isnan(pixels.add(nothing, nothing, 'cup'))
-    assert np.isnan(pixels.add(nothing, nothing, 'dog'))
-    assert np.isnan(pixels.add(things([[0, 1]]), nothing, 'cup'))
-    found = pixels.result()
+    pixels, nothing = metrics.CategoryIoU(), things([[0, 0]])
+    assert np.isnan(pixels.update(nothing, nothing, 'cup'))
+    assert np.isnan(pixels.update(nothing, nothing, 'dog'))
+    assert np.isnan(pixels.update(things([[0, 1]]), nothing, 'cup'))
+    found = pixels.compute()
     assert found['absent_right'] == pytest.approx(2 / 3)
     assert np.isnan([found['iou'], found['category_iou']]).all()
     assert found['categories'] == 0
     # What is found where nothing is costs the category, but not the questions that had an answer.
-    pixels.add(things([[1, 0]]), things([[1, 0]]), 'cup')
-    assert pixels.result()['iou'] == 1
+    pixels.update(things([[1, 0]]), things([[1, 0]]), 'cup')
+    assert pixels.compute()['iou'] == 1
     assert pixels.categories() == {'cup': 0.5}

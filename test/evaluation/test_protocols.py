@@ -14,7 +14,7 @@ from diception_ros.core.labels import Disparity, MetricDepth, Normals
 from diception_ros.core.prompt import Prompt
 from diception_ros.datasets import benchmarks, decode
 from diception_ros.evaluation import dataset_scores
-from diception_ros.evaluation.evaluators import Question
+from diception_ros.evaluation.evaluators import EvalItem
 
 NAMES = benchmarks.names()
 DEPTH = [name for name in NAMES if not name.endswith('normals')]
@@ -23,7 +23,7 @@ NORMALS = [name for name in NAMES if name.endswith('normals')]
 
 def read(name, root):
     protocol = benchmarks.get(name)
-    cases, without = dataset_scores.find(protocol, root)
+    cases, without = dataset_scores.find_samples(protocol, root)
     assert without == 0
     return protocol, cases
 
@@ -67,7 +67,7 @@ def test_an_affine_disparity_of_the_truth_is_perfect(name, tmp_path):
         inverse[np.isnan(inverse)] = 1  # whatever it says there does not count
         return Disparity(np.clip(0.7 * inverse + 0.1, 0, 1).astype(np.float32))
 
-    verdict = dataset_scores.judge(protocol, cases, {'1': answer})
+    verdict = dataset_scores.evaluate(protocol, cases, {'1': answer})
     found = verdict.numbers[name]
     assert verdict.frames == 2
     assert found['abs_rel']['1'] == pytest.approx(0, abs=1e-4)
@@ -85,7 +85,7 @@ def test_normals_are_read_in_our_frame_from_both_kinds_of_file(name, kind, tmp_p
     truths = write(name, tmp_path, kind)
     protocol, cases = read(name, tmp_path)
     wanted = dict(zip(PLACES[name][0], truths, strict=True))
-    verdict = dataset_scores.judge(
+    verdict = dataset_scores.evaluate(
         protocol, cases, {'1': lambda case: Normals(wanted[case.name].astype(np.float32))}
     )
     found = verdict.numbers[name]
@@ -140,33 +140,35 @@ def test_the_grid_is_what_shrinking_by_picking_leaves(size, longest):
     factor = longest / max(size)
     shrink = torch.nn.Upsample(scale_factor=factor, mode='nearest')
     picked = shrink(torch.from_numpy(number)[None, None]).numpy().ravel()
-    chosen = dataset_scores.grid(size, longest)
+    chosen = dataset_scores.alignment_grid(size, longest)
     assert abs(int(chosen.sum()) - picked.size) <= max(size) * 0.01 * longest
     expected = np.zeros(number.size, np.bool_)
     expected[picked.astype(int)] = True
     assert (expected != chosen.ravel()).mean() < 1e-3
-    assert dataset_scores.grid(size, 0) is None
-    assert dataset_scores.grid(size, max(size)) is None
+    assert dataset_scores.alignment_grid(size, 0) is None
+    assert dataset_scores.alignment_grid(size, max(size)) is None
 
 
 def test_scale_and_shift_are_fitted_by_the_grid_alone(tmp_path):
     write('eth3d', tmp_path)
     protocol, cases = read('eth3d', tmp_path)
-    protocol = replace(protocol, fit_side=12)
+    protocol = replace(protocol, alignment_side=12)
     truth = dataset_scores.truth_of(protocol, cases[0])
-    chosen = dataset_scores.grid(truth.size, 12)
+    chosen = dataset_scores.alignment_grid(truth.size, 12)
 
     def answer(case):
         inverse = np.nan_to_num(1 / truth.values, nan=0.5)
         inverse[~chosen] = 0.9  # nonsense beside the grid
         return Disparity(inverse.astype(np.float32))
 
-    score = dataset_scores.judge(protocol, cases[:1], {'1': answer}).numbers['eth3d']
+    score = dataset_scores.evaluate(protocol, cases[:1], {'1': answer}).numbers['eth3d']
     known = truth.valid
     off = known & ~chosen
     expected = np.abs(1 / 0.9 - truth.values[off]) / truth.values[off]
     assert score['abs_rel']['1'] == pytest.approx(expected.sum() / known.sum(), rel=1e-4)
-    whole = dataset_scores.judge(replace(protocol, fit_side=0), cases[:1], {'1': answer}).numbers
+    whole = dataset_scores.evaluate(
+        replace(protocol, alignment_side=0), cases[:1], {'1': answer}
+    ).numbers
     assert whole['eth3d']['abs_rel']['1'] != pytest.approx(score['abs_rel']['1'], rel=0.05)
 
 
@@ -176,8 +178,8 @@ def test_what_is_out_of_range_does_not_count(name, tmp_path):
     near, far = protocol.metres
     values = np.array([[near * 0.9, near * 1.1, 5.0, min(far * 1.1, 1e6)]], np.float32)
     tally = dataset_scores._tally(protocol)
-    question = Question('depth', Prompt('depth'), MetricDepth(values))
-    score = tally.add(question, Disparity(np.array([[np.nan, 0.9, 0.3, np.nan]], np.float32)))
+    question = EvalItem('depth', Prompt('depth'), MetricDepth(values))
+    score = tally.update(question, Disparity(np.array([[np.nan, 0.9, 0.3, np.nan]], np.float32)))
     counted = 2 if np.isfinite(far) else 3
     assert score['coverage'] == pytest.approx(2 / counted)
 
@@ -190,11 +192,11 @@ def test_another_layout_is_told_with_what_is_expected(name, tmp_path):
     protocol = benchmarks.get(name)
     (tmp_path / 'readme.txt').write_text('nothing here')
     with pytest.raises(ValueError, match='nothing in it matches') as error:
-        dataset_scores.find(protocol, tmp_path)
+        dataset_scores.find_samples(protocol, tmp_path)
     for part in (str(tmp_path), protocol.pattern, protocol.layout):
         assert part in str(error.value)
     with pytest.raises(FileNotFoundError, match='no such folder; protocol'):
-        dataset_scores.find(protocol, tmp_path / 'none')
+        dataset_scores.find_samples(protocol, tmp_path / 'none')
 
 
 @pytest.mark.parametrize('name', [name for name in NAMES if name != 'kitti'])
@@ -204,7 +206,7 @@ def test_a_missing_truth_is_named(name, tmp_path):
     gone = cases[1].truth[-1]
     gone.unlink()
     with pytest.raises(FileNotFoundError, match='is missing; protocol') as error:
-        dataset_scores.find(protocol, tmp_path)
+        dataset_scores.find_samples(protocol, tmp_path)
     assert str(gone) in str(error.value)
     assert str(cases[1].picture) in str(error.value)
 
@@ -213,11 +215,11 @@ def test_kitti_leaves_out_pictures_without_truth(tmp_path):
     write('kitti', tmp_path)
     protocol, cases = read('kitti', tmp_path)
     cases[0].truth[0].unlink()
-    found, without = dataset_scores.find(protocol, tmp_path)
+    found, without = dataset_scores.find_samples(protocol, tmp_path)
     assert ([case.name for case in found], without) == ([cases[1].name], 1)
     cases[1].truth[0].unlink()
     with pytest.raises(ValueError, match='none of 2 pictures has a truth'):
-        dataset_scores.find(protocol, tmp_path)
+        dataset_scores.find_samples(protocol, tmp_path)
 
 
 def test_a_list_says_which_pictures_and_in_which_order(tmp_path):
@@ -226,18 +228,22 @@ def test_a_list_says_which_pictures_and_in_which_order(tmp_path):
     names = [case.name for case in cases]
     file = tmp_path / 'files.txt'
     file.write_text(f'{names[1]} some/truth.png 721.5\n\n{names[0]} None 721.5\n')
-    assert [case.name for case in dataset_scores.find(protocol, tmp_path, file)[0]] == [names[1]]
+    assert [case.name for case in dataset_scores.find_samples(protocol, tmp_path, file)[0]] == [
+        names[1]
+    ]
     file.write_text(f'{names[1]}\n{names[0]}\n')
-    assert [case.name for case in dataset_scores.find(protocol, tmp_path, file)[0]] == names[::-1]
+    assert [
+        case.name for case in dataset_scores.find_samples(protocol, tmp_path, file)[0]
+    ] == names[::-1]
     cases[0].truth[0].unlink()  # a list means what it says
     with pytest.raises(FileNotFoundError, match='is missing'):
-        dataset_scores.find(protocol, tmp_path, file)
+        dataset_scores.find_samples(protocol, tmp_path, file)
     file.write_text('2011_09_26/x/image_02/data/1.png\n')
     with pytest.raises(FileNotFoundError, match=r'1\.png: no such picture'):
-        dataset_scores.find(protocol, tmp_path, file)
+        dataset_scores.find_samples(protocol, tmp_path, file)
     file.write_text('\n')
     with pytest.raises(ValueError, match='a line for each picture, got none'):
-        dataset_scores.find(protocol, tmp_path, file)
+        dataset_scores.find_samples(protocol, tmp_path, file)
 
 
 def test_damaged_and_strange_files_are_named(tmp_path):
@@ -278,7 +284,7 @@ def test_a_broken_picture_is_named(tmp_path):
     path = tmp_path / PLACES['scannet'][0][1]
     path.write_bytes(b'')
     with pytest.raises(ValueError, match=r'000300\.jpg: not a picture'):
-        dataset_scores.find(benchmarks.get('scannet'), tmp_path)
+        dataset_scores.find_samples(benchmarks.get('scannet'), tmp_path)
 
 
 def test_an_unknown_protocol_lists_the_known():
@@ -292,6 +298,6 @@ def test_answers_of_another_size_are_refused(tmp_path):
     write('scannet', tmp_path)
     protocol, cases = read('scannet', tmp_path)
     with pytest.raises(ValueError, match=r'expected an answer of \(48, 64\)'):
-        dataset_scores.judge(
+        dataset_scores.evaluate(
             protocol, cases, {'1': lambda case: Disparity(np.zeros((4, 4), np.float32))}
         )

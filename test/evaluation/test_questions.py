@@ -12,7 +12,7 @@ from diception_ros.core.labels import Disparity, Instances, Keypoints, Mask, Met
 from diception_ros.core.prompt import Point, Prompt
 from diception_ros.datasets.sample import Sample
 from diception_ros.evaluation import evaluators
-from diception_ros.evaluation.evaluators import Question
+from diception_ros.evaluation.evaluators import EvalItem
 
 FRAME = Frame(np.zeros((32, 48, 3), np.uint8))
 
@@ -50,21 +50,21 @@ def test_x_and_y_of_the_innermost_pixel():
 
 def test_a_mask_is_asked_for_with_one_and_with_five_points():
     mask = tasks.get('segmentation').example(np.random.default_rng(3), 48).values
-    one, five = evaluators.ask([sample(mask)], np.random.default_rng(0))
+    one, five = evaluators.build_items([sample(mask)], np.random.default_rng(0))
     assert (one.name, five.name) == ('segmentation_1', 'segmentation_5')
     assert one.prompt.points == (evaluators.innermost(mask),)
     assert len(set(five.prompt.points)) == 5
     assert all(mask[int(point.y), int(point.x)] for point in five.prompt.points)
-    again = evaluators.ask([sample(mask)], np.random.default_rng(0))
+    again = evaluators.build_items([sample(mask)], np.random.default_rng(0))
     assert again[1].prompt == five.prompt
-    other = evaluators.ask([sample(mask)], np.random.default_rng(1))
+    other = evaluators.build_items([sample(mask)], np.random.default_rng(1))
     assert other[1].prompt != five.prompt
 
 
 def test_a_mask_of_three_pixels_gets_three_points():
     mask = np.zeros((8, 8), np.bool_)
     mask[3, 2:5] = True
-    _, five = evaluators.ask([sample(mask)], np.random.default_rng(0))
+    _, five = evaluators.build_items([sample(mask)], np.random.default_rng(0))
     assert sorted(five.prompt.points) == [Point(2, 3), Point(3, 3), Point(4, 3)]
 
 
@@ -81,7 +81,7 @@ def test_kinds_of_question_have_one_order():
 @pytest.mark.parametrize('name', evaluators.names(tasks.names()))
 def test_the_truth_is_a_perfect_answer(name):
     task = tasks.get(evaluators.task_of(name))
-    tally = evaluators.tally(name)
+    tally = evaluators.create(name)
     rng = np.random.default_rng(1)
     for _ in range(3):
         truth = task.example(rng, 400)
@@ -90,8 +90,8 @@ def test_the_truth_is_a_perfect_answer(name):
             'person' if task.takes_category else None,
             (Point(1, 1),) if task.takes_points else (),
         )
-        tally.add(Question(name, prompt, truth), truth)
-    found = tally.result()
+        tally.update(EvalItem(name, prompt, truth), truth)
+    found = tally.compute()
     best = {'mean_deg': 0, 'median_deg': 0, 'disparity_mae': 0, 'disparity_rmse': 0}
     counts = {'images', 'skipped', 'instances', 'categories', 'people', 'ignored'}
     assert found['images'] == 3
@@ -104,12 +104,12 @@ def test_depth_is_told_in_both_alignments():
     rng = np.random.default_rng(2)
     metres = MetricDepth(rng.uniform(1, 9, (40, 40)).astype(np.float32))
     predicted = geometry.to_disparity(metres)[0]
-    tally = evaluators.tally('depth')
-    score = tally.add(Question('depth', Prompt('depth'), metres), predicted)
+    tally = evaluators.create('depth')
+    score = tally.update(EvalItem('depth', Prompt('depth'), metres), predicted)
     assert score['abs_rel'] == pytest.approx(0, abs=1e-5)
     assert score['abs_rel_in_depth'] > 0.05  # a disparity is not affine to depth
     other = tasks.get('depth').score(predicted, metres, 'depth', *evaluators.ROOM_METRES)
-    assert tally.result()['delta1_in_depth'] == other['delta1']
+    assert tally.compute()['delta1_in_depth'] == other['delta1']
 
 
 def test_answers_beyond_the_room_are_clipped():
@@ -118,8 +118,8 @@ def test_answers_beyond_the_room_are_clipped():
     disparity = np.full((20, 20), 0.5, np.float32)
     disparity[:10] = 0.1
     disparity[0, 0] = 0  # would be behind infinity
-    score = evaluators.tally('depth').add(
-        Question('depth', Prompt('depth'), MetricDepth(metres)), Disparity(disparity)
+    score = evaluators.create('depth').update(
+        EvalItem('depth', Prompt('depth'), MetricDepth(metres)), Disparity(disparity)
     )
     assert score['rmse'] < (evaluators.ROOM_METRES[1] - 8) / 20 + 0.1
 
@@ -128,8 +128,8 @@ def test_the_alignment_in_depth_knows_the_grid_too():
     metres = MetricDepth(np.array([[1, 2, 4, 8]], np.float32))
     predicted = Disparity(np.array([[0.1, 0.2, 0.4, 0.0]], np.float32))  # affine but for the last
     chosen = np.array([[True, True, True, False]])
-    tally = evaluators.DepthTally(fitted=lambda size: chosen)
-    score = tally.add(Question('depth', Prompt('depth'), metres), predicted)
+    tally = evaluators.DepthEvaluator(fitted=lambda size: chosen)
+    score = tally.update(EvalItem('depth', Prompt('depth'), metres), predicted)
     # The last pixel becomes 0 metres, cut off at the near end of the range.
     assert score['abs_rel_in_depth'] == pytest.approx((8 - evaluators.ROOM_METRES[0]) / 8 / 4)
 
@@ -142,18 +142,18 @@ def boxes(*places):
 
 
 def test_instances_of_a_category_are_a_mean_over_categories():
-    tally = evaluators.tally('semantic')
+    tally = evaluators.create('semantic')
     none = Instances(boxes(), (), np.zeros(0, np.float32))
     cup = Instances(boxes((0, 0)), ('cup',), np.ones(1, np.float32))
     dogs = Instances(boxes((0, 0), (10, 0), (20, 0)), ('dog',) * 3, np.ones(3, np.float32))
-    tally.add(Question('semantic', Prompt('semantic', 'cup'), cup), cup)
-    tally.add(Question('semantic', Prompt('semantic', 'dog'), dogs), none)
-    assert tally.result()['ar'] == 0.5
+    tally.update(EvalItem('semantic', Prompt('semantic', 'cup'), cup), cup)
+    tally.update(EvalItem('semantic', Prompt('semantic', 'dog'), dogs), none)
+    assert tally.compute()['ar'] == 0.5
     assert tally.categories() == {'cup': 1, 'dog': 0}
-    entities = evaluators.tally('entity')
-    entities.add(Question('entity', Prompt('entity'), cup), cup)
-    entities.add(Question('entity', Prompt('entity'), dogs), none)
-    assert entities.result()['ar'] == 0.25
+    entities = evaluators.create('entity')
+    entities.update(EvalItem('entity', Prompt('entity'), cup), cup)
+    entities.update(EvalItem('entity', Prompt('entity'), dogs), none)
+    assert entities.compute()['ar'] == 0.25
 
 
 def person(joints, size=(300, 300)):
@@ -170,7 +170,7 @@ def test_joints_are_right_within_a_tenth_of_the_box_and_pooled():
     two = four[:2]
     near = [(x + 9, y) for x, y in four]
     far = [(x + 15, y) for x, y in two]
-    tally = evaluators.tally('pose')
+    tally = evaluators.create('pose')
     for truth, found in ((four, near), (two, far)):
-        tally.add(Question('pose', Prompt('pose'), person(truth)), person(found))
-    assert tally.result()['pck'] == pytest.approx(4 / 6)
+        tally.update(EvalItem('pose', Prompt('pose'), person(truth)), person(found))
+    assert tally.compute()['pck'] == pytest.approx(4 / 6)

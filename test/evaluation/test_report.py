@@ -14,10 +14,10 @@ from diception_ros.core.frame import Frame
 from diception_ros.core.labels import Mask
 from diception_ros.core.prompt import Point, Prompt
 from diception_ros.evaluation import evaluators
-from diception_ros.evaluation.evaluators import Question
+from diception_ros.evaluation.evaluators import EvalItem
 from diception_ros.reporting import tables
-from diception_ros.reporting.contact_sheets import Gallery, draw_answer
-from diception_ros.reporting.tables import Diary
+from diception_ros.reporting.contact_sheets import QualitativeResults, draw_answer
+from diception_ros.reporting.tables import PredictionCSV
 
 NAN = float('nan')
 
@@ -43,12 +43,12 @@ def test_the_table_by_hand():
 @pytest.mark.parametrize('name', evaluators.names(tasks.names()))
 def test_what_the_table_shows_is_a_number_of_the_question(name):
     task = tasks.get(evaluators.task_of(name))
-    tally = evaluators.tally(name)
+    tally = evaluators.create(name)
     truth = task.example(np.random.default_rng(0), 64)
-    tally.add(Question(name, Prompt(task.name, 'cup' if task.takes_category else None), truth),
+    tally.update(EvalItem(name, Prompt(task.name, 'cup' if task.takes_category else None), truth),
               truth)  # fmt: skip
     if name != 'depth':  # of which the example has no metres
-        assert tables.SHOWN[name].keys() <= tally.result().keys()
+        assert tables.SHOWN[name].keys() <= tally.compute().keys()
 
 
 def test_numbers_that_are_none_are_null(tmp_path):
@@ -83,27 +83,27 @@ def asked(seed, score=0.5, side=20):
     rng = np.random.default_rng(seed)
     truth = Mask(rng.random((side, side + 10)) > 0.5)
     frame = Frame(rng.integers(0, 255, (side, side + 10, 3), np.uint8))
-    question = Question('segmentation_1', Prompt('segmentation', points=(Point(3, 4),)), truth)
+    question = EvalItem('segmentation_1', Prompt('segmentation', points=(Point(3, 4),)), truth)
     return frame, question, truth, {'iou': score}
 
 
 def test_the_worst_answers_are_kept_and_shown_first(tmp_path):
-    gallery = Gallery(['segmentation_1'], first=0, worst=2)
+    gallery = QualitativeResults(['segmentation_1'], first=0, worst=2)
     scores = [0.7, 0.2, NAN, 0.9, 0.1, 0.3]
     for number, score in enumerate(scores):
-        gallery.see(number, *asked(number, score))
+        gallery.on_prediction(number, *asked(number, score))
     gallery.write(tmp_path)
     assert [path.name for path in tmp_path.iterdir()] == ['worst.png']
     sheet = images.read(tmp_path / 'worst.png')
-    other = Gallery(['segmentation_1'], first=0, worst=2)
+    other = QualitativeResults(['segmentation_1'], first=0, worst=2)
     for number in (1, 4):
-        other.see(number, *asked(number, scores[number]))
+        other.on_prediction(number, *asked(number, scores[number]))
     (tmp_path / 'other').mkdir()
     other.write(tmp_path / 'other')
     np.testing.assert_array_equal(images.read(tmp_path / 'other/worst.png'), sheet)
-    swapped = Gallery(['segmentation_1'], first=0, worst=2)
+    swapped = QualitativeResults(['segmentation_1'], first=0, worst=2)
     for number in (1, 4):
-        swapped.see(number, *asked(number, 1 - scores[number]))
+        swapped.on_prediction(number, *asked(number, 1 - scores[number]))
     swapped.write(tmp_path / 'other')
     assert (images.read(tmp_path / 'other/worst.png') != sheet).any()
 
@@ -111,20 +111,20 @@ def test_the_worst_answers_are_kept_and_shown_first(tmp_path):
 def test_where_less_is_better_the_largest_are_the_worst():
     assert tables.main_metric('depth') == ('abs_rel', -1)
     rng = np.random.default_rng(0)
-    gallery = Gallery(['normal'], first=0, worst=1)
+    gallery = QualitativeResults(['normal'], first=0, worst=1)
     for number, angle in enumerate([3.0, 50.0, 20.0]):
         truth = tasks.get('normal').example(rng, 16)
         frame = Frame(np.zeros((16, 16, 3), np.uint8))
-        gallery.see(
-            number, frame, Question('normal', Prompt('normal'), truth), truth, {'mean_deg': angle}
+        gallery.on_prediction(
+            number, frame, EvalItem('normal', Prompt('normal'), truth), truth, {'mean_deg': angle}
         )
     assert [entry[1] for entry in gallery._bad['normal']] == [1]
 
 
 def test_first_views_are_shown_with_what_was_not_asked_left_out(tmp_path):
-    gallery = Gallery(['segmentation_1', 'segmentation_5'], first=2, worst=0)
+    gallery = QualitativeResults(['segmentation_1', 'segmentation_5'], first=2, worst=0)
     for number in range(4):
-        gallery.see(number, *asked(number))
+        gallery.on_prediction(number, *asked(number))
     gallery.write(tmp_path)
     assert [path.name for path in tmp_path.iterdir()] == ['first.png']
     # Two views, each a row of truths and a row of answers below the input and two kinds.
@@ -135,7 +135,7 @@ def test_first_views_are_shown_with_what_was_not_asked_left_out(tmp_path):
 
 
 def test_nothing_seen_leaves_no_pictures(tmp_path):
-    Gallery(['depth']).write(tmp_path)
+    QualitativeResults(['depth']).write(tmp_path)
     assert list(tmp_path.iterdir()) == []
 
 
@@ -152,7 +152,7 @@ def test_pictures_are_large_enough_and_not_too_large(side):
 def test_points_lie_where_they_were_asked():
     black = Frame(np.zeros((20, 30, 3), np.uint8))
     truth = Mask(np.zeros((20, 30), np.bool_))
-    question = Question('segmentation_1', Prompt('segmentation', points=(Point(24, 5),)), truth)
+    question = EvalItem('segmentation_1', Prompt('segmentation', points=(Point(24, 5),)), truth)
     _, shown, answer = draw_answer(black, question, truth)
     rows, columns = np.nonzero(shown.any(axis=-1))
     assert abs(rows.mean() - (5.5 * 12 - 0.5)) < 1
@@ -161,9 +161,9 @@ def test_points_lie_where_they_were_asked():
 
 
 def test_the_diary_holds_every_number(tmp_path):
-    diary = Diary(tmp_path / 'answers.csv')
+    diary = PredictionCSV(tmp_path / 'answers.csv')
     frame, question, truth, _ = asked(0)
-    diary.see(7, frame, question, truth, {'iou': 1 / 3, 'other': NAN})
+    diary.on_prediction(7, frame, question, truth, {'iou': 1 / 3, 'other': NAN})
     diary.close()
     with (tmp_path / 'answers.csv').open() as file:
         lines = list(csv.DictReader(file))

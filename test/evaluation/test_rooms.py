@@ -52,7 +52,7 @@ def labels(groups, task):
 
 
 def test_true_answers_are_perfect_and_shuffled_ones_are_the_next_views(groups):
-    verdict = rooms.judge(fresh(groups), {'1': seer(groups)}, {}, ASKED)
+    verdict = rooms.evaluate(fresh(groups), {'1': seer(groups)}, {}, ASKED)
     assert verdict.columns == ('1', 'shuffled', 'mean')
     assert verdict.frames == COUNT
     assert verdict.numbers['depth']['disparity_mae']['1'] == pytest.approx(0, abs=1e-6)
@@ -68,7 +68,7 @@ def test_true_answers_are_perfect_and_shuffled_ones_are_the_next_views(groups):
 
 
 def test_who_does_not_look_scores_the_same_on_the_wrong_picture(groups):
-    verdict = rooms.judge(fresh(groups), {'1': blind}, {}, ASKED)
+    verdict = rooms.evaluate(fresh(groups), {'1': blind}, {}, ASKED)
     for metrics in verdict.numbers.values():
         for metric, columns in metrics.items():
             assert columns['1'] == pytest.approx(columns['shuffled'], nan_ok=True), metric
@@ -83,16 +83,16 @@ def test_who_reads_only_the_question_scores_the_same_on_the_wrong_picture(groups
             labels.append(Mask(np.ascontiguousarray(left)))
         return labels
 
-    verdict = rooms.judge(fresh(groups), {'1': answer}, {}, ['segmentation'])
+    verdict = rooms.evaluate(fresh(groups), {'1': answer}, {}, ['segmentation'])
     for name in ('segmentation_1', 'segmentation_5'):
         found = verdict.numbers[name]['iou']
         assert 0 < found['1'] == pytest.approx(found['shuffled'])
 
 
 def test_a_single_view_has_no_other_picture(groups):
-    verdict = rooms.judge(fresh(groups)[:1], {'1': blind}, {}, ASKED)
+    verdict = rooms.evaluate(fresh(groups)[:1], {'1': blind}, {}, ASKED)
     assert verdict.numbers['segmentation_1']['images'] == {'1': 1, 'shuffled': 0, 'mean': 0}
-    assert rooms.judge([], {'1': blind}, {}, ASKED).frames == 0
+    assert rooms.evaluate([], {'1': blind}, {}, ASKED).frames == 0
 
 
 def test_the_mean_is_the_mean_of_what_is_painted(groups):
@@ -100,7 +100,7 @@ def test_the_mean_is_the_mean_of_what_is_painted(groups):
     means = rooms.mean_pictures([learnt[:4], learnt[4:]], SIDE)
     masks = [one.label.values for one in learnt if one.prompt.task == 'segmentation']
     np.testing.assert_allclose(means['segmentation'][..., 1], np.mean(masks, axis=0), atol=1e-6)
-    verdict = rooms.judge(fresh(groups), {'1': blind}, means, ASKED)
+    verdict = rooms.evaluate(fresh(groups), {'1': blind}, means, ASKED)
     for name, task in (('depth', 'depth'), ('segmentation_5', 'segmentation')):
         constant = tasks.get(task).decode(means[task])
         scores = [tasks.get(task).score(constant, label) for label in labels(groups, task)]
@@ -111,8 +111,8 @@ def test_the_mean_is_the_mean_of_what_is_painted(groups):
 
 def test_the_mean_is_brought_to_the_size_of_the_frame(groups):
     big = rooms.mean_pictures([discs(3, 2)], 64)
-    verdict = rooms.judge(fresh(groups), {'1': blind}, big, ASKED)
-    constant = tasks.get('depth').decode(big['depth']).to_camera(images.Fit((SIDE, SIDE), 64))
+    verdict = rooms.evaluate(fresh(groups), {'1': blind}, big, ASKED)
+    constant = tasks.get('depth').decode(big['depth']).to_image_size(images.Fit((SIDE, SIDE), 64))
     scores = [tasks.get('depth').score(constant, one) for one in labels(groups, 'depth')]
     expected = np.mean([score['disparity_rmse'] for score in scores])
     assert verdict.numbers['depth']['disparity_rmse']['mean'] == pytest.approx(expected)
@@ -129,7 +129,7 @@ def test_every_number_of_steps_has_a_column_and_the_first_is_shuffled(groups):
         return counted
 
     answers = {'1': counting('1', blind), '4': counting('4', seer(groups))}
-    verdict = rooms.judge(fresh(groups), answers, {}, ASKED)
+    verdict = rooms.evaluate(fresh(groups), answers, {}, ASKED)
     assert verdict.columns == ('1', '4', 'shuffled', 'mean')
     assert verdict.numbers['segmentation_1']['iou']['4'] == 1
     assert verdict.numbers['segmentation_1']['iou']['1'] < 0.5
@@ -137,15 +137,15 @@ def test_every_number_of_steps_has_a_column_and_the_first_is_shuffled(groups):
 
 
 def test_other_tasks_are_left_out(groups):
-    verdict = rooms.judge(fresh(groups), {'1': blind}, {}, ['depth'])
+    verdict = rooms.evaluate(fresh(groups), {'1': blind}, {}, ['depth'])
     assert list(verdict.numbers) == ['depth']
 
 
-def test_witnesses_see_every_true_answer_once(groups):
+def test_callbacks_receive_each_prediction_once(groups):
     seen = []
 
     class Eye:
-        def see(self, number, frame, question, predicted, score):
+        def on_prediction(self, number, frame, question, predicted, score):
             assert frame is groups[number][0][0].frame
             assert score == pytest.approx(
                 tasks.get(question.prompt.task).score(predicted, question.truth)
@@ -153,7 +153,7 @@ def test_witnesses_see_every_true_answer_once(groups):
             seen.append((number, question.name))
 
     answers = {'1': blind, '4': seer(groups)}
-    rooms.judge(fresh(groups), answers, {}, ASKED, [Eye()])
+    rooms.evaluate(fresh(groups), answers, {}, ASKED, [Eye()])
     names = ('depth', 'segmentation_1', 'segmentation_5')
     assert sorted(seen) == [(k, name) for k in range(COUNT) for name in names]
 

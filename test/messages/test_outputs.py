@@ -39,7 +39,7 @@ def frame():
 
 def label_of(task, at_camera=True, seed=0):
     label = task.example(np.random.default_rng(seed), SIDE)
-    return label.to_camera(Fit(SIZE, SIDE)) if at_camera else label
+    return label.to_image_size(Fit(SIZE, SIDE)) if at_camera else label
 
 
 def made(task, label, wanted=None, types=TYPES, **more):

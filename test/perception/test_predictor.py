@@ -110,7 +110,7 @@ def test_equals_pipeline_and_task_by_hand(tiny):
         torch.from_numpy(square.copy()).permute(2, 0, 1)[None] / 127.5 - 1, ['[[image2depth]]'],
         num_inference_steps=3, guidance_scale=2.0, generator=torch.Generator().manual_seed(9),
     )  # fmt: skip
-    by_hand = tasks.get('depth').decode(out.images[0]).to_camera(fit)
+    by_hand = tasks.get('depth').decode(out.images[0]).to_image_size(fit)
     same(found.label, by_hand, atol=1e-5)
 
 
@@ -294,7 +294,7 @@ def test_answers_at_the_size_of_the_model(tiny):
     picture = frame()
     square, camera = predictor(tiny).ask([asked(DEPTH, picture, True), asked(DEPTH, picture)])
     assert square.label.size == (64, 64)
-    same(square.label.to_camera(images.Fit(picture.size, 64)), camera.label)
+    same(square.label.to_image_size(images.Fit(picture.size, 64)), camera.label)
     (small,) = predictor(tiny).ask([asked(DEPTH, picture, True, resolution=32)])
     assert small.label.size == (32, 32)
 

@@ -144,7 +144,7 @@ def test_answers_at_the_size_of_the_model(tiny):
             assert (message.height, message.width) == (64, 64) or topic == 'pose/keypoints', topic
     # Brought to the camera's size the labels are those that come at the camera's size.
     for one, other in zip(small.predictions, whole.predictions, strict=True):
-        at_camera = one.label.to_camera(fit)
+        at_camera = one.label.to_image_size(fit)
         for field in fields(at_camera):
             np.testing.assert_array_equal(
                 getattr(at_camera, field.name), getattr(other.label, field.name)

@@ -38,7 +38,7 @@ def made():
         answer = Disparity(np.linspace(0, 1, 4800, dtype=np.float32).reshape(60, 80))
         row = {'camera': '', 'stamp_ns': k * 10**8, 'log_ns': k * 10**8, 'model_s': 0.1 + k / 100,
                'messages_s': 0.001, 'depth.abs_rel': 0.9 if k == 13 else 0.01 * k}  # fmt: skip
-        sheets.see(k, '', Taken(raw, None, frame), {'depth': answer}, row)
+        sheets.on_frame(k, '', Taken(raw, None, frame), {'depth': answer}, row)
         rows.append(row)
     return html_report.page(html_report.whole(METRICS), rows, sheets), sheets
 

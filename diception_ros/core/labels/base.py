@@ -30,7 +30,7 @@ class Label(Protocol):
         """(H, W) bool: the pixels that count in a loss, because the label is known there."""
         ...
 
-    def to_model(self, fit: Fit) -> Self:
+    def to_model_size(self, fit: Fit) -> Self:
         """The label at the model's size.
 
         Raises:
@@ -38,7 +38,7 @@ class Label(Protocol):
         """
         ...
 
-    def to_camera(self, fit: Fit) -> Self:
+    def to_image_size(self, fit: Fit) -> Self:
         """The label at the camera's size.
 
         Raises:

@@ -50,11 +50,11 @@ class Disparity:
     def valid(self) -> NDArray[np.bool_]:
         return ~np.isnan(self.values)
 
-    def to_model(self, fit: Fit) -> Disparity:
+    def to_model_size(self, fit: Fit) -> Disparity:
         check_size(self, fit.camera, 'camera picture')
         return self._resized(fit.model)
 
-    def to_camera(self, fit: Fit) -> Disparity:
+    def to_image_size(self, fit: Fit) -> Disparity:
         check_size(self, fit.model, 'model square')
         return self._resized(fit.camera)
 
@@ -103,11 +103,11 @@ class MetricDepth:
     def valid(self) -> NDArray[np.bool_]:
         return ~np.isnan(self.values)
 
-    def to_model(self, fit: Fit) -> MetricDepth:
+    def to_model_size(self, fit: Fit) -> MetricDepth:
         check_size(self, fit.camera, 'camera picture')
         return self._resized(fit.model)
 
-    def to_camera(self, fit: Fit) -> MetricDepth:
+    def to_image_size(self, fit: Fit) -> MetricDepth:
         check_size(self, fit.model, 'model square')
         return self._resized(fit.camera)
 

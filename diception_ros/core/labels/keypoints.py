@@ -87,11 +87,11 @@ class Keypoints:
         """All pixels: where no joint is, none is known to be."""
         return np.ones(self.size, np.bool_)
 
-    def to_model(self, fit: Fit) -> Keypoints:
+    def to_model_size(self, fit: Fit) -> Keypoints:
         check_size(self, fit.camera, 'camera picture')
         return self._moved(fit.to_model(self.joints), fit.to_model(self.untyped), fit.model)
 
-    def to_camera(self, fit: Fit) -> Keypoints:
+    def to_image_size(self, fit: Fit) -> Keypoints:
         check_size(self, fit.model, 'model square')
         return self._moved(fit.to_camera(self.joints), fit.to_camera(self.untyped), fit.camera)
 

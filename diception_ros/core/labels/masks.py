@@ -47,11 +47,11 @@ class Mask:
         """All pixels: what is not the thing is known not to be."""
         return np.ones(self.size, np.bool_)
 
-    def to_model(self, fit: Fit) -> Mask:
+    def to_model_size(self, fit: Fit) -> Mask:
         check_size(self, fit.camera, 'camera picture')
         return Mask(base.nearest(self.values, fit.model), self.score)
 
-    def to_camera(self, fit: Fit) -> Mask:
+    def to_image_size(self, fit: Fit) -> Mask:
         check_size(self, fit.model, 'model square')
         return Mask(base.nearest(self.values, fit.camera), self.score)
 
@@ -167,11 +167,11 @@ class Instances:
         names = tuple(self.categories[k] for k in np.flatnonzero(keep))
         return Instances(number[self.ids], names, self.scores[keep])
 
-    def to_model(self, fit: Fit) -> Instances:
+    def to_model_size(self, fit: Fit) -> Instances:
         check_size(self, fit.camera, 'camera picture')
         return Instances(base.nearest(self.ids, fit.model), self.categories, self.scores)
 
-    def to_camera(self, fit: Fit) -> Instances:
+    def to_image_size(self, fit: Fit) -> Instances:
         check_size(self, fit.model, 'model square')
         return Instances(base.nearest(self.ids, fit.camera), self.categories, self.scores)
 
@@ -224,11 +224,11 @@ class Picture:
     def valid(self) -> NDArray[np.bool_]:
         return np.ones(self.size, bool)
 
-    def to_model(self, fit: Fit) -> Picture:
+    def to_model_size(self, fit: Fit) -> Picture:
         check_size(self, fit.camera, 'camera picture')
         return self._resized(fit.model)
 
-    def to_camera(self, fit: Fit) -> Picture:
+    def to_image_size(self, fit: Fit) -> Picture:
         check_size(self, fit.model, 'model square')
         return self._resized(fit.camera)
 

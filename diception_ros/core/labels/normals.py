@@ -56,11 +56,11 @@ class Normals:
     def valid(self) -> NDArray[np.bool_]:
         return ~np.isnan(self.vectors[..., 0])
 
-    def to_model(self, fit: Fit) -> Normals:
+    def to_model_size(self, fit: Fit) -> Normals:
         check_size(self, fit.camera, 'camera picture')
         return unit(base.linear(self.vectors, fit.model))
 
-    def to_camera(self, fit: Fit) -> Normals:
+    def to_image_size(self, fit: Fit) -> Normals:
         check_size(self, fit.model, 'model square')
         return unit(base.linear(self.vectors, fit.camera))
 

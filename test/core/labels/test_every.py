@@ -26,10 +26,10 @@ from diception_ros.core.images import Fit
 def test_every_label_has_the_size_it_was_brought_to(kind, camera):
     fit = Fit(camera, SQUARE)
     label = kind(camera, np.random.default_rng(0))
-    square = label.to_model(fit)
+    square = label.to_model_size(fit)
     assert label.size == camera
     assert square.size == fit.model
-    assert square.to_camera(fit).size == camera
+    assert square.to_image_size(fit).size == camera
     for one in (label, square):
         assert one.valid.shape == one.size
         assert one.valid.dtype == np.bool_
@@ -55,7 +55,7 @@ def test_every_map_is_mirrored_and_only_that(kind):
 def test_flipping_and_resizing_can_be_swapped(kind, camera):
     fit = Fit(camera, SQUARE)
     label = kind(camera, np.random.default_rng(1))
-    one, other = label.to_model(fit).flip(), label.flip().to_model(fit)
+    one, other = label.to_model_size(fit).flip(), label.flip().to_model_size(fit)
     if kind in (mask, instances):  # a tie between two pixels goes to the right one in both
         name = 'values' if kind is mask else 'ids'
         assert np.mean(contents(one)[name] != contents(other)[name]) <= 0.04
@@ -67,9 +67,9 @@ def test_flipping_and_resizing_can_be_swapped(kind, camera):
 def test_every_label_refuses_the_size_of_the_other_side(kind):
     rng, fit = np.random.default_rng(0), Fit((48, 80), SQUARE)
     with pytest.raises(ValueError, match=r'size of the camera picture, \(48, 80\).*got \(64, 64'):
-        kind((64, 64), rng).to_model(fit)
+        kind((64, 64), rng).to_model_size(fit)
     with pytest.raises(ValueError, match=r'size of the model square, \(64, 64\).*got \(48, 80'):
-        kind((48, 80), rng).to_camera(fit)
+        kind((48, 80), rng).to_image_size(fit)
 
 
 @pytest.mark.parametrize('kind', KINDS)

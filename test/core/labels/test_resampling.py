@@ -40,7 +40,7 @@ def test_masks_that_grew_come_back_exactly(camera, resolution):
     rng, fit = np.random.default_rng(0), Fit(camera, resolution)
     ids = rng.integers(0, 5, camera).astype(np.int32)
     label = Instances(ids, ('', '', 'x', ''), np.ones(4, np.float32))
-    assert_same(label.to_model(fit).to_camera(fit), label)
+    assert_same(label.to_model_size(fit).to_image_size(fit), label)
 
 
 @given(st.tuples(st.integers(8, 90), st.integers(8, 90)), st.integers(8, 90))
@@ -72,9 +72,9 @@ def test_masks_stay_in_step_with_keypoints(camera):
     seen = np.zeros((1, 17), np.uint8)
     seen[0, :2] = 2
     points = Keypoints(joints, seen, (seen / 2).astype(np.float32), np.zeros((0, 2), 'f4'), camera)
-    rows, columns = np.nonzero(Mask(box).to_model(fit).values)
+    rows, columns = np.nonzero(Mask(box).to_model_size(fit).values)
     edges = [[columns.min() - 0.5, rows.min() - 0.5], [columns.max() + 0.5, rows.max() + 0.5]]
-    np.testing.assert_allclose(points.to_model(fit).joints[0, :2], edges, atol=0.501)
+    np.testing.assert_allclose(points.to_model_size(fit).joints[0, :2], edges, atol=0.501)
 
 
 @pytest.mark.parametrize('kind', [disparity, metric, normals])
@@ -82,7 +82,7 @@ def test_masks_stay_in_step_with_keypoints(camera):
 def test_smooth_maps_come_back_from_the_square(kind, camera):
     fit = Fit(camera, SQUARE)
     label = kind(camera, np.random.default_rng(0))
-    back = label.to_model(fit).to_camera(fit)
+    back = label.to_model_size(fit).to_image_size(fit)
     name = 'vectors' if kind is normals else 'values'
     off = np.abs(contents(back)[name] - contents(label)[name])
     scale = 5 if kind is metric else 1
@@ -93,7 +93,7 @@ def test_smooth_maps_come_back_from_the_square(kind, camera):
 def test_keypoints_come_back_from_the_square():
     fit = Fit((333, 1200), SQUARE)
     label = keypoints((333, 1200), np.random.default_rng(0))
-    assert_same(label.to_model(fit).to_camera(fit), label, atol=1e-3)
+    assert_same(label.to_model_size(fit).to_image_size(fit), label, atol=1e-3)
 
 
 def test_shrinking_averages_rather_than_picks():
@@ -102,7 +102,7 @@ def test_shrinking_averages_rather_than_picks():
     for camera in ((256, 256), (256, 32)):
         fine = np.zeros(camera, np.float32)
         fine[::4] = 1
-        small = Disparity(fine).to_model(Fit(camera, 64)).values
+        small = Disparity(fine).to_model_size(Fit(camera, 64)).values
         np.testing.assert_allclose(small, 0.25, atol=1e-6)
 
 
@@ -120,7 +120,7 @@ def test_depth_of_a_tilted_plane_is_exact_between_pixels():
     u = np.arange(40, dtype=np.float32)
     depth = MetricDepth(np.tile(1 / (0.1 + 0.01 * u), (10, 1)))
     fit = Fit((10, 40), 160)
-    fine = depth.to_model(fit).values[80]
+    fine = depth.to_model_size(fit).values[80]
     x = fit.to_camera(np.stack([np.arange(160), np.zeros(160)], axis=1))[:, 0]
     inner = (x >= 0) & (x <= 39)
     np.testing.assert_allclose(fine[inner], 1 / (0.1 + 0.01 * x[inner]), rtol=1e-4)
@@ -129,11 +129,11 @@ def test_depth_of_a_tilted_plane_is_exact_between_pixels():
 def test_resized_normals_have_unit_length_even_across_an_edge():
     vectors = np.zeros((8, 8, 3), np.float32)
     vectors[:, :4], vectors[:, 4:] = [1, 0, 0], [0, 0, -1]
-    out = Normals(vectors).to_model(Fit((8, 8), 37)).vectors
+    out = Normals(vectors).to_model_size(Fit((8, 8), 37)).vectors
     np.testing.assert_allclose(np.linalg.norm(out, axis=-1), 1, atol=1e-5)
 
 
 def test_opposite_normals_cancel_to_unknown():
     vectors = np.zeros((1, 2, 3), np.float32)
     vectors[0] = [[1, 0, 0], [-1, 0, 0]]
-    assert not Normals(vectors).to_model(Fit((1, 2), 1)).valid.any()
+    assert not Normals(vectors).to_model_size(Fit((1, 2), 1)).valid.any()
