@@ -7,7 +7,7 @@
 For each number of shifts: the median step of the painted colours across the borders of tokens by
 that across their middles, which is 1 where no grid is to be seen, mean over views of rooms of the
 validation split; and the time of an answer by that of an answer without shifts, both from one run.
-What it does to the answers themselves says `diception evaluate --split validation --shifts N`.
+What it does to the answers themselves says `diception evaluate --split validation --tta-shifts N`.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ def main() -> None:
     from diception_ros.perception.predictor import Predictor
 
     first = Predictor.load(args.model)
-    painters = {n: Predictor(first.pipe, PredictSettings(shifts=n)) for n in args.shifts}
+    painters = {n: Predictor(first.pipe, PredictSettings(tta_shifts=n)) for n in args.shifts}
     side = first.resolution
     frames = [
         samples[0].frame

@@ -3,7 +3,7 @@
 """Frames per second of a replay against the model alone, in one process and one run.
 
   python bench/replay.py --model builtin --frames 60
-  python bench/replay.py --model DIR --device cuda --steps 28 --frames 200
+  python bench/replay.py --model DIR --device cuda --num-inference-steps 28 --frames 200
 
 The model alone answers the same pictures, already decoded, with nothing before or behind it, with
 as many threads. The two take turns, so that a machine that is busy for a while slows both. The
@@ -48,14 +48,15 @@ def main() -> None:
     parser.add_argument('--size', default='640x480')
     parser.add_argument('--frames', type=int, default=60)
     parser.add_argument('--rounds', type=int, default=3)
-    parser.add_argument('--steps', type=int, default=1)
-    parser.add_argument('--guidance', type=float, default=1.0)
+    parser.add_argument('--num-inference-steps', type=int, default=1)
+    parser.add_argument('--guidance-scale', type=float, default=1.0)
     parser.add_argument('--tasks', nargs='+', default=['depth', 'normal'])
     parser.add_argument('--batch-frames', type=int, default=1)
     parser.add_argument('--threads', type=int, default=0, help='as of `diception replay`')
     args = parser.parse_args()
     asked = recordings.asked(
-        tasks=tuple(args.tasks), steps=args.steps, guidance=args.guidance,
+        tasks=tuple(args.tasks), num_inference_steps=args.num_inference_steps,
+        guidance_scale=args.guidance_scale,
         batch_size=args.batch_frames * len(args.tasks),
     )  # fmt: skip
     count = threads.limit(args.threads, args.device)

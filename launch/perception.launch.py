@@ -29,7 +29,7 @@ PARAMETERS = {
     'device': 'where the model runs: cpu, cuda or cuda:N',
     'tasks': 'what is asked about every frame, such as "[depth, normal]"',
     'categories': 'what to look for (semantic.categories), such as "[person, chair]"',
-    'steps': 'denoising steps',
+    'num_inference_steps': 'denoising steps',
     'cameras': 'names of several cameras, such as "[front, left]"',
     'image_transport': 'raw or compressed',
     'metric': 'where metres come from (depth.metric): off, fixed or aligned',

@@ -85,7 +85,7 @@ def bare(tiny_folder):
     """A Predictor of the tiny model without text encoders, as models are shipped."""
     from diception_ros.perception.predictor import Predictor
 
-    found = Predictor.load(tiny_folder, steps=1)
+    found = Predictor.load(tiny_folder, num_inference_steps=1)
     for name in ('text_encoder', 'text_encoder_2', 'text_encoder_3'):
         setattr(found.pipe, name, None)
     return found

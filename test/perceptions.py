@@ -28,7 +28,7 @@ EVERY = ('depth', 'normal', 'segmentation', 'semantic', 'entity', 'pose')
 
 def chosen(**changes):
     """Settings that are quick on the tiny pipeline; a double underscore is a dot."""
-    quick = PerceptionSettings(tasks=EVERY, steps=1, guidance=1.0, categories=('person', 'cat'))
+    quick = PerceptionSettings(tasks=EVERY, categories=('person', 'cat'))
     return settings.changed(quick, {k.replace('__', '.'): v for k, v in changes.items()})
 
 

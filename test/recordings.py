@@ -179,7 +179,7 @@ def answer(question):
 
 
 def asked(**changes):
-    quick = PerceptionSettings(tasks=('depth', 'entity'), steps=1, guidance=1.0)
+    quick = PerceptionSettings(tasks=('depth', 'entity'))
     return settings.changed(quick, {k.replace('__', '.'): v for k, v in changes.items()})
 
 

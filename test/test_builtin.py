@@ -61,7 +61,7 @@ def test_its_tokens_leave_no_grid(opengl):
     pipe = DiceptionPipeline.from_pretrained('builtin', dtype=torch.float32)
     pipe.set_progress_bar_config(disable=True)
     blended = Predictor(pipe)
-    alone = Predictor(pipe, PredictSettings(shifts=1))
+    alone = Predictor(pipe, PredictSettings(tta_shifts=1))
     for text in ('[[image2depth]]', '[[image2normal]]'):
         # What this measures is there, and goes.
         assert np.mean([grid(alone.paint(view, text), pipe.token) for view in frames]) > 1.4

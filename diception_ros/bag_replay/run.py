@@ -176,7 +176,7 @@ def replay(
             choice_of(bag, job),
             job.copy,
             begin.handed,
-            perceiver.settings.tolerance_s,
+            perceiver.settings.depth.tolerance_s,
         )
 
         def reached() -> Checkpoint:

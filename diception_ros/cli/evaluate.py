@@ -19,12 +19,10 @@ docs/evaluation.md says what each number means.
 from __future__ import annotations
 
 import argparse
-from dataclasses import dataclass
 from pathlib import Path
 
 from diception_ros.cli import _labels
 from diception_ros.core import settings
-from diception_ros.core.settings import setting
 
 # Of the options that only rooms have.
 _ROOMS = {'scenes': 200, 'split': 'test', 'scene_seed': 0, 'mean_scenes': 50}
@@ -123,35 +121,20 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     answering = parser.add_argument_group('how the model answers')
     answering.add_argument(
-        '--steps',
+        '--num-inference-steps',
         type=int,
         nargs='+',
         default=[1],
         metavar='S',
         help='numbers of denoising steps to compare (default: 1; the paper: 28)',
     )
-    settings.add_arguments(answering, _Answering)
-
-
-@dataclass(frozen=True)
-class _Answering:
-    """How the model answers, but for the steps; the other settings of predict stay at rest."""
-
-    device: str = setting('cpu', 'where the model runs: cpu, cuda or cuda:N')
-    dtype: str = setting(
-        'auto',
-        'precision of the model; auto is bfloat16 on a GPU and float32 on the CPU',
-        choices=('auto', 'float32', 'bfloat16', 'float16'),
+    settings.add_arguments(answering, settings.ComputeSettings, ('threads',))
+    settings.add_arguments(
+        answering,
+        settings.PredictSettings,
+        ('num_inference_steps', 'ensemble_size', 'reuse_last_velocity'),
     )
-    guidance: float = setting(
-        1.0, 'weight of the prompt over the empty prompt, 1: none; the paper: 2', low=0, high=30
-    )
-    seed: int = setting(42, 'of the noise that every answer starts from', low=0, high=2**63 - 1)
-    batch_size: int = setting(16, 'answers that are worked out at once', low=1, high=1024)
-    shifts: int = settings.again(settings.PredictSettings, 'shifts')
-    resolution: int = setting(
-        0, "side of the model's square in pixels; 0: what the model was made for", low=0, high=4096
-    )
+    answering.set_defaults(batch_size=16)
 
 
 def main(args: argparse.Namespace) -> int:

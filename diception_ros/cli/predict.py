@@ -72,6 +72,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar='PATH',
         help='folder for --task, picture file for --prompt',
     )
+    settings.add_arguments(parser, settings.ComputeSettings, ('threads',))
     settings.add_arguments(parser, settings.PredictSettings)
 
 
@@ -105,8 +106,10 @@ def paint(args: argparse.Namespace, points: Any) -> int:
     from diception_ros.perception.predictor import Predictor
 
     chosen = settings.from_arguments(settings.PredictSettings, args)
+    compute = settings.from_arguments(settings.ComputeSettings, args)
     frame = Frame(images.read(args.images[0]))
-    painted = Predictor.load(args.model, **vars(chosen)).paint(frame, args.prompt, points)
+    predictor = Predictor.load(args.model, compute, **vars(chosen))
+    painted = predictor.paint(frame, args.prompt, points)
     height, width = frame.size
     whole = Image.fromarray((painted * 255).round().astype(np.uint8))
     images.write(

@@ -13,7 +13,6 @@ import argparse
 from pathlib import Path
 
 from diception_ros.core import settings
-from diception_ros.perception.settings import Where
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -113,7 +112,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help='where bags are worked on: here, or on a cluster of Ray (default: local)',
     )  # fmt: skip
     running.add_argument('--summary', type=Path, metavar='FILE', help='what came of it, as JSON')
-    settings.add_arguments(running, Where)
+    settings.add_arguments(running, settings.ComputeSettings)
     settings.add_arguments(
         parser.add_argument_group('what is asked, as parameters of the node'),
         PerceptionSettings,

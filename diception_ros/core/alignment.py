@@ -12,12 +12,15 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 import math
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from diception_ros.core.geometry import Affine
+
+if TYPE_CHECKING:
+    from diception_ros.core.settings import FitCriteria
 
 # More references than this are thinned out: the fit is then good to some thousandths, in 6 ms.
 MOST = 4096
@@ -28,23 +31,6 @@ _JUDGES = 1024  # references that judge a line
 # Share of [0, 1] that the disparities of agreeing references must span. Below it the error at the
 # ends of the range is ten times that of the references.
 MIN_SPAN = 0.1
-
-
-@dataclass(frozen=True)
-class Demands:
-    """What a fit must live up to.
-
-    Attributes:
-        min_points: fewest references.
-        inlier_error: error up to which a reference agrees, relative, at most 1.
-        min_inliers: smallest share of references that agree.
-        max_residual: largest root mean square of the errors of those, relative.
-    """
-
-    min_points: int = 50
-    inlier_error: float = 0.15
-    min_inliers: float = 0.5
-    max_residual: float = 0.08
 
 
 @dataclass(frozen=True)
@@ -78,18 +64,18 @@ class FitReport:
 
 
 def align(
-    disparity: NDArray[np.floating[Any]], depth: NDArray[np.floating[Any]], demands: Demands
+    disparity: NDArray[np.floating[Any]], depth: NDArray[np.floating[Any]], criteria: FitCriteria
 ) -> FitReport:
     """Fit scale and shift robustly; the same input gives the same answer, bit for bit.
 
     Lines through pairs of references are tried (RANSAC, judged by MSAC), and the best is refined
     by least squares in which a reference counts less the worse it agrees, and not at all beyond
-    `inlier_error` (IRLS with Tukey's biweight).
+    `inlier_threshold` (IRLS with Tukey's biweight).
 
     Args:
         disparity: (N,) unitless, at the places of the references, NaN = unknown.
         depth: (N,) metres, what is known there; NaN or not positive = unknown.
-        demands: what the fit must live up to.
+        criteria: what the fit must satisfy.
 
     Returns:
         The fit, and whether it is good.
@@ -98,44 +84,44 @@ def align(
         ValueError: not as many depths as disparities.
     """
     x, y, points = _known(disparity, depth)
-    if points < max(demands.min_points, 2):
-        return _too_few(points, demands)
-    start = _best_line(x, y, demands.inlier_error)
+    if points < max(criteria.min_points, 2):
+        return _too_few(points, criteria)
+    start = _best_line(x, y, criteria.inlier_threshold)
     if start is None:
         return FitReport(
             Affine(math.nan, math.nan), points, 0.0, math.nan,
             f'no scale > 0 and shift lead from disparity to any two of {points} references',
         )  # fmt: skip
-    return judge(_refine(x, y, start, demands.inlier_error), disparity, depth, demands)
+    return judge(_refine(x, y, start, criteria.inlier_threshold), disparity, depth, criteria)
 
 
 def judge(
     affine: Affine,
     disparity: NDArray[np.floating[Any]],
     depth: NDArray[np.floating[Any]],
-    demands: Demands,
+    criteria: FitCriteria,
 ) -> FitReport:
     """How well a given scale and shift agree with references; arguments as of `align`."""
     x, y, points = _known(disparity, depth)
-    if points < max(demands.min_points, 2):
-        return _too_few(points, demands)
+    if points < max(criteria.min_points, 2):
+        return _too_few(points, criteria)
     error = _errors(affine, x, y)
-    agrees = np.abs(error) <= demands.inlier_error
+    agrees = np.abs(error) <= criteria.inlier_threshold
     share = float(agrees.mean())
     residual = float(np.sqrt(np.mean(error[agrees] ** 2))) if agrees.any() else math.nan
     low, high = np.quantile(x[agrees], [0.05, 0.95]) if agrees.any() else (0.0, 0.0)
     problem = ''
     if not affine.scale > 0:
         problem = f'the scale is {affine.scale:.3g} 1/m; expected more than 0'
-    elif share < demands.min_inliers:
+    elif share < criteria.min_inliers:
         problem = (
             f'{100 * share:.0f} % of {points} references agree to '
-            f'{100 * demands.inlier_error:.0f} %; expected {100 * demands.min_inliers:.0f} %'
+            f'{100 * criteria.inlier_threshold:.0f} %; expected {100 * criteria.min_inliers:.0f} %'
         )
-    elif not residual <= demands.max_residual:
+    elif not residual <= criteria.max_residual:
         problem = (
             f'the residual is {100 * residual:.1f} %; expected at most '
-            f'{100 * demands.max_residual:.1f} %'
+            f'{100 * criteria.max_residual:.1f} %'
         )
     elif high - low < MIN_SPAN:
         problem = (
@@ -229,8 +215,8 @@ def _refine(x: NDArray[np.float64], y: NDArray[np.float64], start: Affine, bound
     return best
 
 
-def _too_few(points: int, demands: Demands) -> FitReport:
+def _too_few(points: int, criteria: FitCriteria) -> FitReport:
     return FitReport(
         Affine(math.nan, math.nan), points, math.nan, math.nan,
-        f'{points} references in the picture; expected at least {max(demands.min_points, 2)}',
+        f'{points} references in the picture; expected at least {max(criteria.min_points, 2)}',
     )  # fmt: skip

@@ -2,17 +2,18 @@
 # SPDX-License-Identifier: Apache-2.0
 """Settings: each declared once, with type, default, bounds and help, and used everywhere.
 
-A group of settings is a frozen dataclass whose fields are made by `setting`. From that one
-declaration come the check of every value, the options of a command line, the parameters of a node,
-and the copy that is saved beside results. People know a setting by its `name`, which may have a
-dot ('depth.metric'); a setting with keys is one number for each of them ('every_n.depth').
+A group of settings is a frozen dataclass. A field is made by `setting`, or holds another group
+(`field(default_factory=Group)`), whose settings keep their names. From that one declaration come
+the check of every value, the options of a command line, the parameters of a node, and the copy
+that is saved beside results. People know a setting by its `name`, which may have a dot
+('depth.metric'); a setting with keys is one number for each of them ('every_n.depth').
 """
 
 from __future__ import annotations
 
 import argparse
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import MISSING, Field, dataclass, field, fields
+from dataclasses import MISSING, Field, dataclass, field, fields, is_dataclass
 import difflib
 from typing import Any, TypeVar
 
@@ -55,7 +56,7 @@ class Declared:
     @property
     def option(self) -> str:
         """Its option on a command line, such as '--depth-metric'."""
-        return '--' + self.name.replace('_', '-').replace('.', '-')
+        return _option(self.name)
 
 
 def setting(
@@ -97,46 +98,52 @@ def again(kind: type, name: str) -> Any:
 
 
 def declared(kind: type) -> list[Declared]:
-    """Every value that can be set in a group, in the order of its fields."""
+    """Every value that can be set in a group and the groups inside it, in the order of fields."""
     found = []
-    for one in fields(kind):
-        about = one.metadata
-        name = about['name'] or one.name
-        default = about.get('default', one.default)
-        assert default is not MISSING, f'{one.name} was not made by setting()'
-        rest = {key: about[key] for key in ('about', 'low', 'high', 'choices')}
-        for key in about.get('keys', ('',)):
-            full = f'{name}.{key}' if key else name
-            found.append(Declared(full, one.name, key, type(default), default, **rest))
+    for whole in fields(kind):
+        inner = _group(whole)
+        found += declared(inner) if inner else _own(whole)
     return found
 
 
 def check(group: Any) -> None:
     """Raise ValueError at the first value that its declaration does not allow.
 
-    Whole numbers given for numbers become numbers, and lists of texts tuples.
+    Whole numbers given for numbers become numbers, lists of texts tuples, and mappings given for
+    groups inside the group those groups.
 
     Args:
-        group: a dataclass whose fields were made by `setting`.
+        group: a dataclass whose fields are settings or groups.
     """
     for whole in fields(group):
+        held = getattr(group, whole.name)
+        if kind := _group(whole):
+            if isinstance(held, Mapping):
+                object.__setattr__(group, whole.name, kind(**held))
+            elif not isinstance(held, kind):
+                raise ValueError(f'{whole.name} is {held!r}; expected {kind.__name__}')
+            continue
         if keys := whole.metadata.get('keys'):
             _fill(group, whole, keys)
-    for one in declared(type(group)):
-        held = getattr(group, one.attribute)
-        value = _checked(one, held[one.key] if one.key else held)
-        if one.key:
-            held[one.key] = value
-        else:
-            object.__setattr__(group, one.attribute, value)
+        for one in _own(whole):
+            held = getattr(group, one.attribute)
+            value = _checked(one, held[one.key] if one.key else held)
+            if one.key:
+                held[one.key] = value
+            else:
+                object.__setattr__(group, one.attribute, value)
 
 
 def values(group: Any) -> dict[str, Any]:
     """Every value of a group by the name that people call it; inverse of `changed`."""
-    found = {}
-    for one in declared(type(group)):
-        held = getattr(group, one.attribute)
-        found[one.name] = held[one.key] if one.key else held
+    found: dict[str, Any] = {}
+    for whole in fields(group):
+        held = getattr(group, whole.name)
+        if _group(whole):
+            found |= values(held)
+            continue
+        for one in _own(whole):
+            found[one.name] = held[one.key] if one.key else held
     return found
 
 
@@ -150,18 +157,76 @@ def changed(group: GroupT, changes: Mapping[str, Any]) -> GroupT:
     Raises:
         ValueError: no setting has this name, or a value is not allowed.
     """
-    known = {one.name: one for one in declared(type(group))}
-    new: dict[str, Any] = {one.name: getattr(group, one.name) for one in fields(group)}  # type: ignore[arg-type]
-    for name, value in changes.items():
+    known = [one.name for one in declared(type(group))]
+    for name in changes:
         if name not in known:
             raise ValueError(f'no setting {name!r}{near(name, known)}')
-        one = known[name]
-        new[one.attribute] = {**new[one.attribute], one.key: value} if one.key else value
-    return type(group)(**new)
+    return _changed(group, changes)
+
+
+def _changed(group: GroupT, changes: Mapping[str, Any]) -> GroupT:
+    new: dict[str, Any] = {}
+    for whole in fields(group):  # type: ignore[arg-type]
+        held = getattr(group, whole.name)
+        if _group(whole):
+            held = _changed(held, changes)
+        for one in _own(whole):
+            if one.name in changes:
+                value = changes[one.name]
+                held = {**held, one.key: value} if one.key else value
+        new[whole.name] = held
+    return group if all(new[name] is getattr(group, name) for name in new) else type(group)(**new)
+
+
+def _group(whole: Field[Any]) -> Any:
+    """The kind of the group that a field holds; None where it holds a setting."""
+    return whole.default_factory if is_dataclass(whole.default_factory) else None
+
+
+def _own(whole: Field[Any]) -> list[Declared]:
+    """What one field declares; nothing for a group."""
+    if _group(whole):
+        return []
+    about = whole.metadata
+    name = about['name'] or whole.name
+    default = about.get('default', whole.default)
+    assert default is not MISSING, f'{whole.name} was not made by setting()'
+    rest = {key: about[key] for key in ('about', 'low', 'high', 'choices')}
+    return [
+        Declared(f'{name}.{key}' if key else name, whole.name, key, type(default), default, **rest)
+        for key in about.get('keys', ('',))
+    ]
+
+
+# Names of settings and parameters that were given others, with the names that took their place.
+RENAMED = {
+    'steps': ('num_inference_steps',),
+    'guidance': ('guidance_scale',),
+    'ensemble': ('ensemble_size',),
+    'resolution': ('processing_resolution',),
+    'shifts': ('tta_shifts',),
+    'depth.inlier_error': ('depth.inlier_threshold',),
+    'temporal.ids': ('temporal.track_ids',),
+    'temporal.gap_s': ('temporal.reset_after_s',),
+}
+
+
+def renamed(name: str, known: Collection[str]) -> str | None:
+    """The present name of a setting that was renamed; None where `name` is no old name of any.
+
+    Args:
+        name: what was given.
+        known: names of all settings here; another group may use an old name for its own.
+    """
+    if name in known:
+        return None
+    return next((new for new in RENAMED.get(name, ()) if new in known), None)
 
 
 def near(name: str, known: Collection[str]) -> str:
     """The end of an error about an unknown name: what was probably meant, or what there is."""
+    if new := renamed(name, known):
+        return f'; it is now {new!r}'
     close = difflib.get_close_matches(name, known, n=1)
     return f'; did you mean {close[0]!r}?' if close else f'; known: {", ".join(known)}'
 
@@ -176,6 +241,12 @@ def add_arguments(
         kind: the group.
         leave_out: names of settings that have no option; `from_arguments` gives their defaults.
     """
+    known = [one.name for one in declared(kind) if one.name not in leave_out]
+    for old in RENAMED:
+        # Also keeps argparse from taking --ensemble as an abbreviation of --ensemble-size.
+        if new := renamed(old, known):
+            options = [_option(old), '--no-' + _option(old)[2:]]
+            parser.add_argument(*options, action=_Renamed, const=_option(new))
     for one in declared(kind):
         if one.name in leave_out:
             continue
@@ -203,13 +274,30 @@ def from_arguments(kind: type[GroupT], args: argparse.Namespace) -> GroupT:
     """The group that a command line asks for; ValueError says what is not allowed."""
     given = vars(args)
     new: dict[str, Any] = {}
-    for one in declared(kind):
-        value = given.get(one.name, one.default)
-        if one.key:
-            new.setdefault(one.attribute, {})[one.key] = value
-        else:
-            new[one.attribute] = value
+    for whole in fields(kind):  # type: ignore[arg-type]
+        if inner := _group(whole):
+            new[whole.name] = from_arguments(inner, args)
+        for one in _own(whole):
+            value = given.get(one.name, one.default)
+            new[whole.name] = {**new.get(whole.name, {}), one.key: value} if one.key else value
     return kind(**new)
+
+
+def _option(name: str) -> str:
+    return '--' + name.replace('_', '-').replace('.', '-')
+
+
+class _Renamed(argparse.Action):
+    """An option's old name: an error that gives the present one."""
+
+    def __init__(self, option_strings: Sequence[str], dest: str, const: str) -> None:
+        super().__init__(
+            option_strings, argparse.SUPPRESS, '?', const, argparse.SUPPRESS,
+            help=argparse.SUPPRESS,
+        )  # fmt: skip
+
+    def __call__(self, parser: argparse.ArgumentParser, *given: Any) -> None:
+        parser.error(f'{given[-1]} is now {self.const}')
 
 
 def _fill(group: Any, one: Field[Any], keys: Sequence[str]) -> None:
@@ -253,8 +341,8 @@ def _checked(one: Declared, value: Any) -> Any:
 
 
 @dataclass(frozen=True)
-class PredictSettings:
-    """How the model answers.
+class ComputeSettings:
+    """Where the model runs.
 
     Raises:
         ValueError: a value that its declaration does not allow.
@@ -266,8 +354,30 @@ class PredictSettings:
         'precision of the model; auto is bfloat16 on a GPU and float32 on the CPU',
         choices=('auto', 'float32', 'bfloat16', 'float16'),
     )
-    steps: int = setting(1, "denoising steps; the paper's tables used 28", low=1, high=1000)
-    guidance: float = setting(
+    threads: int = setting(
+        0,
+        'threads of the processor for the model; 0: OMP_NUM_THREADS where it is set, else half of '
+        'the processors, with a GPU four at most',
+        low=0,
+        high=1024,
+    )
+
+    def __post_init__(self) -> None:
+        check(self)
+
+
+@dataclass(frozen=True)
+class PredictSettings:
+    """How the model answers.
+
+    Raises:
+        ValueError: a value that its declaration does not allow.
+    """
+
+    num_inference_steps: int = setting(
+        1, "denoising steps; the paper's tables used 28", low=1, high=1000
+    )
+    guidance_scale: float = setting(
         1.0,
         'weight of the prompt over the empty prompt; 1 or less: none, and twice as fast; '
         "the paper's tables used 2",
@@ -275,20 +385,20 @@ class PredictSettings:
         high=30,
     )
     seed: int = setting(42, 'of the noise that every answer starts from', low=0, high=2**63 - 1)
-    ensemble: int = setting(
+    ensemble_size: int = setting(
         1, 'answers with different noise that are merged into one', low=1, high=100
     )
-    shifts: int = setting(
+    tta_shifts: int = setting(
         0,
         'answers about slightly shifted pictures that are blended into one without a grid of '
         'tokens, 1: just one; 0: what the model was made for',
         low=0,
         high=16,
     )
-    batch_size: int = setting(8, 'answers that are worked out at once', low=1, high=1024)
-    resolution: int = setting(
+    processing_resolution: int = setting(
         0, "side of the model's square in pixels; 0: what the model was made for", low=0, high=4096
     )
+    batch_size: int = setting(8, 'answers that are worked out at once', low=1, high=1024)
     reuse_last_velocity: bool = setting(
         False, 'skip the last of several steps, which changes little'
     )
@@ -298,13 +408,29 @@ class PredictSettings:
 
 
 @dataclass(frozen=True)
-class ThreadSettings:
-    """The setting, which a node and a replay declare among theirs."""
+class FitCriteria:
+    """What a fit of scale and shift to depth references must satisfy.
 
-    threads: int = setting(
-        0,
-        'threads of the processor for the model; 0: OMP_NUM_THREADS where it is set, else half of '
-        'the processors, with a GPU four at most',
-        low=0,
-        high=1024,
-    )
+    Raises:
+        ValueError: a value that its declaration does not allow.
+    """
+
+    min_points: int = setting(
+        50, 'of aligned: fewest references in the picture', low=3, high=10_000_000,
+        name='depth.min_points',
+    )  # fmt: skip
+    inlier_threshold: float = setting(
+        0.15, 'of aligned: relative error of the depth up to which a reference agrees', low=1e-3,
+        high=1, name='depth.inlier_threshold',
+    )  # fmt: skip
+    min_inliers: float = setting(
+        0.5, 'of aligned: smallest share of references that agree', low=0, high=1,
+        name='depth.min_inliers',
+    )  # fmt: skip
+    max_residual: float = setting(
+        0.08, 'of aligned: largest root mean square of their relative errors', low=0, high=1,
+        name='depth.max_residual',
+    )  # fmt: skip
+
+    def __post_init__(self) -> None:
+        check(self)

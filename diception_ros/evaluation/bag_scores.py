@@ -272,7 +272,7 @@ def _walk(
     """Each answered frame: its camera, answers and truths by task, and the pose message."""
     topics = {one.topic for one in sources if one.topic} | set(poses.values())
     prefixes = {prefix_of(job, camera): camera.name for camera in cameras}
-    tolerance_ns = round(asked.tolerance_s * 1e9)
+    tolerance_ns = round(asked.depth.tolerance_s * 1e9)
     for source in sources:
         source.begin()
     with contextlib.ExitStack() as stack:
@@ -280,7 +280,7 @@ def _walk(
         choice = choice_of(bag, job)
         lookup = Lookup(aside, topics, choice.start_ns)
         stream = _Answers(written, prefixes)
-        for taken in frames(bag, cameras, choice, tolerance_s=asked.tolerance_s):
+        for taken in frames(bag, cameras, choice, tolerance_s=asked.depth.tolerance_s):
             if taken.frame is None or taken.camera is None:
                 continue
             name, frame, log_ns = taken.camera.name, taken.frame, taken.raw.stamp_ns

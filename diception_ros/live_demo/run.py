@@ -203,8 +203,8 @@ def _arguments(drive: Drive, wishes: Wishes) -> list[str]:
         'device': wishes.device,
         'tasks': f'[{", ".join(wishes.tasks)}]',
         'semantic.categories': f'[{", ".join(drive.categories)}]',
-        'steps': 1,
-        'guidance': 1.0,
+        'num_inference_steps': 1,
+        'guidance_scale': 1.0,
         'use_sim_time': 'true',
         'watchdog_s': LISTENING,  # it is silent until the player begins
         'image_transport': 'compressed' if drive.compressed else 'raw',

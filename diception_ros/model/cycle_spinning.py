@@ -30,8 +30,8 @@ def check(count: int, token: int) -> None:
     """Raise ValueError for more shifted pictures than a token has pixels, `token` along a side."""
     if count > token:
         raise ValueError(
-            f'shifts is {count}; a token of this model is {token} pixels wide, and there are no '
-            'more shifts than that'
+            f'tta_shifts is {count}; a token of this model is {token} pixels wide, and there '
+            'are no more shifts than that'
         )
 
 

@@ -56,10 +56,10 @@ class Way(NamedTuple):
     """What pictures must have in common to be denoised together."""
 
     side: int
-    steps: int
-    guidance: float
+    num_inference_steps: int
+    guidance_scale: float
     reuse_last_velocity: bool
-    shifts: int
+    tta_shifts: int
     batch_size: int
     adapter: str
 
@@ -166,7 +166,7 @@ class Painter:
         side, token = job.way.side, self._pipe.token
         moved = [
             (offset, points)
-            for offset in cycle_spinning.offsets(job.way.shifts, token)
+            for offset in cycle_spinning.offsets(job.way.tta_shifts, token)
             if (points := cycle_spinning.shifted_points(job.points, offset, side)) is not None
         ]
         return [_Part(job, n == len(moved), *one) for n, one in enumerate(moved, 1)]
@@ -199,8 +199,8 @@ class Painter:
                 image_latents,
                 [part.job.text for part in batch],
                 [part.points for part in batch],
-                way.steps,
-                way.guidance,
+                way.num_inference_steps,
+                way.guidance_scale,
                 latents=noise,
                 reuse_last_velocity=way.reuse_last_velocity,
             )
@@ -214,8 +214,8 @@ class Painter:
     def _halve(self, size: int, error: Exception) -> None:
         if size == 1:
             raise RuntimeError(
-                'out of GPU memory for a single answer; use a smaller resolution, dtype bfloat16, '
-                'or a GPU that other programs leave free'
+                'out of GPU memory for a single answer; use a smaller processing_resolution, '
+                'dtype bfloat16, or a GPU that other programs leave free'
             ) from error
         self._most = max(1, size // 2)
         torch.cuda.empty_cache()

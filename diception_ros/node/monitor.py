@@ -106,13 +106,14 @@ class Monitor:
         slots, worker, predictor = node.slots, node.worker, node.predictor
         values: dict[str, Any] = {
             'model': chosen.model,
-            'device': chosen.device,
-            'dtype': chosen.dtype,
+            'device': chosen.compute.device,
+            'dtype': chosen.compute.dtype,
             'tasks': ', '.join(perception.asked),
-            'steps': perception.steps,
-            'resolution': perception.resolution or (predictor.resolution if predictor else 0),
+            'num_inference_steps': perception.predict.num_inference_steps,
+            'processing_resolution': perception.predict.processing_resolution
+            or (predictor.resolution if predictor else 0),
             'memory_mb': resident_mb(),
-            'gpu_memory_mb': gpu_mb(chosen.device) if predictor else 0.0,
+            'gpu_memory_mb': gpu_mb(chosen.compute.device) if predictor else 0.0,
             'last_error': node.log.last_error,
         }
         cameras = []

@@ -158,11 +158,11 @@ class PerceptionNode(LifecycleNode):  # type: ignore[misc]
         types = RosTypes()
         self.predictor, self._perceiver = self._load(settings, perception, types, self.log.info)
         names = settings.cameras or ('',)
-        latest = perception.policy == 'latest'
+        latest = perception.live.policy == 'latest'
         self.slots = Slots(
-            names, 1 if latest else perception.queue_size, 'newest' if latest else 'oldest'
+            names, 1 if latest else perception.live.queue_size, 'newest' if latest else 'oldest'
         )
-        self.slots.limit(perception.max_rate_hz)
+        self.slots.limit(perception.live.max_rate_hz)
         for name in names:
             self.cameras[name] = Camera(self, name, settings, self._putting(name), self._mismatch)
         self._answers = Publishers(
@@ -193,9 +193,9 @@ class PerceptionNode(LifecycleNode):  # type: ignore[misc]
         perception = self.parameters.perception
         self._answers.declare(self._perceiver.outputs())
         self.worker.start()
-        frames = 1 if perception.policy == 'latest' else perception.queue_size
+        frames = 1 if perception.live.policy == 'latest' else perception.live.queue_size
         for camera in self.cameras.values():
-            camera.open(frames, perception.metric == 'aligned')
+            camera.open(frames, perception.depth.metric == 'aligned')
         self._monitor.watch()
         self.log.info(
             f'active: {", ".join(camera.topic for camera in self.cameras.values())} -> '
@@ -235,11 +235,11 @@ class PerceptionNode(LifecycleNode):  # type: ignore[misc]
         if self._perceiver is None or self.slots is None or self._answers is None:
             return
         self._perceiver.change(settings)
-        self.slots.limit(settings.max_rate_hz)
+        self.slots.limit(settings.live.max_rate_hz)
         if self.state == 'active':
             self._answers.declare(self._perceiver.outputs())
             for camera in self.cameras.values():
-                camera.refer(settings.metric == 'aligned')
+                camera.refer(settings.depth.metric == 'aligned')
 
     def _set_categories(self, message: Any) -> None:
         wanted = [*camera_input.words(message.data)]

@@ -96,11 +96,13 @@ class Parameters:
         self._known = {one.name: one for one in declared()}
         # Overrides are public only one by one after they were declared, and declaring raises.
         given: Mapping[str, Parameter[Any]] = node._parameter_overrides
-        self.unknown = [
-            f'no parameter {name!r}{settings.near(name, self._known)}'
-            for name in given
-            if name not in self._known and not name.startswith(_FOREIGN)
-        ]
+        self.unknown: list[str] = []
+        for name in given:
+            if new := settings.renamed(name, self._known):
+                # Ignored, another value would hold than the one that was meant.
+                self.refused[name] = f'parameter {name!r} is now {new!r}; rename it'
+            elif name not in self._known and not name.startswith(_FOREIGN):
+                self.unknown.append(f'no parameter {name!r}{settings.near(name, self._known)}')
         wanted = {
             name: coerce(self._known[name], parameter.value)
             for name, parameter in given.items()
@@ -174,6 +176,8 @@ class Parameters:
         self.node_settings, self.perception = node, perception
         for name in changes:
             self.refused.pop(name, None)
+        for name in [name for name in self.refused if settings.renamed(name, changes)]:
+            del self.refused[name]
         if self.perception != before:
             self._changed(self.perception)
         return SetParametersResult(successful=True)

@@ -31,7 +31,7 @@ def run(arguments: Sequence[str], load: Load | None = None) -> NoReturn:
     """Run the node until a signal comes or it is shut down through its lifecycle, and exit with 0.
 
     Args:
-        arguments: those of the command line, such as --ros-args -p steps:=1.
+        arguments: those of the command line, such as --ros-args -p num_inference_steps:=1.
         load: loads the model; `model.load` when None.
 
     Raises:

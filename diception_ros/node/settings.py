@@ -4,18 +4,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 import re
 
 from diception_ros.core import settings
-from diception_ros.core.settings import (
-    Declared,
-    PredictSettings,
-    ThreadSettings,
-    again,
-    check,
-    setting,
-)
+from diception_ros.core.settings import ComputeSettings, Declared, check, setting
 from diception_ros.perception.settings import PerceptionSettings
 
 # A camera's name is part of topics.
@@ -33,9 +26,7 @@ class NodeSettings:
     model: str = setting(
         'builtin', 'model folder; builtin is the small one that comes with the package'
     )
-    device: str = again(PredictSettings, 'device')
-    dtype: str = again(PredictSettings, 'dtype')
-    threads: int = again(ThreadSettings, 'threads')
+    compute: ComputeSettings = field(default_factory=ComputeSettings)
     cameras: tuple[str, ...] = setting(
         (), 'names of several cameras that share the model, topics NAME/image; none: topic image'
     )

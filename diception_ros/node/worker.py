@@ -153,12 +153,12 @@ class Worker:
 
     def _reference(self, camera: Camera, stamp_ns: int) -> Reference | None:
         settings = self._perceiver.settings
-        if settings.metric != 'aligned':
+        if settings.depth.metric != 'aligned':
             return None
-        message = camera.references.match(stamp_ns, settings.tolerance_s)
+        message = camera.references.match(stamp_ns, settings.depth.tolerance_s)
         if message is None:
             return None
-        return reference_from(message, transform_from(settings.reference_transform))
+        return reference_from(message, transform_from(settings.depth.reference_transform))
 
     def _note(self, camera: Camera, answer: Answer, stamp_ns: int, seconds: float) -> None:
         now_ns, _ = self._now()
@@ -253,9 +253,9 @@ def load(
     from diception_ros.perception.predictor import Predictor
 
     folder.silence_library_logging()
-    count = threads.limit(node.threads, node.device)
-    say(f'configuring, 2 of 3: loading {node.model!r} onto {node.device}, {count} threads')
-    predictor = Predictor.load(node.model, device=node.device, dtype=node.dtype)
+    count = threads.limit(node.compute.threads, node.compute.device)
+    say(f'configuring, 2 of 3: loading {node.model!r} onto {node.compute.device}, {count} threads')
+    predictor = Predictor.load(node.model, node.compute)
     perceiver = Perceiver(predictor, types, perception)
     say(f'configuring, 3 of 3: a first answer ({time.monotonic() - begin:.1f} s so far)')
     warm_up(perceiver, types)

@@ -183,32 +183,32 @@ def to_metres(
         settings: `metric` must not be 'off'.
         memory: of the camera; the scale and shift that were used are kept in it.
     """
-    if settings.metric == 'fixed':
-        affine = Affine(settings.scale, settings.shift)
+    if settings.depth.metric == 'fixed':
+        affine = Affine(settings.depth.scale, settings.depth.shift)
         return Metres(geometry.to_metric(disparity, affine), None, [])
     if reference is None:
         return Metres(None, None, [Note('no reference', (
-            f'no depth in metres: no depth reference within {settings.tolerance_s} s of the '
+            f'no depth in metres: no depth reference within {settings.depth.tolerance_s} s of the '
             'frame; check that it comes, that its stamps are those of the images, and '
             'depth.tolerance_s'
         ))])  # fmt: skip
     try:
         if not isinstance(reference, Reference):
-            reference = reference_from(reference, transform_from(settings.reference_transform))
+            transform = transform_from(settings.depth.reference_transform)
+            reference = reference_from(reference, transform)
         samples = reference.samples(disparity.size, intrinsics)
     except ValueError as error:
         return Metres(None, None, [Note('reference', f'no depth in metres: {error}')])
     notes = _doubts(reference, frame_id, settings)
     known = disparity.values[samples.rows, samples.columns]
-    demands = settings.demands()
-    fit = align(known, samples.depth, demands)
+    criteria = settings.depth.criteria
+    fit = align(known, samples.depth, criteria)
     if not fit.good:
         text = f'no depth in metres: bad fit to the depth reference: {fit.problem}'
         return Metres(None, fit, [*notes, Note('bad fit', text)])
-    if memory.affine is not None and settings.smooth:
-        smooth = judge(
-            blend(memory.affine, fit.affine, settings.smooth), known, samples.depth, demands
-        )
+    if memory.affine is not None and settings.temporal.smooth:
+        blended = blend(memory.affine, fit.affine, settings.temporal.smooth)
+        smooth = judge(blended, known, samples.depth, criteria)
         # Where the picture changed so much that the last scale misleads, smoothing begins anew.
         fit = smooth if smooth.good else fit
     memory.affine = fit.affine
@@ -223,7 +223,7 @@ def _doubts(reference: Reference, frame_id: str, settings: PerceptionSettings) -
             f'the depth reference is of frame {reference.frame_id!r}, the image of {frame_id!r}; '
             'it is taken to be of the same view, so use one that is registered to the image'
         )
-    elif settings.reference_transform == IDENTITY:
+    elif settings.depth.reference_transform == IDENTITY:
         text = (
             f'the reference cloud is of frame {reference.frame_id!r}, the image of {frame_id!r}; '
             'give the pose of one in the other as depth.reference_transform'

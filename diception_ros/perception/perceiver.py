@@ -176,7 +176,7 @@ class Perceiver:
         found = []
         for name in settings.asked:
             found += self._declared(name, settings)
-        return found + ([outputs.POINTS] if settings.metric != 'off' else [])
+        return found + ([outputs.POINTS] if settings.depth.metric != 'off' else [])
 
     def needed(self, wanted: frozenset[str]) -> tuple[str, ...]:
         """The tasks that topics need, in the order of the settings.
@@ -188,14 +188,14 @@ class Perceiver:
             wanted: relative names of the topics that somebody listens to.
         """
         settings = self._settings
-        if not settings.lazy:
+        if not settings.live.lazy:
             return settings.asked
         found = {
             name
             for name in settings.asked
             if not wanted.isdisjoint(one.topic for one in self._declared(name, settings))
         }
-        if settings.metric != 'off' and outputs.POINTS.topic in wanted:
+        if settings.depth.metric != 'off' and outputs.POINTS.topic in wanted:
             found |= {DEPTH, *_beside_depth(settings)}
         return tuple(name for name in settings.asked if name in found)
 
@@ -203,7 +203,7 @@ class Perceiver:
         """The topics of a task, and those of its metres where they are set."""
         task = settings.task(name)
         found = outputs.declared(task, self._types)
-        if name == DEPTH and settings.metric != 'off':
+        if name == DEPTH and settings.depth.metric != 'off':
             found += outputs.declared(task, self._types, MetricDepth)
         return found
 
@@ -371,14 +371,15 @@ class Perceiver:
         start = time.perf_counter()
         request = plan.request
         memory = self._memories.setdefault(request.camera, Memory())
-        memory.enter(request.frame, settings.gap_s)
+        memory.enter(request.frame, settings.temporal.reset_after_s)
         self._told[request.camera] = self._told.get(request.camera, 0) + 1
         labels: dict[str, Label] = {}
         for name in dict.fromkeys(prompt.task for prompt in plan.prompts):
             answers: list[Any] = [one.label for one in predictions if one.prompt.task == name]
             label = answers[0] if len(answers) == 1 else combine(answers)
-            if settings.ids and isinstance(label, Instances):
-                label = memory.tracks.setdefault(name, Tracks()).follow(label, settings.min_iou)
+            if settings.temporal.track_ids and isinstance(label, Instances):
+                tracks = memory.tracks.setdefault(name, Tracks())
+                label = tracks.follow(label, settings.temporal.min_iou)
             labels[name] = label
         found = publish(self._types, request, labels, plan.categories, settings, memory)
         seconds = _seconds(predictions)

@@ -5,6 +5,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 import time
 from typing import Any
@@ -16,7 +17,7 @@ from diception_ros.core import ensembling, images
 from diception_ros.core.frame import Frame
 from diception_ros.core.labels import Label
 from diception_ros.core.prompt import Point, Prompt
-from diception_ros.core.settings import PredictSettings
+from diception_ros.core.settings import ComputeSettings, PredictSettings
 from diception_ros.model import DiceptionPipeline, cycle_spinning, folder
 from diception_ros.model.adapters import Adapters
 from diception_ros.model.folder import find_device
@@ -29,7 +30,7 @@ class Predictor:
 
     Args:
         pipe: the model, already where it runs.
-        settings: how it answers; `device` and `dtype` are the pipe's own and not looked at.
+        settings: how it answers.
         place: folder that the model was loaded from; adapters are made for its weights. None:
             there is none, and no adapter can be taken.
 
@@ -47,24 +48,31 @@ class Predictor:
         self.settings = settings or PredictSettings()
         self._adapters = Adapters(pipe, place)
         self.resolution = self.side(self.settings)
-        self.shifts = self.shifts_of(self.settings)
+        self.tta_shifts = self.shifts_of(self.settings)
         self._painter = Painter(pipe)
 
     @classmethod
-    def load(cls, model: str | Path, **settings: Any) -> Predictor:
+    def load(
+        cls, model: str | Path, compute: ComputeSettings | None = None, **settings: Any
+    ) -> Predictor:
         """Load a model folder.
 
         Args:
             model: the folder.
-            **settings: those of PredictSettings, such as device, dtype, steps, guidance, seed.
+            compute: where it runs; the CPU by default. `device` and `dtype` may also be given by
+                name, as the settings below.
+            **settings: those of PredictSettings, such as num_inference_steps, seed.
 
         Raises:
             FileNotFoundError: no such model folder.
             ValueError: a setting that is not allowed, or a device that is not there.
         """
+        compute = compute or ComputeSettings()
+        where = {name: settings.pop(name) for name in ('device', 'dtype') if name in settings}
+        compute = replace(compute, **where)
         chosen = PredictSettings(**settings)
-        device = find_device(chosen.device)
-        dtype = chosen.dtype
+        device = find_device(compute.device)
+        dtype = compute.dtype
         if dtype == 'auto':
             dtype = 'float32' if device.type == 'cpu' else 'bfloat16'
         pipe = DiceptionPipeline.from_pretrained(model, dtype=getattr(torch, dtype)).to(device)
@@ -162,7 +170,7 @@ class Predictor:
                 keys[answer],
             )
             for answer, one in enumerate(questions)
-            for member in range(one.settings.ensemble)
+            for member in range(one.settings.ensemble_size)
         ]
         found: list[list[Label]] = [[] for _ in questions]
         for job, picture in self._painter.paint(jobs, squares, clock):
@@ -197,12 +205,12 @@ class Predictor:
         Raises:
             ValueError: the resolution does not suit the model.
         """
-        resolution: int = settings.resolution or self.pipe.config.resolution
+        resolution: int = settings.processing_resolution or self.pipe.config.resolution
         multiple = self.pipe.token
         largest = multiple * self.pipe.transformer.config.pos_embed_max_size
         if resolution % multiple or resolution > largest:
             raise ValueError(
-                f'resolution is {resolution}; this model takes multiples of {multiple} '
+                f'processing_resolution is {resolution}; this model takes multiples of {multiple} '
                 f'up to {largest}'
             )
         return resolution
@@ -213,7 +221,7 @@ class Predictor:
         Raises:
             ValueError: more than a token has pixels.
         """
-        count: int = settings.shifts or self.pipe.config.shifts
+        count: int = settings.tta_shifts or self.pipe.config.shifts
         cycle_spinning.check(count, self.pipe.token)
         return count
 
@@ -283,8 +291,8 @@ class Predictor:
     def _way(self, settings: PredictSettings, task: str = '') -> Way:
         return Way(
             self.side(settings),
-            settings.steps,
-            settings.guidance,
+            settings.num_inference_steps,
+            settings.guidance_scale,
             settings.reuse_last_velocity,
             self.shifts_of(settings),
             settings.batch_size,

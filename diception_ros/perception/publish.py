@@ -93,7 +93,7 @@ def _wants_metres(types: Types, request: Request) -> bool:
 def _metres(
     request: Request, label: Disparity, settings: PerceptionSettings, memory: Memory
 ) -> Metres | None:
-    if settings.metric == 'off':
+    if settings.depth.metric == 'off':
         return None
     frame = request.frame
     intrinsics = _intrinsics(frame, label.size)

@@ -97,7 +97,7 @@ class Question:
         frame: what it is about; the frame of several questions is encoded once if they hold the
             same object.
         prompt: what is asked; points in pixels of the frame.
-        settings: how the model answers; `device` and `dtype` are not looked at.
+        settings: how the model answers.
         at_model_size: leave the answer at the size of the model's square, (S, S).
     """
 

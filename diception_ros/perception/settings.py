@@ -8,17 +8,22 @@ All can be changed while frames come in. `Perceiver.change` checks what depends 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 from diception_ros import tasks
 from diception_ros.core import adapter_card as cards
 from diception_ros.core.geometry import transform_from
-from diception_ros.core.settings import PredictSettings, ThreadSettings, again, check, setting
+from diception_ros.core.settings import (
+    FitCriteria,
+    PredictSettings,
+    check,
+    declared,
+    setting,
+)
 
 if TYPE_CHECKING:
     from diception_ros.core.adapter_card import Card
-    from diception_ros.core.alignment import Demands
     from diception_ros.tasks import Task
 
 # One byte names the category of a pixel, and one value of it means none.
@@ -29,8 +34,116 @@ TASKS = tuple(tasks.names())
 DEPTH = 'depth'
 IDENTITY = '0 0 0 0 0 0 1'
 
+
+@dataclass(frozen=True)
+class DepthSettings:
+    """Metres from relative depth.
+
+    Raises:
+        ValueError: a value that its declaration does not allow.
+    """
+
+    metric: str = setting(
+        'off',
+        'where metres come from: off, a fixed scale and shift, or a fit to depth references',
+        choices=('off', 'fixed', 'aligned'),
+        name='depth.metric',
+    )
+    scale: float = setting(
+        0.0, 'of fixed: 1/depth at disparity 1 less that at disparity 0, in 1/m', low=0, high=1e6,
+        name='depth.scale',
+    )  # fmt: skip
+    shift: float = setting(
+        0.0, 'of fixed: 1/depth at disparity 0, in 1/m', low=-1e6, high=1e6, name='depth.shift'
+    )
+    tolerance_s: float = setting(
+        0.05, 'of aligned: largest difference of stamps of frame and reference, seconds', low=0,
+        high=3600, name='depth.tolerance_s',
+    )  # fmt: skip
+    reference_transform: str = setting(
+        IDENTITY,
+        "of aligned: x y z qx qy qz qw, pose of the reference cloud's frame in the optical frame",
+        name='depth.reference_transform',
+    )
+    criteria: FitCriteria = field(default_factory=FitCriteria)
+
+    def __post_init__(self) -> None:
+        check(self)
+        if self.metric == 'fixed' and not self.scale > 0:
+            raise ValueError(
+                "depth.metric is 'fixed' and depth.scale 0; expected how much 1/depth grows from "
+                'disparity 0 to 1, in 1/m'
+            )
+        try:
+            transform_from(self.reference_transform)
+        except ValueError as error:
+            raise ValueError(f'depth.reference_transform: {error}') from error
+
+
+@dataclass(frozen=True)
+class TemporalSettings:
+    """What is kept from frame to frame.
+
+    Raises:
+        ValueError: a value that its declaration does not allow.
+    """
+
+    noise: str = setting(
+        'fixed',
+        'what answers start from: fixed, the same for every frame; per_frame, other at each stamp',
+        choices=('fixed', 'per_frame'),
+        name='temporal.noise',
+    )
+    smooth: float = setting(
+        0.0, 'share of the last scale and shift that is kept in the next; 0: none', low=0,
+        high=0.99, name='temporal.smooth',
+    )  # fmt: skip
+    track_ids: bool = setting(
+        True, 'things keep their number, and so their colour, from frame to frame',
+        name='temporal.track_ids',
+    )  # fmt: skip
+    min_iou: float = setting(
+        0.3, 'overlap (intersection over union) from which a thing is the same', low=0.01, high=1,
+        name='temporal.min_iou',
+    )  # fmt: skip
+    reset_after_s: float = setting(
+        10.0, 'time between frames after which all of this begins anew, seconds', low=0, high=1e6,
+        name='temporal.reset_after_s',
+    )  # fmt: skip
+
+    def __post_init__(self) -> None:
+        check(self)
+
+
+@dataclass(frozen=True)
+class LiveSettings:
+    """How frames are taken in that arrive by themselves; a replay has none of these.
+
+    Raises:
+        ValueError: a value that its declaration does not allow.
+    """
+
+    max_rate_hz: float = setting(
+        0.0, 'most frames of a camera that are worked on in a second; 0: as many as possible',
+        low=0, high=1e4,
+    )  # fmt: skip
+    lazy: bool = setting(True, 'only what somebody listens to is worked out')
+    policy: str = setting(
+        'latest',
+        'frames that come while the model works: latest, the newest is kept; all, they queue up',
+        choices=('latest', 'all'),
+    )
+    queue_size: int = setting(
+        100, 'of all: frames of a camera that wait; those that come then are dropped', low=1,
+        high=100_000,
+    )  # fmt: skip
+
+    def __post_init__(self) -> None:
+        check(self)
+
+
 # Names of the settings that mean something only where frames arrive by themselves.
-LIVE = ('max_rate_hz', 'lazy', 'policy', 'queue_size')
+LIVE = tuple(one.name for one in declared(LiveSettings))
 
 
 @dataclass(frozen=True)
@@ -60,100 +173,15 @@ class PerceptionSettings:
         keys=TASKS,
     )  # fmt: skip
 
-    # How the model answers.
-    steps: int = again(PredictSettings, 'steps')
-    guidance: float = again(PredictSettings, 'guidance')
-    seed: int = again(PredictSettings, 'seed')
-    ensemble: int = again(PredictSettings, 'ensemble')
-    shifts: int = again(PredictSettings, 'shifts')
-    resolution: int = again(PredictSettings, 'resolution')
-    batch_size: int = again(PredictSettings, 'batch_size')
-    reuse_last_velocity: bool = again(PredictSettings, 'reuse_last_velocity')
+    predict: PredictSettings = field(default_factory=PredictSettings)
     output_size: str = setting(
         'camera',
         "size of the answers: the camera picture's, or the model's square with a CameraInfo to it",
         choices=('camera', 'model'),
     )
-
-    # Metres.
-    metric: str = setting(
-        'off',
-        'where metres come from: off, a fixed scale and shift, or a fit to depth references',
-        choices=('off', 'fixed', 'aligned'),
-        name='depth.metric',
-    )
-    scale: float = setting(
-        0.0, 'of fixed: 1/depth at disparity 1 less that at disparity 0, in 1/m', low=0, high=1e6,
-        name='depth.scale',
-    )  # fmt: skip
-    shift: float = setting(
-        0.0, 'of fixed: 1/depth at disparity 0, in 1/m', low=-1e6, high=1e6, name='depth.shift'
-    )
-    tolerance_s: float = setting(
-        0.05, 'of aligned: largest difference of stamps of frame and reference, seconds', low=0,
-        high=3600, name='depth.tolerance_s',
-    )  # fmt: skip
-    reference_transform: str = setting(
-        IDENTITY,
-        "of aligned: x y z qx qy qz qw, pose of the reference cloud's frame in the optical frame",
-        name='depth.reference_transform',
-    )
-    min_points: int = setting(
-        50, 'of aligned: fewest references in the picture', low=3, high=10_000_000,
-        name='depth.min_points',
-    )  # fmt: skip
-    inlier_error: float = setting(
-        0.15, 'of aligned: relative error of the depth up to which a reference agrees', low=1e-3,
-        high=1, name='depth.inlier_error',
-    )  # fmt: skip
-    min_inliers: float = setting(
-        0.5, 'of aligned: smallest share of references that agree', low=0, high=1,
-        name='depth.min_inliers',
-    )  # fmt: skip
-    max_residual: float = setting(
-        0.08, 'of aligned: largest root mean square of their relative errors', low=0, high=1,
-        name='depth.max_residual',
-    )  # fmt: skip
-
-    # From frame to frame.
-    noise: str = setting(
-        'fixed',
-        'what answers start from: fixed, the same for every frame; per_frame, other at each stamp',
-        choices=('fixed', 'per_frame'),
-        name='temporal.noise',
-    )
-    smooth: float = setting(
-        0.0, 'share of the last scale and shift that is kept in the next; 0: none', low=0,
-        high=0.99, name='temporal.smooth',
-    )  # fmt: skip
-    ids: bool = setting(
-        True, 'things keep their number, and so their colour, from frame to frame',
-        name='temporal.ids',
-    )  # fmt: skip
-    min_iou: float = setting(
-        0.3, 'overlap (intersection over union) from which a thing is the same', low=0.01, high=1,
-        name='temporal.min_iou',
-    )  # fmt: skip
-    gap_s: float = setting(
-        10.0, 'time between frames after which all of this begins anew, seconds', low=0, high=1e6,
-        name='temporal.gap_s',
-    )  # fmt: skip
-
-    # How frames come in: see LIVE.
-    max_rate_hz: float = setting(
-        0.0, 'most frames of a camera that are worked on in a second; 0: as many as possible',
-        low=0, high=1e4,
-    )  # fmt: skip
-    lazy: bool = setting(True, 'only what somebody listens to is worked out')
-    policy: str = setting(
-        'latest',
-        'frames that come while the model works: latest, the newest is kept; all, they queue up',
-        choices=('latest', 'all'),
-    )
-    queue_size: int = setting(
-        100, 'of all: frames of a camera that wait; those that come then are dropped', low=1,
-        high=100_000,
-    )  # fmt: skip
+    depth: DepthSettings = field(default_factory=DepthSettings)
+    temporal: TemporalSettings = field(default_factory=TemporalSettings)
+    live: LiveSettings = field(default_factory=LiveSettings)
 
     def __post_init__(self) -> None:
         check(self)
@@ -173,20 +201,11 @@ class PerceptionSettings:
         if not self.categories and any(task.takes_category for task in asked):
             names = ', '.join(task.name for task in asked if task.takes_category)
             raise ValueError(f'semantic.categories is empty; {names} among tasks needs some')
-        if self.metric != 'off' and DEPTH not in self.tasks:
+        if self.depth.metric != 'off' and DEPTH not in self.tasks:
             raise ValueError(
-                f'depth.metric is {self.metric!r} and tasks has no depth; add it, or set '
+                f'depth.metric is {self.depth.metric!r} and tasks has no depth; add it, or set '
                 "depth.metric to 'off'"
             )
-        if self.metric == 'fixed' and not self.scale > 0:
-            raise ValueError(
-                "depth.metric is 'fixed' and depth.scale 0; expected how much 1/depth grows from "
-                'disparity 0 to 1, in 1/m'
-            )
-        try:
-            transform_from(self.reference_transform)
-        except ValueError as error:
-            raise ValueError(f'depth.reference_transform: {error}') from error
 
     @property
     def asked(self) -> tuple[str, ...]:
@@ -210,28 +229,12 @@ class PerceptionSettings:
 
     def predicting(self, stamp_ns: int = 0) -> PredictSettings:
         """How the model answers about a frame with this stamp, nanoseconds."""
-        seed = self.seed
-        if self.noise == 'per_frame':
-            # Far apart for stamps that are near, so that no member of an ensemble comes twice.
-            # Source: the odd constant of Knuth's multiplicative hash, for 64 bits.
-            seed = (seed + stamp_ns * 0x9E3779B97F4A7C15) % 2**63
-        return PredictSettings(
-            steps=self.steps,
-            guidance=self.guidance,
-            seed=seed,
-            ensemble=self.ensemble,
-            shifts=self.shifts,
-            batch_size=self.batch_size,
-            resolution=self.resolution,
-            reuse_last_velocity=self.reuse_last_velocity,
-        )
-
-    def demands(self) -> Demands:
-        """What a fit to depth references must live up to."""
-        # Here, so that the help of a command line loads neither scipy nor OpenCV.
-        from diception_ros.core.alignment import Demands
-
-        return Demands(self.min_points, self.inlier_error, self.min_inliers, self.max_residual)
+        if self.temporal.noise == 'fixed':
+            return self.predict
+        # Far apart for stamps that are near, so that no member of an ensemble comes twice.
+        # Source: the odd constant of Knuth's multiplicative hash, for 64 bits.
+        seed = (self.predict.seed + stamp_ns * 0x9E3779B97F4A7C15) % 2**63
+        return replace(self.predict, seed=seed)
 
 
 def clean_categories(categories: tuple[str, ...]) -> tuple[str, ...]:
@@ -255,19 +258,3 @@ def _once(name: str, texts: tuple[str, ...]) -> None:
     twice = sorted({text for text in texts if texts.count(text) > 1})
     if twice:
         raise ValueError(f'{name} has {", ".join(map(repr, twice))} twice')
-
-
-@dataclass(frozen=True)
-class Where:
-    """Where the model runs.
-
-    Raises:
-        ValueError: a value that its declaration does not allow.
-    """
-
-    device: str = again(PredictSettings, 'device')
-    dtype: str = again(PredictSettings, 'dtype')
-    threads: int = again(ThreadSettings, 'threads')
-
-    def __post_init__(self) -> None:
-        check(self)

@@ -153,16 +153,16 @@ class Memory:
             made._last = (height, width), stamp_ns
         return made
 
-    def enter(self, frame: Frame, gap_s: float) -> None:
+    def enter(self, frame: Frame, reset_after_s: float) -> None:
         """Begin with a frame, and forget all where it does not follow the last one.
 
         That is where it has another size, is older than the last (a bag that starts again, a clock
-        that was set), or is more than `gap_s` younger.
+        that was set), or is more than `reset_after_s` younger.
         """
         if self._last is not None:
             size, stamp_ns = self._last
             later_ns = frame.stamp_ns - stamp_ns
-            if size != frame.size or not 0 <= later_ns <= gap_s * 1e9:
+            if size != frame.size or not 0 <= later_ns <= reset_after_s * 1e9:
                 self.tracks, self.affine = {}, None
         self._last = frame.size, frame.stamp_ns
 

@@ -76,7 +76,8 @@ def show(
         # The camera's optical frame; without it clouds lie on their backs.
         rerun.log(camera.name or 'camera', rerun.ViewCoordinates.RDF, static=True)
     with Bag(path) as bag, Bag(job.out) as out:
-        for taken in frames(bag, cameras, choice_of(bag, job), tolerance_s=asked.tolerance_s):
+        tolerance_s = asked.depth.tolerance_s
+        for taken in frames(bag, cameras, choice_of(bag, job), tolerance_s=tolerance_s):
             if taken.frame is None or taken.camera is None:
                 continue
             _at(rerun, taken.frame.stamp_ns)

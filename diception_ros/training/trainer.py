@@ -88,7 +88,8 @@ class Runner:
             settings, list(self.shares), resolution, self.processes
         )
         self.pipe = pipe or self._fresh()
-        Predictor(self.pipe, PredictSettings(resolution=resolution))  # refuses what doesn't suit
+        # Refuses what doesn't suit.
+        Predictor(self.pipe, PredictSettings(processing_resolution=resolution))
         self.pipe.register_to_config(resolution=resolution)
         if settings.rank and settings.frozen_bf16:
             self.pipe.transformer.to(torch.bfloat16)  # before it takes twice the room on a GPU

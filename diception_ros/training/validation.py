@@ -275,10 +275,10 @@ class Validation:
         at_once = min(_AT_ONCE, max(1, _PIXELS_AT_ONCE // side**2))
         way = Way(
             side=side,
-            steps=self._settings.validation_steps,
-            guidance=1.0,
+            num_inference_steps=self._settings.validation_steps,
+            guidance_scale=1.0,
             reuse_last_velocity=False,
-            shifts=pipe.config.shifts,  # as those who use the model will see it
+            tta_shifts=pipe.config.shifts,  # as those who use the model will see it
             batch_size=at_once,
             adapter='',
         )

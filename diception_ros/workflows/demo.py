@@ -161,7 +161,8 @@ def _replay(played: Drive, args: argparse.Namespace, names: list[str]) -> None:
         'replay', str(played.path), '--out', str(args.out / 'replay.mcap'), '--force',
         '--report', str(args.out / 'report'), '--model', args.model, '--device', args.device,
         '--camera', played.camera.topic, '--end', str(args.seconds), '--tasks', *names,
-        '--semantic-categories', *played.categories, '--steps', '1', '--guidance', '1',
+        '--semantic-categories', *played.categories, '--num-inference-steps', '1',
+        '--guidance-scale', '1',
         *(['--points', f'{played.click.x},{played.click.y}'] if played.click else []),
         *(['--truth', *truths] if played.truth and truths else []),
     ]  # fmt: skip

@@ -41,7 +41,6 @@ from diception_ros.reporting import tables
 from diception_ros.reporting.contact_sheets import QualitativeResults
 from diception_ros.reporting.tables import PredictionCSV
 
-_ANSWERING = ('device', 'dtype', 'guidance', 'seed', 'batch_size', 'shifts', 'resolution')
 _ASPECT = 4 / 3  # width by height of the rooms' pictures, as they are learnt from
 
 
@@ -134,25 +133,31 @@ def on_cases(
 def _load(args: argparse.Namespace) -> tuple[dict[str, Predictor], dict[str, Any]]:
     """A predictor for each number of steps, with one model, and what to tell of them."""
     first, chosen, about = load(args)
-    return {str(one.steps): Predictor(first.pipe, one) for one in chosen}, about
+    return {str(one.num_inference_steps): Predictor(first.pipe, one) for one in chosen}, about
 
 
 def load(
     args: argparse.Namespace,
 ) -> tuple[Predictor, list[settings.PredictSettings], dict[str, Any]]:
     """A predictor, settings for each number of steps, and what to tell of them."""
-    more = {name: getattr(args, name) for name in _ANSWERING}
-    chosen = [settings.PredictSettings(**more, steps=steps) for steps in dict.fromkeys(args.steps)]
+    compute = settings.from_arguments(settings.ComputeSettings, args)
+    args_of = [
+        argparse.Namespace(**{**vars(args), 'num_inference_steps': steps})
+        for steps in dict.fromkeys(args.num_inference_steps)
+    ]
+    chosen = [settings.from_arguments(settings.PredictSettings, one) for one in args_of]
     model = folder.resolve(args.model)
     folder.silence_library_logging()
-    first = Predictor.load(model, **asdict(chosen[0]))
+    first = Predictor.load(model, compute, **asdict(chosen[0]))
     about = {
         'model': {'name': str(args.model), 'sha256': tables.digest(model)},
         'settings': {
+            'device': compute.device,
+            'dtype': compute.dtype,
             **asdict(chosen[0]),
-            'steps': [one.steps for one in chosen],
-            'resolution': first.resolution,
-            'shifts': first.shifts,
+            'num_inference_steps': [one.num_inference_steps for one in chosen],
+            'processing_resolution': first.resolution,
+            'tta_shifts': first.tta_shifts,
         },
     }
     return first, chosen, about
@@ -319,7 +324,7 @@ def on_labels(args: argparse.Namespace) -> int:
     with evaluation_callbacks(args, gallery) as callbacks:
         verdict = rooms.evaluate(
             ((samples, np.random.default_rng(0)) for samples in tqdm(groups, unit='picture')),
-            {str(one.steps): _labelled_asker(predictor, one) for one in chosen},
+            {str(one.num_inference_steps): _labelled_asker(predictor, one) for one in chosen},
             means,
             names,
             callbacks,

@@ -36,16 +36,19 @@ def write_all(args: argparse.Namespace, points: tuple[Point, ...]) -> int:
     learnt = [tasks.add(cards.read(folder)).name for folder in args.adapter]
     prompts = ask(args.task or learnt, args.category, points)
     chosen = settings.from_arguments(settings.PredictSettings, args)
+    compute = settings.from_arguments(settings.ComputeSettings, args)
     folders = name_folders(args.images, args.out)
-    predictor = Predictor.load(args.model, **asdict(chosen))
+    predictor = Predictor.load(args.model, compute, **asdict(chosen))
     predictor.adapt(args.adapter)
     about = {
         'model': str(args.model),
         'adapters': args.adapter,
         'settings': {
+            'device': compute.device,
+            'dtype': compute.dtype,
             **asdict(chosen),
-            'resolution': predictor.resolution,
-            'shifts': predictor.shifts,
+            'processing_resolution': predictor.resolution,
+            'tta_shifts': predictor.tta_shifts,
         },
         'versions': {
             'diception_ros': __version__,

@@ -24,10 +24,11 @@ from diception_ros.bags.typestore import BagTypes
 from diception_ros.core import settings
 from diception_ros.core.labels import Instances, Keypoints
 from diception_ros.core.prompt import read_points
+from diception_ros.core.settings import ComputeSettings
 from diception_ros.datasets.ground_truth import Source, poses_of
 from diception_ros.evaluation import bag_scores
 from diception_ros.perception.perceiver import Perceiver
-from diception_ros.perception.settings import PerceptionSettings, Where
+from diception_ros.perception.settings import PerceptionSettings
 from diception_ros.reporting import html_report, rerun_view, tables
 from diception_ros.reporting.contact_sheets import Sheets
 from diception_ros.system import threads
@@ -38,8 +39,8 @@ def one(path: Path, args: argparse.Namespace) -> int:
     asked = settings.from_arguments(PerceptionSettings, args)
     for card in asked.cards:
         tasks.add(card)  # so that a truth of it can be looked at before the model is there
-    where = settings.from_arguments(Where, args)
-    job = _job(args, asked, where)
+    compute = settings.from_arguments(ComputeSettings, args)
+    job = _job(args, asked, compute)
     if args.view or args.view_file:
         rerun_view.check(window=args.view)
     with Bag(path) as bag:
@@ -58,12 +59,12 @@ def one(path: Path, args: argparse.Namespace) -> int:
         from diception_ros.perception.predictor import Predictor
 
         folder.silence_library_logging()
-        count = threads.limit(where.threads, where.device)
-        if where.device == 'cpu':
+        count = threads.limit(compute.threads, compute.device)
+        if compute.device == 'cpu':
             # They decide the last bits of the answers.
             job = replace(job, threads=count)
         model = folder.resolve(args.model)
-        predictor = Predictor.load(model, device=where.device, dtype=where.dtype)
+        predictor = Predictor.load(model, compute)
         perceiver = Perceiver(predictor, BagTypes(), asked)
         with _bar(f'{path.name}: answers', expected(bag, job, cameras)) as bar:
             result = replay(bag, perceiver, job, str(args.model), bar.update, _say)
@@ -138,7 +139,7 @@ def _judge(
             print(tables.markdown(shown, ['value'], {'value': camera or 'value'}))
 
 
-def _job(args: argparse.Namespace, asked: PerceptionSettings, where: Where) -> Job:
+def _job(args: argparse.Namespace, asked: PerceptionSettings, compute: ComputeSettings) -> Job:
     for name, least in (('every', 1), ('max_frames', 0), ('batch_frames', 0), ('start', 0)):
         if getattr(args, name) < least:
             option = name.replace('_', '-')
@@ -161,7 +162,7 @@ def _job(args: argparse.Namespace, asked: PerceptionSettings, where: Where) -> J
     batch = args.batch_frames
     if not batch:
         # One by one is what the node does, and on a CPU a batch is no faster.
-        batch = 1 if where.device == 'cpu' else max(1, asked.batch_size // answers)
+        batch = 1 if compute.device == 'cpu' else max(1, asked.predict.batch_size // answers)
     return Job(
         args.out, tuple(args.camera), tuple(args.camera_info), tuple(args.depth_reference),
         args.start, args.end, args.every, args.max_frames, args.views, args.copy, points,

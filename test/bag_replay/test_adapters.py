@@ -95,7 +95,7 @@ def bag_of(path, shift=0):
 
 
 def asked(folders, *names, **more):
-    more = {'temporal__ids': False, 'tasks': ('depth',), **more}
+    more = {'temporal__track_ids': False, 'tasks': ('depth',), **more}
     return recordings.asked(adapters=tuple(folders[name] for name in names or KINDS), **more)
 
 
@@ -343,7 +343,7 @@ def test_the_command_writes_what_the_node_would_publish(real, tiny_folder, tmp_p
     from diception_ros.perception.predictor import Predictor
 
     threads.limit(0, 'cpu')  # as the command does: with more, answers differ by rounding
-    settings = asked(real, tasks=('depth', 'normal'), temporal__ids=True)
+    settings = asked(real, tasks=('depth', 'normal'), temporal__track_ids=True)
     perceiver, expected = Perceiver(Predictor.load(tiny_folder), MAKE, settings), []
     wanted = frozenset(one.topic for one in perceiver.outputs())
     known(real)

@@ -138,7 +138,8 @@ def test_real_ray_writes_the_same_files(ray, tiny_folder, tmp_path, capsys):
     for engine in ('local', 'ray'):
         out = tmp_path / engine
         assert main(['replay', str(folder), '--out', str(out), '--model', str(tiny_folder),
-                     '--steps', '1', '--engine', engine, '--threads', '1']) == 1  # fmt: skip
+                     '--num-inference-steps', '1',
+                     '--engine', engine, '--threads', '1']) == 1  # fmt: skip
         rows = [line.split('|') for line in capsys.readouterr().out.splitlines()[2:]]
         tables.append([(Path(row[1].strip()).name, row[2], row[4].strip()) for row in rows])
     assert tables[0] == tables[1]

@@ -29,7 +29,9 @@ def evaluate(*arguments):
 
 def test_rooms_leave_a_table_and_files(opengl, tiny_folder, tmp_path, capsys):
     out = tmp_path / 'out'
-    assert evaluate('--model', tiny_folder, *SMALL, '--steps', 1, 2, '--out', out) == 0
+    assert (
+        evaluate('--model', tiny_folder, *SMALL, '--num-inference-steps', 1, 2, '--out', out) == 0
+    )
     printed = capsys.readouterr()
     assert '4 pictures of test rooms' in printed.err
     table = [[cell.strip() for cell in line.split('|')[1:-1]] for line in
@@ -45,8 +47,8 @@ def test_rooms_leave_a_table_and_files(opengl, tiny_folder, tmp_path, capsys):
         'split': 'test', 'seed': 0, 'pictures': 4, 'size': {'height': 48, 'width': 64},
         'mean_rooms': 1,
     }  # fmt: skip
-    assert found['settings']['steps'] == [1, 2]
-    assert found['settings']['resolution'] == 64
+    assert found['settings']['num_inference_steps'] == [1, 2]
+    assert found['settings']['processing_resolution'] == 64
     assert found['model'] == {'name': str(tiny_folder), 'sha256': tables.digest(tiny_folder)}
     assert images.read(out / 'first.png').shape[0] > 4 * 2 * 240
     with (out / 'answers.csv').open() as file:
@@ -119,9 +121,9 @@ def test_the_picture_reaches_the_model(opengl, tiny_folder, tmp_path, monkeypatc
         (['--scenes', '0'], '--scenes is 0; expected at least 1'),
         (['--mean-scenes', '0'], '--mean-scenes is 0; expected at least 1'),
         (['--scene-seed', '-1'], '--scene-seed is -1; expected at least 0'),
-        (['--steps', '0'], 'steps is 0; expected at least 1'),
+        (['--num-inference-steps', '0'], 'num_inference_steps is 0; expected at least 1'),
         (['--model', '/no/such/model'], '/no/such/model: no such model folder'),
-        (['--resolution', '50'], 'this model takes multiples of'),
+        (['--processing-resolution', '50'], 'this model takes multiples of'),
     ],
 )
 def test_mistakes_are_one_line(tiny_folder, tmp_path, capsys, arguments, message):
@@ -157,10 +159,19 @@ def test_a_model_and_its_predictions_in_files_score_the_same(name, tiny_folder, 
         (tmp_path / 'data').rename(shown)
         pictures = [str(shown / place) for place in PLACES[name][0]]
         write(name, tmp_path / 'data')
-    predict = ['predict', *pictures, '--model', str(tiny_folder), '--task', task, '--steps', '2']
+    predict = [
+        'predict',
+        *pictures,
+        '--model',
+        str(tiny_folder),
+        '--task',
+        task,
+        '--num-inference-steps',
+        '2',
+    ]
     out = tmp_path / 'predicted'
-    assert command.main([*predict, '--guidance', '1', '--out', str(out)]) == 0
-    with_model = ('--model', tiny_folder, '--steps', 2, 1)
+    assert command.main([*predict, '--guidance-scale', '1', '--out', str(out)]) == 0
+    with_model = ('--model', tiny_folder, '--num-inference-steps', 2, 1)
     assert evaluate(tmp_path / 'data', '--protocol', name, *with_model,
                     '--out', tmp_path / 'a') == 0  # fmt: skip
     table = capsys.readouterr().out
@@ -176,7 +187,7 @@ def test_a_model_and_its_predictions_in_files_score_the_same(name, tiny_folder, 
         assert found == pytest.approx(columns['a'][metric]['2'], rel=1e-4), metric
     assert columns['a'][first]['1'] != columns['a'][first]['2']
     assert one['model']['sha256'] == tables.digest(tiny_folder)
-    assert two['predictions']['stories'][0]['settings']['steps'] == 2
+    assert two['predictions']['stories'][0]['settings']['num_inference_steps'] == 2
     assert one['dataset']['pictures'] == two['dataset']['pictures'] == 2
     assert (tmp_path / 'a/first.png').is_file()
     assert (tmp_path / 'b/worst.png').is_file()

@@ -64,7 +64,7 @@ def test_the_numbers_by_hand(kind, tiny_folder, tmp_path, capsys):
     place, out = written(tmp_path / 'labels', kind), tmp_path / 'out'
     given = ('--adapter', adapter, '--data', place, '--model', tiny_folder)
     alone = ('--batch-size', 1)  # or others in the batch would round
-    assert evaluate(*given, *alone, '--steps', 1, 2, '--out', out) == 0
+    assert evaluate(*given, *alone, '--num-inference-steps', 1, 2, '--out', out) == 0
     printed = capsys.readouterr()
     table = [[cell.strip() for cell in line.split('|')[1:-1]] for line in
              printed.out.strip().splitlines()]  # fmt: skip
@@ -87,7 +87,7 @@ def test_the_numbers_by_hand(kind, tiny_folder, tmp_path, capsys):
         return np.nanmean(scores)
 
     def answers(steps, shift=0):
-        settings = PredictSettings(steps=steps, guidance=1.0, batch_size=1)
+        settings = PredictSettings(num_inference_steps=steps, guidance_scale=1.0, batch_size=1)
         frames = [samples[(k + shift) % COUNT].frame for k in range(COUNT)]
         asked = [Question(frame, Prompt('mine'), settings) for frame in frames]
         return [one.label for one in predictor.ask(asked)]

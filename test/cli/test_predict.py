@@ -17,7 +17,7 @@ from diception_ros.core.labels import io
 from diception_ros.core.prompt import Point, Prompt
 from diception_ros.perception.predictor import Predictor
 
-QUICK = ['--steps', '1', '--guidance', '1']
+QUICK = ['--num-inference-steps', '1', '--guidance-scale', '1']
 
 
 @pytest.fixture
@@ -56,8 +56,8 @@ def test_every_task_leaves_preview_label_and_story(pictures, tiny_folder, tmp_pa
         'task': 'segmentation', 'category': None, 'points': [{'x': 10, 'y': 20}, {'x': 30, 'y': 5}]
     }  # fmt: skip
     assert story['size'] == {'height': 40, 'width': 60}
-    assert story['settings']['steps'] == 1
-    assert story['settings']['resolution'] == 64
+    assert story['settings']['num_inference_steps'] == 1
+    assert story['settings']['processing_resolution'] == 64
     assert story['versions'].keys() == {
         'diception_ros', 'torch', 'diffusers', 'transformers', 'numpy'
     }  # fmt: skip
@@ -66,9 +66,12 @@ def test_every_task_leaves_preview_label_and_story(pictures, tiny_folder, tmp_pa
 
 def test_files_hold_what_the_predictor_says(pictures, tiny_folder, tmp_path):
     assert run(pictures[0], '--model', tiny_folder, '--task', 'depth', 'segmentation', '--points',
-               '10,20', '--out', tmp_path / 'out', *QUICK, '--ensemble', '2') == 0  # fmt: skip
+               '10,20', '--out', tmp_path / 'out', *QUICK,
+               '--ensemble-size', '2') == 0  # fmt: skip
     folder = tmp_path / 'out/one.png'
-    found = Predictor.load(tiny_folder, steps=1, guidance=1.0, ensemble=2).predict(
+    found = Predictor.load(
+        tiny_folder, num_inference_steps=1, guidance_scale=1.0, ensemble_size=2
+    ).predict(
         [Frame(images.read(pictures[0]))],
         [Prompt('depth'), Prompt('segmentation', points=(Point(10, 20),))],
     )
@@ -113,7 +116,10 @@ def test_point_outside_one_picture_skips_that_one(pictures, tiny_folder, tmp_pat
         (['--task', 'depth', '--category', 'person'], '--category was given, but none of depth'),
         (['--task', 'depth', '--points', '1,1'], '--points was given, but none of depth'),
         (['--task', 'segmentation', '--points', '1;2'], "'1' is no point; expected 'x,y;x,y'"),
-        (['--task', 'depth', '--steps', '0'], 'steps is 0; expected at least 1'),
+        (
+            ['--task', 'depth', '--num-inference-steps', '0'],
+            'num_inference_steps is 0; expected at least 1',
+        ),
         (['--task', 'depth', '--device', 'cuda:77'], "device 'cuda:77' is not there"),
         (['--prompt', '[[image2dept]]'], 'no embedding'),
     ],

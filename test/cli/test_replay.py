@@ -21,7 +21,7 @@ from diception_ros.bags.reader import Bag
 from diception_ros.cli import replay as verb
 from diception_ros.cli.main import main
 
-QUICK = ['--steps', '1', '--guidance', '1']
+QUICK = ['--num-inference-steps', '1', '--guidance-scale', '1']
 
 
 def run(*arguments):
@@ -109,7 +109,8 @@ def test_a_damaged_bag_gives_exit_code_3(tiny_folder, tmp_path, capsys):
     (['--points', '3,4'], 'none of depth, normal'),
     (['--camera', '/nothing'], "no topic '/nothing'"), (['--tasks', 'dept'], "no task 'dept'"),
     (['--threads', '-1'], 'threads is -1'),
-    (['--steps', '0'], 'steps is 0'), (['--truth', 'depth=/nothing'], 'neither a topic'),
+    (['--num-inference-steps', '0'], 'num_inference_steps is 0'),
+    (['--truth', 'depth=/nothing'], 'neither a topic'),
     (['--model', '/nothing'], 'no such model folder'),
     (['--depth-metric', 'fixed'], 'depth.scale'),
 ])  # fmt: skip
@@ -196,7 +197,7 @@ def test_options_are_handed_on_as_they_were_given():
     import argparse
 
     given = [*'a b --out o --tasks depth pose --no-views --copy --every 3'.split(),
-             *'--no-temporal-ids --start 1.5 --semantic-categories'.split(),
+             *'--no-temporal-track-ids --start 1.5 --semantic-categories'.split(),
              'hot dog']  # fmt: skip
     parser = argparse.ArgumentParser()
     verb.add_arguments(parser)

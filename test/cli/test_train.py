@@ -55,7 +55,10 @@ def test_train_resume_and_predict(config, tmp_path, capsys):
     picture = tmp_path / 'picture.png'
     images.write(picture, np.full((40, 50, 3), 90, np.uint8))
     answer = ['predict', str(picture), '--model', str(out / 'model'), '--task', 'depth']
-    assert command.main([*answer, '--steps', '1', '--out', str(tmp_path / 'answers')]) == 0
+    assert (
+        command.main([*answer, '--num-inference-steps', '1', '--out', str(tmp_path / 'answers')])
+        == 0
+    )
     assert (tmp_path / 'answers' / 'picture.png' / 'depth.npz').is_file()
     err = capsys.readouterr().err
     assert 'wrote' in err

@@ -7,11 +7,12 @@ import math
 import numpy as np
 import pytest
 
-from diception_ros.core.alignment import MOST, Demands, FitReport, align, blend, judge
+from diception_ros.core.alignment import MOST, FitReport, align, blend, judge
 from diception_ros.core.geometry import Affine, fit_affine
+from diception_ros.core.settings import FitCriteria
 
 TRUTH = Affine(0.8, 0.12)  # 1/m: from 1.1 m at disparity 1 to 8.3 m at 0
-DEMANDS = Demands()
+DEMANDS = FitCriteria()
 
 
 def depth_of(affine, disparity):
@@ -145,10 +146,10 @@ def test_a_fit_is_judged_as_it_was_found():
 
 def test_the_error_is_that_of_the_depth():
     disparity = np.linspace(0, 1, 100)
-    demands = Demands(inlier_error=0.1)
+    criteria = FitCriteria(inlier_threshold=0.1)
     for error, agree in ((0.099, 1), (0.101, 0), (-0.099, 1), (-0.101, 0)):
         # predicted / known - 1 is the error
-        fit = judge(TRUTH, disparity, depth_of(TRUTH, disparity) / (1 + error), demands)
+        fit = judge(TRUTH, disparity, depth_of(TRUTH, disparity) / (1 + error), criteria)
         assert fit.inliers == agree
         if agree:
             assert fit.residual == pytest.approx(abs(error))
@@ -221,20 +222,20 @@ def test_what_does_not_vary_cannot_be_fitted(constant):
 
 @pytest.mark.parametrize('count', [0, 1, 2, 3])
 def test_any_number_of_references_gets_an_answer(count):
-    fit = align(*references(np.random.default_rng(0), count), Demands(min_points=0))
+    fit = align(*references(np.random.default_rng(0), count), FitCriteria(min_points=3))
     assert isinstance(fit, FitReport)
     assert fit.points == count
 
 
-def test_demands_decide():
+def test_criteria_decide():
     disparity, depth = references(np.random.default_rng(0), 1000, 0.03)
     assert align(disparity, depth, DEMANDS).good
-    for demands, problem in (
-        (Demands(max_residual=0.02), 'the residual is 3.1 %; expected at most 2.0 %'),
-        (Demands(min_points=1001), '1000 references in the picture; expected at least 1001'),
-        (Demands(inlier_error=0.01, min_inliers=0.5), 'agree to 1 %; expected 50 %'),
+    for criteria, problem in (
+        (FitCriteria(max_residual=0.02), 'the residual is 3.1 %; expected at most 2.0 %'),
+        (FitCriteria(min_points=1001), '1000 references in the picture; expected at least 1001'),
+        (FitCriteria(inlier_threshold=0.01, min_inliers=0.5), 'agree to 1 %; expected 50 %'),
     ):
-        assert problem in align(disparity, depth, demands).problem
+        assert problem in align(disparity, depth, criteria).problem
 
 
 def test_one_depth_for_each_disparity():

@@ -127,7 +127,7 @@ def test_points_reach_the_network_as_in_prediction(tiny, monkeypatch, order):
         tiny.point_encoder, 'pack', lambda *args: (seen.append(encoder(*args)), seen[-1])[1]
     )
     tiny.embed_prompts(['[[image2segmentation]]'])
-    predictor = Predictor(tiny, PredictSettings(steps=1, guidance=1.0))
+    predictor = Predictor(tiny, PredictSettings(num_inference_steps=1, guidance_scale=1.0))
     predictor.predict([one.frame], [one.prompt])
     out = batch.collate([one], S, encoder)
     assert torch.equal(out.points, seen[0][0])

@@ -57,7 +57,7 @@ def write_bag(path, names):
 
 
 def judged(bag, out, names, truths, tasks):
-    asked = recordings.asked(tasks=tasks, temporal__ids=False)
+    asked = recordings.asked(tasks=tasks, temporal__track_ids=False)
     points = POINTS if 'segmentation' in tasks else ()
     topics = tuple(f'/{name}/image_raw' for name in names)
     job = Job(out, cameras=topics, force=True, points=points)

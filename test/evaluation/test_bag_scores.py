@@ -68,7 +68,9 @@ def bag(tmp_path):
 
 
 def judged(bag, tmp_path, truth, align='frame', callbacks=(), **job):
-    asked = recordings.asked(tasks=TASKS, semantic__categories=('person',), temporal__ids=False)
+    asked = recordings.asked(
+        tasks=TASKS, semantic__categories=('person',), temporal__track_ids=False
+    )
     job = Job(tmp_path / 'out.mcap', cameras=('/camera/image_raw',), force=True, **job)
     from diception_ros.perception.perceiver import Perceiver
 

@@ -15,7 +15,7 @@ from diception_ros import tasks
 from diception_ros.messages import outputs
 from diception_ros.node.publishers import RosTypes, find
 from diception_ros.perception.perceiver import Perceiver
-from diception_ros.perception.settings import PerceptionSettings
+from diception_ros.perception.settings import DepthSettings, PerceptionSettings
 
 ALL = ('depth', 'normal', 'entity', 'semantic', 'pose', 'segmentation')
 EVERYTHING = {
@@ -26,7 +26,9 @@ EVERYTHING = {
 
 def topics():
     """Every output of EVERYTHING: name relative to the node, and kind."""
-    chosen = PerceptionSettings(tasks=ALL, metric='fixed', scale=0.5, shift=0.1)
+    chosen = PerceptionSettings(
+        tasks=ALL, depth=DepthSettings(metric='fixed', scale=0.5, shift=0.1)
+    )
 
     class Nobody:
         def check(self, prompts, settings, adapters=()):
@@ -116,7 +118,7 @@ def test_counts_are_exact_under_overload_and_cameras_are_served_in_turn(domain, 
             if k % 5 == 0:
                 cameras[1].publish(image(pixels[k % 4], header=header(k)))
             if dice.random() < 0.02:
-                assert peer.set(seed=k, guidance=dice.uniform(0, 5)) == ''
+                assert peer.set(seed=k, guidance_scale=dice.uniform(0, 5)) == ''
             if dice.random() < 0.02:
                 chosen = dice.sample(ALL, dice.randint(1, 4))
                 assert peer.set(tasks=chosen, max_rate_hz=dice.choice([0.0, 0.0, 500.0])) == ''

@@ -27,8 +27,9 @@ LABELS = {
 }
 LABELS_IN = {'Disparity': 'values', 'Normals': 'vectors', 'Instances': 'ids'}
 QUICK = {
-    'tasks': '[depth, normal, entity, semantic]', 'steps': '1', 'guidance': '1.0',
-    'temporal.ids': 'false',
+    'tasks': '[depth, normal, entity, semantic]',
+    'num_inference_steps': '1', 'guidance_scale': '1.0',
+    'temporal.track_ids': 'false',
 }  # fmt: skip
 KINDS = sorted({*encodings.LAYOUTS, *encodings.PLANES})
 
@@ -78,7 +79,7 @@ def test_the_node_says_what_the_predictor_says_byte_for_byte(domain, peer, tiny_
         peer.connect(*names)
         peer.feed(camera, sent[0], lambda: all(peer.got[name] for name in names))
         peer.spin(0.5)
-        predictor = Predictor.load(tiny_folder, steps=1, guidance=1.0)
+        predictor = Predictor.load(tiny_folder, num_inference_steps=1, guidance_scale=1.0)
         for message in sent:
             for name in names:
                 peer.got[name].clear()

@@ -65,9 +65,16 @@ def test_counts_stay_exact_over_deactivation(domain, peer):
     ('parameters', 'says'),
     [
         ({'model': '/nowhere'}, 'cannot configure: /nowhere'),
-        ({'steps': '0'}, 'cannot configure: steps is 0; expected at least 1'),
+        (
+            {'num_inference_steps': '0'},
+            'cannot configure: num_inference_steps is 0; expected at least 1',
+        ),
         ({'tasks': '[depht]'}, "did you mean 'depth'?"),
-        ({'steps': 'many'}, "steps is 'many'; expected a whole number"),
+        ({'shifts': '4'}, "parameter 'shifts' is now 'tta_shifts'"),
+        (
+            {'num_inference_steps': 'many'},
+            "num_inference_steps is 'many'; expected a whole number",
+        ),
         ({'depth.metric': 'fixed'}, "depth.metric is 'fixed' and depth.scale 0"),
     ],
 )
@@ -84,7 +91,12 @@ def test_what_is_wrong_is_one_line_and_the_node_lives(domain, peer, parameters, 
         assert says in told.message
         # Told better, it works.
         name = next(iter(parameters))
-        good = {'model': 'zero', 'steps': 2, 'tasks': ['depth'], 'depth.metric': 'off'}[name]
+        good = {
+            'model': 'zero',
+            'num_inference_steps': 2,
+            'tasks': ['depth'],
+            'depth.metric': 'off',
+        }[name]
         assert peer.set(**{name.replace('.', '__'): good}) == ''
         assert peer.change('configure')
         code, seconds = node.end()

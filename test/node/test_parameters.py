@@ -54,10 +54,10 @@ def test_every_parameter_is_declared_with_type_range_and_description(running, pe
 @pytest.mark.parametrize(
     ('changes', 'reason'),
     [
-        ({'steps': 0}, 'steps out of range'),
-        ({'steps': 'many'}, 'Wrong parameter type'),
-        ({'guidance': float('nan')}, 'guidance'),
-        ({'guidance': -1}, 'guidance out of range'),
+        ({'num_inference_steps': 0}, 'num_inference_steps out of range'),
+        ({'num_inference_steps': 'many'}, 'Wrong parameter type'),
+        ({'guidance_scale': float('nan')}, 'guidance_scale'),
+        ({'guidance_scale': -1}, 'guidance_scale out of range'),
         ({'tasks': ['depth', 'depht']}, "no task 'depht'; did you mean 'depth'?"),
         ({'tasks': []}, 'tasks is empty'),
         ({'output_size': 'screen'}, 'output_size'),
@@ -67,7 +67,7 @@ def test_every_parameter_is_declared_with_type_range_and_description(running, pe
         ({'cameras': ['front']}, 'clean it up first'),
         ({'autostart': False}, 'read-only'),
         # Of several at once none holds.
-        ({'seed': 7, 'ensemble': 0}, 'ensemble out of range'),
+        ({'seed': 7, 'ensemble_size': 0}, 'ensemble_size out of range'),
         ({'seed': 7, 'depth__metric': 'guess'}, 'depth.metric'),
     ],
     ids=str,
@@ -81,30 +81,31 @@ def test_a_bad_value_is_refused_with_the_reason_and_changes_nothing(
 
 
 def test_what_yaml_makes_of_words_and_numbers_is_understood(running, peer):
-    assert peer.set(guidance=3) == ''
-    assert peer.get('guidance') == 3.0
-    assert isinstance(peer.get('guidance'), float)
+    assert peer.set(guidance_scale=3) == ''
+    assert peer.get('guidance_scale') == 3.0
+    assert isinstance(peer.get('guidance_scale'), float)
     assert peer.set(depth__metric=False) == ''  # off
     assert peer.get('depth.metric') == 'off'
-    assert peer.set(seed=7, ensemble=2) == ''
-    assert (peer.get('seed'), peer.get('ensemble')) == (7, 2)
-    assert peer.set(ensemble=1, guidance=2.0, seed=42) == ''
+    assert peer.set(seed=7, ensemble_size=2) == ''
+    assert (peer.get('seed'), peer.get('ensemble_size')) == (7, 2)
+    assert peer.set(ensemble_size=1, guidance_scale=2.0, seed=42) == ''
 
 
 def test_a_parameters_file_as_people_write_it(domain, peer, tmp_path):
     path = tmp_path / 'given.yaml'
     path.write_text(
-        '/**:\n  ros__parameters:\n    guidance: 2\n    cameras: []\n    stpes: 3\n'
+        '/**:\n  ros__parameters:\n    guidance_scale: 2\n    cameras: []\n'
+        '    num_inference_stpes: 3\n'
         '    depth: {metric: off}\n    semantic.categories: [chair, hot dog]\n'
         '    qos_overrides:\n      /imgae:\n        subscription: {reliability: reliable}\n'
     )
     more = ['--params-file', str(path), '-r', '__node:=other']
     with Running(domain, more=more) as node:
         node.wait_for('active: /image')
-        node.wait_for("no parameter 'stpes'; did you mean 'steps'?")
+        node.wait_for("no parameter 'num_inference_stpes'; did you mean 'num_inference_steps'?")
         node.wait_for('qos_overrides./imgae.subscription.reliability is of no topic')
         assert peer.get('semantic.categories', '/other') == ['chair', 'hot dog']
-        assert peer.get('guidance', '/other') == 2.0
+        assert peer.get('guidance_scale', '/other') == 2.0
         assert peer.get('cameras', '/other') == []
 
 
@@ -196,4 +197,5 @@ def test_a_point_in_space_is_where_the_pinhole_sees_it():
 def test_settings_and_parameters_are_one_list():
     names = [one.name for one in declared()]
     assert len(names) == len(set(names))
-    assert settings.near('stpes', names) == "; did you mean 'steps'?"
+    assert settings.near('tta_shfits', names) == "; did you mean 'tta_shifts'?"
+    assert settings.near('shifts', names) == "; it is now 'tta_shifts'"

@@ -13,7 +13,7 @@ from diception_ros.core.labels import Disparity, MetricDepth
 from diception_ros.messages import base
 from diception_ros.messages import images as image_messages
 from diception_ros.perception.metric_depth import Reference, to_metres
-from diception_ros.perception.settings import PerceptionSettings
+from diception_ros.perception.settings import DepthSettings, PerceptionSettings
 from diception_ros.perception.tracking import Memory
 
 PINHOLE = Intrinsics(120, 110, 79.5, 44.5)
@@ -43,7 +43,7 @@ def spoilt(values, rng, share=0.3, noise=0.03):
 
 def metres(disparity, reference, memory=None, intrinsics=PINHOLE, **changes):
     chosen = settings.changed(
-        PerceptionSettings(metric='aligned'),
+        PerceptionSettings(depth=DepthSettings(metric='aligned')),
         {name.replace('__', '.'): value for name, value in changes.items()},
     )
     return to_metres(disparity, intrinsics, 'cam', reference, chosen, memory or Memory())

@@ -36,12 +36,16 @@ from diception_ros.perception.predictor import Predictor
 
 def test_the_answers_are_those_of_the_predictor(tiny):
     asked = request()
-    answer = perceiver(tiny, steps=2, seed=7, temporal__ids=False).perceive(asked)
+    answer = perceiver(tiny, num_inference_steps=2, seed=7, temporal__track_ids=False).perceive(
+        asked
+    )
     prompts = [
         Prompt('depth'), Prompt('normal'), Prompt('segmentation', points=asked.points),
         Prompt('semantic', 'person'), Prompt('semantic', 'cat'), Prompt('entity'), Prompt('pose'),
     ]  # fmt: skip
-    direct = Predictor(tiny, chosen(steps=2, seed=7).predicting()).predict([asked.frame], prompts)
+    direct = Predictor(tiny, chosen(num_inference_steps=2, seed=7).predicting()).predict(
+        [asked.frame], prompts
+    )
     assert [one.prompt for one in answer.predictions] == prompts
     for one, other in zip(answer.predictions, direct, strict=True):
         for field in fields(one.label):
@@ -185,7 +189,7 @@ def test_numbers_of_a_category_stay_with_things():
 
 def test_numbers_are_those_of_the_answer_where_ids_are_off():
     canned = Canned(entity=things(0, 20))
-    one = Perceiver(canned, MAKE, chosen(temporal__ids=False))
+    one = Perceiver(canned, MAKE, chosen(temporal__track_ids=False))
     one.perceive(request(tasks=['entity']))
     canned.labels['entity'] = things(20, 0)
     ids = image(one.perceive(request(tasks=['entity'])), 'entity/label')[10]
@@ -235,8 +239,11 @@ def test_another_perceiver_goes_on_where_one_was(cut):
 @pytest.mark.parametrize(
     ('changes', 'message'),
     [
-        ({'resolution': 60}, 'resolution is 60; this model takes multiples of 16 up to 512'),
-        ({'resolution': 528}, 'up to 512'),
+        (
+            {'processing_resolution': 60},
+            'processing_resolution is 60; this model takes multiples of 16 up to 512',
+        ),
+        ({'processing_resolution': 528}, 'up to 512'),
         ({'semantic__categories': ['cat', 'dor']}, "did you mean '.*dog'"),
     ],
 )
@@ -272,11 +279,13 @@ def test_categories_of_a_prompt_are_checked_before_they_are_asked(bare):
 def test_changed_settings_hold_from_the_next_request_on(tiny):
     one = perceiver(tiny)
     one.perceive(request())
-    one.change(chosen(steps=2, seed=3, resolution=32, output_size='model'))
-    later = one.perceive(request())
-    other = perceiver(tiny, steps=2, seed=3, resolution=32, output_size='model').perceive(
-        request()
+    one.change(
+        chosen(num_inference_steps=2, seed=3, processing_resolution=32, output_size='model')
     )
+    later = one.perceive(request())
+    other = perceiver(
+        tiny, num_inference_steps=2, seed=3, processing_resolution=32, output_size='model'
+    ).perceive(request())
     np.testing.assert_array_equal(image(later, 'disparity/image'), image(other, 'disparity/image'))
     assert image(later, 'disparity/image').shape == (32, 32)
 

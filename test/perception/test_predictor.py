@@ -35,7 +35,9 @@ def frame(height=40, width=60, seed=0, **header):
 
 
 def predictor(tiny, **settings):
-    return Predictor(tiny, PredictSettings(**{'steps': 2, 'guidance': 2.0, **settings}))
+    return Predictor(
+        tiny, PredictSettings(**{'num_inference_steps': 2, 'guidance_scale': 2.0, **settings})
+    )
 
 
 def same(one, other, atol=0.0):
@@ -77,9 +79,11 @@ def test_answers_come_frame_by_frame_with_header_and_size_of_each(tiny):
 def test_answer_does_not_depend_on_its_company(tiny, guidance):
     frames = [frame(), frame(50, 50, 1)]
     prompts = [DEPTH, NORMAL, POINTED]
-    company = predictor(tiny, guidance=guidance, batch_size=4).predict(frames, prompts)
+    company = predictor(tiny, guidance_scale=guidance, batch_size=4).predict(frames, prompts)
     for i, found in enumerate(company):
-        (alone,) = predictor(tiny, guidance=guidance).predict([frames[i // 3]], [prompts[i % 3]])
+        (alone,) = predictor(tiny, guidance_scale=guidance).predict(
+            [frames[i // 3]], [prompts[i % 3]]
+        )
         if isinstance(found.label, Disparity):
             same(found.label, alone.label, atol=1e-4)
         elif i % 3 == 1:
@@ -104,7 +108,7 @@ def test_every_task_answers(tiny):
 
 def test_equals_pipeline_and_task_by_hand(tiny):
     picture = frame(64, 64)
-    (found,) = predictor(tiny, steps=3, seed=9).predict([picture], [DEPTH])
+    (found,) = predictor(tiny, num_inference_steps=3, seed=9).predict([picture], [DEPTH])
     square, fit = images.fit(picture.image, 64)
     out = tiny(
         torch.from_numpy(square.copy()).permute(2, 0, 1)[None] / 127.5 - 1, ['[[image2depth]]'],
@@ -117,7 +121,14 @@ def test_equals_pipeline_and_task_by_hand(tiny):
 @pytest.mark.parametrize('batch_size', [1, 3, 8])
 def test_shifted_answers_are_those_of_the_pipeline_blended(tiny, batch_size):
     view = frame(64, 64)
-    mine = predictor(tiny, steps=2, guidance=1.0, seed=9, shifts=4, batch_size=batch_size)
+    mine = predictor(
+        tiny,
+        num_inference_steps=2,
+        guidance_scale=1.0,
+        seed=9,
+        tta_shifts=4,
+        batch_size=batch_size,
+    )
     places = cycle_spinning.offsets(4, 16)
     alone = []
     for place in places:
@@ -138,29 +149,33 @@ def test_shifted_answers_are_those_of_the_pipeline_blended(tiny, batch_size):
 
 
 def test_a_model_says_how_many_shifts_it_was_made_for(tiny, tmp_path):
-    assert predictor(tiny).shifts == tiny.config.shifts == 1
+    assert predictor(tiny).tta_shifts == tiny.config.shifts == 1
     tiny.save_pretrained(tmp_path / 'model')
     index = tmp_path / 'model' / 'model_index.json'
     index.write_text(index.read_text().replace('"shifts": 1', '"shifts": 3'))
     pipe = DiceptionPipeline.from_pretrained(tmp_path / 'model')
-    assert predictor(pipe).shifts == 3
-    assert predictor(pipe, shifts=1).shifts == 1
+    assert predictor(pipe).tta_shifts == 3
+    assert predictor(pipe, tta_shifts=1).tta_shifts == 1
     index.write_text(index.read_text().replace('"shifts": 3,', ''))  # as those of before
-    assert predictor(DiceptionPipeline.from_pretrained(tmp_path / 'model')).shifts == 1
+    assert predictor(DiceptionPipeline.from_pretrained(tmp_path / 'model')).tta_shifts == 1
 
 
 def test_more_shifts_than_a_token_has_pixels_are_refused(tiny, monkeypatch):
     monkeypatch.setattr(type(tiny), 'token', 8)
-    assert predictor(tiny, shifts=8).shifts == 8
-    with pytest.raises(ValueError, match='shifts is 9; a token of this model is 8 pixels wide'):
-        predictor(tiny, shifts=9)
-    with pytest.raises(ValueError, match='shifts is 9; a token of this model is 8 pixels wide'):
-        predictor(tiny).check([DEPTH], PredictSettings(shifts=9))
+    assert predictor(tiny, tta_shifts=8).tta_shifts == 8
+    with pytest.raises(
+        ValueError, match='tta_shifts is 9; a token of this model is 8 pixels wide'
+    ):
+        predictor(tiny, tta_shifts=9)
+    with pytest.raises(
+        ValueError, match='tta_shifts is 9; a token of this model is 8 pixels wide'
+    ):
+        predictor(tiny).check([DEPTH], PredictSettings(tta_shifts=9))
 
 
 def test_a_shifted_picture_without_the_point_is_not_asked(tiny, packed):
     corner, middle = (Prompt('segmentation', points=(Point(x, y),)) for x, y in [(0, 0), (30, 30)])
-    predictor(tiny, shifts=4).predict([frame(64, 64)], [corner, middle])
+    predictor(tiny, tta_shifts=4).predict([frame(64, 64)], [corner, middle])
     # Each of the others cuts off the upper or the left rim.
     assert [point for batch in packed for (point,) in batch] == [
         (0, 0),
@@ -183,7 +198,7 @@ def test_each_frame_is_encoded_once_for_each_shift(tiny, number, batch_size):
         lambda m, args, out: sizes.append(len(args[0]))
     )
     try:
-        predictor(tiny, batch_size=batch_size, shifts=number).predict(
+        predictor(tiny, batch_size=batch_size, tta_shifts=number).predict(
             [frame(), frame(seed=1)], [DEPTH, NORMAL, POINTED]
         )
     finally:
@@ -215,7 +230,7 @@ def test_the_seed_decides_and_the_global_random_state_has_no_say(tiny):
 
 @pytest.mark.parametrize('size', [(1, 1), (1, 200), (301, 7), (64, 64)])
 def test_any_size_and_aspect_gets_an_answer_of_its_size(tiny, size):
-    for prediction in predictor(tiny, steps=1, ensemble=2).predict(
+    for prediction in predictor(tiny, num_inference_steps=1, ensemble_size=2).predict(
         [frame(*size)], [DEPTH, NORMAL]
     ):
         assert prediction.label.size == size
@@ -224,14 +239,14 @@ def test_any_size_and_aspect_gets_an_answer_of_its_size(tiny, size):
 
 def test_an_8k_frame_gets_an_answer_of_its_size(tiny):
     big = Frame(np.zeros((4320, 7680, 3), np.uint8))
-    (found,) = predictor(tiny, steps=1).predict([big], [DEPTH])
+    (found,) = predictor(tiny, num_inference_steps=1).predict([big], [DEPTH])
     assert found.label.size == (4320, 7680)
 
 
 def test_ensemble_is_the_merge_of_its_seeds(tiny):
     from diception_ros.core.ensembling import merge
 
-    together = predictor(tiny, ensemble=3, seed=5).predict([frame()], ALL)
+    together = predictor(tiny, ensemble_size=3, seed=5).predict([frame()], ALL)
     each = [predictor(tiny, seed=5 + i).predict([frame()], ALL) for i in range(3)]
     for i, prediction in enumerate(together):
         merged, spread = merge([answers[i].label for answers in each])
@@ -246,31 +261,35 @@ def test_ensemble_is_the_merge_of_its_seeds(tiny):
 
 
 def asked(prompt, picture, at_model_size=False, **settings):
-    chosen = PredictSettings(**{'steps': 2, 'guidance': 2.0, **settings})
+    chosen = PredictSettings(**{'num_inference_steps': 2, 'guidance_scale': 2.0, **settings})
     return Question(picture, prompt, chosen, at_model_size=at_model_size)
 
 
 def test_each_question_is_answered_by_its_own_settings(tiny):
     one, other = frame(), frame(50, 50, 1)
     questions = [
-        asked(DEPTH, one, seed=1), asked(DEPTH, other, steps=1), asked(NORMAL, one, guidance=1),
-        asked(DEPTH, one, resolution=32), asked(DEPTH, one, ensemble=2, seed=1),
-        asked(POINTED, one, seed=1), asked(DEPTH, one, steps=3, reuse_last_velocity=True),
+        asked(DEPTH, one, seed=1), asked(DEPTH, other, num_inference_steps=1),
+        asked(NORMAL, one, guidance_scale=1),
+        asked(DEPTH, one, processing_resolution=32), asked(DEPTH, one, ensemble_size=2, seed=1),
+        asked(POINTED, one, seed=1),
+        asked(DEPTH, one, num_inference_steps=3, reuse_last_velocity=True),
     ]  # fmt: skip
     # The predictor's own settings have no say.
-    together = predictor(tiny, steps=5, seed=9, batch_size=1, ensemble=3).ask(questions)
+    together = predictor(tiny, num_inference_steps=5, seed=9, batch_size=1, ensemble_size=3).ask(
+        questions
+    )
     assert [p.prompt for p in together] == [q.prompt for q in questions]
     for question, found in zip(questions, together, strict=True):
         alone = Predictor(tiny, question.settings).predict([question.frame], [question.prompt])
         if not isinstance(found.label, Mask):  # one at the threshold may fall to either side
             same(found.label, alone[0].label, atol=1e-4)
-        assert (found.uncertainty is None) == (question.settings.ensemble == 1)
+        assert (found.uncertainty is None) == (question.settings.ensemble_size == 1)
 
 
 def test_with_a_batch_of_one_the_company_does_not_matter_to_the_bit(tiny):
     pictures = [frame(), frame(50, 50, 1)]
     company = [asked(prompt, one, batch_size=1) for one in pictures for prompt in ALL]
-    together = predictor(tiny).ask([*company, asked(DEPTH, pictures[0], steps=1)])
+    together = predictor(tiny).ask([*company, asked(DEPTH, pictures[0], num_inference_steps=1)])
     for question, found in zip(company, together, strict=False):
         same(found.label, predictor(tiny).ask([question])[0].label)
 
@@ -286,7 +305,9 @@ def test_batches_hold_what_is_denoised_alike(tiny, monkeypatch):
         )[1],
     )
     picture = frame()
-    predictor(tiny).ask([asked(DEPTH, picture, steps=steps) for steps in (1, 2, 1, 2, 1)])
+    predictor(tiny).ask(
+        [asked(DEPTH, picture, num_inference_steps=steps) for steps in (1, 2, 1, 2, 1)]
+    )
     assert calls == [(1, 3), (2, 2)]
 
 
@@ -295,13 +316,17 @@ def test_answers_at_the_size_of_the_model(tiny):
     square, camera = predictor(tiny).ask([asked(DEPTH, picture, True), asked(DEPTH, picture)])
     assert square.label.size == (64, 64)
     same(square.label.to_image_size(images.Fit(picture.size, 64)), camera.label)
-    (small,) = predictor(tiny).ask([asked(DEPTH, picture, True, resolution=32)])
+    (small,) = predictor(tiny).ask([asked(DEPTH, picture, True, processing_resolution=32)])
     assert small.label.size == (32, 32)
 
 
 def test_a_resolution_that_does_not_suit_is_refused_before_any_work(tiny):
-    with pytest.raises(ValueError, match='resolution is 60; this model takes multiples of 16'):
-        predictor(tiny).ask([asked(DEPTH, frame()), asked(DEPTH, frame(), resolution=60)])
+    with pytest.raises(
+        ValueError, match='processing_resolution is 60; this model takes multiples of 16'
+    ):
+        predictor(tiny).ask(
+            [asked(DEPTH, frame()), asked(DEPTH, frame(), processing_resolution=60)]
+        )
 
 
 def test_checking_runs_no_network(bare, tiny, monkeypatch):
@@ -311,8 +336,8 @@ def test_checking_runs_no_network(bare, tiny, monkeypatch):
         ([Prompt('semantic', 'dor')], {}, "did you mean '.*dog'"),
         ([Prompt('dept')], {}, "did you mean 'depth'"),
         ([Prompt('semantic')], {}, 'needs a category'),
-        ([DEPTH], {'resolution': 20}, 'multiples of 16'),
-        ([DEPTH], {'resolution': 1024}, 'up to 512'),
+        ([DEPTH], {'processing_resolution': 20}, 'multiples of 16'),
+        ([DEPTH], {'processing_resolution': 1024}, 'up to 512'),
     ):
         with pytest.raises(ValueError, match=message):
             bare.check(prompts, PredictSettings(**settings))
@@ -352,7 +377,7 @@ def test_out_of_memory_halves_the_batch_and_goes_on(tiny, monkeypatch):
         'denoise',
         lambda *a, **k: (_ for _ in ()).throw(torch.OutOfMemoryError('CUDA out of memory')),
     )
-    with pytest.raises(RuntimeError, match='use a smaller resolution'):
+    with pytest.raises(RuntimeError, match='use a smaller processing_resolution'):
         predictor(tiny).predict([frame()], [DEPTH])
 
 
@@ -381,11 +406,11 @@ def test_category_without_embedding_is_named(bare):
 
 
 def test_a_loaded_model_answers_as_the_saved_one(tiny_folder, tiny):
-    loaded = Predictor.load(tiny_folder, steps=2, guidance=1, seed=3)
+    loaded = Predictor.load(tiny_folder, num_inference_steps=2, guidance_scale=1, seed=3)
     assert loaded.pipe.transformer.dtype == torch.float32
     same(
         loaded.predict([frame()], [DEPTH])[0].label,
-        predictor(tiny, guidance=1.0, seed=3).predict([frame()], [DEPTH])[0].label,
+        predictor(tiny, guidance_scale=1.0, seed=3).predict([frame()], [DEPTH])[0].label,
         atol=1e-5,
     )
     assert Predictor.load(tiny_folder, dtype='bfloat16').pipe.transformer.dtype == torch.bfloat16
@@ -393,13 +418,16 @@ def test_a_loaded_model_answers_as_the_saved_one(tiny_folder, tiny):
         Predictor.load(tiny_folder, stpes=2)
     with pytest.raises(FileNotFoundError, match='no such model folder'):
         Predictor.load(tiny_folder / 'none')
-    with pytest.raises(ValueError, match='resolution is 60; this model takes multiples of 16'):
-        Predictor.load(tiny_folder, resolution=60)
+    with pytest.raises(
+        ValueError, match='processing_resolution is 60; this model takes multiples of 16'
+    ):
+        Predictor.load(tiny_folder, processing_resolution=60)
 
 
 def test_another_resolution_is_another_answer_of_the_same_size(tiny):
     coarse, fine = (
-        predictor(tiny, resolution=side).predict([frame()], [DEPTH])[0].label for side in (32, 64)
+        predictor(tiny, processing_resolution=side).predict([frame()], [DEPTH])[0].label
+        for side in (32, 64)
     )
     assert coarse.size == fine.size == (40, 60)
     assert np.abs(coarse.values - fine.values).max() > 0.01

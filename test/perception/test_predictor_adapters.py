@@ -26,7 +26,7 @@ FRAME = Frame(np.random.default_rng(0).integers(0, 256, (40, 60, 3), np.uint8))
 
 @pytest.fixture(scope='module')
 def model(tiny_folder):
-    return Predictor.load(tiny_folder, device='cpu', steps=2, guidance=2.0)
+    return Predictor.load(tiny_folder, device='cpu', num_inference_steps=2, guidance_scale=2.0)
 
 
 @pytest.fixture
@@ -45,7 +45,7 @@ def folders(tiny_folder, tmp_path_factory):
 
 
 def ask(predictor, prompts, batch_size):
-    settings = PredictSettings(steps=2, guidance=2.0, batch_size=batch_size)
+    settings = PredictSettings(num_inference_steps=2, guidance_scale=2.0, batch_size=batch_size)
     return predictor.ask([Question(FRAME, prompt, settings) for prompt in prompts])
 
 

@@ -10,8 +10,7 @@ import pytest
 
 from diception_ros import tasks
 from diception_ros.core import settings
-from diception_ros.core.alignment import Demands
-from diception_ros.core.settings import PredictSettings
+from diception_ros.core.settings import FitCriteria, PredictSettings
 from diception_ros.perception.settings import LIVE, PerceptionSettings, clean_categories
 
 DEFAULTS = PerceptionSettings()
@@ -20,12 +19,14 @@ DEFAULTS = PerceptionSettings()
 def test_the_names_are_those_of_the_documents():
     assert [one.name for one in settings.declared(PerceptionSettings)] == [
         'tasks', 'adapters', 'semantic.categories',
-        *(f'every_n.{name}' for name in tasks.names()), 'steps', 'guidance',
-        'seed', 'ensemble', 'shifts', 'resolution', 'batch_size', 'reuse_last_velocity',
+        *(f'every_n.{name}' for name in tasks.names()), 'num_inference_steps', 'guidance_scale',
+        'seed', 'ensemble_size', 'tta_shifts', 'processing_resolution', 'batch_size',
+        'reuse_last_velocity',
         'output_size', 'depth.metric', 'depth.scale', 'depth.shift', 'depth.tolerance_s',
-        'depth.reference_transform', 'depth.min_points', 'depth.inlier_error',
+        'depth.reference_transform', 'depth.min_points', 'depth.inlier_threshold',
         'depth.min_inliers', 'depth.max_residual', 'temporal.noise', 'temporal.smooth',
-        'temporal.ids', 'temporal.min_iou', 'temporal.gap_s', 'max_rate_hz', 'lazy', 'policy',
+        'temporal.track_ids', 'temporal.min_iou', 'temporal.reset_after_s', 'max_rate_hz',
+        'lazy', 'policy',
         'queue_size',
     ]  # fmt: skip
     assert set(LIVE) <= {one.name for one in settings.declared(PerceptionSettings)}
@@ -64,7 +65,10 @@ def test_the_names_are_those_of_the_documents():
         ({'temporal.noise': 'random'}, 'expected one of fixed, per_frame'),
         ({'output_size': 'small'}, 'expected one of camera, model'),
         ({'max_rate_hz': -1.0}, 'max_rate_hz is -1.0'),
-        ({'steps': 0}, 'steps is 0; expected at least 1 and at most 1000'),
+        (
+            {'num_inference_steps': 0},
+            'num_inference_steps is 0; expected at least 1 and at most 1000',
+        ),
         ({'seed': -1}, 'seed is -1'),
     ],
 )
@@ -94,11 +98,13 @@ def test_values_that_fit_together_hold(changes):
 
 def test_what_the_model_is_told_is_what_predict_would_be():
     chosen = settings.changed(
-        DEFAULTS, {'steps': 3, 'guidance': 1.5, 'seed': 7, 'ensemble': 2, 'resolution': 32,
+        DEFAULTS, {'num_inference_steps': 3, 'guidance_scale': 1.5, 'seed': 7, 'ensemble_size': 2,
+                   'processing_resolution': 32,
                    'batch_size': 4, 'reuse_last_velocity': True},
     )  # fmt: skip
     assert chosen.predicting(123) == PredictSettings(
-        steps=3, guidance=1.5, seed=7, ensemble=2, resolution=32, batch_size=4,
+        num_inference_steps=3, guidance_scale=1.5, seed=7, ensemble_size=2,
+        processing_resolution=32, batch_size=4,
         reuse_last_velocity=True,
     )  # fmt: skip
     assert DEFAULTS.predicting() == PredictSettings()
@@ -106,7 +112,7 @@ def test_what_the_model_is_told_is_what_predict_would_be():
 
 def test_noise_of_its_own_for_every_frame():
     fixed = DEFAULTS
-    other = settings.changed(DEFAULTS, {'temporal.noise': 'per_frame', 'ensemble': 100})
+    other = settings.changed(DEFAULTS, {'temporal.noise': 'per_frame', 'ensemble_size': 100})
     stamps = [0, 1, 2, 1_790_000_000_000_000_000, 1_790_000_000_033_333_333, 2**63 - 1]
     assert {fixed.predicting(stamp).seed for stamp in stamps} == {42}
     seeds = [other.predicting(stamp).seed for stamp in stamps]
@@ -115,13 +121,13 @@ def test_noise_of_its_own_for_every_frame():
     assert len({(seed + k) % 2**63 for seed in seeds for k in range(100)}) == 100 * len(stamps)
 
 
-def test_the_demands_are_those_of_the_settings():
+def test_fit_criteria_follow_the_settings():
     chosen = settings.changed(DEFAULTS, {
-        'depth.min_points': 9, 'depth.inlier_error': 0.2, 'depth.min_inliers': 0.7,
+        'depth.min_points': 9, 'depth.inlier_threshold': 0.2, 'depth.min_inliers': 0.7,
         'depth.max_residual': 0.04,
     })  # fmt: skip
-    assert chosen.demands() == Demands(9, 0.2, 0.7, 0.04)
-    assert DEFAULTS.demands() == Demands()
+    assert chosen.depth.criteria == FitCriteria(9, 0.2, 0.7, 0.04)
+    assert DEFAULTS.depth.criteria == FitCriteria()
 
 
 def test_no_name_means_two_things():

@@ -113,7 +113,9 @@ def test_the_task_of_the_contributing_guide_is_one_file(folder, tiny):
     line = 'predict a.png --model m --task wetness --out o'.split()
     assert parser().parse_args(line).task == ['wetness']
     frame = Frame(np.zeros((40, 60, 3), np.uint8))
-    (found,) = Predictor(tiny, PredictSettings(steps=1)).predict([frame], [Prompt('wetness')])
+    (found,) = Predictor(tiny, PredictSettings(num_inference_steps=1)).predict(
+        [frame], [Prompt('wetness')]
+    )
     assert isinstance(found.label, Disparity)
     assert found.label.size == (40, 60)
 

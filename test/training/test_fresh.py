@@ -32,7 +32,7 @@ def test_a_new_network_answers_every_task_and_survives_the_disk(fresh, tmp_path)
     assert again.vae.config.scaling_factor == fresh.vae.config.scaling_factor
     sample = discs(1, 0)[0]
     for pipe in (fresh, again):
-        predictor = Predictor(pipe, PredictSettings(steps=2))
+        predictor = Predictor(pipe, PredictSettings(num_inference_steps=2))
         label = predictor.predict([sample.frame], [sample.prompt])[0].label
         assert label.size == sample.frame.size
     for one, other in ((fresh.transformer, again.transformer), (fresh.vae, again.vae)):
