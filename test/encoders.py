@@ -1,19 +1,21 @@
 # SPDX-FileCopyrightText: 2026 The diception_ros authors
 # SPDX-License-Identifier: Apache-2.0
-"""Pictures into the bytes of each encoding, written from its definition."""
+"""Encode images into the bytes of each encoding of sensor_msgs, written from its definition."""
 
 from types import SimpleNamespace
 
 import numpy as np
 
 EXACT = {'rgb8': [0, 1, 2], 'bgr8': [2, 1, 0], '8UC3': [2, 1, 0], 'rgba8': [0, 1, 2, 3],
-         'bgra8': [2, 1, 0, 3], 'rgb16': [0, 1, 2], 'bgr16': [2, 1, 0]}  # fmt: skip
+         'bgra8': [2, 1, 0, 3], '8UC4': [2, 1, 0, 3], 'rgb16': [0, 1, 2], 'bgr16': [2, 1, 0],
+         '16UC3': [2, 1, 0], 'rgba16': [0, 1, 2, 3], 'bgra16': [2, 1, 0, 3],
+         '16UC4': [2, 1, 0, 3]}  # fmt: skip
 GREY = {'mono8': 'u1', '8UC1': 'u1', 'mono16': 'u2', '16UC1': 'u2'}
 PATTERNS = ('rggb', 'bggr', 'gbrg', 'grbg')
 BAYER = [f'bayer_{pattern}{bits}' for pattern in PATTERNS for bits in (8, 16)]
 # Where the brightness and the two colours of a pair of pixels lie.
 PAIRS = {'yuv422': 'UYVY', 'uyvy': 'UYVY', 'yuv422_yuy2': 'YUYV', 'yuyv': 'YUYV'}
-PLANES = {'nv12': (0, 1), 'nv21': (1, 0)}
+PLANES = {'nv12': (0, 1), 'nv21': (1, 0), 'nv24': (0, 1)}
 ALL = [*EXACT, *GREY, *BAYER, *PAIRS, *PLANES]
 
 
@@ -44,8 +46,13 @@ def yuv(rgb):
 
 
 def planes(rgb, encoding):
-    """(3 H / 2, W) uint8: brightness, and below it pairs of colours of 2 x 2 pixels."""
+    """(3 H / 2, W) or, of nv24, (3 H, W) uint8: luma, and below it pairs of chroma.
+
+    The pairs are of 2 x 2 pixels, of nv24 of each pixel.
+    """
     parts = yuv(rgb)
+    if encoding == 'nv24':
+        return np.concatenate([parts[..., 0], parts[..., 1:].reshape(2 * len(rgb), -1)])
     colours = np.stack([parts[::2, ::2, 1 + k] for k in PLANES[encoding]], axis=-1)
     return np.concatenate([parts[..., 0], colours.reshape(len(rgb) // 2, rgb.shape[1])])
 
@@ -56,7 +63,7 @@ def numbers(rgb, encoding):
     if encoding in EXACT:
         alpha = np.full((height, width, 1), 77, np.uint8)
         ordered = np.concatenate([rgb, alpha], axis=-1)[..., EXACT[encoding]]
-        return ordered.astype(np.uint16) * 257 if encoding.endswith('16') else ordered
+        return ordered.astype(np.uint16) * 257 if '16' in encoding else ordered
     if encoding in GREY:
         grey = rgb[..., :1]
         return grey if GREY[encoding] == 'u1' else grey.astype(np.uint16) * 257
@@ -89,6 +96,13 @@ def encode(rgb, encoding, padding=0, bigendian=False):
         array = array.byteswap()
     rows = np.ascontiguousarray(array).reshape(len(array), -1).view(np.uint8)
     noise = np.random.default_rng(1).integers(0, 256, (len(rows), padding), np.uint8)
+    if encoding == 'nv24':  # V4L2: a row of chroma is twice as long, and so is its padding
+        height, width = rgb.shape[:2]
+        rows, noise = rows.reshape(3, height, width), noise.reshape(3, height, padding)
+        luma = np.concatenate([rows[0], noise[0]], axis=1)
+        chroma = rows[1:].reshape(height, 2 * width), noise[1:].reshape(height, 2 * padding)
+        data = np.concatenate([luma.ravel(), np.concatenate(chroma, axis=1).ravel()])
+        return message(encoding, data, (height, width), width + padding, int(bigendian))
     data = np.concatenate([rows, noise], axis=1)
     return message(encoding, data.ravel(), rgb.shape[:2], data.shape[1], int(bigendian))
 
@@ -105,6 +119,8 @@ def picture(encoding, rng, size=(12, 16)):
         where = np.moveaxis(np.mgrid[: size[0], : size[1]], 0, -1)
         return np.rint(np.clip(128 + where @ ramps, 0, 255)).astype(np.uint8)
     # One colour for each block that shares its colours.
+    if encoding == 'nv24':
+        return rng.integers(0, 256, (*size, 3), np.uint8)
     rows, columns = (2 if encoding in PLANES else 1), 2
     blocks = rng.integers(0, 256, (size[0] // rows, size[1] // columns, 3), np.uint8)
     return blocks.repeat(rows, axis=0).repeat(columns, axis=1)

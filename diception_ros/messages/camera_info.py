@@ -63,16 +63,44 @@ def intrinsics_from(info: Any) -> Intrinsics | None:
     return Intrinsics(fx, fy, cx, cy)
 
 
-def distorted(info: Any) -> bool:
-    """Whether the lens has a distortion that a picture may still have: any number of D is not 0.
+def pinhole(info: Any | None, size: tuple[int, int]) -> tuple[Intrinsics | None, str]:
+    """The pinhole of an image, or why its CameraInfo cannot be used and what to do about it.
 
-    The pinhole holds for the rectified picture alone; whoever reads raw ones should be told.
+    Args:
+        info: sensor_msgs/CameraInfo that came with the image; None if there is none.
+        size: (H, W) of the image, pixels.
+
+    Returns:
+        The pinhole and ''; or None and one sentence for the log.
+    """
+    if info is None:
+        return None, (
+            'no CameraInfo for the image; publish one beside it, with the same frame_id, or remap '
+            'camera_info to the topic that has it'
+        )
+    try:
+        intrinsics = intrinsics_from(info)
+        if intrinsics is None:
+            return None, (
+                'the camera is not calibrated, K of its CameraInfo is 0; calibrate it (ros2 run '
+                'camera_calibration cameracalibrator) and give the driver its camera_info_url'
+            )
+        check_size(info, size)
+    except MessageError as error:
+        return None, str(error)
+    return intrinsics, ''
+
+
+def distorted(info: Any) -> bool:
+    """Whether any number of D is not 0, so that an image may still be distorted.
+
+    The pinhole holds for the rectified image alone.
     """
     return any(float(number) != 0 for number in info.d)
 
 
 def picture_size(info: Any) -> tuple[int, int]:
-    """(H, W) of the picture that a CameraInfo comes with, pixels."""
+    """(H, W) of the images that a CameraInfo describes, pixels."""
     roi = info.roi
     return (
         int(roi.height or info.height) // max(int(info.binning_y), 1),
@@ -81,18 +109,38 @@ def picture_size(info: Any) -> tuple[int, int]:
 
 
 def check_size(info: Any, size: tuple[int, int]) -> None:
-    """Make sure that a CameraInfo speaks of pictures of this size (H, W).
+    """Check that a CameraInfo describes images of this size (H, W).
 
     Raises:
-        MessageError: 'camera_info size': it does not.
+        MessageError: 'camera_info size': it does not; with advice that fits the difference.
     """
-    told = picture_size(info)
-    if told != size:
-        raise MessageError(
-            'camera_info size',
-            f'camera_info: expected that of a picture of {size[1]} x {size[0]}, '
-            f'got that of {told[1]} x {told[0]}; remap camera_info to the one of the image',
+    described = picture_size(info)
+    if described == size:
+        return
+    height, width = int(info.height), int(info.width)
+    both = f'{described[1]} x {described[0]}, the image has {size[1]} x {size[0]}'
+    if min(height, width) < 1:
+        reason = (
+            f'its width and height are {width} x {height}, the image has {size[1]} x {size[0]}, '
+            'so K and P may be of another resolution; set the size in the calibration file'
         )
+    elif (height, width) == size:
+        reason = (
+            f'it describes images of {both}; its binning {info.binning_x} x {info.binning_y} or '
+            'its roi does not hold for the image, let the driver set both to 0'
+        )
+    elif height % size[0] == 0 and width % size[1] == 0 and height // size[0] == width // size[1]:
+        reason = (
+            f'it describes images of {both}; if the camera bins pixels, let the driver set '
+            f'binning_x and binning_y to {height // size[0]}; if the image was resized, use the '
+            'camera_info of the resized topic'
+        )
+    else:
+        reason = (
+            f'it describes images of {both}; remap camera_info to the one of the image, or '
+            'calibrate at this resolution'
+        )
+    raise MessageError('camera_info size', f'camera_info: {reason}')
 
 
 def scaled(types: Types, info: Any, size: tuple[int, int], header: Any | None = None) -> Any:
@@ -134,7 +182,8 @@ def _matrices(info: Any) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
         raise MessageError(
             'camera_info',
             f'camera_info: expected finite numbers below {LARGEST:g}, got '
-            f'K={k.ravel().tolist()} and P={p.ravel().tolist()}',
+            f'K={k.ravel().tolist()} and P={p.ravel().tolist()}; calibrate the camera again or '
+            'correct its calibration file',
         )
     return k, p
 

@@ -1,6 +1,6 @@
 # SPDX-FileCopyrightText: 2026 The diception_ros authors
 # SPDX-License-Identifier: Apache-2.0
-"""Pictures and maps: from messages and into messages."""
+"""Images, depth and label maps: read from messages and written into messages."""
 
 from __future__ import annotations
 
@@ -11,46 +11,50 @@ import numpy as np
 from numpy.typing import NDArray
 
 from diception_ros.core.frame import Frame
-from diception_ros.messages import base, camera_info, encodings
+from diception_ros.messages import base, camera_info, compressed, encodings
 from diception_ros.messages.base import MessageError, Types, quoted
 
-# What an array of an encoding is made of: dtype and channels. The others say it in their names.
+# Dtype and channels of the encodings that do not state them in their names.
 _NAMED: dict[str, tuple[str, int]] = {
     'rgb8': ('u1', 3), 'bgr8': ('u1', 3), 'rgba8': ('u1', 4), 'bgra8': ('u1', 4),
-    'rgb16': ('u2', 3), 'bgr16': ('u2', 3), 'mono8': ('u1', 1), 'mono16': ('u2', 1),
+    'rgb16': ('u2', 3), 'bgr16': ('u2', 3), 'rgba16': ('u2', 4), 'bgra16': ('u2', 4),
+    'mono8': ('u1', 1), 'mono16': ('u2', 1),
 }  # fmt: skip
 _BY_NAME = re.compile('(8|16|32|64)([USF])C([1-4])')
 _LETTERS = {'U': 'u', 'S': 'i', 'F': 'f'}
 _BITS = {'U': ('8', '16'), 'S': ('8', '16', '32'), 'F': ('32', '64')}
+# Encodings of a depth image, with the unit of a value in metres (REP 118).
+DEPTH_UNITS = {'16UC1': 1e-3, 'mono16': 1e-3, '32FC1': 1.0}
 
 
-def frame_from(message: Any, info: Any | None = None) -> Frame:
-    """The picture of a camera with its header.
+def frame_from(
+    message: Any, info: Any | None = None, decode: encodings.Decoder = encodings.decode
+) -> Frame:
+    """Make a Frame of a camera's image.
+
+    A CameraInfo that cannot be used costs the intrinsics, never the frame; `camera_info.pinhole`
+    returns the reason.
 
     Args:
         message: sensor_msgs/Image or CompressedImage.
-        info: sensor_msgs/CameraInfo of the picture, if there is one.
+        info: sensor_msgs/CameraInfo of the image, if there is one.
+        decode: converts raw images, see `encodings.decoder`.
 
     Returns:
-        The frame. Its picture may be a view of the message's data.
+        The frame. Its image may be a view of the message's data.
 
     Raises:
-        MessageError: the picture cannot be read (see `rgb_from`), the stamp is before the epoch
-            ('stamp'), the CameraInfo is not usable ('camera_info') or is of a picture of another
-            size ('camera_info size').
+        MessageError: the image cannot be read (see `rgb_from`) or the stamp is before the epoch
+            ('stamp').
     """
     stamp_ns = base.stamp_ns(message.header)
-    intrinsics = None if info is None else camera_info.intrinsics_from(info)
-    image = rgb_from(message)
-    if info is not None and intrinsics is not None:
-        camera_info.check_size(info, (image.shape[0], image.shape[1]))
+    image = rgb_from(message, decode)
+    intrinsics, _ = camera_info.pinhole(info, (image.shape[0], image.shape[1]))
     return Frame(image, stamp_ns, str(message.header.frame_id), intrinsics)
 
 
-def rgb_from(message: Any) -> NDArray[np.uint8]:
-    """The picture of an Image or a CompressedImage, which are told apart by their fields.
-
-    Raw pictures go through cv_bridge where that is there and gives the same, see `bridge`.
+def rgb_from(message: Any, decode: encodings.Decoder = encodings.decode) -> NDArray[np.uint8]:
+    """Decode an Image or a CompressedImage, which differ by their fields.
 
     Returns:
         (H, W, 3) uint8 RGB; may be a view of the message's data: do not write.
@@ -58,27 +62,50 @@ def rgb_from(message: Any) -> NDArray[np.uint8]:
     Raises:
         MessageError: see `encodings.decode` and `compressed.decode`.
     """
+    return compressed.decode(message) if hasattr(message, 'format') else decode(message)
+
+
+def depth_from(message: Any) -> NDArray[np.float32]:
+    """Decode a depth image: 16UC1 or mono16 in mm, 32FC1 in metres, raw or compressedDepth.
+
+    Args:
+        message: sensor_msgs/Image or CompressedImage.
+
+    Returns:
+        (H, W) float32, metres along the optical axis, NaN = unknown (0, negative, infinite).
+
+    Raises:
+        MessageError: the message cannot be read, or its encoding is not one of depth.
+    """
     if hasattr(message, 'format'):
-        return encodings.decode_compressed(message)
-    found = encodings.find()
-    # cv_bridge cannot swap bytes with numpy 2.
-    if message.encoding in found.encodings and not message.is_bigendian:
-        encodings.packed(message)
-        return found.rgb_from(message)
-    return encodings.decode(message)
+        values = compressed.decode_depth(message)
+        unit = 1e-3 if values.dtype == np.uint16 else 1.0
+    else:
+        encoding = str(message.encoding)
+        if encoding not in DEPTH_UNITS:
+            raise MessageError(
+                f'encoding {quoted(encoding)}',
+                f'depth image: expected 16UC1 or mono16 (mm), or 32FC1 (m), got '
+                f'{quoted(encoding)}',
+            )
+        values, unit = array_from(message), DEPTH_UNITS[encoding]
+    metres = values.astype(np.float32)
+    if unit != 1.0:
+        metres /= np.float32(1 / unit)
+    return np.where(np.isfinite(metres) & (metres > 0), metres, np.float32(np.nan))
 
 
 def image(types: Types, array: NDArray[Any], encoding: str, header: Any) -> Any:
-    """sensor_msgs/Image, little-endian, without padding; inverse of `array_from`.
+    """Make a sensor_msgs/Image, little-endian, without padding; inverse of `array_from`.
 
     Args:
-        types: what makes the message.
+        types: makes the message.
         array: (H, W) or (H, W, C), of the dtype and channels of the encoding.
         encoding: e.g. 'rgb8', 'mono8', '16UC1', '32FC1', '32FC3'.
         header: std_msgs/Header.
 
     Raises:
-        ValueError: the encoding is not known, or the array is not of it.
+        ValueError: the encoding is unknown, or the array does not match it.
     """
     dtype, channels = element(encoding)
     shape = array.shape[:2] if channels == 1 else (*array.shape[:2], channels)
@@ -99,14 +126,14 @@ def array_from(message: Any) -> NDArray[Any]:
     """The array of a sensor_msgs/Image whose values are numbers rather than colours.
 
     Args:
-        message: sensor_msgs/Image of an encoding that `image` takes.
+        message: sensor_msgs/Image of an encoding that `image` accepts.
 
     Returns:
         (H, W) or (H, W, C) of the encoding's dtype, C-contiguous; read-only, and without padding
         a view of the message's data.
 
     Raises:
-        MessageError: the encoding is not known ("encoding 'x'"), or the numbers in the message
+        MessageError: the encoding is unknown ("encoding 'x'"), or the numbers in the message
             contradict each other ('size', 'step', 'data').
     """
     dtype, channels = element(str(message.encoding))
@@ -120,7 +147,7 @@ def element(encoding: str) -> tuple[np.dtype[Any], int]:
     """Dtype of the numbers of an encoding, and how many a pixel has.
 
     Raises:
-        MessageError: "encoding 'x'": it is none of those whose arrays are numbers.
+        MessageError: "encoding 'x'": its values are not plain numbers.
     """
     if encoding in _NAMED:
         code, channels = _NAMED[encoding]

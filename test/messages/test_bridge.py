@@ -1,6 +1,6 @@
 # SPDX-FileCopyrightText: 2026 The diception_ros authors
 # SPDX-License-Identifier: Apache-2.0
-"""cv_bridge is used where it works, does no harm where it does not, and changes no byte."""
+"""`conversion: cv_bridge` uses cv_bridge where it agrees, and never changes a byte."""
 
 import importlib
 import sys
@@ -12,22 +12,23 @@ import pytest
 from diception_ros.messages import MessageError, encodings
 from diception_ros.messages import images as image_messages
 
-# Speaks cv_bridge's language and notes what it is asked. {colour} is what it makes of a picture.
+pytestmark = pytest.mark.slow
+
+# A stand-in for cv_bridge that notes what it converts. {colour} is how it converts bgr8.
 MODULE = """
 import cv2, numpy as np
-ASKED = []
+CONVERTED = []
 class CvBridgeError(TypeError): pass
 class CvBridge:
     def __init__(self):
         {start}
     def imgmsg_to_cv2(self, message, desired_encoding='passthrough'):
         assert desired_encoding == 'rgb8'
-        ASKED.append(message.encoding)
+        CONVERTED.append(message.encoding)
         channels = {{'rgb8': 3, 'bgr8': 3, 'rgba8': 4, 'mono8': 1}}.get(message.encoding)
         if channels is None:
             raise CvBridgeError('[%s] is not supported' % message.encoding)
-        shape = message.height, message.width, channels
-        p = np.ndarray(shape, np.uint8, message.data, strides=(message.step, channels, 1))
+        p = np.frombuffer(message.data, np.uint8).reshape(message.height, message.width, channels)
         if message.encoding == 'bgr8':
             {colour}
         return np.repeat(p, 3, axis=2) if channels == 1 else p[..., :3]
@@ -37,7 +38,7 @@ GOOD = {'start': 'pass', 'colour': 'p = p[..., ::-1]'}
 
 @pytest.fixture
 def install(tmp_path, monkeypatch):
-    """Installs a cv_bridge for this test: a text of a module."""
+    """Installs a cv_bridge, the text of a module, and returns a decoder and its log."""
 
     def install(text):
         folder = tmp_path / 'cv_bridge'
@@ -46,16 +47,19 @@ def install(tmp_path, monkeypatch):
         monkeypatch.syspath_prepend(tmp_path)
         monkeypatch.delitem(sys.modules, 'cv_bridge', raising=False)
         importlib.invalidate_caches()
-        encodings.find.cache_clear()
-        return encodings.find()
+        encodings.check_cv_bridge.cache_clear()
+        log = []
+        decode = encodings.decoder('cv_bridge', log.append)
+        (line,) = log
+        return decode, line
 
     yield install
     monkeypatch.undo()
     sys.modules.pop('cv_bridge', None)
-    encodings.find.cache_clear()
+    encodings.check_cv_bridge.cache_clear()
 
 
-def pictures_of_all():
+def images_of_all_encodings():
     rng = np.random.default_rng(0)
     for encoding in encoders.ALL:
         rgb = encoders.picture(encoding, rng)
@@ -63,21 +67,26 @@ def pictures_of_all():
             yield encoders.encode(rgb, encoding, padding, bool(bigendian))
 
 
-def same_as_our_own():
-    for message in pictures_of_all():
-        got = image_messages.rgb_from(message)
+def check_same_bytes(decode):
+    for message in images_of_all_encodings():
+        got = image_messages.rgb_from(message, decode)
         assert got.flags.c_contiguous
         np.testing.assert_array_equal(got, encodings.decode(message))
 
 
-def test_a_good_one_is_asked_and_makes_no_difference(install):
-    found = install(MODULE.format(**GOOD))
-    assert found.encodings == {'rgb8', 'bgr8', 'rgba8', 'mono8'}
-    assert found.reason == ''
-    same_as_our_own()
-    asked = sys.modules['cv_bridge'].ASKED
-    # Two pictures of each in this machine's byte order; the others are none of its business.
-    assert sorted(asked) == sorted([*found.encodings] * 2)
+def test_own_conversion_is_the_default_and_looks_for_no_cv_bridge(monkeypatch):
+    monkeypatch.setattr(encodings, 'check_cv_bridge', None)
+    assert encodings.decoder('own') is encodings.decode
+
+
+def test_cv_bridge_converts_what_it_agrees_on(install):
+    decode, line = install(MODULE.format(**GOOD))
+    assert encodings.check_cv_bridge() == ({'rgb8', 'bgr8', 'rgba8', 'mono8'}, '')
+    assert 'converts bgr8, mono8, rgb8, rgba8, with the same bytes' in line
+    check_same_bytes(decode)
+    # The others are padded or big-endian.
+    converted = sys.modules['cv_bridge'].CONVERTED
+    assert sorted(converted) == ['bgr8', 'mono8', 'rgb8', 'rgba8']
 
 
 @pytest.mark.parametrize(
@@ -93,68 +102,70 @@ def test_a_good_one_is_asked_and_makes_no_difference(install):
     ],
     ids=['OpenCV 5', 'numpy 2', 'crash', 'quits', 'crash at the end', 'nonsense', 'empty'],
 )
-def test_a_broken_one_is_not_used_and_harms_nobody(install, text, reason):
-    found = install(text)
-    assert not found.encodings
-    assert reason in found.reason
+def test_a_broken_cv_bridge_is_not_used(install, text, reason):
+    decode, line = install(text)
+    assert reason in line
+    assert 'all images are converted by diception_ros' in line
     assert 'cv_bridge' not in sys.modules
-    same_as_our_own()
+    assert decode is encodings.decode
 
 
-def test_one_that_gives_other_colours_is_not_used_for_them(install):
-    found = install(MODULE.format(start='pass', colour='pass'))
-    assert found.encodings == {'rgb8', 'rgba8', 'mono8'}
-    same_as_our_own()
+def test_a_cv_bridge_with_other_colours_is_not_used_for_them(install):
+    decode, _ = install(MODULE.format(start='pass', colour='pass'))
+    assert encodings.check_cv_bridge().encodings == {'rgb8', 'rgba8', 'mono8'}
+    check_same_bytes(decode)
 
 
-def test_one_that_knows_no_padding_is_not_used(install):
-    found = install(MODULE.format(**GOOD).replace('message.step', 'message.width * channels'))
-    assert not found.encodings
-    assert 'other colours' in found.reason
+def test_a_cv_bridge_that_agrees_on_nothing_is_not_used(install):
+    decode, line = install(MODULE.format(**GOOD).replace('desired_encoding ==', "'' =="))
+    assert 'other colours for every encoding' in line
     assert 'cv_bridge' not in sys.modules
-    same_as_our_own()
+    assert decode is encodings.decode
 
 
-def test_one_that_does_not_answer_is_given_up(install, monkeypatch):
+def test_a_cv_bridge_that_hangs_is_given_up(install, monkeypatch):
     monkeypatch.setattr(encodings, 'PATIENCE', 0.05)
-    found = install('import time; time.sleep(60)')
-    assert not found.encodings
-    assert 'no answer within 0.05 s' in found.reason
+    decode, line = install('import time; time.sleep(60)')
+    assert 'no answer within 0.05 s' in line
+    assert decode is encodings.decode
 
 
-def test_one_that_works_for_the_other_process_only(install):
+def test_a_cv_bridge_that_works_only_in_the_child_process(install):
     text = 'import sys\nif "pytest" in sys.modules: raise KeyError(16)\n' + MODULE.format(**GOOD)
-    found = install(text)
-    assert not found.encodings
-    assert 'KeyError(16)' in found.reason
-    same_as_our_own()
+    decode, line = install(text)
+    assert 'KeyError(16)' in line
+    assert decode is encodings.decode
 
 
-def test_wrong_numbers_never_reach_it(install):
-    install(MODULE.format(**GOOD))
+def test_contradicting_numbers_never_reach_cv_bridge(install):
+    decode, _ = install(MODULE.format(**GOOD))
     message = encoders.encode(np.zeros((4, 4, 3), np.uint8), 'bgr8')
     message.data = message.data[:-1]
     with pytest.raises(MessageError) as caught:
-        image_messages.rgb_from(message)
+        image_messages.rgb_from(message, decode)
     assert caught.value.kind == 'data'
-    assert sys.modules['cv_bridge'].ASKED == []
+    assert sys.modules['cv_bridge'].CONVERTED == []
 
 
-def test_a_late_failure_is_the_messages(install):
-    install(MODULE.format(**GOOD))
+def test_a_late_failure_of_cv_bridge_is_a_message_error(install):
+    decode, _ = install(MODULE.format(**GOOD))
     message = encoders.encode(np.zeros((4, 4, 3), np.uint8), 'bgr8')
     sys.modules['cv_bridge'].CvBridge.imgmsg_to_cv2 = None
     with pytest.raises(MessageError) as caught:
-        image_messages.rgb_from(message)
+        image_messages.rgb_from(message, decode)
     assert caught.value.kind == 'cv_bridge'
 
 
-def test_without_one_nothing_is_tried(monkeypatch):
+def test_a_missing_cv_bridge_is_logged(monkeypatch):
     monkeypatch.setattr(encodings.importlib.util, 'find_spec', lambda name: None)
     monkeypatch.setattr(encodings.processes, 'ask', None)
-    encodings.find.cache_clear()
+    encodings.check_cv_bridge.cache_clear()
+    log = []
     try:
-        assert encodings.find() == (frozenset(), 'cv_bridge is not installed', None)
-        same_as_our_own()
+        assert encodings.decoder('cv_bridge', log.append) is encodings.decode
     finally:
-        encodings.find.cache_clear()
+        encodings.check_cv_bridge.cache_clear()
+    assert log == [
+        'conversion cv_bridge: cv_bridge is not installed; all images are converted by '
+        'diception_ros'
+    ]
