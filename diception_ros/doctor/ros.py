@@ -162,7 +162,7 @@ def clashes() -> Iterator[Finding]:
 def _bridge() -> Finding:
     from diception_ros.messages import encodings
 
-    found = encodings.find()
+    found = encodings.check_cv_bridge()
     if found.encodings:
         return Finding('cv_bridge', OK, f'agrees on {len(found.encodings)} encodings')
     versions = ', '.join(

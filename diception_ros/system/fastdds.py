@@ -24,7 +24,7 @@ def variable(distro: str) -> str:
 
 def profile() -> Path | None:
     """The file that comes with this package, in the repository or where it was installed."""
-    package = Path(__file__).resolve().parent
+    package = Path(__file__).resolve().parents[1]
     roots = [
         package.parent,  # the repository
         Path(sys.prefix, 'share', package.name),  # pip

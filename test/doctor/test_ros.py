@@ -114,7 +114,8 @@ def test_a_cv_bridge_that_does_not_fit_is_told(fake, monkeypatch, text, says):
     from diception_ros.messages import encodings
 
     fake(cv_bridge=text)
-    monkeypatch.setattr(encodings, 'find', encodings.find.__wrapped__)  # it remembers
+    check = encodings.check_cv_bridge.__wrapped__  # not the cached one
+    monkeypatch.setattr(encodings, 'check_cv_bridge', check)
     finding = next(one for one in ros.clashes() if one.about == 'cv_bridge')
     assert finding.verdict == WARN
     assert says in finding.found

@@ -31,7 +31,7 @@ class CvBridge:
         p = np.frombuffer(message.data, np.uint8).reshape(message.height, message.width, channels)
         if message.encoding == 'bgr8':
             {colour}
-        return np.repeat(p, 3, axis=2) if channels == 1 else p[..., :3]
+        return np.repeat(p if channels == 1 else p[..., :3], 3 // min(channels, 3), axis=2)
 """
 GOOD = {'start': 'pass', 'colour': 'p = p[..., ::-1]'}
 
@@ -117,7 +117,7 @@ def test_a_cv_bridge_with_other_colours_is_not_used_for_them(install):
 
 
 def test_a_cv_bridge_that_agrees_on_nothing_is_not_used(install):
-    decode, line = install(MODULE.format(**GOOD).replace('desired_encoding ==', "'' =="))
+    decode, line = install(MODULE.format(**GOOD).replace('return np.', 'return 1 + np.'))
     assert 'other colours for every encoding' in line
     assert 'cv_bridge' not in sys.modules
     assert decode is encodings.decode

@@ -136,7 +136,7 @@ def test_decode_names_what_the_bytes_are():
         assert kind_of(content, 'jpeg') == 'jpeg'
         assert kind_of(content, 'bgr8; png compressed bgr8') == 'png'
         assert kind_of(content, '') == "format ''"
-    with pytest.raises(MessageError, match='expected a JPEG.* got gif'):
+    with pytest.raises(MessageError, match=r'expected a JPEG.* got gif'):
         decode(b'GIF89a' + bytes(60), '')
     assert kind_of(b'\xff\x0a' + bytes(60), '') == 'jxl'
 
@@ -254,13 +254,13 @@ def test_depth_from_a_16_bit_png_of_the_transport_compressed():
 def test_damaged_compressed_depth_is_refused(codec):
     message = compressed_depth(depths(), codec)
     content = bytes(message.data)
-    for length in range(len(content) - 4):
+    for length in range(0, len(content) - 4, 5):
         message.data = np.frombuffer(content[:length], np.uint8)
         with pytest.raises(MessageError) as caught:
             compressed.decode_depth(message)
         assert caught.value.kind == 'compressedDepth' or codec == 'png'
     rng = np.random.default_rng(0)
-    for _ in range(300):  # any flipped byte: other values, or an error of a known kind
+    for _ in range(60):  # any flipped byte: other values, or an error of a known kind
         damaged = np.frombuffer(content, np.uint8).copy()
         damaged[rng.integers(12, len(damaged))] ^= rng.integers(1, 256, dtype=np.uint8)
         message.data = damaged
