@@ -26,7 +26,7 @@ from typing import NamedTuple
 import numpy as np
 
 from diception_ros.live_demo import run
-from diception_ros.system.processes import Child
+from diception_ros.system.processes import Subprocess
 
 ROOT = Path(__file__).resolve().parents[1]
 SIZES = {'640x480': (480, 640), '1280x720': (720, 1280), '1920x1080': (1080, 1920)}
@@ -103,7 +103,7 @@ def measure(size, tasks, seconds, rate):
         children = {}
         for name, arguments in commands.items():
             command = [sys.executable, __file__, *arguments]
-            children[name] = Child(name, command, Path(folder), os.environ)
+            children[name] = Subprocess(name, command, Path(folder) / f'{name}.log')
             stack.callback(children[name].end)
         sent, busy, idle = film(children, size, tasks, seconds, rate)
         stack.close()

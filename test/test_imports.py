@@ -14,7 +14,8 @@ PACKAGE = 'diception_ros'
 # From the bottom up. A part imports from rows below its own and from itself.
 ROWS = [
     {''},  # `from diception_ros import __version__`
-    {'core', 'system'},
+    {'system'},
+    {'core'},
     {'tasks', 'model', 'messages'},
     {'bags'},
     {'datasets', 'simulation', 'perception'},
@@ -26,7 +27,7 @@ ROWS = [
     {'workflows'},
     {'cli', 'node'},
 ]
-SIDEWAYS = {('system', 'core'), ('simulation', 'datasets'), ('cli', 'node'), ('workflows', 'cli')}
+SIDEWAYS = {('simulation', 'datasets'), ('cli', 'node'), ('workflows', 'cli')}
 NEEDS_TORCH = {'model', 'perception.predictor', 'datasets.batch', 'training', 'workflows'}
 NEEDS_ROS = {'node'}
 

@@ -24,6 +24,7 @@ from diception_ros.bags.typestore import TYPES
 from diception_ros.core import adapter_card as cards
 from diception_ros.core import settings as declared
 from diception_ros.messages.outputs import IMAGE
+from diception_ros.system import files
 
 FORMAT = 2
 
@@ -78,10 +79,8 @@ def write(path: Path, checkpoint: Checkpoint, about: Mapping[str, Any]) -> None:
         'about': about,
     }
     arrays: dict[str, Any] = {f'memory/{name}': one for name, one in checkpoint.memory.items()}
-    new = path.with_name(path.name + '.new')
-    with new.open('wb') as file:
+    with files.atomic_file(path) as partial, partial.open('wb') as file:
         np.savez_compressed(file, head=np.array(json.dumps(head)), **arrays)
-    os.replace(new, path)
 
 
 def read(path: Path, about: Mapping[str, Any]) -> Checkpoint:

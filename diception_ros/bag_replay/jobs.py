@@ -12,8 +12,6 @@ import glob
 import json
 import os
 from pathlib import Path
-import signal
-import subprocess
 import sys
 import time
 from typing import Any, NamedTuple
@@ -28,8 +26,6 @@ from diception_ros.system import processes, threads
 # Where the processes of many bags run: on this machine, or on a cluster of Ray.
 
 
-# Names, to the process of a bag, the process that wants its result.
-PARENT = 'DICEPTION_REPLAY_PARENT'
 # How long an interrupted process may take to leave a file with an index, seconds. A step of the
 # model is not interrupted, and the large one takes long on a CPU.
 ENDING_S = 20.0
@@ -73,57 +69,32 @@ def summary_of(out: Path) -> Path:
     return out.with_suffix('.json')
 
 
-class Child:
-    """The process of one bag; its words go into a .log file beside what it writes.
+def _start(task: Task) -> processes.Subprocess:
+    """Start the process of one bag; its log is a file beside what it writes.
 
     Raises:
-        OSError: no process could be started, or there is no place for its words.
+        OSError: no process could be started, or the log can't be written.
     """
+    summary_of(task.out).unlink(missing_ok=True)
+    log = task.out.with_suffix('.log')
+    return processes.Subprocess(task.out.stem, task.command, log, folder=task.folder)
 
-    def __init__(self, task: Task) -> None:
-        self._task = task
-        summary_of(task.out).unlink(missing_ok=True)
-        self._log = task.out.with_suffix('.log')
-        with self._log.open('wb') as file:
-            # A session of its own: Ctrl-C in the terminal comes once, from `interrupt`.
-            self._process = subprocess.Popen(
-                task.command, cwd=task.folder, env={**os.environ, PARENT: str(os.getpid())},
-                stdin=subprocess.DEVNULL, stdout=file, stderr=subprocess.STDOUT,
-                start_new_session=True,
-            )  # fmt: skip
 
-    def ended(self) -> bool:
-        """Whether the process has ended."""
-        return self._process.poll() is not None
-
-    def interrupt(self) -> None:
-        """Ask the process to end."""
-        with contextlib.suppress(ProcessLookupError):
-            self._process.send_signal(signal.SIGINT)
-
-    def wait(self, seconds: float | None = None) -> Done:
-        """What came of it; a process that takes more seconds is killed."""
-        try:
-            code = self._process.wait(seconds)
-        except subprocess.TimeoutExpired:
-            self._process.kill()
-            code = self._process.wait()
-        lines = self._log.read_text(errors='replace').replace('\r', '\n').split('\n')
-        words = next((line for line in reversed(lines) if line.strip()), 'no word')
-        return Done(self._task, code, words if code >= 0 else f'ended by signal {-code}')
+def _done(task: Task, child: processes.Subprocess, code: int) -> Done:
+    words = child.last_line or 'no word'
+    return Done(task, code, words if code >= 0 else f'ended by signal {-code}')
 
 
 def work(task: Task) -> Done:
     """Run the process of one bag to its end."""
-    child = Child(task)
+    child = _start(task)
     try:
         # In short naps: Ray's cancel does not wake a thread that waits for a process.
-        while not child.ended():
+        while (code := child.code) is None:
             time.sleep(NAP_S)
-        return child.wait()
+        return _done(task, child, code)
     except BaseException:
-        child.interrupt()
-        child.wait(ENDING_S)
+        child.end(ENDING_S)
         raise
 
 
@@ -140,23 +111,24 @@ def here(
     Yields:
         What came of each, in the order in which they end.
     """
-    waiting, running = deque(todo), list[Child]()
+    waiting, running = deque(todo), list[tuple[Task, processes.Subprocess]]()
     try:
         while waiting or running:
             while waiting and len(running) < jobs:
                 task = waiting.popleft()
-                running.append(Child(task))
+                running.append((task, _start(task)))
                 begun(task)
             time.sleep(NAP_S)
-            for child in [one for one in running if one.ended()]:
-                running.remove(child)
-                yield child.wait()
+            for task, child in list(running):
+                if (code := child.code) is not None:
+                    running.remove((task, child))
+                    yield _done(task, child, code)
     finally:
-        for child in running:
+        for _, child in running:
             child.interrupt()
         end = time.monotonic() + ENDING_S
-        for child in running:
-            child.wait(max(0.0, end - time.monotonic()))
+        for _, child in running:
+            child.end(max(0.0, end - time.monotonic()))
 
 
 def on_ray(todo: Sequence[Task], jobs: int, gpu: bool) -> Generator[Done, None, None]:
@@ -208,18 +180,6 @@ def on_ray(todo: Sequence[Task], jobs: int, gpu: bool) -> Generator[Done, None, 
 def again(task: Task) -> Task:
     """The same, going on where a process that was lost came to."""
     return task._replace(command=[*task.command, '--resume'])
-
-
-def obey_parent() -> None:
-    """Let this process end when the one that wants its result says so, or has gone, however.
-
-    Otherwise it would write on beside the one that is started in its place.
-    """
-    parent = os.environ.get(PARENT)
-    if parent:
-        # What Ray starts is deaf to it.
-        signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
-        processes.end_with(int(parent))
 
 
 def _look_for_room(nodes: Sequence[dict[str, Any]], wanted: dict[str, int]) -> None:

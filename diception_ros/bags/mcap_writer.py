@@ -384,7 +384,7 @@ class Writer:
         # Not emptied before it is clear that nobody else writes it.
         self._file = os.fdopen(os.open(self.partial, os.O_RDWR | os.O_CREAT, 0o666), 'r+b')
         try:
-            files.take(self._file, f'{self.partial}: another replay writes it; wait for its end')
+            files.lock(self._file, f'{self.partial}: another replay writes it; wait for its end')
             if at:
                 self._recover(at)
             else:

@@ -27,7 +27,7 @@ from diception_ros.bags import mcap_writer, typestore
 from diception_ros.bags.mcap_writer import zstd
 from diception_ros.bags.recovery import DamageError, Raw, scan
 from diception_ros.bags.typestore import TYPES
-from diception_ros.system.files import Scratch
+from diception_ros.system.files import TempFolder
 
 # The files of a bag: whole ones through rosbags, others from their beginning.
 
@@ -162,7 +162,7 @@ def _is_part(path: Path) -> bool:
     return path.is_file() and name.endswith(ENDS) and not name.startswith('.')
 
 
-def whole_pages(file: Path, scratch: Scratch) -> Path:
+def whole_pages(file: Path, temp: TempFolder) -> Path:
     """A database without a last page that is cut off, which SQLite would fill with zeros."""
     with file.open('rb') as source:
         head = source.read(18)
@@ -171,7 +171,7 @@ def whole_pages(file: Path, scratch: Scratch) -> Path:
         size = file.stat().st_size
         if page < 512 or size % page == 0 or size < page:
             return file
-        copy = scratch.folder / f'whole_{file.name}'
+        copy = temp.folder / f'whole_{file.name}'
         source.seek(0)
         with copy.open('wb') as target:
             left = size - size % page
@@ -220,8 +220,8 @@ class Bag:
         self.start_ns: int | None = None
         self.end_ns: int | None = None
         with contextlib.ExitStack() as stack:
-            scratch = stack.enter_context(Scratch())
-            self._parts = [self._open(stack, file, scratch) for file in files_of(path)]
+            temp = stack.enter_context(TempFolder())
+            self._parts = [self._open(stack, file, temp) for file in files_of(path)]
             # By time: rosbag2 counts without zeros in front, so bag_10 is named before bag_9.
             self._parts.sort(key=lambda part: part.start_ns)
             self._stack = stack.pop_all()
@@ -302,11 +302,11 @@ class Bag:
         return definition, bytes(TYPES.serialize_cdr(self.decode(raw), raw.kind))
 
     def _open(
-        self, stack: contextlib.ExitStack, file: Path, scratch: Scratch
+        self, stack: contextlib.ExitStack, file: Path, temp: TempFolder
     ) -> WholeFile | CutFile:
         plain, fault = file, None
         if file.suffix == '.zstd':
-            plain = scratch.folder / file.stem
+            plain = temp.folder / file.stem
             fault = unpacked(file, plain)
         if fault is None:
             try:
@@ -315,7 +315,7 @@ class Bag:
             except FAULTS:
                 pass  # what is wrong is found again, and its place with it
         if plain.suffix == '.db3':
-            plain = whole_pages(plain, scratch)
+            plain = whole_pages(plain, temp)
         part = CutFile(file, plain, fault)
         if self.damage is None:
             self.damage = part.damage

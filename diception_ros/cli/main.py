@@ -13,7 +13,8 @@ import sys
 import traceback
 
 from diception_ros import __version__, cli
-from diception_ros.system.files import said
+from diception_ros.system import processes
+from diception_ros.system.files import error_text
 
 
 def verbs() -> list[str]:
@@ -53,6 +54,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         exit code: 0 done, 1 failed and said why, 2 wrong command line, 130 interrupted.
     """
     args = parser().parse_args(arguments)
+    processes.obey_parent()
     try:
         return int(args.run(args))
     except KeyboardInterrupt:
@@ -63,7 +65,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 1
     except (ValueError, OSError) as error:
-        print(f'diception {args.verb}: {said(error)}', file=sys.stderr)
+        print(f'diception {args.verb}: {error_text(error)}', file=sys.stderr)
     except ImportError as error:
         from diception_ros.doctor import missing_packages
 

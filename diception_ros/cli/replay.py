@@ -124,7 +124,6 @@ def main(args: argparse.Namespace) -> int:
     """Replay; 1 when frames or bags were left out, 3 when a bag is damaged."""
     from diception_ros.bag_replay import jobs
 
-    jobs.obey_parent()
     bags = jobs.find(args.bags)
     if len(bags) > 1 or args.engine != 'local':
         return jobs.run(bags, args, add_arguments)

@@ -53,7 +53,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help='scenes of different splits never meet (default: %(default)s)',
     )
     parser.add_argument(
-        '--rig',
+        '--carrier',
         choices=('any', 'robot', 'hand'),
         default='any',
         help='robot: low and level; hand: held by a person (default: %(default)s)',
@@ -96,19 +96,19 @@ def main(args: argparse.Namespace) -> int:
     """Record; 1 when some rooms had no good view."""
     from tqdm import tqdm
 
-    from diception_ros.simulation.adaptation import write_image_folder
+    from diception_ros.simulation.adaptation import to_pictures
     from diception_ros.simulation.record import Recording, to_bag, to_folder
 
     recording = Recording(
         args.scenes, args.views, args.size, args.seed, args.split,
-        None if args.rig == 'any' else args.rig, args.rate, args.stuff, args.gl,
+        None if args.carrier == 'any' else args.carrier, args.rate, args.stuff, args.gl,
     )  # fmt: skip
     if args.out.suffix in ('.bag', '.db3'):
         raise ValueError(f'--out is {args.out}; bags are written as .mcap')
     if args.labels is not None:
         if args.out.suffix == '.mcap' or args.stuff:
             raise ValueError('--labels writes a folder of pictures: no .mcap and no --stuff')
-        frames = write_image_folder(recording, args.labels, args.out, args.force)
+        frames = to_pictures(recording, args.labels, args.out, args.force)
     else:
         record = to_bag if args.out.suffix == '.mcap' else to_folder
         frames = record(recording, args.out, args.force)

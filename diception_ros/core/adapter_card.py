@@ -9,13 +9,13 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, field, fields
-import hashlib
 import json
 import math
-import os
 from pathlib import Path
 import re
 from typing import Any
+
+from diception_ros.system import files
 
 CARD_FILE = 'card.json'
 WEIGHTS_FILE = 'adapter.safetensors'
@@ -96,9 +96,7 @@ class Card:
         """Write the card into an adapter's folder."""
         content = _plain({'format': _FORMAT, **asdict(self)})
         text = json.dumps(content, indent=2, ensure_ascii=False, allow_nan=False)
-        partial = folder / f'{CARD_FILE}.partial'
-        partial.write_text(text + '\n', encoding='utf-8')
-        os.replace(partial, folder / CARD_FILE)
+        files.write_text(folder / CARD_FILE, text + '\n')
 
 
 def _plain(value: Any) -> Any:
@@ -114,11 +112,9 @@ def digest(folder: str | Path) -> str:
     Raises:
         FileNotFoundError: a file of it is missing.
     """
-    found = hashlib.sha256()
-    for name in (CARD_FILE, WEIGHTS_FILE):
-        content = (Path(folder) / name).read_bytes()
-        found.update(len(content).to_bytes(8, 'big') + content)
-    return found.hexdigest()
+    return files.sha256_of_parts(
+        (Path(folder) / name).read_bytes() for name in (CARD_FILE, WEIGHTS_FILE)
+    )
 
 
 def check_distinct(cards: Iterable[Card]) -> None:

@@ -12,7 +12,6 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, fields, replace
 import json
-import os
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -29,6 +28,7 @@ from diception_ros.core.geometry import to_disparity
 from diception_ros.core.labels import Disparity, Instances, Keypoints, Label, MetricDepth
 from diception_ros.core.prompt import Point
 from diception_ros.datasets.sample import Sample
+from diception_ros.system.files import atomic_file
 
 # Changes of a whole sample: picture, label, points and intrinsics together.
 
@@ -284,9 +284,8 @@ def write(prepared: Prepared, path: Path) -> None:
     }
     words = {name: json.dumps(getattr(prepared, name)) for name in _WORDS}
     path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(path.name + '.partial')
-    save_file(tensors, partial, words)
-    os.replace(partial, path)
+    with atomic_file(path) as partial:
+        save_file(tensors, partial, words)
 
 
 def read(path: Path) -> Prepared:

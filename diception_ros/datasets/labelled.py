@@ -7,7 +7,6 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
-import hashlib
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +24,7 @@ from diception_ros.datasets.annotation import (
     load_json,
 )
 from diception_ros.datasets.sample import Sample
+from diception_ros.system import files
 
 # Which format labels are in, found out by looking.
 
@@ -214,12 +214,8 @@ def _of_one_class(place: Path, items: list[LabelledImage]) -> list[str]:
 
 
 def _digest(kind: str, category: str, items: list[LabelledImage]) -> str:
-    digest = hashlib.sha256()
-    for part in (kind.encode(), category.encode(), *(c for item in items for c in item.content)):
-        # With their lengths, so that no two lists of parts make the same bytes.
-        digest.update(len(part).to_bytes(8, 'big'))
-        digest.update(part)
-    return digest.hexdigest()
+    contents = (part for item in items for part in item.content)
+    return files.sha256_of_parts([kind.encode(), category.encode(), *contents])
 
 
 __all__ = ['KINDS', 'Labelled', 'read']

@@ -147,8 +147,8 @@ def opencv() -> Iterator[Finding]:
     """Whether OpenCV can be loaded, which wants libraries of the system; nothing where it can."""
     if importlib.util.find_spec('cv2') is None:
         return
-    answer = processes.ask('import cv2\ntell(cv2.__version__)')
-    if answer.said is None:
+    answer = processes.run_isolated('import cv2\nreport(cv2.__version__)')
+    if answer.value is None:
         error = ImportError(answer.error.partition('Error: ')[2] or answer.error, name='cv2')
         yield Finding('opencv', BROKEN, str(error), missing_packages.cure(error))
 
@@ -210,10 +210,10 @@ def device(wanted: str, driver: Path = _DRIVER) -> Finding:
     Returns:
         a finding about 'torch' where it cannot be imported, else about 'device'.
     """
-    answer = processes.ask(_PROGRAM)
-    if answer.said is None:
+    answer = processes.run_isolated(_PROGRAM)
+    if answer.value is None:
         return Finding('torch', BROKEN, answer.error, missing_packages.install(['torch']))
-    return judge(wanted, answer.said, driver.exists())
+    return judge(wanted, answer.value, driver.exists())
 
 
 def judge(wanted: str, said: dict[str, Any], driver: bool) -> Finding:
@@ -269,7 +269,7 @@ LEAST_DISK = 2_000_000_000
 MANY_SEGMENTS = 100
 _GL = """
 from diception_ros.simulation import renderer
-mujoco, context = renderer.open_gl_context((8, 8))
+mujoco, context = renderer.context((8, 8))
 context.free()
 tell(mujoco.__version__)
 """
@@ -280,13 +280,13 @@ def graphics(environment: Mapping[str, str] = os.environ) -> Iterator[Finding]:
     if importlib.util.find_spec('mujoco') is None:
         return
     backend = environment.get('MUJOCO_GL') or 'egl'
-    answer = processes.ask(_GL)
-    if answer.said is None:
+    answer = processes.run_isolated(_GL)
+    if answer.value is None:
         reason = answer.error.partition('Error: ')[2] or answer.error
         found, _, cure = reason.rpartition('; ')
         yield Finding('graphics', WARN, found or reason, cure)
     else:
-        yield Finding('graphics', OK, f'{backend}, MuJoCo {answer.said}')
+        yield Finding('graphics', OK, f'{backend}, MuJoCo {answer.value}')
 
 
 def space(places: Mapping[str, Path] | None = None) -> Finding:

@@ -64,8 +64,8 @@ def ros(environment: Mapping[str, str] = os.environ) -> Iterator[Finding]:
             missing_packages.ros(environment),
         )  # fmt: skip
         return
-    answer = processes.ask(_PROGRAM)
-    said = answer.said
+    answer = processes.run_isolated(_PROGRAM)
+    said = answer.value
     if said is None:
         cure = missing_packages.ros(environment)
         yield Finding('ros', BROKEN, f'{name or "ROS"}: rclpy: {answer.error}', cure)

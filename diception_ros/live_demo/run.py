@@ -22,7 +22,7 @@ from diception_ros.doctor.ros import distro
 from diception_ros.live_demo.recording import NODE, Drive
 from diception_ros.messages import outputs
 from diception_ros.system import fastdds
-from diception_ros.system.processes import Child, Children
+from diception_ros.system.processes import Subprocess, process_group
 
 DIAGNOSTICS = '/diagnostics'
 # Seconds until the node is active: the real weights are 4.6 GB, the disk may be slow.
@@ -101,13 +101,13 @@ def run(
     """
     for path in (out, partial_of(out)):
         path.unlink(missing_ok=True)
-    with domain() as number, Children(out.parent, variables(number)) as children:
-        recorder = children.start('record', ['record', *recorded(wishes.tasks),
+    with domain() as number, process_group(out.parent, variables(number)) as start:
+        recorder = start('record', ['record', *recorded(wishes.tasks),
                                              '--out', str(out), '--sim-time'])  # fmt: skip
-        node = children.start('node', ['node', *_arguments(drive, wishes)])
+        node = start('node', ['node', *_arguments(drive, wishes)])
         topics = _until_active(node, recorder, say)
         _until_recorded(topics, node, recorder)
-        player = children.start(
+        player = start(
             'play',
             [
                 'play',
@@ -219,7 +219,7 @@ def _arguments(drive: Drive, wishes: Wishes) -> list[str]:
     ]
 
 
-def _until_active(node: Child, recorder: Child, say: Callable[[str], None]) -> list[str]:
+def _until_active(node: Subprocess, recorder: Subprocess, say: Callable[[str], None]) -> list[str]:
     """The topics that it publishes on."""
     end = time.monotonic() + LOADING
     while time.monotonic() < end:
@@ -237,7 +237,7 @@ def _until_active(node: Child, recorder: Child, say: Callable[[str], None]) -> l
     raise TimeoutError(f'the node was not active within {LOADING:.0f} s; see {node.log}')
 
 
-def _until_recorded(topics: Sequence[str], node: Child, recorder: Child) -> None:
+def _until_recorded(topics: Sequence[str], node: Subprocess, recorder: Subprocess) -> None:
     """Until the recorder listens to all topics; the first pictures are else not answered."""
     end, missing = time.monotonic() + LISTENING, set(topics)
     while missing and time.monotonic() < end:
@@ -248,9 +248,9 @@ def _until_recorded(topics: Sequence[str], node: Child, recorder: Child) -> None
 
 
 def _watch(
-    player: Child,
-    node: Child,
-    recorder: Child,
+    player: Subprocess,
+    node: Subprocess,
+    recorder: Subprocess,
     say: Callable[[str], None],
     progress: Callable[[float], None],
 ) -> None:
@@ -268,7 +268,7 @@ def _watch(
         player.check()
 
 
-def _drain(bag: Path, node: Child, recorder: Child, say: Callable[[str], None]) -> None:
+def _drain(bag: Path, node: Subprocess, recorder: Subprocess, say: Callable[[str], None]) -> None:
     """Until the node told twice that nothing waits, the second time surely after the last."""
     end, first = time.monotonic() + DRAINING, 0
     while time.monotonic() < end:
@@ -285,6 +285,6 @@ def _drain(bag: Path, node: Child, recorder: Child, say: Callable[[str], None]) 
             return
 
 
-def _tell(node: Child, say: Callable[[str], None]) -> None:
+def _tell(node: Subprocess, say: Callable[[str], None]) -> None:
     for line in node.lines():
         say(f'node: {_LOG_HEAD.sub("", line)}')

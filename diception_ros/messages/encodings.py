@@ -322,19 +322,19 @@ def check_cv_bridge() -> Bridge:
     """Compare cv_bridge with `decode`, once per process; takes about 1 s where installed."""
     if importlib.util.find_spec('cv_bridge') is None:
         return Bridge(frozenset(), 'cv_bridge is not installed')
-    answer = processes.ask(
-        'from diception_ros.messages import encodings\ntell(encodings.agreeing_encodings())',
+    answer = processes.run_isolated(
+        'from diception_ros.messages import encodings\nreport(encodings.agreeing_encodings())',
         PATIENCE,
     )
-    if answer.said is None:
+    if answer.value is None:
         return Bridge(frozenset(), f'cv_bridge does not work here: {answer.error}')
-    if not answer.said:
+    if not answer.value:
         return Bridge(frozenset(), 'cv_bridge returns other colours for every encoding')
     try:
         _cv_bridge()
     except _FAULTS as error:
         return Bridge(frozenset(), f'cv_bridge does not work here: {error!r}')
-    return Bridge(frozenset(answer.said), '')
+    return Bridge(frozenset(answer.value), '')
 
 
 def agreeing_encodings() -> list[str]:

@@ -34,6 +34,7 @@ from diception_ros.model.text_embeddings import (
     join,
 )
 from diception_ros.model.transformer import DiceptionTransformer2DModel
+from diception_ros.system import files
 
 # Reads DICEPTION_v1.pth without trusting it, and says what a wrong file seems to be.
 
@@ -518,12 +519,9 @@ def _there(path: Path) -> Path:
 @contextlib.contextmanager
 def _appearing(out: Path) -> Iterator[Path]:
     """A folder to fill, which takes its name at the end, or disappears when something fails."""
-    partial = out.with_name(out.name + '.partial')
-    shutil.rmtree(partial, ignore_errors=True)  # what a killed run left
     try:
-        partial.mkdir(parents=True)
-        yield partial
-        partial.rename(out)
+        with files.atomic_folder(out) as partial:
+            yield partial
     except (OSError, SafetensorError) as error:
         # safetensors gives its own error, without a number.
         full = getattr(error, 'errno', None) == errno.ENOSPC or 'No space left' in str(error)
@@ -534,5 +532,3 @@ def _appearing(out: Path) -> Iterator[Path]:
             if full
             else f'{out}: could not be written ({error})'
         ) from error
-    finally:
-        shutil.rmtree(partial, ignore_errors=True)

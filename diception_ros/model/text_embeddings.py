@@ -12,13 +12,14 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 import difflib
 import json
-import os
 from pathlib import Path
 from typing import Any
 
 from safetensors import safe_open
 from safetensors.torch import save_file
 import torch
+
+from diception_ros.system.files import atomic_file
 
 TABLE_FILE = 'prompt_embeddings.safetensors'
 CLIP_LENGTH = 77  # Source: CLIP's context; both CLIP encoders of SD3 are padded to it
@@ -136,8 +137,7 @@ class PromptTable:
         texts = list(self)
         if not texts:
             raise ValueError(f'{path}: there is no embedding to save')
-        partial = path.with_name(path.name + '.partial')
-        try:
+        with atomic_file(path) as partial:
             save_file(
                 {
                     'tokens': torch.stack([self[text].tokens.cpu() for text in texts]),
@@ -147,9 +147,6 @@ class PromptTable:
                 # One entry: safetensors writes several in no fixed order.
                 metadata={'table': json.dumps({'format': _FORMAT, 'texts': texts})},
             )
-            os.replace(partial, path)
-        finally:
-            partial.unlink(missing_ok=True)
 
     def _unknown(self, text: str) -> str:
         near = difflib.get_close_matches(text, list(self), n=1)

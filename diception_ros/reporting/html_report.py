@@ -6,7 +6,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 import csv
-import hashlib
 from html import escape
 import math
 from pathlib import Path
@@ -18,6 +17,7 @@ from diception_ros.core import adapter_card as cards
 from diception_ros.core import settings
 from diception_ros.reporting import tables
 from diception_ros.reporting.tables import COUNTS, shown_of
+from diception_ros.system import files
 
 # Plots as SVG that stands in a page by itself: numbers over time, and how often they occur.
 
@@ -484,9 +484,9 @@ def metrics(
     name, folder = model
     return {
         'kind': 'replay',
-        'bag': {'name': bag.name, 'path': str(bag), 'sha256': digest(bag)},
+        'bag': {'name': bag.name, 'path': str(bag), 'sha256': files.sha256(bag)},
         'out': str(job.out),
-        'model': {'name': name, 'sha256': tables.digest(folder)},
+        'model': {'name': name, 'sha256': files.sha256(folder)},
         'adapters': [
             {
                 'task': card.name,
@@ -559,17 +559,6 @@ def _story_told(value: Any) -> Any:
     if isinstance(value, float):
         return '' if math.isnan(value) else f'{value:.6g}'
     return value
-
-
-def digest(bag: Path) -> str:
-    """SHA-256 of a bag: of the file, or of all files of a folder."""
-    if bag.is_dir():
-        return tables.digest(bag)
-    seen = hashlib.sha256()
-    with bag.open('rb') as file:
-        while block := file.read(1 << 20):
-            seen.update(block)
-    return seen.hexdigest()
 
 
 def whole(content: Mapping[str, Any]) -> dict[str, Any]:

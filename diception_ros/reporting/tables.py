@@ -6,11 +6,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 import csv
-import hashlib
 import importlib.metadata
 import json
 import math
-import os
 from pathlib import Path
 import platform
 from typing import Any
@@ -19,6 +17,7 @@ from diception_ros import __version__
 from diception_ros.core.frame import Frame
 from diception_ros.core.labels import Instances, Label, Mask
 from diception_ros.evaluation.evaluators import EvalItem, metric_family
+from diception_ros.system import files
 
 FORMAT = 1  # of metrics.json
 
@@ -102,9 +101,7 @@ def _cell(metric: str, value: float) -> str:
 def write_json(path: Path, content: Mapping[str, Any]) -> None:
     """Write metrics.json, in one piece; numbers that are none become null."""
     whole = {'format': FORMAT, **content, 'versions': versions()}
-    partial = path.with_name(path.name + '.partial')
-    partial.write_text(json.dumps(_plain(whole), indent=2, allow_nan=False) + '\n')
-    os.replace(partial, path)
+    files.write_text(path, json.dumps(_plain(whole), indent=2, allow_nan=False) + '\n')
 
 
 def _plain(value: Any) -> Any:
@@ -126,19 +123,6 @@ def versions() -> dict[str, str]:
         except importlib.metadata.PackageNotFoundError:
             continue
     return found
-
-
-def digest(folder: Path) -> str:
-    """SHA-256 over names and contents of all files of a folder, in the order of their names."""
-    seen = hashlib.sha256()
-    for path in sorted(p for p in folder.rglob('*') if p.is_file()):
-        name = path.relative_to(folder).as_posix().encode()
-        seen.update(len(name).to_bytes(8, 'little') + name)
-        seen.update(path.stat().st_size.to_bytes(8, 'little'))
-        with path.open('rb') as file:
-            while block := file.read(1 << 20):
-                seen.update(block)
-    return seen.hexdigest()
 
 
 # The numbers of every single answer, in a file.

@@ -1,117 +1,246 @@
 # SPDX-FileCopyrightText: 2026 The diception_ros authors
 # SPDX-License-Identifier: Apache-2.0
-"""A folder for what is decompressed; the next one takes away what killed processes left."""
+"""Files: written whole or not at all, locked, hashed, and temporary folders."""
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+import contextlib
 import errno
 import fcntl
+import hashlib
 import os
 from pathlib import Path
 import shutil
 import tempfile
-from typing import IO, TYPE_CHECKING
+from typing import IO
 
-if TYPE_CHECKING:
-    from types import TracebackType
-
-    from typing_extensions import Self
-
+# Prefix of temporary folders.
 PREFIX = 'diception_bag_'
+_BLOCK = 1 << 20  # bytes read at a time
+# Some network file systems have no locks; there, nothing is refused.
+_NO_LOCKS = (errno.ENOLCK, errno.ENOTSUP)
 
 
-class Scratch:
-    """A temporary folder, made when it is first wanted; use it in a `with`.
+def _partial(path: Path) -> Path:
+    """Where a file or folder is while it is not complete."""
+    return path.with_name(f'{path.name}.partial')
 
-    Its process holds a lock on it, which ends with the process, however that ends. So a folder
-    that is not locked is nobody's.
+
+@contextlib.contextmanager
+def atomic_file(path: str | Path) -> Iterator[Path]:
+    """Write a file so that it appears under its name only when it is complete.
+
+    Args:
+        path: of the file; one that exists is replaced at the end of the block.
+
+    Yields:
+        The path to write to, in the same folder. It is removed if the block raises.
+
+    Raises:
+        OSError: the file cannot be written; it names the file, also for a full disk.
+    """
+    path = Path(path)
+    partial = _partial(path)
+    try:
+        with _naming(path):
+            yield partial
+            partial.replace(path)
+    finally:
+        with contextlib.suppress(OSError):
+            partial.unlink(missing_ok=True)
+
+
+def write_bytes(path: str | Path, content: bytes) -> None:
+    """Write a whole file; see `atomic_file`."""
+    with atomic_file(path) as partial:
+        partial.write_bytes(content)
+
+
+def write_text(path: str | Path, text: str) -> None:
+    """Write a whole file as UTF-8; see `atomic_file`."""
+    write_bytes(path, text.encode())
+
+
+@contextlib.contextmanager
+def atomic_folder(path: Path, replace: bool = False) -> Iterator[Path]:
+    """Fill a folder so that it appears under its name only when it is complete.
+
+    Args:
+        path: of the folder.
+        replace: whether a folder of that name is replaced.
+
+    Yields:
+        The empty folder to fill, beside `path`. It is removed if the block raises, and what a
+        killed process left there is removed first.
+
+    Raises:
+        BlockingIOError: another process fills it.
+        FileExistsError: the folder exists and `replace` is not given.
+        OSError: the folder cannot be written; it names the folder, also for a full disk.
+    """
+    if path.exists() and not replace:
+        raise FileExistsError(f'{path} exists')
+    partial = _partial(path)
+    with exclusive_folder(partial, f'{path}: another process writes it; wait for it to end'):
+        try:
+            for left in partial.iterdir():
+                shutil.rmtree(left) if left.is_dir() else left.unlink()
+            with _naming(path):
+                yield partial
+                if replace and path.exists():
+                    shutil.rmtree(path)
+                partial.rename(path)
+        finally:
+            shutil.rmtree(partial, ignore_errors=True)
+
+
+@contextlib.contextmanager
+def _naming(path: Path) -> Iterator[None]:
+    """Make errors of a full disk name the file, whichever library raised them."""
+    try:
+        yield
+    except OSError as error:
+        if error.filename is None and error.errno is not None:
+            error.filename = str(path)
+        raise
+    except Exception as error:
+        # safetensors and torch have errors of their own, without a number.
+        if 'No space left' not in str(error):
+            raise
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(path)) from error
+
+
+def lock(file: int | IO[bytes], busy: str) -> None:
+    """Lock a file or folder until it is closed, which the end of the process does as well.
+
+    Args:
+        file: an open file, or the descriptor of a file or of a folder.
+        busy: message of the error when another process holds the lock.
+
+    Raises:
+        BlockingIOError: another process holds the lock.
+    """
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError as error:
+        raise BlockingIOError(error.errno, busy) from error
+    except OSError as error:
+        if error.errno not in _NO_LOCKS:
+            raise
+
+
+@contextlib.contextmanager
+def exclusive_folder(folder: Path, busy: str = '') -> Iterator[None]:
+    """Make a folder where there is none, and keep other runs out of it during a `with`.
+
+    Args:
+        folder: that one run writes at a time.
+        busy: message of the error when another run holds it.
+
+    Raises:
+        BlockingIOError: another run holds it.
+        OSError: it cannot be made, or is no folder.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        lock(
+            descriptor,
+            busy or f'{folder}: another run writes it; wait for it to end, or give another --out',
+        )
+        yield
+    finally:
+        os.close(descriptor)
+
+
+def sha256(path: Path) -> str:
+    """SHA-256, hexadecimal, of a file, or of names and contents of all files of a folder."""
+    digest = hashlib.sha256()
+    if path.is_dir():
+        for file in sorted(p for p in path.rglob('*') if p.is_file()):
+            name = file.relative_to(path).as_posix().encode()
+            digest.update(len(name).to_bytes(8, 'little') + name)
+            digest.update(file.stat().st_size.to_bytes(8, 'little'))
+            _add(digest, file)
+    else:
+        _add(digest, path)
+    return digest.hexdigest()
+
+
+def sha256_of_parts(parts: Iterator[bytes] | list[bytes]) -> str:
+    """SHA-256, hexadecimal, of byte strings with their lengths: other parts, another hash."""
+    digest = hashlib.sha256()
+    for part in parts:
+        digest.update(len(part).to_bytes(8, 'big') + part)
+    return digest.hexdigest()
+
+
+def _add(digest: hashlib._Hash, path: Path) -> None:
+    with path.open('rb') as file:
+        while block := file.read(_BLOCK):
+            digest.update(block)
+
+
+class TempFolder(contextlib.ExitStack):
+    """A temporary folder, made on first use and removed at the end of a `with`.
+
+    Its process holds a lock on it, which ends with the process, however that ends. The next
+    TempFolder of this user removes the folders that are not locked: those of killed processes.
     """
 
     def __init__(self) -> None:
-        self._held: tuple[Path, int] | None = None
-        sweep()
+        super().__init__()
+        self._path: Path | None = None
+        remove_abandoned()
 
     @property
     def folder(self) -> Path:
         """The folder."""
-        while self._held is None:
+        while self._path is None:
             path = Path(tempfile.mkdtemp(prefix=PREFIX))
-            lock = _locked(path)
-            # Another process may have taken it for one that was left.
-            if lock is not None:
-                self._held = path, lock
-        return self._held[0]
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        if self._held is not None:
-            _remove(*self._held)
-            self._held = None
+            descriptor = _locked(path)
+            # Another process may have removed it before it was locked.
+            if descriptor is not None:
+                self._path = path
+                self.callback(_remove, path, descriptor)
+        return self._path
 
 
-def sweep() -> None:
-    """Remove the folders of this user whose processes have ended without removing them."""
+def remove_abandoned() -> None:
+    """Remove the temporary folders of this user whose processes ended without removing them."""
     for path in Path(tempfile.gettempdir()).glob(f'{PREFIX}*'):
-        lock = _locked(path)
-        if lock is not None:
-            _remove(path, lock)
+        descriptor = _locked(path)
+        if descriptor is not None:
+            _remove(path, descriptor)
 
 
 def _locked(path: Path) -> int | None:
-    """The folder's lock; None where somebody has it, or it is no folder of this user's."""
+    """Descriptor of the locked folder; None if it is locked, or not a folder of this user."""
     try:
-        place = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW)
+        descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW)
     except OSError:
         return None
     try:
-        fcntl.flock(place, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        if os.fstat(place).st_uid == os.getuid() and path.exists():
-            return place
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        if os.fstat(descriptor).st_uid == os.getuid() and path.exists():
+            return descriptor
     except OSError:
         pass
-    os.close(place)
+    os.close(descriptor)
     return None
 
 
-def _remove(path: Path, lock: int) -> None:
+def _remove(path: Path, descriptor: int) -> None:
     shutil.rmtree(path, ignore_errors=True)
-    os.close(lock)
+    os.close(descriptor)
 
 
-# One process at a time writes what several would spoil.
-
-
-def take(place: int | IO[bytes], busy: str) -> None:
-    """Keep other processes from it until it is closed, which the end of the process does, too.
+def error_text(error: Exception) -> str:
+    """The text of an error; of an OSError without its number.
 
     Args:
-        place: an open file, or the descriptor of a file or of a folder.
-        busy: what is said when another process has it.
-
-    Raises:
-        BlockingIOError: another process has it.
-    """
-    try:
-        fcntl.flock(place, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError as error:
-        raise BlockingIOError(error.errno, busy) from error
-    except OSError as error:
-        if error.errno not in (errno.ENOLCK, errno.ENOTSUP):  # of some network file systems
-            raise
-
-
-def said(error: Exception) -> str:
-    """What an error says; one of the operating system without its number.
-
-    Args:
-        error: that came, such as `[Errno 28] No space left on device: 'a.mcap'`, which becomes
+        error: such as `[Errno 28] No space left on device: 'a.mcap'`, which becomes
             `a.mcap: no space left on device`.
     """
     if not isinstance(error, OSError) or not error.strerror:

@@ -1,69 +1,110 @@
 # SPDX-FileCopyrightText: 2026 The diception_ros authors
 # SPDX-License-Identifier: Apache-2.0
-"""Processes that end with this one, however it ends."""
+"""Child processes that exit with their parent, signals, and isolated trials."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 import contextlib
-import ctypes
 import json
 import os
 from pathlib import Path
+import select
 import signal
 import subprocess
 import sys
 import threading
 import time
-from typing import TYPE_CHECKING, Any, NamedTuple
-
-if TYPE_CHECKING:
-    from types import TracebackType
-
-    from typing_extensions import Self
+from typing import Any, NamedTuple
 
 # Seconds that a process gets after SIGINT: a recorder finishes its bag.
 GRACE = 20.0
-_PDEATHSIG = 1  # PR_SET_PDEATHSIG of Linux
+# Environment variable with the process id of a parent with which a command has to exit.
+PARENT = 'DICEPTION_PARENT'
+# How often the parent is looked for where the system can't wait for it, seconds.
+_PERIOD = 0.2
 
 
-class Child:
-    """A process whose words go into a file.
+def exit_with_parent(parent: int, number: int = signal.SIGTERM) -> None:
+    """Send this process a signal as soon as its parent has ended, however that ended.
 
     Args:
-        name: of the process and of its log.
-        command: what is run.
-        folder: where the log is written.
-        environment: its variables.
+        parent: id of the process that started this one.
+        number: the signal.
+    """
+    threading.Thread(target=_await_parent, args=(parent, number), daemon=True).start()
 
-    Attributes:
-        name: see above.
-        log: file with all that it says.
+
+def _await_parent(parent: int, number: int) -> None:
+    # Not PR_SET_PDEATHSIG of Linux: it fires when the thread that started this process ends.
+    with contextlib.suppress(AttributeError, OSError):  # not Linux, an old one, or ended already
+        descriptor = os.pidfd_open(parent)
+        if os.getppid() == parent:
+            select.select([descriptor], [], [])
+    while os.getppid() == parent:
+        time.sleep(_PERIOD)
+    os.kill(os.getpid(), number)
+
+
+def obey_parent() -> None:
+    """Exit with the process that `PARENT` names, and on its SIGINT; does nothing without one."""
+    parent = os.environ.pop(PARENT, '')
+    if parent.isdecimal():
+        # Processes that Ray starts block it.
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT, signal.SIGTERM})
+        exit_with_parent(int(parent))
+
+
+class Subprocess:
+    """A process of `diception` that exits with this one; its output goes to a file.
+
+    Args:
+        name: of the process, for messages.
+        command: its command line; `obey_parent` is called there.
+        log: file for its stdout and stderr.
+        environment: its variables; those of this process where left out.
+        folder: in which it runs; that of this process where left out.
+
+    Raises:
+        OSError: it cannot be started, or the log cannot be written.
     """
 
     def __init__(
-        self, name: str, command: Sequence[str], folder: Path, environment: Mapping[str, str]
+        self,
+        name: str,
+        command: Sequence[str],
+        log: Path,
+        environment: Mapping[str, str] = os.environ,
+        folder: Path | None = None,
     ) -> None:
-        self.name, self.log = name, folder / f'{name}.log'
-        self._at = 0
-        with self.log.open('wb') as file:
-            # A session of its own: a Ctrl-C comes here alone, and we end it in order.
+        self.name, self.log = name, log
+        self._at, self._interrupted = 0, False
+        with log.open('wb') as file:
+            # A session of its own: a terminal's Ctrl-C reaches this process alone, which ends the
+            # others in order.
             self._process = subprocess.Popen(
-                command, env=environment, stdin=subprocess.DEVNULL, stdout=file,
-                stderr=subprocess.STDOUT, start_new_session=True, preexec_fn=_end_with_parent,
+                command, env={**environment, PARENT: str(os.getpid())}, cwd=folder,
+                stdin=subprocess.DEVNULL, stdout=file, stderr=subprocess.STDOUT,
+                start_new_session=True,
             )  # fmt: skip
 
     def lines(self) -> list[str]:
-        """What it said since this was asked last, whole lines."""
+        """The whole lines that it wrote since the last call."""
         with self.log.open('rb') as file:
             file.seek(self._at)
-            whole, found, _ = file.read().rpartition(b'\n')
-        self._at += len(whole) + len(found)
+            whole, newline, _ = file.read().rpartition(b'\n')
+        self._at += len(whole) + len(newline)
         return whole.decode(errors='replace').splitlines()
 
     @property
+    def last_line(self) -> str:
+        """The last line of its log that isn't empty; '' where there is none."""
+        lines = self.log.read_text(errors='replace').replace('\r', '\n').split('\n')
+        return next((line.strip() for line in reversed(lines) if line.strip()), '')
+
+    @property
     def pid(self) -> int:
-        """Its number."""
+        """Its process id."""
         return self._process.pid
 
     @property
@@ -72,82 +113,76 @@ class Child:
         return self._process.poll()
 
     def check(self) -> None:
-        """Raise if it has ended although nobody asked it to.
+        """Raise if it has ended by itself.
 
         Raises:
-            ChildProcessError: it has; with its last line.
+            ChildProcessError: it has; with the last line of its log.
         """
         if self.code is not None:
-            words = self.log.read_text(errors='replace').strip().splitlines() or ['without a word']
             raise ChildProcessError(
-                f'{self.name} ended with code {self.code}: {words[-1]} (all of it: {self.log})'
+                f'{self.name} ended with code {self.code}: '
+                f'{self.last_line or "it wrote nothing"} (all of it: {self.log})'
             )
 
-    def wait(self, seconds: float) -> int | None:
-        """Wait for its end; its code, or None where it goes on."""
+    def wait(self, seconds: float | None = None) -> int | None:
+        """Wait for its end; its exit code, or None where it still runs."""
         with contextlib.suppress(subprocess.TimeoutExpired):
             return self._process.wait(seconds)
         return None
 
-    def end(self) -> None:
-        """End it: with a word, and with force where it does not listen."""
-        if self.code is None:
+    def interrupt(self) -> None:
+        """Send SIGINT; later calls do nothing, so that they can't disturb an orderly end."""
+        if self.code is None and not self._interrupted:
+            self._interrupted = True
             self._process.send_signal(signal.SIGINT)
-            if self.wait(GRACE) is None:
-                self._process.kill()
-                self._process.wait()
+
+    def end(self, seconds: float | None = None) -> int:
+        """End it: SIGINT, and SIGKILL if it still runs after `seconds`, by default `GRACE`."""
+        self.interrupt()
+        code = self.wait(GRACE if seconds is None else seconds)
+        if code is None:
+            self._process.kill()
+            code = self._process.wait()
+        return code
 
 
-class Children:
-    """Starts processes, and ends those that still run at the end of a `with`.
+@contextlib.contextmanager
+def process_group(
+    folder: Path, environment: Mapping[str, str]
+) -> Iterator[Callable[[str, Sequence[str]], Subprocess]]:
+    """Start verbs of `diception`, and end those that still run at the end of a `with`.
 
     Args:
         folder: for logs.
         environment: variables of all of them.
+
+    Yields:
+        A function of a name and a command line, without the program, that starts a process.
     """
+    started: list[Subprocess] = []
 
-    def __init__(self, folder: Path, environment: Mapping[str, str]) -> None:
-        self._folder, self._environment = folder, environment
-        self._all: list[Child] = []
-
-    def start(self, name: str, arguments: Sequence[str]) -> Child:
-        """Start a verb of `diception` with its options."""
+    def start(name: str, arguments: Sequence[str]) -> Subprocess:
         command = [sys.executable, '-u', '-m', 'diception_ros', *arguments]
-        self._all.append(Child(name, command, self._folder, self._environment))
-        return self._all[-1]
+        started.append(Subprocess(name, command, folder / f'{name}.log', environment))
+        return started[-1]
 
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    try:
+        yield start
+    finally:
         before = signal.signal(signal.SIGINT, signal.SIG_IGN)  # a second Ctrl-C must not stop this
         try:
-            for child in reversed(self._all):
+            for child in reversed(started):
                 child.end()
         finally:
             signal.signal(signal.SIGINT, before)
 
 
-def _end_with_parent() -> None:
-    # Also when this process is killed and cannot end anybody.
-    with contextlib.suppress(AttributeError, OSError):
-        ctypes.CDLL(None).prctl(_PDEATHSIG, signal.SIGTERM)
-
-
-# Verbs that run until a signal comes, and then end in order, however often it comes.
-
-
 @contextlib.contextmanager
 def ended_by_signals() -> Iterator[threading.Event]:
-    """An event that is set by the first SIGINT, SIGTERM or SIGHUP."""
+    """An event that the first SIGINT, SIGTERM or SIGHUP sets; later ones are ignored."""
     event = threading.Event()
     numbers = [signal.SIGINT, signal.SIGTERM]
-    if signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:  # `nohup` asks to ignore it
+    if signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:  # `nohup` wants it ignored
         numbers.append(signal.SIGHUP)
     before = {
         number: signal.signal(number, lambda number, stack: event.set()) for number in numbers
@@ -159,76 +194,53 @@ def ended_by_signals() -> Iterator[threading.Event]:
             signal.signal(number, signal.SIG_IGN if event.is_set() else handler)
 
 
-# Ends a process whose work nobody waits for any more.
-
-
-# How often it is looked whether the parent is there, seconds.
-PERIOD = 0.2
-
-
-def end_with(parent: int) -> None:
-    """Kill this process as soon as its parent has ended; killed, that one can tell nobody.
-
-    Args:
-        parent: number of the process that started this one.
-    """
-    threading.Thread(target=_watch, args=(parent,), daemon=True).start()
-
-
-def _watch(parent: int) -> None:
-    while os.getppid() == parent:
-        time.sleep(PERIOD)
-    os.kill(os.getpid(), signal.SIGKILL)
-
-
-# Tries something in another process of this Python, which may crash or hang.
-
-
 # Importing torch from a slow disk for the first time takes the better part of a minute.
 PATIENCE = 120.0
-# What the answer begins with: libraries print of their own, also when they end.
-_MARK = 'the answer is: '
+# Precedes the result: libraries print lines of their own, also when they end.
+_MARK = 'the result is: '
 _BEGIN = f"""
 import sys
 sys.path[:] = sys.argv[1:]
-def tell(value):
+def report(value):
     import json
     print({_MARK!r} + json.dumps(value), flush=True)
 """
 
 
-class Answer(NamedTuple):
-    """How a trial ended.
+class IsolatedResult(NamedTuple):
+    """How an isolated program ended.
 
     Attributes:
-        said: what the program told; None where it failed.
-        error: the last line that it wrote about its failure; '' where all went well.
+        value: what it reported; None if it failed.
+        error: the last line that it wrote about its failure; '' if it succeeded.
     """
 
-    said: Any
+    value: Any
     error: str
 
 
-def ask(program: str, seconds: float = PATIENCE) -> Answer:
-    """Run a program that calls `tell` with its answer, something that JSON can hold.
+def run_isolated(program: str, seconds: float = PATIENCE) -> IsolatedResult:
+    """Run a program, which may crash or hang, in another process of this Python.
 
     Args:
-        program: Python code; it sees the modules that this process would see.
-        seconds: time that it gets.
+        program: Python code; it sees the modules that this process sees, and calls `report` with
+            its result, something that JSON can hold.
+        seconds: after which it is killed.
     """
     command = [sys.executable, '-c', f'{_BEGIN}{program}', *sys.path]
     try:
-        tried = subprocess.run(
+        done = subprocess.run(
             command, capture_output=True, text=True, errors='replace', timeout=seconds,
             check=False,
         )  # fmt: skip
     except subprocess.TimeoutExpired:
-        return Answer(None, f'no answer within {seconds:g} s')
+        return IsolatedResult(None, f'no result within {seconds:g} s')
     except OSError as error:
-        return Answer(None, f'no process could be started: {error}')
-    if tried.returncode < 0:
-        return Answer(None, f'the process was killed by signal {-tried.returncode}')
-    told = [line for line in tried.stdout.splitlines() if line.startswith(_MARK)]
-    if tried.returncode or not told:
-        return Answer(None, (tried.stderr.strip().splitlines() or ['no word of why'])[-1])
-    return Answer(json.loads(told[-1].removeprefix(_MARK)), '')
+        return IsolatedResult(None, f'no process could be started: {error}')
+    if done.returncode < 0:
+        return IsolatedResult(None, f'the process was killed by signal {-done.returncode}')
+    reported = [line for line in done.stdout.splitlines() if line.startswith(_MARK)]
+    if done.returncode or not reported:
+        lines = done.stderr.strip().splitlines()
+        return IsolatedResult(None, lines[-1] if lines else 'no error message')
+    return IsolatedResult(json.loads(reported[-1].removeprefix(_MARK)), '')

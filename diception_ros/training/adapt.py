@@ -30,6 +30,7 @@ from diception_ros.datasets.labelled import Labelled
 from diception_ros.datasets.sample import Sample
 from diception_ros.model import DiceptionPipeline, adapters, folder
 from diception_ros.model.folder import fingerprint
+from diception_ros.system import files
 from diception_ros.training import checkpoints, from_scratch, trainer, validation
 from diception_ros.training.checkpoints import load_pipeline
 from diception_ros.training.samples import Form
@@ -359,15 +360,13 @@ class _Best:
             for metric, numbers in scores[self._task].items()
         }
         if self._see(step, metrics):
-            partial = self._place / 'partial'
-            shutil.rmtree(partial, ignore_errors=True)
-            self._runner.weights.write(partial)
+            with files.atomic_folder(self.state, replace=True) as partial:
+                self._runner.weights.write(partial)
             # The one before stays: there is no checkpoint of this step yet, and a run that is
             # killed now goes on from the one before.
             for old in self._place.iterdir():
-                if old not in (before, partial):
+                if old not in (before, self.state):
                     shutil.rmtree(old)
-            partial.rename(self.state)
         return self.enough
 
     def _see(self, step: int, metrics: validation.Metrics) -> bool:

@@ -11,7 +11,6 @@ OUT/checkpoints/00001000/settings.yaml  the settings
 from __future__ import annotations
 
 from collections.abc import Mapping
-import os
 from pathlib import Path
 import pickle
 import shutil
@@ -23,6 +22,7 @@ import torch
 
 from diception_ros.core.adapter_card import WEIGHTS_FILE
 from diception_ros.model import DiceptionPipeline, adapters
+from diception_ros.system import files
 from diception_ros.training import settings as settings_
 from diception_ros.training.optim import Ema
 from diception_ros.training.settings import TrainSettings
@@ -181,24 +181,19 @@ def save(
         OSError: it cannot be written, as on a full disk.
     """
     path = out / 'checkpoints' / f'{state.step:08d}'
-    partial = path.with_name(path.name + '.partial')
-    shutil.rmtree(partial, ignore_errors=True)
-    partial.mkdir(parents=True)
-    weights.write(partial / 'model')
-    if ema is not None:
-        with ema.in_place(weights.parameters):
-            weights.write(partial / 'ema')
-    try:
-        torch.save({'format': _FORMAT, **state._asdict()}, partial / 'state.pt')
-    except RuntimeError as error:  # what torch makes of a full disk
-        why = str(error).splitlines()[0]
-        raise OSError(
-            f'{partial}/state.pt could not be written: {why}; is there room on the disk?'
-        ) from error
-    settings_.write(settings, partial / 'settings.yaml')
-    if path.exists():
-        shutil.rmtree(path)
-    os.replace(partial, path)
+    with files.atomic_folder(path, replace=True) as partial:
+        weights.write(partial / 'model')
+        if ema is not None:
+            with ema.in_place(weights.parameters):
+                weights.write(partial / 'ema')
+        try:
+            torch.save({'format': _FORMAT, **state._asdict()}, partial / 'state.pt')
+        except RuntimeError as error:  # what torch makes of a full disk
+            why = str(error).splitlines()[0]
+            raise OSError(
+                f'{partial}/state.pt could not be written: {why}; is there room on the disk?'
+            ) from error
+        settings_.write(settings, partial / 'settings.yaml')
     for old in folders(out)[: -settings.keep]:
         shutil.rmtree(old)
     return path

@@ -16,6 +16,7 @@ import itertools
 import multiprocessing
 import os
 from pathlib import Path
+import signal
 from typing import Any, Protocol
 
 import torch
@@ -143,7 +144,7 @@ def _give_way(parent: int) -> None:
     As an equal on the training's own cores it slows it sixfold: each of its threads waits for the
     one that was put off.
     """
-    processes.end_with(parent)
+    processes.exit_with_parent(parent, signal.SIGKILL)
     os.nice(19)
 
 

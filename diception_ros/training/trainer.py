@@ -23,6 +23,7 @@ from diception_ros.core.settings import PredictSettings
 from diception_ros.datasets.batch import Batch, Prepared
 from diception_ros.model import DiceptionPipeline
 from diception_ros.perception.predictor import Predictor
+from diception_ros.system import files
 from diception_ros.training import (
     checkpoints,
     distributed,
@@ -510,11 +511,8 @@ def run(
 
 
 def _finish(runner: Runner, out: Path) -> None:
-    partial = out / 'model.partial'
-    shutil.rmtree(partial, ignore_errors=True)
-    with runner.averaged():
-        runner.weights.write(partial)
-    if runner.settings.half and not runner.settings.rank:
-        DiceptionPipeline.from_pretrained(partial, torch.float16).save_pretrained(partial)
-    shutil.rmtree(out / 'model', ignore_errors=True)
-    os.replace(partial, out / 'model')
+    with files.atomic_folder(out / 'model', replace=True) as partial:
+        with runner.averaged():
+            runner.weights.write(partial)
+        if runner.settings.half and not runner.settings.rank:
+            DiceptionPipeline.from_pretrained(partial, torch.float16).save_pretrained(partial)

@@ -6,7 +6,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 import csv
-import os
 from pathlib import Path
 import time
 from typing import Any
@@ -24,6 +23,7 @@ from diception_ros.datasets.batch import Prepared, fit_label
 from diception_ros.datasets.sample import Sample
 from diception_ros.model import DiceptionPipeline
 from diception_ros.model.sampler import Clock, Job, Painter, Way
+from diception_ros.system.files import atomic_file
 from diception_ros.training.samples import Form
 from diception_ros.training.settings import TrainSettings
 
@@ -149,12 +149,10 @@ class Table:
     def __init__(self, path: Path, columns: Sequence[str], step: int = 0) -> None:
         self.path, self._columns = path, list(columns)
         kept = read_table(path, step)
-        partial = path.with_name(path.name + '.partial')
-        with partial.open('w', newline='') as file:
+        with atomic_file(path) as partial, partial.open('w', newline='') as file:
             writer = csv.DictWriter(file, self._columns, extrasaction='ignore')
             writer.writeheader()
             writer.writerows(kept)
-        os.replace(partial, path)
 
     def add(self, **values: object) -> None:
         """Add a line; numbers keep six digits, a column without a value stays empty."""

@@ -189,7 +189,7 @@ def _alone(out: Path) -> Iterator[None]:
     """Keep other demos out of the folder: each would judge what the other recorded."""
     place = os.open(out, os.O_RDONLY)
     try:
-        files.take(
+        files.lock(
             place, f'{out}: another demo writes it; wait for its end, or give another --out'
         )
         yield

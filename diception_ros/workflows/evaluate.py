@@ -40,6 +40,7 @@ from diception_ros.perception.query import Question
 from diception_ros.reporting import tables
 from diception_ros.reporting.contact_sheets import QualitativeResults
 from diception_ros.reporting.tables import PredictionCSV
+from diception_ros.system import files
 
 _ASPECT = 4 / 3  # width by height of the rooms' pictures, as they are learnt from
 
@@ -150,7 +151,7 @@ def load(
     folder.silence_library_logging()
     first = Predictor.load(model, compute, **asdict(chosen[0]))
     about = {
-        'model': {'name': str(args.model), 'sha256': tables.digest(model)},
+        'model': {'name': str(args.model), 'sha256': files.sha256(model)},
         'settings': {
             'device': compute.device,
             'dtype': compute.dtype,

@@ -26,7 +26,7 @@ from diception_ros.core.labels import io
 from diception_ros.core.prompt import Point, Prompt
 from diception_ros.perception.predictor import Predictor
 from diception_ros.perception.query import Prediction
-from diception_ros.system.files import said
+from diception_ros.system.files import error_text
 
 _VERSIONS = ('torch', 'diffusers', 'transformers', 'numpy')
 
@@ -63,7 +63,7 @@ def write_all(args: argparse.Namespace, points: tuple[Point, ...]) -> int:
             predictions = predictor.predict([frame], prompts)
         except (OSError, ValueError) as error:
             # The others are still worth having; the exit code tells.
-            tqdm.write(f'skipped {path}: {said(error)}', file=sys.stderr)
+            tqdm.write(f'skipped {path}: {error_text(error)}', file=sys.stderr)
             failed += 1
             continue
         write_one(folder, path, frame, predictions, about)

@@ -21,8 +21,8 @@ from diception_ros.cli.main import main
 # Says its number, and then sleeps unless it is to go on.
 SLEEPER = """
 import os, sys, time
-from diception_ros.bag_replay import jobs
-jobs.obey_parent()
+from diception_ros.system import processes
+processes.obey_parent()
 try:
     print(os.getpid(), flush=True)
     time.sleep(0 if '--resume' in sys.argv else 60)

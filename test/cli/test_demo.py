@@ -38,7 +38,7 @@ def test_impossible_wishes_are_refused(tmp_path, tiny_folder, capsys, arguments,
 def test_two_demos_do_not_share_a_folder(tmp_path, tiny_folder, capsys):
     pytest.importorskip('rclpy')
     place = os.open(tmp_path, os.O_RDONLY)
-    files.take(place, 'nobody else')
+    files.lock(place, 'nobody else')
     assert demo('--model', tiny_folder, '--out', tmp_path) == 1
     assert f'{tmp_path}: another demo writes it' in capsys.readouterr().err
     assert not [*tmp_path.iterdir()]

@@ -18,7 +18,7 @@ from diception_ros.core.labels import Disparity, Normals, io
 from diception_ros.datasets import benchmarks
 from diception_ros.evaluation import evaluators
 from diception_ros.perception.predictor import Predictor
-from diception_ros.reporting import tables
+from diception_ros.system import files
 
 SMALL = ['--scenes', '4', '--mean-scenes', '1', '--size', '64x48']
 
@@ -49,7 +49,7 @@ def test_rooms_leave_a_table_and_files(opengl, tiny_folder, tmp_path, capsys):
     }  # fmt: skip
     assert found['settings']['num_inference_steps'] == [1, 2]
     assert found['settings']['processing_resolution'] == 64
-    assert found['model'] == {'name': str(tiny_folder), 'sha256': tables.digest(tiny_folder)}
+    assert found['model'] == {'name': str(tiny_folder), 'sha256': files.sha256(tiny_folder)}
     assert images.read(out / 'first.png').shape[0] > 4 * 2 * 240
     with (out / 'answers.csv').open() as file:
         lines = list(csv.DictReader(file))
@@ -186,7 +186,7 @@ def test_a_model_and_its_predictions_in_files_score_the_same(name, tiny_folder, 
         found = columns['b'][metric]['predictions']
         assert found == pytest.approx(columns['a'][metric]['2'], rel=1e-4), metric
     assert columns['a'][first]['1'] != columns['a'][first]['2']
-    assert one['model']['sha256'] == tables.digest(tiny_folder)
+    assert one['model']['sha256'] == files.sha256(tiny_folder)
     assert two['predictions']['stories'][0]['settings']['num_inference_steps'] == 2
     assert one['dataset']['pictures'] == two['dataset']['pictures'] == 2
     assert (tmp_path / 'a/first.png').is_file()

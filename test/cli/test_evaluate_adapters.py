@@ -22,7 +22,7 @@ from diception_ros.datasets import labelled
 from diception_ros.evaluation import rooms
 from diception_ros.perception.predictor import Predictor
 from diception_ros.perception.query import Question
-from diception_ros.reporting import tables
+from diception_ros.system.files import sha256
 
 COUNT = 9
 # What ranks the answers of each kind.
@@ -104,7 +104,7 @@ def test_the_numbers_by_hand(kind, tiny_folder, tmp_path, capsys):
 
     content = json.loads((out / 'metrics.json').read_text())
     assert content['kind'] == 'labels'
-    assert content['model'] == {'name': str(tiny_folder), 'sha256': tables.digest(tiny_folder)}
+    assert content['model'] == {'name': str(tiny_folder), 'sha256': sha256(tiny_folder)}
     (told,) = content['adapters']
     assert (told['task'], told['kind'], told['learnt_from_them']) == ('mine', kind, False)
     assert content['labels']['pictures'] == [sample.name for sample in samples]

@@ -43,7 +43,7 @@ def test_folder(tmp_path):
 
 def test_bag_is_what_a_robot_records(tmp_path):
     out = tmp_path / 'out.mcap'
-    assert simulate('--out', out, '--rate', '30', '--rig', 'robot') == 0
+    assert simulate('--out', out, '--rate', '30', '--carrier', 'robot') == 0
     by_topic = {}
     for one in typestore.read(out):
         by_topic.setdefault(one.topic, []).append(one)

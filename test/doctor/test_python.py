@@ -58,7 +58,8 @@ def test_packages_are_missing_or_of_another_version(monkeypatch, wanted, verdict
 def test_an_opencv_that_cannot_be_loaded_is_broken(monkeypatch):
     assert list(checks.opencv()) == []
     text = 'ImportError: libGL.so.1: cannot open shared object file: No such file or directory'
-    monkeypatch.setattr(processes, 'ask', lambda program: processes.Answer(None, text))
+    result = processes.IsolatedResult(None, text)
+    monkeypatch.setattr(processes, 'run_isolated', lambda program: result)
     (finding,) = checks.opencv()
     assert finding.verdict == BROKEN
     assert 'apt-get install libgl1' in finding.cure
@@ -81,30 +82,31 @@ def test_what_is_installed_here_fits():
     [
         ('import no_such_module', "No module named 'no_such_module'"),
         ('import os; os.kill(os.getpid(), 11)', 'signal 11'),
-        ('import time; time.sleep(60)', 'no answer within'),
-        ('pass', 'no word'),
+        ('import time; time.sleep(60)', 'no result within'),
+        ('pass', 'no error message'),
     ],
 )
 def test_a_trial_that_fails_tells_how(program, says):
-    answer = processes.ask(program, 2)
-    assert answer.said is None
+    answer = processes.run_isolated(program, 2)
+    assert answer.value is None
     assert says in answer.error
 
 
 def test_a_trial_sees_the_modules_that_we_see(tmp_path, monkeypatch):
     (tmp_path / 'only_here.py').write_text('VALUE = {"a": [1, None]}\n')
     monkeypatch.syspath_prepend(str(tmp_path))
-    assert processes.ask('import only_here\ntell(only_here.VALUE)') == ({'a': [1, None]}, '')
+    result = processes.run_isolated('import only_here\nreport(only_here.VALUE)')
+    assert result == ({'a': [1, None]}, '')
 
 
 def test_a_trial_that_cannot_begin_is_told(monkeypatch):
     monkeypatch.setattr(sys, 'executable', '/no/such/python')
-    answer = processes.ask('tell(1)')
-    assert answer.said is None
+    answer = processes.run_isolated('report(1)')
+    assert answer.value is None
     assert '/no/such/python' in answer.error
 
 
 def test_what_libraries_print_is_no_answer():
-    program = 'import atexit\natexit.register(print, "bye")\nprint("hello")\ntell([1])\nprint(2)'
-    assert processes.ask(program) == ([1], '')
-    assert processes.ask('print(2)').said is None
+    program = 'import atexit\natexit.register(print, "bye")\nprint("hello")\nreport([1])\nprint(2)'
+    assert processes.run_isolated(program) == ([1], '')
+    assert processes.run_isolated('print(2)').value is None

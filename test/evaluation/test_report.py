@@ -61,24 +61,6 @@ def test_numbers_that_are_none_are_null(tmp_path):
     assert [path.name for path in tmp_path.iterdir()] == ['metrics.json']
 
 
-def test_the_hash_knows_names_and_contents(tmp_path):
-    def made(name, files):
-        for place, content in files.items():
-            path = tmp_path / name / place
-            path.parent.mkdir(parents=True, exist_ok=True)
-            path.write_bytes(content)
-        return tables.digest(tmp_path / name)
-
-    first = made('a', {'x/one': b'12', 'two': b'3'})
-    assert made('b', {'two': b'3', 'x/one': b'12'}) == first
-    others = [
-        made('c', {'x/one': b'1', 'two': b'23'}),
-        made('d', {'x/two': b'12', 'one': b'3'}),
-        made('e', {'x/one': b'12', 'two': b'3', 'three': b''}),
-    ]
-    assert len({first, *others}) == 4
-
-
 def asked(seed, score=0.5, side=20):
     rng = np.random.default_rng(seed)
     truth = Mask(rng.random((side, side + 10)) > 0.5)

@@ -11,14 +11,14 @@ import time
 import pytest
 
 from diception_ros.system import processes
-from diception_ros.system.processes import Child, Children
+from diception_ros.system.processes import Subprocess, process_group
 
 SLEEPER = 'import time\nprint("sleeping", flush=True)\ntime.sleep(60)'
 DEAF = 'import signal\nsignal.signal(signal.SIGINT, signal.SIG_IGN)\n' + SLEEPER
 
 
 def child(folder, program, name='one'):
-    return Child(name, [sys.executable, '-u', '-c', program], folder, dict(os.environ))
+    return Subprocess(name, [sys.executable, '-u', '-c', program], folder / f'{name}.log')
 
 
 def until(condition, seconds=20):
@@ -73,35 +73,40 @@ def test_a_process_ends_at_a_word_or_by_force(tmp_path, monkeypatch, program, co
 
 
 @pytest.mark.parametrize('error', [KeyboardInterrupt, ValueError])
-def test_all_end_with_the_block_however_it_ends(tmp_path, error):
-    started = Children(tmp_path, os.environ)
+def test_all_end_with_the_block_however_it_ends(tmp_path, monkeypatch, error):
+    monkeypatch.setattr(processes, 'Subprocess', lambda name, *_: child(tmp_path, SLEEPER, name))
+    started = []
 
     def block():
-        with started:
+        with process_group(tmp_path, os.environ) as start:
             for name in 'ab':
-                started._all.append(sleeping(child(tmp_path, SLEEPER, name)))
+                started.append(sleeping(start(name, [])))
             raise error
 
     with pytest.raises(error):
         block()
-    assert [one.code is not None for one in started._all] == [True, True]
+    assert [one.code is not None for one in started] == [True, True]
 
 
 def test_a_verb_is_started(tmp_path):
-    with Children(tmp_path, os.environ) as started:
-        one = started.start('version', ['--version'])
+    with process_group(tmp_path, os.environ) as start:
+        one = start('version', ['--version'])
         assert one.wait(30) == 0
     assert one.lines()[0].startswith('diception_ros')
 
 
-@pytest.mark.skipif(not sys.platform.startswith('linux'), reason='a feature of Linux')
 def test_a_parent_that_is_killed_takes_them_along(tmp_path):
+    obeying = f'from diception_ros.system import processes\nprocesses.obey_parent()\n{SLEEPER}'
     program = (
-        'import os, sys, time\nfrom pathlib import Path\n'
-        'from diception_ros.system.processes import Child\n'
-        f'one = Child("one", [sys.executable, "-c", {SLEEPER!r}], Path({str(tmp_path)!r}), '
-        'dict(os.environ))\n'
-        'print(one._process.pid, flush=True)\ntime.sleep(60)'
+        'import sys, threading, time\nfrom pathlib import Path\n'
+        'from diception_ros.system.processes import Subprocess\n'
+        f'command = [sys.executable, "-c", {obeying!r}]\n'
+        'def start():\n'
+        f'    one = Subprocess("one", command, Path({str(tmp_path / "one.log")!r}))\n'
+        '    print(one.pid, flush=True)\n'
+        # The end of the thread that started it does not end it.
+        'thread = threading.Thread(target=start)\nthread.start()\nthread.join()\n'
+        'time.sleep(60)'
     )
     parent = subprocess.Popen([sys.executable, '-c', program], stdout=subprocess.PIPE, text=True)
     pid = int(parent.stdout.readline())

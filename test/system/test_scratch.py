@@ -11,7 +11,7 @@ import pytest
 from recordings import everything, recorded, write
 
 from diception_ros.bags.reader import Bag
-from diception_ros.system.files import PREFIX, Scratch, sweep
+from diception_ros.system.files import PREFIX, TempFolder, remove_abandoned
 
 HOLDER = """
 import sys, time
@@ -70,7 +70,7 @@ def test_only_folders_of_its_own_are_taken_away(place):
     (aim / 'file').write_text('mine')
     (place / f'{PREFIX}link').symlink_to(aim)
     (place / f'{PREFIX}file').write_text('mine')
-    sweep()
+    remove_abandoned()
     assert (aim / 'file').read_text() == 'mine'
     assert len([*place.iterdir()]) == 3
 
@@ -83,13 +83,13 @@ def test_a_folder_that_was_taken_away_before_it_was_locked_is_made_anew(place, m
         path.mkdir()
         made.append(path)
         if len(made) == 1:
-            sweep()
+            remove_abandoned()
         return str(path)
 
     monkeypatch.setattr(tempfile, 'mkdtemp', mkdtemp)
-    with Scratch() as scratch:
+    with TempFolder() as scratch:
         assert scratch.folder == made[1]
         assert scratch.folder.is_dir()
-        sweep()
+        remove_abandoned()
         assert scratch.folder.is_dir()
     assert not Path(made[1]).exists()

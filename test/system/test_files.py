@@ -1,0 +1,134 @@
+# SPDX-FileCopyrightText: 2026 The diception_ros authors
+# SPDX-License-Identifier: Apache-2.0
+"""Files appear whole or not at all, and one run at a time writes a folder."""
+
+import errno
+from pathlib import Path
+import subprocess
+import sys
+
+from hypothesis import given
+from hypothesis import strategies as st
+import pytest
+
+from diception_ros.system import fastdds, files
+
+
+def test_atomic_file_keeps_the_old_content_until_the_end(tmp_path):
+    path = tmp_path / 'a.txt'
+    files.write_text(path, 'old')
+    with files.atomic_file(path) as partial:
+        partial.write_text('new')
+        assert path.read_text() == 'old'
+    assert path.read_text() == 'new'
+    assert [*tmp_path.iterdir()] == [path]
+
+
+@pytest.mark.parametrize('error', [KeyboardInterrupt, ValueError('x')])
+def test_atomic_file_leaves_nothing_after_an_error(tmp_path, error):
+    def interrupted():
+        with files.atomic_file(tmp_path / 'a.txt') as partial:
+            partial.write_text('half')
+            raise error
+
+    with pytest.raises(type(error) if isinstance(error, Exception) else error):
+        interrupted()
+    assert not [*tmp_path.iterdir()]
+
+
+@pytest.mark.parametrize('replace', [False, True])
+def test_atomic_folder_appears_whole_and_clears_what_a_killed_run_left(tmp_path, replace):
+    path = tmp_path / 'model'
+    (tmp_path / 'model.partial' / 'deep').mkdir(parents=True)
+    (tmp_path / 'model.partial' / 'left').touch()
+    if replace:
+        path.mkdir()
+        (path / 'old').touch()
+    with files.atomic_folder(path, replace) as partial:
+        assert not [*partial.iterdir()]
+        (partial / 'new').touch()
+        assert path.exists() == replace
+    assert [p.name for p in path.iterdir()] == ['new']
+    assert [*tmp_path.iterdir()] == [path]
+
+
+def test_atomic_folder_leaves_the_old_one_after_an_error(tmp_path):
+    def interrupted():
+        with files.atomic_folder(tmp_path / 'model', replace=True) as partial:
+            (partial / 'half').touch()
+            raise KeyboardInterrupt
+
+    (tmp_path / 'model').mkdir()
+    with pytest.raises(KeyboardInterrupt):
+        interrupted()
+    assert [*tmp_path.rglob('*')] == [tmp_path / 'model']
+    with pytest.raises(FileExistsError, match='model exists'):
+        files.atomic_folder(tmp_path / 'model').__enter__()
+
+
+def test_a_second_run_into_one_folder_is_refused(tmp_path):
+    program = (
+        'import sys\nfrom pathlib import Path\nfrom diception_ros.system import files\n'
+        'with files.exclusive_folder(Path(sys.argv[1])):\n'
+        '    with files.atomic_folder(Path(sys.argv[1]) / "model"):\n'
+        '        print("held", flush=True)\n        sys.stdin.read()'
+    )
+    out = tmp_path / 'out'
+    holder = subprocess.Popen(
+        [sys.executable, '-c', program, str(out)], stdin=subprocess.PIPE, stdout=subprocess.PIPE
+    )
+    assert holder.stdout.readline() == b'held\n'
+    with pytest.raises(BlockingIOError, match='another run writes it'):
+        files.exclusive_folder(out).__enter__()
+    with pytest.raises(BlockingIOError, match='another process writes it'):
+        files.atomic_folder(out / 'model').__enter__()
+    holder.communicate()
+    with files.exclusive_folder(out):
+        assert (out / 'model').is_dir()
+
+
+class SafetensorError(Exception):
+    """As that library's: no OSError, and without a number."""
+
+
+@pytest.mark.parametrize('error', [
+    lambda: OSError(errno.ENOSPC, 'No space left on device'),
+    lambda: SafetensorError('I/O error: No space left on device (os error 28)'),
+])  # fmt: skip
+@pytest.mark.parametrize('block', [files.atomic_file, files.atomic_folder])
+def test_a_full_disk_names_the_file(tmp_path, error, block):
+    def full():
+        with block(tmp_path / 'a.npz'):
+            raise error()
+
+    with pytest.raises(OSError, match=r'a\.npz') as caught:
+        full()
+    assert files.error_text(caught.value) == f'{tmp_path}/a.npz: no space left on device'
+    assert not [*tmp_path.iterdir()]
+
+
+@given(st.lists(st.binary(max_size=3), max_size=4), st.lists(st.binary(max_size=3), max_size=4))
+def test_hash_of_parts_differs_where_parts_differ(one, other):
+    assert (files.sha256_of_parts(one) == files.sha256_of_parts(other)) == (one == other)
+
+
+def test_hash_of_a_folder_knows_names_and_contents(tmp_path):
+    def made(name, contents):
+        for place, content in contents.items():
+            path = tmp_path / name / place
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_bytes(content)
+        return files.sha256(tmp_path / name)
+
+    first = made('a', {'x/one': b'12', 'two': b'3'})
+    assert made('b', {'two': b'3', 'x/one': b'12'}) == first
+    others = [
+        made('c', {'x/one': b'1', 'two': b'23'}),
+        made('d', {'x/two': b'12', 'one': b'3'}),
+        made('e', {'x/one': b'12', 'two': b'3', 'three': b''}),
+    ]
+    assert len({first, *others}) == 4
+
+
+def test_the_profile_of_fast_dds_is_found():
+    assert fastdds.profile() == Path(__file__).parents[2] / fastdds.PROFILE
