@@ -244,7 +244,7 @@ def untrained(place: Path) -> int:
     for name in ('transformer', 'point_encoder'):
         trained = getattr(pipe, name)
         pipe.register_modules(**{name: type(trained).from_config(trained.config)})
-    from_scratch.initialise(pipe.transformer)
+    from_scratch.init_weights(pipe.transformer)
     # A fresh network paints nothing, and what paints nothing cannot be adapted from within.
     torch.nn.init.xavier_uniform_(pipe.transformer.proj_out.weight)
     pipe.save_pretrained(place)

@@ -70,7 +70,7 @@ def build(reduced: bool) -> DiceptionPipeline:
         DiceptionTransformer2DModel,
         PromptTable,
     )
-    from diception_ros.model.text_embeddings import CLIP_LENGTH, T5_LENGTH, Embedding
+    from diception_ros.model.text_embeddings import CLIP_LENGTH, T5_LENGTH, PromptEmbedding
 
     torch.manual_seed(0)
     sizes = {**TRANSFORMER, **(_REDUCED if reduced else {})}
@@ -89,7 +89,7 @@ def build(reduced: bool) -> DiceptionPipeline:
     for text in dict.fromkeys(['', *(_text(sample) for sample in samples(PIXELS))]):
         tokens = torch.randn(CLIP_LENGTH + T5_LENGTH, sizes['joint_attention_dim'])
         pooled = torch.randn(sizes['pooled_projection_dim'])
-        pipe.prompt_table.add(text, Embedding(tokens, pooled))
+        pipe.prompt_table.add(text, PromptEmbedding(tokens, pooled))
     return pipe
 
 

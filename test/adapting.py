@@ -17,7 +17,7 @@ from diception_ros.datasets.labelled import Labelled
 from diception_ros.datasets.sample import Sample
 from diception_ros.model import adapters
 from diception_ros.model.folder import fingerprint
-from diception_ros.model.text_embeddings import Embedding
+from diception_ros.model.text_embeddings import PromptEmbedding
 from diception_ros.training.adapt import learn, make_plan
 from diception_ros.training.checkpoints import load_pipeline
 from diception_ros.training.settings import AdaptSettings
@@ -36,7 +36,7 @@ def chosen(**changes):
 
 
 def random_matrices(layers, rank=2, seed=0):
-    """Matrices that change every answer, for layers as `lora.widths` tells them."""
+    """Matrices that change every answer, for layers as `adapters.layer_shapes` tells them."""
     dice = torch.Generator().manual_seed(seed)
     found = {}
     for name, (enter, leave) in layers.items():
@@ -48,7 +48,7 @@ def random_matrices(layers, rank=2, seed=0):
 def write_adapter(folder, model, name='floor', prompt=None, kind='mask', seed=0, **changes):
     """An adapter of a model folder that nobody taught; returns its folder."""
     pipe = load_pipeline(model)
-    matrices = random_matrices(adapters.widths(pipe.transformer), seed=seed)
+    matrices = random_matrices(adapters.layer_shapes(pipe.transformer), seed=seed)
     prompt = prompt or f'[[image2segmentation]] {name}'
     known = pipe.prompt_table[next(iter(pipe.prompt_table))]
     dice = torch.Generator().manual_seed(sum(prompt.encode()))  # one text, one embedding
@@ -61,7 +61,7 @@ def write_adapter(folder, model, name='floor', prompt=None, kind='mask', seed=0,
         'share': 0.01, **changes,
     }  # fmt: skip
     folder.mkdir(parents=True, exist_ok=True)
-    save_file(adapters.pack(matrices, Embedding(tokens, pooled)), folder / WEIGHTS_FILE)
+    save_file(adapters.pack(matrices, PromptEmbedding(tokens, pooled)), folder / WEIGHTS_FILE)
     Card(**told).write(folder)
     return folder
 

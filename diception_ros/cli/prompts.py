@@ -34,7 +34,7 @@ def main(args: argparse.Namespace) -> int:
     from diception_ros.model import folder as model_folder
     from diception_ros.model.convert import encode_with_sd3
     from diception_ros.model.folder import check_folder, resolve
-    from diception_ros.model.text_embeddings import TABLE_FILE, Embedding, PromptTable
+    from diception_ros.model.text_embeddings import TABLE_FILE, PromptEmbedding, PromptTable
 
     model_folder.silence_library_logging()
     folder = resolve(args.model)
@@ -57,7 +57,7 @@ def main(args: argparse.Namespace) -> int:
         for text, embedding in encode_with_sd3(
             source, missing, lambda line: print(line, file=sys.stderr, flush=True)
         ):
-            table.add(text, Embedding(embedding.tokens.to(like), embedding.pooled.to(like)))
+            table.add(text, PromptEmbedding(embedding.tokens.to(like), embedding.pooled.to(like)))
         table.save(path)
     for text in table:
         print(repr(text))

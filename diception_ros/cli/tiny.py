@@ -33,7 +33,7 @@ def main(args: argparse.Namespace) -> int:
     if args.out.exists():
         raise ValueError(f'{args.out}: exists already; give another folder or remove it')
     pipe = tiny_pipeline(args.seed)
-    pipe.look_up(['', *tasks.texts()])
+    pipe.get_embeddings(['', *tasks.texts()])
     pipe.save_pretrained(args.out)
     print(f'wrote {args.out}: random weights, its answers mean nothing', file=sys.stderr)
     return 0

@@ -20,7 +20,7 @@ from diception_ros.core import adapter_card as cards
 from diception_ros.core.adapter_card import WEIGHTS_FILE, Card
 from diception_ros.model.folder import fingerprint
 from diception_ros.model.pipeline import DiceptionPipeline
-from diception_ros.model.text_embeddings import Embedding
+from diception_ros.model.text_embeddings import PromptEmbedding
 from diception_ros.model.transformer import DiceptionTransformer2DModel
 
 # Low-rank adapters of the transformer: put in, switched on for one pass, taken out.
@@ -37,7 +37,7 @@ PAPER_WIDTH = 1536  # of SD3 medium, for which that rank was chosen
 _TOKENS, _POOLED = 'prompt.tokens', 'prompt.pooled'
 
 
-def widths(transformer: DiceptionTransformer2DModel) -> dict[str, tuple[int, int]]:
+def layer_shapes(transformer: DiceptionTransformer2DModel) -> dict[str, tuple[int, int]]:
     """Numbers in and out of each layer that an adapter changes, by its name."""
     found = {}
     for name, module in transformer.named_modules():
@@ -47,9 +47,9 @@ def widths(transformer: DiceptionTransformer2DModel) -> dict[str, tuple[int, int
     return found
 
 
-def per_rank(transformer: DiceptionTransformer2DModel) -> int:
+def parameters_per_rank(transformer: DiceptionTransformer2DModel) -> int:
     """Parameters that each rank adds."""
-    return sum(map(sum, widths(transformer).values()))
+    return sum(map(sum, layer_shapes(transformer).values()))
 
 
 def choose_rank(transformer: DiceptionTransformer2DModel, whole: int, share: float) -> int:
@@ -63,7 +63,7 @@ def choose_rank(transformer: DiceptionTransformer2DModel, whole: int, share: flo
     Raises:
         ValueError: one rank is more than that already.
     """
-    each = per_rank(transformer)
+    each = parameters_per_rank(transformer)
     rank = int(share * whole / each)
     if rank < 1:
         # Rounded up, so that what is read here is enough.
@@ -113,7 +113,7 @@ def parameters(transformer: DiceptionTransformer2DModel, name: str) -> dict[str,
     return found
 
 
-def put(
+def load(
     transformer: DiceptionTransformer2DModel, name: str, values: Mapping[str, torch.Tensor]
 ) -> None:
     """Put an adapter in, off, whose matrices are known.
@@ -121,7 +121,7 @@ def put(
     Raises:
         ValueError: they are of another network.
     """
-    check(widths(transformer), name, values)
+    check(layer_shapes(transformer), name, values)
     rank = next(len(value) for full, value in values.items() if '.lora_A.' in full)
     kept = torch.get_rng_state()
     mine = insert(transformer, name, rank)
@@ -138,7 +138,7 @@ def check(
     """Make sure that matrices suit a network.
 
     Args:
-        layers: of the network, see `widths`.
+        layers: of the network, see `layer_shapes`.
         name: of the adapter, for messages.
         values: its matrices.
 
@@ -172,7 +172,7 @@ def remove(transformer: DiceptionTransformer2DModel, name: str) -> None:
 
 
 @contextlib.contextmanager
-def switched_on(transformer: DiceptionTransformer2DModel, name: str) -> Iterator[None]:
+def enabled(transformer: DiceptionTransformer2DModel, name: str) -> Iterator[None]:
     """A context in which one adapter is on; with an empty name none is."""
     if not name:
         yield
@@ -185,7 +185,7 @@ def switched_on(transformer: DiceptionTransformer2DModel, name: str) -> Iterator
         transformer.disable_adapters()
 
 
-def pack(values: Mapping[str, torch.Tensor], prompt: Embedding) -> dict[str, torch.Tensor]:
+def pack(values: Mapping[str, torch.Tensor], prompt: PromptEmbedding) -> dict[str, torch.Tensor]:
     """What the file of an adapter holds; inverse of `read`."""
     return {
         **{full: value.detach().cpu().contiguous() for full, value in values.items()},
@@ -194,7 +194,7 @@ def pack(values: Mapping[str, torch.Tensor], prompt: Embedding) -> dict[str, tor
     }
 
 
-def read(path: str) -> tuple[dict[str, torch.Tensor], Embedding]:
+def read(path: str) -> tuple[dict[str, torch.Tensor], PromptEmbedding]:
     """Matrices of an adapter by their names, and the embedding of its prompt.
 
     Raises:
@@ -204,7 +204,7 @@ def read(path: str) -> tuple[dict[str, torch.Tensor], Embedding]:
     try:
         with safe_open(path, 'pt') as file:
             values = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-        prompt = Embedding(values.pop(_TOKENS), values.pop(_POOLED))
+        prompt = PromptEmbedding(values.pop(_TOKENS), values.pop(_POOLED))
     except (SafetensorError, KeyError) as error:
         raise ValueError(f'{path}: damaged, or not the weights of an adapter ({error})') from error
     return values, prompt
@@ -225,7 +225,7 @@ class _Adapter:
 
     card: Card
     values: dict[str, torch.Tensor]
-    prompt: Embedding
+    prompt: PromptEmbedding
 
 
 class Adapters:
@@ -238,8 +238,8 @@ class Adapters:
 
     def __init__(self, pipe: DiceptionPipeline, place: Path | None) -> None:
         self._pipe, self._place = pipe, place
-        # Looked at now: `check` may run while `hold` changes the network.
-        self._layers = widths(pipe.transformer)
+        # Looked at now: `check` may run while `set_active` changes the network.
+        self._layers = layer_shapes(pipe.transformer)
         self._read: dict[str, tuple[tuple[int, ...], _Adapter]] = {}
         self._held: dict[str, _Adapter] = {}
 
@@ -258,7 +258,7 @@ class Adapters:
         """
         return [one.card for one in self._all(folders)]
 
-    def hold(self, folders: Sequence[str | Path]) -> list[Card]:
+    def set_active(self, folders: Sequence[str | Path]) -> list[Card]:
         """Have these adapters in, and no others.
 
         Args, Returns, Raises: as `check`; nothing is changed when it raises.
@@ -270,13 +270,13 @@ class Adapters:
             del self._held[name]
         for name, one in wanted.items():
             if name not in self._held:
-                put(transformer, name, one.values)
+                load(transformer, name, one.values)
                 if one.card.prompt not in self._pipe.prompt_table:
                     self._pipe.prompt_table.add(one.card.prompt, one.prompt)
                 self._held[name] = one
         return [one.card for one in wanted.values()]
 
-    def of(self, task: str) -> str:
+    def name_for(self, task: str) -> str:
         """The adapter that answers a task; '' for the base alone."""
         return task if task in self._held else ''
 
@@ -316,7 +316,7 @@ class Adapters:
                 'use that model, or adapt this one'
             )
 
-    def _check_text(self, text: str, brought: Embedding) -> None:
+    def _check_text(self, text: str, brought: PromptEmbedding) -> None:
         table = self._pipe.prompt_table
         other = next((known for known in table), None) if text not in table else text
         if other is None:

@@ -21,7 +21,7 @@ from transformers import (
     T5TokenizerFast,
 )
 
-from diception_ros.model.folder import check_folder, forget_origin, resolve
+from diception_ros.model.folder import check_folder, resolve, strip_origin
 from diception_ros.model.points import DiceptionPointEncoder
 from diception_ros.model.text_embeddings import TABLE_FILE, PromptTable
 from diception_ros.model.transformer import DiceptionTransformer2DModel
@@ -123,7 +123,7 @@ class Components(DiffusionPipeline, SD3LoraLoaderMixin):
     def save_pretrained(self, folder: str | Path, **kwargs: Any) -> None:
         """Write weights, configuration and prompt table; `from_pretrained` reads them back."""
         super().save_pretrained(str(folder), **kwargs)
-        forget_origin(Path(folder))
+        strip_origin(Path(folder))
         if len(self.prompt_table):
             self.prompt_table.save(Path(folder) / TABLE_FILE)
 

@@ -27,11 +27,11 @@ from transformers import AutoTokenizer, CLIPTextModelWithProjection, T5Config, T
 from diception_ros.model.points import DiceptionPointEncoder
 from diception_ros.model.text_embeddings import (
     TABLE_FILE,
-    Embedding,
+    PromptEmbedding,
     PromptTable,
+    combine_embeddings,
     encode_clip,
     encode_t5,
-    join,
 )
 from diception_ros.model.transformer import DiceptionTransformer2DModel
 from diception_ros.system import files
@@ -293,7 +293,8 @@ def convert(
         table = PromptTable()
         for text, embedding in encode_with_sd3(sd3, texts, report):
             table.add(
-                text, Embedding(embedding.tokens.to(precision), embedding.pooled.to(precision))
+                text,
+                PromptEmbedding(embedding.tokens.to(precision), embedding.pooled.to(precision)),
             )
         table.save(folder / TABLE_FILE)
         if with_text_encoders:
@@ -307,7 +308,7 @@ def convert(
 
 def encode_with_sd3(
     sd3: str | Path, texts: Sequence[str], report: Report = lambda line: None
-) -> Iterator[tuple[str, Embedding]]:
+) -> Iterator[tuple[str, PromptEmbedding]]:
     """Embed texts with the text encoders of an SD3 folder, in float32.
 
     One encoder is in memory at a time, and of T5 (19 GB in float32) one layer.
@@ -343,7 +344,7 @@ def encode_with_sd3(
         del encoder
     for i, start in enumerate(range(0, len(texts), _TEXTS_TOGETHER)):
         some = texts[start : start + _TEXTS_TOGETHER]
-        yield from join(some, answers[0][i], answers[1][i], answers[2][i])
+        yield from combine_embeddings(some, answers[0][i], answers[1][i], answers[2][i])
 
 
 # ---- the parts of a folder --------------------------------------------------------------------

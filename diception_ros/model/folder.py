@@ -89,7 +89,7 @@ def check_folder(folder: Path) -> None:
             )
 
 
-def forget_origin(folder: Path) -> None:
+def strip_origin(folder: Path) -> None:
     """Take the path that a model was loaded from out of a folder that diffusers wrote.
 
     It is a path of one machine, and would make two equal models differ.

@@ -15,11 +15,11 @@ import torch
 
 from diception_ros.model.components import Components
 from diception_ros.model.text_embeddings import (
-    Embedding,
+    PromptEmbedding,
     UnknownTextError,
+    combine_embeddings,
     encode_clip,
     encode_t5,
-    join,
 )
 
 # What a call of the pipeline refuses.
@@ -133,7 +133,7 @@ class DiceptionPipeline(Components):
             pictures.append((decoded / 2 + 0.5).clamp(0, 1).permute(0, 2, 3, 1).cpu().numpy())
         return np.concatenate(pictures)
 
-    def look_up(self, texts: Sequence[str]) -> list[Embedding]:
+    def get_embeddings(self, texts: Sequence[str]) -> list[PromptEmbedding]:
         """Find texts in the prompt table, or run the text encoders and remember the answer.
 
         Args:
@@ -153,7 +153,7 @@ class DiceptionPipeline(Components):
         return [self.prompt_table[text] for text in texts]
 
     def embed_prompts(self, texts: Sequence[str]) -> tuple[torch.Tensor, torch.Tensor]:
-        """What the network reads of texts; see `look_up`.
+        """What the network reads of texts; see `get_embeddings`.
 
         Args:
             texts: N texts.
@@ -161,7 +161,7 @@ class DiceptionPipeline(Components):
         Returns:
             (N, 333, joint_attention_dim) tokens; (N, pooled_projection_dim) pooled.
         """
-        found = self.look_up(texts)
+        found = self.get_embeddings(texts)
         place = {'device': self._execution_device, 'dtype': self.transformer.dtype}
         return (
             torch.stack([embedding.tokens.to(**place) for embedding in found]),
@@ -180,7 +180,7 @@ class DiceptionPipeline(Components):
                 f'this pipeline has no text encoders to encode {list(texts)}; '
                 'convert with --with-text-encoders, or use diception prompts --sd3 SD3_DIR'
             )
-        return join(
+        return combine_embeddings(
             texts,
             encode_clip(texts, self.tokenizer, self.text_encoder),
             encode_clip(texts, self.tokenizer_2, self.text_encoder_2),

@@ -192,7 +192,7 @@ class Painter:
         way, answers = batch[0].job.way, [part.job.answer for part in batch]
         with (
             clock.stage('denoise', answers),
-            adapters.switched_on(self._pipe.transformer, way.adapter),
+            adapters.enabled(self._pipe.transformer, way.adapter),
         ):
             noise = torch.cat([_noise(part.job.seed, image_latents) for part in batch])
             answered = self._pipe.denoise(

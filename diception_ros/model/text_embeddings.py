@@ -32,7 +32,7 @@ class UnknownTextError(ValueError):
 
 
 @dataclass(frozen=True, eq=False)
-class Embedding:
+class PromptEmbedding:
     """What the transformer knows of one text.
 
     Attributes:
@@ -53,7 +53,7 @@ class PromptTable:
     def __init__(self) -> None:
         self._path: Path | None = None
         self._rows: dict[str, int] = {}
-        self._read: dict[str, Embedding] = {}
+        self._read: dict[str, PromptEmbedding] = {}
 
     @classmethod
     def load(cls, path: str | Path) -> PromptTable:
@@ -98,23 +98,23 @@ class PromptTable:
 
     @property
     def made_without_encoders(self) -> bool:
-        """Whether no text encoder of SD3 made it, as those that `train.fresh.text_table` makes."""
+        """Whether it was made without text encoders, by `from_scratch.random_text_table`."""
         first = next(iter(self), None)
         return first is not None and len(self[first].tokens) != CLIP_LENGTH + T5_LENGTH
 
-    def __getitem__(self, text: str) -> Embedding:
+    def __getitem__(self, text: str) -> PromptEmbedding:
         """The embedding of `text`; UnknownTextError names the texts there are."""
         if text not in self._read:
             if text not in self._rows or self._path is None:
                 raise UnknownTextError(self._unknown(text))
             row = self._rows[text]
             with safe_open(self._path, 'pt') as file:
-                self._read[text] = Embedding(
+                self._read[text] = PromptEmbedding(
                     file.get_slice('tokens')[row].clone(), file.get_slice('pooled')[row].clone()
                 )
         return self._read[text]
 
-    def add(self, text: str, embedding: Embedding) -> None:
+    def add(self, text: str, embedding: PromptEmbedding) -> None:
         """Keep one more embedding, in memory until `save`."""
         for known in self:
             shapes = [tuple(part.shape) for part in (self[known].tokens, self[known].pooled)]
@@ -218,9 +218,9 @@ def encode_t5(texts: Sequence[str], tokenizer: Any, encoder: Any, device: Any = 
     return encoder(ids.to(encoder.device if device is None else device))[0]
 
 
-def join(
+def combine_embeddings(
     texts: Sequence[str], first: tuple[Any, Any], second: tuple[Any, Any], t5: Any
-) -> Iterable[tuple[str, Embedding]]:
+) -> Iterable[tuple[str, PromptEmbedding]]:
     """Put the answers of the three encoders together as SD3 does.
 
     Args:
@@ -238,4 +238,6 @@ def join(
     clip = torch.nn.functional.pad(clip, (0, t5.shape[-1] - clip.shape[-1]))  # (N, 77, d)
     tokens = torch.cat([clip, t5.to(clip.dtype)], dim=1)  # (N, 333, d)
     pooled = torch.cat([first[1], second[1]], dim=-1)  # (N, d1 + d2)
-    return zip(texts, (Embedding(*pair) for pair in zip(tokens, pooled, strict=True)), strict=True)
+    return zip(
+        texts, (PromptEmbedding(*pair) for pair in zip(tokens, pooled, strict=True)), strict=True
+    )

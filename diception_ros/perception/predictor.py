@@ -95,7 +95,7 @@ class Predictor:
         """
         for card in self._adapters.check(folders):
             tasks.of(card)  # refuses a name that is taken while nothing is changed yet
-        cards = self._adapters.hold(folders)
+        cards = self._adapters.set_active(folders)
         for card in cards:
             tasks.add(card)
         return [card.name for card in cards]
@@ -142,14 +142,14 @@ class Predictor:
         """
         asked = [tasks.get(question.prompt.task) for question in questions]
         for task in asked:
-            if tasks.added(task.name) and not self._adapters.of(task.name):
+            if tasks.added(task.name) and not self._adapters.name_for(task.name):
                 raise ValueError(_not_in(task.name))
         ways = [self._way(one.settings, one.prompt.task) for one in questions]
         texts = [task.text(one.prompt) for task, one in zip(asked, questions, strict=True)]
         for question in questions:
             question.prompt.check_inside(question.frame.size)
         if questions:
-            self.pipe.look_up(texts)  # fails before any work is done
+            self.pipe.get_embeddings(texts)  # fails before any work is done
 
         clock = Clock(len(questions), self._now)
         keys = [(id(one.frame), way.side) for one, way in zip(questions, ways, strict=True)]
@@ -256,7 +256,7 @@ class Predictor:
                 texts.append(tasks.get(prompt.task).text(prompt))
         pipe = self.pipe
         if None in (pipe.text_encoder, pipe.text_encoder_2, pipe.text_encoder_3):
-            pipe.look_up(texts)
+            pipe.get_embeddings(texts)
 
     def paint(self, frame: Frame, text: str, points: tuple[Point, ...] = ()) -> Any:
         """The picture that the network paints for any text, not read by any task.
@@ -274,7 +274,7 @@ class Predictor:
         """
         prompt = Prompt('as told', points=points)
         prompt.check_inside(frame.size)
-        self.pipe.look_up([text])
+        self.pipe.get_embeddings([text])
         key = (id(frame), self.resolution)
         squares = {key: images.fit(frame.image, self.resolution)[0]}
         job = Job(
@@ -296,7 +296,7 @@ class Predictor:
             settings.reuse_last_velocity,
             self.shifts_of(settings),
             settings.batch_size,
-            self._adapters.of(task),
+            self._adapters.name_for(task),
         )
 
 

@@ -161,7 +161,7 @@ def make_plan(
         adapters.PAPER_RANK if real and not chosen.share
         else adapters.choose_rank(transformer, whole, chosen.share or 0.01)
     )  # fmt: skip
-    parameters = rank * adapters.per_rank(transformer)
+    parameters = rank * adapters.parameters_per_rank(transformer)
     lr = chosen.lr or (PAPER_LR if real else SMALL_LR)
     learnt, held = split(labels.samples, chosen.held_back, chosen.seed)
     steps = chosen.steps or (
@@ -180,7 +180,7 @@ def make_plan(
         truths: list[Any] = [fit_label(one, pipe.config.resolution) for one in learnt[:_GUESS]]
         card = replace(card, threshold=validation.guess(truths))
         tasks.add(card)
-    from_scratch.learn_text(pipe.prompt_table, prompt)
+    from_scratch.add_text(pipe.prompt_table, prompt)
     sample = transformer.config.get('prediction_type') == 'sample'
     steps_of_pool = max(1, -(-chosen.pool // (chosen.batch_size * chosen.accumulate)))
     settings = TrainSettings(

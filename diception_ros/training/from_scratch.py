@@ -19,7 +19,7 @@ from diception_ros.model import (
     cycle_spinning,
 )
 from diception_ros.model.pca import PcaAutoencoder
-from diception_ros.model.text_embeddings import Embedding
+from diception_ros.model.text_embeddings import PromptEmbedding
 from diception_ros.training.settings import TrainSettings
 
 SHIFT = 3.0  # Source: the scheduler of SD3 medium
@@ -27,7 +27,7 @@ TEXT_WIDTH = 64  # of a new model's text embeddings; some 90 words are told apar
 OPEN_GATE = 0.5  # Source: a feasibility study; the stock gates near 0 learnt the mean picture only
 
 
-def fresh_pipeline(
+def init_pipeline(
     settings: TrainSettings, pictures: torch.Tensor, texts: Sequence[str]
 ) -> DiceptionPipeline:
     """Build a model of the same parts as the real one, only smaller.
@@ -77,7 +77,7 @@ def fresh_pipeline(
                 'prediction_type': settings.prediction,
             }
         )
-        initialise(transformer)
+        init_weights(transformer)
         point_encoder = DiceptionPointEncoder(
             embed_dim=settings.width, num_frequencies=128, hidden_dim=settings.width
         )
@@ -91,12 +91,12 @@ def fresh_pipeline(
         resolution=settings.resolution,
         shifts=settings.shifts,
     )
-    pipe.prompt_table = text_table(['', *texts])
+    pipe.prompt_table = random_text_table(['', *texts])
     pipe.set_progress_bar_config(disable=True)
     return pipe
 
 
-def initialise(transformer: DiceptionTransformer2DModel) -> None:
+def init_weights(transformer: DiceptionTransformer2DModel) -> None:
     """Set weights from which a small network learns, from torch's random state.
 
     Xavier everywhere; modulation weights zero with open gates, so that attention and feed-forward
@@ -120,7 +120,7 @@ def initialise(transformer: DiceptionTransformer2DModel) -> None:
     nn.init.zeros_(transformer.proj_out.weight)
 
 
-def text_table(texts: Sequence[str]) -> PromptTable:
+def random_text_table(texts: Sequence[str]) -> PromptTable:
     """Embeddings of texts without text encoders: a fixed random vector for each word.
 
     Args:
@@ -137,12 +137,12 @@ def text_table(texts: Sequence[str]) -> PromptTable:
         vectors = torch.stack([_word(word) for word in mine])  # (words, TEXT_WIDTH)
         tokens = torch.zeros(longest, TEXT_WIDTH)
         tokens[: len(mine)] = vectors
-        table.add(text, Embedding(tokens, vectors.mean(dim=0)))
+        table.add(text, PromptEmbedding(tokens, vectors.mean(dim=0)))
     return table
 
 
-def learn_text(table: PromptTable, text: str) -> None:
-    """Add a text to a table, if it is one that `text_table` made; else leave it as it is.
+def add_text(table: PromptTable, text: str) -> None:
+    """Add a text to a table, if it is one that `random_text_table` made; else leave it as it is.
 
     Args:
         table: of a model.
@@ -155,7 +155,7 @@ def learn_text(table: PromptTable, text: str) -> None:
     if text in table or known is None:
         return
     there = table[known]
-    made = text_table([known])[known]
+    made = random_text_table([known])[known]
     words = len(made.tokens)
     same = there.tokens.shape[1] == TEXT_WIDTH and torch.equal(
         there.tokens[:words], made.tokens.to(there.tokens.dtype)
@@ -167,10 +167,10 @@ def learn_text(table: PromptTable, text: str) -> None:
             f'prompt {text!r} has {len(text.split())} words; this model reads at most '
             f'{len(there.tokens)}'
         )
-    new = text_table([text])[text]
+    new = random_text_table([text])[text]
     tokens = torch.zeros_like(there.tokens)
     tokens[: len(new.tokens)] = new.tokens.to(tokens.dtype)
-    table.add(text, Embedding(tokens, new.pooled.to(there.pooled.dtype)))
+    table.add(text, PromptEmbedding(tokens, new.pooled.to(there.pooled.dtype)))
 
 
 def _word(word: str) -> torch.Tensor:

@@ -35,7 +35,7 @@ from diception_ros.training import (
 )
 from diception_ros.training import loss as flow
 from diception_ros.training.checkpoints import LowRank, Weights, Whole, load_pipeline
-from diception_ros.training.from_scratch import fresh_pipeline
+from diception_ros.training.from_scratch import init_pipeline
 from diception_ros.training.optim import Ema, Optimizer
 from diception_ros.training.samples import Form
 from diception_ros.training.settings import TrainSettings
@@ -96,7 +96,7 @@ class Runner:
             self.pipe.transformer.to(torch.bfloat16)  # before it takes twice the room on a GPU
         self.pipe.to(self.device)
         # An unknown text fails here, before any work.
-        self.pipe.look_up(list(dict.fromkeys(['', *self.pool()[1].texts])))
+        self.pipe.get_embeddings(list(dict.fromkeys(['', *self.pool()[1].texts])))
 
         for part in (self.pipe.transformer, self.pipe.point_encoder, self.pipe.vae):
             self.processes.share(part.state_dict().values())
@@ -273,7 +273,7 @@ class Runner:
             ]
         )
         texts = dict.fromkeys([*tasks.texts(), *pool.texts])
-        return fresh_pipeline(self.settings, shown.float() / 127.5 - 1, list(texts))
+        return init_pipeline(self.settings, shown.float() / 127.5 - 1, list(texts))
 
     def _weights(self) -> Weights:
         settings = self.settings

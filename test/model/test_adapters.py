@@ -61,7 +61,7 @@ def rewrite(folder, change):
     save_file(content, folder / WEIGHTS_FILE)
 
 
-def test_check_tells_the_cards_and_changes_nothing(
+def test_check_returns_the_cards_and_changes_nothing(
     adapters, pipe, floor, shadow, tmp_path, monkeypatch
 ):
     before = inside(pipe)
@@ -73,25 +73,25 @@ def test_check_tells_the_cards_and_changes_nothing(
     told = adapters.check([shadow, str(floor)])
     assert told == [cards.read(shadow), cards.read(floor)]
     assert same(inside(pipe), before)
-    assert adapters.of('floor') == ''
+    assert adapters.name_for('floor') == ''
     assert adapters.check([]) == []
 
 
-def test_hold_has_these_in_and_no_others(adapters, pipe, floor, shadow):
+def test_set_active_loads_these_and_no_others(adapters, pipe, floor, shadow):
     before = inside(pipe)
-    assert [card.name for card in adapters.hold([floor])] == ['floor']
-    assert (adapters.of('floor'), adapters.of('shadow'), adapters.of('depth')) == ('floor', '', '')
+    assert [card.name for card in adapters.set_active([floor])] == ['floor']
+    assert (adapters.name_for('floor'), adapters.name_for('shadow'), adapters.name_for('depth')) == ('floor', '', '')
     assert '[[image2segmentation]] floor' in pipe.prompt_table
-    adapters.hold([shadow])
-    assert (adapters.of('floor'), adapters.of('shadow')) == ('', 'shadow')
+    adapters.set_active([shadow])
+    assert (adapters.name_for('floor'), adapters.name_for('shadow')) == ('', 'shadow')
     assert not model_adapters.parameters(pipe.transformer, 'floor')
-    adapters.hold([floor, shadow])
-    assert (adapters.of('floor'), adapters.of('shadow')) == ('floor', 'shadow')
+    adapters.set_active([floor, shadow])
+    assert (adapters.name_for('floor'), adapters.name_for('shadow')) == ('floor', 'shadow')
     for folder, name in ((floor, 'floor'), (shadow, 'shadow')):
         values, _ = model_adapters.read(str(folder / WEIGHTS_FILE))
         mine = model_adapters.parameters(pipe.transformer, name)
         assert all(torch.equal(value, mine[full]) for full, value in values.items())
-    adapters.hold([])
+    adapters.set_active([])
     left = {k.replace('.base_layer', ''): v for k, v in pipe.transformer.state_dict().items()}
     assert left.keys() == before[0].keys()
     assert all(torch.equal(value, before[0][name]) for name, value in left.items())
@@ -106,10 +106,10 @@ def test_holding_twice_is_idle_and_a_changed_folder_is_read_again(
         'read',
         lambda path, _was=model_adapters.read: (read.append(path), _was(path))[1],
     )
-    adapters.hold([floor])
+    adapters.set_active([floor])
     mine = model_adapters.parameters(pipe.transformer, 'floor')
     adapters.check([floor])
-    adapters.hold([floor])
+    adapters.set_active([floor])
     again = model_adapters.parameters(pipe.transformer, 'floor')
     assert all(again[name] is value for name, value in mine.items())
     assert len(read) == 1
@@ -119,13 +119,13 @@ def test_holding_twice_is_idle_and_a_changed_folder_is_read_again(
     other = write_adapter(tmp_path / 'other', tiny_folder, seed=5)
     os.utime(other / WEIGHTS_FILE, ns=(times.st_atime_ns, times.st_mtime_ns))
     os.replace(other / WEIGHTS_FILE, floor / WEIGHTS_FILE)
-    adapters.hold([floor])
+    adapters.set_active([floor])
     values, _ = model_adapters.read(str(floor / WEIGHTS_FILE))
     mine = model_adapters.parameters(pipe.transformer, 'floor')
     assert all(torch.equal(value, mine[full]) for full, value in values.items())
 
     replace(cards.read(floor), metrics={'step': 1}).write(floor)
-    assert adapters.hold([floor])[0].metrics == {'step': 1}
+    assert adapters.set_active([floor])[0].metrics == {'step': 1}
 
 
 def test_of_another_model_is_refused_with_both_names(adapters, tiny_folder, tmp_path):
@@ -151,18 +151,18 @@ def test_folders_that_hold_no_whole_adapter_are_refused(adapters, pipe, floor, s
     whole = (floor / WEIGHTS_FILE).read_bytes()
     (floor / WEIGHTS_FILE).write_bytes(whole[:-3])
     with pytest.raises(ValueError, match=rf'{floor}/{WEIGHTS_FILE}: damaged'):
-        adapters.hold([shadow, floor])
+        adapters.set_active([shadow, floor])
     (floor / WEIGHTS_FILE).unlink()
     with pytest.raises(ValueError, match=rf"adapter '{floor}': no {WEIGHTS_FILE} in it"):
-        adapters.hold([shadow, floor])
+        adapters.set_active([shadow, floor])
     (floor / CARD_FILE).unlink()
     with pytest.raises(ValueError, match=rf"adapter '{floor}': no card.json in it"):
-        adapters.hold([shadow, floor])
+        adapters.set_active([shadow, floor])
     shutil.rmtree(floor)
     with pytest.raises(ValueError, match=rf"adapter '{floor}': no such folder"):
-        adapters.hold([shadow, floor])
+        adapters.set_active([shadow, floor])
     assert same(inside(pipe), before)
-    assert adapters.of('shadow') == ''
+    assert adapters.name_for('shadow') == ''
 
 
 def test_matrices_of_another_network_are_refused_with_their_folder(adapters, floor):
@@ -191,7 +191,7 @@ def test_a_text_that_the_model_knows_differently_is_refused(
             adapters.check([mine])
         write_adapter(mine, tiny_folder, 'mine', text)
     rewrite(mine, lambda content: {k: v.bfloat16() for k, v in right.items()})
-    adapters.hold([mine])
+    adapters.set_active([mine])
     assert torch.equal(pipe.prompt_table[text].tokens, known.tokens)
 
 
@@ -214,7 +214,7 @@ def test_check_may_be_called_while_adapters_come_and_go(
     thread.start()
     try:
         for k in range(12):
-            adapters.hold([[floor], [shadow, floor], []][k % 3])
+            adapters.set_active([[floor], [shadow, floor], []][k % 3])
     finally:
         ended.set()
         thread.join()

@@ -40,10 +40,10 @@ def test_saved_pipeline_is_the_same_bit_for_bit(tiny, image, noise, tmp_path):
 def test_a_folder_with_a_linear_autoencoder_is_read_by_a_process_that_trains_nothing(tmp_path):
     from discs import tiny as settings
 
-    from diception_ros.training.from_scratch import fresh_pipeline
+    from diception_ros.training.from_scratch import init_pipeline
 
     pictures = torch.rand(64, 3, 32, 32, generator=torch.Generator().manual_seed(0)) * 2 - 1
-    fresh_pipeline(settings(), pictures, ['a']).save_pretrained(tmp_path / 'model')
+    init_pipeline(settings(), pictures, ['a']).save_pretrained(tmp_path / 'model')
     program = (
         'from diception_ros.model import DiceptionPipeline\n'
         f'DiceptionPipeline.from_pretrained({str(tmp_path / "model")!r})\n'

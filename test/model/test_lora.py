@@ -13,12 +13,12 @@ from safetensors.torch import load_file, save_file
 import torch
 
 from diception_ros.model import DiceptionTransformer2DModel, adapters
-from diception_ros.model.text_embeddings import Embedding
+from diception_ros.model.text_embeddings import PromptEmbedding
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2] / 'bench'))
 from sizes import TRANSFORMER
 
-PROMPT = Embedding(torch.ones(333, 48), torch.ones(40))
+PROMPT = PromptEmbedding(torch.ones(333, 48), torch.ones(40))
 
 
 @pytest.fixture
@@ -41,11 +41,11 @@ def ask(network, grad=False):
 
 
 def put(network, name, seed=0, rank=2):
-    adapters.put(network, name, random_matrices(adapters.widths(network), rank, seed))
+    adapters.load(network, name, random_matrices(adapters.layer_shapes(network), rank, seed))
 
 
 def on(network, name):
-    with adapters.switched_on(network, name):
+    with adapters.enabled(network, name):
         return ask(network)
 
 
@@ -70,7 +70,7 @@ def test_off_is_the_base_bit_for_bit_with_one_or_two_in_and_afterwards(network):
     other = on(network, 'two')
     assert not torch.equal(other, alone)
     assert torch.equal(on(network, ''), before)
-    with pytest.raises(KeyError), adapters.switched_on(network, 'two'):
+    with pytest.raises(KeyError), adapters.enabled(network, 'two'):
         raise KeyError
     assert torch.equal(ask(network), before)
 
@@ -95,7 +95,7 @@ def test_insert_pack_read_put_gives_equal_answers(network, tmp_path):
     values, prompt = adapters.read(str(tmp_path / 'a.safetensors'))
     assert torch.equal(prompt.tokens, PROMPT.tokens)
     assert torch.equal(prompt.pooled, PROMPT.pooled)
-    adapters.put(other, 'floor', values)
+    adapters.load(other, 'floor', values)
     assert torch.equal(on(other, 'floor'), on(network, 'learning'))
     assert not torch.equal(on(other, 'floor'), ask(other))
     # Nothing but the matrices and the prompt.
@@ -104,8 +104,8 @@ def test_insert_pack_read_put_gives_equal_answers(network, tmp_path):
 
 
 def test_on_is_the_product_of_both_matrices_beside_each_weight(network):
-    values = random_matrices(adapters.widths(network))
-    adapters.put(network, 'floor', values)
+    values = random_matrices(adapters.layer_shapes(network))
+    adapters.load(network, 'floor', values)
     found = on(network, 'floor')
     adapters.remove(network, 'floor')
     with torch.no_grad():
@@ -120,7 +120,9 @@ def test_they_alone_learn_and_there_are_as_many_as_counted(network):
     before = {name: value.clone() for name, value in network.state_dict().items()}
     mine = adapters.insert(network, 'floor', 3)
     assert len(mine) == 2 * 3 * len(network.transformer_blocks)
-    assert sum(value.numel() for value in mine.values()) == 3 * adapters.per_rank(network)
+    assert sum(value.numel() for value in mine.values()) == 3 * adapters.parameters_per_rank(
+        network
+    )
     wanting = [value for value in network.parameters() if value.requires_grad]
     assert {id(value) for value in wanting} == {id(value) for value in mine.values()}
 
@@ -168,7 +170,7 @@ def test_gradient_checkpointing_gives_equal_gradients(network):
 
 @pytest.mark.parametrize('share', [0.01, 0.05, 0.5])
 def test_the_rank_is_the_largest_that_fits_the_share(network, share):
-    each, whole = adapters.per_rank(network), 100_000
+    each, whole = adapters.parameters_per_rank(network), 100_000
     rank = adapters.choose_rank(network, whole, share)
     assert rank * each <= share * whole < (rank + 1) * each
     put(network, 'in')
@@ -201,7 +203,7 @@ def test_an_adapter_may_be_called_like_a_part_of_the_network(network, name):
     before = ask(network)
     put(network, name)
     assert len(adapters.parameters(network, name)) == len(
-        random_matrices(adapters.widths(network))
+        random_matrices(adapters.layer_shapes(network))
     )
     assert not torch.equal(on(network, name), before)
     adapters.remove(network, name)
@@ -210,7 +212,7 @@ def test_an_adapter_may_be_called_like_a_part_of_the_network(network, name):
 
 def test_matrices_of_another_network_are_refused(network):
     before = ask(network)
-    good = random_matrices(adapters.widths(network))
+    good = random_matrices(adapters.layer_shapes(network))
     first = next(iter(good))
     for odd, named in (
         ({}, 'no matrices'),
@@ -221,16 +223,16 @@ def test_matrices_of_another_network_are_refused(network):
         ({k.replace('blocks.1', 'blocks.2'): v for k, v in good.items()}, 'blocks.1'),
     ):
         with pytest.raises(ValueError, match=r"adapter 'floor': .* of another network") as error:
-            adapters.put(network, 'floor', odd)
+            adapters.load(network, 'floor', odd)
         assert named in str(error.value)
     assert torch.equal(ask(network), before)
     assert not any('lora' in name for name, _ in network.named_parameters())
-    adapters.check(adapters.widths(network), 'floor', good)
+    adapters.check(adapters.layer_shapes(network), 'floor', good)
 
 
 def test_files_that_are_no_adapters_are_refused(network, tmp_path):
     path = tmp_path / 'a.safetensors'
-    save_file(adapters.pack(random_matrices(adapters.widths(network)), PROMPT), path)
+    save_file(adapters.pack(random_matrices(adapters.layer_shapes(network)), PROMPT), path)
     whole = path.read_bytes()
     for content in (b'', b'x' * 100, whole[:-5]):
         path.write_bytes(content)
@@ -248,8 +250,8 @@ def test_of_sd3_rank_128_is_1_4_percent():
         network = DiceptionTransformer2DModel.from_config(TRANSFORMER)
     whole = sum(value.numel() for value in network.parameters())
     assert whole == pytest.approx(2.03e9, rel=0.005)
-    assert len(adapters.widths(network)) == 24 * 3
-    assert set(adapters.widths(network).values()) == {(1536, 1536)}
-    learnt = adapters.PAPER_RANK * adapters.per_rank(network)
+    assert len(adapters.layer_shapes(network)) == 24 * 3
+    assert set(adapters.layer_shapes(network).values()) == {(1536, 1536)}
+    learnt = adapters.PAPER_RANK * adapters.parameters_per_rank(network)
     assert learnt == 128 * 24 * 3 * 2 * 1536 == 28_311_552
     assert learnt / whole == pytest.approx(0.014, abs=5e-5)

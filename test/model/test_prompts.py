@@ -6,7 +6,7 @@ from diffusers import StableDiffusion3Pipeline
 import pytest
 import torch
 
-from diception_ros.model.text_embeddings import Embedding, PromptTable, UnknownTextError
+from diception_ros.model.text_embeddings import PromptEmbedding, PromptTable, UnknownTextError
 
 TEXTS = ['', '[[image2depth]]', '[[image2semantic]] hot dog']
 
@@ -28,7 +28,9 @@ def test_encoding_is_that_of_sd3(tiny):
 def test_table_round_trip(tmp_path):
     table = PromptTable()
     for i, text in enumerate(TEXTS):
-        table.add(text, Embedding(torch.full((3, 4), i, dtype=torch.bfloat16), torch.ones(2) * i))
+        table.add(
+            text, PromptEmbedding(torch.full((3, 4), i, dtype=torch.bfloat16), torch.ones(2) * i)
+        )
     table.save(tmp_path / 'table.safetensors')
     loaded = PromptTable.load(tmp_path / 'table.safetensors')
     assert list(loaded) == TEXTS
@@ -37,21 +39,21 @@ def test_table_round_trip(tmp_path):
         assert text in loaded
         assert torch.equal(loaded[text].tokens, table[text].tokens)
         assert torch.equal(loaded[text].pooled, table[text].pooled)
-    loaded.add('more', Embedding(torch.zeros(3, 4), torch.zeros(2)))
+    loaded.add('more', PromptEmbedding(torch.zeros(3, 4), torch.zeros(2)))
     assert list(loaded) == [*TEXTS, 'more']
 
 
 def test_table_refuses_other_encoders():
     table = PromptTable()
-    table.add('a', Embedding(torch.zeros(3, 4), torch.zeros(2)))
+    table.add('a', PromptEmbedding(torch.zeros(3, 4), torch.zeros(2)))
     with pytest.raises(ValueError, match='made by other text encoders'):
-        table.add('b', Embedding(torch.zeros(3, 5), torch.zeros(2)))
+        table.add('b', PromptEmbedding(torch.zeros(3, 5), torch.zeros(2)))
 
 
 def unknown(length, asked):
     table = PromptTable()
     for text in ('[[image2pose]]', '[[find]] cup', '[[find]] hot dog'):
-        table.add(text, Embedding(torch.zeros(length, 4), torch.zeros(2)))
+        table.add(text, PromptEmbedding(torch.zeros(length, 4), torch.zeros(2)))
     with pytest.raises(UnknownTextError) as error:
         table[asked]
     return str(error.value)
@@ -86,7 +88,7 @@ def test_file_that_is_no_table(tmp_path):
 
 def test_failed_save_keeps_the_old_table(tmp_path, monkeypatch):
     table = PromptTable()
-    table.add('a', Embedding(torch.zeros(3, 4), torch.zeros(2)))
+    table.add('a', PromptEmbedding(torch.zeros(3, 4), torch.zeros(2)))
     path = tmp_path / 'table.safetensors'
     table.save(path)
     before = path.read_bytes()

@@ -109,7 +109,7 @@ def test_the_base_stays_bit_for_bit_and_the_file_holds_what_learnt(base, tmp_pat
     prompt = [content.pop(f'prompt.{name}') for name in ('tokens', 'pooled')]
     assert {name: value.shape for name, value in content.items()} == {
         name: value.shape for name, value in
-        random_matrices(adapters.widths(fresh.transformer), 4).items()
+        random_matrices(adapters.layer_shapes(fresh.transformer), 4).items()
     }  # fmt: skip
     assert sum(value.numel() for value in content.values()) == card.parameters
     size = (tmp_path / 'a' / WEIGHTS_FILE).stat().st_size
@@ -142,11 +142,11 @@ def test_the_file_answers_as_it_was_judged(base, tmp_path):
     card = learn(what, settings, tmp_path / 'a', progress=False)
     pipe = load_pipeline(base)
     values, prompt = adapters.read(str(tmp_path / 'a' / WEIGHTS_FILE))
-    adapters.put(pipe.transformer, 'floor', values)
+    adapters.load(pipe.transformer, 'floor', values)
     pipe.prompt_table.add(TEXT, prompt)
     form = Form(pipe.config.resolution, 'xy', False)
     judge = validation.Validation(what.held, form, form.prepare(what.learnt), what.settings)
-    with adapters.switched_on(pipe.transformer, 'floor'):
+    with adapters.enabled(pipe.transformer, 'floor'):
         found = judge.run(pipe)['floor']
     assert found['picture_mae']['true'] == pytest.approx(
         card.metrics['picture_mae']['true'], rel=1e-4

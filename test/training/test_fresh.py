@@ -12,7 +12,7 @@ from diception_ros.core.settings import PredictSettings
 from diception_ros.model import DiceptionPipeline, DiceptionTransformer2DModel
 from diception_ros.model.pca import PcaAutoencoder, overlap
 from diception_ros.perception.predictor import Predictor
-from diception_ros.training.from_scratch import fresh_pipeline, text_table
+from diception_ros.training.from_scratch import init_pipeline, random_text_table
 
 
 def smooth(count, side=SIDE, seed=0):
@@ -22,7 +22,7 @@ def smooth(count, side=SIDE, seed=0):
 
 @pytest.fixture(scope='module')
 def fresh():
-    return fresh_pipeline(tiny(), smooth(64), tasks.texts())
+    return init_pipeline(tiny(), smooth(64), tasks.texts())
 
 
 def test_a_new_network_answers_every_task_and_survives_the_disk(fresh, tmp_path):
@@ -63,7 +63,7 @@ def test_gates_are_open_and_keys_are_queries(fresh):
 
 def test_the_seed_decides_the_weights():
     one, same, other = (
-        fresh_pipeline(tiny(seed=seed), smooth(8), []).transformer.state_dict()
+        init_pipeline(tiny(seed=seed), smooth(8), []).transformer.state_dict()
         for seed in (1, 1, 2)
     )
     name = 'context_embedder.weight'
@@ -73,7 +73,7 @@ def test_the_seed_decides_the_weights():
 
 def test_sizes_that_do_not_fit_are_refused():
     with pytest.raises(ValueError, match='multiple of 8'):
-        fresh_pipeline(tiny(resolution=36), smooth(2, 36), [])
+        init_pipeline(tiny(resolution=36), smooth(2, 36), [])
 
 
 def test_prediction_type_is_checked_and_sd3s_files_need_none(fresh):
@@ -167,7 +167,7 @@ def test_lapped_blocks_have_no_seams():
 
 def test_the_spread_is_that_of_clean_latents():
     for spread in (1.0, 3.0):
-        pipe = fresh_pipeline(tiny(spread=spread, lapped=False), smooth(64), [])
+        pipe = init_pipeline(tiny(spread=spread, lapped=False), smooth(64), [])
         latents = pipe.encode_image(smooth(64))
         assert float(latents.square().mean().sqrt()) == pytest.approx(spread, rel=0.05)
 
@@ -176,7 +176,7 @@ def test_the_spread_is_that_of_clean_latents():
 
 
 def test_texts_differ_and_share_their_words():
-    table = text_table(['', *tasks.texts()])
+    table = random_text_table(['', *tasks.texts()])
     pooled = np.stack([table[text].pooled.numpy() for text in table])
     distances = np.linalg.norm(pooled[:, None] - pooled[None], axis=-1)
     assert distances[~np.eye(len(pooled), dtype=bool)].min() > 1

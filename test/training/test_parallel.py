@@ -67,8 +67,8 @@ def part(out: Path) -> None:
                            (trainer, '_finish'), (trainer.settings, 'write')):  # fmt: skip
             setattr(room, name, forbidden)
         # What the first one begins with holds for all.
-        build = trainer.fresh_pipeline
-        trainer.fresh_pipeline = lambda settings, *rest: build(replace(settings, seed=9), *rest)
+        build = trainer.init_pipeline
+        trainer.init_pipeline = lambda settings, *rest: build(replace(settings, seed=9), *rest)
     begun = trainer.begin(chosen(batch_size=4), out / 'run', source())
     begun.settings = replace(begun.settings, steps=2)
     trainer.run(begun, out / 'run', progress=False)
