@@ -80,7 +80,8 @@ def test_check_returns_the_cards_and_changes_nothing(
 def test_set_active_loads_these_and_no_others(adapters, pipe, floor, shadow):
     before = inside(pipe)
     assert [card.name for card in adapters.set_active([floor])] == ['floor']
-    assert (adapters.name_for('floor'), adapters.name_for('shadow'), adapters.name_for('depth')) == ('floor', '', '')
+    named = [adapters.name_for(task) for task in ('floor', 'shadow', 'depth')]
+    assert named == ['floor', '', '']
     assert '[[image2segmentation]] floor' in pipe.prompt_table
     adapters.set_active([shadow])
     assert (adapters.name_for('floor'), adapters.name_for('shadow')) == ('', 'shadow')
