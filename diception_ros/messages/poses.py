@@ -1,6 +1,6 @@
 # SPDX-FileCopyrightText: 2026 The diception_ros authors
 # SPDX-License-Identifier: Apache-2.0
-"""Where things are: PoseStamped and TFMessage."""
+"""Write poses: geometry_msgs/PoseStamped and tf2_msgs/TFMessage."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ from diception_ros.messages.base import Types
 def pose_stamped(
     types: Types, position: NDArray[np.float64], rotation: NDArray[np.float64], header: Any
 ) -> Any:
-    """geometry_msgs/PoseStamped.
+    """Make a geometry_msgs/PoseStamped.
 
     Args:
-        types: what makes the message.
+        types: makes the message.
         position: (3,) float64, metres, in the frame of the header.
-        rotation: (3, 3) float64, from what is posed to the frame of the header.
+        rotation: (3, 3) float64, from the posed object to the frame of the header.
         header: std_msgs/Header.
     """
     x, y, z = position.tolist()
@@ -41,17 +41,17 @@ def transform(
     header: Any,
     child: str,
 ) -> Any:
-    """tf2_msgs/TFMessage with the one transform from the header's frame to the child.
+    """Make a tf2_msgs/TFMessage with one transform, from the header's frame to the child.
 
     Args:
-        types: what makes the message.
+        types: makes the message.
         position: (3,) float64, metres, of the child in the frame of the header.
         rotation: (3, 3) float64, from the child to the frame of the header.
         header: std_msgs/Header.
         child: frame id.
     """
     x, y, z = position.tolist()
-    one = types.make(
+    moved = types.make(
         'geometry_msgs/msg/TransformStamped',
         header=header,
         child_frame_id=child,
@@ -59,7 +59,7 @@ def transform(
                              translation=types.make('geometry_msgs/msg/Vector3', x=x, y=y, z=z),
                              rotation=_quaternion(types, rotation)),
     )  # fmt: skip
-    return types.make('tf2_msgs/msg/TFMessage', transforms=[one])
+    return types.make('tf2_msgs/msg/TFMessage', transforms=[moved])
 
 
 def _quaternion(types: Types, rotation: NDArray[np.float64]) -> Any:

@@ -27,7 +27,7 @@ def some_messages():
     pose = np.array([1.0, 2, 3]), np.eye(3)
     joints = np.zeros(17, JOINT)
     joints['x'], joints['u'], joints['instance'] = rng.random(17), np.nan, 40_000
-    thing = detections.Found(7, 'cup', 0.5, (1.0, 2.0), (3.0, 5.0))
+    thing = detections.Detection(7, 'cup', 0.5, (1.0, 2.0), (3.0, 5.0))
     for k in range(3):
         stamp = STAMP + k * 100_000_000
         header, world = (base.header(TYPES, stamp, name) for name in ('cam', 'map'))

@@ -1,6 +1,6 @@
 # SPDX-FileCopyrightText: 2026 The diception_ros authors
 # SPDX-License-Identifier: Apache-2.0
-"""A scaled CameraInfo takes points in space to where the resized picture shows them."""
+"""CameraInfo: pinhole, region of interest, binning, and scaling with a resized image."""
 
 import numpy as np
 import pytest
@@ -49,7 +49,7 @@ def fields_of(one):
     return {name: np.asarray(getattr(one, name)).tolist() for name in names}
 
 
-def test_a_pinhole_goes_out_and_comes_back():
+def test_intrinsics_from_returns_the_pinhole_of_info():
     one = camera_info.info(TYPES, LENS, (480, 640), HEADER)
     assert camera_info.intrinsics_from(one) == LENS
     assert camera_info.picture_size(one) == (480, 640)
@@ -64,7 +64,7 @@ def test_a_pinhole_goes_out_and_comes_back():
 
 @pytest.mark.parametrize('size', SIZES)
 @pytest.mark.parametrize('matrix', ['k', 'p'])
-def test_scaling_moves_points_as_the_resize_does(size, matrix):
+def test_scaled_moves_points_as_the_resize_does(size, matrix):
     one = info()
     two = camera_info.scaled(TYPES, one, size)
     x, y = size[1] / 640, size[0] / 480
@@ -76,7 +76,7 @@ def test_scaling_moves_points_as_the_resize_does(size, matrix):
 
 
 @pytest.mark.parametrize('resolution', [64, 768])
-def test_scaling_agrees_with_the_intrinsics(resolution):
+def test_scaled_agrees_with_intrinsics_to_model(resolution):
     one = camera_info.info(TYPES, LENS, (480, 640), HEADER)
     two = camera_info.intrinsics_from(camera_info.scaled(TYPES, one, (resolution, resolution)))
     want = LENS.to_model(Fit((480, 640), resolution))
@@ -85,7 +85,7 @@ def test_scaling_agrees_with_the_intrinsics(resolution):
     )
 
 
-def test_scaling_there_and_back_changes_nothing():
+def test_scaled_there_and_back():
     one = info()
     back = camera_info.scaled(TYPES, camera_info.scaled(TYPES, one, (77, 99)), (480, 640))
     for name, value in fields_of(one).items():
@@ -93,7 +93,7 @@ def test_scaling_there_and_back_changes_nothing():
             np.testing.assert_allclose(fields_of(back)[name], value, rtol=1e-9, atol=1e-9)
 
 
-def test_the_same_size_keeps_all_but_the_header():
+def test_scaled_to_the_same_size_changes_only_the_header():
     one = info(binning_x=2, binning_y=4, roi=roi(8, 12, 320, 240))
     other = base.header(TYPES, 9, 'cam')
     two = camera_info.scaled(TYPES, one, (60, 160), other)
@@ -103,7 +103,7 @@ def test_the_same_size_keeps_all_but_the_header():
     assert camera_info.scaled(TYPES, one, (60, 160)).header is HEADER
 
 
-def test_a_part_of_the_sensor_binned():
+def test_intrinsics_from_applies_roi_and_binning():
     # The picture's pixel (i, j) is the mean of 2 x 4 pixels of a part of the sensor.
     one = info(binning_x=2, binning_y=4, roi=roi(8, 12, 320, 240))
     assert camera_info.picture_size(one) == (60, 160)
@@ -120,14 +120,14 @@ def test_a_part_of_the_sensor_binned():
     np.testing.assert_allclose(seen(two, 'p'), inner * 2 - 0.5, atol=1e-9)
 
 
-def test_the_projection_is_that_of_the_rectified_picture():
+def test_intrinsics_from_prefers_p_to_k():
     one = camera_info.intrinsics_from(info())
     assert (one.fx, one.fy, one.cx, one.cy) == (480, 470, 330, 240)
     one = camera_info.intrinsics_from(info(p=np.zeros(12)))
     assert (one.fx, one.fy, one.cx, one.cy) == (500, 510, 320, 250)
 
 
-def test_a_camera_that_is_not_calibrated():
+def test_intrinsics_from_an_uncalibrated_camera():
     nothing = info(k=np.zeros(9), p=np.zeros(12), r=np.zeros(9), d=np.zeros(0))
     assert camera_info.intrinsics_from(nothing) is None
     two = camera_info.scaled(TYPES, nothing, (30, 40))
@@ -138,7 +138,7 @@ def test_a_camera_that_is_not_calibrated():
 
 @pytest.mark.parametrize('bad', [np.nan, np.inf, -np.inf])
 @pytest.mark.parametrize('matrix', ['k', 'p'])
-def test_numbers_that_are_none_are_refused(bad, matrix):
+def test_infinite_and_nan_matrices_are_refused(bad, matrix):
     for place in (0, 2, 5, 7):
         one = info()
         getattr(one, matrix)[place] = bad
@@ -148,7 +148,7 @@ def test_numbers_that_are_none_are_refused(bad, matrix):
             assert caught.value.kind == 'camera_info'
 
 
-def test_impossible_lenses_are_refused():
+def test_impossible_focal_lengths_and_sizes_are_refused():
     for changes in ({'p': -info().p}, {'p': np.zeros(12), 'k': -info().k},
                     {'p': np.array([5, 0, 1, 0, 0, 0, 1, 0, 0, 0, 1, 0.0])}):  # fmt: skip
         with pytest.raises(MessageError, match='focal') as caught:
@@ -161,7 +161,7 @@ def test_impossible_lenses_are_refused():
     camera_info.check_size(info(), (480, 640))
 
 
-def test_stamps_go_out_and_come_back():
+def test_stamp_ns_returns_the_stamp_of_header():
     for ns in (0, 999_999_999, 1_000_000_000, 1_700_000_000_123_456_789):
         header = base.header(TYPES, ns, 'a')
         assert base.stamp_ns(header) == ns

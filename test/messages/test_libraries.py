@@ -1,6 +1,6 @@
 # SPDX-FileCopyrightText: 2026 The diception_ros authors
 # SPDX-License-Identifier: Apache-2.0
-"""The two libraries of messages make the same bytes, and read each other's."""
+"""rclpy and rosbags make the same bytes, and read each other's messages."""
 
 import sys
 
@@ -51,7 +51,7 @@ def kind_of(message):
     return '/'.join((type(message).__module__.split('.')[0], 'msg', type(message).__name__))
 
 
-def test_both_make_the_same_bytes():
+def test_rclpy_and_rosbags_make_the_same_bytes():
     ours = dict(every_message(ROS))
     theirs = {topic: one for topic, one in every_message(BAG) if topic in ours}
     assert list(ours) == list(theirs)
@@ -67,7 +67,7 @@ def test_both_make_the_same_bytes():
         assert bytes(again) == bytes(recorded), topic
 
 
-def test_the_checks_of_ros_find_nothing_wrong(monkeypatch):
+def test_messages_pass_the_field_checks_of_rclpy(monkeypatch):
     # What ROS_PYTHON_CHECK_FIELDS=1 switches on: every field is of the type that it should be.
     list(every_message(ROS))
     for module in [*sys.modules.values()]:
@@ -76,7 +76,7 @@ def test_the_checks_of_ros_find_nothing_wrong(monkeypatch):
     assert len(dict(every_message(ROS))) > 15
 
 
-def test_numbers_of_a_picture_are_never_looked_at_one_by_one(monkeypatch):
+def test_make_fills_arrays_without_the_checks_of_each_number(monkeypatch):
     # As rclpy does when a field is set, 141 ms for 1280x720: see ros/types.py.
     kind = find('sensor_msgs/msg/Image')
 
@@ -92,7 +92,7 @@ def test_numbers_of_a_picture_are_never_looked_at_one_by_one(monkeypatch):
         message.data = message.data
 
 
-def test_a_picture_of_one_is_a_picture_of_the_other():
+def test_an_image_of_rclpy_is_read_as_one_of_rosbags():
     image = np.random.default_rng(0).integers(0, 256, (*SIZE, 3), np.uint8)
     for encoding in encoders.ALL:
         message = encoders.encode(image, encoding, padding=2)
@@ -109,7 +109,7 @@ def test_a_picture_of_one_is_a_picture_of_the_other():
         assert one.intrinsics == two.intrinsics == LENS
 
 
-def test_a_compressed_picture_of_one_is_that_of_the_other():
+def test_a_compressed_image_of_rclpy_is_read_as_one_of_rosbags():
     image = np.random.default_rng(0).integers(0, 256, (*SIZE, 3), np.uint8)
     import cv2
 
@@ -122,7 +122,7 @@ def test_a_compressed_picture_of_one_is_that_of_the_other():
         np.testing.assert_array_equal(image_messages.frame_from(message).image, image)
 
 
-def test_what_is_published_can_be_read_by_everybody():
+def test_published_messages_survive_serialization():
     for topic, message in every_message(ROS):
         kind = kind_of(message)
         again = deserialize_message(serialize_message(message), find(kind))
@@ -137,7 +137,7 @@ def test_what_is_published_can_be_read_by_everybody():
             )
 
 
-def test_a_missing_package_is_said():
+def test_missing_packages_raise():
     assert ROS.has('sensor_msgs/msg/Image')
     assert BAG.has('vision_msgs/msg/LabelInfo')
     for kind in ('no_such_msgs/msg/Image', 'sensor_msgs/msg/Nothing'):
@@ -151,7 +151,7 @@ def test_a_missing_package_is_said():
         ROS.make('sensor_msgs/msg/Image', colour=1)
 
 
-def test_arrays_of_any_shape_and_kind_fill_a_field():
+def test_make_accepts_arrays_of_any_shape_and_dtype():
     image = np.arange(24, dtype=np.uint8).reshape(4, 6)
     for array in (image, image[:, ::2], image[:0], np.zeros(0, np.uint8)):
         message = ROS.make('sensor_msgs/msg/Image', data=array)

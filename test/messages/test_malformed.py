@@ -1,6 +1,6 @@
 # SPDX-FileCopyrightText: 2026 The diception_ros authors
 # SPDX-License-Identifier: Apache-2.0
-"""Whatever comes in: a picture, or a MessageError with one of a few kinds, and nothing else."""
+"""Random damage of messages: each is read, or raises a MessageError of a known kind."""
 
 from collections import Counter
 from types import SimpleNamespace
@@ -15,6 +15,7 @@ from diception_ros.core.frame import Frame, Intrinsics
 from diception_ros.messages import MessageError, base, camera_info, point_clouds
 from diception_ros.messages import images as image_messages
 
+pytestmark = pytest.mark.slow
 TYPES = BagTypes()
 COUNT = 5000
 KINDS = {
@@ -127,7 +128,7 @@ def check_frame(frame):
 
 # Of files fewer: the decoders write a line to stderr for most of them.
 @pytest.mark.parametrize(('source', 'count'), [(raw, COUNT), (compressed, COUNT // 5)])
-def test_any_picture_is_read_or_refused(source, count):
+def test_random_images_are_read_or_refused(source, count):
     rng, counts = np.random.default_rng(0), Counter()
     for _ in range(count):
         message = source(rng)
@@ -148,7 +149,7 @@ def test_any_picture_is_read_or_refused(source, count):
     assert min(counts[kind] for kind in expected) > 20
 
 
-def test_any_pinhole_is_read_or_refused():
+def test_random_camera_infos_are_read_or_refused():
     rng, counts = np.random.default_rng(1), Counter()
     for _ in range(COUNT):
         info = info_of(rng, (16, 24))
@@ -159,7 +160,7 @@ def test_any_pinhole_is_read_or_refused():
     assert set(counts) == {'camera_info', 'camera_info size'}
 
 
-def test_any_cloud_is_read_or_refused():
+def test_random_clouds_are_read_or_refused():
     rng, counts = np.random.default_rng(2), Counter()
     for _ in range(COUNT):
         message = cloud(rng)
@@ -170,6 +171,6 @@ def test_any_cloud_is_read_or_refused():
     assert set(counts) == {'cloud'}
 
 
-def test_the_largest_stamp_is_read():
+def test_stamp_ns_of_the_largest_stamp():
     stamp = SimpleNamespace(sec=2**31 - 1, nanosec=2**32 - 1)
     assert base.stamp_ns(SimpleNamespace(stamp=stamp)) == (2**31 - 1) * 10**9 + 2**32 - 1

@@ -1,6 +1,6 @@
 # SPDX-FileCopyrightText: 2026 The diception_ros authors
 # SPDX-License-Identifier: Apache-2.0
-"""Clouds say of every pixel what is known of it, and clouds of any layout are read."""
+"""Clouds of pixels and joints survive a round trip, and clouds of any layout are read."""
 
 import warnings
 
@@ -33,7 +33,7 @@ def names_of(message):
     return [field.name for field in message.fields]
 
 
-def test_a_cloud_is_organised_and_says_what_each_pixel_is():
+def test_cloud_is_organised_with_one_point_a_pixel():
     depth, image, things = scene()
     normals = normals_from(depth, LENS)
     message = point_clouds.cloud(TYPES, HEADER, depth, LENS, image, normals, things)
@@ -58,7 +58,7 @@ def test_a_cloud_is_organised_and_says_what_each_pixel_is():
     assert (codes['x'], codes['rgb'], codes['normal_x'], codes['label']) == (7, 7, 7, 6)
 
 
-def test_what_is_not_known_is_not_in_it():
+def test_cloud_has_no_fields_for_missing_labels():
     depth, image, things = scene()
     assert names_of(point_clouds.cloud(TYPES, HEADER, depth, LENS, image)) == [*'xyz', 'rgb']
     message = point_clouds.cloud(
@@ -70,7 +70,7 @@ def test_what_is_not_known_is_not_in_it():
     )
 
 
-def test_its_points_come_back():
+def test_points_from_returns_the_points_of_cloud():
     depth, image, things = scene()
     message = point_clouds.cloud(TYPES, HEADER, depth, LENS, image, ids=things)
     points = point_clouds.points_from(message)
@@ -78,7 +78,7 @@ def test_its_points_come_back():
     np.testing.assert_array_equal(points, back_project(depth, LENS)[depth.valid])
 
 
-def test_things_of_other_sizes_are_refused():
+def test_cloud_refuses_labels_of_other_sizes():
     depth, image, things = scene()
     for wrong in (
         {'image': image[:-1]}, {'ids': things.ids[:, :-1]},
@@ -109,7 +109,7 @@ def raw(dtype, records, row_padding=0, width=None):
 @pytest.mark.parametrize('order', '<>')
 @pytest.mark.parametrize('number', ['f4', 'f8', 'i2', 'u4'])
 @pytest.mark.parametrize(('row_padding', 'width'), [(0, None), (7, 4)])
-def test_every_layout_is_read(order, number, row_padding, width):
+def test_points_from_reads_every_layout(order, number, row_padding, width):
     dtype = np.dtype({
         'names': ['ring', 'z', 'x', 'blob', 'y'],
         'formats': ['u1', order + number, order + number, (f'{order}f4', (3,)), order + number],
@@ -124,7 +124,7 @@ def test_every_layout_is_read(order, number, row_padding, width):
     assert not point_clouds.records_from(message).flags.writeable
 
 
-def test_points_that_are_nowhere_are_left_out():
+def test_points_from_drops_points_that_are_not_finite():
     dtype = np.dtype([(axis, '<f8') for axis in 'xyz'])
     records = np.zeros(5, dtype)
     records['x'] = [np.nan, 1, 2, 1e300, 4]
@@ -135,7 +135,7 @@ def test_points_that_are_nowhere_are_left_out():
     assert points[:, 0].tolist() == [2, 4]
 
 
-def test_clouds_that_contradict_themselves_are_refused():
+def test_records_from_refuses_contradicting_numbers():
     dtype = np.dtype([(axis, '<f4') for axis in 'xyz'])
     field = lambda **changes: TYPES.make(  # noqa: E731
         'sensor_msgs/msg/PointField',
@@ -160,13 +160,13 @@ def test_clouds_that_contradict_themselves_are_refused():
     assert len(point_clouds.points_from(good)) == 4
 
 
-def test_an_empty_cloud_has_no_points():
+def test_points_from_an_empty_cloud():
     dtype = np.dtype([(axis, '<f4') for axis in 'xyz'])
     message = point_clouds.cloud_of(TYPES, np.zeros(0, dtype), HEADER)
     assert point_clouds.points_from(message).shape == (0, 3)
 
 
-def test_joints_come_back():
+def test_joints_from_returns_the_joints_of_joint_cloud():
     found = np.zeros(34, point_clouds.JOINT)
     found['z'], found['joint'] = np.arange(34), np.arange(34) % 17
     message = point_clouds.joint_cloud(TYPES, found, HEADER)
@@ -184,7 +184,7 @@ def some_people():
     return Keypoints(places, seen, scores, untyped, people.size)
 
 
-def test_people_come_back():
+def test_keypoints_from_returns_the_persons_of_joints_of():
     people = some_people()
     message = point_clouds.joint_cloud(TYPES, point_clouds.joints_of(people), HEADER)
     back = point_clouds.keypoints_from(message, people.size)
@@ -203,7 +203,7 @@ def test_people_come_back():
     assert len(point_clouds.keypoints_from(message, people.size).joints) == 0
 
 
-def test_joints_that_are_not_in_the_picture_are_none_of_a_person():
+def test_keypoints_from_drops_joints_outside_of_the_image():
     # Simulated recordings hold all 17 of everybody.
     found = point_clouds.joints_of(some_people())
     count = int((found['joint'] < point_clouds.UNTYPED).sum())
@@ -214,7 +214,7 @@ def test_joints_that_are_not_in_the_picture_are_none_of_a_person():
     assert (back.visibility > 0).sum() == count - 2
 
 
-def test_clouds_that_are_no_joints_are_refused():
+def test_keypoints_from_refuses_other_clouds():
     depth, image, _ = scene()
     with pytest.raises(MessageError, match='visibility'):
         point_clouds.joints_from(point_clouds.cloud(TYPES, HEADER, depth, LENS, image))
@@ -225,3 +225,28 @@ def test_clouds_that_are_no_joints_are_refused():
         with pytest.raises(MessageError) as caught:
             point_clouds.keypoints_from(point_clouds.joint_cloud(TYPES, found, HEADER), (400, 400))
         assert caught.value.kind == 'cloud'
+
+
+@pytest.mark.parametrize('padding', [0, 4])
+def test_records_from_uses_sensor_msgs_py_for_live_clouds_that_it_can_read(monkeypatch, padding):
+    pytest.importorskip('sensor_msgs')
+    from diception_ros.node.publishers import RosTypes
+
+    layout = {'names': ['x', 'y', 'z'], 'formats': ['<f4'] * 3, 'offsets': [0, 4, 8]}
+    records = np.zeros(5, {**layout, 'itemsize': 12 + padding})
+    for k, name in enumerate('xyz'):
+        records[name] = k + np.arange(5)
+    types = RosTypes()
+    message = point_clouds.cloud_of(types, records, types.make('std_msgs/msg/Header'))
+    calls = []
+
+    class Library:
+        @staticmethod
+        def read_points(cloud):
+            calls.append(cloud)
+            return np.ndarray(cloud.width, np.dtype(layout), cloud.data)
+
+    monkeypatch.setattr(point_clouds, '_sensor_msgs_py', lambda: Library)
+    expected = np.stack([k + np.arange(5) for k in range(3)], -1)
+    np.testing.assert_array_equal(point_clouds.points_from(message), expected)
+    assert calls == ([] if padding else [message])

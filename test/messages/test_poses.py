@@ -1,6 +1,6 @@
 # SPDX-FileCopyrightText: 2026 The diception_ros authors
 # SPDX-License-Identifier: Apache-2.0
-"""Quaternions turn as their matrices do."""
+"""Poses have the quaternion of their rotation matrix."""
 
 import numpy as np
 
@@ -20,7 +20,7 @@ def some_turns():
     ]
 
 
-def test_quaternions_turn_as_their_matrix_does():
+def test_pose_stamped_and_transform_have_the_rotation():
     rng = np.random.default_rng(4)
     header = base.header(TYPES, 5, 'map')
     for rotation in some_turns():
