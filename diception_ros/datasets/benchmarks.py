@@ -129,7 +129,7 @@ DIODE_NORMALS = Protocol(
     layout='indoors/SCENE/SCAN/N.png with N_normal.npy',
     pattern='indoors/scene_*/scan_*/*.png',
     truths=decode.normals_beside,
-    read=decode.normals,
+    read=decode.benchmark_normals,
     images=325,
     published=normals_table(16.297, 11.117, 50.548, 83.325, 88.774),
 )
@@ -175,7 +175,7 @@ IBIMS_NORMALS = Protocol(
     layout='N_img.png with N_normal.npy, in the folder or in ibims/',
     pattern='**/*_img.png',
     truths=decode.normals_beside,
-    read=decode.normals,
+    read=decode.benchmark_normals,
     images=100,
 )
 
@@ -283,7 +283,7 @@ NYUV2_NORMALS = Protocol(
     layout='test/N_img.png with test/N_normal.png (DSINE) or test/N_normal.npy (Marigold)',
     pattern='test/*_img.png',
     truths=decode.normals_beside,
-    read=decode.normals,
+    read=decode.benchmark_normals,
     images=654,
     published=normals_table(18.338, 10.106, 52.850, 77.079, 82.903),
 )
@@ -318,7 +318,7 @@ SCANNET_NORMALS = Protocol(
     layout='SCENE/N_img.png with SCENE/N_normal.png (DSINE) or SCENE/N_normal.npy (Marigold)',
     pattern='scene*/*_img.png',
     truths=decode.normals_beside,
-    read=decode.normals,
+    read=decode.benchmark_normals,
     images=300,
     published=normals_table(18.842, 10.266, 53.610, 74.895, 82.864),
 )

@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from diception_ros.core.frame import Frame
-from diception_ros.datasets import annotation
+from diception_ros.datasets import annotation, decode
 from diception_ros.datasets.annotation import (
     PICTURES,
     LabelledImage,
@@ -92,7 +92,7 @@ def _read(
             raise ValueError(f'{file}: names {path} twice')
         files.add(path)
         data = path.read_bytes()
-        frame = Frame(annotation.rgb(data, str(path)))
+        frame = Frame(decode.rgb(data, str(path)))
         size = _declared(picture, frame.size)
         check_sizes(frame.size, size, str(path), f'{file} (picture {picture["file_name"]})')
         mine = [one for one in of_picture[picture['id']] if names[one['category_id']] in meant]

@@ -1,19 +1,28 @@
 # SPDX-FileCopyrightText: 2026 The diception_ros authors
 # SPDX-License-Identifier: Apache-2.0
-"""Labels out of arrays of numbers, such as pictures and messages hold."""
+"""Labels from arrays, files and messages: one decoder for adapt, replay and the data sets.
+
+Depth: a value that is not positive and finite is unknown. Normals: a vector whose length is within
+[0.5, 1.5] becomes a unit vector, any other is unknown; a vector of length 0 or NaN says so on
+purpose. An array in which something is given, but nothing that counts, is refused: it is of
+another kind or unit. Ids: 0 is the background.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
+import io as bytes_io
 from pathlib import Path
 from typing import Any
+import warnings
 
-import cv2
 import numpy as np
 from numpy.typing import NDArray
+from PIL import Image, ImageOps
 
 from diception_ros import tasks
+from diception_ros.core import images
 from diception_ros.core.labels import (
     Disparity,
     Instances,
@@ -30,16 +39,243 @@ from diception_ros.messages import images as image_messages
 from diception_ros.messages import point_clouds
 from diception_ros.tasks.normal import AXES, LONGEST, SHORTEST
 
-MILLIMETRES = np.float32(1000)
-_SHOWN = 8  # of the values in a message
+Size = tuple[int, int]  # (H, W), pixels
+
+MILLIMETRES = 1000
+OPTICAL = np.ones(3, np.float32)  # x right, y down, z forward, as `Normals`
+SUFFIXES = ('.npz', '.npy', '.png')  # of files of ground truth
+# A few bytes can claim any number of pixels. The cameras of robots have less than 30 million.
+MAX_PIXELS = 100_000_000
+_MAX_LISTED = 8  # of the values in a message
+# Exceptions of PIL seen with damaged files of the formats that are read here.
+_PIL_ERRORS = (
+    OSError, ValueError, SyntaxError, EOFError, IndexError, TypeError, OverflowError,
+)  # fmt: skip
+
+
+# Files to arrays.
+
+
+def rgb(content: bytes, where: str) -> NDArray[np.uint8]:
+    """An image as viewers show it: a rotation noted in the file (EXIF) is carried out.
+
+    Args:
+        content: bytes of the file.
+        where: for messages.
+
+    Returns:
+        (H, W, 3) uint8 RGB.
+
+    Raises:
+        ValueError: it is no image, cut off, or has more than MAX_PIXELS.
+    """
+    # Versions of OpenCV before 4.10 fill missing rows with grey; PIL raises.
+    _opened(content, where)
+    return images.decode(content, where)
+
+
+def raster(content: bytes, where: str) -> NDArray[Any]:
+    """The numbers in a PNG, rotated as a viewer does.
+
+    Args:
+        content: bytes of the file.
+        where: for messages.
+
+    Returns:
+        (H, W) uint8 or uint16, of an image with a palette the indices into it; (H, W, 3) uint8
+        of a colour image.
+
+    Raises:
+        ValueError: as `rgb`; or it is a JPEG, is partly transparent, or has 16 bits a colour.
+    """
+    image = _opened(content, where)
+    if image.format != 'PNG':
+        raise ValueError(
+            f'{where}: expected a PNG, got {image.format}; formats made for photographs change '
+            'numbers, save the label as PNG'
+        )
+    # PIL would halve the bits silently. The depth is byte 24 of a PNG, the colour type byte 25.
+    if content[24] == 16 and content[25] not in (0, 4):
+        raise ValueError(f'{where}: expected 8 bits a colour, got 16')
+    array = np.asarray(ImageOps.exif_transpose(image))
+    if array.dtype == np.bool_:
+        return array.astype(np.uint8)
+    if array.dtype == np.int32:  # 16 bits, as PIL before 11 opens them
+        return array.astype(np.uint16)
+    if image.mode in ('LA', 'RGBA', 'PA'):
+        if (array[..., -1] != 255).any():
+            raise ValueError(
+                f'{where}: expected a label without transparency, got transparent pixels; save '
+                'it as a grey or palette PNG'
+            )
+        array = array[..., 0] if image.mode != 'RGBA' else array[..., :3]
+    return array
+
+
+def load_array(path: Path, where: str = '') -> NDArray[Any]:
+    """The numbers in a .npy file, or in a PNG as `raster` reads it.
+
+    Args:
+        path: of the file.
+        where: for messages; '' for the path.
+
+    Raises:
+        ValueError: it is no such file, cut off, or has more than MAX_PIXELS of three numbers.
+    """
+    where = where or str(path)
+    if path.suffix.lower() != '.npy':
+        return raster(path.read_bytes(), where)
+    try:
+        # Mapped, so that a header that claims more than there is does not fill the memory.
+        mapped = np.load(path, mmap_mode='r', allow_pickle=False)
+    except (ValueError, OSError, EOFError, OverflowError) as error:
+        raise ValueError(f'{where}: not an array that can be read ({error})') from error
+    if not isinstance(mapped, np.ndarray):
+        raise ValueError(f'{where}: expected one array (.npy), got an archive of several')
+    if mapped.size > 3 * MAX_PIXELS:
+        raise ValueError(
+            f'{where}: expected at most {MAX_PIXELS} pixels, got an array of {mapped.shape}'
+        )
+    return np.array(mapped)
+
+
+def _opened(content: bytes, where: str) -> Image.Image:
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter('ignore', Image.DecompressionBombWarning)
+            image = Image.open(bytes_io.BytesIO(content))
+            if image.width * image.height <= MAX_PIXELS:
+                image.load()
+                return image
+            size = f'{image.width} x {image.height}'
+    except Image.DecompressionBombError as error:
+        size = str(error)
+    except _PIL_ERRORS as error:
+        raise ValueError(
+            f'{where}: not an image that can be read, or one that is cut off '
+            f'({len(content)} bytes; {error}); copy it again'
+        ) from error
+    raise ValueError(f'{where}: expected at most {MAX_PIXELS} pixels, got {size}')
+
+
+# Arrays to labels.
+
+
+def depth(array: NDArray[Any], where: str, per_metre: float = MILLIMETRES) -> MetricDepth:
+    """Depth from an array; what is not positive and finite is unknown.
+
+    Args:
+        array: (H, W) uint16, or floats in metres.
+        where: for messages.
+        per_metre: units of the whole numbers in a metre.
+
+    Raises:
+        ValueError: another dtype or shape, or finite numbers of which none is positive.
+    """
+    if array.ndim != 2 or not (array.dtype == np.uint16 or array.dtype.kind == 'f'):
+        raise ValueError(
+            f'{where}: expected 16-bit whole numbers (16UC1, 0 unknown) or floats in metres '
+            f'(32FC1, 0 or NaN unknown) as depth, one a pixel, got {_described(array)}'
+        )
+    metres = array / np.float64(per_metre) if array.dtype == np.uint16 else array
+    metres = metres.astype(np.float32)
+    given = metres[np.isfinite(metres) & (metres != 0)]
+    if given.size and given.max() <= 0:
+        raise ValueError(
+            f'{where}: expected metres > 0, or 0 or NaN where unknown, got {given.min():.4g} to '
+            f'{given.max():.4g}'
+        )
+    with np.errstate(invalid='ignore'):
+        known = np.isfinite(metres) & (metres > 0)
+    return MetricDepth(np.where(known, metres, np.float32(np.nan)))
+
+
+def normals(array: NDArray[Any], where: str, axes: NDArray[np.float32] | None = None) -> Normals:
+    """Normals from an array; see the head of the module for lengths and unknown pixels.
+
+    Args:
+        array: (H, W, 3) floats, or uint8 for [-1, 1] of each component.
+        where: for messages.
+        axes: (3,) signs that lead to the camera optical frame; None: OPTICAL for floats, and for
+            uint8 the usual colours (x right, y up, z to the viewer, see docs/conventions.md).
+
+    Raises:
+        ValueError: another dtype or shape, or vectors of which none is a direction.
+    """
+    colours = array.dtype == np.uint8
+    if array.ndim != 3 or array.shape[2] != 3 or not (colours or array.dtype.kind == 'f'):
+        raise ValueError(
+            f'{where}: expected 8-bit RGB or three floats a pixel (32FC3) as normals, got '
+            f'{_described(array)}'
+        )
+    if axes is None:
+        axes = AXES if colours else OPTICAL
+    vectors = array.astype(np.float32)
+    vectors = (vectors / np.float32(127.5) - 1 if colours else vectors) * axes
+    with np.errstate(invalid='ignore'):
+        length = np.linalg.norm(vectors, axis=-1)
+        known = (length >= SHORTEST) & (length <= LONGEST)
+        given = length[np.isfinite(length) & (length > 0)]
+    # Colours always have some length, black for unknown that of (-1, -1, -1).
+    if not colours and given.size and not known.any():
+        raise ValueError(
+            f'{where}: expected unit vectors (lengths from {SHORTEST} to {LONGEST} are '
+            f'normalised, 0 or NaN is unknown), got lengths {given.min():.4g} to {given.max():.4g}'
+        )
+    return unit(np.where(known[..., None], vectors, np.float32(np.nan)))
+
+
+def instances(array: NDArray[Any], where: str) -> Instances:
+    """Instances from a map of ids, in the order of the ids; 0 is the background.
+
+    Args:
+        array: (H, W) whole numbers >= 0, or three equal channels of them.
+        where: for messages.
+
+    Raises:
+        ValueError: another dtype or shape, or a negative id.
+    """
+    values, inverse = np.unique(_ids(array, where, 'instances'), return_inverse=True)
+    if values[0] < 0:
+        raise ValueError(f'{where}: expected numbers >= 0, got {values[0]}')
+    first = int(values[0] == 0)
+    count = len(values) - first
+    ids = inverse.reshape(array.shape[:2]).astype(np.int32) + (1 - first)
+    return Instances(ids, ('',) * count, np.ones(count, np.float32))
+
+
+def picture(array: NDArray[Any], where: str) -> Picture:
+    """An image that is the label; ValueError unless the array is (H, W, 3) uint8 RGB."""
+    if array.ndim != 3 or array.shape[2] != 3 or array.dtype != np.uint8:
+        raise ValueError(f'{where}: expected an 8-bit RGB image, got {_described(array)}')
+    return Picture(array.astype(np.float32) / np.float32(255))
+
+
+def _ids(array: NDArray[Any], where: str, kind: str) -> NDArray[Any]:
+    if array.ndim == 3 and array.shape[2] == 3:
+        if not (array == array[..., :1]).all():
+            raise ValueError(
+                f'{where}: expected one number a pixel for kind {kind}, got colours; save the '
+                'label as a grey or palette PNG'
+            )
+        array = array[..., 0]
+    if array.ndim != 2 or array.dtype.kind not in 'ui':
+        raise ValueError(
+            f'{where}: expected one whole number a pixel for kind {kind}, got {_described(array)}'
+        )
+    return array
+
+
+def _described(array: NDArray[Any]) -> str:
+    return f'{array.dtype} of shape {array.shape}'
 
 
 class RasterDecoder:
-    """Reads the numbers of all pictures of a set, in which one value means one thing.
+    """Decodes all label images of a set, in which one value means one thing.
 
     Args:
         kind: 'mask', 'instances', 'normals' or 'depth'.
-        category: the value that is the thing of a mask, as text; '' if it is the only one.
+        category: the value of the object in a mask, as text; '' if it is the only one.
 
     Raises:
         ValueError: a category that is no whole number, or one for another kind than a mask.
@@ -52,42 +288,57 @@ class RasterDecoder:
         self._only_255 = True
         if category and kind != 'mask':
             raise ValueError(
-                f'category {category!r}: labels of kind {kind} that are pictures have no '
-                'categories; leave it out'
+                f'category {category!r}: label images of kind {kind} have no categories; leave it '
+                'out'
             )
         if category and not category.isdecimal():
             raise ValueError(
-                f'category {category!r}: masks that are pictures hold numbers; expected the '
+                f'category {category!r}: masks that are images hold numbers; expected the '
                 'number of the thing, such as 1'
             )
         if category:
             self._chosen = int(category)
 
     def label(self, array: NDArray[Any], where: str) -> Label:
-        """The label that an array tells.
+        """The label in an array.
 
         Args:
-            array: of a mask or instances (H, W) whole numbers, or three equal channels of them;
-                of depth (H, W) uint16 mm or floats m; of normals (H, W, 3) uint8 as
-                `docs/conventions.md` paints them, or floats in the camera optical frame.
+            array: as `depth`, `normals` or `instances` takes it; a mask is a map of ids.
             where: for messages.
 
         Raises:
-            ValueError: it tells no such label.
+            ValueError: it holds no such label, or is unknown at every pixel.
         """
-        if self._kind == 'depth':
-            return _depth(array, where)
-        if self._kind == 'normals':
-            return _normals(array, where)
-        ids = _whole(array, where, self._kind)
-        return self._mask(ids, where) if self._kind == 'mask' else self._instances(ids, where)
+        if self._kind == 'mask':
+            return self._mask(_ids(array, where, 'mask'), where)
+        if self._kind == 'instances':
+            label = instances(array, where)
+            self._note_instances(array, label, where)
+            return label
+        found: Label = depth(array, where) if self._kind == 'depth' else normals(array, where)
+        if not found.valid.any():
+            raise ValueError(
+                f'{where}: expected a label, got one that is unknown at every pixel; remove the '
+                'image and its label'
+            )
+        # Single ones at a grazing angle may point away; most cannot: visible surfaces face the
+        # camera.
+        if isinstance(found, Normals) and np.nanmedian(found.vectors[..., 2]) > 0:
+            expected = 'z < 0 (z points forward)'
+            if array.dtype == np.uint8:
+                expected = 'blue for what faces the camera'
+            raise ValueError(
+                f'{where}: expected normals that point to the camera, {expected}, got most of '
+                'them pointing away; see docs/conventions.md'
+            )
+        return found
 
     def finish(self, place: str) -> None:
-        """Raise ValueError if the pictures together are of another kind than asked for."""
+        """Raise ValueError if the images together are of another kind than asked for."""
         if self._kind == 'instances' and self._first is not None and self._only_255:
             raise ValueError(
                 f'{place}: expected instances, 0 for none and a number for each thing, got '
-                'pictures of 0 and 255 alone, which are masks; read them as kind mask, or number '
+                'images of 0 and 255 alone, which are masks; read them as kind mask, or number '
                 'the things 1, 2, ...'
             )
 
@@ -111,123 +362,31 @@ class RasterDecoder:
             self._first = values[0], where
         return Mask(ids != 0)
 
-    def _instances(self, ids: NDArray[Any], where: str) -> Instances:
-        values, inverse = np.unique(ids, return_inverse=True)
-        if values[0] < 0:
-            raise ValueError(f'{where}: expected numbers >= 0, got {values[0]}')
-        first = int(values[0] == 0)
-        count = len(values) - first
-        if count:
-            self._first = self._first or (int(values[-1]), where)
-            self._only_255 = self._only_255 and values[first:].tolist() == [255]
-        numbers = inverse.reshape(ids.shape).astype(np.int32) + (1 - first)
-        return Instances(numbers, ('',) * count, np.ones(count, np.float32))
-
-
-def _whole(array: NDArray[Any], where: str, kind: str) -> NDArray[Any]:
-    if array.ndim == 3 and array.shape[2] == 3:
-        if not (array == array[..., :1]).all():
-            raise ValueError(
-                f'{where}: expected one number a pixel for kind {kind}, got colours; save the '
-                'label as a grey or palette PNG'
-            )
-        array = array[..., 0]
-    if array.ndim != 2 or array.dtype.kind not in 'ui':
-        raise ValueError(
-            f'{where}: expected one whole number a pixel for kind {kind}, got {_said(array)}'
-        )
-    return array
-
-
-def _depth(array: NDArray[Any], where: str) -> MetricDepth:
-    if array.ndim != 2 or not (array.dtype == np.uint16 or array.dtype.kind == 'f'):
-        raise ValueError(
-            f'{where}: expected 16-bit whole numbers (mm, 0 unknown) or floats (m, NaN unknown) '
-            f'for kind depth, one a pixel, got {_said(array)}'
-        )
-    metres = array.astype(np.float32)
-    if array.dtype == np.uint16:
-        metres = np.where(array > 0, metres / MILLIMETRES, np.float32(np.nan))
-    depth: MetricDepth = _made(MetricDepth, metres, where)
-    _known(depth, where)
-    return depth
-
-
-def _normals(array: NDArray[Any], where: str) -> Normals:
-    painted = array.dtype == np.uint8
-    if array.ndim != 3 or array.shape[2] != 3 or not (painted or array.dtype.kind == 'f'):
-        raise ValueError(
-            f'{where}: expected 8-bit RGB, (n + 1) / 2 with x right, y up, z to the viewer, or '
-            'three floats a pixel in the camera optical frame, for kind normals, got '
-            f'{_said(array)}'
-        )
-    vectors = array.astype(np.float32)
-    if painted:
-        vectors = (vectors / np.float32(127.5) - 1) * AXES
-        length = np.linalg.norm(vectors, axis=-1, keepdims=True)
-        known = (length >= SHORTEST) & (length <= LONGEST)
-        normals = unit(np.where(known, vectors, np.float32(np.nan)))
-    else:
-        # Vectors of length 0 say that nothing is known, in the messages of this package too.
-        nothing = (vectors == 0).all(axis=-1, keepdims=True)
-        normals = _made(Normals, np.where(nothing, np.float32(np.nan), vectors), where)
-    _known(normals, where)
-    # Single ones at a grazing angle may; most cannot: what is seen faces the camera.
-    if np.nanmedian(normals.vectors[..., 2]) > 0:
-        expected = 'blue for what faces the camera' if painted else 'z < 0 (z points forward)'
-        raise ValueError(
-            f'{where}: expected normals that point to the camera, {expected}, got most of them '
-            'pointing away; see docs/conventions.md'
-        )
-    return normals
-
-
-def _made(kind: Any, values: NDArray[np.float32], where: str) -> Any:
-    try:
-        return kind(values)
-    except ValueError as error:
-        raise ValueError(f'{where}: {error}') from error
-
-
-def _known(label: Label, where: str) -> None:
-    if not label.valid.any():
-        raise ValueError(
-            f'{where}: expected a label, got one that is unknown at every pixel; take the '
-            'picture and its label out'
-        )
+    def _note_instances(self, array: NDArray[Any], label: Instances, where: str) -> None:
+        if label.categories:
+            self._first = self._first or (int(array.max()), where)
+            self._only_255 = self._only_255 and bool(np.isin(array, (0, 255)).all())
 
 
 def _listed(values: list[int]) -> str:
-    more = f' and {len(values) - _SHOWN} more' if len(values) > _SHOWN else ''
-    return ', '.join(map(str, values[:_SHOWN])) + more
+    more = f' and {len(values) - _MAX_LISTED} more' if len(values) > _MAX_LISTED else ''
+    return ', '.join(map(str, values[:_MAX_LISTED])) + more
 
 
-def _said(array: NDArray[Any]) -> str:
-    return f'{array.dtype} of shape {array.shape}'
-
-
-# Truths in the files in which data sets come.
-
-
-Size = tuple[int, int]
+# Ground truth in the files of data sets; see `benchmarks`.
 
 
 def png_depth(per_metre: float) -> Callable[[Sequence[Path], Size], MetricDepth]:
-    """Reader of 16-bit PNG files; 0 is unknown.
-
-    Args:
-        per_metre: how much a metre is in the file.
-    """
+    """Reader of depth in 16-bit PNG files, of which a metre is `per_metre`."""
 
     def read(paths: Sequence[Path], size: Size) -> MetricDepth:
-        array = _picture(paths[0])
+        array = load_array(paths[0])
         if array.dtype != np.uint16 or array.ndim != 2:
             raise ValueError(
-                f'{paths[0]}: expected depth as a grey 16-bit PNG, got {array.dtype} of shape '
-                f'{array.shape}'
+                f'{paths[0]}: expected depth as a grey 16-bit PNG, got {_described(array)}'
             )
         _check_size(paths[0], array.shape, size)
-        return metres(array / per_metre)
+        return depth(array, str(paths[0]), per_metre)
 
     return read
 
@@ -237,156 +396,132 @@ def raw_depth(paths: Sequence[Path], size: Size) -> MetricDepth:
     content = np.fromfile(paths[0], '<f4')
     if content.size != size[0] * size[1]:
         raise ValueError(
-            f'{paths[0]}: expected {size[0] * size[1]} 32-bit floats for a picture of {size} '
+            f'{paths[0]}: expected {size[0] * size[1]} 32-bit floats for an image of {size} '
             f'(H, W), got {content.size}'
         )
-    return metres(content.reshape(size))
+    return depth(content.reshape(size), str(paths[0]))
 
 
 def npy_depth(paths: Sequence[Path], size: Size) -> MetricDepth:
     """Read depth in metres and the mask of known pixels, two .npy files."""
-    depth, mask = (_npy(path).squeeze() for path in paths)
-    for path, array in zip(paths, (depth, mask), strict=True):
+    metres, mask = (load_array(path).squeeze() for path in paths)
+    for path, array in zip(paths, (metres, mask), strict=True):
         _check_size(path, array.shape, size)
-    return metres(np.where(mask.astype(bool), depth, np.nan))
+    return depth(np.where(mask.astype(bool), metres, np.float32(np.nan)), str(paths[0]))
 
 
-def normals(paths: Sequence[Path], size: Size) -> Normals:
-    """Read normals, by the kind of file.
+def benchmark_normals(paths: Sequence[Path], size: Size) -> Normals:
+    """Read normals of an evaluation set, by the kind of file.
 
     .npy: (H, W, 3) floats with x right, y up, z to the viewer, unknown where zero: Marigold's
     evaluation sets and DIODE. .png: 8 bits for [-1, 1], x right, y down, z forward, but pointing
-    away from the camera, unknown where black: DSINE's evaluation sets. Vectors whose length is not
-    between 0.5 and 1.5 are unknown, the others become unit vectors.
+    away from the camera, unknown where black: DSINE's evaluation sets.
     """
-    path = paths[0]
-    if path.suffix == '.npy':
-        vectors = _npy(path).astype(np.float64)
-    else:
-        array = _picture(path)
-        if array.dtype != np.uint8 or array.ndim != 3 or array.shape[2] != 3:
-            raise ValueError(
-                f'{path}: expected normals as an 8-bit RGB PNG, got {array.dtype} of shape '
-                f'{array.shape}'
-            )
-        rgb = array[..., ::-1].astype(np.float64)
-        vectors = np.where(rgb.any(axis=-1, keepdims=True), rgb / 127.5 - 1, 0)
-    if vectors.ndim != 3 or vectors.shape[2] != 3:
-        raise ValueError(f'{path}: expected normals of shape (H, W, 3), got {vectors.shape}')
-    _check_size(path, vectors.shape[:2], size)
-    vectors = vectors * (AXES if path.suffix == '.npy' else -1)
-    length = np.linalg.norm(vectors, axis=-1, keepdims=True)
-    with np.errstate(invalid='ignore', divide='ignore'):
-        known = (length > SHORTEST) & (length < LONGEST)
-        unit = np.where(known, vectors / length, np.nan)
-    return Normals(unit.astype(np.float32))
-
-
-def normals_beside(picture: str) -> list[tuple[str, ...]]:
-    """Where the normals of N_img.png or N.png lie: N_normal.npy or N_normal.png."""
-    stem = picture.rsplit('.', 1)[0].removesuffix('_img')
-    return [(f'{stem}_normal.npy',), (f'{stem}_normal.png',)]
-
-
-def metres(array: NDArray[Any]) -> MetricDepth:
-    """Depth of any array; what is not positive and finite is unknown."""
-    values = array.astype(np.float32)
-    with np.errstate(invalid='ignore'):
-        return MetricDepth(
-            np.where(np.isfinite(values) & (values > 0), values, np.float32(np.nan))
+    path, array = paths[0], load_array(paths[0])
+    expected = 'three floats' if path.suffix == '.npy' else 'an 8-bit RGB PNG'
+    kind = 'f' if path.suffix == '.npy' else 'u'
+    if array.ndim != 3 or array.shape[2] != 3 or array.dtype.kind != kind:
+        raise ValueError(
+            f'{path}: expected normals of shape (H, W, 3), {expected}, got {_described(array)}'
         )
+    _check_size(path, array.shape[:2], size)
+    return normals(array, str(path), AXES if kind == 'f' else -OPTICAL)
 
 
-def _picture(path: Path) -> NDArray[Any]:
-    content = np.fromfile(path, np.uint8)
-    array = cv2.imdecode(content, cv2.IMREAD_UNCHANGED) if content.size else None
-    if array is None:
-        raise ValueError(f'{path}: not a picture that can be read ({content.size} bytes)')
-    return np.asarray(array)
-
-
-def _npy(path: Path) -> NDArray[Any]:
-    try:
-        return np.asarray(np.load(path, allow_pickle=False))
-    except ValueError as error:
-        raise ValueError(f'{path}: not a file of numpy ({error})') from error
+def normals_beside(image: str) -> list[tuple[str, ...]]:
+    """Where the normals of N_img.png or N.png lie: N_normal.npy or N_normal.png."""
+    stem = image.rsplit('.', 1)[0].removesuffix('_img')
+    return [(f'{stem}_normal.npy',), (f'{stem}_normal.png',)]
 
 
 def _check_size(path: Path, shape: tuple[int, ...], size: Size) -> None:
     if shape != size:
-        raise ValueError(f"{path}: expected its picture's size {size} (H, W), got {shape}")
+        raise ValueError(f"{path}: expected its image's size {size} (H, W), got {shape}")
 
 
-# Labels out of messages and files: true ones, and those that a replay wrote.
+# Ground truth of a task, for replay.
 
 
-# A pixel of none of the categories, in maps of categories.
-NONE = 255
-ENDS = ('.npz', '.npy', '.png')
-
-
-def answer_from(task: str, messages: Mapping[str, Any], categories: Sequence[str]) -> Label | None:
-    """The answer that messages of one frame tell.
+def truth_from_array(
+    task: str, array: NDArray[Any], categories: Sequence[str], where: str = ''
+) -> Label:
+    """The true label of a task from an array.
 
     Args:
         task: its name.
-        messages: by relative topic, such as 'normal/image'.
-        categories: that were looked for.
-
-    Returns:
-        None where the messages do not tell: the task was not asked, or metres alone are there.
-    """
-    kind = tasks.get(task).label
-    if issubclass(kind, Disparity):
-        message = messages.get('disparity/image' if task == 'depth' else f'{task}/image')
-        return None if message is None else Disparity(image_messages.array_from(message))
-    if issubclass(kind, Normals):
-        message = messages.get(f'{task}/image')
-        return None if message is None else Normals(image_messages.array_from(message))
-    if issubclass(kind, Mask):
-        message = messages.get(f'{task}/mask')
-        return None if message is None else Mask(image_messages.array_from(message) > 0)
-    if issubclass(kind, Picture):
-        message = messages.get(f'{task}/image')
-        return None if message is None else _truth_picture(task, image_messages.rgb_from(message))
-    if issubclass(kind, Keypoints):
-        cloud = messages.get(f'{task}/keypoints')
-        size = messages.get('size')
-        return None if cloud is None or size is None else point_clouds.keypoints_from(cloud, size)
-    message = messages.get(f'{task}/instances', messages.get(f'{task}/label'))
-    if message is None:
-        return None
-    return _instances(image_messages.array_from(message), messages.get(f'{task}/detections'))
-
-
-def truth_from(task: str, message: Any, categories: Sequence[str]) -> Label:
-    """The true label that a message tells.
-
-    Args:
-        task: its name; of depth an Image of 32FC1 (m) or 16UC1 (mm), of normals one of 32FC3, of
-            a mask one of 8 bit, of entities one of their numbers, of semantic one of the numbers
-            of the categories from 0 with 255 for none, of poses a cloud of joints.
-        message: sensor_msgs/Image or PointCloud2.
-        categories: that were looked for.
+        array: of depth as `depth` takes it, of normals as `normals`, of a mask whole numbers, of
+            entities their ids, of semantic the indices of the categories from 0 (255 for none),
+            of images uint8 RGB.
+        categories: that were queried.
+        where: for messages.
 
     Raises:
-        ValueError: it is no such message.
+        ValueError: the array holds no such label.
+    """
+    kind = tasks.get(task).label
+    where = f'{where}: truth of {task}' if where else f'truth of {task}'
+    if issubclass(kind, Disparity):
+        return depth(array, where)
+    if issubclass(kind, Normals):
+        return normals(array, where)
+    if issubclass(kind, Picture):
+        return picture(array, where)
+    if array.ndim != 2 or array.dtype.kind not in 'ui':
+        raise ValueError(
+            f'{where}: expected whole numbers with one channel, got {_described(array)}'
+        )
+    if issubclass(kind, Mask):
+        return Mask(array > 0)
+    if not tasks.get(task).takes_category:
+        return instances(array, where)
+    ids = np.zeros(array.shape, np.int32)
+    for number in range(len(categories)):
+        ids[array == number] = number + 1
+    return Instances(ids, tuple(categories), np.ones(len(categories), np.float32))
+
+
+def truth_from_file(task: str, path: Path, categories: Sequence[str]) -> Label:
+    """The true label in a file.
+
+    Args:
+        task: its name.
+        path: a label as `diception predict` writes it (.npz), or an array (.npy, .png) as
+            `truth_from_array` takes it.
+        categories: that were queried.
+
+    Raises:
+        ValueError: it is no such file.
+    """
+    if path.suffix != '.npz':
+        array = load_array(path, f'{path}: truth of {task}')
+        return truth_from_array(task, array, categories, str(path))
+    kind = tasks.get(task).label
+    label = io.load_npz(path)
+    if not isinstance(label, (kind, MetricDepth) if issubclass(kind, Disparity) else kind):
+        raise ValueError(f'{path}: expected {kind.__name__}, got {type(label).__name__}')
+    return label
+
+
+def truth_from_message(task: str, message: Any, categories: Sequence[str]) -> Label:
+    """The true label in a sensor_msgs/Image, see `truth_from_array`.
+
+    Raises:
+        ValueError: it holds no such label, or the task is of people (`people_from_message`).
     """
     kind = tasks.get(task).label
     if issubclass(kind, Keypoints):
-        raise ValueError(f'{task}: a cloud of joints needs the size of the picture')
-    if issubclass(kind, Picture):
-        return _truth_picture(task, image_messages.rgb_from(message))
-    return _label(task, kind, image_messages.array_from(message), categories)
+        raise ValueError(f'{task}: a cloud of joints needs the size of the image')
+    decoded = image_messages.rgb_from if issubclass(kind, Picture) else image_messages.array_from
+    return truth_from_array(task, decoded(message), categories)
 
 
-def people_from(message: Any, size: tuple[int, int]) -> Keypoints:
-    """True people of a cloud of joints, those who have any in the picture.
+def people_from_message(message: Any, size: Size) -> Keypoints:
+    """True people in a cloud of joints, those with any joint in the image.
 
     Args:
-        message: sensor_msgs/PointCloud2; numbers of people may be left out, as where they are
-            those of all things of a scene.
-        size: (H, W) of the picture, pixels.
+        message: sensor_msgs/PointCloud2; ids of people may have gaps, as where they are ids of
+            all objects of a scene.
+        size: (H, W) of the image, pixels.
     """
     found = point_clouds.keypoints_from(message, size)
     seen = found.visibility.any(axis=1)
@@ -396,114 +531,47 @@ def people_from(message: Any, size: tuple[int, int]) -> Keypoints:
     )  # fmt: skip
 
 
-def read(task: str, path: Path, categories: Sequence[str]) -> Label:
-    """The true label in a file.
+def prediction_from_messages(task: str, messages: Mapping[str, Any]) -> Label | None:
+    """The prediction in the messages of one frame.
 
     Args:
         task: its name.
-        path: a label as `diception predict` writes it (.npz), an array (.npy; depth in metres), or
-            a picture (.png; depth in millimetres, 16 bit).
-        categories: that were looked for.
+        messages: by topic relative to the node, such as 'normal/image'; 'size' is (H, W).
 
-    Raises:
-        ValueError: it is no such file.
+    Returns:
+        None where the messages do not hold it: the task did not run, or only metres are there.
     """
     kind = tasks.get(task).label
-    if path.suffix == '.npz':
-        label = io.read(path)
-        if not isinstance(label, (kind, MetricDepth) if issubclass(kind, Disparity) else kind):
-            raise ValueError(f'{path}: expected {kind.__name__}, got {type(label).__name__}')
-        return label
-    if path.suffix == '.npy':
-        return _label(task, kind, np.load(path, allow_pickle=False), categories)
-    array = cv2.imread(str(path), cv2.IMREAD_UNCHANGED)
-    if array is None:
-        raise ValueError(f'{path}: not a picture that can be read')
-    if issubclass(kind, Picture) and array.ndim == 3:
-        array = array[..., ::-1]  # OpenCV's blue, green, red
-    return _label(task, kind, array, categories)
-
-
-def resized(label: Any, size: tuple[int, int]) -> Any:
-    """A label at another size, by picking: nothing is blended.
-
-    Args:
-        label: any kind but people.
-        size: (H, W) that is wanted, pixels.
-
-    Raises:
-        ValueError: people of another size.
-    """
-    if label.size == size:
-        return label
-    if isinstance(label, Keypoints):
-        raise ValueError(f'people are of a picture of {label.size}, the truth of one of {size}')
-    (high, wide), (height, width) = label.size, size
-    rows = (2 * np.arange(height) + 1) * high // (2 * height)
-    columns = (2 * np.arange(width) + 1) * wide // (2 * width)
-    picked = np.ix_(rows, columns)
-    if isinstance(label, Instances):
-        ids = np.ascontiguousarray(label.ids[picked])
-        return Instances(ids, label.categories, label.scores)
-    if isinstance(label, Normals):
-        return Normals(np.ascontiguousarray(label.vectors[picked]))
-    return type(label)(np.ascontiguousarray(label.values[picked]))
-
-
-def _label(task: str, kind: type[Any], array: NDArray[Any], categories: Sequence[str]) -> Label:
-    what = f'truth of {task}'
-    if issubclass(kind, Disparity):
-        if array.ndim != 2 or array.dtype not in (np.uint16, np.float32, np.float64):
-            raise ValueError(f'{what}: expected 16UC1 (mm) or 32FC1 (m), got {_truth_said(array)}')
-        metres = array.astype(np.float32)
-        metres = metres / np.float32(1000) if array.dtype == np.uint16 else metres
-        known = np.isfinite(metres) & (metres > 0)
-        return MetricDepth(np.where(known, metres, np.float32(np.nan)))
-    if issubclass(kind, Normals):
-        if array.ndim != 3 or array.shape[2] != 3 or array.dtype.kind != 'f':
-            raise ValueError(f'{what}: expected 32FC3, got {_truth_said(array)}')
-        # Vectors of length 0 say that nothing is known.
-        return unit(np.where(np.isfinite(array), array, 0).astype(np.float32))
+    if issubclass(kind, Keypoints):
+        cloud, size = messages.get(f'{task}/keypoints'), messages.get('size')
+        return None if cloud is None or size is None else point_clouds.keypoints_from(cloud, size)
+    topic = f'{task}/image'
+    if issubclass(kind, Disparity) and task == 'depth':
+        topic = 'disparity/image'
+    elif issubclass(kind, Mask):
+        topic = f'{task}/mask'
+    elif issubclass(kind, Instances):
+        topic = f'{task}/instances' if f'{task}/instances' in messages else f'{task}/label'
+    message = messages.get(topic)
+    if message is None:
+        return None
     if issubclass(kind, Picture):
-        return _truth_picture(task, array)
-    if array.ndim != 2 or array.dtype.kind not in 'ui':
-        raise ValueError(
-            f'{what}: expected whole numbers with one channel, got {_truth_said(array)}'
-        )
+        return picture(image_messages.rgb_from(message), task)
+    array = image_messages.array_from(message)
     if issubclass(kind, Mask):
         return Mask(array > 0)
-    if not tasks.get(task).takes_category:
-        return _numbered(array)
-    ids = np.zeros(array.shape, np.int32)
-    for number in range(len(categories)):
-        ids[array == number] = number + 1
-    return Instances(ids, tuple(categories), np.ones(len(categories), np.float32))
+    if issubclass(kind, Instances):
+        return _detected(array, messages.get(f'{task}/detections'))
+    label: Label = kind(array)
+    return label
 
 
-def _truth_picture(task: str, array: NDArray[Any]) -> Picture:
-    if array.ndim != 3 or array.shape[2] != 3 or array.dtype != np.uint8:
-        raise ValueError(f'{task}: expected a picture of three colours, got {_truth_said(array)}')
-    return Picture(array.astype(np.float32) / np.float32(255))
-
-
-def _truth_said(array: NDArray[Any]) -> str:
-    return f'{array.dtype} of shape {array.shape}'
-
-
-def _numbered(array: NDArray[Any]) -> Instances:
-    """Things of a map of numbers, of which 0 is none."""
-    numbers, inverse = np.unique(array, return_inverse=True)
-    first = int(numbers[0] == 0)
-    ids = inverse.reshape(array.shape).astype(np.int32) + (1 - first)
-    count = len(numbers) - first
-    return Instances(ids, ('',) * count, np.ones(count, np.float32))
-
-
-def _instances(array: NDArray[Any], detections: Any | None) -> Instances:
+def _detected(array: NDArray[Any], detections: Any | None) -> Instances:
+    """Instances with the category and score that their detections have."""
     ids = array.astype(np.int32)
     count = int(ids.max())
     names, scores = [''] * count, np.ones(count, np.float32)
-    for one in detections.detections if detections is not None else ():
-        number, said = int(one.id), one.results[0].hypothesis
-        names[number - 1], scores[number - 1] = said.class_id, said.score
+    for detection in detections.detections if detections is not None else ():
+        number, best = int(detection.id), detection.results[0].hypothesis
+        names[number - 1], scores[number - 1] = best.class_id, best.score
     return Instances(ids, tuple(names), scores)

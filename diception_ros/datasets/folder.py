@@ -74,7 +74,7 @@ def write(root: Path, number: int, samples: Sequence[Sample]) -> None:
     entries = []
     for k, sample in enumerate(samples):
         file = f'{k}_{sample.prompt.task}.npz'
-        io.write(sample.label, place / file)
+        io.save_npz(sample.label, place / file)
         entries.append(
             {
                 'name': sample.name,
@@ -130,7 +130,7 @@ def _read_frame(path: Path) -> Iterator[Sample]:
             yield Sample(
                 frame,
                 Prompt(entry['task'], entry['category'], points),
-                io.read(path.parent / entry['label']),
+                io.load_npz(path.parent / entry['label']),
                 pose,
                 entry['name'],
             )

@@ -83,9 +83,9 @@ class Source:
         self._number = 0
 
     def _list(self, folder: Path) -> None:
-        files = sorted(one for one in folder.iterdir() if one.suffix in decode.ENDS)
+        files = sorted(one for one in folder.iterdir() if one.suffix in decode.SUFFIXES)
         if not files:
-            raise ValueError(f'{folder}: no file in it that ends in {", ".join(decode.ENDS)}')
+            raise ValueError(f'{folder}: no file in it that ends in {", ".join(decode.SUFFIXES)}')
         self._files = {int(p.stem): p for p in files if p.stem.isdigit()}
         # Stamps of this century in nanoseconds have 18 digits or more; anything else counts.
         if len(self._files) < len(files) or any(stamp < 10**17 for stamp in self._files):
@@ -116,16 +116,16 @@ class Source:
             if message is None:
                 return None
             if issubclass(tasks.get(self.task).label, Keypoints):
-                return decode.people_from(message, frame.size)
-            return decode.truth_from(self.task, message, categories)
+                return decode.people_from_message(message, frame.size)
+            return decode.truth_from_message(self.task, message, categories)
         number = self._number
         self._number += 1
         if self._ordered:
             if number >= len(self._ordered):
                 return None
-            return decode.read(self.task, self._ordered[number], categories)
+            return decode.truth_from_file(self.task, self._ordered[number], categories)
         path = self._files.get(frame.stamp_ns)
-        return None if path is None else decode.read(self.task, path, categories)
+        return None if path is None else decode.truth_from_file(self.task, path, categories)
 
     def check(self, bag: Bag, categories: Sequence[str]) -> None:
         """Read the first truth, so that a wrong one is said before the model works for hours.
@@ -134,10 +134,12 @@ class Source:
             ValueError: it is not of the kind of the task.
         """
         if self._ordered or self._files:
-            decode.read(self.task, [*self._ordered, *self._files.values()][0], categories)
+            decode.truth_from_file(
+                self.task, [*self._ordered, *self._files.values()][0], categories
+            )
         elif not issubclass(tasks.get(self.task).label, Keypoints):
             for raw in bag.messages([self.topic]):
-                decode.truth_from(self.task, bag.decode(raw), categories)
+                decode.truth_from_message(self.task, bag.decode(raw), categories)
                 break
 
     def begin(self) -> None:

@@ -15,7 +15,7 @@ import numpy as np
 
 from diception_ros.core.frame import Frame
 from diception_ros.core.labels import Label, Picture
-from diception_ros.datasets import annotation
+from diception_ros.datasets import decode
 from diception_ros.datasets.annotation import (
     PICTURES,
     LabelledImage,
@@ -69,14 +69,13 @@ def read(place: Path, wanted: LabelQuery) -> tuple[list[LabelledImage], list[str
 
 def _item(picture: Path, answer: Path, numbers: RasterDecoder | None) -> LabelledImage:
     content, told = picture.read_bytes(), answer.read_bytes()
-    frame = Frame(annotation.rgb(content, str(picture)))
+    frame = Frame(decode.rgb(content, str(picture)))
     label: Label
     if numbers is None:
-        values = annotation.rgb(told, str(answer)).astype(np.float32) / np.float32(255)
+        values = decode.rgb(told, str(answer)).astype(np.float32) / np.float32(255)
         label = Picture(values)
     else:
-        npy = answer.suffix.lower() == '.npy'
-        array = annotation.array(answer) if npy else annotation.numbers(told, str(answer))
+        array = decode.load_array(answer)
         check_sizes(frame.size, (*array.shape, 1, 1)[:2], str(picture), str(answer))
         label = numbers.label(array, str(answer))
     return LabelledImage(picture.name, str(answer), frame, label, (content, told))

@@ -18,7 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from diception_ros.core.frame import Frame
-from diception_ros.datasets import annotation
+from diception_ros.datasets import annotation, decode
 from diception_ros.datasets.annotation import (
     PICTURES,
     LabelledImage,
@@ -86,7 +86,7 @@ def _item(
 ) -> tuple[LabelledImage, Path | None, int]:
     path, data = _picture(file, content)
     where = str(path or f'{file} (imageData)')
-    frame = Frame(annotation.rgb(data, where))
+    frame = Frame(decode.rgb(data, where))
     size = frame.size
     declared = (
         int(content.get('imageHeight') or size[0]),
@@ -157,7 +157,7 @@ def _mask(shape: dict[str, Any], size: tuple[int, int]) -> NDArray[np.bool_]:
 
 def _pasted(text: str, points: NDArray[np.float64], size: tuple[int, int]) -> NDArray[np.bool_]:
     """A mask that is told for its box only, whose corners are pixels that belong to it."""
-    part = annotation.numbers(_decoded(text, 'mask'), 'mask')
+    part = decode.raster(_decoded(text, 'mask'), 'mask')
     (x0, y0), (x1, y1) = points[:2].astype(int).tolist()
     if part.ndim != 2 or part.shape != (y1 - y0 + 1, x1 - x0 + 1):
         raise ValueError(

@@ -23,10 +23,9 @@ from diception_ros.bag_replay.job import Job, choice_of, prefix_of
 from diception_ros.bags.frames import Lookup, Taken, frames
 from diception_ros.bags.reader import Bag
 from diception_ros.core.geometry import Affine
-from diception_ros.core.labels import Disparity, MetricDepth
+from diception_ros.core.labels import Disparity, MetricDepth, resize_label
 from diception_ros.core.prompt import Prompt
 from diception_ros.datasets import decode
-from diception_ros.datasets.decode import resized
 from diception_ros.evaluation import evaluators, metrics
 from diception_ros.evaluation.temporal_stability import Moment, Stability, place, warped
 
@@ -45,7 +44,7 @@ class Affines:
             true = truths.get(task)
             if not (isinstance(answer, Disparity) and isinstance(true, MetricDepth)):
                 continue
-            x = resized(answer, true.size).values.astype(np.float64)
+            x = resize_label(answer, true.size).values.astype(np.float64)
             y = 1 / true.values.astype(np.float64)
             # Zeros are left out, as where each frame is fitted: it may have been cut off there.
             known = np.isfinite(x) & np.isfinite(y) & (x > 0)
@@ -207,7 +206,7 @@ class _Judge:
         # What an adapter calls depth may be another.
         known = [truths[task] for task in sorted(truths, key=tasks.added)]
         depth = next((one for one in known if isinstance(one, MetricDepth)), None)
-        depth = depth if depth is None else decode.resized(depth, frame.size)
+        depth = depth if depth is None else resize_label(depth, frame.size)
         where = None if pose is None else place(pose, frame.frame_id)
         moment = Moment(frame, answers, where, depth)
         if self._last is not None and warped(moment, self._last):
@@ -219,7 +218,7 @@ class _Judge:
         return row
 
     def _score(self, task: str, answer: Any, true: Any) -> dict[str, float]:
-        answer = decode.resized(answer, true.size)
+        answer = resize_label(answer, true.size)
         if isinstance(true, MetricDepth) and self._affines is not None:
             affine = self._affines.found()[self._name, task]
             score = tasks.get(task).score(answer, true, 'disparity', *METRES, affine=affine)  # type: ignore[call-arg]
@@ -288,7 +287,7 @@ def _walk(
             messages['size'] = frame.size
             answers, truths = {}, {}
             for task in asked.asked:
-                answer = decode.answer_from(task, messages, asked.categories)
+                answer = decode.prediction_from_messages(task, messages)
                 if answer is not None:
                     answers[task] = answer
             for source in sources:

@@ -270,7 +270,7 @@ class Predictions:
             ValueError: it is no label, of another kind, or of another size.
         """
         path = self._files[case.name]
-        label = io.read(path)
+        label = io.load_npz(path)
         if not isinstance(label, self._kind):
             raise ValueError(
                 f'{path}: expected {self._kind.__name__} for protocol {self._protocol.name}, '

@@ -14,7 +14,6 @@ from numpy.typing import NDArray
 
 from diception_ros import tasks
 from diception_ros.core.frame import Frame
-from diception_ros.core.images import Fit
 from diception_ros.core.labels import (
     Disparity,
     Instances,
@@ -35,7 +34,7 @@ from diception_ros.tasks.pose import RIGHT
 
 
 # The kind of question whose numbers suit each kind of answer.
-_LIKE = {
+_LIKE: dict[type, str] = {
     Mask: 'segmentation',
     Instances: 'entity',
     Normals: 'normal',
@@ -300,24 +299,6 @@ class _PoseEvaluator(_TaskScoreEvaluator):
 
     def compute(self) -> dict[str, float]:
         return {**super().compute(), **self._people.compute()}
-
-
-# Labels of one picture laid over another of another size.
-
-
-def stretched(label: Label, size: tuple[int, int]) -> Label:
-    """A label at another size.
-
-    Args:
-        label: of any kind.
-        size: (H, W) that is wanted, pixels; the aspect may be another.
-    """
-    if label.size == size:
-        return label
-    # By way of a square: labels know how to be stretched onto one and back.
-    side = max(size)
-    square: Label = label.to_model_size(Fit(label.size, side))
-    return square.to_image_size(Fit(size, side))
 
 
 # What an evaluation says, and who may look on.

@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from diception_ros import tasks
 from diception_ros.core import images
 from diception_ros.core.frame import Frame
-from diception_ros.core.labels import Label
+from diception_ros.core.labels import Label, resize_label
 from diception_ros.core.prompt import Prompt
 from diception_ros.datasets.sample import Sample
 from diception_ros.evaluation import evaluators
@@ -28,7 +28,6 @@ from diception_ros.evaluation.evaluators import (
     EvalItem,
     EvaluationResult,
     Evaluator,
-    stretched,
 )
 from diception_ros.simulation import sample_stream, scenes
 from diception_ros.simulation.scenes import Split
@@ -169,7 +168,7 @@ def _count(
 ) -> None:
     for question, label in zip(asked, found, strict=True):
         # The answer to another picture may be of its size.
-        tallies[question.name][column].update(question, stretched(label, question.truth.size))
+        tallies[question.name][column].update(question, resize_label(label, question.truth.size))
 
 
 def _sum_up(

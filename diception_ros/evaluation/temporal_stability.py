@@ -25,8 +25,8 @@ from diception_ros.core.labels import (
     MetricDepth,
     Normals,
     Picture,
+    resize_label,
 )
-from diception_ros.datasets.decode import resized
 
 if TYPE_CHECKING:
     from diception_ros.core.frame import Frame
@@ -173,7 +173,7 @@ def _compare(
     stayed what they were.
     """
     size = now.frame.size
-    before, label = resized(before, size), resized(label, size)
+    before, label = resize_label(before, size), resize_label(label, size)
     if not len(here):
         return {}
     if isinstance(label, Disparity):

@@ -146,7 +146,7 @@ def label(
         size: (H, W) of the picture, pixels.
         categories: that were looked for.
     """
-    found = decode.answer_from(task, {**messages, 'size': size}, categories)
+    found = decode.prediction_from_messages(task, {**messages, 'size': size})
     if not isinstance(found, Instances) or not tasks.get(task).takes_category:
         return found
     # Which category a thing is of stands in the map of categories; vision_msgs may be missing.
@@ -349,7 +349,7 @@ def _truth(question: EvalItem, view: RecordedView, drive: Drive) -> NDArray[np.u
 def _clicked(frame: Frame, drive: Drive) -> NDArray[np.uint8]:
     image = frame.image.copy()
     if drive.click is not None:
-        visualize.rings(image, np.array([drive.click], np.float32))
+        visualize.draw_points(image, np.array([drive.click], np.float32))
     return image
 
 

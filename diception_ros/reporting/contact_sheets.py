@@ -19,9 +19,8 @@ from diception_ros import tasks
 from diception_ros.core import images
 from diception_ros.core.contact_sheet import contact_sheet
 from diception_ros.core.frame import Frame
-from diception_ros.core.labels import Disparity, Label, visualize
-from diception_ros.datasets.decode import resized
-from diception_ros.evaluation.evaluators import EvalItem, stretched
+from diception_ros.core.labels import Disparity, Label, resize_label, visualize
+from diception_ros.evaluation.evaluators import EvalItem
 from diception_ros.reporting import tables
 from diception_ros.reporting.tables import main_metric
 
@@ -114,10 +113,10 @@ def draw_answer(frame: Frame, question: EvalItem, predicted: Label) -> list[Pict
     image = np.asarray(
         cv2.resize(frame.image, size[::-1], interpolation=cv2.INTER_CUBIC), np.uint8
     )
-    truth, answer = (stretched(one, size).preview(image) for one in (question.truth, predicted))
+    truth, answer = (resize_label(one, size).preview(image) for one in (question.truth, predicted))
     if question.prompt.points:
         points = (np.array(question.prompt.points, np.float32) + 0.5) * times - 0.5
-        visualize.rings(truth, points.astype(np.float32))
+        visualize.draw_points(truth, points.astype(np.float32))
     if question.prompt.category:
         place = (4, size[0] - 8)
         for colour, thick in (((0, 0, 0), 4), ((255, 255, 0), 1)):
@@ -221,7 +220,7 @@ class Sheets:
             if not (bad or shown):
                 continue
             words = '' if math.isnan(value) else f'{metric} {value:.4g}'
-            picture = resized(answer, frame.size).preview(frame.image)
+            picture = resize_label(answer, frame.size).preview(frame.image)
             shot = Shot(number, camera, task, words, uri(frame.image), uri(picture))
             if shown:
                 self.spread.append(shot)

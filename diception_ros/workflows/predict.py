@@ -125,7 +125,7 @@ def write_one(
         preview = prediction.label.preview(frame.image)
         images.write(folder / f'{name}.png', preview)
         more = {} if prediction.uncertainty is None else {'uncertainty': prediction.uncertainty}
-        io.write(prediction.label, folder / f'{name}.npz', **more)
+        io.save_npz(prediction.label, folder / f'{name}.npz', **more)
         story = {
             'picture': str(path),
             'size': {'height': frame.size[0], 'width': frame.size[1]},

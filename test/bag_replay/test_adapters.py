@@ -182,7 +182,7 @@ def test_truth_in_folders(folders, tmp_path):
             elif kind == 'rgb':
                 images.write(folder / f'{name}.png', label.preview())
             else:
-                io.write(label, folder / f'{name}.npz')
+                io.save_npz(label, folder / f'{name}.npz')
         truth.append(f'{task}={folder}')
     found, *_ = judged(bag, tmp_path / 'out.mcap', asked(folders), truth)
     numbers = found.numbers['']

@@ -199,7 +199,7 @@ def test_scoring_files_loads_no_model(tiny_folder, tmp_path):
     for place in PLACES['scannet'][0]:
         label = Disparity(np.random.default_rng(0).random((48, 64), np.float32))
         (tmp_path / 'out' / place).mkdir(parents=True)
-        io.write(label, tmp_path / 'out' / place / 'depth.npz')
+        io.save_npz(label, tmp_path / 'out' / place / 'depth.npz')
     arguments = ['evaluate', tmp_path / 'data', '--protocol', 'scannet', '--predictions',
                  tmp_path / 'out', '--out', tmp_path / 'scores']  # fmt: skip
     program = (
@@ -223,7 +223,7 @@ def test_axes_that_disagree_are_doubted(tmp_path, capsys):
     for place, truth in zip(PLACES['scannet_normals'][0], truths, strict=True):
         (tmp_path / 'out' / place).mkdir(parents=True)
         mirrored = Normals((truth * [-1, 1, 1]).astype(np.float32))
-        io.write(mirrored, tmp_path / 'out' / place / 'normal.npz')
+        io.save_npz(mirrored, tmp_path / 'out' / place / 'normal.npz')
     asked = (tmp_path / 'data', '--protocol', 'scannet_normals', '--predictions', tmp_path / 'out')
     assert evaluate(*asked) == 0
     err = capsys.readouterr().err

@@ -76,7 +76,7 @@ def test_files_hold_what_the_predictor_says(pictures, tiny_folder, tmp_path):
         [Prompt('depth'), Prompt('segmentation', points=(Point(10, 20),))],
     )
     for prediction in found:
-        label = io.read(folder / f'{prediction.prompt.task}.npz')
+        label = io.load_npz(folder / f'{prediction.prompt.task}.npz')
         np.testing.assert_array_equal(label.values, prediction.label.values)
         preview = prediction.label.preview(images.read(pictures[0]))
         np.testing.assert_array_equal(

@@ -32,12 +32,12 @@ BROKEN = {
         lambda p: files.save(p / 'labels/004.png', np.ones((20, 29), np.uint8)),
         r'labels/004\.png: .*images/004\.png, 30 x 20 pixels, got 29 x 20',
     ),
-    'cut picture': (lambda p: cut(p / 'images/004.png'), r'images/004\.png: not a picture'),
-    'cut label': (lambda p: cut(p / 'labels/004.png'), r'labels/004\.png: not a picture'),
+    'cut picture': (lambda p: cut(p / 'images/004.png'), r'images/004\.png: not an image'),
+    'cut label': (lambda p: cut(p / 'labels/004.png'), r'labels/004\.png: not an image'),
     'empty file': (
-        lambda p: (p / 'images/004.png').write_bytes(b''), r'images/004\.png: not a picture'
+        lambda p: (p / 'images/004.png').write_bytes(b''), r'images/004\.png: not an image'
     ),
-    'text': (lambda p: (p / 'labels/004.png').write_text('hi'), r'labels/004\.png: not a pict'),
+    'text': (lambda p: (p / 'labels/004.png').write_text('hi'), r'labels/004\.png: not an im'),
     'several values': (
         lambda p: files.save(p / 'labels/004.png', files.ids(4) * 3),
         r'labels/004\.png: .*got 0, 3, 6; choose .*category.*instances',
@@ -248,7 +248,7 @@ LABELME = {
     'no mask': (first(shape_type='mask'), 'mask'),
     'no base64': (first(shape_type='mask', mask='?'), r'shape 0.*not base64'),
     'other mask': (
-        first(shape_type='mask', points=[[0, 0], [3, 3]], mask='iVBORw0KGgo='), r'shape 0.*not a p'
+        first(shape_type='mask', points=[[0, 0], [3, 3]], mask='iVBORw0KGgo='), 'shape 0.*not an i'
     ),
     'no shapes': (lambda c: c.pop('shapes'), 'expected a file of LabelMe'),
     'other size': (lambda c: c.update(imageWidth=31), 'expected the size of .*31 x 20'),

@@ -171,7 +171,7 @@ def test_the_picture_inside_a_labelme_file_may_be_broken_too(tmp_path):
     content = json.loads((place / '001.json').read_text())
     content['imageData'] = content['imageData'][:100]
     (place / '001.json').write_text(json.dumps(content))
-    with pytest.raises(ValueError, match=r'001\.json \(imageData\): not a picture'):
+    with pytest.raises(ValueError, match=r'001\.json \(imageData\): not an image'):
         labelled.read(place, 'mask', 'floor', category='cup')
 
 

@@ -148,7 +148,7 @@ def test_truth_in_folders(bag, tmp_path, names):
                     str(path), np.nan_to_num(np.round(metres(k).values * 1000)).astype(np.uint16)
                 )
             elif end == 'npz':
-                io.write(said(task, k), path)
+                io.save_npz(said(task, k), path)
             else:
                 np.save(path, said(task, k).ids)
     found, *_ = judged(bag, tmp_path, [f'{task}={folder}' for task, folder in folders.items()])
@@ -194,7 +194,7 @@ def test_numbers_that_nobody_has_are_no_people(bag, tmp_path):
 def test_missing_truths_are_counted(bag, tmp_path):
     folder = tmp_path / 'some'
     folder.mkdir()
-    io.write(metres(2), folder / f'{BEGIN + 200_000_000}.npz')
+    io.save_npz(metres(2), folder / f'{BEGIN + 200_000_000}.npz')
     found, *_ = judged(bag, tmp_path, [f'depth={folder}'])
     assert found.missing['']['depth'] == COUNT - 1
     assert found.numbers['']['depth']['images'] == 1

@@ -25,7 +25,7 @@ def answer(size, value):
 
 def put(folder, name, label, task='depth'):
     (folder / name).mkdir(parents=True, exist_ok=True)
-    io.write(label, folder / name / f'{task}.npz')
+    io.save_npz(label, folder / name / f'{task}.npz')
 
 
 @pytest.mark.parametrize('drop', [0, 1])

@@ -1,16 +1,16 @@
 # SPDX-FileCopyrightText: 2026 The diception_ros authors
 # SPDX-License-Identifier: Apache-2.0
-"""Answers as things: predicted or true, at the camera's size or at the model's.
+"""Labels: predictions or ground truth, at the size of the camera image or of the model.
 
 Every kind of label is a frozen dataclass that validates itself when it is made, holds its arrays
-read-only, and knows how a label of its kind is resized, mirrored and drawn. Pixel coordinates
-follow `diception_ros.core.images`: pixel centres lie at whole numbers. Labels compare by identity;
-compare their arrays where their content is meant.
+read-only, and implements how it is resized, mirrored and drawn. Pixel coordinates follow
+`diception_ros.core.images`: pixel centres lie at whole numbers. Labels compare by identity;
+compare their arrays to compare content.
 """
 
 from __future__ import annotations
 
-from diception_ros.core.labels.base import Label
+from diception_ros.core.labels.base import Label, resize_label
 from diception_ros.core.labels.depth import Disparity, MetricDepth
 from diception_ros.core.labels.keypoints import COCO_JOINTS, COCO_LIMBS, Keypoints
 from diception_ros.core.labels.masks import Instances, Mask, Picture
@@ -27,4 +27,5 @@ __all__ = [
     'MetricDepth',
     'Normals',
     'Picture',
+    'resize_label',
 ]

@@ -1,10 +1,12 @@
 # SPDX-FileCopyrightText: 2026 The diception_ros authors
 # SPDX-License-Identifier: Apache-2.0
-"""What every kind of label can do, and how its arrays are checked."""
+"""What every kind of label can do, how its arrays are checked, and how maps are resized."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Protocol, TypeVar
+from abc import ABC, abstractmethod
+from dataclasses import fields, replace
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import cv2
 import numpy as np
@@ -17,60 +19,106 @@ if TYPE_CHECKING:
     from diception_ros.core.images import Fit
 
 
-class Label(Protocol):
-    """One answer about one picture."""
+class Label(ABC):
+    """One result about one image."""
 
-    @property
-    def size(self) -> tuple[int, int]:
-        """(H, W) of the picture that the label is about, pixels."""
-        ...
+    if TYPE_CHECKING:
+        # For type checkers alone: of some labels `size` is a field, and a property of the base
+        # class would be taken for its default.
+        @property
+        def size(self) -> tuple[int, int]:
+            """(H, W) of the image that the label is about, pixels."""
 
     @property
     def valid(self) -> NDArray[np.bool_]:
-        """(H, W) bool: the pixels that count in a loss, because the label is known there."""
-        ...
+        """(H, W) bool: the pixels that count in a loss, because the label is known there.
 
-    def to_model_size(self, fit: Fit) -> Self:
-        """The label at the model's size.
-
-        Raises:
-            ValueError: the label is not of the camera's size.
+        All of them, unless a kind of label marks pixels as unknown: a pixel outside a mask, an
+        instance or a joint is known not to belong to it.
         """
-        ...
+        return np.ones(self.size, np.bool_)
 
-    def to_image_size(self, fit: Fit) -> Self:
-        """The label at the camera's size.
+    @abstractmethod
+    def resized(self, size: tuple[int, int]) -> Self:
+        """The label at another size (H, W), blended where its values may be blended.
 
-        Raises:
-            ValueError: the label is not of the model's size.
+        Depth is blended as 1/z, normals to unit length again; unknown pixels take no part.
         """
-        ...
 
+    def picked(self, size: tuple[int, int]) -> Self:
+        """The label at another size (H, W) without blending, see `resize_label`."""
+        values = {field.name: getattr(self, field.name) for field in fields(self)}  # type: ignore[arg-type]
+        maps = {
+            name: np.ascontiguousarray(nearest(value, size))
+            for name, value in values.items()
+            if isinstance(value, np.ndarray) and value.shape[:2] == self.size
+        }
+        return replace(self, **maps)  # type: ignore[type-var]
+
+    @abstractmethod
     def flip(self) -> Self:
-        """The label of the left-right mirrored picture."""
-        ...
+        """The label of the left-right mirrored image."""
 
+    @abstractmethod
     def preview(self, image: NDArray[np.uint8] | None = None) -> NDArray[np.uint8]:
-        """What a person wants to look at: (H, W, 3) uint8 RGB.
+        """The label drawn for people: (H, W, 3) uint8 RGB.
 
         Args:
-            image: (H, W, 3) uint8 RGB, the picture that the label is about; labels that cover
+            image: (H, W, 3) uint8 RGB, the image that the label is about; labels that cover
                 only a part of it are drawn over it, or over dark grey where it is None.
 
         Raises:
             ValueError: the image is not of the label's size.
         """
-        ...
+
+    def to_model_size(self, fit: Fit) -> Self:
+        """The label at the model's size.
+
+        Raises:
+            ValueError: the label is not of the camera image's size.
+        """
+        check_size(self, fit.camera, 'camera image')
+        return self.resized(fit.model)
+
+    def to_image_size(self, fit: Fit) -> Self:
+        """The label at the size of the camera image.
+
+        Raises:
+            ValueError: the label is not of the model's size.
+        """
+        check_size(self, fit.model, 'model square')
+        return self.resized(fit.camera)
+
+
+LabelT = TypeVar('LabelT', bound=Label)
+
+
+def resize_label(label: LabelT, size: tuple[int, int]) -> LabelT:
+    """A label at another size by picking, for scores and drawings; the aspect may change.
+
+    Each new pixel takes the value of the old pixel that contains its centre; joints move with the
+    pixels. Nothing is blended, so what is scored are values that the model predicted (or that a
+    sensor measured): between two surfaces a blend would make up a depth that neither has. Where
+    scores are computed, the prediction is brought to the size of the truth.
+
+    Args:
+        label: of any kind.
+        size: (H, W) to produce, pixels.
+
+    Returns:
+        The label itself where the size is right already.
+    """
+    return label if label.size == size else label.picked(size)
 
 
 def freeze(label: Any, name: str, dtype: DTypeLike, shape: tuple[int | str, ...]) -> NDArray[Any]:
-    """Check one array of a label that is being made, and keep a read-only view of it.
+    """Check one array of a label under construction, and keep a read-only view of it.
 
     Args:
         label: the frozen dataclass in its `__post_init__`.
         name: the field.
-        dtype: the only dtype that is accepted; a silent conversion would hide a mistaken unit.
-        shape: lengths that are required, or a letter for a length that is free.
+        dtype: the only accepted dtype; a silent conversion would hide a mistaken unit.
+        shape: required lengths, or a letter for a free length.
 
     Returns:
         The read-only view.
@@ -97,7 +145,7 @@ def freeze(label: Any, name: str, dtype: DTypeLike, shape: tuple[int | str, ...]
 
 
 def check_size(label: Label, size: tuple[int, int], what: str) -> None:
-    """Raise ValueError unless the label has this size (H, W); `what` says whose size it is."""
+    """Raise ValueError unless the label has this size (H, W); `what` names whose size it is."""
     if label.size != size:
         raise ValueError(
             f'{type(label).__name__}: expected the size of the {what}, {size} (H, W), '
@@ -105,26 +153,24 @@ def check_size(label: Label, size: tuple[int, int], what: str) -> None:
         )
 
 
-def check_image(label: Label, image: NDArray[np.uint8]) -> None:
-    """Raise ValueError unless the image is uint8 RGB of the label's size."""
-    if image.dtype != np.uint8 or image.shape != (*label.size, 3):
+def check_image(label: Label, image: NDArray[np.uint8] | None) -> None:
+    """Raise ValueError unless the image to preview on is None or uint8 RGB of the label's size."""
+    if image is not None and (image.dtype != np.uint8 or image.shape != (*label.size, 3)):
         raise ValueError(
             f'{type(label).__name__}.preview: expected an image {(*label.size, 3)} uint8, '
             f'got {image.shape} {image.dtype}'
         )
 
 
-# Resizing of maps: blended where values may be blended, picked where they may not.
-#
-# Both functions follow the pixel convention of `diception_ros.core.images`: pixel centres at whole
-# numbers, x becoming (x + 0.5) s - 0.5, so maps stay in step with points and keypoints.
-
+# Resizing of maps. Both functions follow the pixel convention of `diception_ros.core.images`:
+# pixel centres at whole numbers, x becoming (x + 0.5) s - 0.5, so maps stay aligned with points
+# and keypoints.
 
 ScalarT = TypeVar('ScalarT', bound=np.generic)
 
 
 def nearest(values: NDArray[ScalarT], size: tuple[int, int]) -> NDArray[ScalarT]:
-    """Pick for each new pixel the old pixel that its centre falls into; invents no value.
+    """Pick for each new pixel the old pixel that contains its centre; invents no value.
 
     Args:
         values: (H, W) or (H, W, C) any dtype.
@@ -144,9 +190,9 @@ def nearest(values: NDArray[ScalarT], size: tuple[int, int]) -> NDArray[ScalarT]
 def linear(values: NDArray[np.float32], size: tuple[int, int]) -> NDArray[np.float32]:
     """Blend neighbours: linearly where a side grows, by pixel area where it shrinks.
 
-    Unknown pixels take no part: a new pixel is the blend of the known ones under it, and is
+    Unknown pixels are ignored: a new pixel is the blend of the known ones under it, and is
     unknown itself where these make up less than half of its weight. Where a side shrinks, the
-    result is in step with points to a tenth of an old pixel.
+    result is aligned with points to a tenth of an old pixel.
 
     Args:
         values: (H, W) or (H, W, C) float32, NaN where unknown (in all C channels at once).
@@ -168,8 +214,8 @@ def linear(values: NDArray[np.float32], size: tuple[int, int]) -> NDArray[np.flo
 
 
 def _blend(values: NDArray[np.float32], size: tuple[int, int]) -> NDArray[np.float32]:
-    # One axis at a time, because cv2.INTER_AREA falls back to something else as soon as one side
-    # shrinks while the other grows, which a portrait picture on the square does.
+    # One axis at a time, because cv2.INTER_AREA falls back to another filter as soon as one side
+    # shrinks while the other grows, as with a portrait image on the square.
     width = _resize(values, (values.shape[0], size[1]))
     return _resize(width, size)
 

@@ -1,28 +1,42 @@
 # SPDX-FileCopyrightText: 2026 The diception_ros authors
 # SPDX-License-Identifier: Apache-2.0
-"""How far things are: `Disparity` has no unit, `MetricDepth` has metres.
+"""Depth labels: `Disparity` has no unit, `MetricDepth` has metres.
 
-They are different types on purpose. What leads from one to the other is `geometry`, with a scale
-and a shift that must come from somewhere; nothing else may publish one as the other.
+They are different types on purpose, so that relative depth is never treated as metric. Only
+`core.geometry` converts one to the other, with a scale and a shift that must come from somewhere.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
 from diception_ros.core.labels import base, visualize
-from diception_ros.core.labels.base import check_image, check_size, freeze
+from diception_ros.core.labels.base import Label, check_image, freeze
 
-if TYPE_CHECKING:
-    from diception_ros.core.images import Fit
+
+class _DepthMap(Label):
+    """A map of one number a pixel, NaN where unknown."""
+
+    values: NDArray[np.float32]
+
+    @property
+    def size(self) -> tuple[int, int]:
+        return self.values.shape[0], self.values.shape[1]
+
+    @property
+    def valid(self) -> NDArray[np.bool_]:
+        return ~np.isnan(self.values)
+
+    def _checked_range(self) -> tuple[np.float32, np.float32]:
+        values = freeze(self, 'values', np.float32, ('H', 'W'))
+        return np.fmin.reduce(values, axis=None), np.fmax.reduce(values, axis=None)
 
 
 @dataclass(frozen=True, eq=False)
-class Disparity:
+class Disparity(_DepthMap):
     """Inverse depth up to an unknown scale and shift.
 
     Attributes:
@@ -35,45 +49,27 @@ class Disparity:
     values: NDArray[np.float32]
 
     def __post_init__(self) -> None:
-        values = freeze(self, 'values', np.float32, ('H', 'W'))
-        low, high = np.fmin.reduce(values, axis=None), np.fmax.reduce(values, axis=None)
+        low, high = self._checked_range()
         if low < 0 or high > 1:
             raise ValueError(
                 f'Disparity.values: expected [0, 1] or NaN, got {low:.6g} to {high:.6g}'
             )
 
-    @property
-    def size(self) -> tuple[int, int]:
-        return self.values.shape[0], self.values.shape[1]
-
-    @property
-    def valid(self) -> NDArray[np.bool_]:
-        return ~np.isnan(self.values)
-
-    def to_model_size(self, fit: Fit) -> Disparity:
-        check_size(self, fit.camera, 'camera picture')
-        return self._resized(fit.model)
-
-    def to_image_size(self, fit: Fit) -> Disparity:
-        check_size(self, fit.model, 'model square')
-        return self._resized(fit.camera)
+    def resized(self, size: tuple[int, int]) -> Disparity:
+        # The weights of a blend sum to one only up to rounding.
+        return Disparity(np.clip(base.linear(self.values, size), 0, 1))
 
     def flip(self) -> Disparity:
         return Disparity(np.ascontiguousarray(self.values[:, ::-1]))
 
     def preview(self, image: NDArray[np.uint8] | None = None) -> NDArray[np.uint8]:
         """Spectral colours, far red to near blue, unknown grey; covers the image."""
-        if image is not None:
-            check_image(self, image)
+        check_image(self, image)
         return visualize.spectral(self.values)
-
-    def _resized(self, size: tuple[int, int]) -> Disparity:
-        # The weights of a blend sum to one only up to rounding.
-        return Disparity(np.clip(base.linear(self.values, size), 0, 1))
 
 
 @dataclass(frozen=True, eq=False)
-class MetricDepth:
+class MetricDepth(_DepthMap):
     """Depth in metres.
 
     Attributes:
@@ -87,29 +83,17 @@ class MetricDepth:
     values: NDArray[np.float32]
 
     def __post_init__(self) -> None:
-        values = freeze(self, 'values', np.float32, ('H', 'W'))
-        low, high = np.fmin.reduce(values, axis=None), np.fmax.reduce(values, axis=None)
+        low, high = self._checked_range()
         if low <= 0 or np.isinf(high):
             raise ValueError(
                 'MetricDepth.values: expected metres > 0, finite, or NaN where unknown, '
                 f'got {low:.6g} to {high:.6g}'
             )
 
-    @property
-    def size(self) -> tuple[int, int]:
-        return self.values.shape[0], self.values.shape[1]
-
-    @property
-    def valid(self) -> NDArray[np.bool_]:
-        return ~np.isnan(self.values)
-
-    def to_model_size(self, fit: Fit) -> MetricDepth:
-        check_size(self, fit.camera, 'camera picture')
-        return self._resized(fit.model)
-
-    def to_image_size(self, fit: Fit) -> MetricDepth:
-        check_size(self, fit.model, 'model square')
-        return self._resized(fit.camera)
+    def resized(self, size: tuple[int, int]) -> MetricDepth:
+        # 1/z is blended: on a plane it is linear in the pixel coordinates, z is not.
+        inverse = base.linear(np.float32(1) / self.values, size)
+        return MetricDepth(np.float32(1) / inverse)
 
     def flip(self) -> MetricDepth:
         return MetricDepth(np.ascontiguousarray(self.values[:, ::-1]))
@@ -119,16 +103,10 @@ class MetricDepth:
 
         The colours span the 2nd to the 98th percentile, so that one stray pixel does not decide.
         """
-        if image is not None:
-            check_image(self, image)
+        check_image(self, image)
         inverse = np.float32(1) / self.values
         if not self.valid.any():
             return visualize.spectral(inverse)
         low, high = np.nanpercentile(inverse, [2, 98])
         stretched = (inverse - low) / max(high - low, 1e-12)
         return visualize.spectral(np.clip(stretched, 0, 1).astype(np.float32))
-
-    def _resized(self, size: tuple[int, int]) -> MetricDepth:
-        # 1/z is what gets blended: on a plane it is linear in the pixel coordinates, z is not.
-        inverse = base.linear(np.float32(1) / self.values, size)
-        return MetricDepth(np.float32(1) / inverse)

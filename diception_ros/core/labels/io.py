@@ -1,6 +1,6 @@
 # SPDX-FileCopyrightText: 2026 The diception_ros authors
 # SPDX-License-Identifier: Apache-2.0
-"""Labels in files, without loss: one .npz each, readable by numpy alone.
+"""Labels in files without loss: one .npz each, readable by numpy alone.
 
 The file holds `kind`, the name of the label's class, and one array per field of that class under
 the field's name; `numpy.load(path)['values']` is the disparity of a depth label. More arrays may
@@ -28,7 +28,7 @@ _KINDS: dict[str, Any] = {
 }
 
 
-def write(label: Label, path: str | Path, **more: NDArray[Any]) -> None:
+def save_npz(label: Label, path: str | Path, **more: NDArray[Any]) -> None:
     """Write a label.
 
     Args:
@@ -50,8 +50,8 @@ def write(label: Label, path: str | Path, **more: NDArray[Any]) -> None:
     np.savez_compressed(path, **everything)
 
 
-def read(path: str | Path) -> Label:
-    """Read a label that `write` wrote.
+def load_npz(path: str | Path) -> Label:
+    """Read a label that `save_npz` wrote.
 
     Args:
         path: of the file.
@@ -66,7 +66,7 @@ def read(path: str | Path) -> Label:
             arrays = dict(file)
     except FileNotFoundError:
         raise
-    except Exception as error:  # numpy raises whatever its zip reader does
+    except Exception as error:  # numpy passes on whatever its zip reader raises
         raise ValueError(f'{path}: not a label file ({error})') from error
     kind = _KINDS.get(str(arrays.get('kind')))
     if kind is None:

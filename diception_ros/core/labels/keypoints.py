@@ -1,20 +1,17 @@
 # SPDX-FileCopyrightText: 2026 The diception_ros authors
 # SPDX-License-Identifier: Apache-2.0
-"""Where the joints of people are."""
+"""Joints of people."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from diception_ros.core.labels import visualize
-from diception_ros.core.labels.base import check_image, check_size, freeze
-
-if TYPE_CHECKING:
-    from diception_ros.core.images import Fit
+from diception_ros.core.labels.base import Label, check_image, freeze
 
 # The 17 joints of COCO in their order; left and right are the person's own.
 COCO_JOINTS = (
@@ -34,20 +31,20 @@ COCO_MIRROR = (0, 2, 1, 4, 3, 6, 5, 8, 7, 10, 9, 12, 11, 14, 13, 16, 15)
 
 
 @dataclass(frozen=True, eq=False)
-class Keypoints:
+class Keypoints(Label):
     """Joints of people, and points that are joints of an unknown type.
 
     Attributes:
         joints: (P, 17, 2) float32, x right, y down, pixels; the joints of each person in the order
-            of COCO_JOINTS; NaN exactly where `visibility` is 0. May lie outside the picture.
+            of COCO_JOINTS; NaN exactly where `visibility` is 0. May lie outside the image.
         visibility: (P, 17) uint8, COCO's: 0 not labelled or not found, 1 there but hidden,
             2 visible.
-        scores: (P, 17) float32 in [0, 1], trust in each joint; 1 for a true label, 0 where absent.
+        scores: (P, 17) float32 in [0, 1], confidence; 1 for ground truth, 0 where absent.
         untyped: (M, 2) float32, x right, y down, pixels: joints of unknown type and person.
-        size: (H, W) of the picture, pixels.
+        size: (H, W) of the image, pixels.
 
     Raises:
-        ValueError: wrong dtype or shape, numbers of persons that differ, a visibility above 2, a
+        ValueError: wrong dtype or shape, numbers of people that differ, a visibility above 2, a
             joint that is NaN but visible or the reverse, a score outside [0, 1], a point that is
             not finite.
     """
@@ -82,18 +79,18 @@ class Keypoints:
         if not np.isfinite(untyped).all():
             raise ValueError('Keypoints.untyped: expected finite pixels')
 
-    @property
-    def valid(self) -> NDArray[np.bool_]:
-        """All pixels: where no joint is, none is known to be."""
-        return np.ones(self.size, np.bool_)
+    def resized(self, size: tuple[int, int]) -> Keypoints:
+        scale = np.array([size[1] / self.size[1], size[0] / self.size[0]])
 
-    def to_model_size(self, fit: Fit) -> Keypoints:
-        check_size(self, fit.camera, 'camera picture')
-        return self._moved(fit.to_model(self.joints), fit.to_model(self.untyped), fit.model)
+        def moved(points: NDArray[Any]) -> NDArray[np.float32]:
+            return np.asarray((points.astype(np.float64) + 0.5) * scale - 0.5, np.float32)
 
-    def to_image_size(self, fit: Fit) -> Keypoints:
-        check_size(self, fit.model, 'model square')
-        return self._moved(fit.to_camera(self.joints), fit.to_camera(self.untyped), fit.camera)
+        return Keypoints(
+            moved(self.joints), self.visibility, self.scores, moved(self.untyped), size
+        )
+
+    def picked(self, size: tuple[int, int]) -> Keypoints:
+        return self.resized(size)
 
     def flip(self) -> Keypoints:
         """The mirrored scene, in which a left wrist has become a right one."""
@@ -112,25 +109,13 @@ class Keypoints:
 
         Points of unknown type are white rings.
         """
-        if image is not None:
-            check_image(self, image)
+        check_image(self, image)
         canvas = visualize.backdrop(self.size, image)
         seen = self.visibility == 2
         for person, visible in zip(self.joints, seen, strict=True):
-            visualize.skeleton(canvas, person, visible, COCO_LIMBS, SIDES)
-        visualize.rings(canvas, self.untyped)
+            visualize.draw_skeleton(canvas, person, visible, COCO_LIMBS, SIDES)
+        visualize.draw_points(canvas, self.untyped)
         return canvas
-
-    def _moved(
-        self, joints: NDArray[Any], untyped: NDArray[Any], size: tuple[int, int]
-    ) -> Keypoints:
-        return Keypoints(
-            joints.astype(np.float32),
-            self.visibility,
-            self.scores,
-            untyped.astype(np.float32),
-            size,
-        )
 
 
 # Side of the body of each joint: 0 middle, 1 left, 2 right.

@@ -1,30 +1,26 @@
 # SPDX-FileCopyrightText: 2026 The diception_ros authors
 # SPDX-License-Identifier: Apache-2.0
-"""Which pixels belong to what: one `Mask`, or many `Instances` that do not overlap."""
+"""Maps of pixels: one `Mask`, `Instances` that do not overlap, or a `Picture`."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy.ndimage import find_objects
 
 from diception_ros.core.labels import base, visualize
-from diception_ros.core.labels.base import check_image, check_size, freeze
-
-if TYPE_CHECKING:
-    from diception_ros.core.images import Fit
+from diception_ros.core.labels.base import Label, check_image, check_size, freeze
 
 
 @dataclass(frozen=True, eq=False)
-class Mask:
-    """The pixels of one thing.
+class Mask(Label):
+    """The pixels of one object.
 
     Attributes:
-        values: (H, W) bool, True = belongs to it.
-        score: trust in the mask, [0, 1]; 1 for a true label.
+        values: (H, W) bool, True = inside.
+        score: confidence, [0, 1]; 1 for ground truth.
 
     Raises:
         ValueError: wrong dtype or shape, or a score outside [0, 1].
@@ -42,46 +38,35 @@ class Mask:
     def size(self) -> tuple[int, int]:
         return self.values.shape[0], self.values.shape[1]
 
-    @property
-    def valid(self) -> NDArray[np.bool_]:
-        """All pixels: what is not the thing is known not to be."""
-        return np.ones(self.size, np.bool_)
-
-    def to_model_size(self, fit: Fit) -> Mask:
-        check_size(self, fit.camera, 'camera picture')
-        return Mask(base.nearest(self.values, fit.model), self.score)
-
-    def to_image_size(self, fit: Fit) -> Mask:
-        check_size(self, fit.model, 'model square')
-        return Mask(base.nearest(self.values, fit.camera), self.score)
+    def resized(self, size: tuple[int, int]) -> Mask:
+        return Mask(base.nearest(self.values, size), self.score)
 
     def flip(self) -> Mask:
         return Mask(np.ascontiguousarray(self.values[:, ::-1]), self.score)
 
     def preview(self, image: NDArray[np.uint8] | None = None) -> NDArray[np.uint8]:
         """The mask in translucent colour with an outline."""
-        if image is not None:
-            check_image(self, image)
-        return visualize.regions(self.values.astype(np.int32), image)
+        check_image(self, image)
+        return visualize.draw_regions(self.values.astype(np.int32), image)
 
 
 @dataclass(frozen=True, eq=False)
-class Instances:
-    """Things that are told apart, each pixel belonging to one of them at most.
+class Instances(Label):
+    """Separate objects, each pixel belonging to at most one of them.
 
-    An instance may own no pixel: a thing of two pixels can fall between the samples when a label
-    is resized. It keeps its id, category and score then, so that id k means the same thing before
-    and after, and nothing is lost without being seen; `present` leaves such instances out.
+    An instance may own no pixel: an object of two pixels can fall between the samples when a label
+    is resized. It keeps its id, category and score then, so that id k is the same object before
+    and after; `present` drops such instances.
 
     Attributes:
-        ids: (H, W) int32, 0 = none of them, k = the k-th instance, 1..N.
-        categories: N names, '' where the label does not tell categories apart.
-        scores: (N,) float32 in [0, 1], trust in each instance; 1 for a true label.
+        ids: (H, W) int32, 0 = background, k = the k-th instance, 1..N.
+        categories: N names, '' where the label has no categories.
+        scores: (N,) float32 in [0, 1], confidence; 1 for ground truth.
 
     Raises:
         TypeError: categories is not a tuple of strings.
-        ValueError: wrong dtype or shape, an id outside 0..N, as many scores as categories do not
-            come, or a score outside [0, 1].
+        ValueError: wrong dtype or shape, an id outside 0..N, numbers of scores and categories that
+            differ, or a score outside [0, 1].
     """
 
     ids: NDArray[np.int32]
@@ -110,11 +95,6 @@ class Instances:
     @property
     def size(self) -> tuple[int, int]:
         return self.ids.shape[0], self.ids.shape[1]
-
-    @property
-    def valid(self) -> NDArray[np.bool_]:
-        """All pixels: what is no instance is known not to be one."""
-        return np.ones(self.size, np.bool_)
 
     @property
     def areas(self) -> NDArray[np.int64]:
@@ -158,7 +138,7 @@ class Instances:
         return np.asarray(both / np.maximum(either, 1), np.float64)
 
     def present(self) -> Instances:
-        """The instances that own at least one pixel, numbered anew in their order."""
+        """The instances that own at least one pixel, renumbered in their order."""
         keep = self.areas > 0
         if keep.all():
             return self
@@ -167,36 +147,23 @@ class Instances:
         names = tuple(self.categories[k] for k in np.flatnonzero(keep))
         return Instances(number[self.ids], names, self.scores[keep])
 
-    def to_model_size(self, fit: Fit) -> Instances:
-        check_size(self, fit.camera, 'camera picture')
-        return Instances(base.nearest(self.ids, fit.model), self.categories, self.scores)
-
-    def to_image_size(self, fit: Fit) -> Instances:
-        check_size(self, fit.model, 'model square')
-        return Instances(base.nearest(self.ids, fit.camera), self.categories, self.scores)
+    def resized(self, size: tuple[int, int]) -> Instances:
+        return Instances(base.nearest(self.ids, size), self.categories, self.scores)
 
     def flip(self) -> Instances:
         return Instances(np.ascontiguousarray(self.ids[:, ::-1]), self.categories, self.scores)
 
     def preview(self, image: NDArray[np.uint8] | None = None) -> NDArray[np.uint8]:
         """One translucent colour per instance, with outlines and the categories written on."""
-        if image is not None:
-            check_image(self, image)
-        canvas = visualize.regions(self.ids, image)
-        visualize.write(canvas, self.ids, self.categories)
+        check_image(self, image)
+        canvas = visualize.draw_regions(self.ids, image)
+        visualize.draw_texts(canvas, self.ids, self.categories)
         return canvas
 
 
-# A picture that is the answer itself, such as the same view in better light.
-
-
-if TYPE_CHECKING:
-    from diception_ros.core.images import Fit
-
-
 @dataclass(frozen=True, eq=False)
-class Picture:
-    """What a picture should look like.
+class Picture(Label):
+    """An image that is the result itself, such as the same view in better light.
 
     Attributes:
         values: (H, W, 3) float32 in [0, 1], RGB; all of it known.
@@ -220,27 +187,14 @@ class Picture:
     def size(self) -> tuple[int, int]:
         return self.values.shape[0], self.values.shape[1]
 
-    @property
-    def valid(self) -> NDArray[np.bool_]:
-        return np.ones(self.size, bool)
-
-    def to_model_size(self, fit: Fit) -> Picture:
-        check_size(self, fit.camera, 'camera picture')
-        return self._resized(fit.model)
-
-    def to_image_size(self, fit: Fit) -> Picture:
-        check_size(self, fit.model, 'model square')
-        return self._resized(fit.camera)
-
     def flip(self) -> Picture:
         return Picture(self.values[:, ::-1])
 
     def preview(self, image: NDArray[np.uint8] | None = None) -> NDArray[np.uint8]:
-        """The picture in eight bits; covers the image."""
-        if image is not None:
-            check_image(self, image)
+        """The values in eight bits; covers the image."""
+        check_image(self, image)
         return np.rint(self.values * 255).astype(np.uint8)
 
-    def _resized(self, size: tuple[int, int]) -> Picture:
-        # Blending rounds: a hair above 1 is not an error of whoever asked.
+    def resized(self, size: tuple[int, int]) -> Picture:
+        # The weights of a blend sum to one only up to rounding.
         return Picture(np.clip(base.linear(self.values, size), 0, 1))

@@ -1,27 +1,23 @@
 # SPDX-FileCopyrightText: 2026 The diception_ros authors
 # SPDX-License-Identifier: Apache-2.0
-"""Which way surfaces face."""
+"""Surface normals."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
 from diception_ros.core.labels import base, visualize
-from diception_ros.core.labels.base import check_image, check_size, freeze
-
-if TYPE_CHECKING:
-    from diception_ros.core.images import Fit
+from diception_ros.core.labels.base import Label, check_image, freeze
 
 # Float32 unit vectors are off by 1e-7; 8-bit or float16 files by up to 5e-3.
 UNIT_TOLERANCE = 1e-2
 
 
 @dataclass(frozen=True, eq=False)
-class Normals:
+class Normals(Label):
     """Surface normals.
 
     Attributes:
@@ -45,7 +41,7 @@ class Normals:
         off = np.fmax.reduce(np.abs(length - 1), axis=None)
         if off > UNIT_TOLERANCE:
             raise ValueError(
-                f'Normals.vectors: expected unit vectors, got a length that is off by {off:.4g}'
+                f'Normals.vectors: expected unit vectors, got a length off by {off:.4g}'
             )
 
     @property
@@ -56,22 +52,16 @@ class Normals:
     def valid(self) -> NDArray[np.bool_]:
         return ~np.isnan(self.vectors[..., 0])
 
-    def to_model_size(self, fit: Fit) -> Normals:
-        check_size(self, fit.camera, 'camera picture')
-        return unit(base.linear(self.vectors, fit.model))
-
-    def to_image_size(self, fit: Fit) -> Normals:
-        check_size(self, fit.model, 'model square')
-        return unit(base.linear(self.vectors, fit.camera))
+    def resized(self, size: tuple[int, int]) -> Normals:
+        return unit(base.linear(self.vectors, size))
 
     def flip(self) -> Normals:
-        """The mirrored scene: the picture is mirrored, and x with it."""
+        """The mirrored scene: the map is mirrored, and x is negated."""
         return Normals(self.vectors[:, ::-1] * np.array([-1, 1, 1], np.float32))
 
     def preview(self, image: NDArray[np.uint8] | None = None) -> NDArray[np.uint8]:
         """The usual normal colours, facing the camera = lilac, unknown black; covers the image."""
-        if image is not None:
-            check_image(self, image)
+        check_image(self, image)
         return visualize.normal_colours(self.vectors)
 
 
@@ -80,7 +70,7 @@ def unit(vectors: NDArray[np.float32], shortest: float = 1e-3) -> Normals:
 
     Args:
         vectors: (H, W, 3) float32, camera optical frame, any length; NaN = unknown.
-        shortest: vectors below this length say nothing about a direction and become unknown.
+        shortest: vectors below this length have no direction and become unknown.
 
     Returns:
         Unit normals.

@@ -1,6 +1,6 @@
 # SPDX-FileCopyrightText: 2026 The diception_ros authors
 # SPDX-License-Identifier: Apache-2.0
-"""Drawing for people: colour tables, translucent regions with outlines, skeletons."""
+"""Drawing of labels: colour tables, translucent regions with outlines, skeletons."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-Picture = NDArray[np.uint8]
+Rgb = NDArray[np.uint8]
 
 # The eleven colours of ColorBrewer's "Spectral" (Cynthia Brewer, Apache-2.0), red to violet. The
 # official visualisation uses matplotlib's table of this name, which interpolates the same eleven.
@@ -25,7 +25,7 @@ BACKDROP = (40, 40, 40)
 MIDDLE, LEFT, RIGHT = (245, 245, 245), (64, 160, 255), (255, 150, 40)
 
 
-def spectral(values: NDArray[np.float32]) -> Picture:
+def spectral(values: NDArray[np.float32]) -> Rgb:
     """Colour a map: 0 red, 1 violet blue, NaN grey.
 
     Args:
@@ -36,20 +36,20 @@ def spectral(values: NDArray[np.float32]) -> Picture:
     """
     unknown = np.isnan(values)
     index = np.where(unknown, 0, values * 255 + np.float32(0.5)).astype(np.uint8)
-    out: Picture = np.take(_spectral_table(), index, axis=0)
+    out: Rgb = np.take(_spectral_table(), index, axis=0)
     out[unknown] = UNKNOWN
     return out
 
 
 @functools.cache
-def _spectral_table() -> Picture:
+def _spectral_table() -> Rgb:
     stops = np.linspace(0, 255, len(SPECTRAL))
     channels = [np.interp(np.arange(256), stops, c) for c in np.array(SPECTRAL).T]
-    table: Picture = np.rint(np.stack(channels, axis=1)).astype(np.uint8)
+    table: Rgb = np.rint(np.stack(channels, axis=1)).astype(np.uint8)
     return table
 
 
-def normal_colours(vectors: NDArray[np.float32]) -> Picture:
+def normal_colours(vectors: NDArray[np.float32]) -> Rgb:
     """Colour normals as usual: red = right, green = up, blue = to the camera; NaN black.
 
     Args:
@@ -66,11 +66,11 @@ def normal_colours(vectors: NDArray[np.float32]) -> Picture:
     shades *= np.float32(127.5)
     # Of a number and NaN `fmax` is the number, at a third of the cost of nan_to_num.
     np.fmin(np.fmax(shades, 0, out=shades), 255, out=shades)
-    out: Picture = np.rint(shades, out=shades).astype(np.uint8).reshape(vectors.shape)
+    out: Rgb = np.rint(shades, out=shades).astype(np.uint8).reshape(vectors.shape)
     return out
 
 
-def backdrop(size: tuple[int, int], image: Picture | None) -> Picture:
+def backdrop(size: tuple[int, int], image: Rgb | None) -> Rgb:
     """A fresh canvas (H, W, 3) uint8 RGB: a copy of the image, or dark grey."""
     if image is not None:
         return np.array(image, order='C')
@@ -79,14 +79,14 @@ def backdrop(size: tuple[int, int], image: Picture | None) -> Picture:
 
 @functools.cache
 def colour(k: int) -> tuple[int, int, int]:
-    """The k-th of endlessly many colours, of which neighbours in the list differ clearly."""
-    # Steps of the golden angle never come back to a hue; brightness alternates for more contrast.
+    """The k-th of an endless list of colours; neighbours in the list differ clearly."""
+    # Steps of the golden angle never repeat a hue; brightness alternates for more contrast.
     hue = (0.58 + k * 0.61803398875) % 1
     red, green, blue = colorsys.hsv_to_rgb(hue, (0.85, 0.6)[k // 2 % 2], (1.0, 0.8)[k % 2])
     return round(red * 255), round(green * 255), round(blue * 255)
 
 
-def regions(ids: NDArray[np.int32], image: Picture | None) -> Picture:
+def draw_regions(ids: NDArray[np.int32], image: Rgb | None) -> Rgb:
     """Lay one translucent colour per id over the image, with a white outline.
 
     Args:
@@ -113,13 +113,13 @@ def _outline(ids: NDArray[np.int32], width: int) -> NDArray[np.bool_]:
     return out
 
 
-def thickness(canvas: Picture) -> int:
+def thickness(canvas: Rgb) -> int:
     """Width of a line, pixels, that looks the same on canvases of any size."""
     return max(1, round(int(min(canvas.shape[:2])) / 400))
 
 
-def write(canvas: Picture, ids: NDArray[np.int32], texts: tuple[str, ...]) -> None:
-    """Write a text into the middle of each region, where there is one.
+def draw_texts(canvas: Rgb, ids: NDArray[np.int32], texts: tuple[str, ...]) -> None:
+    """Write a text into the middle of each region that has pixels.
 
     Args:
         canvas: (H, W, 3) uint8 RGB, drawn upon.
@@ -141,8 +141,8 @@ def write(canvas: Picture, ids: NDArray[np.int32], texts: tuple[str, ...]) -> No
         cv2.putText(canvas, text, (x, y), cv2.FONT_HERSHEY_SIMPLEX, scale, MIDDLE, 1, cv2.LINE_AA)
 
 
-def skeleton(
-    canvas: Picture,
+def draw_skeleton(
+    canvas: Rgb,
     joints: NDArray[np.float32],
     visible: NDArray[np.bool_],
     limbs: tuple[tuple[int, int], ...],
@@ -180,7 +180,7 @@ def skeleton(
             cv2.circle(canvas, place, max(1, width), (0, 0, 0), -1, cv2.LINE_AA)
 
 
-def rings(canvas: Picture, points: NDArray[np.float32]) -> None:
+def draw_points(canvas: Rgb, points: NDArray[np.float32]) -> None:
     """Draw a white ring with a dark rim around each of (M, 2) float32 points in pixels."""
     width = 2 * thickness(canvas)
     for point in points:
@@ -189,6 +189,6 @@ def rings(canvas: Picture, points: NDArray[np.float32]) -> None:
 
 
 def _pixel(point: NDArray[np.float32]) -> tuple[int, int]:
-    # OpenCV takes 16-bit coordinates; a joint far outside must not wrap around into the picture.
+    # OpenCV takes 16-bit coordinates; a joint far outside must not wrap around into the image.
     x, y = np.rint(np.clip(point, -30000, 30000)).astype(int).tolist()
     return x, y

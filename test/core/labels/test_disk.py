@@ -21,8 +21,8 @@ def labels():
 @pytest.mark.parametrize('label', [*labels()], ids=lambda label: type(label).__name__)
 def test_round_trip_is_exact(label, tmp_path):
     more = np.full(label.size, 0.25, np.float32)
-    io.write(label, tmp_path / 'label.npz', uncertainty=more)
-    back = io.read(tmp_path / 'label.npz')
+    io.save_npz(label, tmp_path / 'label.npz', uncertainty=more)
+    back = io.load_npz(tmp_path / 'label.npz')
     assert type(back) is type(label)
     for field in fields(label):
         before, after = getattr(label, field.name), getattr(back, field.name)
@@ -38,27 +38,27 @@ def test_round_trip_is_exact(label, tmp_path):
 
 def test_two_writes_are_the_same_bytes(tmp_path):
     for name in 'ab':
-        io.write(next(labels()), tmp_path / f'{name}.npz')
+        io.save_npz(next(labels()), tmp_path / f'{name}.npz')
     assert (tmp_path / 'a.npz').read_bytes() == (tmp_path / 'b.npz').read_bytes()
 
 
 def test_what_is_no_label_is_named(tmp_path):
     label = next(labels())
     with pytest.raises(ValueError, match=r'ends in \.npz'):
-        io.write(label, tmp_path / 'label.png')
+        io.save_npz(label, tmp_path / 'label.png')
     with pytest.raises(ValueError, match='values is a field of Disparity'):
-        io.write(label, tmp_path / 'label.npz', values=np.zeros(1))
+        io.save_npz(label, tmp_path / 'label.npz', values=np.zeros(1))
     with pytest.raises(FileNotFoundError):
-        io.read(tmp_path / 'none.npz')
+        io.load_npz(tmp_path / 'none.npz')
     (tmp_path / 'text.npz').write_text('no label')
     with pytest.raises(ValueError, match='not a label file'):
-        io.read(tmp_path / 'text.npz')
+        io.load_npz(tmp_path / 'text.npz')
     np.savez(tmp_path / 'other.npz', values=np.zeros(3))
     with pytest.raises(ValueError, match='kind is None; expected one of Disparity'):
-        io.read(tmp_path / 'other.npz')
+        io.load_npz(tmp_path / 'other.npz')
     np.savez(tmp_path / 'part.npz', kind='Mask', values=np.zeros((2, 2), bool))
     with pytest.raises(ValueError, match='a Mask without score'):
-        io.read(tmp_path / 'part.npz')
+        io.load_npz(tmp_path / 'part.npz')
     np.savez(tmp_path / 'evil.npz', kind='Mask', values=np.array([object()]))
     with pytest.raises(ValueError, match='not a label file'):
-        io.read(tmp_path / 'evil.npz')
+        io.load_npz(tmp_path / 'evil.npz')

@@ -66,7 +66,7 @@ def test_flipping_and_resizing_can_be_swapped(kind, camera):
 @pytest.mark.parametrize('kind', KINDS)
 def test_every_label_refuses_the_size_of_the_other_side(kind):
     rng, fit = np.random.default_rng(0), Fit((48, 80), SQUARE)
-    with pytest.raises(ValueError, match=r'size of the camera picture, \(48, 80\).*got \(64, 64'):
+    with pytest.raises(ValueError, match=r'size of the camera image, \(48, 80\).*got \(64, 64'):
         kind((64, 64), rng).to_model_size(fit)
     with pytest.raises(ValueError, match=r'size of the model square, \(64, 64\).*got \(48, 80'):
         kind((48, 80), rng).to_image_size(fit)

@@ -11,7 +11,7 @@ from diception_ros.core.labels import Normals
 
 
 def test_normals_refuse_other_lengths_and_half_unknown_vectors():
-    with pytest.raises(ValueError, match=r'expected unit vectors, got a length that is off by 1'):
+    with pytest.raises(ValueError, match=r'expected unit vectors, got a length off by 1'):
         Normals(np.full((1, 1, 3), [0, 0, -2], np.float32))
     with pytest.raises(ValueError, match='in all three components or in none'):
         Normals(np.full((1, 1, 3), [np.nan, 0, -1], np.float32))
