@@ -12,7 +12,7 @@ CONSTRAINTS := $(shell $(PYTHON) -c 'import sys; print("constraints.txt" if sys.
 BAG ?=
 MODEL ?= builtin
 
-.PHONY: demo test check format clean
+.PHONY: demo test check docs format clean
 
 # One thread a process: two of them share the cores, and tiny networks want no more.
 test: export OMP_NUM_THREADS := 1
@@ -24,6 +24,9 @@ check: $(VENV)/.installed  ## style, types, import direction; in under a minute
 	$(BIN)/mypy
 	$(BIN)/python -m pytest -q test/test_imports.py
 
+docs: $(VENV)/.docs  ## the documentation site, in site/
+	NO_MKDOCS_2_WARNING=1 DISABLE_MKDOCS_2_WARNING=true $(BIN)/mkdocs build
+
 format: $(VENV)/.installed
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
@@ -33,7 +36,7 @@ demo: $(VENV)/.installed  ## a simulated robot, the node and a recorder over rea
 	$(BIN)/diception demo $(if $(BAG),'$(BAG)') --model '$(MODEL)' --out demo_output
 
 clean:
-	rm -rf $(VENV) build dist *.egg-info demo_output
+	rm -rf $(VENV) build dist site *.egg-info demo_output
 
 # torch by itself: a build that is in .venv already, such as one without CUDA, stays.
 $(VENV)/.installed: setup.py $(CONSTRAINTS)
@@ -43,4 +46,8 @@ $(VENV)/.installed: setup.py $(CONSTRAINTS)
 	@echo 'Installing torch and the rest: 2 GB on disk, 6 GB where torch brings CUDA, in a few minutes.'
 	$(BIN)/pip install -q -c $(CONSTRAINTS) torch
 	$(BIN)/pip install -q -c $(CONSTRAINTS) --use-pep517 -e '.[ros,dev,evaluate,sim]'
+	touch $@
+
+$(VENV)/.docs: $(VENV)/.installed
+	$(BIN)/pip install -q -c $(CONSTRAINTS) --use-pep517 -e '.[docs]'
 	touch $@

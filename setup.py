@@ -56,7 +56,14 @@ EXTRAS_REQUIRE = {
     'view': ['rerun-sdk >=0.20'],
     # `diception replay --engine ray`; 2.60 tried.
     'ray': ['ray >=2.9'],
-    # COCO AP and AR in `diception_ros.evaluation.rooms`.
+    # `make docs`
+    'docs': [
+        'mkdocs-material >=9.5, <10',
+        'mkdocstrings[python] >=0.26',
+        'mkdocs-gen-files >=0.5',
+        'mkdocs-literate-nav >=0.6',
+    ],
+    # COCO metrics (AP, AR).
     'evaluate': ['pycocotools >=2.0.7'],
 }
 

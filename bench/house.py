@@ -125,6 +125,7 @@ def measure(files: dict[str, str]) -> tuple[dict[str, str], list[list[str]]]:
 
 
 def main() -> None:
+    """Print the measures as a Markdown table."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument('revisions', nargs='*', metavar='REV', help=f'default: {BEFORE}')
     columns = {name: commit(name) for name in parser.parse_args().revisions or [BEFORE]}
