@@ -22,12 +22,13 @@ INSTALL_REQUIRES = [
     'accelerate >=1.0',  # loads big text encoders layer by layer (`diception convert`)
     'safetensors >=0.4.3',  # safe_open().get_slice and bfloat16 in numpy-free form
     'sentencepiece >=0.2',  # T5 tokenizer of SD3
-    'protobuf >=4',  # T5 tokenizer conversion
+    'protobuf >=4.22',  # T5 tokenizer conversion; images of Foxglove, for GetMessageClass
     'peft >=0.13',  # load_lora_weights
     'tqdm >=4.60',  # progress bars
     'pyyaml >=6',  # settings files
     'rosbags >=0.11',  # bags without ROS; 0.11 opens single .mcap files
-    'lz4 >=4',  # compressed chunks of bags, as rosbags reads them
+    'mcap >=1.2, <2',  # records of MCAP; 1.2 is the oldest tried
+    'lz4 >=4',  # compressed chunks of bags
     'backports.zstd >=1; python_version < "3.14"',  # likewise
 ]
 

@@ -27,7 +27,7 @@ import recordings
 from diception_ros.bag_replay import run
 from diception_ros.bag_replay.job import Job
 from diception_ros.bags.cameras import choose
-from diception_ros.bags.frames import Choice, frames
+from diception_ros.bags.frames import FrameSelection, frames
 from diception_ros.bags.reader import Bag
 from diception_ros.bags.typestore import BagTypes
 from diception_ros.core.prompt import Prompt
@@ -95,7 +95,7 @@ def decoded(path, args):
     """The frames of the bag."""
     with Bag(path) as bag:
         cameras = choose(bag, [args.camera] if args.camera else [])
-        return [one.frame for one in frames(bag, cameras, Choice(most=args.frames))]
+        return [one.frame for one in frames(bag, cameras, FrameSelection(limit=args.frames))]
 
 
 def questions(pictures, asked):

@@ -9,7 +9,7 @@ import json
 import numpy as np
 from PIL import Image
 
-from diception_ros.bags import typestore
+from diception_ros.bags import mcap_writer, typestore
 from diception_ros.messages import base
 from diception_ros.messages import images as image_messages
 
@@ -185,13 +185,13 @@ def header(k):
 
 def write_bag(path, labels, encoding='mono8', count=COUNT, image='/camera/image_raw', more=()):
     """Labels have the stamps of their pictures, and come in later, as from a node."""
-    with typestore.BagWriter(path) as writer:
+    with mcap_writer.create(path) as writer:
         for k in range(count):
             message = image_messages.image(MAKE, picture(k), 'rgb8', header(k))
-            writer.write(image, message, BEGIN + k * 100_000_000)
+            writer.write_message(image, message, BEGIN + k * 100_000_000)
         for k in range(count):
             message = image_messages.image(MAKE, labels(k), encoding, header(k))
-            writer.write('/labels', message, BEGIN + (k + count) * 100_000_000)
+            writer.write_message('/labels', message, BEGIN + (k + count) * 100_000_000)
         for topic, message in more:
-            writer.write(topic, message, BEGIN)
+            writer.write_message(topic, message, BEGIN)
     return path

@@ -16,8 +16,8 @@ from rosbags.rosbag2 import Writer as Writer2
 from rosbags.typesys import Stores, get_typestore
 
 from diception_ros import tasks
-from diception_ros.bags.mcap_writer import Writer, definition_of
-from diception_ros.bags.typestore import TYPES, BagTypes
+from diception_ros.bags.mcap_writer import Writer
+from diception_ros.bags.typestore import TYPES, BagTypes, definition_of
 from diception_ros.core import settings
 from diception_ros.core.frame import Intrinsics
 from diception_ros.core.images import Fit
@@ -192,4 +192,4 @@ def everything(path):
     from diception_ros.bags.reader import Bag
 
     with Bag(Path(path)) as bag:
-        return [(raw.topic, raw.kind, raw.stamp_ns, raw.data) for raw in bag.messages()]
+        return [(raw.topic, raw.msgtype, raw.stamp_ns, raw.data) for raw in bag.messages()]

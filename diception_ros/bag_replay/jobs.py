@@ -1,6 +1,6 @@
 # SPDX-FileCopyrightText: 2026 The diception_ros authors
 # SPDX-License-Identifier: Apache-2.0
-"""Many bags: each in a process of its own, here or on a cluster, so that none stops another."""
+"""Replays of many bags, each in a process of its own, on this machine or on a Ray cluster."""
 
 from __future__ import annotations
 
@@ -19,29 +19,29 @@ from typing import Any, NamedTuple
 from tqdm import tqdm
 
 from diception_ros.bag_replay import checkpoint
-from diception_ros.bag_replay.job import DAMAGED, code_of
-from diception_ros.bags.reader import ENDS
+from diception_ros.bag_replay.job import DAMAGED, exit_code
+from diception_ros.bags.reader import ENDS, bags_in
 from diception_ros.system import processes, threads
 
-# Where the processes of many bags run: on this machine, or on a cluster of Ray.
-
-
-# How long an interrupted process may take to leave a file with an index, seconds. A step of the
-# model is not interrupted, and the large one takes long on a CPU.
+# Seconds that an interrupted process gets to leave a file with an index. A step of the model is
+# not interrupted, and the large one takes long on a CPU.
 ENDING_S = 20.0
 NAP_S = 0.05
-# A process that a cluster lost is started again so often; Ray's own number.
+# Restarts of a process that a cluster lost; Ray's own number.
 RETRIES = 3
+# Options that are not passed on to the process of a bag.
+_OURS = ('bags', 'out', 'jobs', 'engine', 'summary', 'report', 'threads', 'view', 'view_file',
+         'help')  # fmt: skip
 
 
 class Task(NamedTuple):
-    """The replay of one bag.
+    """The replay of one bag by a process.
 
     Attributes:
         bag: the bag.
         out: what is written, absolute.
         command: line of the process.
-        folder: in which it runs, absolute: where the names on the command line are looked for.
+        folder: in which it runs, absolute; relative paths of the command line start there.
     """
 
     bag: Path
@@ -51,12 +51,12 @@ class Task(NamedTuple):
 
 
 class Done(NamedTuple):
-    """What came of it.
+    """Result of a task.
 
     Attributes:
-        task: what it was.
+        task: the task.
         code: exit code of the process.
-        words: the last that it said.
+        words: the last line of its log.
     """
 
     task: Task
@@ -64,52 +64,94 @@ class Done(NamedTuple):
     words: str
 
 
-def summary_of(out: Path) -> Path:
-    """Where the process of a bag says what came of it."""
-    return out.with_suffix('.json')
+def find(given: Sequence[str]) -> list[Path]:
+    """The bags of a command line.
 
-
-def _start(task: Task) -> processes.Subprocess:
-    """Start the process of one bag; its log is a file beside what it writes.
+    Args:
+        given: bags, folders of bags, and patterns.
 
     Raises:
-        OSError: no process could be started, or the log can't be written.
+        FileNotFoundError: there is no such bag, a pattern matches none, or a folder has none.
     """
-    summary_of(task.out).unlink(missing_ok=True)
-    log = task.out.with_suffix('.log')
-    return processes.Subprocess(task.out.stem, task.command, log, folder=task.folder)
+    found: list[Path] = []
+    for name in given:
+        matched = sorted(glob.glob(name, recursive=True)) if glob.has_magic(name) else []
+        for path in [name] if Path(name).exists() or not matched else matched:
+            found += bags_in(Path(path))
+    return list(dict.fromkeys(found))
 
 
-def _done(task: Task, child: processes.Subprocess, code: int) -> Done:
-    words = child.last_line or 'no word'
-    return Done(task, code, words if code >= 0 else f'ended by signal {-code}')
+def run(
+    bags: Sequence[Path],
+    args: argparse.Namespace,
+    declare: Callable[[argparse.ArgumentParser], None],
+) -> int:
+    """Replay them, and print a table.
+
+    Args:
+        bags: the bags.
+        args: options of `diception replay`.
+        declare: declares them.
+
+    Returns:
+        Exit code: 0 if all are replayed, 3 if some of them are damaged, 1 if bags or frames are
+        missing.
+
+    Raises:
+        ValueError: options that do not go together.
+    """
+    if args.out.suffix == '.mcap':
+        raise ValueError(f'--out is {args.out}; of {len(bags)} bags expected a folder')
+    if args.jobs < 1:
+        raise ValueError(f'--jobs is {args.jobs}; expected at least 1')
+    if args.engine == 'ray' and ':' in args.device:
+        raise ValueError(f'--device is {args.device}; expected cuda, of which Ray says which')
+    if args.view or args.view_file:
+        raise ValueError('--view shows one bag; give it the one that you want to see')
+    args.out.mkdir(parents=True, exist_ok=True)
+    tasks = _tasks(bags, args, arguments(args, declare))
+    done = [_before(task) for task in tasks if args.resume and _finished(task, args)]
+    finished = {result.task.bag for result in done}
+    todo = [task for task in tasks if task.bag not in finished]
+    running: list[str] = []
+
+    def started(task: Task) -> None:
+        running.append(task.out.stem)
+        bar.set_postfix_str(', '.join(running))
+
+    if args.engine == 'ray':  # which does not report which of them runs
+        results = run_ray(todo, args.jobs, args.device.startswith('cuda'))
+    else:
+        results = run_local(todo, args.jobs, started)
+    with (
+        tqdm(total=len(tasks), initial=len(done), desc='bags', file=sys.stderr) as bar,
+        contextlib.closing(results),
+    ):
+        for result in results:
+            running[:] = [name for name in running if name != result.task.out.stem]
+            bar.set_postfix_str(', '.join(running), refresh=False)
+            bar.update()
+            done.append(result)
+            if result.code not in (0, DAMAGED):
+                tqdm.write(f'{result.task.bag}: {result.words}', file=sys.stderr)
+    done.sort(key=lambda result: bags.index(result.task.bag))
+    sys.stdout.write(table(done) + '\n')
+    codes = {result.code for result in done}
+    return 1 if codes - {0, DAMAGED} else max(codes)
 
 
-def work(task: Task) -> Done:
-    """Run the process of one bag to its end."""
-    child = _start(task)
-    try:
-        # In short naps: Ray's cancel does not wake a thread that waits for a process.
-        while (code := child.code) is None:
-            time.sleep(NAP_S)
-        return _done(task, child, code)
-    except BaseException:
-        child.end(ENDING_S)
-        raise
-
-
-def here(
-    todo: Sequence[Task], jobs: int, begun: Callable[[Task], None] = lambda task: None
+def run_local(
+    todo: Sequence[Task], jobs: int, started: Callable[[Task], None] = lambda task: None
 ) -> Generator[Done, None, None]:
     """Run `jobs` at a time on this machine.
 
     Args:
-        todo: what is to be done.
+        todo: the tasks.
         jobs: processes at a time.
-        begun: told of each that begins.
+        started: called with each task that starts.
 
     Yields:
-        What came of each, in the order in which they end.
+        Results in the order in which the processes end.
     """
     waiting, running = deque(todo), list[tuple[Task, processes.Subprocess]]()
     try:
@@ -117,7 +159,7 @@ def here(
             while waiting and len(running) < jobs:
                 task = waiting.popleft()
                 running.append((task, _start(task)))
-                begun(task)
+                started(task)
             time.sleep(NAP_S)
             for task, child in list(running):
                 if (code := child.code) is not None:
@@ -131,16 +173,16 @@ def here(
             child.end(max(0.0, end - time.monotonic()))
 
 
-def on_ray(todo: Sequence[Task], jobs: int, gpu: bool) -> Generator[Done, None, None]:
+def run_ray(todo: Sequence[Task], jobs: int, gpu: bool) -> Generator[Done, None, None]:
     """Run them on a cluster of Ray whose machines see the same files.
 
     Args:
-        todo: what is to be done.
+        todo: the tasks.
         jobs: processors that each takes.
         gpu: whether each takes a GPU.
 
     Yields:
-        What came of each, in the order in which they end.
+        Results in the order in which the processes end.
 
     Raises:
         ModuleNotFoundError: without Ray.
@@ -152,140 +194,69 @@ def on_ray(todo: Sequence[Task], jobs: int, gpu: bool) -> Generator[Done, None, 
             '--engine ray needs Ray, which is not installed', name='ray'
         ) from error
     ray.init(ignore_reinit_error=True, log_to_driver=False)
-    _look_for_room(ray.nodes(), {'CPU': jobs, 'GPU': int(gpu)})
-    # Started again here and not by Ray, which would not say --resume.
-    remote: Any = ray.remote(num_cpus=jobs, num_gpus=int(gpu), max_retries=0)(work)
+    _check_resources(ray.nodes(), {'CPU': jobs, 'GPU': int(gpu)})
+    # Started again here and not by Ray, which would not add --resume.
+    remote: Any = ray.remote(num_cpus=jobs, num_gpus=int(gpu), max_retries=0)(run_task)
     waiting = {remote.remote(task): (task, RETRIES) for task in todo}
     try:
         while waiting:
             ready, _ = ray.wait(list(waiting))
-            for one in ready:
-                task, retries = waiting.pop(one)
+            for reference in ready:
+                task, retries = waiting.pop(reference)
                 try:
-                    yield ray.get(one)
+                    yield ray.get(reference)
                 except ray.exceptions.RayTaskError as error:
                     yield Done(task, 1, str(error.cause))
                 except ray.exceptions.RayError as error:
                     if retries:
-                        waiting[remote.remote(again(task))] = task, retries - 1
+                        waiting[remote.remote(retry_with_resume(task))] = task, retries - 1
                     else:
                         yield Done(task, 1, f'lost by Ray: {str(error).splitlines()[0]}')
     finally:
-        for one in waiting:
-            ray.cancel(one)
+        for reference in waiting:
+            ray.cancel(reference)
         if waiting:
             ray.wait(list(waiting), num_returns=len(waiting), timeout=ENDING_S)
 
 
-def again(task: Task) -> Task:
-    """The same, going on where a process that was lost came to."""
+def run_task(task: Task) -> Done:
+    """Run the process of one bag to its end."""
+    child = _start(task)
+    try:
+        # In short naps: Ray's cancel does not wake a thread that waits for a process.
+        while (code := child.code) is None:
+            time.sleep(NAP_S)
+        return _done(task, child, code)
+    except BaseException:
+        child.end(ENDING_S)
+        raise
+
+
+def retry_with_resume(task: Task) -> Task:
+    """The same task, from where a lost process was."""
     return task._replace(command=[*task.command, '--resume'])
 
 
-def _look_for_room(nodes: Sequence[dict[str, Any]], wanted: dict[str, int]) -> None:
-    """Say so where no machine has what is wanted; Ray waits for one that may be added."""
-    there = [node['Resources'] for node in nodes if node['Alive']]
-    if not any(all(one.get(name, 0) >= n for name, n in wanted.items()) for one in there):
-        words = ' and '.join(f'{n} {name}' for name, n in wanted.items() if n)
-        tqdm.write(f'no machine of the cluster has {words}; waiting for one', file=sys.stderr)
-
-
-# Options that are not handed on to the process of a bag.
-_OURS = ('bags', 'out', 'jobs', 'engine', 'summary', 'report', 'threads', 'view', 'view_file',
-         'help')  # fmt: skip
-
-
-def find(given: Sequence[str]) -> list[Path]:
-    """The bags of a command line.
-
-    Args:
-        given: bags, folders of bags, and patterns.
-
-    Raises:
-        FileNotFoundError: there is no such bag, or a pattern matches none.
-        ValueError: a folder holds none.
-    """
-    found: list[Path] = []
-    for one in given:
-        path = Path(one)
-        if path.exists():
-            found += _inside(path)
-            continue
-        matched = sorted(glob.glob(one, recursive=True)) if glob.has_magic(one) else []
-        if not matched:
-            raise FileNotFoundError(f'{one}: no such bag')
-        for name in matched:
-            found += _inside(Path(name))
-    return list(dict.fromkeys(found))
-
-
-def run(
-    bags: Sequence[Path],
-    args: argparse.Namespace,
-    declare: Callable[[argparse.ArgumentParser], None],
-) -> int:
-    """Replay every bag; the exit code is that of the worst.
-
-    Args:
-        bags: the bags.
-        args: of the command line.
-        declare: declares its options.
-
-    Raises:
-        ValueError: --out is a file's name, a number of jobs below one, or a GPU of a cluster by
-            its number.
-        ModuleNotFoundError: --engine ray without Ray.
-    """
-    if args.out.suffix == '.mcap':
-        raise ValueError(f'--out is {args.out}; of {len(bags)} bags expected a folder')
-    if args.jobs < 1:
-        raise ValueError(f'--jobs is {args.jobs}; expected at least 1')
-    if args.engine == 'ray' and ':' in args.device:
-        raise ValueError(f'--device is {args.device}; expected cuda, of which Ray says which')
-    if args.view or args.view_file:
-        raise ValueError('--view shows one bag; give it the one that you want to see')
-    args.out.mkdir(parents=True, exist_ok=True)
-    tasks = _tasks(bags, args, arguments(args, declare))
-    done = [_before(task) for task in tasks if args.resume and _finished(task, args)]
-    todo = [task for task in tasks if task.bag not in {one.task.bag for one in done}]
-    running: list[str] = []
-
-    def begun(task: Task) -> None:
-        running.append(task.out.stem)
-        bar.set_postfix_str(', '.join(running))
-
-    with (
-        tqdm(total=len(tasks), initial=len(done), desc='bags', file=sys.stderr) as bar,
-        contextlib.closing(_engine(args, todo, begun)) as ending,
-    ):
-        for one in ending:
-            running[:] = [name for name in running if name != one.task.out.stem]
-            bar.set_postfix_str(', '.join(running), refresh=False)
-            bar.update()
-            done.append(one)
-            if one.code not in (0, DAMAGED):
-                tqdm.write(f'{one.task.bag}: {one.words}', file=sys.stderr)
-    done.sort(key=lambda one: bags.index(one.task.bag))
-    sys.stdout.write(table(done) + '\n')
-    codes = {one.code for one in done}
-    return 1 if codes - {0, DAMAGED} else max(codes)
+def summary_of(out: Path) -> Path:
+    """The file for the result of a replay as JSON."""
+    return out.with_suffix('.json')
 
 
 def names(bags: Sequence[Path]) -> list[str]:
     """Names of what is written, one for each bag: what sets it apart from the others."""
     full = [Path(os.path.abspath(bag)) for bag in bags]
-    plain = [one.name.removesuffix('.zstd') for one in full]
+    plain = [path.name.removesuffix('.zstd') for path in full]
     stems = [name.rpartition('.')[0] if name.endswith(ENDS) else name for name in plain]
     if len(set(stems)) == len(stems):
         return stems
-    root = Path(os.path.commonpath([one.parent for one in full]))
-    return ['_'.join(one.relative_to(root).parts) for one in full]
+    root = Path(os.path.commonpath([path.parent for path in full]))
+    return ['_'.join(path.relative_to(root).parts) for path in full]
 
 
 def arguments(
     args: argparse.Namespace, declare: Callable[[argparse.ArgumentParser], None]
 ) -> list[str]:
-    """The options of a command line that are not at their defaults, to be given again."""
+    """The options of a command line that are not at their defaults, to be passed on."""
     parser = argparse.ArgumentParser()
     declare(parser)
     found: list[str] = []
@@ -297,7 +268,7 @@ def arguments(
         if isinstance(value, bool):
             found.append(option if value else option.replace('--', '--no-', 1))
         elif isinstance(action, argparse._AppendAction):
-            found += [f'{option}={one}' for one in value]
+            found += [f'{option}={element}' for element in value]
         elif isinstance(value, (list, tuple)):
             found += [option, *map(str, value)]
         else:
@@ -306,17 +277,21 @@ def arguments(
 
 
 def table(done: Sequence[Done]) -> str:
-    """What came of every bag, in Markdown."""
+    """The results of all bags, in Markdown."""
     rows = [('bag', 'frames', 'seconds', 'result')]
-    for one in done:
+    for each in done:
         frames = seconds = ''
-        result = 'done' if one.code == 0 else one.words
-        if one.code in (0, 1, DAMAGED) and summary_of(one.task.out).exists():
-            said = json.loads(summary_of(one.task.out).read_text())
-            frames, seconds = str(said['frames']), f'{said["seconds"]:.1f}'
-            left = sum(said['skipped'].values())
-            result = said['damage'] or (f'{left} frames left out' if left else result)
-        rows.append((str(one.task.bag), frames, seconds, result))
+        result = 'done' if each.code == 0 else each.words
+        if each.code in (0, 1, DAMAGED) and summary_of(each.task.out).exists():
+            summary = json.loads(summary_of(each.task.out).read_text())
+            frames, seconds = str(summary['frames']), f'{summary["seconds"]:.1f}'
+            skipped, lost = sum(summary['skipped'].values()), len(summary.get('not_copied', ()))
+            if summary['damage']:
+                result = summary['damage']
+            elif skipped or lost:
+                parts = [f'{skipped} frames left out'] * bool(skipped)
+                result = ', '.join([*parts, *[f'{lost} topics not copied'] * bool(lost)])
+        rows.append((str(each.task.bag), frames, seconds, result))
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     lines = [f'| {" | ".join(map(str.ljust, row, widths))} |' for row in rows]
     rule = '|' + '|'.join('-' * (width + 2) for width in widths) + '|'
@@ -342,33 +317,42 @@ def _threads(args: argparse.Namespace) -> int:
 
 
 def _finished(task: Task, args: argparse.Namespace) -> bool:
-    """Whether nothing is left to do of a bag: the summary is written, and then all cleaned up."""
-    there = task.out.exists() and summary_of(task.out).exists()
-    return there and not args.force and not checkpoint.place(task.out).exists()
+    """Whether nothing is left to do: the summary is written, and then all cleaned up."""
+    written = task.out.exists() and summary_of(task.out).exists()
+    return written and not args.force and not checkpoint.state_path(task.out).exists()
 
 
 def _before(task: Task) -> Done:
-    """What came of a bag in an earlier run."""
-    said = json.loads(summary_of(task.out).read_text())
-    return Done(task, code_of(said['damage'], said['skipped'], said['frames']), 'done before')
+    """Result of an earlier run."""
+    summary = json.loads(summary_of(task.out).read_text())
+    code = exit_code(
+        summary['damage'],
+        summary['skipped'],
+        summary['frames'],
+        len(summary.get('not_copied', ())),
+    )
+    return Done(task, code, 'done before')
 
 
-def _engine(
-    args: argparse.Namespace, todo: Sequence[Task], begun: Callable[[Task], None]
-) -> Generator[Done, None, None]:
-    if args.engine == 'ray':
-        # Which of them it works on is not told.
-        return on_ray(todo, args.jobs, args.device.startswith('cuda'))
-    return here(todo, args.jobs, begun)
+def _start(task: Task) -> processes.Subprocess:
+    """Start the process of one bag; its log is a file beside what it writes.
+
+    Raises:
+        OSError: no process could be started, or the log can't be written.
+    """
+    summary_of(task.out).unlink(missing_ok=True)
+    log = task.out.with_suffix('.log')
+    return processes.Subprocess(task.out.stem, task.command, log, folder=task.folder)
 
 
-def _inside(path: Path) -> list[Path]:
-    """A bag itself, or the bags in a folder."""
-    if not path.is_dir() or (path / 'metadata.yaml').exists():
-        return [path]
-    inside = sorted(path.iterdir())
-    folders = [one for one in inside if one.is_dir() and (one / 'metadata.yaml').exists()]
-    files = [one for one in inside if one.name.removesuffix('.zstd').endswith(ENDS)]
-    if not folders and not files:
-        raise ValueError(f'{path}: no bags in it')
-    return folders + files
+def _done(task: Task, child: processes.Subprocess, code: int) -> Done:
+    words = child.last_line or 'no word'
+    return Done(task, code, words if code >= 0 else f'ended by signal {-code}')
+
+
+def _check_resources(nodes: Sequence[dict[str, Any]], wanted: dict[str, int]) -> None:
+    """Log if no machine has what is wanted; Ray waits for one that may be added."""
+    resources = [node['Resources'] for node in nodes if node['Alive']]
+    if not any(all(each.get(name, 0) >= n for name, n in wanted.items()) for each in resources):
+        words = ' and '.join(f'{n} {name}' for name, n in wanted.items() if n)
+        tqdm.write(f'no machine of the cluster has {words}; waiting for one', file=sys.stderr)

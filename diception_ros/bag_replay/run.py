@@ -1,42 +1,175 @@
 # SPDX-FileCopyrightText: 2026 The diception_ros authors
 # SPDX-License-Identifier: Apache-2.0
-"""One bag in, one bag out: a thread reads, one has the model, one makes messages and writes."""
+"""Replays one bag: one thread reads, one runs the model, one makes messages and writes them."""
 
 from __future__ import annotations
 
 from collections import Counter, deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+import contextlib
 from dataclasses import replace
 import time
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from diception_ros.bag_replay import checkpoint
-from diception_ros.bag_replay.checkpoint import Recorder, journal_of
-from diception_ros.bag_replay.job import Job, Result, choice_of, prefix_of
+from diception_ros.bag_replay.checkpoint import Checkpoint, ReplayWriter
+from diception_ros.bag_replay.job import Job, Result
 from diception_ros.bags.cameras import choose
-from diception_ros.bags.frames import Taken, frames
+from diception_ros.bags.frames import CopiedMessage, ImageFrame, SkippedImage, frames
 from diception_ros.bags.mcap_writer import Writer
 from diception_ros.perception.query import Request
 
-# Threads that work before and behind the model, so that it does not wait.
-
-
 if TYPE_CHECKING:
-    from types import TracebackType
+    from diception_ros.bags.reader import Bag
+    from diception_ros.perception.perceiver import Asked, Perceiver
+    from diception_ros.perception.query import Answer
 
-    from typing_extensions import Self
+ADVICE = 'Make room, and go on with --resume'
+# Copied messages that are held until a batch of images is full, bytes.
+COPIED = 8 << 20
+# Groups of messages that may wait for the writer.
+WRITE_AHEAD = 4
 
 ItemT = TypeVar('ItemT')
 _END: Any = object()
 
 
-def ahead(items: Iterator[ItemT], depth: int) -> Iterator[ItemT]:
-    """The items, worked out by another thread while the last ones are in use.
+def replay(
+    bag: Bag,
+    perceiver: Perceiver,
+    job: Job,
+    model: str = '',
+    progress: Callable[[int], None] = lambda frames: None,
+    log: Callable[[str], None] = lambda text: None,
+) -> Result:
+    """Run inference on the images of a bag, and write the results into another.
+
+    The checkpoint and the journal beside the written bag, for a resume and for scores, are removed
+    by `checkpoint.remove_files`.
 
     Args:
-        items: what they raise is raised here, in their turn.
-        depth: so many at most are kept.
+        bag: the bag.
+        perceiver: fresh, with the settings to use.
+        job: options.
+        model: name of the model; a replay can be resumed with the same one only.
+        progress: called with the number of further frames done.
+        log: called with messages for the user.
+
+    Returns:
+        The result; without any work if the bag was finished before.
+
+    Raises:
+        FileExistsError: the written bag or a part of it exists, without force or resume.
+        ValueError: cameras as `choose` says; resumed with other options than at the start.
+        OSError: no room; what was finished is readable then.
+    """
+    cameras = choose(bag, job.cameras, job.camera_infos, job.depth_references)
+    if checkpoint.is_finished(job):
+        return Result(cameras, finished_before=True)
+    config = checkpoint.config_of(bag, perceiver, job, cameras, model)
+    start = checkpoint.start_of(job, config)
+    result = Result(
+        cameras, start.frames, skipped=Counter(start.skipped), notes=dict(start.notes),
+        not_copied=dict(start.not_copied), journal=checkpoint.journal_path(job.out),
+    )  # fmt: skip
+    if start.frames:
+        progress(start.frames)
+    if job.out.exists() and not job.force:
+        result.damage = start.damage
+        return result
+    if start.memory or start.frames:
+        perceiver.go_on(start.memory)
+        log(f'goes on after {start.frames} frames')
+    outputs = [output for output in perceiver.outputs() if job.views or not output.view]
+    wanted = frozenset(output.topic for output in outputs)
+    needed = perceiver.needed(wanted)
+    prefixes = {camera.name: job.prefix_of(camera) for camera in cameras}
+    began = time.perf_counter()
+
+    def reached() -> Checkpoint:
+        return replace(
+            start, frames=result.frames, skipped=dict(result.skipped), memory=perceiver.state(),
+            notes=dict(result.notes), not_copied=dict(result.not_copied),
+        )  # fmt: skip
+
+    with (
+        Writer(job.out, start.offset, job.compress, ADVICE) as writer,
+        ReplayWriter(writer, job.out, config, start, result.not_copied, log) as output_bag,
+        BackgroundWriter(WRITE_AHEAD) as background,
+    ):
+        for prefix in prefixes.values():
+            for output in outputs:
+                output_bag.declare(prefix + output.topic, output)
+
+        def finish(group: Sequence[CopiedMessage], places: Sequence[int], asked: Asked) -> None:
+            answers = dict(zip(places, perceiver.tell(asked), strict=True))
+            result.count(group, answers.values())
+            for kind, text in _notes(group, answers):
+                if result.notes.setdefault(kind, text) is text:
+                    log(text)
+            output_bag.record(group, answers, prefixes, reached)
+            progress(len(answers))
+
+        stream = frames(
+            bag, cameras, job.selection(bag), job.copy, start.messages,
+            perceiver.settings.depth.tolerance_s,
+        )  # fmt: skip
+        for group in _groups(prefetch(stream, 2 * job.batch_frames + 2), job.batch_frames):
+            requests = _requests(group, wanted, needed, job)
+            background.submit(finish, group, [*requests], perceiver.ask([*requests.values()]))
+        background.join()
+        result.damage = str(bag.damage or '')
+        output_bag.finish(replace(reached(), damage=result.damage))
+    result.seconds = time.perf_counter() - began
+    return result
+
+
+def _groups(records: Iterator[CopiedMessage], batch: int) -> Iterator[list[CopiedMessage]]:
+    group: list[CopiedMessage] = []
+    count = size = 0
+    for record in records:
+        group.append(record)
+        count += isinstance(record, ImageFrame)
+        size += len(record.raw.data) if type(record) is CopiedMessage else 0
+        if count >= batch or size > COPIED:
+            yield group
+            group, count, size = [], 0, 0
+    if group:
+        yield group
+
+
+def _requests(
+    group: Sequence[CopiedMessage], wanted: frozenset[str], needed: tuple[str, ...], job: Job
+) -> dict[int, Request]:
+    """Requests by place in the group."""
+    return {
+        place: Request(
+            record.camera.name, record.frame, record.header, record.info, needed, job.points,
+            wanted=wanted, reference=record.reference,
+        )
+        for place, record in enumerate(group) if isinstance(record, ImageFrame)
+    }  # fmt: skip
+
+
+def _notes(
+    group: Sequence[CopiedMessage], answers: Mapping[int, Answer]
+) -> Iterator[tuple[str, str]]:
+    for place, record in enumerate(group):
+        if isinstance(record, SkippedImage):
+            kind, text = record.problem
+            yield kind, f'frame skipped, as others of this kind will be: {text}'
+        if place in answers:
+            for note in answers[place].notes:
+                yield note.kind, note.text
+
+
+def prefetch(items: Iterator[ItemT], depth: int) -> Iterator[ItemT]:
+    """Compute items in another thread while earlier ones are in use.
+
+    Args:
+        items: exceptions that they raise are raised here, in their turn.
+        depth: largest number of items held.
     """
     with ThreadPoolExecutor(1, thread_name_prefix='reader') as pool:
         waiting: deque[Future[ItemT]] = deque()
@@ -49,196 +182,46 @@ def ahead(items: Iterator[ItemT], depth: int) -> Iterator[ItemT]:
                     return
                 yield item
         finally:
-            for one in waiting:
-                one.cancel()
+            for future in waiting:
+                future.cancel()
 
 
-class Behind:
-    """Does things in their order in another thread, and none after one that failed; in a `with`.
+class BackgroundWriter(contextlib.AbstractContextManager['BackgroundWriter']):
+    """Runs calls in order in another thread, and none after one that failed; use it in a `with`.
 
     Args:
-        depth: so many at most wait.
+        depth: largest number of calls that wait.
     """
 
     def __init__(self, depth: int) -> None:
         self._depth = depth
         self._waiting: deque[Future[None]] = deque()
         self._failed = False
-
-    def __enter__(self) -> Self:
         self._pool = ThreadPoolExecutor(1, thread_name_prefix='writer')
-        return self
 
-    def do(self, what: Callable[..., None], *arguments: Any) -> None:
-        """Let it be done soon; raises what earlier things raised."""
+    def submit(self, call: Callable[..., None], *arguments: Any) -> None:
+        """Queue a call; raises what earlier calls raised."""
         while len(self._waiting) >= self._depth or (self._waiting and self._waiting[0].done()):
             self._waiting.popleft().result()
-        self._waiting.append(self._pool.submit(self._do, what, *arguments))
+        self._waiting.append(self._pool.submit(self._run, call, *arguments))
 
-    def _do(self, what: Callable[..., None], *arguments: Any) -> None:
-        if self._failed:
-            return
-        try:
-            what(*arguments)
-        except BaseException:
-            self._failed = True
-            raise
-
-    def wait(self) -> None:
-        """Until all is done; raises what was raised."""
+    def join(self) -> None:
+        """Wait for all calls; raises what they raised."""
         while self._waiting:
             self._waiting.popleft().result()
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        # After an error nothing more is done: what comes later must not stand without it.
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
+        # After an error nothing more is written: results must not stand without earlier ones.
         if kind is not None:
-            for one in self._waiting:
-                one.cancel()
+            for future in self._waiting:
+                future.cancel()
         self._pool.shutdown(wait=True)
 
-
-if TYPE_CHECKING:
-    from diception_ros.bag_replay.checkpoint import Checkpoint
-    from diception_ros.bags.reader import Bag
-    from diception_ros.perception.perceiver import Asked, Perceiver
-    from diception_ros.perception.query import Answer
-
-ADVICE = 'Make room, and go on with --resume'
-# Copied messages that are kept until a batch of pictures is full, bytes.
-COPIED = 8 << 20
-
-
-def replay(
-    bag: Bag,
-    perceiver: Perceiver,
-    job: Job,
-    model: str = '',
-    progress: Callable[[int], None] = lambda frames: None,
-    say: Callable[[str], None] = lambda text: None,
-) -> Result:
-    """Answer the pictures of a bag.
-
-    What is kept beside the bag for whoever wants to score it, and for a resume until then, is
-    removed by `resume.clean`.
-
-    Args:
-        bag: the bag.
-        perceiver: fresh, with the settings that hold.
-        job: what is done.
-        model: name of the model; a replay goes on with the same alone.
-        progress: told how many more frames are done.
-        say: told what people should read.
-
-    Returns:
-        What came of it; of a bag that was finished before, without any work.
-
-    Raises:
-        FileExistsError: the bag is there, or a part of it, and neither force nor resume.
-        ValueError: cameras as `choose` says; a replay is to go on differently from how it began.
-        OSError: no room; what was finished is readable then.
-    """
-    cameras = choose(bag, job.cameras, job.infos, job.references)
-    about = checkpoint.about(bag, perceiver, job, cameras, model)
-    begin = checkpoint.begin(job, about)
-    result = Result(
-        cameras, begin.frames, skipped=Counter(begin.skipped), notes=dict(begin.notes),
-        journal=journal_of(job.out),
-    )  # fmt: skip
-    if begin.frames:
-        progress(begin.frames)
-    if job.out.exists() and not job.force:
-        result.damage = begin.damage
-        return result
-    if begin.memory or begin.frames:
-        perceiver.go_on(begin.memory)
-        say(f'goes on after {begin.frames} frames')
-    outputs = [one for one in perceiver.outputs() if job.views or not one.view]
-    wanted = frozenset(one.topic for one in outputs)
-    needed = perceiver.needed(wanted)
-    prefixes = {camera.name: prefix_of(job, camera) for camera in cameras}
-    start = time.perf_counter()
-    with (
-        Writer(job.out, begin.offset, job.compress, ADVICE) as writer,
-        Recorder(bag, writer, job.out, about, begin, say) as recorder,
-        Behind(depth=4) as behind,
-    ):
-        for prefix in prefixes.values():
-            for output in outputs:
-                recorder.declare(prefix + output.topic, output)
-        stream = frames(
-            bag,
-            cameras,
-            choice_of(bag, job),
-            job.copy,
-            begin.handed,
-            perceiver.settings.depth.tolerance_s,
-        )
-
-        def reached() -> Checkpoint:
-            return replace(
-                begin, frames=result.frames, skipped=dict(result.skipped),
-                memory=perceiver.state(), notes=dict(result.notes),
-            )  # fmt: skip
-
-        def tell(group: Sequence[Taken], places: Sequence[int], asked: Asked) -> None:
-            answers = dict(zip(places, perceiver.tell(asked), strict=True))
-            result.count(group, answers.values())
-            for kind, text in _remarks(group, answers):
-                if result.notes.setdefault(kind, text) is text:
-                    say(text)
-            recorder.record(group, answers, prefixes, reached())
-            progress(len(answers))
-
-        for group in _groups(ahead(stream, 2 * job.batch + 2), job.batch):
-            requests = _requests(group, wanted, needed, job)
-            behind.do(tell, group, [*requests], perceiver.ask([*requests.values()]))
-        behind.wait()
-        result.damage = str(bag.damage or '')
-        recorder.finish(replace(reached(), damage=result.damage))
-    result.seconds = time.perf_counter() - start
-    return result
-
-
-def _groups(items: Iterator[Taken], batch: int) -> Iterator[list[Taken]]:
-    group: list[Taken] = []
-    count = size = 0
-    for taken in items:
-        group.append(taken)
-        count += taken.frame is not None
-        size += len(taken.raw.data) if taken.camera is None else 0
-        if count >= batch or size > COPIED:
-            yield group
-            group, count, size = [], 0, 0
-    if group:
-        yield group
-
-
-def _requests(
-    group: Sequence[Taken], wanted: frozenset[str], needed: tuple[str, ...], job: Job
-) -> dict[int, Request]:
-    """Requests by place in the group."""
-    return {
-        place: Request(
-            taken.camera.name, taken.frame, taken.header, taken.info, needed, job.points,
-            wanted=wanted, reference=taken.reference,
-        )
-        for place, taken in enumerate(group)
-        if taken.camera is not None and taken.frame is not None
-    }  # fmt: skip
-
-
-def _remarks(group: Sequence[Taken], answers: Mapping[int, Answer]) -> Iterator[tuple[str, str]]:
-    for place, taken in enumerate(group):
-        if taken.problem[0]:
-            yield (
-                taken.problem[0],
-                f'frame skipped, as others of this kind will be: {taken.problem[1]}',
-            )
-        if place in answers:
-            for note in answers[place].notes:
-                yield note.kind, note.text
+    def _run(self, call: Callable[..., None], *arguments: Any) -> None:
+        if self._failed:
+            return
+        try:
+            call(*arguments)
+        except BaseException:
+            self._failed = True
+            raise

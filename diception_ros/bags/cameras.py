@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 IMAGE, COMPRESSED = 'sensor_msgs/msg/Image', 'sensor_msgs/msg/CompressedImage'
 INFO = 'sensor_msgs/msg/CameraInfo'
-KINDS = (IMAGE, COMPRESSED)
+IMAGES = (IMAGE, COMPRESSED)
 # What a picture of a camera is encoded as; a depth or a map of labels is not.
 _COLOURS = {
     name for name, layout in encodings.LAYOUTS.items() if layout.channels > 1 or 'bayer' in name
@@ -65,7 +65,7 @@ def choose(
     pairs = [_split(one) for one in wanted] if wanted else [('', _only(bag))]
     topics = [topic for _, topic in pairs]
     for topic in topics:
-        _check(bag, topic, KINDS, 'pictures')
+        _check(bag, topic, IMAGES, 'pictures')
     if len(set(topics)) < len(topics):
         raise ValueError(f'a camera is named twice: {", ".join(topics)}')
     for given, option in ((infos, '--camera-info'), (references, '--depth-reference')):
@@ -84,7 +84,7 @@ def choose(
         info = infos[k] if infos else beside(topic)
         if infos:
             _check(bag, info, (INFO,), 'CameraInfo')
-        elif info not in bag.topics or bag.topics[info].kind != INFO:
+        elif info not in bag.topics or bag.topics[info].msgtype != INFO:
             info = ''
         reference = references[k] if references else ''
         if reference:
@@ -109,7 +109,7 @@ def _split(wanted: str) -> tuple[str, str]:
 
 
 def _only(bag: Bag) -> str:
-    pictures = [topic for topic in bag.topics.values() if topic.kind in KINDS and topic.count]
+    pictures = [topic for topic in bag.topics.values() if topic.msgtype in IMAGES and topic.count]
     if not pictures:
         there = ', '.join(sorted(bag.topics)) or 'nothing'
         damage = f' ({bag.damage})' if bag.damage else ''
@@ -119,7 +119,9 @@ def _only(bag: Bag) -> str:
     coloured = [topic for topic in pictures if _is_colour(bag, topic.name)]
     if len(coloured) == 1:
         return coloured[0].name
-    rows = '\n'.join(f'  {one.name} ({one.count} of {one.kind})' for one in coloured or pictures)
+    rows = '\n'.join(
+        f'  {one.name} ({one.count} of {one.msgtype})' for one in coloured or pictures
+    )
     raise ValueError(f'{bag.path}: choose with --camera, there are pictures on\n{rows}')
 
 
@@ -129,18 +131,18 @@ def _is_colour(bag: Bag, topic: str) -> bool:
             message = bag.decode(raw)
         except ValueError:
             continue
-        if raw.kind == COMPRESSED:
+        if raw.msgtype == COMPRESSED:
             return 'compresseddepth' not in message.format.lower()
         return message.encoding in _COLOURS
     return False
 
 
 def _check(bag: Bag, topic: str, kinds: tuple[str, ...], what: str) -> None:
-    there = [one.name for one in bag.topics.values() if one.kind in kinds]
+    there = [one.name for one in bag.topics.values() if one.msgtype in kinds]
     if topic in there:
         return
     if topic in bag.topics:
-        problem = f'{topic} has messages of {bag.topics[topic].kind}, which are no {what}'
+        problem = f'{topic} has messages of {bag.topics[topic].msgtype}, which are no {what}'
     else:
         near = difflib.get_close_matches(topic, there, n=1)
         problem = f'no topic {topic!r}' + (f'; did you mean {near[0]!r}?' if near else '')

@@ -1,207 +1,59 @@
 # SPDX-FileCopyrightText: 2026 The diception_ros authors
 # SPDX-License-Identifier: Apache-2.0
-"""Writes one .mcap file so that it can be killed at any moment and go on where it was."""
+"""Writes MCAP files so that a killed writer can be resumed.
+
+The records are those of the `mcap` package (mcap.dev/spec). Its own writer cannot continue a file,
+and copies every message twice; so chunks and the summary are put together here.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping
 import contextlib
+import io
 import os
 from pathlib import Path
 import struct
 import sys
-from typing import TYPE_CHECKING, Any, BinaryIO, NamedTuple
+from typing import Any, BinaryIO, NamedTuple
 import zlib
 
+from mcap import records
+from mcap.data_stream import ReadDataStream, RecordBuilder
+from mcap.exceptions import McapError
+from mcap.opcode import Opcode
 import numpy as np
 
+from diception_ros.bags.typestore import TYPES, Definition, definition_of
 from diception_ros.system import files
-
-# The records of an MCAP file, as bytes.
-#
-# rosbags writes MCAP, too, but a file that it did not finish cannot be opened again, neither to go
-# on nor to be read. So what has to survive the loss of power is laid out here.
-#
-# Source: the MCAP specification, mcap.dev/spec.
-
 
 if sys.version_info >= (3, 14):
     from compression import zstd
 else:
     from backports import zstd
 
-__all__ = ['MAGIC', 'Chunk', 'zstd']
+__all__ = ['MAGIC', 'Writer', 'create', 'is_complete', 'partial_of', 'zstd']
 
 MAGIC = b'\x89MCAP0\r\n'
-
-HEADER, FOOTER, SCHEMA, CHANNEL, MESSAGE, CHUNK, MESSAGE_INDEX, CHUNK_INDEX = range(1, 9)
-STATISTICS, DATA_END, SUMMARY_OFFSET = 0x0B, 0x0F, 0x0E
-
-# Before each file of a definition in IDL.
-IDL_RULE = '=' * 80 + '\n'
-# Op code and length of the rest.
+LIBRARY = 'diception_ros'
+# Op code and length of a record.
 PREFIX = struct.Struct('<BQ')
 # Channel, sequence number, log time and publish time of a message.
-STAMPS = struct.Struct('<HIQQ')
+MESSAGE_HEAD = struct.Struct('<HIQQ')
 # First and last log time, size before compression and its checksum.
 CHUNK_HEAD = struct.Struct('<QQQI')
-_U16, _U32, _U64 = struct.Struct('<H'), struct.Struct('<I'), struct.Struct('<Q')
-
-
-class Chunk(NamedTuple):
-    """What the index says of a chunk.
-
-    Attributes:
-        start_ns: first log time.
-        end_ns: last log time.
-        offset: of its record in the file.
-        length: of its record.
-        places: offsets of the records after it that index its messages, by channel.
-        places_length: of all these records.
-        compression: 'zstd' or ''.
-        compressed: bytes.
-        size: bytes before compression.
-    """
-
-    start_ns: int
-    end_ns: int
-    offset: int
-    length: int
-    places: Mapping[int, int]
-    places_length: int
-    compression: str
-    compressed: int
-    size: int
-
-
-def record(code: int, *parts: bytes) -> bytes:
-    """A record of any kind."""
-    return b''.join([PREFIX.pack(code, sum(map(len, parts))), *parts])
-
-
-def text(words: str) -> bytes:
-    """A string with its length before it."""
-    data = words.encode()
-    return _U32.pack(len(data)) + data
-
-
-def header() -> bytes:
-    """The first record: what the messages are of, and who wrote it."""
-    return record(HEADER, text('ros2'), text('diception_ros'))
-
-
-def is_idl(definition: str) -> bool:
-    """Whether a definition of messages is in IDL rather than in the language of .msg files."""
-    return definition.startswith(IDL_RULE + 'IDL: ')
-
-
-def schema_record(number: int, kind: str, definition: str) -> bytes:
-    """Definition of a type of message, in the language of .msg files or of IDL."""
-    encoding = 'ros2idl' if is_idl(definition) else 'ros2msg'
-    return record(SCHEMA, _U16.pack(number), text(kind), text(encoding), text(definition))
-
-
-def channel(number: int, schema_number: int, topic: str, qos: str) -> bytes:
-    """A topic."""
-    about = text('offered_qos_profiles') + text(qos)
-    return record(
-        CHANNEL, _U16.pack(number), _U16.pack(schema_number), text(topic), text('cdr'),
-        _U32.pack(len(about)), about,
-    )  # fmt: skip
-
-
-def message_head(number: int, stamp_ns: int, length: int) -> bytes:
-    """What stands before a message of `length` bytes, logged and published at one time."""
-    stamps = STAMPS.pack(number, 0, stamp_ns, stamp_ns)
-    return PREFIX.pack(MESSAGE, len(stamps) + length) + stamps
-
-
-def chunk_head(numbers: tuple[int, int, int, int], compression: str, length: int) -> bytes:
-    """What stands before the `length` bytes of a chunk; the numbers are those of CHUNK_HEAD."""
-    fields = CHUNK_HEAD.pack(*numbers) + text(compression) + _U64.pack(length)
-    return PREFIX.pack(CHUNK, len(fields) + length) + fields
-
-
-def message_index(number: int, entries: Sequence[tuple[int, int]]) -> bytes:
-    """Log times and offsets, in the chunk before compression, of the messages of a channel."""
-    packed = b''.join(_U64.pack(stamp) + _U64.pack(offset) for stamp, offset in entries)
-    return record(MESSAGE_INDEX, _U16.pack(number), _U32.pack(len(packed)), packed)
-
-
-def chunk_index(chunk: Chunk) -> bytes:
-    """Where a chunk is."""
-    places = b''.join(_U16.pack(n) + _U64.pack(at) for n, at in chunk.places.items())
-    return record(
-        CHUNK_INDEX, struct.pack('<QQQQ', *chunk[:4]), _U32.pack(len(places)), places,
-        _U64.pack(chunk.places_length), text(chunk.compression),
-        struct.pack('<QQ', chunk.compressed, chunk.size),
-    )  # fmt: skip
-
-
-def statistics(counts: Mapping[int, int], schemas: int, chunks: Sequence[Chunk]) -> bytes:
-    """How much there is of everything; `counts` are messages by channel."""
-    times = [(one.start_ns, one.end_ns) for one in chunks]
-    each = b''.join(_U16.pack(number) + _U64.pack(n) for number, n in sorted(counts.items()))
-    return record(
-        STATISTICS,
-        struct.pack('<QHIIII', sum(counts.values()), schemas, len(counts), 0, 0, len(chunks)),
-        struct.pack('<QQ', min(t[0] for t in times), max(t[1] for t in times))
-        if times else bytes(16),
-        _U32.pack(len(each)), each,
-    )  # fmt: skip
-
-
-def summary_offset(code: int, start: int, length: int) -> bytes:
-    """Where the records of one kind are in the summary."""
-    return record(SUMMARY_OFFSET, struct.pack('<BQQ', code, start, length))
-
-
-class Cursor:
-    """Reads the fields of one record, one after the other.
-
-    Args:
-        data: the record without code and length.
-    """
-
-    def __init__(self, data: bytes) -> None:
-        self._data, self._at = data, 0
-
-    def numbers(self, layout: struct.Struct) -> tuple[Any, ...]:
-        """Some numbers; struct.error where the record is too short."""
-        found = layout.unpack_from(self._data, self._at)
-        self._at += layout.size
-        return found
-
-    def u16(self) -> int:
-        """A number of two bytes."""
-        return int(self.numbers(_U16)[0])
-
-    def u64(self) -> int:
-        """A number of eight bytes."""
-        return int(self.numbers(_U64)[0])
-
-    def block(self) -> bytes:
-        """Bytes with their length before them; struct.error where some are missing."""
-        (length,) = self.numbers(_U32)
-        end = self._at + length
-        if end > len(self._data):
-            raise struct.error(f'expected {length} bytes, got {len(self._data) - self._at}')
-        found, self._at = self._data[self._at : end], end
-        return found
-
-    def text(self) -> str:
-        """A string; UnicodeDecodeError where it is none."""
-        return self.block().decode()
-
-    def rest(self) -> bytes:
-        """All that is left."""
-        return self._data[self._at :]
-
-
-# What an MCAP file holds and where: kept while it is written, or read again from what was.
-
-
-# What the node offers; of what is said once, the last message is kept for those who come later.
+_U32, _U64 = struct.Struct('<I'), struct.Struct('<Q')
+# Footer record and magic at the end of a finished file.
+END_SIZE = PREFIX.size + 20 + len(MAGIC)
+# Bytes of a chunk record that hold its head; the name of a compression is short.
+CHUNK_HEAD_SIZE = 256
+# Level of zstd: on depth and label maps 1 is as small as 3, and twice as fast.
+LEVEL = 1
+# Parts of a message that are longer are copied by numpy, bytes: below, calling it takes as long.
+LONG = 1 << 14
+# Bytes after which `write_message` flushes; what rosbag2 writes at a time.
+CHUNK = 1 << 20
+# QoS as the node offers it; latched topics keep the last message for later subscribers.
 QOS = """\
 - history: keep_last
   depth: {depth}
@@ -214,47 +66,68 @@ QOS = """\
   avoid_ros_namespace_conventions: false"""
 
 
+class Declared(NamedTuple):
+    """A schema or a channel in a file.
+
+    Attributes:
+        number: its id.
+        data: its record.
+        schema: of a channel, the id of its schema; 0 of a schema.
+    """
+
+    number: int
+    data: bytes
+    schema: int = 0
+
+
 class Index:
-    """Topics and chunks of one file, as its summary tells them."""
+    """Topics and chunks of one file, as its summary lists them."""
 
     def __init__(self) -> None:
-        self._schemas: dict[str, tuple[int, bytes]] = {}
-        self._channels: dict[str, tuple[int, bytes]] = {}
-        self._chunks: list[Chunk] = []
+        self._schemas: dict[Definition, Declared] = {}
+        self._channels: dict[str, Declared] = {}
+        self._chunks: list[records.ChunkIndex] = []
         self._counts: dict[int, int] = {}
 
-    def add(self, topic: str, kind: str, definition: str, latched: bool) -> list[bytes]:
-        """Take a topic in; the records that declare it, none where it is known.
+    def add(self, topic: str, definition: Definition, latched: bool, encoding: str) -> list[bytes]:
+        """Add a topic; returns the records that declare it, none if it is known.
 
-        Args, Raises: as `writer.Writer.add`.
+        Raises:
+            ValueError: the topic has messages of another type.
         """
+        known = self._channels.get(topic)
+        if known is not None:
+            before = {schema.number: each.name for each, schema in self._schemas.items()}
+            if before[known.schema] != definition.name:
+                raise ValueError(
+                    f'topic {topic} has messages of two kinds, one of them {definition.name}'
+                )
+            return []
         new = []
-        if kind not in self._schemas:
+        schema = self._schemas.get(definition)
+        if schema is None:
             number = len(self._schemas) + 1
-            self._schemas[kind] = number, schema_record(number, kind, definition)
-            new.append(self._schemas[kind][1])
-        schema = self._schemas[kind][0]
-        if topic in self._channels:
-            known = Cursor(self._channels[topic][1][PREFIX.size + 2 :]).u16()
-            if known != schema:
-                raise ValueError(f'topic {topic} has messages of two kinds, one of them {kind}')
-            return new
-        number = len(self._channels) + 1
+            record = records.Schema(number, definition.data, definition.encoding, definition.name)
+            schema = self._schemas[definition] = Declared(number, packed(record))
+            new.append(schema.data)
         qos = QOS.format(
             depth=1 if latched else 10, durability='transient_local' if latched else 'volatile'
         )
-        self._channels[topic] = number, channel(number, schema, topic, qos)
+        number = len(self._channels) + 1
+        metadata = {'offered_qos_profiles': qos} if encoding == 'cdr' else {}
+        channel = records.Channel(number, topic, encoding, metadata, schema.number)
+        self._channels[topic] = Declared(number, packed(channel), schema.number)
         self._counts[number] = 0
-        return [*new, self._channels[topic][1]]
+        return [*new, self._channels[topic].data]
 
     def channel(self, topic: str) -> int:
-        """The number of a topic that was added."""
-        return self._channels[topic][0]
+        """The id of the channel of a topic that was added."""
+        return self._channels[topic].number
 
-    def add_chunk(self, chunk: Chunk, messages: Mapping[int, int]) -> None:
-        """Take a chunk in that has so many messages of each channel."""
+    def add_chunk(self, chunk: records.ChunkIndex, counts: Mapping[int, int]) -> None:
+        """Add a chunk with so many messages of each channel."""
         self._chunks.append(chunk)
-        for number, count in messages.items():
+        for number, count in counts.items():
             self._counts[number] += count
 
     def ending(self, at: int) -> bytes:
@@ -263,32 +136,35 @@ class Index:
         Args:
             at: where that begins.
         """
-        data_end = record(DATA_END, bytes(4))
+        data_end = packed(records.DataEnd(0))
+        starts = [chunk.message_start_time for chunk in self._chunks]
+        ends = [chunk.message_end_time for chunk in self._chunks]
+        statistics = records.Statistics(
+            attachment_count=0, channel_count=len(self._channels),
+            channel_message_counts=dict(sorted(self._counts.items())),
+            chunk_count=len(self._chunks), message_count=sum(self._counts.values()),
+            message_end_time=max(ends, default=0), message_start_time=min(starts, default=0),
+            metadata_count=0, schema_count=len(self._schemas),
+        )  # fmt: skip
         start = place = at + len(data_end)
         parts = [
-            (SCHEMA, b''.join(one for _, one in self._schemas.values())),
-            (CHANNEL, b''.join(one for _, one in self._channels.values())),
-            (CHUNK_INDEX, b''.join(map(chunk_index, self._chunks))),
-            (STATISTICS,
-             statistics(self._counts, len(self._schemas), self._chunks)),
-        ]  # fmt: skip
+            (Opcode.SCHEMA, b''.join(each.data for each in self._schemas.values())),
+            (Opcode.CHANNEL, b''.join(each.data for each in self._channels.values())),
+            (Opcode.CHUNK_INDEX, b''.join(map(packed, self._chunks))),
+            (Opcode.STATISTICS, packed(statistics)),
+        ]
         offsets = b''
         for code, part in parts:
             if part:
-                offsets += summary_offset(code, place, len(part))
+                offsets += packed(records.SummaryOffset(code, place, len(part)))
             place += len(part)
         summary = b''.join(part for _, part in parts) + offsets
-        footer = PREFIX.pack(FOOTER, 20) + struct.pack('<QQ', start, place)
-        check = struct.pack('<I', zlib.crc32(summary + footer))
-        return data_end + summary + footer + check + MAGIC
+        footer = packed(records.Footer(start, place, 0))[: -_U32.size]
+        return data_end + summary + footer + _U32.pack(zlib.crc32(summary + footer)) + MAGIC
 
     @classmethod
     def read(cls, file: BinaryIO, end: int) -> Index:
-        """What was taken in while a file was written.
-
-        Args:
-            file: written as far as `end`, which is behind a chunk.
-            end: where reading ends.
+        """Topics and chunks of a file that was written as far as `end`, which is behind a chunk.
 
         Raises:
             ValueError: it is no such file; the message says what is wrong.
@@ -298,7 +174,7 @@ class Index:
         try:
             while file.tell() < end:
                 index._read_record(file, end)
-        except (struct.error, UnicodeDecodeError, IndexError, KeyError) as error:
+        except (McapError, struct.error, UnicodeDecodeError, IndexError, KeyError) as error:
             raise ValueError(str(error)) from error
         return index
 
@@ -308,59 +184,43 @@ class Index:
         end = start + PREFIX.size + length
         if end > limit:
             raise struct.error(f'a record at {start} goes beyond {limit}')
-        # Of a chunk the head is enough.
-        data = file.read(min(length, 256) if code == CHUNK else length)
-        fields = Cursor(data)
-        whole = PREFIX.pack(code, length) + data
-        if code == SCHEMA:
-            number, kind = fields.u16(), fields.text()
-            self._schemas[kind] = number, whole
-        elif code == CHANNEL:
-            number, _, topic = fields.u16(), fields.u16(), fields.text()
-            self._channels[topic] = number, whole
-            self._counts[number] = 0
-        elif code == CHUNK:
-            low, high, size, _ = fields.numbers(CHUNK_HEAD)
-            name, packed = fields.text(), fields.u64()
-            self._chunks.append(Chunk(low, high, start, end - start, {}, 0, name, packed, size))
-        elif code == MESSAGE_INDEX:
-            number, last = fields.u16(), self._chunks[-1]
-            self._counts[number] += len(fields.block()) // 16
-            self._chunks[-1] = last._replace(
-                places={**last.places, number: start},
-                places_length=end - last.offset - last.length,
+        data = file.read(min(length, CHUNK_HEAD_SIZE) if code == Opcode.CHUNK else length)
+        stream, whole = ReadDataStream(io.BytesIO(data)), PREFIX.pack(code, length) + data
+        if code == Opcode.SCHEMA:
+            schema = records.Schema.read(stream)
+            definition = Definition(schema.name, schema.encoding, schema.data)
+            self._schemas[definition] = Declared(schema.id, whole)
+        elif code == Opcode.CHANNEL:
+            channel = records.Channel.read(stream)
+            self._channels[channel.topic] = Declared(channel.id, whole, channel.schema_id)
+            self._counts[channel.id] = 0
+        elif code == Opcode.CHUNK:
+            low, high, size, _ = CHUNK_HEAD.unpack(stream.read(CHUNK_HEAD.size))
+            name, length = stream.read_prefixed_string(), stream.read8()
+            self._chunks.append(
+                records.ChunkIndex(end - start, start, name, length, high, 0, {}, low, size)
             )
+        elif code == Opcode.MESSAGE_INDEX:
+            entry, last = records.MessageIndex.read(stream), self._chunks[-1]
+            self._counts[entry.channel_id] += len(entry.records)
+            last.message_index_offsets[entry.channel_id] = start
+            last.message_index_length = end - last.chunk_start_offset - last.chunk_length
         file.seek(end)
 
 
-if TYPE_CHECKING:
-    from types import TracebackType
+class Writer(contextlib.AbstractContextManager['Writer']):
+    """Writes an MCAP file, chunk by chunk; use it in a `with`.
 
-    from typing_extensions import Self
-
-# Of zstd: on depth and label maps 1 is as small as 3, and twice as fast.
-LEVEL = 1
-# Parts of a message that are longer are copied by numpy, bytes: below, calling it takes as long.
-LONG = 1 << 14
-
-
-def partial_of(path: Path) -> Path:
-    """Where a file is while it is not finished: 'out.mcap' is 'out.partial.mcap' until then."""
-    return path.with_name(f'{path.stem}.partial{path.suffix}')
-
-
-class Writer:
-    """Writes an .mcap file, chunk by chunk; use it in a `with`.
-
-    What was flushed is in `out.partial.mcap`, a file that tools for MCAP read even if it has no
-    end. `finish` gives it one and its name. What leaves the `with` otherwise keeps the partial
-    file, with an index if there is room for it.
+    What was flushed is in `out.partial.mcap`, a file that tools for MCAP read even without an end.
+    `finish` completes it and gives it its name. If the `with` is left otherwise, the partial file
+    stays, with an index if there is room for it.
 
     Args:
         path: of the finished file.
-        at: where a partial file is to go on: all after this offset is dropped. 0: begin anew.
+        at: offset in the partial file at which to resume; what stands behind is dropped. 0: begin
+            a new file.
         compress: chunks by zstd.
-        advice: what is said where there is no room.
+        advice: appended to the error if there is no room.
 
     Raises:
         ValueError: the partial file is shorter, or not such a file.
@@ -381,7 +241,7 @@ class Writer:
         self._times: tuple[int, int] | None = None
         self._finished = False
         self._file: BinaryIO
-        # Not emptied before it is clear that nobody else writes it.
+        # Not emptied before it is clear that no other process writes it.
         self._file = os.fdopen(os.open(self.partial, os.O_RDWR | os.O_CREAT, 0o666), 'r+b')
         try:
             files.lock(self._file, f'{self.partial}: another replay writes it; wait for its end')
@@ -389,27 +249,35 @@ class Writer:
                 self._recover(at)
             else:
                 self._file.truncate(0)
-                self._append(MAGIC + header())
+                self._append(MAGIC + packed(records.Header('ros2', LIBRARY)))
         except BaseException:
             self._file.close()
             raise
 
-    def __enter__(self) -> Self:
-        return self
-
-    def add(self, topic: str, kind: str, definition: str, latched: bool = False) -> None:
-        """Declare a topic; nothing happens where it is there already.
+    def add(
+        self,
+        topic: str,
+        msgtype: str,
+        definition: str | Definition,
+        latched: bool = False,
+        encoding: str = 'cdr',
+    ) -> None:
+        """Declare a topic; does nothing if it is declared.
 
         Args:
             topic: its name.
-            kind: of its messages.
-            definition: of that kind, the text of the .msg file with all that it needs.
-            latched: the last message holds until the next.
+            msgtype: of its messages.
+            definition: of that type, with all that it needs; a text in the language of .msg files
+                or of IDL.
+            latched: whether the last message holds until the next.
+            encoding: of the messages.
 
         Raises:
-            ValueError: the topic has messages of another kind.
+            ValueError: the topic has messages of another type.
         """
-        self._head += self._index.add(topic, kind, definition, latched)
+        if isinstance(definition, str):
+            definition = Definition.of_text(msgtype, definition)
+        self._head += self._index.add(topic, definition, latched, encoding)
 
     def write(
         self, topic: str, data: bytes | memoryview, stamp_ns: int, rest: bytes | memoryview = b''
@@ -418,18 +286,27 @@ class Writer:
 
         Args:
             topic: that was added.
-            data: the message, CDR; must not change before the next flush.
+            data: the message; must not change before the next flush.
             stamp_ns: log time, nanoseconds since the epoch.
             rest: of the message, behind `data`, where it lies elsewhere; must not change either.
         """
         number = self._index.channel(topic)
         self._places.setdefault(number, []).append((stamp_ns, self._size))
-        length = len(data) + len(rest)
-        head = message_head(number, stamp_ns, length)
+        length = MESSAGE_HEAD.size + len(data) + len(rest)
+        head = PREFIX.pack(Opcode.MESSAGE, length)
+        head += MESSAGE_HEAD.pack(number, 0, stamp_ns, stamp_ns)
         self._body += [head, data, rest]
-        self._size += len(head) + length
+        self._size += PREFIX.size + length
         low, high = self._times or (stamp_ns, stamp_ns)
         self._times = min(low, stamp_ns), max(high, stamp_ns)
+
+    def write_message(self, topic: str, message: Any, stamp_ns: int) -> None:
+        """Declare the topic and write a message of `TYPES`; flushes when a chunk is full."""
+        msgtype = message.__msgtype__
+        self.add(topic, msgtype, definition_of(TYPES, msgtype))
+        self.write(topic, TYPES.serialize_cdr(message, msgtype), stamp_ns)
+        if self.waiting >= CHUNK:
+            self.flush()
 
     @property
     def waiting(self) -> int:
@@ -437,7 +314,7 @@ class Writer:
         return self._size
 
     def flush(self) -> int:
-        """Put all that was written into the file; returns how long the file is then.
+        """Put all that was written into the file; returns the length of the file.
 
         Raises:
             OSError: there is no room; the file ends with what was flushed before.
@@ -447,19 +324,21 @@ class Writer:
         at = self._end + sum(map(len, data))
         if self._times is not None:
             body = self._joined()
-            packed = zstd.compress(body, LEVEL) if self._compress else body
+            content = zstd.compress(body, LEVEL) if self._compress else body
             name = 'zstd' if self._compress else ''
-            head = chunk_head((*self._times, len(body), zlib.crc32(body)), name, len(packed))
-            data += [head, packed]
-            length = len(head) + len(packed)
-            places, first = {}, at + length
-            end = first
+            head = CHUNK_HEAD.pack(*self._times, len(body), zlib.crc32(body))
+            head += _U32.pack(len(name)) + name.encode() + _U64.pack(len(content))
+            head = PREFIX.pack(Opcode.CHUNK, len(head) + len(content)) + head
+            data += [head, content]
+            length = len(head) + len(content)
+            offsets, end = {}, at + length
             for number, entries in self._places.items():
-                places[number] = end
-                data.append(message_index(number, entries))
+                offsets[number] = end
+                data.append(packed(records.MessageIndex(number, entries)))
                 end += len(data[-1])
-            chunk = Chunk(
-                *self._times, at, length, places, end - first, name, len(packed), len(body)
+            low, high = self._times
+            chunk = records.ChunkIndex(
+                length, at, name, len(content), high, end - at - length, offsets, low, len(body)
             )
         self._append(*data)
         if chunk is not None:
@@ -489,12 +368,7 @@ class Writer:
         self.partial.replace(self.path)
         self._finished = True
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         if not self._finished:
             # Without an index it can still be read from its beginning.
             with contextlib.suppress(OSError):
@@ -528,7 +402,7 @@ class Writer:
         self._file.seek(end)
 
     def _joined(self) -> memoryview:
-        """The body of the next chunk in one piece, until the next call."""
+        """The body of the next chunk in one piece, valid until the next call."""
         if len(self._room) < self._size:
             self._room = np.empty(self._size, np.uint8)
         room: memoryview = self._room.data
@@ -555,7 +429,63 @@ class Writer:
         self._file.seek(at)
 
 
-def definition_of(store: Any, kind: str) -> str:
-    """The text that defines a kind of message, with all that it needs."""
-    found = store.generate_msgdef(kind, ros_version=2)[0]
-    return str(found)
+@contextlib.contextmanager
+def create(path: Path, force: bool = False) -> Iterator[Writer]:
+    """Write a new bag; it appears under its name when the `with` ends without an error.
+
+    After an error nothing is left of it.
+
+    Args:
+        path: of the file, ending in .mcap.
+        force: replace an existing file.
+
+    Raises:
+        ValueError: the name does not end in .mcap.
+        FileExistsError: something exists under the name, and `force` is not given or it is no
+            file.
+        BlockingIOError: another process writes it.
+    """
+    if path.suffix != '.mcap':
+        raise ValueError(f'{path}: expected a name that ends in .mcap')
+    if path.exists() and not (force and path.is_file()):
+        hint = '; --force replaces it' if path.is_file() else ' and is no file'
+        raise FileExistsError(f'{path} exists{hint}')
+    with Writer(path) as writer:
+        try:
+            yield writer
+            writer.finish()
+        except BaseException:
+            writer.partial.unlink(missing_ok=True)
+            raise
+
+
+def partial_of(path: Path) -> Path:
+    """Name of a file until it is finished: 'out.partial.mcap' of 'out.mcap'."""
+    return path.with_name(f'{path.stem}.partial{path.suffix}')
+
+
+def is_complete(path: Path) -> bool:
+    """Whether a file was finished by `Writer`, going by its first record and its summary."""
+    try:
+        with path.open('rb') as file:
+            start = file.read(len(MAGIC) + PREFIX.size + CHUNK_HEAD_SIZE)
+            file.seek(-END_SIZE, os.SEEK_END)
+            end = file.read()
+            footer = records.Footer.read(ReadDataStream(io.BytesIO(end[PREFIX.size :])))
+            file.seek(footer.summary_start)
+            summary = file.read()[: -_U32.size - len(MAGIC)]
+    except (OSError, McapError, struct.error, ValueError, OverflowError):
+        return False
+    header = MAGIC + packed(records.Header('ros2', LIBRARY))
+    return (
+        start.startswith(header)
+        and end.endswith(MAGIC)
+        and zlib.crc32(summary) == footer.summary_crc
+    )
+
+
+def packed(record: records.McapRecord) -> bytes:
+    """A record as bytes."""
+    builder: Any = RecordBuilder()
+    record.write(builder)
+    return bytes(builder.end())

@@ -1,29 +1,22 @@
 # SPDX-FileCopyrightText: 2026 The diception_ros authors
 # SPDX-License-Identifier: Apache-2.0
-"""Bags of ROS 2 messages in the mcap format, through `rosbags`: no ROS is needed.
+"""Messages of bags and their types, through `rosbags`: no ROS is needed.
 
-The definitions of the messages lie in the file, so Foxglove and `ros2 bag` open it anywhere.
+A message is decoded by the definition that its bag holds, whatever ROS knows of it. Messages of
+ROS 1 are converted to those of ROS 2, images of Foxglove to those of sensor_msgs.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-import contextlib
+from collections.abc import Callable
 from dataclasses import fields
-from pathlib import Path
-import shutil
-import tempfile
-from typing import TYPE_CHECKING, Any, NamedTuple
+import functools
+import re
+from typing import Any, NamedTuple
 
-from rosbags.highlevel import AnyReader, AnyReaderError
-from rosbags.interfaces import Connection
-from rosbags.rosbag2 import StoragePlugin, Writer
-from rosbags.typesys import Stores, get_types_from_msg, get_typestore
+from rosbags.typesys import Stores, get_types_from_idl, get_types_from_msg, get_typestore
 
-if TYPE_CHECKING:
-    from types import TracebackType
-
-    from typing_extensions import Self
+from diception_ros.bags import foxglove
 
 # The oldest supported distribution; the messages used here have not changed since.
 TYPES = get_typestore(Stores.ROS2_HUMBLE)
@@ -49,9 +42,62 @@ VISION = {
 for _name, _fields in VISION.items():
     TYPES.register(get_types_from_msg(_fields, f'vision_msgs/msg/{_name}'))
 
+# Types of ROS 1 that have another name in ROS 2.
+_RENAMED = {'tf/msg/tfMessage': 'tf2_msgs/msg/TFMessage'}
+# Before each file of a definition in IDL.
+_IDL_RULE = '=' * 80 + '\n'
+
+
+class Definition(NamedTuple):
+    """Definition of a type of messages, as a bag holds it.
+
+    Attributes:
+        name: of the type, as it stands in the bag.
+        encoding: 'ros2msg', 'ros2idl', 'ros1msg', 'protobuf', 'jsonschema', ...; '' if unknown.
+        data: the definition; empty where the bag has none.
+    """
+
+    name: str
+    encoding: str = ''
+    data: bytes = b''
+
+    @classmethod
+    def of_text(cls, name: str, text: str) -> Definition:
+        """One in the language of .msg files or of IDL, or an empty one."""
+        encoding = 'ros2idl' if text.startswith(_IDL_RULE) else 'ros2msg'
+        return cls(name, encoding, text.encode()) if text else cls(name)
+
+    @property
+    def msgtype(self) -> str:
+        """Type of the decoded message in ROS 2, such as 'sensor_msgs/msg/Image'."""
+        name = self.name
+        if self.encoding in ('ros1msg', 'ros2msg') and name.count('/') == 1:
+            name = name.replace('/', '/msg/')
+        return foxglove.MSGTYPES.get(name, _RENAMED.get(name, name))
+
+
+class RawMessage(NamedTuple):
+    """One message of a bag.
+
+    Attributes:
+        topic: its name.
+        msgtype: of the decoded message, e.g. 'sensor_msgs/msg/Image'.
+        definition: of the type in the bag.
+        stamp_ns: log time, nanoseconds since the epoch.
+        data: the message as it stands in the bag, uncompressed.
+        encoding: of the data: 'cdr' of ROS 2, 'ros1', or another, such as 'json', 'protobuf'.
+    """
+
+    topic: str
+    msgtype: str
+    definition: Definition
+    stamp_ns: int
+    data: bytes
+    encoding: str = 'cdr'
+
 
 class BagTypes:
-    """Makes messages that a BagWriter takes; the counterpart of `ros.types.RosTypes`."""
+    """Makes messages for bags; the counterpart of `node.publishers.RosTypes`."""
 
     def make(self, kind: str, **fields: Any) -> Any:
         """See `messages.Types`; arrays are kept as they are, not copied.
@@ -64,155 +110,140 @@ class BagTypes:
         return TYPES.types[kind](**fields)
 
     def has(self, kind: str) -> bool:
-        """Whether a bag can hold messages of the kind."""
+        """Whether a bag can hold messages of the type."""
         return kind in TYPES.types
 
 
-class Recorded(NamedTuple):
-    """One message of a bag.
-
-    Attributes:
-        topic: its name.
-        kind: type of the message, e.g. 'sensor_msgs/msg/Image'.
-        stamp_ns: when it was recorded, nanoseconds since the epoch.
-        message: the message.
-        data: the message as bytes, CDR.
-    """
-
-    topic: str
-    kind: str
-    stamp_ns: int
-    message: Any
-    data: bytes
+def definition_of(store: Any, msgtype: str) -> str:
+    """The text that defines a type of messages, with all that it needs."""
+    return str(store.generate_msgdef(msgtype, ros_version=2)[0])
 
 
-class BagWriter:
-    """Writes one .mcap file; use it in a `with`.
-
-    The file appears under its name when all went well, never half-written.
-
-    Args:
-        path: of the file, ending in .mcap.
-        force: replace a file that is there.
+def decode(raw: RawMessage) -> Any:
+    """The message, with the fields that it has in ROS 2.
 
     Raises:
-        ValueError: the name does not end in .mcap.
-        FileExistsError: there is something already, and `force` is not given or it is no file.
+        ValueError: the definition is missing or unknown, or the data do not fit it.
     """
-
-    def __init__(self, path: Path, force: bool = False) -> None:
-        if path.suffix != '.mcap':
-            raise ValueError(f'{path}: expected a name that ends in .mcap')
-        if path.exists() and not (force and path.is_file()):
-            hint = '; --force replaces it' if path.is_file() else ' and is no file'
-            raise FileExistsError(f'{path} exists{hint}')
-        self.path = path
-        self._connections: dict[str, Connection] = {}
-
-    def __enter__(self) -> Self:
-        # rosbags writes a folder with the file in it, and the file's name into the file.
-        self._folder = Path(tempfile.mkdtemp(prefix=f'.{self.path.stem}.', dir=self.path.parent))
-        inner = self._folder / self.path.stem
-        self._writer = Writer(inner, version=9, storage_plugin=StoragePlugin.MCAP)
-        self._writer.open()
-        return self
-
-    def write(self, topic: str, message: Any, stamp_ns: int) -> None:
-        """Write one message.
-
-        Args:
-            topic: its name; all messages of one topic are of one type.
-            message: of one of the types of `TYPES`.
-            stamp_ns: when it was recorded, nanoseconds since the epoch.
-        """
-        kind = message.__msgtype__
-        connection = self._connections.get(topic)
-        if connection is None:
-            connection = self._writer.add_connection(topic, kind, typestore=TYPES)
-            self._connections[topic] = connection
-        self._writer.write(connection, stamp_ns, TYPES.serialize_cdr(message, kind))
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        try:
-            self._writer.close()
-            if kind is None:
-                (written,) = self._folder.glob('*/*.mcap')
-                written.replace(self.path)
-        finally:
-            shutil.rmtree(self._folder, ignore_errors=True)
+    return _decoded(raw)[0]
 
 
-def topics_of(path: Path) -> dict[str, str]:
-    """The type of the messages of each topic of a bag, e.g. 'sensor_msgs/msg/Image'.
+def to_cdr(raw: RawMessage) -> tuple[str, bytes]:
+    """Definition and CDR of a message, for a publisher or a bag of ROS 2.
 
     Raises:
-        FileNotFoundError: there is no such file or folder.
-        ValueError: it is no bag.
+        ValueError: as `decode`.
     """
-    with _opened(path) as reader:
-        return {one.topic: one.msgtype for one in reader.connections}
+    if raw.encoding == 'cdr' and raw.msgtype == raw.definition.msgtype == raw.definition.name:
+        if raw.definition.data:
+            return raw.definition.data.decode(errors='replace'), raw.data
+        if raw.msgtype in TYPES.types:
+            return definition_of(TYPES, raw.msgtype), raw.data
+    message, store = _decoded(raw)
+    return definition_of(store, raw.msgtype), bytes(store.serialize_cdr(message, raw.msgtype))
 
 
-def read(path: Path, topics: tuple[str, ...] = ()) -> Iterator[Recorded]:
-    """Read a bag in the order of recording.
+def to_copy(raw: RawMessage) -> tuple[Definition, bytes, str]:
+    """Definition, data and encoding with which a message is copied into a bag of ROS 2.
 
-    Args:
-        path: an .mcap file, or a bag's folder with its metadata.yaml.
-        topics: the topics wanted; none for all.
+    Messages of ROS 1 are converted, since no ROS 2 reads them; all others stay as they are.
 
     Raises:
-        FileNotFoundError: there is no such file or folder.
-        ValueError: it is no bag, or a topic is not in it.
+        ValueError: the definition is missing, or a message of ROS 1 cannot be converted.
     """
-    with _opened(path) as reader:
-        known = {connection.topic for connection in reader.connections}
-        missing = sorted(set(topics) - known)
-        if missing:
-            raise ValueError(
-                f'{path}: no topic {missing[0]!r}; there are {", ".join(sorted(known))}'
-            )
-        wanted = [one for one in reader.connections if not topics or one.topic in topics]
-        for connection, stamp_ns, data in reader.messages(wanted) if wanted else ():
-            message = reader.deserialize(data, connection.msgtype)
-            yield Recorded(connection.topic, connection.msgtype, stamp_ns, message, bytes(data))
+    if raw.encoding == 'ros1' or (raw.encoding == 'cdr' and not raw.definition.data):
+        text, data = to_cdr(raw)
+        return Definition.of_text(raw.msgtype, text), data, 'cdr'
+    return raw.definition, raw.data, raw.encoding
 
 
-@contextlib.contextmanager
-def _opened(path: Path) -> Iterator[AnyReader]:
-    if not path.exists():
-        raise FileNotFoundError(f'{path}: no such bag')
+def _decoded(raw: RawMessage) -> tuple[Any, Any]:
+    """A message, and the store of its type."""
+    definition = raw.definition
+    ros = raw.encoding in ('cdr', 'ros1')
+    if not (ros or raw.encoding in foxglove.DECODERS):
+        raise ValueError(
+            f'topic {raw.topic}: {definition.name} is encoded as {raw.encoding!r}; expected cdr, '
+            'ros1, or an image of Foxglove as protobuf or json'
+        )
+    known = raw.encoding == 'cdr' and raw.msgtype in TYPES.types
+    if not (definition.data or known or raw.encoding == 'json'):
+        raise ValueError(f'topic {raw.topic} has no definition of {definition.name}')
     try:
-        with AnyReader([path], default_typestore=TYPES) as reader:
-            yield reader
-    except AnyReaderError as error:
-        raise ValueError(f'{path}: not a bag that can be read ({error})') from error
+        read, store = _reader(definition, raw.encoding)
+    except Exception as error:  # parsers of definitions raise errors of every type
+        raise ValueError(
+            f'topic {raw.topic}: no definition of {definition.name} ({_reason(error)})'
+        ) from error
+    try:
+        return read(raw.data), store
+    except Exception as error:  # and so do generated readers, on data that does not fit
+        raise ValueError(
+            f'topic {raw.topic}: a {raw.msgtype} that cannot be read ({_reason(error)})'
+        ) from error
 
 
-# Messages of ROS 1 as those of ROS 2.
+def _reason(error: Exception) -> str:
+    return str(error) or type(error).__name__
 
 
-def modern(message: Any, kind: str) -> Any:
-    """A message of ROS 1 as one of ROS 2: CameraInfo has small letters, Header counts no more."""
-    kind = 'tf2_msgs/msg/TFMessage' if kind == 'tf/msg/tfMessage' else kind
-    if kind not in TYPES.types:
-        return message
-    known = {one.name.lower(): one.name for one in fields(message)}
+@functools.lru_cache(maxsize=256)
+def _reader(definition: Definition, encoding: str) -> tuple[Callable[[bytes], Any], Any]:
+    """What decodes messages, and the store of their type; kept, since its code is generated."""
+    msgtype = definition.msgtype
+    if encoding in foxglove.DECODERS:
+        parse = foxglove.DECODERS[encoding](definition.name, definition.data)
+        return lambda data: foxglove.to_ros(parse(data), msgtype, TYPES.types), TYPES
+    if not definition.data:
+        return lambda data: TYPES.deserialize_cdr(data, msgtype), TYPES
+    name = definition.name if '/msg/' in definition.name else msgtype
+    if definition.name.count('/') == 1:
+        name = definition.name.replace('/', '/msg/')
+    text = definition.data.decode()
+    idl = definition.encoding in ('ros2idl', 'omgidl')
+    types = _types_from_idl(text) if idl else get_types_from_msg(text, name)
+    store: Any = get_typestore(Stores.EMPTY)
+    store.register(types)
+    if encoding == 'ros1':
+        target = TYPES if msgtype in TYPES.types else _upgraded(types)
+        return lambda data: _to_ros2(store.deserialize_ros1(data, name), msgtype, target), target
+    if msgtype != name:  # of foxglove_msgs
+        read = store.deserialize_cdr
+        return lambda data: foxglove.to_ros(read(data, name), msgtype, TYPES.types), TYPES
+    return lambda data: store.deserialize_cdr(data, name), store
+
+
+def _types_from_idl(text: str) -> Any:
+    """As `get_types_from_msg`; IDL names the type itself."""
+    # Some versions of rosbags refuse lines of the preprocessor.
+    text = re.sub(r'(?m)^[ \t]*#.*$', '', text)
+    types: dict[str, Any] = {}
+    for part in text.split(_IDL_RULE)[1:] if text.startswith(_IDL_RULE) else [text]:
+        types.update(get_types_from_idl(part.split('\n', 1)[1] if part != text else part))
+    return types
+
+
+def _upgraded(types: Any) -> Any:
+    """A store of types of ROS 1 with those that they are made of as they are in ROS 2."""
+    store: Any = get_typestore(Stores.EMPTY)
+    store.register({**TYPES.fielddefs, **{n: t for n, t in types.items() if n not in TYPES.types}})
+    return store
+
+
+def _to_ros2(message: Any, msgtype: str, store: Any) -> Any:
+    """A message of ROS 1 as one of ROS 2: CameraInfo has small letters, Header has no seq."""
+    known = {field.name.lower(): field.name for field in fields(message)}
     found = {}
-    made: Any = TYPES.types[kind]
-    for one in fields(made):
-        if one.name.lower() not in known:
-            raise ValueError(f'a {kind} of ROS 1 has no field {one.name}')
-        found[one.name] = _value(getattr(message, known[one.name.lower()]))
+    made: Any = store.types[msgtype]
+    for field in fields(made):
+        if field.name.lower() not in known:
+            raise ValueError(f'a {msgtype} of ROS 1 has no field {field.name}')
+        found[field.name] = _to_ros2_value(getattr(message, known[field.name.lower()]), store)
     return made(**found)
 
 
-def _value(value: Any) -> Any:
+def _to_ros2_value(value: Any, store: Any) -> Any:
     if isinstance(value, list):
-        return [_value(one) for one in value]
-    kind = getattr(value, '__msgtype__', '')
-    return modern(value, kind) if kind else value
+        return [_to_ros2_value(element, store) for element in value]
+    msgtype = getattr(value, '__msgtype__', '')
+    return _to_ros2(value, _RENAMED.get(msgtype, msgtype), store) if msgtype else value

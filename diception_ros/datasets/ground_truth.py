@@ -15,7 +15,7 @@ from diception_ros.datasets import decode
 
 if TYPE_CHECKING:
     from diception_ros.bags.cameras import Camera
-    from diception_ros.bags.frames import Lookup
+    from diception_ros.bags.frames import MessageLookup
     from diception_ros.bags.reader import Bag
     from diception_ros.core.frame import Frame
 
@@ -67,15 +67,15 @@ class Source:
         self._ordered: list[Path] = []
         kind = CLOUD if issubclass(tasks.get(self.task).label, Keypoints) else IMAGE
         if place in bag.topics:
-            if bag.topics[place].kind != kind:
+            if bag.topics[place].msgtype != kind:
                 raise ValueError(
-                    f'--truth {text!r}: expected {kind}, {place} has {bag.topics[place].kind}'
+                    f'--truth {text!r}: expected {kind}, {place} has {bag.topics[place].msgtype}'
                 )
             self.topic = place
         elif Path(place).is_dir():
             self._list(Path(place))
         else:
-            there = [one.name for one in bag.topics.values() if one.kind == kind]
+            there = [one.name for one in bag.topics.values() if one.msgtype == kind]
             raise ValueError(
                 f'--truth {text!r}: neither a topic nor a folder; topics of {kind} are '
                 f'{", ".join(there) or "none"}'
@@ -95,7 +95,7 @@ class Source:
         self,
         frame: Frame,
         log_ns: int,
-        lookup: Lookup,
+        lookup: MessageLookup,
         tolerance_ns: int,
         categories: Sequence[str],
     ) -> Any | None:
@@ -112,7 +112,7 @@ class Source:
             ValueError: it is not of the kind of the task.
         """
         if self.topic:
-            message = lookup.at(self.topic, frame.stamp_ns, log_ns, tolerance_ns)
+            message = lookup.nearest(self.topic, frame.stamp_ns, log_ns, tolerance_ns)
             if message is None:
                 return None
             if issubclass(tasks.get(self.task).label, Keypoints):
@@ -164,8 +164,8 @@ def poses_of(bag: Bag, cameras: Sequence[Camera], given: Sequence[str]) -> dict[
     for number, camera in enumerate(cameras):
         if given:
             topic = given[number]
-            if topic not in bag.topics or bag.topics[topic].kind not in POSES:
-                there = [one.name for one in bag.topics.values() if one.kind in POSES]
+            if topic not in bag.topics or bag.topics[topic].msgtype not in POSES:
+                there = [one.name for one in bag.topics.values() if one.msgtype in POSES]
                 raise ValueError(
                     f'--pose {topic}: expected one of {", ".join(POSES)}, which are on '
                     f'{", ".join(there) or "no topic"}'
@@ -174,7 +174,7 @@ def poses_of(bag: Bag, cameras: Sequence[Camera], given: Sequence[str]) -> dict[
             continue
         base = camera.topic.removesuffix('/compressed').rpartition('/')[0]
         for topic in (f'{base}/pose', '/tf'):
-            if topic in bag.topics and bag.topics[topic].kind in POSES:
+            if topic in bag.topics and bag.topics[topic].msgtype in POSES:
                 found[camera.name] = topic
                 break
     return found

@@ -19,8 +19,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from diception_ros import tasks
-from diception_ros.bag_replay.job import Job, choice_of, prefix_of
-from diception_ros.bags.frames import Lookup, Taken, frames
+from diception_ros.bag_replay.job import Job
+from diception_ros.bags.frames import ImageFrame, MessageLookup, frames
 from diception_ros.bags.reader import Bag
 from diception_ros.core.geometry import Affine
 from diception_ros.core.labels import Disparity, MetricDepth, resize_label
@@ -80,7 +80,7 @@ class FrameCallback(Protocol):
         self,
         number: int,
         camera: str,
-        taken: Taken,
+        taken: ImageFrame,
         answers: dict[str, Label],
         row: dict[str, float],
     ) -> None:
@@ -156,7 +156,6 @@ def score(
     for number, (camera, taken, answers, truths, pose) in enumerate(
         _walk(path, out, cameras, job, asked, sources, poses)
     ):
-        assert taken.frame is not None
         row: dict[str, Any] = {
             'camera': camera,
             'stamp_ns': taken.frame.stamp_ns,
@@ -192,7 +191,7 @@ class _Judge:
         self.lacking: dict[str, int] = {}
 
     def judge(
-        self, taken: Taken, answers: dict[str, Any], truths: dict[str, Any], pose: Any
+        self, taken: ImageFrame, answers: dict[str, Any], truths: dict[str, Any], pose: Any
     ) -> dict[str, float]:
         row = {}
         for task, answer in answers.items():
@@ -202,7 +201,6 @@ class _Judge:
             for metric, value in self._score(task, answer, truths[task]).items():
                 row[f'{task}.{metric}'] = value
         frame = taken.frame
-        assert frame is not None
         # What an adapter calls depth may be another.
         known = [truths[task] for task in sorted(truths, key=tasks.added)]
         depth = next((one for one in known if isinstance(one, MetricDepth)), None)
@@ -267,20 +265,20 @@ def _walk(
     asked: PerceptionSettings,
     sources: Sequence[Source],
     poses: dict[str, str],
-) -> Iterator[tuple[str, Taken, dict[str, Any], dict[str, Any], Any]]:
+) -> Iterator[tuple[str, ImageFrame, dict[str, Any], dict[str, Any], Any]]:
     """Each answered frame: its camera, answers and truths by task, and the pose message."""
     topics = {one.topic for one in sources if one.topic} | set(poses.values())
-    prefixes = {prefix_of(job, camera): camera.name for camera in cameras}
+    prefixes = {job.prefix_of(camera): camera.name for camera in cameras}
     tolerance_ns = round(asked.depth.tolerance_s * 1e9)
     for source in sources:
         source.begin()
     with contextlib.ExitStack() as stack:
         bag, aside, written = (stack.enter_context(Bag(one)) for one in (path, path, out))
-        choice = choice_of(bag, job)
-        lookup = Lookup(aside, topics, choice.start_ns)
+        selection = job.selection(bag)
+        lookup = MessageLookup(aside, topics, selection.start_ns)
         stream = _Answers(written, prefixes)
-        for taken in frames(bag, cameras, choice, tolerance_s=asked.depth.tolerance_s):
-            if taken.frame is None or taken.camera is None:
+        for taken in frames(bag, cameras, selection, tolerance_s=asked.depth.tolerance_s):
+            if not isinstance(taken, ImageFrame):
                 continue
             name, frame, log_ns = taken.camera.name, taken.frame, taken.raw.stamp_ns
             messages = stream.of(name, log_ns)
@@ -296,7 +294,7 @@ def _walk(
                     if label is not None:
                         truths[source.task] = label
             topic = poses.get(name)
-            pose = lookup.at(topic, frame.stamp_ns, log_ns, tolerance_ns) if topic else None
+            pose = lookup.nearest(topic, frame.stamp_ns, log_ns, tolerance_ns) if topic else None
             yield name, taken, answers, truths, pose
 
 

@@ -116,7 +116,7 @@ def read(path: Path, camera: str | None = None) -> Drive:
             click = Point(message.x, message.y)
     categories = _shown(path) if truth else ('person',)
     return Drive(
-        path, chosen, topic.kind == COMPRESSED, topic.count, seconds, categories, click, truth
+        path, chosen, topic.msgtype == COMPRESSED, topic.count, seconds, categories, click, truth
     )
 
 

@@ -1,6 +1,26 @@
 # SPDX-FileCopyrightText: 2026 The diception_ros authors
 # SPDX-License-Identifier: Apache-2.0
-"""The CameraInfo that belongs to a picture. Knows no ROS."""
+"""Which CameraInfo, depth reference, label or pose belongs to an image, by stamp. Knows no ROS.
+
+The node, replays, labelled bags and recorded rooms match messages by this rule:
+
+* **CameraInfo** (`CameraInfoCache.match`): the one with the stamp of the image, whatever its size.
+  Without one, among those with the frame_id of the image and its size, the one with the largest
+  stamp before the image; without one, the one with the smallest stamp after it. Infos of another
+  size are skipped. The size of a compressed image is not known before it is decoded, so it takes
+  infos of every size.
+* **Depth references, poses, ground truth** (`MessageCache.nearest`): the one with the nearest
+  stamp within a tolerance; of two equally near ones the later one.
+* **Labels, and what a simulation recorded** (`MessageCache.exact`): the one with the same stamp.
+
+Among messages with the same stamp the last received one wins.
+
+The rule looks at stamps, not at the order of arrival, so the same messages give the same result
+live and replayed. What differs is for how long a late message is awaited. A replay waits
+`bags.frames.PATIENCE_NS` of log time. The node waits `FIRST_INFO_S` for the first CameraInfo of a
+camera, and then, as long as the infos come with the stamps of the images, `NEXT_INFO_S` for the
+one of the image.
+"""
 
 from __future__ import annotations
 
@@ -10,118 +30,146 @@ from typing import Any, Generic, TypeVar
 
 from diception_ros.messages import base, camera_info
 
-# A camera publishes both within a fraction of a frame; more are kept for the policy `all`.
-KEPT = 128
-# Seconds that the first picture waits for the first CameraInfo, which drivers publish after it.
-PATIENCE = 1.0
+# Messages kept by default: 4 s of a camera with 30 Hz, more than the queue of policy `all` holds.
+CAPACITY = 128
+# Depth references are large, and only those around the last images are needed.
+REFERENCE_CAPACITY = 32
+# Seconds that the first image waits for the first CameraInfo; drivers publish it after the image.
+FIRST_INFO_S = 1.0
+# Seconds that any other image waits for its CameraInfo. Drivers publish both within a millisecond;
+# the limit bounds the delay when an info is lost.
+NEXT_INFO_S = 0.1
+
+ItemT = TypeVar('ItemT')
 
 
-class Infos:
-    """The last CameraInfos of one camera; may be shared between threads."""
+class MessageCache(Generic[ItemT]):
+    """The last messages of one topic by stamp; safe between threads.
+
+    Args:
+        capacity: number of messages kept; the one received first is dropped. None keeps all.
+
+    Attributes:
+        newest_ns: largest stamp received, nanoseconds; -1 before the first message.
+    """
+
+    def __init__(self, capacity: int | None = CAPACITY) -> None:
+        self.newest_ns = -1
+        self._kept: deque[tuple[int, ItemT]] = deque(maxlen=capacity)
+        self._changed = threading.Condition()
+
+    def add(self, stamp_ns: int, item: ItemT) -> None:
+        """Store one item under its stamp, nanoseconds."""
+        with self._changed:
+            self._kept.append((stamp_ns, item))
+            self.newest_ns = max(self.newest_ns, stamp_ns)
+            self._changed.notify_all()
+
+    def exact(self, stamp_ns: int) -> ItemT | None:
+        """The item with this stamp, None without one."""
+        return next((item for stamp, item in self._snapshot() if stamp == stamp_ns), None)
+
+    def nearest(self, stamp_ns: int, tolerance_ns: int) -> ItemT | None:
+        """The item with the nearest stamp, None if it is further than the tolerance."""
+        kept = self._snapshot()
+        if not kept:
+            return None
+        stamp, item = min(kept, key=lambda pair: (abs(pair[0] - stamp_ns), -pair[0]))
+        return item if abs(stamp - stamp_ns) <= tolerance_ns else None
+
+    def clear(self) -> None:
+        """Drop all items, after a jump of time."""
+        with self._changed:
+            self._kept.clear()
+            self.newest_ns = -1
+
+    def __len__(self) -> int:
+        return len(self._kept)
+
+    def _snapshot(self) -> list[tuple[int, ItemT]]:
+        """The items, the last received first."""
+        with self._changed:
+            return [*reversed(self._kept)]
+
+
+class CameraInfoCache(MessageCache[Any]):
+    """The last CameraInfos of one camera; safe between threads."""
 
     def __init__(self) -> None:
-        self._kept: deque[Any] = deque(maxlen=KEPT)
-        self._lock = threading.Lock()
-        self._came = threading.Event()
+        super().__init__()
+        self._received = threading.Event()
+        self._in_step = False
 
-    def add(self, info: Any) -> None:
-        """Keep one more."""
-        with self._lock:
-            self._kept.append(info)
-        self._came.set()
+    def add_info(self, info: Any) -> None:
+        """Store a CameraInfo; a stamp before the epoch sorts before all others."""
+        self.add(base.stamp_ns(info.header) if info.header.stamp.sec >= 0 else -1, info)
+        self._received.set()
 
     @property
     def awaited(self) -> bool:
-        """Whether the first has come or was given up."""
-        return self._came.is_set()
+        """Whether the first info was received or given up."""
+        return self._received.is_set()
 
     def await_first(self, seconds: float) -> None:
-        """Wait until one has come, once: from then on nobody waits, come or not.
+        """Wait for the first info; returns at once if it was received or given up before."""
+        self._received.wait(seconds)
+        self._received.set()
 
-        Args:
-            seconds: after which it is given up.
+    def await_stamp(self, stamp_ns: int, seconds: float) -> None:
+        """Wait until an info with this stamp or a later one is received.
+
+        Returns at once while the infos do not come with the stamps of the images: before the
+        first match of equal stamps, and after a wait that ran out.
         """
-        self._came.wait(seconds)
-        self._came.set()
+        with self._changed:
+            if self._in_step:
+                self._in_step = self._changed.wait_for(
+                    lambda: self.newest_ns >= stamp_ns or not self._kept, seconds
+                )
 
     def clear(self) -> None:
-        """Forget all, after a jump of time."""
-        with self._lock:
-            self._kept.clear()
-        self._came.clear()
+        """Drop all infos, after a jump of time; the next image waits for the first one again."""
+        super().clear()
+        self._received.clear()
+        self._in_step = False
 
-    def of(self, message: Any) -> tuple[Any | None, str]:
-        """The one for a picture, and how it was found.
+    def match(self, message: Any) -> tuple[Any | None, str]:
+        """The CameraInfo of an image, by the rule above.
 
         Args:
             message: sensor_msgs/Image or CompressedImage.
 
         Returns:
-            The CameraInfo of the same stamp ('exact'), else the newest of the same frame and size
-            ('latest'), since intrinsics seldom change; None where there is neither ('none').
+            The CameraInfo, and how it was found: 'exact' (same stamp), 'latest' (another stamp)
+            or 'none' (the CameraInfo is None).
 
         Raises:
-            MessageError: the stamp is before the epoch.
+            MessageError: the stamp of the image is before the epoch.
         """
-        header = message.header
-        stamp = base.stamp_ns(header)
-        # How big a compressed picture is shows when it is decoded.
+        stamp_ns, frame_id = base.stamp_ns(message.header), message.header.frame_id
         size = (message.height, message.width) if hasattr(message, 'height') else None
-        with self._lock:
-            kept = list(self._kept)
-        latest = None
-        for info in reversed(kept):
-            if info.header.frame_id != header.frame_id:
-                continue
-            if info.header.stamp.sec >= 0 and base.stamp_ns(info.header) == stamp:
+        kept = [(s, info) for s, info in self._snapshot() if info.header.frame_id == frame_id]
+        for stamp, info in kept:
+            if stamp == stamp_ns:
+                self._in_step = True
                 return info, 'exact'
-            if latest is None and size in (None, camera_info.picture_size(info)):
-                latest = info
-        return latest, 'none' if latest is None else 'latest'
+        fitting = [one for one in kept if size in (None, camera_info.picture_size(one[1]))]
+        if not fitting:
+            return None, 'none'
+        earlier = [one for one in fitting if one[0] < stamp_ns]
+        # max and min return the first of equals, which is the last received.
+        nearest = max(earlier, key=_stamp) if earlier else min(fitting, key=_stamp)
+        return nearest[1], 'latest'
 
     def intrinsics(self) -> Any | None:
-        """The pinhole of the newest, None where there is none or it is not calibrated.
+        """Pinhole of the last received info, None without one or if it is not calibrated.
 
         Raises:
-            MessageError: the newest is not usable.
+            MessageError: the last received info is not usable.
         """
-        with self._lock:
-            newest = self._kept[-1] if self._kept else None
-        return None if newest is None else camera_info.intrinsics_from(newest)
+        kept = self._snapshot()
+        return camera_info.intrinsics_from(kept[0][1]) if kept else None
 
 
-ItemT = TypeVar('ItemT')
-
-
-class References(Generic[ItemT]):
-    """The newest references, to be matched with frames by their stamps; safe between threads.
-
-    Args:
-        capacity: how many are kept; the oldest to have come makes room.
-    """
-
-    def __init__(self, capacity: int = 32) -> None:
-        self._kept: deque[tuple[int, ItemT]] = deque(maxlen=capacity)
-        self._lock = threading.Lock()
-
-    def add(self, stamp_ns: int, item: ItemT) -> None:
-        """Keep one more: a message or a Reference, whichever is cheaper to keep."""
-        with self._lock:
-            self._kept.append((stamp_ns, item))
-
-    def match(self, stamp_ns: int, tolerance_s: float) -> ItemT | None:
-        """The one whose stamp is nearest, the newest of equals; None beyond the tolerance."""
-        with self._lock:
-            kept = list(self._kept)
-        if not kept:
-            return None
-        stamp, item = min(reversed(kept), key=lambda one: abs(one[0] - stamp_ns))
-        return item if abs(stamp - stamp_ns) <= tolerance_s * 1e9 else None
-
-    def clear(self) -> None:
-        """Forget all, after a jump of time."""
-        with self._lock:
-            self._kept.clear()
-
-    def __len__(self) -> int:
-        return len(self._kept)
+def _stamp(pair: tuple[int, Any]) -> int:
+    return pair[0]

@@ -18,9 +18,9 @@ from rclpy.parameter import Parameter
 from rclpy.qos import DurabilityPolicy, QoSProfile, ReliabilityPolicy
 from rclpy.signals import SignalHandlerOptions
 
-from diception_ros.bag_replay.run import ahead
-from diception_ros.bags.mcap_writer import Writer, definition_of
-from diception_ros.bags.typestore import TYPES
+from diception_ros.bag_replay.run import prefetch
+from diception_ros.bags.mcap_writer import Writer
+from diception_ros.bags.typestore import TYPES, definition_of, to_cdr
 from diception_ros.doctor import missing_packages
 from diception_ros.node.publishers import find
 
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from rclpy.publisher import Publisher
 
     from diception_ros.bags.reader import Bag
-    from diception_ros.bags.recovery import Raw
+    from diception_ros.bags.typestore import RawMessage
 
 # Said once, and wanted by whoever comes later.
 LATCHED = ('/tf_static', '/robot_description')
@@ -145,12 +145,12 @@ class _Player:
                     f'nobody listened to {", ".join(lonely)} within {self._wishes.listen_s:g} s'
                 )
 
-    def _timed(self) -> Iterator[Raw]:
+    def _timed(self) -> Iterator[RawMessage]:
         """The messages, each when its time has come."""
         zero = (self._bag.start_ns or 0) + round(self._wishes.start_s * 1e9)
         start = zero if self._wishes.start_s else None
         began: float | None = None
-        for raw in ahead(self._messages(start), AHEAD):
+        for raw in prefetch(self._messages(start), AHEAD):
             now = time.monotonic()
             if began is None:
                 began, zero = now, raw.stamp_ns
@@ -164,11 +164,11 @@ class _Player:
             self._say_time(raw.stamp_ns)
             yield raw
 
-    def _messages(self, start_ns: int | None) -> Iterator[Raw]:
+    def _messages(self, start_ns: int | None) -> Iterator[RawMessage]:
         end = self._wishes.end_s
         stop_ns = None if end is None else (self._bag.start_ns or 0) + round(end * 1e9)
         for raw in self._bag.messages(list(self._publishers), start_ns, stop_ns):
-            yield raw._replace(data=self._bag.cdr(raw)[1])
+            yield raw._replace(data=to_cdr(raw)[1])
 
     def _say_time(self, now_ns: int) -> None:
         if self._clock is not None:
@@ -179,7 +179,7 @@ class _Player:
 def _publishers(node: Any, bag: Bag, topics: Collection[str]) -> dict[str, Publisher]:
     made = {}
     for name in topics:
-        kind = bag.topics[name].kind
+        kind = bag.topics[name].msgtype
         try:
             message = find(kind)
         except ImportError as error:

@@ -20,7 +20,13 @@ from std_srvs.srv import Trigger
 from diception_ros.core.frame import Intrinsics
 from diception_ros.core.prompt import MAX_POINTS, Point, Prompt
 from diception_ros.messages import base
-from diception_ros.messages.synchronizer import PATIENCE, Infos, References
+from diception_ros.messages.synchronizer import (
+    FIRST_INFO_S,
+    NEXT_INFO_S,
+    REFERENCE_CAPACITY,
+    CameraInfoCache,
+    MessageCache,
+)
 from diception_ros.node import publishers
 from diception_ros.node.publishers import find
 from diception_ros.node.settings import NodeSettings
@@ -161,9 +167,9 @@ class Camera:
     ) -> None:
         self.name = name
         self.prefix = f'{name}/' if name else ''
-        self.infos = Infos()
+        self.infos = CameraInfoCache()
         self.points = Points()
-        self.references: References[Any] = References()
+        self.references: MessageCache[Any] = MessageCache(REFERENCE_CAPACITY)
         self.lost = 0
         self.frame_id: str | None = None
         self._node, self._put, self._mismatch = node, put, mismatch
@@ -199,7 +205,7 @@ class Camera:
         """
         kind, info = KINDS['image', self._settings.image_transport], 'sensor_msgs/msg/CameraInfo'
         self.lost = 0
-        self._info = self._listen(info, f'{self.prefix}camera_info', self.infos.add, SMALL)
+        self._info = self._listen(info, f'{self.prefix}camera_info', self.infos.add_info, SMALL)
         self.refer(aligned)
         self._pictures = self._listen(kind, self._image, self._put, min(frames, LATE), self._lose)
 
@@ -229,13 +235,19 @@ class Camera:
         self._node.destroy_service(self._clear)
 
     def info_of(self, message: Any) -> tuple[Any | None, str]:
-        """The CameraInfo for a picture, and how it was found; see `Infos.of`.
+        """The CameraInfo of an image, and how it was found; see `CameraInfoCache.match`.
 
-        The first picture waits for the first one where somebody publishes them.
+        Waits for it as the documentation of the synchronizer says, the first time only if somebody
+        publishes CameraInfo.
+
+        Raises:
+            MessageError: the stamp of the image is before the epoch.
         """
+        stamp_ns = base.stamp_ns(message.header)
         if not self.infos.awaited and self._node.count_publishers(self._info_topic):
-            self.infos.await_first(PATIENCE)
-        return self.infos.of(message)
+            self.infos.await_first(FIRST_INFO_S)
+        self.infos.await_stamp(stamp_ns, NEXT_INFO_S)
+        return self.infos.match(message)
 
     def forget(self) -> None:
         """Drop what is matched by stamps, after a jump of time."""

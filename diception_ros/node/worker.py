@@ -155,7 +155,7 @@ class Worker:
         settings = self._perceiver.settings
         if settings.depth.metric != 'aligned':
             return None
-        message = camera.references.match(stamp_ns, settings.depth.tolerance_s)
+        message = camera.references.nearest(stamp_ns, round(settings.depth.tolerance_s * 1e9))
         if message is None:
             return None
         return reference_from(message, transform_from(settings.depth.reference_transform))

@@ -148,7 +148,7 @@ def _narrow(picture: Picture) -> Picture:
 
 
 if TYPE_CHECKING:
-    from diception_ros.bags.frames import Taken
+    from diception_ros.bags.frames import ImageFrame
 
 # Pixels of the longer side: two fit beside each other on a small screen.
 SIDE = 480
@@ -198,12 +198,11 @@ class Sheets:
         self,
         number: int,
         camera: str,
-        taken: Taken,
+        taken: ImageFrame,
         answers: dict[str, Any],
         row: dict[str, float],
     ) -> None:
         """See `bag_scores.FrameCallback`."""
-        assert taken.frame is not None
         frame = taken.frame
         for task, answer in answers.items():
             if isinstance(answer, Disparity):

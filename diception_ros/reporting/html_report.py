@@ -498,8 +498,9 @@ def metrics(
         ],
         'settings': settings.values(asked),
         'options': {
-            'start': job.start_s, 'end': job.end_s, 'every': job.every, 'max_frames': job.most,
-            'batch_frames': job.batch, 'points': [list(one) for one in job.points],
+            'start': job.start_s, 'end': job.end_s, 'every': job.every,
+            'max_frames': job.max_frames, 'batch_frames': job.batch_frames,
+            'points': [list(one) for one in job.points],
             'truth': list(truths), 'threads': job.threads,
         },
         'cameras': [

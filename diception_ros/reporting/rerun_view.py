@@ -14,8 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from diception_ros.bag_replay.job import choice_of, prefix_of
-from diception_ros.bags.frames import frames
+from diception_ros.bags.frames import ImageFrame, frames
 from diception_ros.bags.reader import Bag
 from diception_ros.messages import base, point_clouds
 from diception_ros.messages import images as image_messages
@@ -77,20 +76,20 @@ def show(
         rerun.log(camera.name or 'camera', rerun.ViewCoordinates.RDF, static=True)
     with Bag(path) as bag, Bag(job.out) as out:
         tolerance_s = asked.depth.tolerance_s
-        for taken in frames(bag, cameras, choice_of(bag, job), tolerance_s=tolerance_s):
-            if taken.frame is None or taken.camera is None:
+        for record in frames(bag, cameras, job.selection(bag), tolerance_s=tolerance_s):
+            if not isinstance(record, ImageFrame):
                 continue
-            _at(rerun, taken.frame.stamp_ns)
-            name = taken.camera.name or 'camera'
-            rerun.log(f'{name}/picture', rerun.Image(taken.frame.image))
-        prefixes = {prefix_of(job, camera): camera.name or 'camera' for camera in cameras}
+            _at(rerun, record.frame.stamp_ns)
+            name = record.camera.name or 'camera'
+            rerun.log(f'{name}/picture', rerun.Image(record.frame.image))
+        prefixes = {job.prefix_of(camera): camera.name or 'camera' for camera in cameras}
         for raw in out.messages():
             fits = [p for p in prefixes if raw.topic.startswith(p)]
             if not fits:
                 continue
             prefix = max(fits, key=len)
             message = out.decode(raw)
-            logged = _logged(rerun, raw.kind, message)
+            logged = _logged(rerun, raw.msgtype, message)
             if logged is not None:
                 _at(rerun, base.stamp_ns(message.header))
                 rerun.log(f'{prefixes[prefix]}/{raw.topic.removeprefix(prefix)}', logged)

@@ -19,13 +19,14 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.spatial.transform import Rotation
 
-from diception_ros.bags import typestore
+from diception_ros.bags.reader import bags_in, read_messages
 from diception_ros.core.frame import Frame
 from diception_ros.core.labels import COCO_JOINTS, Instances, Keypoints, MetricDepth, Normals
 from diception_ros.datasets.sample import Pose, Sample
 from diception_ros.messages import base
 from diception_ros.messages import images as image_messages
 from diception_ros.messages.point_clouds import UNTYPED, joints_from
+from diception_ros.messages.synchronizer import CameraInfoCache
 from diception_ros.simulation import sample_stream
 from diception_ros.simulation.assets.categories import STUFF
 from diception_ros.simulation.views import instances_of
@@ -156,8 +157,8 @@ def samples(
         FileNotFoundError: there is no bag.
         ValueError: a bag is damaged, has no pictures, or its messages contradict each other.
     """
-    for one in bags(path):
-        for view in views(one):
+    for bag in sorted(bags_in(path)):
+        for view in views(bag):
             digest = hashlib.sha256(f'{seed} {view.name}'.encode()).digest()
             rng = np.random.default_rng(int.from_bytes(digest[:8], 'little'))
             known = view.tasks
@@ -167,55 +168,46 @@ def samples(
             )  # fmt: skip
 
 
-def bags(path: Path) -> list[Path]:
-    """The bags at a path: itself, or those in a folder, by name.
-
-    Raises:
-        FileNotFoundError: there is none.
-    """
-    if path.is_file() or (path / 'metadata.yaml').is_file():
-        return [path]
-    found = [*path.glob('*.mcap'), *(file.parent for file in path.glob('*/metadata.yaml'))]
-    if not found:
-        raise FileNotFoundError(f'{path}: no bag, and no folder with bags in it')
-    return sorted(found)
-
-
 def views(path: Path) -> Iterator[RecordedView]:
-    """The pictures of one bag, in the order of recording.
+    """The images of one bag, in the order of recording.
 
-    What belongs to a picture has its stamp, and comes before the first message of the next.
+    What belongs to an image has its stamp, and is recorded before the first message of the next.
 
     Raises:
-        FileNotFoundError, ValueError: see `bag.read`; or there is no picture in it.
+        FileNotFoundError, ValueError: see `reader.read_messages`; or the bag has no images.
     """
     info, count, found = SceneInfo(path.stem), 0, False
     messages: dict[str, Any] = {}
+    infos = CameraInfoCache()
     stamp: int | None = None
-    for one in typestore.read(path):
-        if one.topic == SCENE:
-            # It has no header; it speaks of all that is recorded after it.
-            if messages.get(IMAGE) is not None:
-                yield _view(info, count, messages)
-            info, count, messages = _scene_info(path, one.message.data), 0, {}
-        elif one.topic in (IMAGE, INFO, DEPTH, NORMALS, INSTANCES, JOINTS, POSE):
-            its = base.stamp_ns(one.message.header)
-            if its != stamp and messages.get(IMAGE) is not None:
-                yield _view(info, count, messages)
-                count += 1
-            if its != stamp:
-                messages, stamp = {}, its
-            messages[one.topic] = one.message
-            found = found or one.topic == IMAGE
-    if messages.get(IMAGE) is not None:
-        yield _view(info, count, messages)
+
+    def view() -> RecordedView:
+        camera_info, _ = infos.match(messages[IMAGE])
+        frame = image_messages.frame_from(messages[IMAGE], camera_info)
+        return RecordedView(f'{info.name}/{count}', info, frame, messages)
+
+    for raw, message in read_messages(path):
+        if raw.topic == SCENE:
+            # It has no header; it describes all that is recorded after it, by another camera.
+            if IMAGE in messages:
+                yield view()
+            info, count, messages = _scene_info(path, message.data), 0, {}
+            infos.clear()
+        elif raw.topic in (IMAGE, INFO, DEPTH, NORMALS, INSTANCES, JOINTS, POSE):
+            stamp_ns = base.stamp_ns(message.header)
+            if stamp_ns != stamp:
+                if IMAGE in messages:
+                    yield view()
+                    count += 1
+                messages, stamp = {}, stamp_ns
+            messages[raw.topic] = message
+            if raw.topic == INFO:
+                infos.add_info(message)
+            found = found or raw.topic == IMAGE
+    if IMAGE in messages:
+        yield view()
     if not found:
         raise ValueError(f'{path}: no pictures; expected some under {IMAGE}')
-
-
-def _view(info: SceneInfo, count: int, messages: dict[str, Any]) -> RecordedView:
-    frame = image_messages.frame_from(messages[IMAGE], messages.get(INFO))
-    return RecordedView(f'{info.name}/{count}', info, frame, messages)
 
 
 def _scene_info(path: Path, text: str) -> SceneInfo:

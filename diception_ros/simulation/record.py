@@ -14,7 +14,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from diception_ros import tasks
-from diception_ros.bags.typestore import BagTypes, BagWriter
+from diception_ros.bags import mcap_writer
+from diception_ros.bags.typestore import BagTypes
 from diception_ros.core.labels import COCO_JOINTS
 from diception_ros.datasets import folder
 from diception_ros.messages import base, camera_info, poses
@@ -125,7 +126,10 @@ def to_bag(
         ImportError, OSError: see `gl.context`.
         ValueError: the name does not end in .mcap.
     """
-    with Renderer(recording.size, recording.backend) as renderer, BagWriter(out, force) as bag:
+    with (
+        Renderer(recording.size, recording.backend) as renderer,
+        mcap_writer.create(out, force) as bag,
+    ):
         written = 0
         for number in range(recording.scenes):
             scene = scenes.draw(recording.seed, number, recording.split)
@@ -136,9 +140,9 @@ def to_bag(
                 stamp_ns = _stamp(written, recording.rate)
                 view = renderer.render(camera)
                 if k == 0:
-                    bag.write('/camera/scene', scene_message(scene), stamp_ns)
+                    bag.write_message('/camera/scene', scene_message(scene), stamp_ns)
                 for topic, message in (*frame_messages(view, stamp_ns), *more(written, view)):
-                    bag.write(topic, message, stamp_ns)
+                    bag.write_message(topic, message, stamp_ns)
                 written += 1
                 yield written
 

@@ -16,7 +16,7 @@ from tqdm import tqdm
 
 from diception_ros import tasks
 from diception_ros.bag_replay import checkpoint
-from diception_ros.bag_replay.job import DAMAGED, Job, Result, code_of, expected
+from diception_ros.bag_replay.job import DAMAGED, Job, Result
 from diception_ros.bag_replay.run import replay
 from diception_ros.bags.cameras import Camera, choose
 from diception_ros.bags.reader import Bag
@@ -48,7 +48,7 @@ def one(path: Path, args: argparse.Namespace) -> int:
             print(f'{bag.damage}; nothing could be read', file=sys.stderr)
             return DAMAGED
         # Whatever is wrong with the wishes is said before the model works for hours.
-        cameras = choose(bag, job.cameras, job.infos, job.references)
+        cameras = choose(bag, job.cameras, job.camera_infos, job.depth_references)
         sources = [Source(bag, text, cameras, asked.asked) for text in args.truth]
         for source in sources:
             source.check(bag, asked.categories)
@@ -66,19 +66,22 @@ def one(path: Path, args: argparse.Namespace) -> int:
         model = folder.resolve(args.model)
         predictor = Predictor.load(model, compute)
         perceiver = Perceiver(predictor, BagTypes(), asked)
-        with _bar(f'{path.name}: answers', expected(bag, job, cameras)) as bar:
+        with _bar(f'{path.name}: answers', job.expected_frames(bag, cameras)) as bar:
             result = replay(bag, perceiver, job, str(args.model), bar.update, _say)
+    if result.finished_before:
+        print(f'{job.out} is finished; nothing is left to do', file=sys.stderr)
+        return result.code
     _tell(path, result, job)
     if sources or args.report is not None:
         _judge(path, args, asked, job, result, cameras, sources, poses, model)
     if args.summary is not None:
         args.summary.write_text(json.dumps(_summary(path, result, job)) + '\n')
-    checkpoint.clean(job.out)
+    checkpoint.remove_files(job.out)
     if args.view_file:
         rerun_view.show(path, job, cameras, asked, save=args.view_file)
     if args.view:
         rerun_view.show(path, job, cameras, asked)
-    return code_of(result.damage, result.skipped, result.frames)
+    return result.code
 
 
 def _bar(what: str, total: int) -> tqdm[Any]:
@@ -164,10 +167,23 @@ def _job(args: argparse.Namespace, asked: PerceptionSettings, compute: ComputeSe
         # One by one is what the node does, and on a CPU a batch is no faster.
         batch = 1 if compute.device == 'cpu' else max(1, asked.predict.batch_size // answers)
     return Job(
-        args.out, tuple(args.camera), tuple(args.camera_info), tuple(args.depth_reference),
-        args.start, args.end, args.every, args.max_frames, args.views, args.copy, points,
-        args.prefix.rstrip('/'), batch, args.compression == 'zstd', args.force, args.resume,
-    )  # fmt: skip
+        args.out,
+        cameras=tuple(args.camera),
+        camera_infos=tuple(args.camera_info),
+        depth_references=tuple(args.depth_reference),
+        start_s=args.start,
+        end_s=args.end,
+        every=args.every,
+        max_frames=args.max_frames,
+        views=args.views,
+        copy=args.copy,
+        points=points,
+        prefix=args.prefix.rstrip('/'),
+        batch_frames=batch,
+        compress=args.compression == 'zstd',
+        force=args.force,
+        resume=args.resume,
+    )
 
 
 def _tell(path: Path, result: Result, job: Job) -> None:
@@ -182,6 +198,8 @@ def _tell(path: Path, result: Result, job: Job) -> None:
     if result.skipped:
         kinds = ', '.join(f'{count} {kind}' for kind, count in result.skipped.items())
         print(f'{path}: frames left out: {kinds}', file=sys.stderr)
+    if result.not_copied:
+        print(f'{path}: topics not copied: {", ".join(result.not_copied)}', file=sys.stderr)
     if result.damage:
         print(f'{result.damage}; answered up to there', file=sys.stderr)
 
@@ -192,6 +210,7 @@ def _summary(path: Path, result: Result, job: Job) -> dict[str, Any]:
         'out': str(job.out),
         'frames': result.frames,
         'skipped': dict(result.skipped),
+        'not_copied': result.not_copied,
         'damage': result.damage,
         'notes': result.notes,
         'seconds': round(result.seconds, 3),

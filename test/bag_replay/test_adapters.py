@@ -15,7 +15,7 @@ from recordings import BEGIN, LATE, MAKE, SIZE, everything, picture, recorded, w
 
 from diception_ros import tasks
 from diception_ros.bag_replay import jobs, run
-from diception_ros.bag_replay.checkpoint import place
+from diception_ros.bag_replay.checkpoint import state_path
 from diception_ros.bag_replay.job import Job
 from diception_ros.bags.cameras import choose
 from diception_ros.bags.reader import Bag
@@ -233,9 +233,9 @@ def test_a_picture_that_stays_does_not_change():
         return Moment(Frame(shown, 0, 'cam', recordings.PINHOLE), {'glow': Picture(answer)})
 
     stability = Stability()
-    assert stability.add(moment(image, values)) == {}
-    assert stability.add(moment(moved, other))['glow']['change'] == 0
-    found = stability.add(moment(moved, values))['glow']['change']
+    assert stability.update(moment(image, values)) == {}
+    assert stability.update(moment(moved, other))['glow']['change'] == 0
+    found = stability.update(moment(moved, values))['glow']['change']
     assert found == pytest.approx(np.abs(other - values).mean(), rel=1e-5)
 
 
@@ -287,7 +287,7 @@ def test_going_on_takes_the_same_adapter_wherever_it_lies(folders, tmp_path, mon
     go(Cheap(), asked(folders, 'floor', 'glow'), out=tmp_path / 'whole.mcap')
     with pytest.raises(KeyboardInterrupt):
         go(Stopping(), asked(folders, 'floor', 'glow'))
-    assert place(out).exists()
+    assert state_path(out).exists()
     moved = {name: str(shutil.move(folders[name], tmp_path / f'new_{name}')) for name in
              ('floor', 'glow')}  # fmt: skip
     wrong = {

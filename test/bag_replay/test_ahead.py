@@ -6,7 +6,7 @@ import threading
 
 import pytest
 
-from diception_ros.bag_replay.run import Behind, ahead
+from diception_ros.bag_replay.run import BackgroundWriter, prefetch
 
 
 def test_items_come_in_their_order_and_an_error_in_its_turn():
@@ -17,7 +17,7 @@ def test_items_come_in_their_order_and_an_error_in_its_turn():
     came = []
 
     def take():
-        for item in ahead(items(), 5):
+        for item in prefetch(items(), 5):
             came.append(item)
 
     with pytest.raises(OSError, match='the disk is gone'):
@@ -27,10 +27,10 @@ def test_items_come_in_their_order_and_an_error_in_its_turn():
 
 def test_things_are_done_in_their_order():
     done = []
-    with Behind(3) as behind:
+    with BackgroundWriter(3) as background:
         for k in range(50):
-            behind.do(done.append, k)
-        behind.wait()
+            background.submit(done.append, k)
+        background.join()
         assert done == list(range(50))
 
 
@@ -42,13 +42,13 @@ def test_nothing_is_done_after_what_failed():
         raise OSError('no room')
 
     def run():
-        with Behind(9) as behind:
-            behind.do(done.append, 1)
-            behind.do(fail)
-            behind.do(done.append, 2)  # waits already when that fails
-            behind.do(done.append, 3)
+        with BackgroundWriter(9) as background:
+            background.submit(done.append, 1)
+            background.submit(fail)
+            background.submit(done.append, 2)  # waits already when that fails
+            background.submit(done.append, 3)
             go.set()
-            behind.wait()
+            background.join()
 
     with pytest.raises(OSError, match='no room'):
         run()

@@ -67,7 +67,7 @@ def test_each_ends_as_it_does(tmp_path):
         task(tmp_path, 'a', 'print("fine")'), task(tmp_path, 'b', 'import sys; sys.exit("no")'),
         task(tmp_path, 'c', 'import os; os.kill(os.getpid(), 9)'), task(tmp_path, 'd', ''),
     ]  # fmt: skip
-    found = sorted(jobs.here(tasks, 2))
+    found = sorted(jobs.run_local(tasks, 2))
     assert [(one.code, one.words) for one in found] == [
         (0, 'fine'), (1, 'no'), (-9, 'ended by signal 9'), (0, 'no word'),
     ]  # fmt: skip
@@ -76,12 +76,12 @@ def test_each_ends_as_it_does(tmp_path):
 def test_names_are_looked_for_where_the_command_line_was(tmp_path):
     (tmp_path / 'there').mkdir()
     one = task(tmp_path / 'there', 'a', 'import os; print(os.getcwd())')
-    assert jobs.work(one).words == str(tmp_path / 'there')
+    assert jobs.run_task(one).words == str(tmp_path / 'there')
 
 
 def test_an_interrupt_ends_those_that_run_and_starts_no_more(tmp_path):
     tasks = [task(tmp_path, 'z', ''), *(task(tmp_path, name, SLEEPER) for name in 'abc')]
-    ending = jobs.here(tasks, 2)
+    ending = jobs.run_local(tasks, 2)
     assert next(ending).task == tasks[0]
     interrupt_when(lambda: said(tasks[1]) and said(tasks[2]))
     with pytest.raises(KeyboardInterrupt):
@@ -94,7 +94,7 @@ def test_no_process_outlives_the_one_that_wants_it(tmp_path):
     one = task(tmp_path, 'a', SLEEPER)
     program = (
         f'from pathlib import *\nfrom diception_ros.bag_replay import jobs\n'
-        f'jobs.work(jobs.Task({one[0]!r}, {one[1]!r}, {one[2]!r}, {one[3]!r}))'
+        f'jobs.run_task(jobs.Task({one[0]!r}, {one[1]!r}, {one[2]!r}, {one[3]!r}))'
     )
     parent = subprocess.Popen([sys.executable, '-c', program])
     until(lambda: said(one))
@@ -159,7 +159,7 @@ def test_real_ray_loses_a_worker_and_the_bag_goes_on(ray, tmp_path):
         psutil.Process(killed[0]).parent().kill()
 
     threading.Thread(target=kill).start()
-    (done,) = jobs.on_ray([one], 1, gpu=False)
+    (done,) = jobs.run_ray([one], 1, gpu=False)
     assert done.code == 0
     assert int(done.words) != killed[0]
     assert gone(killed[0])
@@ -169,5 +169,5 @@ def test_real_ray_is_interrupted(ray, tmp_path):
     tasks = [task(tmp_path, name, SLEEPER) for name in 'ab']
     interrupt_when(lambda: said(tasks[0]) or said(tasks[1]))
     with pytest.raises(KeyboardInterrupt):
-        next(jobs.on_ray(tasks, 2, gpu=False))
+        next(jobs.run_ray(tasks, 2, gpu=False))
     assert sorted(said(one)[1:] for one in tasks) == [[], ['interrupted']]

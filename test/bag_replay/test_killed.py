@@ -38,7 +38,7 @@ for life in range(int(sys.argv[5])):
         os._exit(0)
     if life % 2:
         # However slow the machine is, every second life gets somewhere.
-        state, began = checkpoint.place(out), time.monotonic()
+        state, began = checkpoint.state_path(out), time.monotonic()
         seen = state.stat().st_mtime_ns if state.exists() else 0
         while time.monotonic() < began + 10:
             if state.exists() and state.stat().st_mtime_ns != seen:
@@ -52,7 +52,7 @@ for life in range(int(sys.argv[5])):
     if not os.WIFSIGNALED(status):
         print('ended by itself', flush=True)
         break
-    partial = writer.partial_of(out)
+    partial = mcap_writer.partial_of(out)
     print(partial.stat().st_size if partial.exists() else 0, flush=True)
     if partial.exists():
         (out.parent / f'{life}.mcap').write_bytes(partial.read_bytes())

@@ -76,14 +76,15 @@ def test_compressed_pictures_are_answered_as_raw_ones(bag, tmp_path):
 
 def test_batches_change_how_often_the_model_is_asked_alone(bag, tmp_path):
     asked = perceiver()
-    replay(bag, tmp_path / 'a.mcap', asked, batch=4)
+    replay(bag, tmp_path / 'a.mcap', asked, batch_frames=4)
     assert asked._predictor.calls == [8, 8, 2]
     replay(bag, tmp_path / 'b.mcap')
     assert everything(tmp_path / 'a.mcap') == everything(tmp_path / 'b.mcap')
 
 
 @pytest.mark.parametrize(('job', 'kept'), [
-    ({'every': 3}, [0, 3, 6]), ({'most': 2}, [0, 1]), ({'every': 2, 'most': 3}, [0, 2, 4]),
+    ({'every': 3}, [0, 3, 6]), ({'max_frames': 2}, [0, 1]),
+    ({'every': 2, 'max_frames': 3}, [0, 2, 4]),
     ({'start_s': 0.25}, [3, 4, 5, 6, 7, 8]), ({'start_s': 0.25, 'end_s': 0.45}, [3, 4]),
     ({'end_s': 0.3, 'every': 2}, [0, 2]),
 ])  # fmt: skip
@@ -95,7 +96,7 @@ def test_a_part_of_the_frames(bag, tmp_path, job, kept):
 
 
 def test_what_a_checkpoint_tells_of_is_on_the_disk_before(bag, tmp_path, monkeypatch):
-    synced, told, write_state = [0], [], checkpoint.write
+    synced, told, write_state = [0], [], checkpoint.save
 
     def sync(number):
         synced.append(max(synced[-1], os.fstat(number).st_size))  # the journal is smaller
@@ -106,7 +107,7 @@ def test_what_a_checkpoint_tells_of_is_on_the_disk_before(bag, tmp_path, monkeyp
         write_state(path, now, about)
 
     monkeypatch.setattr(os, 'fsync', sync)
-    monkeypatch.setattr(checkpoint, 'write', write_checked)
+    monkeypatch.setattr(checkpoint, 'save', write_checked)
     monkeypatch.setattr(checkpoint, 'CHUNK_FRAMES', 2)
     monkeypatch.setattr(checkpoint, 'SAVE_S', 0)
     replay(bag, tmp_path / 'out.mcap')
@@ -124,7 +125,7 @@ def test_copies_stand_before_answers_and_are_untouched(bag, tmp_path):
 
 
 def test_few_answers_beside_all_copies(bag, tmp_path):
-    result = replay(bag, tmp_path / 'out.mcap', copy=True, most=2)
+    result = replay(bag, tmp_path / 'out.mcap', copy=True, max_frames=2)
     assert result.frames == 2
     found = everything(tmp_path / 'out.mcap')
     assert [one for one in found if not one[0].startswith('/perception')] == everything(bag)
@@ -193,9 +194,9 @@ def test_depths_are_matched_within_the_tolerance(tmp_path):
     seen = []
     with Bag(path) as bag:
         from diception_ros.bags.cameras import choose
-        from diception_ros.bags.frames import Choice, frames
+        from diception_ros.bags.frames import FrameSelection, frames
 
-        for taken in frames(bag, choose(bag, ['/image'], references=['/depth']), Choice()):
+        for taken in frames(bag, choose(bag, ['/image'], references=['/depth']), FrameSelection()):
             seen.append(None if taken.reference is None else
                         float(image_messages.array_from(taken.reference).max()))  # fmt: skip
     # The depth of the third comes 60 ms late; that of the second is 80 ms off: neither counts.
@@ -230,7 +231,7 @@ def test_frames_that_cannot_be_read_are_counted_and_the_others_answered(tmp_path
     path = write(tmp_path / 'bag', messages)
     words = []
     with Bag(path) as bag:
-        result = run.replay(bag, perceiver(), Job(tmp_path / 'out.mcap'), say=words.append)
+        result = run.replay(bag, perceiver(), Job(tmp_path / 'out.mcap'), log=words.append)
     assert dict(result.skipped) == {"encoding 'strange'": 1, 'data': 1}
     assert result.frames == 4
     assert len([word for word in words if 'skipped' in word]) == 2
@@ -257,7 +258,7 @@ def test_going_on_differently_is_refused(bag, tmp_path, monkeypatch):
     with pytest.raises(KeyboardInterrupt):
         replay(bag, out, asked=perceiver())
     monkeypatch.undo()
-    assert checkpoint.place(out).exists()
+    assert checkpoint.state_path(out).exists()
     with pytest.raises(ValueError, match='seed = 42, and is to go on with 7'):
         replay(bag, out, perceiver(seed=7), resume=True)
     with pytest.raises(ValueError, match='every = 1'):
@@ -293,7 +294,7 @@ def test_an_interrupt_leaves_a_bag_that_can_be_read_and_goes_on(bag, tmp_path, m
     result = replay(bag, out, copy=True, resume=True)
     assert result.frames == 9
     assert out.read_bytes() == whole.read_bytes()
-    checkpoint.clean(out)
+    checkpoint.remove_files(out)
     assert [one.name for one in tmp_path.glob('out.*')] == ['out.mcap']
 
 
@@ -327,9 +328,14 @@ def test_a_finished_bag_is_taken_as_it_is_until_all_is_done(tmp_path):
         out.write_bytes(before)
         again.journal.write_bytes(journal)
     assert replay(bag, out, resume=True).frames == 8
-    checkpoint.clean(out)
-    with pytest.raises(FileExistsError, match='--force'):
-        replay(bag, out, resume=True)
+    checkpoint.remove_files(out)
+    done = replay(bag, out, resume=True)
+    assert (done.finished_before, done.code) == (True, 0)
+    assert out.read_bytes() == before
+    for harmed in (before[:-1], before + b' ', before[: len(before) // 2], b'mine'):
+        out.write_bytes(harmed)
+        with pytest.raises(FileExistsError, match='--force'):
+            replay(bag, out, resume=True)
 
 
 def test_a_checkpoint_of_another_version_is_said(bag, tmp_path, monkeypatch):

@@ -71,7 +71,7 @@ def test_what_is_wrong_is_said(tmp_path):
 ])  # fmt: skip
 def test_names_tell_cameras_apart(topics, names):
     there = {
-        topic: SimpleNamespace(name=topic, kind='sensor_msgs/msg/Image', count=1)
+        topic: SimpleNamespace(name=topic, msgtype='sensor_msgs/msg/Image', count=1)
         for topic in topics
     }
     found = choose(SimpleNamespace(topics=there, path='bag'), topics)

@@ -8,8 +8,9 @@ import sys
 import pytest
 from rosbags.highlevel import AnyReader
 
+from diception_ros.bags.chunks import DamageError
 from diception_ros.bags.mcap_writer import LONG, Writer, partial_of
-from diception_ros.bags.recovery import DamageError, scan
+from diception_ros.bags.storage import scan
 
 TEXT = 'string data\n'
 

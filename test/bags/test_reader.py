@@ -10,8 +10,8 @@ import recordings
 from rosbags.highlevel import AnyReader
 
 from diception_ros.bags.reader import Bag
-from diception_ros.bags.recovery import scan
-from diception_ros.bags.typestore import TYPES
+from diception_ros.bags.storage import scan
+from diception_ros.bags.typestore import TYPES, to_cdr
 from diception_ros.messages import camera_info
 from diception_ros.messages import images as image_messages
 
@@ -24,7 +24,7 @@ def test_every_format_holds_the_same(tmp_path, form):
     messages = [*recordings.recorded(COUNT)]
     path = recordings.write(tmp_path / 'bag', messages, form)
     with Bag(path) as bag:
-        assert {name: (one.kind, one.count) for name, one in bag.topics.items()} == {
+        assert {name: (one.msgtype, one.count) for name, one in bag.topics.items()} == {
             '/camera/image_raw': ('sensor_msgs/msg/Image', COUNT),
             '/camera/camera_info': ('sensor_msgs/msg/CameraInfo', COUNT),
             '/words': ('std_msgs/msg/String', COUNT),
@@ -34,11 +34,11 @@ def test_every_format_holds_the_same(tmp_path, form):
         assert bag.damage is None
         assert [(raw.topic, raw.stamp_ns) for raw in found] == [(t, s) for t, _, s in messages]
         for raw, (_, message, _) in zip(found, messages, strict=True):
-            expected = bytes(TYPES.serialize_cdr(message, raw.kind))
-            definition, data = bag.cdr(raw)
+            expected = bytes(TYPES.serialize_cdr(message, raw.msgtype))
+            definition, data = to_cdr(raw)
             assert data == expected
             assert definition
-            assert bytes(TYPES.serialize_cdr(bag.decode(raw), raw.kind)) == expected
+            assert bytes(TYPES.serialize_cdr(bag.decode(raw), raw.msgtype)) == expected
         some = [*bag.messages(['/words'], messages[6][2], messages[15][2])]
         assert [raw.stamp_ns for raw in some] == [messages[k][2] for k in (8, 11, 14)]
 
@@ -98,7 +98,7 @@ def test_cut_off_anywhere(tmp_path, form):
     for cut in sorted(rng.integers(20, size - 1, 50).tolist()):
         file.write_bytes(content[:cut])
         with Bag(folder) as bag:
-            found = [(r.topic, r.kind, r.stamp_ns, r.data) for r in bag.messages()]
+            found = [(r.topic, r.msgtype, r.stamp_ns, r.data) for r in bag.messages()]
             assert bag.damage is not None
             assert str(file) in str(bag.damage)
         assert found == whole[: len(found)]
@@ -115,7 +115,7 @@ def test_a_flipped_byte_is_found_and_its_place_told(tmp_path):
     content[len(content) // 2] ^= 0xFF
     path.write_bytes(content)
     with Bag(path) as bag:
-        found = [(r.topic, r.kind, r.stamp_ns, r.data) for r in bag.messages()]
+        found = [(r.topic, r.msgtype, r.stamp_ns, r.data) for r in bag.messages()]
         assert found == whole[: len(found)]
         assert 0 < len(found) < len(whole)
         assert f'after {len(found)} messages' in str(bag.damage)
@@ -128,7 +128,7 @@ def test_a_flipped_byte_in_a_bag_without_an_index_is_found(tmp_path):
     content[len(content) // 2] ^= 0xFF
     path.write_bytes(content)
     with Bag(path) as bag:
-        found = [(r.topic, r.kind, r.stamp_ns, r.data) for r in bag.messages()]
+        found = [(r.topic, r.msgtype, r.stamp_ns, r.data) for r in bag.messages()]
         assert found == whole[: len(found)]
         assert 0 < len(found) < len(whole)
         assert 'checksum' in str(bag.damage)

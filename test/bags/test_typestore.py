@@ -5,7 +5,8 @@
 import numpy as np
 import pytest
 
-from diception_ros.bags import typestore
+from diception_ros.bags import mcap_writer, typestore
+from diception_ros.bags.reader import read_messages
 from diception_ros.core.frame import Intrinsics
 from diception_ros.messages import base, camera_info, detections, poses
 from diception_ros.messages import images as image_messages
@@ -44,24 +45,24 @@ def some_messages():
 
 
 def write(path, force=False):
-    with typestore.BagWriter(path, force) as writer:
+    with mcap_writer.create(path, force) as writer:
         for topic, message, stamp in some_messages():
-            writer.write(topic, message, stamp)
+            writer.write_message(topic, message, stamp)
 
 
 def test_every_message_comes_back_as_it_was(tmp_path):
     path = tmp_path / 'a.mcap'
     write(path)
-    written, read = list(some_messages()), list(typestore.read(path))
+    written, read = list(some_messages()), list(read_messages(path))
     assert len(read) == len(written)
-    assert {r.topic for r in read} == {topic for topic, _, _ in written}
-    key = {(r.topic, r.stamp_ns): r for r in read}
+    assert {raw.topic for raw, _ in read} == {topic for topic, _, _ in written}
+    key = {(raw.topic, raw.stamp_ns): (raw, message) for raw, message in read}
     for topic, message, stamp in written:
-        one = key[topic, stamp]
-        assert one.kind == message.__msgtype__
-        assert one.data == bytes(typestore.TYPES.serialize_cdr(message, one.kind))
+        raw, found = key[topic, stamp]
+        assert raw.msgtype == message.__msgtype__
+        assert raw.data == bytes(typestore.TYPES.serialize_cdr(message, raw.msgtype))
         if hasattr(message, 'header'):
-            header = one.message.header
+            header = found.header
             assert header.stamp.sec * 10**9 + header.stamp.nanosec == stamp
             assert header.frame_id == message.header.frame_id
 
@@ -94,32 +95,32 @@ def test_definitions_are_in_the_file(tmp_path):
 
 def test_only_the_topics_that_are_named_are_read(tmp_path):
     write(tmp_path / 'a.mcap')
-    assert {r.topic for r in typestore.read(tmp_path / 'a.mcap', ('/info', '/tf'))} == {
+    assert {raw.topic for raw, _ in read_messages(tmp_path / 'a.mcap', ('/info', '/tf'))} == {
         '/info',
         '/tf',
     }
     with pytest.raises(ValueError, match='/nothing'):
-        list(typestore.read(tmp_path / 'a.mcap', ('/nothing',)))
+        list(read_messages(tmp_path / 'a.mcap', ('/nothing',)))
 
 
 def test_nothing_is_overwritten_unasked(tmp_path):
     path = tmp_path / 'a.mcap'
     path.write_text('mine')
     with pytest.raises(FileExistsError, match='--force'):
-        typestore.BagWriter(path)
+        mcap_writer.create(path).__enter__()
     write(path, force=True)
-    assert len(list(typestore.read(path))) == 36
+    assert len(list(read_messages(path))) == 36
     (tmp_path / 'b.mcap').mkdir()
     with pytest.raises(FileExistsError, match='is no file'):
-        typestore.BagWriter(tmp_path / 'b.mcap', force=True)
+        mcap_writer.create(tmp_path / 'b.mcap', force=True).__enter__()
     with pytest.raises(ValueError, match=r'\.mcap'):
-        typestore.BagWriter(tmp_path / 'a.bag')
+        mcap_writer.create(tmp_path / 'a.bag').__enter__()
 
 
 def test_a_failed_run_leaves_nothing(tmp_path):
     def fail():
-        with typestore.BagWriter(tmp_path / 'a.mcap') as writer:
-            writer.write('/text', TYPES.make('std_msgs/msg/String', data=''), STAMP)
+        with mcap_writer.create(tmp_path / 'a.mcap') as writer:
+            writer.write_message('/text', TYPES.make('std_msgs/msg/String', data=''), STAMP)
             raise RuntimeError
 
     with pytest.raises(RuntimeError):
@@ -129,7 +130,7 @@ def test_a_failed_run_leaves_nothing(tmp_path):
 
 def test_what_is_no_bag_is_said(tmp_path):
     with pytest.raises(FileNotFoundError):
-        list(typestore.read(tmp_path / 'nothing.mcap'))
+        list(read_messages(tmp_path / 'nothing.mcap'))
     (tmp_path / 'a.mcap').write_text('not a bag')
     with pytest.raises(ValueError, match='not a bag'):
-        list(typestore.read(tmp_path / 'a.mcap'))
+        list(read_messages(tmp_path / 'a.mcap'))

@@ -5,12 +5,13 @@
 import json
 import subprocess
 import sys
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 
 from diception_ros import tasks
-from diception_ros.bags import typestore
+from diception_ros.bags.reader import read_messages
 from diception_ros.cli import main as command
 from diception_ros.core import geometry
 from diception_ros.core.labels import MetricDepth
@@ -45,8 +46,9 @@ def test_bag_is_what_a_robot_records(tmp_path):
     out = tmp_path / 'out.mcap'
     assert simulate('--out', out, '--rate', '30', '--carrier', 'robot') == 0
     by_topic = {}
-    for one in typestore.read(out):
-        by_topic.setdefault(one.topic, []).append(one)
+    for raw, message in read_messages(out):
+        one = SimpleNamespace(message=message, stamp_ns=raw.stamp_ns)
+        by_topic.setdefault(raw.topic, []).append(one)
     counts = {topic: len(found) for topic, found in by_topic.items()}
     assert counts.pop('/camera/scene') == 2
     assert set(counts.values()) == {6}
@@ -97,7 +99,7 @@ def test_bag_is_what_a_robot_records(tmp_path):
 def test_two_runs_write_the_same_messages(tmp_path):
     for name in ('a', 'b'):
         assert simulate('--out', tmp_path / f'{name}.mcap') == 0
-    one, two = (list(typestore.read(tmp_path / f'{name}.mcap')) for name in 'ab')
+    one, two = ([raw for raw, _ in read_messages(tmp_path / f'{name}.mcap')] for name in 'ab')
     assert [(r.topic, r.stamp_ns, r.data) for r in one] == [
         (r.topic, r.stamp_ns, r.data) for r in two
     ]

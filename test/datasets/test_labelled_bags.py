@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from recordings import write as write_any
 
-from diception_ros.bags import typestore
+from diception_ros.bags.reader import read_messages
 from diception_ros.datasets import labelled
 from diception_ros.messages import images as image_messages
 
@@ -95,7 +95,7 @@ def test_the_digest_is_of_what_was_read_and_not_of_the_rest(tmp_path):
 @pytest.mark.parametrize('form', ['sqlite3', 'rosbags-mcap', 'ros1'])
 def test_bags_of_every_kind(form, tmp_path):
     plain = files.write_bag(tmp_path / 'a.mcap', masks)
-    messages = [(one.topic, one.message, one.stamp_ns) for one in typestore.read(plain)]
+    messages = [(raw.topic, message, raw.stamp_ns) for raw, message in read_messages(plain)]
     place = write_any(tmp_path / 'b', messages, form)
     read = labelled.read(place, 'mask', 'floor')
     for k, sample in enumerate(read.samples):
@@ -113,7 +113,7 @@ def test_a_damaged_bag_is_named(share, tmp_path):
 @pytest.mark.parametrize('form', ['sqlite3', 'rosbags-mcap', 'ros1'])
 def test_whatever_bytes_are_wrong_a_bag_is_read_or_named(form, tmp_path):
     plain = files.write_bag(tmp_path / 'a.mcap', masks, count=2)
-    messages = [(one.topic, one.message, one.stamp_ns) for one in typestore.read(plain)]
+    messages = [(raw.topic, message, raw.stamp_ns) for raw, message in read_messages(plain)]
     place = write_any(tmp_path / 'b', messages, form)
     file = place if place.is_file() else next(place.glob('*.[md][cb]*'))
     good, rng = file.read_bytes(), np.random.default_rng(0)

@@ -1,15 +1,11 @@
 # SPDX-FileCopyrightText: 2026 The diception_ros authors
 # SPDX-License-Identifier: Apache-2.0
-"""The parts that know no ROS: levels of diagnostics, CameraInfos, points."""
+"""The parts that know no ROS: levels of diagnostics, points."""
 
-import threading
 
-from nodes import header, image, info, picture
 import pytest
-from sensor_msgs.msg import CompressedImage
 
 from diception_ros.core.prompt import Point
-from diception_ros.messages.synchronizer import KEPT, Infos
 from diception_ros.node import diagnostics
 from diception_ros.node.camera_input import Points, words
 from diception_ros.node.diagnostics import ERROR, OK, WARN, CameraReport, NodeReport, statuses
@@ -79,55 +75,6 @@ def test_counts_of_the_cameras_add_up_in_the_node():
         assert status.values['dropped'] == str(one.dropped)
         assert status.values['dropped_idle'] == str(one.idle)
         assert set(status.values) <= set(diagnostics.CAMERA_VALUES)
-
-
-def test_the_camera_info_of_the_same_stamp_else_the_newest_that_fits():
-    infos = Infos()
-    message = image(picture(), header=header(5))
-    assert infos.of(message) == (None, 'none')
-    for k, size, frame, focal in (
-        (1, (48, 64), 'camera_optical', 1.0),
-        (2, (48, 64), 'camera_optical', 2.0),
-        (3, (24, 32), 'camera_optical', 3.0),
-        (5, (48, 64), 'other', 4.0),
-    ):
-        infos.add(info(header(k, frame), size, focal))
-    found, how = infos.of(message)
-    assert (found.k[0], how) == (2.0, 'latest')
-    infos.add(info(message.header, (48, 64), 5.0))
-    infos.add(info(header(6), (48, 64), 6.0))
-    found, how = infos.of(message)
-    assert (found.k[0], how) == (5.0, 'exact')
-    assert infos.of(CompressedImage(header=header(9)))[0].k[0] == 6.0
-    for k in range(KEPT):
-        infos.add(info(header(100 + k), (48, 64), 7.0))
-    assert infos.of(message)[1] == 'latest'
-    infos.clear()
-    assert infos.of(message) == (None, 'none')
-
-
-def test_the_first_picture_waits_for_the_first_camera_info_and_no_other_does():
-    infos, never = Infos(), 3600.0
-    message = image(picture(), header=header(5))
-    found = []
-
-    def ask():
-        infos.await_first(never)
-        found.append(infos.of(message)[1])
-
-    asking = threading.Thread(target=ask, daemon=True)
-    asking.start()
-    assert not infos.awaited
-    infos.add(info(message.header, (48, 64), 5.0))
-    asking.join(60)
-    assert found == ['exact']
-    infos.await_first(never)  # returns at once: one has come
-    infos.clear()
-    assert not infos.awaited
-    infos.await_first(0.0)
-    assert infos.awaited  # given up, for all that follow
-    assert infos.of(message) == (None, 'none')
-    infos.await_first(never)
 
 
 def test_points_stay_until_they_are_cleared_or_mean_nothing():

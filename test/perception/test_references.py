@@ -1,8 +1,6 @@
 # SPDX-FileCopyrightText: 2026 The diception_ros authors
 # SPDX-License-Identifier: Apache-2.0
-"""Depth references: read, moved, projected and matched by their stamps."""
-
-import threading
+"""Depth references: read, moved and projected."""
 
 import numpy as np
 import pytest
@@ -13,7 +11,6 @@ from diception_ros.core.geometry import back_project, transform_from
 from diception_ros.core.labels import MetricDepth
 from diception_ros.messages import base, point_clouds
 from diception_ros.messages import images as image_messages
-from diception_ros.messages.synchronizer import References
 from diception_ros.perception.metric_depth import Reference, reference_from
 
 TYPES = BagTypes()
@@ -180,55 +177,3 @@ def test_of_a_large_picture_a_part_is_enough():
     for places, length in ((found.rows, 1080), (found.columns, 1920)):
         assert places.min() < 5
         assert places.max() > length - 6
-
-
-# ---- which one ----------------------------------------------------------------------------------
-
-
-def test_the_nearest_within_the_tolerance_is_matched():
-    kept = References()
-    assert kept.match(0, 10) is None
-    for stamp_ms in (100, 130, 160, 200):
-        kept.add(stamp_ms * 1_000_000, stamp_ms)
-    for frame_ms, expected in ((130, 130), (144, 130), (146, 160), (149, 160), (260, None),
-                               (220, 200), (221, None), (80, 100), (79, None)):  # fmt: skip
-        assert kept.match(frame_ms * 1_000_000, 0.020) == expected, frame_ms
-    assert kept.match(130_000_000, 0) == 130
-    assert kept.match(130_000_001, 0) is None
-
-
-def test_of_two_that_are_as_near_the_newest_is_matched():
-    kept = References()
-    kept.add(5, 'of the first loop')
-    kept.add(5, 'of the second')
-    assert kept.match(5, 1) == 'of the second'
-
-
-def test_few_are_kept():
-    kept = References(capacity=3)
-    for stamp in range(10):
-        kept.add(stamp, stamp)
-    assert len(kept) == 3
-    assert kept.match(0, 1) == 7
-    kept.clear()
-    assert len(kept) == 0
-    assert kept.match(7, 1) is None
-
-
-def test_threads_may_add_while_others_match():
-    kept, stop, failed = References(8), threading.Event(), []
-
-    def match():
-        while not stop.is_set():
-            try:
-                kept.match(50, 1)
-            except RuntimeError as error:
-                failed.append(error)
-
-    thread = threading.Thread(target=match)
-    thread.start()
-    for stamp in range(20_000):
-        kept.add(stamp, stamp)
-    stop.set()
-    thread.join()
-    assert not failed

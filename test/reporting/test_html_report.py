@@ -11,8 +11,8 @@ import numpy as np
 import pytest
 import recordings
 
-from diception_ros.bags.frames import Taken
-from diception_ros.bags.recovery import Raw
+from diception_ros.bags.frames import ImageFrame
+from diception_ros.bags.typestore import RawMessage
 from diception_ros.core.frame import Frame
 from diception_ros.core.labels import Disparity
 from diception_ros.reporting import html_report
@@ -34,11 +34,12 @@ def made():
     sheets, rows = Sheets(20), []
     for k in range(20):
         frame = Frame(recordings.picture(k, (60, 80)))
-        raw = Raw('/image', 'sensor_msgs/msg/Image', '', k * 10**8, b'')
+        raw = RawMessage('/image', 'sensor_msgs/msg/Image', None, k * 10**8, b'')
         answer = Disparity(np.linspace(0, 1, 4800, dtype=np.float32).reshape(60, 80))
         row = {'camera': '', 'stamp_ns': k * 10**8, 'log_ns': k * 10**8, 'model_s': 0.1 + k / 100,
                'messages_s': 0.001, 'depth.abs_rel': 0.9 if k == 13 else 0.01 * k}  # fmt: skip
-        sheets.on_frame(k, '', Taken(raw, None, frame), {'depth': answer}, row)
+        record = ImageFrame(raw, False, None, frame, None, None, None)
+        sheets.on_frame(k, '', record, {'depth': answer}, row)
         rows.append(row)
     return html_report.page(html_report.whole(METRICS), rows, sheets), sheets
 

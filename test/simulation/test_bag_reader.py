@@ -9,7 +9,8 @@ import numpy as np
 import pytest
 
 from diception_ros import tasks
-from diception_ros.bags.typestore import BagTypes, BagWriter
+from diception_ros.bags import mcap_writer
+from diception_ros.bags.typestore import BagTypes
 from diception_ros.datasets import folder
 from diception_ros.simulation import bag_reader, sample_stream
 from diception_ros.simulation.record import START_NS, frame_messages, scene_message
@@ -30,13 +31,13 @@ def shown(views):
 
 
 def write(path, shown, leave_out=(), stories=True, lost=()):
-    with BagWriter(path) as bag:
+    with mcap_writer.create(path) as bag:
         for k, (view, stamp_ns) in enumerate(zip(shown, stamps(len(shown)), strict=True)):
             if stories and (k == 0 or view.scene is not shown[k - 1].scene):
-                bag.write('/camera/scene', scene_message(view.scene), stamp_ns)
+                bag.write_message('/camera/scene', scene_message(view.scene), stamp_ns)
             for topic, message in frame_messages(view, stamp_ns):
                 if topic not in leave_out and (k, topic) not in lost:
-                    bag.write(topic, message, stamp_ns)
+                    bag.write_message(topic, message, stamp_ns)
     return path
 
 
@@ -132,16 +133,17 @@ def test_errors_name_the_bag(shown, tmp_path):
     with pytest.raises(ValueError, match=r'blind\.mcap: no pictures'):
         next(bag_reader.samples(bag, ['depth']))
 
-    with BagWriter(tmp_path / 'short.mcap') as out:
+    with mcap_writer.create(tmp_path / 'short.mcap') as out:
         told = json.loads(scene_message(shown[0].scene).data)
         told['instances'] = {'1': 'floor'}
-        out.write('/camera/scene', BagTypes().make('std_msgs/msg/String', data=json.dumps(told)),
-                  START_NS)  # fmt: skip
+        message = BagTypes().make('std_msgs/msg/String', data=json.dumps(told))
+        out.write_message('/camera/scene', message, START_NS)
         for topic, message in frame_messages(shown[0], START_NS):
-            out.write(topic, message, START_NS)
+            out.write_message(topic, message, START_NS)
     with pytest.raises(ValueError, match='names 1 instances'):
         next(bag_reader.samples(tmp_path / 'short.mcap', ['entity']))
-    with BagWriter(tmp_path / 'odd.mcap') as out:
-        out.write('/camera/scene', BagTypes().make('std_msgs/msg/String', data='hello'), START_NS)
+    with mcap_writer.create(tmp_path / 'odd.mcap') as out:
+        message = BagTypes().make('std_msgs/msg/String', data='hello')
+        out.write_message('/camera/scene', message, START_NS)
     with pytest.raises(ValueError, match=r'odd\.mcap: /camera/scene is not'):
         next(bag_reader.samples(tmp_path / 'odd.mcap', ['depth']))

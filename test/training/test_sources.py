@@ -8,7 +8,8 @@ from discs import SIDE, discs, equal, tiny
 import pytest
 import torch
 
-from diception_ros.bags.typestore import BagTypes, BagWriter
+from diception_ros.bags import mcap_writer
+from diception_ros.bags.typestore import BagTypes
 from diception_ros.core.labels import MetricDepth
 from diception_ros.datasets import folder
 from diception_ros.messages import base
@@ -38,7 +39,7 @@ def test_a_folder_is_read_whole(tmp_path):
 def recorded(path, count, seed):
     """A bag of discs with depth in metres, and the samples that should be in it."""
     types, out = BagTypes(), []
-    with BagWriter(path) as bag:
+    with mcap_writer.create(path) as bag:
         for k, sample in enumerate(discs(count, seed, ['depth'])):
             stamp_ns = (k + 1) * 10**8
             metres = 5 - 4 * sample.label.values
@@ -49,7 +50,8 @@ def recorded(path, count, seed):
                 ('/camera/image_raw', sample.frame.image, 'rgb8'),
                 ('/camera/depth/image', depth.values, '32FC1'),
             ):
-                bag.write(topic, image_messages.image(types, array, encoding, header), stamp_ns)
+                message = image_messages.image(types, array, encoding, header)
+                bag.write_message(topic, message, stamp_ns)
             out.append(replace(sample, label=depth, name=f'{path.stem}/{k}/depth'))
     return out
 
