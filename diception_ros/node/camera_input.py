@@ -30,7 +30,7 @@ from diception_ros.messages.synchronizer import (
 from diception_ros.node import publishers
 from diception_ros.node.publishers import find
 from diception_ros.node.settings import NodeSettings
-from diception_ros.node.watchdog import Listening, Publisher
+from diception_ros.node.watchdog import Publisher, Subscribed
 
 # The points that people clicked in the pictures of one camera; knows no ROS.
 
@@ -254,18 +254,18 @@ class Camera:
         self.infos.clear()
         self.references.clear()
 
-    def listening(self, cure: str) -> Listening:
+    def subscribed(self, fix_hint: str) -> Subscribed:
         """How pictures are listened to, for the watchdog.
 
         Args:
-            cure: what to do against lost pictures.
+            fix_hint: what to do against lost images.
         """
         pictures = self._pictures
         reliable = pictures is not None and (
             pictures.qos_profile.reliability == ReliabilityPolicy.RELIABLE
         )
         kind = KINDS['image', self._settings.image_transport]
-        return Listening(self.topic, self._image, kind, reliable, cure)
+        return Subscribed(self.topic, self._image, kind, reliable, fix_hint)
 
     def publishers(self, topic: str) -> list[Publisher]:
         """Who publishes on a topic."""

@@ -1,9 +1,9 @@
 # SPDX-FileCopyrightText: 2026 The diception_ros authors
 # SPDX-License-Identifier: Apache-2.0
-"""What the node tells about itself on /diagnostics. Knows no ROS but the names of the levels.
+"""The content of /diagnostics. Knows no ROS but the numbers of the levels.
 
-WARN: answers are missing or worse than they could be, and somebody can do something about it.
-ERROR: there are no answers at all although there should be.
+WARN: results are missing or worse than they could be, and somebody can do something about it.
+ERROR: there are no results at all although there should be.
 """
 
 from __future__ import annotations
@@ -18,52 +18,53 @@ import numpy as np
 from diception_ros.node.frame_queue import Counts
 
 OK, WARN, ERROR = 0, 1, 2
+# Durations kept for percentiles: a p99 below the maximum, and a minute of a slow camera.
+KEPT = 300
 
-# Every value that is told, and what it means; docs/node.md has this table.
+# Every value and its meaning; docs/node.md has this table.
 NODE_VALUES = {
-    'state': "of the node's life: unconfigured, inactive, active",
+    'state': "of the node's lifecycle: unconfigured, inactive, active",
     'model': 'the model folder',
     'device': 'where the model runs',
     'dtype': 'precision of the model',
-    'tasks': 'what is asked about every frame',
+    'tasks': 'tasks that run on every frame',
     'num_inference_steps': 'denoising steps',
-    'processing_resolution': "side of the model's square, pixels",
-    'received': 'frames that came, all cameras',
-    'processed': 'frames that were answered',
-    'dropped': 'frames that were left out, nothing being wrong with them',
-    'failed': 'frames with which something was wrong',
-    'waiting': 'frames in a slot or in work; received = processed + dropped + failed + waiting',
-    'processed_hz': 'frames answered per second, over the last 5 s',
+    'processing_resolution': 'width and height of the model input, pixels',
+    'received': 'frames received, all cameras',
+    'processed': 'frames whose results were published',
+    'dropped': 'frames dropped without a fault of their own',
+    'failed': 'frames with a fault',
+    'waiting': 'frames queued or in work; received = processed + dropped + failed + waiting',
+    'processed_hz': 'frames processed per second, over the last 5 s',
     'memory_mb': 'memory of the process, MB',
-    'gpu_memory_mb': 'memory of the GPU in use, MB; nothing on the CPU',
+    'gpu_memory_mb': 'memory of the GPU in use, MB; 0 on the CPU',
     'last_error': 'the last error, empty if there was none',
     'TASK_ms_p50': "of each task: the model's time for it, median of the last 300, ms",
     'TASK_ms_p99': 'the same, 99 of 100 take less',
-    'TASK_latency_ms_p50': "of each task: from the image's stamp until its answer is out, ms",
+    'TASK_latency_ms_p50': "of each task: from the image's stamp to the published result, ms",
     'TASK_latency_ms_p99': 'the same, 99 of 100 take less',
     'model_ms_p50': 'all tasks of a frame together, ms',
     'model_ms_p99': 'the same, 99 of 100 take less',
-    'overhead_ms_p50': 'from when the image came until its answers were published, less waiting '
-    'and the model, ms',
+    'overhead_ms_p50': 'from the start of a frame to its published results, without the model, ms',
     'overhead_ms_p99': 'the same, 99 of 100 take less',
 }
 CAMERA_VALUES = {
-    'topic': 'where its pictures come from',
-    'received': 'frames that came since the node was configured',
-    'processed': 'frames that were answered',
-    'dropped': 'frames that were left out, the sum of the next four',
-    'dropped_replaced': 'because a newer one came while they waited',
+    'topic': 'topic of its images',
+    'received': 'frames received since the node was configured',
+    'processed': 'frames whose results were published',
+    'dropped': 'frames dropped, the sum of the next four',
+    'dropped_replaced': 'because a newer one was received while they waited',
     'dropped_overflowed': 'because the queue was full (policy all)',
-    'dropped_idle': 'because nobody listened to an answer',
+    'dropped_idle': 'because no output had a subscriber',
     'dropped_stopped': 'because the node was deactivated or time jumped',
-    'failed': 'frames with which something was wrong',
-    'waiting': 'in a slot or in work',
-    'received_hz': 'frames that came per second, over the last 5 s',
-    'processed_hz': 'frames answered per second, over the last 5 s',
-    'lost': 'pictures that the middleware lost before they came here',
-    'publishers': 'of pictures',
-    'silence_s': 'seconds without a picture, 0 while they come',
-    'camera_info': 'exact: of the same stamp; latest: another stamp; none: there is none',
+    'failed': 'frames with a fault',
+    'waiting': 'frames queued or in work',
+    'received_hz': 'frames received per second, over the last 5 s',
+    'processed_hz': 'frames processed per second, over the last 5 s',
+    'lost': 'images lost by the middleware',
+    'publishers': 'publishers of images',
+    'silence_s': 'seconds without an image, 0 while they arrive',
+    'camera_info': 'exact: of the same stamp; latest: of another stamp; none: not received',
     'points': 'points clicked',
     'fit_points': 'of depth.metric aligned: references in the last fit',
     'fit_inliers': 'share of them that agree',
@@ -92,16 +93,16 @@ class Status:
 
 @dataclass(frozen=True)
 class CameraReport:
-    """What is known about one camera.
+    """State of one camera.
 
     Attributes:
         name: of the camera, '' where there is only one.
         counts: of its frames.
-        silent: what the watchdog says, '' while pictures come.
-        lost: pictures that the middleware lost since the last report.
+        silent: the watchdog's explanation, '' while images arrive.
+        lost: images lost by the middleware since the last report.
         failed: frames that failed since the last report.
-        processed: frames that were answered since the last report.
-        problem: why there is no metric depth although it is wanted, '' if all is well.
+        processed: frames that were processed since the last report.
+        problem: why there is no metric depth although it is set, '' if there is none.
         values: those of CAMERA_VALUES that are not counts of frames.
     """
 
@@ -117,16 +118,17 @@ class CameraReport:
 
 @dataclass(frozen=True)
 class NodeReport:
-    """What is known about the node.
+    """State of the node.
 
     Attributes:
         node: its full name.
-        state: of its life.
-        error: why it cannot be configured, '' if all is well.
-        idle: topics that somebody would have to listen to, '' while the node works.
-        mismatches: topics whose QoS does not fit, with the policy.
+        state: of its lifecycle.
+        error: why the node cannot work, '' if it can.
+        warning: what somebody should correct, '' if nothing.
+        idle: topics of which one needs a subscriber, '' while the node works.
+        mismatches: topics with incompatible QoS, and the policy.
         values: those of NODE_VALUES that are not counts of frames.
-        cameras: there are none before it is configured.
+        cameras: none before the node is configured.
     """
 
     node: str
@@ -136,30 +138,27 @@ class NodeReport:
     mismatches: dict[str, str]
     values: dict[str, Any]
     cameras: list[CameraReport] = field(default_factory=list)
+    warning: str = ''
 
 
 def statuses(report: NodeReport) -> list[Status]:
-    """The node's status, and one for each camera."""
+    """The status of the node, and one of each camera."""
     counts = [camera.counts for camera in report.cameras]
     names = ('received', 'processed', 'dropped', 'failed', 'waiting')
-    values = {name: sum(getattr(one, name) for one in counts) for name in names}
+    totals = {name: sum(getattr(count, name) for count in counts) for name in names}
     level, message = OK, report.state
     if report.error:
         level, message = ERROR, report.error
     elif report.mismatches:
-        level, message = (
-            WARN,
-            'QoS does not fit: '
-            + '; '.join(
-                f'{policy.lower()} of {topic}'
-                for topic, policy in sorted(report.mismatches.items())
-            ),
-        )
+        policies = [f'{policy.lower()} of {topic}' for topic, policy in report.mismatches.items()]
+        level, message = WARN, f'QoS is incompatible: {"; ".join(sorted(policies))}'
+    elif report.warning:
+        level, message = WARN, report.warning
     elif report.state == 'active' and report.idle:
-        message = f'idle: nobody listens to {report.idle}'
-    whole = {**report.values, 'state': report.state, **values}
+        message = f'idle: no subscriber of {report.idle}'
+    values = {**report.values, 'state': report.state, **totals}
     return [
-        Status(report.node, level, message, _texts(whole)),
+        Status(report.node, level, message, _texts(values)),
         *(_camera(report.node, camera) for camera in report.cameras),
     ]
 
@@ -173,19 +172,19 @@ def _camera(node: str, camera: CameraReport) -> Status:
         **{name: getattr(counts, name) for name in ('failed', 'waiting')},
         'lost': camera.values.get('lost', 0),
     }
-    level, message = OK, 'pictures come'
+    level, message = OK, 'images arrive'
     if camera.failed and not camera.processed:
-        level, message = ERROR, 'every picture fails; see the log and failed_KIND'
+        level, message = ERROR, 'every image fails; see the log and failed_KIND'
     elif camera.silent:
         level, message = WARN, camera.silent
     elif camera.failed:
-        level, message = WARN, f'{camera.failed} pictures failed; see failed_KIND'
+        level, message = WARN, f'{camera.failed} images failed; see failed_KIND'
     elif camera.lost:
-        level, message = WARN, f'the middleware lost {camera.lost} pictures'
+        level, message = WARN, f'the middleware lost {camera.lost} images'
     elif camera.problem:
         level, message = WARN, f'no metric depth: {camera.problem}'
     elif not counts.received:
-        message = 'no picture yet'
+        message = 'no image yet'
     name = f'{node}: camera {camera.name}' if camera.name else f'{node}: camera'
     return Status(name, level, message, _texts({**values, **camera.values}))
 
@@ -197,27 +196,20 @@ def _texts(values: dict[str, Any]) -> dict[str, str]:
     }
 
 
-# How long things took lately, and how often they happened.
-
-
-# Enough for a p99 that is no maximum, and a minute of a slow camera.
-KEPT = 300
-
-
 class Timings:
-    """Percentiles of the last seconds of each kind; may be shared between threads."""
+    """Percentiles of the last durations of each kind; safe between threads."""
 
     def __init__(self) -> None:
         self._kept: dict[str, deque[float]] = {}
         self._lock = threading.Lock()
 
     def add(self, kind: str, seconds: float) -> None:
-        """Note how long one took."""
+        """Store one duration."""
         with self._lock:
             self._kept.setdefault(kind, deque(maxlen=KEPT)).append(seconds)
 
     def clear(self) -> None:
-        """Forget all."""
+        """Drop all durations."""
         with self._lock:
             self._kept.clear()
 
@@ -232,25 +224,25 @@ class Timings:
 
 
 class Rate:
-    """How often per second a counter rises, over the last few seconds.
+    """Increase of a counter per second, over the last few seconds.
 
     Args:
-        window: seconds that are looked back.
+        window: length of the time that is looked at, seconds.
     """
 
     def __init__(self, window: float = 5.0) -> None:
         self._window = window
-        self._seen: deque[tuple[float, int]] = deque()
+        self._counts: deque[tuple[float, int]] = deque()
 
-    def at(self, now: float, count: int) -> float:
-        """Note a counter and say its rate, 1/s.
+    def update(self, now: float, count: int) -> float:
+        """Store a counter and return its rate, 1/s.
 
         Args:
             now: steady time, seconds.
-            count: of all so far.
+            count: value of the counter.
         """
-        self._seen.append((now, count))
-        while len(self._seen) > 2 and now - self._seen[0][0] > self._window:
-            self._seen.popleft()
-        before, then = self._seen[0]
-        return (count - then) / (now - before) if now > before else 0.0
+        self._counts.append((now, count))
+        while len(self._counts) > 2 and now - self._counts[0][0] > self._window:
+            self._counts.popleft()
+        first, before = self._counts[0]
+        return (count - before) / (now - first) if now > first else 0.0

@@ -1,6 +1,6 @@
 # SPDX-FileCopyrightText: 2026 The diception_ros authors
 # SPDX-License-Identifier: Apache-2.0
-"""The log of a node, where nothing is said thousands of times. Knows no ROS."""
+"""Log messages once per kind, so that a fault of every frame is one line. Knows no ROS."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ KINDS = 30
 
 
 class Logger(Protocol):
-    """What of rclpy's logger is used."""
+    """The methods of rclpy's logger that are used."""
 
     def info(self, message: str) -> object: ...
     def warning(self, message: str) -> object: ...
@@ -20,63 +20,63 @@ class Logger(Protocol):
 
 
 class Log:
-    """Says each kind of thing once; may be shared between threads.
+    """A logger that can log each kind of message once; safe between threads.
 
     Args:
-        logger: that prints.
+        logger: writes the messages.
 
     Attributes:
-        last_error: what was last said as an error, '' before.
+        last_error: text of the last error, '' before the first.
     """
 
     def __init__(self, logger: Logger) -> None:
         self.last_error = ''
         self._logger = logger
-        self._said: set[str] = set()
+        self._logged: set[str] = set()
         self._lock = threading.Lock()
 
     def info(self, text: str) -> None:
-        """Say it."""
+        """Log at level INFO."""
         self._logger.info(text)
 
     def warning(self, text: str) -> None:
-        """Say it."""
+        """Log at level WARN."""
         self._logger.warning(text)
 
     def error(self, text: str) -> None:
-        """Say it, and remember it."""
+        """Log at level ERROR and store it as `last_error`."""
         self.last_error = text
         self._logger.error(text)
 
     def info_once(self, kind: str, text: str) -> None:
-        """Say it if nothing of this kind was said."""
-        if self._new(kind):
+        """Log at level INFO unless this kind was logged before."""
+        if self._is_new(kind):
             self._logger.info(text)
 
     def warning_once(self, kind: str, text: str) -> None:
-        """Say it if nothing of this kind was said."""
-        if self._new(kind):
+        """Log at level WARN unless this kind was logged before."""
+        if self._is_new(kind):
             self._logger.warning(text)
 
     def error_once(self, kind: str, text: str) -> None:
-        """Say it if nothing of this kind was said; remember it in any case."""
+        """Log at level ERROR unless this kind was logged before; always store `last_error`."""
         self.last_error = text
-        if self._new(kind):
+        if self._is_new(kind):
             self._logger.error(text)
 
     def again(self, kind: str) -> None:
-        """Things of this kind are news once more."""
+        """Log the next message of this kind again."""
         with self._lock:
-            self._said.discard(kind)
+            self._logged.discard(kind)
 
-    def _new(self, kind: str) -> bool:
+    def _is_new(self, kind: str) -> bool:
         with self._lock:
-            if kind in self._said or len(self._said) > KINDS:
+            if kind in self._logged or len(self._logged) > KINDS:
                 return False
-            self._said.add(kind)
-            last = len(self._said) > KINDS
-        if last:
+            self._logged.add(kind)
+            full = len(self._logged) > KINDS
+        if full:
             self._logger.warning(
-                f'{KINDS} kinds of trouble were told; others are only counted, see /diagnostics'
+                f'{KINDS} kinds of problems were logged; others are only counted, see /diagnostics'
             )
-        return not last
+        return not full

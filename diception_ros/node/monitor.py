@@ -1,19 +1,20 @@
 # SPDX-FileCopyrightText: 2026 The diception_ros authors
 # SPDX-License-Identifier: Apache-2.0
-"""The thread that once a second says how the node is.
+"""Thread that publishes /diagnostics once a second and watches the cameras.
 
 A thread rather than a timer: it goes on while /clock pauses, and while the executor configures.
 """
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 import gc
 import os
 from pathlib import Path
 import sys
 import threading
 import time
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus, KeyValue
 from rclpy.utilities import get_rmw_implementation_identifier
@@ -21,86 +22,73 @@ from rclpy.utilities import get_rmw_implementation_identifier
 from diception_ros.node import diagnostics
 from diception_ros.node.diagnostics import Rate
 from diception_ros.node.frame_queue import Counts
-from diception_ros.node.watchdog import Watchdog, cure, explain
+from diception_ros.node.watchdog import Watchdog, explain, loss_hint
 from diception_ros.node.worker import about
-
-# How much memory the node has, and giving it back.
-
-
-def resident_mb() -> float:
-    """Memory of this process, MB (1e6 bytes); 0 where the system does not tell."""
-    try:
-        pages = int(Path('/proc/self/statm').read_text().split()[1])
-    except OSError:
-        return 0.0
-    return pages * os.sysconf('SC_PAGE_SIZE') / 1e6
-
-
-def gpu_mb(device: str) -> float:
-    """Memory that tensors have on a GPU, MB; 0 on the CPU."""
-    if not device.startswith('cuda'):
-        return 0.0
-    import torch
-
-    return float(torch.cuda.memory_allocated(device)) / 1e6
-
-
-def release() -> None:
-    """Give back what nobody refers to any more, on the GPU too."""
-    gc.collect()
-    torch = sys.modules.get('torch')  # if nothing was loaded, it is not imported for this
-    if torch is not None and torch.cuda.is_available():
-        torch.cuda.empty_cache()
-
 
 if TYPE_CHECKING:
     from diception_ros.node.camera_input import Camera
-    from diception_ros.node.node import PerceptionNode
+    from diception_ros.node.frame_queue import Slots
+    from diception_ros.node.log import Log
+    from diception_ros.node.parameters import Parameters
+    from diception_ros.node.worker import Worker
+    from diception_ros.perception.predictor import Predictor
 
+# Seconds between two reports, as diagnostic_updater.
 PERIOD = 1.0
 DEPTH = 10
+
+
+class Monitored(Protocol):
+    """What the monitor reads of the node; `PerceptionNode` documents each attribute."""
+
+    state: str
+    error: str
+    log: Log
+    parameters: Parameters
+    cameras: dict[str, Camera]
+    slots: Slots | None
+    worker: Worker | None
+    predictor: Predictor | None
+    mismatches: dict[str, str]
+
+    def create_publisher(self, msg_type: Any, topic: str, qos_profile: Any) -> Any: ...
+    def get_fully_qualified_name(self) -> str: ...
+    def get_clock(self) -> Any: ...
 
 
 class Monitor:
     """Publishes diagnostics and watches the cameras.
 
     Args:
-        node: that is told about.
+        node: the node that is monitored.
     """
 
-    def __init__(self, node: PerceptionNode) -> None:
+    def __init__(self, node: Monitored) -> None:
         self._node = node
         self._publisher = node.create_publisher(DiagnosticArray, '/diagnostics', DEPTH)
         self._ended = threading.Event()
         self._thread = threading.Thread(target=self._run, name='monitor', daemon=True)
-        self._cure = cure(get_rmw_implementation_identifier(), dict(os.environ))
-        self._lost = 0
+        self._loss_hint = loss_hint(get_rmw_implementation_identifier(), dict(os.environ))
         self._watches: dict[str, _Watch] = {}
         self._rate = Rate()
 
     def start(self) -> None:
-        """Begin."""
+        """Start the thread."""
         self._thread.start()
 
     def stop(self) -> None:
-        """End; after this the publisher is not used any more."""
+        """End the thread; after this the publisher is no longer used."""
         self._ended.set()
         if self._thread.is_alive():
             self._thread.join()
 
     def watch(self) -> None:
-        """Expect pictures from now on."""
+        """Expect images from now on."""
         limit = self._node.parameters.node_settings.watchdog_s
         self._watches = {name: _Watch(limit) for name in self._node.cameras}
 
-    def _run(self) -> None:
-        due = time.monotonic()
-        while not self._ended.wait(max(0.0, due - time.monotonic())):
-            due = max(due + PERIOD, time.monotonic())
-            self._publisher.publish(self._message(self.report()))
-
     def report(self) -> diagnostics.NodeReport:
-        """How the node is now."""
+        """The present state of the node."""
         node = self._node
         chosen, perception = node.parameters.node_settings, node.parameters.perception
         slots, worker, predictor = node.slots, node.worker, node.predictor
@@ -120,16 +108,14 @@ class Monitor:
         if slots is not None and worker is not None:
             counts = slots.counts()
             now = time.monotonic()
-            total = sum(one.processed for one in counts.values())
-            values['processed_hz'] = self._rate.at(now, total)
+            total = sum(count.processed for count in counts.values())
+            values['processed_hz'] = self._rate.update(now, total)
             for kind, (p50, p99) in worker.timings.milliseconds().items():
                 name = f'{kind.replace(" ", "_")}_ms'
                 values[f'{name}_p50'], values[f'{name}_p99'] = p50, p99
             for name, camera in list(node.cameras.items()):
                 watch = self._watches.setdefault(name, _Watch(chosen.watchdog_s))
-                more = about(worker, name)
-                active = node.state == 'active'
-                cameras.append(self._camera(camera, counts[name], watch, now, more, active))
+                cameras.append(self._camera(camera, counts[name], watch, about(worker, name)))
         return diagnostics.NodeReport(
             node.get_fully_qualified_name(),
             node.state,
@@ -140,48 +126,49 @@ class Monitor:
             cameras,
         )
 
+    def _run(self) -> None:
+        due = time.monotonic()
+        while not self._ended.wait(max(0.0, due - time.monotonic())):
+            due = max(due + PERIOD, time.monotonic())
+            self._publisher.publish(self._message(self.report()))
+
     def _camera(
-        self,
-        camera: Camera,
-        counts: Counts,
-        watch: _Watch,
-        now: float,
-        more: dict[str, Any],
-        active: bool,
+        self, camera: Camera, counts: Counts, watch: _Watch, more: Mapping[str, Any]
     ) -> diagnostics.CameraReport:
-        log = self._node.log
-        silence, new, back = watch.dog.look(now, counts.received, active)
-        listening = camera.listening(self._cure)
+        log, now = self._node.log, time.monotonic()
+        active = self._node.state == 'active'
+        silence = watch.dog.update(now, counts.received, active)
         publishers = camera.publishers(camera.topic) if active else []
-        silent = ''
-        if silence:
+        explanation = ''
+        if silence.seconds:
             elsewhere = [] if publishers else camera.elsewhere()
-            silent = explain(listening, publishers, silence, elsewhere)
-        if new:
-            log.warning(f'camera {camera.name}: {silent}' if camera.name else silent)
-        if back:
-            log.info(f'pictures come again on {camera.topic}')
+            subscribed = camera.subscribed(self._loss_hint)
+            explanation = explain(subscribed, publishers, silence.seconds, elsewhere)
+        if silence.began:
+            log.warning(f'camera {camera.name}: {explanation}' if camera.name else explanation)
+        if silence.ended:
+            log.info(f'images arrive again on {camera.topic}')
         before, watch.counts = watch.counts, counts
         lost, watch.lost = camera.lost - watch.lost, camera.lost
         if lost > 0:
             log.warning_once(
                 f'lost {camera.name}',
-                f'the middleware lost {lost} pictures on {camera.topic}. {self._cure}'.rstrip(),
+                f'the middleware lost {lost} images on {camera.topic}. {self._loss_hint}'.rstrip(),
             )
         values = {
             'topic': camera.topic,
-            'received_hz': watch.received.at(now, counts.received),
-            'processed_hz': watch.processed.at(now, counts.processed),
+            'received_hz': watch.received.update(now, counts.received),
+            'processed_hz': watch.processed.update(now, counts.processed),
             'lost': camera.lost,
             'publishers': len(publishers),
-            'silence_s': silence,
+            'silence_s': silence.seconds,
             'points': camera.points.count,
             **more,
         }
         return diagnostics.CameraReport(
             camera.name,
             counts,
-            silent,
+            explanation,
             max(0, lost),
             counts.failed - before.failed,
             counts.processed - before.processed,
@@ -207,10 +194,36 @@ class Monitor:
 
 
 class _Watch:
-    """What is remembered of a camera from one report to the next."""
+    """State of a camera between two reports."""
 
     def __init__(self, limit: float) -> None:
         self.dog = Watchdog(limit, time.monotonic())
         self.received, self.processed = Rate(), Rate()
         self.counts = Counts()
         self.lost = 0
+
+
+def resident_mb() -> float:
+    """Memory of this process, MB (1e6 bytes); 0 where the system does not report it."""
+    try:
+        pages = int(Path('/proc/self/statm').read_text().split()[1])
+    except OSError:
+        return 0.0
+    return pages * os.sysconf('SC_PAGE_SIZE') / 1e6
+
+
+def gpu_mb(device: str) -> float:
+    """Memory of tensors on a GPU, MB; 0 on the CPU."""
+    if not device.startswith('cuda'):
+        return 0.0
+    import torch
+
+    return float(torch.cuda.memory_allocated(device)) / 1e6
+
+
+def release() -> None:
+    """Free memory that is no longer referenced, on the GPU too."""
+    gc.collect()
+    torch = sys.modules.get('torch')  # not imported for this
+    if torch is not None and torch.cuda.is_available():
+        torch.cuda.empty_cache()

@@ -1,14 +1,15 @@
 # SPDX-FileCopyrightText: 2026 The diception_ros authors
 # SPDX-License-Identifier: Apache-2.0
-"""The lifecycle node `perception`: puts the parts of this folder together and takes them apart.
+"""The lifecycle node `perception`: creates, connects and destroys the parts of this package.
 
-Three threads: the executor's runs everything in this file, the worker's answers frames, and the
-monitor's tells once a second how things are.
+Three threads: the executor's runs everything in this file, the worker's processes frames, and the
+monitor's publishes diagnostics once a second.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
+import os
 import threading
 import traceback
 from typing import TYPE_CHECKING, Any
@@ -36,22 +37,22 @@ if TYPE_CHECKING:
 
 
 class PerceptionNode(LifecycleNode):  # type: ignore[misc]
-    """Camera topics in, answers out.
+    """Subscribes to cameras and publishes the results of the tasks.
 
     Args:
-        stop: set when the node wants its process to end.
+        stop: set when the node's process should end.
         load: loads the model.
 
     Attributes:
-        state: of its life, as the lifecycle calls it.
-        log: where things are said.
-        parameters: what holds now.
-        cameras: by name; there are none before it is configured.
-        slots: where frames wait, None before it is configured.
-        worker: answers them, None before it is configured.
-        predictor: the model, None before it is configured.
-        mismatches: topics whose QoS does not fit, with the policy.
-        error: why it cannot be configured, '' if all is well.
+        state: of the lifecycle: unconfigured, inactive, active, finalized.
+        log: the node's log.
+        parameters: the present values.
+        cameras: by name; none before the node is configured.
+        slots: queue of frames, None before the node is configured.
+        worker: processes them, None before the node is configured.
+        predictor: the model, None before the node is configured.
+        mismatches: topics with incompatible QoS, and the policy.
+        error: why the last transition failed, '' if it succeeded.
     """
 
     def __init__(self, stop: threading.Event, load: worker.Load) -> None:
@@ -66,7 +67,7 @@ class PerceptionNode(LifecycleNode):  # type: ignore[misc]
         self.error = ''
         self._stop, self._load = stop, load
         self._perceiver: Perceiver | None = None
-        self._answers: Publishers | None = None
+        self._outputs: Publishers | None = None
         self._categories: Any = None
         self.parameters = Parameters(
             self, self._accept, self._change, lambda: self.state != 'unconfigured'
@@ -74,69 +75,69 @@ class PerceptionNode(LifecycleNode):  # type: ignore[misc]
         for text in self.parameters.unknown:
             self.log.warning(f'parameters: {text}')
         self._monitor = Monitor(self)
-        # Kept, since the callback lives as long as this does.
-        self._jumps = self.get_clock().create_jump_callback(
+        # The callback exists as long as this handle.
+        self._jump_handle = self.get_clock().create_jump_callback(
             JumpThreshold(
                 min_forward=None, min_backward=Duration(nanoseconds=-1), on_clock_change=True
             ),
-            post_callback=self._jumped,
+            post_callback=self._on_time_jump,
         )
 
     def start(self) -> None:
-        """Begin to tell how things are and, with `autostart`, to work."""
+        """Start diagnostics and, with `autostart`, configure and activate."""
         self._monitor.start()
         name = self.get_fully_qualified_name()
         if not self.parameters.node_settings.autostart:
-            self.log.info(f'waiting to be told: ros2 lifecycle set {name} configure')
+            self.log.info(f'waiting for: ros2 lifecycle set {name} configure')
         elif self.trigger_configure() == TransitionCallbackReturn.SUCCESS:
             self.trigger_activate()
         else:
             self.log.info(
-                f'waiting to be told better: ros2 param set {name} ..., then ros2 lifecycle set '
+                f'waiting for a correction: ros2 param set {name} ..., then ros2 lifecycle set '
                 f'{name} configure; or Ctrl-C'
             )
 
     def finish(self) -> None:
-        """End whatever runs; the node can be destroyed then."""
+        """Stop all threads, so that the node can be destroyed."""
         if self.state != 'finalized':
             self.trigger_shutdown()
         self._monitor.stop()
 
     def destroy_node(self) -> None:
-        """Leave nothing; rclpy would leave the state machine, and with it files in /dev/shm."""
+        """Destroy the state machine too, which rclpy leaves together with files in /dev/shm."""
         super().destroy_node()
         self._state_machine.destroy_when_not_in_use()
 
     def now(self) -> tuple[int, bool]:
-        """The node's clock, nanoseconds, and whether it is simulated."""
+        """Time of the node's clock, nanoseconds, and whether it is simulated."""
         clock = self.get_clock()
         return clock.now().nanoseconds, bool(getattr(clock, 'ros_time_is_active', False))
 
     def on_configure(self, state: LifecycleState) -> TransitionCallbackReturn:
-        return self._go('configure', 'inactive', self._configure, self._clean_up)
+        return self._transition('configure', 'inactive', self._configure, self._clean_up)
 
     def on_activate(self, state: LifecycleState) -> TransitionCallbackReturn:
-        return self._go('activate', 'active', self._activate, self._deactivate)
+        return self._transition('activate', 'active', self._activate, self._deactivate)
 
     def on_deactivate(self, state: LifecycleState) -> TransitionCallbackReturn:
-        return self._go('deactivate', 'inactive', self._deactivate)
+        return self._transition('deactivate', 'inactive', self._deactivate)
 
     def on_cleanup(self, state: LifecycleState) -> TransitionCallbackReturn:
-        return self._go('clean up', 'unconfigured', self._clean_up)
+        return self._transition('clean up', 'unconfigured', self._clean_up)
 
     def on_shutdown(self, state: LifecycleState) -> TransitionCallbackReturn:
-        done = self._go('shut down', 'finalized', self._end)
+        result = self._transition('shut down', 'finalized', self._end)
         self._stop.set()
-        return done
+        return result
 
-    def _go(
+    def _transition(
         self,
         name: str,
         to: str,
         action: Callable[[], None],
         undo: Callable[[], None] = lambda: None,
     ) -> TransitionCallbackReturn:
-        """One transition; rclpy would swallow what is raised without a word."""
+        """Run one transition and log its exception, which rclpy would swallow."""
         try:
             action()
         except Exception as error:
@@ -164,34 +165,37 @@ class PerceptionNode(LifecycleNode):  # type: ignore[misc]
         )
         self.slots.limit(perception.live.max_rate_hz)
         for name in names:
-            self.cameras[name] = Camera(self, name, settings, self._putting(name), self._mismatch)
-        self._answers = Publishers(
+            self.cameras[name] = Camera(
+                self, name, settings, self._image_callback(name), self._mismatch
+            )
+        self._outputs = Publishers(
             self, {name: camera.prefix for name, camera in self.cameras.items()}, self._mismatch
         )
         self.worker = Worker(
-            self.slots, self._perceiver, self.cameras, self._answers, self.now, self.log
+            self.slots, self._perceiver, self.cameras, self._outputs, self.now, self.log
         )
         self._categories = self.create_subscription(
             find('std_msgs/msg/String'), '~/prompt/categories', self._set_categories, SMALL
         )
         if not types.has(DETECTIONS):
+            distro = os.environ.get('ROS_DISTRO', '$ROS_DISTRO')
             self.log.info(
                 'vision_msgs is not installed, so detections and label_info are not published; '
-                'it comes with ros-DISTRO-vision-msgs'
+                f'it is in the package ros-{distro}-vision-msgs'
             )
 
-    def _putting(self, name: str) -> Callable[[Any], None]:
+    def _image_callback(self, name: str) -> Callable[[Any], None]:
         slots = self.slots
         assert slots is not None
         return lambda message: slots.put(name, message)
 
     def _activate(self) -> None:
         assert self._perceiver is not None
-        assert self._answers is not None
+        assert self._outputs is not None
         assert self.worker is not None
         self.mismatches.clear()
         perception = self.parameters.perception
-        self._answers.declare(self._perceiver.outputs())
+        self._outputs.declare(self._perceiver.outputs())
         self.worker.start()
         frames = 1 if perception.live.policy == 'latest' else perception.live.queue_size
         for camera in self.cameras.values():
@@ -199,7 +203,7 @@ class PerceptionNode(LifecycleNode):  # type: ignore[misc]
         self._monitor.watch()
         self.log.info(
             f'active: {", ".join(camera.topic for camera in self.cameras.values())} -> '
-            f'{", ".join(self._answers.names())}'
+            f'{", ".join(self._outputs.names())}'
         )
         self._warn_of_overrides()
 
@@ -208,8 +212,8 @@ class PerceptionNode(LifecycleNode):  # type: ignore[misc]
             camera.close()
         if self.worker is not None:
             self.worker.stop()
-        if self._answers is not None:
-            self._answers.close()
+        if self._outputs is not None:
+            self._outputs.close()
 
     def _release(self) -> None:
         for camera in self.cameras.values():
@@ -217,7 +221,7 @@ class PerceptionNode(LifecycleNode):  # type: ignore[misc]
         if self._categories is not None:
             self.destroy_subscription(self._categories)
         self.cameras, self._categories = {}, None
-        self.worker = self._perceiver = self.predictor = self.slots = self._answers = None
+        self.worker = self._perceiver = self.predictor = self.slots = self._outputs = None
 
     def _clean_up(self) -> None:
         self._release()
@@ -232,24 +236,24 @@ class PerceptionNode(LifecycleNode):  # type: ignore[misc]
             self._perceiver.check(settings)
 
     def _change(self, settings: PerceptionSettings) -> None:
-        if self._perceiver is None or self.slots is None or self._answers is None:
+        if self._perceiver is None or self.slots is None or self._outputs is None:
             return
         self._perceiver.change(settings)
         self.slots.limit(settings.live.max_rate_hz)
         if self.state == 'active':
-            self._answers.declare(self._perceiver.outputs())
+            self._outputs.declare(self._perceiver.outputs())
             for camera in self.cameras.values():
                 camera.refer(settings.depth.metric == 'aligned')
 
     def _set_categories(self, message: Any) -> None:
-        wanted = [*camera_input.words(message.data)]
-        if not wanted:
+        categories = [*camera_input.words(message.data)]
+        if not categories:
             self.log.warning(f'prompt/categories {message.data!r} is refused: it names nothing')
             return
         kind = Parameter.Type.STRING_ARRAY
-        (result,) = self.set_parameters([Parameter('semantic.categories', kind, wanted)])
+        (result,) = self.set_parameters([Parameter('semantic.categories', kind, categories)])
         if result.successful:
-            self.log.info(f'semantic.categories: {", ".join(wanted)}')
+            self.log.info(f'semantic.categories: {", ".join(categories)}')
         else:
             self.log.warning(f'prompt/categories {message.data!r} is refused: {result.reason}')
 
@@ -257,15 +261,17 @@ class PerceptionNode(LifecycleNode):  # type: ignore[misc]
         self.mismatches[topic] = policy
         self.log.warning_once(
             f'{topic} {policy}',
-            f'somebody else on {topic} has another {policy.lower()}, so nothing goes between you; '
-            f'set qos_overrides.{topic}.(publisher|subscription).{policy.lower()} to theirs',
+            f'another node on {topic} has an incompatible {policy.lower()}, so it and this node '
+            f'exchange no messages; set qos_overrides.{topic}.(publisher|subscription).'
+            f'{policy.lower()} to the value of the other node',
         )
 
-    def _jumped(self, jump: TimeJump) -> None:
+    def _on_time_jump(self, jump: TimeJump) -> None:
         if jump.delta.nanoseconds >= 0 or self.worker is None or self.slots is None:
             return
         self.log.info(
-            f'time jumped back by {-jump.delta.nanoseconds / 1e9:.1f} s; what was is forgotten'
+            f'time jumped back by {-jump.delta.nanoseconds / 1e9:.1f} s; the state of all cameras '
+            'is reset'
         )
         self.slots.clear()
         self.worker.forget()
@@ -273,9 +279,9 @@ class PerceptionNode(LifecycleNode):  # type: ignore[misc]
             camera.forget()
 
     def _warn_of_overrides(self) -> None:
-        """Of QoS overrides that nothing took, which rclpy ignores without a word."""
+        """Log QoS overrides that match no topic, which rclpy ignores silently."""
         for name in self._parameter_overrides:
             if name.startswith('qos_overrides.') and not self.has_parameter(name):
                 self.log.warning_once(
-                    name, f'parameters: {name} is of no topic of this node, or of no policy'
+                    name, f'parameters: {name} matches no topic of this node, or no QoS policy'
                 )

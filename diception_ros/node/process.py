@@ -1,10 +1,9 @@
 # SPDX-FileCopyrightText: 2026 The diception_ros authors
 # SPDX-License-Identifier: Apache-2.0
-"""The process around the node: it ends within two seconds and with code 0, however it is asked.
+"""The node's process, which ends within two seconds and with code 0 on every signal.
 
-The main thread does nothing but wait for a signal, so it hears one even while weights are being
-loaded or the model is at work in another thread. Signals only write into a pipe: a second Ctrl-C
-has nothing to interrupt.
+The main thread only waits for a signal, so it receives one even while another thread loads weights
+or runs the model. Signal handlers only write into a pipe, so a second Ctrl-C interrupts nothing.
 """
 
 from __future__ import annotations
@@ -22,20 +21,20 @@ if TYPE_CHECKING:
     from diception_ros.node.node import PerceptionNode
     from diception_ros.node.worker import Load
 
-# Seconds that the node gets to end by itself, and then to be taken down; users see at most two.
+# Seconds for the node to end by itself, and then to be destroyed; two in all for the user.
 GRACE = 1.4
-TAKING_DOWN = 0.4
+DESTROY_TIMEOUT = 0.4
 
 
 def run(arguments: Sequence[str], load: Load | None = None) -> NoReturn:
-    """Run the node until a signal comes or it is shut down through its lifecycle, and exit with 0.
+    """Run the node until a signal or the lifecycle shuts it down, then exit with code 0.
 
     Args:
-        arguments: those of the command line, such as --ros-args -p num_inference_steps:=1.
-        load: loads the model; `model.load` when None.
+        arguments: of the command line, such as --ros-args -p num_inference_steps:=1.
+        load: loads the model; None: `worker.load`.
 
     Raises:
-        ValueError: arguments that ROS does not understand.
+        ValueError: ROS does not understand the arguments.
         ImportError: rclpy or another package is not installed.
     """
     with _signals() as (wait, wake):
@@ -47,15 +46,16 @@ def run(arguments: Sequence[str], load: Load | None = None) -> NoReturn:
         thread.join(deadline - time.monotonic())
         if thread.error is not None:
             raise thread.error
-        # Not by way of the interpreter's end, which takes 1.4 s once torch is loaded. And a call
-        # that cannot be interrupted, the model's or one that loads it, is not waited for.
-        thread.forsake()
-        _leave()
+        # Not through the end of the interpreter, which takes 1.4 s once torch is loaded and waits
+        # for calls that cannot be interrupted (the model or its loading).
+        thread.abandon()
+        _flush()
+        os._exit(0)
 
 
 @contextlib.contextmanager
 def _signals() -> Iterator[tuple[Callable[[], object], Callable[[], object]]]:
-    """A way to wait for the first signal, and one to wake whoever waits."""
+    """Yield a function that waits for the first signal, and one that ends the waiting."""
     numbers = [signal.SIGINT, signal.SIGTERM]
     if signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:  # `nohup` asks to ignore it
         numbers.append(signal.SIGHUP)
@@ -70,12 +70,7 @@ def _signals() -> Iterator[tuple[Callable[[], object], Callable[[], object]]]:
         signal.set_wakeup_fd(-1)
 
 
-def _leave() -> NoReturn:
-    _flush()
-    os._exit(0)
-
-
-def _hush() -> None:
+def _silence_output() -> None:
     _flush()
     nowhere = os.open(os.devnull, os.O_WRONLY)
     for number in (1, 2):
@@ -84,12 +79,12 @@ def _hush() -> None:
 
 def _flush() -> None:
     for stream in (sys.stdout, sys.stderr):
-        with contextlib.suppress(OSError):  # the terminal may be gone
+        with contextlib.suppress(OSError):  # the terminal may be closed
             stream.flush()
 
 
 class _Thread(threading.Thread):
-    """Everything of ROS, from rclpy's import to its end."""
+    """Thread that imports rclpy, runs the node and shuts rclpy down."""
 
     def __init__(
         self, arguments: Sequence[str], load: Load | None, ended: Callable[[], object]
@@ -97,33 +92,33 @@ class _Thread(threading.Thread):
         super().__init__(name='node', daemon=True)
         self.error: BaseException | None = None
         self._arguments, self._load, self._ended = arguments, load, ended
-        self._stop_asked = threading.Event()
+        self._stop_requested = threading.Event()
         self._lock = threading.Lock()
         self._wake: Callable[[], None] | None = None
         self._node: PerceptionNode | None = None
 
     def stop(self) -> None:
-        """Ask the node to end."""
+        """Request the end of the node."""
         with self._lock:
-            self._stop_asked.set()
+            self._stop_requested.set()
             if self._wake is not None:
                 self._wake()
 
-    def forsake(self) -> None:
-        """Destroy the node while this thread is at work; its files in /dev/shm would stay.
+    def abandon(self) -> None:
+        """Destroy the node while this thread still runs, so that no files stay in /dev/shm.
 
-        rclpy destroys what is in use as soon as it is not, so nothing is pulled from under it.
+        rclpy destroys handles only after their last use, so the thread does not crash.
         """
         if self._node is not None:
-            _hush()  # what threads say of a node that is going is not for anybody
+            _silence_output()  # errors that threads log about the destroyed node mean nothing
             end = threading.Thread(target=self._node.destroy_node, daemon=True)
             end.start()
-            end.join(TAKING_DOWN)
+            end.join(DESTROY_TIMEOUT)
 
     def run(self) -> None:
         try:
             self._spin()
-        except BaseException as error:  # not handled here but carried to the main thread
+        except BaseException as error:  # raised by the main thread
             self.error = error
         finally:
             self._ended()
@@ -144,7 +139,7 @@ class _Thread(threading.Thread):
                 'NAME:=VALUE, remappings as -r NAME:=TOPIC'
             ) from error
         try:
-            node = PerceptionNode(self._stop_asked, self._load or worker.load)
+            node = PerceptionNode(self._stop_requested, self._load or worker.load)
             executor = SingleThreadedExecutor()
             executor.add_node(node)
             # A guard condition with a callback, since spin_once sleeps on after a mere wake().
@@ -153,7 +148,7 @@ class _Thread(threading.Thread):
                 self._wake = guard.trigger
             self._node = node
             node.start()
-            while not self._stop_asked.is_set():
+            while not self._stop_requested.is_set():
                 executor.spin_once()
             with self._lock:
                 self._wake = None

@@ -1,8 +1,8 @@
 # SPDX-FileCopyrightText: 2026 The diception_ros authors
 # SPDX-License-Identifier: Apache-2.0
-"""Says what is wrong when no pictures come, once for each time. Knows no ROS.
+"""Detect missing images and wrong clocks, and explain what to do about them. Knows no ROS.
 
-All times are of a clock that never jumps: /clock may pause or begin anew.
+Silence is measured by a clock that never jumps, because /clock may pause or start again.
 """
 
 from __future__ import annotations
@@ -10,20 +10,25 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 import difflib
+from typing import NamedTuple
 
+from diception_ros.messages.compressed import VIDEO_TYPES, republish
 from diception_ros.system.fastdds import PROFILE, VARIABLES
 
-# Topics that a warning names.
+# Most topics that one warning lists.
 MOST = 5
+# Difference between stamps and clock that is logged, seconds: far beyond any latency, near enough
+# that the unsynchronised clocks of two machines are noticed.
+WILD_S = 10.0
 
 
 @dataclass(frozen=True)
 class Publisher:
-    """Who publishes on a topic.
+    """A publisher of a topic.
 
     Attributes:
         node: its full name.
-        kind: of its messages, such as 'sensor_msgs/msg/Image'.
+        kind: type of its messages, such as 'sensor_msgs/msg/Image'.
         reliable: whether it offers reliable delivery.
     """
 
@@ -33,70 +38,87 @@ class Publisher:
 
 
 @dataclass(frozen=True)
-class Listening:
-    """How we listen on a topic.
+class Subscribed:
+    """How the node subscribes to a camera's images.
 
     Attributes:
-        topic: its full name.
-        relative: its name before it is remapped, such as 'image'.
-        kind: of the messages that are expected.
-        reliable: whether reliable delivery is demanded.
-        cure: what to do against lost pictures, '' where the middleware is not known to lose them.
+        topic: full name of the topic.
+        relative: its name before remapping, such as 'image'.
+        kind: type of the expected messages.
+        reliable: whether reliable delivery is required.
+        fix_hint: what to do against lost images, '' where the middleware is not known to lose any.
     """
 
     topic: str
     relative: str
     kind: str
     reliable: bool
-    cure: str
+    fix_hint: str
+
+
+class Silence(NamedTuple):
+    """Result of one look at a camera's counter.
+
+    Attributes:
+        seconds: without an image if these are too many, else 0.
+        began: whether this silence is reported for the first time.
+        ended: whether images have just returned.
+    """
+
+    seconds: float
+    began: bool
+    ended: bool
 
 
 def explain(
-    listening: Listening,
+    subscribed: Subscribed,
     publishers: list[Publisher],
     silence: float,
     elsewhere: Sequence[str] = (),
 ) -> str:
-    """Why no pictures come, and what to do.
+    """Why no images are received, and what to do.
 
     Args:
-        listening: how we listen.
-        publishers: who publishes on the topic, of any kind.
-        silence: seconds without a picture.
-        elsewhere: other topics on which messages of the kind are published.
+        subscribed: how the node subscribes.
+        publishers: of the topic, of any message type.
+        silence: seconds without an image.
+        elsewhere: other topics that have publishers of the expected type.
     """
-    begin = f'no pictures on {listening.topic} for {silence:.0f} s; it has '
+    topic, remap = subscribed.topic, f'--ros-args -r {subscribed.relative}:='
+    begin = f'no images on {topic} for {silence:.0f} s; it has '
     if not publishers and elsewhere:
-        close = difflib.get_close_matches(listening.topic, elsewhere, n=1, cutoff=0)
+        close = difflib.get_close_matches(topic, elsewhere, n=1, cutoff=0)
         return (
-            f'{begin}no publisher, but there are pictures on {", ".join(elsewhere[:MOST])}. Is it '
-            f'one of these? Then --ros-args -r {listening.relative}:={close[0]}'
+            f'{begin}no publisher, but there are images on {", ".join(elsewhere[:MOST])}. Is it '
+            f'one of these? Then {remap}{close[0]}'
         )
     if not publishers:
         return (
             f'{begin}no publisher. Is the camera running, and is this its topic? If not: '
-            f'--ros-args -r {listening.relative}:=TOPIC; ROS_DOMAIN_ID must be the same on both '
-            'sides'
+            f'{remap}TOPIC; ROS_DOMAIN_ID must be the same on both sides'
         )
-    names = ', '.join(sorted({one.node for one in publishers}))
-    begin += f'{len(publishers)} publisher{"s" if len(publishers) > 1 else ""} ({names})'
-    kinds = sorted({one.kind for one in publishers})
-    if listening.kind not in kinds:
+    names = ', '.join(sorted({publisher.node for publisher in publishers}))
+    plural = 's' if len(publishers) > 1 else ''
+    begin += f'{len(publishers)} publisher{plural} ({names})'
+    kinds = sorted({publisher.kind for publisher in publishers})
+    if subscribed.kind not in kinds:
+        video = next((VIDEO_TYPES[kind] for kind in kinds if kind in VIDEO_TYPES), '')
+        return f'{begin} of {", ".join(kinds)}, but {subscribed.kind} is expected; ' + (
+            f'decode the video first: {republish(video, topic)}'
+            if video
+            else 'set image_transport to raw or compressed'
+        )
+    if subscribed.reliable and not any(publisher.reliable for publisher in publishers):
         return (
-            f'{begin} of {", ".join(kinds)}, but {listening.kind} is expected; set '
-            'image_transport to raw or compressed'
+            f'{begin} that offers best effort, and reliable delivery is required; set '
+            f'qos_overrides.{topic}.subscription.reliability to best_effort'
         )
-    if listening.reliable and not any(one.reliable for one in publishers):
-        return (
-            f'{begin} that offers best effort, and reliable delivery is demanded; set '
-            f'qos_overrides.{listening.topic}.subscription.reliability to best_effort'
-        )
-    end = 'which is silent, paused, or loses pictures on the way'
-    return f'{begin}, {end}{"; " if listening.cure else ""}{listening.cure}'
+    end = 'which is silent, paused, or loses images on the way'
+    return f'{begin}, {end}{"; " if subscribed.fix_hint else ""}{subscribed.fix_hint}'
 
 
-def cure(rmw: str, environment: dict[str, str]) -> str:
-    """What to do against lost pictures with this middleware and these variables; '' if nothing.
+def loss_hint(rmw: str, environment: dict[str, str]) -> str:
+    """What to do against lost images with this middleware and these variables; '' if nothing.
 
     Args:
         rmw: name of the middleware, such as 'rmw_fastrtps_cpp'.
@@ -105,18 +127,18 @@ def cure(rmw: str, environment: dict[str, str]) -> str:
     if 'fastrtps' not in rmw or any(environment.get(name) for name in VARIABLES):
         return ''
     return (
-        'Fast DDS loses big best-effort messages between processes: set '
+        'Fast DDS loses large best-effort messages between processes: set '
         f'{VARIABLES[0]} (Jazzy and older: {VARIABLES[1]}) to the {PROFILE} of this package for '
         'this node and for the camera, as the launch file does for the node'
     )
 
 
 class Watchdog:
-    """Looks whether pictures of one camera keep coming.
+    """Detects that the images of one camera stop.
 
     Args:
-        limit: seconds of silence that are too long.
-        now: steady time at which it began to listen, seconds.
+        limit: longest normal time between two images, seconds.
+        now: steady time at which it starts, seconds.
     """
 
     def __init__(self, limit: float, now: float) -> None:
@@ -125,49 +147,38 @@ class Watchdog:
         self._count = 0
         self._silent = False
 
-    def look(self, now: float, count: int, expected: bool = True) -> tuple[float, bool, bool]:
-        """Look once more.
+    def update(self, now: float, count: int, expected: bool = True) -> Silence:
+        """Compare the counter with that of the last call.
 
         Args:
             now: steady time, seconds.
-            count: pictures received so far.
-            expected: whether the node listens at all.
-
-        Returns:
-            seconds of silence if they are too many, else 0; whether this is new; whether pictures
-            have just come back.
+            count: images received so far.
+            expected: whether the node subscribes at all.
         """
         if count != self._count:
             self._count, self._last = count, now
-            back, self._silent = self._silent, False
-            return 0.0, False, back
+            ended, self._silent = self._silent, False
+            return Silence(0.0, False, ended)
         if not expected:
             self._last = now
-        silence = now - self._last
-        if silence < self._limit:
-            return 0.0, False, False
-        new, self._silent = not self._silent, True
-        return silence, new, False
+        seconds = now - self._last
+        if seconds < self._limit:
+            return Silence(0.0, False, False)
+        began, self._silent = not self._silent, True
+        return Silence(seconds, began, False)
 
 
-# Whether the stamps of pictures and the clock of the node are of one world. Knows no ROS.
-
-
-# Far beyond any latency, near enough that the clocks of two machines are noticed.
-WILD_S = 10.0
-
-
-def disagreement(now_ns: int, stamp_ns: int, simulated: bool) -> str:
-    """What is wrong with the clock, and what to do; '' if nothing is.
+def clock_mismatch(now_ns: int, stamp_ns: int, simulated: bool) -> str:
+    """Why stamps and clock do not belong together, and what to do; '' if they do.
 
     Args:
-        now_ns: the node's clock, nanoseconds; 0 where a simulated one has not begun.
-        stamp_ns: of a picture that has just come, nanoseconds.
+        now_ns: the node's clock, nanoseconds; 0 where a simulated one has not started.
+        stamp_ns: of an image just received, nanoseconds.
         simulated: whether use_sim_time is set.
     """
     if simulated and now_ns == 0:
         return (
-            'use_sim_time is set, but nothing comes on /clock, so latencies mean nothing; play '
+            'use_sim_time is set, but nothing is received on /clock, so latencies are wrong; play '
             'the recording with --clock, or set use_sim_time to false'
         )
     age = (now_ns - stamp_ns) / 1e9
@@ -175,9 +186,9 @@ def disagreement(now_ns: int, stamp_ns: int, simulated: bool) -> str:
         return ''
     before = f'{abs(age):.0f} s {"before" if age > 0 else "after"}'
     if simulated:
-        return f'pictures are stamped {before} /clock; they come from elsewhere than the clock'
+        return f'images are stamped {before} /clock; they and the clock have different sources'
     return (
-        f"pictures are stamped {before} this machine's clock, so latencies mean nothing; for a "
+        f"images are stamped {before} this machine's clock, so latencies are wrong; for a "
         'recording set use_sim_time to true and play it with --clock, for two machines '
         'synchronise their clocks'
     )

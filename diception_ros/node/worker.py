@@ -120,7 +120,7 @@ class Worker:
             return 'idle'
         if self.idle:
             self.idle = ''
-            self._log.info('somebody listens again')
+            self._log.info('an output has a subscriber again')
             self._log.again('idle')
         if self._forget.is_set():
             self._forget.clear()
@@ -176,7 +176,7 @@ class Worker:
 
     def _say_idle(self) -> None:
         self.idle = ', '.join(self._publishers.names())
-        self._log.info_once('idle', f'idle: nobody listens to {self.idle}')
+        self._log.info_once('idle', f'idle: no subscriber of {self.idle}')
 
     def _check_clock(self, stamp_ns: int) -> None:
         now_ns, simulated = self._now()
@@ -184,7 +184,7 @@ class Worker:
         self._clockless = self._clockless + 1 if now_ns == 0 else 0
         if 0 < self._clockless < PATIENCE:
             return
-        if problem := watchdog.disagreement(now_ns, stamp_ns, simulated):
+        if problem := watchdog.clock_mismatch(now_ns, stamp_ns, simulated):
             self._log.warning_once(f'clock, {"none" if now_ns == 0 else simulated}', problem)
 
     def _fail(self, camera: str, error: Exception) -> None:

@@ -9,6 +9,13 @@ from diception_ros.live_demo import run
 pytest.importorskip('rclpy', reason='rclpy is not installed')
 
 
+def pytest_collection_modifyitems(items):
+    """Tests that start nodes are slow."""
+    for item in items:
+        if item.path.parent.name == 'node' and 'domain' in item.fixturenames:
+            item.add_marker(pytest.mark.slow)
+
+
 @pytest.fixture(scope='session')
 def domain():
     """A number that stays ours until this process ends, whoever else tests on this machine."""

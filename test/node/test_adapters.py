@@ -1,6 +1,6 @@
 # SPDX-FileCopyrightText: 2026 The diception_ros authors
 # SPDX-License-Identifier: Apache-2.0
-"""Adapters in the running node: topics that come and go, and a base that does not notice."""
+"""Adapters in the running node: their topics appear and vanish, other tasks are unaffected."""
 
 import array
 import itertools
@@ -93,7 +93,9 @@ def content(message):
     }
 
 
-def test_topics_come_and_go_and_the_base_does_not_notice(domain, peer, folders, tmp_path):
+def test_adapters_can_be_changed_and_base_tasks_stay_equal(
+    domain, peer, folders, tmp_path
+):
     path = tmp_path / 'given.yaml'
     path.write_text(
         '/**:\n  ros__parameters:\n    tasks: [depth, normal]\n'
@@ -154,10 +156,10 @@ def test_topics_come_and_go_and_the_base_does_not_notice(domain, peer, folders, 
         assert failed == '0'
 
 
-def test_a_wrong_adapter_in_a_file_is_said_and_can_be_bettered(domain, peer, folders):
+def test_invalid_adapter_is_reported_and_can_be_fixed(domain, peer, folders):
     with Running(domain, {'adapters': f'["{folders["foreign"]}"]'}, command=REAL) as node:
         node.wait_for('cannot configure: adapter')
-        node.wait_for('waiting to be told better')
+        node.wait_for('waiting for a correction')
         assert peer.set(adapters=[folders['floor']], tasks=['depth']) == ''
         assert peer.change('configure')
         assert peer.change('activate')

@@ -1,6 +1,6 @@
 # SPDX-FileCopyrightText: 2026 The diception_ros authors
 # SPDX-License-Identifier: Apache-2.0
-"""What is written about the node is what it is: tables, parameters file, launch file, layouts."""
+"""Documents match the node: tables, parameters file, launch file, viewer layouts."""
 
 import ast
 import json
@@ -20,12 +20,12 @@ ROOT = Path(__file__).resolve().parents[2]
 SOURCE = ROOT / 'launch' / 'perception.launch.py'
 
 
-def test_the_document_s_tables_are_the_code_s():
+def test_tables_of_the_document():
     text = (ROOT / parameter_docs.DOCUMENT).read_text()
     assert parameter_docs.filled(text) == text, 'run: python -m tools.parameter_docs'
 
 
-def test_the_parameters_file_has_every_default():
+def test_parameters_file_has_every_default():
     path = ROOT / parameter_docs.DEFAULTS
     assert path.read_text() == parameter_docs.defaults(), 'run: python -m tools.parameter_docs'
     found = yaml.safe_load(path.read_text())['/**']['ros__parameters']
@@ -35,7 +35,7 @@ def test_the_parameters_file_has_every_default():
     }
 
 
-def test_the_parameters_file_changes_nothing_in_the_node(domain, peer):
+def test_parameters_file_changes_nothing(domain, peer):
     more = ['--params-file', str(ROOT / parameter_docs.DEFAULTS)]
     with Running(domain, {'autostart': 'true'}, more=more) as node:
         node.wait_for('active: ')

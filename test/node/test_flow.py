@@ -1,6 +1,6 @@
 # SPDX-FileCopyrightText: 2026 The diception_ros authors
 # SPDX-License-Identifier: Apache-2.0
-"""Frames through the running node: headers, counts, turns, and who listens."""
+"""Frames through the running node: headers, counts, order, and lazy outputs."""
 
 import random
 import time
@@ -78,7 +78,7 @@ def test_every_output_of_1000_frames_has_the_header_of_its_frame(domain, peer):
         assert peer.diagnostics()['/perception: camera'].level == b'\0'
 
 
-def test_counts_are_exact_under_overload_and_cameras_are_served_in_turn(domain, peer):
+def test_counts_are_exact_under_overload_and_cameras_alternate(domain, peer):
     dice = random.Random(0)
     parameters = {'cameras': '[front, left]', 'tasks': '[depth, segmentation]', 'lazy': 'false'}
     names = ('/perception: camera front', '/perception: camera left')
@@ -144,12 +144,12 @@ def test_counts_are_exact_under_overload_and_cameras_are_served_in_turn(domain, 
         assert 'Traceback' not in node.text
 
 
-def test_only_what_somebody_listens_to_is_asked(domain, peer):
+def test_tasks_without_subscribers_do_not_run(domain, peer):
     with Running(domain, {'tasks': '[depth, normal]'}) as node:
         node.wait_for('active: ')
         camera = peer.publisher('/image', Image)
         message = image(picture(), header=header(0))
-        peer.feed(camera, message, lambda: 'idle: nobody' in node.text)
+        peer.feed(camera, message, lambda: 'idle: no subscriber' in node.text)
         found = peer.diagnostics(lambda found: 'idle' in found['/perception'].message)
         assert '/perception/normal/image' in found['/perception'].message
         assert 'normal_ms_p50' not in values(found['/perception'])
@@ -163,14 +163,14 @@ def test_only_what_somebody_listens_to_is_asked(domain, peer):
             peer.node.destroy_subscription(heard)
         told = peer.diagnostics(lambda found: 'idle' not in found['/perception'].message)
         assert 'normal_latency_ms_p99' in values(told['/perception'])
-        assert node.text.count('idle: nobody listens') == 1
+        assert node.text.count('idle: no subscriber') == 1
         # With lazy false everything is asked, and still nothing is painted for nobody.
         assert peer.set(lazy=False) == ''
         before = peer.count('processed')
         peer.feed(camera, message, lambda: peer.count('processed') > before)
 
 
-def test_frames_are_asked_at_the_rate_of_the_limit_and_each_task_in_its_turn(domain, peer):
+def test_max_rate_and_every_n_are_kept(domain, peer):
     parameters = {'tasks': '[depth, normal]', 'max_rate_hz': '10', 'every_n.normal': '4'}
     depth, normal = '/perception/disparity/image', '/perception/normal/image'
     peer.listen(depth, Image)
@@ -191,7 +191,7 @@ def test_frames_are_asked_at_the_rate_of_the_limit_and_each_task_in_its_turn(dom
         assert abs(len(peer.got[normal]) - len(peer.got[depth]) / 4) <= 1
 
 
-def test_topics_follow_the_tasks(domain, peer):
+def test_outputs_follow_the_parameter_tasks(domain, peer):
     normal = '/perception/normal/image'
     peer.listen(normal, Image)
     with Running(domain, {'tasks': '[depth]'}) as node:
@@ -209,7 +209,7 @@ def test_topics_follow_the_tasks(domain, peer):
         peer.until(lambda: peer.node.count_publishers('/perception/points'), 'no points')
 
 
-def test_the_queue_of_policy_all_answers_every_frame_in_order(domain, peer):
+def test_policy_all_processes_every_frame_in_order(domain, peer):
     depth = '/perception/disparity/image'
     peer.listen(depth, Image)
     parameters = {'tasks': '[depth]', 'policy': 'all', 'queue_size': '50'}
@@ -238,7 +238,7 @@ def test_the_queue_of_policy_all_answers_every_frame_in_order(domain, peer):
 
 
 @pytest.mark.parametrize('kind', ['image', 'cloud'])
-def test_metres_come_from_a_good_fit_alone(domain, peer, kind):
+def test_metric_depth_is_published_only_after_a_good_fit(domain, peer, kind):
     import numpy as np
 
     from diception_ros.messages import images as image_messages
@@ -310,6 +310,6 @@ def cloud_of(depth, head):
     return message
 
 
-def test_outputs_of_one_task_are_known_before_a_frame():
+def test_outputs_are_known_before_the_first_frame():
     for name in tasks.names():
         assert outputs.declared(tasks.get(name), RosTypes())

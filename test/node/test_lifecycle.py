@@ -1,6 +1,6 @@
 # SPDX-FileCopyrightText: 2026 The diception_ros authors
 # SPDX-License-Identifier: Apache-2.0
-"""States of the node, and how its process ends."""
+"""Lifecycle of the node, and how its process ends."""
 
 import os
 from pathlib import Path
@@ -13,7 +13,7 @@ from sensor_msgs.msg import Image
 DISPARITY = '/perception/disparity/image'
 
 
-def test_round_trips(domain, peer):
+def test_lifecycle_round_trips(domain, peer):
     peer.listen(DISPARITY, Image)
     with Running(domain, {'autostart': 'false', 'tasks': '[depth]'}) as node:
         node.wait_for('ros2 lifecycle set /perception configure')
@@ -43,7 +43,7 @@ def test_round_trips(domain, peer):
         assert 'Traceback' not in node.text
 
 
-def test_counts_stay_exact_over_deactivation(domain, peer):
+def test_counts_are_exact_after_deactivation(domain, peer):
     slow = {'ZERO_SECONDS': '0.2'}
     with Running(domain, {'tasks': '[depth]', 'lazy': 'false'}, environment=slow) as node:
         node.wait_for('active: ')
@@ -78,7 +78,7 @@ def test_counts_stay_exact_over_deactivation(domain, peer):
         ({'depth.metric': 'fixed'}, "depth.metric is 'fixed' and depth.scale 0"),
     ],
 )
-def test_what_is_wrong_is_one_line_and_the_node_lives(domain, peer, parameters, says):
+def test_invalid_parameters_are_one_error_and_the_node_stays(domain, peer, parameters, says):
     with Running(domain, parameters) as node:
         line = node.wait_for('cannot configure')
         assert '[ERROR]' in line
@@ -89,7 +89,7 @@ def test_what_is_wrong_is_one_line_and_the_node_lives(domain, peer, parameters, 
         told = peer.diagnostics(lambda found: '/perception' in found)['/perception']
         assert told.level == b'\x02'
         assert says in told.message
-        # Told better, it works.
+        # With a corrected value it works.
         name = next(iter(parameters))
         good = {
             'model': 'zero',
@@ -115,7 +115,7 @@ def test_what_is_wrong_is_one_line_and_the_node_lives(domain, peer, parameters, 
     ],
     ids=lambda signals: '-'.join(one.name for one in signals),
 )
-def test_signals_end_it_within_two_seconds(domain, peer, signals):
+def test_signals_end_the_node_within_two_seconds(domain, peer, signals):
     # In the middle of an answer that takes far longer than two seconds.
     slow = {'ZERO_SECONDS': '60' if len(signals) < 3 else '0'}
     with Running(domain, {'lazy': 'false'}, environment=slow) as node:
@@ -131,7 +131,7 @@ def test_signals_end_it_within_two_seconds(domain, peer, signals):
     assert not existing(used)
 
 
-def test_a_signal_while_the_model_loads_ends_it(domain, tiny_folder):
+def test_a_signal_while_the_model_loads_ends_the_node(domain, tiny_folder):
     with Running(domain, {'model': tiny_folder}, REAL) as node:
         node.wait_for('importing torch')
         used = own(node.process.pid)
@@ -142,17 +142,17 @@ def test_a_signal_while_the_model_loads_ends_it(domain, tiny_folder):
     assert not existing(used)
 
 
-def test_the_end_of_its_terminal_ends_it(domain):
+def test_closing_the_terminal_ends_the_node(domain):
     with Running(domain, terminal=True) as node:
         node.wait_for('active: ')
         node.hang_up()
         assert node.process.wait(2) == 0
 
 
-def test_relaunches_leave_nothing_behind(domain):
+def test_relaunches_leave_no_shared_memory(domain):
     for k in range(20):
         with Running(domain, {'autostart': str(k % 4 == 0).lower()}) as node:
-            node.wait_for('active: ' if k % 4 == 0 else 'waiting to be told')
+            node.wait_for('active: ' if k % 4 == 0 else 'waiting for: ')
             used = own(node.process.pid)
             assert node.end([signal.SIGINT, signal.SIGTERM][k % 2])[0] == 0
         assert not existing(used)

@@ -1,6 +1,6 @@
 # SPDX-FileCopyrightText: 2026 The diception_ros authors
 # SPDX-License-Identifier: Apache-2.0
-"""Parameters and prompts: what is not allowed is refused with the reason and changes nothing."""
+"""Parameters and prompts: invalid values are refused with the reason and change nothing."""
 
 from geometry_msgs.msg import Point as Click
 from geometry_msgs.msg import Point as Position
@@ -72,15 +72,13 @@ def test_every_parameter_is_declared_with_type_range_and_description(running, pe
     ],
     ids=str,
 )
-def test_a_bad_value_is_refused_with_the_reason_and_changes_nothing(
-    running, peer, changes, reason
-):
+def test_invalid_values_are_refused_and_change_nothing(running, peer, changes, reason):
     before = all_values(peer)
     assert reason in peer.set(**changes)
     assert all_values(peer) == before
 
 
-def test_what_yaml_makes_of_words_and_numbers_is_understood(running, peer):
+def test_values_as_yaml_types_them_are_accepted(running, peer):
     assert peer.set(guidance_scale=3) == ''
     assert peer.get('guidance_scale') == 3.0
     assert isinstance(peer.get('guidance_scale'), float)
@@ -91,7 +89,7 @@ def test_what_yaml_makes_of_words_and_numbers_is_understood(running, peer):
     assert peer.set(ensemble_size=1, guidance_scale=2.0, seed=42) == ''
 
 
-def test_a_parameters_file_as_people_write_it(domain, peer, tmp_path):
+def test_a_parameters_file_in_every_notation(domain, peer, tmp_path):
     path = tmp_path / 'given.yaml'
     path.write_text(
         '/**:\n  ros__parameters:\n    guidance_scale: 2\n    cameras: []\n'
@@ -109,7 +107,7 @@ def test_a_parameters_file_as_people_write_it(domain, peer, tmp_path):
         assert peer.get('cameras', '/other') == []
 
 
-def test_clicks_make_prompts_and_the_sixth_is_refused(running, peer):
+def test_points_prompt_and_the_sixth_is_refused(running, peer):
     mask = '/perception/segmentation/mask'
     peer.listen(mask, Image)
     camera, infos = peer.publisher('/image', Image), peer.publisher('/camera_info', CameraInfo)
@@ -170,7 +168,7 @@ def test_clicks_make_prompts_and_the_sixth_is_refused(running, peer):
     running.wait_for('1 points removed, since the pictures have another size now')
 
 
-def test_categories_by_topic_are_the_parameter(running, peer):
+def test_categories_by_topic_set_the_parameter(running, peer):
     assert peer.set(tasks=['semantic', 'segmentation']) == ''
     words = peer.publisher('/perception/prompt/categories', String)
     words.publish(String(data=' chair, hot dog ,chair'))
@@ -183,7 +181,7 @@ def test_categories_by_topic_are_the_parameter(running, peer):
     assert peer.set(tasks=['depth', 'segmentation']) == ''
 
 
-def test_a_point_in_space_is_where_the_pinhole_sees_it():
+def test_pixel_projects_points_in_space():
     pinhole = Intrinsics(100, 200, 31.5, 23.5)
     assert camera_input.pixel((0, 0, 2), pinhole) == Point(31.5, 23.5)
     assert camera_input.pixel((0.2, -0.1, 2), pinhole) == Point(41.5, 13.5)
@@ -194,7 +192,7 @@ def test_a_point_in_space_is_where_the_pinhole_sees_it():
             camera_input.pixel(position, given)
 
 
-def test_settings_and_parameters_are_one_list():
+def test_parameter_names_are_unique():
     names = [one.name for one in declared()]
     assert len(names) == len(set(names))
     assert settings.near('tta_shfits', names) == "; did you mean 'tta_shifts'?"

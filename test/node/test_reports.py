@@ -1,6 +1,6 @@
 # SPDX-FileCopyrightText: 2026 The diception_ros authors
 # SPDX-License-Identifier: Apache-2.0
-"""The parts that know no ROS: levels of diagnostics, points."""
+"""Parts of the node without ROS: levels of diagnostics, points."""
 
 
 import pytest
@@ -32,13 +32,13 @@ def camera(**changes):
     ('report', 'level', 'says'),
     [
         (node(), OK, 'active'),
-        (node(idle='~/depth/color'), OK, 'idle: nobody listens to ~/depth/color'),
+        (node(idle='~/depth/color'), OK, 'idle: no subscriber of ~/depth/color'),
         (node(state='inactive', idle='~/depth/color'), OK, 'inactive'),
         (node(mismatches={'/image': 'RELIABILITY'}), WARN, 'reliability of /image'),
         (node(error='cannot configure: x', mismatches={'/a': 'B'}), ERROR, 'cannot configure: x'),
     ],
 )
-def test_levels_of_the_node(report, level, says):
+def test_statuses_level_of_the_node(report, level, says):
     (status,) = statuses(report)
     assert (status.level, status.name) == (level, '/perception')
     assert says in status.message
@@ -48,22 +48,22 @@ def test_levels_of_the_node(report, level, says):
 @pytest.mark.parametrize(
     ('report', 'level', 'says'),
     [
-        (camera(), OK, 'pictures come'),
-        (camera(counts=Counts()), OK, 'no picture yet'),
-        (camera(silent='no pictures on /image'), WARN, 'no pictures on /image'),
-        (camera(lost=3), WARN, 'lost 3 pictures'),
-        (camera(failed=2), WARN, '2 pictures failed'),
-        (camera(failed=2, processed=0), ERROR, 'every picture fails'),
+        (camera(), OK, 'images arrive'),
+        (camera(counts=Counts()), OK, 'no image yet'),
+        (camera(silent='no images on /image'), WARN, 'no images on /image'),
+        (camera(lost=3), WARN, 'lost 3 images'),
+        (camera(failed=2), WARN, '2 images failed'),
+        (camera(failed=2, processed=0), ERROR, 'every image fails'),
         (camera(problem='only 3 references'), WARN, 'no metric depth: only 3 references'),
     ],
 )
-def test_levels_of_a_camera(report, level, says):
+def test_statuses_level_of_a_camera(report, level, says):
     status = statuses(node(cameras=[report]))[1]
     assert (status.level, status.name) == (level, '/perception: camera front')
     assert says in status.message
 
 
-def test_counts_of_the_cameras_add_up_in_the_node():
+def test_statuses_sum_the_counts_of_the_cameras():
     counts = [
         Counts(received=10, processed=3, failed=1, replaced=2, idle=3, waiting=1),
         Counts(received=5, processed=1, overflowed=2, stopped=1, waiting=1),
@@ -77,7 +77,7 @@ def test_counts_of_the_cameras_add_up_in_the_node():
         assert set(status.values) <= set(diagnostics.CAMERA_VALUES)
 
 
-def test_points_stay_until_they_are_cleared_or_mean_nothing():
+def test_points_stay_until_cleared_or_the_image_size_changes():
     points = Points()
     with pytest.raises(ValueError, match='no picture has come yet'):
         points.add(Point(1, 1))
@@ -94,6 +94,6 @@ def test_points_stay_until_they_are_cleared_or_mean_nothing():
     assert points.clear() == points.count + 1 == 1
 
 
-def test_words():
+def test_words_parses_a_category_list():
     assert words(' chair, traffic light ,,chair') == ('chair', 'traffic light')
     assert words(' , ') == ()

@@ -1,6 +1,6 @@
 # SPDX-FileCopyrightText: 2026 The diception_ros authors
 # SPDX-License-Identifier: Apache-2.0
-"""What the node says when something outside is wrong: cameras, QoS, clocks."""
+"""What the node logs when cameras, QoS or clocks are wrong."""
 
 import signal
 import time
@@ -16,59 +16,59 @@ from std_msgs.msg import Header
 from diception_ros.node import watchdog
 from diception_ros.node.diagnostics import Rate, Timings
 from diception_ros.node.log import KINDS, Log
-from diception_ros.node.watchdog import Listening, Publisher, Watchdog, cure, explain
+from diception_ros.node.watchdog import Publisher, Subscribed, Watchdog, explain, loss_hint
 
 CAMERA = '/perception: camera'
 WATCH = {'tasks': '[depth]', 'lazy': 'false', 'watchdog_s': '0.5'}
 
 
-def test_a_camera_that_stops_is_told_once_and_so_is_its_return(domain, peer):
+def test_a_camera_that_stops_and_returns_is_logged_once(domain, peer):
     with Running(domain, WATCH) as node:
-        node.wait_for('no pictures on /image for')
+        node.wait_for('no images on /image for')
         assert 'it has no publisher. Is the camera running' in node.text
         camera = peer.publisher('/image', Image)
         message = image(picture(), header=header(0))
         for k in (1, 2):
-            peer.feed(camera, message, lambda k=k: node.text.count('come again') == k)
+            peer.feed(camera, message, lambda k=k: node.text.count('arrive again') == k)
             peer.got['/diagnostics'].clear()
-            peer.feed(camera, message, lambda: peer.told(CAMERA, 'pictures come'))
-            assert peer.told(CAMERA, 'pictures come').level == b'\0'
+            peer.feed(camera, message, lambda: peer.told(CAMERA, 'images arrive'))
+            assert peer.told(CAMERA, 'images arrive').level == b'\0'
             told = peer.diagnostics(lambda found: found[CAMERA].level == b'\1')
             assert 'it has 1 publisher (/peer)' in told[CAMERA].message
             assert values(told[CAMERA])['publishers'] == '1'
-            # Stock Fast DDS may lose what is sent, and here is the cure.
+            # Stock Fast DDS may lose images; the hint names the profile.
             assert 'fastdds_shm.xml' in told[CAMERA].message
-            assert node.text.count('no pictures on') == k + 1  # once for each time
+            assert node.text.count('no images on') == k + 1  # once for each time
 
 
-def test_pictures_on_another_topic_are_told(domain, peer):
+def test_images_on_another_topic_are_suggested(domain, peer):
     peer.publisher('/camera/image', Image, wait=False)
     with Running(domain, WATCH, more=['-r', 'image:=/camra/image']) as node:
         told = peer.diagnostics(lambda all_: 'but there are' in all_[CAMERA].message)
         told = told[CAMERA].message
-        assert 'but there are pictures on /camera/image. ' in told  # and none of its own
+        assert 'but there are images on /camera/image. ' in told  # and none of its own
         assert told.endswith('-r image:=/camera/image')
         assert node.end(signal.SIGTERM)[0] == 0
 
 
-def test_with_the_profile_the_cure_is_not_named(domain, peer):
+def test_the_fast_dds_profile_is_not_suggested_where_it_is_set(domain, peer):
     profile = {'FASTDDS_DEFAULT_PROFILES_FILE': 'config/fastdds_shm.xml'}
     with Running(domain, WATCH, environment=profile) as node:
-        node.wait_for('no pictures on /image for')
+        node.wait_for('no images on /image for')
         peer.publisher('/image', Image)
         told = peer.diagnostics(lambda found: '1 publisher' in found[CAMERA].message)
         assert 'fastdds_shm.xml' not in told[CAMERA].message
         assert node.end(signal.SIGTERM)[0] == 0
 
 
-def test_qos_and_types_that_do_not_fit_are_told_with_topic_and_policy(domain, peer):
+def test_incompatible_qos_and_types_are_reported_with_topic_and_policy(domain, peer):
     demand = {**WATCH, 'qos_overrides./image.subscription.reliability': 'reliable'}
     with Running(domain, demand) as node:
         node.wait_for('active: ')
         camera = peer.publisher(
             '/image', Image, wait=False, reliability=ReliabilityPolicy.BEST_EFFORT
         )
-        line = node.wait_for('has another reliability')
+        line = node.wait_for('has an incompatible reliability')
         assert '/image' in line
         assert 'qos_overrides./image.' in line
         told = peer.diagnostics(lambda found: found['/perception'].level == b'\1')
@@ -102,7 +102,7 @@ def test_simulated_time_may_pause_and_jump_back(domain, peer):
 
         show(1000, 1000)
         # Paused: pictures that stop are noticed, and diagnostics go on.
-        node.wait_for('no pictures on /image')
+        node.wait_for('no images on /image')
         peer.diagnostics(lambda found: found[CAMERA].level == b'\1')
         assert 'time jumped back' not in node.text
         for seconds in (1001, 10, 11, 5):
@@ -113,10 +113,10 @@ def test_simulated_time_may_pause_and_jump_back(domain, peer):
         told = values(peer.diagnostics()[CAMERA])
         assert told['failed'] == '0'
         show(5, 500)
-        assert node.wait_for('pictures are stamped 495 s after /clock')
+        assert node.wait_for('images are stamped 495 s after /clock')
 
 
-def test_stamps_of_another_world_are_told_once(domain, peer):
+def test_clock_mismatch_is_logged_once(domain, peer):
     with Running(domain, WATCH) as node:
         node.wait_for('active: ')
         camera = peer.publisher('/image', Image)
@@ -140,53 +140,53 @@ def test_stamps_of_another_world_are_told_once(domain, peer):
         ),
     ],
 )
-def test_silence_is_explained(publishers, says):
-    listening = Listening('/image', 'image', 'sensor_msgs/msg/Image', True, '')
-    assert says in explain(listening, publishers, 5.0)
+def test_explain_silence(publishers, says):
+    subscribed = Subscribed('/image', 'image', 'sensor_msgs/msg/Image', True, '')
+    assert says in explain(subscribed, publishers, 5.0)
 
 
-def test_a_topic_that_was_mistyped_is_found():
+def test_explain_suggests_the_nearest_topic():
     kind = 'sensor_msgs/msg/CompressedImage'
-    listening = Listening('/camra/image/compressed', 'front/image/compressed', kind, False, '')
+    subscribed = Subscribed('/camra/image/compressed', 'front/image/compressed', kind, False, '')
     others = [f'/a{k}' for k in range(9)] + ['/camera/image/compressed']
-    told = explain(listening, [], 5.0, others)
+    told = explain(subscribed, [], 5.0, others)
     assert told.endswith('-r front/image/compressed:=/camera/image/compressed')
     assert '/a4' in told
     assert '/a5' not in told
     there = [Publisher('/c', kind, True)]
-    assert '/a4' not in explain(listening, there, 5.0, others)
+    assert '/a4' not in explain(subscribed, there, 5.0, others)
 
 
-def test_the_watchdog_barks_once_for_each_silence():
+def test_watchdog_reports_each_silence_once():
     dog = Watchdog(5.0, now=100.0)
-    assert dog.look(104.0, 0) == (0.0, False, False)
-    assert dog.look(106.0, 0) == (6.0, True, False)
-    assert dog.look(107.0, 0) == (7.0, False, False)
-    assert dog.look(108.0, 1) == (0.0, False, True)
-    assert dog.look(109.0, 2) == (0.0, False, False)
-    assert dog.look(200.0, 2, expected=False) == (0.0, False, False)
-    assert dog.look(201.0, 2) == (0.0, False, False)
-    assert dog.look(206.0, 2) == (6.0, True, False)
+    assert dog.update(104.0, 0) == (0.0, False, False)
+    assert dog.update(106.0, 0) == (6.0, True, False)
+    assert dog.update(107.0, 0) == (7.0, False, False)
+    assert dog.update(108.0, 1) == (0.0, False, True)
+    assert dog.update(109.0, 2) == (0.0, False, False)
+    assert dog.update(200.0, 2, expected=False) == (0.0, False, False)
+    assert dog.update(201.0, 2) == (0.0, False, False)
+    assert dog.update(206.0, 2) == (6.0, True, False)
 
 
-def test_the_cure_is_for_fast_dds_without_a_profile():
-    assert 'config/fastdds_shm.xml' in cure('rmw_fastrtps_cpp', {})
-    assert cure('rmw_cyclonedds_cpp', {}) == ''
+def test_loss_hint_is_for_fast_dds_without_a_profile():
+    assert 'config/fastdds_shm.xml' in loss_hint('rmw_fastrtps_cpp', {})
+    assert loss_hint('rmw_cyclonedds_cpp', {}) == ''
     for name in ('FASTDDS_DEFAULT_PROFILES_FILE', 'FASTRTPS_DEFAULT_PROFILES_FILE'):
-        assert cure('rmw_fastrtps_cpp', {name: '/a.xml'}) == ''
-        assert cure('rmw_fastrtps_cpp', {name: ''}) != ''
+        assert loss_hint('rmw_fastrtps_cpp', {name: '/a.xml'}) == ''
+        assert loss_hint('rmw_fastrtps_cpp', {name: ''}) != ''
 
 
-def test_stamps_far_from_the_clock_are_told_with_what_to_do():
+def test_clock_mismatch_says_what_to_do():
     day = 86_400 * 10**9
-    assert watchdog.disagreement(day, day - 9 * 10**9, False) == ''
-    assert 'before this machine' in watchdog.disagreement(day, 0, False)
-    assert 'after this machine' in watchdog.disagreement(0, day, False)
-    assert 'nothing comes on /clock' in watchdog.disagreement(0, day, True)
-    assert 'after /clock' in watchdog.disagreement(1, day, True)
+    assert watchdog.clock_mismatch(day, day - 9 * 10**9, False) == ''
+    assert 'before this machine' in watchdog.clock_mismatch(day, 0, False)
+    assert 'after this machine' in watchdog.clock_mismatch(0, day, False)
+    assert 'nothing is received on /clock' in watchdog.clock_mismatch(0, day, True)
+    assert 'after /clock' in watchdog.clock_mismatch(1, day, True)
 
 
-def test_the_log_says_each_kind_once_and_not_endlessly_many():
+def test_log_once_per_kind_and_a_bounded_number_of_kinds():
     said = []
 
     class Logger:
@@ -207,7 +207,7 @@ def test_the_log_says_each_kind_once_and_not_endlessly_many():
     assert log.last_error == 'text 999'
 
 
-def test_percentiles_and_rates_are_those_of_what_was_noted_last():
+def test_timings_and_rate_of_the_last_values():
     timings, rate = Timings(), Rate(window=5)
     assert timings.milliseconds() == {}
     for k in range(1000):
@@ -216,7 +216,7 @@ def test_percentiles_and_rates_are_those_of_what_was_noted_last():
     assert abs(p50 - 500) < 5
     assert abs(p99 - 990) < 5
     begin = time.monotonic()
-    assert rate.at(begin, 0) == 0
+    assert rate.update(begin, 0) == 0
     for k in range(1, 20):
-        assert rate.at(begin + k, 30 * k) == pytest.approx(30)
-    assert rate.at(begin + 100, 30 * 19) < 1
+        assert rate.update(begin + k, 30 * k) == pytest.approx(30)
+    assert rate.update(begin + 100, 30 * 19) < 1
