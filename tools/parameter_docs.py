@@ -1,9 +1,8 @@
 # SPDX-FileCopyrightText: 2026 The diception_ros authors
 # SPDX-License-Identifier: Apache-2.0
-"""The tables of docs/node.md and the file config/perception.yaml, made from the code.
+"""Write the tables of docs/node.md and the file config/perception.yaml from the code.
 
-`python -m tools.parameter_docs` in the root of the repository writes them anew; a test keeps
-them equal.
+Run `python -m tools.parameter_docs` in the root of the repository; a test compares them.
 """
 
 from __future__ import annotations
@@ -26,7 +25,7 @@ _TYPES = {bool: 'bool', int: 'int', float: 'double', str: 'string', tuple: 'stri
 
 
 class _All:
-    """Stands for an installation that has every message package."""
+    """Stands for an installation with every message package."""
 
     def make(self, kind: str, **fields: Any) -> Any:
         raise NotImplementedError
@@ -38,15 +37,15 @@ class _All:
 def parameters() -> str:
     """Every parameter with type, default, what is allowed, and when it can be changed."""
     rows = ['| parameter | type | default | allowed | meaning |', '|---|---|---|---|---|']
-    for one in declared():
+    for item in declared():
         when = ''
-        if one.name in FIXED:
+        if item.name in FIXED:
             when = ' (before it is configured)'
-        elif one.name in READ_ONLY:
+        elif item.name in READ_ONLY:
             when = ' (at the start)'
         rows.append(
-            f'| `{one.name}` | {_TYPES[one.kind]} | `{_yaml(one.default)}` | {_allowed(one)} | '
-            f'{one.about}{when} |'
+            f'| `{item.name}` | {_TYPES[item.kind]} | `{_yaml(item.default)}` | '
+            f'{_allowed(item)} | {item.about}{when} |'
         )
     return '\n'.join(rows)
 
@@ -56,18 +55,22 @@ def topics() -> str:
     rows = ['| task | topic | message | |', '|---|---|---|---|']
     for name in tasks.names():
         task = tasks.get(name)
-        found = [(one, '') for one in outputs.declared(task, _All())]
+        found = [(output, '') for output in outputs.declared(task, _All())]
         if issubclass(task.label, Disparity):
             more = outputs.declared(task, _All(), MetricDepth)
-            found += [(one, 'metric mode') for one in more]
+            found += [(output, 'metric mode') for output in more]
             found.append((outputs.POINTS, 'metric mode'))
-        for one, when in found:
-            notes = [when, 'for eyes' if one.view else '', 'latched' if one.latched else '']
-            if one.kind.startswith('vision_msgs'):
+        for output, when in found:
+            notes = [
+                when,
+                'visualization' if output.view else '',
+                'latched' if output.latched else '',
+            ]
+            if output.kind.startswith('vision_msgs'):
                 notes.append('where vision_msgs is installed')
             note = ', '.join(filter(None, notes))
             rows.append(
-                f'| {name} | `~/{one.topic}` | {one.kind.replace("/msg/", "/")} | {note} |'
+                f'| {name} | `~/{output.topic}` | {output.kind.replace("/msg/", "/")} | {note} |'
             )
     return '\n'.join(rows)
 
@@ -94,17 +97,17 @@ def defaults() -> str:
         '/**:',
         '  ros__parameters:',
     ]
-    for one in declared():
+    for item in declared():
         # As a name with dots: ROS reads it like nested names.
-        lines += [f'    # {one.about}', f'    {one.name}: {_yaml(one.default)}']
+        lines += [f'    # {item.about}', f'    {item.name}: {_yaml(item.default)}']
     return '\n'.join(lines) + '\n'
 
 
 def filled(document: str) -> str:
-    """A document with its tables made anew, between <!-- NAME --> and <!-- /NAME -->.
+    """The document with its tables between <!-- NAME --> and <!-- /NAME --> replaced.
 
     Raises:
-        ValueError: it has no such place.
+        ValueError: it has no such markers.
     """
     made = {'topics': topics(), 'parameters': parameters(), 'diagnostics': values()}
     for name, table in made.items():
@@ -117,11 +120,13 @@ def filled(document: str) -> str:
     return document
 
 
-def _allowed(one: Declared) -> str:
-    if one.choices:
-        return ', '.join(str(choice) for choice in one.choices)
+def _allowed(item: Declared) -> str:
+    if item.choices:
+        return ', '.join(str(choice) for choice in item.choices)
     ends = [
-        f'{word} {end:g}' for word, end in (('from', one.low), ('to', one.high)) if end is not None
+        f'{word} {end:g}'
+        for word, end in (('from', item.low), ('to', item.high))
+        if end is not None
     ]
     return ' '.join(ends)
 

@@ -91,6 +91,15 @@ def pinhole(info: Any | None, size: tuple[int, int]) -> tuple[Intrinsics | None,
     return intrinsics, ''
 
 
+def describes(info: Any, size: tuple[int, int]) -> bool:
+    """Whether a CameraInfo, calibrated or not, is of images of this size (H, W) and finite."""
+    try:
+        _matrices(info)
+    except MessageError:
+        return False
+    return picture_size(info) == size and min(size) > 0
+
+
 def distorted(info: Any) -> bool:
     """Whether any number of D is not 0, so that an image may still be distorted.
 

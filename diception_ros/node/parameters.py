@@ -1,6 +1,6 @@
 # SPDX-FileCopyrightText: 2026 The diception_ros authors
 # SPDX-License-Identifier: Apache-2.0
-"""The settings as parameters of a node: declared from the dataclasses, checked by them."""
+"""ROS parameters of the node, declared from the settings dataclasses and checked by them."""
 
 from __future__ import annotations
 
@@ -29,59 +29,60 @@ _TYPES = {
     str: Parameter.Type.STRING,
     tuple: Parameter.Type.STRING_ARRAY,
 }
-# rclpy's own, which are not ours to know.
+# Parameters that rclpy declares.
 _FOREIGN = ('use_sim_time', 'start_type_description_service', 'qos_overrides.')
 _INTEGERS = (-(2**63), 2**63 - 1)
 
 
-def descriptor(one: Declared) -> ParameterDescriptor:
+def descriptor(declared: Declared) -> ParameterDescriptor:
     """Description, range and choices, for `ros2 param describe`."""
-    found = ParameterDescriptor(
-        name=one.name,
-        type=_TYPES[one.kind].value,
-        description=one.about,
-        read_only=one.name in READ_ONLY,
+    result = ParameterDescriptor(
+        name=declared.name,
+        type=_TYPES[declared.kind].value,
+        description=declared.about,
+        read_only=declared.name in READ_ONLY,
     )
     rules = []
-    if one.choices:
-        rules.append(f'one of {", ".join(map(str, one.choices))}')
-    if one.name in FIXED:
+    if declared.choices:
+        rules.append(f'one of {", ".join(map(str, declared.choices))}')
+    if declared.name in FIXED:
         rules.append('can be changed before the node is configured')
-    found.additional_constraints = '; '.join(rules)
-    bounded = one.low is not None or one.high is not None
-    if bounded and one.kind is int:
+    result.additional_constraints = '; '.join(rules)
+    bounded = declared.low is not None or declared.high is not None
+    if bounded and declared.kind is int:
         low, high = (
             end if given is None else int(given)
-            for given, end in zip((one.low, one.high), _INTEGERS, strict=True)
+            for given, end in zip((declared.low, declared.high), _INTEGERS, strict=True)
         )
-        found.integer_range = [IntegerRange(from_value=low, to_value=high)]
-    elif bounded and one.kind is float:
-        most = sys.float_info.max
-        found.floating_point_range = [
+        result.integer_range = [IntegerRange(from_value=low, to_value=high)]
+    elif bounded and declared.kind is float:
+        largest = sys.float_info.max
+        result.floating_point_range = [
             FloatingPointRange(
-                from_value=-most if one.low is None else float(one.low),
-                to_value=most if one.high is None else float(one.high),
+                from_value=-largest if declared.low is None else float(declared.low),
+                to_value=largest if declared.high is None else float(declared.high),
             )
         ]
-    return found
+    return result
 
 
 class Parameters:
     """Keeps the two groups of settings and a node's parameters equal.
 
-    What a parameters file or the command line says wrongly is not declared but kept in `refused`,
-    so that configuring can say it and fail, and the node lives to be told better.
+    Invalid values of a parameters file or the command line are replaced by the default and stored
+    in `refused`, so that configuring fails with the reason and the parameter can be corrected.
 
     Args:
-        node: whose parameters they are.
-        accept: asked before new perception settings hold; raises ValueError to refuse them.
-        changed: told after they hold.
-        fixed: whether the parameters named in FIXED must stay as they are.
+        node: declares the parameters.
+        accept: called before new perception settings hold; raises ValueError to refuse them.
+        changed: called after they hold.
+        fixed: returns whether the parameters named in FIXED must keep their values.
 
     Attributes:
-        node_settings: what holds now.
-        perception: what holds now.
+        node_settings: the present values.
+        perception: the present values.
         refused: reasons by the name of the parameter.
+        unknown: one sentence for each given parameter that does not exist.
     """
 
     def __init__(
@@ -93,66 +94,68 @@ class Parameters:
     ) -> None:
         self.refused: dict[str, str] = {}
         self._node, self._accept, self._changed, self._fixed = node, accept, changed, fixed
-        self._known = {one.name: one for one in declared()}
-        # Overrides are public only one by one after they were declared, and declaring raises.
+        self._known = {item.name: item for item in declared()}
+        # Overrides are public only after they were declared one by one, and declaring raises.
         given: Mapping[str, Parameter[Any]] = node._parameter_overrides
         self.unknown: list[str] = []
         for name in given:
             if new := settings.renamed(name, self._known):
-                # Ignored, another value would hold than the one that was meant.
+                # Ignoring it would silently use the default.
                 self.refused[name] = f'parameter {name!r} is now {new!r}; rename it'
             elif name not in self._known and not name.startswith(_FOREIGN):
                 self.unknown.append(f'no parameter {name!r}{settings.near(name, self._known)}')
-        wanted = {
+        overrides = {
             name: coerce(self._known[name], parameter.value)
             for name, parameter in given.items()
             if name in self._known
         }
-        self.node_settings: NodeSettings = self._start(NodeSettings, wanted)
-        self.perception: PerceptionSettings = self._start(PerceptionSettings, wanted)
+        self.node_settings: NodeSettings = self._initial(NodeSettings, overrides)
+        self.perception: PerceptionSettings = self._initial(PerceptionSettings, overrides)
         for group in (self.node_settings, self.perception):
             for name, value in settings.values(group).items():
-                one = self._known[name]
+                known = self._known[name]
                 if value != ():
-                    value = list(value) if one.kind is tuple else value
-                    node.declare_parameter(name, value, descriptor(one), ignore_override=True)
+                    value = list(value) if known.kind is tuple else value
+                    node.declare_parameter(name, value, descriptor(known), ignore_override=True)
                     continue
-                # By type first, since the type of an empty list cannot be seen.
-                kind = _TYPES[one.kind]
-                node.declare_parameter(name, kind, descriptor(one), ignore_override=True)
+                # By its type first, because an empty list does not show the type.
+                kind = _TYPES[known.kind]
+                node.declare_parameter(name, kind, descriptor(known), ignore_override=True)
                 node.set_parameters([Parameter(name, kind, [])])
         if hasattr(node, 'add_pre_set_parameters_callback'):  # not in Humble
             node.add_pre_set_parameters_callback(self._before)
         node.add_on_set_parameters_callback(self._on_set)
 
-    def _start(self, kind: type[Any], wanted: Mapping[str, Any]) -> Any:
-        """The group with what was given, as far as it is allowed."""
-        group, mine = kind(), {one.name for one in settings.declared(kind)}
-        asked = {name: value for name, value in wanted.items() if name in mine}
-        # One by one, until nothing more fits: some values are allowed only beside others.
-        before = len(asked) + 1
-        while len(asked) < before:
-            before = len(asked)
-            for name, value in list(asked.items()):
+    def _initial(self, kind: type[GroupT], overrides: Mapping[str, Any]) -> GroupT:
+        """The group with those overrides that are allowed; the others go into `refused`."""
+        group = kind()
+        names = {item.name for item in settings.declared(kind)}
+        pending = {name: value for name, value in overrides.items() if name in names}
+        # One by one, until no more fits: some values are allowed only beside others.
+        before = len(pending) + 1
+        while len(pending) < before:
+            before = len(pending)
+            for name, value in list(pending.items()):
                 try:
                     group = settings.changed(group, {name: value})
                 except ValueError as error:
                     self.refused[name] = str(error)
                 else:
                     self.refused.pop(name, None)
-                    del asked[name]
+                    del pending[name]
         return group
 
     def _before(self, parameters: Sequence[Parameter[Any]]) -> list[Parameter[Any]]:
-        found = []
+        """Coerce values before rclpy checks their types."""
+        coerced = []
         for parameter in parameters:
-            one = self._known.get(parameter.name)
-            if one is not None:
-                value = coerce(one, parameter.value)
+            known = self._known.get(parameter.name)
+            if known is not None:
+                value = coerce(known, parameter.value)
                 if value is not parameter.value:
-                    parameter = Parameter(parameter.name, _TYPES[one.kind], value)
-            found.append(parameter)
-        return found
+                    parameter = Parameter(parameter.name, _TYPES[known.kind], value)
+            coerced.append(parameter)
+        return coerced
 
     def _on_set(self, parameters: Sequence[Parameter[Any]]) -> SetParametersResult:
         changes = {
@@ -183,8 +186,8 @@ class Parameters:
         return SetParametersResult(successful=True)
 
     def _refuse_fixed(self, name: str, changes: Mapping[str, Any]) -> None:
-        held = {**settings.values(self.node_settings), **settings.values(self.perception)}
-        if name in changes and changes[name] != held[name]:
+        present = {**settings.values(self.node_settings), **settings.values(self.perception)}
+        if name in changes and changes[name] != present[name]:
             raise ValueError(
                 f'{name} cannot be changed while the node is configured; clean it up first: '
                 f'ros2 lifecycle set {self._node.get_fully_qualified_name()} cleanup'
@@ -192,21 +195,21 @@ class Parameters:
 
 
 def _changed(group: GroupT, changes: Mapping[str, Any]) -> GroupT:
-    mine = settings.values(group)
-    return settings.changed(group, {n: v for n, v in changes.items() if n in mine})
+    names = settings.values(group)
+    return settings.changed(group, {n: v for n, v in changes.items() if n in names})
 
 
-def coerce(one: Declared, value: Any) -> Any:
-    """A value as YAML gives it -> what was meant; anything that is not clear stays as it is.
+def coerce(declared: Declared, value: Any) -> Any:
+    """Convert a value that YAML reads as another type; anything ambiguous stays as it is.
 
     YAML reads off as false, 2 as a whole number, and an empty list without a type.
     """
-    if one.kind is str and value is False and 'off' in one.choices:
+    if declared.kind is str and value is False and 'off' in declared.choices:
         return 'off'
-    if one.kind is float and isinstance(value, int) and not isinstance(value, bool):
+    if declared.kind is float and isinstance(value, int) and not isinstance(value, bool):
         return float(value)
-    if one.kind is tuple and (value is None or len(value) == 0):
+    if declared.kind is tuple and (value is None or len(value) == 0):
         return ()
-    if one.kind is tuple and isinstance(value, list):
+    if declared.kind is tuple and isinstance(value, list):
         return tuple(value)
     return value

@@ -1,6 +1,6 @@
 # SPDX-FileCopyrightText: 2026 The diception_ros authors
 # SPDX-License-Identifier: Apache-2.0
-"""What only a running node wants to know: parameters beside those of `perceive.settings`."""
+"""Parameters that only a running node has, beside those of `perception.settings`."""
 
 from __future__ import annotations
 
@@ -11,13 +11,20 @@ from diception_ros.core import settings
 from diception_ros.core.settings import ComputeSettings, Declared, check, setting
 from diception_ros.perception.settings import PerceptionSettings
 
+# Parameters that can be changed only before the node is configured.
+FIXED = (
+    'model', 'device', 'dtype', 'threads', 'cameras', 'image_transport', 'depth_reference',
+    'conversion', 'policy', 'queue_size',
+)  # fmt: skip
+# Parameters that are read once, when the process starts.
+READ_ONLY = ('autostart',)
 # A camera's name is part of topics.
 _NAME = re.compile(r'[A-Za-z_][A-Za-z0-9_]*')
 
 
 @dataclass(frozen=True)
 class NodeSettings:
-    """Where the model and the pictures come from.
+    """The model, where it runs, and the topics of images.
 
     Raises:
         ValueError: a value that its declaration does not allow.
@@ -37,18 +44,18 @@ class NodeSettings:
     )
     depth_reference: str = setting(
         'image',
-        'of depth.metric aligned: sensor_msgs/Image (16UC1 mm, 32FC1 m) or PointCloud2 on the '
-        'topic depth_reference',
-        choices=('image', 'cloud'),
+        'for depth.metric aligned, topic depth_reference: image, 16UC1 mm or 32FC1 m; compressed, '
+        'compressedDepth of the same on depth_reference/compressedDepth; cloud, PointCloud2',
+        choices=('image', 'compressed', 'cloud'),
     )
-    autostart: bool = setting(True, 'configure and activate without being asked')
+    autostart: bool = setting(True, 'configure and activate at the start')
     watchdog_s: float = setting(
-        5.0, 'time without pictures after which the node says so, seconds', low=0.5, high=3600
+        5.0, 'time without images after which the node warns, seconds', low=0.5, high=3600
     )
 
     def __post_init__(self) -> None:
         check(self)
-        # How an empty list is written where a file cannot say its type.
+        # How an empty list is written where a file cannot state its type.
         object.__setattr__(self, 'cameras', tuple(filter(None, self.cameras)))
         for camera in self.cameras:
             if not _NAME.fullmatch(camera):
@@ -60,12 +67,3 @@ class NodeSettings:
 def declared() -> list[Declared]:
     """Every parameter of the node."""
     return settings.declared(NodeSettings) + settings.declared(PerceptionSettings)
-
-
-# What can be changed only before the node is configured.
-FIXED = (
-    'model', 'device', 'dtype', 'threads', 'cameras', 'image_transport', 'depth_reference',
-    'policy', 'queue_size',
-)  # fmt: skip
-# What is looked at once, when the process starts.
-READ_ONLY = ('autostart',)

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from diception_ros import tasks
 from diception_ros.core import images
 from diception_ros.core.labels import Disparity, Instances, Label, MetricDepth, Normals
-from diception_ros.messages import outputs, point_clouds
+from diception_ros.messages import camera_info, outputs, point_clouds
 from diception_ros.perception.metric_depth import Metres, to_metres
 from diception_ros.perception.query import Note, Request
 from diception_ros.perception.settings import DEPTH, PerceptionSettings
@@ -51,6 +51,10 @@ def publish(
     """
     messages: list[tuple[str, Any]] = []
     metres: Metres | None = None
+    _, problem = camera_info.pinhole(request.info, request.frame.size)
+    notes: list[Note] = []
+    if problem and request.info is not None:
+        notes.append(Note('camera_info', f'{problem}. Only results that need it are left out'))
     for name, label in labels.items():
         messages += _of(types, settings.task(name), label, request, categories)
         if name == DEPTH and isinstance(label, Disparity) and _wants_metres(types, request):
@@ -58,18 +62,12 @@ def publish(
             if metres is not None and metres.depth is not None:
                 messages += _of(types, tasks.get(DEPTH), metres.depth, request, categories)
     if metres is None:
-        return Published(messages, None, [])
-    notes = list(metres.notes)
+        return Published(messages, None, notes)
+    notes += metres.notes
     if metres.depth is not None and outputs.POINTS.topic in request.wanted:
         intrinsics = _intrinsics(request.frame, metres.depth.size)
         if intrinsics is None:
-            notes.append(
-                Note(
-                    'no camera_info',
-                    'no cloud: it needs a calibrated CameraInfo; check that camera_info comes '
-                    'beside the image',
-                )
-            )
+            notes.append(Note('no camera_info', f'no cloud, which needs a CameraInfo: {problem}'))
         else:
             cloud = _cloud(types, request, metres.depth, intrinsics, labels)
             messages.append((outputs.POINTS.topic, cloud))
@@ -79,8 +77,11 @@ def publish(
 def _of(
     types: Types, task: Task[Any], label: Label, request: Request, categories: tuple[str, ...]
 ) -> list[tuple[str, Any]]:
+    info = request.info
+    if info is not None and not camera_info.describes(info, request.frame.size):
+        info = None
     return outputs.from_label(
-        types, task, label, None, request.header, request.frame, request.wanted, request.info,
+        types, task, label, None, request.header, request.frame, request.wanted, info,
         categories if task.takes_category else (),
     )  # fmt: skip
 

@@ -179,6 +179,11 @@ class PerceptionSettings:
         "size of the answers: the camera picture's, or the model's square with a CameraInfo to it",
         choices=('camera', 'model'),
     )
+    conversion: str = setting(
+        'own',
+        'what converts raw images to RGB: own, or cv_bridge where it returns the same bytes',
+        choices=('own', 'cv_bridge'),
+    )
     depth: DepthSettings = field(default_factory=DepthSettings)
     temporal: TemporalSettings = field(default_factory=TemporalSettings)
     live: LiveSettings = field(default_factory=LiveSettings)
