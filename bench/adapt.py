@@ -46,12 +46,12 @@ import numpy as np
 from numpy.typing import NDArray
 import torch
 
-from diception_ros import tasks
 from diception_ros.datasets import labelled
 from diception_ros.datasets.batch import fit_label
 from diception_ros.datasets.sample import Sample
 from diception_ros.model import DiceptionPipeline, folder
 from diception_ros.model.folder import fingerprint
+from diception_ros.tasks import TaskRegistry
 from diception_ros.training import from_scratch, validation
 from diception_ros.training.adapt import MAIN, FewShot, make_plan
 from diception_ros.training.checkpoints import load_pipeline
@@ -182,12 +182,11 @@ def measure(
     settings = replace(settings, steps=steps)
     source = FewShot(what.learnt, [], settings.pool, chosen.smallest, chosen.seed)
     start = time.process_time()
-    runner = Runner(settings, source, pipe=what.pipe)
+    runner = Runner(settings, source, pipe=what.pipe, registry=what.registry)
     while method != 'base' and runner.step < settings.steps:
         runner.train_step()
     seconds = time.process_time() - start
     shown = runner.form.prepare(what.learnt)
-    judge = Judge(test, runner.form, shown, settings)
     sheet = out / f'{task}_{method}_{count}_{seed}.png'
     metric = 'iou' if kind == 'mask' else MAIN[kind][0]
     # Without adaptation nobody has seen a label.
@@ -196,9 +195,10 @@ def measure(
         if kind == 'mask' and what.held:
             own = validation.Validation(what.held, runner.form, shown, settings).run(runner.pipe)
             threshold = own[task]['threshold']['true']
-        tasks.add(replace(what.card, threshold=threshold))
+        registry = TaskRegistry((replace(what.card, threshold=threshold),))
+        judge = Judge(test, replace(runner.form, registry=registry), shown, settings)
         scores = judge.run(runner.pipe, sheet)[task]
-        together = pooled(judge, runner, test) if kind == 'mask' else float('nan')
+        together = pooled(judge, runner, test, registry) if kind == 'mask' else float('nan')
     share = 1.0 if method == 'scratch' else 0.0 if method == 'base' else what.card.share
     return {
         **cell._asdict(), 'metric': metric, **scores[metric], 'pooled': together,
@@ -222,15 +222,17 @@ class Judge(validation.Validation):
         return self._painted[asked]
 
 
-def pooled(judge: validation.Validation, runner: Runner, test: list[Sample]) -> float:
+def pooled(
+    judge: validation.Validation, runner: Runner, test: list[Sample], registry: TaskRegistry
+) -> float:
     """IoU of all test pictures together."""
     everything = range(len(test))
-    task = tasks.get(test[0].prompt.task)
+    task = registry.get(test[0].prompt.task)
     both = either = 0
     for sample, picture in zip(
         test, judge.paint(runner.pipe, everything, everything), strict=True
     ):
-        truth = fit_label(sample, runner.form.resolution).values
+        truth = fit_label(sample, runner.form.resolution, registry).values
         found = task.decode(picture).values
         both += int((truth & found).sum())
         either += int((truth | found).sum())

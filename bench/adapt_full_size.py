@@ -175,7 +175,7 @@ def learn(folder: Path, args: argparse.Namespace, batch: int) -> None:
     with peak(device) as loading:
         what = make_plan(str(folder), 'half', TEXT, 'mask', labels(side), chosen)
         source = FewShot(what.learnt, [], chosen.pool, chosen.smallest, chosen.seed)
-        runner = Runner(what.settings, source, pipe=what.pipe)
+        runner = Runner(what.settings, source, pipe=what.pipe, registry=what.registry)
     before = torch.cuda.memory_allocated(device) if device.type == 'cuda' else 0
     seconds = []
     with peak(device) as used:

@@ -124,14 +124,14 @@ def measure(data: Path, bf16: bool, job: tuple[Variant, int]) -> list[float]:
     what = make_plan('builtin', variant.task, prompt, 'mask', known, chosen)
     settings = replace(what.settings, **variant.run)
     source = FewShot(what.learnt, [], settings.pool, chosen.smallest, chosen.seed)
-    runner = Runner(settings, source, pipe=what.pipe)
+    runner = Runner(settings, source, pipe=what.pipe, registry=what.registry)
     while runner.step < settings.steps:
         runner.train_step()
     judge = validation.Validation(test, runner.form, runner.form.prepare(what.learnt), settings)
     everything = range(len(test))
     with runner.averaged():
         pictures = list(judge.paint(runner.pipe, everything, everything))
-    truths: list[Any] = [fit_label(one, runner.form.resolution) for one in test]
+    truths: list[Any] = [fit_label(one, runner.form.resolution, what.registry) for one in test]
     greys = [picture.mean(axis=-1) for picture in pictures]
 
     def at(threshold: float) -> float:

@@ -53,14 +53,6 @@ def _file_of(nodeid):
     return nodeid.partition('::')[0]
 
 
-@pytest.fixture(autouse=True)
-def _no_learnt_tasks(monkeypatch):
-    """No test sees the tasks of adapters that another has added."""
-    from diception_ros import tasks
-
-    monkeypatch.setattr(tasks, '_added', {})
-
-
 @pytest.fixture(scope='session')
 def tiny():
     """A random pipeline with text encoders; tests must leave it as it was."""

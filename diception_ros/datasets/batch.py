@@ -21,7 +21,6 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 import torch
 
-from diception_ros import tasks
 from diception_ros.core import images
 from diception_ros.core.frame import Frame
 from diception_ros.core.geometry import to_disparity
@@ -29,6 +28,7 @@ from diception_ros.core.labels import Disparity, Instances, Keypoints, Label, Me
 from diception_ros.core.prompt import Point
 from diception_ros.datasets.sample import Sample
 from diception_ros.system.files import atomic_file
+from diception_ros.tasks import BUILTIN, TaskRegistry
 
 # Changes of a whole sample: picture, label, points and intrinsics together.
 
@@ -195,7 +195,11 @@ class Prepared:
 
 
 def prepare(
-    samples: Iterable[Sample], resolution: int, pack: Pack, mirrored: bool = False
+    samples: Iterable[Sample],
+    resolution: int,
+    pack: Pack,
+    mirrored: bool = False,
+    registry: TaskRegistry = BUILTIN,
 ) -> Prepared:
     """Bring samples to the model's size and paint their labels.
 
@@ -204,6 +208,7 @@ def prepare(
         resolution: S, side of the model's square, pixels.
         pack: of the model's point encoder.
         mirrored: keep each sample a second time, left-right mirrored.
+        registry: holds the samples' tasks.
 
     Raises:
         ValueError: no samples, an unknown task, or a sample that its task cannot ask.
@@ -225,8 +230,8 @@ def prepare(
                 place = len(pictures)
                 pictures.append(images.fit(sample.frame.image, resolution)[0])
                 seen[turned] = original.frame, place
-            task = tasks.get(sample.prompt.task)
-            label = fit_label(sample, resolution)
+            task = registry.get(sample.prompt.task)
+            label = fit_label(sample, resolution, registry)
             frame.append(place)
             targets.append(np.rint(task.encode(label) * 255).astype(np.uint8))
             valid.append(label.valid)
@@ -305,13 +310,13 @@ def read(path: Path) -> Prepared:
         ) from error
 
 
-def fit_label(sample: Sample, resolution: int) -> Label:
+def fit_label(sample: Sample, resolution: int, registry: TaskRegistry = BUILTIN) -> Label:
     """A sample's label at the model's size and of the kind that its task paints.
 
     Raises:
         ValueError: the task paints another kind of label.
     """
-    kind = tasks.get(sample.prompt.task).label
+    kind = registry.get(sample.prompt.task).label
     label = sample.label.to_model_size(images.Fit(sample.frame.size, resolution))
     if isinstance(label, MetricDepth) and kind is Disparity:
         label = to_disparity(label)[0]

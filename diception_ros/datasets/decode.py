@@ -21,7 +21,6 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageOps
 
-from diception_ros import tasks
 from diception_ros.core import images
 from diception_ros.core.labels import (
     Disparity,
@@ -37,6 +36,7 @@ from diception_ros.core.labels import (
 from diception_ros.core.labels.normals import unit
 from diception_ros.messages import images as image_messages
 from diception_ros.messages import point_clouds
+from diception_ros.tasks import Task
 from diception_ros.tasks.normal import AXES, LONGEST, SHORTEST
 
 Size = tuple[int, int]  # (H, W), pixels
@@ -443,12 +443,12 @@ def _check_size(path: Path, shape: tuple[int, ...], size: Size) -> None:
 
 
 def truth_from_array(
-    task: str, array: NDArray[Any], categories: Sequence[str], where: str = ''
+    task: Task[Any], array: NDArray[Any], categories: Sequence[str], where: str = ''
 ) -> Label:
     """The true label of a task from an array.
 
     Args:
-        task: its name.
+        task: whose label it is.
         array: of depth as `depth` takes it, of normals as `normals`, of a mask whole numbers, of
             entities their ids, of semantic the indices of the categories from 0 (255 for none),
             of images uint8 RGB.
@@ -458,8 +458,8 @@ def truth_from_array(
     Raises:
         ValueError: the array holds no such label.
     """
-    kind = tasks.get(task).label
-    where = f'{where}: truth of {task}' if where else f'truth of {task}'
+    kind = task.label
+    where = f'{where}: truth of {task.name}' if where else f'truth of {task.name}'
     if issubclass(kind, Disparity):
         return depth(array, where)
     if issubclass(kind, Normals):
@@ -472,7 +472,7 @@ def truth_from_array(
         )
     if issubclass(kind, Mask):
         return Mask(array > 0)
-    if not tasks.get(task).takes_category:
+    if not task.takes_category:
         return instances(array, where)
     ids = np.zeros(array.shape, np.int32)
     for number in range(len(categories)):
@@ -480,11 +480,11 @@ def truth_from_array(
     return Instances(ids, tuple(categories), np.ones(len(categories), np.float32))
 
 
-def truth_from_file(task: str, path: Path, categories: Sequence[str]) -> Label:
+def truth_from_file(task: Task[Any], path: Path, categories: Sequence[str]) -> Label:
     """The true label in a file.
 
     Args:
-        task: its name.
+        task: whose label it is.
         path: a label as `diception predict` writes it (.npz), or an array (.npy, .png) as
             `truth_from_array` takes it.
         categories: that were queried.
@@ -493,24 +493,24 @@ def truth_from_file(task: str, path: Path, categories: Sequence[str]) -> Label:
         ValueError: it is no such file.
     """
     if path.suffix != '.npz':
-        array = load_array(path, f'{path}: truth of {task}')
+        array = load_array(path, f'{path}: truth of {task.name}')
         return truth_from_array(task, array, categories, str(path))
-    kind = tasks.get(task).label
+    kind = task.label
     label = io.load_npz(path)
     if not isinstance(label, (kind, MetricDepth) if issubclass(kind, Disparity) else kind):
         raise ValueError(f'{path}: expected {kind.__name__}, got {type(label).__name__}')
     return label
 
 
-def truth_from_message(task: str, message: Any, categories: Sequence[str]) -> Label:
+def truth_from_message(task: Task[Any], message: Any, categories: Sequence[str]) -> Label:
     """The true label in a sensor_msgs/Image, see `truth_from_array`.
 
     Raises:
         ValueError: it holds no such label, or the task is of people (`people_from_message`).
     """
-    kind = tasks.get(task).label
+    kind = task.label
     if issubclass(kind, Keypoints):
-        raise ValueError(f'{task}: a cloud of joints needs the size of the image')
+        raise ValueError(f'{task.name}: a cloud of joints needs the size of the image')
     decoded = image_messages.rgb_from if issubclass(kind, Picture) else image_messages.array_from
     return truth_from_array(task, decoded(message), categories)
 
@@ -531,37 +531,37 @@ def people_from_message(message: Any, size: Size) -> Keypoints:
     )  # fmt: skip
 
 
-def prediction_from_messages(task: str, messages: Mapping[str, Any]) -> Label | None:
+def prediction_from_messages(task: Task[Any], messages: Mapping[str, Any]) -> Label | None:
     """The prediction in the messages of one frame.
 
     Args:
-        task: its name.
+        task: that was predicted.
         messages: by topic relative to the node, such as 'normal/image'; 'size' is (H, W).
 
     Returns:
         None where the messages do not hold it: the task did not run, or only metres are there.
     """
-    kind = tasks.get(task).label
+    kind, name = task.label, task.name
     if issubclass(kind, Keypoints):
-        cloud, size = messages.get(f'{task}/keypoints'), messages.get('size')
+        cloud, size = messages.get(f'{name}/keypoints'), messages.get('size')
         return None if cloud is None or size is None else point_clouds.keypoints_from(cloud, size)
-    topic = f'{task}/image'
-    if issubclass(kind, Disparity) and task == 'depth':
+    topic = f'{name}/image'
+    if issubclass(kind, Disparity) and name == 'depth':
         topic = 'disparity/image'
     elif issubclass(kind, Mask):
-        topic = f'{task}/mask'
+        topic = f'{name}/mask'
     elif issubclass(kind, Instances):
-        topic = f'{task}/instances' if f'{task}/instances' in messages else f'{task}/label'
+        topic = f'{name}/instances' if f'{name}/instances' in messages else f'{name}/label'
     message = messages.get(topic)
     if message is None:
         return None
     if issubclass(kind, Picture):
-        return picture(image_messages.rgb_from(message), task)
+        return picture(image_messages.rgb_from(message), name)
     array = image_messages.array_from(message)
     if issubclass(kind, Mask):
         return Mask(array > 0)
     if issubclass(kind, Instances):
-        return _detected(array, messages.get(f'{task}/detections'))
+        return _detected(array, messages.get(f'{name}/detections'))
     label: Label = kind(array)
     return label
 

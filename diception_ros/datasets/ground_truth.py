@@ -8,10 +8,10 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from diception_ros import tasks
 from diception_ros.bags.cameras import IMAGE
 from diception_ros.core.labels import Keypoints
 from diception_ros.datasets import decode
+from diception_ros.tasks import BUILTIN, TaskRegistry
 
 if TYPE_CHECKING:
     from diception_ros.bags.cameras import Camera
@@ -32,6 +32,7 @@ class Source:
             'front.depth=/front/depth'.
         cameras: that are answered.
         asked: names of the tasks that are.
+        registry: holds those tasks.
 
     Attributes:
         task: its name.
@@ -43,11 +44,16 @@ class Source:
     """
 
     def __init__(
-        self, bag: Bag, text: str, cameras: Sequence[Camera], asked: Sequence[str]
+        self,
+        bag: Bag,
+        text: str,
+        cameras: Sequence[Camera],
+        asked: Sequence[str],
+        registry: TaskRegistry = BUILTIN,
     ) -> None:
         name, _, place = text.partition('=')
         self.camera, _, self.task = name.rpartition('.')
-        known = list(dict.fromkeys([*tasks.names(), *asked]))
+        known = list(dict.fromkeys([*registry.names(), *asked]))
         if not place or self.task not in known:
             raise ValueError(
                 f'--truth {text!r}: expected TASK=TOPIC or TASK=FOLDER, the task being one of '
@@ -65,7 +71,8 @@ class Source:
         self.topic = ''
         self._files: dict[int, Path] = {}
         self._ordered: list[Path] = []
-        kind = CLOUD if issubclass(tasks.get(self.task).label, Keypoints) else IMAGE
+        self._task = registry.get(self.task)
+        kind = CLOUD if issubclass(self._task.label, Keypoints) else IMAGE
         if place in bag.topics:
             if bag.topics[place].msgtype != kind:
                 raise ValueError(
@@ -115,17 +122,17 @@ class Source:
             message = lookup.nearest(self.topic, frame.stamp_ns, log_ns, tolerance_ns)
             if message is None:
                 return None
-            if issubclass(tasks.get(self.task).label, Keypoints):
+            if issubclass(self._task.label, Keypoints):
                 return decode.people_from_message(message, frame.size)
-            return decode.truth_from_message(self.task, message, categories)
+            return decode.truth_from_message(self._task, message, categories)
         number = self._number
         self._number += 1
         if self._ordered:
             if number >= len(self._ordered):
                 return None
-            return decode.truth_from_file(self.task, self._ordered[number], categories)
+            return decode.truth_from_file(self._task, self._ordered[number], categories)
         path = self._files.get(frame.stamp_ns)
-        return None if path is None else decode.truth_from_file(self.task, path, categories)
+        return None if path is None else decode.truth_from_file(self._task, path, categories)
 
     def check(self, bag: Bag, categories: Sequence[str]) -> None:
         """Read the first truth, so that a wrong one is said before the model works for hours.
@@ -135,11 +142,11 @@ class Source:
         """
         if self._ordered or self._files:
             decode.truth_from_file(
-                self.task, [*self._ordered, *self._files.values()][0], categories
+                self._task, [*self._ordered, *self._files.values()][0], categories
             )
-        elif not issubclass(tasks.get(self.task).label, Keypoints):
+        elif not issubclass(self._task.label, Keypoints):
             for raw in bag.messages([self.topic]):
-                decode.truth_from_message(self.task, bag.decode(raw), categories)
+                decode.truth_from_message(self._task, bag.decode(raw), categories)
                 break
 
     def begin(self) -> None:

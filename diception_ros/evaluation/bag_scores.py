@@ -18,7 +18,6 @@ from typing import TYPE_CHECKING, Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from diception_ros import tasks
 from diception_ros.bag_replay.job import Job
 from diception_ros.bags.frames import ImageFrame, MessageLookup, frames
 from diception_ros.bags.reader import Bag
@@ -146,7 +145,7 @@ def score(
             affines.update(camera, answers, truths)
     result = Scores(
         affine={
-            f'{camera}.{task}' if tasks.added(task) else camera: list(found)
+            f'{camera}.{task}' if asked.registry.is_adapter(task) else camera: list(found)
             for (camera, task), found in affines.found().items()
         }
         if affines
@@ -202,7 +201,7 @@ class _Judge:
                 row[f'{task}.{metric}'] = value
         frame = taken.frame
         # What an adapter calls depth may be another.
-        known = [truths[task] for task in sorted(truths, key=tasks.added)]
+        known = [truths[task] for task in sorted(truths, key=self._asked.registry.is_adapter)]
         depth = next((one for one in known if isinstance(one, MetricDepth)), None)
         depth = depth if depth is None else resize_label(depth, frame.size)
         where = None if pose is None else place(pose, frame.frame_id)
@@ -217,17 +216,20 @@ class _Judge:
 
     def _score(self, task: str, answer: Any, true: Any) -> dict[str, float]:
         answer = resize_label(answer, true.size)
+        known: Any = self._asked.registry.get(task)
         if isinstance(true, MetricDepth) and self._affines is not None:
             affine = self._affines.found()[self._name, task]
-            score = tasks.get(task).score(answer, true, 'disparity', *METRES, affine=affine)  # type: ignore[call-arg]
+            score = known.score(answer, true, 'disparity', *METRES, affine=affine)
             self._means.setdefault(task, metrics.MeanMetric()).update(score)
             return score
-        if tasks.get(task).takes_category:
+        if known.takes_category:
             return self._categories(task, answer, true)
         if task not in self._tallies:
             depth = isinstance(true, MetricDepth)
             self._tallies[task] = (
-                evaluators.DepthEvaluator(METRES) if depth else evaluators.create(task)
+                evaluators.DepthEvaluator(METRES)
+                if depth
+                else evaluators.create(task, self._asked.registry)
             )
         question = evaluators.EvalItem(task, Prompt(task), true)
         return self._tallies[task].update(question, answer)
@@ -285,7 +287,7 @@ def _walk(
             messages['size'] = frame.size
             answers, truths = {}, {}
             for task in asked.asked:
-                answer = decode.prediction_from_messages(task, messages)
+                answer = decode.prediction_from_messages(asked.registry.get(task), messages)
                 if answer is not None:
                     answers[task] = answer
             for source in sources:

@@ -26,7 +26,7 @@ from diception_ros.core.labels import (
 from diception_ros.core.prompt import MAX_POINTS, Point, Prompt
 from diception_ros.datasets.sample import Sample
 from diception_ros.evaluation import metrics
-from diception_ros.tasks import depth
+from diception_ros.tasks import BUILTIN, Task, TaskRegistry, depth
 from diception_ros.tasks.normal import angles_deg
 from diception_ros.tasks.pose import RIGHT
 
@@ -43,17 +43,20 @@ _LIKE: dict[type, str] = {
 }
 
 
-def metric_family(question: str) -> str:
+def metric_family(question: str, registry: TaskRegistry = BUILTIN) -> str:
     """The kind of question whose numbers and directions hold for one.
 
     Args:
         question: its name.
+        registry: holds its task.
 
     Returns:
         The name itself, but for a task that an adapter brought: 'segmentation', 'entity',
         'normal', 'depth' or 'rgb'.
     """
-    return _LIKE[tasks.get(question).label] if tasks.added(question) else question
+    if not registry.is_adapter(question):
+        return question
+    return _LIKE[registry.get(question).label]
 
 
 ONE_POINT, FIVE_POINTS = 'segmentation_1', 'segmentation_5'
@@ -151,8 +154,8 @@ def innermost(mask: NDArray[np.bool_]) -> Point:
     return Point(float(column) - 1, float(row) - 1)
 
 
-def create(name: str) -> Evaluator:
-    """A fresh tally for a kind of question."""
+def create(name: str, registry: TaskRegistry = BUILTIN) -> Evaluator:
+    """A fresh evaluator for a kind of question, whose task a registry holds."""
     special: dict[str, Callable[[], Evaluator]] = {
         'depth': DepthEvaluator,
         'normal': NormalsEvaluator,
@@ -160,17 +163,17 @@ def create(name: str) -> Evaluator:
         'semantic': _SemanticEvaluator,
         'pose': _PoseEvaluator,
     }
-    kind = metric_family(name)
+    kind = metric_family(name, registry)
     if kind == 'depth' != name:
         return DepthEvaluator(ANY_METRES)
-    return special[kind]() if kind in special else _TaskScoreEvaluator(name)
+    return special[kind]() if kind in special else _TaskScoreEvaluator(registry.get(task_of(name)))
 
 
 class _TaskScoreEvaluator:
     """The numbers of the task's own `score`, every picture counting the same."""
 
-    def __init__(self, name: str) -> None:
-        self._task = tasks.get(task_of(name))
+    def __init__(self, task: Task[Any]) -> None:
+        self._task = task
         self._means = metrics.MeanMetric()
 
     def update(self, question: EvalItem, predicted: Any) -> dict[str, float]:
@@ -225,7 +228,7 @@ class NormalsEvaluator(_TaskScoreEvaluator):
     """
 
     def __init__(self, check_axes: bool = False) -> None:
-        super().__init__('normal')
+        super().__init__(tasks.get('normal'))
         self._angles = metrics.AngularError()
         self._mirrored = {name: [0.0, 0] for name in 'xyz' if check_axes}
 
@@ -253,7 +256,7 @@ class _EntityEvaluator(_TaskScoreEvaluator):
     """COCO's recall and precision whatever the category, and the task's own numbers."""
 
     def __init__(self) -> None:
-        super().__init__('entity')
+        super().__init__(tasks.get('entity'))
         self._things = metrics.InstanceAP()
 
     def update(self, question: EvalItem, predicted: Any) -> dict[str, float]:
@@ -268,7 +271,7 @@ class _SemanticEvaluator(_TaskScoreEvaluator):
     """Pixels of the category; COCO's numbers, a mean over categories; the task's own."""
 
     def __init__(self) -> None:
-        super().__init__('semantic')
+        super().__init__(tasks.get('semantic'))
         self._things = metrics.InstanceAP(by_category=True)
         self._pixels = metrics.CategoryIoU()
 
@@ -290,7 +293,7 @@ class _PoseEvaluator(_TaskScoreEvaluator):
     """COCO's numbers, and the joints within a tenth of the person's box, pooled."""
 
     def __init__(self) -> None:
-        super().__init__('pose')
+        super().__init__(tasks.get('pose'))
         self._people = metrics.KeypointAP(RIGHT)
 
     def update(self, question: EvalItem, predicted: Any) -> dict[str, float]:

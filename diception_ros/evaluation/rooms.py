@@ -16,7 +16,6 @@ import itertools
 import numpy as np
 from numpy.typing import NDArray
 
-from diception_ros import tasks
 from diception_ros.core import images
 from diception_ros.core.frame import Frame
 from diception_ros.core.labels import Label, resize_label
@@ -31,6 +30,7 @@ from diception_ros.evaluation.evaluators import (
 )
 from diception_ros.simulation import sample_stream, scenes
 from diception_ros.simulation.scenes import Split
+from diception_ros.tasks import BUILTIN, TaskRegistry
 
 SHUFFLED, MEAN = 'shuffled', 'mean'
 
@@ -72,13 +72,14 @@ def views(
 
 
 def mean_pictures(
-    groups: Iterable[Sequence[Sample]], resolution: int
+    groups: Iterable[Sequence[Sample]], resolution: int, registry: TaskRegistry = BUILTIN
 ) -> dict[str, NDArray[np.float32]]:
     """The mean of what should be painted, for each task.
 
     Args:
         groups: samples, of the training split.
         resolution: S, side of the model's square, pixels.
+        registry: holds the samples' tasks.
 
     Returns:
         (S, S, 3) float32 in [0, 1] by name of task.
@@ -89,7 +90,7 @@ def mean_pictures(
     counts: dict[str, int] = {}
     for sample in itertools.chain.from_iterable(groups):
         name = sample.prompt.task
-        picture = tasks.get(name).encode(fit_label(sample, resolution))
+        picture = registry.get(name).encode(fit_label(sample, resolution, registry))
         if name not in totals:
             totals[name], counts[name] = np.zeros(picture.shape), 0
         totals[name] += picture
@@ -111,6 +112,7 @@ def evaluate(
     means: Mapping[str, NDArray[np.float32]],
     asked: Sequence[str],
     callbacks: Sequence[EvalCallback] = (),
+    registry: TaskRegistry = BUILTIN,
 ) -> EvaluationResult:
     """Ask about every view and add up.
 
@@ -124,6 +126,7 @@ def evaluate(
         means: see `mean_pictures`; tasks without one have no control of that kind.
         asked: names of tasks; samples of others are left out.
         callbacks: see `EvalCallback`.
+        registry: holds the tasks.
 
     Raises:
         ValueError: a task is not known, or its answers cannot be judged.
@@ -131,8 +134,10 @@ def evaluate(
     first, *others = answers
     columns = (*answers, SHUFFLED, MEAN)
     kinds = evaluators.names(asked)
-    tallies = {kind: {column: evaluators.create(kind) for column in columns} for kind in kinds}
-    constant = Constant(means)
+    tallies = {
+        kind: {column: evaluators.create(kind, registry) for column in columns} for kind in kinds
+    }
+    constant = Constant(means, registry)
     opening: Frame | None = None
     waiting: list[EvalItem] = []
     frames = 0
@@ -194,8 +199,10 @@ class Constant:
         means: see `mean_pictures`.
     """
 
-    def __init__(self, means: Mapping[str, NDArray[np.float32]]) -> None:
-        self._means = means
+    def __init__(
+        self, means: Mapping[str, NDArray[np.float32]], registry: TaskRegistry = BUILTIN
+    ) -> None:
+        self._means, self._registry = means, registry
         self._read: dict[tuple[str, str | None, tuple[int, int]], Label] = {}
 
     def answer(self, prompt: Prompt, size: tuple[int, int]) -> Label | None:
@@ -205,6 +212,6 @@ class Constant:
             return None
         key = prompt.task, prompt.category, size
         if key not in self._read:
-            label = tasks.get(prompt.task).decode(picture, prompt)
+            label = self._registry.get(prompt.task).decode(picture, prompt)
             self._read[key] = label.to_image_size(images.Fit(size, len(picture)))
         return self._read[key]

@@ -146,8 +146,9 @@ def label(
         size: (H, W) of the picture, pixels.
         categories: that were looked for.
     """
-    found = decode.prediction_from_messages(task, {**messages, 'size': size})
-    if not isinstance(found, Instances) or not tasks.get(task).takes_category:
+    known = tasks.get(task)
+    found = decode.prediction_from_messages(known, {**messages, 'size': size})
+    if not isinstance(found, Instances) or not known.takes_category:
         return found
     # Which category a thing is of stands in the map of categories; vision_msgs may be missing.
     said = image_messages.array_from(messages[f'{task}/label'])

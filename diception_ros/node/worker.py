@@ -267,7 +267,7 @@ def warm_up(perceiver: Perceiver, types: Types) -> None:
     """Ask all tasks about a grey picture; what is slow the first time is slow now."""
     settings = perceiver.settings
     names = settings.asked
-    pointed = any(settings.task(name).takes_points for name in names)
+    pointed = any(settings.registry.get(name).takes_points for name in names)
     frame = Frame(np.full((48, 64, 3), 128, np.uint8))
     perceiver.perceive(
         Request(

@@ -94,7 +94,7 @@ def make_plan(request: Request, settings: PerceptionSettings, turn: int, gone: S
     for name in request.tasks:
         if name in gone or turn % settings.every_n.get(name, 1):
             continue
-        task = settings.task(name)
+        task = settings.registry.get(name)
         if task.takes_category:
             plan.prompts.extend(Prompt(name, category) for category in plan.categories)
         elif not task.takes_points:
@@ -160,7 +160,7 @@ class Perceiver:
         self._turns: dict[str, int] = {}
         self._told: dict[str, int] = {}
         # The adapters that are in, and the tasks that any of them may have brought.
-        self._adapted: tuple[Any, ...] = ((), ())
+        self._adapted: tuple[Any, ...] = ((), tasks.BUILTIN)
         self._brought: set[str] = set()
         self.check(settings)
         self._take(settings)
@@ -201,7 +201,7 @@ class Perceiver:
 
     def _declared(self, name: str, settings: PerceptionSettings) -> list[Output]:
         """The topics of a task, and those of its metres where they are set."""
-        task = settings.task(name)
+        task = settings.registry.get(name)
         found = outputs.declared(task, self._types)
         if name == DEPTH and settings.depth.metric != 'off':
             found += outputs.declared(task, self._types, MetricDepth)
@@ -221,7 +221,7 @@ class Perceiver:
                 model.
         """
         cleaned = clean_categories(tuple(categories))
-        asked = [settings.task(name) for name in settings.asked]
+        asked = [settings.registry.get(name) for name in settings.asked]
         self._check_topics(asked)
         if cleaned and not any(task.takes_category for task in asked):
             takers = [name for name in tasks.names() if tasks.get(name).takes_category]
@@ -250,7 +250,7 @@ class Perceiver:
 
     def _take(self, settings: PerceptionSettings) -> None:
         # Before the settings: the worker may look at any moment.
-        self._brought |= {card.name for card in settings.cards}
+        self._brought |= {card.name for card in settings.registry.cards}
         self._settings = settings
 
     def _check_topics(self, asked: Sequence[Task[Any]]) -> None:
@@ -295,10 +295,10 @@ class Perceiver:
             RuntimeError: as `perceive`.
         """
         settings = self._settings
-        if (settings.adapters, settings.cards) != self._adapted:
+        if (settings.adapters, settings.registry) != self._adapted:
             # Here and not in `change`, which another thread may call while the model works.
             self._predictor.adapt(settings.adapters)
-            self._adapted = settings.adapters, settings.cards
+            self._adapted = settings.adapters, settings.registry
         plans = [self._plan(request, settings) for request in requests]
         questions = [
             Question(
@@ -402,6 +402,8 @@ def _beside_depth(settings: PerceptionSettings) -> list[str]:
     """The tasks whose answers go into the cloud with the depth."""
     found = []
     for kind in (Normals, Instances):
-        known = [name for name in settings.asked if issubclass(settings.task(name).label, kind)]
+        known = [
+            name for name in settings.asked if issubclass(settings.registry.get(name).label, kind)
+        ]
         found += known[:1]
     return found

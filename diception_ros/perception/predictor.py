@@ -12,7 +12,6 @@ from typing import Any
 
 import torch
 
-from diception_ros import tasks
 from diception_ros.core import ensembling, images
 from diception_ros.core.frame import Frame
 from diception_ros.core.labels import Label
@@ -23,6 +22,7 @@ from diception_ros.model.adapters import Adapters
 from diception_ros.model.folder import find_device
 from diception_ros.model.sampler import Clock, Job, Key, Painter, Way
 from diception_ros.perception.query import Prediction, Question
+from diception_ros.tasks import BUILTIN, TaskRegistry
 
 
 class Predictor:
@@ -33,6 +33,9 @@ class Predictor:
         settings: how it answers.
         place: folder that the model was loaded from; adapters are made for its weights. None:
             there is none, and no adapter can be taken.
+
+    Attributes:
+        tasks: those it answers; `adapt` puts those of adapters in and out.
 
     Raises:
         ValueError: the resolution or the shifts do not suit the model.
@@ -46,6 +49,7 @@ class Predictor:
     ) -> None:
         self.pipe = pipe
         self.settings = settings or PredictSettings()
+        self.tasks = BUILTIN
         self._adapters = Adapters(pipe, place)
         self.resolution = self.side(self.settings)
         self.tta_shifts = self.shifts_of(self.settings)
@@ -93,12 +97,11 @@ class Predictor:
         Raises:
             ValueError: a folder that holds no adapter, or one that does not suit the model.
         """
-        for card in self._adapters.check(folders):
-            tasks.of(card)  # refuses a name that is taken while nothing is changed yet
-        cards = self._adapters.set_active(folders)
-        for card in cards:
-            tasks.add(card)
-        return [card.name for card in cards]
+        # Refuses a name that is taken while nothing is changed yet.
+        registry = TaskRegistry(tuple(self._adapters.check(folders)))
+        self._adapters.set_active(folders)
+        self.tasks = registry
+        return [card.name for card in registry.cards]
 
     def predict(self, frames: Sequence[Frame], prompts: Sequence[Prompt]) -> list[Prediction]:
         """Ask every prompt about every frame.
@@ -140,10 +143,7 @@ class Predictor:
             ValueError: as `predict`, or a resolution or shifts that do not suit the model.
             RuntimeError: as `predict`.
         """
-        asked = [tasks.get(question.prompt.task) for question in questions]
-        for task in asked:
-            if tasks.added(task.name) and not self._adapters.name_for(task.name):
-                raise ValueError(_not_in(task.name))
+        asked = [self.tasks.get(question.prompt.task) for question in questions]
         ways = [self._way(one.settings, one.prompt.task) for one in questions]
         texts = [task.text(one.prompt) for task, one in zip(asked, questions, strict=True)]
         for question in questions:
@@ -245,15 +245,12 @@ class Predictor:
         """
         self.side(settings)
         self.shifts_of(settings)
-        learnt = {card.name: tasks.of(card) for card in self._adapters.check(adapters)}
+        registry = TaskRegistry(tuple(self._adapters.check(adapters)))
         texts = []
         for prompt in prompts:
-            if prompt.task in learnt:
-                learnt[prompt.task].text(prompt)  # whose embedding comes with the adapter
-            elif tasks.added(prompt.task):
-                raise ValueError(_not_in(prompt.task))
-            else:
-                texts.append(tasks.get(prompt.task).text(prompt))
+            text = registry.get(prompt.task).text(prompt)
+            if not registry.is_adapter(prompt.task):  # whose embedding comes with the adapter
+                texts.append(text)
         pipe = self.pipe
         if None in (pipe.text_encoder, pipe.text_encoder_2, pipe.text_encoder_3):
             pipe.get_embeddings(texts)
@@ -298,7 +295,3 @@ class Predictor:
             settings.batch_size,
             self._adapters.name_for(task),
         )
-
-
-def _not_in(task: str) -> str:
-    return f'task {task!r} came with an adapter that is not in; give its folder to adapt'

@@ -56,7 +56,7 @@ def publish(
     if problem and request.info is not None:
         notes.append(Note('camera_info', f'{problem}. Only results that need it are left out'))
     for name, label in labels.items():
-        messages += _of(types, settings.task(name), label, request, categories)
+        messages += _of(types, settings.registry.get(name), label, request, categories)
         if name == DEPTH and isinstance(label, Disparity) and _wants_metres(types, request):
             metres = _metres(request, label, settings, memory)
             if metres is not None and metres.depth is not None:

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, Any
 
 from diception_ros import tasks
 from diception_ros.core import adapter_card as cards
@@ -21,10 +20,7 @@ from diception_ros.core.settings import (
     declared,
     setting,
 )
-
-if TYPE_CHECKING:
-    from diception_ros.core.adapter_card import Card
-    from diception_ros.tasks import Task
+from diception_ros.tasks import TaskRegistry
 
 # One byte names the category of a pixel, and one value of it means none.
 MAX_CATEGORIES = 255
@@ -190,15 +186,16 @@ class PerceptionSettings:
 
     def __post_init__(self) -> None:
         check(self)
-        for name in filter(tasks.added, self.tasks):
-            raise ValueError(f'task {name!r} comes with an adapter; name its folder in adapters')
-        asked = [tasks.get(name) for name in self.tasks]
         # How an empty list is written where a file cannot say its type.
         object.__setattr__(self, 'adapters', tuple(filter(None, self.adapters)))
-        object.__setattr__(self, '_cards', tuple(cards.read(folder) for folder in self.adapters))
-        # Not made known to the whole process: that is for whoever puts the adapters in.
-        object.__setattr__(self, '_learnt', {card.name: tasks.of(card) for card in self.cards})
-        cards.check_distinct(self.cards)
+        registry = TaskRegistry(tuple(cards.read(folder) for folder in self.adapters))
+        object.__setattr__(self, '_registry', registry)
+        for name in filter(registry.is_adapter, self.tasks):
+            raise ValueError(
+                f'tasks has {name!r}, which an adapter brings; leave it out, its folder in '
+                'adapters is enough'
+            )
+        asked = [registry.get(name) for name in self.tasks]
         if not self.asked:
             raise ValueError(f'tasks is empty; expected some of {", ".join(TASKS)}')
         _once('tasks', self.tasks)
@@ -215,22 +212,13 @@ class PerceptionSettings:
     @property
     def asked(self) -> tuple[str, ...]:
         """The tasks that are asked: those of `tasks`, then those that adapters bring."""
-        return self.tasks + tuple(card.name for card in self.cards)
+        return self.tasks + tuple(card.name for card in self.registry.cards)
 
     @property
-    def cards(self) -> tuple[Card, ...]:
-        """Of the adapters, as they were when these settings were made."""
-        found: tuple[Card, ...] = self._cards  # type: ignore[attr-defined]
-        return found
-
-    def task(self, name: str) -> Task[Any]:
-        """The task of this name: one that an adapter here brings, or any other that is known.
-
-        Raises:
-            ValueError: there is none.
-        """
-        learnt: Mapping[str, Task[Any]] = self._learnt  # type: ignore[attr-defined]
-        return learnt[name] if name in learnt else tasks.get(name)
+    def registry(self) -> TaskRegistry:
+        """All tasks, with those of the adapters as they were when these settings were made."""
+        registry: TaskRegistry = self._registry  # type: ignore[attr-defined]
+        return registry
 
     def predicting(self, stamp_ns: int = 0) -> PredictSettings:
         """How the model answers about a frame with this stamp, nanoseconds."""

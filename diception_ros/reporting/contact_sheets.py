@@ -15,7 +15,6 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from diception_ros import tasks
 from diception_ros.core import images
 from diception_ros.core.contact_sheet import contact_sheet
 from diception_ros.core.frame import Frame
@@ -23,6 +22,7 @@ from diception_ros.core.labels import Disparity, Label, resize_label, visualize
 from diception_ros.evaluation.evaluators import EvalItem
 from diception_ros.reporting import tables
 from diception_ros.reporting.tables import main_metric
+from diception_ros.tasks import BUILTIN, TaskRegistry
 
 Picture = NDArray[np.uint8]
 
@@ -38,9 +38,17 @@ class QualitativeResults:
         kinds: of question, in the order of the sheet.
         first: how many views are shown, with all their questions.
         worst: how many answers to each kind of question are shown.
+        registry: holds their tasks.
     """
 
-    def __init__(self, kinds: Sequence[str], first: int = 6, worst: int = 6) -> None:
+    def __init__(
+        self,
+        kinds: Sequence[str],
+        first: int = 6,
+        worst: int = 6,
+        registry: TaskRegistry = BUILTIN,
+    ) -> None:
+        self._registry = registry
         self._kinds, self._first, self._worst = list(kinds), first, worst
         # By number of the frame, then by kind of question: pictures, and the answer's number.
         self._opening: dict[int, dict[str, tuple[list[Picture], str]]] = {}
@@ -56,7 +64,7 @@ class QualitativeResults:
         score: Mapping[str, float],
     ) -> None:
         """See `EvalCallback`."""
-        ranking = tables.main_metric(question.name)
+        ranking = tables.main_metric(question.name, self._registry)
         if ranking is None:
             return
         metric, direction = ranking
@@ -184,9 +192,13 @@ class Sheets:
         total: frames that are expected.
         spread: how many of them are shown whatever came of them.
         worst: how many of each task are shown because they are bad.
+        registry: holds the tasks.
     """
 
-    def __init__(self, total: int, spread: int = 6, worst: int = 6) -> None:
+    def __init__(
+        self, total: int, spread: int = 6, worst: int = 6, registry: TaskRegistry = BUILTIN
+    ) -> None:
+        self.registry = registry
         self._every = max(1, math.ceil(total / spread))
         self._worst = worst
         self.spread: list[Shot] = []
@@ -208,8 +220,8 @@ class Sheets:
             if isinstance(answer, Disparity):
                 counts = np.histogram(answer.values, BINS, (0, 1))[0]
                 self.values[task] = self.values.get(task, np.zeros(BINS, np.int64)) + counts
-            metric, direction = main_metric(task) or ('iou', 1)
-            if tasks.get(task).takes_category:
+            metric, direction = main_metric(task, self.registry) or ('iou', 1)
+            if self.registry.get(task).takes_category:
                 metric = 'mean_iou'
             value = row.get(f'{task}.{metric}', math.nan)
             mine = self._bad.setdefault(task, [])

@@ -18,6 +18,7 @@ from diception_ros.core import settings
 from diception_ros.reporting import tables
 from diception_ros.reporting.tables import COUNTS, shown_of
 from diception_ros.system import files
+from diception_ros.tasks import TaskRegistry
 
 # Plots as SVG that stands in a page by itself: numbers over time, and how often they occur.
 
@@ -238,9 +239,9 @@ def page(metrics: Mapping[str, Any], rows: Sequence[Mapping[str, Any]], sheets: 
         f'<h1>{escape(title)}</h1>',
         _warnings(metrics),
         _facts(metrics),
-        _numbers(metrics),
-        _worst_rows(rows),
-        _over_time(rows),
+        _numbers(metrics, sheets.registry),
+        _worst_rows(rows, sheets.registry),
+        _over_time(rows, sheets.registry),
         _histograms(rows, sheets),
         _sheet('Worst answers', sheets.worst()),
         _sheet('Frames spread over the bag', sheets.spread),
@@ -299,11 +300,11 @@ def _setting(value: Any) -> str:
     return ' '.join(map(str, value)) if isinstance(value, (list, tuple)) else str(value)
 
 
-def _numbers(metrics: Mapping[str, Any]) -> str:
+def _numbers(metrics: Mapping[str, Any], registry: TaskRegistry) -> str:
     blocks = []
     for heading, key in (('Scores', 'numbers'), ('Change from frame to frame', 'stability')):
         cards = [
-            _card(' '.join(filter(None, (camera, task))), task, each)
+            _card(' '.join(filter(None, (camera, task))), shown_of(task, registry), each)
             for camera, found in metrics[key].items()
             for task, each in found.items()
         ]
@@ -312,18 +313,17 @@ def _numbers(metrics: Mapping[str, Any]) -> str:
     return ''.join(blocks)
 
 
-def _card(heading: str, task: str, numbers: Mapping[str, Any]) -> str:
+_ARROWS = {1: ' ↑', -1: ' ↓', 0: ''}
+
+
+def _card(heading: str, directions: Mapping[str, int], numbers: Mapping[str, Any]) -> str:
     body = ''.join(
-        f'<tr><td>{escape(metric)}{_arrow(task, metric)}</td><td>{_cell(value)}</td></tr>'
+        f'<tr><td>{escape(metric)}{_ARROWS[directions.get(metric, 0)]}</td>'
+        f'<td>{_cell(value)}</td></tr>'
         for metric, value in numbers.items()
         if metric != 'skipped' or value
     )
     return f'<table><tr><th colspan="2">{escape(heading)}</th></tr>{body}</table>'
-
-
-def _arrow(task: str, metric: str) -> str:
-    direction = shown_of(task).get(metric, 0)
-    return {1: ' ↑', -1: ' ↓', 0: ''}[direction]
 
 
 def _cell(value: Any) -> str:
@@ -332,25 +332,25 @@ def _cell(value: Any) -> str:
     return f'{value:.4g}' if isinstance(value, float) else escape(str(value))
 
 
-def _metrics_of(rows: Sequence[Mapping[str, Any]]) -> list[str]:
+def _metrics_of(rows: Sequence[Mapping[str, Any]], registry: TaskRegistry) -> list[str]:
     """Columns of scores, the one that ranks a task first."""
     names = list(dict.fromkeys(name for row in rows for name in row if '.' in name))
 
     def place(name: str) -> tuple[str, int]:
         task, _, metric = name.partition('.')
-        shown = list(shown_of(task))
+        shown = list(shown_of(task, registry))
         return task, shown.index(metric) if metric in shown else len(shown)
 
     return sorted((n for n in names if n.partition('.')[2] not in COUNTS), key=place)
 
 
-def _worst_rows(rows: Sequence[Mapping[str, Any]]) -> str:
-    columns = _metrics_of(rows)
+def _worst_rows(rows: Sequence[Mapping[str, Any]], registry: TaskRegistry) -> str:
+    columns = _metrics_of(rows, registry)
     if not columns:
         return ''
     first = columns[0]
     task, _, metric = first.partition('.')
-    sign = shown_of(task).get(metric, -1)
+    sign = shown_of(task, registry).get(metric, -1)
 
     def badness(pair: tuple[int, Mapping[str, Any]]) -> float:
         value = pair[1].get(first, math.nan)
@@ -371,7 +371,7 @@ def _worst_rows(rows: Sequence[Mapping[str, Any]]) -> str:
     )
 
 
-def _over_time(rows: Sequence[Mapping[str, Any]]) -> str:
+def _over_time(rows: Sequence[Mapping[str, Any]], registry: TaskRegistry) -> str:
     if not rows:
         return ''
     zero = min(row['log_ns'] for row in rows)
@@ -387,7 +387,7 @@ def _over_time(rows: Sequence[Mapping[str, Any]]) -> str:
             )
         return lines(*_titled(name), series)
 
-    return _plots('Over time', rows, plot)
+    return _plots('Over time', rows, plot, registry)
 
 
 def _histograms(rows: Sequence[Mapping[str, Any]], sheets: Sheets) -> str:
@@ -401,7 +401,7 @@ def _histograms(rows: Sequence[Mapping[str, Any]], sheets: Sheets) -> str:
         numbers = [float(row.get(name, math.nan)) for row in rows]
         return histogram(f'{title}{f", {unit}" if unit else ""}: frames', '', numbers)
 
-    return _plots('Histograms', rows, plot, values)
+    return _plots('Histograms', rows, plot, sheets.registry, values)
 
 
 def _titled(name: str) -> tuple[str, str]:
@@ -413,10 +413,11 @@ def _plots(
     heading: str,
     rows: Sequence[Mapping[str, Any]],
     plot: Callable[[str], str],
+    registry: TaskRegistry,
     before: Sequence[str] = (),
 ) -> str:
     """Plots of the numbers that matter, and behind a click of the others."""
-    columns = _metrics_of(rows)
+    columns = _metrics_of(rows, registry)
     first = {name.partition('.')[0]: name for name in reversed(columns)}
     first_of = set(first.values())
     chosen = [n for n in columns if n in first_of or '.change' in n or n.endswith('.kept')]
@@ -494,7 +495,7 @@ def metrics(
                 'folder': folder,
                 'sha256': cards.digest(folder),
             }
-            for folder, card in zip(asked.adapters, asked.cards, strict=True)
+            for folder, card in zip(asked.adapters, asked.registry.cards, strict=True)
         ],
         'settings': settings.values(asked),
         'options': {

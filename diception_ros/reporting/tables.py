@@ -18,6 +18,7 @@ from diception_ros.core.frame import Frame
 from diception_ros.core.labels import Instances, Label, Mask
 from diception_ros.evaluation.evaluators import EvalItem, metric_family
 from diception_ros.system import files
+from diception_ros.tasks import BUILTIN, TaskRegistry
 
 FORMAT = 1  # of metrics.json
 
@@ -43,14 +44,14 @@ _PACKAGES = ('numpy', 'opencv-python', 'scipy', 'torch', 'diffusers', 'transform
 Numbers = Mapping[str, Mapping[str, Mapping[str, float]]]
 
 
-def main_metric(kind: str) -> tuple[str, int] | None:
+def main_metric(kind: str, registry: TaskRegistry = BUILTIN) -> tuple[str, int] | None:
     """The number by which answers to this kind of question are ranked, and its direction."""
-    return next(iter(shown_of(kind).items()), None)
+    return next(iter(shown_of(kind, registry).items()), None)
 
 
-def shown_of(kind: str) -> Mapping[str, int]:
+def shown_of(kind: str, registry: TaskRegistry = BUILTIN) -> Mapping[str, int]:
     """What is shown of a kind of question, as in `SHOWN`; nothing where it is not known."""
-    return SHOWN.get(metric_family(kind), {})
+    return SHOWN.get(metric_family(kind, registry), {})
 
 
 def headings(columns: Sequence[str]) -> dict[str, str]:
@@ -67,6 +68,7 @@ def markdown(
     columns: Sequence[str],
     headings: Mapping[str, str],
     shown: Mapping[str, Mapping[str, int]] = SHOWN,
+    registry: TaskRegistry = BUILTIN,
 ) -> str:
     """A table of the numbers that matter.
 
@@ -75,11 +77,12 @@ def markdown(
         columns: in their order.
         headings: what to write above a column; its own name where there is none.
         shown: which metrics of which kind, see `SHOWN`; all of a kind that nothing is known of.
+        registry: holds the tasks of the kinds.
     """
     rows = [['', 'metric', *(headings.get(column, column) for column in columns)]]
     for kind, metrics in numbers.items():
         every = {name: 0 for name in metrics if name not in COUNTS}
-        mine = shown.get(kind) or shown_of(kind) or every
+        mine = shown.get(kind) or shown_of(kind, registry) or every
         for place, (metric, direction) in enumerate(mine.items()):
             if metric not in metrics:
                 continue

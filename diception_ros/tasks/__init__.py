@@ -5,12 +5,13 @@
 A task turns a label into the RGB picture that the model should paint (`encode`), reads a painted
 picture back (`decode`), and compares two labels (`score`). Each file here is named after its task
 and holds one module-level object `TASK`; putting a file here is all it takes to add a task. Files
-that begin with an underscore, and folders, are not tasks. An adapter brings a task, too: `add`
-makes it known for as long as the process lives.
+that begin with an underscore, and folders, are not tasks. An adapter brings a task, too: a
+`TaskRegistry` holds the tasks of this folder and those of the adapters in use.
 """
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 import difflib
 import importlib
 import pkgutil
@@ -19,16 +20,13 @@ from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
+from diception_ros.core.adapter_card import Card, check_distinct
 from diception_ros.core.prompt import Prompt
 
 if TYPE_CHECKING:
-    from diception_ros.core.adapter_card import Card
     from diception_ros.core.labels import Label
 
 LabelT = TypeVar('LabelT', bound='Label')
-
-# Tasks that adapters brought, by name.
-_added: dict[str, Task[Any]] = {}
 
 # Side of the square for which the released weights were trained, pixels.
 RESOLUTION = 768
@@ -83,6 +81,58 @@ class Task(Protocol[LabelT]):
         ...
 
 
+@dataclass(frozen=True)
+class TaskRegistry:
+    """Tasks by name: those of this folder, and those of some adapters.
+
+    Attributes:
+        cards: metadata of the adapters.
+
+    Raises:
+        ValueError: two adapters, or an adapter and a task of this folder, have one name.
+    """
+
+    cards: tuple[Card, ...] = ()
+
+    def __post_init__(self) -> None:
+        check_distinct(self.cards)
+        object.__setattr__(self, '_adapter_tasks', {card.name: of(card) for card in self.cards})
+
+    @property
+    def _of_adapters(self) -> dict[str, Task[Any]]:
+        return self._adapter_tasks  # type: ignore[attr-defined, no-any-return]
+
+    def names(self) -> list[str]:
+        """Names of the tasks of this folder in alphabetical order, then those of the adapters."""
+        return [*names(), *self._of_adapters]
+
+    def is_adapter(self, name: str) -> bool:
+        """Whether a task comes with an adapter."""
+        return name in self._of_adapters
+
+    def get(self, name: str) -> Task[Any]:
+        """The task of this name.
+
+        Raises:
+            ValueError: no task has this name; the message lists those that there are.
+            TypeError: the file of this name does not hold a TASK that bears its name.
+        """
+        if name in self._of_adapters:
+            return self._of_adapters[name]
+        known = names()
+        if name not in known:
+            known = self.names()
+            close = difflib.get_close_matches(name, known, n=1)
+            hint = f'did you mean {close[0]!r}? ' if close else ''
+            raise ValueError(f'no task {name!r}; {hint}known: {", ".join(known)}')
+        module = importlib.import_module(f'{__name__}.{name}')
+        task: Task[Any] | None = getattr(module, 'TASK', None)
+        if task is None or task.name != name:
+            got = 'none' if task is None else f'one named {task.name!r}'
+            raise TypeError(f'{module.__file__}: expected a TASK named {name!r}, got {got}')
+        return task
+
+
 def names() -> list[str]:
     """Names of the tasks of this folder, in alphabetical order; loads none of them."""
     modules = pkgutil.iter_modules(__path__)
@@ -90,30 +140,12 @@ def names() -> list[str]:
 
 
 def get(name: str) -> Task[Any]:
-    """The task of this name.
-
-    Raises:
-        ValueError: no task has this name; the message lists those that there are.
-        TypeError: the file of this name does not hold a TASK that bears its name.
-    """
-    if name in _added:
-        return _added[name]
-    known = names()
-    if name not in known:
-        known = [*known, *_added]
-        close = difflib.get_close_matches(name, known, n=1)
-        hint = f'did you mean {close[0]!r}? ' if close else ''
-        raise ValueError(f'no task {name!r}; {hint}known: {", ".join(known)}')
-    module = importlib.import_module(f'{__name__}.{name}')
-    task: Task[Any] | None = getattr(module, 'TASK', None)
-    if task is None or task.name != name:
-        came = 'none' if task is None else f'one named {task.name!r}'
-        raise TypeError(f'{module.__file__}: expected a TASK named {name!r}, got {came}')
-    return task
+    """The task of this folder with this name; errors as of `TaskRegistry.get`."""
+    return BUILTIN.get(name)
 
 
 def of(card: Card) -> Task[Any]:
-    """The task that an adapter brings.
+    """The task of an adapter.
 
     Args:
         card: of the adapter.
@@ -131,18 +163,8 @@ def of(card: Card) -> Task[Any]:
     return task
 
 
-def add(card: Card) -> Task[Any]:
-    """Make the task of an adapter known; one of the same name that was added before is replaced.
-
-    Args, Raises: as `of`.
-    """
-    task = _added[card.name] = of(card)
-    return task
-
-
-def added(name: str) -> bool:
-    """Whether a task came with an adapter, without which the model cannot answer it."""
-    return name in _added
+# Without adapters.
+BUILTIN = TaskRegistry()
 
 
 def texts() -> list[str]:

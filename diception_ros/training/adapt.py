@@ -22,7 +22,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from diception_ros import __version__, tasks
+from diception_ros import __version__
 from diception_ros.core.adapter_card import CARD_FILE, WEIGHTS_FILE, Card
 from diception_ros.datasets import batch
 from diception_ros.datasets.batch import Prepared, Window, fit_label
@@ -31,6 +31,7 @@ from diception_ros.datasets.sample import Sample
 from diception_ros.model import DiceptionPipeline, adapters, folder
 from diception_ros.model.folder import fingerprint
 from diception_ros.system import files
+from diception_ros.tasks import TaskRegistry
 from diception_ros.training import checkpoints, from_scratch, trainer, validation
 from diception_ros.training.checkpoints import load_pipeline
 from diception_ros.training.samples import Form
@@ -118,6 +119,7 @@ class Plan(NamedTuple):
         learnt: samples to learn from.
         held: samples to be judged by; may be none.
         pipe: the model.
+        registry: holds the task.
     """
 
     card: Card
@@ -125,6 +127,7 @@ class Plan(NamedTuple):
     learnt: list[Sample]
     held: list[Sample]
     pipe: DiceptionPipeline
+    registry: TaskRegistry
 
 
 def make_plan(
@@ -175,11 +178,12 @@ def make_plan(
         {'diception_ros': __version__,
          **{one: importlib.metadata.version(one) for one in _VERSIONS}},
     )  # fmt: skip
-    tasks.add(card)
+    registry = TaskRegistry((card,))
     if kind == 'mask':
-        truths: list[Any] = [fit_label(one, pipe.config.resolution) for one in learnt[:_GUESS]]
+        side = pipe.config.resolution
+        truths: list[Any] = [fit_label(one, side, registry) for one in learnt[:_GUESS]]
         card = replace(card, threshold=validation.guess(truths))
-        tasks.add(card)
+        registry = TaskRegistry((card,))
     from_scratch.add_text(pipe.prompt_table, prompt)
     sample = transformer.config.get('prediction_type') == 'sample'
     steps_of_pool = max(1, -(-chosen.pool // (chosen.batch_size * chosen.accumulate)))
@@ -212,7 +216,7 @@ def make_plan(
         validation_samples=max(2, len(held)),
         validation_steps=chosen.validation_steps,
     )
-    return Plan(card, settings, learnt, held, pipe)
+    return Plan(card, settings, learnt, held, pipe, registry)
 
 
 def split(samples: list[Sample], share: float, seed: int) -> tuple[list[Sample], list[Sample]]:
@@ -287,7 +291,7 @@ def learn(
     if resume:
         _same(out, story)
     if resume and checkpoints.folders(out / 'run'):
-        runner = trainer.resume(what.settings, out / 'run', source, what.pipe)
+        runner = trainer.resume(what.settings, out / 'run', source, what.pipe, what.registry)
     else:
         if resume:
             # It was stopped before its first checkpoint, so it goes on from the beginning.
@@ -296,7 +300,7 @@ def learn(
             raise FileExistsError(
                 f'{out} exists and is not empty; choose another folder, or --resume to go on'
             )
-        runner = trainer.begin(what.settings, out / 'run', source, what.pipe)
+        runner = trainer.begin(what.settings, out / 'run', source, what.pipe, what.registry)
         (out / _LABELS_FILE).write_text(json.dumps(story, indent=2) + '\n')
     best = _Best(runner, what.card, out, chosen.patience)
     # One that was killed after its last validation has nothing more to learn.

@@ -11,11 +11,11 @@ import itertools
 
 import numpy as np
 
-from diception_ros import tasks
 from diception_ros.datasets import batch
 from diception_ros.datasets.batch import Prepared
 from diception_ros.datasets.sample import Sample
 from diception_ros.model import DiceptionPointEncoder
+from diception_ros.tasks import BUILTIN, TaskRegistry
 
 # A task that is met this rarely in validation scenes is left with what was found.
 _PATIENCE = 40
@@ -29,17 +29,19 @@ class Form:
         resolution: S, side of the model's square, pixels.
         point_order: of the model's point encoder.
         mirrored: keep each sample a second time, left-right mirrored.
+        registry: holds the samples' tasks.
     """
 
     resolution: int
     point_order: str
     mirrored: bool
+    registry: TaskRegistry = BUILTIN
 
     def prepare(self, samples: Iterable[Sample]) -> Prepared:
         """Prepare samples in this form."""
         # A point encoder of no size: what counts is the order in which it packs.
         packer = DiceptionPointEncoder(1, 1, 1, self.point_order)
-        return batch.prepare(samples, self.resolution, packer.pack, self.mirrored)
+        return batch.prepare(samples, self.resolution, packer.pack, self.mirrored, self.registry)
 
 
 def gather(samples: Iterable[Sample], names: Sequence[str], each: int) -> list[Sample]:
@@ -65,8 +67,8 @@ def gather(samples: Iterable[Sample], names: Sequence[str], each: int) -> list[S
 # Both follow from the number of the sample alone, so a run that goes on has nothing to remember.
 
 
-def parse(text: str) -> dict[str, int]:
-    """Read shares such as 'depth=4 normal=4'.
+def parse(text: str, registry: TaskRegistry = BUILTIN) -> dict[str, int]:
+    """Read shares such as 'depth=4 normal=4', of tasks that a registry holds.
 
     Raises:
         ValueError: not of that form, an unknown task, one named twice, or no sample at all.
@@ -78,7 +80,7 @@ def parse(text: str) -> dict[str, int]:
             raise ValueError(f'shares: expected task=number, such as depth=4, got {item!r}')
         if name in shares:
             raise ValueError(f'shares: task {name!r} is named twice')
-        tasks.get(name)
+        registry.get(name)
         shares[name] = int(number)
     shares = {name: share for name, share in shares.items() if share}
     if not shares:

@@ -24,6 +24,7 @@ from diception_ros.datasets.batch import Batch, Prepared
 from diception_ros.model import DiceptionPipeline
 from diception_ros.perception.predictor import Predictor
 from diception_ros.system import files
+from diception_ros.tasks import BUILTIN, TaskRegistry
 from diception_ros.training import (
     checkpoints,
     distributed,
@@ -55,6 +56,7 @@ class Runner:
         source: where samples come from; None for the one that the settings name.
         checkpoint: to go on from; None to begin.
         pipe: the model of the settings, where it is loaded already.
+        registry: holds the tasks of the run.
 
     Raises:
         ValueError: settings that do not fit together, a checkpoint of other settings, a task
@@ -67,11 +69,12 @@ class Runner:
         source: sources.Source | None = None,
         checkpoint: Path | None = None,
         pipe: DiceptionPipeline | None = None,
+        registry: TaskRegistry = BUILTIN,
     ) -> None:
         # First of all, because the step decides which pool is needed.
         saved = checkpoints.load(checkpoint) if checkpoint else None
         self.settings, self.step = settings, saved.step if saved else 0
-        self.shares = samples.parse(settings.shares)
+        self.shares = samples.parse(settings.shares, registry)
         self.processes = distributed.join(settings.device)
         self.device = self.processes.device
         self._mixture = samples.Mixture(self.shares, settings.seed)
@@ -84,7 +87,7 @@ class Runner:
             pipe = load_pipeline(folder)
         resolution = settings.resolution or (pipe.config.resolution if pipe else 0)
         order = pipe.point_encoder.config.point_order if pipe else 'xy'
-        self.form = Form(resolution, order, settings.mirrored)
+        self.form = Form(resolution, order, settings.mirrored, registry)
         self.source = source or sources.open_source(
             settings, list(self.shares), resolution, self.processes
         )
@@ -340,6 +343,7 @@ def begin(
     out: Path,
     source: Source | None = None,
     pipe: DiceptionPipeline | None = None,
+    registry: TaskRegistry = BUILTIN,
 ) -> Runner:
     """Begin a run.
 
@@ -348,6 +352,7 @@ def begin(
         out: its folder, which must be new or empty.
         source: where samples come from; None for the one that the settings name.
         pipe: the model of the settings, where it is loaded already.
+        registry: holds the tasks of the run.
 
     Raises:
         FileExistsError: there is something in the folder.
@@ -357,7 +362,7 @@ def begin(
         raise FileExistsError(
             f'{out} exists and is not empty; choose another folder, or --resume to go on'
         )
-    runner = Runner(chosen, source, pipe=pipe)
+    runner = Runner(chosen, source, pipe=pipe, registry=registry)
     if runner.processes.first:
         out.mkdir(parents=True, exist_ok=True)
         settings.write(chosen, out / 'settings.yaml')
@@ -369,6 +374,7 @@ def resume(
     out: Path,
     source: Source | None = None,
     pipe: DiceptionPipeline | None = None,
+    registry: TaskRegistry = BUILTIN,
 ) -> Runner:
     """Go on with a run from its last checkpoint, as if it had never stopped.
 
@@ -379,6 +385,7 @@ def resume(
         out: its folder.
         source: as at its beginning.
         pipe: as at its beginning.
+        registry: as at its beginning.
 
     Raises:
         FileNotFoundError: there is no checkpoint.
@@ -395,7 +402,7 @@ def resume(
             f'{out} was begun with other settings ({"; ".join(changed)}); go on with those, or '
             'begin another run whose model is the last checkpoint'
         )
-    runner = Runner(chosen, source, found[-1], pipe)
+    runner = Runner(chosen, source, found[-1], pipe, registry)
     if runner.processes.first:
         settings.write(chosen, out / 'settings.yaml')
     return runner

@@ -6,6 +6,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 import csv
+from dataclasses import replace
 from pathlib import Path
 import time
 from typing import Any
@@ -15,7 +16,6 @@ from numpy.typing import NDArray
 from scipy.special import stdtrit
 import torch
 
-from diception_ros import tasks
 from diception_ros.core import images
 from diception_ros.core.contact_sheet import contact_sheet
 from diception_ros.core.labels import Mask
@@ -193,9 +193,9 @@ class Validation:
     def __init__(
         self, samples: Sequence[Sample], form: Form, learnt: Prepared, settings: TrainSettings
     ) -> None:
-        self._prepared = Form(form.resolution, form.point_order, False).prepare(samples)
-        self._samples = list(samples)
-        self._labels = [fit_label(sample, form.resolution) for sample in samples]
+        self._prepared = replace(form, mirrored=False).prepare(samples)
+        self._samples, self._registry = list(samples), form.registry
+        self._labels = [fit_label(sample, form.resolution, form.registry) for sample in samples]
         self._settings = settings
         self._means = {}
         for task in dict.fromkeys(self._prepared.tasks):
@@ -243,7 +243,7 @@ class Validation:
                 }
                 for metric in columns[0][0]
             }
-            if issubclass(tasks.get(task).label, Mask):
+            if issubclass(self._registry.get(task).label, Mask):
                 painted = (
                     [true[row] for row in rows],
                     [shuffled[row] for row in rows],
@@ -292,7 +292,7 @@ class Validation:
         return np.stack([picture for _, picture in Painter(pipe).paint(jobs, squares, clock)])
 
     def _score(self, row: int, picture: NDArray[np.float32]) -> dict[str, float]:
-        task, prompt = tasks.get(self._prepared.tasks[row]), self._samples[row].prompt
+        task, prompt = self._registry.get(self._prepared.tasks[row]), self._samples[row].prompt
         known = self._prepared.valid[row, 0].numpy()
         truth = self._prepared.targets[row].permute(1, 2, 0).numpy() / 255
         error = np.abs(picture - truth).mean(axis=-1)

@@ -18,7 +18,6 @@ from typing import Any
 import numpy as np
 from tqdm import tqdm
 
-from diception_ros import tasks
 from diception_ros.cli import _labels
 from diception_ros.core import adapter_card as cards
 from diception_ros.core import settings
@@ -41,6 +40,7 @@ from diception_ros.reporting import tables
 from diception_ros.reporting.contact_sheets import QualitativeResults
 from diception_ros.reporting.tables import PredictionCSV
 from diception_ros.system import files
+from diception_ros.tasks import BUILTIN, TaskRegistry
 
 _ASPECT = 4 / 3  # width by height of the rooms' pictures, as they are learnt from
 
@@ -104,9 +104,16 @@ def evaluation_callbacks(
         yield [gallery, diary]
 
 
-def tell(args: argparse.Namespace, verdict: EvaluationResult, what: str, seconds: float) -> None:
+def tell(
+    args: argparse.Namespace,
+    verdict: EvaluationResult,
+    what: str,
+    seconds: float,
+    registry: TaskRegistry = BUILTIN,
+) -> None:
     """Print the table, and what it is about."""
-    print(tables.markdown(verdict.numbers, verdict.columns, tables.headings(verdict.columns)))
+    headings = tables.headings(verdict.columns)
+    print(tables.markdown(verdict.numbers, verdict.columns, headings, registry=registry))
     print(
         f'{verdict.frames} {what} in {seconds:.0f} s'
         + (f'; wrote {args.out}' if args.out else ''),
@@ -174,13 +181,13 @@ def _check(args: argparse.Namespace) -> None:
     check_counted(args.tasks)
 
 
-def check_counted(names: Sequence[str]) -> None:
+def check_counted(names: Sequence[str], registry: TaskRegistry = BUILTIN) -> None:
     """Make sure, before the work and not at its end, that answers of tasks can be counted.
 
     Raises:
         ValueError: pycocotools is not installed, and one of the tasks needs it.
     """
-    counted = [name for name in names if tasks.get(name).label in (Instances, Keypoints)]
+    counted = [name for name in names if registry.get(name).label in (Instances, Keypoints)]
     if counted and importlib.util.find_spec('pycocotools') is None:
         raise ValueError(
             f"--tasks: COCO's numbers for {', '.join(counted)} need pycocotools, which is not "
@@ -308,10 +315,9 @@ def _doubt_axes(verdict: EvaluationResult, protocol: benchmarks.Protocol) -> Non
 def on_labels(args: argparse.Namespace) -> int:
     """Judge the tasks of adapters on labels, and print and write what came out."""
     brought = [cards.read(folder) for folder in args.adapters]
-    for card in brought:
-        tasks.add(card)
+    registry = TaskRegistry(tuple(brought))
     names = [card.name for card in brought]
-    check_counted(names)
+    check_counted(names, registry)
     labels = [_labels.read(args, card.kind, card.name) for card in brought]
     groups = _together(labels)
     # Loads torch, and the model.
@@ -320,8 +326,8 @@ def on_labels(args: argparse.Namespace) -> int:
     for text in _doubts(args, brought, labels):
         print(f'{args.data}: {text}', file=sys.stderr)
     start = time.monotonic()
-    means = rooms.mean_pictures(groups, predictor.resolution)
-    gallery = QualitativeResults(names)
+    means = rooms.mean_pictures(groups, predictor.resolution, registry)
+    gallery = QualitativeResults(names, registry=registry)
     with evaluation_callbacks(args, gallery) as callbacks:
         verdict = rooms.evaluate(
             ((samples, np.random.default_rng(0)) for samples in tqdm(groups, unit='picture')),
@@ -329,13 +335,14 @@ def on_labels(args: argparse.Namespace) -> int:
             means,
             names,
             callbacks,
+            registry,
         )
     seconds = time.monotonic() - start
     if args.out is not None:
         content = _content(args, brought, labels, verdict, seconds)
         tables.write_json(args.out / 'metrics.json', {'kind': 'labels', **about, **content})
         gallery.write(args.out)
-    tell(args, verdict, f'pictures of {args.data}', seconds)
+    tell(args, verdict, f'pictures of {args.data}', seconds, registry)
     return 0
 
 

@@ -17,7 +17,7 @@ from urllib.parse import quote
 
 from tqdm import tqdm
 
-from diception_ros import __version__, tasks
+from diception_ros import __version__
 from diception_ros.core import adapter_card as cards
 from diception_ros.core import images, settings
 from diception_ros.core.contact_sheet import contact_sheet
@@ -27,14 +27,16 @@ from diception_ros.core.prompt import Point, Prompt
 from diception_ros.perception.predictor import Predictor
 from diception_ros.perception.query import Prediction
 from diception_ros.system.files import error_text
+from diception_ros.tasks import BUILTIN, TaskRegistry
 
 _VERSIONS = ('torch', 'diffusers', 'transformers', 'numpy')
 
 
 def write_all(args: argparse.Namespace, points: tuple[Point, ...]) -> int:
     """Answer every task about every picture; 1 when a picture was left out."""
-    learnt = [tasks.add(cards.read(folder)).name for folder in args.adapter]
-    prompts = ask(args.task or learnt, args.category, points)
+    registry = TaskRegistry(tuple(cards.read(folder) for folder in args.adapter))
+    adapted = [card.name for card in registry.cards]
+    prompts = ask(args.task or adapted, args.category, points, registry)
     chosen = settings.from_arguments(settings.PredictSettings, args)
     compute = settings.from_arguments(settings.ComputeSettings, args)
     folders = name_folders(args.images, args.out)
@@ -74,7 +76,10 @@ def write_all(args: argparse.Namespace, points: tuple[Point, ...]) -> int:
 
 
 def ask(
-    names: Sequence[str], categories: Sequence[str], points: tuple[Point, ...]
+    names: Sequence[str],
+    categories: Sequence[str],
+    points: tuple[Point, ...],
+    registry: TaskRegistry = BUILTIN,
 ) -> list[Prompt]:
     """The prompts of a command line: categories and points go to the tasks that use them.
 
@@ -83,7 +88,7 @@ def ask(
     """
     prompts = []
     for name in dict.fromkeys(names):
-        task = tasks.get(name)
+        task = registry.get(name)
         mine = points if task.takes_points else ()
         for category in categories if task.takes_category and categories else [None]:
             prompt = Prompt(name, category, mine)

@@ -14,7 +14,6 @@ from typing import Any
 
 from tqdm import tqdm
 
-from diception_ros import tasks
 from diception_ros.bag_replay import checkpoint
 from diception_ros.bag_replay.job import DAMAGED, Job, Result
 from diception_ros.bag_replay.run import replay
@@ -37,8 +36,6 @@ from diception_ros.system import threads
 def one(path: Path, args: argparse.Namespace) -> int:
     """Replay one bag."""
     asked = settings.from_arguments(PerceptionSettings, args)
-    for card in asked.cards:
-        tasks.add(card)  # so that a truth of it can be looked at before the model is there
     compute = settings.from_arguments(ComputeSettings, args)
     job = _job(args, asked, compute)
     if args.view or args.view_file:
@@ -49,10 +46,10 @@ def one(path: Path, args: argparse.Namespace) -> int:
             return DAMAGED
         # Whatever is wrong with the wishes is said before the model works for hours.
         cameras = choose(bag, job.cameras, job.camera_infos, job.depth_references)
-        sources = [Source(bag, text, cameras, asked.asked) for text in args.truth]
+        sources = [Source(bag, text, cameras, asked.asked, asked.registry) for text in args.truth]
         for source in sources:
             source.check(bag, asked.categories)
-        _check_scores(sources)
+        _check_scores(asked, sources)
         poses = poses_of(bag, cameras, args.pose)
         # These load torch, which takes seconds.
         from diception_ros.model import folder
@@ -92,10 +89,10 @@ def _say(text: str) -> None:
     tqdm.write(text, file=sys.stderr)
 
 
-def _check_scores(sources: list[Source]) -> None:
+def _check_scores(asked: PerceptionSettings, sources: list[Source]) -> None:
     for source in sources:
-        kind = tasks.get(source.task).label
-        if issubclass(kind, (Instances, Keypoints)) and not tasks.get(source.task).takes_category:
+        task = asked.registry.get(source.task)
+        if issubclass(task.label, (Instances, Keypoints)) and not task.takes_category:
             importlib.import_module('pycocotools')
 
 
@@ -111,7 +108,7 @@ def _judge(
     model: Path,
 ) -> None:
     """Score the answers, and write what came out."""
-    sheets = Sheets(result.frames)
+    sheets = Sheets(result.frames, registry=asked.registry)
     with _bar(f'{path.name}: scores', result.frames) as bar:
         found = bag_scores.score(
             path, job.out, cameras, job, asked, sources, poses, args.align,
@@ -139,7 +136,11 @@ def _judge(
             for task, each in numbers_of.items()
         }
         if shown:
-            print(tables.markdown(shown, ['value'], {'value': camera or 'value'}))
+            print(
+                tables.markdown(
+                    shown, ['value'], {'value': camera or 'value'}, registry=asked.registry
+                )
+            )
 
 
 def _job(args: argparse.Namespace, asked: PerceptionSettings, compute: ComputeSettings) -> Job:
@@ -154,14 +155,13 @@ def _job(args: argparse.Namespace, asked: PerceptionSettings, compute: ComputeSe
     if not args.out.parent.is_dir():
         raise FileNotFoundError(f'{args.out.parent}: no such folder for --out')
     points = read_points(args.points) if args.points else ()
-    takers = [name for name in asked.asked if tasks.get(name).takes_points]
+    takers = [name for name in asked.asked if asked.registry.get(name).takes_points]
     if takers and not points:
         raise ValueError(f'task {takers[0]} needs --points')
     if points and not takers:
         raise ValueError(f'--points was given, but none of {", ".join(asked.asked)} uses it')
-    answers = sum(
-        len(asked.categories) if tasks.get(name).takes_category else 1 for name in asked.asked
-    )
+    known = [asked.registry.get(name) for name in asked.asked]
+    answers = sum(len(asked.categories) if task.takes_category else 1 for task in known)
     batch = args.batch_frames
     if not batch:
         # One by one is what the node does, and on a CPU a batch is no faster.

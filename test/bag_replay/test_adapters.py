@@ -13,7 +13,6 @@ import pytest
 import recordings
 from recordings import BEGIN, LATE, MAKE, SIZE, everything, picture, recorded, write
 
-from diception_ros import tasks
 from diception_ros.bag_replay import jobs, run
 from diception_ros.bag_replay.checkpoint import state_path
 from diception_ros.bag_replay.job import Job
@@ -30,13 +29,14 @@ from diception_ros.core.prompt import Prompt
 from diception_ros.datasets.ground_truth import Source
 from diception_ros.evaluation import bag_scores
 from diception_ros.evaluation.temporal_stability import Moment, Stability
-from diception_ros.messages import base
+from diception_ros.messages import base, camera_info
 from diception_ros.messages import images as image_messages
 from diception_ros.perception.perceiver import Perceiver
 from diception_ros.perception.query import Question, Request
 from diception_ros.reporting import html_report, rerun_view
 from diception_ros.reporting.contact_sheets import Sheets
 from diception_ros.system import threads
+from diception_ros.tasks import TaskRegistry
 
 KINDS = {'floor': 'mask', 'cups': 'instances', 'slant': 'normals', 'near': 'depth', 'glow': 'rgb'}
 # What the page ranks their answers by.
@@ -45,12 +45,14 @@ FIRST = {
     'glow': 'mae ↓',
 }  # fmt: skip
 COUNT = 4
+EVERY = TaskRegistry(
+    tuple(Card(name, name, kind, 'x', '0' * 64, 1, 1, 0.01) for name, kind in KINDS.items())
+)
 
 
 class Cheap(recordings.Cheap):
     def adapt(self, folders):
-        for folder in folders:
-            tasks.add(cards.read(folder))
+        self.tasks = TaskRegistry(tuple(cards.read(folder) for folder in folders))
 
 
 @pytest.fixture
@@ -68,7 +70,7 @@ def adapter(folder, name, kind, content=b'numbers'):
 
 
 def said(task, k):
-    return recordings.answer(Question(Frame(picture(k)), Prompt(task), None))
+    return recordings.answer(Question(Frame(picture(k)), Prompt(task), None), EVERY)
 
 
 def truths(k, header):
@@ -99,21 +101,17 @@ def asked(folders, *names, **more):
     return recordings.asked(adapters=tuple(folders[name] for name in names or KINDS), **more)
 
 
-def known(folders):
-    """What the command line does before it looks at truths."""
-    for folder in folders.values():
-        tasks.add(cards.read(folder))
-
-
 def judged(bag, out, settings, truth, align='frame'):
     job = Job(out, cameras=('/camera/image_raw',), force=True)
     with Bag(bag) as opened:
         cameras = choose(opened, job.cameras)
-        sources = [Source(opened, text, cameras, settings.asked) for text in truth]
+        sources = [
+            Source(opened, text, cameras, settings.asked, settings.registry) for text in truth
+        ]
         for source in sources:
             source.check(opened, settings.categories)
         result = run.replay(opened, Perceiver(Cheap(), MAKE, settings), job)
-    sheets = Sheets(result.frames)
+    sheets = Sheets(result.frames, registry=settings.registry)
     found = bag_scores.score(bag, out, cameras, job, settings, sources, {}, align, [sheets])
     found.rows = html_report.with_journal(found.rows, result.journal)
     return found, sheets, result, job
@@ -129,7 +127,6 @@ def perfect(numbers):
 @pytest.mark.parametrize('align', ['frame', 'bag'])
 def test_the_very_answers_are_right_and_others_are_not(folders, tmp_path, align):
     pytest.importorskip('pycocotools')
-    known(folders)
     truth = [f'{task}=/truth/{task}' for task in KINDS]
     found, *_ = judged(bag_of(tmp_path / 'a'), tmp_path / 'out.mcap', asked(folders), truth, align)
     perfect(found.numbers[''])
@@ -153,7 +150,6 @@ def test_the_very_answers_are_right_and_others_are_not(folders, tmp_path, align)
 
 
 def test_two_disparities_have_a_scale_each(folders, tmp_path):
-    known(folders)
     messages = [*recorded(COUNT)]
     for k in range(COUNT):
         header = base.header(MAKE, BEGIN + k * 100_000_000, 'cam')
@@ -170,7 +166,6 @@ def test_two_disparities_have_a_scale_each(folders, tmp_path):
 
 def test_truth_in_folders(folders, tmp_path):
     pytest.importorskip('pycocotools')
-    known(folders)
     bag, truth = write(tmp_path / 'a', recorded(COUNT)), []
     for task, kind in KINDS.items():
         folder = tmp_path / 'truth' / task
@@ -193,7 +188,6 @@ def test_truth_in_folders(folders, tmp_path):
 
 def test_the_report_ranks_and_names_them_by_their_kind(folders, tmp_path):
     pytest.importorskip('pycocotools')
-    known(folders)
     settings = asked(folders)
     truth = [f'{task}=/truth/{task}' for task in KINDS]
     bag = bag_of(tmp_path / 'a', shift=1)
@@ -213,10 +207,12 @@ def test_the_report_ranks_and_names_them_by_their_kind(folders, tmp_path):
         values = [float(words.removeprefix(f'{metric} ')) for words in worst[task]]
         assert values == sorted(values, reverse=arrow == '↓')
         assert len(values) > 2  # an answer that is empty like its truth has no number
-        assert f'{task}.{metric}' in html_report._metrics_of(found.rows)
+        assert f'{task}.{metric}' in html_report._metrics_of(found.rows, EVERY)
         # The number that ranks stands first of its task.
         mine = [
-            name for name in html_report._metrics_of(found.rows) if name.startswith(f'{task}.')
+            name
+            for name in html_report._metrics_of(found.rows, EVERY)
+            if name.startswith(f'{task}.')
         ]
         assert mine[0] == f'{task}.{metric}'
 
@@ -240,7 +236,6 @@ def test_a_picture_that_stays_does_not_change():
 
 
 def test_the_viewer_shows_every_kind(folders, tmp_path, monkeypatch):
-    known(folders)
     job, logged = Job(tmp_path / 'out.mcap', cameras=('/camera/image_raw',)), {}
     bag = bag_of(tmp_path / 'a')
     with Bag(bag) as opened:
@@ -269,7 +264,6 @@ def test_going_on_takes_the_same_adapter_wherever_it_lies(folders, tmp_path, mon
     from diception_ros.bag_replay import checkpoint
 
     monkeypatch.setattr(checkpoint, 'CHUNK_FRAMES', 1)
-    known(folders)
     bag, out, seen = bag_of(tmp_path / 'a'), tmp_path / 'out.mcap', []
 
     class Stopping(Cheap):
@@ -305,14 +299,15 @@ def test_going_on_takes_the_same_adapter_wherever_it_lies(folders, tmp_path, mon
 
 
 def test_a_truth_of_no_task_lists_those_of_adapters(folders, tmp_path):
-    known(folders)
     bag = bag_of(tmp_path / 'a')
+    floor, every = asked(folders, 'floor'), asked(folders)
     with Bag(bag) as opened:
         cameras = choose(opened, ('/camera/image_raw',))
+        source = Source(opened, 'glow=/truth/near', cameras, every.asked, every.registry)
         with pytest.raises(ValueError, match='semantic, floor'):
-            Source(opened, 'flor=/truth/floor', cameras, asked(folders, 'floor').asked)
+            Source(opened, 'flor=/truth/floor', cameras, floor.asked, floor.registry)
         with pytest.raises(ValueError, match='32FC1'):
-            Source(opened, 'glow=/truth/near', cameras, asked(folders).asked).check(opened, ())
+            source.check(opened, ())
 
 
 def test_the_processes_of_many_bags_are_given_the_adapters():
@@ -346,12 +341,11 @@ def test_the_command_writes_what_the_node_would_publish(real, tiny_folder, tmp_p
     settings = asked(real, tasks=('depth', 'normal'), temporal__track_ids=True)
     perceiver, expected = Perceiver(Predictor.load(tiny_folder), MAKE, settings), []
     wanted = frozenset(one.topic for one in perceiver.outputs())
-    known(real)
     bag = bag_of(tmp_path / 'a')
     for k in range(COUNT):
         stamp = BEGIN + k * 100_000_000
         header = base.header(MAKE, stamp, 'cam')
-        info = recordings.camera.info(MAKE, recordings.PINHOLE, SIZE, header)
+        info = camera_info.info(MAKE, recordings.PINHOLE, SIZE, header)
         frame = image_messages.frame_from(
             image_messages.image(MAKE, picture(k), 'rgb8', header), info
         )

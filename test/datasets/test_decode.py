@@ -6,6 +6,7 @@ import labelled_files as files
 import numpy as np
 import pytest
 
+from diception_ros import tasks
 from diception_ros.core.labels import Disparity, Normals, resize_label
 from diception_ros.core.prompt import Prompt
 from diception_ros.datasets import decode, labelled
@@ -31,7 +32,7 @@ def readers(tmp_path, array, kind, task, suffix):
         theirs = lambda: decode.png_depth(1000)([path], files.SIZE)  # noqa: E731
     return {
         'adapt': lambda: labelled.read(place, kind, task).samples[0].label,
-        'replay': lambda: decode.truth_from_file(task, path, ()),
+        'replay': lambda: decode.truth_from_file(tasks.get(task), path, ()),
         'protocol': theirs,
     }
 

@@ -8,6 +8,7 @@ import pytest
 import recordings
 from recordings import BEGIN, LATE, MAKE, SIZE, picture, write
 
+from diception_ros import tasks
 from diception_ros.bag_replay import run
 from diception_ros.bag_replay.job import Job
 from diception_ros.bags.cameras import choose
@@ -156,7 +157,7 @@ def test_depths_in_files(tmp_path, end, kind, unit):
     assert numbers['abs_rel'] < (1e-2 if unit == 1000 else 1e-4)
     assert numbers['images'] == COUNT
     # By the scores alone any unit would do, as they scale.
-    read = decode.truth_from_file('depth', folder / f'{BEGIN}.{end}', ()).values
+    read = decode.truth_from_file(tasks.get('depth'), folder / f'{BEGIN}.{end}', ()).values
     np.testing.assert_allclose(read[3:], metres(0)[3:], atol=2e-3 if unit == 1000 else 1e-6)
     assert np.isnan(read[:3]).all()
 

@@ -9,7 +9,6 @@ import numpy as np
 from perceptions import EVERY, MAKE, SIZE, chosen, image, raw, request, topics
 import pytest
 
-from diception_ros import tasks
 from diception_ros.core import settings
 from diception_ros.core.prompt import Prompt
 from diception_ros.messages import outputs
@@ -94,7 +93,7 @@ def test_answers_of_an_adapter_are_the_predictors_with_the_header(one, folders, 
     alone.adapt([folders[kind]])
     (direct,) = alone.predict([asked.frame], [Prompt(name)])
     made = outputs.from_label(
-        MAKE, tasks.get(name), direct.label, None, asked.header, asked.frame, asked.wanted,
+        MAKE, alone.tasks.get(name), direct.label, None, asked.header, asked.frame, asked.wanted,
         asked.info,
     )  # fmt: skip
     assert raw(answer) == raw(replace(answer, messages=made))
@@ -131,15 +130,15 @@ def test_what_does_not_suit_is_refused_and_changes_nothing(one, folders, names, 
         take(one, folders, *names)
     assert one.settings is held
     assert raw(one.perceive(everything(one))) == before
-    assert not tasks.added('my_rgb')
+    assert not one._predictor.tasks.is_adapter('my_rgb')
 
 
 def test_a_task_of_an_adapter_is_not_named_among_the_tasks(one, folders):
     with pytest.raises(ValueError, match="no task 'my_mask'"):
-        chosen(tasks=('depth', 'my_mask'), adapters=(folders['mask'],))
+        chosen(tasks=('depth', 'my_mask'))
     take(one, folders, 'mask')
     one.perceive(everything(one))
-    with pytest.raises(ValueError, match='name its folder in adapters'):
+    with pytest.raises(ValueError, match='leave it out, its folder in adapters is enough'):
         chosen(tasks=('depth', 'my_mask'), adapters=(folders['mask'],))
 
 
@@ -177,7 +176,7 @@ def test_a_frame_that_came_before_its_adapter_went_has_the_other_answers(one, fo
     take(one, folders, 'mask')
     asked = everything(one)
     take(one, folders)
-    assert not tasks.added('my_mask')
+    assert not one._predictor.tasks.is_adapter('my_mask')
     expected = one.perceive(everything(one))
     one.forget()
     assert raw(one.perceive(asked)) == raw(expected)

@@ -18,6 +18,7 @@ from diception_ros.core.labels import Disparity
 from diception_ros.reporting import html_report
 from diception_ros.reporting.contact_sheets import Sheets
 from diception_ros.reporting.tables import SHOWN
+from diception_ros.tasks import BUILTIN
 
 METRICS = {
     'bag': {'name': 'a <b>.mcap', 'path': '/bags/a <b>.mcap', 'sha256': 'ab'},
@@ -103,7 +104,8 @@ def test_a_plot_has_every_peak_and_no_gaps_but_unknown_ones():
 
 def test_metrics_are_ranked_as_in_tables():
     rows = [{f'depth.{metric}': 0.0 for metric in reversed(SHOWN['depth'])}]
-    assert html_report._metrics_of(rows) == [f'depth.{metric}' for metric in SHOWN['depth']]
+    ranked = [f'depth.{metric}' for metric in SHOWN['depth']]
+    assert html_report._metrics_of(rows, BUILTIN) == ranked
 
 
 @pytest.fixture

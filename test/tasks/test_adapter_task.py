@@ -2,6 +2,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """Tasks that adapters bring: the laws of every task, under a name and a text of their own."""
 
+import pickle
+
 import numpy as np
 import pytest
 
@@ -9,6 +11,7 @@ from diception_ros import tasks
 from diception_ros.core.adapter_card import KINDS, Card
 from diception_ros.core.labels import Disparity, Instances, Mask, Normals, Picture
 from diception_ros.core.prompt import Point, Prompt
+from diception_ros.tasks import TaskRegistry
 
 SIZE = 64
 LABELS = {
@@ -73,27 +76,29 @@ def test_a_picture_is_read_as_it_is_painted_and_cut_to_what_can_be():
         task.score(label, Picture(np.zeros((4, 4, 3), np.float32)))
 
 
-def test_tasks_are_added_and_replaced_and_of_adds_none():
-    tasks.of(card('mask'))
-    assert not tasks.added('floor')
-    with pytest.raises(ValueError, match="no task 'floor'"):
-        tasks.get('floor')
-    first = tasks.add(card('mask'))
-    assert tasks.get('floor') is first
-    assert tasks.added('floor')
+def test_a_registry_holds_the_tasks_of_its_adapters_and_no_other_does():
+    registry = TaskRegistry((card('mask'),))
+    assert registry.is_adapter('floor')
+    assert registry.get('floor').prompt == card('mask').prompt
+    assert registry.get('depth') is tasks.get('depth')
+    assert registry.names() == [*tasks.names(), 'floor']
+    assert pickle.loads(pickle.dumps(registry)) == registry
+    assert TaskRegistry((card('depth'),)).get('floor').label is Disparity
+    assert not tasks.BUILTIN.is_adapter('floor')
     assert 'floor' not in tasks.names()
     assert card('mask').prompt not in tasks.texts()
-    assert tasks.add(card('depth')) is tasks.get('floor')
-    assert tasks.get('floor').label is Disparity
+    with pytest.raises(ValueError, match="no task 'floor'"):
+        tasks.get('floor')
     with pytest.raises(
         ValueError, match=r"no task 'flor'; did you mean 'floor'\? known: depth.*floor"
     ):
-        tasks.get('flor')
+        registry.get('flor')
+    with pytest.raises(ValueError, match="two adapters bring a task 'floor'"):
+        TaskRegistry((card('mask'), card('depth')))
 
 
 @pytest.mark.parametrize('name', tasks.names())
 def test_no_task_of_the_base_can_be_replaced(name):
-    for make in (tasks.of, tasks.add):
+    for make in (tasks.of, lambda one: TaskRegistry((one,))):
         with pytest.raises(ValueError, match=f"cannot be called '{name}', which is one of depth"):
             make(card('mask', name))
-    assert not tasks.added(name)

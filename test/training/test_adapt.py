@@ -260,7 +260,9 @@ def test_names_that_cannot_be_and_several_processes(base, monkeypatch):
 
 def test_a_full_disk_is_told_as_one(base, tmp_path, monkeypatch):
     what, _ = plan(base)
-    runner = Runner(what.settings, FewShot(what.learnt, [], 8, 1, 0), pipe=what.pipe)
+    runner = Runner(
+        what.settings, FewShot(what.learnt, [], 8, 1, 0), pipe=what.pipe, registry=what.registry
+    )
     (tmp_path / WEIGHTS_FILE).mkdir()
     with pytest.raises(OSError, match=rf'{WEIGHTS_FILE} could not be written: .*'):
         runner.weights.write(tmp_path)

@@ -12,13 +12,13 @@ import pytest
 from safetensors.torch import load_file
 import torch
 
-from diception_ros import tasks
 from diception_ros.core import adapter_card as cards
 from diception_ros.core.adapter_card import CARD_FILE, WEIGHTS_FILE
 from diception_ros.core.labels import MetricDepth
 from diception_ros.datasets.batch import fit_label
 from diception_ros.model import adapters
 from diception_ros.model.folder import fingerprint
+from diception_ros.tasks import TaskRegistry
 from diception_ros.training import validation
 from diception_ros.training.adapt import MAIN, FewShot, describe, learn, make_plan, split
 from diception_ros.training.checkpoints import load_pipeline
@@ -80,7 +80,7 @@ def test_of_few_pictures_none_is_held_back(base, tmp_path):
     assert not (tmp_path / 'a' / 'run' / 'validation.csv').exists()
     assert (tmp_path / 'a' / WEIGHTS_FILE).is_file()
     # Nothing that was painted can say what threshold is good.
-    truths = [fit_label(one, what.pipe.config.resolution) for one in few.samples]
+    truths = [fit_label(one, what.pipe.config.resolution, what.registry) for one in few.samples]
     assert card.threshold == validation.guess(truths) != 0.5
 
 
@@ -144,7 +144,7 @@ def test_the_file_answers_as_it_was_judged(base, tmp_path):
     values, prompt = adapters.read(str(tmp_path / 'a' / WEIGHTS_FILE))
     adapters.load(pipe.transformer, 'floor', values)
     pipe.prompt_table.add(TEXT, prompt)
-    form = Form(pipe.config.resolution, 'xy', False)
+    form = Form(pipe.config.resolution, 'xy', False, what.registry)
     judge = validation.Validation(what.held, form, form.prepare(what.learnt), what.settings)
     with adapters.enabled(pipe.transformer, 'floor'):
         found = judge.run(pipe)['floor']
@@ -171,15 +171,15 @@ def test_what_cannot_be_scored_is_null_and_the_last_state_is_kept(base, tmp_path
 
 def test_a_frozen_base_in_bfloat16_learns_in_float32(base):
     """As on a GPU; plan asks for it there."""
-    task = tasks.add(CARD)
+    registry = TaskRegistry((CARD,))
     pipe = load_pipeline(base)
     pipe.prompt_table.add(TEXT, pipe.prompt_table['[[image2depth]]'])
     settings = tiny(
         model=str(base), rank=2, frozen_bf16=True, bf16=True, resolution=0, shares='floor=1',
         checkpointing=True, batch_size=4,
     )  # fmt: skip
-    runner = Runner(settings, Listed(labels().samples), pipe=pipe)
-    assert task.prompt == TEXT
+    runner = Runner(settings, Listed(labels().samples), pipe=pipe, registry=registry)
+    assert registry.get('floor').prompt == TEXT
     before = {k: v.clone() for k, v in pipe.transformer.state_dict().items()}
     losses, norm = runner.train_step()
     runner.train_step()

@@ -9,7 +9,6 @@ import numpy as np
 import pytest
 import torch
 
-from diception_ros import tasks
 from diception_ros.core.adapter_card import KINDS, Card
 from diception_ros.core.frame import Frame
 from diception_ros.core.labels import Instances, Mask, MetricDepth, Picture
@@ -17,19 +16,17 @@ from diception_ros.core.prompt import Point, Prompt
 from diception_ros.datasets import batch
 from diception_ros.datasets.batch import Window, fit_label
 from diception_ros.datasets.sample import Sample
+from diception_ros.tasks import TaskRegistry
 from diception_ros.training.adapt import FewShot
 from diception_ros.training.samples import Form
 
-FORM = Form(32, 'xy', False)
+
+def form(kind='mask'):
+    card = Card('floor', 'floor', kind, 'builtin', '0' * 64, 1, 1, 0.01)
+    return Form(32, 'xy', False, TaskRegistry((card,)))
 
 
-@pytest.fixture(autouse=True)
-def _floor(_no_learnt_tasks):
-    return use('mask')
-
-
-def use(kind):
-    return tasks.add(Card('floor', 'floor', kind, 'builtin', '0' * 64, 1, 1, 0.01))
+FORM = form()
 
 
 def pictures(count, seed=0):
@@ -43,7 +40,7 @@ def pictures(count, seed=0):
     return out
 
 
-def samples_of(source, number=0):
+def samples_of(source, number=0, kind='mask'):
     """The samples that a pool is made of."""
     seen = []
 
@@ -52,7 +49,7 @@ def samples_of(source, number=0):
             seen.extend(samples)
             return super().prepare(seen)
 
-    return source.pool(number, Watched(32, 'xy', False)), seen
+    return source.pool(number, Watched(32, 'xy', False, form(kind).registry)), seen
 
 
 def test_a_pool_follows_from_its_number_and_the_seed():
@@ -80,8 +77,7 @@ def test_every_picture_comes_as_often_as_another(count, size):
 
 
 def test_a_label_painted_from_the_picture_stays_it():
-    use('rgb')
-    pool, seen = samples_of(FewShot(pictures(4), [], 64, 0.3, 0))
+    pool, seen = samples_of(FewShot(pictures(4), [], 64, 0.3, 0), kind='rgb')
     for sample in seen:
         np.testing.assert_allclose(sample.label.values, sample.frame.image / 255, atol=1e-6)
     assert len({sample.frame.size for sample in seen}) > 30
@@ -90,8 +86,7 @@ def test_a_label_painted_from_the_picture_stays_it():
 
 
 def test_half_of_them_are_mirrored_and_the_smallest_side_holds():
-    use('rgb')
-    _, seen = samples_of(FewShot(pictures(5), [], 400, 0.4, 1))
+    _, seen = samples_of(FewShot(pictures(5), [], 400, 0.4, 1), kind='rgb')
     flipped = sum(sample.name.endswith('/flipped') for sample in seen)
     assert 160 < flipped < 240  # four standard deviations
     high, wide = (np.array([sample.frame.size[k] for sample in seen]) for k in (0, 1))
@@ -105,9 +100,8 @@ def test_half_of_them_are_mirrored_and_the_smallest_side_holds():
 
 
 def test_with_smallest_1_all_of_a_picture_is_shown():
-    use('rgb')
     known = pictures(3)
-    _, seen = samples_of(FewShot(known, [], 12, 1.0, 0))
+    _, seen = samples_of(FewShot(known, [], 12, 1.0, 0), kind='rgb')
     whole = {sample.name: sample.frame.image for sample in known}
     for sample in seen:
         image = whole[sample.name.partition('/')[0]]
@@ -125,7 +119,7 @@ def test_what_it_is_judged_by_is_whole_and_in_no_pool():
 
 @pytest.mark.parametrize('kind', KINDS)
 def test_labels_of_every_kind_are_cut_with_their_pictures(kind):
-    use(kind)
+    known = form(kind).registry
     for sample in labels(kind, count=3).samples:
         window = Window(5, 7, 20, 24)
         part = batch.crop(sample, window)
@@ -138,7 +132,7 @@ def test_labels_of_every_kind_are_cut_with_their_pictures(kind):
                     np.testing.assert_array_equal(cut, whole[5:25, 7:31])
                 else:
                     np.testing.assert_array_equal(cut > 0, whole[5:25, 7:31] > 0)
-        fit_label(part, 32)
+        fit_label(part, 32, known)
         high, wide = sample.frame.size
         whole = batch.crop(sample, Window(0, 0, high, wide))
         np.testing.assert_array_equal(whole.frame.image, sample.frame.image)
@@ -168,12 +162,11 @@ def test_a_window_outside_the_picture_is_refused(window):
 
 @pytest.mark.filterwarnings('error')
 def test_depth_of_which_a_part_or_all_is_unknown_can_be_cut():
-    use('depth')
     values = np.full((24, 24), np.nan, np.float32)
     frame = Frame(np.zeros((24, 24, 3), np.uint8))
     known = values.copy()
     known[:, 18:] = 2.0
     given = [Sample(frame, Prompt('floor'), MetricDepth(one)) for one in (values, known)]
-    pool = FewShot(given, [], 16, 0.3, 0).pool(0, FORM)
+    pool = FewShot(given, [], 16, 0.3, 0).pool(0, form('depth'))
     assert not pool.valid.flatten(1).any(dim=1).all()
     assert pool.valid.any()
