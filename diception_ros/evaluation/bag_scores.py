@@ -219,7 +219,9 @@ class _Judge:
         known: Any = self._asked.registry.get(task)
         if isinstance(true, MetricDepth) and self._affines is not None:
             affine = self._affines.found()[self._name, task]
-            score = known.score(answer, true, 'disparity', *METRES, affine=affine)
+            score: dict[str, float] = known.score(
+                answer, true, 'disparity', *METRES, affine=affine
+            )
             self._means.setdefault(task, metrics.MeanMetric()).update(score)
             return score
         if known.takes_category:
