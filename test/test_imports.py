@@ -72,6 +72,8 @@ def imports(tree: ast.AST, top_level: bool = False):
 )
 def test_imports_go_down_the_rows(name, file):
     mine = part(name)
+    if not mine:
+        return  # the public names, for type checkers; test_api.py tests that they are lazy
     for imported in imports(ast.parse(file.read_text())):
         if imported.split('.')[0] != PACKAGE or imported == PACKAGE:
             continue

@@ -1,46 +1,106 @@
 # SPDX-FileCopyrightText: 2026 The diception_ros authors
 # SPDX-License-Identifier: Apache-2.0
-"""Finds the verbs, reads the command line, and turns errors into one line and an exit code."""
+"""Finds the verbs, parses the command line, and turns errors into one line and an exit code."""
 
 from __future__ import annotations
 
 import argparse
+import ast
 from collections.abc import Sequence
+import difflib
 import importlib
 import os
+from pathlib import Path
 import pkgutil
+import re
 import sys
 import traceback
+from typing import Any, NoReturn
 
 from diception_ros import __version__, cli
+from diception_ros.core.settings import RENAMED
 from diception_ros.system import processes
 from diception_ros.system.files import error_text
 
+# Options that were renamed, beside those of settings.RENAMED.
+_RENAMED_OPTIONS = {
+    'task': 'tasks',
+    'category': 'categories',
+    'semantic-categories': 'categories',
+    'adapter': 'adapters',
+}
+
+
+class Parser(argparse.ArgumentParser):
+    """A parser whose errors name the option or choice that was probably meant."""
+
+    def __init__(self, **given: Any) -> None:
+        super().__init__(
+            **given, allow_abbrev=False, formatter_class=argparse.RawDescriptionHelpFormatter
+        )
+
+    def parse_known_args(self, args: Any = None, namespace: Any = None) -> Any:
+        """As the base class, but arguments that no option takes are an error of this parser."""
+        found, extra = super().parse_known_args(args, namespace)
+        for text in extra:
+            if text.startswith('--'):
+                self.error(f'unknown option {text.partition("=")[0]}{self._hint(text)}')
+        if extra:
+            self.error(f'unexpected argument {extra[0]!r}')
+        return found, extra
+
+    def error(self, message: str) -> NoReturn:
+        """As the base class, without the usage in front of the error."""
+        choice = re.search(r"invalid choice: '(.*?)' \(choose from (.*)\)", message)
+        if choice:
+            known = [name.strip("' ") for name in choice[2].split(',')]
+            message += _did_you_mean(choice[1], known)
+        self.exit(2, f'{self.prog}: {message}; see {self.prog} --help\n')
+
+    def _hint(self, text: str) -> str:
+        given = text.removeprefix('--').partition('=')[0]
+        known = [name.removeprefix('--') for name in self._option_string_actions]
+        plain = given.removeprefix('no-')
+        new = [_RENAMED_OPTIONS.get(plain, '')]
+        for old, names in RENAMED.items():
+            if old.replace('_', '-').replace('.', '-') == plain:
+                new += [name.replace('_', '-').replace('.', '-') for name in names]
+        for name in new:
+            if name in known:
+                return f'; it is now --{name}'
+        return _did_you_mean(given, known, '--')
+
+
+def _did_you_mean(given: str, known: Sequence[str], before: str = '') -> str:
+    close = difflib.get_close_matches(given, known, n=1)
+    return f'; did you mean {before}{close[0]}?' if close else ''
+
 
 def verbs() -> list[str]:
-    """The verbs there are: the other files of this folder."""
+    """The verbs: the other files of this folder."""
     names = (module.name for module in pkgutil.iter_modules(cli.__path__))
     return sorted(name for name in names if name != 'main' and not name.startswith('_'))
 
 
-def parser() -> argparse.ArgumentParser:
-    """The whole command line."""
-    top = argparse.ArgumentParser(
-        prog='diception', description='One diffusion model for six perception tasks.'
-    )
+def parser(verb: str | None = None) -> Parser:
+    """The command line.
+
+    Args:
+        verb: the only verb whose options are declared, so that no other is imported; None: all.
+    """
+    top = Parser(prog='diception', description='One diffusion model for six perception tasks.')
     top.add_argument('--version', action='version', version=f'diception_ros {__version__}')
-    choices = top.add_subparsers(dest='verb', metavar='VERB', required=True)
+    choices = top.add_subparsers(dest='verb', metavar='VERB', required=True, parser_class=Parser)
     for name in verbs():
-        module = importlib.import_module(f'diception_ros.cli.{name}')
-        about = module.__doc__ or ''
-        verb = choices.add_parser(
-            name,
-            help=about.splitlines()[0].rstrip('.').replace('%', '%%'),  # argparse fills in names
-            description=about,
-            formatter_class=argparse.RawDescriptionHelpFormatter,
-        )
-        module.add_arguments(verb)
-        verb.set_defaults(run=module.main)
+        source = Path(cli.__path__[0], f'{name}.py').read_text(encoding='utf-8')
+        about = ast.get_docstring(ast.parse(source)) or ''
+        # argparse fills in names after a percent sign of help.
+        line = about.splitlines()[0].rstrip('.').replace('%', '%%')
+        each = choices.add_parser(name, help=line, description=about)
+        if verb in (None, name):
+            module = importlib.import_module(f'diception_ros.cli.{name}')
+            module.add_arguments(each)
+            each.set_defaults(run=module.main)
     return top
 
 
@@ -51,17 +111,19 @@ def main(arguments: Sequence[str] | None = None) -> int:
         arguments: the command line without the program's name; sys.argv when None.
 
     Returns:
-        exit code: 0 done, 1 failed and said why, 2 wrong command line, 130 interrupted.
+        exit code: 0 done, 1 failed with an error message, 2 wrong command line, 130 interrupted.
     """
-    args = parser().parse_args(arguments)
+    arguments = sys.argv[1:] if arguments is None else arguments
+    first = next((text for text in arguments if not text.startswith('-')), '')
+    args = parser(first).parse_args(arguments)
     processes.obey_parent()
     try:
-        return int(args.run(args))
+        return int(args.run(args) or 0)
     except KeyboardInterrupt:
         print('interrupted', file=sys.stderr)
         return 130
     except BrokenPipeError:
-        # Whoever read our output has gone; the interpreter would complain once more at exit.
+        # The reader of our output has ended; the interpreter would complain once more at exit.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 1
     except (ValueError, OSError) as error:

@@ -15,14 +15,18 @@ import argparse
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import MISSING, Field, dataclass, field, fields, is_dataclass
 import difflib
+from pathlib import Path
 from typing import Any, TypeVar
 
 GroupT = TypeVar('GroupT')
+# Default of a setting that has to be given.
+REQUIRED: Any = MISSING
 _WORDS = {
     int: 'a whole number',
     float: 'a number',
     bool: 'true or false',
     str: 'a text',
+    Path: 'a path',
     tuple: 'a list of texts, such as [a, b]',
 }
 
@@ -35,28 +39,34 @@ class Declared:
         name: what people call it, such as 'depth.metric' or 'every_n.depth'.
         attribute: the field of the group that holds it.
         key: of a setting with keys, which of them; '' for all others.
-        kind: bool, int, float, str, or tuple for a list of texts.
-        default: its value when nobody says otherwise.
+        kind: bool, int, float, str, Path, or tuple for a list.
+        item: of a list, the type of its items: str, int or Path.
+        default: its value if it is not given; REQUIRED, or None for one that may be absent.
         about: one line of help, with the unit.
         low: smallest value allowed, or None.
         high: largest value allowed, or None.
-        choices: the only values allowed; of a list, for each of its texts. Empty: all.
+        choices: the only values allowed; of a list, for each of its items. Empty: all.
+        metavar: what its option shows for the value; '' for a letter.
+        flag: its option where that doesn't follow from the name.
     """
 
     name: str
     attribute: str
     key: str
     kind: type
+    item: type
     default: Any
     about: str
     low: float | None
     high: float | None
     choices: tuple[Any, ...]
+    metavar: str
+    flag: str
 
     @property
     def option(self) -> str:
         """Its option on a command line, such as '--depth-metric'."""
-        return _option(self.name)
+        return self.flag or _option(self.name)
 
 
 def setting(
@@ -68,12 +78,16 @@ def setting(
     choices: tuple[Any, ...] = (),
     name: str = '',
     keys: tuple[str, ...] = (),
+    kind: type | None = None,
+    item: type = str,
+    metavar: str = '',
+    flag: str = '',
 ) -> Any:
     """Declare one setting of a group.
 
     Args:
-        default: its value when nobody says otherwise; its type is the setting's type. A tuple is a
-            list of texts.
+        default: its value if it is not given; REQUIRED, or None for one that may be absent. Its
+            type is the setting's type unless `kind` is given.
         about: one line of help, with the unit.
         low: smallest value allowed.
         high: largest value allowed.
@@ -81,8 +95,15 @@ def setting(
         name: what people call it; the field's name where it is empty.
         keys: where there are any, the field is a mapping with a value of the default's type for
             each of them, and those that are not given have the default.
+        kind: its type where the default doesn't tell.
+        item: of a list, the type of its items: str, int or Path.
+        metavar: what its option shows for the value, such as 'DIR'.
+        flag: its option, such as '--categories', where that doesn't follow from the name.
     """
-    about_it = {'about': about, 'low': low, 'high': high, 'choices': choices, 'name': name}
+    about_it = {
+        'about': about, 'low': low, 'high': high, 'choices': choices, 'name': name,
+        'kind': kind or type(default), 'item': item, 'metavar': metavar, 'flag': flag,
+    }  # fmt: skip
     if not keys:
         return field(default=default, metadata=about_it)
     return field(
@@ -190,10 +211,12 @@ def _own(whole: Field[Any]) -> list[Declared]:
     about = whole.metadata
     name = about['name'] or whole.name
     default = about.get('default', whole.default)
-    assert default is not MISSING, f'{whole.name} was not made by setting()'
-    rest = {key: about[key] for key in ('about', 'low', 'high', 'choices')}
+    rest = {
+        key: about[key]
+        for key in ('kind', 'item', 'about', 'low', 'high', 'choices', 'metavar', 'flag')
+    }
     return [
-        Declared(f'{name}.{key}' if key else name, whole.name, key, type(default), default, **rest)
+        Declared(f'{name}.{key}' if key else name, whole.name, key, default=default, **rest)
         for key in about.get('keys', ('',))
     ]
 
@@ -232,7 +255,10 @@ def near(name: str, known: Collection[str]) -> str:
 
 
 def add_arguments(
-    parser: argparse._ActionsContainer, kind: type, leave_out: Collection[str] = ()
+    parser: argparse._ActionsContainer,
+    kind: type,
+    leave_out: Collection[str] = (),
+    only: Collection[str] | None = None,
 ) -> None:
     """Give a command line one option for each setting of a group.
 
@@ -240,32 +266,32 @@ def add_arguments(
         parser: of the command line, or a group of its options.
         kind: the group.
         leave_out: names of settings that have no option; `from_arguments` gives their defaults.
+        only: names of the settings that have one; all where it is None.
     """
-    known = [one.name for one in declared(kind) if one.name not in leave_out]
-    for old in RENAMED:
-        # Also keeps argparse from taking --ensemble as an abbreviation of --ensemble-size.
-        if new := renamed(old, known):
-            options = [_option(old), '--no-' + _option(old)[2:]]
-            parser.add_argument(*options, action=_Renamed, const=_option(new))
     for one in declared(kind):
-        if one.name in leave_out:
+        if one.name in leave_out or (only is not None and one.name not in only):
             continue
-        shown = ' '.join(one.default) if one.kind is tuple else one.default
         about = one.about.replace('%', '%%')
         more: dict[str, Any] = {'dest': one.name, 'default': one.default}
+        if one.default is REQUIRED:
+            more = {'dest': one.name, 'required': True}
+        elif one.default not in (None, (), '') and one.kind is not bool:
+            shown = ' '.join(map(str, one.default)) if one.kind is tuple else one.default
+            about = f'{about} (default: {shown})'
         if one.kind is bool:
-            parser.add_argument(
-                one.option, action=argparse.BooleanOptionalAction, help=about, **more
-            )
+            toggle = argparse.BooleanOptionalAction if one.default else 'store_true'
+            parser.add_argument(one.option, action=toggle, help=about, **more)
             continue
         if one.kind is tuple:
             more['nargs'] = '*'
+            if one.default == ():  # may be given several times
+                more |= {'action': 'extend', 'default': []}
         parser.add_argument(
             one.option,
-            type=str if one.kind is tuple else one.kind,
-            help=f'{about} (default: {shown})',
+            type=one.item if one.kind is tuple else one.kind,
+            help=about,
             choices=one.choices or None,
-            metavar=None if one.choices else (one.key or one.attribute)[0].upper(),
+            metavar=one.metavar or (None if one.choices else _letter(one)),
             **more,
         )
 
@@ -278,26 +304,37 @@ def from_arguments(kind: type[GroupT], args: argparse.Namespace) -> GroupT:
         if inner := _group(whole):
             new[whole.name] = from_arguments(inner, args)
         for one in _own(whole):
-            value = given.get(one.name, one.default)
+            if (value := given.get(one.name, one.default)) is REQUIRED:
+                raise ValueError(f'{one.name} is missing')
             new[whole.name] = {**new.get(whole.name, {}), one.key: value} if one.key else value
     return kind(**new)
 
 
+def to_arguments(group: Any, leave_out: Collection[str] = ()) -> list[str]:
+    """The options that give a group its values, without those at their defaults."""
+    given, found = values(group), list[str]()
+    for one in declared(type(group)):
+        value = given[one.name]
+        if one.name in leave_out or value == one.default:
+            continue
+        if one.kind is bool:
+            found.append(one.option if value else one.option.replace('--', '--no-', 1))
+        elif one.kind is tuple:
+            # With '=', so that a name may begin with a dash.
+            each = [f'{one.option}={part}' for part in value]
+            found += each if one.default == () else [one.option, *map(str, value)]
+        else:
+            found.append(f'{one.option}={value}')
+    return found
+
+
+def _letter(one: Declared) -> str:
+    return (one.key or one.attribute)[0].upper()
+
+
 def _option(name: str) -> str:
+    """Option of a setting: 'depth.metric' -> '--depth-metric'."""
     return '--' + name.replace('_', '-').replace('.', '-')
-
-
-class _Renamed(argparse.Action):
-    """An option's old name: an error that gives the present one."""
-
-    def __init__(self, option_strings: Sequence[str], dest: str, const: str) -> None:
-        super().__init__(
-            option_strings, argparse.SUPPRESS, '?', const, argparse.SUPPRESS,
-            help=argparse.SUPPRESS,
-        )  # fmt: skip
-
-    def __call__(self, parser: argparse.ArgumentParser, *given: Any) -> None:
-        parser.error(f'{given[-1]} is now {self.const}')
 
 
 def _fill(group: Any, one: Field[Any], keys: Sequence[str]) -> None:
@@ -312,16 +349,18 @@ def _fill(group: Any, one: Field[Any], keys: Sequence[str]) -> None:
 
 
 def _checked(one: Declared, value: Any) -> Any:
+    if value is None and one.default is None:
+        return None
     if one.kind is tuple:
-        right = isinstance(value, (tuple, list)) and all(isinstance(text, str) for text in value)
-        value = tuple(value) if right else value
-    elif one.kind is float and isinstance(value, int) and not isinstance(value, bool):
-        value = float(value)
-        right = True
+        right = isinstance(value, (tuple, list)) and all(_is(one.item, part) for part in value)
+        value = tuple(map(one.item, value)) if right else value
     else:
-        right = isinstance(value, one.kind) and (one.kind is bool or not isinstance(value, bool))
+        right = _is(one.kind, value)
+        value = one.kind(value) if right else value
     if not right:
-        raise ValueError(f'{one.name} is {value!r}; expected {_WORDS[one.kind]}')
+        lists = {int: 'a list of whole numbers', Path: 'a list of paths'}
+        words = lists.get(one.item) if one.kind is tuple else None
+        raise ValueError(f'{one.name} is {value!r}; expected {words or _WORDS[one.kind]}')
     for part in value if one.kind is tuple else (value,):
         if one.choices and part not in one.choices:
             raise ValueError(
@@ -338,6 +377,14 @@ def _checked(one: Declared, value: Any) -> Any:
         )
         raise ValueError(f'{one.name} is {value}; expected {ends}')
     return value
+
+
+def _is(kind: type, value: Any) -> bool:
+    """Whether a value is of a kind; whole numbers are numbers, texts are paths."""
+    wider: dict[type, tuple[type, ...]] = {float: (float, int), Path: (Path, str)}
+    return isinstance(value, wider.get(kind, kind)) and (
+        kind is bool or not isinstance(value, bool)
+    )
 
 
 @dataclass(frozen=True)

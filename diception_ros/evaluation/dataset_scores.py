@@ -260,7 +260,7 @@ class Predictions:
             raise FileNotFoundError(
                 f'{lacking[0].picture}: no prediction {expected}, nor under any shorter end of '
                 f'its path ({len(lacking)} of {len(cases)} pictures have none); write them with '
-                f'diception predict --task {protocol.task} --out {folder}'
+                f'diception predict --tasks {protocol.task} --out {folder}'
             )
 
     def __call__(self, case: BenchmarkSample) -> Label:

@@ -162,7 +162,7 @@ class PerceptionSettings:
     categories: tuple[str, ...] = setting(
         ('person',),
         'what to look for, for the tasks that are asked about a category; first wins a tie',
-        name='semantic.categories',
+        name='semantic.categories', flag='--categories',
     )
     every_n: Mapping[str, int] = setting(
         1, 'ask it about every n-th frame of a camera only', low=1, high=10_000,

@@ -1,192 +1,457 @@
 # SPDX-FileCopyrightText: 2026 The diception_ros authors
 # SPDX-License-Identifier: Apache-2.0
-"""What `diception evaluate` does with a model."""
+"""Scores a model on simulated rooms, a data set or labelled images: `diception evaluate`."""
 
 from __future__ import annotations
 
-import argparse
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 import contextlib
-from dataclasses import asdict
+from dataclasses import asdict, dataclass, field, replace
 import importlib.util
 import json
 import math
-import sys
+from pathlib import Path
 import time
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import numpy as np
-from tqdm import tqdm
-
-from diception_ros.cli import _labels
+from diception_ros import tasks
 from diception_ros.core import adapter_card as cards
-from diception_ros.core import settings
-from diception_ros.core.adapter_card import Card
-from diception_ros.core.frame import Frame
-from diception_ros.core.labels import Instances, Keypoints, Label
-from diception_ros.core.prompt import Prompt
-from diception_ros.core.settings import PredictSettings
+from diception_ros.core.settings import ComputeSettings, PredictSettings, check, declared, setting
 from diception_ros.datasets import benchmarks
-from diception_ros.datasets.benchmarks import Protocol
-from diception_ros.datasets.labelled import FEW, Labelled
-from diception_ros.datasets.sample import Sample
-from diception_ros.evaluation import dataset_scores, evaluators, rooms
-from diception_ros.evaluation.dataset_scores import Predictions
-from diception_ros.evaluation.evaluators import EvalCallback, EvaluationResult
-from diception_ros.model import folder
-from diception_ros.perception.predictor import Predictor
-from diception_ros.perception.query import Question
-from diception_ros.reporting import tables
-from diception_ros.reporting.contact_sheets import QualitativeResults
-from diception_ros.reporting.tables import PredictionCSV
 from diception_ros.system import files
+from diception_ros.system.progress import SILENT, Progress
 from diception_ros.tasks import BUILTIN, TaskRegistry
+from diception_ros.workflows.adapt import LabelSource
+from diception_ros.workflows.simulate import parse_size
 
-_ASPECT = 4 / 3  # width by height of the rooms' pictures, as they are learnt from
+if TYPE_CHECKING:
+    from diception_ros.core.adapter_card import Card
+    from diception_ros.core.frame import Frame
+    from diception_ros.core.labels import Label
+    from diception_ros.core.prompt import Prompt
+    from diception_ros.datasets.labelled import Labelled
+    from diception_ros.datasets.sample import Sample
+    from diception_ros.evaluation.dataset_scores import Predictions
+    from diception_ros.evaluation.evaluators import EvalCallback, EvaluationResult
+    from diception_ros.perception.predictor import Predictor
+
+_ASPECT = 4 / 3  # width by height of the images of rooms, as in training
+_PAPER = 'paper'
+# The axes of a ground truth are doubted where a mirrored one fits so much better.
+_DOUBT = 0.8
 
 
-def on_rooms(args: argparse.Namespace) -> int:
-    """Judge a model on simulated rooms, and print and write what came out."""
-    _check(args)
-    predictors, about = _load(args)
-    first = next(iter(predictors.values()))
-    side = first.resolution
-    size = args.size or (side, round(side * _ASPECT))
-    gallery = QualitativeResults(evaluators.names(args.tasks))
+@dataclass(frozen=True)
+class RoomSettings:
+    """Simulated rooms on which a model is scored.
+
+    Raises:
+        ValueError: a value that its declaration does not allow.
+    """
+
+    scenes: int = setting(200, 'rooms, with one image each', low=1, metavar='N')
+    split: str = setting(
+        'test', 'rooms of different splits never meet', choices=('train', 'validation', 'test')
+    )
+    tasks: tuple[str, ...] = setting(
+        tuple(tasks.names()), 'which tasks', choices=tuple(tasks.names()), metavar='TASK'
+    )
+    size: str = setting(
+        '', "of the images, pixels (default: as high as the model's input, 4/3 as wide)",
+        metavar='WxH',
+    )  # fmt: skip
+    scene_seed: int = setting(0, 'random seed of the rooms', low=0, metavar='S')
+    mean_scenes: int = setting(
+        50, 'rooms of the training split, four images each, that make the mean image', low=1,
+        metavar='N',
+    )  # fmt: skip
+    gl: str | None = setting(
+        None, 'OpenGL library (default: that in MUJOCO_GL, or egl)', kind=str,
+        choices=('egl', 'osmesa'),
+    )  # fmt: skip
+
+    def __post_init__(self) -> None:
+        check(self)
+        if self.size:
+            parse_size(self.size)
+
+
+@dataclass(frozen=True)
+class EvaluateConfig:
+    """What is scored, and on what: `labels` with adapters, else `dataset`, else rooms.
+
+    Raises:
+        ValueError: a value that its declaration does not allow, or values that exclude each other.
+    """
+
+    dataset: Path | None = setting(None, 'folder', kind=Path, metavar='DATASET')
+    model: str | None = setting(
+        None, "model folder, or 'builtin' (default: builtin)", kind=str, metavar='DIR'
+    )
+    out: Path | None = setting(None, 'folder for files', kind=Path, metavar='DIR')
+    protocol: str | None = setting(
+        None, f'how DATASET is read and scored: {", ".join(benchmarks.names())}', kind=str,
+        choices=tuple(benchmarks.names()), metavar='NAME',
+    )  # fmt: skip
+    list: Path | None = setting(
+        None, 'an image in each line, by its path in DATASET (default: all of them)', kind=Path,
+        metavar='FILE',
+    )  # fmt: skip
+    predictions: Path | None = setting(
+        None, 'score the predictions in this folder, which diception predict wrote', kind=Path,
+        metavar='DIR',
+    )  # fmt: skip
+    adapters: tuple[str, ...] = setting(
+        (), 'folders that diception adapt wrote, whose tasks are scored on --data', metavar='DIR'
+    )
+    labels: LabelSource = field(default_factory=LabelSource)
+    rooms: RoomSettings = field(default_factory=RoomSettings)
+    num_inference_steps: tuple[int, ...] = setting(
+        (1,), "numbers of denoising steps to compare; the paper's tables used 28", item=int,
+        name='compared_steps', flag='--num-inference-steps', metavar='S',
+    )  # fmt: skip
+    compute: ComputeSettings = field(default_factory=ComputeSettings)
+    predict: PredictSettings = field(default_factory=PredictSettings)
+
+    def __post_init__(self) -> None:
+        check(self)
+        if not self.num_inference_steps:
+            raise ValueError('num_inference_steps is empty; expected one or more numbers')
+        for steps in self.num_inference_steps:
+            replace(self.predict, num_inference_steps=steps)  # raises where it is not allowed
+        if self.predictions is not None and self.model is not None:
+            raise ValueError('give --model or --predictions, not both')
+        if self.labels.data is not None or self.adapters:
+            self._check_labels()
+        elif self.dataset is not None:
+            if self.protocol is None:
+                names = ', '.join(benchmarks.names())
+                raise ValueError(f'DATASET needs --protocol, one of {names}')
+            self._refuse(RoomSettings, 'is for rooms, without DATASET')
+        else:
+            only = ('protocol', 'list', 'predictions')
+            self._refuse(EvaluateConfig, 'needs DATASET', only)
+
+    def _check_labels(self) -> None:
+        if self.dataset is not None:
+            raise ValueError('--adapters are scored on --data, so leave DATASET out')
+        if self.labels.data is None:
+            raise ValueError(
+                '--adapters needs --data LABELS, images with labels as for diception adapt, best '
+                'some that it was not trained on'
+            )
+        if not self.adapters:
+            raise ValueError('--data needs --adapters DIR, whose tasks are scored on it')
+        why = 'does not go with --adapters'
+        self._refuse(EvaluateConfig, why, ('protocol', 'list', 'predictions'))
+        self._refuse(RoomSettings, why)
+
+    def _refuse(self, kind: type, why: str, only: Sequence[str] = ()) -> None:
+        group = self.rooms if kind is RoomSettings else self
+        for one in declared(kind):
+            given = (one.name in only or not only) and getattr(group, one.attribute) != one.default
+            if given:
+                raise ValueError(f'{one.option} {why}')
+
+    @property
+    def column_settings(self) -> dict[str, PredictSettings]:
+        """Settings by column of the table, which is a number of steps."""
+        return {
+            str(steps): replace(self.predict, num_inference_steps=steps)
+            for steps in self.num_inference_steps
+        }
+
+
+@dataclass(frozen=True)
+class EvaluateResult:
+    """Scores.
+
+    Attributes:
+        numbers: by kind of prompt (or data set), metric and column; a column is a number of
+            denoising steps, a baseline (shuffled, mean), or 'paper'.
+        columns: in their order.
+        frames: images that were scored.
+        table: the most important numbers as Markdown.
+        summary: one line on what was scored.
+    """
+
+    numbers: Mapping[str, Mapping[str, Mapping[str, float]]]
+    columns: Sequence[str]
+    frames: int
+    table: str
+    summary: str
+
+
+def evaluate(config: EvaluateConfig, progress: Progress = SILENT) -> EvaluateResult:
+    """Score a model; `out` gets metrics.json, answers.csv, first.png and worst.png.
+
+    Args:
+        config: what is scored, and on what.
+        progress: logs what should be known to read the numbers, and shows a bar.
+
+    Raises:
+        FileNotFoundError: no model, data set or labels.
+        ImportError: MuJoCo or pycocotools is missing.
+        ValueError: an adapter or labels that don't fit.
+
+    Example:
+        >>> from diception_ros import EvaluateConfig, evaluate
+        >>> result = evaluate(EvaluateConfig(adapters=['adapter'], labels={'data': 'labels'},
+        ...                                  model='model'))
+        >>> 0 <= result.numbers['floor']['iou']['1'] <= 1
+        True
+    """
+    if config.adapters:
+        return _on_labels(config, progress)
+    if config.dataset is not None:
+        return _on_dataset(config, progress)
+    return _on_rooms(config, progress)
+
+
+def _on_rooms(config: EvaluateConfig, progress: Progress) -> EvaluateResult:
+    asked = config.rooms
+    check_counted(asked.tasks)
+    from diception_ros.evaluation import evaluators, rooms
+
+    predictor, about = _load(config)
+    side = predictor.resolution
+    size = parse_size(asked.size) if asked.size else (side, round(side * _ASPECT))
     start = time.monotonic()
-    print('mean pictures of rooms of the training split', file=sys.stderr)
-    means = rooms.mean_of_rooms(args.scene_seed, size, side, args.mean_scenes, args.gl)
-    with evaluation_callbacks(args, gallery) as looking:
-        views = rooms.views(args.scene_seed, size, args.split, args.scenes, backend=args.gl)
-        progress = tqdm(views, total=args.scenes, unit='room', file=sys.stderr)
-        verdict = rooms.evaluate(
-            progress,
-            {steps: _asker(predictor) for steps, predictor in predictors.items()},
+    progress.log('mean images of rooms of the training split')
+    means = rooms.mean_of_rooms(asked.scene_seed, size, side, asked.mean_scenes, asked.gl)
+    with _callbacks(config, evaluators.names(asked.tasks)) as (callbacks, write):
+        views = rooms.views(asked.scene_seed, size, asked.split, asked.scenes, backend=asked.gl)  # type: ignore[arg-type]
+        found = rooms.evaluate(
+            progress.each(views, asked.scenes, unit='room'),
+            _predict_fns(config, predictor),
             means,
-            args.tasks,
-            looking,
+            asked.tasks,
+            callbacks,
         )
-    seconds = time.monotonic() - start
-    if args.out is not None:
-        tables.write_json(
-            args.out / 'metrics.json',
-            {
-                'kind': 'rooms',
-                **about,
-                'rooms': {
-                    'split': args.split,
-                    'seed': args.scene_seed,
-                    'pictures': verdict.frames,
-                    'size': {'height': size[0], 'width': size[1]},
-                    'mean_rooms': args.mean_scenes,
-                },
-                'columns': verdict.columns,
-                'numbers': verdict.numbers,
-                'categories': verdict.categories,
-                'seconds': round(seconds, 1),
+        seconds = time.monotonic() - start
+        content = {
+            'rooms': {
+                'split': asked.split,
+                'seed': asked.scene_seed,
+                'pictures': found.frames,
+                'size': {'height': size[0], 'width': size[1]},
+                'mean_rooms': asked.mean_scenes,
             },
+            'columns': found.columns,
+            'numbers': found.numbers,
+            'categories': found.categories,
+            'seconds': round(seconds, 1),
+        }
+        write({'kind': 'rooms', **about, **content})
+    return _result(found, f'{found.frames} images of {asked.split} rooms in {seconds:.0f} s')
+
+
+def _on_dataset(config: EvaluateConfig, progress: Progress) -> EvaluateResult:
+    from diception_ros.core.prompt import Prompt
+    from diception_ros.evaluation import dataset_scores
+    from diception_ros.reporting import tables
+
+    assert config.protocol is not None
+    assert config.dataset is not None
+    protocol = benchmarks.get(config.protocol)
+    samples, without = dataset_scores.find_samples(protocol, config.dataset, config.list)
+    predict_fns: dict[str, dataset_scores.PredictFn]
+    predictions = None
+    about: dict[str, Any] = {}
+    if config.predictions is not None:
+        predictions = dataset_scores.Predictions(config.predictions, protocol, samples)
+        predict_fns = {'predictions': predictions}
+    else:
+        predictor, about = _load(config)
+        prompt = Prompt(protocol.task)
+
+        def of_sample(predict_fn: Any) -> dataset_scores.PredictFn:
+            return lambda sample: predict_fn(dataset_scores.frame_of(protocol, sample), [prompt])[
+                0
+            ]
+
+        found_fns = _predict_fns(config, predictor)
+        predict_fns = {column: of_sample(one) for column, one in found_fns.items()}
+    if len(samples) != protocol.images:
+        progress.log(f"{len(samples)} images; the paper's table is of {protocol.images}")
+    with _callbacks(config, [protocol.task]) as (callbacks, write):
+        each = progress.each(samples, len(samples), unit='image')
+        found = dataset_scores.evaluate(protocol, each, predict_fns, callbacks)
+        if predictions is not None:
+            about = {
+                'predictions': {
+                    'folder': str(config.predictions),
+                    'cropped': predictions.cropped,
+                    'stories': _metadata(predictions),
+                }
+            }
+        _doubt_axes(found, protocol, progress)
+        for metric, columns in found.numbers[protocol.name].items():
+            columns[_PAPER] = protocol.published.get(metric, math.nan)
+        all_columns = [*found.columns, _PAPER]
+        content = {
+            'dataset': {
+                'folder': str(config.dataset),
+                'protocol': protocol.name,
+                'list': str(config.list) if config.list else None,
+                'pictures': found.frames,
+                'without_truth': without,
+            },
+            'columns': all_columns,
+            'numbers': found.numbers,
+            'pictures': [sample.name for sample in samples],
+        }
+        write({'kind': 'dataset', **about, **content})
+    # The paper does not say in which space it aligned, so both are shown.
+    more = {'abs_rel_in_depth': -1, 'delta1_in_depth': 1} if protocol.task == 'depth' else {}
+    shown = {protocol.name: {**tables.SHOWN[protocol.task], **more}}
+    headings = {**tables.headings(found.columns), _PAPER: 'paper, 28 steps, guidance 2'}
+    table = tables.markdown(found.numbers, all_columns, headings, shown)
+    summary = f'{found.frames} images of {config.dataset}'
+    return EvaluateResult(found.numbers, all_columns, found.frames, table, summary)
+
+
+def _on_labels(config: EvaluateConfig, progress: Progress) -> EvaluateResult:
+    brought = [cards.read(folder) for folder in config.adapters]
+    registry = TaskRegistry(tuple(brought))
+    names = [card.name for card in brought]
+    check_counted(names, registry)
+    import numpy as np
+
+    from diception_ros.evaluation import rooms
+
+    labels = [config.labels.read(card.kind, card.name) for card in brought]
+    groups = _group_by_image(labels)
+    predictor, about = _load(config)
+    predictor.adapt(config.adapters)
+    for text in _doubts(brought, labels):
+        progress.log(f'{config.labels.data}: {text}')
+    start = time.monotonic()
+    means = rooms.mean_pictures(groups, predictor.resolution, registry)
+    with _callbacks(config, names, registry) as (callbacks, write):
+        each = progress.each(groups, len(groups), unit='image')
+        found = rooms.evaluate(
+            ((samples, np.random.default_rng(0)) for samples in each),
+            _predict_fns(config, predictor),
+            means,
+            names,
+            callbacks,
+            registry,
         )
-        gallery.write(args.out)
-    tell(args, verdict, f'pictures of {args.split} rooms', seconds)
-    return 0
+        seconds = time.monotonic() - start
+        content = {
+            'adapters': [
+                {
+                    'task': card.name,
+                    'kind': card.kind,
+                    'folder': str(folder),
+                    'sha256': cards.digest(folder),
+                    'labels_sha256': one.digest,
+                    'learnt_from_them': _trained_on(card, one),
+                }
+                for folder, card, one in zip(config.adapters, brought, labels, strict=True)
+            ],
+            'labels': {
+                'place': str(config.labels.data),
+                'category': config.labels.category,
+                'pictures': [sample.name for sample in labels[0].samples],
+            },
+            'columns': found.columns,
+            'numbers': found.numbers,
+            'seconds': round(seconds, 1),
+        }
+        write({'kind': 'labels', **about, **content})
+    summary = f'{found.frames} images of {config.labels.data} in {seconds:.0f} s'
+    return _result(found, summary, registry)
+
+
+def _result(
+    found: EvaluationResult, summary: str, registry: TaskRegistry = BUILTIN
+) -> EvaluateResult:
+    from diception_ros.reporting import tables
+
+    headings = tables.headings(found.columns)
+    table = tables.markdown(found.numbers, found.columns, headings, registry=registry)
+    return EvaluateResult(found.numbers, found.columns, found.frames, table, summary)
 
 
 @contextlib.contextmanager
-def evaluation_callbacks(
-    args: argparse.Namespace, gallery: QualitativeResults
-) -> Iterator[list[EvalCallback]]:
-    """Those who look on: none where nothing is written, else the gallery and a diary."""
-    if args.out is None:
-        yield []
+def _callbacks(
+    config: EvaluateConfig, kinds: Sequence[str], registry: TaskRegistry = BUILTIN
+) -> Iterator[tuple[list[EvalCallback], Callable[[dict[str, Any]], None]]]:
+    """Callbacks, and what writes metrics.json and the contact sheets; nothing without `out`."""
+    if config.out is None:
+        yield [], lambda content: None
         return
-    args.out.mkdir(parents=True, exist_ok=True)
-    with contextlib.closing(PredictionCSV(args.out / 'answers.csv')) as diary:
-        yield [gallery, diary]
+    from diception_ros.reporting import tables
+    from diception_ros.reporting.contact_sheets import QualitativeResults
+
+    out, results = config.out, QualitativeResults(kinds, registry=registry)
+
+    def write(content: dict[str, Any]) -> None:
+        tables.write_json(out / 'metrics.json', content)
+        results.write(out)
+
+    with (
+        files.exclusive_folder(out),
+        contextlib.closing(tables.PredictionCSV(out / 'answers.csv')) as rows,
+    ):
+        yield [results, rows], write
 
 
-def tell(
-    args: argparse.Namespace,
-    verdict: EvaluationResult,
-    what: str,
-    seconds: float,
-    registry: TaskRegistry = BUILTIN,
-) -> None:
-    """Print the table, and what it is about."""
-    headings = tables.headings(verdict.columns)
-    print(tables.markdown(verdict.numbers, verdict.columns, headings, registry=registry))
-    print(
-        f'{verdict.frames} {what} in {seconds:.0f} s'
-        + (f'; wrote {args.out}' if args.out else ''),
-        file=sys.stderr,
-    )
+def _load(config: EvaluateConfig) -> tuple[Predictor, dict[str, Any]]:
+    """The predictor, and what metrics.json has on it."""
+    from diception_ros.model import folder
+    from diception_ros.perception.predictor import Predictor
+    from diception_ros.system import threads
 
-
-def on_cases(
-    args: argparse.Namespace, protocol: Protocol
-) -> tuple[dict[str, dataset_scores.PredictFn], dict[str, Any]]:
-    """What answers the pictures of a data set at each number of steps, and what to tell of it."""
-    predictors, about = _load(args)
-    prompt = Prompt(protocol.task)
-
-    def asker(predictor: Predictor) -> dataset_scores.PredictFn:
-        def answer(case: dataset_scores.BenchmarkSample) -> Label:
-            frame = dataset_scores.frame_of(protocol, case)
-            return predictor.predict([frame], [prompt])[0].label
-
-        return answer
-
-    return {steps: asker(predictor) for steps, predictor in predictors.items()}, about
-
-
-def _load(args: argparse.Namespace) -> tuple[dict[str, Predictor], dict[str, Any]]:
-    """A predictor for each number of steps, with one model, and what to tell of them."""
-    first, chosen, about = load(args)
-    return {str(one.num_inference_steps): Predictor(first.pipe, one) for one in chosen}, about
-
-
-def load(
-    args: argparse.Namespace,
-) -> tuple[Predictor, list[settings.PredictSettings], dict[str, Any]]:
-    """A predictor, settings for each number of steps, and what to tell of them."""
-    compute = settings.from_arguments(settings.ComputeSettings, args)
-    args_of = [
-        argparse.Namespace(**{**vars(args), 'num_inference_steps': steps})
-        for steps in dict.fromkeys(args.num_inference_steps)
-    ]
-    chosen = [settings.from_arguments(settings.PredictSettings, one) for one in args_of]
-    model = folder.resolve(args.model)
+    name = config.model or 'builtin'
+    model = folder.resolve(name)
     folder.silence_library_logging()
-    first = Predictor.load(model, compute, **asdict(chosen[0]))
+    threads.limit(config.compute.threads, config.compute.device)
+    first = next(iter(config.column_settings.values()))
+    predictor = Predictor.load(model, config.compute, **asdict(first))
     about = {
-        'model': {'name': str(args.model), 'sha256': files.sha256(model)},
+        'model': {'name': name, 'sha256': files.sha256(model)},
         'settings': {
-            'device': compute.device,
-            'dtype': compute.dtype,
-            **asdict(chosen[0]),
-            'num_inference_steps': [one.num_inference_steps for one in chosen],
-            'processing_resolution': first.resolution,
-            'tta_shifts': first.tta_shifts,
+            'device': config.compute.device,
+            'dtype': config.compute.dtype,
+            **asdict(first),
+            'num_inference_steps': list(config.num_inference_steps),
+            'processing_resolution': predictor.resolution,
+            'tta_shifts': predictor.tta_shifts,
         },
     }
-    return first, chosen, about
+    return predictor, about
 
 
-def _check(args: argparse.Namespace) -> None:
-    for name in ('scenes', 'mean_scenes'):
-        if getattr(args, name) < 1:
-            option = name.replace('_', '-')
-            raise ValueError(f'--{option} is {getattr(args, name)}; expected at least 1')
-    if args.scene_seed < 0:
-        raise ValueError(f'--scene-seed is {args.scene_seed}; expected at least 0')
-    check_counted(args.tasks)
+def _predict_fns(config: EvaluateConfig, predictor: Predictor) -> dict[str, Any]:
+    return {
+        column: _predict_fn(predictor, settings)
+        for column, settings in config.column_settings.items()
+    }
+
+
+def _predict_fn(
+    predictor: Predictor, settings: PredictSettings
+) -> Callable[[Frame, Sequence[Prompt]], list[Label]]:
+    """A function of a frame and prompts that returns their labels."""
+    from diception_ros.perception.query import Question
+
+    return lambda frame, prompts: [
+        found.label
+        for found in predictor.ask([Question(frame, prompt, settings) for prompt in prompts])
+    ]
 
 
 def check_counted(names: Sequence[str], registry: TaskRegistry = BUILTIN) -> None:
-    """Make sure, before the work and not at its end, that answers of tasks can be counted.
+    """Check, before the work and not at its end, that results of tasks can be counted.
 
     Raises:
         ValueError: pycocotools is not installed, and one of the tasks needs it.
     """
+    from diception_ros.core.labels import Instances, Keypoints
+
     counted = [name for name in names if registry.get(name).label in (Instances, Keypoints)]
     if counted and importlib.util.find_spec('pycocotools') is None:
         raise ValueError(
@@ -195,228 +460,67 @@ def check_counted(names: Sequence[str], registry: TaskRegistry = BUILTIN) -> Non
         )
 
 
-def _asker(predictor: Predictor) -> rooms.PredictFn:
-    def answer(frame: Frame, prompts: Sequence[Prompt]) -> list[Label]:
-        return [prediction.label for prediction in predictor.predict([frame], prompts)]
-
-    return answer
-
-
-# What `diception evaluate DATASET` does; loads torch only where a model answers.
-
-
-_PAPER = 'paper'
-# The truth's axes are doubted where a mirrored one fits so much better than the one that is taken.
-_DOUBT = 0.8
-
-
-def on_dataset(args: argparse.Namespace) -> int:
-    """Judge a model, or predictions in files, on a data set; print and write what came out."""
-    protocol = benchmarks.get(args.protocol)
-    cases, without = dataset_scores.find_samples(protocol, args.dataset, args.list)
-    answers: dict[str, dataset_scores.PredictFn]
-    predictions = None
-    if args.predictions is not None:
-        predictions = Predictions(args.predictions, protocol, cases)
-        answers = {'predictions': predictions}
-        about: dict[str, Any] = {}
-    else:
-        answers, about = on_cases(args, protocol)
-    if len(cases) != protocol.images:
-        print(f"{len(cases)} pictures; the paper's table is of {protocol.images}", file=sys.stderr)
-    with contextlib.ExitStack() as stack:
-        callbacks: list[EvalCallback] = []
-        gallery = QualitativeResults([protocol.task])
-        if args.out is not None:
-            args.out.mkdir(parents=True, exist_ok=True)
-            diary = PredictionCSV(args.out / 'answers.csv')
-            stack.callback(diary.close)
-            callbacks = [gallery, diary]
-        progress = tqdm(cases, unit='picture', file=sys.stderr)
-        verdict = dataset_scores.evaluate(protocol, progress, answers, callbacks)
-    if predictions is not None:
-        about = {
-            'predictions': {
-                'folder': str(args.predictions),
-                'cropped': predictions.cropped,
-                'stories': _stories(predictions),
-            }
-        }
-    numbers = verdict.numbers[protocol.name]
-    for metric, columns in numbers.items():
-        columns[_PAPER] = protocol.published.get(metric, math.nan)
-    if args.out is not None:
-        tables.write_json(
-            args.out / 'metrics.json',
-            {
-                'kind': 'dataset',
-                **about,
-                'dataset': {
-                    'folder': str(args.dataset),
-                    'protocol': protocol.name,
-                    'list': str(args.list) if args.list else None,
-                    'pictures': verdict.frames,
-                    'without_truth': without,
-                },
-                'columns': [*verdict.columns, _PAPER],
-                'numbers': verdict.numbers,
-                'pictures': [case.name for case in cases],
-            },
-        )
-        gallery.write(args.out)
-    shown = {**tables.SHOWN[protocol.task], **_also(protocol)}
-    headings = {**tables.headings(verdict.columns), _PAPER: 'paper, 28 steps, guidance 2'}
-    print(
-        tables.markdown(
-            verdict.numbers, [*verdict.columns, _PAPER], headings, {protocol.name: shown}
-        )
-    )
-    _doubt_axes(verdict, protocol)
-    if args.out is not None:
-        print(f'wrote {args.out}', file=sys.stderr)
-    return 0
-
-
-def _also(protocol: benchmarks.Protocol) -> dict[str, int]:
-    # The paper does not say in which space it aligned, so both are shown.
-    return {'abs_rel_in_depth': -1, 'delta1_in_depth': 1} if protocol.task == 'depth' else {}
-
-
-def _stories(predictions: Predictions) -> list[Any]:
-    """What the files beside the predictions tell of models and settings, each once."""
+def _metadata(predictions: Predictions) -> list[Any]:
+    """Model, settings and versions in the files beside the predictions, each once."""
     found: dict[str, Any] = {}
     for path in predictions.files():
-        story = path.with_suffix('.json')
-        if story.is_file():
-            told = json.loads(story.read_text())
-            kept = {name: told.get(name) for name in ('model', 'settings', 'versions')}
+        file = path.with_suffix('.json')
+        if file.is_file():
+            content = json.loads(file.read_text())
+            kept = {name: content.get(name) for name in ('model', 'settings', 'versions')}
             found.setdefault(json.dumps(kept, sort_keys=True), kept)
     return list(found.values())
 
 
-def _doubt_axes(verdict: EvaluationResult, protocol: benchmarks.Protocol) -> None:
-    numbers = verdict.numbers[protocol.name]
-    axes = [axis for axis in 'xyz' if f'mean_deg_{axis}' in numbers]
-    for axis in axes:
-        for column in verdict.columns:
+def _doubt_axes(
+    found: EvaluationResult, protocol: benchmarks.Protocol, progress: Progress
+) -> None:
+    numbers = found.numbers[protocol.name]
+    for axis in (axis for axis in 'xyz' if f'mean_deg_{axis}' in numbers):
+        for column in found.columns:
             taken, other = numbers['mean_deg'][column], numbers[f'mean_deg_{axis}'][column]
             if other < _DOUBT * taken:
-                print(
+                progress.log(
                     f'{column}: the mean angle is {taken:.1f} degrees, and would be {other:.1f} '
-                    f"if the truth's {axis} pointed the other way; look at first.png of --out "
-                    'before you trust these numbers',
-                    file=sys.stderr,
+                    f"if the ground truth's {axis} pointed the other way; look at first.png of "
+                    '--out before you trust these numbers'
                 )
 
 
-# What `diception evaluate` does with adapters: judge their tasks on somebody's own labels.
-
-
-def on_labels(args: argparse.Namespace) -> int:
-    """Judge the tasks of adapters on labels, and print and write what came out."""
-    brought = [cards.read(folder) for folder in args.adapters]
-    registry = TaskRegistry(tuple(brought))
-    names = [card.name for card in brought]
-    check_counted(names, registry)
-    labels = [_labels.read(args, card.kind, card.name) for card in brought]
-    groups = _together(labels)
-    # Loads torch, and the model.
-    predictor, chosen, about = load(args)
-    predictor.adapt(args.adapters)
-    for text in _doubts(args, brought, labels):
-        print(f'{args.data}: {text}', file=sys.stderr)
-    start = time.monotonic()
-    means = rooms.mean_pictures(groups, predictor.resolution, registry)
-    gallery = QualitativeResults(names, registry=registry)
-    with evaluation_callbacks(args, gallery) as callbacks:
-        verdict = rooms.evaluate(
-            ((samples, np.random.default_rng(0)) for samples in tqdm(groups, unit='picture')),
-            {str(one.num_inference_steps): _labelled_asker(predictor, one) for one in chosen},
-            means,
-            names,
-            callbacks,
-            registry,
-        )
-    seconds = time.monotonic() - start
-    if args.out is not None:
-        content = _content(args, brought, labels, verdict, seconds)
-        tables.write_json(args.out / 'metrics.json', {'kind': 'labels', **about, **content})
-        gallery.write(args.out)
-    tell(args, verdict, f'pictures of {args.data}', seconds, registry)
-    return 0
-
-
-def _together(labels: Sequence[Labelled]) -> list[list[Sample]]:
-    """The samples of each picture."""
+def _group_by_image(labels: Sequence[Labelled]) -> list[list[Sample]]:
+    """The samples of each image."""
     found = [list(samples) for samples in zip(*(one.samples for one in labels), strict=True)]
     for samples in found:
-        if len({one.name for one in samples}) > 1:
+        if len({sample.name for sample in samples}) > 1:
             raise ValueError(
-                f'the adapters are judged on the same pictures, got '
-                f'{" and ".join(one.name for one in samples)}; give those of other pictures alone'
+                f'the adapters are scored on the same images, got '
+                f'{" and ".join(sample.name for sample in samples)}; give those of other images '
+                'alone'
             )
     return found
 
 
-def _learnt(card: Card, labels: Labelled) -> bool:
-    """Whether an adapter learnt from these labels."""
+def _trained_on(card: Card, labels: Labelled) -> bool:
+    """Whether an adapter was trained on these labels."""
     return card.data.get('sha256') == labels.digest
 
 
-def _doubts(
-    args: argparse.Namespace, brought: Sequence[Card], labels: Sequence[Labelled]
-) -> list[str]:
+def _doubts(brought: Sequence[Card], labels: Sequence[Labelled]) -> list[str]:
     """What has to be known to read the numbers."""
+    from diception_ros.datasets.labelled import FEW
+
     count = len(labels[0].samples)
-    # What adapt says of few pictures is about learning.
-    found = [text for one in labels for text in one.warnings if 'pictures are few' not in text]
+    # What adapt logs on few images is about training.
+    found = [text for one in labels for text in one.warnings if 'are few' not in text]
     if count < FEW:
         found.append(
-            f'{count} pictures are few: the numbers say little, and the mean picture, which is '
+            f'{count} images are few: the numbers mean little, and the mean image, which is '
             'made of their labels, knows much of each'
         )
     found += [
-        f'{card.name} learnt from these very labels ({card.data.get("learnt")} of {count}, and '
-        'was chosen by the others), so the numbers say little of other pictures'
+        f'{card.name} was trained on these very labels ({card.data.get("learnt")} of {count}, and '
+        'was chosen by the others), so the numbers mean little for other images'
         for card, one in zip(brought, labels, strict=True)
-        if _learnt(card, one)
+        if _trained_on(card, one)
     ]
     return list(dict.fromkeys(found))
-
-
-def _content(
-    args: argparse.Namespace,
-    brought: Sequence[Card],
-    labels: Sequence[Labelled],
-    verdict: EvaluationResult,
-    seconds: float,
-) -> dict[str, Any]:
-    return {
-        'adapters': [
-            {
-                'task': card.name,
-                'kind': card.kind,
-                'folder': str(folder),
-                'sha256': cards.digest(folder),
-                'labels_sha256': one.digest,
-                'learnt_from_them': _learnt(card, one),
-            }
-            for folder, card, one in zip(args.adapters, brought, labels, strict=True)
-        ],
-        'labels': {
-            'place': str(args.data),
-            'category': args.category,
-            'pictures': [sample.name for sample in labels[0].samples],
-        },
-        'columns': verdict.columns,
-        'numbers': verdict.numbers,
-        'seconds': round(seconds, 1),
-    }
-
-
-def _labelled_asker(predictor: Predictor, settings: PredictSettings) -> rooms.PredictFn:
-    def answer(frame: Frame, prompts: Sequence[Prompt]) -> list[Label]:
-        found = predictor.ask([Question(frame, prompt, settings) for prompt in prompts])
-        return [prediction.label for prediction in found]
-
-    return answer

@@ -1,54 +1,150 @@
 # SPDX-FileCopyrightText: 2026 The diception_ros authors
 # SPDX-License-Identifier: Apache-2.0
-"""What `diception predict --task` writes for each picture."""
+"""Predicts labels of image files: `diception predict`."""
 
 from __future__ import annotations
 
-import argparse
-from collections.abc import Sequence
-from dataclasses import asdict
-import importlib.metadata
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+import glob
 import json
 import os
 from pathlib import Path
-import sys
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
-from tqdm import tqdm
-
-from diception_ros import __version__
+from diception_ros import __version__, tasks
 from diception_ros.core import adapter_card as cards
-from diception_ros.core import images, settings
-from diception_ros.core.contact_sheet import contact_sheet
-from diception_ros.core.frame import Frame
-from diception_ros.core.labels import io
-from diception_ros.core.prompt import Point, Prompt
-from diception_ros.perception.predictor import Predictor
-from diception_ros.perception.query import Prediction
-from diception_ros.system.files import error_text
+from diception_ros.core.prompt import Point, Prompt, read_points
+from diception_ros.core.settings import REQUIRED, ComputeSettings, PredictSettings, check, setting
+from diception_ros.system import files
+from diception_ros.system.progress import SILENT, Progress
 from diception_ros.tasks import BUILTIN, TaskRegistry
 
+if TYPE_CHECKING:
+    from diception_ros.core.frame import Frame
+    from diception_ros.perception.query import Prediction
+
+_ENDS = ('.png', '.jpg', '.jpeg', '.bmp', '.webp', '.tif', '.tiff', '.ppm', '.pgm')
 _VERSIONS = ('torch', 'diffusers', 'transformers', 'numpy')
 
 
-def write_all(args: argparse.Namespace, points: tuple[Point, ...]) -> int:
-    """Answer every task about every picture; 1 when a picture was left out."""
-    registry = TaskRegistry(tuple(cards.read(folder) for folder in args.adapter))
-    adapted = [card.name for card in registry.cards]
-    prompts = ask(args.task or adapted, args.category, points, registry)
-    chosen = settings.from_arguments(settings.PredictSettings, args)
-    compute = settings.from_arguments(settings.ComputeSettings, args)
-    folders = name_folders(args.images, args.out)
-    predictor = Predictor.load(args.model, compute, **asdict(chosen))
-    predictor.adapt(args.adapter)
+def points_text(points: str | Sequence[Sequence[float]]) -> str:
+    """Points as an option has them: [(320, 240), (400, 260)] -> '320,240;400,260'."""
+    if isinstance(points, str):
+        return points
+    return ';'.join(f'{x},{y}' for x, y in points)
+
+
+@dataclass(frozen=True)
+class PredictConfig:
+    """What is predicted, and where the results go.
+
+    Raises:
+        ValueError: a value that its declaration does not allow, or no task.
+    """
+
+    images: tuple[str, ...] = setting(
+        REQUIRED, 'images, folders of images, and patterns such as *.png', kind=tuple,
+        metavar='IMAGE',
+    )  # fmt: skip
+    out: Path = setting(
+        REQUIRED, 'folder for --tasks, image file for --prompt', kind=Path, metavar='PATH'
+    )
+    model: str = setting('builtin', "model folder, or 'builtin'", metavar='DIR')
+    adapters: tuple[str, ...] = setting(
+        (), 'folders that diception adapt wrote, which add tasks', metavar='DIR'
+    )
+    tasks: tuple[str, ...] = setting(
+        (), f'some of {", ".join(tasks.names())}, or of the adapters; none: those of the adapters',
+        metavar='TASK',
+    )  # fmt: skip
+    prompt: str | None = setting(
+        None, "a text for the network, such as '[[image2depth]]', in place of tasks: its output "
+        'image is written, for one IMAGE', kind=str, metavar='TEXT',
+    )  # fmt: skip
+    categories: tuple[str, ...] = setting(
+        (), 'what to look for, for tasks that take a category', metavar='NAME'
+    )
+    points: str = setting(
+        '', 'one to five pixels on the object, for tasks that take points', metavar='X,Y;X,Y'
+    )
+    compute: ComputeSettings = field(default_factory=ComputeSettings)
+    predict: PredictSettings = field(default_factory=PredictSettings)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, 'points', points_text(self.points))
+        check(self)
+        read_points(self.points)
+        if self.prompt is not None and (self.tasks or self.adapters):
+            raise ValueError('prompt goes to the model itself; leave out tasks and adapters')
+        if self.prompt is None and not self.tasks and not self.adapters:
+            raise ValueError(f'tasks is empty; give one or more of {", ".join(tasks.names())}')
+
+
+@dataclass(frozen=True)
+class PredictResult:
+    """What was written.
+
+    Attributes:
+        written: for each image that was read, its folder in `out`, or the file of a prompt.
+        skipped: why an image was left out, by image.
+    """
+
+    written: Mapping[Path, Path]
+    skipped: Mapping[Path, str]
+
+
+def predict(config: PredictConfig, progress: Progress = SILENT) -> PredictResult:
+    """Predict every task for every image, and write the results.
+
+    For each image a folder of `out` gets, for each task, a preview (.png), the label without loss
+    (.npz, see `diception_ros.core.labels.io`) and how it was made (.json); and sheet.png.
+
+    Args:
+        config: what is predicted, and where the results go.
+        progress: logs images that are left out, and shows a bar.
+
+    Raises:
+        FileNotFoundError: none of the images exists, or no such model.
+        ValueError: an unknown task, one that lacks a category or points, or categories or points
+            that no task takes.
+
+    Example:
+        >>> from diception_ros import PredictConfig, predict
+        >>> config = PredictConfig(images=['photos'], tasks=['depth', 'normal'], out='results')
+        >>> [sorted(path.name for path in folder.iterdir())[:3]
+        ...  for folder in predict(config).written.values()]
+        [['depth.json', 'depth.npz', 'depth.png']]
+    """
+    found = find_images(config.images, config.out)
+    points = read_points(config.points)
+    if config.prompt is not None:
+        return _generate(config, found, points)
+    registry = TaskRegistry(tuple(cards.read(folder) for folder in config.adapters))
+    names = config.tasks or [card.name for card in registry.cards]
+    prompts = make_prompts(names, config.categories, points, registry)
+    with files.exclusive_folder(config.out):
+        return _predict(config, _folders(found, config.out), prompts, progress)
+
+
+def _predict(
+    config: PredictConfig, folders: Mapping[Path, Path], prompts: list[Prompt], progress: Progress
+) -> PredictResult:
+    import importlib.metadata
+
+    from diception_ros.core import images
+    from diception_ros.core.frame import Frame
+
+    predictor = _load(config)
+    predictor.adapt(config.adapters)
     about = {
-        'model': str(args.model),
-        'adapters': args.adapter,
+        'model': config.model,
+        'adapters': list(config.adapters),
         'settings': {
-            'device': compute.device,
-            'dtype': compute.dtype,
-            **asdict(chosen),
+            'device': config.compute.device,
+            'dtype': config.compute.dtype,
+            **asdict(config.predict),
             'processing_resolution': predictor.resolution,
             'tta_shifts': predictor.tta_shifts,
         },
@@ -57,34 +153,96 @@ def write_all(args: argparse.Namespace, points: tuple[Point, ...]) -> int:
             **{name: importlib.metadata.version(name) for name in _VERSIONS},
         },
     }
-    failed = 0
-    progress = tqdm(folders.items(), unit='picture', disable=len(folders) < 2)
-    for path, folder in progress:
+    skipped = {}
+    for path, folder in progress.each(folders.items(), len(folders), unit='image'):
         try:
             frame = Frame(images.read(path))
             predictions = predictor.predict([frame], prompts)
         except (OSError, ValueError) as error:
-            # The others are still worth having; the exit code tells.
-            tqdm.write(f'skipped {path}: {error_text(error)}', file=sys.stderr)
-            failed += 1
+            # The other images are still of use.
+            skipped[path] = files.error_text(error)
+            progress.log(f'skipped {path}: {skipped[path]}')
             continue
-        write_one(folder, path, frame, predictions, about)
-    print(
-        f'wrote {len(folders) - failed} of {len(folders)} pictures to {args.out}', file=sys.stderr
+        _write(folder, path, frame, predictions, about)
+    written = {path: folder for path, folder in folders.items() if path not in skipped}
+    return PredictResult(written, skipped)
+
+
+def _generate(
+    config: PredictConfig, found: list[Path], points: tuple[Point, ...]
+) -> PredictResult:
+    """Write the network's output image, at the size of the input image."""
+    if len(found) > 1:
+        raise ValueError(f'prompt takes one IMAGE, got {len(found)}')
+    import numpy as np
+    from PIL import Image
+
+    from diception_ros.core import images
+    from diception_ros.core.frame import Frame
+
+    frame = Frame(images.read(found[0]))
+    output = _load(config).paint(frame, config.prompt, points)
+    height, width = frame.size
+    whole = Image.fromarray((output * 255).round().astype(np.uint8))
+    images.write(
+        config.out, np.asarray(whole.resize((width, height), Image.Resampling.LANCZOS), np.uint8)
     )
-    return 1 if failed else 0
+    return PredictResult({found[0]: config.out}, {})
 
 
-def ask(
+def _load(config: PredictConfig) -> Any:
+    from diception_ros.model import folder
+    from diception_ros.perception.predictor import Predictor
+    from diception_ros.system import threads
+
+    folder.silence_library_logging()
+    threads.limit(config.compute.threads, config.compute.device)
+    return Predictor.load(config.model, config.compute, **asdict(config.predict))
+
+
+def find_images(given: Sequence[str], out: Path | None = None) -> list[Path]:
+    """The image files that are given.
+
+    Args:
+        given: images, folders, and patterns.
+        out: folder whose images are left out: those of an earlier run.
+
+    Raises:
+        FileNotFoundError: none of them exists, or a pattern matches nothing.
+        ValueError: a folder has no images in it.
+    """
+    found: list[Path] = []
+    for text in given:
+        path = Path(text)
+        if path.is_dir():
+            inside = sorted(p for p in path.rglob('*') if p.suffix.lower() in _ENDS)
+            inside = [p for p in inside if out is None or out not in p.parents]
+            if not inside:
+                raise ValueError(f'{path}: no images in it; expected {" ".join(_ENDS)}')
+            found += inside
+        elif glob.has_magic(text) and not path.exists():
+            matched = sorted(glob.glob(text, recursive=True))
+            if not matched:
+                raise FileNotFoundError(f'{text}: no such image')
+            found += map(Path, matched)
+        else:
+            found.append(path)
+    if not any(path.exists() for path in found):
+        raise FileNotFoundError(f'{found[0]}: no such image' if found else 'no images are given')
+    return list(dict.fromkeys(found))
+
+
+def make_prompts(
     names: Sequence[str],
     categories: Sequence[str],
     points: tuple[Point, ...],
     registry: TaskRegistry = BUILTIN,
 ) -> list[Prompt]:
-    """The prompts of a command line: categories and points go to the tasks that use them.
+    """The prompts for tasks: categories and points go to the tasks that take them.
 
     Raises:
-        ValueError: a task lacks what it needs, or nobody uses what was given.
+        ValueError: an unknown task, one that lacks what it needs, or categories or points that no
+            task takes.
     """
     prompts = []
     for name in dict.fromkeys(names):
@@ -92,46 +250,50 @@ def ask(
         mine = points if task.takes_points else ()
         for category in categories if task.takes_category and categories else [None]:
             prompt = Prompt(name, category, mine)
-            task.text(prompt)  # says what is missing
+            task.text(prompt)  # raises if something is missing
             prompts.append(prompt)
-    for given, option, used in (
-        (categories, '--category', any(prompt.category for prompt in prompts)),
-        (points, '--points', any(prompt.points for prompt in prompts)),
+    for given, what, used in (
+        (categories, 'categories', any(prompt.category for prompt in prompts)),
+        (points, 'points', any(prompt.points for prompt in prompts)),
     ):
         if given and not used:
-            raise ValueError(f'{option} was given, but none of {", ".join(names)} uses it')
+            raise ValueError(f'--{what} was given, but none of {", ".join(names)} uses it')
     return prompts
 
 
-def name_folders(paths: Sequence[Path], out: Path) -> dict[Path, Path]:
-    """A folder for each picture, named after its file and what sets it apart from the others.
+def _folders(paths: Sequence[Path], out: Path) -> dict[Path, Path]:
+    """A folder for each image, named after its file and what sets it apart from the others.
 
-    Two pictures of one name in two folders, or two formats of one picture, never meet.
+    Two images of one name in two folders, or two formats of one image, never meet.
     """
     unique = {Path(os.path.abspath(path)): path for path in paths}
     root = Path(os.path.commonpath([path.parent for path in unique]))
     return {path: out / full.relative_to(root) for full, path in unique.items()}
 
 
-def write_one(
+def _write(
     folder: Path,
     path: Path,
     frame: Frame,
     predictions: Sequence[Prediction],
     about: dict[str, Any],
 ) -> None:
-    """Write previews, labels, their stories and the sheet of one picture."""
+    """Write previews, labels, their metadata and the contact sheet of one image."""
+    from diception_ros.core import images
+    from diception_ros.core.contact_sheet import contact_sheet
+    from diception_ros.core.labels import io
+
     folder.mkdir(parents=True, exist_ok=True)
     previews, names = [frame.image], [path.name]
     for prediction in predictions:
         prompt = prediction.prompt
-        # Quoted, so that no category can leave the folder or meet another's name.
+        # Quoted, so that no category can leave the folder or take another's name.
         name = ' '.join(filter(None, (prompt.task, quote(prompt.category or '', safe=' '))))
         preview = prediction.label.preview(frame.image)
         images.write(folder / f'{name}.png', preview)
         more = {} if prediction.uncertainty is None else {'uncertainty': prediction.uncertainty}
         io.save_npz(prediction.label, folder / f'{name}.npz', **more)
-        story = {
+        metadata = {
             'picture': str(path),
             'size': {'height': frame.size[0], 'width': frame.size[1]},
             'prompt': {
@@ -143,7 +305,7 @@ def write_one(
             'seconds': dict(prediction.seconds),
             **about,
         }
-        (folder / f'{name}.json').write_text(json.dumps(story, indent=2) + '\n')
+        files.write_text(folder / f'{name}.json', json.dumps(metadata, indent=2) + '\n')
         previews.append(preview)
         names.append(name)
     images.write(folder / 'sheet.png', contact_sheet(previews, names))

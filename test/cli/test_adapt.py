@@ -57,11 +57,11 @@ def test_ten_pictures_become_a_task_that_predict_asks(base, data, tmp_path, caps
         and line.endswith('from 8 pictures, judged by 2 others')
         for line in lines
     )
-    assert told.out.startswith('at step 3, on 2 pictures held back:\n  picture_mae')
-    assert 'wrong picture' in told.out
+    assert told.out.startswith('at step 3, on 2 images held back:\n  picture_mae')
+    assert 'wrong image' in told.out
     assert lines[-1] == (
-        f'wrote {out}; try it: diception predict IMAGE --model {base} --adapter {out} --task cup '
-        '--out answers'
+        f'wrote {out}; try it: diception predict IMAGE --model {base} --adapters {out} '
+        '--tasks cup --out results'
     )
     assert (card.name, card.prompt) == ('cup', '[[image2segmentation]] cup')
     assert (card.kind, card.base, card.settings['steps']) == ('mask', str(base), 3)
@@ -118,7 +118,7 @@ def test_few_pictures_and_a_full_folder(base, tmp_path, capsys):
     told = capsys.readouterr()
     assert f'{few}: 3 labelled pictures are few' in told.err
     assert 'from 3 pictures, none held back, so nothing will tell how good it is' in told.err
-    assert 'nothing was held back, so nobody knows how good it is' in told.out
+    assert 'no images were held back, so its quality is unknown' in told.out
     assert run(base, few, tmp_path / 'a', '--steps', '1') == 1
     assert 'exists and is not empty; choose another folder' in capsys.readouterr().err
     assert run(base, few, tmp_path / 'a', '--steps', '1', '--resume') == 1

@@ -18,7 +18,7 @@ from diception_ros.core.labels import Disparity, Normals, io
 from diception_ros.datasets import benchmarks
 from diception_ros.evaluation import evaluators
 from diception_ros.perception.predictor import Predictor
-from diception_ros.system import files
+from diception_ros.system.files import sha256
 
 SMALL = ['--scenes', '4', '--mean-scenes', '1', '--size', '64x48']
 
@@ -33,7 +33,7 @@ def test_rooms_leave_a_table_and_files(opengl, tiny_folder, tmp_path, capsys):
         evaluate('--model', tiny_folder, *SMALL, '--num-inference-steps', 1, 2, '--out', out) == 0
     )
     printed = capsys.readouterr()
-    assert '4 pictures of test rooms' in printed.err
+    assert '4 images of test rooms' in printed.err
     table = [[cell.strip() for cell in line.split('|')[1:-1]] for line in
              printed.out.strip().splitlines()]  # fmt: skip
     assert table[0] == ['', 'metric', '1 step', '2 steps', 'shuffled', 'mean']
@@ -49,7 +49,7 @@ def test_rooms_leave_a_table_and_files(opengl, tiny_folder, tmp_path, capsys):
     }  # fmt: skip
     assert found['settings']['num_inference_steps'] == [1, 2]
     assert found['settings']['processing_resolution'] == 64
-    assert found['model'] == {'name': str(tiny_folder), 'sha256': files.sha256(tiny_folder)}
+    assert found['model'] == {'name': str(tiny_folder), 'sha256': sha256(tiny_folder)}
     assert images.read(out / 'first.png').shape[0] > 4 * 2 * 240
     with (out / 'answers.csv').open() as file:
         lines = list(csv.DictReader(file))
@@ -87,7 +87,7 @@ def test_repeats_exactly_and_one_task_is_asked_what_all_are(opengl, tiny_folder,
 def test_the_picture_reaches_the_model(opengl, tiny_folder, tmp_path, monkeypatch):
     """A model that knows the answers is perfect, and not when it sees another room."""
     from diception_ros.evaluation import rooms
-    from diception_ros.workflows import evaluate
+    from diception_ros.workflows import evaluate as module
 
     known = {}
     for samples, rng in rooms.views(0, (48, 64), 'test', 4):
@@ -95,7 +95,7 @@ def test_the_picture_reaches_the_model(opengl, tiny_folder, tmp_path, monkeypatc
             one.name: one.truth for one in evaluators.build_items(samples, rng)
         }
 
-    def knowing(predictor):
+    def knowing(predictor, settings):
         assert isinstance(predictor, Predictor)
 
         def answer(frame, prompts):
@@ -104,7 +104,7 @@ def test_the_picture_reaches_the_model(opengl, tiny_folder, tmp_path, monkeypatc
 
         return answer
 
-    monkeypatch.setattr(evaluate, '_asker', knowing)
+    monkeypatch.setattr(module, '_predict_fn', knowing)
     out = tmp_path / 'out'
     wanted = ('--tasks', 'segmentation', 'normal', 'entity')
     assert evaluate('--model', tiny_folder, *SMALL, *wanted, '--out', out) == 0
@@ -118,9 +118,9 @@ def test_the_picture_reaches_the_model(opengl, tiny_folder, tmp_path, monkeypatc
 @pytest.mark.parametrize(
     ('arguments', 'message'),
     [
-        (['--scenes', '0'], '--scenes is 0; expected at least 1'),
-        (['--mean-scenes', '0'], '--mean-scenes is 0; expected at least 1'),
-        (['--scene-seed', '-1'], '--scene-seed is -1; expected at least 0'),
+        (['--scenes', '0'], 'scenes is 0; expected at least 1'),
+        (['--mean-scenes', '0'], 'mean_scenes is 0; expected at least 1'),
+        (['--scene-seed', '-1'], 'scene_seed is -1; expected at least 0'),
         (['--num-inference-steps', '0'], 'num_inference_steps is 0; expected at least 1'),
         (['--model', '/no/such/model'], '/no/such/model: no such model folder'),
         (['--processing-resolution', '50'], 'this model takes multiples of'),
@@ -164,7 +164,7 @@ def test_a_model_and_its_predictions_in_files_score_the_same(name, tiny_folder, 
         *pictures,
         '--model',
         str(tiny_folder),
-        '--task',
+        '--tasks',
         task,
         '--num-inference-steps',
         '2',
@@ -186,7 +186,7 @@ def test_a_model_and_its_predictions_in_files_score_the_same(name, tiny_folder, 
         found = columns['b'][metric]['predictions']
         assert found == pytest.approx(columns['a'][metric]['2'], rel=1e-4), metric
     assert columns['a'][first]['1'] != columns['a'][first]['2']
-    assert one['model']['sha256'] == files.sha256(tiny_folder)
+    assert one['model']['sha256'] == sha256(tiny_folder)
     assert two['predictions']['stories'][0]['settings']['num_inference_steps'] == 2
     assert one['dataset']['pictures'] == two['dataset']['pictures'] == 2
     assert (tmp_path / 'a/first.png').is_file()

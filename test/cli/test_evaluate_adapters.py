@@ -11,6 +11,7 @@ import labelled_files as files
 import numpy as np
 import pytest
 
+from diception_ros import tasks
 from diception_ros.cli import main as command
 from diception_ros.core import images
 from diception_ros.core.images import Fit
@@ -22,7 +23,6 @@ from diception_ros.evaluation import rooms
 from diception_ros.perception.predictor import Predictor
 from diception_ros.perception.query import Question
 from diception_ros.system.files import sha256
-from diception_ros.tasks import TaskRegistry
 
 COUNT = 9
 # What ranks the answers of each kind.
@@ -62,7 +62,7 @@ def test_the_numbers_by_hand(kind, tiny_folder, tmp_path, capsys):
     pytest.importorskip('pycocotools')
     adapter = write_adapter(tmp_path / 'a', tiny_folder, 'mine', kind=kind, seed=5)
     place, out = written(tmp_path / 'labels', kind), tmp_path / 'out'
-    given = ('--adapter', adapter, '--data', place, '--model', tiny_folder)
+    given = ('--adapters', adapter, '--data', place, '--model', tiny_folder)
     alone = ('--batch-size', 1)  # or others in the batch would round
     assert evaluate(*given, *alone, '--num-inference-steps', 1, 2, '--out', out) == 0
     printed = capsys.readouterr()
@@ -78,7 +78,7 @@ def test_the_numbers_by_hand(kind, tiny_folder, tmp_path, capsys):
     assert len(samples) == COUNT
     predictor = Predictor.load(tiny_folder)
     predictor.adapt([adapter])
-    task = predictor.tasks.get('mine')
+    task = tasks.get('mine')
     more = ('disparity', 1e-3, float('inf')) if kind == 'depth' else ()
 
     def mean(answers):
@@ -92,7 +92,7 @@ def test_the_numbers_by_hand(kind, tiny_folder, tmp_path, capsys):
         asked = [Question(frame, Prompt('mine'), settings) for frame in frames]
         return [one.label for one in predictor.ask(asked)]
 
-    means = rooms.mean_pictures([samples], predictor.resolution, predictor.tasks)['mine']
+    means = rooms.mean_pictures([samples], predictor.resolution)['mine']
     constant = task.decode(means).to_image_size(Fit(files.SIZE, predictor.resolution))
     # Of normals the pixels are pooled, which is nearly the same here.
     close = {'rel': 1e-3 if kind == 'normals' else 1e-9}
@@ -118,18 +118,18 @@ def test_the_numbers_by_hand(kind, tiny_folder, tmp_path, capsys):
 
 def test_the_picture_reaches_the_model(tiny_folder, tmp_path, monkeypatch):
     """Who knows the labels is perfect, and not when he sees another picture."""
-    from diception_ros.workflows import evaluate as workflow
+    from diception_ros.workflows import evaluate as module
 
     adapter = write_adapter(tmp_path / 'a', tiny_folder, 'mine')
     place = written(tmp_path / 'labels', 'mask')
     samples = labelled.read(place, 'mask', 'mine').samples
     known = {one.frame.image.tobytes(): one.label for one in samples}
     monkeypatch.setattr(
-        workflow, '_labelled_asker',
+        module, '_predict_fn',
         lambda predictor, settings: lambda frame, prompts: [known[frame.image.tobytes()]] * len(
             prompts),
     )  # fmt: skip
-    given = ('--adapter', adapter, '--data', place, '--model', tiny_folder)
+    given = ('--adapters', adapter, '--data', place, '--model', tiny_folder)
     assert evaluate(*given, '--out', tmp_path / 'out') == 0
     found = numbers(tmp_path / 'out')['mine']['iou']
     assert found['1'] == 1
@@ -144,10 +144,10 @@ def test_two_adapters_on_the_same_labels_stand_below_each_other(tiny_folder, tmp
         for seed, (name, kind) in enumerate((('one', 'mask'), ('other', 'mask')))
     )
     given = ('--data', place, '--model', tiny_folder, '--batch-size', 1)
-    assert evaluate('--adapter', one, '--adapter', other, *given, '--out', out) == 0
+    assert evaluate('--adapters', one, '--adapters', other, *given, '--out', out) == 0
     both = numbers(out)
     assert list(both) == ['one', 'other']
-    assert evaluate('--adapter', other, *given, '--out', tmp_path / 'b') == 0
+    assert evaluate('--adapters', other, *given, '--out', tmp_path / 'b') == 0
     assert numbers(tmp_path / 'b')['other'] == both['other']
     assert both['one']['iou']['1'] != both['other']['iou']['1']
 
@@ -160,7 +160,7 @@ def test_pictures_of_several_sizes(tiny_folder, tmp_path):
         for k, size in enumerate(((20, 30), (30, 20), (24, 24))):
             images.write(place / folder / f'{k}.png', files.picture(k, size))
     out = tmp_path / 'out'
-    given = ('--adapter', adapter, '--data', place, '--model', tiny_folder)
+    given = ('--adapters', adapter, '--data', place, '--model', tiny_folder)
     assert evaluate(*given, '--out', out) == 0
     assert all(np.isfinite([*numbers(out)['mine']['mae'].values()]))
     assert (out / 'worst.png').is_file()
@@ -171,15 +171,15 @@ def test_labels_that_it_learnt_from_and_few_are_said(tiny_folder, tmp_path, caps
     digest = labelled.read(place, 'mask', 'mine').digest
     data = {'sha256': digest, 'learnt': 7, 'held_back': 2}
     adapter = write_adapter(tmp_path / 'a', tiny_folder, 'mine', data=data)
-    given = ('--adapter', adapter, '--data', place, '--model', tiny_folder)
+    given = ('--adapters', adapter, '--data', place, '--model', tiny_folder)
     assert evaluate(*given, '--out', tmp_path / 'out') == 0
     assert 'mine learnt from these very labels (7 of 9' in capsys.readouterr().err
     content = json.loads((tmp_path / 'out' / 'metrics.json').read_text())
     assert content['adapters'][0]['learnt_from_them'] is True
     few = files.write_folder(tmp_path / 'few', lambda k: label_of('mask', k), 3)
-    assert evaluate('--adapter', adapter, '--data', few, '--model', tiny_folder) == 0
+    assert evaluate('--adapters', adapter, '--data', few, '--model', tiny_folder) == 0
     told = capsys.readouterr().err
-    assert '3 pictures are few: the numbers say little' in told
+    assert '3 images are few: the numbers mean little' in told
     assert 'label more' not in told
     assert 'very labels' not in told
 
@@ -208,17 +208,17 @@ def test_the_base_scores_the_same_with_an_adapter_that_is_not_asked(tiny_folder,
 @pytest.mark.parametrize(
     ('arguments', 'message'),
     [
-        (['--adapter', 'A'], '--adapter needs --data LABELS, pictures with labels'),
-        (['--data', 'LABELS'], '--data needs --adapter DIR'),
-        (['LABELS', '--adapter', 'A', '--data', 'LABELS'], 'leave DATASET out'),
-        (['--adapter', 'A', '--data', 'LABELS', '--scenes', '3'], '--scenes does not go with'),
-        (['--adapter', 'A', '--data', 'LABELS', '--tasks', 'depth'], '--tasks does not go with'),
-        (['--adapter', 'A', '--data', 'LABELS', '--protocol', 'nyuv2'], '--protocol does not go'),
-        (['--adapter', 'LABELS', '--data', 'LABELS'], 'no card.json in it'),
-        (['--adapter', 'A', '--data', 'A/none'], 'none: no such file or folder'),
-        (['--adapter', 'A', '--adapter', 'A', '--data', 'LABELS'], "bring a task 'mine'"),
-        (['--adapter', 'A', '--data', 'LABELS', '--model', 'builtin'], 'use that model, or adapt'),
-        (['--adapter', 'A', '--adapter', 'BAG', '--data', 'LABELS'], 'LABELS'),
+        (['--adapters', 'A'], '--adapters needs --data LABELS, images with labels'),
+        (['--data', 'LABELS'], '--data needs --adapters DIR'),
+        (['LABELS', '--adapters', 'A', '--data', 'LABELS'], 'leave DATASET out'),
+        (['--adapters', 'A', '--data', 'LABELS', '--scenes', '3'], '--scenes does not go with'),
+        (['--adapters', 'A', '--data', 'LABELS', '--tasks', 'depth'], '--tasks does not go with'),
+        (['--adapters', 'A', '--data', 'LABELS', '--protocol', 'nyuv2'], '--protocol does not go'),
+        (['--adapters', 'LABELS', '--data', 'LABELS'], 'no card.json in it'),
+        (['--adapters', 'A', '--data', 'A/none'], 'none: no such file or folder'),
+        (['--adapters', 'A', '--adapters', 'A', '--data', 'LABELS'], "bring a task 'mine'"),
+        (['--adapters', 'A', '--data', 'LABELS', '--model', 'builtin'], 'use that model, or'),
+        (['--adapters', 'A', '--adapters', 'BAG', '--data', 'LABELS'], 'LABELS'),
     ],
 )
 def test_mistakes_are_one_line(tiny_folder, tmp_path, capsys, arguments, message):
@@ -242,10 +242,10 @@ def test_a_disparity_is_judged_at_any_distance(tiny_folder, tmp_path):
     from diception_ros.evaluation.evaluators import EvalItem, create
 
     adapter = write_adapter(tmp_path / 'a', tiny_folder, 'mine', kind='depth')
-    registry = TaskRegistry((adapter_card.read(adapter),))
+    tasks.add(adapter_card.read(adapter))
     metres = np.linspace(20, 80, 100, dtype=np.float32).reshape(10, 10)
     disparity = 1 / metres
     answer = Disparity((disparity - disparity.min()) / np.ptp(disparity))
-    found = create('mine', registry)
+    found = create('mine')
     found.update(EvalItem('mine', Prompt('mine'), MetricDepth(metres)), answer)
     assert found.compute()['abs_rel'] < 1e-4

@@ -28,6 +28,36 @@ def test_help_answers_without_torch(arguments):
     assert 'usage: diception' in done.stdout
 
 
+@pytest.mark.parametrize(('line', 'message'), [
+    ('predct x', 'did you mean predict?'),
+    ('predict x --out y --taks depth', 'unknown option --taks; did you mean --tasks?'),
+    ('predict x --out y --task depth', '--task; it is now --tasks'),
+    ('predict x --out y --adapter=a', '--adapter; it is now --adapters'),
+    ('replay x --out y --category dog', '--category; it is now --categories'),
+    ('replay x --out y --steps 3', '--steps; it is now --num-inference-steps'),
+    ('replay x --out y --ensemble=2', '--ensemble; it is now --ensemble-size'),
+    ('replay x --out y --resolution', '--resolution; it is now --processing-resolution'),
+    ('replay x --out y --dtype floot16', 'did you mean float16?'),
+    ('doctor what', "unexpected argument 'what'"),
+])  # fmt: skip
+def test_a_wrong_word_is_answered_with_the_one_that_was_meant(capsys, line, message):
+    with pytest.raises(SystemExit) as end:
+        command.main(line.split())
+    assert end.value.code == 2
+    (said,) = capsys.readouterr().err.splitlines()
+    assert message in said
+
+
+@pytest.mark.parametrize('verb', command.verbs())
+def test_one_word_names_the_same_in_every_verb(verb):
+    verbs = command.parser(verb)._subparsers._group_actions[0].choices
+    options = set(verbs[verb]._option_string_actions)
+    # Each of them has one name; adapt names one new task, and one category among several labelled.
+    others = {'--adapter', '--task', '--category', '--semantic-categories', '--steps', '--point'}
+    allowed = {'adapt': {'--task', '--category', '--steps'}, 'evaluate': {'--category'}}
+    assert not options & others - allowed.get(verb, set())
+
+
 def test_module_is_the_command():
     done = subprocess.run(
         [sys.executable, '-m', 'diception_ros', '--version'],

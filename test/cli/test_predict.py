@@ -38,10 +38,10 @@ def run(*arguments):
 def test_every_task_leaves_preview_label_and_story(pictures, tiny_folder, tmp_path, capsys):
     out = tmp_path / 'out'
     assert run(
-        *pictures, '--model', tiny_folder, '--task', *tasks.names(), '--category', 'person',
+        *pictures, '--model', tiny_folder, '--tasks', *tasks.names(), '--categories', 'person',
         'hot dog', '--points', '10,20;30,5', '--out', out, *QUICK,
     ) == 0  # fmt: skip
-    assert 'wrote 3 of 3 pictures' in capsys.readouterr().err
+    assert 'wrote 3 of 3 images' in capsys.readouterr().err
     folders = sorted(path.parent.relative_to(out) for path in out.rglob('sheet.png'))
     assert [str(folder) for folder in folders] == ['a/one.png', 'b/one.jpg', 'b/one.png']
     answers = ['depth', 'entity', 'normal', 'pose', 'segmentation', 'semantic hot dog',
@@ -65,7 +65,7 @@ def test_every_task_leaves_preview_label_and_story(pictures, tiny_folder, tmp_pa
 
 
 def test_files_hold_what_the_predictor_says(pictures, tiny_folder, tmp_path):
-    assert run(pictures[0], '--model', tiny_folder, '--task', 'depth', 'segmentation', '--points',
+    assert run(pictures[0], '--model', tiny_folder, '--tasks', 'depth', 'segmentation', '--points',
                '10,20', '--out', tmp_path / 'out', *QUICK,
                '--ensemble-size', '2') == 0  # fmt: skip
     folder = tmp_path / 'out/one.png'
@@ -91,36 +91,39 @@ def test_broken_pictures_are_reported_and_skipped(pictures, tiny_folder, tmp_pat
     (tmp_path / 'a/empty.png').touch()
     given = [pictures[0], tmp_path / 'a/broken.jpg', tmp_path / 'a/empty.png',
              tmp_path / 'a/none.png', pictures[1]]  # fmt: skip
-    assert run(*given, '--model', tiny_folder, '--task', 'depth', '--out', tmp_path / 'out',
+    assert run(*given, '--model', tiny_folder, '--tasks', 'depth', '--out', tmp_path / 'out',
                *QUICK) == 1  # fmt: skip
     err = capsys.readouterr().err
     for name in ('broken.jpg', 'empty.png', 'none.png'):
         assert f'a/{name}' in err
-    assert 'wrote 2 of 5 pictures' in err
+    assert 'wrote 2 of 5 images' in err
     assert len([*(tmp_path / 'out').rglob('depth.npz')]) == 2
 
 
 def test_point_outside_one_picture_skips_that_one(pictures, tiny_folder, tmp_path, capsys):
-    assert run(*pictures, '--model', tiny_folder, '--task', 'segmentation', '--points', '61,5',
+    assert run(*pictures, '--model', tiny_folder, '--tasks', 'segmentation', '--points', '61,5',
                '--out', tmp_path / 'out', *QUICK) == 1  # fmt: skip
     err = capsys.readouterr().err
     assert 'lies outside the frame of 60 x 40 pixels' in err
-    assert 'wrote 1 of 3 pictures' in err
+    assert 'wrote 1 of 3 images' in err
 
 
 @pytest.mark.parametrize(
     ('arguments', 'message'),
     [
-        (['--task', 'segmentation'], 'needs 1 to 5 points'),
-        (['--task', 'semantic'], 'needs a category'),
-        (['--task', 'depth', '--category', 'person'], '--category was given, but none of depth'),
-        (['--task', 'depth', '--points', '1,1'], '--points was given, but none of depth'),
-        (['--task', 'segmentation', '--points', '1;2'], "'1' is no point; expected 'x,y;x,y'"),
+        (['--tasks', 'segmentation'], 'needs 1 to 5 points'),
+        (['--tasks', 'semantic'], 'needs a category'),
         (
-            ['--task', 'depth', '--num-inference-steps', '0'],
+            ['--tasks', 'depth', '--categories', 'person'],
+            '--categories was given, but none of depth',
+        ),
+        (['--tasks', 'depth', '--points', '1,1'], '--points was given, but none of depth'),
+        (['--tasks', 'segmentation', '--points', '1;2'], "'1' is no point; expected 'x,y;x,y'"),
+        (
+            ['--tasks', 'depth', '--num-inference-steps', '0'],
             'num_inference_steps is 0; expected at least 1',
         ),
-        (['--task', 'depth', '--device', 'cuda:77'], "device 'cuda:77' is not there"),
+        (['--tasks', 'depth', '--device', 'cuda:77'], "device 'cuda:77' is not there"),
         (['--prompt', '[[image2dept]]'], 'no embedding'),
     ],
 )
@@ -144,7 +147,7 @@ def test_mistakes_are_one_line(pictures, tiny_folder, tmp_path, capsys, argument
 def test_a_category_that_the_built_in_model_does_not_know_leads_to_no_dead_end(
     pictures, tmp_path, capsys
 ):
-    out = ['--task', 'semantic', '--category', 'unicorn', '--out', tmp_path / 'out']
+    out = ['--tasks', 'semantic', '--categories', 'unicorn', '--out', tmp_path / 'out']
     assert run(pictures[0], *out) == 1
     told = capsys.readouterr().err
     assert 'person / bicycle / car' in told
@@ -164,7 +167,7 @@ def test_prompt_paints_at_the_size_of_the_picture(pictures, tiny_folder, tmp_pat
 
 def test_unknown_task_lists_the_known(pictures, tiny_folder, tmp_path, capsys):
     # Not a wrong command line: an adapter may bring a task of any name.
-    assert run(pictures[0], '--model', tiny_folder, '--task', 'dept', '--out', tmp_path) == 1
+    assert run(pictures[0], '--model', tiny_folder, '--tasks', 'dept', '--out', tmp_path) == 1
     (line,) = capsys.readouterr().err.splitlines()
     assert line.startswith("diception predict: no task 'dept'; did you mean 'depth'? known: depth")
     assert 'segmentation' in line

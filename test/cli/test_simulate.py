@@ -114,8 +114,8 @@ def test_nothing_is_overwritten_unasked(tmp_path, capsys, name):
 
 
 @pytest.mark.parametrize(('arguments', 'says'), [
-    (['--size', '64'], 'WxH'), (['--size', '0x4'], 'WxH'), (['--scenes', '0'], 'at least one'),
-    (['--rate', '0'], 'rate > 0'), (['--seed', '-1'], '-1'), (['--out', 'x.db3'], '.mcap'),
+    (['--size', '64'], 'WxH'), (['--size', '0x4'], 'WxH'), (['--scenes', '0'], 'at least 1'),
+    (['--rate', '0'], 'rate is 0'), (['--seed', '-1'], '-1'), (['--out', 'x.db3'], '.mcap'),
 ])  # fmt: skip
 def test_impossible_wishes_are_refused(tmp_path, capsys, arguments, says):
     try:

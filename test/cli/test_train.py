@@ -54,7 +54,7 @@ def test_train_resume_and_predict(config, tmp_path, capsys):
     ]  # fmt: skip
     picture = tmp_path / 'picture.png'
     images.write(picture, np.full((40, 50, 3), 90, np.uint8))
-    answer = ['predict', str(picture), '--model', str(out / 'model'), '--task', 'depth']
+    answer = ['predict', str(picture), '--model', str(out / 'model'), '--tasks', 'depth']
     assert (
         command.main([*answer, '--num-inference-steps', '1', '--out', str(tmp_path / 'answers')])
         == 0

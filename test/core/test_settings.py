@@ -160,17 +160,3 @@ def test_command_line_of_names_lists_and_keys():
     shown = parser.format_help()
     assert '100 % of a spoon' in shown
     assert '(default: soup bread)' in shown
-
-
-def test_an_option_s_old_name_gives_the_present_one(capsys):
-    parser = argparse.ArgumentParser()
-    settings.add_arguments(parser, Kitchen)
-    for line, message in (
-        ('--steps 3', '--steps is now --num-inference-steps'),
-        ('--ensemble=2', '--ensemble is now --ensemble-size'),
-        ('--resolution', '--resolution is now --processing-resolution'),
-    ):
-        with pytest.raises(SystemExit):
-            parser.parse_args(line.split())
-        assert message in capsys.readouterr().err
-    assert '--steps' not in parser.format_help()

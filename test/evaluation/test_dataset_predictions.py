@@ -59,7 +59,7 @@ def test_a_picture_without_answer_is_named_with_the_command(tmp_path):
     with pytest.raises(FileNotFoundError) as error:
         Predictions(out, protocol, cases)
     for part in (str(cases[1].picture), f'{cases[1].name}/depth.npz', '1 of 2 pictures',
-                 f'diception predict --task depth --out {out}'):  # fmt: skip
+                 f'diception predict --tasks depth --out {out}'):  # fmt: skip
         assert part in str(error.value)
     with pytest.raises(FileNotFoundError, match='none: no such folder of predictions'):
         Predictions(tmp_path / 'none', protocol, cases)

@@ -110,7 +110,7 @@ def test_the_task_of_the_contributing_guide_is_one_file(folder, tiny):
     np.testing.assert_allclose(task.decode(task.encode(label)).values, label.values, atol=1e-6)
     # It is at once a text to convert, a choice of the command line, and answered by a model.
     assert '[[image2wetness]]' in tasks.texts()
-    line = 'predict a.png --model m --task wetness --out o'.split()
+    line = 'predict a.png --model m --tasks wetness --out o'.split()
     assert parser().parse_args(line).task == ['wetness']
     frame = Frame(np.zeros((40, 60, 3), np.uint8))
     (found,) = Predictor(tiny, PredictSettings(num_inference_steps=1)).predict(

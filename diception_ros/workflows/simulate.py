@@ -1,0 +1,116 @@
+# SPDX-FileCopyrightText: 2026 The diception_ros authors
+# SPDX-License-Identifier: Apache-2.0
+"""Renders simulated rooms with exact labels: `diception simulate`."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+import re
+
+from diception_ros.core.settings import REQUIRED, check, setting
+from diception_ros.system.progress import SILENT, Progress
+
+BAG = '.mcap'
+
+
+@dataclass(frozen=True)
+class SimulateConfig:
+    """What to render, and where to.
+
+    Raises:
+        ValueError: a value that its declaration does not allow, or two that exclude each other.
+    """
+
+    out: Path = setting(
+        REQUIRED, 'a folder, or a bag if it ends in .mcap', kind=Path, metavar='PATH'
+    )
+    scenes: int = setting(4, 'number of rooms', low=1, metavar='N')
+    views: int = setting(10, 'images of each room', low=1, metavar='K')
+    size: str = setting('640x480', 'width and height of the images, pixels', metavar='WxH')
+    seed: int = setting(0, 'random seed', low=0)
+    split: str = setting(
+        'train', 'scenes of different splits never meet', choices=('train', 'validation', 'test')
+    )
+    carrier: str = setting(
+        'any', 'of the camera; robot: low and level; hand: held by a person',
+        choices=('any', 'robot', 'hand'),
+    )  # fmt: skip
+    rate: float = setting(10.0, 'images per second of a bag', low=1e-3, high=1e4, metavar='HZ')
+    labels: str | None = setting(
+        None, 'write images/ and labels/ of this, N x K images that show enough of it', kind=str,
+        choices=('floor', 'graspable', 'shadow', 'highlight'),
+    )  # fmt: skip
+    stuff: bool = setting(False, 'in a folder, floor, walls and ceiling are entities too')
+    gl: str | None = setting(
+        None, 'OpenGL library (default: that in MUJOCO_GL, or egl)', kind=str,
+        choices=('egl', 'osmesa'),
+    )  # fmt: skip
+    force: bool = setting(False, 'replace what is at PATH')
+
+    def __post_init__(self) -> None:
+        check(self)
+        parse_size(self.size)
+        if self.out.suffix in ('.bag', '.db3'):
+            raise ValueError(f'out is {self.out}; bags are written as .mcap')
+        if self.labels is not None and (self.out.suffix == BAG or self.stuff):
+            raise ValueError('labels writes a folder of images: no .mcap and no stuff')
+
+
+@dataclass(frozen=True)
+class SimulateResult:
+    """What was rendered.
+
+    Attributes:
+        out: the folder or bag.
+        frames: images written.
+        expected: images asked for; more where rooms had no good view.
+    """
+
+    out: Path
+    frames: int
+    expected: int
+
+
+def parse_size(text: str) -> tuple[int, int]:
+    """'640x480' -> (480, 640), which is (H, W) in pixels."""
+    match = re.fullmatch(r'([1-9]\d*)x([1-9]\d*)', text)
+    if match is None:
+        raise ValueError(f'size is {text!r}; expected WxH such as 640x480')
+    return int(match[2]), int(match[1])
+
+
+def simulate(config: SimulateConfig, progress: Progress = SILENT) -> SimulateResult:
+    """Render rooms into a folder of samples, a bag, or a folder of images and labels.
+
+    Args:
+        config: what to render, and where to.
+        progress: shows how far it is.
+
+    Raises:
+        FileExistsError: there is something at `out`, and `force` isn't given.
+        ImportError, OSError: MuJoCo or its OpenGL library is missing.
+
+    Example:
+        >>> from diception_ros import SimulateConfig, simulate
+        >>> simulate(SimulateConfig(out='rooms', scenes=1, views=2, size='96x64')).frames
+        2
+    """
+    from diception_ros.simulation.adaptation import to_pictures
+    from diception_ros.simulation.record import Recording, to_bag, to_folder
+
+    recording = Recording(
+        config.scenes, config.views, parse_size(config.size), config.seed, config.split,  # type: ignore[arg-type]
+        None if config.carrier == 'any' else config.carrier,  # type: ignore[arg-type]
+        config.rate, config.stuff, config.gl,
+    )  # fmt: skip
+    if config.labels is not None:
+        frames = to_pictures(recording, config.labels, config.out, config.force)  # type: ignore[arg-type]
+    else:
+        record = to_bag if config.out.suffix == BAG else to_folder
+        frames = record(recording, config.out, config.force)
+    expected, written = config.scenes * config.views, 0
+    with progress.bar(expected, unit='frame') as bar:
+        for written in frames:
+            bar.update(written - bar.n)
+    return SimulateResult(config.out, written, expected)

@@ -1,0 +1,92 @@
+# SPDX-FileCopyrightText: 2026 The diception_ros authors
+# SPDX-License-Identifier: Apache-2.0
+"""Trains a model: `diception train`."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from diception_ros.core.settings import REQUIRED, check, setting
+from diception_ros.system.progress import SILENT, Progress
+
+
+@dataclass(frozen=True)
+class TrainConfig:
+    """A training run.
+
+    Raises:
+        ValueError: a value that its declaration does not allow, or neither settings nor `resume`.
+    """
+
+    out: Path = setting(REQUIRED, 'folder of the run', kind=Path, metavar='DIR')
+    config: Path | None = setting(
+        None, 'YAML file of settings, such as config/train.yaml; with --resume those of the run, '
+        'where left out', kind=Path, metavar='FILE',
+    )  # fmt: skip
+    set: tuple[str, ...] = setting(
+        (), 'settings that replace those of the file', metavar='NAME=VALUE'
+    )
+    resume: bool = setting(False, 'continue from the last checkpoint in DIR')
+
+    def __post_init__(self) -> None:
+        check(self)
+        if self.config is None and not self.resume:
+            raise ValueError('give --config FILE, such as config/train.yaml, or --resume')
+
+
+@dataclass(frozen=True)
+class TrainResult:
+    """A finished run.
+
+    Attributes:
+        model: the model folder, `out`/model.
+        step: optimiser steps done.
+        first: whether this process is the first of those that train together, which writes files.
+    """
+
+    model: Path
+    step: int
+    first: bool
+
+
+def train(config: TrainConfig, progress: Progress = SILENT) -> TrainResult:
+    """Train a new model, or continue with one; `accelerate launch` starts it on several GPUs.
+
+    Args:
+        config: where its settings are, and where it writes.
+        progress: logs, and shows a bar.
+
+    Raises:
+        FileExistsError: `out` is not empty, and `resume` isn't given.
+        FileNotFoundError: no settings file, or nothing to resume.
+        ValueError: settings that don't fit together, or differ from those of the run to resume.
+
+    Example:
+        >>> from diception_ros import TrainConfig, train
+        >>> train(TrainConfig(out='run', config='train.yaml')).step
+        2
+    """
+    from diception_ros.model import folder
+    from diception_ros.training import checkpoints, distributed, settings, trainer
+
+    folder.silence_library_logging()
+    try:
+        if config.resume:
+            found = checkpoints.folders(config.out)
+            file = config.config or (found[-1] / 'settings.yaml' if found else None)
+            chosen = settings.read(file, config.set) if file else None
+            had = settings.read(found[-1] / 'settings.yaml') if found else None
+            runner = trainer.resume(chosen, config.out, None)
+            note = trainer.stretched(had, runner.settings, runner.step) if had else ''
+            if note and runner.processes.first:
+                progress.log(f'{config.out}: {note}')
+        else:
+            runner = trainer.begin(settings.read(config.config, config.set), config.out)
+        together = runner.processes.count
+        if together > 1 and runner.processes.first:
+            progress.log(f'{together} processes train together')
+        model = trainer.run(runner, config.out, progress.shown)
+    finally:
+        distributed.leave()
+    return TrainResult(model, runner.step, runner.processes.first)

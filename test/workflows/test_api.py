@@ -1,0 +1,116 @@
+# SPDX-FileCopyrightText: 2026 The diception_ros authors
+# SPDX-License-Identifier: Apache-2.0
+"""The public API: every verb is a function of a config, and its docstring's example runs."""
+
+import ast
+import doctest
+import inspect
+from pathlib import Path
+import subprocess
+import sys
+
+from adapting import write_adapter, write_base
+from discs import discs
+from labelled_files import ids, write_folder
+import numpy as np
+from official import write_official
+import pytest
+
+import diception_ros
+from diception_ros.core import images
+from diception_ros.datasets import folder
+
+ROOT = Path(diception_ros.__file__).parent
+VERBS = sorted(name for name in diception_ros.__all__ if f'{name.capitalize()}Config' in
+               diception_ros.__all__)  # fmt: skip
+TRAIN = """
+resolution: 32
+prediction: sample
+weighting: sample
+width: 32
+layers: 1
+source: folder
+folder: samples
+shares: segmentation=1 depth=1
+batch_size: 2
+steps: 2
+validate_every: 0
+"""
+
+
+@pytest.fixture
+def workplace(tmp_path, tiny, tiny_folder, monkeypatch):
+    """A folder with what the example of a verb names, in a function of the verb."""
+    monkeypatch.chdir(tmp_path)
+
+    def make(verb):
+        Path('model').symlink_to(tiny_folder)
+        if verb == 'adapt':
+            write_base(Path('small_model'), 1)
+            write_folder(Path('labels'), lambda k: (ids(k) == 1).astype('uint8'), 10)
+        elif verb == 'evaluate':
+            write_adapter(Path('adapter'), tiny_folder)
+            write_folder(Path('labels'), lambda k: (ids(k) == 1).astype('uint8'), 10)
+        elif verb == 'predict':
+            Path('photos').mkdir()
+            images.write(Path('photos/room.png'), np.full((40, 60, 3), 90, np.uint8))
+        elif verb == 'convert':
+            sd3, checkpoint = write_official(tiny, tmp_path)
+            sd3.rename('sd3')
+            checkpoint.rename('v1.pth')
+        elif verb == 'train':
+            folder.create(Path('samples'))
+            for k in range(2):
+                folder.write(Path('samples'), k, discs(2, 0)[2 * k : 2 * k + 2])
+            Path('train.yaml').write_text(TRAIN)
+
+    return make
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize('verb', VERBS)
+def test_example_of_a_docstring_runs(verb, workplace, request):
+    if verb in ('simulate', 'demo'):
+        request.getfixturevalue('opengl')
+    workplace(verb)
+    function = getattr(diception_ros, verb)
+    (example,) = doctest.DocTestFinder(recurse=False).find(function, verb)
+    assert example.examples
+    options = doctest.ELLIPSIS | doctest.REPORT_ONLY_FIRST_FAILURE
+    said = []
+    doctest.DocTestRunner(optionflags=options).run(example, out=said.append)
+    assert not said, ''.join(said)
+
+
+@pytest.mark.parametrize('verb', VERBS)
+def test_a_verb_takes_a_config_and_returns_a_result(verb):
+    function = getattr(diception_ros, verb)
+    parameters = list(inspect.signature(function).parameters.values())
+    assert [one.name for one in parameters] == ['config', 'progress']
+    assert parameters[0].annotation == f'{verb.capitalize()}Config'
+    assert inspect.signature(function).return_annotation == f'{verb.capitalize()}Result'
+
+
+def test_import_loads_nothing_heavy():
+    program = (
+        'import sys, diception_ros\n'
+        "heavy = {'torch', 'rclpy', 'cv2', 'numpy', 'scipy', 'yaml', 'tqdm'}\n"
+        'assert not heavy & set(sys.modules), heavy & set(sys.modules)\n'
+        'for name in diception_ros.__all__:\n'
+        '    assert name in dir(diception_ros)\n'
+        "    if name != 'Predictor':\n"
+        '        getattr(diception_ros, name)\n'
+        "assert not {'torch', 'rclpy'} & set(sys.modules)\n"
+    )
+    subprocess.run([sys.executable, '-c', program], check=True)
+
+
+def test_names_for_type_checkers_are_those_that_exist():
+    tree = ast.parse((ROOT / '__init__.py').read_text())
+    (block,) = (node for node in tree.body if isinstance(node, ast.If))
+    declared = {alias.name for node in block.body for alias in node.names}
+    assert declared == set(diception_ros.__all__)
+    for name in diception_ros.__all__:
+        assert getattr(diception_ros, name) is not None
+    with pytest.raises(AttributeError, match='predikt'):
+        diception_ros.predikt  # noqa: B018
