@@ -11,7 +11,6 @@ import labelled_files as files
 import numpy as np
 import pytest
 
-from diception_ros import tasks
 from diception_ros.cli import main as command
 from diception_ros.core import images
 from diception_ros.core.images import Fit
@@ -23,6 +22,7 @@ from diception_ros.evaluation import rooms
 from diception_ros.perception.predictor import Predictor
 from diception_ros.perception.query import Question
 from diception_ros.system.files import sha256
+from diception_ros.tasks import TaskRegistry
 
 COUNT = 9
 # What ranks the answers of each kind.
@@ -78,7 +78,7 @@ def test_the_numbers_by_hand(kind, tiny_folder, tmp_path, capsys):
     assert len(samples) == COUNT
     predictor = Predictor.load(tiny_folder)
     predictor.adapt([adapter])
-    task = tasks.get('mine')
+    task = predictor.tasks.get('mine')
     more = ('disparity', 1e-3, float('inf')) if kind == 'depth' else ()
 
     def mean(answers):
@@ -92,7 +92,7 @@ def test_the_numbers_by_hand(kind, tiny_folder, tmp_path, capsys):
         asked = [Question(frame, Prompt('mine'), settings) for frame in frames]
         return [one.label for one in predictor.ask(asked)]
 
-    means = rooms.mean_pictures([samples], predictor.resolution)['mine']
+    means = rooms.mean_pictures([samples], predictor.resolution, predictor.tasks)['mine']
     constant = task.decode(means).to_image_size(Fit(files.SIZE, predictor.resolution))
     # Of normals the pixels are pooled, which is nearly the same here.
     close = {'rel': 1e-3 if kind == 'normals' else 1e-9}
@@ -211,7 +211,7 @@ def test_the_base_scores_the_same_with_an_adapter_that_is_not_asked(tiny_folder,
         (['--adapters', 'A'], '--adapters needs --data LABELS, images with labels'),
         (['--data', 'LABELS'], '--data needs --adapters DIR'),
         (['LABELS', '--adapters', 'A', '--data', 'LABELS'], 'leave DATASET out'),
-        (['--adapters', 'A', '--data', 'LABELS', '--scenes', '3'], '--scenes does not go with'),
+        (['--adapters', 'A', '--data', 'LABELS', '--scenes', '3'], '--scenes does not go'),
         (['--adapters', 'A', '--data', 'LABELS', '--tasks', 'depth'], '--tasks does not go with'),
         (['--adapters', 'A', '--data', 'LABELS', '--protocol', 'nyuv2'], '--protocol does not go'),
         (['--adapters', 'LABELS', '--data', 'LABELS'], 'no card.json in it'),
@@ -242,10 +242,10 @@ def test_a_disparity_is_judged_at_any_distance(tiny_folder, tmp_path):
     from diception_ros.evaluation.evaluators import EvalItem, create
 
     adapter = write_adapter(tmp_path / 'a', tiny_folder, 'mine', kind='depth')
-    tasks.add(adapter_card.read(adapter))
+    registry = TaskRegistry((adapter_card.read(adapter),))
     metres = np.linspace(20, 80, 100, dtype=np.float32).reshape(10, 10)
     disparity = 1 / metres
     answer = Disparity((disparity - disparity.min()) / np.ptp(disparity))
-    found = create('mine')
+    found = create('mine', registry)
     found.update(EvalItem('mine', Prompt('mine'), MetricDepth(metres)), answer)
     assert found.compute()['abs_rel'] < 1e-4
