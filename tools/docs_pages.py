@@ -69,7 +69,7 @@ def tutorials() -> list[tuple[str, str]]:
 
 def commands() -> list[tuple[str, str]]:
     """One page for each verb of the command line: title and path."""
-    os.environ['COLUMNS'] = '100'  # how wide argparse writes
+    os.environ['COLUMNS'] = '78'  # how wide argparse writes
     os.environ['NO_COLOR'] = '1'
     top = parser()
     (choices,) = (a for a in top._actions if isinstance(a, argparse._SubParsersAction))
