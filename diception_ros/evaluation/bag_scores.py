@@ -229,7 +229,7 @@ class _Judge:
         if task not in self._tallies:
             depth = isinstance(true, MetricDepth)
             self._tallies[task] = (
-                evaluators.DepthEvaluator(METRES)
+                evaluators.depth_evaluator(METRES)
                 if depth
                 else evaluators.create(task, self._asked.registry)
             )

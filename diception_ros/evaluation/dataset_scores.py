@@ -1,6 +1,6 @@
 # SPDX-FileCopyrightText: 2026 The diception_ros authors
 # SPDX-License-Identifier: Apache-2.0
-"""Judging on the data sets of the paper; what answers is handed in, so no model is needed here."""
+"""Evaluation on the data sets of the paper; predictions are passed in, so no model is loaded."""
 
 from __future__ import annotations
 
@@ -19,20 +19,25 @@ from diception_ros.core.labels import Disparity, Label, MetricDepth, Normals, io
 from diception_ros.core.prompt import Prompt
 from diception_ros.datasets.benchmarks import Protocol, Size
 from diception_ros.evaluation import evaluators
-from diception_ros.evaluation.evaluators import EvalCallback, EvalItem, EvaluationResult
+from diception_ros.evaluation.evaluators import (
+    EvalCallback,
+    EvalItem,
+    EvaluationResult,
+    Evaluator,
+)
 
 MapT = TypeVar('MapT', bound=Disparity | MetricDepth | Normals)
 
 
 @dataclass(frozen=True)
 class BenchmarkSample:
-    """One picture with a known truth.
+    """One image of a data set with ground truth.
 
     Attributes:
-        name: the picture's path in the folder.
+        name: the image's path in the folder.
         picture: its file.
-        truth: the files of its truth.
-        size: (H, W) of the whole picture, pixels.
+        truth: the files of its ground truth.
+        size: (H, W) of the whole image, pixels.
     """
 
     name: str
@@ -41,29 +46,29 @@ class BenchmarkSample:
     size: Size
 
 
-# What answers a case: its label, of the size that the model sees.
+# Returns the label of a sample, of the size that the model receives.
 PredictFn = Callable[[BenchmarkSample], Label]
 
 
 def find_samples(
     protocol: Protocol, root: Path, listed: Path | None = None
 ) -> tuple[list[BenchmarkSample], int]:
-    """Find the pictures of a data set and their truths.
+    """Find the images of a data set and their ground truth.
 
     Args:
-        protocol: says where they are.
+        protocol: defines where they are.
         root: the folder.
-        listed: a file whose lines begin with a picture's path in the folder, such as those that
-            come with Marigold; a line whose second word is None is left out. None for all
-            pictures of the folder.
+        listed: a file whose lines begin with an image's path in the folder, such as those that
+            come with Marigold; a line whose second word is None is skipped. None for all images
+            of the folder.
 
     Returns:
-        The cases in the order of their names, or of the list; and how many pictures were left out
+        The samples in the order of their names, or of the list; and how many images were skipped
         because they have no truth, which only some protocols allow.
 
     Raises:
         FileNotFoundError: no such folder or list, or a file of the data set is missing.
-        ValueError: the folder holds no picture where the protocol expects them, or the list none.
+        ValueError: the folder holds no image where the protocol expects them, or the list none.
     """
     expects = f'protocol {protocol.name} expects {protocol.layout}'
     if not root.is_dir():
@@ -77,8 +82,8 @@ def find_samples(
         lines = [line.split() for line in listed.read_text().splitlines()]
         names = [words[0] for words in lines if words and words[1:2] != ['None']]
         if not names:
-            raise ValueError(f'{listed}: expected a line for each picture, got none')
-    cases, without = [], 0
+            raise ValueError(f'{listed}: expected a line for each image, got none')
+    samples, without = [], 0
     for name in names:
         picture = root / name
         if not picture.is_file():
@@ -93,25 +98,34 @@ def find_samples(
                 ', '.join(str(part) for part in parts if not part.is_file()) for parts in choices
             )
             raise FileNotFoundError(f'{picture}: its truth {missing} is missing; {expects}')
-        cases.append(BenchmarkSample(name, picture, truth, _size(picture)))
-    if not cases:
+        samples.append(BenchmarkSample(name, picture, truth, _size(picture)))
+    if not samples:
         raise ValueError(f'{root}: none of {without} pictures has a truth; {expects}')
-    return cases, without
+    return samples, without
 
 
-def frame_of(protocol: Protocol, case: BenchmarkSample) -> Frame:
-    """What the model sees of a case."""
-    image = images.read(case.picture)
+def _size(picture: Path) -> Size:
+    try:
+        with Image.open(picture) as image:
+            width, height = image.size
+    except OSError as error:
+        raise ValueError(f'{picture}: not a picture that can be read ({error})') from error
+    return height, width
+
+
+def frame_of(protocol: Protocol, sample: BenchmarkSample) -> Frame:
+    """The frame that the model receives of a sample."""
+    image = images.read(sample.picture)
     if protocol.window is not None:
-        image = np.ascontiguousarray(image[protocol.window(case.size)])
+        image = np.ascontiguousarray(image[protocol.window(sample.size)])
     return Frame(image)
 
 
-def truth_of(protocol: Protocol, case: BenchmarkSample) -> MetricDepth | Normals:
-    """The truth of what the model sees; unknown where a pixel does not count."""
-    truth = protocol.read(case.truth, case.size)
+def truth_of(protocol: Protocol, sample: BenchmarkSample) -> MetricDepth | Normals:
+    """The true label of that frame; unknown where a pixel does not count."""
+    truth = protocol.read(sample.truth, sample.size)
     if protocol.window is not None:
-        truth = crop(truth, protocol.window(case.size))
+        truth = crop(truth, protocol.window(sample.size))
     if protocol.counted is not None:
         known = protocol.counted(truth.size)
         array = _array(truth)
@@ -130,14 +144,14 @@ def _array(label: Disparity | MetricDepth | Normals) -> NDArray[np.float32]:
 
 
 def alignment_grid(size: Size, longest: int) -> NDArray[np.bool_] | None:
-    """(H, W) bool: the pixels that are left when a picture is shrunk by picking.
+    """(H, W) bool: the pixels that remain when an image is shrunk by picking.
 
     Args:
         size: (H, W), pixels.
-        longest: how many pixels are left along the longer side; 0 for all.
+        longest: how many pixels remain along the longer side; 0 for all.
 
     Returns:
-        None where all are left.
+        None where all remain.
     """
     if not longest or max(size) <= longest:
         return None
@@ -150,88 +164,77 @@ def alignment_grid(size: Size, longest: int) -> NDArray[np.bool_] | None:
 
 def evaluate(
     protocol: Protocol,
-    cases: Iterable[BenchmarkSample],
-    answers: Mapping[str, PredictFn],
+    samples: Iterable[BenchmarkSample],
+    predict: Mapping[str, PredictFn],
     callbacks: Sequence[EvalCallback] = (),
 ) -> EvaluationResult:
-    """Ask about every case and add up.
-
-    For normals, `mean_deg` stands beside what it would be if the truth's x, y or z pointed the
-    other way, `mean_deg_x` and so on: data sets disagree about their axes.
+    """Evaluate every sample.
 
     Args:
         protocol: of the data set.
-        cases: see `find`.
-        answers: by column.
-        callbacks: see `verdict.EvalCallback`; they are told the first column's answers.
+        samples: see `find_samples`.
+        predict: by column.
+        callbacks: receive the predictions of the first column.
+
+    Returns:
+        The numbers under the protocol's name; of normals also `mean_deg_x` and so on, see
+        `metrics.AngularError`.
 
     Raises:
-        ValueError: an answer is not of the size that the model sees; files as `find` says.
+        ValueError: a prediction is not of the size that the model receives; files as
+            `find_samples` says.
     """
-    tallies = {name: _tally(protocol) for name in answers}
-    first, count = next(iter(answers)), 0
-    for number, case in enumerate(cases):
-        truth = truth_of(protocol, case)
-        question = EvalItem(protocol.task, Prompt(protocol.task), truth)
-        for name, answer in answers.items():
-            label = answer(case)
+    scores = {column: _evaluator(protocol) for column in predict}
+    first, count = next(iter(predict)), 0
+    for number, sample in enumerate(samples):
+        truth = truth_of(protocol, sample)
+        item = EvalItem(protocol.task, Prompt(protocol.task), truth)
+        for column, predict_one in predict.items():
+            label = predict_one(sample)
             if label.size != truth.size:
                 raise ValueError(
-                    f'{case.picture}: expected an answer of {truth.size} (H, W), got {label.size}'
+                    f'{sample.picture}: expected an answer of {truth.size} (H, W), got '
+                    f'{label.size}'
                 )
-            score = tallies[name].update(question, label)
-            if name == first:
-                for callback in callbacks:
-                    callback.on_prediction(
-                        number, frame_of(protocol, case), question, label, score
-                    )
+            score = scores[column].update(item, label)
+            for callback in callbacks if column == first else ():
+                callback.on_prediction(number, frame_of(protocol, sample), item, label, score)
         count += 1
-    results = {name: tally.compute() for name, tally in tallies.items()}
-    numbers = {
-        metric: {name: results[name].get(metric, float('nan')) for name in answers}
-        for metric in results[first]
-    }
-    return EvaluationResult(tuple(answers), {protocol.name: numbers}, frames=count)
+    numbers = {protocol.name: evaluators.by_metric(scores)}
+    return EvaluationResult(tuple(predict), numbers, frames=count)
 
 
-def _tally(protocol: Protocol) -> evaluators.Evaluator:
+def _evaluator(protocol: Protocol) -> Evaluator:
     if protocol.task == 'depth':
-        return evaluators.DepthEvaluator(
+        return evaluators.depth_evaluator(
             protocol.metres, lambda size: alignment_grid(size, protocol.alignment_side)
         )
-    return evaluators.NormalsEvaluator(check_axes=True)
+    return evaluators.normals_evaluator(check_axes=True)
 
 
-def _size(picture: Path) -> Size:
-    try:
-        with Image.open(picture) as image:
-            width, height = image.size
-    except OSError as error:
-        raise ValueError(f'{picture}: not a picture that can be read ({error})') from error
-    return height, width
+class PredictionFiles:
+    """Labels that `diception predict` wrote earlier, found by the images' paths.
 
-
-# Answers that were written to files earlier, so that scoring needs no model.
-
-
-class Predictions:
-    """Labels that `diception predict` wrote earlier, found by the pictures' paths.
-
-    `diception predict` names the folder of an answer after the picture's path below what all its
-    pictures share, so an answer may lie under any end of the path in the data set; the longest
-    that is there counts.
+    `diception predict` names the folder of a prediction after the image's path below what all its
+    images share, so a prediction may lie under any end of the path in the data set; the longest
+    that exists counts.
 
     Args:
         folder: --out of that command.
-        protocol: says which task.
-        cases: of which each must have an answer.
+        protocol: defines the task.
+        samples: of which each must have a prediction.
+
+    Attributes:
+        cropped: predictions of the whole image where the model of the protocol receives a part.
 
     Raises:
-        FileNotFoundError: no such folder, or a picture has no answer.
-        ValueError: two pictures have the same answer.
+        FileNotFoundError: no such folder, or an image has no prediction.
+        ValueError: two images have the same prediction.
     """
 
-    def __init__(self, folder: Path, protocol: Protocol, cases: Sequence[BenchmarkSample]) -> None:
+    def __init__(
+        self, folder: Path, protocol: Protocol, samples: Sequence[BenchmarkSample]
+    ) -> None:
         if not folder.is_dir():
             raise FileNotFoundError(f'{folder}: no such folder of predictions')
         self._protocol = protocol
@@ -239,37 +242,36 @@ class Predictions:
             Disparity if protocol.task == 'depth' else Normals
         )
         self._files: dict[str, Path] = {}
-        # Answers that are of the whole picture where the model of the protocol sees a part.
         self.cropped = 0
         owners: dict[Path, str] = {}
         lacking = []
-        for case in cases:
-            path = self._place(folder, case)
+        for sample in samples:
+            path = self._place(folder, sample)
             if path is None:
-                lacking.append(case)
+                lacking.append(sample)
                 continue
-            other = owners.setdefault(path, case.name)
-            if other != case.name:
+            other = owners.setdefault(path, sample.name)
+            if other != sample.name:
                 raise ValueError(
-                    f'{path}: this answer would count for {other} and for {case.name}; predict '
+                    f'{path}: this answer would count for {other} and for {sample.name}; predict '
                     'all pictures of the data set by one command, so that their folders differ'
                 )
-            self._files[case.name] = path
+            self._files[sample.name] = path
         if lacking:
             expected = folder / lacking[0].name / f'{protocol.task}.npz'
             raise FileNotFoundError(
                 f'{lacking[0].picture}: no prediction {expected}, nor under any shorter end of '
-                f'its path ({len(lacking)} of {len(cases)} pictures have none); write them with '
+                f'its path ({len(lacking)} of {len(samples)} pictures have none); write them with '
                 f'diception predict --tasks {protocol.task} --out {folder}'
             )
 
-    def __call__(self, case: BenchmarkSample) -> Label:
-        """Read the answer to a case.
+    def __call__(self, sample: BenchmarkSample) -> Label:
+        """Read the prediction of a sample.
 
         Raises:
             ValueError: it is no label, of another kind, or of another size.
         """
-        path = self._files[case.name]
+        path = self._files[sample.name]
         label = io.load_npz(path)
         if not isinstance(label, self._kind):
             raise ValueError(
@@ -277,30 +279,28 @@ class Predictions:
                 f'got {type(label).__name__}'
             )
         window = self._protocol.window
-        seen = case.size if window is None else _extent(window(case.size))
+        seen = sample.size
+        if window is not None:
+            rows, columns = window(sample.size)
+            seen = rows.stop - rows.start, columns.stop - columns.start
         if label.size == seen:
             return label
-        if window is not None and label.size == case.size:
+        if window is not None and label.size == sample.size:
             self.cropped += 1
-            return crop(label, window(case.size))
-        choices = seen if seen == case.size else f'{seen} or {case.size}'
+            return crop(label, window(sample.size))
+        choices = seen if seen == sample.size else f'{seen} or {sample.size}'
         raise ValueError(
-            f'{path}: expected the size of {case.picture}, {choices} (H, W), got {label.size}'
+            f'{path}: expected the size of {sample.picture}, {choices} (H, W), got {label.size}'
         )
 
     def files(self) -> list[Path]:
-        """The files of all answers, in the order of the cases."""
+        """The files of all predictions, in the order of the samples."""
         return list(self._files.values())
 
-    def _place(self, folder: Path, case: BenchmarkSample) -> Path | None:
-        parts = case.name.split('/')
+    def _place(self, folder: Path, sample: BenchmarkSample) -> Path | None:
+        parts = sample.name.split('/')
         for start in range(len(parts)):
             path = folder.joinpath(*parts[start:], f'{self._protocol.task}.npz')
             if path.is_file():
                 return path
         return None
-
-
-def _extent(window: tuple[slice, slice]) -> Size:
-    rows, columns = window
-    return rows.stop - rows.start, columns.stop - columns.start

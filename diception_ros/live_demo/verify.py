@@ -23,7 +23,7 @@ from diception_ros.core.geometry import to_disparity
 from diception_ros.core.labels import Instances, Label, Mask, MetricDepth, visualize
 from diception_ros.core.prompt import Prompt
 from diception_ros.datasets import decode
-from diception_ros.evaluation import evaluators, rooms
+from diception_ros.evaluation import controls, evaluators, rooms
 from diception_ros.evaluation.evaluators import ONE_POINT, EvalItem, task_of
 from diception_ros.live_demo.recording import NODE, Drive
 from diception_ros.messages import base, outputs
@@ -180,7 +180,7 @@ Numbers = dict[str, dict[str, dict[str, float]]]
 
 def constant(
     side: int, size: tuple[int, int], cache: Path, backend: str | None = None
-) -> rooms.Constant:
+) -> controls.MeanControl:
     """What a model would answer that had learnt the mean picture and nothing else.
 
     Args:
@@ -194,10 +194,10 @@ def constant(
         means = rooms.mean_of_rooms(0, size, side, _ROOMS, backend)
         np.savez_compressed(file, **means)  # type: ignore[arg-type]
     with np.load(file) as kept:
-        return rooms.Constant({name: kept[name] for name in kept.files})
+        return controls.MeanControl({name: kept[name] for name in kept.files})
 
 
-def judge(drive: Drive, bag: Path, names: Sequence[str], control: rooms.Constant) -> Numbers:
+def judge(drive: Drive, bag: Path, names: Sequence[str], control: controls.MeanControl) -> Numbers:
     """Numbers by kind of question, metric, and who answered.
 
     Args:
@@ -210,7 +210,7 @@ def judge(drive: Drive, bag: Path, names: Sequence[str], control: rooms.Constant
     for view, messages in both(drive, bag):
         for question in ask(view, drive, names):
             found = answer(question, messages, view, drive)
-            other = control.answer(question.prompt, view.size)
+            other = control.predict(question.prompt, view.size)
             if found is None or other is None:
                 continue
             mine = tallies.setdefault(
@@ -219,10 +219,7 @@ def judge(drive: Drive, bag: Path, names: Sequence[str], control: rooms.Constant
             mine[MODEL].update(question, found)
             mine[CONSTANT].update(question, other)
     return {
-        kind: {
-            metric: {who: tallies[kind][who].compute()[metric] for who in (MODEL, CONSTANT)}
-            for metric in tallies[kind][MODEL].compute()
-        }
+        kind: evaluators.by_metric(tallies[kind])
         for kind in evaluators.names(names)
         if kind in tallies
     }

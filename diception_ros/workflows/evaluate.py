@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from diception_ros.core.prompt import Prompt
     from diception_ros.datasets.labelled import Labelled
     from diception_ros.datasets.sample import Sample
-    from diception_ros.evaluation.dataset_scores import Predictions
+    from diception_ros.evaluation.dataset_scores import PredictionFiles
     from diception_ros.evaluation.evaluators import EvalCallback, EvaluationResult
     from diception_ros.perception.predictor import Predictor
 
@@ -259,7 +259,7 @@ def _on_dataset(config: EvaluateConfig, progress: Progress) -> EvaluateResult:
     predictions = None
     about: dict[str, Any] = {}
     if config.predictions is not None:
-        predictions = dataset_scores.Predictions(config.predictions, protocol, samples)
+        predictions = dataset_scores.PredictionFiles(config.predictions, protocol, samples)
         predict_fns = {'predictions': predictions}
     else:
         predictor, about = _load(config)
@@ -318,7 +318,7 @@ def _on_labels(config: EvaluateConfig, progress: Progress) -> EvaluateResult:
     check_counted(names, registry)
     import numpy as np
 
-    from diception_ros.evaluation import rooms
+    from diception_ros.evaluation import controls, rooms
 
     labels = [config.labels.read(card.kind, card.name) for card in brought]
     groups = _group_by_image(labels)
@@ -327,7 +327,7 @@ def _on_labels(config: EvaluateConfig, progress: Progress) -> EvaluateResult:
     for text in _doubts(brought, labels):
         progress.log(f'{config.labels.data}: {text}')
     start = time.monotonic()
-    means = rooms.mean_pictures(groups, predictor.resolution, registry)
+    means = controls.mean_targets(groups, predictor.resolution, registry)
     with _callbacks(config, names, registry) as (callbacks, write):
         each = progress.each(groups, len(groups), unit='image')
         found = rooms.evaluate(
@@ -460,7 +460,7 @@ def check_counted(names: Sequence[str], registry: TaskRegistry = BUILTIN) -> Non
         )
 
 
-def _metadata(predictions: Predictions) -> list[Any]:
+def _metadata(predictions: PredictionFiles) -> list[Any]:
     """Model, settings and versions in the files beside the predictions, each once."""
     found: dict[str, Any] = {}
     for path in predictions.files():

@@ -18,7 +18,7 @@ from diception_ros.core.labels import Disparity
 from diception_ros.core.prompt import Prompt
 from diception_ros.core.settings import PredictSettings
 from diception_ros.datasets import labelled
-from diception_ros.evaluation import rooms
+from diception_ros.evaluation import controls, rooms
 from diception_ros.perception.predictor import Predictor
 from diception_ros.perception.query import Question
 from diception_ros.system.files import sha256
@@ -92,7 +92,7 @@ def test_the_numbers_by_hand(kind, tiny_folder, tmp_path, capsys):
         asked = [Question(frame, Prompt('mine'), settings) for frame in frames]
         return [one.label for one in predictor.ask(asked)]
 
-    means = rooms.mean_pictures([samples], predictor.resolution, predictor.tasks)['mine']
+    means = controls.mean_targets([samples], predictor.resolution, predictor.tasks)['mine']
     constant = task.decode(means).to_image_size(Fit(files.SIZE, predictor.resolution))
     # Of normals the pixels are pooled, which is nearly the same here.
     close = {'rel': 1e-3 if kind == 'normals' else 1e-9}
@@ -187,7 +187,7 @@ def test_labels_that_it_learnt_from_and_few_are_said(tiny_folder, tmp_path, caps
 def test_the_base_scores_the_same_with_an_adapter_that_is_not_asked(tiny_folder, tmp_path):
     adapter = write_adapter(tmp_path / 'a', tiny_folder, 'mine')
     samples = discs(4, 0)
-    means = rooms.mean_pictures([samples], 32)
+    means = controls.mean_targets([samples], 32)
     predictor = Predictor.load(tiny_folder)
 
     def table():

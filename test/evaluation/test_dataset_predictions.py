@@ -9,7 +9,7 @@ import pytest
 from diception_ros.core.labels import Disparity, Normals, io
 from diception_ros.datasets import benchmarks
 from diception_ros.evaluation import dataset_scores
-from diception_ros.evaluation.dataset_scores import Predictions
+from diception_ros.evaluation.dataset_scores import PredictionFiles
 
 
 def data(name, root):
@@ -34,7 +34,7 @@ def test_an_answer_lies_under_an_end_of_the_picture_s_path(drop, tmp_path):
     out = tmp_path / 'out'
     for k, case in enumerate(cases):
         put(out, '/'.join(case.name.split('/')[drop:]), answer(case.size, 0.1 + k / 2))
-    found = Predictions(out, protocol, cases)
+    found = PredictionFiles(out, protocol, cases)
     values = [float(found(case).values[0, 0]) for case in cases]
     assert values == pytest.approx([0.1, 0.6])
     assert found.cropped == 0
@@ -48,8 +48,8 @@ def test_two_pictures_never_share_an_answer(tmp_path):
     with pytest.raises(
         ValueError, match=r'would count for test/kitchen_0004.* and for test/study'
     ):
-        Predictions(out, protocol, cases)
-    assert Predictions(out, protocol, cases[:1])(cases[0]).size == cases[0].size
+        PredictionFiles(out, protocol, cases)
+    assert PredictionFiles(out, protocol, cases[:1])(cases[0]).size == cases[0].size
 
 
 def test_a_picture_without_answer_is_named_with_the_command(tmp_path):
@@ -57,12 +57,12 @@ def test_a_picture_without_answer_is_named_with_the_command(tmp_path):
     out = tmp_path / 'out'
     put(out, cases[0].name, answer(cases[0].size, 0.5))
     with pytest.raises(FileNotFoundError) as error:
-        Predictions(out, protocol, cases)
+        PredictionFiles(out, protocol, cases)
     for part in (str(cases[1].picture), f'{cases[1].name}/depth.npz', '1 of 2 pictures',
                  f'diception predict --tasks depth --out {out}'):  # fmt: skip
         assert part in str(error.value)
     with pytest.raises(FileNotFoundError, match='none: no such folder of predictions'):
-        Predictions(tmp_path / 'none', protocol, cases)
+        PredictionFiles(tmp_path / 'none', protocol, cases)
 
 
 def test_answers_of_the_whole_picture_are_cropped_as_the_model_s_view(tmp_path):
@@ -71,7 +71,7 @@ def test_answers_of_the_whole_picture_are_cropped_as_the_model_s_view(tmp_path):
     ramp = ramp.reshape(375, 1242)
     put(out, cases[0].name, Disparity(ramp))
     put(out, cases[1].name, answer((352, 1216), 0.5))
-    found = Predictions(out, protocol, cases)
+    found = PredictionFiles(out, protocol, cases)
     np.testing.assert_array_equal(found(cases[0]).values, ramp[23:375, 13:1229])
     assert found(cases[1]).size == (352, 1216)
     assert found.cropped == 1
@@ -82,7 +82,7 @@ def test_wrong_answers_are_told(tmp_path):
     out = tmp_path / 'out'
     for case in cases:
         put(out, case.name, answer((24, 32), 0.5))
-    found = Predictions(out, protocol, cases)
+    found = PredictionFiles(out, protocol, cases)
     with pytest.raises(
         ValueError, match=r'depth\.npz: expected the size of .*000300\.jpg, \(48, 64\) '
     ):
@@ -102,6 +102,6 @@ def test_normals_are_looked_for_under_their_own_name(tmp_path):
     truths = [dataset_scores.truth_of(protocol, case) for case in cases]
     for case, truth in zip(cases, truths, strict=True):
         put(tmp_path / 'out', case.name, truth, 'normal')
-    found = Predictions(tmp_path / 'out', protocol, cases)
+    found = PredictionFiles(tmp_path / 'out', protocol, cases)
     verdict = dataset_scores.evaluate(protocol, cases, {'predictions': found})
     assert verdict.numbers['scannet_normals']['mean_deg']['predictions'] < 1e-3

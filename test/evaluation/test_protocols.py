@@ -177,7 +177,7 @@ def test_what_is_out_of_range_does_not_count(name, tmp_path):
     protocol = benchmarks.get(name)
     near, far = protocol.metres
     values = np.array([[near * 0.9, near * 1.1, 5.0, min(far * 1.1, 1e6)]], np.float32)
-    tally = dataset_scores._tally(protocol)
+    tally = dataset_scores._evaluator(protocol)
     question = EvalItem('depth', Prompt('depth'), MetricDepth(values))
     score = tally.update(question, Disparity(np.array([[np.nan, 0.9, 0.3, np.nan]], np.float32)))
     counted = 2 if np.isfinite(far) else 3
@@ -242,7 +242,7 @@ def test_a_list_says_which_pictures_and_in_which_order(tmp_path):
     with pytest.raises(FileNotFoundError, match=r'1\.png: no such picture'):
         dataset_scores.find_samples(protocol, tmp_path, file)
     file.write_text('\n')
-    with pytest.raises(ValueError, match='a line for each picture, got none'):
+    with pytest.raises(ValueError, match='a line for each image, got none'):
         dataset_scores.find_samples(protocol, tmp_path, file)
 
 

@@ -128,7 +128,7 @@ def test_the_alignment_in_depth_knows_the_grid_too():
     metres = MetricDepth(np.array([[1, 2, 4, 8]], np.float32))
     predicted = Disparity(np.array([[0.1, 0.2, 0.4, 0.0]], np.float32))  # affine but for the last
     chosen = np.array([[True, True, True, False]])
-    tally = evaluators.DepthEvaluator(fitted=lambda size: chosen)
+    tally = evaluators.depth_evaluator(fitted=lambda size: chosen)
     score = tally.update(EvalItem('depth', Prompt('depth'), metres), predicted)
     # The last pixel becomes 0 metres, cut off at the near end of the range.
     assert score['abs_rel_in_depth'] == pytest.approx((8 - evaluators.ROOM_METRES[0]) / 8 / 4)

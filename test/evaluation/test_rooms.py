@@ -9,7 +9,7 @@ import pytest
 from diception_ros import tasks
 from diception_ros.core import images
 from diception_ros.core.labels import Disparity, Mask
-from diception_ros.evaluation import rooms
+from diception_ros.evaluation import controls, rooms
 
 COUNT = 5
 ASKED = ('depth', 'segmentation')
@@ -97,7 +97,7 @@ def test_a_single_view_has_no_other_picture(groups):
 
 def test_the_mean_is_the_mean_of_what_is_painted(groups):
     learnt = discs(7, 1)
-    means = rooms.mean_pictures([learnt[:4], learnt[4:]], SIDE)
+    means = controls.mean_targets([learnt[:4], learnt[4:]], SIDE)
     masks = [one.label.values for one in learnt if one.prompt.task == 'segmentation']
     np.testing.assert_allclose(means['segmentation'][..., 1], np.mean(masks, axis=0), atol=1e-6)
     verdict = rooms.evaluate(fresh(groups), {'1': blind}, means, ASKED)
@@ -110,7 +110,7 @@ def test_the_mean_is_the_mean_of_what_is_painted(groups):
 
 
 def test_the_mean_is_brought_to_the_size_of_the_frame(groups):
-    big = rooms.mean_pictures([discs(3, 2)], 64)
+    big = controls.mean_targets([discs(3, 2)], 64)
     verdict = rooms.evaluate(fresh(groups), {'1': blind}, big, ASKED)
     constant = tasks.get('depth').decode(big['depth']).to_image_size(images.Fit((SIDE, SIDE), 64))
     scores = [tasks.get('depth').score(constant, one) for one in labels(groups, 'depth')]
@@ -175,7 +175,7 @@ def test_views_are_as_many_as_asked_and_of_their_split(opengl):
 def test_the_mean_of_rooms_is_of_the_training_split(opengl):
     found = rooms.mean_of_rooms(3, (32, 48), 32, 1)
     samples = [mine for mine, _ in rooms.views(3, (32, 48), 'train', 4, 4)]
-    expected = rooms.mean_pictures(samples, 32)
+    expected = controls.mean_targets(samples, 32)
     assert found.keys() == expected.keys()
     for task in found:
         np.testing.assert_array_equal(found[task], expected[task])

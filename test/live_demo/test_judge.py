@@ -15,7 +15,7 @@ from diception_ros.core.contact_sheet import contact_sheet
 from diception_ros.core.geometry import to_disparity
 from diception_ros.core.labels import Instances, MetricDepth
 from diception_ros.core.prompt import Point
-from diception_ros.evaluation.rooms import Constant
+from diception_ros.evaluation.controls import MeanControl
 from diception_ros.live_demo import recording, verify
 from diception_ros.messages import base, outputs
 from diception_ros.simulation import bag_reader, record
@@ -87,7 +87,7 @@ def live(played, tmp_path_factory):
 def control():
     flat = {name: np.full((64, 64, 3), 0.4, np.float32) for name in NAMES}
     flat['normal'] = np.broadcast_to(np.float32([0.5, 0.5, 1.0]), (64, 64, 3))  # to the camera
-    return Constant(flat)
+    return MeanControl(flat)
 
 
 def test_somebody_clicks_on_the_largest_thing_that_models_know(played):
@@ -161,10 +161,10 @@ def test_the_constant_picture_is_rendered_once(tmp_path, monkeypatch):
         calls.append(args)
         return {'depth': np.full((32, 32, 3), 0.25, np.float32)}
 
-    monkeypatch.setattr(verify, 'rooms', SimpleNamespace(mean_of_rooms=means, Constant=Constant))
+    monkeypatch.setattr(verify, 'rooms', SimpleNamespace(mean_of_rooms=means))
     for size in ((48, 64), (48, 64), (24, 32)):
         found = verify.constant(32, size, tmp_path)
-        answer = found.answer(SimpleNamespace(task='depth', category=None), size)
+        answer = found.predict(SimpleNamespace(task='depth', category=None), size)
         np.testing.assert_allclose(answer.values, 0.25, atol=1e-6)
     assert [args[1:3] for args in calls] == [((48, 64), 32), ((24, 32), 32)]
 
