@@ -53,10 +53,10 @@ from diception_ros.model import DiceptionPipeline, folder
 from diception_ros.model.folder import fingerprint
 from diception_ros.tasks import TaskRegistry
 from diception_ros.training import from_scratch, validation
-from diception_ros.training.adapt import MAIN, FewShot, make_plan
+from diception_ros.training.adapt import SELECTION_METRIC, FewShotDataset, prepare_adaptation
 from diception_ros.training.checkpoints import load_pipeline
 from diception_ros.training.settings import AdaptSettings
-from diception_ros.training.trainer import Runner
+from diception_ros.training.trainer import Trainer
 
 KINDS = {'floor': 'mask', 'shadow': 'mask', 'highlight': 'rgb', 'graspable': 'mask'}
 METHODS = ('base', 'adapted', 'untrained', 'scratch')
@@ -174,29 +174,31 @@ def measure(
     chosen = replace(chosen, seed=seed)
     prompt = f'[[image2segmentation]] {task}'
     known = labelled.Labelled(learnt or everything[:1], '', ())
-    what = make_plan(model_of(method, place), task, prompt, kind, known, chosen)
+    what = prepare_adaptation(model_of(method, place), task, prompt, kind, known, chosen)
     settings = what.settings
     if method == 'scratch':
         settings = replace(settings, rank=0)
-    steps = min(settings.steps, most) if method == 'adapted' else most
-    settings = replace(settings, steps=steps)
-    source = FewShot(what.learnt, [], settings.pool, chosen.smallest, chosen.seed)
+    steps = min(settings.max_steps, most) if method == 'adapted' else most
+    settings = replace(settings, max_steps=steps)
+    source = FewShotDataset(what.train, [], settings.buffer, chosen.min_crop_scale, chosen.seed)
     start = time.process_time()
-    runner = Runner(settings, source, pipe=what.pipe, registry=what.registry)
-    while method != 'base' and runner.step < settings.steps:
+    runner = Trainer(settings, source, pipe=what.pipe, registry=what.registry)
+    while method != 'base' and runner.step < settings.max_steps:
         runner.train_step()
     seconds = time.process_time() - start
-    shown = runner.form.prepare(what.learnt)
+    shown = runner.preprocessor.collate(what.train)
     sheet = out / f'{task}_{method}_{count}_{seed}.png'
-    metric = 'iou' if kind == 'mask' else MAIN[kind][0]
+    metric = 'iou' if kind == 'mask' else SELECTION_METRIC[kind][0]
     # Without adaptation nobody has seen a label.
     threshold = what.card.threshold if method != 'base' else 0.5
-    with runner.averaged():
-        if kind == 'mask' and what.held:
-            own = validation.Validation(what.held, runner.form, shown, settings).run(runner.pipe)
+    with runner.average_parameters():
+        if kind == 'mask' and what.held_out:
+            own = validation.Validator(what.held_out, runner.preprocessor, shown, settings).run(
+                runner.pipe
+            )
             threshold = own[task]['threshold']['true']
         registry = TaskRegistry((replace(what.card, threshold=threshold),))
-        judge = Judge(test, replace(runner.form, registry=registry), shown, settings)
+        judge = Judge(test, replace(runner.preprocessor, registry=registry), shown, settings)
         scores = judge.run(runner.pipe, sheet)[task]
         together = pooled(judge, runner, test, registry) if kind == 'mask' else float('nan')
     share = 1.0 if method == 'scratch' else 0.0 if method == 'base' else what.card.share
@@ -206,33 +208,33 @@ def measure(
     }  # fmt: skip
 
 
-class Judge(validation.Validation):
+class Judge(validation.Validator):
     """Paints each answer once: that is most of the work."""
 
     def __init__(self, *given: Any) -> None:
         super().__init__(*given)
         self._painted: dict[tuple[int, ...], NDArray[np.float32]] = {}
 
-    def paint(
+    def sample(
         self, pipe: DiceptionPipeline, questions: Sequence[int], pictures: Sequence[int]
     ) -> NDArray[np.float32]:
         asked = (*questions, *pictures)
         if asked not in self._painted:
-            self._painted[asked] = super().paint(pipe, questions, pictures)
+            self._painted[asked] = super().sample(pipe, questions, pictures)
         return self._painted[asked]
 
 
 def pooled(
-    judge: validation.Validation, runner: Runner, test: list[Sample], registry: TaskRegistry
+    judge: validation.Validator, runner: Trainer, test: list[Sample], registry: TaskRegistry
 ) -> float:
     """IoU of all test pictures together."""
     everything = range(len(test))
     task = registry.get(test[0].prompt.task)
     both = either = 0
     for sample, picture in zip(
-        test, judge.paint(runner.pipe, everything, everything), strict=True
+        test, judge.sample(runner.pipe, everything, everything), strict=True
     ):
-        truth = fit_label(sample, runner.form.resolution, registry).values
+        truth = fit_label(sample, runner.preprocessor.resolution, registry).values
         found = task.decode(picture).values
         both += int((truth & found).sum())
         either += int((truth | found).sum())

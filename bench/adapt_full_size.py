@@ -41,9 +41,9 @@ from diception_ros.datasets.sample import Sample
 from diception_ros.model import DiceptionPointEncoder, DiceptionTransformer2DModel, adapters
 from diception_ros.model import folder as model_folder
 from diception_ros.model.text_embeddings import CLIP_LENGTH, T5_LENGTH
-from diception_ros.training.adapt import PAPER_LR, FewShot, make_plan
+from diception_ros.training.adapt import PAPER_LR, FewShotDataset, prepare_adaptation
 from diception_ros.training.settings import AdaptSettings
-from diception_ros.training.trainer import Runner
+from diception_ros.training.trainer import Trainer
 
 SIDE = 768
 TEXT = '[[image2depth]]'  # one that `build` makes an embedding of
@@ -163,19 +163,26 @@ def labels(side: int) -> Labelled:
     return Labelled(samples, '', ())
 
 
-def learn(folder: Path, args: argparse.Namespace, batch: int) -> None:
+def fit_adapter(folder: Path, args: argparse.Namespace, batch: int) -> None:
     """Go some steps of a batch and print what they took."""
     chosen = AdaptSettings(
-        rank=2 if args.reduced else adapters.PAPER_RANK, batch_size=batch,
-        accumulate=max(1, 8 // batch), device=args.device, bf16=True, checkpointing=True,
-        held_back=0, pool=8, lr=PAPER_LR, steps=args.steps,
-    )  # fmt: skip
+        rank=2 if args.reduced else adapters.PAPER_RANK,
+        batch_size=batch,
+        gradient_accumulation_steps=max(1, 8 // batch),
+        device=args.device,
+        bf16=True,
+        gradient_checkpointing=True,
+        val_fraction=0,
+        buffer=8,
+        lr=PAPER_LR,
+        max_steps=args.steps,
+    )
     side = PIXELS if args.reduced else SIDE
     device = torch.device(args.device)
     with peak(device) as loading:
-        what = make_plan(str(folder), 'half', TEXT, 'mask', labels(side), chosen)
-        source = FewShot(what.learnt, [], chosen.pool, chosen.smallest, chosen.seed)
-        runner = Runner(what.settings, source, pipe=what.pipe, registry=what.registry)
+        what = prepare_adaptation(str(folder), 'half', TEXT, 'mask', labels(side), chosen)
+        source = FewShotDataset(what.train, [], chosen.buffer, chosen.min_crop_scale, chosen.seed)
+        runner = Trainer(what.settings, source, pipe=what.pipe, registry=what.registry)
     before = torch.cuda.memory_allocated(device) if device.type == 'cuda' else 0
     seconds = []
     with peak(device) as used:
@@ -185,7 +192,7 @@ def learn(folder: Path, args: argparse.Namespace, batch: int) -> None:
             seconds.append(time.perf_counter() - start)
             mean = np.mean([value for values in losses.values() for value in values])
             print(f'  step {runner.step}: loss {mean:.5f}, norm {norm:.4f}, {seconds[-1]:.2f} s')
-    print(f'batch {batch}, accumulated {chosen.accumulate} times, at {side} px: '
+    print(f'batch {batch}, accumulated {chosen.gradient_accumulation_steps} times, at {side} px: '
           f'{min(seconds):.2f} s a step at best; memory {loading[0] / GB:.3f} GB while '
           f'loading, {before / GB:.3f} GB kept, {(before + used[0]) / GB:.3f} GB at most'
           )  # fmt: skip
@@ -212,7 +219,7 @@ def main() -> None:
     try:
         build(args.reduced).to(dtype=torch.bfloat16).save_pretrained(folder)
         for batch in args.batches:
-            learn(folder, args, batch)
+            fit_adapter(folder, args, batch)
     finally:
         shutil.rmtree(folder, ignore_errors=True)
 

@@ -37,9 +37,9 @@ from diception_ros.datasets import labelled
 from diception_ros.datasets.batch import fit_label
 from diception_ros.tasks.segmentation import TASK
 from diception_ros.training import validation
-from diception_ros.training.adapt import FewShot, make_plan
+from diception_ros.training.adapt import FewShotDataset, prepare_adaptation
 from diception_ros.training.settings import AdaptSettings
-from diception_ros.training.trainer import Runner
+from diception_ros.training.trainer import Trainer
 
 READINGS = ('guessed', 'half', 'brightest', 'best')
 
@@ -74,9 +74,9 @@ VARIANTS = (
     Variant(
         'floor', 50, 200, 'a fifth of the samples noisy pictures', {}, {'share_at_noise': 0.8}
     ),
-    Variant('floor', 50, 200, '`--dropout 0`', {'dropout': 0.0}),
-    Variant('floor', 50, 200, '`--photometric 0`', {'photometric': 0.0}),
-    Variant('floor', 50, 200, '`--smallest 0.85`', {'smallest': 0.85}),
+    Variant('floor', 50, 200, '`--cond-dropout 0`', {'cond_dropout': 0.0}),
+    Variant('floor', 50, 200, '`--color-jitter 0`', {'color_jitter': 0.0}),
+    Variant('floor', 50, 200, '`--min-crop-scale 0.85`', {'min_crop_scale': 0.85}),
     Variant('floor', 50, 500, '`--steps 500`'),
     Variant('floor', 5, 50),
     Variant('floor', 5, 100, '`--steps 100`'),
@@ -117,21 +117,31 @@ def measure(data: Path, bf16: bool, job: tuple[Variant, int]) -> list[float]:
     learnt = samples(data, variant.task, '21')[: variant.pictures]
     test = samples(data, variant.task, '22')
     chosen = AdaptSettings(
-        **{'seed': seed, 'bf16': bf16, 'held_back': 0.0, 'steps': variant.steps, **variant.chosen}
+        **{
+            'seed': seed,
+            'bf16': bf16,
+            'val_fraction': 0.0,
+            'max_steps': variant.steps,
+            **variant.chosen,
+        }
     )
     prompt = f'[[image2segmentation]] {variant.task}'
     known = labelled.Labelled(learnt, '', ())
-    what = make_plan('builtin', variant.task, prompt, 'mask', known, chosen)
+    what = prepare_adaptation('builtin', variant.task, prompt, 'mask', known, chosen)
     settings = replace(what.settings, **variant.run)
-    source = FewShot(what.learnt, [], settings.pool, chosen.smallest, chosen.seed)
-    runner = Runner(settings, source, pipe=what.pipe, registry=what.registry)
-    while runner.step < settings.steps:
+    source = FewShotDataset(what.train, [], settings.buffer, chosen.min_crop_scale, chosen.seed)
+    runner = Trainer(settings, source, pipe=what.pipe, registry=what.registry)
+    while runner.step < settings.max_steps:
         runner.train_step()
-    judge = validation.Validation(test, runner.form, runner.form.prepare(what.learnt), settings)
+    judge = validation.Validator(
+        test, runner.preprocessor, runner.preprocessor.collate(what.train), settings
+    )
     everything = range(len(test))
-    with runner.averaged():
-        pictures = list(judge.paint(runner.pipe, everything, everything))
-    truths: list[Any] = [fit_label(one, runner.form.resolution, what.registry) for one in test]
+    with runner.average_parameters():
+        pictures = list(judge.sample(runner.pipe, everything, everything))
+    truths: list[Any] = [
+        fit_label(one, runner.preprocessor.resolution, what.registry) for one in test
+    ]
     greys = [picture.mean(axis=-1) for picture in pictures]
 
     def at(threshold: float) -> float:
@@ -141,7 +151,7 @@ def measure(data: Path, bf16: bool, job: tuple[Variant, int]) -> list[float]:
         at(what.card.threshold),
         at(0.5),
         iou([TASK.decode(picture).values for picture in pictures], truths),
-        max(map(at, validation.TRIED)),
+        max(map(at, validation.THRESHOLDS)),
     ]
 
 

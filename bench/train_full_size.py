@@ -32,7 +32,7 @@ if TYPE_CHECKING:  # torch is loaded when the command line is known to be right
     import torch
 
     from diception_ros.model import DiceptionPipeline
-    from diception_ros.training.trainer import Runner
+    from diception_ros.training.trainer import Trainer
 
 WIDTH, PIXELS = 32, 128  # of the reduced network, of its pictures
 _REDUCED = {
@@ -110,21 +110,29 @@ def _text(sample: Sample) -> str:
     return tasks.get(sample.prompt.task).text(sample.prompt)
 
 
-def begin(folder: Path, side: int, args: argparse.Namespace, checkpointing: bool) -> Runner:
+def begin(
+    folder: Path, side: int, args: argparse.Namespace, gradient_checkpointing: bool
+) -> Trainer:
     """A run in the paper's setting, but for the size of a batch."""
     from diception_ros.training.settings import TrainSettings
-    from diception_ros.training.sources import Listed
-    from diception_ros.training.trainer import Runner
+    from diception_ros.training.sources import InMemoryDataset
+    from diception_ros.training.trainer import Trainer
 
     chosen = TrainSettings(
-        model=str(folder), device=args.device, bf16=args.device != 'cpu', steps=args.steps,
-        checkpointing=checkpointing, batch_size=args.batch, ema=args.ema, mirrored=False,
-        shares=' '.join(f'{name}=1' for name in tasks.names()),
-    )  # fmt: skip
-    return Runner(chosen, Listed(samples(side)))
+        model=str(folder),
+        device=args.device,
+        bf16=args.device != 'cpu',
+        max_steps=args.steps,
+        gradient_checkpointing=gradient_checkpointing,
+        batch_size=args.batch,
+        ema=args.ema,
+        hflip=False,
+        task_weights=' '.join(f'{name}=1' for name in tasks.names()),
+    )
+    return Trainer(chosen, InMemoryDataset(samples(side)))
 
 
-def gradients(runner: Runner) -> Gradients:
+def gradients(runner: Trainer) -> Gradients:
     """Those of the first batch, under noise that is the same at every call."""
     from measure import peak
 

@@ -18,14 +18,14 @@ from diception_ros.datasets.sample import Sample
 from diception_ros.model import adapters
 from diception_ros.model.folder import fingerprint
 from diception_ros.model.text_embeddings import PromptEmbedding
-from diception_ros.training.adapt import learn, make_plan
+from diception_ros.training.adapt import fit_adapter, prepare_adaptation
 from diception_ros.training.checkpoints import load_pipeline
 from diception_ros.training.settings import AdaptSettings
-from diception_ros.training.sources import Listed
-from diception_ros.training.trainer import Runner
+from diception_ros.training.sources import InMemoryDataset
+from diception_ros.training.trainer import Trainer
 
 QUICK = {
-    'rank': 4, 'steps': 6, 'batch_size': 4, 'validate_every': 2, 'pool': 8, 'lr': 3e-3,
+    'rank': 4, 'max_steps': 6, 'batch_size': 4, 'validate_every': 2, 'buffer': 8, 'lr': 3e-3,
     'ema': 0.5, 'patience': 0,
 }  # fmt: skip
 
@@ -107,10 +107,10 @@ def write_base(folder, steps):
     for inside, image in _discs(16, 50, (32, 32)):
         for task, kind in (('depth', 'depth'), ('normal', 'normals'), ('entity', 'instances')):
             samples.append(Sample(Frame(image), Prompt(task), _label(kind, inside, image)))
-    runner = Runner(tiny(shares='depth=1 normal=1 entity=1'), Listed(samples))
+    runner = Trainer(tiny(task_weights='depth=1 normal=1 entity=1'), InMemoryDataset(samples))
     for _ in range(steps):
         runner.train_step()
-    with runner.averaged():
+    with runner.average_parameters():
         runner.pipe.save_pretrained(folder)
     return folder
 
@@ -121,13 +121,15 @@ TEXT = '[[image2segmentation]] floor'
 def plan(base, known=None, kind='mask', text=TEXT, **changes):
     """A plan of a quick adaptation, and its settings."""
     settings = chosen(**changes)
-    return make_plan(str(base), 'floor', text, kind, known or labels(kind), settings), settings
+    return prepare_adaptation(
+        str(base), 'floor', text, kind, known or labels(kind), settings
+    ), settings
 
 
 def go(base, out, resume=False, **changes):
     """Adapt; returns the card."""
     what, settings = plan(base, **changes)
-    return learn(what, settings, out, resume, progress=False)
+    return fit_adapter(what, settings, out, resume, progress=False)
 
 
 def told(out):

@@ -16,8 +16,8 @@ from diception_ros.training.settings import TrainSettings
 SIDE = 32
 TINY = TrainSettings(
     resolution=SIDE, prediction='sample', weighting='sample', width=64, layers=2, heads=4,
-    shares='segmentation=1 depth=1', batch_size=8, steps=4, lr=1e-3, share_at_noise=0.7,
-    dropout=0.1, ema=0.9, log_every=2, save_every=2, validate_every=0, mirrored=False,
+    task_weights='segmentation=1 depth=1', batch_size=8, max_steps=4, lr=1e-3, pure_noise_prob=0.7,
+    cond_dropout=0.1, ema=0.9, log_every=2, save_every=2, validate_every=0, hflip=False,
 )  # fmt: skip
 
 

@@ -1,10 +1,10 @@
 # SPDX-FileCopyrightText: 2026 The diception_ros authors
 # SPDX-License-Identifier: Apache-2.0
-"""Checkpoints: everything that a run needs to go on as if it had never stopped.
+"""Trained weights (all, or LoRA) and checkpoints, from which a run resumes bit for bit.
 
-OUT/checkpoints/00001000/model/         the weights that learn, see `weights`
-OUT/checkpoints/00001000/ema/           their running mean, where there is one
-OUT/checkpoints/00001000/state.pt       step, optimiser, random state: tensors and numbers only
+OUT/checkpoints/00001000/model/         trained weights, see `Weights`
+OUT/checkpoints/00001000/ema/           their average, where there is one
+OUT/checkpoints/00001000/state.pt       step, optimizer, random state: tensors and numbers only
 OUT/checkpoints/00001000/settings.yaml  the settings
 """
 
@@ -27,21 +27,34 @@ from diception_ros.training import settings as settings_
 from diception_ros.training.optim import Ema
 from diception_ros.training.settings import TrainSettings
 
-# Which weights learn, and how they are kept: all of a model, or low-rank matrices beside them.
-
-
-# Training asks the texts of the prompt table alone, so the encoders stay on disk.
+# Training reads texts from the prompt table alone, so text encoders are not loaded.
 WITHOUT_ENCODERS: dict[str, None] = {
     f'{part}{number}': None
     for part in ('text_encoder', 'tokenizer')
     for number in ('', '_2', '_3')
 }
-# What low-rank matrices are called while they learn.
-_NAME = 'learning'
+_LORA_NAME = 'learning'  # of the adapter in the network while it is trained
+_FORMAT = 1
+
+
+def load_pipeline(folder: Path) -> DiceptionPipeline:
+    """Load a model for training: float32, without text encoders."""
+    pipe = DiceptionPipeline.from_pretrained(folder, torch.float32, **WITHOUT_ENCODERS)
+    pipe.set_progress_bar_config(disable=True)
+    return pipe
+
+
+def trainable_parameters(pipe: DiceptionPipeline) -> dict[str, torch.nn.Parameter]:
+    """The parameters of the transformer and of the point encoder, by name."""
+    return {
+        f'{part}.{name}': value
+        for part in ('transformer', 'point_encoder')
+        for name, value in getattr(pipe, part).named_parameters()
+    }
 
 
 class Weights(Protocol):
-    """Weights that learn.
+    """Weights that are trained.
 
     Attributes:
         parameters: by name, those of the transformer under `transformer.`.
@@ -50,7 +63,7 @@ class Weights(Protocol):
     parameters: dict[str, torch.nn.Parameter]
 
     def write(self, folder: Path) -> None:
-        """Write what the parameters are now.
+        """Write the current parameters.
 
         Raises:
             OSError: they cannot be written, as on a full disk.
@@ -58,11 +71,11 @@ class Weights(Protocol):
         ...
 
     def read(self, folder: Path) -> dict[str, torch.Tensor]:
-        """What `write` wrote, by the same names."""
+        """Read what `write` wrote, by the same names."""
         ...
 
 
-class Whole:
+class FullFinetune:
     """All weights of transformer and point encoder; written as a model folder.
 
     Args:
@@ -71,23 +84,24 @@ class Whole:
 
     def __init__(self, pipe: DiceptionPipeline) -> None:
         self._pipe = pipe
-        self.parameters = trainable(pipe)
+        self.parameters = trainable_parameters(pipe)
 
     def write(self, folder: Path) -> None:
         self._pipe.save_pretrained(folder)
 
     def read(self, folder: Path) -> dict[str, torch.Tensor]:
-        return {name: value.detach() for name, value in trainable(load_pipeline(folder)).items()}
+        parameters = trainable_parameters(load_pipeline(folder))
+        return {name: value.detach() for name, value in parameters.items()}
 
 
-class LowRank:
-    """Low-rank matrices in the attention of a model that stays as it is; written as one file.
+class LoRA:
+    """Low-rank matrices in the attention of a frozen model; written as one file.
 
     Args:
-        pipe: the model; the matrices are put into it and are on from here on.
+        pipe: the model; the matrices are inserted into it and stay enabled.
         rank: of the matrices.
-        text: what is asked, whose embedding is written beside them.
-        seed: of their beginning.
+        text: the prompt; its embedding is written beside the matrices.
+        seed: of the initial values.
     """
 
     def __init__(self, pipe: DiceptionPipeline, rank: int, text: str, seed: int) -> None:
@@ -95,11 +109,11 @@ class LowRank:
         pipe.point_encoder.requires_grad_(False)
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)
-            mine = adapters.insert(pipe.transformer, _NAME, rank)
+            inserted = adapters.insert(pipe.transformer, _LORA_NAME, rank)
         pipe.transformer.enable_adapters()
-        for value in mine.values():
+        for value in inserted.values():
             value.data = value.data.float()
-        self.parameters = {f'transformer.{name}': value for name, value in mine.items()}
+        self.parameters = {f'transformer.{name}': value for name, value in inserted.items()}
 
     def write(self, folder: Path) -> None:
         values = {
@@ -117,33 +131,14 @@ class LowRank:
         return {f'transformer.{name}': value for name, value in values.items()}
 
 
-def trainable(pipe: DiceptionPipeline) -> dict[str, torch.nn.Parameter]:
-    """The parameters of the transformer and of the point encoder, by name."""
-    return {
-        f'{part}.{name}': value
-        for part in ('transformer', 'point_encoder')
-        for name, value in getattr(pipe, part).named_parameters()
-    }
-
-
-def load_pipeline(folder: Path) -> DiceptionPipeline:
-    """A model to learn: in float32, without text encoders."""
-    pipe = DiceptionPipeline.from_pretrained(folder, torch.float32, **WITHOUT_ENCODERS)
-    pipe.set_progress_bar_config(disable=True)
-    return pipe
-
-
-_FORMAT = 1
-
-
-class State(NamedTuple):
-    """What is kept beside the weights.
+class TrainState(NamedTuple):
+    """What a checkpoint holds beside the weights.
 
     Attributes:
         step: steps done.
-        optimizer: state of the optimiser, see `Optimizer.state_dict`.
+        optimizer: see `Optimizer.state_dict`.
         generator: state of the random generator.
-        processes: how many learnt together, each from a part of every batch.
+        processes: number of ranks, each of which trains on a part of every batch.
     """
 
     step: int
@@ -152,30 +147,26 @@ class State(NamedTuple):
     processes: int = 1
 
 
-def folders(out: Path) -> list[Path]:
-    """The complete checkpoints of a run, oldest first."""
+def list_checkpoints(out: Path) -> list[Path]:
+    """The checkpoints of a run, oldest first."""
     found = (out / 'checkpoints').glob('*')
     return sorted(path for path in found if path.name.isdecimal())
 
 
 def save(
-    out: Path,
-    weights: Weights,
-    ema: Ema | None,
-    state: State,
-    settings: TrainSettings,
+    out: Path, weights: Weights, ema: Ema | None, state: TrainState, settings: TrainSettings
 ) -> Path:
-    """Write a checkpoint; it appears under its name when it is complete.
+    """Write a checkpoint, and delete all but the last `settings.keep`.
 
     Args:
         out: folder of the run.
-        weights: that learn.
-        ema: their running mean, if any.
+        weights: trained weights.
+        ema: their average, if any.
         state: the rest.
-        settings: of the run; older checkpoints than the last `keep` are deleted.
+        settings: of the run.
 
     Returns:
-        its folder.
+        its folder, which appears under this name when it is complete.
 
     Raises:
         OSError: it cannot be written, as on a full disk.
@@ -184,36 +175,38 @@ def save(
     with files.atomic_folder(path, replace=True) as partial:
         weights.write(partial / 'model')
         if ema is not None:
-            with ema.in_place(weights.parameters):
+            with ema.average_parameters(weights.parameters):
                 weights.write(partial / 'ema')
         try:
             torch.save({'format': _FORMAT, **state._asdict()}, partial / 'state.pt')
-        except RuntimeError as error:  # what torch makes of a full disk
-            why = str(error).splitlines()[0]
+        except RuntimeError as error:  # what torch raises on a full disk
+            reason = str(error).splitlines()[0]
             raise OSError(
-                f'{partial}/state.pt could not be written: {why}; is there room on the disk?'
+                f'{partial}/state.pt could not be written: {reason}; is there room on the disk?'
             ) from error
         settings_.write(settings, partial / 'settings.yaml')
-    for old in folders(out)[: -settings.keep]:
+    for old in list_checkpoints(out)[: -settings.keep]:
         shutil.rmtree(old)
     return path
 
 
-def load(path: Path) -> State:
-    """Read what lies beside the weights of a checkpoint; runs nothing that the file names.
+def load(path: Path) -> TrainState:
+    """Read the state of a checkpoint without unpickling anything but tensors and numbers.
 
     Raises:
-        FileNotFoundError: there is no such file.
-        ValueError: the file is damaged, or not ours.
+        FileNotFoundError: the file does not exist.
+        ValueError: the file is damaged, or of another kind.
     """
     file = path / 'state.pt'
     try:
         content = torch.load(file, map_location='cpu', weights_only=True)
     except (pickle.UnpicklingError, RuntimeError, EOFError, KeyError) as error:
-        why = (str(error).splitlines() or [''])[0]
-        raise ValueError(f'{file}: damaged, or more than tensors and numbers ({why})') from error
+        reason = (str(error).splitlines() or [''])[0]
+        raise ValueError(
+            f'{file}: damaged, or more than tensors and numbers ({reason})'
+        ) from error
     if not isinstance(content, Mapping) or content.get('format') != _FORMAT:
         raise ValueError(f'{file}: not the state of a training run of this version')
-    return State(
+    return TrainState(
         content['step'], content['optimizer'], content['generator'], content.get('processes', 1)
     )

@@ -1,11 +1,10 @@
 # SPDX-FileCopyrightText: 2026 The diception_ros authors
 # SPDX-License-Identifier: Apache-2.0
-"""Several processes that learn together, one for each GPU: each from its own part of a batch.
+"""Data-parallel training: one process per GPU, each with its own part of every batch.
 
-All of them have the same weights and draw the same random numbers, so what is learnt is that of
-one process with the whole batch, up to rounding. `accelerate launch -m diception_ros train ...`
-(or `torchrun`) starts them; one process that nobody launched so is alone, and nothing here does
-anything.
+All processes hold the same weights and draw the same random numbers, so the result is that of one
+process with the whole batch, up to rounding. `accelerate launch -m diception_ros train ...` (or
+`torchrun`) starts them. In a process that was started otherwise nothing here does anything.
 """
 
 from __future__ import annotations
@@ -23,85 +22,81 @@ from diception_ros.model.folder import find_device
 
 T = TypeVar('T')
 
-# While the first process validates or writes a checkpoint, the others wait that long.
-_PATIENCE = datetime.timedelta(hours=3)
+# Time that other ranks wait while rank 0 validates or writes a checkpoint.
+_TIMEOUT = datetime.timedelta(hours=3)
 
 
 @dataclass(frozen=True)
 class Processes:
-    """This process among those that learn together.
+    """This process among those of a data-parallel run.
 
     Attributes:
-        device: where this one's part is learnt.
-        rank: which one this is, 0 and up.
-        count: how many there are.
-        by_hand: the process group in which things travel that lie in no GPU.
+        device: where this rank computes.
+        rank: number of this process, from 0.
+        count: number of processes.
+        cpu_group: process group (gloo) for objects and other data in host memory.
     """
 
     device: torch.device
     rank: int = 0
     count: int = 1
-    by_hand: Any = None
+    cpu_group: Any = None
 
     @property
     def first(self) -> bool:
-        """Whether this is the one that judges, logs and writes."""
+        """Whether this is rank 0, which validates, logs and writes."""
         return self.rank == 0
 
-    def part(self, size: int) -> slice:
-        """Where this process's rows lie among those of all.
-
-        Args:
-            size: how many rows each process has.
-        """
+    def rank_slice(self, size: int) -> slice:
+        """Rows of this rank in data of all ranks, `size` rows each."""
         return slice(self.rank * size, (self.rank + 1) * size)
 
-    def gather(self, values: torch.Tensor) -> torch.Tensor:
-        """(B, ...) of each process, as (count * B, ...) in the order of their ranks."""
+    def all_gather(self, values: torch.Tensor) -> torch.Tensor:
+        """(B, ...) of each rank, as (count * B, ...) in the order of ranks."""
         if self.count == 1:
             return values
         parts = [torch.empty_like(values) for _ in range(self.count)]
         distributed.all_gather(parts, values.contiguous())
         return torch.cat(parts)
 
-    def add(self, tensors: Iterable[torch.Tensor]) -> None:
-        """Put the sum over all processes into each tensor."""
+    def all_reduce(self, tensors: Iterable[torch.Tensor]) -> None:
+        """Replace each tensor by its sum over all ranks."""
         self._each(distributed.all_reduce, tensors)
 
-    def share(self, tensors: Iterable[torch.Tensor]) -> None:
-        """Put what the first process has into each tensor."""
+    def broadcast(self, tensors: Iterable[torch.Tensor]) -> None:
+        """Replace each tensor by that of rank 0."""
         self._each(distributed.broadcast, tensors, src=0)
 
-    def collect(self, thing: T) -> list[T]:
-        """What each process has, in the order of their ranks; travels as a pickle."""
+    def gather_object(self, item: T) -> list[T]:
+        """The item of each rank, in the order of ranks; sent as a pickle."""
         if self.count == 1:
-            return [thing]
+            return [item]
         parts: list[Any] = [None] * self.count
-        distributed.all_gather_object(parts, thing, group=self.by_hand)
+        distributed.all_gather_object(parts, item, group=self.cpu_group)
         return parts
 
-    def wait(self) -> None:
-        """Until all processes are here."""
-        self.collect(None)
+    def barrier(self) -> None:
+        """Wait until all ranks are here."""
+        self.gather_object(None)
 
-    def _each(self, operation: Any, tensors: Iterable[torch.Tensor], **how: int) -> None:
+    def _each(self, operation: Any, tensors: Iterable[torch.Tensor], **options: int) -> None:
         if self.count > 1:
-            # All at once, so that small tensors need not wait for each other.
-            for work in [operation(one, async_op=True, **how) for one in tensors]:
+            # Started together, so that small tensors do not wait for each other.
+            for work in [operation(one, async_op=True, **options) for one in tensors]:
                 work.wait()
 
 
-ALONE = Processes(torch.device('cpu'))
+SINGLE = Processes(torch.device('cpu'))
 
 
-def join(device: str) -> Processes:
-    """Meet the other processes that were launched, if there are any.
+def init(device: str) -> Processes:
+    """Join the process group, if several processes were launched.
 
     Args:
-        device: 'cpu', 'cuda' or 'cuda:N'; with others each takes a GPU of its own.
+        device: 'cpu', 'cuda' or 'cuda:N'; with several processes each takes its own GPU.
 
     Raises:
-        ValueError: there is no such device, or one GPU is named for several processes.
+        ValueError: the device does not exist, or one GPU is named for several processes.
     """
     count = int(os.environ.get('WORLD_SIZE', '1'))
     if count == 1:
@@ -116,13 +111,13 @@ def join(device: str) -> Processes:
     from accelerate import PartialState
 
     backend = 'gloo' if chosen.type == 'cpu' else 'nccl'
-    state = PartialState(cpu=chosen.type == 'cpu', backend=backend, timeout=_PATIENCE)
-    by_hand = distributed.new_group(backend='gloo', timeout=_PATIENCE)
-    return Processes(chosen, state.process_index, state.num_processes, by_hand)
+    state = PartialState(cpu=chosen.type == 'cpu', backend=backend, timeout=_TIMEOUT)
+    cpu_group = distributed.new_group(backend='gloo', timeout=_TIMEOUT)
+    return Processes(chosen, state.process_index, state.num_processes, cpu_group)
 
 
-def leave() -> None:
-    """Take leave of the other processes, if there are any."""
+def destroy() -> None:
+    """Leave the process group, if there is one."""
     if distributed.is_available() and distributed.is_initialized():
         from accelerate import PartialState
 

@@ -1,6 +1,6 @@
 # SPDX-FileCopyrightText: 2026 The diception_ros authors
 # SPDX-License-Identifier: Apache-2.0
-"""New networks of random weights that learn from scratch."""
+"""New small models: random weights, PCA autoencoder, and text embeddings without text encoders."""
 
 from __future__ import annotations
 
@@ -23,43 +23,43 @@ from diception_ros.model.text_embeddings import PromptEmbedding
 from diception_ros.training.settings import TrainSettings
 
 SHIFT = 3.0  # Source: the scheduler of SD3 medium
-TEXT_WIDTH = 64  # of a new model's text embeddings; some 90 words are told apart with ease
-OPEN_GATE = 0.5  # Source: a feasibility study; the stock gates near 0 learnt the mean picture only
+TEXT_WIDTH = 64  # of a new model's text embeddings; ample for some 90 words
+OPEN_GATE = 0.5  # found by trials; with the stock gates near 0 only the mean target was learned
 
 
 def init_pipeline(
-    settings: TrainSettings, pictures: torch.Tensor, texts: Sequence[str]
+    settings: TrainSettings, images: torch.Tensor, texts: Sequence[str]
 ) -> DiceptionPipeline:
-    """Build a model of the same parts as the real one, only smaller.
+    """Build a model of the same components as SD3's, only smaller.
 
     Args:
-        settings: size and seed.
-        pictures: (N, 3, S, S) float32 in [-1, 1], camera pictures and targets; the autoencoder is
-            made for them.
-        texts: that can be asked; the empty one is added.
+        settings: sizes and seed.
+        images: (N, 3, S, S) float32 in [-1, 1], input images and targets, to which the autoencoder
+            is fitted.
+        texts: prompts of the model; the empty one is added.
 
     Returns:
         a pipeline in float32 on the CPU, without text encoders.
 
     Raises:
-        ValueError: sizes that do not fit together.
+        ValueError: sizes that contradict each other.
     """
-    factor = settings.block * settings.patch
+    factor = settings.pca_patch * settings.patch
     if settings.resolution % factor:
         raise ValueError(
-            f'resolution is {settings.resolution}; expected a multiple of {factor}, block times '
-            'patch'
+            f'resolution is {settings.resolution}; expected a multiple of {factor}, '
+            'pca_patch times patch'
         )
-    cycle_spinning.check(settings.shifts, factor)
-    side = settings.resolution // settings.block
+    cycle_spinning.check(settings.tta_shifts, factor)
+    side = settings.resolution // settings.pca_patch
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(settings.seed)
         vae = PcaAutoencoder(
             latent_channels=settings.channels,
-            block_out_channels=(settings.channels,) * settings.block.bit_length(),
-            lapped=settings.lapped,
-        ).fit(pictures)
-        vae.register_to_config(scaling_factor=settings.spread * vae.config.scaling_factor)
+            block_out_channels=(settings.channels,) * settings.pca_patch.bit_length(),
+            lapped=settings.overlapping,
+        ).fit(images)
+        vae.register_to_config(scaling_factor=settings.latent_std * vae.config.scaling_factor)
         transformer = DiceptionTransformer2DModel.from_config(
             {
                 'sample_size': side,
@@ -89,7 +89,7 @@ def init_pipeline(
         point_encoder=point_encoder,
         scheduler=FlowMatchEulerDiscreteScheduler(shift=SHIFT),
         resolution=settings.resolution,
-        shifts=settings.shifts,
+        shifts=settings.tta_shifts,
     )
     pipe.prompt_table = random_text_table(['', *texts])
     pipe.set_progress_bar_config(disable=True)
@@ -97,11 +97,11 @@ def init_pipeline(
 
 
 def init_weights(transformer: DiceptionTransformer2DModel) -> None:
-    """Set weights from which a small network learns, from torch's random state.
+    """Initialize weights so that a small network trains well; draws from torch's random state.
 
     Xavier everywhere; modulation weights zero with open gates, so that attention and feed-forward
-    act from the first step; keys like queries, so that a token of the answer looks at the token of
-    the picture with the same position; output zero.
+    act from the first step; keys equal to queries, so that an output token attends to the image
+    token of the same position; output zero.
     """
     for module in transformer.modules():
         if isinstance(module, nn.Linear | nn.Conv2d):
@@ -121,14 +121,14 @@ def init_weights(transformer: DiceptionTransformer2DModel) -> None:
 
 
 def random_text_table(texts: Sequence[str]) -> PromptTable:
-    """Embeddings of texts without text encoders: a fixed random vector for each word.
+    """Embed texts without text encoders, by a fixed random vector for each word.
 
     Args:
-        texts: any; a text of many words makes all embeddings longer.
+        texts: any; all embeddings are as long as the longest text.
 
     Returns:
         a table of (longest text, TEXT_WIDTH) tokens, zero after the last word, and (TEXT_WIDTH,)
-        pooled, the words' mean. The empty text is a word by itself.
+        pooled, the mean of the words. The empty text counts as one word.
     """
     words = {text: text.split() or [''] for text in dict.fromkeys(texts)}
     longest = max(map(len, words.values()))
@@ -142,35 +142,35 @@ def random_text_table(texts: Sequence[str]) -> PromptTable:
 
 
 def add_text(table: PromptTable, text: str) -> None:
-    """Add a text to a table, if it is one that `random_text_table` made; else leave it as it is.
+    """Add a text to a table that `random_text_table` made; leave other tables unchanged.
 
     Args:
         table: of a model.
-        text: of no more words than the longest that is there.
+        text: with no more words than the longest text in the table.
 
     Raises:
-        ValueError: it has more.
+        ValueError: the text has more words.
     """
     known = next((other for other in table if other), None)
     if text in table or known is None:
         return
-    there = table[known]
+    existing = table[known]
     made = random_text_table([known])[known]
     words = len(made.tokens)
-    same = there.tokens.shape[1] == TEXT_WIDTH and torch.equal(
-        there.tokens[:words], made.tokens.to(there.tokens.dtype)
+    same = existing.tokens.shape[1] == TEXT_WIDTH and torch.equal(
+        existing.tokens[:words], made.tokens.to(existing.tokens.dtype)
     )
     if not same:
         return
-    if len(text.split()) > len(there.tokens):
+    if len(text.split()) > len(existing.tokens):
         raise ValueError(
             f'prompt {text!r} has {len(text.split())} words; this model reads at most '
-            f'{len(there.tokens)}'
+            f'{len(existing.tokens)}'
         )
     new = random_text_table([text])[text]
-    tokens = torch.zeros_like(there.tokens)
+    tokens = torch.zeros_like(existing.tokens)
     tokens[: len(new.tokens)] = new.tokens.to(tokens.dtype)
-    table.add(text, PromptEmbedding(tokens, new.pooled.to(there.pooled.dtype)))
+    table.add(text, PromptEmbedding(tokens, new.pooled.to(existing.pooled.dtype)))
 
 
 def _word(word: str) -> torch.Tensor:

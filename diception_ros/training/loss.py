@@ -7,27 +7,25 @@ Source: arXiv 2403.03206 (SD3), sections 2 and 3; arXiv 2502.17157, equation 2.
 
 from __future__ import annotations
 
-import math
 from typing import Any
 
 import torch
-from torch.nn import functional
 
-# A smaller share of a picture counts as this: a picture of nothing must not count endlessly.
-LEAST = 0.01
+# A smaller share counts as this: the weight of an image without any object must stay finite.
+MIN_SHARE = 0.01
 # Brightest channel, 0 to 1, of what counts as black in a target.
 _BLACK = 0.1
 
 
 class NonFiniteLossError(ValueError):
-    """The loss is no number; the message names the samples."""
+    """The loss is NaN or infinite; the message names the samples."""
 
 
 def sigma_table(scheduler: Any) -> torch.Tensor:
     """Noise levels of training with the scheduler's shift.
 
     Args:
-        scheduler: FlowMatchEulerDiscreteScheduler; what inference did to it does not matter.
+        scheduler: FlowMatchEulerDiscreteScheduler; timesteps set for inference do not matter.
 
     Returns:
         (1000,) float32, falling from 1.
@@ -38,15 +36,15 @@ def sigma_table(scheduler: Any) -> torch.Tensor:
 
 
 def draw_sigmas(
-    count: int, table: torch.Tensor, generator: torch.Generator, share_at_noise: float = 0.0
+    count: int, table: torch.Tensor, generator: torch.Generator, pure_noise_prob: float = 0.0
 ) -> torch.Tensor:
-    """Draw noise levels: logit-normal places (mean 0, deviation 1) in the scheduler's table.
+    """Draw noise levels at logit-normal positions (mean 0, std 1) of the scheduler's table.
 
     Args:
-        count: how many.
+        count: number of levels.
         table: (T,) float32, falling from 1.
         generator: on the device of the table.
-        share_at_noise: probability of the first level, noise alone, instead.
+        pure_noise_prob: probability of sigma 1, pure noise, instead.
 
     Returns:
         (count,) float32 in (0, 1].
@@ -54,7 +52,7 @@ def draw_sigmas(
     device = table.device
     place = torch.randn(count, generator=generator, device=device).sigmoid()
     index = (place * len(table)).long().clamp(max=len(table) - 1)
-    at_noise = torch.rand(count, generator=generator, device=device) < share_at_noise
+    at_noise = torch.rand(count, generator=generator, device=device) < pure_noise_prob
     return table[torch.where(at_noise, 0, index)]
 
 
@@ -74,11 +72,11 @@ def add_noise(clean: torch.Tensor, noise: torch.Tensor, sigma: torch.Tensor) -> 
 
 
 def known_cells(valid: torch.Tensor, size: tuple[int, int]) -> torch.Tensor:
-    """Latent cells under which every pixel is known.
+    """Latent cells all of whose pixels have a known target.
 
     Args:
         valid: (B, 1, S, S) bool.
-        size: (h, w) of the latents; their sides divide S.
+        size: (h, w) of the latents, divisors of S.
 
     Returns:
         (B, 1, h, w) bool.
@@ -96,49 +94,49 @@ def flow_loss(
     known: torch.Tensor,
     weighting: str = 'velocity',
 ) -> torch.Tensor:
-    """Mean squared error of each sample over the cells that count.
+    """Mean squared error of each sample over its known cells.
 
     Args:
-        velocity: (B, C, h, w) what the network answered.
-        clean: (B, C, h, w) latents of the true picture.
-        noise: (B, C, h, w) what was mixed in.
-        sigma: (B,) how much of it.
-        known: (B, 1, h, w) bool, the cells that count.
+        velocity: (B, C, h, w) output of the network.
+        clean: (B, C, h, w) latents of the target.
+        noise: (B, C, h, w) the noise that was added.
+        sigma: (B,) its level.
+        known: (B, 1, h, w) bool, see `known_cells`.
         weighting: 'velocity', or 'sample' for the error of the clean latents, which is the
             velocity's times sigma: clean = x - sigma velocity.
 
     Returns:
-        (B,) float32; 0 where no cell of a sample counts.
+        (B,) float32; 0 where a sample has no known cell.
     """
     error = (velocity.float() - (noise - clean).float()) ** 2
     if weighting == 'sample':
         error = error * sigma.float()[:, None, None, None] ** 2
-    # Not a product: 0 * NaN is NaN, and a cell that does not count may hold anything.
+    # Not a product: 0 * NaN is NaN, and an unknown cell may hold anything.
     error = torch.where(known, error, 0.0).sum(dim=(1, 2, 3))  # (B,)
     cells = known.sum(dim=(1, 2, 3)) * velocity.shape[1]
     return error / cells.clamp(min=1)
 
 
 def sample_weights(target: torch.Tensor, power: float) -> torch.Tensor:
-    """How much each sample counts: more, the less of its picture is painted.
+    """Weight of each sample: larger, the smaller the non-black part of its target is.
 
-    On black, the squared error of a small thing that is missed is as small as the thing, and a
-    network that learns by it leaves small things out.
+    On a black background the squared error of a missed object is as small as the object, so a
+    network that minimizes it leaves small objects out.
 
     Args:
-        target: (B, 3, S, S) in [-1, 1], the pictures that should be painted.
-        power: 0: all count alike; 1: a thing of half the size counts twice per pixel.
+        target: (B, 3, S, S) in [-1, 1], the target images.
+        power: 0: equal weights; 1: an object of half the size weighs twice as much per pixel.
 
     Returns:
-        (B,) float32 >= 1: share of the pixels that aren't black, at least `LEAST`, to the power of
-        -`power`. A picture without black counts 1.
+        (B,) float32 >= 1: fraction of the pixels that are not black, at least `MIN_SHARE`, to the
+        power of -`power`. An image without black weighs 1.
     """
-    painted = (target.amax(dim=1) > 2 * _BLACK - 1).float().mean(dim=(1, 2))  # (B,)
-    return painted.clamp(min=LEAST) ** -power
+    visible = (target.amax(dim=1) > 2 * _BLACK - 1).float().mean(dim=(1, 2))  # (B,)
+    return visible.clamp(min=MIN_SHARE) ** -power
 
 
 def check_finite(losses: torch.Tensor, names: tuple[str, ...], step: int) -> None:
-    """Raise NonFiniteLossError where a sample's loss is no number.
+    """Raise NonFiniteLossError if the loss of a sample is NaN or infinite.
 
     Args:
         losses: (B,) loss of each sample.
@@ -153,90 +151,3 @@ def check_finite(losses: torch.Tensor, names: tuple[str, ...], step: int) -> Non
             f'step {step}: the loss is not finite for {len(bad)} of {len(names)} samples: '
             f'{", ".join(bad[:8])}{" ..." if bad[8:] else ""}; if it is all of them, lower lr'
         )
-
-
-# The same scene as another camera would have seen it: light, colours, noise and blur change.
-#
-# Only the picture that the model is shown changes, never what it should paint.
-
-
-# Furthest changes at strength 1, chosen by looking at sheets: 1 is a bad camera in bad light, in
-# which a person still recognises everything.
-_BRIGHTNESS = 0.7  # powers of two that the whole picture is multiplied with, up or down
-_CAST = 0.25  # the same for each colour by itself
-_GAMMA = 0.5  # powers of two of the exponent, up or down
-_CONTRAST = 0.5  # powers of two of the distance from the picture's mean, up or down
-_NOISE = 0.06  # standard deviation, of a white of 1
-_BLUR = 0.01  # standard deviation, of the side of the picture
-
-_NUMBERS = 8  # drawn for each picture
-
-
-def draw(count: int, generator: torch.Generator) -> torch.Tensor:
-    """Seeds of the changes of so many pictures.
-
-    Args:
-        count: how many.
-        generator: source of all randomness.
-
-    Returns:
-        (count,) int64 on the generator's device.
-    """
-    return torch.randint(2**62, (count,), generator=generator, device=generator.device)
-
-
-def change(images: torch.Tensor, strength: float, seeds: torch.Tensor) -> torch.Tensor:
-    """Change pictures, each in a way that follows from its own seed alone.
-
-    Half of them are not blurred, and half get no noise.
-
-    Args:
-        images: (B, 3, S, S) float32 in [-1, 1], RGB.
-        strength: 0 for no change, 1 for all that is sensible.
-        seeds: (B,) int64, see `draw`.
-
-    Returns:
-        (B, 3, S, S) float32 in [-1, 1], new pictures.
-    """
-    generator = torch.Generator(images.device)
-    luck = torch.empty(len(images), _NUMBERS, device=images.device)
-    noise = torch.empty_like(images)
-    for k, seed in enumerate(seeds.tolist()):
-        generator.manual_seed(seed)
-        luck[k].uniform_(generator=generator)
-        noise[k].normal_(generator=generator)
-    sides = strength * (2 * luck[:, :6] - 1)  # (B, 6) both ways
-    more = strength * (2 * luck[:, 6:] - 1).clamp(min=0)  # (B, 2) 0 for half of the pictures
-    brightness, contrast, gamma = sides[:, :3, None, None, None].unbind(dim=1)  # (B, 1, 1, 1)
-    cast = sides[:, 3:, None, None]  # (B, 3, 1, 1)
-
-    # In the order of a camera: lens, light, sensor, and then its idea of a nice picture.
-    out = _blurred((images + 1) / 2, more[:, 0] * _BLUR * images.shape[-1])
-    out = out * 2 ** (brightness * _BRIGHTNESS + cast * _CAST)
-    out = (out + noise * (more[:, 1, None, None, None] * _NOISE)).clamp(0, 1)
-    out = out ** (2 ** (gamma * _GAMMA))
-    mean = out.mean(dim=(1, 2, 3), keepdim=True)
-    out = mean + (out - mean) * 2 ** (contrast * _CONTRAST)
-    return out.clamp(0, 1) * 2 - 1
-
-
-def _blurred(images: torch.Tensor, sigmas: torch.Tensor) -> torch.Tensor:
-    """(B, C, S, S), each blurred with its own standard deviation (B,) in pixels."""
-    reach = math.ceil(3 * float(sigmas.max()))  # beyond three of them a Gaussian is nothing
-    if not reach:
-        return images
-    reach = min(reach, images.shape[-1] - 1)
-    places = torch.arange(-reach, reach + 1, device=images.device)
-    weights = torch.exp(-((places / sigmas[:, None].clamp(min=1e-3)) ** 2) / 2)  # (B, K)
-    weights = weights / weights.sum(dim=1, keepdim=True)
-    pictures, channels, height, width = images.shape
-    each = weights.repeat_interleave(channels, dim=0)[:, None]  # (B * C, 1, K)
-    out = images.reshape(1, pictures * channels, height, width)
-    for kernel, padding in (
-        (each[..., None, :], (reach, reach, 0, 0)),
-        (each[..., None], (0, 0, reach, reach)),
-    ):
-        out = functional.conv2d(
-            functional.pad(out, padding, mode='replicate'), kernel, groups=pictures * channels
-        )
-    return out.reshape(images.shape)

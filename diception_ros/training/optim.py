@@ -1,6 +1,6 @@
 # SPDX-FileCopyrightText: 2026 The diception_ros authors
 # SPDX-License-Identifier: Apache-2.0
-"""What turns gradients into steps: AdamW, or Muon for the matrices and AdamW for the rest."""
+"""The optimizer (AdamW, or Muon with AdamW), its learning rate, and the average of the weights."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ class Optimizer:
     """AdamW, or Muon for the matrices inside the blocks and AdamW for everything else.
 
     Embeddings, output, modulation, norms and biases stay with AdamW, as the authors of Muon do.
-    Muon's steps are scaled to AdamW's size, so one learning rate serves both.
+    Muon's updates are scaled to the size of AdamW's, so one learning rate serves both.
 
     Args:
         parameters: by name, those of the transformer under `transformer.`.
         settings: optimizer, lr and weight_decay.
 
     Raises:
-        ValueError: Muon was asked of a torch that has none.
+        ValueError: Muon was chosen and this torch does not have it.
 
     Source: K. Jordan et al., "Muon", 2024; J. Liu et al., "Muon is scalable for LLM training",
     arXiv 2502.16982, for the scale.
@@ -38,13 +38,10 @@ class Optimizer:
         for name, value in parameters.items():
             hidden = value.ndim == 2 and '.transformer_blocks.' in name and '.norm1' not in name
             (matrices if settings.optimizer == 'muon' and hidden else rest).append(value)
+        lr, decay = settings.lr, settings.weight_decay
         self._parts: list[torch.optim.Optimizer] = []
-        if rest:  # of low-rank matrices Muon takes all
-            self._parts.append(
-                torch.optim.AdamW(
-                    rest, lr=settings.lr, weight_decay=settings.weight_decay, fused=True
-                )
-            )
+        if rest:  # empty with LoRA and Muon
+            self._parts.append(torch.optim.AdamW(rest, lr=lr, weight_decay=decay, fused=True))
         if matrices:
             if not hasattr(torch.optim, 'Muon'):
                 raise ValueError(
@@ -53,52 +50,62 @@ class Optimizer:
                 )
             self._parts.append(
                 torch.optim.Muon(
-                    matrices,
-                    lr=settings.lr,
-                    weight_decay=settings.weight_decay,
-                    adjust_lr_fn='match_rms_adamw',
+                    matrices, lr=lr, weight_decay=decay, adjust_lr_fn='match_rms_adamw'
                 )
             )
 
     def zero_grad(self) -> None:
-        """Forget all gradients."""
+        """Drop all gradients."""
         for part in self._parts:
             part.zero_grad(set_to_none=True)
 
     def step(self, lr: float) -> None:
-        """Go one step at this learning rate."""
+        """Update the parameters with this learning rate."""
         for part in self._parts:
             for group in part.param_groups:
                 group['lr'] = lr
             part.step()
 
     def state_dict(self) -> dict[str, Any]:
-        """Tensors and numbers from which `load_state_dict` goes on."""
+        """Tensors and numbers for `load_state_dict`."""
         return {'parts': [part.state_dict() for part in self._parts]}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Take over what `state_dict` gave.
+        """Restore what `state_dict` returned.
 
         Raises:
-            ValueError: it is of another optimizer.
+            ValueError: the state is of another optimizer.
         """
         found = state.get('parts')
         if not isinstance(found, list) or len(found) != len(self._parts):
-            raise ValueError('the state is of another optimizer; go on with the one it began with')
+            raise ValueError('the state is of another optimizer; resume with the one of the run')
         for part, one in zip(self._parts, found, strict=True):
             part.load_state_dict(one)
 
 
-# Running mean of the weights, which answers better than the weights of any one step.
+def lr_factor(settings: TrainSettings, step: int) -> float:
+    """Factor of the learning rate: rises during warm-up, then 1, falls to 0 at the end.
+
+    Args:
+        settings: max_steps, warmup and lr_decay_fraction.
+        step: steps done before this one.
+    """
+    up = (step + 1) / settings.warmup if settings.warmup else 1.0
+    fall = settings.lr_decay_fraction * settings.max_steps
+    down = (settings.max_steps - step) / fall if fall else 1.0
+    return min(up, down, 1.0)
 
 
 class Ema:
-    """Exponential moving average.
+    """Exponential moving average of weights.
+
+    Not diffusers' EMAModel: parameters are known by name here, the average is swapped in without a
+    copy, and resumed runs and those of earlier releases keep their numbers to the bit.
 
     Args:
         parameters: by name; the average starts as a copy of them.
-        decay: share of the old average that each update keeps; in the first steps less, so that
-            the random start is soon forgotten.
+        decay: weight of the old average in each update; smaller in the first steps, so that the
+            random start is soon forgotten.
     """
 
     def __init__(self, parameters: Mapping[str, Any], decay: float) -> None:
@@ -106,11 +113,11 @@ class Ema:
         self.average = {name: value.detach().clone() for name, value in parameters.items()}
 
     def update(self, parameters: Mapping[str, Any], step: int) -> None:
-        """Take one step's weights in.
+        """Include the weights after one step.
 
         Args:
             parameters: by name.
-            step: steps done, 1 and up.
+            step: steps done, from 1.
         """
         keep = min(self.decay, (1 + step) / (10 + step))  # Source: TensorFlow's moving average
         with torch.no_grad():
@@ -121,8 +128,8 @@ class Ema:
             )
 
     @contextlib.contextmanager
-    def in_place(self, parameters: Mapping[str, Any]) -> Iterator[None]:
-        """Put the average where the weights are, and the weights back afterwards."""
+    def average_parameters(self, parameters: Mapping[str, Any]) -> Iterator[None]:
+        """A context in which the parameters have their average values."""
         own = {name: value.data for name, value in parameters.items()}
         try:
             for name, value in parameters.items():

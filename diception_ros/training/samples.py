@@ -1,6 +1,6 @@
 # SPDX-FileCopyrightText: 2026 The diception_ros authors
 # SPDX-License-Identifier: Apache-2.0
-"""Samples: which are taken, and in what form they are learnt from."""
+"""From samples to batches: which task and sample come next, preprocessing, color jitter."""
 
 from __future__ import annotations
 
@@ -8,8 +8,12 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 import hashlib
 import itertools
+import math
 
 import numpy as np
+from numpy.typing import NDArray
+import torch
+from torch.nn import functional
 
 from diception_ros.datasets import batch
 from diception_ros.datasets.batch import Prepared
@@ -17,132 +21,138 @@ from diception_ros.datasets.sample import Sample
 from diception_ros.model import DiceptionPointEncoder
 from diception_ros.tasks import BUILTIN, TaskRegistry
 
-# A task that is met this rarely in validation scenes is left with what was found.
+# `take_per_task` stops after this many samples per wanted one, where a task is rare.
 _PATIENCE = 40
+
+# Largest changes at strength 1, chosen from contact sheets: a bad camera in bad light, in which a
+# person still recognizes everything.
+_BRIGHTNESS = 0.7  # gain of the whole image, in powers of two, up or down
+_CAST = 0.25  # gain of each colour channel, likewise
+_GAMMA = 0.5  # exponent, in powers of two
+_CONTRAST = 0.5  # gain of the distance from the image's mean, in powers of two
+_NOISE = 0.06  # standard deviation, relative to white
+_BLUR = 0.01  # standard deviation, relative to the side of the image
+_DRAWN = 8  # random numbers per image
 
 
 @dataclass(frozen=True)
-class Form:
-    """How samples are prepared.
+class Preprocessor:
+    """Turns samples into tensors of the model's size.
 
     Attributes:
-        resolution: S, side of the model's square, pixels.
+        resolution: S, side of the model input, pixels.
         point_order: of the model's point encoder.
-        mirrored: keep each sample a second time, left-right mirrored.
-        registry: holds the samples' tasks.
+        hflip: add a horizontally flipped copy of each sample.
+        registry: holds the tasks of the samples.
     """
 
     resolution: int
     point_order: str
-    mirrored: bool
+    hflip: bool
     registry: TaskRegistry = BUILTIN
 
-    def prepare(self, samples: Iterable[Sample]) -> Prepared:
-        """Prepare samples in this form."""
-        # A point encoder of no size: what counts is the order in which it packs.
-        packer = DiceptionPointEncoder(1, 1, 1, self.point_order)
-        return batch.prepare(samples, self.resolution, packer.pack, self.mirrored, self.registry)
+    def collate(self, samples: Iterable[Sample]) -> Prepared:
+        """Resize and encode samples, and stack them."""
+        # Only the order in which the encoder packs points matters here, so it has no size.
+        encoder = DiceptionPointEncoder(1, 1, 1, self.point_order)
+        return batch.prepare(samples, self.resolution, encoder.pack, self.hflip, self.registry)
 
 
-def gather(samples: Iterable[Sample], names: Sequence[str], each: int) -> list[Sample]:
+def take_per_task(samples: Iterable[Sample], names: Sequence[str], count: int) -> list[Sample]:
     """The first samples of each task.
 
     Args:
-        samples: perhaps without end.
-        names: of the tasks.
-        each: how many of each; fewer where a task hardly comes.
+        samples: may be endless.
+        names: tasks.
+        count: samples per task; fewer where a task is too rare.
     """
     kept: dict[str, list[Sample]] = {name: [] for name in names}
-    for sample in itertools.islice(samples, _PATIENCE * each * len(names)):
+    for sample in itertools.islice(samples, _PATIENCE * count * len(names)):
         mine = kept.get(sample.prompt.task)
-        if mine is not None and len(mine) < each:
+        if mine is not None and len(mine) < count:
             mine.append(sample)
-        if all(len(found) == each for found in kept.values()):
+        if all(len(found) == count for found in kept.values()):
             break
     return [sample for found in kept.values() for sample in found]
 
 
-# Which task each sample of a run is of, and which of its samples. Loads no torch.
-#
-# Both follow from the number of the sample alone, so a run that goes on has nothing to remember.
+# ---- sampling of tasks --------------------------------------------------------------------------
 
 
-def parse(text: str, registry: TaskRegistry = BUILTIN) -> dict[str, int]:
-    """Read shares such as 'depth=4 normal=4', of tasks that a registry holds.
+def parse_task_weights(text: str, registry: TaskRegistry = BUILTIN) -> dict[str, int]:
+    """Read task weights such as 'depth=4 normal=4', of tasks in a registry.
 
     Raises:
-        ValueError: not of that form, an unknown task, one named twice, or no sample at all.
+        ValueError: another form, an unknown task, a task named twice, or no task at all.
     """
-    shares: dict[str, int] = {}
+    weights: dict[str, int] = {}
     for item in text.replace(',', ' ').split():
         name, _, number = item.partition('=')
         if not number.isdecimal():
-            raise ValueError(f'shares: expected task=number, such as depth=4, got {item!r}')
-        if name in shares:
-            raise ValueError(f'shares: task {name!r} is named twice')
+            raise ValueError(f'task_weights: expected task=number, such as depth=4, got {item!r}')
+        if name in weights:
+            raise ValueError(f'task_weights: task {name!r} is named twice')
         registry.get(name)
-        shares[name] = int(number)
-    shares = {name: share for name, share in shares.items() if share}
-    if not shares:
-        raise ValueError(f'shares is {text!r}; expected at least one task, such as depth=4')
-    return shares
+        weights[name] = int(number)
+    weights = {name: weight for name, weight in weights.items() if weight}
+    if not weights:
+        raise ValueError(f'task_weights is {text!r}; expected at least one task, such as depth=4')
+    return weights
 
 
-def order(shares: Mapping[str, int]) -> list[str]:
-    """The tasks of one round, each as often as its share says, spread evenly.
+def interleave(weights: Mapping[str, int]) -> list[str]:
+    """The tasks of one round, each as often as its weight, spread evenly.
 
-    Any run of consecutive samples then has each task in about its share, whatever the batch size;
-    a batch of the round's length, or of a multiple of it, has it exactly.
+    Any run of consecutive samples has each task in about its proportion, whatever the batch size;
+    a batch of a multiple of the round's length has it exactly.
 
     Args:
-        shares: samples of each task in a round.
+        weights: samples of each task in a round.
 
     Returns:
-        names of tasks, as many as the shares' sum.
+        names of tasks, as many as the sum of the weights.
     """
-    total, credit = sum(shares.values()), dict.fromkeys(shares, 0)
+    total, credit = sum(weights.values()), dict.fromkeys(weights, 0)
     round_ = []
     for _ in range(total):
-        for name, share in shares.items():
-            credit[name] += share
+        for name, weight in weights.items():
+            credit[name] += weight
         richest = max(credit, key=lambda name: credit[name])
         credit[richest] -= total
         round_.append(richest)
     return round_
 
 
-class Mixture:
-    """Deals samples: which task comes, and which of the task's samples.
+class TaskSampler:
+    """Chooses the task and the sample for each position of a run.
 
-    Each task's samples are gone through in a random order, all of them before one comes again.
+    Samples of a task come in random order, each once before any comes again. The choice depends on
+    the position alone, so a resumed run needs no sampler state.
 
     Args:
-        shares: samples of each task in a round.
+        weights: samples of each task in a round.
         seed: of the random orders.
     """
 
-    def __init__(self, shares: Mapping[str, int], seed: int) -> None:
-        self._round = order(shares)
-        self._seed = seed
-        self._orders: dict[str, tuple[tuple[int, int], np.ndarray[tuple[int], np.dtype[np.int64]]]]
-        self._orders = {}
-        # How many of its task came before each place of the round, and how many a round has.
+    def __init__(self, weights: Mapping[str, int], seed: int) -> None:
+        self._round, self._weights, self._seed = interleave(weights), dict(weights), seed
+        # For each position of the round, how many samples of its task precede it.
         self._before = [self._round[:k].count(name) for k, name in enumerate(self._round)]
-        self._shares = dict(shares)
+        self._orders: dict[str, tuple[tuple[int, int], NDArray[np.int64]]] = {}
 
-    def deal(self, number: int, counts: Mapping[str, int]) -> tuple[str, int]:
-        """The sample of this number.
+    def draw(self, number: int, counts: Mapping[str, int]) -> tuple[str, int]:
+        """Choose the sample at one position.
 
         Args:
-            number: 0 and up, counted over the whole run.
-            counts: how many samples there are of each task.
+            number: position, from 0, counted over the whole run.
+            counts: available samples of each task.
 
         Returns:
-            the task, and which of its samples, 0 to counts[task] - 1.
+            the task, and the index of the sample in it, 0 to counts[task] - 1.
         """
         turn, place = divmod(number, len(self._round))
         task = self._round[place]
-        nth = turn * self._shares[task] + self._before[place]
+        nth = turn * self._weights[task] + self._before[place]
         epoch, index = divmod(nth, counts[task])
         key = (epoch, counts[task])
         if task not in self._orders or self._orders[task][0] != key:
@@ -150,3 +160,68 @@ class Mixture:
             rng = np.random.default_rng(int.from_bytes(digest[:8], 'little'))
             self._orders[task] = key, rng.permutation(counts[task])
         return task, int(self._orders[task][1][index])
+
+
+# ---- color jitter: the same scene in other light, through another lens --------------------------
+
+
+def jitter_seeds(count: int, generator: torch.Generator) -> torch.Tensor:
+    """Draw seeds for `color_jitter`: (count,) int64 on the generator's device."""
+    return torch.randint(2**62, (count,), generator=generator, device=generator.device)
+
+
+def color_jitter(images: torch.Tensor, strength: float, seeds: torch.Tensor) -> torch.Tensor:
+    """Change light, colours, contrast, noise and blur of images, never their targets.
+
+    Half of the images are not blurred, and half get no noise.
+
+    Args:
+        images: (B, 3, S, S) float32 in [-1, 1], RGB.
+        strength: 0 for no change, 1 for the largest sensible one.
+        seeds: (B,) int64; each alone determines the change of its image.
+
+    Returns:
+        (B, 3, S, S) float32 in [-1, 1].
+    """
+    generator = torch.Generator(images.device)
+    drawn = torch.empty(len(images), _DRAWN, device=images.device)
+    noise = torch.empty_like(images)
+    for k, seed in enumerate(seeds.tolist()):
+        generator.manual_seed(seed)
+        drawn[k].uniform_(generator=generator)
+        noise[k].normal_(generator=generator)
+    signed = strength * (2 * drawn[:, :6] - 1)  # (B, 6) up or down
+    positive = strength * (2 * drawn[:, 6:] - 1).clamp(min=0)  # (B, 2) 0 for half of the images
+    brightness, contrast, gamma = signed[:, :3, None, None, None].unbind(dim=1)  # (B, 1, 1, 1)
+    cast = signed[:, 3:, None, None]  # (B, 3, 1, 1)
+
+    # In the order of a camera: lens, light, sensor, image processing.
+    out = _blur((images + 1) / 2, positive[:, 0] * _BLUR * images.shape[-1])
+    out = out * 2 ** (brightness * _BRIGHTNESS + cast * _CAST)
+    out = (out + noise * (positive[:, 1, None, None, None] * _NOISE)).clamp(0, 1)
+    out = out ** (2 ** (gamma * _GAMMA))
+    mean = out.mean(dim=(1, 2, 3), keepdim=True)
+    out = mean + (out - mean) * 2 ** (contrast * _CONTRAST)
+    return out.clamp(0, 1) * 2 - 1
+
+
+def _blur(images: torch.Tensor, sigmas: torch.Tensor) -> torch.Tensor:
+    """(B, C, S, S), each with a Gaussian of its own standard deviation (B,), pixels."""
+    reach = math.ceil(3 * float(sigmas.max()))  # a Gaussian is negligible beyond 3 sigma
+    if not reach:
+        return images
+    reach = min(reach, images.shape[-1] - 1)
+    places = torch.arange(-reach, reach + 1, device=images.device)
+    weights = torch.exp(-((places / sigmas[:, None].clamp(min=1e-3)) ** 2) / 2)  # (B, K)
+    weights = weights / weights.sum(dim=1, keepdim=True)
+    count, channels, height, width = images.shape
+    kernels = weights.repeat_interleave(channels, dim=0)[:, None]  # (B * C, 1, K)
+    out = images.reshape(1, count * channels, height, width)
+    for kernel, padding in (
+        (kernels[..., None, :], (reach, reach, 0, 0)),
+        (kernels[..., None], (0, 0, reach, reach)),
+    ):
+        out = functional.conv2d(
+            functional.pad(out, padding, mode='replicate'), kernel, groups=count * channels
+        )
+    return out.reshape(images.shape)

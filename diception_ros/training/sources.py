@@ -1,9 +1,9 @@
 # SPDX-FileCopyrightText: 2026 The diception_ros authors
 # SPDX-License-Identifier: Apache-2.0
-"""Where a run's samples come from: simulated rooms, a folder, bags, or a list.
+"""Training data sets: simulated rooms, a folder, bags, or samples in memory.
 
-A source hands out pools, lots of samples that are prepared once and stay in memory. A pool follows
-from its number alone, so a run that goes on has only to ask for the same one again.
+A data set provides buffers: sets of samples that are preprocessed once and kept in memory. The
+content of a buffer depends on its number alone, so a resumed run loads the same one again.
 """
 
 from __future__ import annotations
@@ -24,198 +24,41 @@ import torch
 from diception_ros.datasets import batch, folder
 from diception_ros.datasets.batch import Prepared
 from diception_ros.datasets.sample import Sample
-from diception_ros.system import processes
-from diception_ros.training.distributed import ALONE, Processes
-from diception_ros.training.samples import Form, gather
+from diception_ros.system.processes import exit_with_parent
+from diception_ros.training.distributed import SINGLE, Processes
+from diception_ros.training.samples import Preprocessor, take_per_task
 from diception_ros.training.settings import TrainSettings
 
-# Simulated rooms as a source: pools that other processes render; needs MuJoCo.
 
+class Dataset(Protocol):
+    """Provides training samples, and held-out samples for validation."""
 
-class Simulated:
-    """Rooms rendered on the fly; needs MuJoCo.
-
-    The next pool is rendered in other processes while this one is learnt from. Where several
-    processes learn together, each has a part of the pool rendered, and all get the whole.
-
-    Args:
-        settings: pool, refresh, workers, seed, aspect and the resolution.
-        names: of the tasks.
-        resolution: S, height of the rendered pictures, pixels.
-        processes: that learn together.
-    """
-
-    def __init__(
-        self,
-        settings: TrainSettings,
-        names: Sequence[str],
-        resolution: int,
-        processes: Processes = ALONE,
-    ) -> None:
-        self._settings, self._names = settings, list(names)
-        self._processes = processes
-        self._size = (resolution, round(resolution * settings.aspect))
-        self._executor: ProcessPoolExecutor | None = None
-        self._coming: tuple[int, list[Future[dict[str, Any]]]] = (-1, [])
-
-    def pool(self, number: int, form: Form) -> Prepared:
-        path = self._kept(number, form)
-        # The first one's word holds for all: while they look, it may already write.
-        there = self._processes.collect(path is not None and path.is_file())[0]
-        if path is not None and there:
-            pool = batch.read(path)
-        else:
-            pool = self._rendered(number, form)
-            if path is not None and self._processes.first:
-                batch.write(pool, path)
-        self._look_ahead(number + 1, form)
-        return pool
-
-    def _rendered(self, number: int, form: Form) -> Prepared:
-        if self._settings.workers == 0:
-            (job,) = self._jobs(number, form)
-            mine = [_render(job)]
-        else:
-            at, lots = self._coming
-            mine = [lot.result() for lot in (lots if at == number else self._submit(number, form))]
-        parts = [part for one in self._processes.collect(mine) for part in one]
-        return batch.join([_unpacked(part) for part in parts])
-
-    def _look_ahead(self, number: int, form: Form) -> None:
-        """Have a pool rendered by others, if it is one that will be asked for."""
-        path = self._kept(number, form)
-        there = path is not None and path.is_file()
-        chosen = self._settings
-        if chosen.workers and not there and 0 < chosen.refresh * number < chosen.steps:
-            self._coming = number, self._submit(number, form)
-
-    def validation(self) -> list[Sample]:
-        from diception_ros.simulation import sample_stream
-
-        wanted = self._settings.validation_samples
-        samples = sample_stream.samples(
-            self._settings.seed, self._size, self._names, split='validation', views=1
-        )
-        return gather(samples, self._names, wanted)
-
-    def close(self) -> None:
-        """Stop the other processes."""
-        if self._executor is not None:
-            self._executor.shutdown(wait=True, cancel_futures=True)
-
-    def _kept(self, number: int, form: Form) -> Path | None:
-        """Where a pool lies on disk; what decides its content is in its name."""
-        if not self._settings.cache:
-            return None
-        # How many render decides in which order samples come, and which are the last.
-        everyone = self._processes.count * max(1, self._settings.workers)
-        job = self._job(number, 0, everyone, form)
-        digest = hashlib.sha256(repr((job, self._settings.pool)).encode()).hexdigest()[:16]
-        return Path(self._settings.cache) / f'pool-{number:03d}-{digest}.safetensors'
-
-    def _submit(self, number: int, form: Form) -> list[Future[dict[str, Any]]]:
-        workers = self._settings.workers
-        if self._executor is None:
-            # Not forked: OpenGL and torch's threads don't survive that.
-            context = multiprocessing.get_context('spawn')
-            self._executor = ProcessPoolExecutor(
-                workers, context, initializer=_give_way, initargs=(os.getpid(),)
-            )
-        return [self._executor.submit(_render, job) for job in self._jobs(number, form)]
-
-    def _jobs(self, number: int, form: Form) -> list[_Job]:
-        """What this process has rendered, one for each of its workers."""
-        each = max(1, self._settings.workers)
-        first, everyone = self._processes.rank * each, self._processes.count * each
-        return [self._job(number, first + k, everyone, form) for k in range(each)]
-
-    def _job(self, number: int, worker: int, workers: int, form: Form) -> _Job:
-        count = -(-self._settings.pool // workers)
-        # As many scenes as there would be with one view each: scenes are endless, so a gap
-        # between two pools costs nothing, while an overlap would repeat samples.
-        first = number * (self._settings.pool // len(self._names) + 1)
-        seed = self._settings.seed
-        return _Job(seed, self._size, tuple(self._names), first, worker, workers, count, form)
-
-
-def _give_way(parent: int) -> None:
-    """Of a process that renders: it ends with the training, and takes what that leaves.
-
-    As an equal on the training's own cores it slows it sixfold: each of its threads waits for the
-    one that was put off.
-    """
-    processes.exit_with_parent(parent, signal.SIGKILL)
-    os.nice(19)
-
-
-@dataclass(frozen=True)
-class _Job:
-    """What one process renders."""
-
-    seed: int
-    size: tuple[int, int]
-    names: tuple[str, ...]
-    first: int
-    worker: int
-    workers: int
-    count: int
-    form: Form
-
-
-def _render(job: _Job) -> dict[str, Any]:
-    """One process's part of a pool, as arrays, which travel between processes as they are."""
-    from diception_ros.simulation import sample_stream
-
-    torch.set_num_threads(1)
-    samples = sample_stream.samples(
-        job.seed, job.size, job.names, worker=job.worker, workers=job.workers, first=job.first
-    )
-    prepared = job.form.prepare(itertools.islice(samples, job.count))
-    values = {one.name: getattr(prepared, one.name) for one in fields(prepared)}
-    return {
-        name: value.numpy() if isinstance(value, torch.Tensor) else value
-        for name, value in values.items()
-    }
-
-
-def _unpacked(arrays: Mapping[str, Any]) -> Prepared:
-    return Prepared(
-        **{
-            name: value if isinstance(value, tuple) else torch.from_numpy(value)
-            for name, value in arrays.items()
-        }
-    )
-
-
-class Source(Protocol):
-    """Gives samples to learn from, and others to be judged by."""
-
-    def pool(self, number: int, form: Form) -> Prepared:
-        """The pool of this number, 0 and up; the same at every call."""
+    def buffer(self, number: int, preprocessor: Preprocessor) -> Prepared:
+        """The buffer of this number, from 0; equal at every call."""
         ...
 
     def validation(self) -> list[Sample]:
-        """Samples that are in no pool; none if there are none."""
+        """Held-out samples, which are in no buffer; may be empty."""
         ...
 
     def close(self) -> None:
-        """Stop what works in the background; no pool is asked for any more."""
+        """Stop background work; no buffer is requested any more."""
         ...
 
 
-class Listed:
-    """Samples that are there already; every pool holds all of them.
+class InMemoryDataset:
+    """Samples in memory; every buffer holds all of them.
 
     Args:
-        samples: to learn from.
-        validation: to be judged by.
+        samples: to train on.
+        validation: held-out samples.
     """
 
     def __init__(self, samples: Sequence[Sample], validation: Sequence[Sample] = ()) -> None:
         self._samples, self._validation = list(samples), list(validation)
 
-    def pool(self, number: int, form: Form) -> Prepared:
-        return form.prepare(self._samples)
+    def buffer(self, number: int, preprocessor: Preprocessor) -> Prepared:
+        return preprocessor.collate(self._samples)
 
     def validation(self) -> list[Sample]:
         return self._validation
@@ -224,23 +67,23 @@ class Listed:
         pass
 
 
-class Stored:
-    """Samples that lie on disk; every pool holds all of them, at the model's size.
+class DiskDataset:
+    """Samples on disk; every buffer holds all of them, at the model's size.
 
     Args:
-        read: goes through them from the beginning.
-        validation: to be judged by.
+        read: iterates over the samples from the beginning.
+        validation: held-out samples.
     """
 
     def __init__(
         self, read: Callable[[], Iterable[Sample]], validation: Sequence[Sample] = ()
     ) -> None:
         self._read, self._validation = read, list(validation)
-        self._made: tuple[Form, Prepared] | None = None
+        self._made: tuple[Preprocessor, Prepared] | None = None
 
-    def pool(self, number: int, form: Form) -> Prepared:
-        if self._made is None or self._made[0] != form:
-            self._made = form, form.prepare(self._read())
+    def buffer(self, number: int, preprocessor: Preprocessor) -> Prepared:
+        if self._made is None or self._made[0] != preprocessor:
+            self._made = preprocessor, preprocessor.collate(self._read())
         return self._made[1]
 
     def validation(self) -> list[Sample]:
@@ -250,23 +93,177 @@ class Stored:
         pass
 
 
-def open_source(
-    settings: TrainSettings, names: Sequence[str], resolution: int, processes: Processes = ALONE
-) -> Source:
-    """The source that the settings ask for.
+class SimulatedDataset:
+    """Rooms rendered on the fly; needs MuJoCo.
+
+    The next buffer is rendered by other processes while the current one is trained on. In a
+    data-parallel run each rank renders a part of the buffer, and all receive the whole.
+
+    Args:
+        settings: buffer, buffer_refresh_steps, workers, seed, aspect and cache.
+        names: tasks.
+        resolution: S, height of the rendered images, pixels.
+        ranks: the processes of a data-parallel run.
+    """
+
+    def __init__(
+        self,
+        settings: TrainSettings,
+        names: Sequence[str],
+        resolution: int,
+        ranks: Processes = SINGLE,
+    ) -> None:
+        self._settings, self._names, self._ranks = settings, list(names), ranks
+        self._size = (resolution, round(resolution * settings.aspect))
+        self._executor: ProcessPoolExecutor | None = None
+        self._next: tuple[int, list[Future[dict[str, Any]]]] = (-1, [])
+
+    def buffer(self, number: int, preprocessor: Preprocessor) -> Prepared:
+        path = self._cache_path(number, preprocessor)
+        # Rank 0 decides for all: while the others look, it may already write the file.
+        cached = self._ranks.gather_object(path is not None and path.is_file())[0]
+        if path is not None and cached:
+            buffer = batch.read(path)
+        else:
+            buffer = self._render(number, preprocessor)
+            if path is not None and self._ranks.first:
+                batch.write(buffer, path)
+        self._prefetch(number + 1, preprocessor)
+        return buffer
+
+    def _render(self, number: int, preprocessor: Preprocessor) -> Prepared:
+        if self._settings.workers == 0:
+            (job,) = self._jobs(number, preprocessor)
+            mine = [_render(job)]
+        else:
+            at, futures = self._next
+            if at != number:
+                futures = self._submit(number, preprocessor)
+            mine = [future.result() for future in futures]
+        parts = [part for some in self._ranks.gather_object(mine) for part in some]
+        return batch.join([_to_tensors(part) for part in parts])
+
+    def _prefetch(self, number: int, preprocessor: Preprocessor) -> None:
+        """Start rendering a buffer, if the run will need it."""
+        path, chosen = self._cache_path(number, preprocessor), self._settings
+        cached = path is not None and path.is_file()
+        needed = 0 < chosen.buffer_refresh_steps * number < chosen.max_steps
+        if chosen.workers and needed and not cached:
+            self._next = number, self._submit(number, preprocessor)
+
+    def validation(self) -> list[Sample]:
+        from diception_ros.simulation import sample_stream
+
+        samples = sample_stream.samples(
+            self._settings.seed, self._size, self._names, split='validation', views=1
+        )
+        return take_per_task(samples, self._names, self._settings.validation_samples)
+
+    def close(self) -> None:
+        """Stop the rendering processes."""
+        if self._executor is not None:
+            self._executor.shutdown(wait=True, cancel_futures=True)
+
+    def _cache_path(self, number: int, preprocessor: Preprocessor) -> Path | None:
+        """File of a buffer; its name contains a hash of everything that determines the content."""
+        if not self._settings.cache:
+            return None
+        # The number of workers determines the order of samples, and which are the last.
+        workers = self._ranks.count * max(1, self._settings.workers)
+        job = self._job(number, 0, workers, preprocessor)
+        digest = hashlib.sha256(repr((job, self._settings.buffer)).encode()).hexdigest()[:16]
+        return Path(self._settings.cache) / f'buffer-{number:03d}-{digest}.safetensors'
+
+    def _submit(self, number: int, preprocessor: Preprocessor) -> list[Future[dict[str, Any]]]:
+        if self._executor is None:
+            # Not forked: OpenGL and torch's threads don't survive that.
+            context = multiprocessing.get_context('spawn')
+            self._executor = ProcessPoolExecutor(
+                self._settings.workers, context, initializer=_init_worker, initargs=(os.getpid(),)
+            )
+        return [self._executor.submit(_render, job) for job in self._jobs(number, preprocessor)]
+
+    def _jobs(self, number: int, preprocessor: Preprocessor) -> list[_Job]:
+        """The parts of a buffer that this rank renders, one for each of its workers."""
+        each = max(1, self._settings.workers)
+        first, workers = self._ranks.rank * each, self._ranks.count * each
+        return [self._job(number, first + k, workers, preprocessor) for k in range(each)]
+
+    def _job(self, number: int, worker: int, workers: int, preprocessor: Preprocessor) -> _Job:
+        count = -(-self._settings.buffer // workers)
+        # As many scenes as there would be with one view each: scenes are endless, so a gap
+        # between two buffers costs nothing, while an overlap would repeat samples.
+        first = number * (self._settings.buffer // len(self._names) + 1)
+        names, seed = tuple(self._names), self._settings.seed
+        return _Job(seed, self._size, names, first, worker, workers, count, preprocessor)
+
+
+def _init_worker(parent: int) -> None:
+    """Tie a rendering process to its parent, at the lowest priority.
+
+    At equal priority it slows training on the same cores sixfold: every thread of a step waits for
+    the one that was preempted.
+    """
+    exit_with_parent(parent, signal.SIGKILL)
+    os.nice(19)
+
+
+@dataclass(frozen=True)
+class _Job:
+    """What one process renders; see `sample_stream.samples`."""
+
+    seed: int
+    size: tuple[int, int]
+    names: tuple[str, ...]
+    first: int
+    worker: int
+    workers: int
+    count: int
+    preprocessor: Preprocessor
+
+
+def _render(job: _Job) -> dict[str, Any]:
+    """One process's part of a buffer, as arrays, which are cheap to send between processes."""
+    from diception_ros.simulation import sample_stream
+
+    torch.set_num_threads(1)
+    samples = sample_stream.samples(
+        job.seed, job.size, job.names, worker=job.worker, workers=job.workers, first=job.first
+    )
+    prepared = job.preprocessor.collate(itertools.islice(samples, job.count))
+    values = {one.name: getattr(prepared, one.name) for one in fields(prepared)}
+    return {
+        name: value.numpy() if isinstance(value, torch.Tensor) else value
+        for name, value in values.items()
+    }
+
+
+def _to_tensors(arrays: Mapping[str, Any]) -> Prepared:
+    return Prepared(
+        **{
+            name: value if isinstance(value, tuple) else torch.from_numpy(value)
+            for name, value in arrays.items()
+        }
+    )
+
+
+def open_dataset(
+    settings: TrainSettings, names: Sequence[str], resolution: int, ranks: Processes = SINGLE
+) -> Dataset:
+    """The data set that the settings name.
 
     Args:
         settings: of the run.
-        names: of the tasks.
-        resolution: S, side of the model's square, pixels.
-        processes: that learn together.
+        names: tasks.
+        resolution: S, side of the model input, pixels.
+        ranks: the processes of a data-parallel run.
 
     Raises:
-        FileNotFoundError, ValueError: the folder or the bags for validation are not there or are
-            none. What is learnt from is read with the first pool.
+        FileNotFoundError, ValueError: the validation data are missing or invalid. Training data
+            are read with the first buffer.
     """
     if settings.source == 'simulated':
-        return Simulated(settings, names, resolution, processes)
+        return SimulatedDataset(settings, names, resolution, ranks)
     if settings.source == 'labels':
         raise ValueError("source is 'labels'; those are read by diception adapt")
 
@@ -277,8 +274,10 @@ def open_source(
             return bag_reader.samples(Path(place), names, settings.seed, metric=True)
         return (one for one in folder.read(Path(place)) if one.prompt.task in names)
 
-    learnt, judged = settings.folder or settings.bags, settings.validation_folder
+    train, held_out = settings.folder or settings.bags, settings.validation_folder
     if settings.source == 'bag':
-        judged = settings.validation_bags
-    held = gather(read(judged), names, settings.validation_samples) if judged else []
-    return Stored(lambda: read(learnt), held)
+        held_out = settings.validation_bags
+    validation = (
+        take_per_task(read(held_out), names, settings.validation_samples) if held_out else []
+    )
+    return DiskDataset(lambda: read(train), validation)

@@ -110,7 +110,7 @@ def adapt(config: AdaptConfig, progress: Progress = SILENT) -> AdaptResult:
         >>> from diception_ros import AdaptConfig, adapt
         >>> result = adapt(AdaptConfig(
         ...     task='floor', kind='mask', out='adapter', model='small_model',
-        ...     labels={'data': 'labels'}, learning={'steps': 2},
+        ...     labels={'data': 'labels'}, learning={'max_steps': 2},
         ... ))
         >>> result.card.name
         'floor'
@@ -119,13 +119,15 @@ def adapt(config: AdaptConfig, progress: Progress = SILENT) -> AdaptResult:
     for text in labels.warnings:
         progress.log(f'{config.labels.data}: {text}')
     from diception_ros.model import folder
-    from diception_ros.training.adapt import describe, learn, make_plan
+    from diception_ros.training.adapt import describe, fit_adapter, prepare_adaptation
 
     folder.silence_library_logging()
     prompt = config.prompt
     if prompt is None:
         prompt = f'[[image2segmentation]] {config.task}'
-    plan = make_plan(config.model, config.task, prompt, config.kind, labels, config.learning)
+    plan = prepare_adaptation(
+        config.model, config.task, prompt, config.kind, labels, config.learning
+    )
     progress.log(describe(plan))
-    card = learn(plan, config.learning, config.out, config.resume, progress.shown)
+    card = fit_adapter(plan, config.learning, config.out, config.resume, progress.shown)
     return AdaptResult(config.out, card)

@@ -68,25 +68,21 @@ def train(config: TrainConfig, progress: Progress = SILENT) -> TrainResult:
         2
     """
     from diception_ros.model import folder
-    from diception_ros.training import checkpoints, distributed, settings, trainer
+    from diception_ros.training import distributed, settings, trainer
 
     folder.silence_library_logging()
     try:
         if config.resume:
-            found = checkpoints.folders(config.out)
-            file = config.config or (found[-1] / 'settings.yaml' if found else None)
-            chosen = settings.read(file, config.set) if file else None
-            had = settings.read(found[-1] / 'settings.yaml') if found else None
-            runner = trainer.resume(chosen, config.out, None)
-            note = trainer.stretched(had, runner.settings, runner.step) if had else ''
-            if note and runner.processes.first:
-                progress.log(f'{config.out}: {note}')
+            file = config.config or trainer.run_settings(config.out)
+            trained = trainer.resume(settings.read(file, config.set), config.out)
         else:
-            runner = trainer.begin(settings.read(config.config, config.set), config.out)
-        together = runner.processes.count
-        if together > 1 and runner.processes.first:
-            progress.log(f'{together} processes train together')
-        model = trainer.run(runner, config.out, progress.shown)
+            trained = trainer.start(settings.read(config.config, config.set), config.out)
+        ranks = trained.ranks
+        notes = [f'{config.out}: {note}' for note in trained.notes]
+        for line in [*notes, *([f'{ranks.count} processes train'] if ranks.count > 1 else [])]:
+            if ranks.first:
+                progress.log(line)
+        model = trainer.fit(trained, config.out, progress.shown)
     finally:
-        distributed.leave()
-    return TrainResult(model, runner.step, runner.processes.first)
+        distributed.destroy()
+    return TrainResult(model, trained.step, ranks.first)

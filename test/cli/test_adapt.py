@@ -19,7 +19,7 @@ from diception_ros.core import adapter_card as cards
 from diception_ros.core import images
 from diception_ros.core.adapter_card import CARD_FILE, WEIGHTS_FILE
 
-QUICK = ['--rank', '2', '--batch-size', '2', '--pool', '8']
+QUICK = ['--rank', '2', '--batch-size', '2', '--buffer', '8']
 
 
 def cup(k):
@@ -47,14 +47,14 @@ def run(*arguments):
 
 def test_ten_pictures_become_a_task_that_predict_asks(base, data, tmp_path, capsys):
     out = tmp_path / 'a'
-    assert run(base, data, out, '--steps', '3') == 0
+    assert run(base, data, out, '--max-steps', '3') == 0
     told = capsys.readouterr()
     lines = told.err.splitlines()
     card = cards.read(out)
     share = f'{100 * card.share:.2f} %'
     assert any(
         line.startswith(f'learns {card.parameters:,} numbers, {share} of the model: rank 2 in')
-        and line.endswith('from 8 pictures, judged by 2 others')
+        and line.endswith('from 8 images, validated on 2 others')
         for line in lines
     )
     assert told.out.startswith('at step 3, on 2 images held back:\n  picture_mae')
@@ -64,7 +64,7 @@ def test_ten_pictures_become_a_task_that_predict_asks(base, data, tmp_path, caps
         '--tasks cup --out results'
     )
     assert (card.name, card.prompt) == ('cup', '[[image2segmentation]] cup')
-    assert (card.kind, card.base, card.settings['steps']) == ('mask', str(base), 3)
+    assert (card.kind, card.base, card.settings['max_steps']) == ('mask', str(base), 3)
     assert (out / 'run' / 'sheets' / '00000003.png').is_file()
 
     # What it says is what a user types next.
@@ -88,7 +88,7 @@ def test_ten_pictures_become_a_task_that_predict_asks(base, data, tmp_path, caps
         (['--task', 'depth'], "a new task cannot be called 'depth'"),
         (['--prompt', ''], "prompt of 'cup': expected a text"),
         (['--prompt', 'a ' * 50], 'has 50 words; this model reads at most'),
-        (['--steps', '-1'], 'steps is -1; expected at least 0'),
+        (['--max-steps', '-1'], 'max_steps is -1; expected at least 0'),
         (['--kind', 'depth'], 'expected 16-bit whole numbers'),
         (['--device', 'cuda:99'], "device 'cuda:99' is not there"),
         (['--resume'], 'nothing to go on from'),
@@ -97,7 +97,7 @@ def test_ten_pictures_become_a_task_that_predict_asks(base, data, tmp_path, caps
     ],
 )
 def test_mistakes_are_one_line_and_leave_nothing(more, message, base, data, tmp_path, capsys):
-    assert run(base, data, tmp_path / 'a', '--steps', '1', *more) == 1
+    assert run(base, data, tmp_path / 'a', '--max-steps', '1', *more) == 1
     last = capsys.readouterr().err.strip().splitlines()[-1]
     assert last.startswith('diception adapt: ')
     assert message in last
@@ -105,7 +105,7 @@ def test_mistakes_are_one_line_and_leave_nothing(more, message, base, data, tmp_
 
 
 def test_wrong_words_are_a_wrong_command_line(base, data, tmp_path, capsys):
-    for more in (['--kind', 'masks'], ['--steps', 'many']):
+    for more in (['--kind', 'masks'], ['--max-steps', 'many']):
         with pytest.raises(SystemExit) as end:
             run(base, data, tmp_path / 'a', *more)
         assert end.value.code == 2
@@ -114,19 +114,19 @@ def test_wrong_words_are_a_wrong_command_line(base, data, tmp_path, capsys):
 
 def test_few_pictures_and_a_full_folder(base, tmp_path, capsys):
     few = write_folder(tmp_path / 'few', cup, 3)
-    assert run(base, few, tmp_path / 'a', '--steps', '1') == 0
+    assert run(base, few, tmp_path / 'a', '--max-steps', '1') == 0
     told = capsys.readouterr()
     assert f'{few}: 3 labelled pictures are few' in told.err
-    assert 'from 3 pictures, none held back, so nothing will tell how good it is' in told.err
+    assert 'from 3 images, none held out, so there will be no metrics' in told.err
     assert 'no images were held back, so its quality is unknown' in told.out
-    assert run(base, few, tmp_path / 'a', '--steps', '1') == 1
+    assert run(base, few, tmp_path / 'a', '--max-steps', '1') == 1
     assert 'exists and is not empty; choose another folder' in capsys.readouterr().err
-    assert run(base, few, tmp_path / 'a', '--steps', '1', '--resume') == 1
+    assert run(base, few, tmp_path / 'a', '--max-steps', '1', '--resume') == 1
     assert 'this adapter is finished' in capsys.readouterr().err
 
 
 def test_a_process_that_was_killed_goes_on_as_if_it_never_was(base, data, tmp_path, capsys):
-    more = ['--steps', '60', '--validate-every', '10', '--patience', '0', '--ema', '0.9']
+    more = ['--max-steps', '60', '--validate-every', '10', '--patience', '0', '--ema', '0.9']
     killed = tmp_path / 'killed'
     words = [sys.executable, '-m', 'diception_ros', *command(base, data, killed, *more)]
     with subprocess.Popen(

@@ -17,9 +17,9 @@ weighting: sample
 width: 32
 layers: 1
 source: folder
-shares: segmentation=1 depth=1
+task_weights: segmentation=1 depth=1
 batch_size: 4
-steps: 2
+max_steps: 2
 lr: 1e-3
 save_every: 1
 validate_every: 2
@@ -48,7 +48,7 @@ def test_train_resume_and_predict(config, tmp_path, capsys):
     assert files == {
         'settings.yaml', 'log.csv', 'validation.csv', 'sheets', 'checkpoints', 'model',
     }  # fmt: skip
-    assert command.main(['train', '--out', str(out), '--resume', '--set', 'steps=3']) == 0
+    assert command.main(['train', '--out', str(out), '--resume', '--set', 'max_steps=3']) == 0
     assert [path.name for path in sorted((out / 'checkpoints').iterdir())] == [
         '00000002', '00000003',
     ]  # fmt: skip
@@ -67,16 +67,19 @@ def test_train_resume_and_predict(config, tmp_path, capsys):
 
 def test_other_steps_than_the_run_began_with_are_told(config, tmp_path, capsys):
     out = ['--out', str(tmp_path / 'run')]
-    assert command.main(['train', '--config', str(config), '--set', 'decay=0.5', *out]) == 0
+    assert (
+        command.main(['train', '--config', str(config), '--set', 'lr_decay_fraction=0.5', *out])
+        == 0
+    )
     assert 'learning rate' not in capsys.readouterr().err
-    assert command.main(['train', *out, '--resume', '--set', 'steps=4']) == 0
-    assert 'run: steps was 2, now 4, of which decay 0.5 is a share' in capsys.readouterr().err
+    assert command.main(['train', *out, '--resume', '--set', 'max_steps=4']) == 0
+    assert 'run: max_steps was 2, now 4, and lr_decay_fraction is 0.5' in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(('arguments', 'says'), [
-    (['--set', 'stepps=1'], "no setting 'stepps'; did you mean 'steps'?"),
+    (['--set', 'max_stepps=1'], "no setting 'max_stepps'; did you mean 'max_steps'?"),
     (['--set', 'batch_size=0'], 'batch_size is 0'),
-    (['--set', 'shares=dept=1'], "did you mean 'depth'"),
+    (['--set', 'task_weights=dept=1'], "did you mean 'depth'"),
     (['--set', 'device=cuda:99'], 'device'),
     (['--resume'], 'no checkpoint'),
 ])  # fmt: skip
@@ -98,5 +101,5 @@ def test_help_lists_every_setting(capsys):
     with pytest.raises(SystemExit):
         command.main(['train', '--help'])
     out = capsys.readouterr().out
-    assert 'share_at_noise' in out
+    assert 'pure_noise_prob' in out
     assert '2e-05' in out

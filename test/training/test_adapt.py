@@ -13,8 +13,8 @@ import torch
 from diception_ros.core import adapter_card as cards
 from diception_ros.core.adapter_card import CARD_FILE, WEIGHTS_FILE
 from diception_ros.training import adapt, checkpoints, validation
-from diception_ros.training.adapt import FewShot, make_plan
-from diception_ros.training.trainer import Runner
+from diception_ros.training.adapt import FewShotDataset, prepare_adaptation
+from diception_ros.training.trainer import Trainer
 
 
 class StoppedError(Exception):
@@ -61,9 +61,9 @@ def test_the_same_seed_gives_the_same_bytes_and_another_one_others(base, whole, 
 @pytest.mark.parametrize(
     ('where', 'name', 'when'),
     [
-        (Runner, 'train_step', 2),  # before the first checkpoint
-        (Runner, 'train_step', 4),
-        (validation.Validation, 'run', 2),
+        (Trainer, 'train_step', 2),  # before the first checkpoint
+        (Trainer, 'train_step', 4),
+        (validation.Validator, 'run', 2),
         (checkpoints, 'save', 2),  # the best state is newer than the last checkpoint
         (adapt.shutil, 'copyfile', 1),  # everything is learnt
         (cards.Card, 'write', 1),
@@ -92,7 +92,7 @@ def falling(monkeypatch, values):
         step.append(number)
         return {'floor': {'best_iou': dict.fromkeys(validation.ANSWERS, values[number])}}
 
-    monkeypatch.setattr(validation.Validation, 'run', run)
+    monkeypatch.setattr(validation.Validator, 'run', run)
     return step
 
 
@@ -108,12 +108,12 @@ def test_early_stopping_keeps_the_best_state_also_when_it_goes_on(
             where = checkpoints if stopped_in == 'save' else adapt.shutil
             stop(patch, where, stopped_in, 4 if stopped_in == 'save' else 1)
             with pytest.raises(StoppedError):
-                go(base, tmp_path / 'a', steps=10, patience=3)
+                go(base, tmp_path / 'a', max_steps=10, patience=3)
     seen = falling(monkeypatch, values)
-    card = go(base, tmp_path / 'a', stopped_in is not None, steps=10, patience=3)
+    card = go(base, tmp_path / 'a', stopped_in is not None, max_steps=10, patience=3)
     assert seen == {None: [2, 4, 6, 8], 'copyfile': [], 'save': [8]}[stopped_in]
     assert card.metrics['step'] == 2
-    go(base, tmp_path / 'b', steps=2, held_back=0.2)
+    go(base, tmp_path / 'b', max_steps=2, val_fraction=0.2)
     # Also the state, not only what is said of it.
     one, two = (load_file(tmp_path / name / WEIGHTS_FILE) for name in 'ab')
     assert all(torch.equal(value, two[name]) for name, value in one.items())
@@ -147,25 +147,29 @@ NAN = float('nan')
 def test_the_best_state_is_the_one_of_the_best_number(kind, values, best, enough_at, tmp_path):
     runner = Written()
     card = replace(CARD, kind=kind)
-    kept = adapt._Best(runner, card, tmp_path, 3)
+    kept = adapt._BestState(runner, card, tmp_path, 3)
     (tmp_path / 'run').mkdir()
-    table = validation.Table(tmp_path / 'run' / 'validation.csv', validation.VALIDATION_COLUMNS)
+    table = validation.CSVLogger(
+        tmp_path / 'run' / 'validation.csv', validation.VALIDATION_COLUMNS
+    )
     ended = None
     for step, value in enumerate(values, 1):
         runner.step = step
-        scores = {'floor': {adapt.MAIN[kind][0]: dict.fromkeys(validation.ANSWERS, value)}}
-        if kept.watch(step, scores) and ended is None:
+        scores = {
+            'floor': {adapt.SELECTION_METRIC[kind][0]: dict.fromkeys(validation.ANSWERS, value)}
+        }
+        if kept.should_stop(step, scores) and ended is None:
             ended = step
-        for line in validation.lines(scores):
+        for line in validation.csv_rows(scores):
             table.add(step=step, **line)
         # Whoever goes on from here knows the same, and finds the state.
-        again = adapt._Best(Written(step), card, tmp_path, 3)
-        assert (again.state, again.enough) == (kept.state, kept.enough)
+        again = adapt._BestState(Written(step), card, tmp_path, 3)
+        assert (again.folder, again.enough) == (kept.folder, kept.enough)
         if step > 1:
-            before = adapt._Best(Written(step - 1), card, tmp_path, 3).state
+            before = adapt._BestState(Written(step - 1), card, tmp_path, 3).folder
             assert int((before / 'step').read_text()) == int(before.name)
     assert ended == enough_at
-    assert (kept.state / 'step').read_text() == str(best)
+    assert (kept.folder / 'step').read_text() == str(best)
     assert kept.metrics['step'] == best
 
 
@@ -178,8 +182,8 @@ CARD = cards.Card('floor', TEXT, 'mask', 'builtin', '0' * 64, 1, 1, 0.01)
         ({'known': labels(seed=1)}, 'begun with another sha256'),
         ({'text': TEXT + ' other'}, 'begun with another prompt'),
         ({'kind': 'rgb'}, 'begun with another kind'),
-        ({'smallest': 0.5}, 'begun with another smallest'),
-        ({'held_back': 0.5}, 'begun with another learnt'),
+        ({'min_crop_scale': 0.5}, 'begun with another min_crop_scale'),
+        ({'val_fraction': 0.5}, 'begun with another learnt'),
         ({'seed': 1}, 'begun with other settings'),
         ({'rank': 3}, 'begun with other settings'),
         ({'lr': 0.1}, 'begun with other settings'),
@@ -195,7 +199,7 @@ def test_going_on_with_something_else_is_refused(changes, message, begun, base, 
 def begun(base, tmp_path_factory):
     out = tmp_path_factory.mktemp('begun') / 'a'
     patch = pytest.MonkeyPatch()
-    stop(patch, Runner, 'train_step', 4)
+    stop(patch, Trainer, 'train_step', 4)
     with pytest.raises(StoppedError):
         go(base, out)
     patch.undo()
@@ -219,11 +223,11 @@ def test_folders_that_are_full_finished_or_empty(begun, base, tmp_path):
     with pytest.raises(FileNotFoundError, match='nothing to go on from; begin without --resume'):
         go(base, tmp_path / 'none', resume=True)
     (tmp_path / 'a').mkdir()
-    go(base, tmp_path / 'a', steps=1)
+    go(base, tmp_path / 'a', max_steps=1)
     before = told(tmp_path / 'a')
     for resume in (False, True):
         with pytest.raises(FileExistsError, match=r'this adapter is finished|is not empty'):
-            go(base, tmp_path / 'a', resume, steps=2)
+            go(base, tmp_path / 'a', resume, max_steps=2)
     assert told(tmp_path / 'a') == before
 
 
@@ -231,7 +235,7 @@ def test_folders_that_are_full_finished_or_empty(begun, base, tmp_path):
 
 
 def test_rank_and_share_together_and_too_small_a_share(base):
-    with pytest.raises(ValueError, match=r'rank is 4 and share 0\.1; one follows from the other'):
+    with pytest.raises(ValueError, match=r'rank is 4 and share 0\.1; one determines the other'):
         chosen(rank=4, share=0.1)
     with pytest.raises(ValueError, match=r'share is 1e-06, .*expected at least'):
         plan(base, rank=0, share=1e-6)
@@ -252,16 +256,19 @@ def test_texts_that_the_model_cannot_read(base, tiny_folder, tmp_path):
 
 def test_names_that_cannot_be_and_several_processes(base, monkeypatch):
     with pytest.raises(ValueError, match="a new task cannot be called 'depth'"):
-        make_plan(str(base), 'depth', TEXT, 'mask', labels(task='depth'), chosen())
+        prepare_adaptation(str(base), 'depth', TEXT, 'mask', labels(task='depth'), chosen())
     monkeypatch.setenv('WORLD_SIZE', '2')
-    with pytest.raises(ValueError, match='an adapter is learnt by one process, got 2'):
+    with pytest.raises(ValueError, match='an adapter is trained by one process, got 2'):
         plan(base)
 
 
 def test_a_full_disk_is_told_as_one(base, tmp_path, monkeypatch):
     what, _ = plan(base)
-    runner = Runner(
-        what.settings, FewShot(what.learnt, [], 8, 1, 0), pipe=what.pipe, registry=what.registry
+    runner = Trainer(
+        what.settings,
+        FewShotDataset(what.train, [], 8, 1, 0),
+        pipe=what.pipe,
+        registry=what.registry,
     )
     (tmp_path / WEIGHTS_FILE).mkdir()
     with pytest.raises(OSError, match=rf'{WEIGHTS_FILE} could not be written: .*'):
@@ -273,18 +280,18 @@ def test_a_full_disk_is_told_as_one(base, tmp_path, monkeypatch):
     monkeypatch.setattr(torch, 'save', full)
     with pytest.raises(OSError, match=r'state.pt could not be written: .*room on the disk'):
         runner.save(tmp_path / 'run')
-    assert checkpoints.folders(tmp_path / 'run') == []
+    assert checkpoints.list_checkpoints(tmp_path / 'run') == []
 
 
 def test_a_line_that_was_cut_off_is_none(tmp_path):
     path = tmp_path / 'a.csv'
-    table = validation.Table(path, ('step', 'loss'))
+    table = validation.CSVLogger(path, ('step', 'loss'))
     table.add(step=50, loss=0.5)
     table.add(step=100, loss=0.25)
     text = path.read_bytes()
     for cut in range(1, 9):
         path.write_bytes(text[:-cut])
-        lines = validation.read_table(path, 100)
+        lines = validation.read_csv(path, 100)
         assert lines[0] == {'step': '50', 'loss': '0.5'}
         assert lines[1:] in ([], [{'step': '100', 'loss': '0.25'}])
-    assert validation.read_table(path, 0) == validation.read_table(tmp_path / 'none', 5) == []
+    assert validation.read_csv(path, 0) == validation.read_csv(tmp_path / 'none', 5) == []

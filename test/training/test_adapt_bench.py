@@ -102,7 +102,7 @@ def test_two_processes_measure_and_a_second_run_only_what_is_missing(
 def test_a_recipe_is_judged_by_the_other_seed_at_every_threshold(tmp_path):
     write_labels(tmp_path / 'floor_21', 3)
     write_labels(tmp_path / 'floor_22', 4)
-    variant = recipe.Variant('floor', 2, 1, 'all weights', {'pool': 8}, {'rank': 0})
+    variant = recipe.Variant('floor', 2, 1, 'all weights', {'buffer': 8}, {'rank': 0})
     found = recipe.measure(tmp_path, False, (variant, 0))
     scores = dict(zip(recipe.READINGS, found, strict=True))
     assert 0 <= scores['half'] <= scores['best'] <= 1

@@ -20,11 +20,18 @@ from diception_ros.model import adapters
 from diception_ros.model.folder import fingerprint
 from diception_ros.tasks import TaskRegistry
 from diception_ros.training import validation
-from diception_ros.training.adapt import MAIN, FewShot, describe, learn, make_plan, split
+from diception_ros.training.adapt import (
+    SELECTION_METRIC,
+    FewShotDataset,
+    describe,
+    fit_adapter,
+    prepare_adaptation,
+    split,
+)
 from diception_ros.training.checkpoints import load_pipeline
-from diception_ros.training.samples import Form
-from diception_ros.training.sources import Listed
-from diception_ros.training.trainer import Runner
+from diception_ros.training.samples import Preprocessor
+from diception_ros.training.sources import InMemoryDataset
+from diception_ros.training.trainer import Trainer
 
 
 @pytest.fixture(scope='module')
@@ -54,47 +61,47 @@ def test_each_picture_is_learnt_from_or_held_back(count, share):
 
 def test_pictures_held_back_are_never_learnt_from(base, tmp_path, monkeypatch):
     seen = set()
-    was = FewShot.pool
+    was = FewShotDataset.buffer
 
     def pool(self, number, form):
         made = was(self, number, form)
         seen.update(name.partition('/')[0] for name in made.names)
         return made
 
-    monkeypatch.setattr(FewShot, 'pool', pool)
+    monkeypatch.setattr(FewShotDataset, 'buffer', pool)
     what, settings = plan(base)
-    card = learn(what, settings, tmp_path / 'a', progress=False)
-    assert seen == {sample.name for sample in what.learnt}
-    assert not seen & {sample.name for sample in what.held}
+    card = fit_adapter(what, settings, tmp_path / 'a', progress=False)
+    assert seen == {sample.name for sample in what.train}
+    assert not seen & {sample.name for sample in what.held_out}
     assert (card.data['learnt'], card.data['held_back']) == (8, 2)
-    assert 'from 8 pictures, judged by 2 others' in describe(what)
+    assert 'from 8 images, validated on 2 others' in describe(what)
 
 
 def test_of_few_pictures_none_is_held_back(base, tmp_path):
     few = labels(count=9)
     what, settings = plan(base, few)
-    assert len(what.learnt) == 9
-    assert 'none held back, so nothing will tell how good it is' in describe(what)
-    card = learn(what, settings, tmp_path / 'a', progress=False)
+    assert len(what.train) == 9
+    assert 'none held out, so there will be no metrics' in describe(what)
+    card = fit_adapter(what, settings, tmp_path / 'a', progress=False)
     assert card.metrics == {}
     assert not (tmp_path / 'a' / 'run' / 'validation.csv').exists()
     assert (tmp_path / 'a' / WEIGHTS_FILE).is_file()
     # Nothing that was painted can say what threshold is good.
     truths = [fit_label(one, what.pipe.config.resolution, what.registry) for one in few.samples]
-    assert card.threshold == validation.guess(truths) != 0.5
+    assert card.threshold == validation.threshold_prior(truths) != 0.5
 
 
 @pytest.mark.parametrize(('count', 'steps'), [(1, 50), (5, 50), (9, 90), (10, 1000)])
 def test_without_pictures_held_back_few_are_not_learnt_for_long(count, steps, base):
-    what, _ = plan(base, labels(count=count), steps=0)
-    assert what.settings.steps == what.card.settings['steps'] == steps
-    what, _ = plan(base, labels(count=count), steps=7)
-    assert what.settings.steps == what.card.settings['steps'] == 7
+    what, _ = plan(base, labels(count=count), max_steps=0)
+    assert what.settings.max_steps == what.card.settings['max_steps'] == steps
+    what, _ = plan(base, labels(count=count), max_steps=7)
+    assert what.settings.max_steps == what.card.settings['max_steps'] == 7
 
 
 def test_the_base_stays_bit_for_bit_and_the_file_holds_what_learnt(base, tmp_path):
     what, settings = plan(base)
-    card = learn(what, settings, tmp_path / 'a', progress=False)
+    card = fit_adapter(what, settings, tmp_path / 'a', progress=False)
     fresh = load_pipeline(base)
     for part in ('transformer', 'vae', 'point_encoder'):
         kept = getattr(fresh, part).state_dict()
@@ -125,11 +132,11 @@ def test_the_base_stays_bit_for_bit_and_the_file_holds_what_learnt(base, tmp_pat
     assert all(value.abs().max() > 0 for value in content.values())
 
 
-@pytest.mark.parametrize('held_back', [0.0, 0.2])
-def test_the_adapter_is_the_running_mean_of_the_matrices(held_back, base, tmp_path):
+@pytest.mark.parametrize('val_fraction', [0.0, 0.2])
+def test_the_adapter_is_the_running_mean_of_the_matrices(val_fraction, base, tmp_path):
     found = {}
     for ema in (0.0, 0.5):
-        go(base, tmp_path / f'{ema}', steps=2, held_back=held_back, ema=ema)
+        go(base, tmp_path / f'{ema}', max_steps=2, val_fraction=val_fraction, ema=ema)
         found[ema] = load_file(tmp_path / f'{ema}' / WEIGHTS_FILE)
     first = next(name for name in found[0.0] if 'lora_B' in name)
     last, mean = found[0.0][first], found[0.5][first]
@@ -138,14 +145,14 @@ def test_the_adapter_is_the_running_mean_of_the_matrices(held_back, base, tmp_pa
 
 
 def test_the_file_answers_as_it_was_judged(base, tmp_path):
-    what, settings = plan(base, steps=4)
-    card = learn(what, settings, tmp_path / 'a', progress=False)
+    what, settings = plan(base, max_steps=4)
+    card = fit_adapter(what, settings, tmp_path / 'a', progress=False)
     pipe = load_pipeline(base)
     values, prompt = adapters.read(str(tmp_path / 'a' / WEIGHTS_FILE))
     adapters.load(pipe.transformer, 'floor', values)
     pipe.prompt_table.add(TEXT, prompt)
-    form = Form(pipe.config.resolution, 'xy', False, what.registry)
-    judge = validation.Validation(what.held, form, form.prepare(what.learnt), what.settings)
+    form = Preprocessor(pipe.config.resolution, 'xy', False, what.registry)
+    judge = validation.Validator(what.held_out, form, form.collate(what.train), what.settings)
     with adapters.enabled(pipe.transformer, 'floor'):
         found = judge.run(pipe)['floor']
     assert found['picture_mae']['true'] == pytest.approx(
@@ -175,10 +182,10 @@ def test_a_frozen_base_in_bfloat16_learns_in_float32(base):
     pipe = load_pipeline(base)
     pipe.prompt_table.add(TEXT, pipe.prompt_table['[[image2depth]]'])
     settings = tiny(
-        model=str(base), rank=2, frozen_bf16=True, bf16=True, resolution=0, shares='floor=1',
-        checkpointing=True, batch_size=4,
+        model=str(base), rank=2, frozen_bf16=True, bf16=True, resolution=0, task_weights='floor=1',
+        gradient_checkpointing=True, batch_size=4,
     )  # fmt: skip
-    runner = Runner(settings, Listed(labels().samples), pipe=pipe, registry=registry)
+    runner = Trainer(settings, InMemoryDataset(labels().samples), pipe=pipe, registry=registry)
     assert registry.get('floor').prompt == TEXT
     before = {k: v.clone() for k, v in pipe.transformer.state_dict().items()}
     losses, norm = runner.train_step()
@@ -208,18 +215,26 @@ def test_a_frozen_base_in_bfloat16_learns_in_float32(base):
 def test_each_kind_is_learnt_by_the_built_in_model(kind, steps, lr, metric, tmp_path):
     """One percent of the parameters; on what was learnt from better than the mean picture."""
     settings = chosen(
-        rank=0, steps=steps, lr=lr, batch_size=4, smallest=1, pool=16, ema=0.8, dropout=0,
-        photometric=0, held_back=0,
-    )  # fmt: skip
-    what = make_plan('builtin', 'floor', TEXT, kind, labels(kind), settings)
+        rank=0,
+        max_steps=steps,
+        lr=lr,
+        batch_size=4,
+        min_crop_scale=1,
+        buffer=16,
+        ema=0.8,
+        cond_dropout=0,
+        color_jitter=0,
+        val_fraction=0,
+    )
+    what = prepare_adaptation('builtin', 'floor', TEXT, kind, labels(kind), settings)
     assert 0.009 < what.card.share <= 0.01
     cadence = replace(what.settings, log_every=steps // 2, validate_every=steps)
-    what = what._replace(held=what.learnt[:4], settings=cadence)
-    card = learn(what, settings, tmp_path / 'a', progress=False)
+    what = what._replace(held_out=what.train[:4], settings=cadence)
+    card = fit_adapter(what, settings, tmp_path / 'a', progress=False)
     first, last = (float(line['loss']) for line in told(tmp_path / 'a')['log.csv'])
     assert last < 0.9 * first
-    assert (card.kind, MAIN[kind][0]) == (kind, metric)
+    assert (card.kind, SELECTION_METRIC[kind][0]) == (kind, metric)
     score = card.metrics[metric]
-    sign = 1 if MAIN[kind][1] else -1
+    sign = 1 if SELECTION_METRIC[kind][1] else -1
     for other in ('mean', 'shuffled'):
         assert sign * score['true'] > sign * score[other]

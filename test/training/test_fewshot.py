@@ -17,13 +17,13 @@ from diception_ros.datasets import batch
 from diception_ros.datasets.batch import Window, fit_label
 from diception_ros.datasets.sample import Sample
 from diception_ros.tasks import TaskRegistry
-from diception_ros.training.adapt import FewShot
-from diception_ros.training.samples import Form
+from diception_ros.training.adapt import FewShotDataset
+from diception_ros.training.samples import Preprocessor
 
 
 def form(kind='mask'):
     card = Card('floor', 'floor', kind, 'builtin', '0' * 64, 1, 1, 0.01)
-    return Form(32, 'xy', False, TaskRegistry((card,)))
+    return Preprocessor(32, 'xy', False, TaskRegistry((card,)))
 
 
 FORM = form()
@@ -44,32 +44,32 @@ def samples_of(source, number=0, kind='mask'):
     """The samples that a pool is made of."""
     seen = []
 
-    class Watched(Form):
-        def prepare(self, samples):
+    class Watched(Preprocessor):
+        def collate(self, samples):
             seen.extend(samples)
-            return super().prepare(seen)
+            return super().collate(seen)
 
-    return source.pool(number, Watched(32, 'xy', False, form(kind).registry)), seen
+    return source.buffer(number, Watched(32, 'xy', False, form(kind).registry)), seen
 
 
 def test_a_pool_follows_from_its_number_and_the_seed():
     known = labels().samples
-    one, again, other = (FewShot(known, [], 16, 0.5, seed) for seed in (0, 0, 1))
-    other.pool(0, FORM)
-    again.pool(3, FORM)
-    again.pool(1, FORM)
+    one, again, other = (FewShotDataset(known, [], 16, 0.5, seed) for seed in (0, 0, 1))
+    other.buffer(0, FORM)
+    again.buffer(3, FORM)
+    again.buffer(1, FORM)
     for number in (1, 0):
-        a, b = one.pool(number, FORM), again.pool(number, FORM)
+        a, b = one.buffer(number, FORM), again.buffer(number, FORM)
         assert a.names == b.names
         assert torch.equal(a.images, b.images)
         assert torch.equal(a.targets, b.targets)
-    assert one.pool(0, FORM).names != one.pool(1, FORM).names
-    assert one.pool(0, FORM).names != other.pool(0, FORM).names
+    assert one.buffer(0, FORM).names != one.buffer(1, FORM).names
+    assert one.buffer(0, FORM).names != other.buffer(0, FORM).names
 
 
 @pytest.mark.parametrize(('count', 'size'), [(8, 20), (3, 64), (8, 3)])
 def test_every_picture_comes_as_often_as_another(count, size):
-    _, seen = samples_of(FewShot(labels(count=count).samples, [], size, 0.5, 0))
+    _, seen = samples_of(FewShotDataset(labels(count=count).samples, [], size, 0.5, 0))
     assert len(seen) == size
     often = Counter(sample.name.partition('/')[0] for sample in seen)
     numbers = [often[f'{k:03d}.png'] for k in range(count)]
@@ -77,7 +77,7 @@ def test_every_picture_comes_as_often_as_another(count, size):
 
 
 def test_a_label_painted_from_the_picture_stays_it():
-    pool, seen = samples_of(FewShot(pictures(4), [], 64, 0.3, 0), kind='rgb')
+    pool, seen = samples_of(FewShotDataset(pictures(4), [], 64, 0.3, 0), kind='rgb')
     for sample in seen:
         np.testing.assert_allclose(sample.label.values, sample.frame.image / 255, atol=1e-6)
     assert len({sample.frame.size for sample in seen}) > 30
@@ -86,7 +86,7 @@ def test_a_label_painted_from_the_picture_stays_it():
 
 
 def test_half_of_them_are_mirrored_and_the_smallest_side_holds():
-    _, seen = samples_of(FewShot(pictures(5), [], 400, 0.4, 1), kind='rgb')
+    _, seen = samples_of(FewShotDataset(pictures(5), [], 400, 0.4, 1), kind='rgb')
     flipped = sum(sample.name.endswith('/flipped') for sample in seen)
     assert 160 < flipped < 240  # four standard deviations
     high, wide = (np.array([sample.frame.size[k] for sample in seen]) for k in (0, 1))
@@ -101,7 +101,7 @@ def test_half_of_them_are_mirrored_and_the_smallest_side_holds():
 
 def test_with_smallest_1_all_of_a_picture_is_shown():
     known = pictures(3)
-    _, seen = samples_of(FewShot(known, [], 12, 1.0, 0), kind='rgb')
+    _, seen = samples_of(FewShotDataset(known, [], 12, 1.0, 0), kind='rgb')
     whole = {sample.name: sample.frame.image for sample in known}
     for sample in seen:
         image = whole[sample.name.partition('/')[0]]
@@ -111,9 +111,9 @@ def test_with_smallest_1_all_of_a_picture_is_shown():
 
 def test_what_it_is_judged_by_is_whole_and_in_no_pool():
     known = labels().samples
-    source = FewShot(known[:5], known[5:], 20, 0.5, 0)
+    source = FewShotDataset(known[:5], known[5:], 20, 0.5, 0)
     assert source.validation() == known[5:]
-    names = {name.partition('/')[0] for name in source.pool(0, FORM).names}
+    names = {name.partition('/')[0] for name in source.buffer(0, FORM).names}
     assert names == {sample.name for sample in known[:5]}
 
 
@@ -167,6 +167,6 @@ def test_depth_of_which_a_part_or_all_is_unknown_can_be_cut():
     known = values.copy()
     known[:, 18:] = 2.0
     given = [Sample(frame, Prompt('floor'), MetricDepth(one)) for one in (values, known)]
-    pool = FewShot(given, [], 16, 0.3, 0).pool(0, form('depth'))
+    pool = FewShotDataset(given, [], 16, 0.3, 0).buffer(0, form('depth'))
     assert not pool.valid.flatten(1).any(dim=1).all()
     assert pool.valid.any()

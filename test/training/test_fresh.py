@@ -167,7 +167,7 @@ def test_lapped_blocks_have_no_seams():
 
 def test_the_spread_is_that_of_clean_latents():
     for spread in (1.0, 3.0):
-        pipe = init_pipeline(tiny(spread=spread, lapped=False), smooth(64), [])
+        pipe = init_pipeline(tiny(latent_std=spread, overlapping=False), smooth(64), [])
         latents = pipe.encode_image(smooth(64))
         assert float(latents.square().mean().sqrt()) == pytest.approx(spread, rel=0.05)
 

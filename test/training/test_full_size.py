@@ -22,9 +22,9 @@ def folder(tmp_path_factory):
     return out
 
 
-def begin(folder, checkpointing, batch=2):
+def begin(folder, gradient_checkpointing, batch=2):
     args = argparse.Namespace(device='cpu', steps=2, batch=batch, ema=0.0)
-    return bench.begin(folder, bench.PIXELS, args, checkpointing)
+    return bench.begin(folder, bench.PIXELS, args, gradient_checkpointing)
 
 
 def test_checkpointing_changes_no_gradient_and_saves_memory(folder):

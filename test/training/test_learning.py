@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 
 from diception_ros.training import trainer, validation
-from diception_ros.training.sources import Listed
-from diception_ros.training.trainer import Runner
+from diception_ros.training.sources import InMemoryDataset
+from diception_ros.training.trainer import Trainer
 
 
 @pytest.mark.usefixtures('opengl')
@@ -21,12 +21,32 @@ def test_200_steps_in_rooms_beat_the_constant_image(tmp_path):
     another picture, and 2.4 to 4.9 degrees less than the mean picture.
     """
     chosen = tiny(
-        resolution=64, layers=1, block=16, channels=24, patch=1, spread=3.0, aspect=1.0,
-        shares='normal=1', pool=192, workers=0, mirrored=True, batch_size=64, steps=200,
-        optimizer='muon', lr=2e-2, warmup=10, decay=0.4, clip=9.0, share_at_noise=1.0,
-        dropout=0.0, ema=0.0, validate_every=200, validation_samples=24, save_every=200,
-    )  # fmt: skip
-    trainer.run(trainer.begin(chosen, tmp_path / 'run'), tmp_path / 'run', progress=False)
+        resolution=64,
+        layers=1,
+        pca_patch=16,
+        channels=24,
+        patch=1,
+        latent_std=3.0,
+        aspect=1.0,
+        task_weights='normal=1',
+        buffer=192,
+        workers=0,
+        hflip=True,
+        batch_size=64,
+        max_steps=200,
+        optimizer='muon',
+        lr=2e-2,
+        warmup=10,
+        lr_decay_fraction=0.4,
+        max_grad_norm=9.0,
+        pure_noise_prob=1.0,
+        cond_dropout=0.0,
+        ema=0.0,
+        validate_every=200,
+        validation_samples=24,
+        save_every=200,
+    )
+    trainer.fit(trainer.start(chosen, tmp_path / 'run'), tmp_path / 'run', progress=False)
     with (tmp_path / 'run' / 'validation.csv').open() as lines:
         found = {line['metric']: line for line in csv.DictReader(lines)}
     error, angle = (
@@ -41,11 +61,19 @@ def test_200_steps_in_rooms_beat_the_constant_image(tmp_path):
 def test_a_new_network_learns_a_task_in_200_steps():
     """Gates 2 and 3: better than the mean picture, and lost without the right one."""
     held = discs(32, 1, ['depth'])
-    runner = Runner(
-        tiny(shares='depth=1', batch_size=16, steps=200, lr=2e-3, warmup=10, decay=0.4, ema=0.0),
-        Listed(discs(256, 0, ['depth']), held),
+    runner = Trainer(
+        tiny(
+            task_weights='depth=1',
+            batch_size=16,
+            max_steps=200,
+            lr=2e-3,
+            warmup=10,
+            lr_decay_fraction=0.4,
+            ema=0.0,
+        ),
+        InMemoryDataset(discs(256, 0, ['depth']), held),
     )
-    judge = validation.Validation(held, runner.form, runner.pool()[1], runner.settings)
+    judge = validation.Validator(held, runner.preprocessor, runner.buffer()[1], runner.settings)
     for _ in range(200):
         runner.train_step()
     error = judge.run(runner.pipe)['depth']['picture_mae']
@@ -56,14 +84,23 @@ def test_a_new_network_learns_a_task_in_200_steps():
 def test_eight_samples_are_learnt_by_heart():
     """Gate 1."""
     samples = discs(8, 0, ['segmentation'])
-    runner = Runner(
-        tiny(shares='segmentation=1', steps=400, lr=4e-3, warmup=10, decay=0.5, ema=0.0,
-             dropout=0.0, share_at_noise=1.0, weight_decay=0.0),
-        Listed(samples),
-    )  # fmt: skip
+    runner = Trainer(
+        tiny(
+            task_weights='segmentation=1',
+            max_steps=400,
+            lr=4e-3,
+            warmup=10,
+            lr_decay_fraction=0.5,
+            ema=0.0,
+            cond_dropout=0.0,
+            pure_noise_prob=1.0,
+            weight_decay=0.0,
+        ),
+        InMemoryDataset(samples),
+    )
     first = np.mean(runner.train_step()[0]['segmentation'])
     for _ in range(399):
         last = np.mean(runner.train_step()[0]['segmentation'])
     assert last < 0.02 * first
-    judge = validation.Validation(samples, runner.form, runner.pool()[1], runner.settings)
+    judge = validation.Validator(samples, runner.preprocessor, runner.buffer()[1], runner.settings)
     assert judge.run(runner.pipe)['segmentation']['iou']['true'] > 0.97

@@ -120,4 +120,4 @@ def test_a_missed_thing_counts_by_its_size_to_one_less_the_power():
     for power in (0.0, 0.5, 1.0):
         weights = flow.sample_weights(target, power)
         torch.testing.assert_close((weights * missed)[:3], share[:3] ** (1 - power))
-        assert weights[3] == pytest.approx(flow.LEAST**-power)
+        assert weights[3] == pytest.approx(flow.MIN_SHARE**-power)

@@ -17,9 +17,9 @@ import torch
 
 from diception_ros.core.labels import Disparity
 from diception_ros.training import distributed, trainer, validation
-from diception_ros.training.checkpoints import load_pipeline, trainable
-from diception_ros.training.sources import Listed
-from diception_ros.training.trainer import Runner
+from diception_ros.training.checkpoints import load_pipeline, trainable_parameters
+from diception_ros.training.sources import InMemoryDataset
+from diception_ros.training.trainer import Trainer
 
 TESTS = Path(__file__).resolve().parents[1]
 
@@ -27,9 +27,16 @@ TESTS = Path(__file__).resolve().parents[1]
 def chosen(**changes):
     # No step of the optimiser may depend on the last bit of a gradient near 0, as Adam's first do.
     return tiny(
-        steps=4, accumulate=2, photometric=0.5, validate_every=2, validation_samples=2,
-        optimizer='adamw', lr=1e-4, seed=5, **changes,
-    )  # fmt: skip
+        max_steps=4,
+        gradient_accumulation_steps=2,
+        color_jitter=0.5,
+        validate_every=2,
+        validation_samples=2,
+        optimizer='adamw',
+        lr=1e-4,
+        seed=5,
+        **changes,
+    )
 
 
 def source():
@@ -38,7 +45,7 @@ def source():
     for k in (1, 5, 7, 19, 23):
         nothing = np.full(samples[k].frame.size, np.nan, np.float32)
         samples[k] = replace(samples[k], label=Disparity(nothing))
-    return Listed(samples, discs(4, 1))
+    return InMemoryDataset(samples, discs(4, 1))
 
 
 def forbidden(*args, **kwargs):
@@ -50,31 +57,36 @@ def part(out: Path) -> None:
     from diception_ros.training import trainer
     from diception_ros.training.loss import NonFiniteLossError
 
-    ours = distributed.join('cpu')
+    ours = distributed.init('cpu')
     assert ours.count == 2
     one = [torch.full((2, 3), float(ours.rank + 1)), torch.tensor([5.0 * ours.rank])]
-    ours.add(one)
+    ours.all_reduce(one)
     assert [tensor.unique().tolist() for tensor in one] == [[3.0], [5.0]]
-    ours.share(one := [torch.tensor([7.0 + ours.rank])])
+    ours.broadcast(one := [torch.tensor([7.0 + ours.rank])])
     assert one[0].item() == 7
     rows = torch.arange(4.0).reshape(2, 2) + 4 * ours.rank
-    assert torch.equal(ours.gather(rows), torch.arange(8.0).reshape(4, 2))
-    assert ours.collect({'rank': ours.rank}) == [{'rank': 0}, {'rank': 1}]
+    assert torch.equal(ours.all_gather(rows), torch.arange(8.0).reshape(4, 2))
+    assert ours.gather_object({'rank': ours.rank}) == [{'rank': 0}, {'rank': 1}]
 
     if not ours.first:
         # The first one alone judges, logs and writes.
-        for room, name in ((Runner, 'save'), (validation.Validation, 'run'), (validation, 'Table'),
-                           (trainer, '_finish'), (trainer.settings, 'write')):  # fmt: skip
+        for room, name in (
+            (Trainer, 'save'),
+            (validation.Validator, 'run'),
+            (validation, 'CSVLogger'),
+            (trainer, '_write_model'),
+            (trainer.settings, 'write'),
+        ):
             setattr(room, name, forbidden)
         # What the first one begins with holds for all.
         build = trainer.init_pipeline
         trainer.init_pipeline = lambda settings, *rest: build(replace(settings, seed=9), *rest)
-    begun = trainer.begin(chosen(batch_size=4), out / 'run', source())
-    begun.settings = replace(begun.settings, steps=2)
-    trainer.run(begun, out / 'run', progress=False)
+    begun = trainer.start(chosen(batch_size=4), out / 'run', source())
+    begun.settings = replace(begun.settings, max_steps=2)
+    trainer.fit(begun, out / 'run', progress=False)
     runner = trainer.resume(chosen(batch_size=4), out / 'run', source())
     assert (runner.step, runner.ema is None) == (2, not ours.first)
-    trainer.run(runner, out / 'run', progress=False)
+    trainer.fit(runner, out / 'run', progress=False)
     torch.save({name: value.detach() for name, value in runner.parameters.items()},
                out / f'{ours.rank}.pt')  # fmt: skip
 
@@ -89,7 +101,7 @@ def part(out: Path) -> None:
         runner.train_step()
     except NonFiniteLossError as error:
         (out / f'{ours.rank}.txt').write_text(str(error))
-    distributed.leave()
+    distributed.destroy()
 
 
 @pytest.fixture(scope='module')
@@ -124,13 +136,13 @@ def together(tmp_path_factory):
 def alone(tmp_path_factory):
     """The folder that one process leaves, and its run."""
     out = tmp_path_factory.mktemp('alone') / 'run'
-    runner = trainer.begin(chosen(batch_size=8), out, source())
-    trainer.run(runner, out, progress=False)
+    runner = trainer.start(chosen(batch_size=8), out, source())
+    trainer.fit(runner, out, progress=False)
     return out, runner
 
 
 def test_two_processes_learn_what_one_does_with_twice_the_batch(together, alone):
-    before = Runner(chosen(batch_size=8), source()).parameters
+    before = Trainer(chosen(batch_size=8), source()).parameters
     got = torch.load(together / '0.pt')
     moved = []
     for name, value in alone[1].parameters.items():
@@ -161,7 +173,7 @@ def test_the_log_and_the_validation_speak_of_the_whole_batch(together, alone):
 
 
 def test_the_mean_of_the_weights_is_kept_and_the_same(together, alone):
-    saved = trainable(load_pipeline(together / 'run' / 'model'))
+    saved = trainable_parameters(load_pipeline(together / 'run' / 'model'))
     for name, value in alone[1].ema.average.items():
         torch.testing.assert_close(saved[name].detach(), value, atol=2e-6, rtol=1e-4)
 
@@ -172,16 +184,16 @@ def test_a_loss_that_is_no_number_stops_both_and_names_its_sample(together, alon
     assert 'for 1 of 8 samples' in one
     runner = alone[1]
     row = int(runner.rows(runner.step * 2)[4 + 2])
-    assert f' {runner.pool()[1].names[row]};' in one
+    assert f' {runner.buffer()[1].names[row]};' in one
 
 
 def test_a_checkpoint_goes_on_with_as_many_processes(together):
-    with pytest.raises(ValueError, match='is of 2 processes that learnt together, here are 1'):
+    with pytest.raises(ValueError, match='was written by a run of 2 processes, got 1'):
         trainer.resume(None, together / 'run', source())
 
 
 def test_checkpoints_from_before_know_of_one_process(tmp_path):
-    path = Runner(tiny(), source()).save(tmp_path)
+    path = Trainer(tiny(), source()).save(tmp_path)
     content = torch.load(path / 'state.pt')
     assert content.pop('processes') == 1
     torch.save(content, path / 'state.pt')
@@ -190,16 +202,16 @@ def test_checkpoints_from_before_know_of_one_process(tmp_path):
 
 def test_one_process_alone_meets_nobody(monkeypatch):
     monkeypatch.delenv('WORLD_SIZE', raising=False)
-    ours = distributed.join('cpu')
+    ours = distributed.init('cpu')
     assert (ours.rank, ours.count, ours.first) == (0, 1, True)
     values = torch.arange(3)
-    assert ours.gather(values) is values
-    assert ours.collect(4) == [4]
-    assert ours.part(5) == slice(0, 5)
+    assert ours.all_gather(values) is values
+    assert ours.gather_object(4) == [4]
+    assert ours.rank_slice(5) == slice(0, 5)
     assert not torch.distributed.is_initialized()
 
 
 def test_one_gpu_for_several_processes_is_refused(monkeypatch):
     monkeypatch.setenv('WORLD_SIZE', '2')
     with pytest.raises(ValueError, match='set cuda, each takes a GPU of its own'):
-        distributed.join('cuda:1')
+        distributed.init('cuda:1')

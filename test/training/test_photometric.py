@@ -5,7 +5,7 @@
 import pytest
 import torch
 
-from diception_ros.training import loss
+from diception_ros.training import samples
 
 EFFECTS = ('_BRIGHTNESS', '_CAST', '_GAMMA', '_CONTRAST', '_NOISE', '_BLUR')
 
@@ -17,7 +17,7 @@ def pictures(count=6, side=24):
 
 
 def seeds(count, seed=0):
-    return loss.draw(count, torch.Generator().manual_seed(seed))
+    return samples.jitter_seeds(count, torch.Generator().manual_seed(seed))
 
 
 @pytest.fixture
@@ -25,19 +25,19 @@ def only(monkeypatch):
     def keep(*names):
         for name in EFFECTS:
             if name not in names:
-                monkeypatch.setattr(loss, name, 0.0)
+                monkeypatch.setattr(samples, name, 0.0)
 
     return keep
 
 
 def test_no_strength_changes_nothing():
-    torch.testing.assert_close(loss.change(pictures(), 0.0, seeds(6)), pictures())
+    torch.testing.assert_close(samples.color_jitter(pictures(), 0.0, seeds(6)), pictures())
 
 
 def test_more_strength_changes_more_and_never_leaves_the_range():
     mean = []
     for strength in (0.1, 0.3, 1.0, 3.0):
-        out = loss.change(pictures(), strength, seeds(6))
+        out = samples.color_jitter(pictures(), strength, seeds(6))
         assert out.min() >= -1
         assert out.max() <= 1
         assert torch.isfinite(out).all()
@@ -48,29 +48,29 @@ def test_more_strength_changes_more_and_never_leaves_the_range():
 
 def test_a_picture_changes_as_its_seed_says_whatever_its_neighbours():
     images, chosen = pictures(), seeds(6)
-    whole = loss.change(images, 1.0, chosen)
+    whole = samples.color_jitter(images, 1.0, chosen)
     for start, end in ((0, 2), (2, 6)):
-        part = loss.change(images[start:end], 1.0, chosen[start:end])
+        part = samples.color_jitter(images[start:end], 1.0, chosen[start:end])
         torch.testing.assert_close(part, whole[start:end])
-    again = loss.change(images, 1.0, chosen)
+    again = samples.color_jitter(images, 1.0, chosen)
     assert torch.equal(again, whole)
-    other = loss.change(images, 1.0, seeds(6, 1))
+    other = samples.color_jitter(images, 1.0, seeds(6, 1))
     assert ((other - whole).abs().amax(dim=(1, 2, 3)) > 1e-3).all()
-    same = loss.change(images[:1].expand(6, -1, -1, -1), 1.0, chosen)
+    same = samples.color_jitter(images[:1].expand(6, -1, -1, -1), 1.0, chosen)
     assert ((same[1:] - same[0]).abs().amax(dim=(1, 2, 3)) > 1e-3).all()
 
 
 def test_the_pictures_given_stay_as_they_are():
     images = pictures()
     before = images.clone()
-    loss.change(images, 1.0, seeds(6))
+    samples.color_jitter(images, 1.0, seeds(6))
     assert torch.equal(images, before)
 
 
 def test_brightness_is_one_factor_both_ways(only):
     only('_BRIGHTNESS')
     images = pictures(32) * 0.5 - 0.4
-    shares = (loss.change(images, 1.0, seeds(32)) + 1) / (images + 1)
+    shares = (samples.color_jitter(images, 1.0, seeds(32)) + 1) / (images + 1)
     factors = shares.mean(dim=(1, 2, 3))
     torch.testing.assert_close(
         shares, factors[:, None, None, None].expand_as(shares), atol=1e-4, rtol=0
@@ -84,7 +84,7 @@ def test_brightness_is_one_factor_both_ways(only):
 def test_a_cast_is_a_factor_of_each_colour(only):
     only('_CAST')
     images = pictures(32) * 0.5 - 0.4
-    shares = (loss.change(images, 1.0, seeds(32)) + 1) / (images + 1)
+    shares = (samples.color_jitter(images, 1.0, seeds(32)) + 1) / (images + 1)
     factors = shares.mean(dim=(2, 3))  # (32, 3)
     torch.testing.assert_close(
         shares, factors[..., None, None].expand_as(shares), atol=1e-4, rtol=0
@@ -96,7 +96,7 @@ def test_a_cast_is_a_factor_of_each_colour(only):
 def test_gamma_keeps_black_white_and_the_order_of_greys(only):
     only('_GAMMA')
     ramp = torch.linspace(-1, 1, 64).expand(16, 3, 64, 64)
-    out = loss.change(ramp, 1.0, seeds(16))[:, 0, 0]
+    out = samples.color_jitter(ramp, 1.0, seeds(16))[:, 0, 0]
     assert torch.equal(out[:, [0, -1]], ramp[:, 0, 0, [0, -1]])
     assert (out.diff(dim=1) > 0).all()
     middle = out[:, 32]
@@ -107,7 +107,7 @@ def test_gamma_keeps_black_white_and_the_order_of_greys(only):
 def test_contrast_keeps_the_mean_and_scales_what_differs_from_it(only):
     only('_CONTRAST')
     images = 0.4 * pictures(32)
-    out = loss.change(images, 1.0, seeds(32))
+    out = samples.color_jitter(images, 1.0, seeds(32))
     means = images.mean(dim=(1, 2, 3), keepdim=True)
     torch.testing.assert_close(out.mean(dim=(1, 2, 3), keepdim=True), means, atol=1e-5, rtol=0)
     factors = out.std(dim=(1, 2, 3)) / images.std(dim=(1, 2, 3))
@@ -121,7 +121,7 @@ def test_contrast_keeps_the_mean_and_scales_what_differs_from_it(only):
 def test_noise_is_white_and_half_of_the_pictures_have_none(only):
     only('_NOISE')
     grey = torch.zeros(64, 3, 32, 32)
-    noise = loss.change(grey, 1.0, seeds(64)) / 2  # in steps of a white of 1
+    noise = samples.color_jitter(grey, 1.0, seeds(64)) / 2  # in steps of a white of 1
     spread = noise.std(dim=(1, 2, 3))
     none = spread == 0
     assert 20 < int(none.sum()) < 44
@@ -136,7 +136,7 @@ def test_blur_spreads_a_point_and_keeps_its_light(only):
     only('_BLUR')
     point = torch.full((64, 3, 100, 100), -1.0)
     point[..., 50, 60] = 1.0
-    light = (loss.change(point, 1.0, seeds(64)) + 1) / 2
+    light = (samples.color_jitter(point, 1.0, seeds(64)) + 1) / 2
     torch.testing.assert_close(light.sum(dim=(2, 3)), torch.ones(64, 3), atol=1e-4, rtol=0)
     places = torch.arange(100.0)
     deviations = []
@@ -160,4 +160,4 @@ def test_blur_spreads_a_point_and_keeps_its_light(only):
 def test_blurred_rims_stay_as_bright_as_they_were(only):
     only('_BLUR')
     flat = torch.full((32, 3, 100, 100), 0.3)
-    torch.testing.assert_close(loss.change(flat, 1.0, seeds(32)), flat)
+    torch.testing.assert_close(samples.color_jitter(flat, 1.0, seeds(32)), flat)

@@ -16,10 +16,10 @@ from diception_ros.datasets import batch
 from diception_ros.datasets.batch import Prepared
 from diception_ros.training import sources as rooms
 from diception_ros.training.distributed import Processes
-from diception_ros.training.samples import Form
-from diception_ros.training.sources import Simulated
+from diception_ros.training.samples import Preprocessor
+from diception_ros.training.sources import SimulatedDataset
 
-FORM = Form(SIDE, 'xy', False)
+FORM = Preprocessor(SIDE, 'xy', False)
 
 
 # ---- several processes --------------------------------------------------------------------------
@@ -33,8 +33,8 @@ class Together(Processes):
         object.__setattr__(self, 'meeting', meeting)
         object.__setattr__(self, 'brought', brought)
 
-    def collect(self, thing):
-        self.brought[self.rank] = thing
+    def gather_object(self, item):
+        self.brought[self.rank] = item
         self.meeting.wait()
         out = list(self.brought)
         self.meeting.wait()
@@ -48,26 +48,26 @@ def rendered(monkeypatch):
 
     def render(job):
         jobs.append(job)
-        made = job.form.prepare(
+        made = job.preprocessor.collate(
             replace(one, name=f'{job.first} {job.worker}/{job.workers} {k}')
             for k, one in enumerate(discs(job.count, 10 * job.first + job.worker, ['depth']))
         )
         return {one.name: getattr(made, one.name) for one in fields(made)}
 
     monkeypatch.setattr(rooms, '_render', render)
-    monkeypatch.setattr(rooms, '_unpacked', lambda arrays: Prepared(**arrays))
+    monkeypatch.setattr(rooms, '_to_tensors', lambda arrays: Prepared(**arrays))
     return jobs
 
 
 def pools(count, number=0, caches=(), **changes):
     """What each of some processes gets as a pool."""
     meeting, brought, got = threading.Barrier(count, timeout=20), [None] * count, {}
-    chosen = tiny(**{'workers': 0, 'pool': 7, **changes})
+    chosen = tiny(**{'workers': 0, 'buffer': 7, **changes})
 
     def ask(rank):
         ours = Together(rank, meeting, brought)
         mine = replace(chosen, cache=caches[rank]) if caches else chosen
-        got[rank] = Simulated(mine, ['depth'], SIDE, ours).pool(number, FORM)
+        got[rank] = SimulatedDataset(mine, ['depth'], SIDE, ours).buffer(number, FORM)
 
     threads = [threading.Thread(target=ask, args=(rank,)) for rank in range(count)]
     for thread in threads:
@@ -89,11 +89,13 @@ def test_each_process_renders_a_part_of_the_pool_and_gets_the_whole(rendered):
 
 
 def test_workers_of_several_processes_are_those_of_one(rendered):
-    alone = Simulated(tiny(workers=4, pool=8), ['depth'], SIDE)._jobs(1, FORM)
+    alone = SimulatedDataset(tiny(workers=4, buffer=8), ['depth'], SIDE)._jobs(1, FORM)
     several = []
     for rank in range(2):
         ours = Together(rank, None, [None] * 2)
-        several += Simulated(tiny(workers=2, pool=8), ['depth'], SIDE, ours)._jobs(1, FORM)
+        several += SimulatedDataset(tiny(workers=2, buffer=8), ['depth'], SIDE, ours)._jobs(
+            1, FORM
+        )
     assert several == alone
     assert len(alone) == 4
 
@@ -133,11 +135,11 @@ def test_a_file_that_only_the_second_sees_is_left_alone_by_both(rendered, tmp_pa
 
 @pytest.mark.usefixtures('opengl')
 def test_simulated_pools_follow_from_their_number():
-    chosen = tiny(pool=8, workers=0, validation_samples=2)
-    source = Simulated(chosen, ['depth', 'normal'], SIDE)
-    first, second = source.pool(0, FORM), source.pool(1, FORM)
+    chosen = tiny(buffer=8, workers=0, validation_samples=2)
+    source = SimulatedDataset(chosen, ['depth', 'normal'], SIDE)
+    first, second = source.buffer(0, FORM), source.buffer(1, FORM)
     assert len(first) == len(second) == 8
-    assert equal(source.pool(0, FORM), first)
+    assert equal(source.buffer(0, FORM), first)
     assert not set(first.names) & set(second.names)
     held = source.validation()
     assert {one.frame.size for one in held} == {(SIDE, round(SIDE * 4 / 3))}
@@ -147,17 +149,19 @@ def test_simulated_pools_follow_from_their_number():
 @pytest.mark.usefixtures('opengl')
 def test_other_processes_render_the_same(monkeypatch):
     monkeypatch.setenv('OMP_NUM_THREADS', '1')
-    here = Simulated(tiny(pool=4, workers=0), ['depth'], SIDE)
-    there = Simulated(tiny(pool=4, workers=1, refresh=2, steps=4), ['depth'], SIDE)
+    here = SimulatedDataset(tiny(buffer=4, workers=0), ['depth'], SIDE)
+    there = SimulatedDataset(
+        tiny(buffer=4, workers=1, buffer_refresh_steps=2, max_steps=4), ['depth'], SIDE
+    )
     try:
         for number in (0, 1):
-            assert equal(here.pool(number, FORM), there.pool(number, FORM))
+            assert equal(here.buffer(number, FORM), there.buffer(number, FORM))
     finally:
         there.close()
 
 
 def test_who_renders_leaves_the_processor_to_the_training():
-    source = Simulated(tiny(pool=4, workers=1), ['depth'], SIDE)
+    source = SimulatedDataset(tiny(buffer=4, workers=1), ['depth'], SIDE)
     try:
         source._submit(0, FORM)
         assert source._executor.submit(os.nice, 0).result() == 19
@@ -167,12 +171,14 @@ def test_who_renders_leaves_the_processor_to_the_training():
 
 RENDERING = """
 from diception_ros.training.settings import TrainSettings
-from diception_ros.training.sources import Simulated
-from diception_ros.training.samples import Form
+from diception_ros.training.samples import Preprocessor
+from diception_ros.training.sources import SimulatedDataset
 
 if __name__ == '__main__':
-    settings = TrainSettings(resolution=32, pool=10**6, workers=2)
-    lots = Simulated(settings, ['depth'], 32)._submit(0, Form(32, 'xy', False))
+    settings = TrainSettings(resolution=32, buffer=10**6, workers=2)
+    lots = SimulatedDataset(settings, ['depth'], 32)._submit(
+        0, Preprocessor(32, 'xy', False)
+    )
     while not all(lot.running() for lot in lots):
         pass
     print('rendering', flush=True)

@@ -13,9 +13,9 @@ import torch
 from diception_ros import tasks
 from diception_ros.core import images
 from diception_ros.training import validation
-from diception_ros.training.samples import Form
+from diception_ros.training.samples import Preprocessor
 
-FORM = Form(SIDE, 'xy', False)
+FORM = Preprocessor(SIDE, 'xy', False)
 
 
 class Oracle:
@@ -52,9 +52,9 @@ class Oracle:
 
 
 def test_an_oracle_is_perfect_and_both_controls_are_not(tmp_path):
-    held, learnt = discs(8, 1), FORM.prepare(discs(30, 0))
-    judge = validation.Validation(held, FORM, learnt, tiny())
-    oracle = Oracle(FORM.prepare(held))
+    held, learnt = discs(8, 1), FORM.collate(discs(30, 0))
+    judge = validation.Validator(held, FORM, learnt, tiny())
+    oracle = Oracle(FORM.collate(held))
     scores = judge.run(oracle, tmp_path / 'sheet.png')
     assert scores['segmentation']['iou']['true'] == 1
     assert scores['segmentation']['iou']['shuffled'] < 0.5
@@ -64,7 +64,7 @@ def test_an_oracle_is_perfect_and_both_controls_are_not(tmp_path):
         assert error['shuffled'] > 0.05
         # The mean of what was learnt from, by hand.
         mean = learnt.targets[learnt.rows(task)].float().mean(dim=0) / 255
-        truth = FORM.prepare(held)
+        truth = FORM.collate(held)
         truth = truth.targets[truth.rows(task)].float() / 255
         assert error['mean'] == pytest.approx(float((truth - mean).abs().mean()), abs=1e-6)
     sheet = images.read(tmp_path / 'sheet.png')
@@ -74,7 +74,7 @@ def test_an_oracle_is_perfect_and_both_controls_are_not(tmp_path):
 
 def test_shuffled_answers_are_about_another_picture_of_the_task():
     held = discs(3, 1)
-    judge = validation.Validation(held, FORM, FORM.prepare(discs(3, 0)), tiny())
+    judge = validation.Validator(held, FORM, FORM.collate(discs(3, 0)), tiny())
     asked = []
 
     class Spy(Oracle):
@@ -82,9 +82,9 @@ def test_shuffled_answers_are_about_another_picture_of_the_task():
             asked.append(image_latents)
             return super().denoise(image_latents, texts)
 
-    judge.run(Spy(FORM.prepare(held)))
+    judge.run(Spy(FORM.collate(held)))
     true, shuffled = asked
-    prepared = FORM.prepare(held)
+    prepared = FORM.collate(held)
     for task in ('segmentation', 'depth'):
         rows = prepared.rows(task)
         assert torch.equal(shuffled[rows], true[rows.roll(-1)])
@@ -92,7 +92,7 @@ def test_shuffled_answers_are_about_another_picture_of_the_task():
 
 def test_answers_are_blended_as_many_as_the_model_says():
     held = discs(2, 1)
-    judge = validation.Validation(held, FORM, FORM.prepare(discs(3, 0)), tiny())
+    judge = validation.Validator(held, FORM, FORM.collate(discs(3, 0)), tiny())
     seen = []
 
     class Copyist(Oracle):
@@ -104,8 +104,8 @@ def test_answers_are_blended_as_many_as_the_model_says():
             seen.append(len(texts))
             return image_latents / 2 + 0.5
 
-    prepared = FORM.prepare(held)
-    painted = judge.paint(Copyist(prepared), [0, 1, 2, 3], [2, 3, 0, 1])
+    prepared = FORM.collate(held)
+    painted = judge.sample(Copyist(prepared), [0, 1, 2, 3], [2, 3, 0, 1])
     for picture, row in zip(painted, [2, 3, 0, 1], strict=True):
         shown = prepared.images[prepared.frame[row]].permute(1, 2, 0).numpy() / 255
         np.testing.assert_allclose(picture, shown, atol=1e-5)
@@ -115,22 +115,22 @@ def test_answers_are_blended_as_many_as_the_model_says():
 
 def test_lines_name_task_and_metric():
     scores = {'depth': {'picture_mae': {'true': 0.1, 'shuffled': 0.2, 'mean': 0.3}}}
-    (line,) = validation.lines(scores)
+    (line,) = validation.csv_rows(scores)
     assert set(validation.VALIDATION_COLUMNS) == {'step', *line}
 
 
 def test_a_table_keeps_what_came_before_and_drops_what_comes_again(tmp_path):
     path = tmp_path / 'log.csv'
-    first = validation.Table(path, ('step', 'loss', 'depth'))
+    first = validation.CSVLogger(path, ('step', 'loss', 'depth'))
     for step in (2, 4, 6):
         first.add(step=step, loss=1 / step)
-    again = validation.Table(path, ('step', 'loss', 'depth'), step=4)
+    again = validation.CSVLogger(path, ('step', 'loss', 'depth'), step=4)
     again.add(step=6, loss=0.5, depth=float('nan'))
     with path.open() as file:
         lines = list(csv.DictReader(file))
     assert [line['step'] for line in lines] == ['2', '4', '6']
     assert [line['loss'] for line in lines] == ['0.5', '0.25', '0.5']
-    validation.Table(path, ('step', 'loss'))
+    validation.CSVLogger(path, ('step', 'loss'))
     assert len(path.read_text().splitlines()) == 1
 
 

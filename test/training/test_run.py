@@ -12,17 +12,18 @@ import torch
 
 from diception_ros.core import images
 from diception_ros.model import DiceptionPipeline
-from diception_ros.training import checkpoints, loss, settings, trainer
+from diception_ros.training import checkpoints, samples, settings, trainer
 from diception_ros.training import loss as flow
-from diception_ros.training.checkpoints import trainable
+from diception_ros.training.checkpoints import trainable_parameters
 from diception_ros.training.loss import NonFiniteLossError
-from diception_ros.training.sources import Listed
-from diception_ros.training.trainer import Runner, rate
+from diception_ros.training.optim import lr_factor
+from diception_ros.training.sources import InMemoryDataset
+from diception_ros.training.trainer import Trainer
 
 
 @pytest.fixture(scope='module')
 def source():
-    return Listed(discs(16, 0), discs(4, 1))
+    return InMemoryDataset(discs(16, 0), discs(4, 1))
 
 
 def go(runner, steps):
@@ -52,9 +53,15 @@ def everything(runner):
 
 @pytest.mark.parametrize('optimizer', ['adamw', 'muon'])
 def test_two_steps_and_two_more_are_four_bit_for_bit(optimizer, source, tmp_path):
-    chosen = tiny(optimizer=optimizer, accumulate=2, warmup=3, decay=0.5, photometric=0.5)
-    whole = go(Runner(chosen, source), 4)
-    go(Runner(chosen, source), 2).save(tmp_path)
+    chosen = tiny(
+        optimizer=optimizer,
+        gradient_accumulation_steps=2,
+        warmup=3,
+        lr_decay_fraction=0.5,
+        color_jitter=0.5,
+    )
+    whole = go(Trainer(chosen, source), 4)
+    go(Trainer(chosen, source), 2).save(tmp_path)
     resumed = trainer.resume(None, tmp_path, source)
     assert resumed.step == 2
     go(resumed, 2)
@@ -66,14 +73,14 @@ def test_two_steps_and_two_more_are_four_bit_for_bit(optimizer, source, tmp_path
 
 def test_a_run_that_was_stopped_leaves_the_same_files(source, tmp_path):
     chosen = tiny(validate_every=2, validation_samples=4)
-    trainer.run(
-        trainer.begin(chosen, tmp_path / 'whole', source), tmp_path / 'whole', progress=False
+    trainer.fit(
+        trainer.start(chosen, tmp_path / 'whole', source), tmp_path / 'whole', progress=False
     )
-    stopped = trainer.begin(chosen, tmp_path / 'stopped', source)
-    stopped.settings = replace(chosen, steps=2)
-    trainer.run(stopped, tmp_path / 'stopped', progress=False)
+    stopped = trainer.start(chosen, tmp_path / 'stopped', source)
+    stopped.settings = replace(chosen, max_steps=2)
+    trainer.fit(stopped, tmp_path / 'stopped', progress=False)
     resumed = trainer.resume(chosen, tmp_path / 'stopped', source)
-    trainer.run(resumed, tmp_path / 'stopped', progress=False)
+    trainer.fit(resumed, tmp_path / 'stopped', progress=False)
 
     def table(name, file):
         with (tmp_path / name / file).open() as lines:
@@ -104,13 +111,13 @@ def test_a_run_that_goes_on_asks_for_the_pool_of_its_step_alone(tmp_path):
     """An earlier one may have taken minutes to render."""
     asked = []
 
-    class Noting(Listed):
-        def pool(self, number, form):
+    class Noting(InMemoryDataset):
+        def buffer(self, number, form):
             asked.append(number)
-            return super().pool(number, form)
+            return super().buffer(number, form)
 
     noting = Noting(discs(16, 0))
-    go(Runner(tiny(refresh=1), noting), 3).save(tmp_path)
+    go(Trainer(tiny(buffer_refresh_steps=1), noting), 3).save(tmp_path)
     assert asked == [0, 1, 2]
     resumed = trainer.resume(None, tmp_path, noting)
     assert asked[3:] == [3]
@@ -119,19 +126,21 @@ def test_a_run_that_goes_on_asks_for_the_pool_of_its_step_alone(tmp_path):
 
 
 def test_the_saved_settings_repeat_the_run(source, tmp_path):
-    chosen = tiny(steps=2, seed=3)
-    trainer.run(trainer.begin(chosen, tmp_path / 'one', source), tmp_path / 'one', progress=False)
+    chosen = tiny(max_steps=2, seed=3)
+    trainer.fit(trainer.start(chosen, tmp_path / 'one', source), tmp_path / 'one', progress=False)
     copy = settings.read(tmp_path / 'one' / 'settings.yaml')
-    again = go(Runner(copy, source), 2)
-    saved = DiceptionPipeline.from_pretrained(checkpoints.folders(tmp_path / 'one')[-1] / 'model')
-    for name, value in trainable(saved).items():
+    again = go(Trainer(copy, source), 2)
+    saved = DiceptionPipeline.from_pretrained(
+        checkpoints.list_checkpoints(tmp_path / 'one')[-1] / 'model'
+    )
+    for name, value in trainable_parameters(saved).items():
         assert torch.equal(value, again.parameters[name]), name
 
 
 def test_the_model_at_the_end_is_the_mean_of_the_weights(source, tmp_path):
-    runner = trainer.begin(tiny(), tmp_path, source)
-    model = trainer.run(runner, tmp_path, progress=False)
-    saved = trainable(DiceptionPipeline.from_pretrained(model))
+    runner = trainer.start(tiny(), tmp_path, source)
+    model = trainer.fit(runner, tmp_path, progress=False)
+    saved = trainable_parameters(DiceptionPipeline.from_pretrained(model))
     moved = 0
     for name, value in saved.items():
         assert torch.equal(value, runner.ema.average[name]), name
@@ -140,20 +149,20 @@ def test_the_model_at_the_end_is_the_mean_of_the_weights(source, tmp_path):
 
 
 def test_a_saved_model_learns_on(source, tmp_path):
-    trainer.run(trainer.begin(tiny(steps=2), tmp_path, source), tmp_path, progress=False)
-    further = Runner(tiny(model=str(tmp_path / 'model'), resolution=0), source)
-    assert further.form.resolution == 32
+    trainer.fit(trainer.start(tiny(max_steps=2), tmp_path, source), tmp_path, progress=False)
+    further = Trainer(tiny(model=str(tmp_path / 'model'), resolution=0), source)
+    assert further.preprocessor.resolution == 32
     go(further, 1)
 
 
 def test_sd3s_parts_learn_too(tiny_folder, source, tmp_path):
     """A converted folder: a true VAE, the embeddings of its table, velocities, no encoders."""
     chosen = tiny(model=str(tiny_folder), resolution=0, weighting='velocity')
-    runner = trainer.begin(chosen, tmp_path, source)
+    runner = trainer.start(chosen, tmp_path, source)
     assert runner.pipe.text_encoder_3 is None
-    assert runner.form.resolution == 64
+    assert runner.preprocessor.resolution == 64
     go(runner, 2).save(tmp_path)
-    assert not (checkpoints.folders(tmp_path)[-1] / 'model' / 'text_encoder').exists()
+    assert not (checkpoints.list_checkpoints(tmp_path)[-1] / 'model' / 'text_encoder').exists()
     resumed = go(trainer.resume(chosen, tmp_path, source), 1)
     go(runner, 1)
     for name, value in runner.parameters.items():
@@ -161,23 +170,26 @@ def test_sd3s_parts_learn_too(tiny_folder, source, tmp_path):
 
 
 def test_another_resolution_than_the_models(tiny_folder, source, tmp_path):
-    runner = Runner(tiny(model=str(tiny_folder), resolution=32), source)
+    runner = Trainer(tiny(model=str(tiny_folder), resolution=32), source)
     saved = DiceptionPipeline.from_pretrained(go(runner, 1).save(tmp_path) / 'model')
     assert saved.config.resolution == 32
     with pytest.raises(ValueError, match='multiples of 16'):
-        Runner(tiny(model=str(tiny_folder), resolution=40), source)
+        Trainer(tiny(model=str(tiny_folder), resolution=40), source)
 
 
 def test_only_the_last_checkpoints_are_kept(source, tmp_path):
-    runner = Runner(tiny(keep=2), source)
+    runner = Trainer(tiny(keep=2), source)
     for step in (1, 2, 3):
         runner.step = step
         runner.save(tmp_path)
-    assert [path.name for path in checkpoints.folders(tmp_path)] == ['00000002', '00000003']
+    assert [path.name for path in checkpoints.list_checkpoints(tmp_path)] == [
+        '00000002',
+        '00000003',
+    ]
 
 
 def test_a_checkpoint_runs_no_code(source, tmp_path):
-    path = Runner(tiny(), source).save(tmp_path)
+    path = Trainer(tiny(), source).save(tmp_path)
 
     class Evil:
         def __reduce__(self):
@@ -191,25 +203,26 @@ def test_a_checkpoint_runs_no_code(source, tmp_path):
 def test_what_cannot_be_gone_on_with_is_refused(source, tmp_path):
     with pytest.raises(FileNotFoundError, match='no checkpoint'):
         trainer.resume(None, tmp_path, source)
-    go(trainer.begin(tiny(), tmp_path / 'run', source), 1).save(tmp_path / 'run')
+    go(trainer.start(tiny(), tmp_path / 'run', source), 1).save(tmp_path / 'run')
     with pytest.raises(ValueError, match=r'lr: 0.001, now 0.002'):
         trainer.resume(tiny(lr=2e-3), tmp_path / 'run', source)
-    assert trainer.resume(tiny(steps=9), tmp_path / 'run', source).step == 1
+    assert trainer.resume(tiny(max_steps=9), tmp_path / 'run', source).step == 1
     with pytest.raises(FileExistsError, match='not empty'):
-        trainer.begin(tiny(), tmp_path / 'run', source)
+        trainer.start(tiny(), tmp_path / 'run', source)
 
 
 def test_other_steps_with_a_decay_are_told_with_what_they_do():
-    had, chosen = tiny(steps=100, lr=1e-3, decay=0.4), tiny(steps=200, lr=1e-3, decay=0.4)
-    note = trainer.stretched(had, chosen, 80)
-    rates = [1e-3 * rate(one, 80) for one in (had, chosen)]
+    had = tiny(max_steps=100, lr=1e-3, lr_decay_fraction=0.4)
+    chosen = replace(had, max_steps=200)
+    (note,) = trainer._schedule_changes(had, chosen, 80)
+    rates = [1e-3 * lr_factor(one, 80) for one in (had, chosen)]
     assert rates == pytest.approx([5e-4, 1e-3])
-    assert 'steps was 100, now 200' in note
+    assert 'max_steps was 100, now 200' in note
     assert 'goes on at 0.001, not 0.0005, and falls from step 120 on, not 60' in note
-    assert rate(chosen, 120) == 1.0 > rate(chosen, 121)
-    assert rate(had, 60) == 1.0 > rate(had, 61)
-    assert trainer.stretched(had, had, 80) == ''
-    assert trainer.stretched(tiny(steps=100), tiny(steps=200), 80) == ''
+    assert lr_factor(chosen, 120) == 1.0 > lr_factor(chosen, 121)
+    assert lr_factor(had, 60) == 1.0 > lr_factor(had, 61)
+    assert trainer._schedule_changes(had, had, 80) == []
+    assert trainer._schedule_changes(tiny(max_steps=100), tiny(max_steps=200), 80) == []
 
 
 # ---- one step -----------------------------------------------------------------------------------
@@ -219,9 +232,17 @@ def test_accumulated_passes_are_one_larger_batch(source):
     """Without noise levels and dropout to draw, halves of a batch give the gradient of it."""
     gradients = []
     for size, parts in ((8, 1), (4, 2)):
-        runner = Runner(
-            tiny(batch_size=size, accumulate=parts, share_at_noise=1.0, dropout=0.0, clip=0.0,
-                 weighting='velocity'), source)  # fmt: skip
+        runner = Trainer(
+            tiny(
+                batch_size=size,
+                gradient_accumulation_steps=parts,
+                pure_noise_prob=1.0,
+                cond_dropout=0.0,
+                max_grad_norm=0.0,
+                weighting='velocity',
+            ),
+            source,
+        )
         noise = torch.randn(1, 16, 8, 8, generator=torch.Generator().manual_seed(0))
 
         def losses(batch, runner=runner, noise=noise):
@@ -247,7 +268,9 @@ def test_a_step_goes_by_the_weighted_errors_and_the_log_by_the_plain_ones(source
     """Of one sample the gradient grows by its weight; what is told of it stays."""
     found = {}
     for power in (0.0, 0.5):
-        runner = Runner(tiny(batch_size=1, small_things=power, clip=0.0), source)
+        runner = Trainer(
+            tiny(batch_size=1, small_object_weighting=power, max_grad_norm=0.0), source
+        )
         weight = float(flow.sample_weights(runner.batch(0).target, 0.5))
         found[power] = runner.train_step()
     assert weight > 1.5
@@ -256,7 +279,7 @@ def test_a_step_goes_by_the_weighted_errors_and_the_log_by_the_plain_ones(source
 
 
 def test_no_batch_comes_twice(source, monkeypatch):
-    runner = Runner(tiny(accumulate=3), source)
+    runner = Trainer(tiny(gradient_accumulation_steps=3), source)
     asked, batch = [], runner.batch
     monkeypatch.setattr(runner, 'batch', lambda number: (asked.append(number), batch(number))[1])
     go(runner, 2)
@@ -265,7 +288,7 @@ def test_no_batch_comes_twice(source, monkeypatch):
 
 @pytest.mark.parametrize('share', [0.0, 0.25, 1.0])
 def test_dropped_prompts_are_the_unconditional_branch(source, share, monkeypatch):
-    runner = Runner(tiny(dropout=share, batch_size=256), source)
+    runner = Trainer(tiny(cond_dropout=share, batch_size=256), source)
     seen = {}
     forward = runner.pipe.transformer.forward
     monkeypatch.setattr(
@@ -287,7 +310,7 @@ def test_dropped_prompts_are_the_unconditional_branch(source, share, monkeypatch
 def test_photometric_changes_are_of_what_is_shown_alone(source, monkeypatch):
     seen = {}
     for strength in (0.0, 1.0):
-        runner = Runner(tiny(photometric=strength), source)
+        runner = Trainer(tiny(color_jitter=strength), source)
         batch, encoded = runner.batch(0), []
         encode = runner.pipe.encode_image
         monkeypatch.setattr(
@@ -304,27 +327,29 @@ def test_photometric_changes_are_of_what_is_shown_alone(source, monkeypatch):
         # The same draw makes the same pictures.
         again = torch.Generator()
         again.set_state(before)
-        expected = loss.change(batch.image, strength, loss.draw(8, again))
+        expected = samples.color_jitter(batch.image, strength, samples.jitter_seeds(8, again))
         torch.testing.assert_close(shown, expected)
     assert ((seen[1.0] - seen[0.0]).abs().amax(dim=(1, 2, 3)) > 0.05).all()
 
 
 def test_the_autoencoder_stays_as_it_is(source):
-    runner = Runner(tiny(), source)
+    runner = Trainer(tiny(), source)
     before = {name: value.clone() for name, value in runner.pipe.vae.state_dict().items()}
     go(runner, 3)
     for name, value in runner.pipe.vae.state_dict().items():
         assert torch.equal(value, before[name])
     assert not torch.equal(runner.parameters['point_encoder.used'].detach(),
-                           Runner(tiny(), source).parameters['point_encoder.used'])  # fmt: skip
+                           Trainer(tiny(), source).parameters['point_encoder.used'])  # fmt: skip
 
 
-@pytest.mark.parametrize('more', [{'checkpointing': True}, {'bf16': True}, {'compile': True}])
+@pytest.mark.parametrize(
+    'more', [{'gradient_checkpointing': True}, {'bf16': True}, {'compile': True}]
+)
 def test_what_saves_memory_or_time_changes_little(source, more, monkeypatch):
     # Traced and taken apart as ever, but not given to a C++ compiler, which takes minutes.
     monkeypatch.setattr(trainer, 'BACKEND', 'aot_eager')
     monkeypatch.setenv('CXX', 'true')
-    plain, saving = Runner(tiny(), source), Runner(tiny(**more), source)
+    plain, saving = Trainer(tiny(), source), Trainer(tiny(**more), source)
     atol = 0.05 if 'bf16' in more else 1e-5
     for _ in range(2):
         one, two = plain.train_step(), saving.train_step()
@@ -338,12 +363,12 @@ def test_what_saves_memory_or_time_changes_little(source, more, monkeypatch):
 def test_compiling_without_a_compiler_is_told_before_any_work(source, monkeypatch):
     monkeypatch.setenv('CXX', 'no-such-compiler')
     with pytest.raises(FileNotFoundError, match='there is no no-such-compiler; apt'):
-        Runner(tiny(compile=True), source)
+        Trainer(tiny(compile=True), source)
 
 
 def test_a_loss_that_is_no_number_stops_the_run_and_names_the_sample(source, tmp_path):
-    runner = trainer.begin(tiny(), tmp_path, source)
-    _, pool, _ = runner.pool()
+    runner = trainer.start(tiny(), tmp_path, source)
+    _, pool, _ = runner.buffer()
     bad = int(pool.rows('depth')[5])
     batch = runner.batch
 
@@ -356,20 +381,20 @@ def test_a_loss_that_is_no_number_stops_the_run_and_names_the_sample(source, tmp
 
     runner.batch = poisoned
     with pytest.raises(NonFiniteLossError, match=r'for 1 of 8 samples: disc 5 depth;'):
-        trainer.run(runner, tmp_path, progress=False)
+        trainer.fit(runner, tmp_path, progress=False)
     assert all(torch.isfinite(value).all() for value in runner.parameters.values())
 
 
 def test_learning_rate_rises_stays_and_falls():
-    chosen = tiny(steps=100, warmup=10, decay=0.4)
-    rates = [rate(chosen, step) for step in range(100)]
+    chosen = tiny(max_steps=100, warmup=10, lr_decay_fraction=0.4)
+    rates = [lr_factor(chosen, step) for step in range(100)]
     assert rates[0] == pytest.approx(0.1)
     assert rates[9:60] == [1.0] * 51
     assert rates[80] == pytest.approx(0.5)
     assert 0 < rates[99] < 0.03
-    assert {rate(tiny(), step) for step in range(4)} == {1.0}
+    assert {lr_factor(tiny(), step) for step in range(4)} == {1.0}
 
 
 def test_tasks_without_samples_and_texts_without_embedding_are_named(source, tmp_path):
     with pytest.raises(ValueError, match="no sample of task 'pose'"):
-        Runner(tiny(shares='depth=1 pose=1'), source)
+        Trainer(tiny(task_weights='depth=1 pose=1'), source)

@@ -14,11 +14,13 @@ SHIPPED = Path(__file__).resolve().parents[2] / 'config' / 'train.yaml'
 
 
 def test_a_saved_copy_gives_the_same_settings(tmp_path):
-    chosen = settings.read(SHIPPED, ['lr=3e-4', 'clip=0.1', 'shares=depth=2 pose=1'])
+    chosen = settings.read(
+        SHIPPED, ['lr=3e-4', 'max_grad_norm=0.1', 'task_weights=depth=2 pose=1']
+    )
     settings.write(chosen, tmp_path / 'copy.yaml')
     assert settings.read(tmp_path / 'copy.yaml') == chosen
     assert chosen.lr == 3e-4
-    assert chosen.shares == 'depth=2 pose=1'
+    assert chosen.task_weights == 'depth=2 pose=1'
     assert settings.differences(chosen, chosen) == []
 
 
@@ -35,8 +37,8 @@ def test_defaults_with_a_model_are_valid():
 
 
 @pytest.mark.parametrize(('content', 'says'), [
-    ('stpes: 3', r"file.yaml: no setting 'stpes'; did you mean 'steps'\?"),
-    ('steps: many', "file.yaml: steps is 'many'; expected a whole number"),
+    ('max_stpes: 3', r"file.yaml: no setting 'max_stpes'; did you mean 'max_steps'\?"),
+    ('max_steps: many', "file.yaml: max_steps is 'many'; expected a whole number"),
     ('lr: fast', "file.yaml: lr is 'fast'; expected a number"),
     ('lr: 2', 'at most 1'),
     ('heads: 3', 'multiple of heads'),
@@ -45,7 +47,7 @@ def test_defaults_with_a_model_are_valid():
     ('source: folder', 'folder of samples'),
     ('source: bag', "source is 'bag' and bags ''; set source to 'bag' and bags to a bag"),
     ('bags: drive.mcap', "source is 'simulated' and bags 'drive.mcap'"),
-    ('photometric: 3', 'at most 2'),
+    ('color_jitter: 3', 'at most 2'),
     ('prediction: clean', 'velocity, sample'),
     ('resolution: 0', 'a new network needs one'),
 ])  # fmt: skip
@@ -61,11 +63,23 @@ def test_a_wrong_change_is_named():
     with pytest.raises(ValueError, match='--set stepps=1: no setting'):
         settings.read(SHIPPED, ['stepps=1'])
     with pytest.raises(ValueError, match='expected name=value'):
-        settings.read(SHIPPED, ['steps'])
+        settings.read(SHIPPED, ['max_steps'])
+
+
+def test_a_renamed_setting_is_refused_with_its_new_name(tmp_path):
+    file = tmp_path / 'file.yaml'
+    file.write_text('resolution: 32\nsteps: 3\nclip: 1.0\n')
+    with pytest.raises(ValueError, match='steps is now max_steps; clip is now max_grad_norm'):
+        settings.read(file)
+    with pytest.raises(ValueError, match=r'--set dropout=0: .* dropout is now cond_dropout'):
+        settings.read(SHIPPED, ['dropout=0'])
+    names = {one.name for one in fields(TrainSettings)}
+    assert names.issuperset(settings.RENAMED.values())
+    assert not names & settings.RENAMED.keys()
 
 
 def test_yaml_runs_nothing(tmp_path):
     file = tmp_path / 'file.yaml'
-    file.write_text('steps: !!python/object/apply:os.getpid []')
+    file.write_text('max_steps: !!python/object/apply:os.getpid []')
     with pytest.raises(ValueError, match='not YAML'):
         settings.read(file)

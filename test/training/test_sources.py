@@ -14,10 +14,10 @@ from diception_ros.core.labels import MetricDepth
 from diception_ros.datasets import folder
 from diception_ros.messages import base
 from diception_ros.messages import images as image_messages
-from diception_ros.training.samples import Form, gather
-from diception_ros.training.sources import Stored, open_source
+from diception_ros.training.samples import Preprocessor, take_per_task
+from diception_ros.training.sources import DiskDataset, open_dataset
 
-FORM = Form(SIDE, 'xy', False)
+FORM = Preprocessor(SIDE, 'xy', False)
 TASKS = ['segmentation', 'depth']
 
 
@@ -31,8 +31,8 @@ def test_a_folder_is_read_whole(tmp_path):
         tiny(), source='folder', folder=str(tmp_path / 'train'),
         validation_folder=str(tmp_path / 'validation'), validation_samples=2,
     )  # fmt: skip
-    source = open_source(chosen, ['depth'], SIDE)
-    assert equal(source.pool(0, FORM), FORM.prepare(discs(3, 0, ['depth'])))
+    source = open_dataset(chosen, ['depth'], SIDE)
+    assert equal(source.buffer(0, FORM), FORM.collate(discs(3, 0, ['depth'])))
     assert [one.name for one in source.validation()] == ['disc 0 depth', 'disc 1 depth']
 
 
@@ -62,27 +62,27 @@ def test_bags_and_a_folder_of_the_same_samples_are_the_same_pool(tmp_path):
     folder.create(tmp_path / 'folder')
     for k, sample in enumerate(samples):
         folder.write(tmp_path / 'folder', k, [sample])
-    bag = open_source(
-        tiny(source='bag', bags=str(tmp_path / 'drive.mcap'), shares='depth=1',
+    bag = open_dataset(
+        tiny(source='bag', bags=str(tmp_path / 'drive.mcap'), task_weights='depth=1',
              validation_bags=str(tmp_path / 'other.mcap')), ['depth'], SIDE)  # fmt: skip
-    files = open_source(tiny(source='folder', folder=str(tmp_path / 'folder')), ['depth'], SIDE)
-    pool = bag.pool(0, FORM)
-    assert equal(pool, files.pool(0, FORM))
-    assert torch.equal(pool.images, files.pool(0, FORM).images)
-    assert equal(pool, FORM.prepare(samples))
+    files = open_dataset(tiny(source='folder', folder=str(tmp_path / 'folder')), ['depth'], SIDE)
+    pool = bag.buffer(0, FORM)
+    assert equal(pool, files.buffer(0, FORM))
+    assert torch.equal(pool.images, files.buffer(0, FORM).images)
+    assert equal(pool, FORM.collate(samples))
     # Metres are resized, and then become disparity, whichever way they came.
     small = replace(FORM, resolution=SIDE // 2)
-    assert equal(bag.pool(0, small), files.pool(0, small))
+    assert equal(bag.buffer(0, small), files.buffer(0, small))
     assert [one.name for one in bag.validation()] == [one.name for one in held]
 
 
 def test_what_lies_on_disk_is_read_once(tmp_path):
     read = []
-    source = Stored(lambda: read.append(1) or discs(2, 0, ['depth']))
+    source = DiskDataset(lambda: read.append(1) or discs(2, 0, ['depth']))
     assert not read
-    assert source.pool(0, FORM) is source.pool(1, FORM)
+    assert source.buffer(0, FORM) is source.buffer(1, FORM)
     assert read == [1]
-    assert len(source.pool(0, replace(FORM, mirrored=True))) == 4
+    assert len(source.buffer(0, replace(FORM, hflip=True))) == 4
 
 
 @pytest.mark.parametrize(('given', 'says'), [
@@ -95,10 +95,10 @@ def test_a_missing_place_is_an_error(tmp_path, given, says):
     chosen = {name: str(tmp_path / value) if name != 'source' else value
               for name, value in given.items()}  # fmt: skip
     with pytest.raises(FileNotFoundError, match=says):
-        open_source(tiny(**chosen), TASKS, SIDE).pool(0, FORM)
+        open_dataset(tiny(**chosen), TASKS, SIDE).buffer(0, FORM)
 
 
 def test_gathering_takes_the_first_of_each_and_gives_up_in_the_end():
     endless = (one for seed in range(10**6) for one in discs(1, seed, ['depth']))
-    found = gather(endless, ['depth', 'pose'], 3)
+    found = take_per_task(endless, ['depth', 'pose'], 3)
     assert [one.prompt.task for one in found] == ['depth'] * 3

@@ -29,8 +29,8 @@ def test_what_tells_inside_from_outside_is_found_and_the_nearest_to_a_guess(
     inside, outside, chosen
 ):
     truths = [Mask(TRUTH)] * 2
-    assert validation.guess(truths) == 0.5
-    found = validation.choose(
+    assert validation.threshold_prior(truths) == 0.5
+    found = validation.choose_threshold(
         {'true': [painted(inside, outside)] * 2, 'shuffled': [painted(outside, inside)] * 2},
         truths,
     )
@@ -41,9 +41,11 @@ def test_what_tells_inside_from_outside_is_found_and_the_nearest_to_a_guess(
 def test_pictures_of_nothing_do_not_count():
     nothing = Mask(np.zeros_like(TRUTH))
     black = np.zeros((16, 16, 3), np.float32)
-    found = validation.choose({'true': [painted(0.4, 0.0), black]}, [Mask(TRUTH), nothing])
+    found = validation.choose_threshold(
+        {'true': [painted(0.4, 0.0), black]}, [Mask(TRUTH), nothing]
+    )
     assert found['best_iou']['true'] == 1.0
-    assert np.isnan(validation.choose({'true': [black]}, [nothing])['best_iou']['true'])
+    assert np.isnan(validation.choose_threshold({'true': [black]}, [nothing])['best_iou']['true'])
 
 
 def test_few_pictures_that_do_not_agree_choose_nothing():
@@ -51,10 +53,10 @@ def test_few_pictures_that_do_not_agree_choose_nothing():
     other = painted(0.9, 0.1)
     other[10:12, 2:9] = 0.6  # 1 at a half, 0.75 at 0.65
     truths = [Mask(TRUTH)] * 2
-    assert validation.guess(truths) == 0.5  # each tells the other
+    assert validation.threshold_prior(truths) == 0.5  # each tells the other
 
     def chosen(pictures):
-        found = validation.choose({'true': pictures}, truths[:1] * len(pictures))
+        found = validation.choose_threshold({'true': pictures}, truths[:1] * len(pictures))
         return found['threshold']['true'], found['best_iou']['true']
 
     assert chosen([one, one]) == (0.65, 1.0)
@@ -79,15 +81,15 @@ def blobs(count, size):
 
 
 def test_a_guess_is_what_whoever_does_not_look_reaches():
-    assert validation.guess([Mask(TRUTH)] * 3) == 0.5
+    assert validation.threshold_prior([Mask(TRUTH)] * 3) == 0.5
     nothing = Mask(np.zeros_like(TRUTH))
-    assert validation.guess([nothing]) == 0.5
+    assert validation.threshold_prior([nothing]) == 0.5
     covered = TRUTH.mean()
-    assert validation.guess([Mask(TRUTH)]) == round(covered / (1 + covered), 3) == 0.179
-    assert validation.guess([Mask(TRUTH), nothing]) == 0.179
-    small, large = (validation.guess(blobs(20, size)) for size in (12, 40))
+    assert validation.threshold_prior([Mask(TRUTH)]) == round(covered / (1 + covered), 3) == 0.179
+    assert validation.threshold_prior([Mask(TRUTH), nothing]) == 0.179
+    small, large = (validation.threshold_prior(blobs(20, size)) for size in (12, 40))
     assert 0.05 <= small < large < 0.5
-    assert validation.guess(blobs(20, 2)) == 0.05
+    assert validation.threshold_prior(blobs(20, 2)) == 0.05
 
 
 def test_the_guess_is_the_best_threshold_of_one_who_knows_how_likely_a_pixel_is():
@@ -100,7 +102,7 @@ def test_the_guess_is_the_best_threshold_of_one_who_knows_how_likely_a_pixel_is(
         return np.mean([(found & one.values).sum() / (found | one.values).sum() for one in masks])
 
     best = max(np.arange(0.05, 0.96, 0.05), key=reached)
-    assert validation.guess(masks[:50]) == pytest.approx(best, abs=0.06)
+    assert validation.threshold_prior(masks[:50]) == pytest.approx(best, abs=0.06)
 
 
 def test_the_task_of_an_adapter_reads_by_its_threshold(tmp_path):
