@@ -34,8 +34,8 @@ def main() -> None:
                     for k, view in enumerate(
                         sample_stream.scene_views(renderer, 0, number, 'train', views)
                     ):
-                        rng = scenes.generator(0, number, 'train', sample_stream.QUESTIONS + 2 * k)
-                        sample_stream.ask(view, tasks.names(), rng, '')
+                        rng = scenes.rng_for(0, number, 'train', sample_stream.PROMPTS + 2 * k)
+                        sample_stream.make_samples(view, tasks.names(), rng, '')
                         frames += 1
             print(f'{size:4d}  {views:15d}  {frames / (time.perf_counter() - started):8.1f}')
 

@@ -92,7 +92,7 @@ def opengl():
     from diception_ros.simulation import renderer
 
     try:
-        renderer.context((8, 8))[1].free()
+        renderer.open_gl_context((8, 8))[1].free()
     except OSError as error:
         pytest.skip(str(error))
 

@@ -269,7 +269,7 @@ LEAST_DISK = 2_000_000_000
 MANY_SEGMENTS = 100
 _GL = """
 from diception_ros.simulation import renderer
-mujoco, context = renderer.context((8, 8))
+mujoco, context = renderer.open_gl_context((8, 8))
 context.free()
 tell(mujoco.__version__)
 """

@@ -28,7 +28,7 @@ from diception_ros.tasks import BUILTIN, TaskRegistry
 
 # Views of each room whose targets make the mean: loading a room costs three of them.
 _MEAN_VIEWS = 4
-# Purpose of `scenes.generator` that no other part uses: the five points.
+# Purpose of `scenes.rng_for` that no other part uses: the five points.
 _POINTS = 2**16
 
 # All queries about one frame, answered in the order of the prompts.
@@ -61,7 +61,7 @@ def views(
     found = itertools.groupby(samples, key=lambda sample: sample.name.rsplit('/', 1)[0])
     for name, mine in itertools.islice(found, count):
         _, _, scene, view = name.split('/')
-        rng = scenes.generator(seed, int(scene), split, _POINTS + int(view))
+        rng = scenes.rng_for(seed, int(scene), split, _POINTS + int(view))
         yield list(mine), rng
 
 

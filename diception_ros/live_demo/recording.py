@@ -27,7 +27,7 @@ from diception_ros.simulation.views import View
 CLICK = '/perception/prompt/click'
 # A kitchen with somebody walking, of the rooms that no model was trained on.
 ROOM = record.Recording(
-    scenes=1, views=40, size=(240, 320), seed=3, split='test', carrier='robot', rate=10.0
+    scenes=1, views=40, size=(240, 320), seed=3, split='test', rig='robot', rate=10.0
 )
 # Frame at which somebody clicks on the largest thing that COCO knows, which in this room is the
 # refrigerator; the first frame has been seen by then.

@@ -38,10 +38,10 @@ from diception_ros.core.frame import Frame
 from diception_ros.core.labels import Label, Mask, Picture
 from diception_ros.core.prompt import Prompt
 from diception_ros.datasets.sample import Pose, Sample
-from diception_ros.simulation.cameras import Camera, Carrier
+from diception_ros.simulation.cameras import CameraRig, PinholeCamera
 from diception_ros.simulation.raycast import extents, first_hit
 from diception_ros.simulation.record import Recording
-from diception_ros.simulation.renderer import Levels, Renderer
+from diception_ros.simulation.renderer import LightLevels, Renderer
 from diception_ros.simulation.sample_stream import FRAME_ID, scene_numbers, scene_views
 from diception_ros.simulation.scenes import Scene, Split
 from diception_ros.simulation.views import View
@@ -72,7 +72,7 @@ _OFF = 1e-3  # metres that a ray ends before the surface, so that it does not me
 _LUMA = np.array([0.299, 0.587, 0.114])  # ITU-R BT.601
 _CHUNK = 4096  # rays at once: with some hundred primitives a few MB
 
-DIM = Levels(caster=0.2, others=0.2, ceiling=0.2)
+DIM = LightLevels(caster=0.2, others=0.2, ceiling=0.2)
 
 
 def samples(
@@ -85,29 +85,30 @@ def samples(
     worker: int = 0,
     workers: int = 1,
     first: int = 0,
-    carrier: Carrier | None = None,
+    rig: CameraRig | None = None,
     backend: str | None = None,
 ) -> Iterator[Sample]:
     """Render labelled pictures without end.
 
     Args:
         target: the label, see above.
-        seed: of the data set; of equal seeds the rooms and cameras are those of `stream.samples`.
+        seed: of the data set; of equal seeds the rooms and cameras are those of
+            `sample_stream.samples`.
         size: (H, W), pixels.
         split: scenes of different splits never meet.
         views: of each scene, of which those are left out that show too little.
         worker: which process this is, 0 to workers - 1.
         workers: how many processes share the scenes.
         first: number of the first scene.
-        carrier: 'robot' or 'hand'; None for both.
-        backend: OpenGL library, see `gl.context`.
+        rig: 'robot' or 'hand'; None for both.
+        backend: OpenGL library, see `renderer.open_gl_context`.
 
     Yields:
         Samples whose prompt is `Prompt(target)` and whose label is a `Mask`, or a `Picture` for
         'highlight'; their names say split, seed, scene, view and target.
 
     Raises:
-        ImportError, OSError: see `gl.context`.
+        ImportError, OSError: see `renderer.open_gl_context`.
         ValueError: an unknown label or split, or a worker that is none of the workers.
     """
     if target not in TARGETS:
@@ -115,17 +116,17 @@ def samples(
     numbers = scene_numbers(worker, workers, first)
     with Renderer(size, backend) as renderer:
         for number in numbers:
-            for sample in of_scene(renderer, target, seed, number, split, views, carrier):
+            for sample in scene_samples(renderer, target, seed, number, split, views, rig):
                 if sample is not None:
                     yield sample
 
 
-def of_scene(
+def scene_samples(
     renderer: Renderer, target: Target, seed: int, number: int, split: Split, views: int,
-    carrier: Carrier | None = None,
+    rig: CameraRig | None = None,
 ) -> Iterator[Sample | None]:  # fmt: skip
     """Labelled views of one scene; None for each that shows too little."""
-    for k, view in enumerate(scene_views(renderer, seed, number, split, views, carrier)):
+    for k, view in enumerate(scene_views(renderer, seed, number, split, views, rig)):
         image, label = _answer(renderer, target, view)
         if isinstance(label, Mask) and label.values.mean() < LEAST:
             yield None
@@ -143,9 +144,9 @@ def of_scene(
 def _answer(renderer: Renderer, target: Target, view: View) -> tuple[NDArray[np.uint8], Label]:
     if target == 'highlight':
         full = Picture(view.image.astype(np.float32) / np.float32(255))
-        return renderer.picture(view.camera, DIM), full
+        return renderer.render_image(view.camera, DIM), full
     if target == 'shadow':
-        return view.image, shadow(view, unhindered(renderer, view.camera))
+        return view.image, shadow(view, render_unshadowed(renderer, view.camera))
     return view.image, floor(view) if target == 'floor' else graspable(view)
 
 
@@ -156,12 +157,12 @@ def floor(view: View) -> Mask:
 
 def graspable(view: View) -> Mask:
     """The pixels of small things on furniture."""
-    return _of(view, can_be_grasped(view.scene))
+    return _of(view, graspable_instances(view.scene))
 
 
-def can_be_grasped(scene: Scene) -> NDArray[np.bool_]:
+def graspable_instances(scene: Scene) -> NDArray[np.bool_]:
     """(M,) bool: the instances that a hand lifts, not too long, and above the floor."""
-    low, high = extents(scene.shapes)
+    low, high = extents(scene.primitives)
     count = len(scene.categories)
     bottom, top = np.full((count, 3), np.inf), np.full((count, 3), -np.inf)
     np.minimum.at(bottom, scene.instance - 1, low)
@@ -171,7 +172,7 @@ def can_be_grasped(scene: Scene) -> NDArray[np.bool_]:
     return np.asarray(lifted & small & (bottom[:, 2] > _ABOVE_FLOOR), np.bool_)
 
 
-def unhindered(renderer: Renderer, camera: Camera) -> NDArray[np.uint8]:
+def render_unshadowed(renderer: Renderer, camera: PinholeCamera) -> NDArray[np.uint8]:
     """The loaded scene as if nothing stood in the light of the lamp that casts shadows.
 
     Not the picture without shadows: for that MuJoCo clips the sum of all lights, but one with
@@ -180,8 +181,8 @@ def unhindered(renderer: Renderer, camera: Camera) -> NDArray[np.uint8]:
     Returns:
         (H, W, 3) uint8, 0..255, RGB.
     """
-    rest = renderer.picture(camera, Levels(caster=0), shadows=False)
-    lamp = renderer.picture(camera, Levels(others=0, ceiling=0, glow=0), shadows=False)
+    rest = renderer.render_image(camera, LightLevels(caster=0), shadows=False)
+    lamp = renderer.render_image(camera, LightLevels(others=0, ceiling=0, glow=0), shadows=False)
     return np.asarray(np.minimum(rest.astype(np.int64) + lamp, 255), np.uint8)
 
 
@@ -190,16 +191,16 @@ def shadow(view: View, full: NDArray[np.uint8]) -> Mask:
 
     Args:
         view: as it is, with shadows.
-        full: (H, W, 3) uint8 RGB, the same view without, see `unhindered`.
+        full: (H, W, 3) uint8 RGB, the same view without, see `render_unshadowed`.
     """
     here, lit = view.image @ _LUMA, full @ _LUMA
     shows = (lit - here >= _LEVELS) & (here <= (1 - _LOSS) * lit)
     out = np.zeros(view.size, np.bool_)
-    out[shows] = blocked(view, shows)
-    return Mask(without_slits(out))
+    out[shows] = is_occluded(view, shows)
+    return Mask(remove_slits(out))
 
 
-def without_slits(mask: NDArray[np.bool_]) -> NDArray[np.bool_]:
+def remove_slits(mask: NDArray[np.bool_]) -> NDArray[np.bool_]:
     """The connected regions that hold a square of `_SLIT` of the picture, unchanged.
 
     Args:
@@ -218,7 +219,7 @@ def without_slits(mask: NDArray[np.bool_]) -> NDArray[np.bool_]:
     return np.isin(region, wide) & mask
 
 
-def blocked(view: View, where: NDArray[np.bool_]) -> NDArray[np.bool_]:
+def is_occluded(view: View, where: NDArray[np.bool_]) -> NDArray[np.bool_]:
     """Whether something stands between the lamp that casts shadows and surfaces that face it.
 
     Args:
@@ -237,7 +238,7 @@ def blocked(view: View, where: NDArray[np.bool_]) -> NDArray[np.bool_]:
     out = np.einsum('pi,pi->p', normals, points - lamp) < 0
     for k in range(0, len(rays), _CHUNK):
         some = slice(k, k + _CHUNK)
-        out[some] &= first_hit(view.scene.shapes, lamp, rays[some])[1] < 1
+        out[some] &= first_hit(view.scene.primitives, lamp, rays[some])[1] < 1
     return np.asarray(out, np.bool_)
 
 
@@ -260,7 +261,7 @@ _MARK = 'about.json'
 _PATIENCE = 20
 
 
-def to_pictures(
+def write_image_folder(
     recording: Recording, target: Target, out: Path, force: bool = False
 ) -> Iterator[int]:
     """Write pictures and labels, `scenes` times `views` of them.
@@ -279,18 +280,18 @@ def to_pictures(
 
     Raises:
         FileExistsError: there is something already.
-        ImportError, OSError: see `gl.context`.
+        ImportError, OSError: see `renderer.open_gl_context`.
         ValueError: a seed below 0.
     """
     wanted = recording.scenes * recording.views
     written = skipped = number = 0
     with Renderer(recording.size, recording.backend) as renderer:
         _create(out, force)
-        _tell(out, recording, target, {'complete': False})
+        _write_about(out, recording, target, {'complete': False})
         while written < wanted and number < _PATIENCE * recording.scenes:
-            found = of_scene(
+            found = scene_samples(
                 renderer, target, recording.seed, number, recording.split, recording.views,
-                recording.carrier,
+                recording.rig,
             )  # fmt: skip
             for sample in found:
                 if sample is None:
@@ -303,7 +304,7 @@ def to_pictures(
                     break
             number += 1
     counts = {'pictures': written, 'rooms': number, 'views_left_out': skipped}
-    _tell(out, recording, target, {'complete': written == wanted, **counts})
+    _write_about(out, recording, target, {'complete': written == wanted, **counts})
 
 
 def _create(out: Path, force: bool) -> None:
@@ -341,17 +342,17 @@ def _write(out: Path, sample: Sample) -> None:
     images.write(out / 'images' / name, sample.frame.image)
 
 
-def _tell(out: Path, recording: Recording, target: Target, more: dict[str, Any]) -> None:
+def _write_about(out: Path, recording: Recording, target: Target, more: dict[str, Any]) -> None:
     import mujoco
 
     height, width = recording.size
-    carrier = recording.carrier or 'any'
+    rig = recording.rig or 'any'
     about = {
         'made_by': 'diception simulate --labels',
         'format': FORMAT,
         'command': f'diception simulate --labels {target} --scenes {recording.scenes} '
         f'--views {recording.views} --size {width}x{height} --seed {recording.seed} '
-        f'--split {recording.split} --carrier {carrier} --out FOLDER',
+        f'--split {recording.split} --rig {rig} --out FOLDER',
         'labels': target,
         'kind': 'rgb' if target == 'highlight' else 'mask',
         'seed': recording.seed,

@@ -29,7 +29,7 @@ from diception_ros.messages.point_clouds import UNTYPED, joints_from
 from diception_ros.messages.synchronizer import CameraInfoCache
 from diception_ros.simulation import sample_stream
 from diception_ros.simulation.assets.categories import STUFF
-from diception_ros.simulation.views import instances_of
+from diception_ros.simulation.views import select_instances
 
 IMAGE, INFO, SCENE = '/camera/image_raw', '/camera/camera_info', '/camera/scene'
 DEPTH, NORMALS = '/camera/depth/image', '/camera/normals/image'
@@ -94,14 +94,16 @@ class RecordedView:
 
     def instances(self, stuff: bool = False) -> Instances:
         """All instances, in the order of the scene; the room's own parts only if asked for."""
-        return instances_of(
+        return select_instances(
             self._numbers(), self.info.categories,
             lambda name: stuff or name not in self.info.stuff,
         )  # fmt: skip
 
     def of_category(self, category: str) -> Instances:
         """The instances of one category; none where the picture shows none."""
-        return instances_of(self._numbers(), self.info.categories, lambda name: name == category)
+        return select_instances(
+            self._numbers(), self.info.categories, lambda name: name == category
+        )
 
     def keypoints(self) -> Keypoints:
         """Joints of the people, in the order of the scene."""
@@ -146,9 +148,9 @@ def samples(
         path: a bag, or a folder of bags, which are read in the order of their names.
         tasks: names of tasks; each is asked once of each picture whose answer was recorded.
         seed: of the questions; with it they follow from a picture's name.
-        absent: see `stream.samples`.
-        stuff: see `stream.samples`.
-        metric: see `stream.samples`.
+        absent: see `sample_stream.samples`.
+        stuff: see `sample_stream.samples`.
+        metric: see `sample_stream.samples`.
 
     Yields:
         Samples; those of one picture share a frame.
@@ -162,7 +164,7 @@ def samples(
             digest = hashlib.sha256(f'{seed} {view.name}'.encode()).digest()
             rng = np.random.default_rng(int.from_bytes(digest[:8], 'little'))
             known = view.tasks
-            yield from sample_stream.ask_about(
+            yield from sample_stream.samples_of_image(
                 view, view.frame, view.pose(), [task for task in tasks if task in known], rng,
                 view.name, absent=absent, stuff=stuff, metric=metric,
             )  # fmt: skip

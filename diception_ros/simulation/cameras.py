@@ -17,25 +17,25 @@ from numpy.typing import NDArray
 
 from diception_ros.core.frame import Intrinsics
 from diception_ros.simulation.assets.categories import STUFF
-from diception_ros.simulation.assets.shapes import about_x, about_y, about_z
+from diception_ros.simulation.assets.primitives import about_x, about_y, about_z
 from diception_ros.simulation.raycast import first_hit
 from diception_ros.simulation.scenes import Scene
 
-Carrier = Literal['robot', 'hand']
+CameraRig = Literal['robot', 'hand']
 
 # Rays of the picture that judge a view, along the longer side.
 _RAYS = 16
 # What a view must offer, found by looking at contact sheets: things, and room to see them in.
 _LEAST_THINGS, _LEAST_SHARE, _MOST_OF_ONE, _NEAREST = 4, 0.1, 0.5, 0.4
 _TRIES = 60
-_TURN_RATE, _PEAK = 0.9, 1.5  # rad/s; highest speed of `_between`, of its mean
+_TURN_RATE, _PEAK = 0.9, 1.5  # rad/s; highest speed of `_interpolate`, of its mean
 
 # From a body whose x is ahead, y left and z up to the optical frame, as a rotation's columns.
 _OPTICAL = np.array([[0.0, 0, 1], [-1, 0, 0], [0, -1, 0]])
 
 
 @dataclass(frozen=True, eq=False)
-class Camera:
+class PinholeCamera:
     """A pinhole camera in the room.
 
     Attributes:
@@ -85,7 +85,7 @@ class Camera:
         return pixels, z
 
 
-class Stance(NamedTuple):
+class Viewpoint(NamedTuple):
     """How a camera is held: metres in the world, radians (yaw left, pitch down, roll right)."""
 
     x: float
@@ -96,39 +96,39 @@ class Stance(NamedTuple):
     roll: float
 
 
-def draw_carrier(rng: np.random.Generator) -> Carrier:
+def sample_rig(rng: np.random.Generator) -> CameraRig:
     """A robot or a hand, with equal chances."""
     return 'robot' if rng.uniform() < 0.5 else 'hand'
 
 
-def view(
-    rng: np.random.Generator, scene: Scene, size: tuple[int, int], carrier: Carrier | None = None
-) -> Camera | None:
+def sample_view(
+    rng: np.random.Generator, scene: Scene, size: tuple[int, int], rig: CameraRig | None = None
+) -> PinholeCamera | None:
     """Draw a camera that sees something.
 
     Args:
         rng: source of all randomness.
         scene: the room.
         size: (H, W) of the picture, pixels.
-        carrier: 'robot' for one that is low and level, 'hand' for one that a person holds; None
+        rig: 'robot' for one that is low and level, 'hand' for one that a person holds; None
             draws one of them.
 
     Returns:
         The camera; None where many tries found no good view, as in a room that is too full.
     """
-    carrier = carrier or draw_carrier(rng)
-    lens = _lens(rng, size)
+    rig = rig or sample_rig(rng)
+    intrinsics = _sample_intrinsics(rng, size)
     for _ in range(_TRIES):
-        camera = _camera(_stance(rng, scene, carrier), lens, size)
-        if clear(scene, camera.position) and is_good(scene, camera):
+        camera = _camera(_sample_viewpoint(rng, scene, rig), intrinsics, size)
+        if is_clear(scene, camera.position) and is_good_view(scene, camera):
             return camera
     return None
 
 
-def path(
-    rng: np.random.Generator, scene: Scene, size: tuple[int, int], carrier: Carrier, count: int,
+def sample_path(
+    rng: np.random.Generator, scene: Scene, size: tuple[int, int], rig: CameraRig, count: int,
     rate: float,
-) -> list[Camera] | None:  # fmt: skip
+) -> list[PinholeCamera] | None:  # fmt: skip
     """Draw a smooth way of a camera through the room.
 
     The camera goes from one good view straight to the next, speeds up and slows down gently, and
@@ -139,41 +139,44 @@ def path(
         rng: source of all randomness.
         scene: the room.
         size: (H, W) of the pictures, pixels.
-        carrier: who carries the camera.
+        rig: who carries the camera.
         count: of pictures.
         rate: pictures per second.
 
     Returns:
         `count` cameras; None where no way was found.
     """
-    lens, speed = _lens(rng, size), 0.4 if carrier == 'robot' else 0.7
-    stances: list[Stance] = []
+    intrinsics, speed = _sample_intrinsics(rng, size), 0.4 if rig == 'robot' else 0.7
+    viewpoints: list[Viewpoint] = []
     times = [0.0]
     for _ in range(_TRIES):
-        stance = _stance(rng, scene, carrier)
-        if stances:
-            stance = _toward(stances[-1], stance, scene, carrier)
-        camera = _camera(stance, lens, size)
-        if not (clear(scene, camera.position) and is_good(scene, camera)):
+        viewpoint = _sample_viewpoint(rng, scene, rig)
+        if viewpoints:
+            viewpoint = _next_viewpoint(viewpoints[-1], viewpoint, scene, rig)
+        camera = _camera(viewpoint, intrinsics, size)
+        if not (is_clear(scene, camera.position) and is_good_view(scene, camera)):
             continue
-        if stances:
-            last = stances[-1]
-            ways = [_between(last, stance, t / 8) for t in range(9)]
-            if not all(clear(scene, np.array(way[:3])) for way in ways):
+        if viewpoints:
+            last = viewpoints[-1]
+            ways = [_interpolate(last, viewpoint, t / 8) for t in range(9)]
+            if not all(is_clear(scene, np.array(way[:3])) for way in ways):
                 continue
             seconds = max(
-                _PEAK * math.dist(last[:3], stance[:3]) / speed,
-                _PEAK * abs(stance.yaw - last.yaw) / _TURN_RATE,
+                _PEAK * math.dist(last[:3], viewpoint[:3]) / speed,
+                _PEAK * abs(viewpoint.yaw - last.yaw) / _TURN_RATE,
                 0.5,
             )
             times.append(times[-1] + seconds)
-        stances.append(stance)
+        viewpoints.append(viewpoint)
         if times[-1] >= count / rate:
-            return [_camera(_on_way(stances, times, k / rate), lens, size) for k in range(count)]
+            return [
+                _camera(_at_time(viewpoints, times, k / rate), intrinsics, size)
+                for k in range(count)
+            ]
     return None
 
 
-def clear(scene: Scene, position: NDArray[np.float64], gap: float = 0.2) -> bool:
+def is_clear(scene: Scene, position: NDArray[np.float64], gap: float = 0.2) -> bool:
     """Whether a camera at a position keeps a gap, metres, to walls and furniture."""
     x, y, z = position.tolist()
     walls = scene.walls
@@ -185,10 +188,10 @@ def clear(scene: Scene, position: NDArray[np.float64], gap: float = 0.2) -> bool
     )
 
 
-def is_good(scene: Scene, camera: Camera) -> bool:
+def is_good_view(scene: Scene, camera: PinholeCamera) -> bool:
     """Whether a picture is worth taking: several things, none of which fills it, nothing close."""
     step = max(1, max(camera.size) // _RAYS)
-    index, depth = first_hit(scene.shapes, camera.position, camera.rays(step))
+    index, depth = first_hit(scene.primitives, camera.position, camera.rays(step))
     if (index < 0).any() or depth.min() < _NEAREST or np.median(depth) < 1.0:
         return False
     seen = np.bincount(scene.instance[index], minlength=len(scene.categories) + 1) / len(index)
@@ -201,19 +204,21 @@ def is_good(scene: Scene, camera: Camera) -> bool:
     )
 
 
-def _lens(rng: np.random.Generator, size: tuple[int, int]) -> Intrinsics:
+def _sample_intrinsics(rng: np.random.Generator, size: tuple[int, int]) -> Intrinsics:
     # Field of view along the longer side: 45 to 100 degrees.
     height, width = size
     focal = max(size) / 2 / math.tan(math.radians(rng.uniform(45, 100)) / 2)
     return Intrinsics(focal, focal, (width - 1) / 2, (height - 1) / 2)
 
 
-def _camera(stance: Stance, lens: Intrinsics, size: tuple[int, int]) -> Camera:
-    turn = about_z(stance.yaw) @ about_y(stance.pitch) @ about_x(stance.roll)
-    return Camera(np.array(stance[:3]).round(6), (turn @ _OPTICAL).round(9), lens, size)
+def _camera(viewpoint: Viewpoint, intrinsics: Intrinsics, size: tuple[int, int]) -> PinholeCamera:
+    turn = about_z(viewpoint.yaw) @ about_y(viewpoint.pitch) @ about_x(viewpoint.roll)
+    return PinholeCamera(
+        np.array(viewpoint[:3]).round(6), (turn @ _OPTICAL).round(9), intrinsics, size
+    )
 
 
-def _stance(rng: np.random.Generator, scene: Scene, carrier: Carrier) -> Stance:
+def _sample_viewpoint(rng: np.random.Generator, scene: Scene, rig: CameraRig) -> Viewpoint:
     walls = scene.walls
     x, y = rng.uniform(-1, 1) * (walls.half_x - 0.25), rng.uniform(-1, 1) * (walls.half_y - 0.25)
     # Look at somebody, at some thing, or across the room.
@@ -227,35 +232,35 @@ def _stance(rng: np.random.Generator, scene: Scene, carrier: Carrier) -> Stance:
     else:
         target = np.array([0.0, 0.0, 0.8])
     yaw = math.atan2(target[1] - y, target[0] - x) + rng.uniform(-0.35, 0.35)
-    if carrier == 'robot':
+    if rig == 'robot':
         z, pitch, roll = rng.uniform(0.3, 1.2), rng.uniform(-0.12, 0.1), rng.uniform(-0.01, 0.01)
-        return Stance(x, y, z, yaw, pitch, roll)
+        return Viewpoint(x, y, z, yaw, pitch, roll)
     z = min(rng.uniform(1.1, 1.75), walls.height - 0.4)
     down = math.atan2(z - float(target[2]), max(0.5, math.hypot(target[0] - x, target[1] - y)))
     pitch = min(0.7, max(-0.3, down + rng.uniform(-0.2, 0.15)))
-    return Stance(x, y, z, yaw, pitch, rng.uniform(-0.12, 0.12))
+    return Viewpoint(x, y, z, yaw, pitch, rng.uniform(-0.12, 0.12))
 
 
-def _toward(last: Stance, aim: Stance, scene: Scene, carrier: Carrier) -> Stance:
+def _next_viewpoint(last: Viewpoint, aim: Viewpoint, scene: Scene, rig: CameraRig) -> Viewpoint:
     # The next stance of a way: not too far, at the height of the carrier, by the shorter turn.
     far = math.dist(last[:2], aim[:2])
     share = min(1.0, 1.2 / max(far, 1e-6))
     turn = (aim.yaw - last.yaw + math.pi) % (2 * math.pi) - math.pi
     turn = min(1.0, max(-1.0, turn))
-    z = last.z if carrier == 'robot' else last.z + min(0.15, max(-0.15, aim.z - last.z))
-    pitch, roll = (last.pitch, last.roll) if carrier == 'robot' else (aim.pitch, aim.roll)
-    return Stance(last.x + share * (aim.x - last.x), last.y + share * (aim.y - last.y), z,
+    z = last.z if rig == 'robot' else last.z + min(0.15, max(-0.15, aim.z - last.z))
+    pitch, roll = (last.pitch, last.roll) if rig == 'robot' else (aim.pitch, aim.roll)
+    return Viewpoint(last.x + share * (aim.x - last.x), last.y + share * (aim.y - last.y), z,
                   last.yaw + turn, pitch, roll)  # fmt: skip
 
 
-def _on_way(stances: list[Stance], times: list[float], time: float) -> Stance:
+def _at_time(viewpoints: list[Viewpoint], times: list[float], time: float) -> Viewpoint:
     leg = min(max(int(np.searchsorted(times, time, side='right')) - 1, 0), len(times) - 2)
     share = min(1.0, (time - times[leg]) / (times[leg + 1] - times[leg]))
-    return _between(stances[leg], stances[leg + 1], share)
+    return _interpolate(viewpoints[leg], viewpoints[leg + 1], share)
 
 
-def _between(start: Stance, end: Stance, share: float) -> Stance:
+def _interpolate(start: Viewpoint, end: Viewpoint, share: float) -> Viewpoint:
     # Starts and ends at rest, so that legs join with a continuous velocity, and the way between
     # two stances is straight: what was found free is what is driven.
     ease = share * share * (3 - 2 * share)
-    return Stance(*(a + (b - a) * ease for a, b in zip(start, end, strict=True)))
+    return Viewpoint(*(a + (b - a) * ease for a, b in zip(start, end, strict=True)))

@@ -12,10 +12,10 @@ from typing import NamedTuple
 import numpy as np
 
 from diception_ros.simulation.assets import furniture as make
-from diception_ros.simulation.assets import things
+from diception_ros.simulation.assets import small_objects
 from diception_ros.simulation.assets.materials import Palette, pick, seed
 from diception_ros.simulation.assets.people import Person, Posture, person
-from diception_ros.simulation.assets.shapes import Place, Surface, Thing, about_z
+from diception_ros.simulation.assets.primitives import Placement, SceneObject, Surface, about_z
 
 # The floor plan: which footprints are free, and where furniture fits.
 
@@ -86,7 +86,7 @@ class Walls:
             and abs(footprint.y) + footprint.extent(0, 1) + margin <= self.half_y + 1e-9
         )
 
-    def against(self, wall: int, along: float, depth: float) -> Place:
+    def against(self, wall: int, along: float, depth: float) -> Placement:
         """The place of something whose back touches a wall.
 
         Args:
@@ -96,10 +96,10 @@ class Walls:
         """
         x, y = self.half_x - depth, self.half_y - depth
         return (
-            Place(-x, along, 0, 0),
-            Place(x, along, 0, math.pi),
-            Place(along, -y, 0, math.pi / 2),
-            Place(along, y, 0, -math.pi / 2),
+            Placement(-x, along, 0, 0),
+            Placement(x, along, 0, math.pi),
+            Placement(along, -y, 0, math.pi / 2),
+            Placement(along, y, 0, -math.pi / 2),
         )[wall]
 
     def length(self, wall: int) -> float:
@@ -107,26 +107,26 @@ class Walls:
         return self.half_y if wall < 2 else self.half_x
 
 
-class Plan:
+class FloorPlan:
     """What is free in a room while it is being furnished."""
 
     def __init__(self, walls: Walls) -> None:
         self.walls = walls
-        self.taken: list[Footprint] = []
+        self.reserved: list[Footprint] = []
 
-    def take(
-        self, place: Place, half: tuple[float, float], height: float, gap: float = 0.05
+    def reserve(
+        self, place: Placement, half: tuple[float, float], height: float, gap: float = 0.05
     ) -> bool:
         """Take a place if it is free; False where it is not."""
         wanted = Footprint(place.x, place.y, *half, place.yaw, place.z, place.z + height)
-        if not self.walls.holds(wanted) or any(wanted.overlaps(t, gap) for t in self.taken):
+        if not self.walls.holds(wanted) or any(wanted.overlaps(t, gap) for t in self.reserved):
             return False
-        self.taken.append(wanted)
+        self.reserved.append(wanted)
         return True
 
     def beside_wall(
         self, rng: np.random.Generator, half: tuple[float, float], height: float, tries: int = 12
-    ) -> Place | None:
+    ) -> Placement | None:
         """Find and take a place with the back to a wall; None where there is none."""
         for _ in range(tries):
             wall = int(rng.integers(4))
@@ -135,27 +135,27 @@ class Plan:
             if reach < 0:
                 continue
             place = self.walls.against(wall, along * reach, half[0] + 0.015)
-            if self.take(place, half, height):
+            if self.reserve(place, half, height):
                 return place
         return None
 
     def anywhere(
         self, rng: np.random.Generator, half: tuple[float, float], height: float,
         margin: float = 0.1, tries: int = 12,
-    ) -> Place | None:  # fmt: skip
+    ) -> Placement | None:  # fmt: skip
         """Find and take a place at any heading; None where there is none."""
         for _ in range(tries):
             x = rng.uniform(-1, 1) * (self.walls.half_x - margin)
             y = rng.uniform(-1, 1) * (self.walls.half_y - margin)
-            place = Place(x, y, 0, rng.uniform(-math.pi, math.pi))
-            if self.take(place, half, height, margin):
+            place = Placement(x, y, 0, rng.uniform(-math.pi, math.pi))
+            if self.reserve(place, half, height, margin):
                 return place
         return None
 
 
 # Draws a thing with its sizes and materials.
-Builder = Callable[[np.random.Generator, Palette], Thing]
-_Placed = tuple[Thing, Place]
+Builder = Callable[[np.random.Generator, Palette], SceneObject]
+_Placed = tuple[SceneObject, Placement]
 
 # Of people who do not sit.
 _POSTURES: tuple[Posture, ...] = ('stand', 'stand', 'walk', 'walk', 'reach', 'bend')
@@ -168,7 +168,7 @@ _USES: tuple[tuple[tuple[Builder, ...], tuple[Builder, ...]], ...] = (
     ),
     ((make.bed, make.cabinet, make.cabinet, make.desk, make.lamp, make.plant), (make.couch,)),
     (
-        (make.counter, make.refrigerator, things.oven, make.cabinet, make.plant),
+        (make.counter, make.refrigerator, small_objects.oven, make.cabinet, make.plant),
         (make.dining_table,),
     ),
     (
@@ -188,83 +188,89 @@ _USES: tuple[tuple[tuple[Builder, ...], tuple[Builder, ...]], ...] = (
 # What is found on what.
 _ON: dict[str, tuple[Builder, ...]] = {
     'dining table': (
-        things.bowl,
-        things.cup,
-        things.cup,
-        things.bottle,
-        things.wine_glass,
-        things.fruit,
-        things.fruit,
-        things.vase,
-        things.book,
-        things.laptop,
+        small_objects.bowl,
+        small_objects.cup,
+        small_objects.cup,
+        small_objects.bottle,
+        small_objects.wine_glass,
+        small_objects.fruit,
+        small_objects.fruit,
+        small_objects.vase,
+        small_objects.book,
+        small_objects.laptop,
     ),
     'desk': (
-        things.laptop,
-        things.monitor,
-        things.keyboard,
-        things.mouse,
-        things.cup,
-        things.book,
-        things.book,
-        things.phone,
-        things.table_lamp,
-        things.small_plant,
+        small_objects.laptop,
+        small_objects.monitor,
+        small_objects.keyboard,
+        small_objects.mouse,
+        small_objects.cup,
+        small_objects.book,
+        small_objects.book,
+        small_objects.phone,
+        small_objects.table_lamp,
+        small_objects.small_plant,
     ),
     'table': (
-        things.cup,
-        things.book,
-        things.phone,
-        things.bowl,
-        things.fruit,
-        things.vase,
-        things.small_plant,
-        things.laptop,
+        small_objects.cup,
+        small_objects.book,
+        small_objects.phone,
+        small_objects.bowl,
+        small_objects.fruit,
+        small_objects.vase,
+        small_objects.small_plant,
+        small_objects.laptop,
     ),
     'counter': (
-        things.bottle,
-        things.bottle,
-        things.bowl,
-        things.cup,
-        things.cup,
-        things.fruit,
-        things.vase,
-        things.microwave,
+        small_objects.bottle,
+        small_objects.bottle,
+        small_objects.bowl,
+        small_objects.cup,
+        small_objects.cup,
+        small_objects.fruit,
+        small_objects.vase,
+        small_objects.microwave,
     ),
     'cabinet': (
-        things.vase,
-        things.small_plant,
-        things.table_lamp,
-        things.book,
-        things.teddy,
-        things.bottle,
-        things.monitor,
-        things.box,
+        small_objects.vase,
+        small_objects.small_plant,
+        small_objects.table_lamp,
+        small_objects.book,
+        small_objects.teddy,
+        small_objects.bottle,
+        small_objects.monitor,
+        small_objects.box,
     ),
     'shelf': (
-        things.vase,
-        things.small_plant,
-        things.teddy,
-        things.bowl,
-        things.box,
-        things.ball,
-        things.bottle,
+        small_objects.vase,
+        small_objects.small_plant,
+        small_objects.teddy,
+        small_objects.bowl,
+        small_objects.box,
+        small_objects.ball,
+        small_objects.bottle,
     ),
-    'bed': (things.teddy, things.book, things.laptop, things.backpack, things.phone),
+    'bed': (
+        small_objects.teddy,
+        small_objects.book,
+        small_objects.laptop,
+        small_objects.backpack,
+        small_objects.phone,
+    ),
 }
 
 _ON_FLOORS: tuple[Builder, ...] = (
-    things.box,
-    things.box,
-    things.ball,
-    things.ball,
-    things.backpack,
-    things.suitcase,
-    things.teddy,
+    small_objects.box,
+    small_objects.box,
+    small_objects.ball,
+    small_objects.ball,
+    small_objects.backpack,
+    small_objects.suitcase,
+    small_objects.teddy,
 )
 
 
-def furniture(rng: np.random.Generator, palette: Palette, plan: Plan) -> list[_Placed]:
+def place_furniture(rng: np.random.Generator, palette: Palette, plan: FloorPlan) -> list[_Placed]:
     """Draw the use of the room and furnish it; takes what it stands on from the plan."""
     at_walls, inside = _USES[int(rng.integers(len(_USES)))]
     placed: list[_Placed] = []
@@ -272,42 +278,42 @@ def furniture(rng: np.random.Generator, palette: Palette, plan: Plan) -> list[_P
     for k in range(wanted):
         # The first two are what the room is for.
         builder = at_walls[k if k < 2 else int(rng.integers(len(at_walls)))]
-        thing = builder(rng, palette)
-        place = plan.beside_wall(rng, thing.half, thing.height)
+        obj = builder(rng, palette)
+        place = plan.beside_wall(rng, obj.half, obj.height)
         if place is not None:
-            placed.append((thing, place))
-            if thing.category == 'desk':
-                placed += _chairs(rng, palette, plan, thing, place, 1)
+            placed.append((obj, place))
+            if obj.category == 'desk':
+                placed += _chairs(rng, palette, plan, obj, place, 1)
     for _ in range(int(rng.integers(1, 3))):
-        thing = inside[int(rng.integers(len(inside)))](rng, palette)
-        place = plan.anywhere(rng, thing.half, thing.height, margin=0.35)
+        obj = inside[int(rng.integers(len(inside)))](rng, palette)
+        place = plan.anywhere(rng, obj.half, obj.height, margin=0.35)
         if place is not None:
-            placed.append((thing, place))
-            if thing.category in ('dining table', 'desk'):
-                placed += _chairs(rng, palette, plan, thing, place, int(rng.integers(1, 5)))
+            placed.append((obj, place))
+            if obj.category in ('dining table', 'desk'):
+                placed += _chairs(rng, palette, plan, obj, place, int(rng.integers(1, 5)))
     if rng.uniform() < 0.4:
         placed.append(_rug(rng, palette, plan))
     return placed
 
 
-def people(
-    rng: np.random.Generator, palette: Palette, plan: Plan, furnished: list[_Placed]
-) -> list[tuple[Person, Place]]:
+def place_people(
+    rng: np.random.Generator, palette: Palette, plan: FloorPlan, furnished: list[_Placed]
+) -> list[tuple[Person, Placement]]:
     """None to four people; some sit on what there is to sit on."""
-    seats = [(thing, place, seat) for thing, place in furnished for seat in thing.seats]
-    out: list[tuple[Person, Place]] = []
+    seats = [(obj, place, seat) for obj, place in furnished for seat in obj.seats]
+    out: list[tuple[Person, Placement]] = []
     for _ in range((0, 1, 1, 1, 2, 2, 2, 3, 4)[int(rng.integers(9))]):
         if seats and rng.uniform() < 0.4:
-            thing, place, seat = seats.pop(int(rng.integers(len(seats))))
-            yaw = place.yaw + (math.pi / 2 if thing.category == 'bed' else rng.uniform(-0.2, 0.2))
+            obj, place, seat = seats.pop(int(rng.integers(len(seats))))
+            yaw = place.yaw + (math.pi / 2 if obj.category == 'bed' else rng.uniform(-0.2, 0.2))
             shift = about_z(place.yaw) @ [seat.x, seat.y, 0]
-            at = Place(place.x + float(shift[0]), place.y + float(shift[1]), 0, yaw)
+            at = Placement(place.x + float(shift[0]), place.y + float(shift[1]), 0, yaw)
             sitting = person(rng, palette, 'sit', seat.z)
             # Feet and knees need room: a table right before the seat would cut them off.
             ahead = about_z(yaw) @ [0.45, 0, 0]
             if all(
                 other.distance(at.x + float(ahead[0]), at.y + float(ahead[1])) > 0.12
-                for other in plan.taken
+                for other in plan.reserved
                 if other.distance(at.x, at.y) > 0 and other.low < 0.4
             ):
                 out.append((sitting, at))
@@ -316,45 +322,52 @@ def people(
         somebody = person(rng, palette, posture)
         # Arms that reach out need room before walls and shelves.
         room = 0.3 if posture == 'stand' else 0.5
-        spot = plan.anywhere(rng, (0.24, 0.26), somebody.thing.height, margin=room)
+        spot = plan.anywhere(rng, (0.24, 0.26), somebody.obj.height, margin=room)
         if spot is not None:
             out.append((somebody, spot))
     return out
 
 
-def on_surfaces(
+def place_on_surfaces(
     rng: np.random.Generator, palette: Palette, furnished: list[_Placed],
-    crowd: list[tuple[Person, Place]],
+    crowd: list[tuple[Person, Placement]],
 ) -> Iterator[_Placed]:  # fmt: skip
     """Things on tables, boards, counters and beds."""
-    for thing, place in furnished:
-        if thing.category == 'bed' and any(
+    for obj, place in furnished:
+        if obj.category == 'bed' and any(
             math.hypot(at.x - place.x, at.y - place.y) < 1.2 for _, at in crowd
         ):
             continue
-        for surface in thing.surfaces:
-            if thing.category == 'shelf' and rng.uniform() < 0.6:
+        for surface in obj.surfaces:
+            if obj.category == 'shelf' and rng.uniform() < 0.6:
                 yield from _row_of_books(rng, palette, surface, place)
                 continue
-            if thing.category == 'counter':
-                first: tuple[Builder, ...] = (things.sink,)
+            if obj.category == 'counter':
+                first: tuple[Builder, ...] = (small_objects.sink,)
                 count = int(rng.integers(2, 6))
             else:
-                first, count = (), int(rng.integers(0, 3 if thing.category == 'shelf' else 6))
-            yield from _scatter(rng, palette, surface, place, first, _ON[thing.category], count)
+                first, count = (), int(rng.integers(0, 3 if obj.category == 'shelf' else 6))
+            yield from _scatter(rng, palette, surface, place, first, _ON[obj.category], count)
 
 
-def on_floor(rng: np.random.Generator, palette: Palette, plan: Plan) -> Iterator[_Placed]:
+def place_on_floor(
+    rng: np.random.Generator, palette: Palette, plan: FloorPlan
+) -> Iterator[_Placed]:
     """Boxes, balls, bags: where the floor is free."""
     for _ in range(int(rng.integers(1, 6))):
-        thing = _ON_FLOORS[int(rng.integers(len(_ON_FLOORS)))](rng, palette)
-        place = plan.anywhere(rng, thing.half, thing.height, margin=0.08, tries=6)
+        obj = _ON_FLOORS[int(rng.integers(len(_ON_FLOORS)))](rng, palette)
+        place = plan.anywhere(rng, obj.half, obj.height, margin=0.08, tries=6)
         if place is not None:
-            yield thing, place
+            yield obj, place
 
 
 def _chairs(
-    rng: np.random.Generator, palette: Palette, plan: Plan, table: Thing, at: Place, count: int
+    rng: np.random.Generator,
+    palette: Palette,
+    plan: FloorPlan,
+    table: SceneObject,
+    at: Placement,
+    count: int,
 ) -> list[_Placed]:
     # Chairs of one kind, each before one side of the table, facing it.
     kind = seed(rng)
@@ -365,30 +378,30 @@ def _chairs(
         angle = at.yaw + side * math.pi / 2 + rng.uniform(-0.15, 0.15)
         gap = table.half[side % 2] + chair.half[0] + rng.uniform(0.0, 0.25)
         x, y = at.x + gap * math.cos(angle), at.y + gap * math.sin(angle)
-        place = Place(x, y, 0, angle + math.pi + rng.uniform(-0.3, 0.3))
-        if plan.take(place, chair.half, chair.height, gap=0.0):
+        place = Placement(x, y, 0, angle + math.pi + rng.uniform(-0.3, 0.3))
+        if plan.reserve(place, chair.half, chair.height, gap=0.0):
             out.append((chair, place))
     return out
 
 
-def _rug(rng: np.random.Generator, palette: Palette, plan: Plan) -> _Placed:
+def _rug(rng: np.random.Generator, palette: Palette, plan: FloorPlan) -> _Placed:
     x, y = rng.uniform(0.5, 0.9), rng.uniform(0.6, 1.2)
     walls = plan.walls
     most = 0.7 * min(walls.half_x, walls.half_y)
     half = (min(x, most), min(y, most))
-    rug = Thing('rug', half, 0.012)
+    rug = SceneObject('rug', half, 0.012)
     rug.box(pick(rng, palette.fabric), (0, 0, 0.006), (*half, 0.006))
     quarter = int(rng.integers(2)) * math.pi / 2
-    return rug, Place(rng.uniform(-0.2, 0.2) * walls.half_x, rng.uniform(-0.2, 0.2) * walls.half_y,
-                      0, quarter)  # fmt: skip
+    x, y = rng.uniform(-0.2, 0.2) * walls.half_x, rng.uniform(-0.2, 0.2) * walls.half_y
+    return rug, Placement(x, y, 0, quarter)
 
 
 def _row_of_books(
-    rng: np.random.Generator, palette: Palette, surface: Surface, at: Place
+    rng: np.random.Generator, palette: Palette, surface: Surface, at: Placement
 ) -> Iterator[_Placed]:
     y, end = -surface.half_y, surface.half_y - rng.uniform(0, 1.2) * surface.half_y
     while True:
-        volume = things.standing_book(rng, palette)
+        volume = small_objects.standing_book(rng, palette)
         y += volume.half[1]
         if y + volume.half[1] > end:
             return
@@ -398,33 +411,35 @@ def _row_of_books(
 
 
 def _scatter(
-    rng: np.random.Generator, palette: Palette, surface: Surface, at: Place,
+    rng: np.random.Generator, palette: Palette, surface: Surface, at: Placement,
     first: tuple[Builder, ...], builders: tuple[Builder, ...], count: int,
 ) -> Iterator[_Placed]:  # fmt: skip
     taken: list[tuple[float, float, float]] = []
     for k in range(count):
         builder = first[k] if k < len(first) else builders[int(rng.integers(len(builders)))]
-        thing = builder(rng, palette)
-        radius = math.hypot(*thing.half)
+        obj = builder(rng, palette)
+        radius = math.hypot(*obj.half)
         for _ in range(6):
-            free_x, free_y = surface.half_x - thing.half[0], surface.half_y - thing.half[1]
+            free_x, free_y = surface.half_x - obj.half[0], surface.half_y - obj.half[1]
             x, y = rng.uniform(-1, 1) * free_x, rng.uniform(-1, 1) * free_y
-            if free_x < 0 or free_y < 0 or thing.height > surface.room:
+            if free_x < 0 or free_y < 0 or obj.height > surface.room:
                 break
             if all(math.hypot(x - a, y - b) > radius + r + 0.01 for a, b, r in taken):
                 taken.append((x, y, radius))
                 # Screens and sinks face who stands there; the rest lies as it was put down.
-                is_set = thing.category in ('tv', 'laptop', 'keyboard', 'sink', 'microwave')
+                is_set = obj.category in ('tv', 'laptop', 'keyboard', 'sink', 'microwave')
                 turn = rng.uniform(-0.2, 0.2) if is_set else rng.uniform(-math.pi, math.pi)
-                if thing.category in ('sink', 'microwave') or (
+                if obj.category in ('sink', 'microwave') or (
                     not is_set and radius > surface.half_x
                 ):
                     turn = 0.0
-                yield thing, _on(at, surface, x, y, turn)
+                yield obj, _on(at, surface, x, y, turn)
                 break
 
 
-def _on(at: Place, surface: Surface, x: float, y: float, turn: float) -> Place:
+def _on(at: Placement, surface: Surface, x: float, y: float, turn: float) -> Placement:
     # The place in the room of what stands at (x, y) on a surface of something at a place.
     shift = about_z(at.yaw) @ [surface.x + x, surface.y + y, 0]
-    return Place(at.x + float(shift[0]), at.y + float(shift[1]), at.z + surface.z, at.yaw + turn)
+    return Placement(
+        at.x + float(shift[0]), at.y + float(shift[1]), at.z + surface.z, at.yaw + turn
+    )

@@ -12,19 +12,19 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from diception_ros.simulation.assets.shapes import Kind
+from diception_ros.simulation.assets.primitives import PrimitiveType
 
 _Floats = NDArray[np.float64]
 _TINY = 1e-12  # keeps divisions finite for rays that are parallel to a face
 
 
 @dataclass(frozen=True, eq=False)
-class Shapes:
+class Primitives:
     """Many primitives as arrays.
 
     Attributes:
-        kind: (N,) int64, values of `Kind`.
-        size: (N, 3) float64, metres, see `Kind`.
+        kind: (N,) int64, values of `PrimitiveType`.
+        size: (N, 3) float64, metres, see `PrimitiveType`.
         position: (N, 3) float64, metres, world.
         rotation: (N, 3, 3) float64, from the primitive's axes to the world's.
     """
@@ -36,12 +36,12 @@ class Shapes:
 
 
 def first_hit(
-    shapes: Shapes, origin: _Floats, directions: _Floats
+    primitives: Primitives, origin: _Floats, directions: _Floats
 ) -> tuple[NDArray[np.int64], _Floats]:
     """What rays from one point meet first.
 
     Args:
-        shapes: the primitives.
+        primitives: the primitives.
         origin: (3,) float64, metres, world; outside of all primitives.
         directions: (P, 3) float64, world, any length.
 
@@ -50,26 +50,26 @@ def first_hit(
         of the direction, infinite for none.
     """
     # Most rays pass a primitive by: only those that come into the ball around it are worked out.
-    to = shapes.position - origin
+    to = primitives.position - origin
     ahead = to @ directions.T
     square = np.einsum('pi,pi->p', directions, directions)
     passing = np.einsum('ni,ni->n', to, to)[:, None] - ahead**2 / square
-    which, ray = np.nonzero(passing < _reach(shapes)[:, None] ** 2)
-    distance, _, miss = meet(shapes, which, origin, directions[ray])
-    table = np.full((len(shapes.kind), len(directions)), np.inf)
+    which, ray = np.nonzero(passing < _reach(primitives)[:, None] ** 2)
+    distance, _, miss = intersect(primitives, which, origin, directions[ray])
+    table = np.full((len(primitives.kind), len(directions)), np.inf)
     table[which, ray] = np.where(miss | (distance < 0), np.inf, distance)
     index = table.argmin(axis=0)
     nearest = table[index, np.arange(len(directions))]
     return np.where(np.isfinite(nearest), index, -1), nearest
 
 
-def meet(
-    shapes: Shapes, index: NDArray[np.int64], origin: _Floats, directions: _Floats
+def intersect(
+    primitives: Primitives, index: NDArray[np.int64], origin: _Floats, directions: _Floats
 ) -> tuple[_Floats, _Floats, NDArray[np.bool_]]:
     """Where each ray enters one given primitive.
 
     Args:
-        shapes: the primitives.
+        primitives: the primitives.
         index: (P,) int64, the primitive that each ray is tested against.
         origin: (3,) float64, metres, world, of all rays.
         directions: (P, 3) float64, world, any length.
@@ -79,38 +79,38 @@ def meet(
         surface there, world, outward; (P,) bool, the rays that miss. A ray that misses gets the
         values of where it passes closest: what a renderer drew at a rim is still answered.
     """
-    start = np.einsum('nij,ni->nj', shapes.rotation, origin - shapes.position)
+    start = np.einsum('nij,ni->nj', primitives.rotation, origin - primitives.position)
     distance, normals = np.empty(len(index)), np.empty((len(index), 3))
     miss = np.empty(len(index), np.bool_)
-    kinds = shapes.kind[index]
-    for kind, enter in _ENTER.items():
+    kinds = primitives.kind[index]
+    for kind, enter in _INTERSECT.items():
         mine = np.flatnonzero(kinds == kind)
         if not mine.size:
             continue
         which = index[mine]
-        rotation = shapes.rotation[which]
+        rotation = primitives.rotation[which]
         # matmul on stacks of 3x3 calls BLAS once per ray; einsum is several times faster.
         heading = np.einsum('pij,pi->pj', rotation, directions[mine])
-        t, normal, missed = enter(start[which], heading, shapes.size[which])
+        t, normal, missed = enter(start[which], heading, primitives.size[which])
         distance[mine], miss[mine] = t, missed
         normals[mine] = np.einsum('pij,pj->pi', rotation, normal)
     length = np.sqrt(np.einsum('pi,pi->p', normals, normals))
     return distance, normals / np.maximum(length, _TINY)[:, None], miss
 
 
-def extents(shapes: Shapes) -> tuple[_Floats, _Floats]:
+def extents(primitives: Primitives) -> tuple[_Floats, _Floats]:
     """The smallest boxes along the world's axes that hold each primitive.
 
     Args:
-        shapes: the primitives.
+        primitives: the primitives.
 
     Returns:
         (N, 3) float64, metres, the lowest coordinates, and (N, 3) float64, the highest.
     """
-    turn, size = shapes.rotation, shapes.size
+    turn, size = primitives.rotation, primitives.size
     tall = np.abs(turn[:, :, 2]) * size[:, 1:2]
     half = np.choose(
-        shapes.kind[:, None],
+        primitives.kind[:, None],
         [
             np.einsum('nij,nj->ni', np.abs(turn), size),
             np.sqrt(np.einsum('nij,nj->ni', turn**2, size**2)),
@@ -118,15 +118,15 @@ def extents(shapes: Shapes) -> tuple[_Floats, _Floats]:
             tall + size[:, :1],
         ],
     )
-    return shapes.position - half, shapes.position + half
+    return primitives.position - half, primitives.position + half
 
 
-def _reach(shapes: Shapes) -> _Floats:
+def _reach(primitives: Primitives) -> _Floats:
     # Radius of a ball about each primitive.
-    a, b, c = shapes.size.T
+    a, b, c = primitives.size.T
     return np.choose(
-        shapes.kind,
-        [np.sqrt(a**2 + b**2 + c**2), shapes.size.max(axis=1), np.hypot(a, b), a + b],
+        primitives.kind,
+        [np.sqrt(a**2 + b**2 + c**2), primitives.size.max(axis=1), np.hypot(a, b), a + b],
     )
 
 
@@ -189,9 +189,9 @@ def _capsule(o: _Floats, d: _Floats, size: _Floats) -> _Entry:
     return t, point, miss
 
 
-_ENTER = {
-    Kind.BOX: _box,
-    Kind.ELLIPSOID: _ellipsoid,
-    Kind.CYLINDER: _cylinder,
-    Kind.CAPSULE: _capsule,
+_INTERSECT = {
+    PrimitiveType.BOX: _box,
+    PrimitiveType.ELLIPSOID: _ellipsoid,
+    PrimitiveType.CYLINDER: _cylinder,
+    PrimitiveType.CAPSULE: _capsule,
 }

@@ -23,7 +23,7 @@ from diception_ros.messages import images as image_messages
 from diception_ros.messages.point_clouds import JOINT, joint_cloud
 from diception_ros.simulation import cameras, sample_stream, scenes
 from diception_ros.simulation.assets.categories import CATEGORIES, STUFF
-from diception_ros.simulation.cameras import Carrier
+from diception_ros.simulation.cameras import CameraRig
 from diception_ros.simulation.renderer import Renderer
 from diception_ros.simulation.scenes import Scene, Split
 from diception_ros.simulation.views import View
@@ -42,10 +42,10 @@ class Recording:
         size: (H, W) of the pictures, pixels.
         seed: of all randomness.
         split: scenes of different splits never meet.
-        carrier: who carries the camera; None draws it for every view (for every room in a bag).
+        rig: who carries the camera; None draws it for every view (for every room in a bag).
         rate: pictures per second of a bag.
         stuff: whether floor, walls and ceiling are entities, in a folder; a bag has them all.
-        backend: OpenGL library, see `gl.context`.
+        backend: OpenGL library, see `renderer.open_gl_context`.
 
     Raises:
         ValueError: a number that is not positive.
@@ -56,7 +56,7 @@ class Recording:
     size: tuple[int, int]
     seed: int = 0
     split: Split = 'train'
-    carrier: Carrier | None = None
+    rig: CameraRig | None = None
     rate: float = 10.0
     stuff: bool = False
     backend: str | None = None
@@ -82,7 +82,7 @@ def to_folder(recording: Recording, out: Path, force: bool = False) -> Iterator[
 
     Raises:
         FileExistsError: see `folder.create`.
-        ImportError, OSError: see `gl.context`.
+        ImportError, OSError: see `renderer.open_gl_context`.
     """
     with Renderer(recording.size, recording.backend) as renderer:
         folder.create(out, force)
@@ -90,11 +90,11 @@ def to_folder(recording: Recording, out: Path, force: bool = False) -> Iterator[
         seed, split = recording.seed, recording.split
         for number in range(recording.scenes):
             views = sample_stream.scene_views(
-                renderer, seed, number, split, recording.views, recording.carrier
+                renderer, seed, number, split, recording.views, recording.rig
             )
             for k, view in enumerate(views):
-                rng = scenes.generator(seed, number, split, sample_stream.QUESTIONS + 2 * k)
-                samples = sample_stream.ask(
+                rng = scenes.rng_for(seed, number, split, sample_stream.PROMPTS + 2 * k)
+                samples = sample_stream.make_samples(
                     view, tasks.names(), rng, f'{view.scene.name}/{k}',
                     stuff=recording.stuff, metric=True, stamp_ns=_stamp(written, recording.rate),
                 )  # fmt: skip
@@ -123,7 +123,7 @@ def to_bag(
 
     Raises:
         FileExistsError: there is something already.
-        ImportError, OSError: see `gl.context`.
+        ImportError, OSError: see `renderer.open_gl_context`.
         ValueError: the name does not end in .mcap.
     """
     with (
@@ -132,7 +132,7 @@ def to_bag(
     ):
         written = 0
         for number in range(recording.scenes):
-            scene = scenes.draw(recording.seed, number, recording.split)
+            scene = scenes.make_scene(recording.seed, number, recording.split)
             way = _way(recording, scene, number)
             if way:
                 renderer.load(scene)
@@ -153,10 +153,10 @@ def frame_messages(view: View, stamp_ns: int) -> list[tuple[str, Any]]:
     The frame is `camera_optical`; only the two messages that say where the camera is have the
     header of the frame that they say it in, `map`.
     """
-    lens, types = view.camera, BagTypes()
+    camera, types = view.camera, BagTypes()
     header = base.header(types, stamp_ns, sample_stream.FRAME_ID)
     world = base.header(types, stamp_ns, WORLD)
-    pose = lens.position, lens.rotation
+    pose = camera.position, camera.rotation
     maps: dict[str, tuple[NDArray[Any], str]] = {
         '/camera/image_raw': (view.image, 'rgb8'),
         '/camera/depth/image': (view.depth, '32FC1'),
@@ -169,7 +169,7 @@ def frame_messages(view: View, stamp_ns: int) -> list[tuple[str, Any]]:
             (topic, image_messages.image(types, array, encoding, header))
             for topic, (array, encoding) in maps.items()
         ),
-        ('/camera/camera_info', camera_info.info(types, lens.intrinsics, lens.size, header)),
+        ('/camera/camera_info', camera_info.info(types, camera.intrinsics, camera.size, header)),
         ('/camera/joints', joint_cloud(types, joints(view), header)),
         ('/camera/pose', poses.pose_stamped(types, *pose, world)),
         ('/tf', poses.transform(types, *pose, world, sample_stream.FRAME_ID)),
@@ -191,10 +191,12 @@ def joints(view: View) -> Any:
     return out.ravel()
 
 
-def _way(recording: Recording, scene: Scene, number: int) -> list[cameras.Camera]:
-    rng = scenes.generator(recording.seed, number, recording.split, sample_stream.CAMERA)
-    carrier = recording.carrier or cameras.draw_carrier(rng)
-    return cameras.path(rng, scene, recording.size, carrier, recording.views, recording.rate) or []
+def _way(recording: Recording, scene: Scene, number: int) -> list[cameras.PinholeCamera]:
+    rng = scenes.rng_for(recording.seed, number, recording.split, sample_stream.CAMERA)
+    rig = recording.rig or cameras.sample_rig(rng)
+    return (
+        cameras.sample_path(rng, scene, recording.size, rig, recording.views, recording.rate) or []
+    )
 
 
 def scene_message(scene: Scene) -> Any:

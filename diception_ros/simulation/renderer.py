@@ -24,8 +24,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from diception_ros.simulation.assets.materials import Material
-from diception_ros.simulation.assets.shapes import Kind, Rotation
-from diception_ros.simulation.raycast import meet
+from diception_ros.simulation.assets.primitives import PrimitiveType, Rotation
+from diception_ros.simulation.raycast import intersect
 from diception_ros.simulation.rooms import Light
 from diception_ros.simulation.scenes import Scene
 from diception_ros.simulation.views import View
@@ -43,7 +43,9 @@ _PACKAGES = {
 }
 
 
-def context(size: tuple[int, int], backend: str | None = None) -> tuple[Any, mujoco.GLContext]:
+def open_gl_context(
+    size: tuple[int, int], backend: str | None = None
+) -> tuple[Any, mujoco.GLContext]:
     """Open an OpenGL context and make it the current one.
 
     Args:
@@ -83,7 +85,7 @@ def context(size: tuple[int, int], backend: str | None = None) -> tuple[Any, muj
     )
     if ctypes.util.find_library(name) is None:
         raise missing
-    _triton_first()
+    _preload_triton()
     try:
         import mujoco
     except ModuleNotFoundError as error:
@@ -99,7 +101,7 @@ def context(size: tuple[int, int], backend: str | None = None) -> tuple[Any, muj
     return mujoco, opened
 
 
-def _triton_first() -> None:
+def _preload_triton() -> None:
     """Load the compiler of a torch with CUDA, if there is one, before Mesa's.
 
     Both hold LLVM, and Mesa shows its own to all libraries that come later: torch, once it imports
@@ -116,10 +118,10 @@ def _triton_first() -> None:
 
 
 _TYPES = {
-    Kind.BOX: ('box', 3),
-    Kind.ELLIPSOID: ('ellipsoid', 3),
-    Kind.CYLINDER: ('cylinder', 2),
-    Kind.CAPSULE: ('capsule', 2),
+    PrimitiveType.BOX: ('box', 3),
+    PrimitiveType.ELLIPSOID: ('ellipsoid', 3),
+    PrimitiveType.CYLINDER: ('cylinder', 2),
+    PrimitiveType.CAPSULE: ('capsule', 2),
 }
 
 # A flat box shows its texture on its two large faces, at its true scale; a chunky one gets a copy
@@ -155,20 +157,20 @@ def mjcf_model(
     numbers: dict[tuple[Material, bool], int] = {}
     geoms = []
     for k, material in enumerate(scene.materials):
-        kind = Kind(int(scene.shapes.kind[k]))
-        size, rotation = scene.shapes.size[k], scene.shapes.rotation[k]
-        thin = int(size.argmin()) if kind == Kind.BOX else 2
-        is_sheet = kind == Kind.BOX and size[thin] < _FLAT * np.median(size)
+        kind = PrimitiveType(int(scene.primitives.kind[k]))
+        size, rotation = scene.primitives.size[k], scene.primitives.rotation[k]
+        thin = int(size.argmin()) if kind == PrimitiveType.BOX else 2
+        is_sheet = kind == PrimitiveType.BOX and size[thin] < _FLAT * np.median(size)
         # The lid of a flat cylinder, such as a clock's, is a sheet too.
-        is_sheet |= kind == Kind.CYLINDER and size[1] < 0.1 * size[0]
-        if kind == Kind.BOX and is_sheet:
+        is_sheet |= kind == PrimitiveType.CYLINDER and size[1] < 0.1 * size[0]
+        if kind == PrimitiveType.BOX and is_sheet:
             turn = _CYCLES[thin]
             size, rotation = np.abs(turn.T @ size), rotation @ turn
         number = numbers.setdefault((material, is_sheet), len(numbers))
         name, count = _TYPES[kind]
         geoms.append(
             f'<geom type="{name}" size="{_text(size[:count])}" '
-            f'pos="{_text(scene.shapes.position[k])}" '
+            f'pos="{_text(scene.primitives.position[k])}" '
             f'xyaxes="{_text(rotation[:, 0])} {_text(rotation[:, 1])}" material="m{number}"/>'
         )
     files: dict[str, bytes] = {}
@@ -231,7 +233,7 @@ if TYPE_CHECKING:
 
     from typing_extensions import Self
 
-    from diception_ros.simulation.cameras import Camera
+    from diception_ros.simulation.cameras import PinholeCamera
     from diception_ros.simulation.scenes import Scene
 
 # What MuJoCo calls the colours of a light.
@@ -239,7 +241,7 @@ _LIGHT = ('ambient', 'diffuse', 'specular')
 
 
 @dataclass(frozen=True)
-class Levels:
+class LightLevels:
     """How bright a room is, in shares of what its scene says.
 
     Attributes:
@@ -255,7 +257,7 @@ class Levels:
     glow: float = 1.0
 
 
-_FULL = Levels()
+FULL_LIGHT = LightLevels()
 
 
 class Renderer:
@@ -265,13 +267,13 @@ class Renderer:
 
     Args:
         size: (H, W) of the largest picture, pixels.
-        backend: see `gl.context`.
+        backend: see `renderer.open_gl_context`.
         samples: of antialiasing, per pixel; 0 for none.
         shadow: side of the shadow map, pixels; None for one that suits the size. On a CPU it costs
             more time than the picture itself.
 
     Raises:
-        ImportError, ValueError, OSError: see `gl.context`.
+        ImportError, ValueError, OSError: see `renderer.open_gl_context`.
     """
 
     def __init__(
@@ -281,7 +283,7 @@ class Renderer:
         self.size = size
         self._samples = samples
         self._shadow = shadow or min(2048, max(512, 4 * max(size)))
-        self._mujoco, self._gl = context(size, backend)
+        self._mujoco, self._gl = open_gl_context(size, backend)
         self._context: Any = None
         self._scene: Scene | None = None
 
@@ -334,25 +336,25 @@ class Renderer:
         ]
         self._scene = scene
 
-    def render(self, camera: Camera) -> View:
+    def render(self, camera: PinholeCamera) -> View:
         """Draw what a camera sees of the loaded scene.
 
         Raises:
             RuntimeError: no scene was loaded.
             ValueError: the camera's picture is larger than the renderer's.
         """
-        image = self.picture(camera)
+        image = self.render_image(camera)
         scene = self._scene
         assert scene is not None
         painted = self._draw(camera.size, ids=True).astype(np.int64)
         number = painted[..., 0] + 256 * painted[..., 1] + 65536 * painted[..., 2]
         shape = self._shape[np.minimum(number, len(self._shape) - 1)]
-        depth, normals = surface(scene, camera, shape)
+        depth, normals = hit_geometry(scene, camera, shape)
         instance = np.where(shape < 0, 0, scene.instance[shape]).astype(np.int32)
         return View(scene, camera, image, depth, normals, instance)
 
-    def picture(
-        self, camera: Camera, levels: Levels = _FULL, shadows: bool = True
+    def render_image(
+        self, camera: PinholeCamera, levels: LightLevels = FULL_LIGHT, shadows: bool = True
     ) -> NDArray[np.uint8]:
         """Draw only the colours of what a camera sees, perhaps in other light.
 
@@ -379,7 +381,7 @@ class Renderer:
         self._light(levels)
         return self._draw(camera.size, ids=False, shadows=shadows)
 
-    def _light(self, levels: Levels) -> None:
+    def _light(self, levels: LightLevels) -> None:
         for lamp, full in self._lamps:
             share = levels.caster if lamp.castshadow else levels.others
             for name, value in zip(_LIGHT, full, strict=True):
@@ -387,7 +389,7 @@ class Renderer:
         for geom, glow, is_ceiling in self._glowing:
             geom.emission = glow * (levels.ceiling if is_ceiling else levels.glow)
 
-    def _aim(self, camera: Camera) -> None:
+    def _aim(self, camera: PinholeCamera) -> None:
         # A frustum that puts pixel (cx, cy) on the optical axis, pixel centres at whole numbers.
         height, width = camera.size
         k = camera.intrinsics
@@ -416,8 +418,8 @@ class Renderer:
         return np.ascontiguousarray(pixels[::-1])  # OpenGL's first row is the lowest
 
 
-def surface(
-    scene: Scene, camera: Camera, shape: NDArray[np.int64]
+def hit_geometry(
+    scene: Scene, camera: PinholeCamera, shape: NDArray[np.int64]
 ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
     """Depth and normals of the primitives that the pixels show.
 
@@ -433,7 +435,7 @@ def surface(
     height, width = shape.shape
     known = shape.ravel() >= 0
     rays = camera.rays()[known]
-    distance, normal, _ = meet(scene.shapes, shape.ravel()[known], camera.position, rays)
+    distance, normal, _ = intersect(scene.primitives, shape.ravel()[known], camera.position, rays)
     # At a rim that was drawn beyond the true surface the normal can tip over by rounding, and one
     # at right angles to its ray stays as it is.
     normal[np.einsum('pi,pi->p', normal, rays) > 0] *= -1

@@ -17,15 +17,15 @@ from diception_ros.core.prompt import MAX_POINTS, Point, Prompt
 from diception_ros.datasets.sample import Pose, Sample
 from diception_ros.simulation import cameras, scenes
 from diception_ros.simulation.assets.categories import COCO
-from diception_ros.simulation.cameras import Carrier
+from diception_ros.simulation.cameras import CameraRig
 from diception_ros.simulation.renderer import Renderer
 from diception_ros.simulation.scenes import Split
 from diception_ros.simulation.views import GroundTruth, View
 
 FRAME_ID = 'camera_optical'
 
-# Purposes of `scenes.generator`: 0 is the scene itself, then two for each view.
-CAMERA, QUESTIONS = 1, 2
+# Purposes of `scenes.rng_for`: 0 is the scene itself, then two for each view.
+CAMERA, PROMPTS = 1, 2
 
 # A thing that is asked for covers at least this share of the picture, and this many pixels.
 _LEAST_SHARE, _LEAST_PIXELS = 0.002, 16
@@ -41,7 +41,7 @@ def samples(
     worker: int = 0,
     workers: int = 1,
     first: int = 0,
-    carrier: Carrier | None = None,
+    rig: CameraRig | None = None,
     absent: float = 0.1,
     stuff: bool = False,
     metric: bool = False,
@@ -62,18 +62,18 @@ def samples(
         worker: which process this is, 0 to workers - 1.
         workers: how many processes share the scenes.
         first: number of the first scene, for going on where one stopped.
-        carrier: 'robot' or 'hand'; None for both.
+        rig: 'robot' or 'hand'; None for both.
         absent: share of the questions for a category that is not there, and of the views without
             people that are asked for poses.
         stuff: whether floor, walls and ceiling are entities.
         metric: depth as `MetricDepth` instead of the `Disparity` that its task paints.
-        backend: OpenGL library, see `gl.context`.
+        backend: OpenGL library, see `renderer.open_gl_context`.
 
     Yields:
         Samples; their names say split, seed, scene, view and task.
 
     Raises:
-        ImportError, OSError: see `gl.context`.
+        ImportError, OSError: see `renderer.open_gl_context`.
         ValueError: an unknown task or split, or a worker that is none of the workers.
     """
     names = known_tasks.names() if tasks is None else list(tasks)
@@ -82,10 +82,12 @@ def samples(
     numbers = scene_numbers(worker, workers, first)
     with Renderer(size, backend) as renderer:
         for number in numbers:
-            for k, view in enumerate(scene_views(renderer, seed, number, split, views, carrier)):
-                rng = scenes.generator(seed, number, split, QUESTIONS + 2 * k)
+            for k, view in enumerate(scene_views(renderer, seed, number, split, views, rig)):
+                rng = scenes.rng_for(seed, number, split, PROMPTS + 2 * k)
                 name = f'{view.scene.name}/{k}'
-                yield from ask(view, names, rng, name, absent=absent, stuff=stuff, metric=metric)
+                yield from make_samples(
+                    view, names, rng, name, absent=absent, stuff=stuff, metric=metric
+                )
 
 
 def scene_numbers(worker: int, workers: int, first: int = 0) -> Iterator[int]:
@@ -106,13 +108,13 @@ def scene_numbers(worker: int, workers: int, first: int = 0) -> Iterator[int]:
 
 def scene_views(
     renderer: Renderer, seed: int, number: int, split: Split, views: int,
-    carrier: Carrier | None = None,
+    rig: CameraRig | None = None,
 ) -> Iterator[View]:  # fmt: skip
     """Render single views of one scene; fewer than wanted where the room has no good ones."""
-    scene = scenes.draw(seed, number, split)
+    scene = scenes.make_scene(seed, number, split)
     found = [
-        cameras.view(scenes.generator(seed, number, split, CAMERA + 2 * k), scene,
-                     renderer.size, carrier)
+        cameras.sample_view(scenes.rng_for(seed, number, split, CAMERA + 2 * k), scene,
+                     renderer.size, rig)
         for k in range(views)
     ]  # fmt: skip
     if any(found):
@@ -122,20 +124,20 @@ def scene_views(
             yield renderer.render(camera)
 
 
-def ask(
+def make_samples(
     view: View, tasks: Sequence[str], rng: np.random.Generator, name: str, *,
     absent: float = 0.1, stuff: bool = False, metric: bool = False, stamp_ns: int = 0,
 ) -> list[Sample]:  # fmt: skip
-    """Questions about one rendered view, with their answers; see `ask_about`."""
+    """Questions about one rendered view, with their answers; see `samples_of_image`."""
     camera = view.camera
     frame = Frame(view.image, stamp_ns, FRAME_ID, camera.intrinsics)
     pose = Pose(camera.position, camera.rotation)
-    return ask_about(
+    return samples_of_image(
         view, frame, pose, tasks, rng, name, absent=absent, stuff=stuff, metric=metric
     )
 
 
-def ask_about(
+def samples_of_image(
     truth: GroundTruth, frame: Frame, pose: Pose | None, tasks: Sequence[str],
     rng: np.random.Generator, name: str, *, absent: float = 0.1, stuff: bool = False,
     metric: bool = False,
@@ -162,7 +164,7 @@ def ask_about(
     out = []
     for task in tasks:
         try:
-            question = _question(truth, task, rng, absent, stuff, metric)
+            question = _make_sample(truth, task, rng, absent, stuff, metric)
         except ValueError as error:
             raise ValueError(f'{name}/{task}: {error}') from error
         if question is not None:
@@ -171,7 +173,7 @@ def ask_about(
     return out
 
 
-def _question(
+def _make_sample(
     truth: GroundTruth, task: str, rng: np.random.Generator, absent: float, stuff: bool,
     metric: bool,
 ) -> tuple[Prompt, Label] | None:  # fmt: skip

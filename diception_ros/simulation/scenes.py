@@ -13,11 +13,11 @@ from numpy.typing import NDArray
 
 from diception_ros.simulation import layout, rooms
 from diception_ros.simulation.assets.categories import NUMBERS
-from diception_ros.simulation.assets.materials import Material, palette
+from diception_ros.simulation.assets.materials import Material, sample_palette
 from diception_ros.simulation.assets.people import Person
-from diception_ros.simulation.assets.shapes import Part, Place, Thing, about_z
-from diception_ros.simulation.layout import Footprint, Plan, Walls
-from diception_ros.simulation.raycast import Shapes
+from diception_ros.simulation.assets.primitives import Placement, Primitive, SceneObject, about_z
+from diception_ros.simulation.layout import FloorPlan, Footprint, Walls
+from diception_ros.simulation.raycast import Primitives
 from diception_ros.simulation.rooms import Light
 
 Split = Literal['train', 'validation', 'test']
@@ -29,7 +29,7 @@ _METRES, _TURNS = 6, 9
 
 
 @dataclass(frozen=True, eq=False)
-class Body:
+class PersonJoints:
     """The joints of one person in the room.
 
     Attributes:
@@ -48,9 +48,9 @@ class Scene:
     """One furnished room.
 
     Attributes:
-        name: split, seed and number, from which `draw` makes it again.
+        name: split, seed and number, from which `make_scene` makes it again.
         walls: the room's size.
-        shapes: all primitives.
+        primitives: all primitives.
         instance: (N,) int64, the instance that each primitive belongs to, from 1.
         materials: N, what each primitive looks like.
         categories: of each instance, a name of `diception_ros.simulation.assets.categories`;
@@ -63,11 +63,11 @@ class Scene:
 
     name: str
     walls: Walls
-    shapes: Shapes
+    primitives: Primitives
     instance: NDArray[np.int64]
     materials: tuple[Material, ...]
     categories: tuple[str, ...]
-    bodies: tuple[Body, ...]
+    bodies: tuple[PersonJoints, ...]
     lights: tuple[Light, ...]
     ambient: tuple[float, float, float]
     obstacles: tuple[Footprint, ...]
@@ -80,16 +80,16 @@ class Scene:
     def digest(self) -> str:
         """SHA-256 of the whole description: equal on every machine for equal seeds."""
         seen = hashlib.sha256()
-        arrays = (self.shapes.kind, self.shapes.size, self.shapes.position, self.shapes.rotation,
-                  self.instance, *(body.joints for body in self.bodies))  # fmt: skip
-        for array in arrays:
+        shapes = self.primitives
+        arrays = (shapes.kind, shapes.size, shapes.position, shapes.rotation, self.instance)
+        for array in (*arrays, *(body.joints for body in self.bodies)):
             # -0.0 and 0.0 are the same place, but not the same bytes.
             seen.update((array.astype('<f8') + 0.0).tobytes())
         seen.update(repr((self.materials, self.categories, self.lights, self.ambient)).encode())
         return seen.hexdigest()
 
 
-def generator(seed: int, number: int, split: Split, purpose: int) -> np.random.Generator:
+def rng_for(seed: int, number: int, split: Split, purpose: int) -> np.random.Generator:
     """The random numbers of one scene for one purpose.
 
     Streams of different splits, seeds, numbers and purposes are independent of each other, and
@@ -107,7 +107,7 @@ def generator(seed: int, number: int, split: Split, purpose: int) -> np.random.G
     return np.random.Generator(np.random.PCG64(np.random.SeedSequence(key)))
 
 
-def draw(seed: int, number: int, split: Split = 'train') -> Scene:
+def make_scene(seed: int, number: int, split: Split = 'train') -> Scene:
     """Draw one room with all that is in it.
 
     Args:
@@ -119,48 +119,46 @@ def draw(seed: int, number: int, split: Split = 'train') -> Scene:
         The same scene, bit for bit, on every machine.
 
     Raises:
-        ValueError: see `generator`.
+        ValueError: see `rng_for`.
     """
-    rng = generator(seed, number, split, purpose=0)
-    colours = palette(rng)
-    walls = rooms.walls(rng)
-    plan = Plan(walls)
-    things: list[tuple[Thing, Place]] = list(rooms.shell(walls, colours))
-    furniture = layout.furniture(rng, colours, plan)
-    people = layout.people(rng, colours, plan, furniture)
-    things += [*furniture, *rooms.on_walls(rng, colours, plan)]
-    things += [*layout.on_surfaces(rng, colours, furniture, people)]
-    things += [*layout.on_floor(rng, colours, plan)]
-    first_person = len(things) + 1
-    things += [(person.thing, place) for person, place in people]
+    rng = rng_for(seed, number, split, purpose=0)
+    colours = sample_palette(rng)
+    walls = rooms.sample_walls(rng)
+    plan = FloorPlan(walls)
+    objects: list[tuple[SceneObject, Placement]] = list(rooms.room_shell(walls, colours))
+    furniture = layout.place_furniture(rng, colours, plan)
+    people = layout.place_people(rng, colours, plan, furniture)
+    objects += [*furniture, *rooms.place_on_walls(rng, colours, plan)]
+    objects += [*layout.place_on_surfaces(rng, colours, furniture, people)]
+    objects += [*layout.place_on_floor(rng, colours, plan)]
+    first_person = len(objects) + 1
+    objects += [(person.obj, place) for person, place in people]
     bodies = tuple(
-        _body(person, place, first_person + k) for k, (person, place) in enumerate(people)
+        _person_joints(person, place, first_person + k) for k, (person, place) in enumerate(people)
     )
-    parts = [
-        (part, k) for k, (thing, place) in enumerate(things, 1) for part in thing.placed(place)
-    ]
-    lights, ambient = rooms.lights(rng, walls)
+    parts = [(part, k) for k, (obj, place) in enumerate(objects, 1) for part in obj.placed(place)]
+    lights, ambient = rooms.sample_lights(rng, walls)
     return Scene(
         f'{split}/{seed}/{number}',
         walls,
-        _shapes([part for part, _ in parts]),
+        _stack_primitives([part for part, _ in parts]),
         np.array([k for _, k in parts]),
         tuple(part.material for part, _ in parts),
-        tuple(thing.category for thing, _ in things),
+        tuple(obj.category for obj, _ in objects),
         bodies,
         lights,
         ambient,
-        tuple(plan.taken),
+        tuple(plan.reserved),
     )
 
 
-def _body(person: Person, place: Place, instance: int) -> Body:
+def _person_joints(person: Person, place: Placement, instance: int) -> PersonJoints:
     joints = person.joints @ about_z(place.yaw).T + np.array([place.x, place.y, place.z])
-    return Body(instance, joints.round(_METRES), person.flesh.round(_METRES))
+    return PersonJoints(instance, joints.round(_METRES), person.flesh.round(_METRES))
 
 
-def _shapes(parts: list[Part]) -> Shapes:
-    return Shapes(
+def _stack_primitives(parts: list[Primitive]) -> Primitives:
+    return Primitives(
         np.array([int(part.kind) for part in parts]),
         np.array([part.size for part in parts]).round(_METRES),
         np.array([part.position for part in parts]).round(_METRES),

@@ -13,8 +13,8 @@ from numpy.typing import NDArray
 
 from diception_ros.core.labels import COCO_JOINTS, Instances, Keypoints, MetricDepth, Normals
 from diception_ros.simulation.assets.categories import STUFF
-from diception_ros.simulation.cameras import Camera
-from diception_ros.simulation.scenes import Body, Scene
+from diception_ros.simulation.cameras import PinholeCamera
+from diception_ros.simulation.scenes import PersonJoints, Scene
 
 
 class GroundTruth(Protocol):
@@ -61,7 +61,7 @@ class View:
     """
 
     scene: Scene
-    camera: Camera
+    camera: PinholeCamera
     image: NDArray[np.uint8]
     depth: NDArray[np.float32]
     normals: NDArray[np.float32]
@@ -90,15 +90,17 @@ class View:
         Args:
             stuff: whether floor, walls and ceiling count as instances.
         """
-        return instances_of(
+        return select_instances(
             self.instance, self.scene.categories, lambda name: stuff or name not in STUFF
         )
 
     def of_category(self, category: str) -> Instances:
         """The instances of one category; none where the picture shows none."""
-        return instances_of(self.instance, self.scene.categories, lambda name: name == category)
+        return select_instances(
+            self.instance, self.scene.categories, lambda name: name == category
+        )
 
-    def bodies(self) -> tuple[Body, ...]:
+    def bodies(self) -> tuple[PersonJoints, ...]:
         """The people of whom the picture shows at least one pixel."""
         present = np.bincount(self.instance.ravel(), minlength=len(self.scene.categories) + 1) > 0
         return tuple(body for body in self.scene.bodies if present[body.instance])
@@ -128,7 +130,7 @@ class View:
         return Keypoints(joints, visibility, scores, untyped, (height, width))
 
 
-def instances_of(
+def select_instances(
     numbers: NDArray[np.int32], categories: tuple[str, ...], wanted: Callable[[str], bool]
 ) -> Instances:
     """The instances of some categories that have at least one pixel, in the order of the scene.

@@ -32,7 +32,7 @@ class SimulateConfig:
     split: str = setting(
         'train', 'scenes of different splits never meet', choices=('train', 'validation', 'test')
     )
-    carrier: str = setting(
+    rig: str = setting(
         'any', 'of the camera; robot: low and level; hand: held by a person',
         choices=('any', 'robot', 'hand'),
     )  # fmt: skip
@@ -96,16 +96,16 @@ def simulate(config: SimulateConfig, progress: Progress = SILENT) -> SimulateRes
         >>> simulate(SimulateConfig(out='rooms', scenes=1, views=2, size='96x64')).frames
         2
     """
-    from diception_ros.simulation.adaptation import to_pictures
+    from diception_ros.simulation.adaptation import write_image_folder
     from diception_ros.simulation.record import Recording, to_bag, to_folder
 
     recording = Recording(
         config.scenes, config.views, parse_size(config.size), config.seed, config.split,  # type: ignore[arg-type]
-        None if config.carrier == 'any' else config.carrier,  # type: ignore[arg-type]
+        None if config.rig == 'any' else config.rig,  # type: ignore[arg-type]
         config.rate, config.stuff, config.gl,
     )  # fmt: skip
     if config.labels is not None:
-        frames = to_pictures(recording, config.labels, config.out, config.force)  # type: ignore[arg-type]
+        frames = write_image_folder(recording, config.labels, config.out, config.force)  # type: ignore[arg-type]
     else:
         record = to_bag if config.out.suffix == BAG else to_folder
         frames = record(recording, config.out, config.force)

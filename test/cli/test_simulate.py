@@ -44,7 +44,7 @@ def test_folder(tmp_path):
 
 def test_bag_is_what_a_robot_records(tmp_path):
     out = tmp_path / 'out.mcap'
-    assert simulate('--out', out, '--rate', '30', '--carrier', 'robot') == 0
+    assert simulate('--out', out, '--rate', '30', '--rig', 'robot') == 0
     by_topic = {}
     for raw, message in read_messages(out):
         one = SimpleNamespace(message=message, stamp_ns=raw.stamp_ns)

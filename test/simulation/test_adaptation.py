@@ -12,7 +12,7 @@ from diception_ros.core.labels import Mask, Picture
 from diception_ros.simulation import adaptation, scenes
 from diception_ros.simulation.assets.categories import CATEGORIES
 from diception_ros.simulation.raycast import extents, first_hit
-from diception_ros.simulation.renderer import Levels
+from diception_ros.simulation.renderer import LightLevels
 from diception_ros.simulation.sample_stream import samples as ordinary
 from diception_ros.simulation.sample_stream import scene_views
 
@@ -22,7 +22,9 @@ FURNITURE = ('dining table', 'desk', 'table', 'counter', 'cabinet', 'shelf', 'be
 def only(scene, keep):
     """Some of a scene's primitives."""
     fields = ('kind', 'size', 'position', 'rotation')
-    return replace(scene.shapes, **{name: getattr(scene.shapes, name)[keep] for name in fields})
+    return replace(
+        scene.primitives, **{name: getattr(scene.primitives, name)[keep] for name in fields}
+    )
 
 
 def take(target, count, seed=3, **options):
@@ -36,8 +38,8 @@ def lit(renderer):
     out = []
     for number in range(8):
         for view in scene_views(renderer, 3, number, 'train', 1):
-            dark = renderer.picture(view.camera, Levels(caster=0), shadows=False)
-            full = adaptation.unhindered(renderer, view.camera)
+            dark = renderer.render_image(view.camera, LightLevels(caster=0), shadows=False)
+            full = adaptation.render_unshadowed(renderer, view.camera)
             out.append((view, adaptation.shadow(view, full).values, dark, full))
     return out
 
@@ -65,16 +67,16 @@ def test_floor_is_all_that_lies_at_height_zero(views):
 def test_graspable_things_are_small_and_rest_on_furniture():
     count = 0
     for number in range(12):
-        scene = scenes.draw(4, number)
-        low, high = extents(scene.shapes)
-        for k in np.flatnonzero(adaptation.can_be_grasped(scene)):
+        scene = scenes.make_scene(4, number)
+        low, high = extents(scene.primitives)
+        for k in np.flatnonzero(adaptation.graspable_instances(scene)):
             mine = scene.instance == k + 1
             a, b = low[mine].min(axis=0), high[mine].max(axis=0)
             assert (b - a).max() <= 0.5
             # Another path to what is below: what a ray from the foot down meets. It starts a
             # little higher, because computer mice are ellipsoids that are sunk into the desk.
             foot = mine & (low[:, 2] < a[2] + 1e-3)
-            origin = np.array([*scene.shapes.position[foot][0][:2], a[2] + 0.03])
+            origin = np.array([*scene.primitives.position[foot][0][:2], a[2] + 0.03])
             index, distance = first_hit(only(scene, ~mine), origin, np.array([[0.0, 0, -1]]))
             below = scene.categories[scene.instance[~mine][index[0]] - 1]
             assert below in FURNITURE, (scene.categories[k], below)
@@ -84,19 +86,21 @@ def test_graspable_things_are_small_and_rest_on_furniture():
 
 
 def test_a_thing_that_is_too_long_is_not_graspable():
-    scene = scenes.draw(4, 0)
-    chosen = np.flatnonzero(adaptation.can_be_grasped(scene))
-    size = scene.shapes.size.copy()
+    scene = scenes.make_scene(4, 0)
+    chosen = np.flatnonzero(adaptation.graspable_instances(scene))
+    size = scene.primitives.size.copy()
     size[scene.instance == chosen[0] + 1, :2] *= 8
-    longer = replace(scene, shapes=replace(scene.shapes, size=size))
-    np.testing.assert_array_equal(np.flatnonzero(adaptation.can_be_grasped(longer)), chosen[1:])
+    longer = replace(scene, primitives=replace(scene.primitives, size=size))
+    np.testing.assert_array_equal(
+        np.flatnonzero(adaptation.graspable_instances(longer)), chosen[1:]
+    )
 
 
 def test_what_lies_on_the_floor_is_not_graspable(views):
     missed = 0
     for view in views:
         scene, mask = view.scene, adaptation.graspable(view).values
-        low, _ = extents(scene.shapes)
+        low, _ = extents(scene.primitives)
         for number in np.unique(view.instance):
             seen, name = mask[view.instance == number], scene.categories[number - 1]
             assert seen.all() or not seen.any()
@@ -111,8 +115,8 @@ def test_extents_hold_the_surface_and_touch_it(views):
     gaps = []
     for view in views[:6]:
         points = world(view)
-        index, _ = first_hit(view.scene.shapes, view.camera.position, view.camera.rays())
-        low, high = (part[index].reshape(*SIZE, 3) for part in extents(view.scene.shapes))
+        index, _ = first_hit(view.scene.primitives, view.camera.position, view.camera.rays())
+        low, high = (part[index].reshape(*SIZE, 3) for part in extents(view.scene.primitives))
         inside = (points > low - 1e-3) & (points < high + 1e-3)
         assert inside.all(-1).mean() > 0.98  # the others are rims
         gaps.append(np.minimum(points - low, high - points).min(axis=-1).ravel())
@@ -126,7 +130,7 @@ def test_shadows_lack_the_lamp_and_lit_pixels_have_all_of_it(lit):
     covered = 0
     for view, mask, dark, full in lit:
         image, dark, full = (p.astype(int) for p in (view.image, dark, full))
-        free = ~adaptation.blocked(view, np.ones(SIZE, bool)).reshape(SIZE)
+        free = ~adaptation.is_occluded(view, np.ones(SIZE, bool)).reshape(SIZE)
         # The others are rims, where the pixel's ray does not speak for all of the pixel.
         assert (abs(image - full).max(axis=-1) <= 3)[free].mean() > 0.96
         assert (image[mask].sum(axis=-1) < full[mask].sum(axis=-1)).all()
@@ -144,7 +148,7 @@ def test_rays_and_the_shadow_map_agree(lit):
             view.image @ weights <= 0.9 * (full @ weights)
         )
         both += int((mask & darker).sum())
-        either += int((mask | adaptation.without_slits(darker)).sum())
+        either += int((mask | adaptation.remove_slits(darker)).sum())
     assert both / either > 0.88
 
 
@@ -154,9 +158,9 @@ def test_no_lamp_that_casts_no_shadow(renderer, lit):
         assert not adaptation.shadow(replace(view, image=dark), dark).values.any()
         # In an empty room there is nothing that could.
         shell = view.scene.instance <= 6
-        bare = replace(view.scene, shapes=only(view.scene, shell))
+        bare = replace(view.scene, primitives=only(view.scene, shell))
         wall = view.instance <= 6
-        stopped = adaptation.blocked(replace(view, scene=bare), wall)
+        stopped = adaptation.is_occluded(replace(view, scene=bare), wall)
         assert stopped.mean() < 0.01  # skirting boards
 
 
@@ -176,8 +180,8 @@ def test_slits_are_left_out_and_shapes_kept():
     mask[94:, 100:200] = True
     wanted = mask.copy()
     wanted[50:] = False
-    np.testing.assert_array_equal(adaptation.without_slits(mask), wanted)
-    np.testing.assert_array_equal(adaptation.without_slits(mask[::-1, ::-1]), wanted[::-1, ::-1])
+    np.testing.assert_array_equal(adaptation.remove_slits(mask), wanted)
+    np.testing.assert_array_equal(adaptation.remove_slits(mask[::-1, ::-1]), wanted[::-1, ::-1])
 
 
 # ---- highlight -----------------------------------------------------------------------------
@@ -202,7 +206,7 @@ def test_what_glows_is_not_dimmed(renderer):
     windows = 0
     for number in range(20):
         for view in scene_views(renderer, 3, number, 'train', 1):
-            dim = renderer.picture(view.camera, adaptation.DIM).astype(float).mean(-1)
+            dim = renderer.render_image(view.camera, adaptation.DIM).astype(float).mean(-1)
             full = view.image.astype(float).mean(-1)
             for name, low, high in (('window', 0.6, 1.0), ('wall', 0.1, 0.35)):
                 seen = (view.category() == CATEGORIES.index(name)) & (full > 120)
@@ -217,7 +221,7 @@ def test_what_glows_is_not_dimmed(renderer):
 
 def test_other_light_leaves_no_trace(renderer, lit):
     view = next(scene_views(renderer, 3, 2, 'train', 1))
-    adaptation.unhindered(renderer, view.camera)
+    adaptation.render_unshadowed(renderer, view.camera)
     np.testing.assert_array_equal(renderer.render(view.camera).image, view.image)
 
 

@@ -47,15 +47,17 @@ def test_a_bag_and_a_folder_of_the_same_views_give_equal_samples(shown, tmp_path
     numbers = [0, 1] * 4
     for k, (view, stamp_ns) in enumerate(zip(shown, stamps(8), strict=True)):
         name = f'{view.scene.name}/{numbers[k]}'
-        asked = sample_stream.ask(view, tasks.names(), np.random.default_rng(k), name, stuff=stuff,
-                           metric=True, stamp_ns=stamp_ns)  # fmt: skip
+        asked = sample_stream.make_samples(
+            view, tasks.names(), np.random.default_rng(k), name, stuff=stuff, metric=True,
+            stamp_ns=stamp_ns,
+        )  # fmt: skip
         folder.write(tmp_path / 'folder', k, asked)
     bag = write(tmp_path / 'bag.mcap', shown)
     got = []
     for k, view in enumerate(bag_reader.views(bag)):
         assert view.tasks == ['depth', 'normal', 'entity', 'segmentation', 'semantic', 'pose']
         rng = np.random.default_rng(k)
-        got += sample_stream.ask_about(view, view.frame, view.pose(), tasks.names(), rng,
+        got += sample_stream.samples_of_image(view, view.frame, view.pose(), tasks.names(), rng,
                                        view.name, stuff=stuff, metric=True)  # fmt: skip
     expected = list(folder.read(tmp_path / 'folder'))
     assert len(got) == len(expected) > 40

@@ -12,7 +12,7 @@ import pytest
 DRAW = """
 from diception_ros.simulation import renderer
 
-renderer.context((8, 8))
+renderer.open_gl_context((8, 8))
 """
 # Says which libraries ctypes is asked for.
 WATCH = """

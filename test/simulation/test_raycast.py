@@ -8,35 +8,35 @@ import numpy as np
 import pytest
 
 from diception_ros.core.frame import Intrinsics
-from diception_ros.simulation.assets.shapes import Kind
-from diception_ros.simulation.cameras import Camera
-from diception_ros.simulation.raycast import Shapes, first_hit, meet
-from diception_ros.simulation.renderer import surface
+from diception_ros.simulation.assets.primitives import PrimitiveType
+from diception_ros.simulation.cameras import PinholeCamera
+from diception_ros.simulation.raycast import Primitives, first_hit, intersect
+from diception_ros.simulation.renderer import hit_geometry
 
 
 def level(kind, size, p):
     """0 on the surface, > 0 outside; (P,) for points (P, 3) in the primitive's frame."""
-    if kind == Kind.BOX:
+    if kind == PrimitiveType.BOX:
         return (abs(p) - size).max(axis=1)
-    if kind == Kind.ELLIPSOID:
+    if kind == PrimitiveType.ELLIPSOID:
         return np.linalg.norm(p / size, axis=1) - 1
     radius = np.hypot(p[:, 0], p[:, 1])
-    if kind == Kind.CYLINDER:
+    if kind == PrimitiveType.CYLINDER:
         return np.maximum(radius - size[0], abs(p[:, 2]) - size[1])
     beyond = p[:, 2] - np.clip(p[:, 2], -size[1], size[1])
     return np.hypot(radius, beyond) - size[0]
 
 
-@pytest.mark.parametrize('kind', list(Kind))
+@pytest.mark.parametrize('kind', list(PrimitiveType))
 def test_hits_lie_on_the_surface_and_normals_are_its_gradient(kind):
     rng = np.random.default_rng(int(kind))
     size, place = np.array([0.5, 0.8, 0.3]), np.array([0.2, -0.4, 0.1])
     turn, _ = np.linalg.qr(rng.normal(size=(3, 3)))
-    one = Shapes(np.array([int(kind)]), size[None], place[None], turn[None])
+    one = Primitives(np.array([int(kind)]), size[None], place[None], turn[None])
     origin = place + turn @ np.array([2.0, 1.5, 2.5])
     aim = place + rng.normal(size=(3000, 3)) * 0.5
     rays = aim - origin
-    t, normals, miss = meet(one, np.zeros(len(rays), np.int64), origin, rays)
+    t, normals, miss = intersect(one, np.zeros(len(rays), np.int64), origin, rays)
     assert 200 < miss.sum() < 2800
     local = (origin + t[:, None] * rays - place) @ turn
     assert abs(level(kind, size, local[~miss])).max() < 1e-9
@@ -57,7 +57,7 @@ def test_hits_lie_on_the_surface_and_normals_are_its_gradient(kind):
 
 def test_the_nearest_of_many_is_hit_first():
     rng = np.random.default_rng(5)
-    many = Shapes(
+    many = Primitives(
         rng.integers(0, 4, 30), rng.uniform(0.1, 0.5, (30, 3)), rng.uniform(-2, 2, (30, 3)),
         np.stack([np.linalg.qr(rng.normal(size=(3, 3)))[0] for _ in range(30)]),
     )  # fmt: skip
@@ -65,7 +65,7 @@ def test_the_nearest_of_many_is_hit_first():
     index, distance = first_hit(many, origin, rays)
     every = np.full((30, 500), np.inf)
     for k in range(30):
-        t, _, miss = meet(many, np.full(500, k), origin, rays)
+        t, _, miss = intersect(many, np.full(500, k), origin, rays)
         every[k, ~miss & (t > 0)] = t[~miss & (t > 0)]
     np.testing.assert_allclose(distance, every.min(axis=0))
     assert (index[np.isinf(distance)] == -1).all()
@@ -77,9 +77,11 @@ def test_the_nearest_of_many_is_hit_first():
 def test_a_normal_at_right_angles_to_its_ray_is_a_unit_vector():
     # OpenGL may draw a rim one pixel too wide; there the ray passes the ball by, and the nearest
     # point's normal may be at right angles to it to the last bit.
-    ball = Shapes(np.array([int(Kind.ELLIPSOID)]), np.ones((1, 3)), np.array([[2.0, 0, 5]]),
-                  np.eye(3)[None])  # fmt: skip
-    camera = Camera(np.zeros(3), np.eye(3), Intrinsics(1, 1, 0, 0), (1, 1))
-    depth, normals = surface(SimpleNamespace(shapes=ball), camera, np.zeros((1, 1), np.int64))
+    kind, centre = np.array([int(PrimitiveType.ELLIPSOID)]), np.array([[2.0, 0, 5]])
+    ball = Primitives(kind, np.ones((1, 3)), centre, np.eye(3)[None])
+    camera = PinholeCamera(np.zeros(3), np.eye(3), Intrinsics(1, 1, 0, 0), (1, 1))
+    depth, normals = hit_geometry(
+        SimpleNamespace(primitives=ball), camera, np.zeros((1, 1), np.int64)
+    )
     np.testing.assert_array_equal(normals, [[[-1, 0, 0]]])
     assert depth[0, 0] == 5

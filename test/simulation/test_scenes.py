@@ -14,7 +14,7 @@ from diception_ros.core.labels import COCO_JOINTS
 from diception_ros.simulation import cameras, scenes
 from diception_ros.simulation.assets import materials
 from diception_ros.simulation.assets.categories import CATEGORIES, NUMBERS, STUFF
-from diception_ros.simulation.assets.materials import Material, palette
+from diception_ros.simulation.assets.materials import Material, sample_palette
 from diception_ros.simulation.assets.people import person
 from diception_ros.simulation.layout import Footprint
 from diception_ros.simulation.raycast import first_hit
@@ -24,7 +24,7 @@ JOINT = {name: k for k, name in enumerate(COCO_JOINTS)}
 
 @pytest.fixture(scope='module')
 def rooms():
-    return [scenes.draw(11, number) for number in range(12)]
+    return [scenes.make_scene(11, number) for number in range(12)]
 
 
 # ---- from a seed ---------------------------------------------------------------------------
@@ -32,17 +32,17 @@ def rooms():
 
 def test_scene_is_the_same_on_every_machine():
     # Whoever changes what scenes look like renews these; they must never depend on the machine.
-    assert scenes.draw(0, 0).digest()[:16] == '0ad3a4c254d6f3cb'
-    assert scenes.draw(7, 3, 'test').digest()[:16] == '7b1753832c160259'
+    assert scenes.make_scene(0, 0).digest()[:16] == '0ad3a4c254d6f3cb'
+    assert scenes.make_scene(7, 3, 'test').digest()[:16] == '7b1753832c160259'
 
 
 def test_same_seed_same_scene():
-    assert scenes.draw(5, 2).digest() == scenes.draw(5, 2).digest()
+    assert scenes.make_scene(5, 2).digest() == scenes.make_scene(5, 2).digest()
 
 
 def test_other_seed_number_or_split_is_another_scene():
     digests = [
-        scenes.draw(*key).digest()
+        scenes.make_scene(*key).digest()
         for key in ((5, 2, 'train'), (6, 2, 'train'), (5, 3, 'train'), (5, 2, 'test'))
     ]
     assert len(set(digests)) == 4
@@ -50,10 +50,10 @@ def test_other_seed_number_or_split_is_another_scene():
 
 def test_global_random_state_is_neither_used_nor_changed():
     np.random.seed(1)
-    before, first = np.random.get_state()[1].copy(), scenes.draw(5, 2).digest()
+    before, first = np.random.get_state()[1].copy(), scenes.make_scene(5, 2).digest()
     np.testing.assert_array_equal(np.random.get_state()[1], before)
     np.random.seed(2)
-    assert scenes.draw(5, 2).digest() == first
+    assert scenes.make_scene(5, 2).digest() == first
 
 
 @pytest.mark.parametrize(('key', 'says'), [
@@ -61,7 +61,7 @@ def test_global_random_state_is_neither_used_nor_changed():
 ])  # fmt: skip
 def test_impossible_scenes_are_refused(key, says):
     with pytest.raises(ValueError, match=re.escape(says)):
-        scenes.draw(*key)
+        scenes.make_scene(*key)
 
 
 def test_patterns_follow_from_their_seed_and_tile():
@@ -103,7 +103,7 @@ def test_everything_is_inside_the_walls(rooms):
     for room in rooms:
         walls = room.walls
         things = np.array([room.categories[k - 1] not in STUFF for k in room.instance])
-        x, y, z = room.shapes.position[things].T
+        x, y, z = room.primitives.position[things].T
         assert (abs(x) < walls.half_x + 0.01).all()
         assert (abs(y) < walls.half_y + 0.01).all()
         assert ((z > -0.01) & (z < walls.height)).all()
@@ -117,7 +117,7 @@ def test_furniture_does_not_stand_in_furniture(rooms):
 
 @pytest.mark.parametrize('posture', ['stand', 'walk', 'sit', 'reach', 'bend'])
 def test_bodies_have_human_proportions(posture):
-    colours = palette(np.random.default_rng(0))
+    colours = sample_palette(np.random.default_rng(0))
     for seed in range(20):
         somebody = person(np.random.default_rng(seed), colours, posture)
         at = {name: somebody.joints[k] for name, k in JOINT.items()}
@@ -145,7 +145,7 @@ def test_a_face_is_on_the_head(rooms):
             ears = body.joints[[3, 4]].mean(axis=0)
             ahead = body.joints[0] - ears
             start = body.joints[0] + 0.05 * ahead / np.linalg.norm(ahead)
-            index, distance = first_hit(room.shapes, start, (body.joints[0] - start)[None])
+            index, distance = first_hit(room.primitives, start, (body.joints[0] - start)[None])
             assert room.instance[index[0]] == body.instance
             assert abs(distance[0] - 1) * 0.05 < 0.02
 
@@ -164,18 +164,18 @@ def test_footprints_overlap_when_they_touch(yaw, other, meet):
 # ---- cameras -------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize('carrier', ['robot', 'hand'])
-def test_views_are_worth_rendering(rooms, carrier):
+@pytest.mark.parametrize('rig', ['robot', 'hand'])
+def test_views_are_worth_rendering(rooms, rig):
     for number, room in enumerate(rooms[:6]):
-        camera = cameras.view(scenes.generator(0, number, 'train', 1), room, SIZE, carrier)
+        camera = cameras.sample_view(scenes.rng_for(0, number, 'train', 1), room, SIZE, rig)
         x, y, z = camera.position
         assert abs(x) < room.walls.half_x - 0.19
         assert abs(y) < room.walls.half_y - 0.19
-        low, high = (0.3, 1.2) if carrier == 'robot' else (1.1, 1.75)
+        low, high = (0.3, 1.2) if rig == 'robot' else (1.1, 1.75)
         assert low <= z <= high
         field = 2 * math.degrees(math.atan(SIZE[1] / 2 / camera.intrinsics.fx))
         assert 45 <= field <= 100
-        index, depth = first_hit(room.shapes, camera.position, camera.rays(4))
+        index, depth = first_hit(room.primitives, camera.position, camera.rays(4))
         assert (index >= 0).all()
         assert depth.min() > 0.25
         things = {k for k in room.instance[index] if room.categories[k - 1] not in STUFF}
@@ -185,27 +185,27 @@ def test_views_are_worth_rendering(rooms, carrier):
 def test_only_good_views_are_taken(rooms):
     for number, room in enumerate(rooms):
         for k in range(4):
-            camera = cameras.view(scenes.generator(1, number, 'train', k), room, SIZE)
-            assert cameras.clear(room, camera.position)
-            assert cameras.is_good(room, camera)
+            camera = cameras.sample_view(scenes.rng_for(1, number, 'train', k), room, SIZE)
+            assert cameras.is_clear(room, camera.position)
+            assert cameras.is_good_view(room, camera)
 
 
 def test_a_view_of_a_bare_wall_is_not_good(rooms):
     room = rooms[0]
-    lens = cameras._lens(np.random.default_rng(0), SIZE)
-    close = cameras.Stance(room.walls.half_x - 0.2, 0, 2.2, 0, 0, 0)
-    assert not cameras.is_good(room, cameras._camera(close, lens, SIZE))
+    lens = cameras._sample_intrinsics(np.random.default_rng(0), SIZE)
+    close = cameras.Viewpoint(room.walls.half_x - 0.2, 0, 2.2, 0, 0, 0)
+    assert not cameras.is_good_view(room, cameras._camera(close, lens, SIZE))
 
 
 def test_cameras_do_not_stand_in_furniture(rooms):
     for room in rooms:
         for obstacle in room.obstacles:
             inside = np.array([obstacle.x, obstacle.y, obstacle.low + 0.05])
-            assert not cameras.clear(room, inside)
+            assert not cameras.is_clear(room, inside)
 
 
 def test_rays_and_projection_are_inverse(rooms):
-    camera = cameras.view(np.random.default_rng(0), rooms[1], SIZE)
+    camera = cameras.sample_view(np.random.default_rng(0), rooms[1], SIZE)
     points = camera.position + 2.5 * camera.rays()
     pixels, z = camera.project(points)
     rows, columns = np.mgrid[: SIZE[0], : SIZE[1]]
@@ -215,23 +215,23 @@ def test_rays_and_projection_are_inverse(rooms):
     assert np.isnan(camera.project(camera.position - camera.rays()[:1])[0]).all()
 
 
-@pytest.mark.parametrize('carrier', ['robot', 'hand'])
-def test_paths_are_smooth_and_free(rooms, carrier):
+@pytest.mark.parametrize('rig', ['robot', 'hand'])
+def test_paths_are_smooth_and_free(rooms, rig):
     rate, made = 10.0, 0
     for number, room in enumerate(rooms[:6]):
-        way = cameras.path(np.random.default_rng(number), room, SIZE, carrier, 50, rate)
+        way = cameras.sample_path(np.random.default_rng(number), room, SIZE, rig, 50, rate)
         if way is None:
             continue
         made += 1
         assert len(way) == 50
         places = np.array([camera.position for camera in way])
         speed = np.linalg.norm(np.diff(places, axis=0), axis=1) * rate
-        assert speed.max() < (0.41 if carrier == 'robot' else 0.71)
+        assert speed.max() < (0.41 if rig == 'robot' else 0.71)
         assert np.abs(np.diff(speed)).max() * rate < 3.5  # m/s^2
         for one, two in pairwise(way):
             turn = one.rotation.T @ two.rotation
             assert math.acos(min(1, (np.trace(turn) - 1) / 2)) * rate < 1.3
-        assert all(cameras.clear(room, place, 0.1) for place in places)
-        if carrier == 'robot':
+        assert all(cameras.is_clear(room, place, 0.1) for place in places)
+        if rig == 'robot':
             np.testing.assert_allclose(places[:, 2], places[0, 2], atol=1e-6)
     assert made >= 4

@@ -57,8 +57,8 @@ def test_depth_and_ids_are_what_mujoco_casts(renderer):
 
     from diception_ros.simulation import renderer as rendering
 
-    scene = scenes.draw(3, 1, 'test')
-    camera = cameras.view(scenes.generator(3, 1, 'test', 1), scene, SIZE)
+    scene = scenes.make_scene(3, 1, 'test')
+    camera = cameras.sample_view(scenes.rng_for(3, 1, 'test', 1), scene, SIZE)
     renderer.load(scene)
     view = renderer.render(camera)
     xml, files = rendering.mjcf_model(scene, SIZE, 0, 256)
@@ -79,7 +79,7 @@ def test_depth_and_ids_are_what_mujoco_casts(renderer):
 def test_ids_are_those_of_the_pixels_own_rays(views):
     # To the edges: a picture that is shifted or stretched by half a pixel differs there.
     for view in views[:6]:
-        index, _ = first_hit(view.scene.shapes, view.camera.position, view.camera.rays())
+        index, _ = first_hit(view.scene.primitives, view.camera.position, view.camera.rays())
         cast = view.scene.instance[index].reshape(SIZE)
         assert (
             cast != view.instance
@@ -195,20 +195,20 @@ def test_faces_are_visible_from_before_and_ears_hidden_from_the_other_side(rende
     # A camera at two metres before somebody's face, and one behind them.
     seen = {1: [], -1: []}
     for number in range(14):
-        scene = scenes.draw(21, number)
+        scene = scenes.make_scene(21, number)
         for body in scene.bodies:
             ahead = body.joints[0] - body.joints[[3, 4]].mean(axis=0)
             ahead[2] = 0
             ahead /= np.linalg.norm(ahead)
             for side in (1, -1):
                 position = body.joints[0] + side * 0.8 * ahead
-                if not cameras.clear(scene, position, 0.1):
+                if not cameras.is_clear(scene, position, 0.1):
                     continue
                 yaw = np.arctan2(-side * ahead[1], -side * ahead[0])
-                lens = cameras._lens(np.random.default_rng(0), SIZE)
-                stance = cameras.Stance(*position, yaw, 0, 0)
+                lens = cameras._sample_intrinsics(np.random.default_rng(0), SIZE)
+                viewpoint = cameras.Viewpoint(*position, yaw, 0, 0)
                 renderer.load(scene)
-                view = renderer.render(cameras._camera(stance, lens, SIZE))
+                view = renderer.render(cameras._camera(viewpoint, lens, SIZE))
                 if body in view.bodies():
                     k = view.bodies().index(body)
                     seen[side].append(view.keypoints().visibility[k, :3] == 2)
@@ -231,8 +231,8 @@ def test_pictures_have_light_and_detail(views):
 
 
 def test_a_renderer_says_what_it_cannot_draw(renderer):
-    scene = scenes.draw(4, 1)
-    big = cameras.view(np.random.default_rng(0), scene, (SIZE[0] + 1, SIZE[1]))
+    scene = scenes.make_scene(4, 1)
+    big = cameras.sample_view(np.random.default_rng(0), scene, (SIZE[0] + 1, SIZE[1]))
     renderer.load(scene)
     with pytest.raises(ValueError, match='larger than the renderer'):
         renderer.render(big)
@@ -354,4 +354,4 @@ def test_a_wrong_truth_names_its_view_and_the_task():
 
     truth, rng = SimpleNamespace(surface_normals=broken), np.random.default_rng(0)
     with pytest.raises(ValueError, match=r'^train/5/7/0/normal: expected unit vectors'):
-        sample_stream.ask_about(truth, None, None, ['normal'], rng, 'train/5/7/0')
+        sample_stream.samples_of_image(truth, None, None, ['normal'], rng, 'train/5/7/0')

@@ -18,63 +18,61 @@ from diception_ros.simulation.assets.materials import (
     shade,
     shade_of,
 )
-from diception_ros.simulation.assets.shapes import Seat, Surface, Thing, about_y, about_z
+from diception_ros.simulation.assets.primitives import SceneObject, Seat, Surface, about_y, about_z
 
 
-def chair(rng: np.random.Generator, palette: Palette) -> Thing:
+def chair(rng: np.random.Generator, palette: Palette) -> SceneObject:
     """A chair with four legs, or an office chair on a star."""
     half, seat, back = rng.uniform(0.19, 0.24), rng.uniform(0.42, 0.48), rng.uniform(0.2, 0.3)
-    thing = Thing('chair', (half + 0.03, half + 0.03), seat + 2 * back + 0.05)
+    obj = SceneObject('chair', (half + 0.03, half + 0.03), seat + 2 * back + 0.05)
     cover = pick(rng, palette.fabric if rng.uniform() < 0.5 else palette.wood)
     frame = pick(rng, palette.metal if rng.uniform() < 0.4 else palette.wood)
     thick = 0.018 if cover in palette.wood else 0.035
-    thing.box(cover, (0, 0, seat - thick), (half, half, thick))
-    thing.seats.append(Seat(0, 0, seat))
+    obj.box(cover, (0, 0, seat - thick), (half, half, thick))
+    obj.seats.append(Seat(0, 0, seat))
     if rng.uniform() < 0.3:
-        thing.box(cover, (-half + 0.02, 0, seat + 0.08 + back), (0.03, half * 0.9, back))
-        thing.box(frame, (-half, 0, seat + 0.06), (0.012, 0.03, 0.12))
-        thing.cylinder(frame, (0, 0, seat / 2), 0.025, seat / 2 - 0.05)
+        obj.box(cover, (-half + 0.02, 0, seat + 0.08 + back), (0.03, half * 0.9, back))
+        obj.box(frame, (-half, 0, seat + 0.06), (0.012, 0.03, 0.12))
+        obj.cylinder(frame, (0, 0, seat / 2), 0.025, seat / 2 - 0.05)
         for k in range(5):
             turn = about_z(2 * math.pi * k / 5)
             x, y, _ = (turn @ [0.14, 0, 0]).tolist()
-            thing.box(frame, (x, y, 0.06), (0.14, 0.02, 0.015), turn)
+            obj.box(frame, (x, y, 0.06), (0.14, 0.02, 0.015), turn)
             x, y, _ = (turn @ [0.26, 0, 0]).tolist()
-            thing.ellipsoid(frame, (x, y, 0.03), (0.03, 0.03, 0.03))
-        return thing
-    _legs(thing, frame, half - 0.02, half - 0.02, seat - 2 * thick, 0.018)
+            obj.ellipsoid(frame, (x, y, 0.03), (0.03, 0.03, 0.03))
+        return obj
+    _legs(obj, frame, half - 0.02, half - 0.02, seat - 2 * thick, 0.018)
     if rng.uniform() < 0.5:
-        thing.box(cover, (-half + 0.02, 0, seat + back), (0.02, half, back))
+        obj.box(cover, (-half + 0.02, 0, seat + back), (0.02, half, back))
     else:
         for y in (-half + 0.018, half - 0.018):
-            thing.box(frame, (-half + 0.018, y, seat + back), (0.018, 0.018, back))
+            obj.box(frame, (-half + 0.018, y, seat + back), (0.018, 0.018, back))
         for k in range(3):
-            thing.box(frame, (-half + 0.02, 0, seat + back * (0.7 + 0.5 * k)), (0.01, half, 0.035))
-    return thing
+            obj.box(frame, (-half + 0.02, 0, seat + back * (0.7 + 0.5 * k)), (0.01, half, 0.035))
+    return obj
 
 
-def couch(rng: np.random.Generator, palette: Palette) -> Thing:
+def couch(rng: np.random.Generator, palette: Palette) -> SceneObject:
     """An armchair is a narrow one; cushions, arms and perhaps pillows."""
     places = int(rng.integers(1, 4))
     seat, depth, arm = rng.uniform(0.4, 0.46), rng.uniform(0.4, 0.47), rng.uniform(0.07, 0.11)
     inner = 0.31 * places
     half = inner + 2 * arm
-    thing = Thing('couch', (depth, half), seat + rng.uniform(0.35, 0.48))
+    obj = SceneObject('couch', (depth, half), seat + rng.uniform(0.35, 0.48))
     cover = pick(rng, palette.fabric)
     cushion = cover if rng.uniform() < 0.6 else pick(rng, palette.fabric)
-    thing.box(cover, (0, 0, 0.2), (depth, half, 0.14))
-    thing.box(
-        cover, (-depth + 0.1, 0, thing.height / 2 + 0.03), (0.1, half, thing.height / 2 - 0.03)
-    )
+    obj.box(cover, (0, 0, 0.2), (depth, half, 0.14))
+    obj.box(cover, (-depth + 0.1, 0, obj.height / 2 + 0.03), (0.1, half, obj.height / 2 - 0.03))
     for side in (-1, 1):
-        thing.box(cover, (0, side * (inner + arm), 0.32), (depth, arm, 0.28))
-        thing.ellipsoid(cover, (0, side * (inner + arm), 0.6), (depth, arm, 0.05))
+        obj.box(cover, (0, side * (inner + arm), 0.32), (depth, arm, 0.28))
+        obj.ellipsoid(cover, (0, side * (inner + arm), 0.6), (depth, arm, 0.05))
     for k in range(places):
         y = (k - (places - 1) / 2) * 0.62
-        thing.box(cushion, (0.1, y, seat - 0.05), (depth - 0.1, 0.3, 0.05))
-        thing.ellipsoid(cushion, (-depth + 0.24, y, seat + 0.2), (0.1, 0.3, 0.21))
-        thing.seats.append(Seat(0.12, y, seat))
+        obj.box(cushion, (0.1, y, seat - 0.05), (depth - 0.1, 0.3, 0.05))
+        obj.ellipsoid(cushion, (-depth + 0.24, y, seat + 0.2), (0.1, 0.3, 0.21))
+        obj.seats.append(Seat(0.12, y, seat))
         if rng.uniform() < 0.3:
-            thing.ellipsoid(
+            obj.ellipsoid(
                 pick(rng, palette.vivid),
                 (-depth + 0.34, y + 0.1, seat + 0.17),
                 (0.07, 0.2, 0.2),
@@ -82,99 +80,100 @@ def couch(rng: np.random.Generator, palette: Palette) -> Thing:
             )
     for x in (-depth + 0.06, depth - 0.06):
         for y in (-half + 0.06, half - 0.06):
-            thing.cylinder(pick(rng, palette.wood), (x, y, 0.03), 0.025, 0.03)
-    return thing
+            obj.cylinder(pick(rng, palette.wood), (x, y, 0.03), 0.025, 0.03)
+    return obj
 
 
-def bed(rng: np.random.Generator, palette: Palette) -> Thing:
+def bed(rng: np.random.Generator, palette: Palette) -> SceneObject:
     """Head at the back, a blanket and pillows."""
     half, length, top = rng.uniform(0.45, 0.9), rng.uniform(0.98, 1.06), rng.uniform(0.42, 0.56)
-    thing = Thing('bed', (length, half), rng.uniform(0.75, 1.1))
+    obj = SceneObject('bed', (length, half), rng.uniform(0.75, 1.1))
     frame = pick(rng, palette.wood)
     sheet = flat(hsv(rng.uniform(), rng.uniform(0, 0.2), rng.uniform(0.8, 1)), 0.0)
     blanket = pick(rng, palette.fabric)
-    thing.box(frame, (0, 0, 0.2), (length, half, 0.08))
-    _legs(thing, frame, length - 0.05, half - 0.05, 0.12, 0.04)
-    thing.box(frame, (-length + 0.03, 0, thing.height / 2), (0.03, half, thing.height / 2))
-    thing.box(sheet, (0.03, 0, top - 0.11), (length - 0.04, half - 0.02, 0.11))
+    obj.box(frame, (0, 0, 0.2), (length, half, 0.08))
+    _legs(obj, frame, length - 0.05, half - 0.05, 0.12, 0.04)
+    obj.box(frame, (-length + 0.03, 0, obj.height / 2), (0.03, half, obj.height / 2))
+    obj.box(sheet, (0.03, 0, top - 0.11), (length - 0.04, half - 0.02, 0.11))
     reach = rng.uniform(0.5, 0.72) * length
-    thing.box(blanket, (length - reach, 0, top - 0.07), (reach + 0.012, half + 0.012, 0.095))
+    obj.box(blanket, (length - reach, 0, top - 0.07), (reach + 0.012, half + 0.012, 0.095))
     for y in (-half / 2, half / 2) if half > 0.65 else (0.0,):
-        thing.ellipsoid(
-            sheet, (-length + 0.33, y, top + 0.04), (0.2, min(half * 0.8, 0.33), 0.085)
-        )
-    thing.surfaces.append(Surface(length - reach, 0, top + 0.025, reach * 0.7, half * 0.7, 1.0))
-    thing.seats.append(Seat(0.3, half - 0.3, top + 0.02))
-    return thing
+        obj.ellipsoid(sheet, (-length + 0.33, y, top + 0.04), (0.2, min(half * 0.8, 0.33), 0.085))
+    obj.surfaces.append(Surface(length - reach, 0, top + 0.025, reach * 0.7, half * 0.7, 1.0))
+    obj.seats.append(Seat(0.3, half - 0.3, top + 0.02))
+    return obj
 
 
-def dining_table(rng: np.random.Generator, palette: Palette) -> Thing:
+def dining_table(rng: np.random.Generator, palette: Palette) -> SceneObject:
     """Round on one leg, or rectangular on four."""
     return _table(rng, palette, 'dining table', (0.6, 1.0), (0.4, 0.5), (0.7, 0.78))
 
 
-def desk(rng: np.random.Generator, palette: Palette) -> Thing:
+def desk(rng: np.random.Generator, palette: Palette) -> SceneObject:
     """A table to work at, sometimes on drawers."""
-    thing = _table(rng, palette, 'desk', (0.6, 0.85), (0.3, 0.4), (0.7, 0.76), may_be_round=False)
+    obj = _table(rng, palette, 'desk', (0.6, 0.85), (0.3, 0.4), (0.7, 0.76), may_be_round=False)
     if rng.uniform() < 0.6:
-        y, paint = thing.half[1] - 0.22, pick(rng, palette.paint)
-        thing.box(paint, (0, y, 0.32), (thing.half[0] - 0.05, 0.18, 0.3))
+        y, paint = obj.half[1] - 0.22, pick(rng, palette.paint)
+        obj.box(paint, (0, y, 0.32), (obj.half[0] - 0.05, 0.18, 0.3))
         for k in range(3):
             _front(
-                thing,
+                obj,
                 shade_of(paint, 0.9),
                 palette,
-                thing.half[0] - 0.05,
+                obj.half[0] - 0.05,
                 y,
                 0.12 + 0.2 * k,
                 0.17,
                 0.09,
             )
-    return thing
+    return obj
 
 
-def low_table(rng: np.random.Generator, palette: Palette) -> Thing:
+def low_table(rng: np.random.Generator, palette: Palette) -> SceneObject:
     """In front of a couch."""
     return _table(rng, palette, 'table', (0.35, 0.6), (0.25, 0.4), (0.36, 0.48))
 
 
-def bench(rng: np.random.Generator, palette: Palette) -> Thing:
+def bench(rng: np.random.Generator, palette: Palette) -> SceneObject:
     """A board on two sides."""
     half, height = rng.uniform(0.45, 0.8), rng.uniform(0.4, 0.47)
-    thing, wood = Thing('bench', (0.18, half), height), pick(rng, palette.wood)
-    thing.box(wood, (0, 0, height - 0.025), (0.18, half, 0.025))
+    obj, wood = SceneObject('bench', (0.18, half), height), pick(rng, palette.wood)
+    obj.box(wood, (0, 0, height - 0.025), (0.18, half, 0.025))
     for y in (-half + 0.1, half - 0.1):
-        thing.box(wood, (0, y, height / 2 - 0.025), (0.16, 0.025, height / 2 - 0.025))
-    thing.seats.append(Seat(0, 0, height))
-    return thing
+        obj.box(wood, (0, y, height / 2 - 0.025), (0.16, 0.025, height / 2 - 0.025))
+    obj.seats.append(Seat(0, 0, height))
+    return obj
 
 
-def shelf(rng: np.random.Generator, palette: Palette) -> Thing:
+def shelf(rng: np.random.Generator, palette: Palette) -> SceneObject:
     """A bookcase; its boards are surfaces."""
     half, depth, height = rng.uniform(0.35, 0.65), rng.uniform(0.14, 0.2), rng.uniform(0.8, 2.0)
-    thing, board = Thing('shelf', (depth, half), height), pick(rng, palette.wood + palette.paint)
-    thing.box(board, (-depth + 0.008, 0, height / 2), (0.008, half - 0.02, height / 2 - 0.01))
+    obj, board = (
+        SceneObject('shelf', (depth, half), height),
+        pick(rng, palette.wood + palette.paint),
+    )
+    obj.box(board, (-depth + 0.008, 0, height / 2), (0.008, half - 0.02, height / 2 - 0.01))
     for y in (-half + 0.012, half - 0.012):
-        thing.box(board, (0, y, height / 2), (depth, 0.012, height / 2))
+        obj.box(board, (0, y, height / 2), (depth, 0.012, height / 2))
     floors = max(2, round(height / rng.uniform(0.3, 0.42)))
     gap = (height - 0.06) / floors
     for k in range(floors + 1):
         z = 0.04 + k * gap
-        thing.box(board, (0.005, 0, z), (depth - 0.012, half - 0.022, 0.012))
+        obj.box(board, (0.005, 0, z), (depth - 0.012, half - 0.022, 0.012))
         room = gap - 0.03 if k < floors else 0.4
-        thing.surfaces.append(Surface(0.01, 0, z + 0.012, depth - 0.03, half - 0.05, room))
-    return thing
+        obj.surfaces.append(Surface(0.01, 0, z + 0.012, depth - 0.03, half - 0.05, room))
+    return obj
 
 
-def cabinet(rng: np.random.Generator, palette: Palette) -> Thing:
+def cabinet(rng: np.random.Generator, palette: Palette) -> SceneObject:
     """From a bedside table to a wardrobe: doors or drawers with handles."""
     half, depth = rng.uniform(0.22, 0.7), rng.uniform(0.2, 0.3)
     height = rng.uniform(1.7, 2.1) if rng.uniform() < 0.3 else rng.uniform(0.45, 1.0)
-    thing = Thing('cabinet', (depth + 0.03, half), height)
+    obj = SceneObject('cabinet', (depth + 0.03, half), height)
     body = pick(rng, palette.wood + palette.paint)
     door = body if rng.uniform() < 0.4 else pick(rng, palette.paint)
-    thing.box(body, (0, 0, height / 2 + 0.03), (depth, half, height / 2 - 0.03))
-    thing.box(shade_of(body, 0.5), (-0.02, 0, 0.03), (depth - 0.03, half - 0.02, 0.03))
+    obj.box(body, (0, 0, height / 2 + 0.03), (depth, half, height / 2 - 0.03))
+    obj.box(shade_of(body, 0.5), (-0.02, 0, 0.03), (depth - 0.03, half - 0.02, 0.03))
     rows = 1 if height > 1.2 else int(rng.integers(1, 4))
     columns = 2 if half > 0.4 else 1
     tall, wide = (height - 0.1) / rows / 2, half / columns
@@ -182,26 +181,26 @@ def cabinet(rng: np.random.Generator, palette: Palette) -> Thing:
         for c in range(columns):
             y = (2 * c + 1 - columns) * wide
             _front(
-                thing, door, palette, depth, y, 0.08 + tall * (2 * r + 1), wide * 0.95, tall * 0.94
+                obj, door, palette, depth, y, 0.08 + tall * (2 * r + 1), wide * 0.95, tall * 0.94
             )
     if height < 1.3:
-        thing.surfaces.append(Surface(0, 0, height, depth * 0.85, half * 0.9, 0.8))
-    return thing
+        obj.surfaces.append(Surface(0, 0, height, depth * 0.85, half * 0.9, 0.8))
+    return obj
 
 
-def counter(rng: np.random.Generator, palette: Palette) -> Thing:
+def counter(rng: np.random.Generator, palette: Palette) -> SceneObject:
     """A kitchen worktop over doors; sink, oven and microwave are put on and into it."""
     half, depth, height = rng.uniform(0.8, 1.4), 0.3, rng.uniform(0.86, 0.92)
-    thing, paint = Thing('counter', (depth + 0.03, half), height), pick(rng, palette.paint)
-    thing.box(paint, (-0.01, 0, height / 2), (depth - 0.01, half, height / 2 - 0.035))
-    thing.box(
+    obj, paint = SceneObject('counter', (depth + 0.03, half), height), pick(rng, palette.paint)
+    obj.box(paint, (-0.01, 0, height / 2), (depth - 0.01, half, height / 2 - 0.035))
+    obj.box(
         pick(rng, palette.wood + palette.metal), (0, 0, height - 0.02), (depth + 0.03, half, 0.02)
     )
     count = max(2, round(half / 0.28))
     for k in range(count):
         y = (2 * k + 1 - count) * half / count
         _front(
-            thing,
+            obj,
             shade_of(paint, 0.95),
             palette,
             depth - 0.015,
@@ -210,111 +209,111 @@ def counter(rng: np.random.Generator, palette: Palette) -> Thing:
             half / count * 0.94,
             0.36,
         )
-    thing.surfaces.append(Surface(0, 0, height, depth * 0.8, half * 0.92, 0.6))
-    return thing
+    obj.surfaces.append(Surface(0, 0, height, depth * 0.8, half * 0.92, 0.6))
+    return obj
 
 
-def refrigerator(rng: np.random.Generator, palette: Palette) -> Thing:
+def refrigerator(rng: np.random.Generator, palette: Palette) -> SceneObject:
     """Two doors, one above the other."""
     half, depth, height = rng.uniform(0.28, 0.36), rng.uniform(0.29, 0.34), rng.uniform(1.5, 1.9)
-    thing = Thing('refrigerator', (depth + 0.05, half), height)
+    obj = SceneObject('refrigerator', (depth + 0.05, half), height)
     tone = rng.uniform(0.6, 0.98)
     body = flat((round(tone, 3), round(tone, 3), round(tone, 3)), 0.6)
     if rng.uniform() < 0.3:
         body = pick(rng, palette.paint)
-    thing.box(body, (0, 0, height / 2), (depth, half, height / 2))
+    obj.box(body, (0, 0, height / 2), (depth, half, height / 2))
     split = height * rng.uniform(0.3, 0.7)
     for low, high in ((0.06, split - 0.008), (split + 0.008, height - 0.01)):
-        thing.box(
+        obj.box(
             body, (depth + 0.015, 0, (low + high) / 2), (0.015, half - 0.005, (high - low) / 2)
         )
         middle = min(max(split + (0.3 if low > split else -0.3), low + 0.15), high - 0.15)
-        thing.box(palette.metal[0], (depth + 0.045, half - 0.06, middle), (0.015, 0.012, 0.13))
-    return thing
+        obj.box(palette.metal[0], (depth + 0.045, half - 0.06, middle), (0.015, 0.012, 0.13))
+    return obj
 
 
-def lamp(rng: np.random.Generator, palette: Palette) -> Thing:
+def lamp(rng: np.random.Generator, palette: Palette) -> SceneObject:
     """A standard lamp."""
     height, metal = rng.uniform(1.2, 1.7), pick(rng, palette.metal)
-    thing = Thing('lamp', (0.2, 0.2), height)
-    thing.cylinder(metal, (0, 0, 0.012), 0.15, 0.012)
-    thing.cylinder(metal, (0, 0, height / 2), 0.014, height / 2)
+    obj = SceneObject('lamp', (0.2, 0.2), height)
+    obj.cylinder(metal, (0, 0, 0.012), 0.15, 0.012)
+    obj.cylinder(metal, (0, 0, height / 2), 0.014, height / 2)
     glow = round(rng.uniform(0.2, 0.8), 2)
-    thing.cylinder(
+    obj.cylinder(
         flat(hsv(0.11, rng.uniform(0.05, 0.4), 0.95), 0.0, glow),
         (0, 0, height - 0.1),
         rng.uniform(0.12, 0.2),
         rng.uniform(0.1, 0.15),
     )
-    return thing
+    return obj
 
 
-def plant(rng: np.random.Generator, palette: Palette) -> Thing:
+def plant(rng: np.random.Generator, palette: Palette) -> SceneObject:
     """A pot, and leaves on stems or a bush on a trunk."""
     pot, tall = rng.uniform(0.1, 0.18), rng.uniform(0.3, 0.9)
-    thing = Thing('potted plant', (0.3, 0.3), 2 * pot + tall)
+    obj = SceneObject('potted plant', (0.3, 0.3), 2 * pot + tall)
     green = hsv(rng.uniform(0.2, 0.4), rng.uniform(0.4, 0.9), rng.uniform(0.25, 0.65))
     leaf = Material('leaf', green, shade(green, 0.5), 0.3, seed(rng), 0.1)
-    thing.cylinder(pick(rng, palette.paint), (0, 0, pot), pot, pot)
-    thing.cylinder(flat((0.16, 0.1, 0.06)), (0, 0, 2 * pot), pot * 0.9, 0.006)
+    obj.cylinder(pick(rng, palette.paint), (0, 0, pot), pot, pot)
+    obj.cylinder(flat((0.16, 0.1, 0.06)), (0, 0, 2 * pot), pot * 0.9, 0.006)
     if rng.uniform() < 0.5:
-        thing.cylinder(pick(rng, palette.wood), (0, 0, 2 * pot + tall / 3), 0.02, tall / 3)
+        obj.cylinder(pick(rng, palette.wood), (0, 0, 2 * pot + tall / 3), 0.02, tall / 3)
         for _ in range(int(rng.integers(5, 9))):
             x, y = rng.uniform(-0.15, 0.15, 2).tolist()
             z, size = 2 * pot + tall * rng.uniform(0.55, 1), rng.uniform(0.09, 0.17)
-            thing.ellipsoid(leaf, (x, y, z), (size, size, size * 0.85))
-        return thing
+            obj.ellipsoid(leaf, (x, y, z), (size, size, size * 0.85))
+        return obj
     for k in range(int(rng.integers(7, 13))):
         lean, turn = rng.uniform(0.15, 0.9), about_z(2.4 * k + rng.uniform(0, 0.5))
         size = tall * rng.uniform(0.35, 0.6)
         middle = turn @ about_y(lean) @ np.array([0, 0, size]) + np.array([0, 0, 2 * pot])
         x, y, z = middle.tolist()
-        thing.ellipsoid(leaf, (x, y, z), (0.012, size * 0.28, size), turn @ about_y(lean))
-    return thing
+        obj.ellipsoid(leaf, (x, y, z), (0.012, size * 0.28, size), turn @ about_y(lean))
+    return obj
 
 
 def _table(
     rng: np.random.Generator, palette: Palette, category: str, length: tuple[float, float],
     width: tuple[float, float], heights: tuple[float, float], may_be_round: bool = True,
-) -> Thing:  # fmt: skip
+) -> SceneObject:  # fmt: skip
     height, thick = rng.uniform(*heights), rng.uniform(0.015, 0.03)
     top = pick(rng, palette.wood + palette.paint[:1])
     frame = pick(rng, palette.wood + palette.metal)
     if may_be_round and rng.uniform() < 0.3:
         radius = rng.uniform(*width) * 1.15
-        thing = Thing(category, (radius, radius), height)
-        thing.cylinder(top, (0, 0, height - thick), radius, thick)
-        thing.cylinder(frame, (0, 0, height / 2 - thick), 0.045, height / 2 - thick)
-        thing.cylinder(frame, (0, 0, 0.015), radius * 0.5, 0.015)
+        obj = SceneObject(category, (radius, radius), height)
+        obj.cylinder(top, (0, 0, height - thick), radius, thick)
+        obj.cylinder(frame, (0, 0, height / 2 - thick), 0.045, height / 2 - thick)
+        obj.cylinder(frame, (0, 0, 0.015), radius * 0.5, 0.015)
         inside = radius * 0.65
-        thing.surfaces.append(Surface(0, 0, height, inside, inside, 1.0))
-        return thing
+        obj.surfaces.append(Surface(0, 0, height, inside, inside, 1.0))
+        return obj
     half_x, half_y = rng.uniform(*width), rng.uniform(*length)
-    thing = Thing(category, (half_x, half_y), height)
-    thing.box(top, (0, 0, height - thick), (half_x, half_y, thick))
+    obj = SceneObject(category, (half_x, half_y), height)
+    obj.box(top, (0, 0, height - thick), (half_x, half_y, thick))
     leg = rng.uniform(0.02, 0.035)
-    _legs(thing, frame, half_x - leg - 0.01, half_y - leg - 0.01, height - 2 * thick, leg)
-    thing.surfaces.append(Surface(0, 0, height, half_x * 0.9, half_y * 0.92, 1.0))
-    return thing
+    _legs(obj, frame, half_x - leg - 0.01, half_y - leg - 0.01, height - 2 * thick, leg)
+    obj.surfaces.append(Surface(0, 0, height, half_x * 0.9, half_y * 0.92, 1.0))
+    return obj
 
 
 def _legs(
-    thing: Thing, material: Material, x: float, y: float, height: float, half: float
+    obj: SceneObject, material: Material, x: float, y: float, height: float, half: float
 ) -> None:
     for a in (-x, x):
         for b in (-y, y):
-            thing.box(material, (a, b, height / 2), (half, half, height / 2))
+            obj.box(material, (a, b, height / 2), (half, half, height / 2))
 
 
 def _front(
-    thing: Thing, material: Material, palette: Palette, x: float, y: float, z: float,
+    obj: SceneObject, material: Material, palette: Palette, x: float, y: float, z: float,
     half_y: float, half_z: float,
 ) -> None:  # fmt: skip
     # A door or drawer before a body that ends at x, with its handle.
-    thing.box(material, (x + 0.006, y, z), (0.008, half_y, half_z))
+    obj.box(material, (x + 0.006, y, z), (0.008, half_y, half_z))
     if half_z > half_y:
         handle = (0.008, 0.008, min(0.09, half_z * 0.5))
-        thing.box(palette.metal[-1], (x + 0.024, y + half_y * 0.8, z), handle)
+        obj.box(palette.metal[-1], (x + 0.024, y + half_y * 0.8, z), handle)
     else:
         handle = (0.008, min(0.09, half_y * 0.5), 0.008)
-        thing.box(palette.metal[-1], (x + 0.024, y, z + half_z * 0.4), handle)
+        obj.box(palette.metal[-1], (x + 0.024, y, z + half_z * 0.4), handle)

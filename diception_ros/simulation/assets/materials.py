@@ -19,7 +19,7 @@ SIDE = 128  # of a texture, pixels
 _Map = NDArray[np.float64]
 
 
-def paint(
+def render_pattern(
     pattern: str, first: NDArray[np.float64], second: NDArray[np.float64], rng: np.random.Generator
 ) -> NDArray[np.uint8]:
     """Paint one texture.
@@ -235,7 +235,7 @@ class Material:
     def texture(self) -> NDArray[np.uint8]:
         """The pattern in its colours: (n, n, 3) uint8 RGB; tiles without a seam where it tiles."""
         rng = np.random.Generator(np.random.PCG64(self.seed))
-        return paint(self.pattern, np.array(self.first), np.array(self.second), rng)
+        return render_pattern(self.pattern, np.array(self.first), np.array(self.second), rng)
 
 
 def hsv(hue: float, saturation: float, value: float) -> Colour:
@@ -279,7 +279,7 @@ class Palette:
     clothes: tuple[Material, ...]
 
 
-def palette(rng: np.random.Generator) -> Palette:
+def sample_palette(rng: np.random.Generator) -> Palette:
     """Draw the materials of a room."""
     wood = tuple(_wood(rng) for _ in range(2))
     fabric = tuple(

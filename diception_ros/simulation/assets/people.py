@@ -12,9 +12,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from diception_ros.simulation.assets.materials import Material, Palette, flat, hsv, pick
-from diception_ros.simulation.assets.shapes import (
+from diception_ros.simulation.assets.primitives import (
     Rotation,
-    Thing,
+    SceneObject,
     about_x,
     about_y,
     about_z,
@@ -55,12 +55,12 @@ class Person:
     """A person in their own frame: on the floor, facing x.
 
     Attributes:
-        thing: what they look like.
+        obj: what they look like.
         joints: (17, 3) float64, metres, in the order of COCO_JOINTS.
         flesh: (17,) float64, metres: how far in front of a joint its own skin may lie.
     """
 
-    thing: Thing
+    obj: SceneObject
     joints: NDArray[np.float64]
     flesh: NDArray[np.float64]
 
@@ -87,10 +87,10 @@ def person(
     if posture != 'sit':
         joints[:, 2] -= joints[15:, 2].min() - _ANKLE * height
     half = 0.2 if posture != 'walk' else 0.35
-    thing = Thing('person', (half, 0.28), float(joints[:5, 2].max()) + 0.12)
-    _dress(thing, rng, palette, joints, pose, height)
+    obj = SceneObject('person', (half, 0.28), float(joints[:5, 2].max()) + 0.12)
+    _dress(obj, rng, palette, joints, pose, height)
     flesh = np.array([0.03] * 5 + [0.075] * 2 + [0.06] * 2 + [0.055] * 2 + [0.12] * 2 + [0.08] * 4)
-    return Person(thing, joints, flesh * height / 1.75)
+    return Person(obj, joints, flesh * height / 1.75)
 
 
 def _joint_angles(rng: np.random.Generator, posture: Posture, seat: float) -> JointAngles:
@@ -180,7 +180,7 @@ def _skeleton(height: float, hips: float, pose: JointAngles) -> NDArray[np.float
 
 
 def _dress(
-    thing: Thing, rng: np.random.Generator, palette: Palette, joints: NDArray[np.float64],
+    obj: SceneObject, rng: np.random.Generator, palette: Palette, joints: NDArray[np.float64],
     pose: JointAngles, height: float,
 ) -> None:  # fmt: skip
     h = height
@@ -195,24 +195,24 @@ def _dress(
     def on_trunk(x: float, z: float) -> tuple[float, float, float]:
         return coordinates(hips + trunk @ np.array([x * h, 0, z * h]))
 
-    thing.ellipsoid(
+    obj.ellipsoid(
         trousers, on_trunk(0, 0.015), (0.066 * h * build, 0.096 * h * build, 0.085 * h), trunk
     )
-    thing.ellipsoid(
+    obj.ellipsoid(
         shirt, on_trunk(0.002, 0.115), (0.066 * h * build, 0.093 * h * build, 0.13 * h), trunk
     )
-    thing.ellipsoid(
+    obj.ellipsoid(
         shirt, on_trunk(0, 0.185), (0.068 * h * build, 0.106 * h * build, 0.12 * h), trunk
     )
-    thing.capsule(shirt, joints[5], joints[6], 0.04 * h)
+    obj.capsule(shirt, joints[5], joints[6], 0.04 * h)
     for k in (0, 1):
-        thing.capsule(shirt, joints[5 + k], joints[7 + k], 0.03 * h * build)
-        thing.capsule(sleeves, joints[7 + k], joints[9 + k], 0.024 * h)
+        obj.capsule(shirt, joints[5 + k], joints[7 + k], 0.03 * h * build)
+        obj.capsule(sleeves, joints[7 + k], joints[9 + k], 0.024 * h)
         reach = joints[9 + k] - joints[7 + k]
         hand = joints[9 + k] + reach * (0.045 * h / np.linalg.norm(reach))
-        thing.ellipsoid(skin, coordinates(hand), (0.02 * h, 0.026 * h, 0.05 * h), along(reach))
-        thing.capsule(trousers, joints[11 + k], joints[13 + k], 0.045 * h * build)
-        thing.capsule(stockings, joints[13 + k], joints[15 + k], 0.032 * h)
+        obj.ellipsoid(skin, coordinates(hand), (0.02 * h, 0.026 * h, 0.05 * h), along(reach))
+        obj.capsule(trousers, joints[11 + k], joints[13 + k], 0.045 * h * build)
+        obj.capsule(stockings, joints[13 + k], joints[15 + k], 0.032 * h)
         down = joints[15 + k] - joints[13 + k]
         down = down / np.linalg.norm(down)
         # A foot is square to the shin, but not turned below the floor.
@@ -220,12 +220,12 @@ def _dress(
         heel = joints[15 + k] + down * 0.018 * h - ahead * 0.01 * h
         toe = heel + ahead * 0.085 * h
         heel[2], toe[2] = max(heel[2], 0.027 * h), max(toe[2], 0.024 * h)
-        thing.capsule(shoes, heel, toe, 0.026 * h)
-    _head(thing, rng, joints, pose, trunk, skin, h)
+        obj.capsule(shoes, heel, toe, 0.026 * h)
+    _head(obj, rng, joints, pose, trunk, skin, h)
 
 
 def _head(
-    thing: Thing, rng: np.random.Generator, joints: NDArray[np.float64], pose: JointAngles,
+    obj: SceneObject, rng: np.random.Generator, joints: NDArray[np.float64], pose: JointAngles,
     trunk: Rotation, skin: Material, h: float,
 ) -> None:  # fmt: skip
     face = trunk @ about_y(-0.8 * pose.lean) @ about_z(pose.head[0]) @ about_y(pose.head[1])
@@ -236,30 +236,28 @@ def _head(
         return coordinates(centre + face @ np.array([x * h, y * h, z * h]))
 
     hair = flat(hsv(rng.uniform(0.03, 0.12), rng.uniform(0, 0.7), rng.uniform(0.04, 0.75)), 0.2)
-    thing.capsule(skin, neck, centre - face @ [0.01 * h, 0, 0.02 * h], 0.03 * h)
-    thing.ellipsoid(skin, at(0, 0, 0), (0.056 * h, 0.045 * h, 0.067 * h), face)
-    thing.ellipsoid(skin, at(0.058, 0, -0.012), (0.011 * h, 0.008 * h, 0.012 * h), face)
+    obj.capsule(skin, neck, centre - face @ [0.01 * h, 0, 0.02 * h], 0.03 * h)
+    obj.ellipsoid(skin, at(0, 0, 0), (0.056 * h, 0.045 * h, 0.067 * h), face)
+    obj.ellipsoid(skin, at(0.058, 0, -0.012), (0.011 * h, 0.008 * h, 0.012 * h), face)
     style = rng.uniform()
     if style > 0.08:
-        thing.ellipsoid(hair, at(-0.012, 0, 0.018), (0.055 * h, 0.049 * h, 0.06 * h), face)
+        obj.ellipsoid(hair, at(-0.012, 0, 0.018), (0.055 * h, 0.049 * h, 0.06 * h), face)
     if style > 0.6:
-        thing.ellipsoid(hair, at(-0.035, 0, -0.03), (0.03 * h, 0.047 * h, 0.09 * h), face)
+        obj.ellipsoid(hair, at(-0.035, 0, -0.03), (0.03 * h, 0.047 * h, 0.09 * h), face)
     mouth = flat((0.6, 0.25, 0.22), 0.1)
-    thing.ellipsoid(mouth, at(0.05, 0, -0.034), (0.006 * h, 0.014 * h, 0.004 * h), face)
+    obj.ellipsoid(mouth, at(0.05, 0, -0.034), (0.006 * h, 0.014 * h, 0.004 * h), face)
     for side in (1, -1):
-        thing.ellipsoid(skin, at(0, side * 0.044, -0.004), (0.01 * h, 0.006 * h, 0.016 * h), face)
-        thing.ellipsoid(
+        obj.ellipsoid(skin, at(0, side * 0.044, -0.004), (0.01 * h, 0.006 * h, 0.016 * h), face)
+        obj.ellipsoid(
             flat((0.96, 0.96, 0.95), 0.4),
             at(0.046, side * 0.02, 0.008),
             (0.008 * h, 0.01 * h, 0.007 * h),
             face,
         )
-        thing.ellipsoid(
+        obj.ellipsoid(
             flat((0.08, 0.06, 0.05), 0.6),
             at(0.0525, side * 0.02, 0.008),
             (0.004 * h, 0.005 * h, 0.005 * h),
             face,
         )
-        thing.ellipsoid(
-            hair, at(0.05, side * 0.02, 0.021), (0.006 * h, 0.012 * h, 0.0025 * h), face
-        )
+        obj.ellipsoid(hair, at(0.05, side * 0.02, 0.021), (0.006 * h, 0.012 * h, 0.0025 * h), face)

@@ -22,7 +22,7 @@ Vector = NDArray[np.float64]  # (3,) metres
 Rotation = NDArray[np.float64]  # (3, 3), columns are the axes of the inner frame
 
 
-class Kind(IntEnum):
+class PrimitiveType(IntEnum):
     """Of a primitive, with the meaning of its three sizes, metres."""
 
     BOX = 0  # half lengths along x, y, z
@@ -32,25 +32,25 @@ class Kind(IntEnum):
 
 
 @dataclass(frozen=True, eq=False)
-class Part:
+class Primitive:
     """One primitive.
 
     Attributes:
         kind: which primitive.
-        size: see `Kind`, metres.
+        size: see `PrimitiveType`, metres.
         position: (3,) float64, metres, of its middle.
         rotation: (3, 3) float64, from its own axes to those of the frame that it stands in.
         material: what it looks like.
     """
 
-    kind: Kind
+    kind: PrimitiveType
     size: tuple[float, float, float]
     position: Vector
     rotation: Rotation
     material: Material
 
 
-class Place(NamedTuple):
+class Placement(NamedTuple):
     """Where a thing stands: metres in the room, and the heading of its front, radians."""
 
     x: float
@@ -88,7 +88,7 @@ class Seat(NamedTuple):
 
 
 @dataclass
-class Thing:
+class SceneObject:
     """One entity while it is being built, in its own frame.
 
     Attributes:
@@ -103,7 +103,7 @@ class Thing:
     category: str
     half: tuple[float, float]
     height: float
-    parts: list[Part] = field(default_factory=list)
+    parts: list[Primitive] = field(default_factory=list)
     surfaces: list[Surface] = field(default_factory=list)
     seats: list[Seat] = field(default_factory=list)
 
@@ -115,7 +115,7 @@ class Thing:
         turn: Rotation | None = None,
     ) -> None:
         """Add a box of these half lengths."""
-        self._add(Kind.BOX, half, middle, turn, material)
+        self._add(PrimitiveType.BOX, half, middle, turn, material)
 
     def ellipsoid(
         self,
@@ -125,7 +125,7 @@ class Thing:
         turn: Rotation | None = None,
     ) -> None:
         """Add an ellipsoid of these half axes."""
-        self._add(Kind.ELLIPSOID, half, middle, turn, material)
+        self._add(PrimitiveType.ELLIPSOID, half, middle, turn, material)
 
     def cylinder(
         self,
@@ -136,32 +136,34 @@ class Thing:
         turn: Rotation | None = None,
     ) -> None:
         """Add a cylinder along z of this half length."""
-        self._add(Kind.CYLINDER, (radius, half, 0.0), middle, turn, material)
+        self._add(PrimitiveType.CYLINDER, (radius, half, 0.0), middle, turn, material)
 
     def capsule(self, material: Material, start: Vector, end: Vector, radius: float) -> None:
         """Add a capsule whose caps are centred at two points."""
         half = float(np.linalg.norm(end - start)) / 2
         middle = (start + end) / 2
         self.parts.append(
-            Part(Kind.CAPSULE, (radius, half, 0.0), middle, along(end - start), material)
+            Primitive(
+                PrimitiveType.CAPSULE, (radius, half, 0.0), middle, along(end - start), material
+            )
         )
 
     def _add(
         self,
-        kind: Kind,
+        kind: PrimitiveType,
         size: tuple[float, float, float],
         middle: tuple[float, float, float],
         turn: Rotation | None,
         material: Material,
     ) -> None:
         rotation = np.eye(3) if turn is None else turn
-        self.parts.append(Part(kind, size, np.array(middle, float), rotation, material))
+        self.parts.append(Primitive(kind, size, np.array(middle, float), rotation, material))
 
-    def placed(self, place: Place) -> list[Part]:
+    def placed(self, place: Placement) -> list[Primitive]:
         """The parts in the frame in which the thing stands at this place."""
         rotation, origin = about_z(place.yaw), np.array([place.x, place.y, place.z])
         return [
-            Part(
+            Primitive(
                 part.kind,
                 part.size,
                 origin + rotation @ part.position,
@@ -173,7 +175,7 @@ class Thing:
 
 
 def coordinates(point: Vector) -> tuple[float, float, float]:
-    """x, y and z of a point, as the methods of `Thing` take them."""
+    """x, y and z of a point, as the methods of `SceneObject` take them."""
     x, y, z = point.tolist()
     return x, y, z
 
