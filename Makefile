@@ -31,9 +31,10 @@ format: $(VENV)/.installed
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
-# make demo BAG=drive.mcap answers your own recording, MODEL=DIR with your own weights.
+# make demo BAG=drive.mcap runs on your own recording, CAMERA=TOPIC names one of several cameras, and
+# MODEL=DIR your own weights.
 demo: $(VENV)/.installed  ## a simulated robot, the node and a recorder over real ROS 2
-	$(BIN)/diception demo $(if $(BAG),'$(BAG)') --model '$(MODEL)' --out demo_output
+	$(BIN)/diception demo $(if $(BAG),'$(BAG)') $(if $(CAMERA),--camera '$(CAMERA)') --model '$(MODEL)' --out demo_output
 
 clean:
 	rm -rf $(VENV) build dist site *.egg-info demo_output

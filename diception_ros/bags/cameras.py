@@ -1,6 +1,6 @@
 # SPDX-FileCopyrightText: 2026 The diception_ros authors
 # SPDX-License-Identifier: Apache-2.0
-"""Which topics of a bag are cameras, and what belongs to each."""
+"""Which topics of a bag are cameras, and which topics belong to each."""
 
 from __future__ import annotations
 
@@ -18,11 +18,13 @@ if TYPE_CHECKING:
 IMAGE, COMPRESSED = 'sensor_msgs/msg/Image', 'sensor_msgs/msg/CompressedImage'
 INFO = 'sensor_msgs/msg/CameraInfo'
 IMAGES = (IMAGE, COMPRESSED)
-# What a picture of a camera is encoded as; a depth or a map of labels is not.
+# Name that image_transport appends to the topic of the images that it compresses.
+_TRANSPORT = '/compressed'
+# Encodings of a camera's images, in contrast to those of depth and label maps.
 _COLOURS = {
     name for name, layout in encodings.LAYOUTS.items() if layout.channels > 1 or 'bayer' in name
 } | set(encodings.PLANES)
-# Last parts of topics that say what comes, not from which camera.
+# Last parts of topics that name the content and not the camera.
 _PLAIN = re.compile('(image|compressed|rgb|color)([_0-9].*)?|raw')
 
 
@@ -31,10 +33,10 @@ class Camera:
     """A camera of a bag.
 
     Attributes:
-        name: of its answers' topics; '' where it is the only one.
-        topic: of its pictures.
-        info: of its CameraInfo; '' where the bag has none.
-        reference: of depths for `depth.metric: aligned`; '' where there are none.
+        name: in the topics of its results; '' for a single camera.
+        topic: of its images.
+        info: of its CameraInfo; '' if the bag has none.
+        reference: of depths for `depth.metric: aligned`; '' without.
     """
 
     name: str
@@ -49,23 +51,24 @@ def choose(
     infos: Sequence[str] = (),
     references: Sequence[str] = (),
 ) -> list[Camera]:
-    """The cameras whose pictures are to be answered.
+    """The cameras whose images are used.
 
     Args:
         bag: the bag.
-        wanted: topics of pictures, or NAME=TOPIC to name the camera; none where the bag has one.
-        infos: topics of CameraInfo, one for each camera; none: beside the picture, where image
-            transport has it.
+        wanted: topics of images, or NAME=TOPIC to name the camera; none for the only camera of
+            the bag.
+        infos: topics of CameraInfo, one for each camera; none: beside the images, where
+            image_transport puts it.
         references: topics of depths, one for each camera, or none.
 
     Raises:
-        ValueError: a topic is not there or not of the kind, or there is a choice to make and
-            nobody made it; the message lists what there is.
+        ValueError: a topic is missing or of another type, or the bag has several cameras and
+            `wanted` names none; the message lists them.
     """
-    pairs = [_split(one) for one in wanted] if wanted else [('', _only(bag))]
+    pairs = [_split(text) for text in wanted] if wanted else [('', _only(bag))]
     topics = [topic for _, topic in pairs]
     for topic in topics:
-        _check(bag, topic, IMAGES, 'pictures')
+        _check(bag, topic, IMAGES, 'images')
     if len(set(topics)) < len(topics):
         raise ValueError(f'a camera is named twice: {", ".join(topics)}')
     for given, option in ((infos, '--camera-info'), (references, '--depth-reference')):
@@ -94,9 +97,13 @@ def choose(
 
 
 def beside(topic: str) -> str:
-    """Where the CameraInfo of a topic of pictures is: its last part is another."""
-    plain = topic.removesuffix('/compressed')
-    return plain.rpartition('/')[0] + '/camera_info'
+    """The topic of the CameraInfo of a topic of images, by image_transport's convention."""
+    return _base(topic).rpartition('/')[0] + '/camera_info'
+
+
+def _base(topic: str) -> str:
+    """The topic of images without the name of a transport."""
+    return topic.removesuffix(_TRANSPORT)
 
 
 def _split(wanted: str) -> tuple[str, str]:
@@ -109,49 +116,51 @@ def _split(wanted: str) -> tuple[str, str]:
 
 
 def _only(bag: Bag) -> str:
-    pictures = [topic for topic in bag.topics.values() if topic.msgtype in IMAGES and topic.count]
-    if not pictures:
-        there = ', '.join(sorted(bag.topics)) or 'nothing'
+    """The only topic of colour images, else of images; the raw one of a camera with both."""
+    images = [name for name, t in bag.topics.items() if t.msgtype in IMAGES and t.count]
+    if not images:
+        known = ', '.join(f'{t.name} ({t.msgtype})' for _, t in sorted(bag.topics.items()))
         damage = f' ({bag.damage})' if bag.damage else ''
-        raise ValueError(f'{bag.path}: no pictures in it; there are {there}{damage}')
-    if len(pictures) == 1:
-        return pictures[0].name
-    coloured = [topic for topic in pictures if _is_colour(bag, topic.name)]
+        raise ValueError(f'{bag.path}: no images in it; there are {known or "no topics"}{damage}')
+    images = [name for name in images if name == _base(name) or _base(name) not in images]
+    coloured = images if len(images) == 1 else [n for n in images if _is_colour(bag, n)]
     if len(coloured) == 1:
-        return coloured[0].name
+        return coloured[0]
     rows = '\n'.join(
-        f'  {one.name} ({one.count} of {one.msgtype})' for one in coloured or pictures
+        f'  {name} ({bag.topics[name].count} of {bag.topics[name].msgtype})'
+        for name in coloured or images
     )
-    raise ValueError(f'{bag.path}: choose with --camera, there are pictures on\n{rows}')
+    raise ValueError(f'{bag.path}: choose with --camera, there are images on\n{rows}')
 
 
 def _is_colour(bag: Bag, topic: str) -> bool:
+    """Whether the first image of a topic that can be decoded has colours."""
     for raw in bag.messages([topic]):
         try:
             message = bag.decode(raw)
         except ValueError:
             continue
         if raw.msgtype == COMPRESSED:
-            return 'compresseddepth' not in message.format.lower()
+            return 'compresseddepth' not in f'{topic} {message.format}'.lower()
         return message.encoding in _COLOURS
     return False
 
 
-def _check(bag: Bag, topic: str, kinds: tuple[str, ...], what: str) -> None:
-    there = [one.name for one in bag.topics.values() if one.msgtype in kinds]
-    if topic in there:
+def _check(bag: Bag, topic: str, msgtypes: tuple[str, ...], what: str) -> None:
+    known = [name for name, found in bag.topics.items() if found.msgtype in msgtypes]
+    if topic in known:
         return
     if topic in bag.topics:
         problem = f'{topic} has messages of {bag.topics[topic].msgtype}, which are no {what}'
     else:
-        near = difflib.get_close_matches(topic, there, n=1)
+        near = difflib.get_close_matches(topic, known, n=1)
         problem = f'no topic {topic!r}' + (f'; did you mean {near[0]!r}?' if near else '')
-    known = f'; {what} are on {", ".join(there)}' if there else f'; no topic has {what}'
-    raise ValueError(f'{bag.path}: {problem}{known}')
+    topics = f'; {what} are on {", ".join(known)}' if known else f'; no topic has {what}'
+    raise ValueError(f'{bag.path}: {problem}{topics}')
 
 
 def _names(topics: Sequence[str]) -> list[str]:
-    """Short names that tell the topics apart: the last parts that say which camera it is."""
+    """Short names that differ: the last parts of the topics that name the camera."""
     kept = []
     for topic in topics:
         parts = [part for part in topic.split('/') if part]

@@ -170,7 +170,7 @@ def bags_in(path: Path) -> list[Path]:
         FileNotFoundError: there is no such file or folder, or no bag in the folder.
     """
     if not path.exists():
-        raise FileNotFoundError(f'{path}: no such bag')
+        raise FileNotFoundError(f'{path}: no such bag, there is no bag file and no folder of bags')
     if not path.is_dir() or (path / 'metadata.yaml').exists():
         return [path]
     files = sorted(file for file in path.iterdir() if _is_part(file))

@@ -40,8 +40,18 @@ def test_the_only_pictures_are_taken_whatever_they_are(tmp_path):
     assert choose(bag(tmp_path, a__image='mono8')) == [Camera('', '/a/image')]
 
 
+def test_a_camera_raw_and_compressed_is_one_camera(tmp_path):
+    found = choose(bag(tmp_path, a__image='rgb8', a__image__compressed='jpeg', d__image='32FC1'))
+    assert found == [Camera('', '/a/image')]
+
+
+def test_a_compressed_camera_beside_depths_is_found(tmp_path):
+    topics = {'a__image__compressed': 'jpeg', 'a__depth__compressedDepth': 'jpeg'}
+    assert choose(bag(tmp_path, **topics)) == [Camera('', '/a/image/compressed')]
+
+
 @pytest.mark.parametrize('topics', [
-    {'a__image': 'rgb8', 'a__image__compressed': 'jpeg'}, {'a': 'bgr8', 'b': 'rgb8'},
+    {'a__image': 'rgb8', 'b__image__compressed': 'jpeg'}, {'a': 'bgr8', 'b': 'rgb8'},
     {'a': 'mono8', 'b': '32FC1'},
 ])  # fmt: skip
 def test_a_choice_is_left_to_people(tmp_path, topics):
