@@ -18,6 +18,7 @@ from diception_ros.bag_replay.job import Job, Result
 from diception_ros.bags.cameras import choose
 from diception_ros.bags.frames import CopiedMessage, ImageFrame, SkippedImage, frames
 from diception_ros.bags.mcap_writer import Writer
+from diception_ros.messages.encodings import decoder
 from diception_ros.perception.query import Request
 
 if TYPE_CHECKING:
@@ -113,7 +114,7 @@ def replay(
 
         stream = frames(
             bag, cameras, job.selection(bag), job.copy, start.messages,
-            perceiver.settings.depth.tolerance_s,
+            perceiver.settings.depth.tolerance_s, decoder(perceiver.settings.conversion, log),
         )  # fmt: skip
         for group in _groups(prefetch(stream, 2 * job.batch_frames + 2), job.batch_frames):
             requests = _requests(group, wanted, needed, job)

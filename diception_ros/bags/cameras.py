@@ -91,7 +91,7 @@ def choose(
             info = ''
         reference = references[k] if references else ''
         if reference:
-            _check(bag, reference, (IMAGE, 'sensor_msgs/msg/PointCloud2'), 'depths')
+            _check(bag, reference, (*IMAGES, 'sensor_msgs/msg/PointCloud2'), 'depths')
         found.append(Camera(name, topic, info, reference))
     return found
 

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from diception_ros.messages import MessageError, base
 from diception_ros.messages import images as image_messages
+from diception_ros.messages.encodings import Decoder, decode
 from diception_ros.messages.synchronizer import REFERENCE_CAPACITY, CameraInfoCache, MessageCache
 
 if TYPE_CHECKING:
@@ -107,6 +108,7 @@ def frames(
     copy: bool = False,
     skip: int = 0,
     tolerance_s: float = 0.05,
+    decoder: Decoder = decode,
 ) -> Iterator[CopiedMessage]:
     """Read the images of a bag.
 
@@ -118,12 +120,15 @@ def frames(
         skip: number of yields to leave out at the beginning, for a resumed replay; the messages
             that belong to later images are still read.
         tolerance_s: largest difference of the stamps of an image and its reference, seconds.
+        decoder: converts raw images, see `encodings.decoder`.
 
     Yields:
         `ImageFrame`, `SkippedImage` or `CopiedMessage`, in the order of the bag.
     """
     tolerance_ns = round(tolerance_s * 1e9)
-    images = {camera.topic: _CameraMessages(bag, camera, tolerance_ns) for camera in cameras}
+    images = {
+        camera.topic: _CameraMessages(bag, camera, tolerance_ns, decoder) for camera in cameras
+    }
     listeners: dict[str, list[_CameraMessages]] = {}
     for listener in images.values():
         for topic in (listener.camera.info, listener.camera.reference):
@@ -163,9 +168,9 @@ def frames(
 class _CameraMessages:
     """Messages that belong to the images of one camera."""
 
-    def __init__(self, bag: Bag, camera: Camera, tolerance_ns: int) -> None:
+    def __init__(self, bag: Bag, camera: Camera, tolerance_ns: int, decoder: Decoder) -> None:
         self.camera = camera
-        self._bag, self._tolerance_ns = bag, tolerance_ns
+        self._bag, self._tolerance_ns, self._decoder = bag, tolerance_ns, decoder
         self._infos = CameraInfoCache()
         self._references: MessageCache[Any] = MessageCache(REFERENCE_CAPACITY)
         self._decoded: tuple[RawMessage, Any, int] | None = None
@@ -200,8 +205,9 @@ class _CameraMessages:
             text = f'topic {raw.topic}: a {raw.msgtype} that cannot be read'
             return SkippedImage(raw, copied, self.camera, ('message', text))
         info, _ = self._infos.match(message)
+        no_info = self._infos.why_none(message) if info is None else ''
         try:
-            frame = image_messages.frame_from(message, info)
+            frame = image_messages.frame_from(message, info, self._decoder, no_info)
         except MessageError as error:
             return SkippedImage(raw, copied, self.camera, (error.kind, str(error)))
         reference = self._references.nearest(stamp_ns, self._tolerance_ns)

@@ -67,7 +67,8 @@ class Frame:
         image: (H, W, 3) uint8, 0..255, RGB. Kept as a read-only view, not copied.
         stamp_ns: time of the exposure, nanoseconds since the epoch of the camera's clock.
         frame_id: name of the camera's optical frame (x right, y down, z forward).
-        intrinsics: pinhole of the picture, or None where nobody told.
+        intrinsics: pinhole of the picture, or None where it is not known.
+        no_intrinsics: why the CameraInfo that there is gives no pinhole, '' otherwise.
 
     Raises:
         ValueError: the image is not (H, W, 3) uint8 with at least one pixel, or stamp_ns < 0.
@@ -77,6 +78,7 @@ class Frame:
     stamp_ns: int = 0
     frame_id: str = ''
     intrinsics: Intrinsics | None = None
+    no_intrinsics: str = ''
 
     def __post_init__(self) -> None:
         image = self.image

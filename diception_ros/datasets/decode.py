@@ -503,7 +503,7 @@ def truth_from_file(task: Task[Any], path: Path, categories: Sequence[str]) -> L
 
 
 def truth_from_message(task: Task[Any], message: Any, categories: Sequence[str]) -> Label:
-    """The true label in a sensor_msgs/Image, see `truth_from_array`.
+    """The true label in a sensor_msgs/Image or CompressedImage, see `truth_from_array`.
 
     Raises:
         ValueError: it holds no such label, or the task is of people (`people_from_message`).
@@ -511,6 +511,8 @@ def truth_from_message(task: Task[Any], message: Any, categories: Sequence[str])
     kind = task.label
     if issubclass(kind, Keypoints):
         raise ValueError(f'{task.name}: a cloud of joints needs the size of the image')
+    if issubclass(kind, Disparity) and hasattr(message, 'format'):
+        return truth_from_array(task, image_messages.depth_from(message), categories)
     decoded = image_messages.rgb_from if issubclass(kind, Picture) else image_messages.array_from
     return truth_from_array(task, decoded(message), categories)
 

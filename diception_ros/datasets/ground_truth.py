@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from diception_ros.bags.cameras import IMAGE
+from diception_ros.bags.cameras import COMPRESSED, IMAGE
 from diception_ros.core.labels import Keypoints
 from diception_ros.datasets import decode
 from diception_ros.tasks import BUILTIN, TaskRegistry
@@ -74,7 +74,7 @@ class Source:
         self._task = registry.get(self.task)
         kind = CLOUD if issubclass(self._task.label, Keypoints) else IMAGE
         if place in bag.topics:
-            if bag.topics[place].msgtype != kind:
+            if bag.topics[place].msgtype not in (kind, COMPRESSED if kind == IMAGE else kind):
                 raise ValueError(
                     f'--truth {text!r}: expected {kind}, {place} has {bag.topics[place].msgtype}'
                 )

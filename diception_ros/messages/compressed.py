@@ -112,7 +112,7 @@ def decode_depth(message: Any) -> NDArray[np.uint16] | NDArray[np.float32]:
     content, words = _content(message), str(message.format)
     encoding = _encoding(words)
     if 'compresseddepth' not in words.lower():
-        return _depth_file(content, words, encoding)
+        return _depth_file(message, words, encoding)
     if encoding not in ('16uc1', 'mono16', '32fc1'):
         raise MessageError(
             f'format {quoted(words)}',
@@ -127,7 +127,7 @@ def decode_depth(message: Any) -> NDArray[np.uint16] | NDArray[np.float32]:
     _, a, b = _DEPTH_HEADER.unpack_from(content)
     body = content[_DEPTH_HEADER.size :]
     if body.startswith(_PNG):
-        values = _single_channel(body, 'compressedDepth')
+        values = _sixteen_bits(_read(body, 'png'), 'compressedDepth')
     elif 'png' in words.lower():
         raise MessageError(
             'compressedDepth',
@@ -144,24 +144,47 @@ def decode_depth(message: Any) -> NDArray[np.uint16] | NDArray[np.float32]:
     return np.where(known, metres, np.float32(np.nan))
 
 
-def _depth_file(content: bytes, words: str, encoding: str) -> NDArray[np.uint16]:
-    """16 bit PNG or TIFF files of the transport `compressed` keep a depth image as it is."""
+def decode_array(message: Any) -> NDArray[Any]:
+    """The values of a lossless file of one channel, such as labels that were sent as PNG.
+
+    Args:
+        message: sensor_msgs/CompressedImage.
+
+    Returns:
+        (H, W) uint8 or uint16, as they were compressed.
+
+    Raises:
+        MessageError: another file format ("format 'x'"), or a damaged file ('png', 'tiff').
+    """
+    content, words = _content(message), str(message.format)
     kind = _file_format(content)
-    if kind not in ('png', 'tiff') or encoding not in ('16uc1', 'mono16', ''):
+    if kind not in ('png', 'tiff') or 'compresseddepth' in words.lower():
+        raise MessageError(
+            f'format {quoted(words)}',
+            f'compressed image of format {quoted(words)}: expected the numbers of a PNG or TIFF '
+            f'file, got {kind or "other data"}, which does not keep numbers',
+        )
+    pixels = _read(content, kind)
+    if pixels.ndim != 2:
+        raise MessageError(kind, f'{kind}: expected one channel, got {pixels.shape}')
+    return pixels
+
+
+def _depth_file(message: Any, words: str, encoding: str) -> NDArray[np.uint16]:
+    """16 bit PNG or TIFF files of the transport `compressed` keep a depth image as it is."""
+    if encoding not in ('16uc1', 'mono16', ''):
         raise MessageError(
             f'format {quoted(words)}',
             f'compressed image of format {quoted(words)} holds no depth; expected compressedDepth '
             'or a 16 bit PNG',
         )
-    return _single_channel(content, kind)
+    return _sixteen_bits(decode_array(message), 'png')
 
 
-def _single_channel(content: bytes, kind: str) -> NDArray[np.uint16]:
-    pixels = _read(content, 'tiff' if kind == 'tiff' else 'png')
+def _sixteen_bits(pixels: NDArray[Any], kind: str) -> NDArray[np.uint16]:
     if pixels.dtype != np.uint16 or pixels.ndim != 2:
         raise MessageError(
-            kind,
-            f'{kind}: expected one channel of 16 bits, got {pixels.dtype} {pixels.shape}',
+            kind, f'{kind}: expected one channel of 16 bits, got {pixels.dtype} {pixels.shape}'
         )
     return pixels
 

@@ -28,17 +28,21 @@ DEPTH_UNITS = {'16UC1': 1e-3, 'mono16': 1e-3, '32FC1': 1.0}
 
 
 def frame_from(
-    message: Any, info: Any | None = None, decode: encodings.Decoder = encodings.decode
+    message: Any,
+    info: Any | None = None,
+    decode: encodings.Decoder = encodings.decode,
+    no_info: str = '',
 ) -> Frame:
     """Make a Frame of a camera's image.
 
-    A CameraInfo that cannot be used costs the intrinsics, never the frame; `camera_info.pinhole`
-    returns the reason.
+    A CameraInfo that cannot be used costs the intrinsics, never the frame; `no_intrinsics` of the
+    frame has the reason.
 
     Args:
         message: sensor_msgs/Image or CompressedImage.
         info: sensor_msgs/CameraInfo of the image, if there is one.
         decode: converts raw images, see `encodings.decoder`.
+        no_info: why there is no CameraInfo, see `CameraInfoCache.why_none`.
 
     Returns:
         The frame. Its image may be a view of the message's data.
@@ -49,8 +53,9 @@ def frame_from(
     """
     stamp_ns = base.stamp_ns(message.header)
     image = rgb_from(message, decode)
-    intrinsics, _ = camera_info.pinhole(info, (image.shape[0], image.shape[1]))
-    return Frame(image, stamp_ns, str(message.header.frame_id), intrinsics)
+    intrinsics, reason = camera_info.pinhole(info, (image.shape[0], image.shape[1]))
+    reason = no_info if info is None else reason
+    return Frame(image, stamp_ns, str(message.header.frame_id), intrinsics, reason)
 
 
 def rgb_from(message: Any, decode: encodings.Decoder = encodings.decode) -> NDArray[np.uint8]:
@@ -123,10 +128,11 @@ def image(types: Types, array: NDArray[Any], encoding: str, header: Any) -> Any:
 
 
 def array_from(message: Any) -> NDArray[Any]:
-    """The array of a sensor_msgs/Image whose values are numbers rather than colours.
+    """The array of an image whose values are numbers rather than colours.
 
     Args:
-        message: sensor_msgs/Image of an encoding that `image` accepts.
+        message: sensor_msgs/Image of an encoding that `image` accepts, or a CompressedImage of a
+            lossless file, see `compressed.decode_array`.
 
     Returns:
         (H, W) or (H, W, C) of the encoding's dtype, C-contiguous; read-only, and without padding
@@ -136,6 +142,8 @@ def array_from(message: Any) -> NDArray[Any]:
         MessageError: the encoding is unknown ("encoding 'x'"), or the numbers in the message
             contradict each other ('size', 'step', 'data').
     """
+    if hasattr(message, 'format'):
+        return compressed.decode_array(message)
     dtype, channels = element(str(message.encoding))
     array: NDArray[Any] = np.ascontiguousarray(encodings.rows(message, dtype, channels))
     view = array.view()

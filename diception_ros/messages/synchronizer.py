@@ -29,6 +29,7 @@ import threading
 from typing import Any, Generic, TypeVar
 
 from diception_ros.messages import base, camera_info
+from diception_ros.messages.base import quoted
 
 # Messages kept by default: 4 s of a camera with 30 Hz, more than the queue of policy `all` holds.
 CAPACITY = 128
@@ -160,6 +161,20 @@ class CameraInfoCache(MessageCache[Any]):
         # max and min return the first of equals, which is the last received.
         nearest = max(earlier, key=_stamp) if earlier else min(fitting, key=_stamp)
         return nearest[1], 'latest'
+
+    def why_none(self, message: Any) -> str:
+        """Why `match` finds no CameraInfo for an image, with advice; '' if none was received."""
+        kept, frame_id = self._snapshot(), message.header.frame_id
+        if not kept:
+            return ''
+        infos = [info for _, info in kept if info.header.frame_id == frame_id]
+        if not infos:
+            return (
+                f'the frame_id of CameraInfo is {quoted(kept[0][1].header.frame_id)}, that of the '
+                f'image {quoted(frame_id)}; let the driver publish both with the same frame_id'
+            )
+        size = (message.height, message.width) if hasattr(message, 'height') else (0, 0)
+        return camera_info.pinhole(infos[0], size)[1]
 
     def intrinsics(self) -> Any | None:
         """Pinhole of the last received info, None without one or if it is not calibrated.

@@ -132,6 +132,7 @@ KINDS = {
     ('image', 'raw'): 'sensor_msgs/msg/Image',
     ('image', 'compressed'): 'sensor_msgs/msg/CompressedImage',
     ('depth_reference', 'image'): 'sensor_msgs/msg/Image',
+    ('depth_reference', 'compressed'): 'sensor_msgs/msg/CompressedImage',
     ('depth_reference', 'cloud'): 'sensor_msgs/msg/PointCloud2',
 }
 
@@ -213,7 +214,8 @@ class Camera:
         """Let depth references in, or no longer."""
         if aligned and self._depths is None:
             kind = KINDS['depth_reference', self._settings.depth_reference]
-            topic = f'{self.prefix}depth_reference'
+            compressed = self._settings.depth_reference == 'compressed'
+            topic = f'{self.prefix}depth_reference{"/compressedDepth" if compressed else ""}'
             self._depths = self._listen(kind, topic, self._refer, SMALL)
         elif not aligned and self._depths is not None:
             self._node.destroy_subscription(self._depths)

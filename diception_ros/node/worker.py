@@ -16,7 +16,7 @@ import numpy as np
 from diception_ros.core.frame import Frame
 from diception_ros.core.geometry import transform_from
 from diception_ros.core.prompt import Point
-from diception_ros.messages import base
+from diception_ros.messages import base, encodings
 from diception_ros.messages import images as image_messages
 from diception_ros.messages.base import MessageError, Types
 from diception_ros.node import watchdog
@@ -78,6 +78,7 @@ class Worker:
         self.idle = ''
         self._slots, self._perceiver, self._cameras = slots, perceiver, cameras
         self._publishers, self._now, self._log = publishers, now, log
+        self._decode = encodings.decoder(perceiver.settings.conversion, log.info)
         self._thread: threading.Thread | None = None
         self._forget = threading.Event()
         self._clockless = 0
@@ -126,7 +127,8 @@ class Worker:
             self._forget.clear()
             self._perceiver.forget()
         info, self.infos[camera.name] = camera.info_of(message)
-        frame = image_messages.frame_from(message, info)
+        no_info = camera.infos.why_none(message) if info is None else ''
+        frame = image_messages.frame_from(message, info, self._decode, no_info)
         self._check_clock(frame.stamp_ns)
         camera.frame_id = frame.frame_id
         points, removed = camera.points.of(frame.size)

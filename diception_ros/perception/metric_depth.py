@@ -97,7 +97,7 @@ class Reference:
 
 
 def reference_from(message: Any, transform: Transform) -> Reference:
-    """Read a sensor_msgs/Image (16UC1 mm, 32FC1 m) or PointCloud2.
+    """Read a sensor_msgs/Image (16UC1 mm, 32FC1 m), its compressedDepth, or a PointCloud2.
 
     Args:
         message: the message.
@@ -115,15 +115,11 @@ def reference_from(message: Any, transform: Transform) -> Reference:
         points = point_clouds.points_from(message).astype(np.float64)
         moved = points @ transform.rotation.T + transform.translation
         return Reference(stamp_ns, frame_id, points=moved.astype(np.float32))
-    if message.encoding not in ('16UC1', 'mono16', '32FC1'):
-        raise ValueError(
-            f'depth reference: expected a picture of 16UC1 (mm) or 32FC1 (m), got '
-            f'{message.encoding!r}'
-        )
-    array = image_messages.array_from(message).astype(np.float32)
-    metres = array if message.encoding == '32FC1' else array / np.float32(1000)
-    known = np.isfinite(metres) & (metres > 0)
-    return Reference(stamp_ns, frame_id, picture=np.where(known, metres, np.float32(np.nan)))
+    try:
+        metres = image_messages.depth_from(message)
+    except ValueError as error:
+        raise ValueError(f'depth reference: {error}') from error
+    return Reference(stamp_ns, frame_id, picture=metres)
 
 
 def _projected(

@@ -23,6 +23,10 @@ if TYPE_CHECKING:
     from diception_ros.tasks import Task
 
 
+# What to do where no CameraInfo was received.
+_NO_INFO = camera_info.pinhole(None, (0, 0))[1]
+
+
 class Published(NamedTuple):
     """What goes out about a frame; see `request.Answer`."""
 
@@ -51,10 +55,11 @@ def publish(
     """
     messages: list[tuple[str, Any]] = []
     metres: Metres | None = None
-    _, problem = camera_info.pinhole(request.info, request.frame.size)
+    problem = request.frame.no_intrinsics
     notes: list[Note] = []
-    if problem and request.info is not None:
-        notes.append(Note('camera_info', f'{problem}. Only results that need it are left out'))
+    if problem:
+        text = f'CameraInfo is not used: {problem}. Only results that need it are left out'
+        notes.append(Note('camera_info', text))
     for name, label in labels.items():
         messages += _of(types, settings.registry.get(name), label, request, categories)
         if name == DEPTH and isinstance(label, Disparity) and _wants_metres(types, request):
@@ -67,7 +72,8 @@ def publish(
     if metres.depth is not None and outputs.POINTS.topic in request.wanted:
         intrinsics = _intrinsics(request.frame, metres.depth.size)
         if intrinsics is None:
-            notes.append(Note('no camera_info', f'no cloud, which needs a CameraInfo: {problem}'))
+            text = f'no cloud, which needs a CameraInfo: {problem or _NO_INFO}'
+            notes.append(Note('no camera_info', text))
         else:
             cloud = _cloud(types, request, metres.depth, intrinsics, labels)
             messages.append((outputs.POINTS.topic, cloud))
