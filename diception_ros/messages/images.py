@@ -90,7 +90,7 @@ def depth_from(message: Any) -> NDArray[np.float32]:
         if encoding not in DEPTH_UNITS:
             raise MessageError(
                 f'encoding {quoted(encoding)}',
-                f'depth image: expected 16UC1 or mono16 (mm), or 32FC1 (m), got '
+                f'expected a depth image of 16UC1 (mm) or 32FC1 (m), got '
                 f'{quoted(encoding)}',
             )
         values, unit = array_from(message), DEPTH_UNITS[encoding]

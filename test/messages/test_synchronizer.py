@@ -236,3 +236,22 @@ def test_threads_may_add_while_others_match():
     stop.set()
     thread.join()
     assert not failed
+
+
+@pytest.mark.parametrize(
+    ('received', 'reason'),
+    [
+        ([], ''),
+        ([info(BEGIN - 5, SIZE, 2.0, 'other')], "frame_id of CameraInfo is 'other'"),
+        ([info(BEGIN - 5, (96, 128), 2.0)], 'binning_x and binning_y to 2'),
+        ([info(BEGIN - 5, (0, 0), 2.0)], 'width and height are 0 x 0'),
+    ],
+    ids=['none', 'another frame', 'another size', 'size 0'],
+)
+def test_why_none_gives_the_reason_with_advice(received, reason):
+    cache = CameraInfoCache()
+    for message in received:
+        cache.add_info(message)
+    assert cache.match(image(BEGIN)) == (None, 'none')
+    assert reason in cache.why_none(image(BEGIN))
+    assert bool(reason) == bool(cache.why_none(image(BEGIN)))

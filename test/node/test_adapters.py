@@ -93,9 +93,7 @@ def content(message):
     }
 
 
-def test_adapters_can_be_changed_and_base_tasks_stay_equal(
-    domain, peer, folders, tmp_path
-):
+def test_adapters_can_be_changed_and_base_tasks_stay_equal(domain, peer, folders, tmp_path):
     path = tmp_path / 'given.yaml'
     path.write_text(
         '/**:\n  ros__parameters:\n    tasks: [depth, normal]\n'

@@ -90,14 +90,12 @@ def test_invalid_parameters_are_one_error_and_the_node_stays(domain, peer, param
         assert told.level == b'\x02'
         assert says in told.message
         # With a corrected value it works.
-        name = next(iter(parameters))
         good = {
-            'model': 'zero',
-            'num_inference_steps': 2,
-            'tasks': ['depth'],
-            'depth.metric': 'off',
-        }[name]
-        assert peer.set(**{name.replace('.', '__'): good}) == ''
+            'model': {'model': 'zero'}, 'num_inference_steps': {'num_inference_steps': 2},
+            'tasks': {'tasks': ['depth']}, 'depth.metric': {'depth__metric': 'off'},
+            'shifts': {'tta_shifts': 4},
+        }  # fmt: skip
+        assert peer.set(**good[next(iter(parameters))]) == ''
         assert peer.change('configure')
         code, seconds = node.end()
         assert code == 0

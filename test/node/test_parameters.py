@@ -101,7 +101,7 @@ def test_a_parameters_file_in_every_notation(domain, peer, tmp_path):
     with Running(domain, more=more) as node:
         node.wait_for('active: /image')
         node.wait_for("no parameter 'num_inference_stpes'; did you mean 'num_inference_steps'?")
-        node.wait_for('qos_overrides./imgae.subscription.reliability is of no topic')
+        node.wait_for('qos_overrides./imgae.subscription.reliability matches no topic')
         assert peer.get('semantic.categories', '/other') == ['chair', 'hot dog']
         assert peer.get('guidance_scale', '/other') == 2.0
         assert peer.get('cameras', '/other') == []

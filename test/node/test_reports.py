@@ -2,7 +2,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """Parts of the node without ROS: levels of diagnostics, points."""
 
-
 import pytest
 
 from diception_ros.core.prompt import Point

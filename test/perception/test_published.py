@@ -2,6 +2,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Which topics come out of the Perceiver, and that relative is never called metric."""
 
+from copy import deepcopy
 from dataclasses import fields, replace
 
 import numpy as np
@@ -196,3 +197,32 @@ def test_a_cloud_needs_a_pinhole(tiny):
     assert 'points' not in topics(answer)
     assert 'depth/image' in topics(answer)
     assert [note.kind for note in answer.notes] == ['no camera_info']
+
+
+@pytest.mark.parametrize(
+    ('spoil', 'advice'),
+    [
+        (lambda info: (info.k.fill(0), info.p.fill(0)), 'not calibrated'),
+        (lambda info: info.p.fill(np.nan), 'finite'),
+        (lambda info: setattr(info, 'width', info.width + 2), 'remap camera_info'),
+        (lambda info: setattr(info, 'binning_x', 2), 'set both to 0'),
+        (lambda info: (setattr(info, 'width', 0), setattr(info, 'height', 0)), 'width and height'),
+    ],
+    ids=['uncalibrated', 'P of NaN', 'another size', 'binning', 'size 0'],
+)
+def test_an_unusable_camera_info_costs_only_what_needs_it(tiny, spoil, advice):
+    given = request()
+    message = image_messages.image(MAKE, given.frame.image, 'rgb8', given.header)
+    info = deepcopy(given.info)
+    spoil(info)
+    frame = image_messages.frame_from(message, info)
+    assert advice in frame.no_intrinsics
+    one = perceiver(tiny, tasks=EVERY, depth__metric='fixed', depth__scale=1.0)
+    good = one.perceive(given)
+    answer = one.perceive(replace(given, frame=frame, info=info))
+    needing = {'points', *(topic for topic in topics(good) if topic.endswith('camera_info'))}
+    lost = {topic for topic in topics(good) if topic not in topics(answer)}
+    # The CameraInfo of a calibration of zeros is published as it is received.
+    assert lost == ({'points'} if advice == 'not calibrated' else needing)
+    assert [note.kind for note in answer.notes] == ['camera_info', 'no camera_info']
+    assert all(advice in note.text for note in answer.notes)

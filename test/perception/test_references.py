@@ -2,6 +2,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """Depth references: read, moved and projected."""
 
+import struct
+
+import cv2
 import numpy as np
 import pytest
 
@@ -9,6 +12,7 @@ from diception_ros.bags.typestore import BagTypes
 from diception_ros.core.frame import Intrinsics
 from diception_ros.core.geometry import back_project, transform_from
 from diception_ros.core.labels import MetricDepth
+from diception_ros.datasets import decode
 from diception_ros.messages import base, point_clouds
 from diception_ros.messages import images as image_messages
 from diception_ros.perception.metric_depth import Reference, reference_from
@@ -52,6 +56,40 @@ def test_what_is_no_depth_is_unknown():
     metres = np.array([[np.nan, np.inf, -np.inf, -1, 0, 2]], np.float32)
     read = reference_from(picture(metres, '32FC1'), HERE)
     np.testing.assert_array_equal(np.isfinite(read.picture), [[False] * 5 + [True]])
+
+
+def test_compressed_depth_is_read_as_the_raw_image():
+    values = np.rint(depths() * 1000).astype(np.uint16)
+    values[3, 4] = 0
+    content = struct.pack('<iff', 0, 0, 0) + cv2.imencode('.png', values)[1].tobytes()
+    message = TYPES.make(
+        'sensor_msgs/msg/CompressedImage', header=base.header(TYPES, 1_500_000_000, 'depth'),
+        format='16UC1; compressedDepth png', data=np.frombuffer(content, np.uint8),
+    )  # fmt: skip
+    raw = picture(values, '16UC1')
+    read, expected = reference_from(message, HERE), reference_from(raw, HERE)
+    assert (read.stamp_ns, read.frame_id) == (expected.stamp_ns, expected.frame_id)
+    np.testing.assert_array_equal(read.picture, expected.picture)
+    truth = [decode.truth_from_message('depth', one, ()) for one in (message, raw)]
+    np.testing.assert_array_equal(truth[0].values, truth[1].values)
+    message.format = 'rgb8; jpeg compressed bgr8'
+    with pytest.raises(ValueError, match='holds no depth'):
+        reference_from(message, HERE)
+
+
+def test_labels_that_were_sent_as_png_are_read_as_the_raw_image():
+    values = np.random.default_rng(0).integers(0, 4, SIZE, np.uint8)
+    message = TYPES.make(
+        'sensor_msgs/msg/CompressedImage', header=base.header(TYPES, 7, 'cam'),
+        format='mono8; png compressed ', data=cv2.imencode('.png', values)[1],
+    )  # fmt: skip
+    truth = [
+        decode.truth_from_message('entity', one, ()) for one in (message, picture(values, 'mono8'))
+    ]
+    np.testing.assert_array_equal(truth[0].ids, truth[1].ids)
+    message.data = cv2.imencode('.jpg', values)[1]
+    with pytest.raises(ValueError, match='does not keep numbers'):
+        decode.truth_from_message('entity', message, ())
 
 
 def test_other_pictures_are_refused():
