@@ -19,27 +19,33 @@ if TYPE_CHECKING:
     from diception_ros.perception.predictor import Predictor
     from diception_ros.workflows.adapt import AdaptConfig, adapt
     from diception_ros.workflows.convert import ConvertConfig, convert
+    from diception_ros.workflows.demo import DemoConfig, demo
     from diception_ros.workflows.evaluate import EvaluateConfig, evaluate
     from diception_ros.workflows.predict import PredictConfig, predict
+    from diception_ros.workflows.replay import ReplayConfig, replay
     from diception_ros.workflows.simulate import SimulateConfig, simulate
     from diception_ros.workflows.train import TrainConfig, train
 
 __all__ = [
     'AdaptConfig',
     'ConvertConfig',
+    'DemoConfig',
     'EvaluateConfig',
     'Frame',
     'Point',
     'PredictConfig',
     'Predictor',
     'Prompt',
+    'ReplayConfig',
     'SimulateConfig',
     'TrainConfig',
     'adapt',
     'convert',
+    'demo',
     'evaluate',
     'images',
     'predict',
+    'replay',
     'simulate',
     'train',
 ]

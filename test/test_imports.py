@@ -27,8 +27,8 @@ ROWS = [
     {'workflows'},
     {'cli', 'node'},
 ]
-SIDEWAYS = {('simulation', 'datasets'), ('cli', 'node'), ('workflows', 'cli')}
-NEEDS_TORCH = {'model', 'perception.predictor', 'datasets.batch', 'training', 'workflows'}
+SIDEWAYS = {('simulation', 'datasets'), ('cli', 'node')}
+NEEDS_TORCH = {'model', 'perception.predictor', 'datasets.batch', 'training'}
 NEEDS_ROS = {'node'}
 
 
@@ -118,7 +118,7 @@ HEAVY = {'torch', 'mujoco', 'diffusers', 'transformers', 'matplotlib', 'rclpy'}
 LIGHT = sorted(
     name
     for name, _ in modules()
-    if part(name) not in ('model', 'training', 'workflows', 'node')
+    if part(name) not in ('model', 'training', 'node')
     and name != f'{PACKAGE}.__main__'
     and not name.startswith((f'{PACKAGE}.datasets.batch', f'{PACKAGE}.perception.pred'))
 )

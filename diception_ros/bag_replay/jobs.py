@@ -4,10 +4,8 @@
 
 from __future__ import annotations
 
-import argparse
 from collections import deque
 from collections.abc import Callable, Generator, Sequence
-import contextlib
 import glob
 import json
 import os
@@ -18,10 +16,9 @@ from typing import Any, NamedTuple
 
 from tqdm import tqdm
 
-from diception_ros.bag_replay import checkpoint
-from diception_ros.bag_replay.job import DAMAGED, exit_code
+from diception_ros.bag_replay.job import DAMAGED
 from diception_ros.bags.reader import ENDS, bags_in
-from diception_ros.system import processes, threads
+from diception_ros.system import processes
 
 # Seconds that an interrupted process gets to leave a file with an index. A step of the model is
 # not interrupted, and the large one takes long on a CPU.
@@ -29,9 +26,6 @@ ENDING_S = 20.0
 NAP_S = 0.05
 # Restarts of a process that a cluster lost; Ray's own number.
 RETRIES = 3
-# Options that are not passed on to the process of a bag.
-_OURS = ('bags', 'out', 'jobs', 'engine', 'summary', 'report', 'threads', 'view', 'view_file',
-         'help')  # fmt: skip
 
 
 class Task(NamedTuple):
@@ -79,65 +73,6 @@ def find(given: Sequence[str]) -> list[Path]:
         for path in [name] if Path(name).exists() or not matched else matched:
             found += bags_in(Path(path))
     return list(dict.fromkeys(found))
-
-
-def run(
-    bags: Sequence[Path],
-    args: argparse.Namespace,
-    declare: Callable[[argparse.ArgumentParser], None],
-) -> int:
-    """Replay them, and print a table.
-
-    Args:
-        bags: the bags.
-        args: options of `diception replay`.
-        declare: declares them.
-
-    Returns:
-        Exit code: 0 if all are replayed, 3 if some of them are damaged, 1 if bags or frames are
-        missing.
-
-    Raises:
-        ValueError: options that do not go together.
-    """
-    if args.out.suffix == '.mcap':
-        raise ValueError(f'--out is {args.out}; of {len(bags)} bags expected a folder')
-    if args.jobs < 1:
-        raise ValueError(f'--jobs is {args.jobs}; expected at least 1')
-    if args.engine == 'ray' and ':' in args.device:
-        raise ValueError(f'--device is {args.device}; expected cuda, of which Ray says which')
-    if args.view or args.view_file:
-        raise ValueError('--view shows one bag; give it the one that you want to see')
-    args.out.mkdir(parents=True, exist_ok=True)
-    tasks = _tasks(bags, args, arguments(args, declare))
-    done = [_before(task) for task in tasks if args.resume and _finished(task, args)]
-    finished = {result.task.bag for result in done}
-    todo = [task for task in tasks if task.bag not in finished]
-    running: list[str] = []
-
-    def started(task: Task) -> None:
-        running.append(task.out.stem)
-        bar.set_postfix_str(', '.join(running))
-
-    if args.engine == 'ray':  # which does not report which of them runs
-        results = run_ray(todo, args.jobs, args.device.startswith('cuda'))
-    else:
-        results = run_local(todo, args.jobs, started)
-    with (
-        tqdm(total=len(tasks), initial=len(done), desc='bags', file=sys.stderr) as bar,
-        contextlib.closing(results),
-    ):
-        for result in results:
-            running[:] = [name for name in running if name != result.task.out.stem]
-            bar.set_postfix_str(', '.join(running), refresh=False)
-            bar.update()
-            done.append(result)
-            if result.code not in (0, DAMAGED):
-                tqdm.write(f'{result.task.bag}: {result.words}', file=sys.stderr)
-    done.sort(key=lambda result: bags.index(result.task.bag))
-    sys.stdout.write(table(done) + '\n')
-    codes = {result.code for result in done}
-    return 1 if codes - {0, DAMAGED} else max(codes)
 
 
 def run_local(
@@ -253,29 +188,6 @@ def names(bags: Sequence[Path]) -> list[str]:
     return ['_'.join(path.relative_to(root).parts) for path in full]
 
 
-def arguments(
-    args: argparse.Namespace, declare: Callable[[argparse.ArgumentParser], None]
-) -> list[str]:
-    """The options of a command line that are not at their defaults, to be passed on."""
-    parser = argparse.ArgumentParser()
-    declare(parser)
-    found: list[str] = []
-    for action in parser._actions:
-        value = getattr(args, action.dest, action.default)
-        if action.dest in _OURS or value == action.default:
-            continue
-        option = action.option_strings[0]
-        if isinstance(value, bool):
-            found.append(option if value else option.replace('--', '--no-', 1))
-        elif isinstance(action, argparse._AppendAction):
-            found += [f'{option}={element}' for element in value]
-        elif isinstance(value, (list, tuple)):
-            found += [option, *map(str, value)]
-        else:
-            found.append(f'{option}={value}')
-    return found
-
-
 def table(done: Sequence[Done]) -> str:
     """The results of all bags, in Markdown."""
     rows = [('bag', 'frames', 'seconds', 'result')]
@@ -296,42 +208,6 @@ def table(done: Sequence[Done]) -> str:
     lines = [f'| {" | ".join(map(str.ljust, row, widths))} |' for row in rows]
     rule = '|' + '|'.join('-' * (width + 2) for width in widths) + '|'
     return '\n'.join([lines[0], rule, *lines[1:]])
-
-
-def _tasks(bags: Sequence[Path], args: argparse.Namespace, options: list[str]) -> list[Task]:
-    found = []
-    for bag, name in zip(bags, names(bags), strict=True):
-        out = (args.out / f'{name}.mcap').absolute()
-        more = [f'--report={args.report / name}'] if args.report else []
-        more += [f'--summary={summary_of(out)}', f'--threads={_threads(args)}']
-        command = [sys.executable, '-m', 'diception_ros', 'replay', str(bag.absolute()),
-                   f'--out={out}', *more, *options]  # fmt: skip
-        found.append(Task(bag, out, command, Path.cwd()))
-    return found
-
-
-def _threads(args: argparse.Namespace) -> int:
-    """Of each process: those that run at a time divide the processors among them."""
-    share = args.jobs if args.engine == 'ray' else threads.processors() // args.jobs
-    return int(args.threads) or threads.automatic(args.device, share)
-
-
-def _finished(task: Task, args: argparse.Namespace) -> bool:
-    """Whether nothing is left to do: the summary is written, and then all cleaned up."""
-    written = task.out.exists() and summary_of(task.out).exists()
-    return written and not args.force and not checkpoint.state_path(task.out).exists()
-
-
-def _before(task: Task) -> Done:
-    """Result of an earlier run."""
-    summary = json.loads(summary_of(task.out).read_text())
-    code = exit_code(
-        summary['damage'],
-        summary['skipped'],
-        summary['frames'],
-        len(summary.get('not_copied', ())),
-    )
-    return Done(task, code, 'done before')
 
 
 def _start(task: Task) -> processes.Subprocess:

@@ -27,6 +27,9 @@ class Bar:
         """Add to what is done."""
         self.n += count
 
+    def set_postfix_str(self, text: str, refresh: bool = True) -> None:
+        """Show a text after the bar."""
+
 
 class Progress:
     """What a workflow reports while it works: log lines go to the logger `diception_ros`."""

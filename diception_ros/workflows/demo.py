@@ -1,109 +1,187 @@
 # SPDX-FileCopyrightText: 2026 The diception_ros authors
 # SPDX-License-Identifier: Apache-2.0
-"""What `diception demo` does, step by step."""
+"""Runs a camera, the node and a recorder over real ROS 2, and checks the results."""
 
 from __future__ import annotations
 
-import argparse
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 import contextlib
-from dataclasses import replace
+from dataclasses import dataclass, field, replace
 import importlib.util
 import json
-import os
 from pathlib import Path
 import signal
-import sys
 import time
-from typing import Any, NoReturn
+from typing import TYPE_CHECKING, Any, NoReturn
 
-from tqdm import tqdm
-
-from diception_ros.bags.typestore import BagTypes
-from diception_ros.cli import main as command
-from diception_ros.evaluation.evaluators import ONE_POINT
-from diception_ros.live_demo import recording, run, verify
-from diception_ros.live_demo.recording import Drive
-from diception_ros.model import folder
-from diception_ros.reporting import tables
-from diception_ros.simulation import bag_reader
+from diception_ros import tasks
+from diception_ros.core.settings import REQUIRED, ComputeSettings, check, setting
 from diception_ros.system import files
+from diception_ros.system.progress import SILENT, Progress
 
-# What is printed; the first number of each is the one that matters.
+if TYPE_CHECKING:
+    from diception_ros.live_demo.recording import Drive
+    from diception_ros.live_demo.run import Counts
+    from diception_ros.live_demo.verify import Checked
+
+# Metrics of the table; the first one of each task matters most.
 _SHOWN = {
     'depth': {'abs_rel': -1, 'delta1': 1},
     'normal': {'mean_deg': -1},
-    ONE_POINT: {'iou': 1},
+    'segmentation_1': {'iou': 1},
     'entity': {'mean_iou': 1},
     'semantic': {'iou': 1},
     'pose': {'pck': 1},
 }
-# Seconds of the player's before it plays, about; for the progress bar.
+# About how many seconds the player takes before it plays, for the progress bar.
 _BEFORE = 3.0
-# Truths in the bags of `diception simulate` that a replay can read.
-_TRUTHS = {
-    'depth': bag_reader.DEPTH,
-    'normal': bag_reader.NORMALS,
-    'pose': bag_reader.JOINTS,
-}
 
 
-def show(args: argparse.Namespace) -> int:
-    """Drive, answer, replay, judge."""
+@dataclass(frozen=True)
+class DemoConfig:
+    """What is played to the node.
+
+    Raises:
+        ValueError: a value that its declaration does not allow.
+    """
+
+    out: Path = setting(
+        REQUIRED, 'folder for the results; what is in it is replaced', kind=Path, metavar='DIR'
+    )
+    bag: Path | None = setting(
+        None, 'a recording with images of a camera (default: a simulated drive)', kind=Path,
+        metavar='BAG',
+    )  # fmt: skip
+    camera: str | None = setting(
+        None, 'topic of the images, where BAG has several', kind=str, metavar='TOPIC'
+    )
+    seconds: float = setting(10.0, 'how much of BAG is used', low=1e-3)
+    model: str = setting('builtin', "model folder, or 'builtin'", metavar='DIR')
+    tasks: tuple[str, ...] = setting(
+        tuple(tasks.names()), 'which tasks', choices=tuple(tasks.names()), metavar='TASK'
+    )
+    gl: str | None = setting(
+        None, 'OpenGL library (default: that in MUJOCO_GL, or egl)', kind=str,
+        choices=('egl', 'osmesa'),
+    )  # fmt: skip
+    compute: ComputeSettings = field(default_factory=ComputeSettings)
+
+    def __post_init__(self) -> None:
+        check(self)
+
+
+@dataclass(frozen=True)
+class DemoResult:
+    """What the node did.
+
+    Attributes:
+        received: images that the node received.
+        processed: images with results.
+        dropped: images replaced by a newer one before their turn.
+        strangers: results whose header is that of no image; none, or there is a bug.
+        equal: results of the node that equal those of a replay to the byte.
+        compared: results that were compared with a replay.
+        numbers: scores by kind of prompt, metric and column, where there is ground truth.
+        table: the most important of them as Markdown; ''.
+    """
+
+    received: int
+    processed: int
+    dropped: int
+    strangers: Sequence[str]
+    equal: int
+    compared: int
+    numbers: Mapping[str, Any]
+    table: str
+
+
+def demo(config: DemoConfig, progress: Progress = SILENT) -> DemoResult:
+    """Play images to the node, record its results, and compare them with a replay.
+
+    `out` gets the bags, the logs, a contact sheet, and the report of the replay.
+
+    Args:
+        config: what is played.
+        progress: logs each stage, and shows bars.
+
+    Raises:
+        BlockingIOError: another demo writes into `out`.
+        ChildProcessError: the player, the node or the recorder failed.
+        ImportError: ROS or MuJoCo is missing.
+        TimeoutError: the node took too long to become active.
+
+    Example:
+        >>> from diception_ros import DemoConfig, demo
+        >>> result = demo(DemoConfig(out='demo', bag='drive.mcap', tasks=['depth'], model='model'))
+        >>> result.equal == result.compared > 0
+        True
+    """
     if importlib.util.find_spec('rclpy') is None:
         raise ImportError('the demo needs ROS 2, and there is no rclpy', name='rclpy')
-    # Whatever is wrong with the wishes is said before anything is done.
-    folder.check_folder(folder.resolve(args.model))
-    if not args.seconds > 0:
-        raise ValueError(f'--seconds is {args.seconds}; expected more than 0')
-    args.out.mkdir(parents=True, exist_ok=True)
-    with _alone(args.out), _ended_alike():
-        return _show(args)
+    progress.log('importing libraries')
+    from diception_ros.model import folder
+
+    # Options are validated before anything is done.
+    folder.check_folder(folder.resolve(config.model))
+    busy = f'{config.out}: another demo writes it; wait for it to end, or give another --out'
+    with files.exclusive_folder(config.out, busy), _signals_interrupt():
+        return _demo(config, progress)
 
 
-def _show(args: argparse.Namespace) -> int:
-    begin = time.monotonic()
-    bag = args.bag or _simulated(args.out / 'drive.mcap', args.gl)
-    played = recording.read(bag, args.camera)
-    if 'segmentation' not in args.tasks:
-        played = replace(played, click=None)  # nobody would ask about it
-    names = [name for name in args.tasks if name != 'segmentation' or played.click is not None]
-    _say(
-        f'1/4 drive: {played.frames} pictures of {played.camera.topic} in {bag}'
+def _demo(config: DemoConfig, progress: Progress) -> DemoResult:
+    from diception_ros.bags.typestore import BagTypes
+    from diception_ros.live_demo import recording, verify
+
+    begin, out = time.monotonic(), config.out
+    bag = config.bag or _simulated(out / 'drive.mcap', config.gl, progress)
+    played = recording.read(bag, config.camera)
+    if 'segmentation' not in config.tasks:
+        played = replace(played, click=None)  # no task takes it
+    names = [name for name in config.tasks if name != 'segmentation' or played.click is not None]
+    progress.log(
+        f'1/4 drive: {played.frames} images of {played.camera.topic} in {bag}'
         + (f', {played.seconds:.0f} s' if played.seconds else '')
     )
-    counts = _live(played, args, names)
-    headers = recording.headers(played, args.seconds)
+    counts = _live(played, config, names, progress)
+    headers = recording.headers(played, config.seconds)
     late = verify.without_memory(['segmentation'], BagTypes())
-    found = verify.check(args.out / 'live.mcap', headers, late)
-    _tell(counts, found, len(headers))
+    found = verify.check(out / 'live.mcap', headers, late)
+    _log_counts(counts, found, len(headers), progress)
     if not found.frames:
         raise ChildProcessError(
-            f'no picture was answered; what the node says is in {args.out / "node.log"}'
+            f'no image was processed; the log of the node is {out / "node.log"}'
         )
-    _replay(played, args, names)
+    _replay(played, config, names, progress)
     topics = verify.without_memory(names, BagTypes())
-    equal, count = verify.compare(args.out / 'live.mcap', args.out / 'replay.mcap', topics)
-    _say(f'    {equal} of {count} messages of the live node are those of the replay, to the byte')
-    _say('4/4 verdict')
-    if played.truth:
-        _judge(played, args, names)
-    else:
-        _say('    the recording has no true answers, so there are no numbers')
-    verify.write(args.out / 'sheet.png', played, args.out / 'live.mcap', names, found.frames)
-    _say(
-        f'look at {args.out}/sheet.png, {args.out}/report/index.html and, in Foxglove, '
-        f'{args.out}/live.mcap ({time.monotonic() - begin:.0f} s)'
+    equal, count = verify.compare(out / 'live.mcap', out / 'replay.mcap', topics)
+    progress.log(
+        f'    {equal} of {count} messages of the live node are those of the replay, to the byte'
     )
-    return 1 if found.strangers else 0
+    progress.log('4/4 scores')
+    numbers: Mapping[str, Any] = {}
+    table = ''
+    if played.truth:
+        numbers, table = _score(played, config, names)
+    else:
+        progress.log('    the recording has no ground truth, so there are no numbers')
+    verify.write(out / 'sheet.png', played, out / 'live.mcap', names, found.frames)
+    progress.log(
+        f'look at {out}/sheet.png, {out}/report/index.html and, in Foxglove, {out}/live.mcap '
+        f'({time.monotonic() - begin:.0f} s)'
+    )
+    return DemoResult(
+        counts.received, counts.processed, counts.dropped, found.strangers, equal, count, numbers,
+        table,
+    )  # fmt: skip
 
 
-def _simulated(out: Path, backend: str | None) -> Path:
-    """The drive through a room, rendered where it is not there yet."""
+def _simulated(out: Path, backend: str | None, progress: Progress) -> Path:
+    """The drive through a room, rendered if it isn't there yet."""
+    from diception_ros.live_demo import recording
+
     if not out.exists():
-        total = recording.ROOM.views
         try:
-            with tqdm(total=total, unit='picture', desc='simulate', file=sys.stderr) as bar:
+            with progress.bar(recording.ROOM.views, 'simulate', 'image') as bar:
                 for written in recording.simulate(out, backend):
                     bar.update(written - bar.n)
         except OSError as error:
@@ -111,94 +189,112 @@ def _simulated(out: Path, backend: str | None) -> Path:
     return out
 
 
-def _live(played: Drive, args: argparse.Namespace, names: list[str]) -> run.Counts:
-    _say('2/4 live: play, node and record, each in a process of its own')
-    wishes = run.Wishes(args.model, args.device, tuple(names), args.seconds)
-    seconds = min(args.seconds, played.seconds) + _BEFORE
-    style = '{desc}: {percentage:3.0f}%|{bar}| {n:.0f} of {total:.0f} s'
-    # On a terminal alone: elsewhere the lines of the node tell enough.
-    with tqdm(total=seconds, desc='play', file=sys.stderr, bar_format=style, disable=None) as bar:
+def _live(played: Drive, config: DemoConfig, names: list[str], progress: Progress) -> Counts:
+    from diception_ros.live_demo import run
+
+    progress.log('2/4 live: play, node and record, each in a process of its own')
+    options = run.Wishes(config.model, config.compute.device, tuple(names), config.seconds)
+    seconds = round(min(config.seconds, played.seconds) + _BEFORE)
+    with progress.bar(seconds, 'play', 's') as bar:
+
+        def advance(more: float) -> None:
+            bar.update(min(more, seconds - bar.n))
+
         counts = run.run(
-            played, wishes, args.out / 'live.mcap',
-            lambda text: tqdm.write(f'    {text}', file=sys.stderr),
-            lambda more: void(bar.update(min(more, seconds - bar.n))),
-        )  # fmt: skip
+            played,
+            options,
+            config.out / 'live.mcap',
+            lambda text: progress.log(f'    {text}'),
+            advance,
+        )
         bar.update(seconds - bar.n)
     return counts
 
 
-def _tell(counts: run.Counts, found: verify.Checked, published: int) -> None:
+def _log_counts(counts: Counts, found: Checked, published: int, progress: Progress) -> None:
     lost = published - counts.received
     parts = [
         f'{published} published',
-        *([f'{lost} overtaken before the node took them'] if lost > 0 else []),
+        *([f'{lost} replaced before the node took them'] if lost > 0 else []),
         f'{counts.received} received',
         f'{counts.processed} processed',
-        f'{counts.dropped} dropped (a newer one came)',
+        f'{counts.dropped} dropped (replaced by a newer one)',
         f'{counts.failed} failed',
-        *([f'{counts.waiting} not answered yet'] if counts.waiting else []),
+        *([f'{counts.waiting} still waiting'] if counts.waiting else []),
     ]
-    _say(f'    {", ".join(parts)}')
+    progress.log(f'    {", ".join(parts)}')
     values = counts.values
     if 'model_ms_p50' in values:
-        _say(
-            f'    a picture takes the model {values["model_ms_p50"]} ms (median) and all the rest '
-            f'{values.get("overhead_ms_p50", "?")} ms'
+        progress.log(
+            f'    the model takes {values["model_ms_p50"]} ms per image (median), everything '
+            f'else {values.get("overhead_ms_p50", "?")} ms'
         )
-    headers = 'each with the header of its picture'
+    headers = 'each with the header of its image'
     if found.strangers:
-        headers = f'{len(found.strangers)} WITH A HEADER OF NO PICTURE, first {found.strangers[0]}'
-    _say(
-        f'    {found.messages} answers on {len(found.topics)} topics were recorded, {headers}; '
-        f'{found.complete} of {found.frames} pictures have all of them'
+        headers = f'{len(found.strangers)} WITH A HEADER OF NO IMAGE, first {found.strangers[0]}'
+    progress.log(
+        f'    {found.messages} results on {len(found.topics)} topics were recorded, {headers}; '
+        f'{found.complete} of {found.frames} images have all of them'
     )
 
 
-def _replay(played: Drive, args: argparse.Namespace, names: list[str]) -> None:
-    _say('3/4 replay: every picture, without ROS, into a report')
-    truths = [f'{name}={_TRUTHS[name]}' for name in names if name in _TRUTHS]
-    options = [
-        'replay', str(played.path), '--out', str(args.out / 'replay.mcap'), '--force',
-        '--report', str(args.out / 'report'), '--model', args.model, '--device', args.device,
-        '--camera', played.camera.topic, '--end', str(args.seconds), '--tasks', *names,
-        '--semantic-categories', *played.categories, '--num-inference-steps', '1',
-        '--guidance-scale', '1',
-        *(['--points', f'{played.click.x},{played.click.y}'] if played.click else []),
-        *(['--truth', *truths] if played.truth and truths else []),
-    ]  # fmt: skip
-    wishes = command.parser().parse_args(options)
-    with open(os.devnull, 'w') as nowhere, contextlib.redirect_stdout(nowhere):
-        # Its table is about all pictures; ours is about those that were answered live.
-        code = wishes.run(wishes)
-    if code:
-        _say(f'    the replay left something out (code {code}); see above')
+def _replay(played: Drive, config: DemoConfig, names: list[str], progress: Progress) -> None:
+    from diception_ros.core.settings import PredictSettings
+    from diception_ros.perception.settings import PerceptionSettings
+    from diception_ros.simulation import bag_reader
+    from diception_ros.workflows.replay import ReplayConfig, replay
+
+    progress.log('3/4 replay: every image, without ROS, into a report')
+    # What the bags of `diception simulate` have and a replay can score.
+    truths = {
+        'depth': bag_reader.DEPTH,
+        'normal': bag_reader.NORMALS,
+        'pose': bag_reader.JOINTS,
+    }
+    truth = [f'{name}={truths[name]}' for name in names if name in truths]
+    click = played.click
+    result = replay(
+        ReplayConfig(
+            bags=(str(played.path),),
+            out=config.out / 'replay.mcap',
+            force=True,
+            report=config.out / 'report',
+            model=config.model,
+            cameras=(played.camera.topic,),
+            end=config.seconds,
+            points=f'{click.x},{click.y}' if click else '',
+            truth=tuple(truth) if played.truth else (),
+            compute=config.compute,
+            perception=PerceptionSettings(
+                tasks=tuple(names),
+                categories=played.categories,
+                predict=PredictSettings(num_inference_steps=1, guidance_scale=1.0),
+            ),
+        ),
+        progress,
+    )
+    if result.code:
+        progress.log(f'    the replay left something out (code {result.code}); see above')
 
 
-def _judge(played: Drive, args: argparse.Namespace, names: list[str]) -> None:
+def _score(played: Drive, config: DemoConfig, names: list[str]) -> tuple[Mapping[str, Any], str]:
+    from diception_ros.live_demo import verify
+    from diception_ros.model import folder
+    from diception_ros.reporting import tables
+    from diception_ros.simulation import bag_reader
+
+    out = config.out
     view = next(bag_reader.views(played.path))
-    index = json.loads((folder.resolve(args.model) / 'model_index.json').read_text())
-    control = verify.constant(int(index['resolution']), view.size, args.out, args.gl)
-    numbers = verify.judge(played, args.out / 'live.mcap', names, control)
-    tables.write_json(args.out / 'metrics.json', {'kind': 'demo', 'numbers': numbers})
+    index = json.loads((folder.resolve(config.model) / 'model_index.json').read_text())
+    control = verify.constant(int(index['resolution']), view.size, out, config.gl)
+    numbers = verify.judge(played, out / 'live.mcap', names, control)
+    tables.write_json(out / 'metrics.json', {'kind': 'demo', 'numbers': numbers})
     columns = [verify.MODEL, verify.CONSTANT]
-    print(tables.markdown(numbers, columns, {}, _SHOWN), flush=True)
+    return numbers, tables.markdown(numbers, columns, {}, _SHOWN)
 
 
 @contextlib.contextmanager
-def _alone(out: Path) -> Iterator[None]:
-    """Keep other demos out of the folder: each would judge what the other recorded."""
-    place = os.open(out, os.O_RDONLY)
-    try:
-        files.lock(
-            place, f'{out}: another demo writes it; wait for its end, or give another --out'
-        )
-        yield
-    finally:
-        os.close(place)
-
-
-@contextlib.contextmanager
-def _ended_alike() -> Iterator[None]:
+def _signals_interrupt() -> Iterator[None]:
     """Let SIGTERM and a closed terminal end this as Ctrl-C does: the processes end first."""
 
     def interrupt(number: int, stack: Any) -> NoReturn:
@@ -207,18 +303,10 @@ def _ended_alike() -> Iterator[None]:
     numbers = (signal.SIGTERM, signal.SIGHUP)
     before = {number: signal.getsignal(number) for number in numbers}
     for number, handler in before.items():
-        if handler is not signal.SIG_IGN:  # `nohup` asks to ignore it
+        if handler is not signal.SIG_IGN:  # `nohup` wants it ignored
             signal.signal(number, interrupt)
     try:
         yield
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
-
-
-def void(_: object) -> None:
-    """Nothing."""
-
-
-def _say(text: str) -> None:
-    print(text, file=sys.stderr, flush=True)

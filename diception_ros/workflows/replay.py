@@ -1,207 +1,384 @@
 # SPDX-FileCopyrightText: 2026 The diception_ros authors
 # SPDX-License-Identifier: Apache-2.0
-"""What `diception replay` does with one bag."""
+"""Predicts for the images of recorded bags: `diception replay`."""
 
 from __future__ import annotations
 
-import argparse
-from dataclasses import replace
+from collections.abc import Mapping, Sequence
+import contextlib
+from dataclasses import dataclass, field, replace
 import importlib
 import json
 from pathlib import Path
 import sys
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from tqdm import tqdm
-
-from diception_ros.bag_replay import checkpoint
-from diception_ros.bag_replay.job import DAMAGED, Job, Result
-from diception_ros.bag_replay.run import replay
-from diception_ros.bags.cameras import Camera, choose
-from diception_ros.bags.reader import Bag
-from diception_ros.bags.typestore import BagTypes
-from diception_ros.core import settings
-from diception_ros.core.labels import Instances, Keypoints
 from diception_ros.core.prompt import read_points
-from diception_ros.core.settings import ComputeSettings
-from diception_ros.datasets.ground_truth import Source, poses_of
-from diception_ros.evaluation import bag_scores
-from diception_ros.perception.perceiver import Perceiver
-from diception_ros.perception.settings import PerceptionSettings
-from diception_ros.reporting import html_report, rerun_view, tables
-from diception_ros.reporting.contact_sheets import Sheets
-from diception_ros.system import threads
+from diception_ros.core.settings import (
+    REQUIRED,
+    ComputeSettings,
+    check,
+    setting,
+    to_arguments,
+)
+from diception_ros.perception.settings import LIVE, PerceptionSettings
+from diception_ros.system import files, threads
+from diception_ros.system.progress import SILENT, Progress
+from diception_ros.workflows.predict import points_text
+
+if TYPE_CHECKING:
+    from diception_ros.bag_replay.job import Job, Result
+    from diception_ros.bag_replay.jobs import Done, Task
+    from diception_ros.bags.cameras import Camera
+    from diception_ros.datasets.ground_truth import Source
+
+# Options that are not passed on to the process of a bag.
+_OURS = ('bags', 'out', 'jobs', 'engine', 'summary', 'report', 'threads', 'view', 'view_file')
 
 
-def one(path: Path, args: argparse.Namespace) -> int:
-    """Replay one bag."""
-    asked = settings.from_arguments(PerceptionSettings, args)
-    compute = settings.from_arguments(ComputeSettings, args)
-    job = _job(args, asked, compute)
-    if args.view or args.view_file:
-        rerun_view.check(window=args.view)
+@dataclass(frozen=True)
+class ReplayConfig:
+    """Which bags are replayed, and how; `perception` holds what the node has as parameters.
+
+    Raises:
+        ValueError: a value that its declaration does not allow, or values that exclude each other.
+    """
+
+    bags: tuple[str, ...] = setting(
+        REQUIRED, 'bags, folders of bags, or patterns such as *.mcap', kind=tuple, metavar='BAG'
+    )
+    out: Path = setting(
+        REQUIRED, 'bag that is written, ending in .mcap; of several bags the folder for them',
+        kind=Path, metavar='PATH',
+    )  # fmt: skip
+    model: str = setting('builtin', "model folder, or 'builtin'", metavar='DIR')
+
+    # What is read.
+    cameras: tuple[str, ...] = setting(
+        (), 'topics of images (default: the only one)', flag='--camera', metavar='[NAME=]TOPIC'
+    )
+    camera_infos: tuple[str, ...] = setting(
+        (), 'of each camera (default: camera_info beside the images)', flag='--camera-info',
+        metavar='TOPIC',
+    )  # fmt: skip
+    depth_references: tuple[str, ...] = setting(
+        (), 'of each camera, for --depth-metric aligned', flag='--depth-reference',
+        metavar='TOPIC',
+    )  # fmt: skip
+    points: str = setting(
+        '', 'pixels on the object, for tasks that take points', metavar='X,Y;X,Y'
+    )
+    start: float = setting(0.0, 'seconds after the beginning of the bag', low=0)
+    end: float | None = setting(None, 'seconds after the beginning of the bag', kind=float)
+    every: int = setting(1, 'use every n-th image', low=1, metavar='N')
+    max_frames: int = setting(0, 'images of each camera; 0: all', low=0, metavar='N')
+
+    # What is written.
+    force: bool = setting(False, 'replace what exists')
+    resume: bool = setting(False, 'continue where a replay ended')
+    copy: bool = setting(False, 'copy all messages of the bag, too')
+    views: bool = setting(True, 'render visualization images: color and overlay')
+    prefix: str = setting('/perception', 'of the topics, the name of the node', metavar='NAME')
+    compression: str = setting('zstd', 'of the bag', choices=('zstd', 'none'))
+    truth: tuple[str, ...] = setting(
+        (), 'ground truth: TASK=TOPIC or TASK=FOLDER; docs/replay.md has the types',
+        metavar='TASK=TOPIC',
+    )  # fmt: skip
+    align: str = setting(
+        'frame', 'scale and shift with which depth is scored: of each frame, or of the bag',
+        choices=('frame', 'bag'),
+    )  # fmt: skip
+    pose: tuple[str, ...] = setting(
+        (), 'where each camera is, PoseStamped or transforms (default: pose beside the images, '
+        'or /tf)', metavar='TOPIC',
+    )  # fmt: skip
+    report: Path | None = setting(
+        None, 'folder for a page, metrics.json, frames.csv', kind=Path, metavar='DIR'
+    )
+    view: bool = setting(False, 'show the result in Rerun (pip install rerun-sdk)')
+    view_file: Path | None = setting(
+        None, 'what --view would show, as a file (.rrd) for Rerun; needs no screen', kind=Path,
+        metavar='FILE',
+    )  # fmt: skip
+
+    # How it runs.
+    batch_frames: int = setting(
+        0, 'images per batch; 0: 1 on the CPU, else what --batch-size allows', low=0, metavar='N'
+    )
+    jobs: int = setting(1, 'bags at a time', low=1, metavar='N')
+    engine: str = setting(
+        'local', 'where bags are processed: on this machine, or on a Ray cluster',
+        choices=('local', 'ray'),
+    )  # fmt: skip
+    summary: Path | None = setting(None, 'the result as JSON', kind=Path, metavar='FILE')
+    compute: ComputeSettings = field(default_factory=ComputeSettings)
+    perception: PerceptionSettings = field(default_factory=PerceptionSettings)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, 'points', points_text(self.points))
+        check(self)
+        if self.end is not None and not self.end > self.start:
+            raise ValueError(f'end is {self.end}; expected more than start, {self.start}')
+        points, asked = read_points(self.points), self.perception
+        takers = [name for name in asked.asked if asked.registry.get(name).takes_points]
+        if takers and not points:
+            raise ValueError(f'task {takers[0]} needs --points')
+        if points and not takers:
+            raise ValueError(f'--points was given, but none of {", ".join(asked.asked)} uses it')
+        if self.engine == 'ray' and ':' in self.compute.device:
+            raise ValueError(f'device is {self.compute.device}; expected cuda: Ray says which')
+
+
+@dataclass(frozen=True)
+class BagResult:
+    """What became of one bag.
+
+    Attributes:
+        bag: the bag that was read.
+        out: the bag that was written.
+        code: 0 all is well, 1 frames were left out or it failed, 3 the bag is damaged.
+        frames: frames with results; None if the process failed before it knew.
+        skipped: frames that were left out, by type of fault.
+        damage: where the bag could not be read any further; '' if it is whole.
+        numbers: scores by camera, task and metric, where there is ground truth.
+    """
+
+    bag: Path
+    out: Path
+    code: int
+    frames: int | None = None
+    skipped: Mapping[str, int] = field(default_factory=dict)
+    damage: str = ''
+    numbers: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class ReplayResult:
+    """What became of all bags.
+
+    Attributes:
+        bags: one result for each bag, in their order.
+        tables: scores of one bag, or the results of several, as Markdown.
+    """
+
+    bags: Sequence[BagResult]
+    tables: Sequence[str] = ()
+
+    @property
+    def code(self) -> int:
+        """Exit code: 0, 3 if bags are damaged, 1 if bags or frames are missing."""
+        codes = {result.code for result in self.bags}
+        return 1 if codes - {0, 3} else max(codes)
+
+
+def replay(config: ReplayConfig, progress: Progress = SILENT) -> ReplayResult:
+    """Write bags with the node's topics for recorded bags; no ROS is needed.
+
+    Several bags run in processes of their own, so that none stops another.
+
+    Args:
+        config: which bags are replayed, and how.
+        progress: logs what was left out, and shows bars.
+
+    Raises:
+        BlockingIOError: another replay writes the same bag.
+        FileExistsError: the bag exists, and neither `force` nor `resume` is given.
+        FileNotFoundError: no such bag or model.
+        ValueError: a topic that isn't there, ground truth that doesn't fit, or a run to resume
+            that began with other options.
+
+    Example:
+        >>> from diception_ros import ReplayConfig, replay
+        >>> config = ReplayConfig(bags=['drive.mcap'], out='results.mcap',
+        ...                       truth=['depth=truth'], model='model')
+        >>> (result,) = replay(config).bags
+        >>> result.frames, 0 <= result.numbers['']['depth']['delta1'] <= 1
+        (3, True)
+    """
+    from diception_ros.bag_replay import jobs
+
+    bags = jobs.find(config.bags)
+    if len(bags) > 1 or config.engine != 'local':
+        return _replay_each(bags, config, progress)
+    return _replay_one(bags[0], config, progress)
+
+
+def _replay_one(path: Path, config: ReplayConfig, progress: Progress) -> ReplayResult:
+    from diception_ros.bag_replay import checkpoint
+    from diception_ros.bag_replay.job import DAMAGED
+    from diception_ros.bag_replay.run import replay as run
+    from diception_ros.bags.cameras import choose
+    from diception_ros.bags.reader import Bag
+    from diception_ros.bags.typestore import BagTypes
+    from diception_ros.datasets.ground_truth import Source, poses_of
+    from diception_ros.reporting import rerun_view
+
+    asked, compute, job = config.perception, config.compute, _job(config)
+    if config.view or config.view_file:
+        rerun_view.check(window=config.view)
     with Bag(path) as bag:
         if bag.damage and not bag.topics:
-            print(f'{bag.damage}; nothing could be read', file=sys.stderr)
-            return DAMAGED
-        # Whatever is wrong with the wishes is said before the model works for hours.
+            progress.log(f'{bag.damage}; nothing could be read')
+            return ReplayResult([BagResult(path, job.out, DAMAGED, damage=str(bag.damage))])
+        # Options are validated before the long run.
         cameras = choose(bag, job.cameras, job.camera_infos, job.depth_references)
-        sources = [Source(bag, text, cameras, asked.asked, asked.registry) for text in args.truth]
+        sources = [
+            Source(bag, text, cameras, asked.asked, asked.registry) for text in config.truth
+        ]
         for source in sources:
             source.check(bag, asked.categories)
         _check_scores(asked, sources)
-        poses = poses_of(bag, cameras, args.pose)
+        poses = poses_of(bag, cameras, config.pose)
         # These load torch, which takes seconds.
         from diception_ros.model import folder
+        from diception_ros.perception.perceiver import Perceiver
         from diception_ros.perception.predictor import Predictor
 
         folder.silence_library_logging()
         count = threads.limit(compute.threads, compute.device)
         if compute.device == 'cpu':
-            # They decide the last bits of the answers.
+            # Their number decides the last bits of the results.
             job = replace(job, threads=count)
-        model = folder.resolve(args.model)
-        predictor = Predictor.load(model, compute)
-        perceiver = Perceiver(predictor, BagTypes(), asked)
-        with _bar(f'{path.name}: answers', job.expected_frames(bag, cameras)) as bar:
-            result = replay(bag, perceiver, job, str(args.model), bar.update, _say)
+        model = folder.resolve(config.model)
+        perceiver = Perceiver(Predictor.load(model, compute), BagTypes(), asked)
+        total = job.expected_frames(bag, cameras)
+        with progress.bar(total, f'{path.name}: answers', 'frame') as bar:
+            result = run(bag, perceiver, job, config.model, bar.update, progress.log)
+    numbers: Mapping[str, Any] = {}
+    tables: list[str] = []
     if result.finished_before:
-        print(f'{job.out} is finished; nothing is left to do', file=sys.stderr)
-        return result.code
-    _tell(path, result, job)
-    if sources or args.report is not None:
-        _judge(path, args, asked, job, result, cameras, sources, poses, model)
-    if args.summary is not None:
-        args.summary.write_text(json.dumps(_summary(path, result, job)) + '\n')
-    checkpoint.remove_files(job.out)
-    if args.view_file:
-        rerun_view.show(path, job, cameras, asked, save=args.view_file)
-    if args.view:
-        rerun_view.show(path, job, cameras, asked)
-    return result.code
-
-
-def _bar(what: str, total: int) -> tqdm[Any]:
-    return tqdm(total=total, desc=what, unit='frame', file=sys.stderr)
-
-
-def _say(text: str) -> None:
-    tqdm.write(text, file=sys.stderr)
+        progress.log(f'{job.out} is finished; nothing is left to do')
+    else:
+        _log_result(path, result, job, progress)
+        if sources or config.report is not None:
+            numbers, tables = _score(
+                path, config, job, result, cameras, sources, poses, model, progress
+            )
+        if config.summary is not None:
+            files.write_text(config.summary, json.dumps(_summary(path, result, job)) + '\n')
+        checkpoint.remove_files(job.out)
+        if config.view_file:
+            rerun_view.show(path, job, cameras, asked, save=config.view_file)
+        if config.view:
+            rerun_view.show(path, job, cameras, asked)
+    of_bag = BagResult(
+        path, job.out, result.code, result.frames, dict(result.skipped), result.damage, numbers
+    )
+    return ReplayResult([of_bag], tables)
 
 
 def _check_scores(asked: PerceptionSettings, sources: list[Source]) -> None:
+    from diception_ros.core.labels import Instances, Keypoints
+
     for source in sources:
         task = asked.registry.get(source.task)
         if issubclass(task.label, (Instances, Keypoints)) and not task.takes_category:
             importlib.import_module('pycocotools')
 
 
-def _judge(
+def _score(
     path: Path,
-    args: argparse.Namespace,
-    asked: PerceptionSettings,
+    config: ReplayConfig,
     job: Job,
     result: Result,
     cameras: list[Camera],
     sources: list[Source],
     poses: dict[str, str],
     model: Path,
-) -> None:
-    """Score the answers, and write what came out."""
+    progress: Progress,
+) -> tuple[Mapping[str, Any], list[str]]:
+    """Score the results, and write metrics.json, frames.csv and the page; numbers and tables."""
+    from diception_ros.evaluation import bag_scores
+    from diception_ros.reporting import html_report, tables
+    from diception_ros.reporting.contact_sheets import Sheets
+
+    asked, report = config.perception, config.report
     sheets = Sheets(result.frames, registry=asked.registry)
-    with _bar(f'{path.name}: scores', result.frames) as bar:
+    with progress.bar(result.frames, f'{path.name}: scores', 'frame') as bar:
         found = bag_scores.score(
-            path, job.out, cameras, job, asked, sources, poses, args.align,
-            [sheets] if args.report else [], bar.update,
+            path, job.out, cameras, job, asked, sources, poses, config.align,
+            [sheets] if report else [], bar.update,
         )  # fmt: skip
     assert result.journal is not None
     found.rows = html_report.with_journal(found.rows, result.journal)
     content = html_report.metrics(
-        path, job, asked, (str(args.model), model), result, found, args.align, args.truth
+        path, job, asked, (config.model, model), result, found, config.align, config.truth
     )
-    if args.report is None:
+    if report is None:
         numbers, rows = (job.out.with_suffix(end) for end in ('.metrics.json', '.frames.csv'))
     else:
-        args.report.mkdir(parents=True, exist_ok=True)
-        numbers, rows = args.report / 'metrics.json', args.report / 'frames.csv'
+        report.mkdir(parents=True, exist_ok=True)
+        numbers, rows = report / 'metrics.json', report / 'frames.csv'
     tables.write_json(numbers, content)
     html_report.write_csv(rows, found.rows)
-    if args.report is not None:
+    if report is not None:
         html = html_report.page(html_report.whole(content), found.rows, sheets)
-        (args.report / 'index.html').write_text(html, encoding='utf-8')
-        print(f'wrote {args.report / "index.html"}', file=sys.stderr)
-    for camera, numbers_of in found.numbers.items():
-        shown = {
+        files.write_text(report / 'index.html', html)
+        progress.log(f'wrote {report / "index.html"}')
+    shown = []
+    for camera, of_camera in found.numbers.items():
+        values = {
             task: {metric: {'value': value} for metric, value in each.items()}
-            for task, each in numbers_of.items()
+            for task, each in of_camera.items()
         }
-        if shown:
-            print(
-                tables.markdown(
-                    shown, ['value'], {'value': camera or 'value'}, registry=asked.registry
-                )
-            )
+        if values:
+            headings = {'value': camera or 'value'}
+            shown.append(tables.markdown(values, ['value'], headings, registry=asked.registry))
+    return found.numbers, shown
 
 
-def _job(args: argparse.Namespace, asked: PerceptionSettings, compute: ComputeSettings) -> Job:
-    for name, least in (('every', 1), ('max_frames', 0), ('batch_frames', 0), ('start', 0)):
-        if getattr(args, name) < least:
-            option = name.replace('_', '-')
-            raise ValueError(f'--{option} is {getattr(args, name)}; expected at least {least}')
-    if args.end is not None and not args.end > args.start:
-        raise ValueError(f'--end is {args.end}; expected more than --start, {args.start}')
-    if args.out.suffix != '.mcap':
-        raise ValueError(f'--out is {args.out}; expected a name that ends in .mcap')
-    if not args.out.parent.is_dir():
-        raise FileNotFoundError(f'{args.out.parent}: no such folder for --out')
-    points = read_points(args.points) if args.points else ()
-    takers = [name for name in asked.asked if asked.registry.get(name).takes_points]
-    if takers and not points:
-        raise ValueError(f'task {takers[0]} needs --points')
-    if points and not takers:
-        raise ValueError(f'--points was given, but none of {", ".join(asked.asked)} uses it')
+def _job(config: ReplayConfig) -> Job:
+    from diception_ros.bag_replay.job import Job
+
+    if config.out.suffix != '.mcap':
+        raise ValueError(f'out is {config.out}; expected a name that ends in .mcap')
+    if not config.out.parent.is_dir():
+        raise FileNotFoundError(f'{config.out.parent}: no such folder for --out')
+    asked = config.perception
     known = [asked.registry.get(name) for name in asked.asked]
-    answers = sum(len(asked.categories) if task.takes_category else 1 for task in known)
-    batch = args.batch_frames
+    results = sum(len(asked.categories) if task.takes_category else 1 for task in known)
+    batch = config.batch_frames
     if not batch:
-        # One by one is what the node does, and on a CPU a batch is no faster.
-        batch = 1 if compute.device == 'cpu' else max(1, asked.predict.batch_size // answers)
+        # The node takes one image at a time, and on a CPU a batch is no faster.
+        on_cpu = config.compute.device == 'cpu'
+        batch = 1 if on_cpu else max(1, asked.predict.batch_size // results)
     return Job(
-        args.out,
-        cameras=tuple(args.camera),
-        camera_infos=tuple(args.camera_info),
-        depth_references=tuple(args.depth_reference),
-        start_s=args.start,
-        end_s=args.end,
-        every=args.every,
-        max_frames=args.max_frames,
-        views=args.views,
-        copy=args.copy,
-        points=points,
-        prefix=args.prefix.rstrip('/'),
+        config.out,
+        cameras=config.cameras,
+        camera_infos=config.camera_infos,
+        depth_references=config.depth_references,
+        start_s=config.start,
+        end_s=config.end,
+        every=config.every,
+        max_frames=config.max_frames,
+        views=config.views,
+        copy=config.copy,
+        points=read_points(config.points),
+        prefix=config.prefix.rstrip('/'),
         batch_frames=batch,
-        compress=args.compression == 'zstd',
-        force=args.force,
-        resume=args.resume,
+        compress=config.compression == 'zstd',
+        force=config.force,
+        resume=config.resume,
     )
 
 
-def _tell(path: Path, result: Result, job: Job) -> None:
+def _log_result(path: Path, result: Result, job: Job, progress: Progress) -> None:
     if result.seconds:
-        told = (
+        progress.log(
             f'wrote answers to {result.frames} frames to {job.out} ({result.seconds:.1f} s, '
             f'{result.answered / result.seconds:.2f} frames/s)'
         )
     else:
-        told = f'answers to {result.frames} frames were whole in {job.out}, left as they are'
-    print(told, file=sys.stderr)
+        progress.log(
+            f'answers to {result.frames} frames were whole in {job.out}, left as they are'
+        )
     if result.skipped:
         kinds = ', '.join(f'{count} {kind}' for kind, count in result.skipped.items())
-        print(f'{path}: frames left out: {kinds}', file=sys.stderr)
+        progress.log(f'{path}: frames left out: {kinds}')
     if result.not_copied:
-        print(f'{path}: topics not copied: {", ".join(result.not_copied)}', file=sys.stderr)
+        progress.log(f'{path}: topics not copied: {", ".join(result.not_copied)}')
     if result.damage:
-        print(f'{result.damage}; answered up to there', file=sys.stderr)
+        progress.log(f'{result.damage}; answered up to there')
 
 
 def _summary(path: Path, result: Result, job: Job) -> dict[str, Any]:
@@ -216,3 +393,94 @@ def _summary(path: Path, result: Result, job: Job) -> dict[str, Any]:
         'seconds': round(result.seconds, 3),
         'model_s': round(result.model_s, 3),
     }
+
+
+def _replay_each(bags: Sequence[Path], config: ReplayConfig, progress: Progress) -> ReplayResult:
+    """Replay each bag in a process of its own."""
+    from diception_ros.bag_replay import jobs
+    from diception_ros.bag_replay.job import DAMAGED
+
+    if config.out.suffix == '.mcap':
+        raise ValueError(f'out is {config.out}; of {len(bags)} bags expected a folder')
+    if config.view or config.view_file:
+        raise ValueError('--view shows one bag; give it the one that you want to see')
+    config.out.mkdir(parents=True, exist_ok=True)
+    tasks = _tasks(bags, config)
+    done = [_before(task) for task in tasks if config.resume and _finished(task, config)]
+    finished = {result.task.bag for result in done}
+    todo = [task for task in tasks if task.bag not in finished]
+    running: list[str] = []
+    with progress.bar(len(tasks), 'bags', 'it') as bar:
+
+        def started(task: Task) -> None:
+            running.append(task.out.stem)
+            bar.set_postfix_str(', '.join(running))
+
+        bar.update(len(done))
+        if config.engine == 'ray':  # which does not report which of them runs
+            results = jobs.run_ray(todo, config.jobs, config.compute.device.startswith('cuda'))
+        else:
+            results = jobs.run_local(todo, config.jobs, started)
+        with contextlib.closing(results):
+            for result in results:
+                running[:] = [name for name in running if name != result.task.out.stem]
+                bar.set_postfix_str(', '.join(running), refresh=False)
+                bar.update()
+                done.append(result)
+                if result.code not in (0, DAMAGED):
+                    progress.log(f'{result.task.bag}: {result.words}')
+    done.sort(key=lambda result: bags.index(result.task.bag))
+    return ReplayResult([_bag_result(result) for result in done], [jobs.table(done)])
+
+
+def _bag_result(done: Done) -> BagResult:
+    from diception_ros.bag_replay import jobs
+
+    file = jobs.summary_of(done.task.out)
+    if not file.exists():
+        return BagResult(done.task.bag, done.task.out, done.code)
+    found = json.loads(file.read_text())
+    return BagResult(
+        done.task.bag, done.task.out, done.code, found['frames'], found['skipped'], found['damage']
+    )
+
+
+def _tasks(bags: Sequence[Path], config: ReplayConfig) -> list[Task]:
+    from diception_ros.bag_replay import jobs
+
+    # Those that run at a time divide the processors among them.
+    share = config.jobs if config.engine == 'ray' else threads.processors() // config.jobs
+    count = config.compute.threads or threads.automatic(config.compute.device, share)
+    options = to_arguments(config, (*_OURS, *LIVE))
+    found = []
+    for bag, name in zip(bags, jobs.names(bags), strict=True):
+        out = (config.out / f'{name}.mcap').absolute()
+        more = [f'--report={config.report / name}'] if config.report else []
+        more += [f'--summary={jobs.summary_of(out)}', f'--threads={count}']
+        command = [sys.executable, '-m', 'diception_ros', 'replay', str(bag.absolute()),
+                   f'--out={out}', *more, *options]  # fmt: skip
+        found.append(jobs.Task(bag, out, command, Path.cwd()))
+    return found
+
+
+def _finished(task: Task, config: ReplayConfig) -> bool:
+    """Whether nothing is left to do: the summary is written, and then all cleaned up."""
+    from diception_ros.bag_replay import checkpoint, jobs
+
+    written = task.out.exists() and jobs.summary_of(task.out).exists()
+    return written and not config.force and not checkpoint.state_path(task.out).exists()
+
+
+def _before(task: Task) -> Done:
+    """Result of an earlier run."""
+    from diception_ros.bag_replay import jobs
+    from diception_ros.bag_replay.job import exit_code
+
+    summary = json.loads(jobs.summary_of(task.out).read_text())
+    code = exit_code(
+        summary['damage'],
+        summary['skipped'],
+        summary['frames'],
+        len(summary.get('not_copied', ())),
+    )
+    return jobs.Done(task, code, 'done before')

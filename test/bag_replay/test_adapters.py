@@ -13,7 +13,7 @@ import pytest
 import recordings
 from recordings import BEGIN, LATE, MAKE, SIZE, everything, picture, recorded, write
 
-from diception_ros.bag_replay import jobs, run
+from diception_ros.bag_replay import run
 from diception_ros.bag_replay.checkpoint import state_path
 from diception_ros.bag_replay.job import Job
 from diception_ros.bags.cameras import choose
@@ -22,6 +22,7 @@ from diception_ros.cli import replay as verb
 from diception_ros.cli.main import main
 from diception_ros.core import adapter_card as cards
 from diception_ros.core import geometry, images
+from diception_ros.core import settings as core_settings
 from diception_ros.core.adapter_card import WEIGHTS_FILE, Card
 from diception_ros.core.frame import Frame
 from diception_ros.core.labels import Picture, io
@@ -37,6 +38,7 @@ from diception_ros.reporting import html_report, rerun_view
 from diception_ros.reporting.contact_sheets import Sheets
 from diception_ros.system import threads
 from diception_ros.tasks import TaskRegistry
+from diception_ros.workflows.replay import ReplayConfig
 
 KINDS = {'floor': 'mask', 'cups': 'instances', 'slant': 'normals', 'near': 'depth', 'glow': 'rgb'}
 # What the page ranks their answers by.
@@ -310,12 +312,14 @@ def test_a_truth_of_no_task_lists_those_of_adapters(folders, tmp_path):
             source.check(opened, ())
 
 
-def test_the_processes_of_many_bags_are_given_the_adapters():
+def test_the_processes_of_many_bags_are_given_the_adapters(folders):
     parser = argparse.ArgumentParser()
     verb.add_arguments(parser)
-    args = parser.parse_args(['a.mcap', '--out', 'x', '--adapter', '-a b', '--adapter', 'c'])
-    again = jobs.arguments(args, verb.add_arguments)
-    assert parser.parse_args(['a.mcap', '--out', 'x', *again]).adapters == ['-a b', 'c']
+    given = ['a.mcap', '--out', 'x', '--adapters', *folders.values()]
+    config = core_settings.from_arguments(ReplayConfig, parser.parse_args(given))
+    options = core_settings.to_arguments(config, ('bags', 'out'))
+    again = parser.parse_args(['a.mcap', '--out', 'x', *options])
+    assert again.adapters == [*folders.values()]
 
 
 # ---- with a network ---------------------------------------------------------------------------
@@ -358,7 +362,7 @@ def test_the_command_writes_what_the_node_would_publish(real, tiny_folder, tmp_p
             for topic, one in answer.messages
         ]  # fmt: skip
     out, report = tmp_path / 'out.mcap', tmp_path / 'report'
-    adapters = [part for name in KINDS for part in ('--adapter', real[name])]
+    adapters = [part for name in KINDS for part in ('--adapters', real[name])]
     code = main([
         'replay', str(bag), '--out', str(out), '--model', str(tiny_folder), *adapters,
         '--tasks', 'depth', 'normal', '--camera', '/camera/image_raw', '--report', str(report),

@@ -24,7 +24,7 @@ def demo(*arguments):
     [
         (['--model', '/no/such/model'], '/no/such/model: no such model folder'),
         (['/no/such/bag.mcap'], '/no/such/bag.mcap: no such bag'),
-        (['--seconds', '0'], '--seconds is 0.0'),
+        (['--seconds', '0'], 'seconds is 0.0'),
     ],
 )
 def test_impossible_wishes_are_refused(tmp_path, tiny_folder, capsys, arguments, says):
@@ -65,7 +65,7 @@ def test_a_recording_of_ones_own(tmp_path, tiny_folder, capsys):
     assert demo(bag, '--model', tiny_folder, '--out', out, '--tasks', 'depth') == 0
     said = capsys.readouterr().err
     assert '6 published' in said
-    assert 'each with the header of its picture' in said
+    assert 'each with the header of its image' in said
     equal, _, count = said.partition(' messages of the live node')[0].split('\n')[-1].split()[:3]
     assert equal == count
     assert int(count) > 0

@@ -2,6 +2,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """`diception replay`, as a user types it."""
 
+import argparse
 import json
 import os
 from pathlib import Path
@@ -20,6 +21,8 @@ from diception_ros.bag_replay import jobs
 from diception_ros.bags.reader import Bag
 from diception_ros.cli import replay as verb
 from diception_ros.cli.main import main
+from diception_ros.core import settings
+from diception_ros.workflows.replay import ReplayConfig
 
 QUICK = ['--num-inference-steps', '1', '--guidance-scale', '1']
 
@@ -104,7 +107,7 @@ def test_a_damaged_bag_gives_exit_code_3(tiny_folder, tmp_path, capsys):
 
 
 @pytest.mark.parametrize(('arguments', 'says'), [
-    (['--every', '0'], '--every is 0'), (['--end', '-1'], '--end is -1'),
+    (['--every', '0'], 'every is 0'), (['--end', '-1'], 'end is -1'),
     (['--tasks', 'segmentation'], 'needs --points'),
     (['--points', '3,4'], 'none of depth, normal'),
     (['--camera', '/nothing'], "no topic '/nothing'"), (['--tasks', 'dept'], "no task 'dept'"),
@@ -194,17 +197,15 @@ def test_names_of_many_bags_differ(tmp_path):
 
 
 def test_options_are_handed_on_as_they_were_given():
-    import argparse
-
     given = [*'a b --out o --tasks depth pose --no-views --copy --every 3'.split(),
-             *'--no-temporal-track-ids --start 1.5 --semantic-categories'.split(),
+             *'--no-temporal-track-ids --start 1.5 --categories'.split(),
              'hot dog']  # fmt: skip
     parser = argparse.ArgumentParser()
     verb.add_arguments(parser)
-    args = parser.parse_args(given)
-    again = jobs.arguments(args, verb.add_arguments)
+    config = settings.from_arguments(ReplayConfig, parser.parse_args(given))
+    again = settings.to_arguments(config, ('bags', 'out'))
     other = parser.parse_args(['a', 'b', '--out=o', *again])
-    assert vars(other) == vars(args)
+    assert settings.from_arguments(ReplayConfig, other) == config
     assert len(again) == 10
 
 
@@ -221,8 +222,8 @@ def test_processes_divide_the_processors(tmp_path, monkeypatch):
         seen.append([one for task in todo for one in task.command if 'threads' in one])
         yield from (jobs.Done(task, 0, '') for task in todo)
 
-    monkeypatch.setattr(jobs, 'here', engine)
-    monkeypatch.setattr(jobs, 'on_ray', engine)
+    monkeypatch.setattr(jobs, 'run_local', engine)
+    monkeypatch.setattr(jobs, 'run_ray', engine)
     for more in ([], ['--jobs', '4'], ['--jobs', '16'], ['--threads', '5'],
                  ['--jobs', '4', '--engine', 'ray'], ['--device', 'cuda']):  # fmt: skip
         assert run(tmp_path, '--out', tmp_path / 'out', *more) == 0
@@ -291,7 +292,7 @@ KILLED = """
 import os, signal, sys
 from diception_ros.cli import main
 from diception_ros.workflows import replay
-replay._tell = lambda *_: os.kill(os.getpid(), signal.SIGKILL)
+replay._log_result = lambda *_: os.kill(os.getpid(), signal.SIGKILL)
 main.main(sys.argv[1:])
 """
 

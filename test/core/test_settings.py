@@ -5,12 +5,19 @@
 import argparse
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
+from pathlib import Path
 import pickle
 
 import pytest
 
 from diception_ros.core import settings
-from diception_ros.core.settings import ComputeSettings, PredictSettings, check, setting
+from diception_ros.core.settings import (
+    REQUIRED,
+    ComputeSettings,
+    PredictSettings,
+    check,
+    setting,
+)
 
 
 @dataclass(frozen=True)
@@ -160,3 +167,47 @@ def test_command_line_of_names_lists_and_keys():
     shown = parser.format_help()
     assert '100 % of a spoon' in shown
     assert '(default: soup bread)' in shown
+
+
+def test_options_made_of_a_group_give_it_back():
+    parser = argparse.ArgumentParser()
+    settings.add_arguments(parser, Kitchen)
+    kitchen = Kitchen(
+        ('rice',), ('left', 'right'), salt=2, hot=False, spoons={'rice': 3},
+        cooking={'num_inference_steps': 4, 'reuse_last_velocity': True},
+    )  # fmt: skip
+    options = settings.to_arguments(kitchen)
+    assert settings.from_arguments(Kitchen, parser.parse_args(options)) == kitchen
+    assert settings.to_arguments(Kitchen()) == []
+
+
+@dataclass(frozen=True)
+class Trip:
+    """Settings that have to be given, may be absent, or are paths."""
+
+    place: Path = setting(REQUIRED, 'where to', kind=Path)
+    stops: tuple[Path, ...] = setting((), 'on the way', item=Path, flag='--stop')
+    days: tuple[int, ...] = setting((1, 2), 'which', item=int)
+    guide: str | None = setting(None, 'who', kind=str, choices=('Ana', 'Bo'))
+
+    def __post_init__(self) -> None:
+        check(self)
+
+
+def test_paths_lists_and_absent_values():
+    trip = Trip('there', stops=['-a b', Path('c')])
+    assert trip == Trip(Path('there'), (Path('-a b'), Path('c')))
+    parser = argparse.ArgumentParser()
+    settings.add_arguments(parser, Trip)
+    options = settings.to_arguments(trip)
+    assert settings.from_arguments(Trip, parser.parse_args(options)) == trip
+    several = parser.parse_args(['--place', 'x', '--stop', 'a', '--stop', 'b', 'c'])
+    assert settings.from_arguments(Trip, several).stops == tuple(map(Path, 'abc'))
+    for given, message in (
+        ({'place': 3}, 'place is 3; expected a path'),
+        ({'place': 'x', 'stops': 'a'}, "stops is 'a'; expected a list of paths"),
+        ({'place': 'x', 'days': (1, True)}, 'expected a list of whole numbers'),
+        ({'place': 'x', 'guide': 'Cy'}, 'expected one of Ana, Bo'),
+    ):
+        with pytest.raises(ValueError, match=message):
+            Trip(**given)

@@ -15,6 +15,7 @@ from labelled_files import ids, write_folder
 import numpy as np
 from official import write_official
 import pytest
+from recordings import recorded, write
 
 import diception_ros
 from diception_ros.core import images
@@ -48,6 +49,11 @@ def workplace(tmp_path, tiny, tiny_folder, monkeypatch):
         if verb == 'adapt':
             write_base(Path('small_model'), 1)
             write_folder(Path('labels'), lambda k: (ids(k) == 1).astype('uint8'), 10)
+        elif verb in ('demo', 'replay'):
+            write(Path('drive'), recorded(3))
+            Path('truth').mkdir()
+            for k in range(3):
+                np.save(f'truth/{k}.npy', np.linspace(1, 4, 24 * 32).reshape(24, 32))
         elif verb == 'evaluate':
             write_adapter(Path('adapter'), tiny_folder)
             write_folder(Path('labels'), lambda k: (ids(k) == 1).astype('uint8'), 10)
@@ -114,3 +120,14 @@ def test_names_for_type_checkers_are_those_that_exist():
         assert getattr(diception_ros, name) is not None
     with pytest.raises(AttributeError, match='predikt'):
         diception_ros.predikt  # noqa: B018
+
+
+def test_no_namespace_leaves_the_command_line():
+    for file in ROOT.rglob('*.py'):
+        if file.parent.name == 'cli':
+            continue
+        for node in ast.walk(ast.parse(file.read_text())):
+            if isinstance(node, ast.FunctionDef) and file.name != 'settings.py':
+                annotations = [ast.unparse(arg.annotation) for arg in node.args.args
+                               if arg.annotation]  # fmt: skip
+                assert not any('Namespace' in one for one in annotations), (file, node.name)
