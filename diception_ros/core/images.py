@@ -13,7 +13,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import cv2
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
@@ -135,6 +134,8 @@ def decode(content: bytes | NDArray[np.uint8], what: str) -> NDArray[np.uint8]:
     Raises:
         ValueError: it is not a picture, or a damaged one.
     """
+    import cv2
+
     data = np.frombuffer(content, np.uint8)
     picture = cv2.imdecode(data, cv2.IMREAD_COLOR) if data.size else None
     if picture is None:
@@ -153,6 +154,8 @@ def write(path: str | Path, picture: NDArray[np.uint8]) -> None:
         OSError: the file cannot be written.
         ValueError: no format of that suffix.
     """
+    import cv2
+
     suffix = Path(path).suffix
     try:
         done, content = cv2.imencode(suffix, cv2.cvtColor(picture, cv2.COLOR_RGB2BGR))

@@ -34,8 +34,6 @@ from diception_ros.core.labels import (
     io,
 )
 from diception_ros.core.labels.normals import unit
-from diception_ros.messages import images as image_messages
-from diception_ros.messages import point_clouds
 from diception_ros.tasks import Task
 from diception_ros.tasks.normal import AXES, LONGEST, SHORTEST
 
@@ -508,6 +506,8 @@ def truth_from_message(task: Task[Any], message: Any, categories: Sequence[str])
     Raises:
         ValueError: it holds no such label, or the task is of people (`people_from_message`).
     """
+    from diception_ros.messages import images as image_messages
+
     kind = task.label
     if issubclass(kind, Keypoints):
         raise ValueError(f'{task.name}: a cloud of joints needs the size of the image')
@@ -525,6 +525,8 @@ def people_from_message(message: Any, size: Size) -> Keypoints:
             all objects of a scene.
         size: (H, W) of the image, pixels.
     """
+    from diception_ros.messages import point_clouds
+
     found = point_clouds.keypoints_from(message, size)
     seen = found.visibility.any(axis=1)
     return replace(
@@ -543,6 +545,9 @@ def prediction_from_messages(task: Task[Any], messages: Mapping[str, Any]) -> La
     Returns:
         None where the messages do not hold it: the task did not run, or only metres are there.
     """
+    from diception_ros.messages import images as image_messages
+    from diception_ros.messages import point_clouds
+
     kind, name = task.label, task.name
     if issubclass(kind, Keypoints):
         cloud, size = messages.get(f'{name}/keypoints'), messages.get('size')

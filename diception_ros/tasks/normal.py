@@ -6,13 +6,11 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-import cv2
 import numpy as np
 from numpy.typing import NDArray
 
 from diception_ros.core.labels import Normals
 from diception_ros.tasks import RESOLUTION, Task, _checks
-from diception_ros.tasks._examples import scene
 
 if TYPE_CHECKING:
     from diception_ros.core.prompt import Prompt
@@ -55,6 +53,8 @@ class Normal:
 
     def decode(self, rgb: NDArray[np.float32], prompt: Prompt | None = None) -> Normals:
         """Unit vectors, noise smoothed away; unknown where the painted vector is no direction."""
+        import cv2
+
         _checks.picture(rgb)
         vectors = np.clip(rgb, 0, 1)
         vectors *= 2
@@ -102,6 +102,8 @@ class Normal:
 
     def example(self, rng: np.random.Generator, size: int = RESOLUTION) -> Normals:
         """A room with balls and a hole of unknown pixels."""
+        from diception_ros.tasks._examples import scene
+
         room = scene(rng, size)
         return Normals(np.where(room.unknown[..., None], np.float32(np.nan), room.normals))
 
@@ -149,6 +151,8 @@ def _quieten(vectors: Floats) -> list[Floats]:
     Source: the filter of Lee (1980), its gain averaged over windows as in He et al., "Guided Image
         Filtering" (2010).
     """
+    import cv2
+
     noise = _noise(vectors)
     planes = [np.asarray(plane, np.float32) for plane in cv2.split(vectors)]
     if noise < 2 * LEAST_NOISE:  # vectors span twice the range of the picture
@@ -167,6 +171,8 @@ def _quieten(vectors: Floats) -> list[Floats]:
 
 def _mean(plane: Floats) -> Floats:
     """Mean over the window around each pixel of (S, S) float32."""
+    import cv2
+
     return np.asarray(cv2.blur(plane, (2 * RADIUS + 1, 2 * RADIUS + 1)), np.float32)
 
 

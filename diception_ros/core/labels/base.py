@@ -8,7 +8,6 @@ from abc import ABC, abstractmethod
 from dataclasses import fields, replace
 from typing import TYPE_CHECKING, Any, TypeVar
 
-import cv2
 import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
@@ -221,6 +220,8 @@ def _blend(values: NDArray[np.float32], size: tuple[int, int]) -> NDArray[np.flo
 
 
 def _resize(values: NDArray[np.float32], size: tuple[int, int]) -> NDArray[np.float32]:
+    import cv2
+
     if values.shape[:2] == size:
         return values
     shrinks = size[0] <= values.shape[0] and size[1] <= values.shape[1]

@@ -8,7 +8,6 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.ndimage import find_objects
 
 from diception_ros.core.labels import base, visualize
 from diception_ros.core.labels.base import Label, check_image, check_size, freeze
@@ -108,6 +107,8 @@ class Instances(Label):
         So `ids[y0:y1, x0:x1]` is the box, x1 - x0 its width as in COCO, and (x0 + x1 - 1) / 2 the
         x of its middle. An instance without pixels has the box 0, 0, 0, 0.
         """
+        from scipy.ndimage import find_objects
+
         boxes = np.zeros((len(self.scores), 4), np.int32)
         for k, place in enumerate(find_objects(self.ids)):
             if place is not None:

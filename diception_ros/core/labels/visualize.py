@@ -7,7 +7,6 @@ from __future__ import annotations
 import colorsys
 import functools
 
-import cv2
 import numpy as np
 from numpy.typing import NDArray
 
@@ -106,6 +105,8 @@ def draw_regions(ids: NDArray[np.int32], image: Rgb | None) -> Rgb:
 
 def _outline(ids: NDArray[np.int32], width: int) -> NDArray[np.bool_]:
     # Inside the regions, so that the outline never covers a neighbour that has no colour.
+    import cv2
+
     kernel = np.ones((2 * width + 1, 2 * width + 1), np.uint8)
     floats = ids.astype(np.float32)  # exact: ids stay far below 2**24
     least, most = cv2.erode(floats, kernel), cv2.dilate(floats, kernel)
@@ -126,6 +127,8 @@ def draw_texts(canvas: Rgb, ids: NDArray[np.int32], texts: tuple[str, ...]) -> N
         ids: (H, W) int32, 0 = none, 1..N the regions.
         texts: N of them; '' writes nothing.
     """
+    import cv2
+
     scale = max(0.35, min(canvas.shape[:2]) / 1200)
     for k, text in enumerate(texts, 1):
         region = np.pad(ids == k, 1).astype(np.uint8) if text else np.zeros(0, np.uint8)
@@ -157,6 +160,8 @@ def draw_skeleton(
         limbs: pairs of joints.
         sides: J sides of the body, 0 middle, 1 left, 2 right.
     """
+    import cv2
+
     colours = (MIDDLE, LEFT, RIGHT)
     width = 2 * thickness(canvas)
     here: NDArray[np.bool_] = np.isfinite(joints[:, 0])
@@ -182,6 +187,8 @@ def draw_skeleton(
 
 def draw_points(canvas: Rgb, points: NDArray[np.float32]) -> None:
     """Draw a white ring with a dark rim around each of (M, 2) float32 points in pixels."""
+    import cv2
+
     width = 2 * thickness(canvas)
     for point in points:
         cv2.circle(canvas, _pixel(point), width + 2, (0, 0, 0), width + 1, cv2.LINE_AA)
