@@ -43,14 +43,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def main(args: argparse.Namespace) -> int:
     """Play."""
-    from diception_ros.node.bag_tools import Wishes, play
+    from diception_ros.node.bag_tools import PlayOptions, play
     from diception_ros.system.processes import ended_by_signals
 
-    wishes = Wishes(
+    options = PlayOptions(
         args.rate, args.loop, args.clock, tuple(args.topics), args.start, args.end, args.delay,
         args.listeners,
     )  # fmt: skip
     with ended_by_signals() as ended:
-        published = play(args.bag, wishes, ended)
+        published = play(args.bag, options, ended)
     print(f'published {published} messages', file=sys.stderr)
     return 0

@@ -40,13 +40,15 @@ def main(args: argparse.Namespace) -> int:
             hint = '; --force replaces it' if path.is_file() else ' and is no file'
             raise FileExistsError(f'{path} exists{hint}')
     with ended_by_signals() as ended:
-        counts = record(
+        recording = record(
             args.out, args.topics, ended, args.seconds, args.sim_time, args.compression == 'zstd'
         )
-    for topic, count in counts.items():
+    for topic, count in recording.counts.items():
         print(f'{count:8d} {topic}', file=sys.stderr)
+    for topic, reason in recording.left_out.items():
+        print(f'left out {topic}: {reason}', file=sys.stderr)
     print(f'wrote {args.out}', file=sys.stderr)
-    if not sum(counts.values()):
+    if not sum(recording.counts.values()):
         print(
             f'nothing came on {", ".join(args.topics) or "any topic"}; is the name right and '
             'whole, does somebody publish on it, and in the same ROS_DOMAIN_ID?',

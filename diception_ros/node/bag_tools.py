@@ -1,59 +1,65 @@
 # SPDX-FileCopyrightText: 2026 The diception_ros authors
 # SPDX-License-Identifier: Apache-2.0
-"""Publishes the messages of a bag at their times, for machines without `ros2 bag`."""
+"""Plays and records bags over ROS, for machines without `ros2 bag`."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Collection, Iterator, Sequence
+import contextlib
+from dataclasses import dataclass, field
 import os
+from pathlib import Path
+import re
 import sys
 import threading
 import time
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import rclpy
+from rclpy.duration import Duration
 from rclpy.executors import SingleThreadedExecutor
 from rclpy.parameter import Parameter
+from rclpy.publisher import Publisher
 from rclpy.qos import DurabilityPolicy, QoSProfile, ReliabilityPolicy
 from rclpy.signals import SignalHandlerOptions
 
 from diception_ros.bag_replay.run import prefetch
-from diception_ros.bags.mcap_writer import Writer
-from diception_ros.bags.typestore import TYPES, definition_of, to_cdr
+from diception_ros.bags.mcap_writer import CHUNK, Writer
+from diception_ros.bags.reader import Bag
+from diception_ros.bags.typestore import TYPES, RawMessage, definition_of, to_cdr
 from diception_ros.doctor import missing_packages
 from diception_ros.node.publishers import find
 
-if TYPE_CHECKING:
-    from pathlib import Path
-
-    from rclpy.publisher import Publisher
-
-    from diception_ros.bags.reader import Bag
-    from diception_ros.bags.typestore import RawMessage
-
-# Said once, and wanted by whoever comes later.
+# Topics whose last message later subscribers get.
 LATCHED = ('/tf_static', '/robot_description')
-# /clock between messages, seconds of the machine: as often as `ros2 bag play --clock` says it.
+# Seconds of the machine between messages on /clock, as `ros2 bag play --clock` by default.
 TICK = 1 / 40
 # Messages that are read before their time.
-AHEAD = 64
+PREFETCH = 64
+# Seconds after which recorded messages are written, if they do not fill a chunk before.
+FLUSH_S = 1.0
+# Seconds between looks for new topics.
+LOOK_S = 0.2
+# Messages of each topic that wait while the disk is busy.
+DEPTH = 100
+# Names of types in message classes that differ from those in .msg files.
+_BASIC = {'boolean': 'bool', 'octet': 'byte', 'float': 'float32', 'double': 'float64'}
 
 
 @dataclass(frozen=True)
-class Wishes:
+class PlayOptions:
     """How a bag is played.
 
     Attributes:
-        rate: how many times faster than it was recorded.
-        loop: begin again at the end.
+        rate: factor of the speed.
+        loop: start again at the end.
         clock: publish /clock.
-        topics: to be played; none for all.
-        start_s: seconds after the beginning of the bag at which it begins.
-        end_s: seconds after the beginning of the bag at which it ends; None: at its end.
-        delay_s: seconds that listeners get to be found before the first message.
-        listen_s: before that, seconds until every topic must have a listener; 0: nobody is waited
-            for.
+        topics: to play; none for all.
+        start_s: seconds from the beginning of the bag to the first message.
+        end_s: seconds from the beginning of the bag to the end; None: all.
+        delay_s: seconds before the first message, in which subscribers are discovered.
+        listen_s: before that, seconds within which every topic must have a subscriber; 0 does not
+            wait.
     """
 
     rate: float = 1.0
@@ -66,73 +72,68 @@ class Wishes:
     listen_s: float = 0.0
 
 
-def play(path: Path, wishes: Wishes, ended: threading.Event) -> int:
-    """Play a bag until it or somebody ends it.
+def play(path: Path, options: PlayOptions, ended: threading.Event) -> int:
+    """Play a bag until its end or an event.
 
     Args:
         path: of the bag.
-        wishes: how.
-        ended: set when it is to end.
+        options: how.
+        ended: ends it when set.
 
     Returns:
-        Messages that were published.
+        Number of published messages.
 
     Raises:
-        ValueError: a topic is not in the bag, or a rate that is none.
-        TimeoutError: nobody listens to a topic although somebody should.
+        ValueError: a topic is not in the bag, or the rate is not positive.
+        TimeoutError: a topic has no subscriber within `listen_s`.
     """
-    from diception_ros.bags.reader import Bag
-
-    if not 0 < wishes.rate < float('inf'):
-        raise ValueError(f'--rate is {wishes.rate}; expected more than 0')
-    rclpy.init(args=[], signal_handler_options=SignalHandlerOptions.NO)
-    try:
+    if not 0 < options.rate < float('inf'):
+        raise ValueError(f'--rate is {options.rate}; expected more than 0')
+    with _ros_context(), Bag(path) as bag:
         node = rclpy.create_node('diception_play')
-        with Bag(path) as bag:
-            published = _Player(node, bag, wishes, ended).run()
-            if bag.damage:
-                sys.stderr.write(f'{bag.damage}\n')
+        published = _Player(node, bag, options, ended).run()
+        if bag.damage:
+            sys.stderr.write(f'{bag.damage}\n')
         node.destroy_node()
         return published
-    finally:
-        rclpy.try_shutdown()
 
 
 class _Player:
     """One node that plays one bag."""
 
-    def __init__(self, node: Any, bag: Bag, wishes: Wishes, ended: threading.Event) -> None:
-        self._bag, self._wishes, self._ended = bag, wishes, ended
-        strange = sorted(set(wishes.topics) - set(bag.topics))
-        if strange:
+    def __init__(self, node: Any, bag: Bag, options: PlayOptions, ended: threading.Event) -> None:
+        self._bag, self._options, self._ended = bag, options, ended
+        unknown = sorted(set(options.topics) - set(bag.topics))
+        if unknown:
             raise ValueError(
-                f'{bag.path}: no topic {strange[0]!r}; there are {", ".join(sorted(bag.topics))}'
+                f'{bag.path}: no topic {unknown[0]!r}; there are {", ".join(sorted(bag.topics))}'
             )
-        self._publishers = _publishers(node, bag, wishes.topics or tuple(bag.topics))
+        self._publishers = _publishers(node, bag, options.topics or tuple(bag.topics))
         self._clock: Publisher | None = None
-        if wishes.clock:
-            kind = find('rosgraph_msgs/msg/Clock')
-            self._tick = kind()
-            self._clock = node.create_publisher(kind, '/clock', QoSProfile(depth=10))
+        if options.clock:
+            clock = find('rosgraph_msgs/msg/Clock')
+            self._tick = clock()
+            self._clock = node.create_publisher(clock, '/clock', QoSProfile(depth=10))
 
     def run(self) -> int:
         published = 0
-        self._wait_for_listeners()
-        self._ended.wait(self._wishes.delay_s)
+        self._wait_for_subscribers()
+        self._ended.wait(self._options.delay_s)
         while not self._ended.is_set():
             for raw in self._timed():
                 self._publishers[raw.topic].publish(raw.data)
                 published += 1
-            if not self._wishes.loop or not published:
+            if not self._options.loop or not published:
                 break
-        # What is still on its way to slow listeners must get there.
+        # Slow subscribers get what is still on its way.
         for publisher in self._publishers.values():
-            _let_arrive(publisher)
+            if hasattr(publisher, 'wait_for_all_acked'):  # not of Humble
+                publisher.wait_for_all_acked(Duration(seconds=1))
         return published
 
-    def _wait_for_listeners(self) -> None:
-        end = time.monotonic() + self._wishes.listen_s
-        while self._wishes.listen_s and not self._ended.wait(TICK):
+    def _wait_for_subscribers(self) -> None:
+        end = time.monotonic() + self._options.listen_s
+        while self._options.listen_s and not self._ended.wait(TICK):
             lonely = [
                 topic
                 for topic, publisher in self._publishers.items()
@@ -142,35 +143,41 @@ class _Player:
                 return
             if time.monotonic() > end:
                 raise TimeoutError(
-                    f'nobody listened to {", ".join(lonely)} within {self._wishes.listen_s:g} s'
+                    f'nobody listened to {", ".join(lonely)} within {self._options.listen_s:g} s'
                 )
 
     def _timed(self) -> Iterator[RawMessage]:
-        """The messages, each when its time has come."""
-        zero = (self._bag.start_ns or 0) + round(self._wishes.start_s * 1e9)
-        start = zero if self._wishes.start_s else None
+        """The messages, each at its time."""
+        zero = (self._bag.start_ns or 0) + round(self._options.start_s * 1e9)
+        start = zero if self._options.start_s else None
         began: float | None = None
-        for raw in prefetch(self._messages(start), AHEAD):
+        for raw in prefetch(self._messages(start), PREFETCH):
             now = time.monotonic()
             if began is None:
                 began, zero = now, raw.stamp_ns
-            due = began + (raw.stamp_ns - zero) / 1e9 / self._wishes.rate
+            due = began + (raw.stamp_ns - zero) / 1e9 / self._options.rate
             while (rest := due - now) > 0 and not self._ended.is_set():
-                self._say_time(zero + round((now - began) * self._wishes.rate * 1e9))
+                self._publish_time(zero + round((now - began) * self._options.rate * 1e9))
                 self._ended.wait(min(rest, TICK) if self._clock else rest)
                 now = time.monotonic()
             if self._ended.is_set():
                 return
-            self._say_time(raw.stamp_ns)
+            self._publish_time(raw.stamp_ns)
             yield raw
 
     def _messages(self, start_ns: int | None) -> Iterator[RawMessage]:
-        end = self._wishes.end_s
+        end = self._options.end_s
         stop_ns = None if end is None else (self._bag.start_ns or 0) + round(end * 1e9)
+        failed = set[str]()
         for raw in self._bag.messages(list(self._publishers), start_ns, stop_ns):
-            yield raw._replace(data=to_cdr(raw)[1])
+            try:
+                yield raw._replace(data=to_cdr(raw)[1])
+            except ValueError as error:
+                if raw.topic not in failed:
+                    sys.stderr.write(f'not played, as others of the topic may be: {error}\n')
+                failed.add(raw.topic)
 
-    def _say_time(self, now_ns: int) -> None:
+    def _publish_time(self, now_ns: int) -> None:
         if self._clock is not None:
             self._tick.clock.sec, self._tick.clock.nanosec = divmod(now_ns, 10**9)
             self._clock.publish(self._tick)
@@ -179,16 +186,13 @@ class _Player:
 def _publishers(node: Any, bag: Bag, topics: Collection[str]) -> dict[str, Publisher]:
     made = {}
     for name in topics:
-        kind = bag.topics[name].msgtype
+        msgtype = bag.topics[name].msgtype
         try:
-            message = find(kind)
+            message = _class_of(msgtype)
         except ImportError as error:
-            cure = missing_packages.packages(
-                [kind.partition('/')[0]], os.environ.get('ROS_DISTRO', '$ROS_DISTRO')
-            )
             node.get_logger().warning(
                 f'{name} is not played: {error}. The definition in the bag is not enough, rclpy '
-                f'publishes what has a package in this ROS: {cure}'
+                f'publishes what has a package in this ROS: {_fix_hint(msgtype)}'
             )
             continue
         qos = QoSProfile(depth=10)
@@ -198,26 +202,17 @@ def _publishers(node: Any, bag: Bag, topics: Collection[str]) -> dict[str, Publi
     return made
 
 
-def _let_arrive(publisher: Publisher) -> None:
-    wait: Callable[..., Any] | None = getattr(publisher, 'wait_for_all_acked', None)
-    if wait is not None:
-        from rclpy.duration import Duration
+@dataclass
+class Recording:
+    """What was recorded.
 
-        wait(Duration(seconds=1))
+    Attributes:
+        counts: messages by topic.
+        left_out: why a topic is not recorded, by topic.
+    """
 
-
-# Records topics into a bag, for machines without `ros2 bag`.
-
-
-if TYPE_CHECKING:
-    from pathlib import Path
-
-# Messages are put into the file when there are so many bytes of them, or after so many seconds.
-CHUNK, PERIOD = 1 << 20, 1.0
-# How often topics are looked for that were not there.
-LOOK = 0.2
-# Messages that wait while the disk is busy.
-DEPTH = 100
+    counts: dict[str, int] = field(default_factory=dict)
+    left_out: dict[str, str] = field(default_factory=dict)
 
 
 def record(
@@ -227,99 +222,151 @@ def record(
     seconds: float = 0.0,
     simulated: bool = False,
     compress: bool = True,
-) -> dict[str, int]:
-    """Record until somebody ends it.
+) -> Recording:
+    """Record topics until an event.
 
     Args:
         out: the bag, ending in .mcap.
-        topics: that are recorded, once they are there; none for all.
-        ended: set when it is to end.
+        topics: to record, from the moment they are published; none for all.
+        ended: ends it when set.
         seconds: after which it ends by itself; 0 for never.
         simulated: take the time from /clock.
         compress: the bag.
 
-    Returns:
-        Messages by topic.
-
     Raises:
         OSError: no room; what was recorded is readable.
     """
-    rclpy.init(args=[], signal_handler_options=SignalHandlerOptions.NO)
-    try:
-        with Writer(out, compress=compress) as writer:
-            node = rclpy.create_node(
-                'diception_record',
-                parameter_overrides=[Parameter('use_sim_time', value=True)] if simulated else [],
-            )
-            recorder = _Recorder(node, writer, topics)
-            executor = SingleThreadedExecutor()
-            executor.add_node(node)
-            stop = time.monotonic() + (seconds or float('inf'))
-            while not ended.is_set() and time.monotonic() < stop:
-                executor.spin_once(timeout_sec=LOOK / 2)
-                recorder.look_after()
-            executor.shutdown()
-            node.destroy_node()
-            writer.finish()
-        return recorder.counts
-    finally:
-        rclpy.try_shutdown()
+    with _ros_context(), Writer(out, compress=compress) as writer:
+        node = rclpy.create_node(
+            'diception_record',
+            parameter_overrides=[Parameter('use_sim_time', value=True)] if simulated else [],
+        )
+        recorder = _Recorder(node, writer, topics)
+        executor = SingleThreadedExecutor()
+        executor.add_node(node)
+        stop = time.monotonic() + (seconds or float('inf'))
+        while not ended.is_set() and time.monotonic() < stop:
+            executor.spin_once(timeout_sec=LOOK_S / 2)
+            recorder.update()
+        executor.shutdown()
+        node.destroy_node()
+        writer.finish()
+        return recorder.recording
 
 
 class _Recorder:
-    """Subscribes to topics as they come."""
+    """Subscribes to topics as they appear."""
 
     def __init__(self, node: Any, writer: Writer, topics: Sequence[str]) -> None:
         self._node, self._writer, self._topics = node, writer, topics
-        self._known: dict[str, Any] = {}
-        self._looked = self._flushed = 0.0
-        self.counts: dict[str, int] = {}
+        self._subscriptions: dict[str, Any] = {}
+        self._looked_s = self._flushed_s = 0.0
+        self.recording = Recording()
 
-    def look_after(self) -> None:
-        """Find topics, and put messages into the file, when it is time."""
+    def update(self) -> None:
+        """Look for topics, and write messages, if it is time."""
         now = time.monotonic()
-        if now - self._looked >= LOOK:
-            self._looked = now
+        if now - self._looked_s >= LOOK_S:
+            self._looked_s = now
             self._look()
         if self._writer.waiting >= CHUNK or (
-            self._writer.waiting and now - self._flushed >= PERIOD
+            self._writer.waiting and now - self._flushed_s >= FLUSH_S
         ):
             self._writer.flush()
-            self._flushed = now
+            self._flushed_s = now
 
     def _look(self) -> None:
-        for name, kinds in self._node.get_topic_names_and_types():
-            if name in self._known or (self._topics and name not in self._topics):
+        for name, types in self._node.get_topic_names_and_types():
+            known = name in self._subscriptions or name in self.recording.left_out
+            if known or (self._topics and name not in self._topics):
                 continue
             publishers = self._node.get_publishers_info_by_topic(name)
             if not publishers:
                 continue
-            kind = kinds[0]
-            if len(kinds) > 1 or kind not in TYPES.types:
-                reason = f'{len(kinds)} types' if len(kinds) > 1 else f'no definition of {kind}'
+            try:
+                if len(types) > 1:
+                    raise ValueError(f'it has {len(types)} types: {", ".join(types)}')
+                self._subscribe(name, types[0], [info.qos_profile for info in publishers])
+            except Exception as error:  # no topic of others may end the recording
+                reason = str(error) or type(error).__name__
+                if isinstance(error, ImportError):
+                    reason = f'{reason}; rclpy needs the package of {types[0]}: '
+                    reason += _fix_hint(types[0])
+                self.recording.left_out[name] = reason
                 self._node.get_logger().warning(f'{name} is not recorded: {reason}')
-                self._known[name] = None
-                continue
-            qos = [one.qos_profile for one in publishers]
-            latched = all(one.durability == DurabilityPolicy.TRANSIENT_LOCAL for one in qos)
-            reliable = all(one.reliability == ReliabilityPolicy.RELIABLE for one in qos)
-            profile = QoSProfile(
-                depth=DEPTH,
-                reliability=ReliabilityPolicy.RELIABLE
-                if reliable
-                else ReliabilityPolicy.BEST_EFFORT,
-                durability=DurabilityPolicy.TRANSIENT_LOCAL
-                if latched
-                else DurabilityPolicy.VOLATILE,
-            )
-            self._writer.add(name, kind, definition_of(TYPES, kind), latched)
-            self.counts[name] = 0
-            self._known[name] = self._node.create_subscription(
-                find(kind), name, lambda data, topic=name: self._take(topic, data), profile,
-                raw=True,
-            )  # fmt: skip
-            self._node.get_logger().info(f'recording {name}')
+            else:
+                self._node.get_logger().info(f'recording {name}')
 
-    def _take(self, topic: str, data: bytes) -> None:
+    def _subscribe(self, name: str, msgtype: str, qos: Sequence[Any]) -> None:
+        latched = all(one.durability == DurabilityPolicy.TRANSIENT_LOCAL for one in qos)
+        reliable = all(one.reliability == ReliabilityPolicy.RELIABLE for one in qos)
+        profile = QoSProfile(
+            depth=DEPTH,
+            reliability=ReliabilityPolicy.RELIABLE if reliable else ReliabilityPolicy.BEST_EFFORT,
+            durability=DurabilityPolicy.TRANSIENT_LOCAL if latched else DurabilityPolicy.VOLATILE,
+        )
+        message = _class_of(msgtype)
+        known = msgtype in TYPES.types
+        definition = definition_of(TYPES, msgtype) if known else definition_from(message)
+        self._subscriptions[name] = self._node.create_subscription(
+            message, name, lambda data: self._write(name, data), profile, raw=True
+        )
+        self._writer.add(name, msgtype, definition, latched)
+        self.recording.counts[name] = 0
+
+    def _write(self, topic: str, data: bytes) -> None:
         self._writer.write(topic, data, self._node.get_clock().now().nanoseconds)
-        self.counts[topic] += 1
+        self.recording.counts[topic] += 1
+
+
+def definition_from(message: Any) -> str:
+    """Definition of a type in the language of .msg files, from its class and those of its fields.
+
+    Args:
+        message: class of messages of an installed package.
+
+    Raises:
+        ImportError: the package of a field is not installed.
+    """
+    parts: dict[str, str] = {}
+    waiting = [message]
+    while waiting:
+        made = waiting.pop(0)
+        name = f'{made.__module__.partition(".")[0]}/{made.__name__}'
+        if name in parts:
+            continue
+        lines = []
+        for field_name, declared in made.get_fields_and_field_types().items():
+            element, brackets = declared, ''
+            if match := re.fullmatch(r'sequence<(.*?)(?:, (\d+))?>', declared):
+                element, brackets = match[1], f'[<={match[2]}]' if match[2] else '[]'
+            elif match := re.fullmatch(r'(.*)(\[\d+\])', declared):
+                element, brackets = match[1], match[2]
+            element = re.sub(r'<(\d+)>', r'<=\1', _BASIC.get(element, element))
+            if '/' in element:
+                waiting.append(_class_of(element.replace('/', '/msg/')))
+            lines.append(f'{element}{brackets} {field_name}')
+        parts[name] = '\n'.join(lines) or 'uint8 structure_needs_at_least_one_member'
+    (first, *rest) = parts.items()
+    return '\n'.join([first[1], *(f'{"=" * 80}\nMSG: {name}\n{text}' for name, text in rest)])
+
+
+def _class_of(msgtype: str) -> Any:
+    """The class of a type; ImportError if it is not installed or no type of ROS."""
+    if msgtype.count('/') != 2:
+        raise ImportError(f'{msgtype!r} is no type of messages of ROS 2')
+    return find(msgtype)
+
+
+def _fix_hint(msgtype: str) -> str:
+    package = msgtype.partition('/')[0]
+    return missing_packages.packages([package], os.environ.get('ROS_DISTRO', '$ROS_DISTRO'))
+
+
+@contextlib.contextmanager
+def _ros_context() -> Iterator[None]:
+    rclpy.init(args=[], signal_handler_options=SignalHandlerOptions.NO)
+    try:
+        yield
+    finally:
+        rclpy.try_shutdown()

@@ -132,6 +132,48 @@ def test_what_has_no_package_in_this_ros_is_told_and_the_rest_is_played(start, t
     assert '-nobodys-msgs' in words
 
 
+def test_recording_goes_on_without_the_package_of_a_topic(start, tmp_path, monkeypatch):
+    path = recordings.write(tmp_path / 'bag', recordings.recorded(6, period_s=0.1))
+    # As if sensor_msgs were not installed for the recorder.
+    hidden = tmp_path / 'hidden' / 'sensor_msgs'
+    hidden.mkdir(parents=True)
+    (hidden / '__init__.py').write_text("raise ModuleNotFoundError('No module named sensor_msgs')")
+    out = tmp_path / 'out.mcap'
+    with monkeypatch.context() as patch:
+        patch.setenv('PYTHONPATH', str(hidden.parent), prepend=os.pathsep)
+        recorder = start('record', '--out', out, '--seconds', '12')
+    player = start('play', path, '--delay', '4', '--no-clock')
+    _, words = player.communicate(timeout=60)
+    assert player.returncode == 0, words
+    _, words = recorder.communicate(timeout=60)
+    assert recorder.returncode == 0, words
+    assert 'Traceback' not in words
+    for topic in ('/camera/image_raw', '/camera/camera_info'):
+        assert f'{topic} is not recorded: No module named sensor_msgs' in words
+        assert f'left out {topic}: No module named sensor_msgs' in words
+    assert '-sensor-msgs' in words
+    counts = Counter(topic for topic, *_ in recordings.everything(out))
+    assert counts['/words'] == 6
+    assert '/camera/image_raw' not in counts
+
+
+@pytest.mark.parametrize('msgtype', [
+    'sensor_msgs/msg/CameraInfo', 'sensor_msgs/msg/PointCloud2', 'std_msgs/msg/Empty',
+    'diagnostic_msgs/msg/DiagnosticArray', 'geometry_msgs/msg/PoseWithCovarianceStamped',
+    'rcl_interfaces/msg/ParameterDescriptor', 'std_msgs/msg/Float64MultiArray',
+])  # fmt: skip
+def test_definition_from_a_class_is_the_one_of_the_package(msgtype):
+    from rosbags.typesys import get_types_from_msg
+
+    from diception_ros.bags.typestore import TYPES
+    from diception_ros.node.bag_tools import definition_from
+    from diception_ros.node.publishers import find
+
+    found = get_types_from_msg(definition_from(find(msgtype)), msgtype)
+    for name, (_, fields) in found.items():
+        assert fields == TYPES.fielddefs[name][1], name
+
+
 def test_a_recording_of_nothing_says_what_to_look_at(start, tmp_path):
     recorder = start('record', '/camra/image_raw', '--out', tmp_path / 'a.mcap', '--seconds', '1')
     _, words = recorder.communicate(timeout=60)
