@@ -23,6 +23,7 @@ from diception_ros.tasks import BUILTIN, TaskRegistry
 
 if TYPE_CHECKING:
     from diception_ros.core.frame import Frame
+    from diception_ros.perception.predictor import Predictor
     from diception_ros.perception.query import Prediction
 
 _ENDS = ('.png', '.jpg', '.jpeg', '.bmp', '.webp', '.tif', '.tiff', '.ppm', '.pgm')
@@ -124,20 +125,25 @@ def predict(config: PredictConfig, progress: Progress = SILENT) -> PredictResult
     registry = TaskRegistry(tuple(cards.read(folder) for folder in config.adapters))
     names = config.tasks or [card.name for card in registry.cards]
     prompts = make_prompts(names, config.categories, points, registry)
+    predictor = _load(config)
+    predictor.adapt(config.adapters)
     with files.exclusive_folder(config.out):
-        return _predict(config, _folders(found, config.out), prompts, progress)
+        folders = _folders(found, config.out)
+        return _predict(config, predictor, folders, prompts, progress)
 
 
 def _predict(
-    config: PredictConfig, folders: Mapping[Path, Path], prompts: list[Prompt], progress: Progress
+    config: PredictConfig,
+    predictor: Predictor,
+    folders: Mapping[Path, Path],
+    prompts: list[Prompt],
+    progress: Progress,
 ) -> PredictResult:
     import importlib.metadata
 
     from diception_ros.core import images
     from diception_ros.core.frame import Frame
 
-    predictor = _load(config)
-    predictor.adapt(config.adapters)
     about = {
         'model': config.model,
         'adapters': list(config.adapters),
@@ -181,7 +187,7 @@ def _generate(
     from diception_ros.core.frame import Frame
 
     frame = Frame(images.read(found[0]))
-    output = _load(config).paint(frame, config.prompt, points)
+    output = _load(config).paint(frame, config.prompt or '', points)
     height, width = frame.size
     whole = Image.fromarray((output * 255).round().astype(np.uint8))
     images.write(
@@ -190,7 +196,7 @@ def _generate(
     return PredictResult({found[0]: config.out}, {})
 
 
-def _load(config: PredictConfig) -> Any:
+def _load(config: PredictConfig) -> Predictor:
     from diception_ros.model import folder
     from diception_ros.perception.predictor import Predictor
     from diception_ros.system import threads

@@ -32,9 +32,9 @@ width: 32
 layers: 1
 source: folder
 folder: samples
-shares: segmentation=1 depth=1
+task_weights: segmentation=1 depth=1
 batch_size: 2
-steps: 2
+max_steps: 2
 validate_every: 0
 """
 
