@@ -53,7 +53,7 @@ def test_ten_pictures_become_a_task_that_predict_asks(base, data, tmp_path, caps
     card = cards.read(out)
     share = f'{100 * card.share:.2f} %'
     assert any(
-        line.startswith(f'learns {card.parameters:,} numbers, {share} of the model: rank 2 in')
+        line.startswith(f'trains {card.parameters:,} parameters, {share} of the model: rank 2 in')
         and line.endswith('from 8 images, validated on 2 others')
         for line in lines
     )
@@ -80,7 +80,7 @@ def test_ten_pictures_become_a_task_that_predict_asks(base, data, tmp_path, caps
 @pytest.mark.parametrize(
     ('more', 'message'),
     [
-        (['--share', '0.01'], 'rank is 2 and share 0.01; one follows from the other'),
+        (['--share', '0.01'], 'rank is 2 and share 0.01; one determines the other'),
         (
             ['--task', 'Cup'],
             "expected small letters, digits and _, the first a letter, got 'Cup'",

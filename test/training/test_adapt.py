@@ -126,7 +126,7 @@ class Written:
         self.step, self.weights = step, self
 
     def write(self, folder):
-        folder.mkdir(parents=True)
+        folder.mkdir(parents=True, exist_ok=True)
         (folder / 'step').write_text(str(self.step))
 
 

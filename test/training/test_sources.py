@@ -87,8 +87,8 @@ def test_what_lies_on_disk_is_read_once(tmp_path):
 
 @pytest.mark.parametrize(('given', 'says'), [
     ({'source': 'folder', 'folder': 'NO'}, 'no folder of samples'),
-    ({'source': 'bag', 'bags': 'NO'}, 'no bag'),
-    ({'source': 'bag', 'bags': 'bags', 'validation_bags': 'NO'}, 'no bag'),
+    ({'source': 'bag', 'bags': 'NO'}, 'no such bag'),
+    ({'source': 'bag', 'bags': 'bags', 'validation_bags': 'NO'}, 'no such bag'),
 ])  # fmt: skip
 def test_a_missing_place_is_an_error(tmp_path, given, says):
     (tmp_path / 'bags').mkdir()
