@@ -52,7 +52,7 @@ EXTRAS_REQUIRE = {
     ],
     # Simulated rooms; 3.4 is the oldest tried. Needs a GL library: libegl1 libegl-mesa0
     # libgl1-mesa-dri of Debian and Ubuntu.
-    'sim': ['mujoco >=3.4'],
+    'sim': ['mujoco >=3.5'],
     # `diception replay --view`; 0.41 tried.
     'view': ['rerun-sdk >=0.20'],
     # `diception replay --engine ray`; 2.60 tried.

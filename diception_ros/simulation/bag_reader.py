@@ -119,6 +119,16 @@ class RecordedView:
         untyped = np.zeros((0, 2), np.float32)
         return Keypoints(places, visibility, scores, untyped, self.size)
 
+    @property
+    def has_people_without_joints(self) -> bool:
+        """Whether the picture shows a person of whom no joint was recorded; False if unknown."""
+        if INSTANCES not in self.messages or not self.info.categories:
+            return False
+        shown = np.unique(self._numbers())
+        names = self.info.categories
+        people = {int(k) for k in shown if k and names[k - 1] == 'person'}
+        return bool(people - set(joints_from(self.messages[JOINTS])['instance'].tolist()))
+
     def pose(self) -> Pose | None:
         """Where the camera was, if that was recorded."""
         message = self.messages.get(POSE)

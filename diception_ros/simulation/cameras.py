@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from diception_ros.core.frame import Intrinsics
 from diception_ros.simulation.assets.categories import STUFF
 from diception_ros.simulation.assets.primitives import about_x, about_y, about_z
-from diception_ros.simulation.raycast import first_hit
+from diception_ros.simulation.raycast import contains, first_hit
 from diception_ros.simulation.scenes import Scene
 
 CameraRig = Literal['robot', 'hand']
@@ -28,6 +28,14 @@ _RAYS = 16
 # What a view must offer, found by looking at contact sheets: things, and room to see them in.
 _LEAST_THINGS, _LEAST_SHARE, _MOST_OF_ONE, _NEAREST = 4, 0.1, 0.5, 0.4
 _TRIES = 60
+# Of the cameras of `Realism`: a desk from above is nearer than a room, and a box may fill half of
+# the picture.
+_FreeKind = Literal['robot', 'hand', 'near', 'above']
+_FREE: dict[CameraRig, tuple[_FreeKind, ...]] = {
+    'robot': ('robot', 'robot', 'robot'),
+    'hand': ('hand', 'hand', 'hand', 'near', 'near', 'above'),
+}
+_NEAREST_FREE, _MOST_OF_ONE_FREE, _MOST_ROLL = 0.15, 0.85, math.radians(25)
 _TURN_RATE, _PEAK = 0.9, 1.5  # rad/s; highest speed of `_interpolate`, of its mean
 
 # From a body whose x is ahead, y left and z up to the optical frame, as a rotation's columns.
@@ -49,6 +57,15 @@ class PinholeCamera:
     rotation: NDArray[np.float64]
     intrinsics: Intrinsics
     size: tuple[int, int]
+
+    def scaled(self, factor: float) -> PinholeCamera:
+        """The same camera with more pixels, or fewer: every pixel becomes factor x factor ones."""
+        k, (height, width) = self.intrinsics, self.size
+        lens = Intrinsics(
+            k.fx * factor, k.fy * factor, (k.cx + 0.5) * factor - 0.5, (k.cy + 0.5) * factor - 0.5
+        )
+        size = (round(height * factor), round(width * factor))
+        return PinholeCamera(self.position, self.rotation, lens, size)
 
     def rays(self, step: int = 1) -> NDArray[np.float64]:
         """Directions of the pixels, of every step-th one: (h * w, 3) float64, world.
@@ -116,6 +133,8 @@ def sample_view(
     Returns:
         The camera; None where many tries found no good view, as in a room that is too full.
     """
+    if scene.realism.cameras:
+        return _free_view(rng, scene, size, rig)
     rig = rig or sample_rig(rng)
     intrinsics = _sample_intrinsics(rng, size)
     for _ in range(_TRIES):
@@ -191,10 +210,11 @@ def is_clear(scene: Scene, position: NDArray[np.float64], gap: float = 0.2) -> b
 def is_good_view(scene: Scene, camera: PinholeCamera) -> bool:
     """Whether a picture is worth taking: several things, none of which fills it, nothing close."""
     step = max(1, max(camera.size) // _RAYS)
-    index, depth = first_hit(scene.primitives, camera.position, camera.rays(step))
+    shapes, instance = scene.solids
+    index, depth = first_hit(shapes, camera.position, camera.rays(step))
     if (index < 0).any() or depth.min() < _NEAREST or np.median(depth) < 1.0:
         return False
-    seen = np.bincount(scene.instance[index], minlength=len(scene.categories) + 1) / len(index)
+    seen = np.bincount(instance[index], minlength=len(scene.categories) + 1) / len(index)
     is_thing = np.array([False, *(name not in STUFF for name in scene.categories)])
     things = seen[is_thing]
     return bool(
@@ -202,6 +222,64 @@ def is_good_view(scene: Scene, camera: PinholeCamera) -> bool:
         and things.sum() >= _LEAST_SHARE
         and things.max() <= _MOST_OF_ONE
     )
+
+
+def _free_view(
+    rng: np.random.Generator, scene: Scene, size: tuple[int, int], rig: CameraRig | None
+) -> PinholeCamera | None:
+    # A robot keeps its kinds of views, a hand has all others.
+    kinds: tuple[_FreeKind, ...] = _FREE[rig] if rig else _FREE['robot'] + _FREE['hand']
+    lens = _sample_intrinsics(rng, size)
+    for _ in range(_TRIES):
+        kind = kinds[int(rng.integers(len(kinds)))]
+        viewpoint = _free_stance(rng, scene, kind)
+        camera = _camera(viewpoint, lens, size)
+        gap = 0.12 if kind in ('near', 'above') else 0.2
+        if is_clear(scene, camera.position, gap) and _is_free_good(scene, camera):
+            return camera
+    return None
+
+
+def _is_free_good(scene: Scene, camera: PinholeCamera) -> bool:
+    # Something to see, and not only one surface; things may fill the picture and be close.
+    step = max(1, max(camera.size) // _RAYS)
+    shapes, instance = scene.solids
+    index, depth = first_hit(shapes, camera.position, camera.rays(step))
+    if (index < 0).any() or depth.min() < _NEAREST_FREE:
+        return False
+    if contains(scene.primitives, camera.position).any():
+        return False
+    seen = np.bincount(instance[index], minlength=len(scene.categories) + 1) / len(index)
+    is_thing = np.array([False, *(name not in STUFF for name in scene.categories)])
+    return bool(
+        (seen[is_thing] > 0).any() and (seen > 0).sum() >= 3 and seen.max() <= _MOST_OF_ONE_FREE
+    )
+
+
+def _free_stance(rng: np.random.Generator, scene: Scene, kind: _FreeKind) -> Viewpoint:
+    walls, u = scene.walls, rng.uniform
+    tilted = u(-_MOST_ROLL, _MOST_ROLL)
+    roll = tilted if u() < (0.25 if kind == 'robot' else 0.5) else 0.05 * rng.standard_normal()
+    if kind in ('near', 'above'):
+        things = [k for k, name in enumerate(scene.categories, 1) if name not in STUFF]
+        shapes, instance = scene.solids
+        mine = instance == things[int(rng.integers(len(things)))]
+        target = shapes.position[mine].mean(axis=0)
+        far = u(0.3, 1.6) if kind == 'near' else u(0.5, 1.6)
+        raised = u(0.05, 1.2) if kind == 'near' else u(1.0, math.pi / 2)
+        around = u(-math.pi, math.pi)
+        x = float(target[0]) + far * math.cos(raised) * math.cos(around)
+        y = float(target[1]) + far * math.cos(raised) * math.sin(around)
+        z = min(float(target[2]) + far * math.sin(raised), walls.height - 0.2)
+        pitch = min(math.pi / 2, max(-0.6, raised + u(-0.25, 0.25)))
+        return Viewpoint(x, y, max(z, 0.1), around + math.pi + u(-0.25, 0.25), pitch, roll)
+    x, y = u(-1, 1) * (walls.half_x - 0.2), u(-1, 1) * (walls.half_y - 0.2)
+    if kind == 'robot':
+        return Viewpoint(x, y, u(0.1, 1.4), u(-math.pi, math.pi), u(-0.25, 0.5), roll)
+    viewpoint = _sample_viewpoint(rng, scene, 'hand')
+    z = min(u(0.6, 2.0), walls.height - 0.25)
+    return Viewpoint(x, y, z, u(-math.pi, math.pi) if u() < 0.4 else viewpoint.yaw,
+                  viewpoint.pitch + u(-0.15, 0.35), roll)  # fmt: skip
 
 
 def _sample_intrinsics(rng: np.random.Generator, size: tuple[int, int]) -> Intrinsics:

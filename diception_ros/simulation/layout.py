@@ -14,6 +14,7 @@ import numpy as np
 from diception_ros.simulation.assets import furniture as make
 from diception_ros.simulation.assets import small_objects
 from diception_ros.simulation.assets.materials import Palette, pick, seed
+from diception_ros.simulation.assets.meshes import FurnitureLibrary, MeshObject
 from diception_ros.simulation.assets.people import Person, Posture, person
 from diception_ros.simulation.assets.primitives import Placement, SceneObject, Surface, about_z
 
@@ -156,6 +157,14 @@ class FloorPlan:
 # Draws a thing with its sizes and materials.
 Builder = Callable[[np.random.Generator, Palette], SceneObject]
 _Placed = tuple[SceneObject, Placement]
+# Is given a thing of primitives and returns what takes its place.
+Swap = Callable[[SceneObject], SceneObject]
+
+
+def keep(thing: SceneObject) -> SceneObject:
+    """Return the thing itself."""
+    return thing
+
 
 # Of people who do not sit.
 _POSTURES: tuple[Posture, ...] = ('stand', 'stand', 'walk', 'walk', 'reach', 'bend')
@@ -270,27 +279,33 @@ _ON_FLOORS: tuple[Builder, ...] = (
 )
 
 
-def place_furniture(rng: np.random.Generator, palette: Palette, plan: FloorPlan) -> list[_Placed]:
-    """Draw the use of the room and furnish it; takes what it stands on from the plan."""
+def place_furniture(
+    rng: np.random.Generator, palette: Palette, plan: FloorPlan, swap: Swap = keep
+) -> list[_Placed]:
+    """Draw the use of the room and furnish it; takes what it stands on from the plan.
+
+    `swap` is given every object that was made and returns what takes its place.
+    """
     at_walls, inside = _USES[int(rng.integers(len(_USES)))]
     placed: list[_Placed] = []
     wanted = 2 + int(rng.integers(2, 6))
     for k in range(wanted):
         # The first two are what the room is for.
         builder = at_walls[k if k < 2 else int(rng.integers(len(at_walls)))]
-        obj = builder(rng, palette)
+        obj = swap(builder(rng, palette))
         place = plan.beside_wall(rng, obj.half, obj.height)
         if place is not None:
             placed.append((obj, place))
             if obj.category == 'desk':
-                placed += _chairs(rng, palette, plan, obj, place, 1)
+                placed += _chairs(rng, palette, plan, obj, place, 1, swap)
     for _ in range(int(rng.integers(1, 3))):
-        obj = inside[int(rng.integers(len(inside)))](rng, palette)
+        obj = swap(inside[int(rng.integers(len(inside)))](rng, palette))
         place = plan.anywhere(rng, obj.half, obj.height, margin=0.35)
         if place is not None:
             placed.append((obj, place))
             if obj.category in ('dining table', 'desk'):
-                placed += _chairs(rng, palette, plan, obj, place, int(rng.integers(1, 5)))
+                count = int(rng.integers(1, 5))
+                placed += _chairs(rng, palette, plan, obj, place, count, swap)
     if rng.uniform() < 0.4:
         placed.append(_rug(rng, palette, plan))
     return placed
@@ -330,7 +345,7 @@ def place_people(
 
 def place_on_surfaces(
     rng: np.random.Generator, palette: Palette, furnished: list[_Placed],
-    crowd: list[tuple[Person, Placement]],
+    crowd: list[tuple[Person, Placement]], swap: Swap = keep,
 ) -> Iterator[_Placed]:  # fmt: skip
     """Things on tables, boards, counters and beds."""
     for obj, place in furnished:
@@ -347,33 +362,32 @@ def place_on_surfaces(
                 count = int(rng.integers(2, 6))
             else:
                 first, count = (), int(rng.integers(0, 3 if obj.category == 'shelf' else 6))
-            yield from _scatter(rng, palette, surface, place, first, _ON[obj.category], count)
+            yield from _scatter(rng, palette, surface, place, first, _ON[obj.category], count,
+                                swap)  # fmt: skip
 
 
 def place_on_floor(
-    rng: np.random.Generator, palette: Palette, plan: FloorPlan
+    rng: np.random.Generator, palette: Palette, plan: FloorPlan, swap: Swap = keep
 ) -> Iterator[_Placed]:
     """Boxes, balls, bags: where the floor is free."""
     for _ in range(int(rng.integers(1, 6))):
-        obj = _ON_FLOORS[int(rng.integers(len(_ON_FLOORS)))](rng, palette)
+        obj = swap(_ON_FLOORS[int(rng.integers(len(_ON_FLOORS)))](rng, palette))
         place = plan.anywhere(rng, obj.half, obj.height, margin=0.08, tries=6)
         if place is not None:
             yield obj, place
 
 
 def _chairs(
-    rng: np.random.Generator,
-    palette: Palette,
-    plan: FloorPlan,
-    table: SceneObject,
-    at: Placement,
-    count: int,
-) -> list[_Placed]:
+    rng: np.random.Generator, palette: Palette, plan: FloorPlan, table: SceneObject,
+    at: Placement, count: int, swap: Swap,
+) -> list[_Placed]:  # fmt: skip
     # Chairs of one kind, each before one side of the table, facing it.
     kind = seed(rng)
     out: list[_Placed] = []
+    chair: SceneObject | None = None
     for k in range(count):
-        chair = make.chair(np.random.Generator(np.random.PCG64(kind)), palette)
+        if not isinstance(chair, MeshObject):
+            chair = swap(make.chair(np.random.Generator(np.random.PCG64(kind)), palette))
         side = 0 if count == 1 else k % 4
         angle = at.yaw + side * math.pi / 2 + rng.uniform(-0.15, 0.15)
         gap = table.half[side % 2] + chair.half[0] + rng.uniform(0.0, 0.25)
@@ -412,12 +426,12 @@ def _row_of_books(
 
 def _scatter(
     rng: np.random.Generator, palette: Palette, surface: Surface, at: Placement,
-    first: tuple[Builder, ...], builders: tuple[Builder, ...], count: int,
+    first: tuple[Builder, ...], builders: tuple[Builder, ...], count: int, swap: Swap,
 ) -> Iterator[_Placed]:  # fmt: skip
     taken: list[tuple[float, float, float]] = []
     for k in range(count):
         builder = first[k] if k < len(first) else builders[int(rng.integers(len(builders)))]
-        obj = builder(rng, palette)
+        obj = swap(builder(rng, palette))
         radius = math.hypot(*obj.half)
         for _ in range(6):
             free_x, free_y = surface.half_x - obj.half[0], surface.half_y - obj.half[1]
@@ -443,3 +457,31 @@ def _on(at: Placement, surface: Surface, x: float, y: float, turn: float) -> Pla
     return Placement(
         at.x + float(shift[0]), at.y + float(shift[1]), at.z + surface.z, at.yaw + turn
     )
+
+
+def furniture_models(
+    rng: np.random.Generator, library: FurnitureLibrary, plan: FloorPlan
+) -> Iterator[_Placed]:
+    """Models of what no builder makes: on the floor, on tables, and now and then somebody."""
+    for _ in range(int(rng.integers(1, 5))):
+        thing = library.sample(rng, library.large if rng.uniform() < 0.7 else library.small)
+        yield from _standing(rng, thing, plan)
+    if rng.uniform() < 0.3:
+        for _ in range(int(rng.integers(1, 3))):
+            yield from _standing(
+                rng, library.sample(rng, library.by_category.get('person', [])), plan
+            )
+
+
+def _standing(
+    rng: np.random.Generator, thing: SceneObject | None, plan: FloorPlan
+) -> Iterator[_Placed]:
+    if thing is None:
+        return
+    place = (
+        plan.beside_wall(rng, thing.half, thing.height)
+        if rng.uniform() < 0.4 and thing.height > 0.4
+        else plan.anywhere(rng, thing.half, thing.height, margin=0.08)
+    )
+    if place is not None:
+        yield thing, place

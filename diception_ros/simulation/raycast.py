@@ -98,6 +98,22 @@ def intersect(
     return distance, normals / np.maximum(length, _TINY)[:, None], miss
 
 
+def contains(primitives: Primitives, point: _Floats) -> NDArray[np.bool_]:
+    """(N,) bool: the primitives in which a point (3,), metres, world, lies."""
+    local = np.einsum('nij,ni->nj', primitives.rotation, point - primitives.position)
+    radius, half = primitives.size[:, 0], primitives.size[:, 1]
+    beside, along = np.hypot(local[:, 0], local[:, 1]), np.abs(local[:, 2])
+    return np.choose(
+        primitives.kind,
+        [
+            (np.abs(local) < primitives.size).all(axis=1),
+            ((local / np.where(primitives.size > 0, primitives.size, 1)) ** 2).sum(axis=1) < 1,
+            (beside < radius) & (along < half),
+            np.hypot(beside, np.maximum(along - half, 0)) < radius,
+        ],
+    )
+
+
 def extents(primitives: Primitives) -> tuple[_Floats, _Floats]:
     """The smallest boxes along the world's axes that hold each primitive.
 

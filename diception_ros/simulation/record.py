@@ -24,6 +24,7 @@ from diception_ros.messages.point_clouds import JOINT, joint_cloud
 from diception_ros.simulation import cameras, sample_stream, scenes
 from diception_ros.simulation.assets.categories import CATEGORIES, STUFF
 from diception_ros.simulation.cameras import CameraRig
+from diception_ros.simulation.realism import PLAIN, Realism
 from diception_ros.simulation.renderer import Renderer
 from diception_ros.simulation.scenes import Scene, Split
 from diception_ros.simulation.views import View
@@ -46,6 +47,7 @@ class Recording:
         rate: pictures per second of a bag.
         stuff: whether floor, walls and ceiling are entities, in a folder; a bag has them all.
         backend: OpenGL library, see `renderer.open_gl_context`.
+        realism: what is added to the plain rooms; paths of a bag keep the plain cameras.
 
     Raises:
         ValueError: a number that is not positive.
@@ -60,6 +62,7 @@ class Recording:
     rate: float = 10.0
     stuff: bool = False
     backend: str | None = None
+    realism: Realism = PLAIN
 
     def __post_init__(self) -> None:
         if min(self.scenes, self.views, *self.size) < 1 or not self.rate > 0:
@@ -90,8 +93,9 @@ def to_folder(recording: Recording, out: Path, force: bool = False) -> Iterator[
         seed, split = recording.seed, recording.split
         for number in range(recording.scenes):
             views = sample_stream.scene_views(
-                renderer, seed, number, split, recording.views, recording.rig
-            )
+                renderer, seed, number, split, recording.views, recording.rig,
+                recording.realism,
+            )  # fmt: skip
             for k, view in enumerate(views):
                 rng = scenes.rng_for(seed, number, split, sample_stream.PROMPTS + 2 * k)
                 samples = sample_stream.make_samples(
@@ -132,7 +136,7 @@ def to_bag(
     ):
         written = 0
         for number in range(recording.scenes):
-            scene = scenes.make_scene(recording.seed, number, recording.split)
+            scene = scenes.make_scene(recording.seed, number, recording.split, recording.realism)
             way = _way(recording, scene, number)
             if way:
                 renderer.load(scene)

@@ -9,7 +9,6 @@ to it.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 import contextlib
 import ctypes.util
 from dataclasses import dataclass
@@ -23,10 +22,8 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from diception_ros.simulation.assets.materials import Material
-from diception_ros.simulation.assets.primitives import PrimitiveType, Rotation
-from diception_ros.simulation.raycast import intersect
-from diception_ros.simulation.rooms import Light
+from diception_ros.simulation import mjcf
+from diception_ros.simulation.raycast import first_hit, intersect
 from diception_ros.simulation.scenes import Scene
 from diception_ros.simulation.views import View
 
@@ -114,127 +111,12 @@ def _preload_triton() -> None:
                 ctypes.CDLL(str(library))
 
 
-# A scene as a MuJoCo model: its XML and the textures that the XML names.
-
-
-_TYPES = {
-    PrimitiveType.BOX: ('box', 3),
-    PrimitiveType.ELLIPSOID: ('ellipsoid', 3),
-    PrimitiveType.CYLINDER: ('cylinder', 2),
-    PrimitiveType.CAPSULE: ('capsule', 2),
-}
-
-# A flat box shows its texture on its two large faces, at its true scale; a chunky one gets a copy
-# of the texture on each face. MuJoCo draws the first along the local x and y.
-_FLAT = 0.25
-_CYCLES: tuple[Rotation, ...] = (
-    np.array([[0.0, 0, 1], [1, 0, 0], [0, 1, 0]]),  # thin along x: x' = y, y' = z
-    np.array([[1.0, 0, 0], [0, 0, -1], [0, 1, 0]]),  # thin along y: x' = x, y' = z
-    np.eye(3),
-)
-
-# Distances of the clipping planes, metres.
-NEAR, FAR = 0.05, 30.0
-
-# Up to this side faces are lit at few points: what OpenGL shades are corners, and each one costs.
-_SMALL = 256
-
-
-def mjcf_model(
-    scene: Scene, offscreen: tuple[int, int], samples: int, shadow: int
-) -> tuple[str, dict[str, bytes]]:
-    """Write a scene for MuJoCo's compiler.
-
-    Args:
-        scene: the room.
-        offscreen: (H, W) of the largest picture, pixels.
-        samples: of antialiasing, per pixel.
-        shadow: side of the shadow map, pixels.
-
-    Returns:
-        The XML; and the files it names, by their names. Geom k is primitive k of the scene.
-    """
-    numbers: dict[tuple[Material, bool], int] = {}
-    geoms = []
-    for k, material in enumerate(scene.materials):
-        kind = PrimitiveType(int(scene.primitives.kind[k]))
-        size, rotation = scene.primitives.size[k], scene.primitives.rotation[k]
-        thin = int(size.argmin()) if kind == PrimitiveType.BOX else 2
-        is_sheet = kind == PrimitiveType.BOX and size[thin] < _FLAT * np.median(size)
-        # The lid of a flat cylinder, such as a clock's, is a sheet too.
-        is_sheet |= kind == PrimitiveType.CYLINDER and size[1] < 0.1 * size[0]
-        if kind == PrimitiveType.BOX and is_sheet:
-            turn = _CYCLES[thin]
-            size, rotation = np.abs(turn.T @ size), rotation @ turn
-        number = numbers.setdefault((material, is_sheet), len(numbers))
-        name, count = _TYPES[kind]
-        geoms.append(
-            f'<geom type="{name}" size="{_text(size[:count])}" '
-            f'pos="{_text(scene.primitives.position[k])}" '
-            f'xyaxes="{_text(rotation[:, 0])} {_text(rotation[:, 1])}" material="m{number}"/>'
-        )
-    files: dict[str, bytes] = {}
-    assets = [_material(*key, number, files) for key, number in numbers.items()]
-    lights = [_light(light) for light in scene.lights]
-    height, width = offscreen
-    extent = max(scene.walls.half_x, scene.walls.half_y)
-    xml = (
-        '<mujoco><visual>'
-        f'<global offwidth="{width}" offheight="{height}"/>'
-        f'<quality offsamples="{samples}" shadowsize="{shadow}" numslices="16" numstacks="10" '
-        f'numquads="{2 if max(offscreen) <= _SMALL else 6}"/>'
-        f'<map znear="{NEAR / extent}" zfar="{FAR / extent}" shadowclip="1.2" shadowscale="1"/>'
-        f'<headlight ambient="{_text(scene.ambient)}" diffuse="0.18 0.18 0.18" '
-        'specular="0 0 0"/>'
-        f'</visual><statistic extent="{extent}" center="0 0 1"/>'
-        f'<asset>{"".join(assets)}</asset>'
-        f'<worldbody>{"".join(lights)}{"".join(geoms)}</worldbody></mujoco>'
-    )
-    return xml, files
-
-
-def _material(material: Material, is_sheet: bool, number: int, files: dict[str, bytes]) -> str:
-    look = f'specular="{material.shine}" shininess="0.5" emission="{material.glow}"'
-    if material.pattern == 'flat':
-        return f'<material name="m{number}" rgba="{_text(material.first)} 1" {look}/>'
-    file = f't{number}.png'
-    texture = material.texture()
-    # Level 0: these files live for milliseconds.
-    _, content = cv2.imencode('.png', texture[..., ::-1], [cv2.IMWRITE_PNG_COMPRESSION, 0])
-    files[file] = content.tobytes()
-    kind = '2d' if is_sheet else 'cube'
-    repeat = ''
-    if is_sheet and material.scale:
-        repeat = f'texuniform="true" texrepeat="{_text([1 / material.scale] * 2)}"'
-    return (
-        f'<texture name="t{number}" type="{kind}" file="{file}"/>'
-        f'<material name="m{number}" texture="t{number}" {repeat} {look}/>'
-    )
-
-
-def _light(light: Light) -> str:
-    kind = 'directional' if light.parallel else 'spot'
-    # A lamp that casts shadows is a cone: the shadow map would be too coarse for a half space.
-    cone = 'cutoff="72" exponent="1"' if light.shadow else 'cutoff="180" exponent="0"'
-    return (
-        f'<light type="{kind}" pos="{_text(light.position)}" dir="{_text(light.direction)}" '
-        f'{cone} castshadow="{str(light.shadow).lower()}" '
-        f'diffuse="{_text(light.colour)}" ambient="0 0 0" specular="0.3 0.3 0.3" '
-        'attenuation="0.75 0.05 0.02"/>'
-    )
-
-
-def _text(numbers: Iterable[float]) -> str:
-    return ' '.join(f'{number:.9g}' for number in numbers)
-
-
 if TYPE_CHECKING:
     from types import TracebackType
 
     from typing_extensions import Self
 
     from diception_ros.simulation.cameras import PinholeCamera
-    from diception_ros.simulation.scenes import Scene
 
 # What MuJoCo calls the colours of a light.
 _LIGHT = ('ambient', 'diffuse', 'specular')
@@ -309,8 +191,9 @@ class Renderer:
     def load(self, scene: Scene) -> None:
         """Take a scene onto the graphics card; worth several views."""
         mj = self._mujoco
-        xml, files = mjcf_model(scene, self.size, self._samples, self._shadow)
+        xml, files, textures = mjcf.model(scene, self.size, self._samples, self._shadow)
         model = mj.MjModel.from_xml_string(xml, files)
+        mjcf.fill(model, textures)
         data = mj.MjData(model)
         mj.mj_forward(model, data)
         self._gl.make_current()
@@ -329,29 +212,98 @@ class Renderer:
                 self._shape[geom.segid + 1] = geom.objid
         lights = self._visual.lights[: self._visual.nlight]
         self._lamps = [(one, [np.array(getattr(one, name)) for name in _LIGHT]) for one in lights]
+        self._model, self._data = model, data
+        # Of every geom: primitives first, then the pieces of models.
+        self._instance = np.concatenate([
+            scene.instance,
+            *([placed.instance] * len(placed.model.pieces) for placed in scene.meshes),
+        ]).astype(np.int64)  # fmt: skip
         self._glowing = [
-            (geom, geom.emission, scene.categories[scene.instance[geom.objid] - 1] == 'ceiling')
+            (geom, geom.emission, scene.categories[self._instance[geom.objid] - 1] == 'ceiling')
             for geom in self._visual.geoms[: self._visual.ngeom]
             if geom.objtype == mj.mjtObj.mjOBJ_GEOM and geom.emission > 0
         ]
+        # Meshes have no inside: both sides of their triangles are drawn.
+        self._visual.flags[mj.mjtRndFlag.mjRND_CULL_FACE] = not scene.meshes
+        self._mirrors = any(material.reflectance for material in scene.materials)
         self._scene = scene
 
-    def render(self, camera: PinholeCamera) -> View:
+    def render(self, camera: PinholeCamera, supersampling: int = 1) -> View:
         """Draw what a camera sees of the loaded scene.
+
+        Args:
+            camera: where it is seen from.
+            supersampling: how many pixels are drawn along each side of a pixel; from 2 on the
+                view also holds the picture of all of them, and its image is the mean of that.
 
         Raises:
             RuntimeError: no scene was loaded.
-            ValueError: the camera's picture is larger than the renderer's.
+            ValueError: the camera's picture, times `supersampling`, is larger than the renderer's.
         """
-        image = self.render_image(camera)
+        supersampled = (
+            self.render_image(camera.scaled(supersampling)) if supersampling > 1 else None
+        )
+        if supersampled is None:
+            image = self.render_image(camera)
+        else:
+            height, width = camera.size
+            mean = cv2.resize(supersampled, (width, height), interpolation=cv2.INTER_AREA)
+            image = np.asarray(mean, np.uint8)
+            self._aim(camera)
         scene = self._scene
         assert scene is not None
         painted = self._draw(camera.size, ids=True).astype(np.int64)
         number = painted[..., 0] + 256 * painted[..., 1] + 65536 * painted[..., 2]
         shape = self._shape[np.minimum(number, len(self._shape) - 1)]
-        depth, normals = hit_geometry(scene, camera, shape)
-        instance = np.where(shape < 0, 0, scene.instance[shape]).astype(np.int32)
-        return View(scene, camera, image, depth, normals, instance)
+        count = len(scene.instance)
+        depth, normals = hit_geometry(scene, camera, np.where(shape < count, shape, -1))
+        instance = np.where(shape < 0, 0, self._instance[shape]).astype(np.int32)
+        if (shape >= count).any():
+            self._surface_of_models(camera, shape >= count, depth, normals, instance)
+        return View(scene, camera, image, depth, normals, instance, supersampled)
+
+    def _surface_of_models(
+        self, camera: PinholeCamera, mine: NDArray[np.bool_], depth: NDArray[np.float32],
+        normals: NDArray[np.float32], instance: NDArray[np.int32],
+    ) -> None:  # fmt: skip
+        # Where rays intersect the triangles of meshes, in the pixels that show one.
+        scene = self._scene
+        assert scene is not None
+        rays = camera.rays()[mine.ravel()]
+        distance, geom, normal = self._cast(camera.position, rays)
+        found = np.where(geom < 0, 0, self._instance[geom])
+        # At outlines OpenGL may paint a mesh that the pixel's ray just misses, or another one:
+        # there the ray decides what the pixel shows.
+        wrong = np.flatnonzero(found != instance[mine])
+        if wrong.size:
+            shape, nearest = first_hit(scene.primitives, camera.position, rays[wrong])
+            nearer = wrong[nearest < distance[wrong]]
+            if nearer.size:
+                shape = shape[nearest < distance[wrong]]
+                t, n, _ = intersect(scene.primitives, shape, camera.position, rays[nearer])
+                distance[nearer], normal[nearer] = t, n
+                found[nearer] = scene.instance[shape]
+        normal[np.einsum('pi,pi->p', normal, rays) > 0] *= -1
+        known = np.isfinite(distance)
+        depth[mine] = np.where(known, distance, np.nan)
+        normals[mine] = np.where(known[:, None], normal @ camera.rotation, np.nan)
+        instance[mine] = np.where(known, found, 0)
+
+    def _cast(
+        self, origin: NDArray[np.float64], rays: NDArray[np.float64]
+    ) -> tuple[NDArray[np.float64], NDArray[np.int32], NDArray[np.float64]]:
+        # The first mesh that each ray meets: (P,) lengths of the ray, (P,) geom, (P, 3) normal.
+        mj = self._mujoco
+        group = np.zeros(6, np.uint8)
+        group[mjcf.MODELS] = 1
+        length = np.linalg.norm(rays, axis=1)
+        geom, distance = np.full(len(rays), -1, np.int32), np.full(len(rays), -1.0)
+        normal = np.zeros((len(rays), 3))
+        mj.mj_multiRay(
+            self._model, self._data, origin, (rays / length[:, None]).ravel(), group, 1, -1, geom,
+            distance, normal.ravel(), len(rays), 1e10,
+        )  # fmt: skip
+        return np.where(geom < 0, np.inf, distance / length), geom, normal
 
     def render_image(
         self, camera: PinholeCamera, levels: LightLevels = FULL_LIGHT, shadows: bool = True
@@ -398,10 +350,10 @@ class Renderer:
         for eye in self._visual.camera:
             eye.pos = camera.position
             eye.forward, eye.up = camera.rotation[:, 2], -camera.rotation[:, 1]
-            eye.frustum_near, eye.frustum_far = NEAR, FAR
-            eye.frustum_center = NEAR * (left + right) / 2
-            eye.frustum_width = NEAR * (right - left) / 2
-            eye.frustum_top, eye.frustum_bottom = NEAR * top, NEAR * bottom
+            eye.frustum_near, eye.frustum_far = mjcf.NEAR, mjcf.FAR
+            eye.frustum_center = mjcf.NEAR * (left + right) / 2
+            eye.frustum_width = mjcf.NEAR * (right - left) / 2
+            eye.frustum_top, eye.frustum_bottom = mjcf.NEAR * top, mjcf.NEAR * bottom
 
     def _draw(self, size: tuple[int, int], ids: bool, shadows: bool = False) -> NDArray[np.uint8]:
         mj = self._mujoco
@@ -410,7 +362,7 @@ class Renderer:
         flags = self._visual.flags
         flags[mj.mjtRndFlag.mjRND_SEGMENT] = flags[mj.mjtRndFlag.mjRND_IDCOLOR] = ids
         flags[mj.mjtRndFlag.mjRND_SHADOW] = shadows
-        flags[mj.mjtRndFlag.mjRND_REFLECTION] = False
+        flags[mj.mjtRndFlag.mjRND_REFLECTION] = self._mirrors and not ids
         window = mj.MjrRect(0, 0, width, height)
         pixels = np.empty((height, width, 3), np.uint8)
         mj.mjr_render(window, self._visual, self._context)

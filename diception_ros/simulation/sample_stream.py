@@ -16,8 +16,9 @@ from diception_ros.core.labels import Label, Mask
 from diception_ros.core.prompt import MAX_POINTS, Point, Prompt
 from diception_ros.datasets.sample import Pose, Sample
 from diception_ros.simulation import cameras, scenes
-from diception_ros.simulation.assets.categories import COCO
+from diception_ros.simulation.assets.categories import COCO, MODELED
 from diception_ros.simulation.cameras import CameraRig
+from diception_ros.simulation.realism import PLAIN, Realism
 from diception_ros.simulation.renderer import Renderer
 from diception_ros.simulation.scenes import Split
 from diception_ros.simulation.views import GroundTruth, View
@@ -46,6 +47,7 @@ def samples(
     stuff: bool = False,
     metric: bool = False,
     backend: str | None = None,
+    realism: Realism = PLAIN,
 ) -> Iterator[Sample]:
     """Render samples without end.
 
@@ -68,6 +70,7 @@ def samples(
         stuff: whether floor, walls and ceiling are entities.
         metric: depth as `MetricDepth` instead of the `Disparity` that its task paints.
         backend: OpenGL library, see `renderer.open_gl_context`.
+        realism: what is added to the plain rooms.
 
     Yields:
         Samples; their names say split, seed, scene, view and task.
@@ -82,7 +85,9 @@ def samples(
     numbers = scene_numbers(worker, workers, first)
     with Renderer(size, backend) as renderer:
         for number in numbers:
-            for k, view in enumerate(scene_views(renderer, seed, number, split, views, rig)):
+            for k, view in enumerate(
+                scene_views(renderer, seed, number, split, views, rig, realism)
+            ):
                 rng = scenes.rng_for(seed, number, split, PROMPTS + 2 * k)
                 name = f'{view.scene.name}/{k}'
                 yield from make_samples(
@@ -108,20 +113,25 @@ def scene_numbers(worker: int, workers: int, first: int = 0) -> Iterator[int]:
 
 def scene_views(
     renderer: Renderer, seed: int, number: int, split: Split, views: int,
-    rig: CameraRig | None = None,
+    rig: CameraRig | None = None, realism: Realism = PLAIN, size: tuple[int, int] | None = None,
+    supersampling: int = 1,
 ) -> Iterator[View]:  # fmt: skip
-    """Render single views of one scene; fewer than wanted where the room has no good ones."""
-    scene = scenes.make_scene(seed, number, split)
+    """Render single views of one scene; fewer than wanted where the room has no good ones.
+
+    Views are as large as the renderer, unless a smaller size (H, W) is given; `supersampling` is
+    passed to `Renderer.render`.
+    """
+    scene = scenes.make_scene(seed, number, split, realism)
     found = [
         cameras.sample_view(scenes.rng_for(seed, number, split, CAMERA + 2 * k), scene,
-                     renderer.size, rig)
+                     size or renderer.size, rig)
         for k in range(views)
     ]  # fmt: skip
     if any(found):
         renderer.load(scene)
     for camera in found:
         if camera is not None:
-            yield renderer.render(camera)
+            yield renderer.render(camera, supersampling)
 
 
 def make_samples(
@@ -185,6 +195,8 @@ def _make_sample(
     if task == 'entity':
         return Prompt(task), truth.instances(stuff)
     if task == 'pose':
+        if truth.has_people_without_joints:
+            return None
         people = truth.keypoints()
         return (Prompt(task), people) if len(people.joints) or rng.uniform() < absent else None
     if task == 'semantic':
@@ -203,7 +215,7 @@ def _category(
     shown = set(things.categories)
     # Counted by category, so that a row of books counts as one.
     present = [
-        name for name in COCO
+        name for name in (*COCO, *MODELED)
         if name in shown and int(truth.of_category(name).areas.sum()) >= least
     ]  # fmt: skip
     missing = [name for name in COCO if name not in shown]

@@ -5,6 +5,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property, partial
 import hashlib
 from typing import Literal, get_args
 
@@ -12,12 +13,22 @@ import numpy as np
 from numpy.typing import NDArray
 
 from diception_ros.simulation import layout, rooms
+from diception_ros.simulation import realism as realistic
+from diception_ros.simulation.assets import meshes
 from diception_ros.simulation.assets.categories import NUMBERS
 from diception_ros.simulation.assets.materials import Material, sample_palette
+from diception_ros.simulation.assets.meshes import FurnitureLibrary, MeshObject, PlacedMesh
 from diception_ros.simulation.assets.people import Person
-from diception_ros.simulation.assets.primitives import Placement, Primitive, SceneObject, about_z
+from diception_ros.simulation.assets.primitives import (
+    Placement,
+    Primitive,
+    PrimitiveType,
+    SceneObject,
+    about_z,
+)
 from diception_ros.simulation.layout import FloorPlan, Footprint, Walls
 from diception_ros.simulation.raycast import Primitives
+from diception_ros.simulation.realism import PLAIN, Realism
 from diception_ros.simulation.rooms import Light
 
 Split = Literal['train', 'validation', 'test']
@@ -26,6 +37,10 @@ SPLITS: tuple[Split, ...] = get_args(Split)
 # Digits that are kept of metres and of rotations. The last bits of sine and cosine differ between
 # machines; what is left after rounding does not.
 _METRES, _TURNS = 6, 9
+
+# Purposes of `generator` for what `Realism` adds, far above those of views.
+_TEXTURES, _REFLECTIONS, _LIGHTING, _FURNITURE = range(1 << 20, (1 << 20) + 4)
+_MESH_SHARE = 0.65  # of things that have a model of their kind, how many are one
 
 
 @dataclass(frozen=True, eq=False)
@@ -59,6 +74,8 @@ class Scene:
         lights: the lamps; the first casts shadows.
         ambient: RGB, light that comes from everywhere.
         obstacles: what a camera must not drive into.
+        realism: what was added to the plain room.
+        meshes: things that are meshes; their instances have no primitives.
     """
 
     name: str
@@ -71,6 +88,30 @@ class Scene:
     lights: tuple[Light, ...]
     ambient: tuple[float, float, float]
     obstacles: tuple[Footprint, ...]
+    realism: Realism = PLAIN
+    meshes: tuple[PlacedMesh, ...] = ()
+
+    @cached_property
+    def solids(self) -> tuple[Primitives, NDArray[np.int64]]:
+        """All primitives and, for each model, the box around it; and the instance of each.
+
+        For rays that judge views, where the room a thing takes is enough.
+        """
+        if not self.meshes:
+            return self.primitives, self.instance
+        sizes = np.array([model.model.entry.size for model in self.meshes])
+        places = np.array([model.place[:3] for model in self.meshes])
+        depth, width, height = sizes.T
+        boxes = Primitives(
+            np.full(len(sizes), int(PrimitiveType.BOX)),
+            np.stack([depth, width, height], axis=1) / 2,
+            places + np.stack([0 * height, 0 * height, height / 2], axis=1),
+            np.array([about_z(model.place.yaw) for model in self.meshes]),
+        )
+        joined = [np.concatenate([getattr(self.primitives, name), getattr(boxes, name)])
+                  for name in ('kind', 'size', 'position', 'rotation')]  # fmt: skip
+        numbers = np.array([model.instance for model in self.meshes])
+        return Primitives(*joined), np.concatenate([self.instance, numbers])
 
     @property
     def category_numbers(self) -> NDArray[np.int64]:
@@ -86,6 +127,8 @@ class Scene:
             # -0.0 and 0.0 are the same place, but not the same bytes.
             seen.update((array.astype('<f8') + 0.0).tobytes())
         seen.update(repr((self.materials, self.categories, self.lights, self.ambient)).encode())
+        for model in self.meshes:
+            seen.update(repr((model.model.entry.key, model.place, model.instance)).encode())
         return seen.hexdigest()
 
 
@@ -107,13 +150,14 @@ def rng_for(seed: int, number: int, split: Split, purpose: int) -> np.random.Gen
     return np.random.Generator(np.random.PCG64(np.random.SeedSequence(key)))
 
 
-def make_scene(seed: int, number: int, split: Split = 'train') -> Scene:
+def make_scene(seed: int, number: int, split: Split = 'train', realism: Realism = PLAIN) -> Scene:
     """Draw one room with all that is in it.
 
     Args:
         seed: of the whole data set.
         number: of the scene in it.
         split: scenes of different splits never meet.
+        realism: what is added to the plain room.
 
     Returns:
         The same scene, bit for bit, on every machine.
@@ -126,11 +170,18 @@ def make_scene(seed: int, number: int, split: Split = 'train') -> Scene:
     walls = rooms.sample_walls(rng)
     plan = FloorPlan(walls)
     objects: list[tuple[SceneObject, Placement]] = list(rooms.room_shell(walls, colours))
-    furniture = layout.place_furniture(rng, colours, plan)
+    swap, library = layout.keep, None
+    if realism.furniture:
+        library = meshes.load_library(realism.furniture)
+        chance = rng_for(seed, number, split, _FURNITURE)
+        swap = partial(_swapped, chance, library)
+    furniture = layout.place_furniture(rng, colours, plan, swap)
     people = layout.place_people(rng, colours, plan, furniture)
     objects += [*furniture, *rooms.place_on_walls(rng, colours, plan)]
-    objects += [*layout.place_on_surfaces(rng, colours, furniture, people)]
-    objects += [*layout.place_on_floor(rng, colours, plan)]
+    objects += [*layout.place_on_surfaces(rng, colours, furniture, people, swap)]
+    objects += [*layout.place_on_floor(rng, colours, plan, swap)]
+    if library is not None:
+        objects += [*layout.furniture_models(chance, library, plan)]
     first_person = len(objects) + 1
     objects += [(person.obj, place) for person, place in people]
     bodies = tuple(
@@ -138,6 +189,17 @@ def make_scene(seed: int, number: int, split: Split = 'train') -> Scene:
     )
     parts = [(part, k) for k, (obj, place) in enumerate(objects, 1) for part in obj.placed(place)]
     lights, ambient = rooms.sample_lights(rng, walls)
+    if not realism.is_plain:
+        named = [objects[k - 1][0].category for _, k in parts]
+        shown = [part for part, _ in parts]
+        dresser = partial(rng_for, seed, number, split)
+        if realism.textures:
+            shown = realistic.apply_textures(dresser(_TEXTURES), shown, named)
+        if realism.reflections:
+            shown = realistic.apply_reflections(dresser(_REFLECTIONS), shown, named)
+        if realism.lighting:
+            lights, ambient = realistic.apply_lighting(dresser(_LIGHTING), walls, lights, ambient)
+        parts = [(part, k) for part, (_, k) in zip(shown, parts, strict=True)]
     return Scene(
         f'{split}/{seed}/{number}',
         walls,
@@ -149,7 +211,19 @@ def make_scene(seed: int, number: int, split: Split = 'train') -> Scene:
         lights,
         ambient,
         tuple(plan.reserved),
+        realism,
+        tuple(
+            PlacedMesh(obj.model, place, k)
+            for k, (obj, place) in enumerate(objects, 1)
+            if isinstance(obj, MeshObject) and obj.model is not None
+        ),
     )
+
+
+def _swapped(
+    chance: np.random.Generator, library: FurnitureLibrary, thing: SceneObject
+) -> SceneObject:
+    return library.substitute(chance, thing) if chance.uniform() < _MESH_SHARE else thing
 
 
 def _person_joints(person: Person, place: Placement, instance: int) -> PersonJoints:

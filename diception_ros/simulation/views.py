@@ -45,6 +45,11 @@ class GroundTruth(Protocol):
         """Joints of the people."""
         ...
 
+    @property
+    def has_people_without_joints(self) -> bool:
+        """Whether the picture shows somebody whose joints are not known."""
+        ...
+
 
 @dataclass(frozen=True, eq=False)
 class View:
@@ -58,6 +63,8 @@ class View:
         normals: (H, W, 3) float32, unit, camera optical frame, pointing to the camera, or NaN.
         instance: (H, W) int32, number of the instance in the scene, from 1; 0 where nothing was
             hit. Equal in all views of one scene.
+        supersampled: (f * H, f * W, 3) uint8, the same picture with f times the pixels along each
+            side; None where none was drawn.
     """
 
     scene: Scene
@@ -66,6 +73,7 @@ class View:
     depth: NDArray[np.float32]
     normals: NDArray[np.float32]
     instance: NDArray[np.int32]
+    supersampled: NDArray[np.uint8] | None = None
 
     @property
     def size(self) -> tuple[int, int]:
@@ -99,6 +107,15 @@ class View:
         return select_instances(
             self.instance, self.scene.categories, lambda name: name == category
         )
+
+    @property
+    def has_people_without_joints(self) -> bool:
+        """Whether the picture shows somebody whose joints are not known: a furniture model."""
+        known = [body.instance for body in self.scene.bodies]
+        shown = np.bincount(self.instance.ravel(), minlength=len(self.scene.categories) + 1) > 0
+        people = np.array([False, *(name == 'person' for name in self.scene.categories)])
+        people[known] = False
+        return bool((shown & people).any())
 
     def bodies(self) -> tuple[PersonJoints, ...]:
         """The people of whom the picture shows at least one pixel."""

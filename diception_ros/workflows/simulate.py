@@ -41,6 +41,14 @@ class SimulateConfig:
         None, 'write images/ and labels/ of this, N x K images that show enough of it', kind=str,
         choices=('floor', 'graspable', 'shadow', 'highlight'),
     )  # fmt: skip
+    realism: str = setting(
+        '', 'some of cameras,textures,lighting,reflections, or all; plain rooms without',
+        metavar='NAMES',
+    )  # fmt: skip
+    furniture: str | None = setting(
+        None, 'unpacked sweethome3d-furniture, whose models stand in the rooms', kind=str,
+        metavar='FOLDER',
+    )  # fmt: skip
     stuff: bool = setting(False, 'in a folder, floor, walls and ceiling are entities too')
     gl: str | None = setting(
         None, 'OpenGL library (default: that in MUJOCO_GL, or egl)', kind=str,
@@ -55,6 +63,8 @@ class SimulateConfig:
             raise ValueError(f'out is {self.out}; bags are written as .mcap')
         if self.labels is not None and (self.out.suffix == BAG or self.stuff):
             raise ValueError('labels writes a folder of images: no .mcap and no stuff')
+        if self.labels is not None and (self.realism or self.furniture):
+            raise ValueError('labels renders plain rooms: no realism and no furniture')
 
 
 @dataclass(frozen=True)
@@ -89,6 +99,7 @@ def simulate(config: SimulateConfig, progress: Progress = SILENT) -> SimulateRes
 
     Raises:
         FileExistsError: there is something at `out`, and `force` isn't given.
+        ValueError: an unknown name in `realism`.
         ImportError, OSError: MuJoCo or its OpenGL library is missing.
 
     Example:
@@ -97,12 +108,13 @@ def simulate(config: SimulateConfig, progress: Progress = SILENT) -> SimulateRes
         2
     """
     from diception_ros.simulation.adaptation import write_image_folder
+    from diception_ros.simulation.realism import Realism
     from diception_ros.simulation.record import Recording, to_bag, to_folder
 
     recording = Recording(
         config.scenes, config.views, parse_size(config.size), config.seed, config.split,  # type: ignore[arg-type]
         None if config.rig == 'any' else config.rig,  # type: ignore[arg-type]
-        config.rate, config.stuff, config.gl,
+        config.rate, config.stuff, config.gl, Realism.parse(config.realism, config.furniture),
     )  # fmt: skip
     if config.labels is not None:
         frames = write_image_folder(recording, config.labels, config.out, config.force)  # type: ignore[arg-type]

@@ -16,9 +16,29 @@ def renderer(opengl):
     made.close()
 
 
-@pytest.fixture(scope='session')
-def views(renderer):
-    """Two views of each of eight rooms."""
+def _views(renderer, realism):
+    from diception_ros.simulation.realism import Realism
     from diception_ros.simulation.sample_stream import scene_views
 
-    return [view for n in range(8) for view in scene_views(renderer, 3, n, 'test', 2)]
+    realism = Realism.parse(realism)
+    return [
+        view for n in range(8) for view in scene_views(renderer, 3, n, 'test', 2, realism=realism)
+    ]
+
+
+@pytest.fixture(scope='session')
+def plain_views(renderer):
+    """Two views of each of eight rooms."""
+    return _views(renderer, '')
+
+
+@pytest.fixture(scope='session')
+def views(plain_views):
+    """Those of plain rooms."""
+    return plain_views
+
+
+@pytest.fixture(scope='session')
+def realistic_views(renderer):
+    """Two views of each of eight rooms with all of `Realism` but furniture models."""
+    return _views(renderer, 'all')

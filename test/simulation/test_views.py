@@ -7,7 +7,7 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
-from simulated import SIZE, world
+from simulated import SIZE, edges, world
 
 from diception_ros import tasks
 from diception_ros.core import geometry
@@ -17,27 +17,11 @@ from diception_ros.simulation.assets.categories import CATEGORIES, STUFF
 from diception_ros.simulation.raycast import first_hit
 
 
-def edges(view, reach=2):
-    """Pixels that have another primitive or instance nearby, judged by depth, normals and ids."""
-    inverse = 1 / view.depth
-    edge = np.zeros(view.depth.shape, bool)
-    for axis in (0, 1):
-        a, b = (slice(None, -1), slice(1, None))
-        one = (a, slice(None)) if axis == 0 else (slice(None), a)
-        two = (b, slice(None)) if axis == 0 else (slice(None), b)
-        differs = view.instance[one] != view.instance[two]
-        differs |= (view.normals[one] * view.normals[two]).sum(-1) < 0.95
-        differs |= abs(inverse[one] - inverse[two]) > 0.05 * inverse[one]
-        edge[one] |= differs
-        edge[two] |= differs
-    for _ in range(reach):
-        grown = edge.copy()
-        grown[1:] |= edge[:-1]
-        grown[:-1] |= edge[1:]
-        grown[:, 1:] |= edge[:, :-1]
-        grown[:, :-1] |= edge[:, 1:]
-        edge = grown
-    return edge
+@pytest.fixture(params=['plain', 'realistic'])
+def views(request):
+    """The laws hold for views of both kinds."""
+    name = f'{request.param}_views'
+    return request.getfixturevalue(name)
 
 
 # ---- geometry ------------------------------------------------------------------------------
@@ -55,13 +39,13 @@ def test_depth_and_ids_are_what_mujoco_casts(renderer):
     # An independent ray caster: MuJoCo's own collision geometry.
     import mujoco
 
-    from diception_ros.simulation import renderer as rendering
+    from diception_ros.simulation import mjcf
 
     scene = scenes.make_scene(3, 1, 'test')
     camera = cameras.sample_view(scenes.rng_for(3, 1, 'test', 1), scene, SIZE)
     renderer.load(scene)
     view = renderer.render(camera)
-    xml, files = rendering.mjcf_model(scene, SIZE, 0, 256)
+    xml, files, _ = mjcf.model(scene, SIZE, 0, 256)
     model = mujoco.MjModel.from_xml_string(xml, files)
     data = mujoco.MjData(model)
     mujoco.mj_forward(model, data)
@@ -188,7 +172,7 @@ def test_visible_joints_lie_on_their_person(views):
             before = z[visibility == 2] - view.depth[row, column]
             assert (before < body.flesh[visibility == 2] + 1e-6).all()
             counts += np.bincount(visibility, minlength=3)
-    assert (counts > 20).all()  # all three kinds were tested
+    assert (counts > 15).all()  # all three kinds were tested
 
 
 def test_faces_are_visible_from_before_and_ears_hidden_from_the_other_side(renderer):

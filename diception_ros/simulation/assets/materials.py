@@ -5,11 +5,13 @@
 from __future__ import annotations
 
 import colorsys
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
+
+from diception_ros.simulation.assets import textures
 
 # Patterns of surfaces, painted by numpy: wood, brick, tiles, pictures on the wall.
 
@@ -206,6 +208,8 @@ _PICTURES = {
 Pattern = Literal[
     'flat', 'noise', 'checker', 'brick', 'wood', 'plank', 'stripe', 'tile', 'speckle', 'leaf',
     'picture', 'screen', 'outdoors', 'dial',
+    'real wall', 'real floor', 'real ceiling', 'real board', 'real cloth', 'real print',
+    'real paint', 'real photograph', 'real page',
 ]  # fmt: skip
 Colour = tuple[float, float, float]
 
@@ -222,6 +226,9 @@ class Material:
         seed: of the pattern.
         shine: strength of highlights, [0, 1].
         glow: light that it gives by itself, [0, 1], as lamps, screens and windows do.
+        extent: metres of a surface that one copy of a pattern covers, for patterns that are
+            painted for one surface.
+        reflectance: how much of the room a floor mirrors, [0, 1].
     """
 
     pattern: Pattern
@@ -231,10 +238,21 @@ class Material:
     seed: int = 0
     shine: float = 0.1
     glow: float = 0.0
+    # Not in the digest of a scene, in which plain rooms have neither.
+    extent: tuple[float, float] | None = field(default=None, repr=False)
+    reflectance: float = field(default=0.0, repr=False)
+
+    @property
+    def is_detailed(self) -> bool:
+        """Whether the pattern is one of `diception_ros.simulation.assets.textures`."""
+        return self.pattern in textures.PAINTERS
 
     def texture(self) -> NDArray[np.uint8]:
-        """The pattern in its colours: (n, n, 3) uint8 RGB; tiles without a seam where it tiles."""
+        """The pattern in its colours: (n, m, 3) uint8 RGB; tiles without a seam where it tiles."""
         rng = np.random.Generator(np.random.PCG64(self.seed))
+        if self.is_detailed:
+            first, second = np.array(self.first), np.array(self.second)
+            return textures.paint(self.pattern, first, second, rng, self.extent)
         return render_pattern(self.pattern, np.array(self.first), np.array(self.second), rng)
 
 

@@ -1,0 +1,223 @@
+# SPDX-FileCopyrightText: 2026 The diception_ros authors
+# SPDX-License-Identifier: Apache-2.0
+"""Settings that make simulated rooms look more like real ones; all are off by default.
+
+Textures and light are applied here to the parts of a plain room. Cameras are in
+`diception_ros.simulation.cameras`, furniture models in `diception_ros.simulation.assets.meshes`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, fields, replace
+import math
+
+import numpy as np
+
+from diception_ros.simulation.assets.materials import (
+    Colour,
+    Material,
+    Pattern,
+    hsv,
+    seed,
+    shade,
+)
+from diception_ros.simulation.assets.primitives import Primitive
+from diception_ros.simulation.layout import Walls
+from diception_ros.simulation.rooms import Light
+
+# Of these, paint is print: letters, photographs, bands.
+_PRINTED = ('book', 'box', 'bottle', 'suitcase', 'backpack', 'cup', 'sports ball', 'rug', 'bowl')
+_WOVEN: tuple[Pattern, ...] = ('noise', 'stripe', 'checker', 'speckle')
+_CLOTH_SHINE = 0.03  # which `materials.sample_palette` gives to fabric and clothes, plain ones too
+_SURFACES: dict[str, Pattern] = {
+    'floor': 'real floor', 'wall': 'real wall', 'ceiling': 'real ceiling',
+}  # fmt: skip
+_SHELL_THICK = 0.05  # metres; thinner parts of walls are skirting boards
+
+
+@dataclass(frozen=True)
+class Realism:
+    """What is added to the plain rooms. With all settings off, rooms are what they are without it.
+
+    Each setting draws from random numbers of its own, so that switching one on changes nothing
+    that another one draws. Labels are exact with every setting.
+
+    Attributes:
+        cameras: cameras roll by up to 25 degrees, look down as far as straight down, come close to
+            things and tables, and start 0.1 m above the floor.
+        textures: walls, floor, ceiling and furniture carry detail that is no geometry: prints,
+            tiles, grain, pictures, posters, text, painted shadows, dirt.
+        lighting: lamps are coloured, dim or glaring; more than one side of a room may be dark.
+        reflections: shiny floors mirror the room.
+        furniture: folder of unpacked furniture models, which stand among the furniture of
+            primitives (see `diception_ros.simulation.assets.meshes`); None for none.
+    """
+
+    cameras: bool = False
+    textures: bool = False
+    lighting: bool = False
+    reflections: bool = False
+    furniture: str | None = None
+
+    @property
+    def is_plain(self) -> bool:
+        """Whether every setting is off."""
+        return self == Realism()
+
+    @classmethod
+    def parse(cls, text: str, furniture: str | None = None) -> Realism:
+        """Settings from names, separated by commas, such as 'cameras,textures'.
+
+        Args:
+            text: names of settings; 'all' for all of them; '' for none.
+            furniture: folder of furniture models.
+
+        Raises:
+            ValueError: an unknown name.
+        """
+        known = [field.name for field in fields(cls) if field.name != 'furniture']
+        names = [name.strip() for name in text.split(',') if name.strip()]
+        if names == ['all']:
+            names = known
+        unknown = [name for name in names if name not in known]
+        if unknown:
+            raise ValueError(
+                f'realism: expected some of {", ".join(known)}, or all, got {", ".join(unknown)}'
+            )
+        return cls(**dict.fromkeys(names, True), furniture=furniture)
+
+
+PLAIN = Realism()
+
+
+def apply_textures(
+    rng: np.random.Generator, parts: Sequence[Primitive], categories: Sequence[str]
+) -> list[Primitive]:
+    """Give parts other materials; their geometry stays.
+
+    Args:
+        rng: source of all randomness.
+        parts: of a room.
+        categories: of each part.
+
+    Returns:
+        The parts in the same order. What had one material before still has one, but walls, floor
+        and ceiling are all different.
+    """
+    known: dict[tuple[Material, str], Material] = {}
+    out = []
+    for part, category in zip(parts, categories, strict=True):
+        if category in _SURFACES and min(part.size) > _SHELL_THICK:
+            material = _shell(rng, part, category)
+        else:
+            key = (part.material, 'person' if category == 'person' else _group(category))
+            if key not in known:
+                known[key] = _thing(rng, part.material, category)
+            material = known[key]
+        out.append(replace(part, material=material))
+    return out
+
+
+def apply_reflections(
+    rng: np.random.Generator, parts: Sequence[Primitive], categories: Sequence[str]
+) -> list[Primitive]:
+    """Make the floor a mirror, faint in most rooms and strong in few."""
+    strength = round(float(rng.uniform(0, 1)) ** 2 * 0.5, 3) if rng.uniform() < 0.6 else 0.0
+    return [
+        replace(part, material=replace(part.material, reflectance=strength))
+        if category == 'floor' else part
+        for part, category in zip(parts, categories, strict=True)
+    ]  # fmt: skip
+
+
+def apply_lighting(
+    rng: np.random.Generator, room: Walls, lamps: Sequence[Light],
+    ambient: tuple[float, float, float],
+) -> tuple[tuple[Light, ...], tuple[float, float, float]]:  # fmt: skip
+    """Light of any colour and strength; sometimes from a side, as through a window.
+
+    Args:
+        rng: source of all randomness.
+        room: the room's size.
+        lamps: of the plain room.
+        ambient: RGB of the plain room.
+
+    Returns:
+        Lamps and light from everywhere. The first lamp casts shadows, as before.
+    """
+    u = rng.uniform
+    # Warm as a bulb to cold as a cloudy sky; now and then a colour.
+    warm = u(-0.25, 0.45) if u() < 0.6 else u(-0.1, 0.1)
+    tint = np.array([1 + warm, 1.0, 1 - warm])
+    if u() < 0.12:
+        tint = tint * np.array(hsv(u(), u(0.2, 0.6), 1.0))
+    draw = u()
+    level = u(0.35, 0.7) if draw < 0.15 else u(1.9, 3.2) if draw > 0.75 else u(1.0, 1.9)
+    key = u(0.7, 1.8)  # of the lamp with shadows against all others
+    out = []
+    for k, lamp in enumerate(lamps):
+        colour = np.array(lamp.colour) * tint * level * (key if lamp.shadow else 1 / key)
+        lamp = replace(lamp, colour=_rounded(colour))
+        if k == 0 and u() < 0.45:
+            # A low light at one wall that shines across the room: long shadows, dark sides.
+            wall, along = int(rng.integers(4)), u(-0.7, 0.7)
+            place = room.against(wall, along * room.length(wall), 0.15)
+            ahead = (math.cos(place.yaw), math.sin(place.yaw), u(-0.9, -0.25))
+            lamp = replace(
+                lamp, position=_rounded((place.x, place.y, min(room.height - 0.2, u(1.2, 2.3)))),
+                direction=_rounded(ahead), colour=_rounded(colour * u(1.0, 1.8)),
+            )  # fmt: skip
+        out.append(lamp)
+    fill = level**0.7 * u(0.5, 1.2)
+    return tuple(out), _rounded(np.array(ambient) * fill * (0.5 + 0.5 * tint))
+
+
+def _shell(rng: np.random.Generator, part: Primitive, category: str) -> Material:
+    old = part.material
+    first, second = old.first, old.second
+    if rng.uniform() < 0.6:
+        first = _sober(rng, category)
+        second = shade(first, rng.uniform(0.35, 1.4))
+    x, y, _ = (2 * length for length in part.size)
+    return Material(
+        _SURFACES[category], first, second, 0.0, seed(rng), old.shine, old.glow, extent=(x, y)
+    )
+
+
+def _sober(rng: np.random.Generator, category: str) -> Colour:
+    # Walls are white more often than pink, floors brown or grey.
+    if category == 'floor' and rng.uniform() < 0.5:
+        return hsv(rng.uniform(0.03, 0.12), rng.uniform(0.15, 0.6), rng.uniform(0.25, 0.85))
+    low = 0.3 if category == 'floor' else 0.6
+    return hsv(rng.uniform(0, 1), rng.uniform(0, 0.3) ** 1.5, rng.uniform(low, 1))
+
+
+def _group(category: str) -> str:
+    return 'print' if category in _PRINTED else ''
+
+
+def _thing(rng: np.random.Generator, old: Material, category: str) -> Material:
+    luck, pattern = rng.uniform(), old.pattern
+    new: Callable[..., Material] = lambda name, scale: Material(  # noqa: E731
+        name, old.first, shade(old.first, rng.uniform(0.4, 1.5)), scale, seed(rng), old.shine,
+        old.glow,
+    )  # fmt: skip
+    if pattern in ('picture', 'screen'):
+        return new('real photograph' if luck < 0.6 else 'real page', 0.0)
+    if old.glow or pattern in ('outdoors', 'dial', 'leaf'):
+        return old
+    if pattern in _WOVEN or (pattern == 'flat' and old.shine == _CLOTH_SHINE):
+        return new('real cloth', old.scale) if luck < 0.85 else old
+    if category == 'person' or max(old.first) < 0.1:
+        return old
+    if pattern == 'wood':
+        return replace(new('real board', old.scale), second=old.second) if luck < 0.8 else old
+    if category in _PRINTED:
+        return new('real print', 0.0) if luck < 0.7 else old
+    return new('real paint', 0.0) if luck < 0.7 else old
+
+
+def _rounded(colour: np.ndarray | tuple[float, ...]) -> tuple[float, float, float]:
+    red, green, blue = (round(float(part), 4) for part in colour)
+    return red, green, blue
