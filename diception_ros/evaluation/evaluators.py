@@ -192,21 +192,23 @@ def create(name: str, registry: TaskRegistry = BUILTIN) -> Evaluator:
 def depth_evaluator(
     metres: tuple[float, float] = ROOM_METRES,
     fitted: Callable[[tuple[int, int]], NDArray[np.bool_] | None] = lambda size: None,
+    more: Score = lambda predicted, truth: {},
 ) -> Evaluator:
     """Errors after aligning each image in disparity, and after aligning in depth (`_in_depth`).
 
     Args:
         metres: truths outside are unknown, and predictions are clipped to them.
         fitted: of the size (H, W), the pixels by which scale and shift are fitted; None for all.
+        more: further numbers of a predicted disparity and a true depth.
     """
     task = depth.Depth()
 
     def score(predicted: Any, truth: Any) -> dict[str, float]:
         if not isinstance(truth, MetricDepth):
             return task.score(predicted, truth)
-        more = (*metres, fitted(truth.size))
-        found = task.score(predicted, truth, 'disparity', *more)
-        other = task.score(predicted, truth, 'depth', *more)
+        limits = (*metres, fitted(truth.size))
+        found = task.score(predicted, truth, 'disparity', *limits) | more(predicted, truth)
+        other = task.score(predicted, truth, 'depth', *limits)
         return found | {f'{name}_in_depth': other[name] for name in ('abs_rel', 'delta1')}
 
     return Evaluator(score)

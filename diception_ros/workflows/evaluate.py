@@ -37,6 +37,9 @@ if TYPE_CHECKING:
 
 _ASPECT = 4 / 3  # width by height of the images of rooms, as in training
 _PAPER = 'paper'
+# Protocols that read one's own recordings or annotations, beside those of the paper's data sets.
+RGBD = 'rgbd'
+PROTOCOLS = tuple(sorted([*benchmarks.names(), RGBD]))
 # The axes of a ground truth are doubted where a mirrored one fits so much better.
 _DOUBT = 0.8
 
@@ -84,14 +87,14 @@ class EvaluateConfig:
         ValueError: a value that its declaration does not allow, or values that exclude each other.
     """
 
-    dataset: Path | None = setting(None, 'folder', kind=Path, metavar='DATASET')
+    dataset: Path | None = setting(None, 'folder, or a bag', kind=Path, metavar='DATASET')
     model: str | None = setting(
         None, "model folder, or 'builtin' (default: builtin)", kind=str, metavar='DIR'
     )
     out: Path | None = setting(None, 'folder for files', kind=Path, metavar='DIR')
     protocol: str | None = setting(
-        None, f'how DATASET is read and scored: {", ".join(benchmarks.names())}', kind=str,
-        choices=tuple(benchmarks.names()), metavar='NAME',
+        None, f'how DATASET is read and scored: {", ".join(PROTOCOLS)}', kind=str,
+        choices=PROTOCOLS, metavar='NAME',
     )  # fmt: skip
     list: Path | None = setting(
         None, 'an image in each line, by its path in DATASET (default: all of them)', kind=Path,
@@ -125,8 +128,9 @@ class EvaluateConfig:
             self._check_labels()
         elif self.dataset is not None:
             if self.protocol is None:
-                names = ', '.join(benchmarks.names())
-                raise ValueError(f'DATASET needs --protocol, one of {names}')
+                raise ValueError(f'DATASET needs --protocol, one of {", ".join(PROTOCOLS)}')
+            if self.protocol == RGBD:
+                self._refuse(EvaluateConfig, 'does not go with rgbd', ('list', 'predictions'))
             self._refuse(RoomSettings, 'is for rooms, without DATASET')
         else:
             only = ('protocol', 'list', 'predictions')
@@ -203,6 +207,8 @@ def evaluate(config: EvaluateConfig, progress: Progress = SILENT) -> EvaluateRes
     """
     if config.adapters:
         return _on_labels(config, progress)
+    if config.protocol == RGBD:
+        return _on_rgbd(config, progress)
     if config.dataset is not None:
         return _on_dataset(config, progress)
     return _on_rooms(config, progress)
@@ -309,6 +315,48 @@ def _on_dataset(config: EvaluateConfig, progress: Progress) -> EvaluateResult:
     table = tables.markdown(found.numbers, all_columns, headings, shown)
     summary = f'{found.frames} images of {config.dataset}'
     return EvaluateResult(found.numbers, all_columns, found.frames, table, summary)
+
+
+def _on_rgbd(config: EvaluateConfig, progress: Progress) -> EvaluateResult:
+    from diception_ros.datasets import rgbd
+    from diception_ros.evaluation import rgbd_scores
+    from diception_ros.reporting import tables
+
+    assert config.dataset is not None
+    sources = rgbd.find_sources(
+        config.dataset, config.labels.image_topic, config.labels.label_topic
+    )
+    guessed = [source.name for source in sources if not source.intrinsics_known]
+    if guessed:
+        progress.log(
+            f'{", ".join(guessed)}: intrinsics are not known; true normals are computed with '
+            f'what is given or {rgbd.DEFAULT_FOV_DEG:.0f} degrees across'
+        )
+    predictor, about = _load(config)
+    with _callbacks(config, rgbd_scores.TASKS) as (callbacks, write):
+        found = rgbd_scores.evaluate(
+            sources,
+            _predict_fns(config, predictor),
+            callbacks,
+            lambda frames, total: progress.each(frames, total, unit='image'),
+        )
+        content = {
+            'dataset': {'folder': str(config.dataset), 'protocol': RGBD, 'frames': found.frames},
+            'columns': found.columns,
+            'numbers': found.numbers,
+            'sources': found.sources,
+        }
+        write({'kind': 'dataset', **about, **content})
+    numbers, shown = dict(found.numbers), dict(rgbd_scores.SHOWN)
+    if len(sources) > 1:
+        for name, by_task in found.sources.items():
+            numbers |= {f'{name} {task}': by_task[task] for task in by_task}
+            shown |= {f'{name} {task}': rgbd_scores.SHOWN[task] for task in by_task}
+    headings = tables.headings(found.columns)
+    table = tables.markdown(numbers, found.columns, headings, shown)
+    count = sum(found.frames.values())
+    summary = f'{count} images of {len(sources)} sources of {config.dataset}'
+    return EvaluateResult(numbers, found.columns, count, table, summary)
 
 
 def _on_labels(config: EvaluateConfig, progress: Progress) -> EvaluateResult:
