@@ -18,7 +18,7 @@ from launch.substitutions import LaunchConfiguration
 from launch_ros.actions import LifecycleNode, Node
 import yaml
 
-from diception_ros.system.fastdds import PROFILE, VARIABLES, variable
+from diception_ros.system.ros_environment import DISABLED, PROFILE, VARIABLES, variable
 
 # The share folder of the package when it is installed, the repository when it is not.
 HERE = Path(__file__).resolve().parents[1]
@@ -115,7 +115,9 @@ def start(context):
 
 def profile(wanted):
     """The variable that names the profile of Fast DDS, unless there is one already."""
-    if wanted.lower() not in ('true', '1') or any(os.environ.get(name) for name in VARIABLES):
+    if wanted.lower() not in ('true', '1'):
+        return [SetEnvironmentVariable(DISABLED, '1')]
+    if any(os.environ.get(name) for name in VARIABLES):
         return []
     return [
         SetEnvironmentVariable(variable(os.environ.get('ROS_DISTRO', '')), str(HERE / PROFILE))

@@ -15,6 +15,7 @@ import argparse
 from pathlib import Path
 
 from diception_ros.core import settings
+from diception_ros.system import ros_environment
 from diception_ros.system.progress import ConsoleProgress
 from diception_ros.workflows.demo import DemoConfig, demo
 
@@ -29,6 +30,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help='folder for the results; what is in it is replaced (default: %(default)s)',
     )  # fmt: skip
     settings.add_arguments(parser, DemoConfig, ('bag', 'out'))
+    ros_environment.add_option(parser)
 
 
 def main(args: argparse.Namespace) -> int:

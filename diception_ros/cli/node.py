@@ -12,9 +12,12 @@ from __future__ import annotations
 import argparse
 import sys
 
+from diception_ros.system import ros_environment
+
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the options of this verb."""
+    ros_environment.add_option(parser)
     parser.add_argument(
         '--ros-args',
         # Takes all that follows, whatever it looks like.

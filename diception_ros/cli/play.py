@@ -11,6 +11,8 @@ import argparse
 from pathlib import Path
 import sys
 
+from diception_ros.system import ros_environment
+
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the options of this verb."""
@@ -39,7 +41,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help='before that, wait at most S seconds until somebody listens to every topic; 0: wait '
         'for nobody (default: 0)',
     )  # fmt: skip
-
+    ros_environment.add_option(parser)
 
 def main(args: argparse.Namespace) -> int:
     """Play."""

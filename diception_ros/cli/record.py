@@ -12,6 +12,8 @@ import argparse
 from pathlib import Path
 import sys
 
+from diception_ros.system import ros_environment
+
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the options of this verb."""
@@ -25,7 +27,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         '--compression', choices=('zstd', 'none'), default='zstd', help='(default: zstd)'
     )
     parser.add_argument('--force', action='store_true', help='replace a bag that is there')
-
+    ros_environment.add_option(parser)
 
 def main(args: argparse.Namespace) -> int:
     """Record; 1 when nothing came."""

@@ -192,7 +192,7 @@ _DRIVER = Path('/proc/driver/nvidia/version')
 _PROGRAM = """
 import torch
 found = [torch.cuda.get_device_properties(k) for k in range(torch.cuda.device_count())]
-tell({
+report({
     'torch': torch.__version__, 'cuda': torch.version.cuda, 'threads': torch.get_num_threads(),
     'devices': [[one.name, one.total_memory] for one in found],
 })
@@ -271,7 +271,7 @@ _GL = """
 from diception_ros.simulation import renderer
 mujoco, context = renderer.open_gl_context((8, 8))
 context.free()
-tell(mujoco.__version__)
+report(mujoco.__version__)
 """
 
 

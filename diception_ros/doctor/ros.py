@@ -13,10 +13,9 @@ import re
 
 from diception_ros.doctor import missing_packages
 from diception_ros.doctor.checks import BROKEN, OK, WARN, Finding
-from diception_ros.system import fastdds, processes
+from diception_ros.system import processes, ros_environment
+from diception_ros.system.ros_environment import distro
 
-# By the first number of rclpy's version, where nothing was sourced.
-_DISTROS = {3: 'humble', 5: 'iron', 7: 'jazzy', 9: 'kilted', 10: 'lyrical'}
 # A picture of 1920x1080 in three channels, bytes.
 _PICTURE = 1920 * 1080 * 3
 _NEEDED = (
@@ -35,19 +34,8 @@ try:
     said['rmw'] = rclpy.get_rmw_implementation_identifier()
 except Exception as error:
     said['no rmw'] = str(error)
-tell(said)
+report(said)
 """
-
-
-def distro(environment: Mapping[str, str] = os.environ) -> str:
-    """The ROS distribution: the one that was sourced, or that of the wheels; '' if none."""
-    if sourced := environment.get('ROS_DISTRO'):
-        return sourced
-    try:
-        version = importlib.metadata.version('rclpy')
-    except importlib.metadata.PackageNotFoundError:
-        return ''
-    return _DISTROS.get(int(version.split('.')[0]), '')
 
 
 def ros(environment: Mapping[str, str] = os.environ) -> Iterator[Finding]:
@@ -115,11 +103,11 @@ def profile(name: str, environment: Mapping[str, str] = os.environ) -> Finding:
         name: of the distribution.
         environment: variables of the process.
     """
-    right = fastdds.variable(name)
-    other = next(one for one in fastdds.VARIABLES if one != right)
-    file = fastdds.profile()
-    export = f'export {right}={file or "FILE of " + fastdds.PROFILE}'
-    both = f'{export} for the camera and for this; launch files set it for the node alone'
+    right = ros_environment.variable(name)
+    other = next(one for one in ros_environment.VARIABLES if one != right)
+    file = ros_environment.profile()
+    export = f'export {right}={file or "FILE of " + ros_environment.PROFILE}'
+    both = f'{export} for the camera and for this; this package sets it for its own processes'
     if right in environment and not environment[right]:
         return Finding('profile', WARN, f'{right} is set to nothing', f'unset {right}, or {both}')
     path = environment.get(right)

@@ -18,10 +18,9 @@ from diception_ros import tasks
 from diception_ros.bags.mcap_writer import partial_of
 from diception_ros.bags.reader import Bag
 from diception_ros.bags.typestore import BagTypes
-from diception_ros.doctor.ros import distro
 from diception_ros.live_demo.recording import NODE, Drive
 from diception_ros.messages import outputs
-from diception_ros.system import fastdds
+from diception_ros.system import ros_environment
 from diception_ros.system.processes import Subprocess, process_group
 
 DIAGNOSTICS = '/diagnostics'
@@ -187,13 +186,12 @@ def variables(number: int) -> dict[str, str]:
     Args:
         number: ROS_DOMAIN_ID.
     """
-    found, name = {**os.environ, 'ROS_DOMAIN_ID': str(number)}, distro()
+    found, name = {**os.environ, 'ROS_DOMAIN_ID': str(number)}, ros_environment.distro()
     if name == 'humble':
         found['ROS_LOCALHOST_ONLY'] = '1'
     else:
         found['ROS_AUTOMATIC_DISCOVERY_RANGE'] = 'LOCALHOST'
-    if profile := fastdds.profile():
-        found[fastdds.variable(name)] = str(profile)
+    ros_environment.use_profile(found)
     return found
 
 

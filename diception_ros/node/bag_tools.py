@@ -7,7 +7,6 @@ from __future__ import annotations
 from collections.abc import Collection, Iterator, Sequence
 import contextlib
 from dataclasses import dataclass, field
-import os
 from pathlib import Path
 import re
 import sys
@@ -29,6 +28,7 @@ from diception_ros.bags.reader import Bag
 from diception_ros.bags.typestore import TYPES, RawMessage, definition_of, to_cdr
 from diception_ros.doctor import missing_packages
 from diception_ros.node.publishers import find
+from diception_ros.system import ros_environment
 
 # Topics whose last message later subscribers get.
 LATCHED = ('/tf_static', '/robot_description')
@@ -360,12 +360,14 @@ def _class_of(msgtype: str) -> Any:
 
 def _fix_hint(msgtype: str) -> str:
     package = msgtype.partition('/')[0]
-    return missing_packages.packages([package], os.environ.get('ROS_DISTRO', '$ROS_DISTRO'))
+    return missing_packages.packages([package], ros_environment.distro() or 'rolling')
 
 
 @contextlib.contextmanager
 def _ros_context() -> Iterator[None]:
-    rclpy.init(args=[], signal_handler_options=SignalHandlerOptions.NO)
+    ros_environment.use_profile()
+    arguments = ros_environment.log_arguments()
+    rclpy.init(args=arguments, signal_handler_options=SignalHandlerOptions.NO)
     try:
         yield
     finally:

@@ -9,7 +9,6 @@ monitor's publishes diagnostics once a second.
 from __future__ import annotations
 
 from collections.abc import Callable
-import os
 import threading
 import traceback
 from typing import TYPE_CHECKING, Any
@@ -30,6 +29,7 @@ from diception_ros.node.parameters import Parameters
 from diception_ros.node.publishers import Publishers, RosTypes, find
 from diception_ros.node.worker import Worker
 from diception_ros.perception.settings import PerceptionSettings
+from diception_ros.system import ros_environment
 
 if TYPE_CHECKING:
     from diception_ros.perception.perceiver import Perceiver
@@ -178,7 +178,7 @@ class PerceptionNode(LifecycleNode):  # type: ignore[misc]
             find('std_msgs/msg/String'), '~/prompt/categories', self._set_categories, SMALL
         )
         if not types.has(DETECTIONS):
-            distro = os.environ.get('ROS_DISTRO', '$ROS_DISTRO')
+            distro = ros_environment.distro() or 'rolling'
             self.log.info(
                 'vision_msgs is not installed, so detections and label_info are not published; '
                 f'it is in the package ros-{distro}-vision-msgs'

@@ -17,6 +17,8 @@ import threading
 import time
 from typing import TYPE_CHECKING, NoReturn
 
+from diception_ros.system import ros_environment
+
 if TYPE_CHECKING:
     from diception_ros.node.node import PerceptionNode
     from diception_ros.node.worker import Load
@@ -124,6 +126,8 @@ class _Thread(threading.Thread):
             self._ended()
 
     def _spin(self) -> None:
+        ros_environment.use_profile()
+        log_arguments = ros_environment.log_arguments()
         import rclpy
         from rclpy.executors import SingleThreadedExecutor
         from rclpy.signals import SignalHandlerOptions
@@ -132,7 +136,8 @@ class _Thread(threading.Thread):
         from diception_ros.node.node import PerceptionNode
 
         try:
-            rclpy.init(args=[*self._arguments], signal_handler_options=SignalHandlerOptions.NO)
+            arguments = [*self._arguments, *log_arguments]
+            rclpy.init(args=arguments, signal_handler_options=SignalHandlerOptions.NO)
         except RuntimeError as error:
             raise ValueError(
                 f'ROS did not understand the arguments: {error}; parameters are given as -p '

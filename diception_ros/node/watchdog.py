@@ -13,7 +13,7 @@ import difflib
 from typing import NamedTuple
 
 from diception_ros.messages.compressed import VIDEO_TYPES, republish
-from diception_ros.system.fastdds import PROFILE, VARIABLES
+from diception_ros.system.ros_environment import PROFILE, VARIABLES, profile
 
 # Most topics that one warning lists.
 MOST = 5
@@ -124,13 +124,16 @@ def loss_hint(rmw: str, environment: dict[str, str]) -> str:
         rmw: name of the middleware, such as 'rmw_fastrtps_cpp'.
         environment: variables of the process.
     """
-    if 'fastrtps' not in rmw or any(environment.get(name) for name in VARIABLES):
+    files = {environment[name] for name in VARIABLES if environment.get(name)}
+    shipped = str(profile())
+    if 'fastrtps' not in rmw or files - {shipped}:
         return ''
     return (
         'Fast DDS loses large best-effort messages between processes: set '
-        f'{VARIABLES[0]} (Jazzy and older: {VARIABLES[1]}) to the {PROFILE} of this package for '
-        'this node and for the camera, as the launch file does for the node'
-    )
+        f'{VARIABLES[0]} (Jazzy and older: {VARIABLES[1]}) to the {PROFILE} of this package '
+        + (f'for the camera, as it is set for this node: {shipped}' if files else
+           'for this node and for the camera')
+    )  # fmt: skip
 
 
 class Watchdog:

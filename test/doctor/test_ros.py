@@ -6,9 +6,9 @@ import pytest
 
 from diception_ros.doctor import ros
 from diception_ros.doctor.checks import BROKEN, OK, WARN
-from diception_ros.system import fastdds
+from diception_ros.system import ros_environment
 
-NEW, OLD = fastdds.VARIABLES
+NEW, OLD = ros_environment.VARIABLES
 WORKS = 'def get_rmw_implementation_identifier(): return "rmw_fastrtps_cpp"\n'
 SEGFAULT = 'import os; os.kill(os.getpid(), 11)'
 
@@ -84,7 +84,7 @@ def test_another_middleware_needs_no_profile(fake):
     ('rolling', NEW, OLD), ('', NEW, OLD),
 ])  # fmt: skip
 def test_each_distribution_reads_its_variable(distro, right, wrong):
-    shipped = str(fastdds.profile())
+    shipped = str(ros_environment.profile())
     assert ros.profile(distro, {right: shipped}).verdict == OK
     other = ros.profile(distro, {wrong: shipped})
     assert other.verdict == WARN
@@ -96,7 +96,7 @@ def test_each_distribution_reads_its_variable(distro, right, wrong):
 
 def test_a_profile_that_does_not_help_is_told(tmp_path):
     small = tmp_path / 'small.xml'
-    text = fastdds.profile().read_text()
+    text = ros_environment.profile().read_text()
     small.write_text(text.replace('67108864', '524288'))
     udp = tmp_path / 'udp.xml'
     udp.write_text(text.replace('<type>SHM</type>', '<type>UDPv4</type>'))

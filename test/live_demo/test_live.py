@@ -8,7 +8,7 @@ import pytest
 from recordings import BEGIN, MAKE, recorded, write
 
 from diception_ros.live_demo import recording, run, verify
-from diception_ros.system import fastdds
+from diception_ros.system import ros_environment
 
 
 def told(*counts):
@@ -55,11 +55,12 @@ def test_no_two_share_a_domain():
 ])  # fmt: skip
 def test_the_processes_talk_to_each_other_alone(monkeypatch, distro, name):
     monkeypatch.setenv('ROS_DISTRO', distro)
-    for variable in (*fastdds.VARIABLES, 'ROS_LOCALHOST_ONLY', 'ROS_AUTOMATIC_DISCOVERY_RANGE'):
+    known = ('ROS_LOCALHOST_ONLY', 'ROS_AUTOMATIC_DISCOVERY_RANGE')
+    for variable in (*ros_environment.VARIABLES, *known):
         monkeypatch.delenv(variable, raising=False)
     found = run.variables(42)
     new = {key: found[key] for key in found.keys() - os.environ.keys()}
-    assert set(new) - {'ROS_DOMAIN_ID'} == {name, fastdds.variable(distro)}
+    assert set(new) - {'ROS_DOMAIN_ID'} == {name, ros_environment.variable(distro)}
     assert found['ROS_DOMAIN_ID'] == '42'
 
 

@@ -158,7 +158,7 @@ def test_a_late_failure_of_cv_bridge_is_a_message_error(install):
 
 def test_a_missing_cv_bridge_is_logged(monkeypatch):
     monkeypatch.setattr(encodings.importlib.util, 'find_spec', lambda name: None)
-    monkeypatch.setattr(encodings.processes, 'ask', None)
+    monkeypatch.setattr(encodings.processes, 'run_isolated', None)
     encodings.check_cv_bridge.cache_clear()
     log = []
     try:

@@ -17,6 +17,7 @@ from diception_ros.node import watchdog
 from diception_ros.node.diagnostics import Rate, Timings
 from diception_ros.node.log import KINDS, Log
 from diception_ros.node.watchdog import Publisher, Subscribed, Watchdog, explain, loss_hint
+from diception_ros.system import ros_environment
 
 CAMERA = '/perception: camera'
 WATCH = {'tasks': '[depth]', 'lazy': 'false', 'watchdog_s': '0.5'}
@@ -172,7 +173,11 @@ def test_watchdog_reports_each_silence_once():
 def test_loss_hint_is_for_fast_dds_without_a_profile():
     assert 'config/fastdds_shm.xml' in loss_hint('rmw_fastrtps_cpp', {})
     assert loss_hint('rmw_cyclonedds_cpp', {}) == ''
+    shipped = str(ros_environment.profile())
     for name in ('FASTDDS_DEFAULT_PROFILES_FILE', 'FASTRTPS_DEFAULT_PROFILES_FILE'):
+        assert 'for the camera, as it is set for this node' in loss_hint(
+            'rmw_fastrtps_cpp', {name: shipped}
+        )
         assert loss_hint('rmw_fastrtps_cpp', {name: '/a.xml'}) == ''
         assert loss_hint('rmw_fastrtps_cpp', {name: ''}) != ''
 

@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 import pytest
 
-from diception_ros.system import fastdds, files
+from diception_ros.system import files, ros_environment
 
 
 def test_atomic_file_keeps_the_old_content_until_the_end(tmp_path):
@@ -131,4 +131,4 @@ def test_hash_of_a_folder_knows_names_and_contents(tmp_path):
 
 
 def test_the_profile_of_fast_dds_is_found():
-    assert fastdds.profile() == Path(__file__).parents[2] / fastdds.PROFILE
+    assert ros_environment.profile() == Path(__file__).parents[2] / ros_environment.PROFILE

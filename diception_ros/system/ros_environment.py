@@ -1,0 +1,162 @@
+# SPDX-FileCopyrightText: 2026 The diception_ros authors
+# SPDX-License-Identifier: Apache-2.0
+"""Environment of a ROS process: distribution, Fast DDS profile, log directory. Needs no ROS.
+
+Stock Fast DDS loses large best-effort messages between processes: its shared memory of 512 KiB is
+smaller than one image. A profile gives it more.
+"""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Callable, Mapping, MutableMapping
+import contextlib
+import importlib.metadata
+import os
+from pathlib import Path
+import shutil
+import sys
+import tempfile
+from typing import Any
+
+PROFILE = 'config/fastdds_shm.xml'
+# Fast DDS 3, which came with Kilted, renamed it.
+VARIABLES = ('FASTDDS_DEFAULT_PROFILES_FILE', 'FASTRTPS_DEFAULT_PROFILES_FILE')
+# Set to anything, it keeps this package and the processes that it starts from naming the profile.
+DISABLED = 'DICEPTION_NO_SHARED_MEMORY'
+_OLD = ('foxy', 'galactic', 'humble', 'iron', 'jazzy')
+# By the major version of rclpy, where no distribution is sourced.
+_DISTROS = {3: 'humble', 5: 'iron', 7: 'jazzy', 9: 'kilted', 10: 'lyrical'}
+# Free bytes that the profile needs: a segment of 64 MiB for this process and one for another.
+_SHARED_MEMORY = 2 * 64 * 2**20
+
+
+def distro(environment: Mapping[str, str] = os.environ) -> str:
+    """The ROS distribution: the sourced one, else that of the wheels; '' if none."""
+    if sourced := environment.get('ROS_DISTRO'):
+        return sourced
+    try:
+        version = importlib.metadata.version('rclpy')
+    except importlib.metadata.PackageNotFoundError:
+        return ''
+    return _DISTROS.get(int(version.split('.')[0]), '')
+
+
+def variable(distro: str) -> str:
+    """The variable that names the profile in a ROS distribution, such as 'jazzy'."""
+    return VARIABLES[distro in _OLD]
+
+
+def profile() -> Path | None:
+    """The profile of this package, in the repository or where it was installed."""
+    package = Path(__file__).resolve().parents[1]
+    roots = [
+        package.parent,  # the repository
+        Path(sys.prefix, 'share', package.name),  # pip
+        *(parent / 'share' / package.name for parent in package.parents),  # colcon
+    ]
+    return next((root / PROFILE for root in roots if (root / PROFILE).is_file()), None)
+
+
+def add_option(parser: argparse.ArgumentParser) -> None:
+    """Declare the option --no-shared-memory of a verb that uses ROS."""
+    parser.add_argument(
+        '--shared-memory', action=_SharedMemory, nargs=0, default=True,
+        help='use the Fast DDS profile of this package, with shared memory that images fit into, '
+        'unless the environment names another (default: yes)',
+    )  # fmt: skip
+
+
+class _SharedMemory(argparse.BooleanOptionalAction):
+    """Sets DISABLED, so that child processes follow."""
+
+    def __init__(self, option_strings: list[str], dest: str, **more: Any) -> None:
+        more.pop('nargs')
+        super().__init__(option_strings, dest, **more)
+
+    def __call__(self, parser: Any, namespace: Any, *given: Any) -> None:
+        super().__call__(parser, namespace, *given)
+        if not namespace.shared_memory:
+            os.environ[DISABLED] = '1'
+
+
+def use_profile(
+    environment: MutableMapping[str, str] = os.environ, shared_memory: Path = Path('/dev/shm')
+) -> bool:
+    """Set the variable of the profile unless a variable is set; call it before rclpy.init.
+
+    Args:
+        environment: variables of the process.
+        shared_memory: where Fast DDS puts its segments. With too little room there, as in a
+            container of 64 MB, the profile would leave it without shared memory, so it isn't set.
+
+    Returns:
+        Whether the variable was set.
+    """
+    file = profile()
+    other_rmw = 'fastrtps' not in environment.get('RMW_IMPLEMENTATION', 'rmw_fastrtps_cpp')
+    chosen = any(environment.get(name) for name in (*VARIABLES, DISABLED))
+    if file is None or other_rmw or chosen:
+        return False
+    try:
+        if shutil.disk_usage(shared_memory).free < _SHARED_MEMORY:
+            return False
+    except OSError:
+        return False
+    environment[variable(distro(environment))] = str(file)
+    return True
+
+
+def log_arguments(
+    environment: MutableMapping[str, str] = os.environ, warn: Callable[[str], object] | None = None
+) -> list[str]:
+    """Make sure that rclpy finds a log directory it can write to; rclpy.init fails without one.
+
+    Without a usable ROS_LOG_DIR, ROS_HOME or HOME, ROS_LOG_DIR is set to a folder of the user's
+    home or of temporary files. If none is writable, log files are turned off.
+
+    Args:
+        environment: variables of the process.
+        warn: receives one line if the log goes elsewhere; None: standard error.
+
+    Returns:
+        Further arguments for rclpy.init.
+    """
+    warn = warn or (lambda text: sys.stderr.write(f'{text}\n'))
+    home = environment.get('HOME', '')
+    configured = environment.get('ROS_LOG_DIR', '')
+    if not configured and environment.get('ROS_HOME'):
+        configured = f'{environment["ROS_HOME"]}/log'
+    if configured or home:
+        first = configured or f'{home}/.ros/log'
+        if _writable(Path(first.replace('~', home, 1) if first.startswith('~') else first)):
+            return []
+        problem = f'{first} is not writable'
+    else:
+        problem = 'HOME is not set'
+    for folder in _log_folders():
+        if _writable(folder):
+            environment['ROS_LOG_DIR'] = str(folder)
+            warn(f'ROS log: {problem}, so log files go to {folder}; ROS_LOG_DIR chooses another')
+            return []
+    warn(f'ROS log: {problem}, so there are no log files; set ROS_LOG_DIR to a writable folder')
+    return ['--ros-args', '--disable-external-lib-logs']
+
+
+def _log_folders() -> list[Path]:
+    folders = []
+    home = os.path.expanduser('~')  # without HOME, that of the password database
+    if home.startswith('/'):
+        folders.append(Path(home, '.ros', 'log'))
+    with contextlib.suppress(OSError):  # no folder for temporary files is writable
+        folders.append(Path(tempfile.gettempdir(), f'ros_log_{os.getuid()}'))
+    return folders
+
+
+def _writable(folder: Path) -> bool:
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=folder):
+            return True
+    except OSError:
+        return False
