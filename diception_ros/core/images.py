@@ -17,6 +17,8 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from diception_ros.system import files
+
 
 @dataclass(frozen=True)
 class Fit:
@@ -163,4 +165,4 @@ def write(path: str | Path, picture: NDArray[np.uint8]) -> None:
         done = False
     if not done:
         raise ValueError(f'{path}: no picture format {suffix!r}; use .png')
-    content.tofile(path)
+    files.write_bytes(path, content.tobytes())

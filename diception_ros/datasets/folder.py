@@ -14,7 +14,6 @@ from collections.abc import Iterator, Sequence
 from dataclasses import asdict
 import json
 from pathlib import Path
-import shutil
 from typing import Any
 
 import numpy as np
@@ -24,6 +23,7 @@ from diception_ros.core.frame import Frame, Intrinsics
 from diception_ros.core.labels import io
 from diception_ros.core.prompt import Point, Prompt
 from diception_ros.datasets.sample import Pose, Sample
+from diception_ros.system import files
 
 FORMAT = 1
 _MARK = 'samples.json'
@@ -46,9 +46,9 @@ def create(root: Path, force: bool = False) -> None:
             )
         if not force:
             raise FileExistsError(f'{root} already holds samples; --force replaces them')
-        shutil.rmtree(root)
+        files.empty_folder(root)  # and keep it, since this run may hold a lock on it
     root.mkdir(parents=True, exist_ok=True)
-    (root / _MARK).write_text(json.dumps({'format': FORMAT}) + '\n')
+    files.write_text(root / _MARK, json.dumps({'format': FORMAT}) + '\n')
 
 
 def write(root: Path, number: int, samples: Sequence[Sample]) -> None:
@@ -68,31 +68,30 @@ def write(root: Path, number: int, samples: Sequence[Sample]) -> None:
     ):
         raise ValueError(f'{root}: expected samples that share one frame, for frame {number}')
     frame, pose = samples[0].frame, samples[0].pose
-    place = root / f'{number:06d}'
-    place.mkdir()
-    images.write(place / 'image.png', frame.image)
     entries = []
-    for k, sample in enumerate(samples):
-        file = f'{k}_{sample.prompt.task}.npz'
-        io.save_npz(sample.label, place / file)
-        entries.append(
-            {
-                'name': sample.name,
-                'task': sample.prompt.task,
-                'category': sample.prompt.category,
-                'points': [point._asdict() for point in sample.prompt.points],
-                'label': file,
-            }
-        )
-    about = {
-        'stamp_ns': frame.stamp_ns,
-        'frame_id': frame.frame_id,
-        'intrinsics': frame.intrinsics and asdict(frame.intrinsics),
-        'pose': pose and {'position': pose.position.tolist(), 'rotation': pose.rotation.tolist()},
-        'samples': entries,
-    }
-    # Last, so that a frame that has it is complete.
-    (place / 'frame.json').write_text(json.dumps(about, indent=1) + '\n')
+    with files.atomic_folder(root / f'{number:06d}') as place:
+        images.write(place / 'image.png', frame.image)
+        for k, sample in enumerate(samples):
+            file = f'{k}_{sample.prompt.task}.npz'
+            io.save_npz(sample.label, place / file)
+            entries.append(
+                {
+                    'name': sample.name,
+                    'task': sample.prompt.task,
+                    'category': sample.prompt.category,
+                    'points': [point._asdict() for point in sample.prompt.points],
+                    'label': file,
+                }
+            )
+        about = {
+            'stamp_ns': frame.stamp_ns,
+            'frame_id': frame.frame_id,
+            'intrinsics': frame.intrinsics and asdict(frame.intrinsics),
+            'pose': pose
+            and {'position': pose.position.tolist(), 'rotation': pose.rotation.tolist()},
+            'samples': entries,
+        }
+        files.write_text(place / 'frame.json', json.dumps(about, indent=1) + '\n')
 
 
 def read(root: Path) -> Iterator[Sample]:
@@ -108,7 +107,7 @@ def read(root: Path) -> Iterator[Sample]:
     version = _load(mark).get('format')
     if version != FORMAT:
         raise ValueError(f'{mark}: expected format {FORMAT}, got {version}')
-    for about in sorted(root.glob('*/frame.json')):
+    for about in sorted(root.glob('??????/frame.json')):
         yield from _read_frame(about)
 
 

@@ -31,6 +31,7 @@ from diception_ros.messages import images as image_messages
 from diception_ros.messages.base import Types
 from diception_ros.simulation import bag_reader
 from diception_ros.simulation.bag_reader import RecordedView
+from diception_ros.system import files
 
 # Frames whose messages may be mixed in a recording: one topic's reader may be behind another's.
 _OPEN = 8
@@ -192,7 +193,8 @@ def constant(
     file = cache / f'constant_{size[1]}x{size[0]}_{side}.npz'
     if not file.exists():
         means = rooms.mean_of_rooms(0, size, side, _ROOMS, backend)
-        np.savez_compressed(file, **means)  # type: ignore[arg-type]
+        with files.atomic_file(file) as partial, partial.open('wb') as opened:
+            np.savez_compressed(opened, **means)  # type: ignore[arg-type]
     with np.load(file) as kept:
         return controls.MeanControl({name: kept[name] for name in kept.files})
 

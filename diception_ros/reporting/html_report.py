@@ -550,7 +550,7 @@ def with_journal(rows: list[dict[str, Any]], journal: Path) -> list[dict[str, An
 def write_csv(path: Path, rows: Sequence[dict[str, Any]]) -> None:
     """Write a line for each frame; what is not known is empty."""
     columns = list(dict.fromkeys(name for row in rows for name in row))
-    with path.open('w', newline='') as file:
+    with files.atomic_file(path) as partial, partial.open('w', newline='') as file:
         writer = csv.writer(file, lineterminator='\n')
         writer.writerow(columns)
         for row in rows:

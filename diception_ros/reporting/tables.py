@@ -5,6 +5,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+import contextlib
 import csv
 import importlib.metadata
 import json
@@ -131,8 +132,10 @@ def versions() -> dict[str, str]:
 # The numbers of every single answer, in a file.
 
 
-class PredictionCSV:
+class PredictionCSV(contextlib.ExitStack):
     """Writes the numbers of every answer into a CSV file, a line for each number.
+
+    The file appears at the end of a `with`, or when it is closed.
 
     Of masks and instances also how much of the picture was asked for: `share`, 0 to 1.
 
@@ -141,8 +144,9 @@ class PredictionCSV:
     """
 
     def __init__(self, path: Path) -> None:
-        self._file = path.open('w', newline='')
-        self._writer = csv.writer(self._file)
+        super().__init__()
+        partial = self.enter_context(files.atomic_file(path))
+        self._writer = csv.writer(self.enter_context(partial.open('w', newline='')))
         self._writer.writerow(('frame', 'question', 'category', 'metric', 'value'))
 
     def on_prediction(
@@ -162,7 +166,3 @@ class PredictionCSV:
         for metric, value in score.items():
             told = '' if math.isnan(value) else f'{value:.6g}'
             self._writer.writerow((number, question.name, category, metric, told))
-
-    def close(self) -> None:
-        """Finish the file."""
-        self._file.close()

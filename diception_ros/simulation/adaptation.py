@@ -25,7 +25,6 @@ from collections.abc import Iterator
 import json
 from pathlib import Path
 import platform
-import shutil
 from typing import Any, Literal, get_args
 
 import cv2
@@ -45,6 +44,7 @@ from diception_ros.simulation.renderer import LightLevels, Renderer
 from diception_ros.simulation.sample_stream import FRAME_ID, scene_numbers, scene_views
 from diception_ros.simulation.scenes import Scene, Split
 from diception_ros.simulation.views import View
+from diception_ros.system import files
 
 Target = Literal['floor', 'graspable', 'shadow', 'highlight']
 TARGETS: tuple[Target, ...] = get_args(Target)
@@ -315,7 +315,7 @@ def _create(out: Path, force: bool) -> None:
             )
         if not force:
             raise FileExistsError(f'{out} already holds pictures; --force replaces them')
-        shutil.rmtree(out)
+        files.empty_folder(out)  # and keep it, since this run may hold a lock on it
     for part in ('images', 'labels'):
         (out / part).mkdir(parents=True)
 
@@ -336,7 +336,7 @@ def _write(out: Path, sample: Sample) -> None:
     if isinstance(label, Mask):
         # By OpenCV: a mask has one channel, and `images.write` writes RGB.
         _, content = cv2.imencode('.png', label.values.astype(np.uint8) * 255)
-        (out / 'labels' / name).write_bytes(content.tobytes())
+        files.write_bytes(out / 'labels' / name, content.tobytes())
     else:
         images.write(out / 'labels' / name, label.preview())
     images.write(out / 'images' / name, sample.frame.image)
@@ -366,4 +366,4 @@ def _write_about(out: Path, recording: Recording, target: Target, more: dict[str
         },
         **more,
     }
-    (out / _MARK).write_text(json.dumps(about, indent=1) + '\n')
+    files.write_text(out / _MARK, json.dumps(about, indent=1) + '\n')

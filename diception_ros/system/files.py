@@ -84,8 +84,7 @@ def atomic_folder(path: Path, replace: bool = False) -> Iterator[Path]:
     partial = _partial(path)
     with exclusive_folder(partial, f'{path}: another process writes it; wait for it to end'):
         try:
-            for left in partial.iterdir():
-                shutil.rmtree(left) if left.is_dir() else left.unlink()
+            empty_folder(partial)
             with _naming(path):
                 yield partial
                 if replace and path.exists():
@@ -93,6 +92,12 @@ def atomic_folder(path: Path, replace: bool = False) -> Iterator[Path]:
                 partial.rename(path)
         finally:
             shutil.rmtree(partial, ignore_errors=True)
+
+
+def empty_folder(folder: Path) -> None:
+    """Delete what is in a folder."""
+    for path in folder.iterdir():
+        shutil.rmtree(path) if path.is_dir() and not path.is_symlink() else path.unlink()
 
 
 @contextlib.contextmanager
@@ -134,6 +139,8 @@ def lock(file: int | IO[bytes], busy: str) -> None:
 def exclusive_folder(folder: Path, busy: str = '') -> Iterator[None]:
     """Make a folder where there is none, and keep other runs out of it during a `with`.
 
+    A folder that was made and is still empty at the end is removed.
+
     Args:
         folder: that one run writes at a time.
         busy: message of the error when another run holds it.
@@ -142,6 +149,7 @@ def exclusive_folder(folder: Path, busy: str = '') -> Iterator[None]:
         BlockingIOError: another run holds it.
         OSError: it cannot be made, or is no folder.
     """
+    made = not folder.exists()
     folder.mkdir(parents=True, exist_ok=True)
     descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
     try:
@@ -151,6 +159,9 @@ def exclusive_folder(folder: Path, busy: str = '') -> Iterator[None]:
         )
         yield
     finally:
+        if made:
+            with contextlib.suppress(OSError):  # not empty
+                folder.rmdir()
         os.close(descriptor)
 
 

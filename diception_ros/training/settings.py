@@ -13,6 +13,7 @@ from typing import Any
 import yaml
 
 from diception_ros.core.settings import again, check, setting
+from diception_ros.system import files
 
 
 @dataclass(frozen=True)
@@ -236,7 +237,7 @@ def read(path: Path | None, changes: Sequence[str] = ()) -> TrainSettings:
 
 def write(settings: TrainSettings, path: Path) -> None:
     """Write all settings in the form that `read` reads."""
-    path.write_text(yaml.safe_dump(asdict(settings), sort_keys=False))
+    files.write_text(path, yaml.safe_dump(asdict(settings), sort_keys=False))
 
 
 def differences(old: TrainSettings, new: TrainSettings) -> list[str]:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 from diception_ros.core.adapter_card import KINDS
 from diception_ros.core.settings import REQUIRED, check, setting
+from diception_ros.system import files
 from diception_ros.system.progress import SILENT, Progress
 from diception_ros.training.settings import AdaptSettings
 
@@ -129,5 +130,6 @@ def adapt(config: AdaptConfig, progress: Progress = SILENT) -> AdaptResult:
         config.model, config.task, prompt, config.kind, labels, config.learning
     )
     progress.log(describe(plan))
-    card = fit_adapter(plan, config.learning, config.out, config.resume, progress.shown)
+    with files.exclusive_folder(config.out):
+        card = fit_adapter(plan, config.learning, config.out, config.resume, progress.shown)
     return AdaptResult(config.out, card)

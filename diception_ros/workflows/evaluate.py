@@ -442,7 +442,7 @@ def _callbacks(
 
     with (
         files.exclusive_folder(out),
-        contextlib.closing(tables.PredictionCSV(out / 'answers.csv')) as rows,
+        tables.PredictionCSV(out / 'answers.csv') as rows,
     ):
         yield [results, rows], write
 

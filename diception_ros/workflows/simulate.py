@@ -4,11 +4,13 @@
 
 from __future__ import annotations
 
+import contextlib
 from dataclasses import dataclass
 from pathlib import Path
 import re
 
 from diception_ros.core.settings import REQUIRED, check, setting
+from diception_ros.system import files
 from diception_ros.system.progress import SILENT, Progress
 
 BAG = '.mcap'
@@ -122,7 +124,9 @@ def simulate(config: SimulateConfig, progress: Progress = SILENT) -> SimulateRes
         record = to_bag if config.out.suffix == BAG else to_folder
         frames = record(recording, config.out, config.force)
     expected, written = config.scenes * config.views, 0
-    with progress.bar(expected, unit='frame') as bar:
+    is_bag = config.out.suffix == BAG  # whose writer locks it
+    lock = contextlib.nullcontext() if is_bag else files.exclusive_folder(config.out)
+    with lock, progress.bar(expected, unit='frame') as bar:
         for written in frames:
             bar.update(written - bar.n)
     return SimulateResult(config.out, written, expected)

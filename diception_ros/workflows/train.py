@@ -4,10 +4,13 @@
 
 from __future__ import annotations
 
+import contextlib
 from dataclasses import dataclass
+import os
 from pathlib import Path
 
 from diception_ros.core.settings import REQUIRED, check, setting
+from diception_ros.system import files
 from diception_ros.system.progress import SILENT, Progress
 
 
@@ -58,6 +61,7 @@ def train(config: TrainConfig, progress: Progress = SILENT) -> TrainResult:
         progress: logs, and shows a bar.
 
     Raises:
+        BlockingIOError: another run writes into `out`.
         FileExistsError: `out` is not empty, and `resume` isn't given.
         FileNotFoundError: no settings file, or nothing to resume.
         ValueError: settings that don't fit together, or differ from those of the run to resume.
@@ -71,7 +75,12 @@ def train(config: TrainConfig, progress: Progress = SILENT) -> TrainResult:
     from diception_ros.training import distributed, settings, trainer
 
     folder.silence_library_logging()
-    try:
+    # Of the processes that train together, the first one writes.
+    first = os.environ.get('RANK', '0') == '0'
+    with contextlib.ExitStack() as stack:
+        stack.callback(distributed.destroy)
+        if first:
+            stack.enter_context(files.exclusive_folder(config.out))
         if config.resume:
             file = config.config or trainer.run_settings(config.out)
             trained = trainer.resume(settings.read(file, config.set), config.out)
@@ -83,6 +92,4 @@ def train(config: TrainConfig, progress: Progress = SILENT) -> TrainResult:
             if ranks.first:
                 progress.log(line)
         model = trainer.fit(trained, config.out, progress.shown)
-    finally:
-        distributed.destroy()
     return TrainResult(model, trained.step, ranks.first)

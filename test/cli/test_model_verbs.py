@@ -83,7 +83,7 @@ def test_errors_of_a_newcomer(converted, capsys, tmp_path):
 def test_tiny_writes_a_model_that_answers(tmp_path, capsys):
     out = tmp_path / 'model'
     assert main(['tiny', '--out', str(out), '--seed', '3']) == 0
-    assert 'its answers mean nothing' in capsys.readouterr().err
+    assert 'its predictions mean nothing' in capsys.readouterr().err
     assert list(PromptTable.load(out / 'prompt_embeddings.safetensors')) == ['', *tasks.texts()]
     picture = tmp_path / 'grey.png'
     images.write(picture, np.full((30, 40, 3), 128, np.uint8))

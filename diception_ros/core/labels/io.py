@@ -21,6 +21,7 @@ from diception_ros.core.labels.depth import Disparity, MetricDepth
 from diception_ros.core.labels.keypoints import Keypoints
 from diception_ros.core.labels.masks import Instances, Mask, Picture
 from diception_ros.core.labels.normals import Normals
+from diception_ros.system import files
 
 _KINDS: dict[str, Any] = {
     kind.__name__: kind
@@ -47,7 +48,8 @@ def save_npz(label: Label, path: str | Path, **more: NDArray[Any]) -> None:
     if taken:
         raise ValueError(f'{path}: {", ".join(taken)} is a field of {type(label).__name__}')
     everything: dict[str, Any] = {'kind': np.array(type(label).__name__), **arrays, **more}
-    np.savez_compressed(path, **everything)
+    with files.atomic_file(path) as partial, partial.open('wb') as file:
+        np.savez_compressed(file, **everything)
 
 
 def load_npz(path: str | Path) -> Label:
