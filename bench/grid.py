@@ -50,7 +50,7 @@ def main() -> None:
     for frame, (n, painter) in itertools.product(frames, painters.items()):
         for name, text in PICTURES.items():
             start = time.perf_counter()
-            picture = painter.paint(frame, text)
+            picture = painter.generate(frame, text)
             seconds[n].append(time.perf_counter() - start)
             steps[n][name].append(grid(picture, first.pipe.token))
     alone = median(seconds[args.shifts[0]])

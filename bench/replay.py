@@ -34,7 +34,6 @@ from diception_ros.core.prompt import Prompt
 from diception_ros.model import folder
 from diception_ros.perception.perceiver import Perceiver
 from diception_ros.perception.predictor import Predictor
-from diception_ros.perception.query import Question
 from diception_ros.system import threads
 
 
@@ -64,7 +63,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as temporary:
         path = args.bag or made(Path(temporary) / 'bag', args)
         pictures = decoded(path, args)
-        predictor.ask(questions(pictures[: args.batch_frames], asked))  # warm
+        infer(predictor, pictures[: args.batch_frames], asked)  # warm
         rates = {'model': [], 'replay': []}
         costs = {'model': [], 'replay': []}
         for _ in range(args.rounds):
@@ -98,20 +97,18 @@ def decoded(path, args):
         return [one.frame for one in frames(bag, cameras, FrameSelection(limit=args.frames))]
 
 
-def questions(pictures, asked):
-    """All tasks about all pictures."""
-    return [
-        Question(frame, Prompt(task), asked.predicting())
-        for frame in pictures
-        for task in asked.tasks
-    ]
+def infer(predictor, pictures, asked):
+    """Predict all tasks for all pictures."""
+    frames = [frame for frame in pictures for _ in asked.tasks]
+    prompts = [Prompt(task) for _ in pictures for task in asked.tasks]
+    return predictor.infer(frames, prompts, asked.predicting())
 
 
 def alone(predictor, pictures, asked, args):
     """Frames per second of the model."""
     begin = time.perf_counter()
     for at in range(0, len(pictures), args.batch_frames):
-        predictor.ask(questions(pictures[at : at + args.batch_frames], asked))
+        infer(predictor, pictures[at : at + args.batch_frames], asked)
     return len(pictures) / (time.perf_counter() - begin)
 
 

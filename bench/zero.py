@@ -34,7 +34,7 @@ class ZeroPredictor:
     resolution = SIDE
 
     def __init__(self):
-        self._answers = {}
+        self._answers, self.tasks = {}, tasks.BUILTIN
         self._seconds = float(os.environ.get('ZERO_SECONDS', 0))
         self._fails = bool(os.environ.get('ZERO_FAILS'))
 
@@ -43,31 +43,30 @@ class ZeroPredictor:
             if prompt.category == 'unknown':
                 raise ValueError('no embedding for unknown')
 
-    def ask(self, questions):
+    def infer(self, frames, prompts, settings, at_model_size=False):
         if self._fails:
             raise RuntimeError('out of GPU memory for a single answer')
         time.sleep(self._seconds)
-        each = self._seconds / len(questions)
+        each = self._seconds / max(1, len(prompts))
         return [
             SimpleNamespace(
-                label=self._label(one),
-                prompt=one.prompt,
-                stamp_ns=one.frame.stamp_ns,
-                frame_id=one.frame.frame_id,
+                label=self._label(prompt, (SIDE, SIDE) if at_model_size else frame.size),
+                prompt=prompt,
+                stamp_ns=frame.stamp_ns,
+                frame_id=frame.frame_id,
                 seconds={**dict.fromkeys(STAGES, 0.0), 'denoise': each},
                 uncertainty=None,
             )
-            for one in questions
+            for frame, prompt in zip(frames, prompts, strict=True)
         ]
 
-    def _label(self, question):
-        size = (SIDE, SIDE) if question.at_model_size else question.frame.size
-        key = question.prompt.task, question.prompt.category, size
+    def _label(self, prompt, size):
+        key = prompt.task, prompt.category, size
         if key not in self._answers:
-            task = tasks.get(question.prompt.task)
+            task = tasks.get(prompt.task)
             label = task.example(np.random.default_rng(0), SIDE)
             if task.takes_category:
-                label = task.decode(task.encode(label), question.prompt)
+                label = task.decode(task.encode(label), prompt)
             self._answers[key] = label.to_image_size(Fit(size, SIDE))
         return self._answers[key]
 

@@ -16,8 +16,9 @@ from diception_ros.messages import images as image_messages
 from diception_ros.model.sampler import STAGES
 from diception_ros.perception.perceiver import Perceiver
 from diception_ros.perception.predictor import Predictor
-from diception_ros.perception.query import Prediction, Request
+from diception_ros.perception.query import Prediction, Query
 from diception_ros.perception.settings import PerceptionSettings
+from diception_ros.tasks import BUILTIN, get
 
 MAKE = BagTypes()
 SIZE = (40, 60)
@@ -36,13 +37,18 @@ def perceiver(pipe, **changes):
     return Perceiver(Predictor(pipe), MAKE, chosen(**changes))
 
 
+def task_of(task):
+    return get(task) if isinstance(task, str) else task
+
+
 def request(seed=0, stamp_ns=5, size=SIZE, tasks=EVERY, wanted=None, **more):
     """A request about a random picture; all topics that there can be are wanted."""
     picture = np.random.default_rng(seed).integers(0, 256, (*size, 3), np.uint8)
     header = base.header(MAKE, stamp_ns, 'cam')
     info = camera_info.info(MAKE, PINHOLE, size, base.header(MAKE, stamp_ns, 'cam'))
-    made = Request(
-        'front', Frame(picture, stamp_ns, 'cam', PINHOLE), header, info, tuple(tasks), POINTS,
+    made = Query(
+        'front', Frame(picture, stamp_ns, 'cam', PINHOLE), header, info,
+        tuple(map(task_of, tasks)), POINTS,
         wanted=everything() if wanted is None else frozenset(wanted),
     )  # fmt: skip
     return replace(made, **more)
@@ -68,16 +74,16 @@ class Canned:
     """A predictor that gives given labels: by task, or by task and category."""
 
     def __init__(self, **labels):
-        self.labels, self.asked = labels, []
+        self.labels, self.asked, self.tasks = labels, [], BUILTIN
 
-    def ask(self, questions):
-        self.asked += questions
+    def infer(self, frames, prompts, settings, at_model_size=False):
+        self.asked += prompts
         return [
             Prediction(
-                self._label(one.prompt), one.prompt, one.frame.stamp_ns, one.frame.frame_id,
+                self._label(prompt), prompt, frame.stamp_ns, frame.frame_id,
                 dict.fromkeys(STAGES, 0.001), None,
             )
-            for one in questions
+            for frame, prompt in zip(frames, prompts, strict=True)
         ]  # fmt: skip
 
     def check(self, prompts, settings, adapters=()):

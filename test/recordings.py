@@ -155,27 +155,27 @@ class Cheap:
     def check(self, prompts, settings, adapters=()):
         pass
 
-    def ask(self, questions):
-        self.calls.append(len(questions))
+    def infer(self, frames, prompts, settings, at_model_size=False):
+        self.calls.append(len(prompts))
         time.sleep(self.seconds)
         return [
             SimpleNamespace(
-                label=answer(one, self.tasks), prompt=one.prompt, stamp_ns=one.frame.stamp_ns,
-                frame_id=one.frame.frame_id, uncertainty=None,
+                label=answer(frame, prompt, self.tasks, at_model_size), prompt=prompt,
+                stamp_ns=frame.stamp_ns, frame_id=frame.frame_id, uncertainty=None,
                 seconds=dict.fromkeys(('fit', 'encode', 'denoise', 'decode', 'read'), 0.001),
             )
-            for one in questions
+            for frame, prompt in zip(frames, prompts, strict=True)
         ]  # fmt: skip
 
 
-def answer(question, registry=tasks.BUILTIN):
+def answer(frame, prompt, registry=tasks.BUILTIN, at_model_size=False):
     """The example of the task that the picture draws."""
-    task, side = registry.get(question.prompt.task), 32
-    rng = np.random.default_rng(zlib.crc32(question.frame.image.tobytes()))
+    task, side = registry.get(prompt.task), 32
+    rng = np.random.default_rng(zlib.crc32(frame.image.tobytes()))
     label = task.example(rng, side)
     if task.takes_category:
-        label = task.decode(task.encode(label), question.prompt)
-    return label if question.at_model_size else label.to_image_size(Fit(question.frame.size, side))
+        label = task.decode(task.encode(label), prompt)
+    return label if at_model_size else label.to_image_size(Fit(frame.size, side))
 
 
 def asked(**changes):

@@ -64,8 +64,8 @@ def test_its_tokens_leave_no_grid(opengl):
     alone = Predictor(pipe, PredictSettings(tta_shifts=1))
     for text in ('[[image2depth]]', '[[image2normal]]'):
         # What this measures is there, and goes.
-        assert np.mean([grid(alone.paint(view, text), pipe.token) for view in frames]) > 1.4
-        assert np.mean([grid(blended.paint(view, text), pipe.token) for view in frames]) < 1.15
+        assert np.mean([grid(alone.generate(view, text), pipe.token) for view in frames]) > 1.4
+        assert np.mean([grid(blended.generate(view, text), pipe.token) for view in frames]) < 1.15
 
 
 def test_it_is_small_and_names_no_machine():

@@ -39,7 +39,7 @@ if TYPE_CHECKING:
     from diception_ros.bags.reader import Bag
     from diception_ros.messages.outputs import Output
     from diception_ros.perception.perceiver import Perceiver
-    from diception_ros.perception.query import Answer
+    from diception_ros.perception.query import FrameResult
 
 FORMAT = 2
 # Messages are written when there are so many bytes of them, which is what rosbag2 writes at a
@@ -282,7 +282,7 @@ class ReplayWriter(contextlib.AbstractContextManager['ReplayWriter']):
     def record(
         self,
         group: Sequence[CopiedMessage],
-        answers: Mapping[int, Answer],
+        answers: Mapping[int, FrameResult],
         prefixes: Mapping[str, str],
         reached: Callable[[], Checkpoint],
     ) -> None:

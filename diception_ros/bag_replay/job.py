@@ -13,7 +13,7 @@ from diception_ros.bags.cameras import Camera
 from diception_ros.bags.frames import CopiedMessage, FrameSelection, SkippedImage
 from diception_ros.bags.reader import Bag
 from diception_ros.core.prompt import Point
-from diception_ros.perception.query import Answer
+from diception_ros.perception.query import FrameResult
 
 # Exit code of a replay whose bag is damaged.
 DAMAGED = 3
@@ -136,7 +136,7 @@ class Result:
             return 0
         return exit_code(self.damage, self.skipped, self.frames, len(self.not_copied))
 
-    def count(self, records: Iterable[CopiedMessage], answers: Collection[Answer]) -> None:
+    def count(self, records: Iterable[CopiedMessage], answers: Collection[FrameResult]) -> None:
         """Add the results of some messages of the bag."""
         for record in records:
             if isinstance(record, SkippedImage):

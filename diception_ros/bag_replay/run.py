@@ -19,12 +19,13 @@ from diception_ros.bags.cameras import choose
 from diception_ros.bags.frames import CopiedMessage, ImageFrame, SkippedImage, frames
 from diception_ros.bags.mcap_writer import Writer
 from diception_ros.messages.encodings import decoder
-from diception_ros.perception.query import Request
+from diception_ros.perception.query import Query
 
 if TYPE_CHECKING:
     from diception_ros.bags.reader import Bag
-    from diception_ros.perception.perceiver import Asked, Perceiver
-    from diception_ros.perception.query import Answer
+    from diception_ros.perception.perceiver import Perceiver
+    from diception_ros.perception.query import FrameResult
+    from diception_ros.tasks import Task
 
 ADVICE = 'Make room, and go on with --resume'
 # Copied messages that are held until a batch of images is full, bytes.
@@ -80,17 +81,18 @@ def replay(
         result.damage = start.damage
         return result
     if start.memory or start.frames:
-        perceiver.go_on(start.memory)
+        perceiver.load_state(start.memory)
         log(f'goes on after {start.frames} frames')
     outputs = [output for output in perceiver.outputs() if job.views or not output.view]
     wanted = frozenset(output.topic for output in outputs)
-    needed = perceiver.needed(wanted)
+    needed = perceiver.required_tasks(wanted)
     prefixes = {camera.name: job.prefix_of(camera) for camera in cameras}
     began = time.perf_counter()
 
     def reached() -> Checkpoint:
         return replace(
-            start, frames=result.frames, skipped=dict(result.skipped), memory=perceiver.state(),
+            start, frames=result.frames, skipped=dict(result.skipped),
+            memory=perceiver.state_dict(),
             notes=dict(result.notes), not_copied=dict(result.not_copied),
         )  # fmt: skip
 
@@ -103,8 +105,10 @@ def replay(
             for output in outputs:
                 output_bag.declare(prefix + output.topic, output)
 
-        def finish(group: Sequence[CopiedMessage], places: Sequence[int], asked: Asked) -> None:
-            answers = dict(zip(places, perceiver.tell(asked), strict=True))
+        def finish(
+            group: Sequence[CopiedMessage], places: Sequence[int], inferred: Sequence[FrameResult]
+        ) -> None:
+            answers = dict(zip(places, perceiver.postprocess(inferred), strict=True))
             result.count(group, answers.values())
             for kind, text in _notes(group, answers):
                 if result.notes.setdefault(kind, text) is text:
@@ -117,8 +121,8 @@ def replay(
             perceiver.settings.depth.tolerance_s, decoder(perceiver.settings.conversion, log),
         )  # fmt: skip
         for group in _groups(prefetch(stream, 2 * job.batch_frames + 2), job.batch_frames):
-            requests = _requests(group, wanted, needed, job)
-            background.submit(finish, group, [*requests], perceiver.ask([*requests.values()]))
+            queries = _queries(group, wanted, needed, job)
+            background.submit(finish, group, [*queries], perceiver.infer([*queries.values()]))
         background.join()
         result.damage = str(bag.damage or '')
         output_bag.finish(replace(reached(), damage=result.damage))
@@ -140,12 +144,15 @@ def _groups(records: Iterator[CopiedMessage], batch: int) -> Iterator[list[Copie
         yield group
 
 
-def _requests(
-    group: Sequence[CopiedMessage], wanted: frozenset[str], needed: tuple[str, ...], job: Job
-) -> dict[int, Request]:
-    """Requests by place in the group."""
+def _queries(
+    group: Sequence[CopiedMessage],
+    wanted: frozenset[str],
+    needed: tuple[Task[Any], ...],
+    job: Job,
+) -> dict[int, Query]:
+    """Queries by place in the group."""
     return {
-        place: Request(
+        place: Query(
             record.camera.name, record.frame, record.header, record.info, needed, job.points,
             wanted=wanted, reference=record.reference,
         )
@@ -154,7 +161,7 @@ def _requests(
 
 
 def _notes(
-    group: Sequence[CopiedMessage], answers: Mapping[int, Answer]
+    group: Sequence[CopiedMessage], answers: Mapping[int, FrameResult]
 ) -> Iterator[tuple[str, str]]:
     for place, record in enumerate(group):
         if isinstance(record, SkippedImage):

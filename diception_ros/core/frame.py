@@ -1,12 +1,12 @@
 # SPDX-FileCopyrightText: 2026 The diception_ros authors
 # SPDX-License-Identifier: Apache-2.0
-"""One camera picture, and where and when it was taken."""
+"""A camera image with its stamp and frame, the pinhole camera, and rigid transforms."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 import math
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -96,3 +96,39 @@ class Frame:
     def size(self) -> tuple[int, int]:
         """(H, W), pixels."""
         return self.image.shape[0], self.image.shape[1]
+
+
+class Transform(NamedTuple):
+    """Where one frame is in another: p_there = rotation p + translation.
+
+    Attributes:
+        rotation: (3, 3) float64.
+        translation: (3,) float64, metres.
+    """
+
+    rotation: NDArray[np.float64]
+    translation: NDArray[np.float64]
+
+
+def transform_from(text: str) -> Transform:
+    """Read 'x y z qx qy qz qw': metres, and a quaternion of unit length.
+
+    Raises:
+        ValueError: not seven finite numbers, or a quaternion that is not of unit length.
+    """
+    try:
+        numbers = [float(part) for part in text.replace(',', ' ').split()]
+    except ValueError:
+        numbers = []
+    if len(numbers) != 7 or not all(map(math.isfinite, numbers)):
+        raise ValueError(f"expected seven numbers 'x y z qx qy qz qw', got {text!r}")
+    length = math.hypot(*numbers[3:])
+    if abs(length - 1) > 1e-3:  # five digits of each are enough
+        raise ValueError(f'expected a quaternion of length 1, got {length:.4g} in {text!r}')
+    x, y, z, w = (number / length for number in numbers[3:])
+    rotation = np.array([
+        [1 - 2 * (y * y + z * z), 2 * (x * y - z * w), 2 * (x * z + y * w)],
+        [2 * (x * y + z * w), 1 - 2 * (x * x + z * z), 2 * (y * z - x * w)],
+        [2 * (x * z - y * w), 2 * (y * z + x * w), 1 - 2 * (x * x + y * y)],
+    ])  # fmt: skip
+    return Transform(rotation, np.array(numbers[:3]))

@@ -7,14 +7,13 @@ The frame is the camera optical frame throughout: x right, y down, z forward, me
 
 from __future__ import annotations
 
-import math
 from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from diception_ros.core.frame import Intrinsics
-from diception_ros.core.labels import Disparity, MetricDepth, Normals
+from diception_ros.core.labels import Disparity, MetricDepth
 
 
 class Affine(NamedTuple):
@@ -124,78 +123,3 @@ def back_project(depth: MetricDepth, intrinsics: Intrinsics) -> NDArray[np.float
     )
     z = depth.values
     return np.stack([z * x, z * y[:, None], z], axis=-1)
-
-
-def normals_from(depth: MetricDepth, intrinsics: Intrinsics) -> Normals:
-    """Surface normals of a depth map, exact on planes.
-
-    The inverse depth of the plane n . P = c is (nx (u - cx)/fx + ny (v - cy)/fy + nz) / c at pixel
-    (u, v): linear in the pixel, so its gradient and its value give n. Of the differences to the
-    two neighbours of a pixel the smaller is taken, so that an edge does not bend the surface next
-    to it.
-
-    Args:
-        depth: metres along the optical axis.
-        intrinsics: pinhole of the same picture.
-
-    Returns:
-        Normals that point to the camera; unknown where the depth is, or where a pixel has no known
-        neighbour in its row or in its column.
-    """
-    height, width = depth.size
-    inverse = 1 / depth.values.astype(np.float64)
-    across, down = _slope(inverse, 1), _slope(inverse, 0)
-    u = np.arange(width) - intrinsics.cx
-    v = np.arange(height)[:, None] - intrinsics.cy
-    away = np.stack(
-        [across * intrinsics.fx, down * intrinsics.fy, inverse - across * u - down * v], axis=-1
-    )
-    # Its dot product with the pixel's ray is the inverse depth, > 0: it points from the camera.
-    length = np.linalg.norm(away, axis=-1, keepdims=True)
-    unknown = np.isnan(length)
-    return Normals(np.where(unknown, np.nan, -away / length).astype(np.float32))
-
-
-def _slope(values: NDArray[np.float64], axis: int) -> NDArray[np.float64]:
-    step = np.diff(values, axis=axis)
-    edge = np.full_like(np.take(values, [0], axis), np.nan)
-    before = np.concatenate([edge, step], axis)
-    after = np.concatenate([step, edge], axis)
-    use_after = np.isnan(before) | (np.abs(after) < np.abs(before))
-    return np.where(use_after, after, before)
-
-
-class Transform(NamedTuple):
-    """Where one frame is in another: p_there = rotation p + translation.
-
-    Attributes:
-        rotation: (3, 3) float64.
-        translation: (3,) float64, metres.
-    """
-
-    rotation: NDArray[np.float64]
-    translation: NDArray[np.float64]
-
-
-def transform_from(text: str) -> Transform:
-    """Read 'x y z qx qy qz qw': metres, and a quaternion of unit length.
-
-    Raises:
-        ValueError: not seven finite numbers, or a quaternion that is not of unit length.
-    """
-    try:
-        numbers = [float(part) for part in text.replace(',', ' ').split()]
-    except ValueError:
-        numbers = []
-    if len(numbers) != 7 or not all(map(math.isfinite, numbers)):
-        raise ValueError(f"expected seven numbers 'x y z qx qy qz qw', got {text!r}")
-    length = math.hypot(*numbers[3:])
-    if abs(length - 1) > 1e-3:  # five digits of each are enough
-        raise ValueError(f'expected a quaternion of length 1, got {length:.4g} in {text!r}')
-    x, y, z, w = (number / length for number in numbers[3:])
-    rotation = np.array([
-        [1 - 2 * (y * y + z * z), 2 * (x * y - z * w), 2 * (x * z + y * w)],
-        [2 * (x * y + z * w), 1 - 2 * (x * x + z * z), 2 * (y * z - x * w)],
-        [2 * (x * z - y * w), 2 * (y * z + x * w), 1 - 2 * (x * x + y * y)],
-    ])  # fmt: skip
-    return Transform(rotation, np.array(numbers[:3]))

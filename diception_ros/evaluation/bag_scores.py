@@ -288,7 +288,7 @@ def _walk(
             messages = stream.of(name, log_ns)
             messages['size'] = frame.size
             answers, truths = {}, {}
-            for task in asked.asked:
+            for task in asked.task_names:
                 answer = decode.prediction_from_messages(asked.registry.get(task), messages)
                 if answer is not None:
                     answers[task] = answer

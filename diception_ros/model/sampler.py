@@ -1,10 +1,10 @@
 # SPDX-FileCopyrightText: 2026 The diception_ros authors
 # SPDX-License-Identifier: Apache-2.0
-"""Paints the pictures that many jobs ask for: batches, noise, and what to do when memory ends."""
+"""Samples output images in batches: grouping, noise, cycle spinning, what to do out of memory."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 import contextlib
 import sys
 from typing import NamedTuple
@@ -14,214 +14,182 @@ import numpy as np
 from numpy.typing import NDArray
 import torch
 
+from diception_ros.core.settings import PredictSettings
 from diception_ros.model import adapters, cycle_spinning
+from diception_ros.model.cycle_spinning import Offset
 from diception_ros.model.pipeline import DiceptionPipeline
 
-# Where the seconds of an answer go.
-
-
-# The parts of the work whose seconds are told, in their order.
+# Stages of a prediction whose seconds are measured, in their order: resizing the frame ('fit'),
+# the VAE's encoder, the transformer, the VAE's decoder, and decoding the output image ('read').
 STAGES = ('fit', 'encode', 'denoise', 'decode', 'read')
 
 
-class Clock:
-    """Seconds of each stage of each answer.
+class StageTimer:
+    """Measures the seconds of each stage of several items of work.
 
     Args:
-        answers: how many there are.
-        now: seconds since any moment, read when all work that was begun is done.
+        count: number of items.
+        now: seconds since any moment, read when all work begun is done.
 
     Attributes:
-        seconds: for each answer, by stage.
+        seconds: of each item, by stage.
     """
 
-    def __init__(self, answers: int, now: Callable[[], float]) -> None:
-        self.seconds = [dict.fromkeys(STAGES, 0.0) for _ in range(answers)]
+    def __init__(self, count: int, now: Callable[[], float]) -> None:
+        self.seconds = [dict.fromkeys(STAGES, 0.0) for _ in range(count)]
         self._now = now
 
     @contextlib.contextmanager
-    def stage(self, name: str, answers: Sequence[int]) -> Iterator[None]:
-        """Charge what happens inside to these answers in equal shares."""
+    def stage(self, name: str, items: Sequence[int]) -> Iterator[None]:
+        """Share the seconds spent inside equally among these items."""
         start = self._now()
         yield
-        share = (self._now() - start) / max(1, len(answers))
-        for answer in answers:
-            self.seconds[answer][name] += share
+        share = (self._now() - start) / max(1, len(items))
+        for item in items:
+            self.seconds[item][name] += share
 
 
-Key = tuple[int, int]  # which frame, on a square of which side
-
-
-class Way(NamedTuple):
-    """What pictures must have in common to be denoised together."""
-
-    side: int
-    num_inference_steps: int
-    guidance_scale: float
-    reuse_last_velocity: bool
-    tta_shifts: int
-    batch_size: int
-    adapter: str
-
-
-class Job(NamedTuple):
-    """One picture to paint.
+class SampleRequest(NamedTuple):
+    """One output image to sample.
 
     Attributes:
-        answer: the number of the answer that it is for.
-        text: what the network is told.
+        item: number of the timer's item that its seconds are charged to.
+        image: (S, S, 3) uint8 RGB, the network's input; requests with the same object share its
+            encoding.
+        text: prompt of the network.
         points: (x, y) in [0, 1], x right, y down.
-        seed: of the noise that it starts from.
-        way: how.
-        key: of the square that it is about.
+        seed: of the initial noise.
+        settings: with processing_resolution S and tta_shifts > 0; seed and ensemble_size are
+            ignored, and requests that differ in nothing else are sampled together.
+        adapter: name of the adapter that is active; '' for none.
     """
 
-    answer: int
+    item: int
+    image: NDArray[np.uint8]
     text: str
     points: Sequence[tuple[float, float]]
     seed: int
-    way: Way
-    key: Key
+    settings: PredictSettings
+    adapter: str
 
 
-class _Part(NamedTuple):
-    """A picture that the network paints for a job.
-
-    Attributes:
-        job: the job.
-        last: no more of its parts follow.
-        offset: of the square that it is about, see `shifts.Offset`.
-        points: in that square.
-    """
-
-    job: Job
-    last: bool
-    offset: cycle_spinning.Offset
-    points: Sequence[tuple[float, float]]
-
-    @property
-    def square(self) -> tuple[Key, cycle_spinning.Offset]:
-        """Which picture it is about."""
-        return self.job.key, self.offset
-
-
-class Painter:
-    """Paints with one loaded model. Not to be shared between threads.
+class BatchedSampler:
+    """Samples output images with one loaded model. Not to be shared between threads.
 
     Args:
-        pipe: the model, already where it runs.
+        pipe: the model, on the device where it runs.
     """
 
     def __init__(self, pipe: DiceptionPipeline) -> None:
         self._pipe = pipe
-        self._most = sys.maxsize  # pictures at once; falls when memory runs out
+        self._max_batch = sys.maxsize  # falls when memory runs out
 
-    def paint(
-        self, jobs: Sequence[Job], squares: Mapping[Key, NDArray[np.uint8]], clock: Clock
-    ) -> Iterator[tuple[Job, NDArray[np.float32]]]:
-        """Paint, each square, and each shifted one, encoded once.
+    def sample(
+        self, requests: Sequence[SampleRequest], timer: StageTimer
+    ) -> Iterator[tuple[int, NDArray[np.float32]]]:
+        """Sample the output images; each input, and each shifted one, is encoded once.
 
         Args:
-            jobs: in any order.
-            squares: (S, S, 3) uint8 RGB.
-            clock: charged with encoding, denoising and decoding.
+            requests: in any order.
+            timer: charged with encoding, denoising and decoding.
 
         Yields:
-            Each job with its picture, (S, S, 3) float32 in [0, 1].
+            Index of a request and its output image, (S, S, 3) float32 in [0, 1].
 
         Raises:
-            RuntimeError: out of memory on a GPU even for one picture at a time.
+            RuntimeError: out of memory on a GPU even with a batch of one.
         """
-        # What can go together stands together; the order is otherwise that of the jobs.
-        place = {way: i for i, way in enumerate(dict.fromkeys(job.way for job in jobs))}
-        ordered = sorted(jobs, key=lambda job: place[job.way])
-        left = [part for job in ordered for part in self._parts(job)]
-        latents: dict[tuple[Key, cycle_spinning.Offset], torch.Tensor] = {}
-        painted: list[NDArray[np.float32]] = []  # of the job that is not complete yet
-        offsets: list[cycle_spinning.Offset] = []
-        while left:
-            way = left[0].job.way
-            together = left[: min(self._most, way.batch_size)]
-            batch = [part for part in together if part.job.way == way]
+        keys = [(request.settings, request.adapter) for request in requests]
+        rank = {key: number for number, key in enumerate(dict.fromkeys(keys))}
+        # Rows that can share a batch are neighbours; the order is otherwise that of the requests.
+        order = sorted(range(len(requests)), key=lambda index: rank[keys[index]])
+        # Index of the request, offset of the shifted input, points in it, whether it is the last.
+        rows = []
+        for index in order:
+            shifts = self._shifts(requests[index])
+            rows += [(index, *shift, shift is shifts[-1]) for shift in shifts]
+        latents: dict[tuple[int, Offset], torch.Tensor] = {}
+        outputs: list[NDArray[np.float32]] = []  # of the request that is not complete yet
+        offsets: list[Offset] = []
+        while rows:
+            key = keys[rows[0][0]]
+            size = min(self._max_batch, key[0].batch_size)
+            batch = [row for row in rows[:size] if keys[row[0]] == key]
+            parts = [(requests[index], offset, points) for index, offset, points, _ in batch]
             try:
-                pictures = self._batch(batch, squares, latents, clock)
+                images = self._run(parts, latents, timer)
             except torch.OutOfMemoryError as error:
                 self._halve(len(batch), error)
                 continue
-            left = left[len(batch) :]
-            for done in set(latents) - {part.square for part in left}:
-                del latents[done]
-            for part, picture in zip(batch, pictures, strict=True):
-                painted.append(picture)
-                offsets.append(part.offset)
-                if part.last:
-                    with clock.stage('decode', [part.job.answer]):
-                        whole = cycle_spinning.blend(painted, offsets)
-                    painted, offsets = [], []
-                    yield part.job, whole
+            rows = rows[len(batch) :]
+            needed = {(id(requests[row[0]].image), row[1]) for row in rows}
+            for encoded in set(latents) - needed:
+                del latents[encoded]
+            for (index, offset, _, last), image in zip(batch, images, strict=True):
+                outputs.append(image)
+                offsets.append(offset)
+                if last:
+                    with timer.stage('decode', [requests[index].item]):
+                        whole = cycle_spinning.blend(outputs, offsets)
+                    outputs, offsets = [], []
+                    yield index, whole
         self._pipe.maybe_free_model_hooks()
 
-    def _parts(self, job: Job) -> list[_Part]:
-        """What the network paints for a job; a shifted square that lost a point is left out."""
-        side, token = job.way.side, self._pipe.token
-        moved = [
+    def _shifts(self, request: SampleRequest) -> list[tuple[Offset, list[tuple[float, float]]]]:
+        """Offsets of the shifted inputs, and the points in them; none may lose a point."""
+        side = request.settings.processing_resolution
+        return [
             (offset, points)
-            for offset in cycle_spinning.offsets(job.way.tta_shifts, token)
-            if (points := cycle_spinning.shifted_points(job.points, offset, side)) is not None
+            for offset in cycle_spinning.offsets(request.settings.tta_shifts, self._pipe.token)
+            if (points := cycle_spinning.shift_points(request.points, offset, side)) is not None
         ]
-        return [_Part(job, n == len(moved), *one) for n, one in enumerate(moved, 1)]
 
-    def _batch(
+    def _run(
         self,
-        batch: Sequence[_Part],
-        squares: Mapping[Key, NDArray[np.uint8]],
-        latents: dict[tuple[Key, cycle_spinning.Offset], torch.Tensor],
-        clock: Clock,
+        batch: Sequence[tuple[SampleRequest, Offset, list[tuple[float, float]]]],
+        latents: dict[tuple[int, Offset], torch.Tensor],
+        timer: StageTimer,
     ) -> NDArray[np.float32]:
-        """Pictures of one batch: (n, S, S, 3). Adds the latents of squares that it encodes."""
-        asked = [part.square for part in batch]
-        for square in dict.fromkeys(asked):
-            if square not in latents:
-                key, offset = square
-                with clock.stage(
-                    'encode', [one.job.answer for one in batch if one.square == square]
-                ):
-                    latents[square] = self._encode(cycle_spinning.shifted(squares[key], offset))
-        same = len(set(asked)) == 1
-        image_latents = torch.cat([latents[one] for one in (asked[:1] if same else asked)])
-        way, answers = batch[0].job.way, [part.job.answer for part in batch]
-        with (
-            clock.stage('denoise', answers),
-            adapters.enabled(self._pipe.transformer, way.adapter),
-        ):
-            noise = torch.cat([_noise(part.job.seed, image_latents) for part in batch])
-            answered = self._pipe.denoise(
+        """Output images of one batch, (N, S, S, 3); adds the latents of inputs it encodes."""
+        inputs = [(id(request.image), offset) for request, offset, _ in batch]
+        for key, (request, offset, _) in dict(zip(inputs, batch, strict=True)).items():
+            if key not in latents:
+                sharing = [row[0].item for row, k in zip(batch, inputs, strict=True) if k == key]
+                with timer.stage('encode', sharing):
+                    latents[key] = self._encode(cycle_spinning.shift(request.image, offset))
+        same = len(set(inputs)) == 1
+        image_latents = torch.cat([latents[one] for one in (inputs[:1] if same else inputs)])
+        settings, adapter = batch[0][0].settings, batch[0][0].adapter
+        items = [request.item for request, _, _ in batch]
+        with timer.stage('denoise', items), adapters.enabled(self._pipe.transformer, adapter):
+            noise = torch.cat([_noise(request.seed, image_latents) for request, _, _ in batch])
+            denoised = self._pipe.denoise(
                 image_latents,
-                [part.job.text for part in batch],
-                [part.points for part in batch],
-                way.num_inference_steps,
-                way.guidance_scale,
+                [request.text for request, _, _ in batch],
+                [points for _, _, points in batch],
+                settings.num_inference_steps,
+                settings.guidance_scale,
                 latents=noise,
-                reuse_last_velocity=way.reuse_last_velocity,
+                reuse_last_velocity=settings.reuse_last_velocity,
             )
-        with clock.stage('decode', answers):
-            return self._pipe.decode_latents(answered)
+        with timer.stage('decode', items):
+            return self._pipe.decode_latents(denoised)
 
-    def _encode(self, square: NDArray[np.uint8]) -> torch.Tensor:
-        image = torch.from_numpy(square.copy()).permute(2, 0, 1)[None]
-        return self._pipe.encode_image(image.float() / 127.5 - 1)
+    def _encode(self, image: NDArray[np.uint8]) -> torch.Tensor:
+        planes = torch.from_numpy(image.copy()).permute(2, 0, 1)[None]
+        return self._pipe.encode_image(planes.float() / 127.5 - 1)
 
     def _halve(self, size: int, error: Exception) -> None:
         if size == 1:
             raise RuntimeError(
-                'out of GPU memory for a single answer; use a smaller processing_resolution, '
-                'dtype bfloat16, or a GPU that other programs leave free'
+                'out of GPU memory for a single output image; use a smaller '
+                'processing_resolution, dtype bfloat16, or a GPU that other programs leave free'
             ) from error
-        self._most = max(1, size // 2)
+        self._max_batch = max(1, size // 2)
         torch.cuda.empty_cache()
         warnings.warn(
-            f'out of GPU memory for {size} answers at once; going on with {self._most}. '
-            f'Set batch_size to {self._most} to start there',
+            f'out of GPU memory for a batch of {size}; continuing with {self._max_batch}. '
+            f'Set batch_size to {self._max_batch} to start there',
             RuntimeWarning,
             stacklevel=4,
         )

@@ -1,8 +1,8 @@
 # SPDX-FileCopyrightText: 2026 The diception_ros authors
 # SPDX-License-Identifier: Apache-2.0
-"""Where frames wait between the callbacks that bring them and the worker that answers them.
+"""The queue between the image callbacks and the worker; where frames are dropped.
 
-Nothing here blocks a callback, and every frame is accounted for: at each moment received =
+No method blocks a callback, and every frame is accounted for: at each moment received =
 processed + dropped + failed + waiting, where the frame in work still counts as waiting.
 """
 
@@ -15,7 +15,7 @@ import threading
 import time
 from typing import Any, Literal
 
-# What became of a frame. 'idle': nobody listened to an answer.
+# What happened to a frame. 'idle': no output had a subscriber.
 Outcome = Literal['processed', 'failed', 'idle']
 
 
@@ -25,13 +25,13 @@ class Counts:
 
     Attributes:
         received: all of them.
-        processed: answered, and the answers published.
-        failed: not answered because the message or the model was at fault.
-        replaced: dropped because a newer one came (policy latest).
+        processed: results were published.
+        failed: the message or the model was at fault.
+        replaced: dropped because a newer one arrived (policy latest).
         overflowed: dropped because the queue was full (policy all).
-        idle: dropped because nobody listened to an answer.
+        idle: dropped because no output had a subscriber.
         stopped: dropped because the node was deactivated, or the clock jumped back.
-        waiting: in a slot or in work.
+        waiting: queued or in work.
     """
 
     received: int = 0
@@ -45,18 +45,18 @@ class Counts:
 
     @property
     def dropped(self) -> int:
-        """Not answered although there was nothing wrong with them."""
+        """Dropped without a fault."""
         return self.replaced + self.overflowed + self.idle + self.stopped
 
 
 @dataclass(frozen=True)
-class Ticket:
-    """A frame in work.
+class QueuedFrame:
+    """An image message that waits, or is in work.
 
     Attributes:
-        camera: where it comes from.
-        message: what came.
-        arrived: when, by the slots' clock, seconds.
+        camera: its name.
+        message: sensor_msgs/Image or CompressedImage.
+        arrived: when it was queued, seconds of the queue's clock.
     """
 
     camera: str
@@ -64,14 +64,14 @@ class Ticket:
     arrived: float
 
 
-class Slots:
-    """One queue for each camera, served in turn.
+class FrameQueue:
+    """One queue per camera, served in turn.
 
     Args:
         cameras: their names, at least one.
         size: frames that may wait for each camera.
-        keep: which frame stays when there is no place: 'newest' or 'oldest'.
-        clock: seconds that never jump; the tests give another one.
+        keep: which frames stay when the queue is full: 'newest' or 'oldest'.
+        clock: monotonic, seconds.
     """
 
     def __init__(
@@ -81,7 +81,7 @@ class Slots:
         keep: Literal['newest', 'oldest'] = 'newest',
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        self._queues: dict[str, deque[Ticket]] = {camera: deque() for camera in cameras}
+        self._queues: dict[str, deque[QueuedFrame]] = {camera: deque() for camera in cameras}
         self._counts = {camera: Counts() for camera in cameras}
         self._due = dict.fromkeys(cameras, float('-inf'))
         # Served last comes last: the order of the dictionary is the order of service.
@@ -92,31 +92,31 @@ class Slots:
         self._period = 0.0
 
     def open(self) -> None:
-        """Let frames wait and be taken."""
+        """Accept frames."""
         with self._changed:
             self._open = True
 
     def close(self) -> None:
-        """Drop what waits and let nobody wait in `take` any longer."""
+        """Drop queued frames, accept no more, and end every `get`."""
         with self._changed:
             self._open = False
             self._clear()
             self._changed.notify_all()
 
     def clear(self) -> None:
-        """Drop what waits, but not what is in work."""
+        """Drop queued frames, but not the one in work."""
         with self._changed:
             self._clear()
 
     def limit(self, rate: float) -> None:
-        """Frames of each camera that may be taken per second; 0 for all."""
+        """Limit the frames per second of each camera; 0: no limit."""
         with self._changed:
             self._period = 1 / rate if rate else 0.0
             self._due = dict.fromkeys(self._due, float('-inf'))
             self._changed.notify_all()
 
     def put(self, camera: str, message: Any) -> None:
-        """Let a frame wait; never blocks."""
+        """Queue a frame, or drop one; never blocks."""
         with self._changed:
             self._count(camera, received=1)
             if not self._open:
@@ -129,12 +129,12 @@ class Slots:
                     return
                 queue.popleft()
                 self._count(camera, replaced=1, waiting=-1)
-            queue.append(Ticket(camera, message, self._clock()))
+            queue.append(QueuedFrame(camera, message, self._clock()))
             self._count(camera, waiting=1)
             self._changed.notify()
 
-    def take(self) -> Ticket | None:
-        """Wait for a frame, cameras in turn; None once the slots are closed."""
+    def get(self) -> QueuedFrame | None:
+        """Wait for a frame, cameras in turn; None once the queue is closed."""
         with self._changed:
             while self._open:
                 now = self._clock()
@@ -153,13 +153,13 @@ class Slots:
                 self._changed.wait(None if soon is None else soon - now)
             return None
 
-    def done(self, camera: str, outcome: Outcome) -> None:
-        """Say what became of a frame that was taken; once for each."""
+    def task_done(self, camera: str, outcome: Outcome) -> None:
+        """Count the outcome of a frame returned by `get`; call it once for each."""
         with self._changed:
             self._count(camera, waiting=-1, **{outcome: 1})
 
     def counts(self) -> dict[str, Counts]:
-        """By camera, all of one moment."""
+        """Counts by camera, all of one moment."""
         with self._changed:
             return dict(self._counts)
 

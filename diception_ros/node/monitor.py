@@ -27,7 +27,7 @@ from diception_ros.node.worker import about
 
 if TYPE_CHECKING:
     from diception_ros.node.camera_input import Camera
-    from diception_ros.node.frame_queue import Slots
+    from diception_ros.node.frame_queue import FrameQueue
     from diception_ros.node.log import Log
     from diception_ros.node.parameters import Parameters
     from diception_ros.node.worker import Worker
@@ -46,7 +46,7 @@ class Monitored(Protocol):
     log: Log
     parameters: Parameters
     cameras: dict[str, Camera]
-    slots: Slots | None
+    queue: FrameQueue | None
     worker: Worker | None
     predictor: Predictor | None
     mismatches: dict[str, str]
@@ -91,12 +91,12 @@ class Monitor:
         """The present state of the node."""
         node = self._node
         chosen, perception = node.parameters.node_settings, node.parameters.perception
-        slots, worker, predictor = node.slots, node.worker, node.predictor
+        queue, worker, predictor = node.queue, node.worker, node.predictor
         values: dict[str, Any] = {
             'model': chosen.model,
             'device': chosen.compute.device,
             'dtype': chosen.compute.dtype,
-            'tasks': ', '.join(perception.asked),
+            'tasks': ', '.join(perception.task_names),
             'num_inference_steps': perception.predict.num_inference_steps,
             'processing_resolution': perception.predict.processing_resolution
             or (predictor.resolution if predictor else 0),
@@ -105,8 +105,8 @@ class Monitor:
             'last_error': node.log.last_error,
         }
         cameras = []
-        if slots is not None and worker is not None:
-            counts = slots.counts()
+        if queue is not None and worker is not None:
+            counts = queue.counts()
             now = time.monotonic()
             total = sum(count.processed for count in counts.values())
             values['processed_hz'] = self._rate.update(now, total)

@@ -22,7 +22,7 @@ from diception_ros.doctor import missing_packages
 from diception_ros.messages.detections import DETECTIONS
 from diception_ros.node import camera_input, monitor, worker
 from diception_ros.node.camera_input import SMALL, Camera
-from diception_ros.node.frame_queue import Slots
+from diception_ros.node.frame_queue import FrameQueue
 from diception_ros.node.log import Log
 from diception_ros.node.monitor import Monitor
 from diception_ros.node.parameters import Parameters
@@ -48,7 +48,7 @@ class PerceptionNode(LifecycleNode):  # type: ignore[misc]
         log: the node's log.
         parameters: the present values.
         cameras: by name; none before the node is configured.
-        slots: queue of frames, None before the node is configured.
+        queue: of frames, None before the node is configured.
         worker: processes them, None before the node is configured.
         predictor: the model, None before the node is configured.
         mismatches: topics with incompatible QoS, and the policy.
@@ -60,7 +60,7 @@ class PerceptionNode(LifecycleNode):  # type: ignore[misc]
         self.state = 'unconfigured'
         self.log = Log(self.get_logger())
         self.cameras: dict[str, Camera] = {}
-        self.slots: Slots | None = None
+        self.queue: FrameQueue | None = None
         self.worker: Worker | None = None
         self.predictor: Predictor | None = None
         self.mismatches: dict[str, str] = {}
@@ -160,10 +160,10 @@ class PerceptionNode(LifecycleNode):  # type: ignore[misc]
         self.predictor, self._perceiver = self._load(settings, perception, types, self.log.info)
         names = settings.cameras or ('',)
         latest = perception.live.policy == 'latest'
-        self.slots = Slots(
+        self.queue = FrameQueue(
             names, 1 if latest else perception.live.queue_size, 'newest' if latest else 'oldest'
         )
-        self.slots.limit(perception.live.max_rate_hz)
+        self.queue.limit(perception.live.max_rate_hz)
         for name in names:
             self.cameras[name] = Camera(
                 self, name, settings, self._image_callback(name), self._mismatch
@@ -172,7 +172,7 @@ class PerceptionNode(LifecycleNode):  # type: ignore[misc]
             self, {name: camera.prefix for name, camera in self.cameras.items()}, self._mismatch
         )
         self.worker = Worker(
-            self.slots, self._perceiver, self.cameras, self._outputs, self.now, self.log
+            self.queue, self._perceiver, self.cameras, self._outputs, self.now, self.log
         )
         self._categories = self.create_subscription(
             find('std_msgs/msg/String'), '~/prompt/categories', self._set_categories, SMALL
@@ -185,9 +185,9 @@ class PerceptionNode(LifecycleNode):  # type: ignore[misc]
             )
 
     def _image_callback(self, name: str) -> Callable[[Any], None]:
-        slots = self.slots
-        assert slots is not None
-        return lambda message: slots.put(name, message)
+        queue = self.queue
+        assert queue is not None
+        return lambda message: queue.put(name, message)
 
     def _activate(self) -> None:
         assert self._perceiver is not None
@@ -195,7 +195,7 @@ class PerceptionNode(LifecycleNode):  # type: ignore[misc]
         assert self.worker is not None
         self.mismatches.clear()
         perception = self.parameters.perception
-        self._outputs.declare(self._perceiver.outputs())
+        self._outputs.set_outputs(self._perceiver.outputs())
         self.worker.start()
         frames = 1 if perception.live.policy == 'latest' else perception.live.queue_size
         for camera in self.cameras.values():
@@ -221,7 +221,7 @@ class PerceptionNode(LifecycleNode):  # type: ignore[misc]
         if self._categories is not None:
             self.destroy_subscription(self._categories)
         self.cameras, self._categories = {}, None
-        self.worker = self._perceiver = self.predictor = self.slots = self._outputs = None
+        self.worker = self._perceiver = self.predictor = self.queue = self._outputs = None
 
     def _clean_up(self) -> None:
         self._release()
@@ -236,12 +236,12 @@ class PerceptionNode(LifecycleNode):  # type: ignore[misc]
             self._perceiver.check(settings)
 
     def _change(self, settings: PerceptionSettings) -> None:
-        if self._perceiver is None or self.slots is None or self._outputs is None:
+        if self._perceiver is None or self.queue is None or self._outputs is None:
             return
         self._perceiver.change(settings)
-        self.slots.limit(settings.live.max_rate_hz)
+        self.queue.limit(settings.live.max_rate_hz)
         if self.state == 'active':
-            self._outputs.declare(self._perceiver.outputs())
+            self._outputs.set_outputs(self._perceiver.outputs())
             for camera in self.cameras.values():
                 camera.refer(settings.depth.metric == 'aligned')
 
@@ -267,14 +267,14 @@ class PerceptionNode(LifecycleNode):  # type: ignore[misc]
         )
 
     def _on_time_jump(self, jump: TimeJump) -> None:
-        if jump.delta.nanoseconds >= 0 or self.worker is None or self.slots is None:
+        if jump.delta.nanoseconds >= 0 or self.worker is None or self.queue is None:
             return
         self.log.info(
             f'time jumped back by {-jump.delta.nanoseconds / 1e9:.1f} s; the state of all cameras '
             'is reset'
         )
-        self.slots.clear()
-        self.worker.forget()
+        self.queue.clear()
+        self.worker.reset()
         for camera in self.cameras.values():
             camera.forget()
 

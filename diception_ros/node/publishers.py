@@ -1,6 +1,6 @@
 # SPDX-FileCopyrightText: 2026 The diception_ros authors
 # SPDX-License-Identifier: Apache-2.0
-"""The topics that answers go out on."""
+"""Publishers of the results of all cameras, their QoS events, and messages of rclpy."""
 
 from __future__ import annotations
 
@@ -17,9 +17,6 @@ from rclpy.publisher import Publisher
 from rclpy.qos import DurabilityPolicy, QoSProfile, ReliabilityPolicy, qos_policy_name_from_kind
 from rclpy.qos_overriding_options import QoSOverridingOptions
 
-# What the middleware tells about a topic: others that cannot be understood, messages lost.
-
-
 try:
     from rclpy.event_handler import PublisherEventCallbacks, SubscriptionEventCallbacks
 except ImportError:  # Humble
@@ -28,12 +25,15 @@ except ImportError:  # Humble
         SubscriptionEventCallbacks,
     )
 
+if TYPE_CHECKING:
+    from diception_ros.messages.outputs import Output
+
 
 def of_publisher(mismatch: Callable[[str], None]) -> PublisherEventCallbacks:
     """Callbacks of a publisher.
 
     Args:
-        mismatch: told the policy when a subscriber demands what is not offered.
+        mismatch: called with the policy when a subscription requests what is not offered.
     """
     return PublisherEventCallbacks(incompatible_qos=lambda event: mismatch(policy_of(event)))
 
@@ -44,8 +44,8 @@ def of_subscription(
     """Callbacks of a subscription.
 
     Args:
-        mismatch: told the policy when a publisher does not offer what is demanded.
-        lost: told how many messages were lost since the subscription began; None: nobody.
+        mismatch: called with the policy when a publisher does not offer what is requested.
+        lost: called with the number of messages lost since the subscription began, or None.
     """
     return SubscriptionEventCallbacks(
         incompatible_qos=lambda event: mismatch(policy_of(event)),
@@ -54,28 +54,25 @@ def of_subscription(
 
 
 def policy_of(event: Any) -> str:
-    """'RELIABILITY' and the like, of an event about incompatible QoS."""
+    """Name of the policy of an event about incompatible QoS, such as 'RELIABILITY'."""
     return str(qos_policy_name_from_kind(event.last_policy_kind))
 
 
-# Makes messages of the ROS installation; the counterpart of `data.bag.BagTypes`.
-
-
 class RosTypes:
-    """Messages of `<package>.msg`."""
+    """Makes messages of the ROS installation; the counterpart of `bags.typestore.BagTypes`."""
 
     def make(self, kind: str, **fields: Any) -> Any:
-        """See `messages.Types`; the numbers of an array field are copied.
+        """See `messages.base.Types`; the numbers of an array field are copied.
 
         Raises:
-            ImportError: there is no such message here.
+            ImportError: there is no such message.
         """
         message = find(kind)()
         for name, value in fields.items():
             held = getattr(message, name)
             if isinstance(held, array.array) and isinstance(value, np.ndarray):
-                # Into the message's own array: rclpy copies one that is assigned once more, and
-                # looks at anything else number by number, 141 ms for 1280x720.
+                # Into the message's own array: rclpy copies an assigned array once more, and
+                # checks anything else number by number, 141 ms for 1280x720.
                 flat = np.ascontiguousarray(value, held.typecode).reshape(-1)
                 held.frombytes(flat.view(np.uint8).data)
             else:
@@ -83,7 +80,7 @@ class RosTypes:
         return message
 
     def has(self, kind: str) -> bool:
-        """Whether this installation has the kind."""
+        """Whether this installation has the message type."""
         try:
             find(kind)
         except ImportError:
@@ -105,20 +102,17 @@ def find(kind: str) -> Any:
         raise ImportError(f'package {package} has no message {name}') from error
 
 
-if TYPE_CHECKING:
-    from diception_ros.messages.outputs import Output
-
-# A viewer that is slow for a moment still gets both of two frames; more would be stale.
+# A viewer that is slow for a moment still gets two frames; more would be stale.
 DEPTH = 2
 
 
 class Publishers:
-    """Publishers of all cameras; the topics may change while the worker publishes.
+    """The publishers; topics may change while the worker publishes.
 
     Args:
         node: whose they are.
         cameras: the prefix of a camera's private topics ('' or 'front/'), by its name.
-        mismatch: told topic and policy when somebody listens in a way that cannot be served.
+        mismatch: called with topic and policy when a subscription's QoS cannot be served.
     """
 
     def __init__(
@@ -129,8 +123,8 @@ class Publishers:
         self._declared: list[Output] = []
         self._lock = threading.Lock()
 
-    def declare(self, outputs: Sequence[Output]) -> None:
-        """Let there be publishers for these outputs and no others."""
+    def set_outputs(self, outputs: Sequence[Output]) -> None:
+        """Create publishers for these outputs, and destroy all others."""
         outputs = list(dict.fromkeys(outputs))
         with self._lock:
             kept = {one for one in self._declared if one in outputs}
@@ -144,11 +138,11 @@ class Publishers:
             self._declared = outputs
 
     def close(self) -> None:
-        """Let there be none."""
-        self.declare([])
+        """Destroy all publishers."""
+        self.set_outputs([])
 
-    def wanted(self, camera: str) -> frozenset[str]:
-        """The relative names of a camera's topics that somebody listens to."""
+    def subscribed_topics(self, camera: str) -> frozenset[str]:
+        """The relative names of a camera's topics with subscribers."""
         with self._lock:
             return frozenset(
                 topic
@@ -157,7 +151,7 @@ class Publishers:
             )
 
     def publish(self, camera: str, messages: Iterable[tuple[str, Any]]) -> None:
-        """Publish what has a publisher; the others were asked for before the tasks changed."""
+        """Publish what has a publisher; the tasks may have changed since it was computed."""
         for topic, message in messages:
             with self._lock:
                 publisher = self._made[camera].get(topic)

@@ -13,7 +13,8 @@ from numpy.typing import NDArray
 
 from diception_ros.core import geometry
 from diception_ros.core.alignment import FitReport, align, blend, judge
-from diception_ros.core.geometry import Affine, Transform, transform_from
+from diception_ros.core.frame import Transform, transform_from
+from diception_ros.core.geometry import Affine
 from diception_ros.core.labels import Disparity, MetricDepth
 from diception_ros.perception.query import Note
 from diception_ros.perception.settings import IDENTITY

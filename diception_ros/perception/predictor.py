@@ -1,6 +1,6 @@
 # SPDX-FileCopyrightText: 2026 The diception_ros authors
 # SPDX-License-Identifier: Apache-2.0
-"""The Predictor: frames and prompts in, labels out. The only place where model and tasks meet."""
+"""Predictor: frames and prompts in, labels out. The only module where model and tasks meet."""
 
 from __future__ import annotations
 
@@ -10,6 +10,8 @@ from pathlib import Path
 import time
 from typing import Any
 
+import numpy as np
+from numpy.typing import NDArray
 import torch
 
 from diception_ros.core import ensembling, images
@@ -20,25 +22,27 @@ from diception_ros.core.settings import ComputeSettings, PredictSettings
 from diception_ros.model import DiceptionPipeline, cycle_spinning, folder
 from diception_ros.model.adapters import Adapters
 from diception_ros.model.folder import find_device
-from diception_ros.model.sampler import Clock, Job, Key, Painter, Way
-from diception_ros.perception.query import Prediction, Question
+from diception_ros.model.sampler import BatchedSampler, SampleRequest, StageTimer
+from diception_ros.perception.query import Prediction
 from diception_ros.tasks import BUILTIN, TaskRegistry
 
 
 class Predictor:
-    """Answers prompts about frames with one loaded model. Not to be shared between threads.
+    """Predicts labels with one loaded model. Not to be shared between threads.
 
     Args:
-        pipe: the model, already where it runs.
-        settings: how it answers.
-        place: folder that the model was loaded from; adapters are made for its weights. None:
-            there is none, and no adapter can be taken.
+        pipe: the model, on the device where it runs.
+        settings: of the predictions.
+        place: folder that the model was loaded from; adapters are made for its weights. None if
+            there is none; it then takes no adapter.
 
     Attributes:
-        tasks: those it answers; `adapt` puts those of adapters in and out.
+        tasks: the tasks it knows; `adapt` adds and removes those of adapters.
+        resolution: side of the network's input and output images under `settings`, pixels.
+        tta_shifts: number of shifted inputs for one output image under `settings`.
 
     Raises:
-        ValueError: the resolution or the shifts do not suit the model.
+        ValueError: processing_resolution or tta_shifts do not suit the model.
     """
 
     def __init__(
@@ -51,9 +55,9 @@ class Predictor:
         self.settings = settings or PredictSettings()
         self.tasks = BUILTIN
         self._adapters = Adapters(pipe, place)
-        self.resolution = self.side(self.settings)
-        self.tta_shifts = self.shifts_of(self.settings)
-        self._painter = Painter(pipe)
+        resolved = self._resolved(self.settings)
+        self.resolution, self.tta_shifts = resolved.processing_resolution, resolved.tta_shifts
+        self._sampler = BatchedSampler(pipe)
 
     @classmethod
     def load(
@@ -69,11 +73,11 @@ class Predictor:
 
         Raises:
             FileNotFoundError: no such model folder.
-            ValueError: a setting that is not allowed, or a device that is not there.
+            ValueError: a value that is not allowed, or a device that does not exist.
         """
         compute = compute or ComputeSettings()
-        where = {name: settings.pop(name) for name in ('device', 'dtype') if name in settings}
-        compute = replace(compute, **where)
+        given = {name: settings.pop(name) for name in ('device', 'dtype') if name in settings}
+        compute = replace(compute, **given)
         chosen = PredictSettings(**settings)
         device = find_device(compute.device)
         dtype = compute.dtype
@@ -84,146 +88,130 @@ class Predictor:
         return cls(pipe, chosen, folder.resolve(model))
 
     def adapt(self, folders: Sequence[str | Path]) -> list[str]:
-        """Let the tasks of these adapters be known and answered, and of no others.
+        """Load these adapters and unload all others.
 
-        The base answers its own tasks as before, bit for bit.
+        Predictions of the model's own tasks stay the same, bit for bit.
 
         Args:
-            folders: of adapters, as `diception adapt` wrote them.
+            folders: of adapters, as `diception adapt` writes them.
 
         Returns:
             The names of their tasks.
 
         Raises:
-            ValueError: a folder that holds no adapter, or one that does not suit the model.
+            ValueError: a folder holds no adapter, or one that does not suit the model.
         """
-        # Refuses a name that is taken while nothing is changed yet.
+        # Refuses a name that is taken before anything changes.
         registry = TaskRegistry(tuple(self._adapters.check(folders)))
         self._adapters.set_active(folders)
         self.tasks = registry
         return [card.name for card in registry.cards]
 
     def predict(self, frames: Sequence[Frame], prompts: Sequence[Prompt]) -> list[Prediction]:
-        """Ask every prompt about every frame.
+        """Predict every prompt for every frame.
 
-        Each frame is encoded once. All answers start from the same noise, so an answer does not
-        depend on what else is asked, and a camera that stands still gets answers that do, too.
+        Each frame is encoded once. All predictions start from the same noise, so a prediction does
+        not depend on the other prompts, and a static scene gives static predictions.
 
         Args:
             frames: F frames of any sizes.
             prompts: P prompts; points in pixels of the frames.
 
         Returns:
-            F * P predictions: those of the first frame in the order of the prompts, then the
-            second's.
+            F * P predictions: those of the first frame in the order of the prompts, then those of
+            the second.
 
         Raises:
             ValueError: an unknown task, a prompt that lacks what its task needs, a point outside a
                 frame, a text without embedding.
-            RuntimeError: out of memory on a GPU even for one answer at a time.
+            RuntimeError: out of memory on a GPU even with a batch of one.
         """
-        return self.ask(
-            [Question(frame, prompt, self.settings) for frame in frames for prompt in prompts]
-        )
+        pairs = [(frame, prompt) for frame in frames for prompt in prompts]
+        return self.infer([frame for frame, _ in pairs], [prompt for _, prompt in pairs])
 
-    def ask(self, questions: Sequence[Question]) -> list[Prediction]:
-        """Answer questions that may each have settings of their own.
+    def infer(
+        self,
+        frames: Sequence[Frame],
+        prompts: Sequence[Prompt],
+        settings: PredictSettings | Sequence[PredictSettings] | None = None,
+        at_model_size: bool = False,
+    ) -> list[Prediction]:
+        """Predict N prompts, each for a frame of its own and with settings of its own.
 
-        Each frame is encoded once per resolution and shift, and questions whose settings allow it
-        are answered together. An answer depends on its company by rounding alone, and not even so
-        with a `batch_size` of 1.
+        A frame is encoded once per resolution and shift, and what has the same settings but for
+        the seed runs in one batch. A prediction depends on the others by rounding only, and with a
+        `batch_size` of 1 not even by that.
 
         Args:
-            questions: in any order, about any frames.
+            frames: N; the same object where they are the same.
+            prompts: N.
+            settings: N, or one for all; None for the Predictor's own.
+            at_model_size: return labels of the network's output size, (S, S), instead of the
+                frame's.
 
         Returns:
-            As many predictions, in the order of the questions.
+            N predictions.
 
         Raises:
-            ValueError: as `predict`, or a resolution or shifts that do not suit the model.
+            ValueError: as `predict`, or settings that do not suit the model.
             RuntimeError: as `predict`.
         """
-        asked = [self.tasks.get(question.prompt.task) for question in questions]
-        ways = [self._way(one.settings, one.prompt.task) for one in questions]
-        texts = [task.text(one.prompt) for task, one in zip(asked, questions, strict=True)]
-        for question in questions:
-            question.prompt.check_inside(question.frame.size)
-        if questions:
+        if settings is None or isinstance(settings, PredictSettings):
+            settings = [settings or self.settings] * len(prompts)
+        tasks = [self.tasks.get(prompt.task) for prompt in prompts]
+        resolved = {one: self._resolved(one) for one in dict.fromkeys(settings)}
+        texts = [task.text(prompt) for task, prompt in zip(tasks, prompts, strict=True)]
+        for frame, prompt in zip(frames, prompts, strict=True):
+            prompt.check_inside(frame.size)
+        if prompts:
             self.pipe.get_embeddings(texts)  # fails before any work is done
 
-        clock = Clock(len(questions), self._now)
-        keys = [(id(one.frame), way.side) for one, way in zip(questions, ways, strict=True)]
-        users: dict[Key, list[int]] = {}
-        for answer, key in enumerate(keys):
-            users.setdefault(key, []).append(answer)
-        squares, fits = {}, {}
-        for key, answers in users.items():
-            with clock.stage('fit', answers):
-                squares[key], fits[key] = images.fit(questions[answers[0]].frame.image, key[1])
-        jobs = [
-            Job(
-                answer,
-                texts[answer],
-                one.prompt.shares(one.frame.size),
-                one.settings.seed + member,
-                ways[answer],
-                keys[answer],
-            )
-            for answer, one in enumerate(questions)
-            for member in range(one.settings.ensemble_size)
-        ]
-        found: list[list[Label]] = [[] for _ in questions]
-        for job, picture in self._painter.paint(jobs, squares, clock):
-            question = questions[job.answer]
-            with clock.stage('read', [job.answer]):
-                label = asked[job.answer].decode(picture, question.prompt)
-                if not question.at_model_size:
-                    label = label.to_image_size(fits[job.key])
-                found[job.answer].append(label)
+        # 1. Resize each frame to the network's input.
+        timer = StageTimer(len(prompts), self._now)
+        sides = [resolved[one].processing_resolution for one in settings]
+        inputs = [(id(frame), side) for frame, side in zip(frames, sides, strict=True)]
+        resized = {}
+        for key in dict.fromkeys(inputs):
+            sharing = [index for index, other in enumerate(inputs) if other == key]
+            with timer.stage('fit', sharing):
+                resized[key] = images.fit(frames[sharing[0]].image, key[1])
 
+        # 2. Sample the output images; an ensemble has several, with different noise.
+        requests = [
+            SampleRequest(
+                index,
+                resized[inputs[index]][0],
+                texts[index],
+                prompt.shares(frames[index].size),
+                one.seed + member,
+                resolved[one],
+                self._adapters.name_for(prompt.task),
+            )
+            for index, (prompt, one) in enumerate(zip(prompts, settings, strict=True))
+            for member in range(one.ensemble_size)
+        ]
+        labels: list[list[Label]] = [[] for _ in prompts]
+        for number, output in self._sampler.sample(requests, timer):
+            # 3. Decode each output image to a label of the frame's size.
+            index = requests[number].item
+            with timer.stage('read', [index]):
+                label = tasks[index].decode(output, prompts[index])
+                if not at_model_size:
+                    label = label.to_image_size(resized[inputs[index]][1])
+                labels[index].append(label)
+
+        # 4. Merge ensembles.
         predictions = []
-        for answer, (labels, question) in enumerate(zip(found, questions, strict=True)):
-            with clock.stage('read', [answer]):
-                label, uncertainty = (
-                    ensembling.merge(labels) if len(labels) > 1 else (labels[0], None)
-                )
+        for index, (members, frame) in enumerate(zip(labels, frames, strict=True)):
+            with timer.stage('read', [index]):
+                merged = ensembling.merge(members) if len(members) > 1 else (members[0], None)
             predictions.append(
                 Prediction(
-                    label,
-                    question.prompt,
-                    question.frame.stamp_ns,
-                    question.frame.frame_id,
-                    clock.seconds[answer],
-                    uncertainty,
+                    merged[0], prompts[index], frame.stamp_ns, frame.frame_id,
+                    timer.seconds[index], merged[1],
                 )
-            )
+            )  # fmt: skip
         return predictions
-
-    def side(self, settings: PredictSettings) -> int:
-        """Side of the model's square under these settings, pixels.
-
-        Raises:
-            ValueError: the resolution does not suit the model.
-        """
-        resolution: int = settings.processing_resolution or self.pipe.config.resolution
-        multiple = self.pipe.token
-        largest = multiple * self.pipe.transformer.config.pos_embed_max_size
-        if resolution % multiple or resolution > largest:
-            raise ValueError(
-                f'processing_resolution is {resolution}; this model takes multiples of {multiple} '
-                f'up to {largest}'
-            )
-        return resolution
-
-    def shifts_of(self, settings: PredictSettings) -> int:
-        """How many answers about shifted pictures make one under these settings.
-
-        Raises:
-            ValueError: more than a token has pixels.
-        """
-        count: int = settings.tta_shifts or self.pipe.config.shifts
-        cycle_spinning.check(count, self.pipe.token)
-        return count
 
     def check(
         self,
@@ -231,20 +219,19 @@ class Predictor:
         settings: PredictSettings,
         adapters: Sequence[str | Path] = (),
     ) -> None:
-        """Make sure that prompts can be asked in this way, without running any network.
+        """Check that prompts can be predicted with these settings, without running any network.
 
         Args:
-            prompts: to be asked.
-            settings: how.
-            adapters: folders that `adapt` would be given before.
+            prompts: the prompts.
+            settings: of the predictions.
+            adapters: folders that would be given to `adapt` before.
 
         Raises:
-            ValueError: the resolution or the shifts do not suit the model, an unknown task, a
-                prompt that lacks what its task needs, a text without embedding and no encoders to
-                make it, or an adapter that does not suit the model.
+            ValueError: settings that do not suit the model, an unknown task, a prompt that lacks
+                what its task needs, a text without embedding while the model has no text encoders,
+                or an adapter that does not suit the model.
         """
-        self.side(settings)
-        self.shifts_of(settings)
+        self._resolved(settings)
         registry = TaskRegistry(tuple(self._adapters.check(adapters)))
         texts = []
         for prompt in prompts:
@@ -255,12 +242,14 @@ class Predictor:
         if None in (pipe.text_encoder, pipe.text_encoder_2, pipe.text_encoder_3):
             pipe.get_embeddings(texts)
 
-    def paint(self, frame: Frame, text: str, points: tuple[Point, ...] = ()) -> Any:
-        """The picture that the network paints for any text, not read by any task.
+    def generate(
+        self, frame: Frame, text: str, points: tuple[Point, ...] = ()
+    ) -> NDArray[np.float32]:
+        """The network's output image for any text, not decoded by any task.
 
         Args:
             frame: of any size.
-            text: what the network is told, such as '[[image2depth]]'.
+            text: prompt of the network, such as '[[image2depth]]'.
             points: at most five, in pixels of the frame.
 
         Returns:
@@ -269,29 +258,33 @@ class Predictor:
         Raises:
             ValueError: a point outside the frame, a text without embedding.
         """
-        prompt = Prompt('as told', points=points)
+        prompt = Prompt('any', points=points)
         prompt.check_inside(frame.size)
         self.pipe.get_embeddings([text])
-        key = (id(frame), self.resolution)
-        squares = {key: images.fit(frame.image, self.resolution)[0]}
-        job = Job(
-            0, text, prompt.shares(frame.size), self.settings.seed, self._way(self.settings), key
+        settings = self._resolved(self.settings)
+        resized, _ = images.fit(frame.image, self.resolution)
+        shares = prompt.shares(frame.size)
+        request = SampleRequest(0, resized, text, shares, self.settings.seed, settings, '')
+        ((_, output),) = self._sampler.sample([request], StageTimer(1, self._now))
+        return output
+
+    def _resolved(self, settings: PredictSettings) -> PredictSettings:
+        """Settings for the sampler: the model's defaults filled in, seed and ensemble neutral."""
+        side: int = settings.processing_resolution or self.pipe.config.resolution
+        multiple = self.pipe.token
+        largest = multiple * self.pipe.transformer.config.pos_embed_max_size
+        if side % multiple or side > largest:
+            raise ValueError(
+                f'processing_resolution is {side}; this model takes multiples of {multiple} '
+                f'up to {largest}'
+            )
+        shifts: int = settings.tta_shifts or self.pipe.config.shifts
+        cycle_spinning.check(shifts, multiple)
+        return replace(
+            settings, processing_resolution=side, tta_shifts=shifts, seed=0, ensemble_size=1
         )
-        ((_, picture),) = self._painter.paint([job], squares, Clock(1, self._now))
-        return picture
 
     def _now(self) -> float:
         if self.pipe.device.type == 'cuda':
             torch.cuda.synchronize(self.pipe.device)
         return time.perf_counter()
-
-    def _way(self, settings: PredictSettings, task: str = '') -> Way:
-        return Way(
-            self.side(settings),
-            settings.num_inference_steps,
-            settings.guidance_scale,
-            settings.reuse_last_velocity,
-            self.shifts_of(settings),
-            settings.batch_size,
-            self._adapters.name_for(task),
-        )

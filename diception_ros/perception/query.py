@@ -1,6 +1,6 @@
 # SPDX-FileCopyrightText: 2026 The diception_ros authors
 # SPDX-License-Identifier: Apache-2.0
-"""What the Perceiver is asked, and what it answers."""
+"""What a frame's way consists of: the Query, the predictions of the network, and the result."""
 
 from __future__ import annotations
 
@@ -14,16 +14,15 @@ from numpy.typing import NDArray
 from diception_ros.core.frame import Frame
 from diception_ros.core.labels import Label
 from diception_ros.core.prompt import Point, Prompt
-from diception_ros.core.settings import PredictSettings
 
 if TYPE_CHECKING:
     from diception_ros.core.alignment import FitReport
-    from diception_ros.core.frame import Frame
-    from diception_ros.core.prompt import Point
+    from diception_ros.perception.settings import PerceptionSettings
+    from diception_ros.tasks import Task
 
 
 class Note(NamedTuple):
-    """Something that people should read once.
+    """A warning for the user.
 
     Attributes:
         kind: the same for notes of the same cause, whatever their numbers: log one of each.
@@ -35,22 +34,21 @@ class Note(NamedTuple):
 
 
 @dataclass(frozen=True, eq=False)
-class Request:
-    """One frame, and what is asked about it.
+class Query:
+    """One frame and what is wanted of it.
 
     Attributes:
-        camera: its name; what is kept from frame to frame is kept by it.
-        frame: the picture, `messages.pictures.frame_from` its message.
-        header: std_msgs/Header of the image message; every message that comes out bears it.
-        info: sensor_msgs/CameraInfo of the picture, None where there is none.
-        tasks: to be asked, such as what `Perceiver.needed` says; those whose turn it is not
-            (`every_n`) are left out.
-        points: on the thing that is meant, pixels of the frame; without any, tasks that take
-            points are left out.
-        categories: to be looked for; empty: those of the settings.
-        wanted: relative names of the topics that somebody listens to; no other message is made.
+        camera: its name; state from frame to frame is kept per camera.
+        frame: the image, as `messages.images.frame_from` decodes its message.
+        header: std_msgs/Header of the image message; all messages of the result have it.
+        info: sensor_msgs/CameraInfo of the image, None if there is none.
+        tasks: to predict, such as those of `Perceiver.required_tasks`; `every_n` leaves some out.
+        points: on the object for tasks that take points, pixels of the frame; without any, these
+            tasks are left out.
+        categories: to segment; empty: those of the settings.
+        wanted: relative names of topics with subscribers; no other message is made.
         reference: depths for `depth.metric: aligned`: the Image or PointCloud2 that matches the
-            frame, or a Reference read from it; None where there are none. One that cannot be used
+            frame, or a Reference read from it; None if there is none. One that cannot be used
             becomes a note.
     """
 
@@ -58,7 +56,7 @@ class Request:
     frame: Frame
     header: Any
     info: Any | None
-    tasks: tuple[str, ...]
+    tasks: tuple[Task[Any], ...]
     points: tuple[Point, ...] = ()
     categories: tuple[str, ...] = ()
     wanted: frozenset[str] = frozenset()
@@ -66,60 +64,18 @@ class Request:
 
 
 @dataclass(frozen=True, eq=False)
-class Answer:
-    """What came of one request.
-
-    Attributes:
-        messages: relative topic and message, in the order of the tasks; all with the request's
-            header.
-        predictions: of the model, one for each task and category that was asked.
-        seconds: by task (the model's share and reading its picture), 'model' (encoding, denoising
-            and decoding, all tasks together) and 'messages' (all that comes after the answers).
-        fit: of the depth to the reference, good or not; None where none was tried.
-        notes: warnings.
-    """
-
-    messages: list[tuple[str, Any]]
-    predictions: list[Prediction]
-    seconds: Mapping[str, float]
-    fit: FitReport | None = None
-    notes: list[Note] = field(default_factory=list)
-
-
-# One prompt about one frame, and how it is to be answered.
-
-
-@dataclass(frozen=True, eq=False)
-class Question:
-    """What `Predictor.ask` is given.
-
-    Attributes:
-        frame: what it is about; the frame of several questions is encoded once if they hold the
-            same object.
-        prompt: what is asked; points in pixels of the frame.
-        settings: how the model answers.
-        at_model_size: leave the answer at the size of the model's square, (S, S).
-    """
-
-    frame: Frame
-    prompt: Prompt
-    settings: PredictSettings
-    at_model_size: bool = False
-
-
-@dataclass(frozen=True, eq=False)
 class Prediction:
-    """One answer, at the size of the frame that was asked about.
+    """The label of one prompt.
 
     Attributes:
-        label: the answer.
-        prompt: the question.
+        label: of the frame's size, or of the network's output size if that was asked for.
+        prompt: the prompt.
         stamp_ns: of the frame, nanoseconds.
         frame_id: of the frame.
-        seconds: by stage, see `stages.STAGES`. What a batch took is shared equally among its
-            answers, so the seconds of all predictions of a call add up to the call's.
-        uncertainty: (H, W) float32, where the answers of an ensemble differ, in the unit that
-            `ensemble.merge` names; None without an ensemble.
+        seconds: by stage, see `model.sampler.STAGES`. The seconds of a batch are shared equally
+            among its predictions, so those of all predictions of a call add up to the call's.
+        uncertainty: (H, W) float32, the spread of an ensemble in the unit that
+            `ensembling.merge` documents; None without an ensemble.
     """
 
     label: Label
@@ -128,3 +84,31 @@ class Prediction:
     frame_id: str
     seconds: Mapping[str, float]
     uncertainty: NDArray[np.float32] | None
+
+
+@dataclass(eq=False)
+class FrameResult:
+    """What `Perceiver.infer` begins and `Perceiver.postprocess` completes for one query.
+
+    Attributes:
+        query: the query.
+        settings: in effect when the query was inferred.
+        categories: that were segmented.
+        prompts: of the tasks whose turn it was, those of a task side by side.
+        predictions: of the network, one for each prompt.
+        messages: relative topic and message, in the order of the tasks.
+        seconds: by task (its share of the model and decoding), 'model' (encoding, denoising and
+            decoding of all tasks) and 'messages' (postprocessing).
+        fit: of the depth to the reference, good or not; None if none was tried.
+        notes: warnings.
+    """
+
+    query: Query
+    settings: PerceptionSettings
+    categories: tuple[str, ...]
+    prompts: list[Prompt] = field(default_factory=list)
+    predictions: list[Prediction] = field(default_factory=list)
+    messages: list[tuple[str, Any]] = field(default_factory=list)
+    seconds: dict[str, float] = field(default_factory=dict)
+    fit: FitReport | None = None
+    notes: list[Note] = field(default_factory=list)

@@ -9,10 +9,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
+from typing import Any
 
 from diception_ros import tasks
 from diception_ros.core import adapter_card as cards
-from diception_ros.core.geometry import transform_from
+from diception_ros.core.frame import transform_from
 from diception_ros.core.settings import (
     FitCriteria,
     PredictSettings,
@@ -20,7 +21,7 @@ from diception_ros.core.settings import (
     declared,
     setting,
 )
-from diception_ros.tasks import TaskRegistry
+from diception_ros.tasks import Task, TaskRegistry
 
 # One byte names the category of a pixel, and one value of it means none.
 MAX_CATEGORIES = 255
@@ -162,7 +163,8 @@ class PerceptionSettings:
     categories: tuple[str, ...] = setting(
         ('person',),
         'what to look for, for the tasks that are asked about a category; first wins a tie',
-        name='semantic.categories', flag='--categories',
+        name='semantic.categories',
+        flag='--categories',
     )
     every_n: Mapping[str, int] = setting(
         1, 'ask it about every n-th frame of a camera only', low=1, high=10_000,
@@ -196,7 +198,7 @@ class PerceptionSettings:
                 'adapters is enough'
             )
         asked = [registry.get(name) for name in self.tasks]
-        if not self.asked:
+        if not self.task_names:
             raise ValueError(f'tasks is empty; expected some of {", ".join(TASKS)}')
         _once('tasks', self.tasks)
         object.__setattr__(self, 'categories', clean_categories(self.categories))
@@ -210,9 +212,14 @@ class PerceptionSettings:
             )
 
     @property
-    def asked(self) -> tuple[str, ...]:
-        """The tasks that are asked: those of `tasks`, then those that adapters bring."""
+    def task_names(self) -> tuple[str, ...]:
+        """Names of the active tasks: those of `tasks`, then those of the adapters."""
         return self.tasks + tuple(card.name for card in self.registry.cards)
+
+    @property
+    def active_tasks(self) -> tuple[Task[Any], ...]:
+        """The tasks with these names."""
+        return tuple(map(self.registry.get, self.task_names))
 
     @property
     def registry(self) -> TaskRegistry:

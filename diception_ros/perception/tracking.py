@@ -73,7 +73,7 @@ class Tracks:
         self._missed = {**missed, **dict.fromkeys(numbers.tolist(), 0)}
         return out
 
-    def state(self) -> dict[str, NDArray[Any]]:
+    def state_dict(self) -> dict[str, NDArray[Any]]:
         """All that is kept, as arrays; inverse of `from_state`."""
         missed = np.array([*self._missed.items()], np.int64).reshape(-1, 2)
         if self._seen is None:
@@ -87,7 +87,7 @@ class Tracks:
 
     @classmethod
     def from_state(cls, state: Mapping[str, NDArray[Any]]) -> Tracks:
-        """Go on from what was kept; inverse of `state`."""
+        """Go on from what was kept; inverse of `state_dict`."""
         made = cls()
         made._missed = {int(number): int(times) for number, times in state['missed']}
         if 'ids' in state:
@@ -124,11 +124,12 @@ class Memory:
         self.affine: Affine | None = None
         self._last: tuple[tuple[int, int], int] | None = None
 
-    def state(self) -> dict[str, NDArray[Any]]:
+    def state_dict(self) -> dict[str, NDArray[Any]]:
         """All that is kept, as arrays; inverse of `from_state`."""
         found: dict[str, NDArray[Any]] = {}
         for task, tracks in self.tracks.items():
-            found |= {f'tracks/{task}/{name}': array for name, array in tracks.state().items()}
+            kept = tracks.state_dict()
+            found |= {f'tracks/{task}/{name}': array for name, array in kept.items()}
         if self.affine is not None:
             found['affine'] = np.array(self.affine, np.float64)
         if self._last is not None:
@@ -138,7 +139,7 @@ class Memory:
 
     @classmethod
     def from_state(cls, state: Mapping[str, NDArray[Any]]) -> Memory:
-        """Go on from what was kept; inverse of `state`."""
+        """Go on from what was kept; inverse of `state_dict`."""
         made = cls()
         tracks: dict[str, dict[str, NDArray[Any]]] = {}
         for name, array in state.items():

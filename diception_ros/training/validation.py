@@ -19,10 +19,11 @@ import torch
 from diception_ros.core import images
 from diception_ros.core.contact_sheet import contact_sheet
 from diception_ros.core.labels import Mask
+from diception_ros.core.settings import PredictSettings
 from diception_ros.datasets.batch import Prepared, fit_label
 from diception_ros.datasets.sample import Sample
 from diception_ros.model import DiceptionPipeline
-from diception_ros.model.sampler import Clock, Job, Painter, Way
+from diception_ros.model.sampler import BatchedSampler, SampleRequest, StageTimer
 from diception_ros.system.files import atomic_file
 from diception_ros.training.samples import Preprocessor
 from diception_ros.training.settings import TrainSettings
@@ -278,25 +279,28 @@ class Validator:
             (N, S, S, 3) float32 in [0, 1].
         """
         data, side = self._prepared, self._prepared.images.shape[-1]
-        way = Way(
-            side=side,
+        settings = PredictSettings(
             num_inference_steps=self._settings.validation_num_inference_steps,
             guidance_scale=1.0,
-            reuse_last_velocity=False,
+            seed=self._settings.seed,
+            processing_resolution=side,
             tta_shifts=pipe.config.shifts,  # as in prediction
             batch_size=min(_BATCH, max(1, _BATCH_PIXELS // side**2)),
-            adapter='',
         )
-        jobs, squares = [], {}
+        inputs: dict[int, NDArray[np.uint8]] = {}
+        requests = []
         for number, (row, shown) in enumerate(zip(prompts, pictures, strict=True)):
-            key = (int(data.frame[shown]), side)
-            if key not in squares:
-                squares[key] = np.ascontiguousarray(data.images[key[0]].permute(1, 2, 0).numpy())
-            sample, text = self._samples[row], data.texts[row]
-            points = sample.prompt.shares(sample.frame.size)
-            jobs.append(Job(number, text, points, self._settings.seed, way, key))
-        clock = Clock(len(jobs), time.perf_counter)
-        return np.stack([image for _, image in Painter(pipe).paint(jobs, squares, clock)])
+            place = int(data.frame[shown])
+            if place not in inputs:
+                inputs[place] = np.ascontiguousarray(data.images[place].permute(1, 2, 0).numpy())
+            points = self._samples[row].prompt.shares(self._samples[row].frame.size)
+            requests.append(
+                SampleRequest(
+                    number, inputs[place], data.texts[row], points, settings.seed, settings, ''
+                )
+            )
+        timer = StageTimer(len(requests), time.perf_counter)
+        return np.stack([image for _, image in BatchedSampler(pipe).sample(requests, timer)])
 
     def _score(self, row: int, image: NDArray[np.float32]) -> dict[str, float]:
         task, prompt = self._registry.get(self._prepared.tasks[row]), self._samples[row].prompt

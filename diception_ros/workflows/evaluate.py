@@ -484,11 +484,8 @@ def _predict_fn(
     predictor: Predictor, settings: PredictSettings
 ) -> Callable[[Frame, Sequence[Prompt]], list[Label]]:
     """A function of a frame and prompts that returns their labels."""
-    from diception_ros.perception.query import Question
-
     return lambda frame, prompts: [
-        found.label
-        for found in predictor.ask([Question(frame, prompt, settings) for prompt in prompts])
+        found.label for found in predictor.infer([frame] * len(prompts), prompts, settings)
     ]
 
 

@@ -187,7 +187,7 @@ def _generate(
     from diception_ros.core.frame import Frame
 
     frame = Frame(images.read(found[0]))
-    output = _load(config).paint(frame, config.prompt or '', points)
+    output = _load(config).generate(frame, config.prompt or '', points)
     height, width = frame.size
     whole = Image.fromarray((output * 255).round().astype(np.uint8))
     images.write(

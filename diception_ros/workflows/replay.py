@@ -120,11 +120,11 @@ class ReplayConfig:
         if self.end is not None and not self.end > self.start:
             raise ValueError(f'end is {self.end}; expected more than start, {self.start}')
         points, asked = read_points(self.points), self.perception
-        takers = [name for name in asked.asked if asked.registry.get(name).takes_points]
+        takers = [name for name in asked.task_names if asked.registry.get(name).takes_points]
         if takers and not points:
             raise ValueError(f'task {takers[0]} needs --points')
         if points and not takers:
-            raise ValueError(f'--points was given, but none of {", ".join(asked.asked)} uses it')
+            raise ValueError(f'--points was given, but none of {", ".join(asked.task_names)} uses it')
         if self.engine == 'ray' and ':' in self.compute.device:
             raise ValueError(f'device is {self.compute.device}; expected cuda: Ray says which')
 
@@ -223,7 +223,7 @@ def _replay_one(path: Path, config: ReplayConfig, progress: Progress) -> ReplayR
         # Options are validated before the long run.
         cameras = choose(bag, job.cameras, job.camera_infos, job.depth_references)
         sources = [
-            Source(bag, text, cameras, asked.asked, asked.registry) for text in config.truth
+            Source(bag, text, cameras, asked.task_names, asked.registry) for text in config.truth
         ]
         for source in sources:
             source.check(bag, asked.categories)
@@ -335,7 +335,7 @@ def _job(config: ReplayConfig) -> Job:
     if not config.out.parent.is_dir():
         raise FileNotFoundError(f'{config.out.parent}: no such folder for --out')
     asked = config.perception
-    known = [asked.registry.get(name) for name in asked.asked]
+    known = [asked.registry.get(name) for name in asked.task_names]
     results = sum(len(asked.categories) if task.takes_category else 1 for task in known)
     batch = config.batch_frames
     if not batch:

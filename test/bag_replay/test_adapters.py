@@ -33,7 +33,7 @@ from diception_ros.evaluation.temporal_stability import Moment, Stability
 from diception_ros.messages import base, camera_info
 from diception_ros.messages import images as image_messages
 from diception_ros.perception.perceiver import Perceiver
-from diception_ros.perception.query import Question, Request
+from diception_ros.perception.query import Query
 from diception_ros.reporting import html_report, rerun_view
 from diception_ros.reporting.contact_sheets import Sheets
 from diception_ros.system import threads
@@ -72,7 +72,7 @@ def adapter(folder, name, kind, content=b'numbers'):
 
 
 def said(task, k):
-    return recordings.answer(Question(Frame(picture(k)), Prompt(task), None), EVERY)
+    return recordings.answer(Frame(picture(k)), Prompt(task), EVERY)
 
 
 def truths(k, header):
@@ -108,7 +108,7 @@ def judged(bag, out, settings, truth, align='frame'):
     with Bag(bag) as opened:
         cameras = choose(opened, job.cameras)
         sources = [
-            Source(opened, text, cameras, settings.asked, settings.registry) for text in truth
+            Source(opened, text, cameras, settings.task_names, settings.registry) for text in truth
         ]
         for source in sources:
             source.check(opened, settings.categories)
@@ -269,11 +269,11 @@ def test_going_on_takes_the_same_adapter_wherever_it_lies(folders, tmp_path, mon
     bag, out, seen = bag_of(tmp_path / 'a'), tmp_path / 'out.mcap', []
 
     class Stopping(Cheap):
-        def ask(self, questions):
+        def infer(self, *given, **more):
             seen.append(1)
             if len(seen) == 3:
                 raise KeyboardInterrupt
-            return super().ask(questions)
+            return super().infer(*given, **more)
 
     def go(predictor, settings, **more):
         with Bag(bag) as opened:
@@ -305,9 +305,9 @@ def test_a_truth_of_no_task_lists_those_of_adapters(folders, tmp_path):
     floor, every = asked(folders, 'floor'), asked(folders)
     with Bag(bag) as opened:
         cameras = choose(opened, ('/camera/image_raw',))
-        source = Source(opened, 'glow=/truth/near', cameras, every.asked, every.registry)
+        source = Source(opened, 'glow=/truth/near', cameras, every.task_names, every.registry)
         with pytest.raises(ValueError, match='semantic, floor'):
-            Source(opened, 'flor=/truth/floor', cameras, floor.asked, floor.registry)
+            Source(opened, 'flor=/truth/floor', cameras, floor.task_names, floor.registry)
         with pytest.raises(ValueError, match='32FC1'):
             source.check(opened, ())
 
@@ -353,8 +353,8 @@ def test_the_command_writes_what_the_node_would_publish(real, tiny_folder, tmp_p
         frame = image_messages.frame_from(
             image_messages.image(MAKE, picture(k), 'rgb8', header), info
         )
-        answer = perceiver.perceive(
-            Request('', frame, header, info, settings.asked, wanted=wanted)
+        answer = perceiver.process(
+            Query('', frame, header, info, settings.active_tasks, wanted=wanted)
         )
         expected += [
             ('/perception/' + topic, one.__msgtype__, stamp + LATE,

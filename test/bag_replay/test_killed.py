@@ -97,7 +97,7 @@ def test_the_messages_are_those_of_the_node(tmp_path):
     from diception_ros.messages import images as image_messages
     from diception_ros.node.publishers import RosTypes
     from diception_ros.perception.perceiver import Perceiver
-    from diception_ros.perception.query import Request
+    from diception_ros.perception.query import Query
 
     every = {'tasks': ('depth', 'normal', 'entity', 'semantic', 'pose')}
     types = RosTypes()
@@ -115,8 +115,8 @@ def test_the_messages_are_those_of_the_node(tmp_path):
         info = camera_info.info(types, recordings.PINHOLE, recordings.SIZE, header)
         message = image_messages.image(types, recordings.picture(k), 'rgb8', header)
         frame = image_messages.frame_from(message, info)
-        request = Request('', frame, header, info, asked.needed(wanted), wanted=wanted)
-        for topic, one in asked.perceive(request).messages:
+        request = Query('', frame, header, info, asked.required_tasks(wanted), wanted=wanted)
+        for topic, one in asked.process(request).messages:
             data, kind = serialization.serialize_message(one), kinds[topic]
             # Bytes between fields are whatever was there before.
             plain = TYPES.serialize_cdr(TYPES.deserialize_cdr(data, kind), kind)

@@ -18,7 +18,7 @@ from diception_ros.bags.typestore import TYPES
 from diception_ros.core.frame import Intrinsics
 from diception_ros.messages import base, camera_info
 from diception_ros.messages import images as image_messages
-from diception_ros.perception.query import Request
+from diception_ros.perception.query import Query
 
 
 def replay(path, out, asked=None, **job):
@@ -40,9 +40,9 @@ def test_the_answers_are_those_of_the_perceiver(bag, tmp_path):
         header = base.header(MAKE, stamp, 'cam')
         info = camera_info.info(MAKE, recordings.PINHOLE, recordings.SIZE, header)
         message = image_messages.image(MAKE, recordings.picture(k), 'rgb8', header)
-        answer = asked.perceive(
-            Request('', image_messages.frame_from(message, info), header, info,
-                    asked.needed(wanted), wanted=wanted)
+        answer = asked.process(
+            Query('', image_messages.frame_from(message, info), header, info,
+                    asked.required_tasks(wanted), wanted=wanted)
         )  # fmt: skip
         expected += [
             ('/perception/' + topic, one.__msgtype__, stamp + LATE,
@@ -270,13 +270,13 @@ def stop_at(monkeypatch, frame):
     monkeypatch.setattr(checkpoint, 'CHUNK_FRAMES', 1)
     seen = []
 
-    def ask(self, questions, ask=recordings.Cheap.ask):
+    def infer(self, *given, infer=recordings.Cheap.infer, **more):
         seen.append(1)
         if len(seen) == frame:
             raise KeyboardInterrupt
-        return ask(self, questions)
+        return infer(self, *given, **more)
 
-    monkeypatch.setattr(recordings.Cheap, 'ask', ask)
+    monkeypatch.setattr(recordings.Cheap, 'infer', infer)
 
 
 @pytest.mark.parametrize('at', [1, 4, 9])
@@ -371,10 +371,10 @@ def test_two_thousand_frames_take_no_more_memory_than_a_few(tmp_path):
     process, sizes = psutil.Process(), []
     asked = perceiver(tasks=('depth',))
     label = recordings.tasks.get('depth').example(np.random.default_rng(0), 8)
-    asked._predictor.ask = lambda questions: [
-        recordings.SimpleNamespace(label=label, prompt=one.prompt, uncertainty=None,
+    asked._predictor.infer = lambda frames, prompts, *_, **more: [
+        recordings.SimpleNamespace(label=label, prompt=prompt, uncertainty=None,
                                    seconds=dict.fromkeys(('encode', 'denoise', 'decode'), 0.0))
-        for one in questions
+        for prompt in prompts
     ]  # fmt: skip
     with Bag(path) as bag:
         run.replay(bag, asked, Job(tmp_path / 'out.mcap'), progress=lambda n: sizes.append(

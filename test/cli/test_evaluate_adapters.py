@@ -20,7 +20,6 @@ from diception_ros.core.settings import PredictSettings
 from diception_ros.datasets import labelled
 from diception_ros.evaluation import controls, rooms
 from diception_ros.perception.predictor import Predictor
-from diception_ros.perception.query import Question
 from diception_ros.system.files import sha256
 from diception_ros.tasks import TaskRegistry
 
@@ -89,8 +88,8 @@ def test_the_numbers_by_hand(kind, tiny_folder, tmp_path, capsys):
     def answers(steps, shift=0):
         settings = PredictSettings(num_inference_steps=steps, guidance_scale=1.0, batch_size=1)
         frames = [samples[(k + shift) % COUNT].frame for k in range(COUNT)]
-        asked = [Question(frame, Prompt('mine'), settings) for frame in frames]
-        return [one.label for one in predictor.ask(asked)]
+        found = predictor.infer(frames, [Prompt('mine')] * COUNT, settings)
+        return [one.label for one in found]
 
     means = controls.mean_targets([samples], predictor.resolution, predictor.tasks)['mine']
     constant = task.decode(means).to_image_size(Fit(files.SIZE, predictor.resolution))

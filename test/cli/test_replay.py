@@ -42,7 +42,7 @@ def test_answers_are_those_of_the_node(bag, tiny, tiny_folder, tmp_path, capsys)
     from diception_ros.messages import images as image_messages
     from diception_ros.perception.perceiver import Perceiver
     from diception_ros.perception.predictor import Predictor
-    from diception_ros.perception.query import Request
+    from diception_ros.perception.query import Query
 
     out = tmp_path / 'out.mcap'
     assert run(bag, '--out', out, '--model', tiny_folder, *QUICK) == 0
@@ -60,8 +60,8 @@ def test_answers_are_those_of_the_node(bag, tiny, tiny_folder, tmp_path, capsys)
         info = camera_info.info(BagTypes(), recordings.PINHOLE, recordings.SIZE, header)
         message = image_messages.image(BagTypes(), recordings.picture(k), 'rgb8', header)
         frame = image_messages.frame_from(message, info)
-        for topic, one in asked.perceive(
-            Request('', frame, header, info, asked.needed(wanted), wanted=wanted)
+        for topic, one in asked.process(
+            Query('', frame, header, info, asked.required_tasks(wanted), wanted=wanted)
         ).messages:
             data = bytes(TYPES.serialize_cdr(one, one.__msgtype__))
             expected.append(('/perception/' + topic, stamp + recordings.LATE, data))

@@ -6,13 +6,13 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from surfaces import normals_from
 
 from diception_ros.core.frame import Intrinsics
 from diception_ros.core.geometry import (
     Affine,
     back_project,
     fit_affine,
-    normals_from,
     to_disparity,
     to_metric,
 )

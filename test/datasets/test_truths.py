@@ -22,7 +22,6 @@ from diception_ros.evaluation import bag_scores
 from diception_ros.messages import base
 from diception_ros.messages import images as image_messages
 from diception_ros.perception.perceiver import Perceiver
-from diception_ros.perception.query import Question
 
 COUNT = 4
 POINTS = (Point(9, 9),)
@@ -33,7 +32,7 @@ CAMERAS = {'front': (0, 100_000_000), 'rear': (40, 70_000_000)}
 def said(task, number):
     """What the cheap model answers to a picture."""
     prompt = Prompt(task, points=POINTS if task == 'segmentation' else ())
-    return recordings.answer(Question(Frame(picture(number)), prompt, None))
+    return recordings.answer(Frame(picture(number)), prompt)
 
 
 def metres(number):

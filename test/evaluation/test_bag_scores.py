@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 import recordings
 from recordings import BEGIN, LATE, MAKE, SIZE, picture, write
+from surfaces import normals_from
 
 from diception_ros.bag_replay import run
 from diception_ros.bag_replay.job import Job
@@ -33,10 +34,9 @@ COUNT = 5
 def said(task, k):
     """What the cheap model answers to the k-th picture."""
     from diception_ros.core.prompt import Prompt
-    from diception_ros.perception.query import Question
 
     prompt = Prompt(task, 'person' if task == 'semantic' else None)
-    return recordings.answer(Question(Frame(picture(k)), prompt, None))
+    return recordings.answer(Frame(picture(k)), prompt)
 
 
 def metres(k, scale=0.4, shift=0.1):
@@ -294,7 +294,7 @@ def test_the_motion_of_the_camera_is_no_change():
     for where in wheres:
         depth = plane(where, normal, 3.0, size, pinhole)
         answer = geometry.to_disparity(depth)[0]
-        normals = geometry.normals_from(depth, pinhole)
+        normals = normals_from(depth, pinhole)
         noise = np.random.default_rng(0).integers(0, 256, (*size, 3), np.uint8)
         answers = {'depth': answer, 'normal': normals}
         found = stability.update(moment(noise, answers, where, depth, pinhole))

@@ -102,9 +102,7 @@ def test_categories_come_back_from_the_map_of_categories():
     header = base.header(MAKE, BEGIN, 'cam')
     wanted = {'semantic/label', 'semantic/instances'}
     told = dict(
-        outputs.from_label(
-            MAKE, tasks.get('semantic'), things, None, header, frame, wanted, None, asked
-        )
+        outputs.from_label(MAKE, tasks.get('semantic'), things, header, frame, wanted, None, asked)
     )
     found = verify.label('semantic', told, SIZE, asked)
     assert found.categories == words

@@ -72,7 +72,7 @@ def answered(played, change=lambda name, label: label):
             task = tasks.get(name)
             wanted = {one.topic for one in outputs.declared(task, MAKE)}
             for topic, message in outputs.from_label(
-                MAKE, task, change(name, label), None, header, view.frame, wanted,
+                MAKE, task, change(name, label), header, view.frame, wanted,
                 categories=played.categories,
             ):  # fmt: skip
                 yield f'/perception/{topic}', message, view.frame.stamp_ns

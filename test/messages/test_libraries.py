@@ -37,7 +37,7 @@ def every_message(types):
         task = tasks.get(name)
         label = task.example(rng, 64)
         wanted = [one.topic for one in outputs.declared(task, types)]
-        yield from outputs.from_label(types, task, label, None, header, frame, wanted, info,
+        yield from outputs.from_label(types, task, label, header, frame, wanted, info,
                                       ('person',))  # fmt: skip
     depth = MetricDepth(rng.uniform(1, 2, SIZE).astype(np.float32))
     yield 'points', point_clouds.cloud(types, header, depth, LENS, frame.image)

@@ -6,15 +6,15 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
+from surfaces import normals_from
 
 from diception_ros import tasks
 from diception_ros.bags.typestore import BagTypes
 from diception_ros.core.adapter_card import Card
 from diception_ros.core.frame import Frame, Intrinsics
-from diception_ros.core.geometry import Affine, normals_from, to_metric
+from diception_ros.core.geometry import Affine, to_metric
 from diception_ros.core.images import Fit
 from diception_ros.core.labels import Disparity, Instances, Keypoints, Mask, MetricDepth, Normals
-from diception_ros.core.prompt import Prompt
 from diception_ros.messages import base, camera_info, outputs, point_clouds
 from diception_ros.messages import images as image_messages
 
@@ -46,7 +46,7 @@ def made(task, label, wanted=None, types=TYPES, **more):
     if wanted is None:
         wanted = [one.topic for one in outputs.declared(task, types, type(label))]
     more = {'info': INFO, 'categories': CATEGORIES, **more}
-    return dict(outputs.from_label(types, task, label, None, HEADER, frame(), wanted, **more))
+    return dict(outputs.from_label(types, task, label, HEADER, frame(), wanted, **more))
 
 
 # The kind of answer that no task has by itself.
@@ -273,8 +273,8 @@ def test_one_category_may_come_from_the_question():
     task = tasks.get('semantic')
     label = label_of(task)
     got = dict(
-        outputs.from_label(TYPES, task, label, Prompt('semantic', ' person '), HEADER, frame(),
-                           ['semantic/label', 'semantic/label_info'])
+        outputs.from_label(TYPES, task, label, HEADER, frame(),
+                           ['semantic/label', 'semantic/label_info'], categories=('person',))
     )  # fmt: skip
     numbers = image_messages.array_from(got['semantic/label'])
     np.testing.assert_array_equal(numbers, np.where(label.ids > 0, 0, 255))
@@ -284,7 +284,7 @@ def test_one_category_may_come_from_the_question():
 def test_all_categories_count_where_they_are_told():
     task = tasks.get('semantic')
     (answer,) = outputs.from_label(
-        TYPES, task, label_of(task), Prompt('semantic', 'person'), HEADER, frame(),
+        TYPES, task, label_of(task), HEADER, frame(),
         ['semantic/label_info'], categories=CATEGORIES,
     )  # fmt: skip
     assert [one.class_name for one in answer[1].class_map] == [*CATEGORIES, 'UNLABELED']
@@ -298,7 +298,7 @@ def test_what_does_not_fit_into_a_map_is_refused():
         made(task, things(), categories=tuple(map(str, range(256))))
     many = 65536
     crowd = Instances(np.full((1, 1), many, np.int32), ('',) * many, np.ones(many, np.float32))
-    with pytest.raises(ValueError, match='65535 things, got 65536'):
+    with pytest.raises(ValueError, match='65535 instances, got 65536'):
         made(tasks.get('entity'), crowd, ['entity/label'])
     last = Instances(np.full((1, 1), 65535, np.int32), ('',) * 65535, np.ones(65535, np.float32))
     message = made(tasks.get('entity'), last, ['entity/label'])['entity/label']

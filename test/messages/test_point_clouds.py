@@ -6,10 +6,11 @@ import warnings
 
 import numpy as np
 import pytest
+from surfaces import normals_from
 
 from diception_ros.bags.typestore import BagTypes
 from diception_ros.core.frame import Intrinsics
-from diception_ros.core.geometry import back_project, normals_from
+from diception_ros.core.geometry import back_project
 from diception_ros.core.labels import COCO_JOINTS, Instances, Keypoints, MetricDepth
 from diception_ros.messages import MessageError, base, point_clouds
 from diception_ros.tasks.pose import TASK as POSE

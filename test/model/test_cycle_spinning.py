@@ -19,7 +19,7 @@ def picture(seed=0):
 def test_offsets_are_spread_evenly_over_a_token_along_each_axis(token):
     for count in range(1, token + 1):
         places = cycle_spinning.offsets(count, token)
-        assert places[0] == cycle_spinning.HOME
+        assert places[0] == cycle_spinning.NO_SHIFT
         for axis in (0, 1):
             phases = sorted(place[axis] % token for place in places)
             gaps = np.diff([*phases, phases[0] + token])
@@ -32,16 +32,16 @@ def test_offsets_are_spread_evenly_over_a_token_along_each_axis(token):
 def test_shifted_and_blended_is_the_picture_itself(count):
     places = cycle_spinning.offsets(count, TOKEN)
     square = picture()
-    seen = [cycle_spinning.shifted(square, place).astype(np.float32) for place in places]
+    seen = [cycle_spinning.shift(square, place).astype(np.float32) for place in places]
     assert all(one.shape == square.shape for one in seen)
     np.testing.assert_allclose(cycle_spinning.blend(seen, places), square, atol=1e-4)
 
 
 def test_one_alone_is_not_touched():
     one = picture().astype(np.float32)
-    assert cycle_spinning.blend([one], [cycle_spinning.HOME]) is one
+    assert cycle_spinning.blend([one], [cycle_spinning.NO_SHIFT]) is one
     square = picture()
-    assert cycle_spinning.shifted(square, cycle_spinning.HOME) is square
+    assert cycle_spinning.shift(square, cycle_spinning.NO_SHIFT) is square
 
 
 @pytest.mark.parametrize('place', [(3, -5), (-8, 8), (0, 1)])
@@ -51,30 +51,30 @@ def test_a_shifted_picture_is_cut_out_at_its_offset_and_mirrored_beyond(place):
     beyond = [
         np.where(i < 0, -i, np.where(i >= SIDE, 2 * (SIDE - 1) - i, i)) for i in (rows, columns)
     ]
-    np.testing.assert_array_equal(cycle_spinning.shifted(square, place), square[np.ix_(*beyond)])
+    np.testing.assert_array_equal(cycle_spinning.shift(square, place), square[np.ix_(*beyond)])
 
 
-@pytest.mark.parametrize('place', [(3, -5), (-8, 8), (0, 1), cycle_spinning.HOME])
+@pytest.mark.parametrize('place', [(3, -5), (-8, 8), (0, 1), cycle_spinning.NO_SHIFT])
 def test_a_point_stays_on_its_pixel(place):
     square = picture()
     for row, column in [(0, 0), (9, 20), (40, 55), (SIDE - 1, SIDE - 1), (31, 2)]:
         share = ((column + 0.5) / SIDE, (row + 0.5) / SIDE)
-        moved = cycle_spinning.shifted_points([share], place, SIDE)
+        moved = cycle_spinning.shift_points([share], place, SIDE)
         inside = 0 <= row - place[0] < SIDE and 0 <= column - place[1] < SIDE
         assert (moved is not None) == inside
         if moved is not None:
             x, y = (int(value * SIDE) for value in moved[0])
             np.testing.assert_array_equal(
-                cycle_spinning.shifted(square, place)[y, x], square[row, column]
+                cycle_spinning.shift(square, place)[y, x], square[row, column]
             )
 
 
 def test_one_lost_point_is_enough_to_leave_a_shifted_picture_out():
     inside, rim = (0.5, 0.5), (0.01, 0.5)
-    assert cycle_spinning.shifted_points([inside, rim], (0, 4), SIDE) is None
-    assert cycle_spinning.shifted_points([inside], (0, 4), SIDE) == [(0.5 - 4 / SIDE, 0.5)]
-    assert cycle_spinning.shifted_points([(0.25, 0.5), (60 / SIDE, 0.5)], (0, -4), SIDE) is None
-    assert cycle_spinning.shifted_points([], (0, 4), SIDE) == []
+    assert cycle_spinning.shift_points([inside, rim], (0, 4), SIDE) is None
+    assert cycle_spinning.shift_points([inside], (0, 4), SIDE) == [(0.5 - 4 / SIDE, 0.5)]
+    assert cycle_spinning.shift_points([(0.25, 0.5), (60 / SIDE, 0.5)], (0, -4), SIDE) is None
+    assert cycle_spinning.shift_points([], (0, 4), SIDE) == []
 
 
 @pytest.mark.parametrize('count', [2, 4, 8])
@@ -95,7 +95,7 @@ def test_what_only_some_see_makes_no_edge():
     # All that is painted about shifted pictures is white, at home black.
     places = cycle_spinning.offsets(4, TOKEN)
     painted = [
-        np.full((SIDE, SIDE, 3), float(place != cycle_spinning.HOME), np.float32)
+        np.full((SIDE, SIDE, 3), float(place != cycle_spinning.NO_SHIFT), np.float32)
         for place in places
     ]
     found = cycle_spinning.blend(painted, places)

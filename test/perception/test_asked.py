@@ -31,26 +31,26 @@ def test_every_n_th_frame_of_each_camera():
     )  # fmt: skip
 
     def asked(camera):
-        answer = one.perceive(request(tasks=['depth', 'entity'], camera=camera))
+        answer = one.process(request(tasks=['depth', 'entity'], camera=camera))
         return [prediction.prompt.task for prediction in answer.predictions]
 
     front = [asked('front') for _ in range(7)]
     both, depth, entity = ['depth', 'entity'], ['depth'], ['entity']
     assert front == [both, [], depth, entity, depth, [], both]
     assert [asked('left'), asked('left'), asked('front')] == [both, [], []]
-    one.forget('front')
+    one.reset('front')
     assert [asked('front'), asked('left')] == [both, depth]
 
 
 def test_tasks_that_take_points_wait_for_them(tiny):
-    answer = perceiver(tiny).perceive(request(points=()))
+    answer = perceiver(tiny).process(request(points=()))
     assert not [topic for topic in topics(answer) if topic.startswith('segmentation')]
     assert [note.kind for note in answer.notes] == ['segmentation without points']
     assert len(answer.predictions) == 6
 
 
 def test_points_outside_of_the_frame_stop_their_task_only(tiny):
-    answer = perceiver(tiny).perceive(request(points=(Point(60, 1),)))
+    answer = perceiver(tiny).process(request(points=(Point(60, 1),)))
     assert [note.kind for note in answer.notes] == ['segmentation outside']
     assert 'lies outside the frame of 60 x 40 pixels' in answer.notes[0].text
     assert len(answer.predictions) == 6
@@ -58,7 +58,7 @@ def test_points_outside_of_the_frame_stop_their_task_only(tiny):
 
 def test_a_frame_about_which_nothing_is_asked():
     canned = Canned()
-    answer = Perceiver(canned, MAKE, chosen()).perceive(request(tasks=[]))
+    answer = Perceiver(canned, MAKE, chosen()).process(request(tasks=[]))
     assert (answer.messages, answer.predictions, canned.asked) == ([], [], [])
 
 
@@ -66,7 +66,7 @@ def test_a_frame_about_which_nothing_is_asked():
 
 
 def test_several_categories_share_one_map():
-    answer = semantic().perceive(request(tasks=['semantic']))
+    answer = semantic().process(request(tasks=['semantic']))
     label, ids = image(answer, 'semantic/label'), image(answer, 'semantic/instances')
     # person 0 to 9; cat, which is surer, 15 to 24; what is left of the person 25 to 29; cat 40.
     row = np.full(60, 255)
@@ -83,7 +83,7 @@ def test_several_categories_share_one_map():
 
 def test_categories_of_a_request_go_before_those_of_the_settings():
     one = semantic()
-    answer = one.perceive(request(tasks=['semantic'], categories=('dog', 'cat')))
+    answer = one.process(request(tasks=['semantic'], categories=('dog', 'cat')))
     assert [one.prompt.category for one in answer.predictions] == ['dog', 'cat']
     label = image(answer, 'semantic/label')
     assert set(np.unique(label)) == {1, 255}

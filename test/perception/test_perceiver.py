@@ -36,7 +36,7 @@ from diception_ros.perception.predictor import Predictor
 
 def test_the_answers_are_those_of_the_predictor(tiny):
     asked = request()
-    answer = perceiver(tiny, num_inference_steps=2, seed=7, temporal__track_ids=False).perceive(
+    answer = perceiver(tiny, num_inference_steps=2, seed=7, temporal__track_ids=False).process(
         asked
     )
     prompts = [
@@ -57,7 +57,7 @@ def test_the_answers_are_those_of_the_predictor(tiny):
                         ('segmentation', direct[2].label), ('entity', direct[5].label),
                         ('pose', direct[6].label)):  # fmt: skip
         made = outputs.from_label(
-            MAKE, tasks.get(name), label, None, asked.header, asked.frame, asked.wanted, asked.info
+            MAKE, tasks.get(name), label, asked.header, asked.frame, asked.wanted, asked.info
         )
         mine = [pair for pair in answer.messages if pair[0] in dict(made)]
         assert raw(replace(answer, messages=mine)) == raw(replace(answer, messages=made))
@@ -67,21 +67,21 @@ def test_two_perceivers_give_the_same_bytes(tiny):
     one, other = (perceiver(tiny, depth__metric='fixed', depth__scale=1.0) for _ in range(2))
     for stamp in range(3):
         asked = request(seed=stamp, stamp_ns=stamp)
-        assert raw(one.perceive(asked)) == raw(other.perceive(asked))
+        assert raw(one.process(asked)) == raw(other.process(asked))
 
 
 def test_the_same_frame_again_gives_the_same_bytes(tiny):
     one = perceiver(tiny)
-    first = one.perceive(request())
-    assert raw(one.perceive(request())) == raw(first)
-    assert raw(one.perceive(request(camera='left'))) == raw(first)
+    first = one.process(request())
+    assert raw(one.process(request())) == raw(first)
+    assert raw(one.process(request(camera='left'))) == raw(first)
 
 
 def test_what_else_is_asked_does_not_matter(tiny):
     """With a batch of one to the byte; else rounding may differ."""
-    all_of_it = dict(perceiver(tiny, batch_size=1).perceive(request()).messages)
+    all_of_it = dict(perceiver(tiny, batch_size=1).process(request()).messages)
     for name in EVERY:
-        alone = perceiver(tiny, batch_size=1).perceive(request(tasks=[name]))
+        alone = perceiver(tiny, batch_size=1).process(request(tasks=[name]))
         assert len(alone.messages) >= 2
         same = [(topic, all_of_it[topic]) for topic in topics(alone)]
         assert raw(alone) == raw(replace(alone, messages=same))
@@ -89,14 +89,14 @@ def test_what_else_is_asked_does_not_matter(tiny):
 
 def test_what_else_is_wanted_does_not_matter(tiny):
     chose = chosen(depth__metric='fixed', depth__scale=1.0)
-    first = Perceiver(Predictor(tiny), MAKE, chose).perceive(request())
+    first = Perceiver(Predictor(tiny), MAKE, chose).process(request())
     labels = {one.prompt.task: one.label for one in first.predictions}
     labels['semantic'] = {
         one.prompt.category: one.label for one in first.predictions if one.prompt.category
     }
 
     def answer(wanted):
-        return Perceiver(Canned(**labels), MAKE, chose).perceive(request(wanted=wanted))
+        return Perceiver(Canned(**labels), MAKE, chose).process(request(wanted=wanted))
 
     assert len(first.messages) > 20
     for topic, kind, data in raw(first):
@@ -112,8 +112,8 @@ def test_several_in_one_go_are_answered_as_in_turn(tiny):
     changes = {'batch_size': 1, 'every_n.pose': 2, 'every_n.semantic': 3}
     one = Perceiver(Predictor(tiny), MAKE, settings.changed(chosen(), changes))
     other = Perceiver(Predictor(tiny), MAKE, settings.changed(chosen(), changes))
-    together = one.perceive_all(asked)
-    in_turn = [other.perceive(each) for each in asked]
+    together = one.postprocess(one.infer(asked))
+    in_turn = [other.process(each) for each in asked]
     assert [raw(answer) for answer in together] == [raw(answer) for answer in in_turn]
     assert len({len(answer.messages) for answer in together}) > 2
 
@@ -125,20 +125,20 @@ def same_state(one, other):
     )
 
 
-def test_asking_ahead_of_telling_changes_neither_messages_nor_what_is_kept(tiny):
+def test_pipelined_inference_matches_sequential(tiny):
     asked = [request(k, k, camera='left' if k == 2 else 'right') for k in range(5)]
     changes = {'batch_size': 1, 'every_n.pose': 2, 'every_n.semantic': 3}
     one = Perceiver(Predictor(tiny), MAKE, settings.changed(chosen(), changes))
     other = Perceiver(Predictor(tiny), MAKE, settings.changed(chosen(), changes))
-    ahead = [one.ask([each]) for each in asked]
+    ahead = [one.infer([each]) for each in asked]
     for each, said in zip(asked, ahead, strict=True):
-        assert [raw(answer) for answer in one.tell(said)] == [raw(other.perceive(each))]
-        assert same_state(one.state(), other.state())
+        assert [raw(answer) for answer in one.postprocess(said)] == [raw(other.process(each))]
+        assert same_state(one.state_dict(), other.state_dict())
 
 
 def test_noise_is_fixed_unless_each_frame_shall_have_its_own(tiny):
     def disparity(how, stamp_ns):
-        answer = perceiver(tiny, temporal__noise=how).perceive(
+        answer = perceiver(tiny, temporal__noise=how).process(
             request(stamp_ns=stamp_ns, tasks=['depth'])
         )
         return image(answer, 'disparity/image')
@@ -157,7 +157,7 @@ def test_numbers_and_colours_stay_with_things():
 
     def answer(label, stamp_s=0.0, **more):
         canned.labels['entity'] = label
-        got = one.perceive(request(stamp_ns=int(stamp_s * 1e9), tasks=['entity'], **more))
+        got = one.process(request(stamp_ns=int(stamp_s * 1e9), tasks=['entity'], **more))
         return image(got, 'entity/label')[10], image(got, 'entity/color')[10]
 
     ids, colours = answer(things(0, 20, 40))
@@ -173,15 +173,15 @@ def test_numbers_and_colours_stay_with_things():
     # A gap, a jump back and another size begin anew.
     assert answer(things(40, 0), 20)[0][45] == 1
     assert answer(things(0, 40), 19)[0][45] == 2
-    one.forget()
+    one.reset()
     assert answer(things(40, 0), 19)[0][45] == 1
 
 
 def test_numbers_of_a_category_stay_with_things():
     first, second = semantic(), semantic()
     for one in (first, second):
-        one.perceive(request(tasks=['semantic'], categories=('person', 'cat')))
-    again = first.perceive(request(tasks=['semantic'], categories=('cat', 'person')))
+        one.process(request(tasks=['semantic'], categories=('person', 'cat')))
+    again = first.process(request(tasks=['semantic'], categories=('cat', 'person')))
     ids = image(again, 'semantic/instances')[10]
     assert (ids[5], ids[20], ids[27], ids[45]) == (1, 3, 2, 4)
     assert image(again, 'semantic/label')[10][5] == 1
@@ -190,9 +190,9 @@ def test_numbers_of_a_category_stay_with_things():
 def test_numbers_are_those_of_the_answer_where_ids_are_off():
     canned = Canned(entity=things(0, 20))
     one = Perceiver(canned, MAKE, chosen(temporal__track_ids=False))
-    one.perceive(request(tasks=['entity']))
+    one.process(request(tasks=['entity']))
     canned.labels['entity'] = things(20, 0)
-    ids = image(one.perceive(request(tasks=['entity'])), 'entity/label')[10]
+    ids = image(one.process(request(tasks=['entity'])), 'entity/label')[10]
     assert (ids[5], ids[25]) == (2, 1)
 
 
@@ -211,7 +211,7 @@ def test_another_perceiver_goes_on_where_one_was(cut):
         depth = 1 / ((1 + 0.05 * k) * disparity.values + np.float32(0.2))
         reference = image_messages.image(MAKE, depth, '32FC1', request().header)
         return raw(
-            one.perceive(
+            one.process(
                 request(
                     stamp_ns=k % 8, tasks=['depth', 'semantic'], categories=('cat',),
                     reference=reference, camera='' if k == 6 else 'front',
@@ -222,14 +222,14 @@ def test_another_perceiver_goes_on_where_one_was(cut):
 
     canned = Canned(depth=disparity)
     whole = Perceiver(canned, MAKE, chose)
-    state, after = whole.state(), []
+    state, after = whole.state_dict(), []
     for k in range(12):
-        state = whole.state() if k == cut else state
+        state = whole.state_dict() if k == cut else state
         got = answer(whole, canned, k)
         after += [got] if k >= cut else []
     other = Perceiver(canned, MAKE, chose)
     answer(other, canned, 2)  # what it had kept is forgotten
-    other.go_on(state)
+    other.load_state(state)
     assert [answer(other, canned, k) for k in range(cut, 12)] == after
 
 
@@ -249,18 +249,18 @@ def test_another_perceiver_goes_on_where_one_was(cut):
 )
 def test_what_the_model_cannot_do_is_refused_and_changes_nothing(bare, changes, message):
     one = Perceiver(bare, MAKE, chosen(tasks=['depth', 'semantic']))
-    before, first = one.settings, raw(one.perceive(request(tasks=['depth', 'semantic'])))
+    before, first = one.settings, raw(one.process(request(tasks=['depth', 'semantic'])))
     with pytest.raises(ValueError, match=message):
         one.change(chosen(tasks=['depth', 'semantic'], **changes))
     assert one.settings is before
-    assert raw(one.perceive(request(tasks=['depth', 'semantic']))) == first
+    assert raw(one.process(request(tasks=['depth', 'semantic']))) == first
     with pytest.raises(ValueError, match=message):
         Perceiver(bare, MAKE, chosen(tasks=['depth', 'semantic'], **changes))
 
 
 def test_a_category_that_nobody_asks_for_need_not_be_known(bare):
     one = Perceiver(bare, MAKE, chosen(tasks=['depth'], semantic__categories=['dor']))
-    assert 'disparity/image' in topics(one.perceive(request(tasks=['depth'])))
+    assert 'disparity/image' in topics(one.process(request(tasks=['depth'])))
 
 
 def test_categories_of_a_prompt_are_checked_before_they_are_asked(bare):
@@ -278,14 +278,14 @@ def test_categories_of_a_prompt_are_checked_before_they_are_asked(bare):
 
 def test_changed_settings_hold_from_the_next_request_on(tiny):
     one = perceiver(tiny)
-    one.perceive(request())
+    one.process(request())
     one.change(
         chosen(num_inference_steps=2, seed=3, processing_resolution=32, output_size='model')
     )
-    later = one.perceive(request())
+    later = one.process(request())
     other = perceiver(
         tiny, num_inference_steps=2, seed=3, processing_resolution=32, output_size='model'
-    ).perceive(request())
+    ).process(request())
     np.testing.assert_array_equal(image(later, 'disparity/image'), image(other, 'disparity/image'))
     assert image(later, 'disparity/image').shape == (32, 32)
 
@@ -294,7 +294,7 @@ def test_changed_settings_hold_from_the_next_request_on(tiny):
 
 
 def test_seconds_by_task_and_of_the_model(tiny):
-    answer = perceiver(tiny).perceive(request())
+    answer = perceiver(tiny).process(request())
     assert list(answer.seconds) == [*EVERY, 'model', 'messages']
     stages = {
         stage: sum(one.seconds[stage] for one in answer.predictions) for stage in STAGES

@@ -19,7 +19,6 @@ from diception_ros.model.folder import find_device
 from diception_ros.model.pipeline import DiceptionPipeline
 from diception_ros.model.sampler import STAGES
 from diception_ros.perception.predictor import Predictor
-from diception_ros.perception.query import Question
 
 DEPTH, NORMAL = Prompt('depth'), Prompt('normal')
 POINTED = Prompt('segmentation', points=(Point(3, 4), Point(20, 11)))
@@ -132,16 +131,14 @@ def test_shifted_answers_are_those_of_the_pipeline_blended(tiny, batch_size):
     places = cycle_spinning.offsets(4, 16)
     alone = []
     for place in places:
-        square = torch.from_numpy(cycle_spinning.shifted(view.image, place).copy()).permute(
-            2, 0, 1
-        )
+        square = torch.from_numpy(cycle_spinning.shift(view.image, place).copy()).permute(2, 0, 1)
         out = tiny(
             square[None] / 127.5 - 1, ['[[image2depth]]'], num_inference_steps=2,
             guidance_scale=1.0, generator=torch.Generator().manual_seed(9),
         )  # fmt: skip
         alone.append(out.images[0])
     by_hand = cycle_spinning.blend(alone, places)
-    np.testing.assert_allclose(mine.paint(view, '[[image2depth]]'), by_hand, atol=1e-5)
+    np.testing.assert_allclose(mine.generate(view, '[[image2depth]]'), by_hand, atol=1e-5)
     # And in company: another task before it, another frame after it.
     found = mine.predict([view, frame(seed=1)], [NORMAL, DEPTH])
     same(found[1].label, tasks.get('depth').decode(by_hand), atol=1e-4)
@@ -260,9 +257,13 @@ def test_ensemble_is_the_merge_of_its_seeds(tiny):
 # ---- questions with settings of their own -----------------------------------------------------
 
 
-def asked(prompt, picture, at_model_size=False, **settings):
+def asked(prompt, picture, **settings):
     chosen = PredictSettings(**{'num_inference_steps': 2, 'guidance_scale': 2.0, **settings})
-    return Question(picture, prompt, chosen, at_model_size=at_model_size)
+    return picture, prompt, chosen
+
+
+def infer(one, queries, **more):
+    return one.infer(*map(list, zip(*queries, strict=True)), **more)
 
 
 def test_each_question_is_answered_by_its_own_settings(tiny):
@@ -275,23 +276,22 @@ def test_each_question_is_answered_by_its_own_settings(tiny):
         asked(DEPTH, one, num_inference_steps=3, reuse_last_velocity=True),
     ]  # fmt: skip
     # The predictor's own settings have no say.
-    together = predictor(tiny, num_inference_steps=5, seed=9, batch_size=1, ensemble_size=3).ask(
-        questions
-    )
-    assert [p.prompt for p in together] == [q.prompt for q in questions]
-    for question, found in zip(questions, together, strict=True):
-        alone = Predictor(tiny, question.settings).predict([question.frame], [question.prompt])
+    own = predictor(tiny, num_inference_steps=5, seed=9, batch_size=1, ensemble_size=3)
+    together = infer(own, questions)
+    assert [p.prompt for p in together] == [prompt for _, prompt, _ in questions]
+    for (picture, prompt, chosen), found in zip(questions, together, strict=True):
+        alone = Predictor(tiny, chosen).predict([picture], [prompt])
         if not isinstance(found.label, Mask):  # one at the threshold may fall to either side
             same(found.label, alone[0].label, atol=1e-4)
-        assert (found.uncertainty is None) == (question.settings.ensemble_size == 1)
+        assert (found.uncertainty is None) == (chosen.ensemble_size == 1)
 
 
 def test_with_a_batch_of_one_the_company_does_not_matter_to_the_bit(tiny):
     pictures = [frame(), frame(50, 50, 1)]
     company = [asked(prompt, one, batch_size=1) for one in pictures for prompt in ALL]
-    together = predictor(tiny).ask([*company, asked(DEPTH, pictures[0], num_inference_steps=1)])
+    together = infer(predictor(tiny), [*company, asked(DEPTH, pictures[0], num_inference_steps=1)])
     for question, found in zip(company, together, strict=False):
-        same(found.label, predictor(tiny).ask([question])[0].label)
+        same(found.label, infer(predictor(tiny), [question])[0].label)
 
 
 def test_batches_hold_what_is_denoised_alike(tiny, monkeypatch):
@@ -305,18 +305,22 @@ def test_batches_hold_what_is_denoised_alike(tiny, monkeypatch):
         )[1],
     )
     picture = frame()
-    predictor(tiny).ask(
-        [asked(DEPTH, picture, num_inference_steps=steps) for steps in (1, 2, 1, 2, 1)]
+    infer(
+        predictor(tiny),
+        [asked(DEPTH, picture, num_inference_steps=steps) for steps in (1, 2, 1, 2, 1)],
     )
     assert calls == [(1, 3), (2, 2)]
 
 
 def test_answers_at_the_size_of_the_model(tiny):
     picture = frame()
-    square, camera = predictor(tiny).ask([asked(DEPTH, picture, True), asked(DEPTH, picture)])
+    (square,) = infer(predictor(tiny), [asked(DEPTH, picture)], at_model_size=True)
+    (camera,) = infer(predictor(tiny), [asked(DEPTH, picture)])
     assert square.label.size == (64, 64)
     same(square.label.to_image_size(images.Fit(picture.size, 64)), camera.label)
-    (small,) = predictor(tiny).ask([asked(DEPTH, picture, True, processing_resolution=32)])
+    (small,) = infer(
+        predictor(tiny), [asked(DEPTH, picture, processing_resolution=32)], at_model_size=True
+    )
     assert small.label.size == (32, 32)
 
 
@@ -324,8 +328,9 @@ def test_a_resolution_that_does_not_suit_is_refused_before_any_work(tiny):
     with pytest.raises(
         ValueError, match='processing_resolution is 60; this model takes multiples of 16'
     ):
-        predictor(tiny).ask(
-            [asked(DEPTH, frame()), asked(DEPTH, frame(), processing_resolution=60)]
+        infer(
+            predictor(tiny),
+            [asked(DEPTH, frame()), asked(DEPTH, frame(), processing_resolution=60)],
         )
 
 
@@ -362,7 +367,7 @@ def test_out_of_memory_halves_the_batch_and_goes_on(tiny, monkeypatch):
     expected = predictor(tiny).predict([frame(), frame(seed=1)], [DEPTH, NORMAL])
     monkeypatch.setattr(tiny, 'denoise', limited)
     tight = predictor(tiny)
-    with pytest.warns(RuntimeWarning, match='going on with 2') as warned:
+    with pytest.warns(RuntimeWarning, match='continuing with 2') as warned:
         found = tight.predict([frame(), frame(seed=1)], [DEPTH, NORMAL])
     assert calls == [4, 2, 2]
     assert len(warned) == 1

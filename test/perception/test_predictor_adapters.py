@@ -14,7 +14,6 @@ from diception_ros.core.labels import Disparity, Instances, Mask, Normals, Pictu
 from diception_ros.core.prompt import Point, Prompt
 from diception_ros.core.settings import PredictSettings
 from diception_ros.perception.predictor import Predictor
-from diception_ros.perception.query import Question
 
 KINDS = {
     'mask': Mask, 'instances': Instances, 'normals': Normals, 'depth': Disparity, 'rgb': Picture,
@@ -45,7 +44,7 @@ def folders(tiny_folder, tmp_path_factory):
 
 def ask(predictor, prompts, batch_size):
     settings = PredictSettings(num_inference_steps=2, guidance_scale=2.0, batch_size=batch_size)
-    return predictor.ask([Question(FRAME, prompt, settings) for prompt in prompts])
+    return predictor.infer([FRAME] * len(prompts), prompts, settings)
 
 
 def arrays(label):

@@ -31,6 +31,10 @@ from diception_ros.perception.perceiver import Perceiver
 # ---- topics -------------------------------------------------------------------------------------
 
 
+def named(found):
+    return tuple(task.name for task in found)
+
+
 @pytest.mark.parametrize(
     ('names', 'metric'),
     [
@@ -41,12 +45,12 @@ from diception_ros.perception.perceiver import Perceiver
 def test_what_comes_out_was_announced(tiny, names, metric):
     one = perceiver(tiny, tasks=names, depth__metric=metric, depth__scale=1.0)
     announced = one.outputs()
-    answer = one.perceive(request(tasks=names))
+    answer = one.process(request(tasks=names))
     assert topics(answer) == [output.topic for output in announced]
     for (_, message), output in zip(answer.messages, announced, strict=True):
         assert message.__msgtype__ == output.kind
         assert message.header == request().header
-    assert one.needed(frozenset(topics(answer))) == tuple(names)
+    assert named(one.required_tasks(frozenset(topics(answer)))) == tuple(names)
 
 
 def test_outputs_of_settings_that_do_not_hold_yet(tiny):
@@ -70,16 +74,19 @@ def test_outputs_of_settings_that_do_not_hold_yet(tiny):
 )
 def test_only_what_is_listened_to_is_needed(wanted, names):
     one = Perceiver(Canned(), MAKE, chosen(depth__metric='aligned'))
-    assert one.needed(frozenset(wanted)) == tuple(names)
+    assert named(one.required_tasks(frozenset(wanted))) == tuple(names)
 
 
 def test_without_metres_nothing_needs_their_topics():
     one = Perceiver(Canned(), MAKE, chosen())
-    assert one.needed(frozenset(['depth/image', 'depth/camera_info', 'points'])) == ()
+    wanted = frozenset(['depth/image', 'depth/camera_info', 'points'])
+    assert named(one.required_tasks(wanted)) == ()
 
 
 def test_all_is_needed_where_laziness_is_off():
-    assert Perceiver(Canned(), MAKE, chosen(lazy=False)).needed(frozenset()) == EVERY
+    assert (
+        named(Perceiver(Canned(), MAKE, chosen(lazy=False)).required_tasks(frozenset())) == EVERY
+    )
 
 
 # ---- relative is not metric ---------------------------------------------------------------------
@@ -90,17 +97,17 @@ METRIC = {'depth/image', 'depth/camera_info', 'points'}
 def test_without_a_source_of_metres_no_metric_topic_comes_out(tiny):
     one = perceiver(tiny)
     assert METRIC.isdisjoint(output.topic for output in one.outputs())
-    assert METRIC.isdisjoint(topics(one.perceive(request())))
+    assert METRIC.isdisjoint(topics(one.process(request())))
 
 
 def test_with_a_bad_fit_no_metric_topic_comes_out(tiny):
     one = perceiver(tiny, depth__metric='aligned')
-    answer = one.perceive(request())
+    answer = one.process(request())
     assert METRIC.isdisjoint(topics(answer))
     assert [note.kind for note in answer.notes] == ['no reference']
     noise = np.random.default_rng(0).uniform(0.3, 30, SIZE).astype(np.float32)
     reference = image_messages.image(MAKE, noise, '32FC1', request().header)
-    answer = one.perceive(request(reference=reference))
+    answer = one.process(request(reference=reference))
     assert METRIC.isdisjoint(topics(answer))
     assert 'disparity/image' in topics(answer)
     assert not answer.fit.good
@@ -111,23 +118,23 @@ def test_a_disparity_has_no_way_to_a_metric_topic(tiny):
     """The converter goes by the type, so whatever is wanted, a Disparity is not called metres."""
     depth = tasks.get('depth')
     made = outputs.from_label(
-        MAKE, depth, Disparity(np.ones(SIZE, np.float32)), None, request().header,
+        MAKE, depth, Disparity(np.ones(SIZE, np.float32)), request().header,
         request().frame, everything(), request().info,
     )  # fmt: skip
     assert METRIC.isdisjoint(dict(made))
 
 
 def test_metres_of_a_reference_come_out_as_metres(tiny):
-    relative = image(perceiver(tiny).perceive(request()), 'disparity/image')
+    relative = image(perceiver(tiny).process(request()), 'disparity/image')
     truth = 1 / (0.7 * relative + 0.2)
     reference = image_messages.image(MAKE, truth.astype(np.float32), '32FC1', request().header)
     one = perceiver(tiny, depth__metric='aligned')
-    answer = one.perceive(request(reference=reference))
+    answer = one.process(request(reference=reference))
     np.testing.assert_allclose(image(answer, 'depth/image'), truth, rtol=1e-4)
     assert answer.fit.good
     assert answer.fit.affine == pytest.approx((0.7, 0.2), rel=1e-3)
     # Nobody listens: nothing is fitted.
-    quiet = one.perceive(request(reference=reference, wanted=['disparity/image']))
+    quiet = one.process(request(reference=reference, wanted=['disparity/image']))
     assert quiet.fit is None
 
 
@@ -136,8 +143,8 @@ def test_metres_of_a_reference_come_out_as_metres(tiny):
 
 def test_answers_at_the_size_of_the_model(tiny):
     changes = {'depth__metric': 'fixed', 'depth__scale': 1.0, 'depth__shift': 0.1}
-    small = perceiver(tiny, output_size='model', **changes).perceive(request())
-    whole = perceiver(tiny, **changes).perceive(request())
+    small = perceiver(tiny, output_size='model', **changes).process(request())
+    whole = perceiver(tiny, **changes).process(request())
     assert topics(small) == topics(whole)
     fit = Fit(SIZE, 64)
     for topic, message in small.messages:
@@ -163,7 +170,7 @@ def test_the_cloud_shows_what_the_pictures_show(tiny, size):
     changes = {'depth__metric': 'fixed', 'depth__scale': 1.0, 'depth__shift': 0.1}
     names = ['depth', 'normal', 'entity']
     one = perceiver(tiny, output_size=size, tasks=names, **changes)
-    answer = one.perceive(request(tasks=names))
+    answer = one.process(request(tasks=names))
     message, info = dict(answer.messages)['points'], dict(answer.messages)['depth/camera_info']
     records = point_clouds.records_from(message).reshape(message.height, message.width)
     depth = image(answer, 'depth/image')
@@ -185,7 +192,7 @@ def test_the_cloud_shows_what_the_pictures_show(tiny, size):
 
 def test_a_cloud_holds_what_was_asked(tiny):
     changes = {'depth__metric': 'fixed', 'depth__scale': 1.0}
-    answer = perceiver(tiny, **changes).perceive(request(tasks=['depth']))
+    answer = perceiver(tiny, **changes).process(request(tasks=['depth']))
     names = [field.name for field in dict(answer.messages)['points'].fields]
     assert names == ['x', 'y', 'z', 'rgb']
 
@@ -193,7 +200,7 @@ def test_a_cloud_holds_what_was_asked(tiny):
 def test_a_cloud_needs_a_pinhole(tiny):
     asked = request(tasks=['depth'], info=None)
     asked = replace(asked, frame=replace(asked.frame, intrinsics=None))
-    answer = perceiver(tiny, depth__metric='fixed', depth__scale=1.0).perceive(asked)
+    answer = perceiver(tiny, depth__metric='fixed', depth__scale=1.0).process(asked)
     assert 'points' not in topics(answer)
     assert 'depth/image' in topics(answer)
     assert [note.kind for note in answer.notes] == ['no camera_info']
@@ -218,8 +225,8 @@ def test_an_unusable_camera_info_costs_only_what_needs_it(tiny, spoil, advice):
     frame = image_messages.frame_from(message, info)
     assert advice in frame.no_intrinsics
     one = perceiver(tiny, tasks=EVERY, depth__metric='fixed', depth__scale=1.0)
-    good = one.perceive(given)
-    answer = one.perceive(replace(given, frame=frame, info=info))
+    good = one.process(given)
+    answer = one.process(replace(given, frame=frame, info=info))
     needing = {'points', *(topic for topic in topics(good) if topic.endswith('camera_info'))}
     lost = {topic for topic in topics(good) if topic not in topics(answer)}
     # The CameraInfo of a calibration of zeros is published as it is received.

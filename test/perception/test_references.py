@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 
 from diception_ros.bags.typestore import BagTypes
-from diception_ros.core.frame import Intrinsics
-from diception_ros.core.geometry import back_project, transform_from
+from diception_ros.core.frame import Intrinsics, transform_from
+from diception_ros.core.geometry import back_project
 from diception_ros.core.labels import MetricDepth
 from diception_ros.datasets import decode
 from diception_ros.messages import base, point_clouds

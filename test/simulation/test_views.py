@@ -8,6 +8,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 from simulated import SIZE, edges, world
+from surfaces import normals_from
 
 from diception_ros import tasks
 from diception_ros.core import geometry
@@ -119,7 +120,7 @@ def test_normals_point_to_the_camera(views):
 def test_normals_agree_with_those_of_the_depth(views):
     angles = []
     for view in views:
-        rough = geometry.normals_from(view.metric_depth(), view.camera.intrinsics)
+        rough = normals_from(view.metric_depth(), view.camera.intrinsics)
         cosine = (rough.vectors * view.normals).sum(axis=-1)[~edges(view)]
         angles.append(np.degrees(np.arccos(np.clip(cosine, -1, 1))))
     angles = np.concatenate(angles)
