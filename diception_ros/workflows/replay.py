@@ -124,7 +124,8 @@ class ReplayConfig:
         if takers and not points:
             raise ValueError(f'task {takers[0]} needs --points')
         if points and not takers:
-            raise ValueError(f'--points was given, but none of {", ".join(asked.task_names)} uses it')
+            names = ', '.join(asked.task_names)
+            raise ValueError(f'--points was given, but none of {names} uses it')
         if self.engine == 'ray' and ':' in self.compute.device:
             raise ValueError(f'device is {self.compute.device}; expected cuda: Ray says which')
 
