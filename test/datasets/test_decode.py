@@ -101,7 +101,7 @@ def test_evaluate_and_replay_score_the_same_pixels_of_a_prediction_of_another_si
     class Asked:
         categories = ()
 
-    judge = bag_scores._Judge('', Asked(), None)
+    judge = bag_scores._CameraScorer('', Asked(), {})
     row = judge._score('normal', predicted, truth)
     assert row['mean_deg'] == pytest.approx(evaluator.compute()['mean_deg'], rel=1e-6)
     # Only values that were predicted are scored.

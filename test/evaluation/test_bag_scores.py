@@ -20,7 +20,7 @@ from diception_ros.core.frame import Frame, Intrinsics
 from diception_ros.core.labels import Disparity, Instances, MetricDepth, io
 from diception_ros.datasets.ground_truth import Source, poses_of
 from diception_ros.evaluation import bag_scores
-from diception_ros.evaluation.bag_scores import Affines
+from diception_ros.evaluation.bag_scores import ScaleShiftFitter
 from diception_ros.evaluation.temporal_stability import Moment, Stability, Where
 from diception_ros.messages import base, point_clouds, poses
 from diception_ros.messages import images as image_messages
@@ -339,9 +339,9 @@ def test_truths_of_other_moments_do_not_count(tmp_path):
 def test_answers_that_were_cut_off_at_0_do_not_bend_the_scale_of_the_bag():
     values = np.linspace(-0.2, 0.9, 100, dtype=np.float32).reshape(10, 10)
     depth = MetricDepth((1 / (0.5 * values + 0.3)).astype(np.float32))
-    affines = Affines()
+    affines = ScaleShiftFitter()
     affines.update('', {'depth': Disparity(np.maximum(values, 0))}, {'depth': depth})
-    assert affines.found()['', 'depth'] == pytest.approx((0.5, 0.3), rel=1e-4)
+    assert affines.compute()['', 'depth'] == pytest.approx((0.5, 0.3), rel=1e-4)
 
 
 def test_a_pose_in_the_bag_is_used(tmp_path):
