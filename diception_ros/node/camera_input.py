@@ -1,8 +1,8 @@
 # SPDX-FileCopyrightText: 2026 The diception_ros authors
 # SPDX-License-Identifier: Apache-2.0
-"""The topics that one camera's pictures, and what people say about them, come in on.
+"""Subscriptions of one camera: images, CameraInfo, depth references and prompts.
 
-Callbacks only put away what came.
+Callbacks only store what they receive.
 """
 
 from __future__ import annotations
@@ -32,11 +32,26 @@ from diception_ros.node.publishers import find
 from diception_ros.node.settings import NodeSettings
 from diception_ros.node.watchdog import Publisher, Subscribed
 
-# The points that people clicked in the pictures of one camera; knows no ROS.
+try:
+    from rclpy.event_handler import UnsupportedEventTypeError
+except ImportError:  # Humble
+    from rclpy.qos_event import UnsupportedEventTypeError  # type: ignore[no-redef]
+
+# Images that the middleware holds for the policy `all` while a callback is late.
+LATE = 10
+# Messages of other topics that it holds; a few of each may arrive at once.
+SMALL = 10
+MSGTYPES = {
+    ('image', 'raw'): 'sensor_msgs/msg/Image',
+    ('image', 'compressed'): 'sensor_msgs/msg/CompressedImage',
+    ('depth_reference', 'image'): 'sensor_msgs/msg/Image',
+    ('depth_reference', 'compressed'): 'sensor_msgs/msg/CompressedImage',
+    ('depth_reference', 'cloud'): 'sensor_msgs/msg/PointCloud2',
+}
 
 
-class Points:
-    """At most five points, which stay until they are cleared. May be shared between threads."""
+class PromptPoints:
+    """Up to five points that stay until they are cleared; safe between threads. No ROS."""
 
     def __init__(self) -> None:
         self._points: tuple[Point, ...] = ()
@@ -44,14 +59,14 @@ class Points:
         self._lock = threading.Lock()
 
     def add(self, point: Point) -> int:
-        """Add a point and say how many there are.
+        """Add a point; returns the number of points.
 
         Raises:
-            ValueError: it lies outside of the pictures, none has come yet, or five are there.
+            ValueError: it lies outside of the image, no image was received, or there are five.
         """
         with self._lock:
             if self._size is None:
-                raise ValueError(f'{point} is refused: no picture has come yet to point at')
+                raise ValueError(f'{point} is refused: no image was received yet to point at')
             if len(self._points) == MAX_POINTS:
                 raise ValueError(
                     f'{point} is refused: the model takes at most {MAX_POINTS} points and has '
@@ -63,20 +78,20 @@ class Points:
 
     @property
     def count(self) -> int:
-        """How many there are."""
+        """Number of points."""
         return len(self._points)
 
     def clear(self) -> int:
-        """Remove all points and say how many there were."""
+        """Remove all points; returns their number."""
         with self._lock:
             count, self._points = len(self._points), ()
             return count
 
     def of(self, size: tuple[int, int]) -> tuple[tuple[Point, ...], int]:
-        """The points for a picture of this size (H, W), and how many were removed.
+        """The points for an image of this size (H, W), and the number of removed ones.
 
-        Points were clicked in pictures of the last size. In those of another size they mean
-        something else, so they are removed.
+        Points were clicked in images of the last size; in those of another size they mean
+        something else.
         """
         with self._lock:
             removed = 0
@@ -86,7 +101,7 @@ class Points:
             return self._points, removed
 
 
-def words(text: str) -> tuple[str, ...]:
+def parse_categories(text: str) -> tuple[str, ...]:
     """'chair, traffic light' -> ('chair', 'traffic light')."""
     parts = (part.strip() for part in text.split(','))
     return tuple(dict.fromkeys(part for part in parts if part))
@@ -98,7 +113,7 @@ def pixel(position: tuple[float, float, float], intrinsics: Intrinsics | None) -
     Args:
         position: x, y in pixels and z 0, as image viewers publish it; or metres in the camera
             optical frame, as 3D viewers do.
-        intrinsics: pinhole of the pictures; only points in space need it.
+        intrinsics: pinhole of the images; only points in space need it.
 
     Raises:
         ValueError: a point in space that lies behind the camera, or without a pinhole.
@@ -110,8 +125,8 @@ def pixel(position: tuple[float, float, float], intrinsics: Intrinsics | None) -
         raise ValueError(f'point ({x}, {y}, {z}) m is refused: it is not in front of the camera')
     if intrinsics is None:
         raise ValueError(
-            f'point ({x}, {y}, {z}) m is refused: no calibrated CameraInfo has come yet to '
-            'project it; for a pixel let z be 0'
+            f'point ({x}, {y}, {z}) m is refused: no calibrated CameraInfo was received '
+            'yet to project it; for a pixel let z be 0'
         )
     return Point(
         intrinsics.fx * x / z + intrinsics.cx,
@@ -119,43 +134,25 @@ def pixel(position: tuple[float, float, float], intrinsics: Intrinsics | None) -
     )
 
 
-try:
-    from rclpy.event_handler import UnsupportedEventTypeError
-except ImportError:  # Humble
-    from rclpy.qos_event import UnsupportedEventTypeError  # type: ignore[no-redef]
-
-# Frames that the middleware keeps for the policy `all` while a callback is late.
-LATE = 10
-# Small messages: a few of each may come at once.
-SMALL = 10
-KINDS = {
-    ('image', 'raw'): 'sensor_msgs/msg/Image',
-    ('image', 'compressed'): 'sensor_msgs/msg/CompressedImage',
-    ('depth_reference', 'image'): 'sensor_msgs/msg/Image',
-    ('depth_reference', 'compressed'): 'sensor_msgs/msg/CompressedImage',
-    ('depth_reference', 'cloud'): 'sensor_msgs/msg/PointCloud2',
-}
-
-
-class Camera:
-    """What comes in from one camera.
+class CameraInput:
+    """Subscriptions of one camera, and what they received.
 
     Args:
-        node: whose subscriptions they are.
-        name: of the camera, '' where there is only one.
-        settings: where pictures come from.
-        put: takes each image message.
-        mismatch: told topic and policy when somebody publishes in a way that is not understood.
+        node: that owns the subscriptions.
+        name: of the camera, '' for a single one.
+        settings: transports of images and depth references.
+        put: called with each image message.
+        mismatch: called with topic and policy if a publisher's QoS does not fit.
 
     Attributes:
         name: of the camera.
         prefix: of its topics, '' or 'front/'.
-        topic: full name of the topic of the pictures.
+        topic: full name of the topic of images.
         infos: the last CameraInfos.
-        points: clicked so far.
+        points: prompt.
         references: the last depth references, as messages.
-        lost: pictures that the middleware says it lost.
-        frame_id: of the last picture that was answered, None before.
+        lost: images that the middleware reports as lost.
+        frame_id: of the last processed image, None before.
     """
 
     def __init__(
@@ -169,13 +166,13 @@ class Camera:
         self.name = name
         self.prefix = f'{name}/' if name else ''
         self.infos = CameraInfoCache()
-        self.points = Points()
+        self.points = PromptPoints()
         self.references: MessageCache[Any] = MessageCache(REFERENCE_CAPACITY)
         self.lost = 0
         self.frame_id: str | None = None
         self._node, self._put, self._mismatch = node, put, mismatch
         self._settings = settings
-        self._pictures: Subscription | None = None
+        self._images: Subscription | None = None
         self._info: Subscription | None = None
         self._depths: Subscription | None = None
         compressed = '/compressed' if settings.image_transport == 'compressed' else ''
@@ -198,39 +195,43 @@ class Camera:
         )
 
     def open(self, frames: int, aligned: bool) -> None:
-        """Let pictures in.
+        """Subscribe to images and CameraInfo.
 
         Args:
-            frames: that the middleware keeps while a callback is late.
-            aligned: whether depth references are wanted.
+            frames: images that the middleware holds while a callback is late.
+            aligned: whether to subscribe to depth references.
         """
-        kind, info = KINDS['image', self._settings.image_transport], 'sensor_msgs/msg/CameraInfo'
         self.lost = 0
-        self._info = self._listen(info, f'{self.prefix}camera_info', self.infos.add_info, SMALL)
-        self.refer(aligned)
-        self._pictures = self._listen(kind, self._image, self._put, min(frames, LATE), self._lose)
+        self._info = self._subscribe(
+            'sensor_msgs/msg/CameraInfo', f'{self.prefix}camera_info', self.infos.add_info, SMALL
+        )
+        self.subscribe_reference(aligned)
+        msgtype = MSGTYPES['image', self._settings.image_transport]
+        self._images = self._subscribe(
+            msgtype, self._image, self._put, min(frames, LATE), self._on_lost
+        )
 
-    def refer(self, aligned: bool) -> None:
-        """Let depth references in, or no longer."""
+    def subscribe_reference(self, aligned: bool) -> None:
+        """Subscribe to depth references, or unsubscribe."""
         if aligned and self._depths is None:
-            kind = KINDS['depth_reference', self._settings.depth_reference]
+            kind = MSGTYPES['depth_reference', self._settings.depth_reference]
             compressed = self._settings.depth_reference == 'compressed'
             topic = f'{self.prefix}depth_reference{"/compressedDepth" if compressed else ""}'
-            self._depths = self._listen(kind, topic, self._refer, SMALL)
+            self._depths = self._subscribe(kind, topic, self._add_reference, SMALL)
         elif not aligned and self._depths is not None:
             self._node.destroy_subscription(self._depths)
             self._depths = None
 
     def close(self) -> None:
-        """Let no pictures in."""
-        self.refer(False)
-        for subscription in (self._pictures, self._info):
+        """Unsubscribe from images, CameraInfo and references."""
+        self.subscribe_reference(False)
+        for subscription in (self._images, self._info):
             if subscription is not None:
                 self._node.destroy_subscription(subscription)
-        self._pictures = self._info = None
+        self._images = self._info = None
 
     def destroy(self) -> None:
-        """Let nothing in any more."""
+        """Unsubscribe from everything."""
         self.close()
         for subscription in self._prompting:
             self._node.destroy_subscription(subscription)
@@ -239,8 +240,8 @@ class Camera:
     def info_of(self, message: Any) -> tuple[Any | None, str]:
         """The CameraInfo of an image, and how it was found; see `CameraInfoCache.match`.
 
-        Waits for it as the documentation of the synchronizer says, the first time only if somebody
-        publishes CameraInfo.
+        Waits for it as `messages.synchronizer` says; for the first one only if its topic has a
+        publisher.
 
         Raises:
             MessageError: the stamp of the image is before the epoch.
@@ -251,26 +252,26 @@ class Camera:
         self.infos.await_stamp(stamp_ns, NEXT_INFO_S)
         return self.infos.match(message)
 
-    def forget(self) -> None:
+    def clear(self) -> None:
         """Drop what is matched by stamps, after a jump of time."""
         self.infos.clear()
         self.references.clear()
 
     def subscribed(self, fix_hint: str) -> Subscribed:
-        """How pictures are listened to, for the watchdog.
+        """The subscription to images, for the watchdog.
 
         Args:
             fix_hint: what to do against lost images.
         """
-        pictures = self._pictures
-        reliable = pictures is not None and (
-            pictures.qos_profile.reliability == ReliabilityPolicy.RELIABLE
+        images = self._images
+        reliable = images is not None and (
+            images.qos_profile.reliability == ReliabilityPolicy.RELIABLE
         )
-        kind = KINDS['image', self._settings.image_transport]
+        kind = MSGTYPES['image', self._settings.image_transport]
         return Subscribed(self.topic, self._image, kind, reliable, fix_hint)
 
     def publishers(self, topic: str) -> list[Publisher]:
-        """Who publishes on a topic."""
+        """Publishers of a topic."""
         return [
             Publisher(
                 f'{one.node_namespace.rstrip("/")}/{one.node_name}',
@@ -281,8 +282,8 @@ class Camera:
         ]
 
     def elsewhere(self) -> list[str]:
-        """Other topics on which somebody else publishes pictures of the kind that is expected."""
-        kind, node = KINDS['image', self._settings.image_transport], self._node
+        """Other topics with images of the expected type from other nodes."""
+        kind, node = MSGTYPES['image', self._settings.image_transport], self._node
         ours = f'{node.get_fully_qualified_name()}/'
         return sorted(
             name
@@ -290,7 +291,7 @@ class Camera:
             if kind in kinds and not name.startswith(ours) and node.count_publishers(name)
         )
 
-    def _listen(
+    def _subscribe(
         self,
         kind: str,
         topic: str,
@@ -308,17 +309,17 @@ class Camera:
             return self._node.create_subscription(
                 find(kind), topic, callback, event_callbacks=callbacks, **more
             )
-        except UnsupportedEventTypeError:  # a middleware that does not tell what it lost
+        except UnsupportedEventTypeError:  # a middleware that does not report lost messages
             callbacks.message_lost = None
             return self._node.create_subscription(
                 find(kind), topic, callback, event_callbacks=callbacks, **more
             )
 
-    def _lose(self, count: int) -> None:
+    def _on_lost(self, count: int) -> None:
         self.lost = count
 
-    def _refer(self, message: Any) -> None:
-        if message.header.stamp.sec >= 0:  # no frame has another stamp
+    def _add_reference(self, message: Any) -> None:
+        if message.header.stamp.sec >= 0:  # no frame has a stamp before the epoch
             self.references.add(base.stamp_ns(message.header), message)
 
     def _click(self, message: Any) -> None:
@@ -331,7 +332,7 @@ class Camera:
             if frame and self.frame_id is not None and frame != self.frame_id:
                 raise ValueError(
                     f'point in frame {frame!r} is refused; expected one in the frame of the '
-                    f'pictures, {self.frame_id!r}'
+                    f'images, {self.frame_id!r}'
                 )
             return pixel((position.x, position.y, position.z), self.infos.intrinsics())
 

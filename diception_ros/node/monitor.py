@@ -26,7 +26,7 @@ from diception_ros.node.watchdog import Watchdog, explain, loss_hint
 from diception_ros.node.worker import about
 
 if TYPE_CHECKING:
-    from diception_ros.node.camera_input import Camera
+    from diception_ros.node.camera_input import CameraInput
     from diception_ros.node.frame_queue import FrameQueue
     from diception_ros.node.log import Log
     from diception_ros.node.parameters import Parameters
@@ -45,7 +45,7 @@ class Monitored(Protocol):
     error: str
     log: Log
     parameters: Parameters
-    cameras: dict[str, Camera]
+    cameras: dict[str, CameraInput]
     queue: FrameQueue | None
     worker: Worker | None
     predictor: Predictor | None
@@ -133,7 +133,7 @@ class Monitor:
             self._publisher.publish(self._message(self.report()))
 
     def _camera(
-        self, camera: Camera, counts: Counts, watch: _Watch, more: Mapping[str, Any]
+        self, camera: CameraInput, counts: Counts, watch: _Watch, more: Mapping[str, Any]
     ) -> diagnostics.CameraReport:
         log, now = self._node.log, time.monotonic()
         active = self._node.state == 'active'

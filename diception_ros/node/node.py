@@ -21,7 +21,7 @@ from rclpy.parameter import Parameter
 from diception_ros.doctor import missing_packages
 from diception_ros.messages.detections import DETECTIONS
 from diception_ros.node import camera_input, monitor, worker
-from diception_ros.node.camera_input import SMALL, Camera
+from diception_ros.node.camera_input import SMALL, CameraInput
 from diception_ros.node.frame_queue import FrameQueue
 from diception_ros.node.log import Log
 from diception_ros.node.monitor import Monitor
@@ -59,7 +59,7 @@ class PerceptionNode(LifecycleNode):  # type: ignore[misc]
         super().__init__('perception')
         self.state = 'unconfigured'
         self.log = Log(self.get_logger())
-        self.cameras: dict[str, Camera] = {}
+        self.cameras: dict[str, CameraInput] = {}
         self.queue: FrameQueue | None = None
         self.worker: Worker | None = None
         self.predictor: Predictor | None = None
@@ -165,7 +165,7 @@ class PerceptionNode(LifecycleNode):  # type: ignore[misc]
         )
         self.queue.limit(perception.live.max_rate_hz)
         for name in names:
-            self.cameras[name] = Camera(
+            self.cameras[name] = CameraInput(
                 self, name, settings, self._image_callback(name), self._mismatch
             )
         self._outputs = Publishers(
@@ -243,10 +243,10 @@ class PerceptionNode(LifecycleNode):  # type: ignore[misc]
         if self.state == 'active':
             self._outputs.set_outputs(self._perceiver.outputs())
             for camera in self.cameras.values():
-                camera.refer(settings.depth.metric == 'aligned')
+                camera.subscribe_reference(settings.depth.metric == 'aligned')
 
     def _set_categories(self, message: Any) -> None:
-        categories = [*camera_input.words(message.data)]
+        categories = [*camera_input.parse_categories(message.data)]
         if not categories:
             self.log.warning(f'prompt/categories {message.data!r} is refused: it names nothing')
             return
@@ -276,7 +276,7 @@ class PerceptionNode(LifecycleNode):  # type: ignore[misc]
         self.queue.clear()
         self.worker.reset()
         for camera in self.cameras.values():
-            camera.forget()
+            camera.clear()
 
     def _warn_of_overrides(self) -> None:
         """Log QoS overrides that match no topic, which rclpy ignores silently."""

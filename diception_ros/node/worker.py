@@ -31,7 +31,7 @@ from diception_ros.system import threads
 
 if TYPE_CHECKING:
     from diception_ros.core.alignment import FitReport
-    from diception_ros.node.camera_input import Camera
+    from diception_ros.node.camera_input import CameraInput
     from diception_ros.node.publishers import Publishers
     from diception_ros.perception.metric_depth import Reference
     from diception_ros.perception.predictor import Predictor
@@ -65,7 +65,7 @@ class Worker:
         self,
         queue: FrameQueue,
         perceiver: Perceiver,
-        cameras: Mapping[str, Camera],
+        cameras: Mapping[str, CameraInput],
         publishers: Publishers,
         now: Callable[[], tuple[int, bool]],
         log: Log,
@@ -154,7 +154,7 @@ class Worker:
         self._record(camera, result, time.perf_counter() - began)
         return 'processed'
 
-    def _reference(self, camera: Camera, stamp_ns: int) -> Reference | None:
+    def _reference(self, camera: CameraInput, stamp_ns: int) -> Reference | None:
         settings = self._perceiver.settings.depth
         if settings.metric != 'aligned':
             return None
@@ -163,7 +163,7 @@ class Worker:
             return None
         return reference_from(message, transform_from(settings.reference_transform))
 
-    def _record(self, camera: Camera, result: FrameResult, seconds: float) -> None:
+    def _record(self, camera: CameraInput, result: FrameResult, seconds: float) -> None:
         """Keep the timings and the fit of a result, and log its notes."""
         now_ns, _ = self._now()
         latency = (now_ns - result.query.frame.stamp_ns) / 1e9

@@ -6,7 +6,7 @@ import pytest
 
 from diception_ros.core.prompt import Point
 from diception_ros.node import diagnostics
-from diception_ros.node.camera_input import Points, words
+from diception_ros.node.camera_input import PromptPoints, parse_categories
 from diception_ros.node.diagnostics import ERROR, OK, WARN, CameraReport, NodeReport, statuses
 from diception_ros.node.frame_queue import Counts
 
@@ -77,8 +77,8 @@ def test_statuses_sum_the_counts_of_the_cameras():
 
 
 def test_points_stay_until_cleared_or_the_image_size_changes():
-    points = Points()
-    with pytest.raises(ValueError, match='no picture has come yet'):
+    points = PromptPoints()
+    with pytest.raises(ValueError, match='no image was received yet'):
         points.add(Point(1, 1))
     assert points.of((48, 64)) == ((), 0)
     assert [points.add(Point(k, k)) for k in range(5)] == [1, 2, 3, 4, 5]
@@ -94,5 +94,5 @@ def test_points_stay_until_cleared_or_the_image_size_changes():
 
 
 def test_words_parses_a_category_list():
-    assert words(' chair, traffic light ,,chair') == ('chair', 'traffic light')
-    assert words(' , ') == ()
+    assert parse_categories(' chair, traffic light ,,chair') == ('chair', 'traffic light')
+    assert parse_categories(' , ') == ()
