@@ -85,9 +85,10 @@ def test_node_and_predictor_results_are_equal(domain, peer, tiny_folder, transpo
             for name in names:
                 peer.got[name].clear()
             camera.publish(message)
+            head = message.header
             peer.until(  # the results of a frame that was fed before may be under way
-                lambda message=message: all(
-                    peer.got[name] and peer.got[name][-1].header == message.header for name in names
+                lambda head=head: all(
+                    peer.got[name] and peer.got[name][-1].header == head for name in names
                 ),
                 lambda message=message: f'{getattr(message, "encoding", "")}:\n{node.text}',
             )
