@@ -11,7 +11,6 @@ import math
 from pathlib import Path
 import warnings
 
-from peft import LoraConfig
 from safetensors import SafetensorError, safe_open
 import torch
 from torch import nn
@@ -89,6 +88,8 @@ def insert(
         Its parameters, by the names that they have in a file; they alone want gradients. The first
         matrix is drawn from torch's random state, the second is zero.
     """
+    from peft import LoraConfig
+
     transformer.requires_grad_(False)
     chosen = LoraConfig(
         r=rank, lora_alpha=rank, init_lora_weights='gaussian', target_modules=list(TARGETS)

@@ -21,7 +21,14 @@ from transformers import (
     T5TokenizerFast,
 )
 
-from diception_ros.model.folder import check_folder, resolve, strip_origin
+from diception_ros.model.folder import (
+    apply_silence,
+    check_folder,
+    naming_folder,
+    resolve,
+    strip_origin,
+)
+import diception_ros.model.pca  # noqa: F401 (diffusers loads classes of imported modules only)
 from diception_ros.model.points import DiceptionPointEncoder
 from diception_ros.model.text_embeddings import TABLE_FILE, PromptTable
 from diception_ros.model.transformer import DiceptionTransformer2DModel
@@ -113,9 +120,11 @@ class Components(DiffusionPipeline, SD3LoraLoaderMixin):
         """
         folder = resolve(folder)
         check_folder(folder)
+        apply_silence()
         if dtype is not None:
             kwargs[_DTYPE] = dtype
-        pipe = super().from_pretrained(str(folder), use_safetensors=True, **kwargs)
+        with naming_folder(folder):
+            pipe = super().from_pretrained(str(folder), use_safetensors=True, **kwargs)
         if (folder / TABLE_FILE).is_file():
             pipe.prompt_table = PromptTable.load(folder / TABLE_FILE)
         return pipe

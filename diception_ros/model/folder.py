@@ -1,18 +1,26 @@
 # SPDX-FileCopyrightText: 2026 The diception_ros authors
 # SPDX-License-Identifier: Apache-2.0
-"""Where a model is, and what its folder may hold; looked at before anything in it is used."""
+"""Model folders: where they are, what they may hold, their fingerprint; devices; library logging.
+
+Nothing is imported from a folder; torch and the model libraries are imported where they are used.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+import contextlib
 from functools import lru_cache
 import hashlib
 import json
+import os
 from pathlib import Path
+import sys
+from typing import TYPE_CHECKING
 
-import diffusers.utils.logging
-from safetensors import SafetensorError, safe_open
-import torch
-import transformers.utils.logging
+from diception_ros.model.component_configs import check_config, check_index, read_json
+
+if TYPE_CHECKING:
+    import torch
 
 PIPELINE = 'DiceptionPipeline'
 # The small model that comes with this package; docs/builtin_model.md says what it can do.
@@ -32,6 +40,7 @@ _COMPONENTS = {
     'tokenizer_2': {'CLIPTokenizer', 'CLIPTokenizerFast'},
     'tokenizer_3': {'T5Tokenizer', 'T5TokenizerFast'},
 }
+_REQUIRED = ('vae', 'transformer', 'point_encoder', 'scheduler')
 _LIBRARIES = ('diffusers', 'transformers', 'diception_ros')
 
 
@@ -51,7 +60,8 @@ def check_folder(folder: Path) -> None:
 
     Raises:
         FileNotFoundError: it is not there, or has no model_index.json.
-        ValueError: it belongs to another pipeline or names a class outside the known ones.
+        ValueError: it belongs to another pipeline, names a class outside the known ones, or a
+            configuration in it has a wrong value.
     """
     index = folder / 'model_index.json'
     if not folder.is_dir():
@@ -64,10 +74,7 @@ def check_folder(folder: Path) -> None:
             f'{folder.absolute()}: no model_index.json in it, so it is no model folder; '
             'diception convert writes one'
         )
-    try:
-        components = json.loads(index.read_text())
-    except ValueError as error:
-        raise ValueError(f'{index}: not JSON ({error})') from error
+    components = read_json(index)
     if components.get('_class_name') != PIPELINE:
         hint = ''
         if components.get('_class_name') == 'StableDiffusion3Pipeline':
@@ -78,21 +85,55 @@ def check_folder(folder: Path) -> None:
         raise ValueError(
             f'{index}: made for {components.get("_class_name")!r}, expected {PIPELINE!r}{hint}'
         )
+    check_index(components, index)
+    kinds = {}
     for name, value in components.items():
-        if not isinstance(value, list) or value == [None, None]:
+        if value == [None, None] and name not in _REQUIRED:
             continue
-        library, kind = value
-        if kind not in _COMPONENTS.get(name, ()) or str(library).split('.')[0] not in _LIBRARIES:
-            raise ValueError(
-                f'{index}: component {name} is {library}.{kind}; '
-                f'expected one of {sorted(_COMPONENTS.get(name, ()))}'
-            )
+        if name in _COMPONENTS or isinstance(value, list):
+            kinds[name] = _class_of(name, value, index)
+    if missing := [name for name in _REQUIRED if name not in kinds]:
+        raise ValueError(f'{index}: names no {missing[0]}; copy the model folder again')
+    for name, kind in kinds.items():
+        if not name.startswith('tokenizer'):
+            file = 'scheduler_config.json' if name == 'scheduler' else 'config.json'
+            check_config(kind, folder / name / file)
+
+
+def _class_of(name: str, value: object, index: Path) -> str:
+    """The class that model_index.json names for a component, if it is one of the known ones."""
+    known = sorted(_COMPONENTS.get(name, ()))
+    got = f'{value!r:.60}'
+    if isinstance(value, list) and len(value) == 2:
+        library, kind = map(str, value)
+        if library.split('.')[0] in _LIBRARIES and kind in known:
+            return kind
+        got = f'{library}.{kind}'
+    raise ValueError(f'{index}: component {name} is {got}; expected one of {known}')
+
+
+@contextlib.contextmanager
+def naming_folder(folder: Path) -> Iterator[None]:
+    """Turn what libraries raise while they load a folder into a ValueError that names it."""
+    try:
+        yield
+    except Exception as error:
+        # Weights of other shapes, damaged files, tokenizers: each library raises its own.
+        if isinstance(error, OSError | MemoryError | ImportError):
+            raise
+        if type(error).__name__ == 'OutOfMemoryError':
+            raise
+        reason = (str(error).strip().splitlines() or [type(error).__name__])[0][:200]
+        raise ValueError(
+            f'{folder}: its weights or configuration cannot be loaded ({reason}); copy the model '
+            'folder again'
+        ) from error
 
 
 def strip_origin(folder: Path) -> None:
-    """Take the path that a model was loaded from out of a folder that diffusers wrote.
+    """Remove the path that a model was loaded from in a folder that diffusers wrote.
 
-    It is a path of one machine, and would make two equal models differ.
+    It names one machine, and would make two equal models differ.
     """
     for path in (folder / 'model_index.json', *folder.glob('*/config.json')):
         content = json.loads(path.read_text())
@@ -100,15 +141,14 @@ def strip_origin(folder: Path) -> None:
             path.write_text(json.dumps(content, indent=2, sort_keys=True) + '\n')
 
 
-# Where networks run.
-
-
 def find_device(name: str) -> torch.device:
     """The torch device of this name.
 
     Raises:
-        ValueError: no such kind of device, or it is not there.
+        ValueError: not the name of a device, or the device does not exist.
     """
+    import torch
+
     try:
         device = torch.device(name)
     except RuntimeError as error:
@@ -118,47 +158,46 @@ def find_device(name: str) -> torch.device:
     if device.type != 'cuda':
         raise ValueError(f'device is {name!r}; expected cpu, cuda or cuda:N')
     if (device.index or 0) >= torch.cuda.device_count():
-        why = (
+        reason = (
             f'torch {torch.__version__} was built without CUDA'
             if torch.version.cuda is None
             else f'{torch.cuda.device_count()} CUDA devices are there'
         )
         raise ValueError(
-            f'device {name!r} is not there ({why}); set device to cpu to run slowly on purpose'
+            f'device {name!r} is not there ({reason}); set device to cpu to run slowly on purpose'
         )
     return device
 
 
-# Which weights a model folder holds, as one number.
-
-
-# What an answer is made by; texts may be added without making another model of it.
+# The weights that determine results; the prompt table may grow without making another model.
 PARTS = ('vae', 'point_encoder', 'transformer')
 
 
 def fingerprint(folder: Path) -> str:
     """SHA-256 over names, types, shapes and values of all weights.
 
-    How they are split in files makes no difference. A copy in another precision has another
-    fingerprint. Reads every file once, about a second for each gigabyte, and again only when one
-    changed.
+    It does not depend on how they are split into files; a copy in another precision has another
+    fingerprint. Reads every file once, about a second per gigabyte, and again only after a change.
 
     Args:
         folder: of the model.
 
     Raises:
-        FileNotFoundError: there are no weights in it.
+        FileNotFoundError: the folder holds no weights.
         ValueError: a file of weights is damaged.
     """
     files = [path for part in PARTS for path in sorted((folder / part).glob('*.safetensors'))]
     if not files:
         raise FileNotFoundError(f'{folder}: no weights (*.safetensors) in it')
     seen = [(path, path.stat()) for path in files]
-    return _of(tuple((str(path), stat.st_size, stat.st_mtime_ns) for path, stat in seen))
+    return _hash_weights(tuple((str(path), stat.st_size, stat.st_mtime_ns) for path, stat in seen))
 
 
 @lru_cache(maxsize=4)
-def _of(files: tuple[tuple[str, int, int], ...]) -> str:
+def _hash_weights(files: tuple[tuple[str, int, int], ...]) -> str:
+    from safetensors import SafetensorError, safe_open
+    import torch
+
     found: dict[str, str] = {}
     for path, *_ in files:
         part = Path(path).parent.name
@@ -177,11 +216,24 @@ def _of(files: tuple[tuple[str, int, int], ...]) -> str:
     return digest.hexdigest()
 
 
-# Keeps the libraries' own bars and notes out of what a command or the node prints.
+_LOGGERS = ('diffusers.utils.logging', 'transformers.utils.logging')
+_silenced = False
 
 
 def silence_library_logging() -> None:
-    """For this process: no bars of theirs, and of their messages only errors."""
-    for library in (diffusers.utils.logging, transformers.utils.logging):
-        library.disable_progress_bar()
-        library.set_verbosity_error()
+    """Hide progress bars and all messages but errors of diffusers and transformers.
+
+    Imports neither: libraries that are not loaded yet are silenced when a model is loaded.
+    """
+    global _silenced
+    _silenced = True
+    os.environ['DIFFUSERS_VERBOSITY'] = os.environ['TRANSFORMERS_VERBOSITY'] = 'error'
+    apply_silence()
+
+
+def apply_silence() -> None:
+    """Silence the libraries that were loaded since `silence_library_logging`."""
+    for name in _LOGGERS if _silenced else ():
+        if name in sys.modules:
+            sys.modules[name].disable_progress_bar()
+            sys.modules[name].set_verbosity_error()

@@ -25,6 +25,8 @@ TABLE_FILE = 'prompt_embeddings.safetensors'
 CLIP_LENGTH = 77  # Source: CLIP's context; both CLIP encoders of SD3 are padded to it
 T5_LENGTH = 256  # Source: the official code's max_sequence_length
 _FORMAT = 'diception_ros prompt table 1'
+_DTYPES = {'F16', 'BF16', 'F32', 'F64'}  # names of safetensors
+_MEND = '; copy the model folder again'
 
 
 class UnknownTextError(ValueError):
@@ -74,14 +76,27 @@ class PromptTable:
         try:
             with safe_open(path, 'pt') as file:
                 about = json.loads((file.metadata() or {}).get('table', '{}'))
-                texts = about.get('texts')
-                shape = file.get_slice('tokens').get_shape()
+                parts = {name: file.get_slice(name) for name in ('tokens', 'pooled')}
+                shapes = {name: part.get_shape() for name, part in parts.items()}
+                kinds = {part.get_dtype() for part in parts.values()}
+            form, texts = about['format'], about['texts']
         except Exception as error:
-            raise ValueError(f'{path}: not a prompt table ({error})') from error
-        if about.get('format') != _FORMAT or not isinstance(texts, list) or len(texts) != shape[0]:
+            raise ValueError(f'{path}: not a prompt table ({error}){_MEND}') from error
+        if form != _FORMAT:
             raise ValueError(
-                f"{path}: not a prompt table; expected format '{_FORMAT}', "
-                f'found {about.get("format")!r} with {shape[0]} rows'
+                f"{path}: not a prompt table; expected format '{_FORMAT}', found {form!r}{_MEND}"
+            )
+        if not isinstance(texts, list) or not all(isinstance(text, str) for text in texts):
+            raise ValueError(f'{path}: texts is {texts!r:.60}; expected a list of texts{_MEND}')
+        rows = len(texts)
+        if len(set(texts)) != rows:
+            raise ValueError(f'{path}: a text stands in it twice{_MEND}')
+        sizes = {name: (len(shape), shape[:1]) for name, shape in shapes.items()}
+        if sizes != {'tokens': (3, [rows]), 'pooled': (2, [rows])} or not kinds <= _DTYPES:
+            raise ValueError(
+                f'{path}: tokens has shape {shapes["tokens"]} and pooled {shapes["pooled"]} of '
+                f'{" and ".join(sorted(kinds))}; expected ({rows}, T, D) and ({rows}, D) floating '
+                f'point numbers, a row for each text{_MEND}'
             )
         table._rows = {text: row for row, text in enumerate(texts)}
         return table

@@ -2,8 +2,11 @@
 # SPDX-License-Identifier: Apache-2.0
 """Prompt embeddings: what the encoders say, and the table that remembers it."""
 
+import json
+
 from diffusers import StableDiffusion3Pipeline
 import pytest
+from safetensors.torch import save_file
 import torch
 
 from diception_ros.model.text_embeddings import PromptEmbedding, PromptTable, UnknownTextError
@@ -97,3 +100,31 @@ def test_failed_save_keeps_the_old_table(tmp_path, monkeypatch):
         table.save(path)
     assert path.read_bytes() == before
     assert [file.name for file in tmp_path.iterdir()] == ['table.safetensors']
+
+
+@pytest.mark.parametrize(
+    ('tensors', 'texts', 'message'),
+    [
+        ({'tokens': (2, 3, 4)}, ['a', 'b'], 'pooled'),
+        ({'tokens': (2, 3, 4), 'pooled': (1, 2)}, ['a', 'b'], r'expected \(2, T, D\)'),
+        ({'tokens': (2, 12), 'pooled': (2, 2)}, ['a', 'b'], r'expected \(2, T, D\)'),
+        ({'tokens': (2, 3, 4), 'pooled': (2, 2)}, [['a'], ['b']], 'expected a list of texts'),
+        ({'tokens': (2, 3, 4), 'pooled': (2, 2)}, 'ab', 'expected a list of texts'),
+        ({'tokens': (2, 3, 4), 'pooled': (2, 2)}, ['a', 'a'], 'a text stands in it twice'),
+        ({'tokens': (2, 3, 4), 'pooled': (2, 2)}, ['a'], r'expected \(1, T, D\)'),
+    ],
+)
+def test_tables_of_another_layout_are_refused_with_file_and_cure(
+    tmp_path, tensors, texts, message
+):
+    path = tmp_path / 'prompt_embeddings.safetensors'
+    about = json.dumps({'format': 'diception_ros prompt table 1', 'texts': texts})
+    values = {name: torch.zeros(shape) for name, shape in tensors.items()}
+    save_file(values, path, metadata={'table': about})
+    with pytest.raises(ValueError, match=f'safetensors: .*{message}.*copy the model folder') as e:
+        PromptTable.load(path)
+    assert len(str(e.value).splitlines()) == 1
+    save_file({name: value.long() for name, value in values.items()}, path,
+              metadata={'table': '[]'})  # fmt: skip
+    with pytest.raises(ValueError, match='not a prompt table'):
+        PromptTable.load(path)
