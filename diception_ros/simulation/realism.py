@@ -9,7 +9,7 @@ Textures and light are applied here to the parts of a plain room. Cameras are in
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, replace
 import math
 
 import numpy as np
@@ -33,59 +33,80 @@ _CLOTH_SHINE = 0.03  # which `materials.sample_palette` gives to fabric and clot
 _SURFACES: dict[str, Pattern] = {
     'floor': 'real floor', 'wall': 'real wall', 'ceiling': 'real ceiling',
 }  # fmt: skip
+_SHARES = ('cameras', 'textures', 'lighting', 'reflections', 'meshes')
 _SHELL_THICK = 0.05  # metres; thinner parts of walls are skirting boards
 
 
 @dataclass(frozen=True)
 class Realism:
-    """What is added to the plain rooms. With all settings off, rooms are what they are without it.
+    """What is added to the plain rooms: the share of rooms, [0, 1], that each setting is on in.
 
-    Each setting draws from random numbers of its own, so that switching one on changes nothing
-    that another one draws. Labels are exact with every setting.
+    With all of them 0, rooms are what they are without it. Each setting draws from random numbers
+    of its own: switching one on changes nothing that another one draws. Labels are always exact.
 
     Attributes:
         cameras: cameras roll by up to 25 degrees, look down as far as straight down, come close to
             things and tables, and start 0.1 m above the floor.
         textures: walls, floor, ceiling and furniture carry detail that is no geometry: prints,
             tiles, grain, pictures, posters, text, painted shadows, dirt.
-        lighting: lamps are coloured, dim or glaring; more than one side of a room may be dark.
+        lighting: lamps are coloured, dim or glaring, or shine from one side.
         reflections: shiny floors mirror the room.
-        furniture: folder of unpacked furniture models, which stand among the furniture of
-            primitives (see `diception_ros.simulation.assets.meshes`); None for none.
+        meshes: furniture models stand among the furniture of primitives, if there is a folder.
+        furniture: that folder, see `diception_ros.simulation.assets.meshes`; None for none.
+
+    Raises:
+        ValueError: a share outside [0, 1].
     """
 
-    cameras: bool = False
-    textures: bool = False
-    lighting: bool = False
-    reflections: bool = False
+    cameras: float = 0.0
+    textures: float = 0.0
+    lighting: float = 0.0
+    reflections: float = 0.0
+    meshes: float = 1.0
     furniture: str | None = None
+
+    def __post_init__(self) -> None:
+        for name in _SHARES:
+            if not 0 <= getattr(self, name) <= 1:
+                raise ValueError(f'realism: expected {name} in [0, 1], got {getattr(self, name)}')
 
     @property
     def is_plain(self) -> bool:
         """Whether every setting is off."""
-        return self == Realism()
+        return not (
+            self.cameras or self.textures or self.lighting or self.reflections or self.furniture
+        )
 
     @classmethod
     def parse(cls, text: str, furniture: str | None = None) -> Realism:
-        """Settings from names, separated by commas, such as 'cameras,textures'.
+        """Settings from names with optional shares, such as 'cameras,textures:0.8'.
 
         Args:
-            text: names of settings; 'all' for all of them; '' for none.
+            text: names of settings, separated by commas; 'all' for all of them; '' for none.
             furniture: folder of furniture models.
 
         Raises:
-            ValueError: an unknown name.
+            ValueError: an unknown name, or no share.
         """
-        known = [field.name for field in fields(cls) if field.name != 'furniture']
-        names = [name.strip() for name in text.split(',') if name.strip()]
-        if names == ['all']:
-            names = known
-        unknown = [name for name in names if name not in known]
-        if unknown:
-            raise ValueError(
-                f'realism: expected some of {", ".join(known)}, or all, got {", ".join(unknown)}'
-            )
-        return cls(**dict.fromkeys(names, True), furniture=furniture)
+        shares: dict[str, float] = {}
+        for item in filter(None, (part.strip() for part in text.split(','))):
+            name, _, share = item.partition(':')
+            if name not in (*_SHARES, 'all'):
+                raise ValueError(
+                    f'realism: expected some of {", ".join(_SHARES)}, or all, got {name}'
+                )
+            try:
+                value = float(share) if share else 1.0
+            except ValueError:
+                raise ValueError(f'realism: expected {name}:SHARE, got {item}') from None
+            shares.update(dict.fromkeys(_SHARES if name == 'all' else (name,), value))
+        return cls(**shares, furniture=furniture)
+
+    def sample(self, rng: np.random.Generator) -> Realism:
+        """Settings of one room: each share becomes 0 or 1."""
+        luck = rng.uniform(size=len(_SHARES))
+        one = {k: float(u < getattr(self, k)) for k, u in zip(_SHARES, luck, strict=True)}
+        return Realism(**one, furniture=self.furniture if one['meshes'] else None)
 
 
 PLAIN = Realism()

@@ -39,7 +39,7 @@ SPLITS: tuple[Split, ...] = get_args(Split)
 _METRES, _TURNS = 6, 9
 
 # Purposes of `generator` for what `Realism` adds, far above those of views.
-_TEXTURES, _REFLECTIONS, _LIGHTING, _FURNITURE = range(1 << 20, (1 << 20) + 4)
+_TEXTURES, _REFLECTIONS, _LIGHTING, _FURNITURE, _REALISM = range(1 << 20, (1 << 20) + 5)
 _MESH_SHARE = 0.65  # of things that have a model of their kind, how many are one
 
 
@@ -157,7 +157,7 @@ def make_scene(seed: int, number: int, split: Split = 'train', realism: Realism 
         seed: of the whole data set.
         number: of the scene in it.
         split: scenes of different splits never meet.
-        realism: what is added to the plain room.
+        realism: what is added to plain rooms, and to which share of them.
 
     Returns:
         The same scene, bit for bit, on every machine.
@@ -166,6 +166,7 @@ def make_scene(seed: int, number: int, split: Split = 'train', realism: Realism 
         ValueError: see `rng_for`.
     """
     rng = rng_for(seed, number, split, purpose=0)
+    realism = realism.sample(rng_for(seed, number, split, _REALISM))
     colours = sample_palette(rng)
     walls = rooms.sample_walls(rng)
     plan = FloorPlan(walls)

@@ -94,6 +94,11 @@ class TrainSettings:
     aspect: float = setting(
         4 / 3, 'source simulated: width / height of the images', low=0.25, high=4
     )
+    realism: str = setting(
+        '', 'source simulated: as diception simulate --realism, each with a share of rooms, such '
+        'as cameras:0.6,textures:0.8; validation renders plain rooms',
+    )  # fmt: skip
+    furniture: str = setting('', 'source simulated: folder of furniture models; empty: none')
     hflip: bool = setting(True, 'add a horizontally flipped copy of each sample')
     color_jitter: float = setting(
         0.0,

@@ -195,7 +195,8 @@ class SimulatedDataset:
         # between two buffers costs nothing, while an overlap would repeat samples.
         first = number * (self._settings.buffer // len(self._names) + 1)
         names, seed = tuple(self._names), self._settings.seed
-        return _Job(seed, self._size, names, first, worker, workers, count, preprocessor)
+        realism = self._settings.realism, self._settings.furniture
+        return _Job(seed, self._size, names, first, worker, workers, count, preprocessor, realism)
 
 
 def _init_worker(parent: int) -> None:
@@ -220,16 +221,19 @@ class _Job:
     workers: int
     count: int
     preprocessor: Preprocessor
+    realism: tuple[str, str]  # arguments of `Realism.parse`
 
 
 def _render(job: _Job) -> dict[str, Any]:
     """One process's part of a buffer, as arrays, which are cheap to send between processes."""
     from diception_ros.simulation import sample_stream
+    from diception_ros.simulation.realism import Realism
 
     torch.set_num_threads(1)
     samples = sample_stream.samples(
-        job.seed, job.size, job.names, worker=job.worker, workers=job.workers, first=job.first
-    )
+        job.seed, job.size, job.names, worker=job.worker, workers=job.workers, first=job.first,
+        realism=Realism.parse(job.realism[0], job.realism[1] or None),
+    )  # fmt: skip
     prepared = job.preprocessor.collate(itertools.islice(samples, job.count))
     values = {one.name: getattr(prepared, one.name) for one in fields(prepared)}
     return {

@@ -44,7 +44,8 @@ class SimulateConfig:
         choices=('floor', 'graspable', 'shadow', 'highlight'),
     )  # fmt: skip
     realism: str = setting(
-        '', 'some of cameras,textures,lighting,reflections, or all; plain rooms without',
+        '', 'some of cameras,textures,lighting,reflections, or all, each with a share of the '
+        'rooms, such as all:0.5; empty: plain rooms',
         metavar='NAMES',
     )  # fmt: skip
     furniture: str | None = setting(

@@ -17,7 +17,7 @@ from diception_ros.simulation.assets.primitives import Placement, PrimitiveType
 from diception_ros.simulation.raycast import Primitives, contains, intersect
 from diception_ros.simulation.realism import PLAIN, Realism
 
-ALL = Realism(cameras=True, textures=True, lighting=True, reflections=True)
+ALL = Realism(cameras=1, textures=1, lighting=1, reflections=1)
 
 # A table in the axes of Sweet Home 3D: y up, z to the front, any scale. The top is a box whose
 # faces are wound inward, as in many models.
@@ -82,15 +82,27 @@ def furnished(renderer, library):
 def test_settings_are_named_in_text():
     assert Realism.parse('') == PLAIN
     assert Realism.parse('all') == ALL
-    assert Realism.parse('cameras, lighting', 'x') == Realism(
-        cameras=True, lighting=True, furniture='x'
-    )
+    assert Realism.parse('cameras, lighting', 'x') == Realism(cameras=1, lighting=1, furniture='x')
     with pytest.raises(ValueError, match=r'expected some of cameras, .* got mirrors'):
         Realism.parse('cameras,mirrors')
+    assert Realism.parse('all:0.5,cameras').textures == 0.5
+    assert Realism.parse('all:0.5,cameras').cameras == 1
+    for wrong in ('cameras:2', 'cameras:often'):
+        with pytest.raises(ValueError, match='realism: expected cameras'):
+            Realism.parse(wrong)
+
+
+def test_shares_of_rooms_get_a_setting():
+    some = Realism.parse('cameras:0.3,textures,meshes:0.5', 'x')
+    drawn = [some.sample(np.random.default_rng(k)) for k in range(400)]
+    assert all(one.textures == 1 and one.lighting == 0 for one in drawn)
+    assert 0.2 < np.mean([one.cameras for one in drawn]) < 0.4
+    assert 0.4 < np.mean([one.furniture == 'x' for one in drawn]) < 0.6
+    assert all(one.sample(np.random.default_rng(0)) == one for one in drawn)
 
 
 def test_settings_change_neither_geometry_nor_each_other():
-    plain, light = scenes.make_scene(5, 2), scenes.make_scene(5, 2, realism=Realism(lighting=True))
+    plain, light = scenes.make_scene(5, 2), scenes.make_scene(5, 2, realism=Realism(lighting=1))
     dressed = scenes.make_scene(5, 2, realism=ALL)
     for scene in (light, dressed):
         for name in ('kind', 'size', 'position', 'rotation'):
@@ -120,7 +132,7 @@ def test_textures_follow_from_their_seed():
 def test_surfaces_have_more_edges_than_plain_ones(renderer):
     # Of pixels away from all edges of the geometry, how many differ much from their neighbours.
     shares = []
-    for realism in (PLAIN, Realism(textures=True)):
+    for realism in (PLAIN, Realism(textures=1)):
         strong = []
         for number in range(5):
             for view in sample_stream.scene_views(renderer, 3, number, 'test', 2, realism=realism):
@@ -136,7 +148,7 @@ def test_surfaces_have_more_edges_than_plain_ones(renderer):
 def test_cameras_roll_and_look_down_and_come_close():
     found = []
     for number in range(12):
-        scene = scenes.make_scene(7, number, realism=Realism(cameras=True))
+        scene = scenes.make_scene(7, number, realism=Realism(cameras=1))
         for k in range(6):
             camera = cameras.sample_view(
                 scenes.rng_for(7, number, 'train', 1 + 2 * k), scene, SIZE
