@@ -49,6 +49,8 @@ class Running:
             'PYTHONUNBUFFERED': '1',
             **(environment or {}),
         }
+        # None removes a variable.
+        variables = {name: value for name, value in variables.items() if value is not None}
         self.lines = []
         out = subprocess.PIPE
         if terminal:

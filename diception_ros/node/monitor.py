@@ -36,6 +36,8 @@ if TYPE_CHECKING:
 # Seconds between two reports, as diagnostic_updater.
 PERIOD = 1.0
 DEPTH = 10
+# Reports in a row with another node of this name, before it is reported.
+NAMESAKE_REPORTS = 3
 
 
 class Monitored(Protocol):
@@ -53,6 +55,7 @@ class Monitored(Protocol):
 
     def create_publisher(self, msg_type: Any, topic: str, qos_profile: Any) -> Any: ...
     def get_fully_qualified_name(self) -> str: ...
+    def get_node_names_and_namespaces(self) -> list[tuple[str, str]]: ...
     def get_clock(self) -> Any: ...
 
 
@@ -71,6 +74,7 @@ class Monitor:
         self._loss_hint = loss_hint(get_rmw_implementation_identifier(), dict(os.environ))
         self._watches: dict[str, _Watch] = {}
         self._rate = Rate()
+        self._namesake_reports = 0
 
     def start(self) -> None:
         """Start the thread."""
@@ -124,7 +128,29 @@ class Monitor:
             dict(node.mismatches),
             values,
             cameras,
+            self._namesake(),
         )
+
+    def _namesake(self) -> str:
+        """What is wrong if another node has the name of this one; '' if none has it.
+
+        Seen in one report alone it may be a node that is just ending.
+        """
+        own = self._node.get_fully_qualified_name()
+        names = [
+            f'{namespace.rstrip("/")}/{name}'
+            for name, namespace in self._node.get_node_names_and_namespaces()
+        ]
+        self._namesake_reports = self._namesake_reports + 1 if names.count(own) > 1 else 0
+        if self._namesake_reports < NAMESAKE_REPORTS:
+            return ''
+        text = (
+            f'{names.count(own)} nodes are named {own} in this ROS_DOMAIN_ID, so their topics mix '
+            'and parameters and services reach either; end one, or give it a name of its own: '
+            '--ros-args -r __node:=NAME. (A node that was killed is listed for up to 20 s.)'
+        )
+        self._node.log.warning_once('namesake', text)
+        return text
 
     def _run(self) -> None:
         due = time.monotonic()
