@@ -19,7 +19,7 @@ from types import SimpleNamespace
 import numpy as np
 
 from diception_ros import tasks
-from diception_ros.core.images import Fit
+from diception_ros.core.images import ResizeTransform
 from diception_ros.node import process
 from diception_ros.perception.perceiver import Perceiver
 
@@ -67,7 +67,7 @@ class ZeroPredictor:
             label = task.example(np.random.default_rng(0), SIDE)
             if task.takes_category:
                 label = task.decode(task.encode(label), prompt)
-            self._answers[key] = label.to_image_size(Fit(size, SIDE))
+            self._answers[key] = label.to_image_size(ResizeTransform(size, SIDE))
         return self._answers[key]
 
 

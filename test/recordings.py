@@ -20,7 +20,7 @@ from diception_ros.bags.mcap_writer import Writer
 from diception_ros.bags.typestore import TYPES, BagTypes, definition_of
 from diception_ros.core import settings
 from diception_ros.core.frame import Intrinsics
-from diception_ros.core.images import Fit
+from diception_ros.core.images import ResizeTransform
 from diception_ros.messages import base, camera_info
 from diception_ros.messages import images as image_messages
 from diception_ros.perception.perceiver import Perceiver
@@ -175,7 +175,7 @@ def answer(frame, prompt, registry=tasks.BUILTIN, at_model_size=False):
     label = task.example(rng, side)
     if task.takes_category:
         label = task.decode(task.encode(label), prompt)
-    return label if at_model_size else label.to_image_size(Fit(frame.size, side))
+    return label if at_model_size else label.to_image_size(ResizeTransform(frame.size, side))
 
 
 def asked(**changes):

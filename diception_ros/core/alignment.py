@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from diception_ros.core.geometry import Affine
+from diception_ros.core.geometry import ScaleShift
 
 if TYPE_CHECKING:
     from diception_ros.core.settings import FitCriteria
@@ -38,21 +38,21 @@ class FitReport:
     """How well a disparity and depth references agree.
 
     Attributes:
-        affine: scale and shift in 1/m, NaN where nothing could be fitted.
+        scale_shift: scale and shift in 1/m, NaN where nothing could be fitted.
         points: references that there were.
         inliers: share of them that agree, NaN where there were too few.
         residual: root mean square of the relative errors of those, NaN where there are none.
         problem: why the fit must not be used, '' for one that may.
     """
 
-    affine: Affine
+    scale_shift: ScaleShift
     points: int
     inliers: float
     residual: float
     problem: str
 
     @property
-    def good(self) -> bool:
+    def ok(self) -> bool:
         """Whether depth may be published with it."""
         return not self.problem
 
@@ -89,14 +89,16 @@ def align(
     start = _best_line(x, y, criteria.inlier_threshold)
     if start is None:
         return FitReport(
-            Affine(math.nan, math.nan), points, 0.0, math.nan,
+            ScaleShift(math.nan, math.nan), points, 0.0, math.nan,
             f'no scale > 0 and shift lead from disparity to any two of {points} references',
         )  # fmt: skip
-    return judge(_refine(x, y, start, criteria.inlier_threshold), disparity, depth, criteria)
+    return evaluate_fit(
+        _refine(x, y, start, criteria.inlier_threshold), disparity, depth, criteria
+    )
 
 
-def judge(
-    affine: Affine,
+def evaluate_fit(
+    scale_shift: ScaleShift,
     disparity: NDArray[np.floating[Any]],
     depth: NDArray[np.floating[Any]],
     criteria: FitCriteria,
@@ -105,14 +107,14 @@ def judge(
     x, y, points = _known(disparity, depth)
     if points < max(criteria.min_points, 2):
         return _too_few(points, criteria)
-    error = _errors(affine, x, y)
+    error = _errors(scale_shift, x, y)
     agrees = np.abs(error) <= criteria.inlier_threshold
     share = float(agrees.mean())
     residual = float(np.sqrt(np.mean(error[agrees] ** 2))) if agrees.any() else math.nan
     low, high = np.quantile(x[agrees], [0.05, 0.95]) if agrees.any() else (0.0, 0.0)
     problem = ''
-    if not affine.scale > 0:
-        problem = f'the scale is {affine.scale:.3g} 1/m; expected more than 0'
+    if not scale_shift.scale > 0:
+        problem = f'the scale is {scale_shift.scale:.3g} 1/m; expected more than 0'
     elif share < criteria.min_inliers:
         problem = (
             f'{100 * share:.0f} % of {points} references agree to '
@@ -128,10 +130,10 @@ def judge(
             f'the references span disparities {low:.2f} to {high:.2f} only; expected a span of '
             f'{MIN_SPAN}'
         )
-    return FitReport(affine, points, share, residual, problem)
+    return FitReport(scale_shift, points, share, residual, problem)
 
 
-def blend(last: Affine, new: Affine, keep: float) -> Affine:
+def smooth(last: ScaleShift, new: ScaleShift, keep: float) -> ScaleShift:
     """Between two fits: the inverse depths that follow are blended, as they are linear in both.
 
     Args:
@@ -139,7 +141,7 @@ def blend(last: Affine, new: Affine, keep: float) -> Affine:
         new: of this frame.
         keep: share of the last, [0, 1).
     """
-    return Affine(
+    return ScaleShift(
         keep * last.scale + (1 - keep) * new.scale, keep * last.shift + (1 - keep) * new.shift
     )
 
@@ -162,14 +164,16 @@ def _known(
     return x, 1 / z, int(known.sum())
 
 
-def _errors(affine: Affine, x: NDArray[np.float64], y: NDArray[np.float64]) -> NDArray[np.float64]:
+def _errors(
+    scale_shift: ScaleShift, x: NDArray[np.float64], y: NDArray[np.float64]
+) -> NDArray[np.float64]:
     """Predicted depth by known depth, less 1; below -1 where the prediction is beyond infinity."""
     with np.errstate(divide='ignore'):
-        out: NDArray[np.float64] = y / (affine.scale * x + affine.shift) - 1
+        out: NDArray[np.float64] = y / (scale_shift.scale * x + scale_shift.shift) - 1
     return out
 
 
-def _best_line(x: NDArray[np.float64], y: NDArray[np.float64], bound: float) -> Affine | None:
+def _best_line(x: NDArray[np.float64], y: NDArray[np.float64], bound: float) -> ScaleShift | None:
     """The line through two references with the smallest truncated error; None: none rises."""
     rng = np.random.default_rng(1)
     order = np.argsort(x, kind='stable')
@@ -189,10 +193,12 @@ def _best_line(x: NDArray[np.float64], y: NDArray[np.float64], bound: float) -> 
         error = y[judges] / (scale[:, None] * x[judges] + shift[:, None]) - 1  # (lines, judges)
     cost = (np.minimum(np.abs(error), bound) ** 2).sum(axis=1)
     best = int(cost.argmin())
-    return Affine(float(scale[best]), float(shift[best]))
+    return ScaleShift(float(scale[best]), float(shift[best]))
 
 
-def _refine(x: NDArray[np.float64], y: NDArray[np.float64], start: Affine, bound: float) -> Affine:
+def _refine(
+    x: NDArray[np.float64], y: NDArray[np.float64], start: ScaleShift, bound: float
+) -> ScaleShift:
     best = start
     for _ in range(20):
         error = _errors(best, x, y)
@@ -207,7 +213,7 @@ def _refine(x: NDArray[np.float64], y: NDArray[np.float64], start: Affine, bound
         scale = float(weight @ ((x - mean_x) * (y - mean_y)) / variance) if variance > 0 else 0.0
         if not scale > 0:
             return best
-        new = Affine(scale, float(mean_y - scale * mean_x))
+        new = ScaleShift(scale, float(mean_y - scale * mean_x))
         done = np.allclose(new, best, rtol=1e-9, atol=0)
         best = new
         if done:
@@ -217,6 +223,6 @@ def _refine(x: NDArray[np.float64], y: NDArray[np.float64], start: Affine, bound
 
 def _too_few(points: int, criteria: FitCriteria) -> FitReport:
     return FitReport(
-        Affine(math.nan, math.nan), points, math.nan, math.nan,
+        ScaleShift(math.nan, math.nan), points, math.nan, math.nan,
         f'{points} references in the picture; expected at least {max(criteria.min_points, 2)}',
     )  # fmt: skip

@@ -76,7 +76,7 @@ def _disparity(labels: Sequence[Disparity]) -> Merged:
     middle = stack[int(distance.argmin())]
     aligned = []
     for one in stack:
-        affine = geometry.fit_affine(one, middle)
+        affine = geometry.fit_scale_shift(one, middle)
         aligned.append(one * affine.scale + affine.shift)
     values, spread = np.full((2, *known.shape), np.nan, np.float32)
     values[known] = np.clip(np.median(aligned, axis=0), 0, 1)

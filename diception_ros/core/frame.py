@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 if TYPE_CHECKING:
-    from diception_ros.core.images import Fit
+    from diception_ros.core.images import ResizeTransform
 
 
 @dataclass(frozen=True)
@@ -42,16 +42,16 @@ class Intrinsics:
                 f'fx={self.fx}, fy={self.fy}, cx={self.cx}, cy={self.cy}'
             )
 
-    def to_model(self, fit: Fit) -> Intrinsics:
+    def to_model(self, transform: ResizeTransform) -> Intrinsics:
         """The pinhole of the same picture once it was resized to the model's square."""
-        sx, sy = fit.scale.tolist()
-        cx, cy = fit.to_model(np.array([self.cx, self.cy])).tolist()
+        sx, sy = transform.scale.tolist()
+        cx, cy = transform.to_model(np.array([self.cx, self.cy])).tolist()
         return Intrinsics(self.fx * sx, self.fy * sy, cx, cy)
 
-    def to_camera(self, fit: Fit) -> Intrinsics:
+    def to_image(self, transform: ResizeTransform) -> Intrinsics:
         """Inverse of `to_model`."""
-        sx, sy = fit.scale.tolist()
-        cx, cy = fit.to_camera(np.array([self.cx, self.cy])).tolist()
+        sx, sy = transform.scale.tolist()
+        cx, cy = transform.to_image(np.array([self.cx, self.cy])).tolist()
         return Intrinsics(self.fx / sx, self.fy / sy, cx, cy)
 
     def flip(self, width: int) -> Intrinsics:

@@ -16,18 +16,18 @@ from diception_ros.core.frame import Intrinsics
 from diception_ros.core.labels import Disparity, MetricDepth
 
 
-class Affine(NamedTuple):
+class ScaleShift(NamedTuple):
     """The map value -> scale * value + shift."""
 
     scale: float
     shift: float
 
 
-def fit_affine(
+def fit_scale_shift(
     source: NDArray[np.floating[Any]],
     target: NDArray[np.floating[Any]],
     valid: NDArray[np.bool_] | None = None,
-) -> Affine:
+) -> ScaleShift:
     """Scale and shift that bring one map closest to another in the least-squares sense.
 
     To give a disparity metres, fit it to the inverse of sparse metric depths, in 1/m, and hand the
@@ -47,7 +47,7 @@ def fit_affine(
     """
     if source.shape != target.shape:
         raise ValueError(
-            f'fit_affine: expected two maps of one shape, got {source.shape} and {target.shape}'
+            f'fit_scale_shift: expected maps of one shape, got {source.shape} and {target.shape}'
         )
     known = np.isfinite(source) & np.isfinite(target)
     if valid is not None:
@@ -55,15 +55,15 @@ def fit_affine(
     # Centred and in float64: the normal equations lose half the digits otherwise.
     x, y = source[known].astype(np.float64), target[known].astype(np.float64)
     if x.size == 0:
-        return Affine(float('nan'), float('nan'))
+        return ScaleShift(float('nan'), float('nan'))
     mean_x, mean_y = float(x.mean()), float(y.mean())
     x -= mean_x
     variance = float(x @ x)
     scale = float(x @ (y - mean_y)) / variance if variance > 0 else 0.0
-    return Affine(scale, mean_y - scale * mean_x)
+    return ScaleShift(scale, mean_y - scale * mean_x)
 
 
-def to_disparity(depth: MetricDepth) -> tuple[Disparity, Affine]:
+def to_disparity(depth: MetricDepth) -> tuple[Disparity, ScaleShift]:
     """Inverse depth, stretched to [0, 1] so that the nearest pixel is 1 and the farthest 0.
 
     Args:
@@ -79,15 +79,15 @@ def to_disparity(depth: MetricDepth) -> tuple[Disparity, Affine]:
     """
     inverse = 1 / depth.values.astype(np.float64)
     if not depth.valid.any():
-        return Disparity(depth.values), Affine(float('nan'), float('nan'))
+        return Disparity(depth.values), ScaleShift(float('nan'), float('nan'))
     low, high = float(np.nanmin(inverse)), float(np.nanmax(inverse))
     span = high - low
     stretched = (inverse - low) / span if span > 0 else inverse * 0 + 0.5
     # Of a constant depth the shift alone carries the distance.
-    return Disparity(stretched.astype(np.float32)), Affine(span, low)
+    return Disparity(stretched.astype(np.float32)), ScaleShift(span, low)
 
 
-def to_metric(disparity: Disparity, affine: Affine) -> MetricDepth:
+def to_metric(disparity: Disparity, affine: ScaleShift) -> MetricDepth:
     """Depth in metres; inverse of `to_disparity`.
 
     Args:

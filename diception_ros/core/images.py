@@ -10,6 +10,7 @@ x to (x + 0.5) s - 0.5. The resizes of OpenCV and Pillow and the CameraInfo of R
 from __future__ import annotations
 
 from dataclasses import dataclass
+import functools
 from pathlib import Path
 from typing import Any
 
@@ -21,28 +22,28 @@ from diception_ros.system import files
 
 
 @dataclass(frozen=True)
-class Fit:
-    """How a camera picture was put into the model's square, which is what leads back.
+class ResizeTransform:
+    """How an image was resized to the network's square input, and the way back.
 
-    The whole picture is stretched onto the square, as the model was trained: the aspect ratio is
-    not kept, and nothing is cropped or padded.
+    The whole image is stretched onto the square, as in training: the aspect ratio is not kept, and
+    nothing is cropped or padded.
 
     Attributes:
-        camera: (H, W) of the camera picture, pixels.
-        resolution: S, side of the model's square, pixels.
+        image_size: (H, W) of the image, pixels.
+        resolution: S, side of the square, pixels.
 
     Raises:
         ValueError: a side is not positive.
     """
 
-    camera: tuple[int, int]
+    image_size: tuple[int, int]
     resolution: int
 
     def __post_init__(self) -> None:
-        if min(*self.camera, self.resolution) < 1:
+        if min(*self.image_size, self.resolution) < 1:
             raise ValueError(
-                f'Fit: sides must be at least 1 pixel, got camera {self.camera}, '
-                f'resolution {self.resolution}'
+                f'ResizeTransform: expected sides of at least 1 pixel, got image '
+                f'{self.image_size}, resolution {self.resolution}'
             )
 
     @property
@@ -52,42 +53,46 @@ class Fit:
 
     @property
     def scale(self) -> NDArray[np.float64]:
-        """(2,) float64: model pixels per camera pixel along x and along y."""
-        height, width = self.camera
+        """(2,) float64: pixels of the square per pixel of the image along x and along y."""
+        height, width = self.image_size
         return np.array([self.resolution / width, self.resolution / height])
 
     def to_model(self, points: NDArray[Any]) -> NDArray[np.float64]:
-        """Move points from the camera picture to the square.
+        """Map points from the image to the square.
 
         Args:
-            points: (..., 2) any real dtype, camera pixels, x right, y down; NaN stays NaN.
+            points: (..., 2) any real dtype, pixels of the image, x right, y down; NaN stays NaN.
 
         Returns:
             (..., 2) float64, pixels of the square.
         """
         return (np.asarray(points, np.float64) + 0.5) * self.scale - 0.5
 
-    def to_camera(self, points: NDArray[Any]) -> NDArray[np.float64]:
-        """Move points from the square back to the camera picture; inverse of `to_model`.
+    def to_image(self, points: NDArray[Any]) -> NDArray[np.float64]:
+        """Map points from the square to the image; inverse of `to_model`.
 
         Args:
             points: (..., 2) any real dtype, pixels of the square, x right, y down; NaN stays NaN.
 
         Returns:
-            (..., 2) float64, camera pixels.
+            (..., 2) float64, pixels of the image.
         """
         return (np.asarray(points, np.float64) + 0.5) / self.scale - 0.5
 
 
-def fit(image: NDArray[np.uint8], resolution: int) -> tuple[NDArray[np.uint8], Fit]:
-    """Resize a whole camera picture to the model's square with a Lanczos filter.
+# A camera has one size, so its frames share one transform.
+_transform = functools.lru_cache(maxsize=64)(ResizeTransform)
+
+
+def resize(image: NDArray[np.uint8], resolution: int) -> tuple[NDArray[np.uint8], ResizeTransform]:
+    """Resize a whole image to the network's square input with a Lanczos filter.
 
     Args:
-        image: (H, W, 3) uint8, 0..255, RGB camera picture.
+        image: (H, W, 3) uint8, 0..255, RGB.
         resolution: S, side of the square, pixels.
 
     Returns:
-        The square, (S, S, 3) uint8 RGB, and the Fit that leads back.
+        The square, (S, S, 3) uint8 RGB, and the transform.
 
     Raises:
         ValueError: the image is not (H, W, 3) uint8 with at least one pixel, or S < 1.
@@ -95,7 +100,7 @@ def fit(image: NDArray[np.uint8], resolution: int) -> tuple[NDArray[np.uint8], F
     if image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3 or image.size == 0:
         raise ValueError(f'image: expected (H, W, 3) uint8 RGB, got {image.shape} {image.dtype}')
     height, width = image.shape[:2]
-    way = Fit((height, width), resolution)
+    transform = _transform((height, width), resolution)
     # Two calls, because Pillow 13 began to choose the order of its two passes itself; it rounds to
     # bytes between them, so a portrait picture would depend on the installed version.
     square = (
@@ -103,7 +108,7 @@ def fit(image: NDArray[np.uint8], resolution: int) -> tuple[NDArray[np.uint8], F
         .resize((resolution, height), Image.Resampling.LANCZOS)
         .resize((resolution, resolution), Image.Resampling.LANCZOS)
     )
-    return np.asarray(square, np.uint8), way
+    return np.asarray(square, np.uint8), transform
 
 
 def read(path: str | Path) -> NDArray[np.uint8]:

@@ -15,6 +15,7 @@ import argparse
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import MISSING, Field, dataclass, field, fields, is_dataclass
 import difflib
+import functools
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -120,7 +121,7 @@ def again(kind: type, name: str) -> Any:
 
 def declared(kind: type) -> list[Declared]:
     """Every value that can be set in a group and the groups inside it, in the order of fields."""
-    found = []
+    found: list[Declared] = []
     for whole in fields(kind):
         inner = _group(whole)
         found += declared(inner) if inner else _own(whole)
@@ -204,10 +205,11 @@ def _group(whole: Field[Any]) -> Any:
     return whole.default_factory if is_dataclass(whole.default_factory) else None
 
 
-def _own(whole: Field[Any]) -> list[Declared]:
+@functools.cache
+def _own(whole: Field[Any]) -> tuple[Declared, ...]:
     """What one field declares; nothing for a group."""
     if _group(whole):
-        return []
+        return ()
     about = whole.metadata
     name = about['name'] or whole.name
     default = about.get('default', whole.default)
@@ -215,10 +217,10 @@ def _own(whole: Field[Any]) -> list[Declared]:
         key: about[key]
         for key in ('kind', 'item', 'about', 'low', 'high', 'choices', 'metavar', 'flag')
     }
-    return [
+    return tuple(
         Declared(f'{name}.{key}' if key else name, whole.name, key, default=default, **rest)
         for key in about.get('keys', ('',))
-    ]
+    )
 
 
 # Names of settings and parameters that were given others, with the names that took their place.

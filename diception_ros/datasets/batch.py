@@ -228,7 +228,7 @@ def prepare(
             last, place = seen.get(turned, (None, -1))
             if last is not original.frame:
                 place = len(pictures)
-                pictures.append(images.fit(sample.frame.image, resolution)[0])
+                pictures.append(images.resize(sample.frame.image, resolution)[0])
                 seen[turned] = original.frame, place
             task = registry.get(sample.prompt.task)
             label = fit_label(sample, resolution, registry)
@@ -317,7 +317,7 @@ def fit_label(sample: Sample, resolution: int, registry: TaskRegistry = BUILTIN)
         ValueError: the task paints another kind of label.
     """
     kind = registry.get(sample.prompt.task).label
-    label = sample.label.to_model_size(images.Fit(sample.frame.size, resolution))
+    label = sample.label.to_model_size(images.ResizeTransform(sample.frame.size, resolution))
     if isinstance(label, MetricDepth) and kind is Disparity:
         label = to_disparity(label)[0]
     if not isinstance(label, kind):

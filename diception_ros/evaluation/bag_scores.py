@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 from diception_ros.bag_replay.job import Job
 from diception_ros.bags.frames import ImageFrame, MessageLookup, frames
 from diception_ros.bags.reader import Bag
-from diception_ros.core.geometry import Affine
+from diception_ros.core.geometry import ScaleShift
 from diception_ros.core.labels import Disparity, MetricDepth, resize_label
 from diception_ros.core.prompt import Prompt
 from diception_ros.datasets import decode
@@ -61,13 +61,13 @@ class ScaleShiftFitter:
             sums = np.array([x.size, x.sum(), y.sum(), x @ x, x @ y])
             self._sums[camera, task] = self._sums.get((camera, task), np.zeros(5)) + sums
 
-    def compute(self) -> dict[tuple[str, str], Affine]:
+    def compute(self) -> dict[tuple[str, str], ScaleShift]:
         """Scale and shift (1/m) by camera and task; NaN where nothing is known."""
         found = {}
         for key, (n, x, y, xx, xy) in self._sums.items():
             variance = n * xx - x * x
             scale = (n * xy - x * y) / variance if variance > 0 else 0.0
-            found[key] = Affine(float(scale), float((y - scale * x) / n) if n else math.nan)
+            found[key] = ScaleShift(float(scale), float((y - scale * x) / n) if n else math.nan)
         return found
 
 
@@ -147,7 +147,7 @@ def score(
         ValueError: a truth is not of the type of the task, or its size does not fit.
     """
     walk = functools.partial(_walk, path, out, cameras, job, asked, sources)
-    affines: dict[tuple[str, str], Affine] = {}
+    affines: dict[tuple[str, str], ScaleShift] = {}
     if align == 'bag':
         fitter = ScaleShiftFitter()
         for frame in walk({}):
@@ -193,7 +193,7 @@ class _CameraScorer:
     """
 
     def __init__(
-        self, name: str, asked: PerceptionSettings, affines: dict[tuple[str, str], Affine]
+        self, name: str, asked: PerceptionSettings, affines: dict[tuple[str, str], ScaleShift]
     ) -> None:
         self._name, self._asked, self._affines = name, asked, affines
         self._evaluators: dict[str, evaluators.Evaluator] = {}

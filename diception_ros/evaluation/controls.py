@@ -89,5 +89,5 @@ class MeanControl:
         key = prompt.task, prompt.category, size
         if key not in self._decoded:
             label: Label = self._registry.get(prompt.task).decode(target, prompt)
-            self._decoded[key] = label.to_image_size(images.Fit(size, len(target)))
+            self._decoded[key] = label.to_image_size(images.ResizeTransform(size, len(target)))
         return self._decoded[key]

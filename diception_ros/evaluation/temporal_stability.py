@@ -215,7 +215,7 @@ def _depth_change(
     if last.depth is None:
         return {}
     new, old = (
-        geometry.to_metric(one, geometry.fit_affine(one.values, 1 / depth.values))
+        geometry.to_metric(one, geometry.fit_scale_shift(one.values, 1 / depth.values))
         for one, depth in ((label, now.depth), (before, last.depth))
     )
     points = geometry.back_project(new, now.frame.intrinsics).reshape(-1, 3)[here]

@@ -154,7 +154,7 @@ def image_at(frame: Frame, size: tuple[int, int]) -> NDArray[np.uint8]:
     Returns:
         (H, W, 3) uint8 RGB.
     """
-    return frame.image if size == frame.size else images.fit(frame.image, size[0])[0]
+    return frame.image if size == frame.size else images.resize(frame.image, size[0])[0]
 
 
 def _rows(task: TaskLike, kind: Any) -> tuple[tuple[Output, str], ...]:

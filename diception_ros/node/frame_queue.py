@@ -8,9 +8,9 @@ processed + dropped + failed + waiting, where the frame in work still counts as 
 
 from __future__ import annotations
 
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 import threading
 import time
 from typing import Any, Literal
@@ -82,7 +82,7 @@ class FrameQueue:
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._queues: dict[str, deque[QueuedFrame]] = {camera: deque() for camera in cameras}
-        self._counts = {camera: Counts() for camera in cameras}
+        self._counts: dict[str, Counter[str]] = {camera: Counter() for camera in cameras}
         self._due = dict.fromkeys(cameras, float('-inf'))
         # Served last comes last: the order of the dictionary is the order of service.
         self._order = list(cameras)
@@ -161,7 +161,7 @@ class FrameQueue:
     def counts(self) -> dict[str, Counts]:
         """Counts by camera, all of one moment."""
         with self._changed:
-            return dict(self._counts)
+            return {camera: Counts(**count) for camera, count in self._counts.items()}
 
     def _clear(self) -> None:
         for camera, queue in self._queues.items():
@@ -169,7 +169,4 @@ class FrameQueue:
             queue.clear()
 
     def _count(self, camera: str, **more: int) -> None:
-        old = self._counts[camera]
-        self._counts[camera] = replace(
-            old, **{name: getattr(old, name) + number for name, number in more.items()}
-        )
+        self._counts[camera].update(more)

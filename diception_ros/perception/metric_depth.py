@@ -12,9 +12,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from diception_ros.core import geometry
-from diception_ros.core.alignment import FitReport, align, blend, judge
+from diception_ros.core.alignment import FitReport, align, evaluate_fit, smooth
 from diception_ros.core.frame import Transform, transform_from
-from diception_ros.core.geometry import Affine
+from diception_ros.core.geometry import ScaleShift
 from diception_ros.core.labels import Disparity, MetricDepth
 from diception_ros.perception.query import Note
 from diception_ros.perception.settings import IDENTITY
@@ -181,7 +181,7 @@ def to_metres(
         memory: of the camera; the scale and shift that were used are kept in it.
     """
     if settings.depth.metric == 'fixed':
-        affine = Affine(settings.depth.scale, settings.depth.shift)
+        affine = ScaleShift(settings.depth.scale, settings.depth.shift)
         return Metres(geometry.to_metric(disparity, affine), None, [])
     if reference is None:
         return Metres(None, None, [Note('no reference', (
@@ -200,16 +200,16 @@ def to_metres(
     known = disparity.values[samples.rows, samples.columns]
     criteria = settings.depth.criteria
     fit = align(known, samples.depth, criteria)
-    if not fit.good:
+    if not fit.ok:
         text = f'no depth in metres: bad fit to the depth reference: {fit.problem}'
         return Metres(None, fit, [*notes, Note('bad fit', text)])
-    if memory.affine is not None and settings.temporal.smooth:
-        blended = blend(memory.affine, fit.affine, settings.temporal.smooth)
-        smooth = judge(blended, known, samples.depth, criteria)
+    if memory.scale_shift is not None and settings.temporal.smooth:
+        blended = smooth(memory.scale_shift, fit.scale_shift, settings.temporal.smooth)
+        smoothed = evaluate_fit(blended, known, samples.depth, criteria)
         # Where the picture changed so much that the last scale misleads, smoothing begins anew.
-        fit = smooth if smooth.good else fit
-    memory.affine = fit.affine
-    return Metres(geometry.to_metric(disparity, fit.affine), fit, notes)
+        fit = smoothed if smoothed.ok else fit
+    memory.scale_shift = fit.scale_shift
+    return Metres(geometry.to_metric(disparity, fit.scale_shift), fit, notes)
 
 
 def _doubts(reference: Reference, frame_id: str, settings: PerceptionSettings) -> list[Note]:

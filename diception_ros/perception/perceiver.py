@@ -403,7 +403,7 @@ def _intrinsics_at(query: Query, size: tuple[int, int]) -> Intrinsics | None:
     frame = query.frame
     if frame.intrinsics is None or size == frame.size:
         return frame.intrinsics
-    return frame.intrinsics.to_model(images.Fit(frame.size, size[0]))
+    return frame.intrinsics.to_model(images.ResizeTransform(frame.size, size[0]))
 
 
 def _seconds(predictions: Sequence[Prediction]) -> dict[str, float]:

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.optimize import linear_sum_assignment
 
-from diception_ros.core.geometry import Affine
+from diception_ros.core.geometry import ScaleShift
 from diception_ros.core.labels import Instances
 
 if TYPE_CHECKING:
@@ -121,7 +121,7 @@ class Memory:
 
     def __init__(self) -> None:
         self.tracks: dict[str, Tracks] = {}
-        self.affine: Affine | None = None
+        self.scale_shift: ScaleShift | None = None
         self._last: tuple[tuple[int, int], int] | None = None
 
     def state_dict(self) -> dict[str, NDArray[Any]]:
@@ -130,8 +130,8 @@ class Memory:
         for task, tracks in self.tracks.items():
             kept = tracks.state_dict()
             found |= {f'tracks/{task}/{name}': array for name, array in kept.items()}
-        if self.affine is not None:
-            found['affine'] = np.array(self.affine, np.float64)
+        if self.scale_shift is not None:
+            found['affine'] = np.array(self.scale_shift, np.float64)
         if self._last is not None:
             size, stamp_ns = self._last
             found['last'] = np.array([*size, stamp_ns], np.int64)
@@ -148,7 +148,7 @@ class Memory:
                 tracks.setdefault(task, {})[field] = array
         made.tracks = {task: Tracks.from_state(kept) for task, kept in tracks.items()}
         if 'affine' in state:
-            made.affine = Affine(*map(float, state['affine']))
+            made.scale_shift = ScaleShift(*map(float, state['affine']))
         if 'last' in state:
             height, width, stamp_ns = map(int, state['last'])
             made._last = (height, width), stamp_ns
@@ -164,7 +164,7 @@ class Memory:
             size, stamp_ns = self._last
             later_ns = frame.stamp_ns - stamp_ns
             if size != frame.size or not 0 <= later_ns <= reset_after_s * 1e9:
-                self.tracks, self.affine = {}, None
+                self.tracks, self.scale_shift = {}, None
         self._last = frame.size, frame.stamp_ns
 
 

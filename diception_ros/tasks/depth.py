@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.ndimage import distance_transform_edt
 
-from diception_ros.core.geometry import Affine, fit_affine, to_disparity
+from diception_ros.core.geometry import ScaleShift, fit_scale_shift, to_disparity
 from diception_ros.core.labels import Disparity, MetricDepth
 from diception_ros.tasks import RESOLUTION, Task, _checks
 from diception_ros.tasks._examples import scene
@@ -80,7 +80,7 @@ class Depth:
         nearest: float = 0.0,
         farthest: float = float('inf'),
         fitted: NDArray[np.bool_] | None = None,
-        affine: Affine | None = None,
+        affine: ScaleShift | None = None,
     ) -> dict[str, float]:
         """Errors after the least-squares scale and shift that suit the prediction best.
 
@@ -129,10 +129,10 @@ class Depth:
         if align == 'disparity':
             # Zeros of the prediction are left out of the fit: it may have been cut off there.
             cut = among & (p > 0)
-            scale, shift = affine or fit_affine(p, 1 / t, cut if cut.any() else among)
+            scale, shift = affine or fit_scale_shift(p, 1 / t, cut if cut.any() else among)
             p = 1 / np.maximum(scale * p + shift, LEAST_DISPARITY)
         else:
-            scale, shift = affine or fit_affine(p, t, among)
+            scale, shift = affine or fit_scale_shift(p, t, among)
             p = scale * p + shift
         p = np.maximum(np.clip(p, nearest, farthest), LEAST_DEPTH)
         ratio = np.maximum(p / t, t / p)
@@ -160,7 +160,7 @@ def _disparity_errors(predicted: Disparity, truth: Disparity) -> dict[str, float
     if p.size == 0:
         error = np.array([np.nan])
     else:
-        scale, shift = fit_affine(p, t)
+        scale, shift = fit_scale_shift(p, t)
         span = float(np.ptp(t)) or 1.0
         error = (scale * p + shift - t) / span
     return {

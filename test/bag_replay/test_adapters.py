@@ -78,7 +78,7 @@ def said(task, k):
 def truths(k, header):
     """Messages that tell the very answers."""
     mask = said('floor', k).values.astype(np.uint8) * 255
-    depth = geometry.to_metric(said('near', k), geometry.Affine(0.4, 0.1))
+    depth = geometry.to_metric(said('near', k), geometry.ScaleShift(0.4, 0.1))
     for task, array, encoding in (
         ('floor', mask, 'mono8'),
         ('cups', said('cups', k).ids.astype(np.uint16) * 3, '16UC1'),
@@ -156,7 +156,7 @@ def test_two_disparities_have_a_scale_each(folders, tmp_path):
     for k in range(COUNT):
         header = base.header(MAKE, BEGIN + k * 100_000_000, 'cam')
         for topic, scale in (('/truth/depth', 0.9), ('/truth/near', 0.3)):
-            depth = geometry.to_metric(said('near', k), geometry.Affine(scale, 0.1))
+            depth = geometry.to_metric(said('near', k), geometry.ScaleShift(scale, 0.1))
             message = image_messages.image(MAKE, depth.values, '32FC1', header)
             messages.append((topic, message, BEGIN + k * 100_000_000 + LATE))
     bag = write(tmp_path / 'a', sorted(messages, key=lambda one: one[2]))

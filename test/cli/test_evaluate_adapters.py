@@ -13,7 +13,7 @@ import pytest
 
 from diception_ros.cli import main as command
 from diception_ros.core import images
-from diception_ros.core.images import Fit
+from diception_ros.core.images import ResizeTransform
 from diception_ros.core.labels import Disparity
 from diception_ros.core.prompt import Prompt
 from diception_ros.core.settings import PredictSettings
@@ -92,7 +92,7 @@ def test_the_numbers_by_hand(kind, tiny_folder, tmp_path, capsys):
         return [one.label for one in found]
 
     means = controls.mean_targets([samples], predictor.resolution, predictor.tasks)['mine']
-    constant = task.decode(means).to_image_size(Fit(files.SIZE, predictor.resolution))
+    constant = task.decode(means).to_image_size(ResizeTransform(files.SIZE, predictor.resolution))
     # Of normals the pixels are pooled, which is nearly the same here.
     close = {'rel': 1e-3 if kind == 'normals' else 1e-9}
     assert found['1'] == pytest.approx(mean(answers(1)), **close)

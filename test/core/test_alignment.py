@@ -7,16 +7,16 @@ import math
 import numpy as np
 import pytest
 
-from diception_ros.core.alignment import MOST, FitReport, align, blend, judge
-from diception_ros.core.geometry import Affine, fit_affine
+from diception_ros.core.alignment import MOST, FitReport, align, evaluate_fit, smooth
+from diception_ros.core.geometry import ScaleShift, fit_scale_shift
 from diception_ros.core.settings import FitCriteria
 
-TRUTH = Affine(0.8, 0.12)  # 1/m: from 1.1 m at disparity 1 to 8.3 m at 0
+TRUTH = ScaleShift(0.8, 0.12)  # 1/m: from 1.1 m at disparity 1 to 8.3 m at 0
 DEMANDS = FitCriteria()
 
 
-def depth_of(affine, disparity):
-    return 1 / (affine.scale * disparity + affine.shift)
+def depth_of(scale_shift, disparity):
+    return 1 / (scale_shift.scale * disparity + scale_shift.shift)
 
 
 def references(rng, count=3000, noise=0.0):
@@ -44,11 +44,13 @@ def test_the_truth_comes_out_of_30_percent_wrong_references(wrong, count, noise)
     bad = rng.choice(count, 3 * count // 10, replace=False)
     depth[bad] = WRONG[wrong](depth[bad], rng)
     fit = align(disparity, depth, DEMANDS)
-    assert fit.good, fit.problem
+    assert fit.ok, fit.problem
     ends = np.linspace(0, 1, 11)
     # Noise of 8 % is cut at 15 %, so wrong ones that are near have some say.
     allowed = 0.02 if noise < 0.05 else 0.06
-    np.testing.assert_allclose(depth_of(fit.affine, ends), depth_of(TRUTH, ends), rtol=allowed)
+    np.testing.assert_allclose(
+        depth_of(fit.scale_shift, ends), depth_of(TRUTH, ends), rtol=allowed
+    )
     assert 0.6 < fit.inliers < 0.85
     assert fit.residual == pytest.approx(noise, rel=0.4)
 
@@ -56,8 +58,8 @@ def test_the_truth_comes_out_of_30_percent_wrong_references(wrong, count, noise)
 def test_exact_references_give_the_exact_truth():
     disparity, depth = references(np.random.default_rng(0), 500)
     fit = align(disparity, depth, DEMANDS)
-    np.testing.assert_allclose(fit.affine, TRUTH, rtol=1e-9)
-    assert (fit.points, fit.inliers, fit.good) == (500, 1.0, True)
+    np.testing.assert_allclose(fit.scale_shift, TRUTH, rtol=1e-9)
+    assert (fit.points, fit.inliers, fit.ok) == (500, 1.0, True)
     assert fit.residual < 1e-9
 
 
@@ -65,7 +67,9 @@ def test_little_noise_gives_what_least_squares_does():
     rng = np.random.default_rng(1)
     disparity, depth = references(rng, 2000, 0.002)
     np.testing.assert_allclose(
-        align(disparity, depth, DEMANDS).affine, fit_affine(disparity, 1 / depth), rtol=1e-3
+        align(disparity, depth, DEMANDS).scale_shift,
+        fit_scale_shift(disparity, 1 / depth),
+        rtol=1e-3,
     )
 
 
@@ -74,7 +78,7 @@ def test_many_noisy_references_are_much_better_than_one():
     off = []
     for seed in range(30):
         fit = align(*references(np.random.default_rng(seed), 2000, 0.03), DEMANDS)
-        off.append(depth_of(fit.affine, 0) / depth_of(TRUTH, 0) - 1)
+        off.append(depth_of(fit.scale_shift, 0) / depth_of(TRUTH, 0) - 1)
     assert np.sqrt(np.mean(np.square(off))) < 0.0035
 
 
@@ -85,7 +89,7 @@ def test_how_wrong_a_wrong_reference_is_has_no_say():
     near, far = depth.copy(), depth.copy()
     near[bad], far[bad] = depth[bad] * 3, depth[bad] * 1000
     one, other = (align(disparity, z, DEMANDS) for z in (near, far))
-    np.testing.assert_allclose(one.affine, other.affine, rtol=1e-6)
+    np.testing.assert_allclose(one.scale_shift, other.scale_shift, rtol=1e-6)
     assert one.inliers == other.inliers
 
 
@@ -94,7 +98,9 @@ def test_other_units_give_the_same_fit_in_those_units():
     disparity, depth = references(rng, 2000, 0.03)
     depth[:600] = rng.uniform(0.3, 20, 600)
     metres, feet = align(disparity, depth, DEMANDS), align(disparity, depth / 0.3048, DEMANDS)
-    np.testing.assert_allclose(np.array(feet.affine), np.array(metres.affine) * 0.3048, rtol=1e-9)
+    np.testing.assert_allclose(
+        np.array(feet.scale_shift), np.array(metres.scale_shift) * 0.3048, rtol=1e-9
+    )
     assert feet.residual == pytest.approx(metres.residual)
 
 
@@ -106,7 +112,7 @@ def test_the_order_of_references_does_not_matter_and_repeating_gives_the_same_bi
     assert first == align(disparity.copy(), depth.copy(), DEMANDS)
     mixed = rng.permutation(2000)
     np.testing.assert_allclose(
-        align(disparity[mixed], depth[mixed], DEMANDS).affine, first.affine, rtol=1e-6
+        align(disparity[mixed], depth[mixed], DEMANDS).scale_shift, first.scale_shift, rtol=1e-6
     )
 
 
@@ -116,7 +122,7 @@ def test_a_whole_depth_picture_is_thinned_out():
     fit = align(disparity.astype(np.float32), depth.astype(np.float32), DEMANDS)
     assert fit.points == 300_000
     assert MOST < 300_000
-    np.testing.assert_allclose(fit.affine, TRUTH, rtol=0.02)
+    np.testing.assert_allclose(fit.scale_shift, TRUTH, rtol=0.02)
     assert fit == align(disparity.astype(np.float32), depth.astype(np.float32), DEMANDS)
 
 
@@ -128,20 +134,20 @@ def test_unknown_ones_do_not_count():
     disparity[4] = np.nan
     fit = align(disparity, depth, DEMANDS)
     assert fit.points == 395
-    np.testing.assert_allclose(fit.affine, TRUTH, rtol=1e-9)
+    np.testing.assert_allclose(fit.scale_shift, TRUTH, rtol=1e-9)
 
 
 def test_a_fit_is_judged_as_it_was_found():
     rng = np.random.default_rng(8)
     disparity, depth = references(rng, 1000, 0.05)
     fit = align(disparity, depth, DEMANDS)
-    assert judge(fit.affine, disparity, depth, DEMANDS) == fit
-    assert judge(TRUTH, disparity, depth, DEMANDS).residual == pytest.approx(
+    assert evaluate_fit(fit.scale_shift, disparity, depth, DEMANDS) == fit
+    assert evaluate_fit(TRUTH, disparity, depth, DEMANDS).residual == pytest.approx(
         fit.residual, rel=0.02
     )
     # Twice as far: every depth is wrong by 100 %.
-    double = Affine(TRUTH.scale / 2, TRUTH.shift / 2)
-    assert judge(double, disparity, depth, DEMANDS).inliers == 0
+    double = ScaleShift(TRUTH.scale / 2, TRUTH.shift / 2)
+    assert evaluate_fit(double, disparity, depth, DEMANDS).inliers == 0
 
 
 def test_the_error_is_that_of_the_depth():
@@ -149,7 +155,7 @@ def test_the_error_is_that_of_the_depth():
     criteria = FitCriteria(inlier_threshold=0.1)
     for error, agree in ((0.099, 1), (0.101, 0), (-0.099, 1), (-0.101, 0)):
         # predicted / known - 1 is the error
-        fit = judge(TRUTH, disparity, depth_of(TRUTH, disparity) / (1 + error), criteria)
+        fit = evaluate_fit(TRUTH, disparity, depth_of(TRUTH, disparity) / (1 + error), criteria)
         assert fit.inliers == agree
         if agree:
             assert fit.residual == pytest.approx(abs(error))
@@ -196,14 +202,14 @@ def mostly_wrong(rng):
 @pytest.mark.parametrize('seed', range(3))
 def test_what_does_not_agree_is_said(case, problem, seed):
     fit = align(*case(np.random.default_rng(seed)), DEMANDS)
-    assert not fit.good
+    assert not fit.ok
     assert problem in fit.problem
 
 
 def test_a_scale_that_falls_is_refused():
     disparity, depth = references(np.random.default_rng(0))
-    upside_down = Affine(-TRUTH.scale, TRUTH.shift + TRUTH.scale)
-    fit = judge(upside_down, 1 - disparity, depth, DEMANDS)
+    upside_down = ScaleShift(-TRUTH.scale, TRUTH.shift + TRUTH.scale)
+    fit = evaluate_fit(upside_down, 1 - disparity, depth, DEMANDS)
     assert fit.inliers == 1
     assert 'the scale is -0.8 1/m; expected more than 0' in fit.problem
 
@@ -216,8 +222,8 @@ def test_what_does_not_vary_cannot_be_fitted(constant):
     if constant in ('depth', 'both'):
         depth = np.full(3000, 2.5)
     fit = align(disparity, depth, DEMANDS)
-    assert not fit.good
-    assert all(math.isnan(number) for number in fit.affine) or fit.affine.scale >= 0
+    assert not fit.ok
+    assert all(math.isnan(number) for number in fit.scale_shift) or fit.scale_shift.scale >= 0
 
 
 @pytest.mark.parametrize('count', [0, 1, 2, 3])
@@ -229,7 +235,7 @@ def test_any_number_of_references_gets_an_answer(count):
 
 def test_criteria_decide():
     disparity, depth = references(np.random.default_rng(0), 1000, 0.03)
-    assert align(disparity, depth, DEMANDS).good
+    assert align(disparity, depth, DEMANDS).ok
     for criteria, problem in (
         (FitCriteria(max_residual=0.02), 'the residual is 3.1 %; expected at most 2.0 %'),
         (FitCriteria(min_points=1001), '1000 references in the picture; expected at least 1001'),
@@ -252,10 +258,10 @@ def test_it_says_its_numbers():
 
 
 def test_blending_blends_inverse_depth():
-    last, new = Affine(1.0, 0.1), Affine(0.5, 0.3)
+    last, new = ScaleShift(1.0, 0.1), ScaleShift(0.5, 0.3)
     disparity = np.linspace(0, 1, 5)
-    between = 1 / depth_of(blend(last, new, 0.25), disparity)
+    between = 1 / depth_of(smooth(last, new, 0.25), disparity)
     np.testing.assert_allclose(
         between, 0.25 / depth_of(last, disparity) + 0.75 / depth_of(new, disparity)
     )
-    assert blend(last, new, 0.0) == new
+    assert smooth(last, new, 0.0) == new

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from diception_ros.core.frame import Frame, Intrinsics
-from diception_ros.core.images import Fit
+from diception_ros.core.images import ResizeTransform
 
 
 def project(intrinsics: Intrinsics, point: tuple[float, float, float]) -> np.ndarray:
@@ -53,7 +53,7 @@ def test_intrinsics_refuse_what_is_no_pinhole(wrong):
 
 @pytest.mark.parametrize('camera', [(480, 640), (1000, 30)])
 def test_a_point_in_space_projects_to_the_same_place_of_the_resized_picture(camera):
-    fit = Fit(camera, 768)
+    fit = ResizeTransform(camera, 768)
     pinhole = Intrinsics(500, 510, 310.2, 233.7)
     point = (0.3, -0.2, 1.7)
     moved = fit.to_model(project(pinhole, point))
@@ -61,9 +61,9 @@ def test_a_point_in_space_projects_to_the_same_place_of_the_resized_picture(came
 
 
 def test_intrinsics_come_back_from_the_model_and_from_two_flips():
-    fit = Fit((480, 640), 768)
+    fit = ResizeTransform((480, 640), 768)
     pinhole = Intrinsics(500, 510, 310.2, 233.7)
-    for other in (pinhole.to_model(fit).to_camera(fit), pinhole.flip(640).flip(640)):
+    for other in (pinhole.to_model(fit).to_image(fit), pinhole.flip(640).flip(640)):
         np.testing.assert_allclose(
             [other.fx, other.fy, other.cx, other.cy], [500, 510, 310.2, 233.7], rtol=1e-12
         )

@@ -10,9 +10,9 @@ from surfaces import normals_from
 
 from diception_ros.core.frame import Intrinsics
 from diception_ros.core.geometry import (
-    Affine,
+    ScaleShift,
     back_project,
-    fit_affine,
+    fit_scale_shift,
     to_disparity,
     to_metric,
 )
@@ -34,31 +34,31 @@ def test_fit_affine_finds_scale_and_shift_despite_holes():
     source = rng.random((20, 30)).astype(np.float32)
     target = 3 * source + 0.5
     source[3, 4], target[5, 6] = np.nan, np.nan
-    np.testing.assert_allclose(fit_affine(source, target), (3, 0.5), atol=1e-5)
+    np.testing.assert_allclose(fit_scale_shift(source, target), (3, 0.5), atol=1e-5)
 
 
 def test_fit_affine_by_hand():
     # means 0.5 and 2.5, covariance 1, variance 0.5
     source, target = np.array([0, 0.5, 1, 0.5]), np.array([1.0, 2, 3, 4])
-    assert fit_affine(source, target) == Affine(2.0, 1.5)
+    assert fit_scale_shift(source, target) == ScaleShift(2.0, 1.5)
 
 
 def test_fit_affine_uses_valid_pixels_alone():
     source, target = np.array([0.0, 1, 2]), np.array([0.0, 2, 99])
-    assert fit_affine(source, target, np.array([True, True, False])) == Affine(2.0, 0.0)
+    assert fit_scale_shift(source, target, np.array([True, True, False])) == ScaleShift(2.0, 0.0)
 
 
 def test_fit_affine_where_nothing_can_be_fitted():
-    assert fit_affine(np.full(3, 0.5), np.array([1.0, 2, 3])) == Affine(0.0, 2.0)
-    assert np.isnan(fit_affine(np.full(3, np.nan), np.ones(3))).all()
+    assert fit_scale_shift(np.full(3, 0.5), np.array([1.0, 2, 3])) == ScaleShift(0.0, 2.0)
+    assert np.isnan(fit_scale_shift(np.full(3, np.nan), np.ones(3))).all()
     with pytest.raises(ValueError, match='one shape'):
-        fit_affine(np.ones(3), np.ones(4))
+        fit_scale_shift(np.ones(3), np.ones(4))
 
 
 def test_disparity_is_one_at_the_nearest_and_zero_at_the_farthest_pixel():
     disparity, affine = to_disparity(MetricDepth(np.array([[1, 2, 4]], np.float32)))
     np.testing.assert_allclose(disparity.values, [[1, 1 / 3, 0]], atol=1e-7)
-    assert affine == Affine(0.75, 0.25)
+    assert affine == ScaleShift(0.75, 0.25)
 
 
 def test_metres_come_back_from_disparity():
@@ -76,7 +76,7 @@ def test_a_constant_or_unknown_depth_comes_back_too(value):
 
 
 def test_beyond_infinity_is_unknown():
-    metres = to_metric(Disparity(np.array([[0, 0.5, 1]], np.float32)), Affine(1.0, -0.5))
+    metres = to_metric(Disparity(np.array([[0, 0.5, 1]], np.float32)), ScaleShift(1.0, -0.5))
     np.testing.assert_array_equal(metres.values, [[NAN, NAN, 2]])
 
 

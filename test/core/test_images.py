@@ -10,28 +10,28 @@ import numpy as np
 from PIL import Image
 import pytest
 
-from diception_ros.core.images import Fit, fit
+from diception_ros.core.images import ResizeTransform, resize
 
 sides = st.integers(1, 3000)
 
 
 @given(st.tuples(sides, sides), st.integers(1, 1024), st.floats(-10, 3000), st.floats(-10, 3000))
 def test_points_come_back_from_the_square(camera, resolution, x, y):
-    way = Fit(camera, resolution)
+    way = ResizeTransform(camera, resolution)
     point = np.array([x, y])
-    np.testing.assert_allclose(way.to_camera(way.to_model(point)), point, atol=1e-6)
+    np.testing.assert_allclose(way.to_image(way.to_model(point)), point, atol=1e-6)
 
 
 @given(st.tuples(sides, sides), st.integers(1, 1024))
 def test_the_corners_of_the_picture_become_the_corners_of_the_square(camera, resolution):
     height, width = camera
     corners = np.array([[-0.5, -0.5], [width - 0.5, height - 0.5]])
-    moved = Fit(camera, resolution).to_model(corners)
+    moved = ResizeTransform(camera, resolution).to_model(corners)
     np.testing.assert_allclose(moved, [[-0.5, -0.5], [resolution - 0.5] * 2], atol=1e-6)
 
 
 def test_scale_is_x_then_y_while_sizes_are_height_then_width():
-    way = Fit((100, 200), 400)
+    way = ResizeTransform((100, 200), 400)
     assert way.model == (400, 400)
     np.testing.assert_array_equal(way.scale, [2, 4])
 
@@ -40,20 +40,20 @@ def test_scale_is_x_then_y_while_sizes_are_height_then_width():
 def test_the_square_is_pillows_lanczos_along_x_then_along_y(height, width):
     rng = np.random.default_rng(0)
     image = rng.integers(0, 256, (height, width, 3), np.uint8)
-    square, way = fit(image, 48)
+    square, way = resize(image, 48)
     along_x = Image.fromarray(image).resize((48, height), Image.Resampling.LANCZOS)
     both = along_x.resize((48, 48), Image.Resampling.LANCZOS)
     np.testing.assert_array_equal(square, np.asarray(both))
-    assert way == Fit((height, width), 48)
+    assert way == ResizeTransform((height, width), 48)
 
 
 def test_what_the_picture_shows_at_a_point_the_square_shows_at_the_moved_point():
     # A ramp shows its own coordinate, so the pixels tell where they came from.
     height, width = 90, 250
     x, y = np.meshgrid(np.arange(width), np.arange(height))
-    square, way = fit(np.stack([x, y, 0 * x], axis=-1).astype(np.uint8), 128)
+    square, way = resize(np.stack([x, y, 0 * x], axis=-1).astype(np.uint8), 128)
     u, v = np.meshgrid(np.arange(128), np.arange(128))
-    origin = way.to_camera(np.stack([u, v], axis=-1))
+    origin = way.to_image(np.stack([u, v], axis=-1))
     inner = slice(8, -8)  # the filter reaches beyond the border
     off = np.abs(square[inner, inner, :2] - origin[inner, inner])
     assert off.max() <= 1.0
@@ -61,7 +61,7 @@ def test_what_the_picture_shows_at_a_point_the_square_shows_at_the_moved_point()
 
 def test_a_square_of_the_right_size_is_left_as_it_is():
     image = np.random.default_rng(0).integers(0, 256, (32, 32, 3), np.uint8)
-    np.testing.assert_array_equal(fit(image, 32)[0], image)
+    np.testing.assert_array_equal(resize(image, 32)[0], image)
 
 
 @pytest.mark.parametrize(
@@ -70,9 +70,9 @@ def test_a_square_of_the_right_size_is_left_as_it_is():
 )
 def test_what_is_no_rgb_picture_is_refused(image):
     with pytest.raises(ValueError, match='expected'):
-        fit(image, 8)
+        resize(image, 8)
 
 
 def test_a_square_without_pixels_is_refused():
     with pytest.raises(ValueError, match='at least 1 pixel'):
-        fit(np.zeros((5, 5, 3), np.uint8), 0)
+        resize(np.zeros((5, 5, 3), np.uint8), 0)

@@ -49,7 +49,7 @@ def test_every_task_becomes_its_picture():
     assert out.names == tuple(one.name for one in samples)
     for row, one in enumerate(samples):
         task = tasks.get(one.prompt.task)
-        square, fit = images.fit(one.frame.image, S)
+        square, fit = images.resize(one.frame.image, S)
         label = one.label.to_model_size(fit)
         for tensor, picture in ((out.image, square / 255), (out.target, task.encode(label))):
             rgb = (tensor[row].permute(1, 2, 0).numpy() + 1) / 2
@@ -77,8 +77,8 @@ def test_metres_are_painted_as_disparity():
     depth = metric(SIZE, np.random.default_rng(1))
     out = batch.collate([sample('depth', label=depth)], S, packer())
     nearest = (
-        depth.to_model_size(images.Fit(SIZE, S)).values
-        == depth.to_model_size(images.Fit(SIZE, S)).values.min()
+        depth.to_model_size(images.ResizeTransform(SIZE, S)).values
+        == depth.to_model_size(images.ResizeTransform(SIZE, S)).values.min()
     )
     assert (out.target[0, :, torch.from_numpy(nearest)] == 1).all()
     assert out.target.min() == -1

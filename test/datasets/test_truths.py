@@ -36,7 +36,7 @@ def said(task, number):
 
 
 def metres(number):
-    return geometry.to_metric(said('depth', number), geometry.Affine(0.4, 0.1)).values
+    return geometry.to_metric(said('depth', number), geometry.ScaleShift(0.4, 0.1)).values
 
 
 def write_bag(path, names):

@@ -40,7 +40,7 @@ def said(task, k):
 
 
 def metres(k, scale=0.4, shift=0.1):
-    return geometry.to_metric(said('depth', k), geometry.Affine(scale, shift))
+    return geometry.to_metric(said('depth', k), geometry.ScaleShift(scale, shift))
 
 
 def truths(k, header):

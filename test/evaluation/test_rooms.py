@@ -112,7 +112,11 @@ def test_the_mean_is_the_mean_of_what_is_painted(groups):
 def test_the_mean_is_brought_to_the_size_of_the_frame(groups):
     big = controls.mean_targets([discs(3, 2)], 64)
     verdict = rooms.evaluate(fresh(groups), {'1': blind}, big, ASKED)
-    constant = tasks.get('depth').decode(big['depth']).to_image_size(images.Fit((SIDE, SIDE), 64))
+    constant = (
+        tasks.get('depth')
+        .decode(big['depth'])
+        .to_image_size(images.ResizeTransform((SIDE, SIDE), 64))
+    )
     scores = [tasks.get('depth').score(constant, one) for one in labels(groups, 'depth')]
     expected = np.mean([score['disparity_rmse'] for score in scores])
     assert verdict.numbers['depth']['disparity_rmse']['mean'] == pytest.approx(expected)

@@ -7,7 +7,7 @@ import pytest
 
 from diception_ros.bags.typestore import BagTypes
 from diception_ros.core.frame import Intrinsics
-from diception_ros.core.images import Fit
+from diception_ros.core.images import ResizeTransform
 from diception_ros.messages import MessageError, base, camera_info
 
 TYPES = BagTypes()
@@ -79,7 +79,7 @@ def test_scaled_moves_points_as_the_resize_does(size, matrix):
 def test_scaled_agrees_with_intrinsics_to_model(resolution):
     one = camera_info.info(TYPES, LENS, (480, 640), HEADER)
     two = camera_info.intrinsics_from(camera_info.scaled(TYPES, one, (resolution, resolution)))
-    want = LENS.to_model(Fit((480, 640), resolution))
+    want = LENS.to_model(ResizeTransform((480, 640), resolution))
     np.testing.assert_allclose(
         [two.fx, two.fy, two.cx, two.cy], [want.fx, want.fy, want.cx, want.cy], rtol=1e-12
     )

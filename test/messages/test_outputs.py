@@ -12,8 +12,8 @@ from diception_ros import tasks
 from diception_ros.bags.typestore import BagTypes
 from diception_ros.core.adapter_card import Card
 from diception_ros.core.frame import Frame, Intrinsics
-from diception_ros.core.geometry import Affine, to_metric
-from diception_ros.core.images import Fit
+from diception_ros.core.geometry import ScaleShift, to_metric
+from diception_ros.core.images import ResizeTransform
 from diception_ros.core.labels import Disparity, Instances, Keypoints, Mask, MetricDepth, Normals
 from diception_ros.messages import base, camera_info, outputs, point_clouds
 from diception_ros.messages import images as image_messages
@@ -39,7 +39,7 @@ def frame():
 
 def label_of(task, at_camera=True, seed=0):
     label = task.example(np.random.default_rng(seed), SIDE)
-    return label.to_image_size(Fit(SIZE, SIDE)) if at_camera else label
+    return label.to_image_size(ResizeTransform(SIZE, SIDE)) if at_camera else label
 
 
 def made(task, label, wanted=None, types=TYPES, **more):
@@ -135,7 +135,7 @@ def test_a_camera_info_is_of_the_image_beside_it(at_camera):
         info = got[f'{name}/camera_info']
         image = got[next(iter(got))]
         assert (info.height, info.width) == (image.height, image.width)
-        want = LENS if at_camera else LENS.to_model(Fit(SIZE, SIDE))
+        want = LENS if at_camera else LENS.to_model(ResizeTransform(SIZE, SIDE))
         found = camera_info.intrinsics_from(info)
         np.testing.assert_allclose(
             [found.fx, found.fy, found.cx, found.cy], [want.fx, want.fy, want.cx, want.cy]
@@ -156,7 +156,7 @@ def test_relative_depth_never_goes_out_as_metres():
 
 def test_metres_go_out_as_metres_with_nan_where_unknown():
     task = tasks.get('depth')
-    depth = to_metric(label_of(task), Affine(1.0, 0.2))
+    depth = to_metric(label_of(task), ScaleShift(1.0, 0.2))
     got = made(task, depth, ['disparity/image', 'depth/image', 'depth/camera_info', 'depth/color'])
     assert list(got) == ['depth/image', 'depth/camera_info']
     assert got['depth/image'].encoding == '32FC1'

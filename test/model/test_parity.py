@@ -257,6 +257,6 @@ def test_official_preprocessing(case, reference):
     }[case]
     inputs = load_file(reference / 'mini/fp32_128/_images.safetensors')
     picture = np.asarray(Image.open(reference / f'images/{about["image"]}.png').convert('RGB'))
-    square, _ = images.fit(picture, 128)
+    square, _ = images.resize(picture, 128)
     ours = torch.from_numpy(square.copy()).permute(2, 0, 1).float() / 127.5 - 1
     close(ours, inputs[f'{about["image"]}.input_images'], 'point_embeds')

@@ -8,7 +8,7 @@ import pytest
 from diception_ros.bags.typestore import BagTypes
 from diception_ros.core import settings
 from diception_ros.core.frame import Intrinsics
-from diception_ros.core.geometry import Affine, back_project, to_disparity, to_metric
+from diception_ros.core.geometry import ScaleShift, back_project, to_disparity, to_metric
 from diception_ros.core.labels import Disparity, MetricDepth
 from diception_ros.messages import base
 from diception_ros.messages import images as image_messages
@@ -110,7 +110,7 @@ def message(truth, rng):
 def test_depth_comes_out_of_noise_and_30_percent_wrong_references(made, seed):
     truth, disparity, _ = scene(seed)
     found = metres(disparity, made(truth, np.random.default_rng(seed)))
-    assert found.fit.good, found.fit.problem
+    assert found.fit.ok, found.fit.problem
     assert found.notes == []
     error = np.abs(found.depth.values / truth.values - 1)
     assert np.nanmax(error) < 0.04
@@ -142,7 +142,7 @@ def test_a_bad_fit_gives_no_depth_but_its_numbers():
     shuffled = np.random.default_rng(0).permutation(other.values.ravel()).reshape(SIZE)
     found = metres(disparity, Reference(0, 'cam', picture=shuffled))
     assert found.depth is None
-    assert not found.fit.good
+    assert not found.fit.ok
     assert kinds(found) == ['bad fit']
     assert f'{100 * found.fit.inliers:.0f} % of 14400 references agree' in found.notes[0].text
 
@@ -189,16 +189,16 @@ def test_smoothing_keeps_a_share_of_the_last_scale_and_shift():
     _, disparity, affine = scene()
     memory, expected = Memory(), None
     for t in range(6):
-        new = Affine(affine.scale * (1 + 0.02 * t), affine.shift * (1 - 0.01 * t))
+        new = ScaleShift(affine.scale * (1 + 0.02 * t), affine.shift * (1 - 0.01 * t))
         found = metres(disparity, exact(new, disparity), memory, temporal__smooth=0.75)
         expected = (
             new
             if expected is None
-            else Affine(
+            else ScaleShift(
                 *(0.75 * last + 0.25 * now for last, now in zip(expected, new, strict=True))
             )
         )
-        np.testing.assert_allclose(found.fit.affine, expected, rtol=1e-4)
+        np.testing.assert_allclose(found.fit.scale_shift, expected, rtol=1e-4)
         np.testing.assert_allclose(
             found.depth.values, to_metric(disparity, expected).values, rtol=1e-4
         )
@@ -209,27 +209,27 @@ def test_smoothing_keeps_a_share_of_the_last_scale_and_shift():
 def test_without_smoothing_the_last_has_no_say():
     _, disparity, affine = scene()
     memory = Memory()
-    metres(disparity, exact(Affine(affine.scale * 1.1, affine.shift), disparity), memory)
+    metres(disparity, exact(ScaleShift(affine.scale * 1.1, affine.shift), disparity), memory)
     found = metres(disparity, exact(affine, disparity), memory)
-    np.testing.assert_allclose(found.fit.affine, affine, rtol=1e-4)
+    np.testing.assert_allclose(found.fit.scale_shift, affine, rtol=1e-4)
 
 
 def test_a_jump_of_the_scene_begins_smoothing_anew():
     _, disparity, affine = scene()
     memory = Memory()
-    far = Affine(affine.scale / 4, affine.shift / 4)
+    far = ScaleShift(affine.scale / 4, affine.shift / 4)
     metres(disparity, exact(affine, disparity), memory, temporal__smooth=0.9)
     found = metres(disparity, exact(far, disparity), memory, temporal__smooth=0.9)
-    np.testing.assert_allclose(found.fit.affine, far, rtol=1e-4)
-    assert memory.affine == found.fit.affine
+    np.testing.assert_allclose(found.fit.scale_shift, far, rtol=1e-4)
+    assert memory.scale_shift == found.fit.scale_shift
 
 
 def test_a_bad_fit_leaves_no_trace():
     _, disparity, affine = scene()
     memory = Memory()
     metres(disparity, exact(affine, disparity), memory, temporal__smooth=0.9)
-    kept = memory.affine
+    kept = memory.scale_shift
     rng = np.random.default_rng(0)
     noise = Reference(0, 'cam', picture=rng.uniform(0.3, 20, SIZE).astype(np.float32))
     assert metres(disparity, noise, memory, temporal__smooth=0.9).depth is None
-    assert memory.affine == kept
+    assert memory.scale_shift == kept

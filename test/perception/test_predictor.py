@@ -108,7 +108,7 @@ def test_every_task_answers(tiny):
 def test_equals_pipeline_and_task_by_hand(tiny):
     picture = frame(64, 64)
     (found,) = predictor(tiny, num_inference_steps=3, seed=9).predict([picture], [DEPTH])
-    square, fit = images.fit(picture.image, 64)
+    square, fit = images.resize(picture.image, 64)
     out = tiny(
         torch.from_numpy(square.copy()).permute(2, 0, 1)[None] / 127.5 - 1, ['[[image2depth]]'],
         num_inference_steps=3, guidance_scale=2.0, generator=torch.Generator().manual_seed(9),
@@ -317,7 +317,7 @@ def test_answers_at_the_size_of_the_model(tiny):
     (square,) = infer(predictor(tiny), [asked(DEPTH, picture)], at_model_size=True)
     (camera,) = infer(predictor(tiny), [asked(DEPTH, picture)])
     assert square.label.size == (64, 64)
-    same(square.label.to_image_size(images.Fit(picture.size, 64)), camera.label)
+    same(square.label.to_image_size(images.ResizeTransform(picture.size, 64)), camera.label)
     (small,) = infer(
         predictor(tiny), [asked(DEPTH, picture, processing_resolution=32)], at_model_size=True
     )

@@ -22,7 +22,7 @@ import pytest
 
 from diception_ros import tasks
 from diception_ros.core import images
-from diception_ros.core.images import Fit
+from diception_ros.core.images import ResizeTransform
 from diception_ros.core.labels import Disparity
 from diception_ros.messages import images as image_messages
 from diception_ros.messages import outputs
@@ -110,7 +110,7 @@ def test_with_a_bad_fit_no_metric_topic_comes_out(tiny):
     answer = one.process(request(reference=reference))
     assert METRIC.isdisjoint(topics(answer))
     assert 'disparity/image' in topics(answer)
-    assert not answer.fit.good
+    assert not answer.fit.ok
     assert [note.kind for note in answer.notes] == ['bad fit']
 
 
@@ -131,8 +131,8 @@ def test_metres_of_a_reference_come_out_as_metres(tiny):
     one = perceiver(tiny, depth__metric='aligned')
     answer = one.process(request(reference=reference))
     np.testing.assert_allclose(image(answer, 'depth/image'), truth, rtol=1e-4)
-    assert answer.fit.good
-    assert answer.fit.affine == pytest.approx((0.7, 0.2), rel=1e-3)
+    assert answer.fit.ok
+    assert answer.fit.scale_shift == pytest.approx((0.7, 0.2), rel=1e-3)
     # Nobody listens: nothing is fitted.
     quiet = one.process(request(reference=reference, wanted=['disparity/image']))
     assert quiet.fit is None
@@ -146,7 +146,7 @@ def test_answers_at_the_size_of_the_model(tiny):
     small = perceiver(tiny, output_size='model', **changes).process(request())
     whole = perceiver(tiny, **changes).process(request())
     assert topics(small) == topics(whole)
-    fit = Fit(SIZE, 64)
+    fit = ResizeTransform(SIZE, 64)
     for topic, message in small.messages:
         if hasattr(message, 'height'):
             assert (message.height, message.width) == (64, 64) or topic == 'pose/keypoints', topic
@@ -178,7 +178,7 @@ def test_the_cloud_shows_what_the_pictures_show(tiny, size):
     np.testing.assert_array_equal(records['label'], image(answer, 'entity/label'))
     np.testing.assert_array_equal(records['normal_y'], image(answer, 'normal/image')[..., 1])
     picture = (
-        request().frame.image if size == 'camera' else images.fit(request().frame.image, 64)[0]
+        request().frame.image if size == 'camera' else images.resize(request().frame.image, 64)[0]
     )
     packed = records['rgb'].view(np.uint32)
     shown = np.stack([packed >> 16 & 255, packed >> 8 & 255, packed & 255], axis=-1)

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from diception_ros.core.frame import Frame
-from diception_ros.core.geometry import Affine
+from diception_ros.core.geometry import ScaleShift
 from diception_ros.core.labels import Instances
 from diception_ros.perception.tracking import FORGOTTEN_AFTER, Memory, Tracks
 
@@ -187,14 +187,14 @@ def frame(stamp_s, size=SIZE):
 def test_memory_is_of_frames_that_follow_one_another(stamp_s, size, kept):
     memory = Memory()
     memory.enter(frame(10), 2.0)
-    memory.tracks['entity'], memory.affine = Tracks(), Affine(1, 0)
+    memory.tracks['entity'], memory.scale_shift = Tracks(), ScaleShift(1, 0)
     memory.enter(frame(stamp_s, size), 2.0)
-    assert ('entity' in memory.tracks, memory.affine is not None) == (kept, kept)
+    assert ('entity' in memory.tracks, memory.scale_shift is not None) == (kept, kept)
 
 
 def test_the_gap_is_to_the_last_frame():
     memory = Memory()
-    memory.affine = Affine(1, 0)
+    memory.scale_shift = ScaleShift(1, 0)
     for stamp_s in range(10, 30):
         memory.enter(frame(stamp_s), 2.0)
-    assert memory.affine is not None
+    assert memory.scale_shift is not None

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     # Known to type checkers only: nothing has to be installed on Python 3.10.
     from typing_extensions import Self
 
-    from diception_ros.core.images import Fit
+    from diception_ros.core.images import ResizeTransform
 
 
 class Label(ABC):
@@ -70,23 +70,23 @@ class Label(ABC):
             ValueError: the image is not of the label's size.
         """
 
-    def to_model_size(self, fit: Fit) -> Self:
+    def to_model_size(self, transform: ResizeTransform) -> Self:
         """The label at the model's size.
 
         Raises:
             ValueError: the label is not of the camera image's size.
         """
-        check_size(self, fit.camera, 'camera image')
-        return self.resized(fit.model)
+        check_size(self, transform.image_size, 'camera image')
+        return self.resized(transform.model)
 
-    def to_image_size(self, fit: Fit) -> Self:
+    def to_image_size(self, transform: ResizeTransform) -> Self:
         """The label at the size of the camera image.
 
         Raises:
             ValueError: the label is not of the model's size.
         """
-        check_size(self, fit.model, 'model square')
-        return self.resized(fit.camera)
+        check_size(self, transform.model, 'model square')
+        return self.resized(transform.image_size)
 
 
 LabelT = TypeVar('LabelT', bound=Label)

@@ -7,7 +7,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from diception_ros.core.images import Fit
+from diception_ros.core.images import ResizeTransform
 from diception_ros.core.labels import Disparity, MetricDepth
 from diception_ros.core.labels.visualize import SPECTRAL
 
@@ -37,7 +37,7 @@ def test_depth_refuses_other_dtypes_and_shapes(kind, values):
 def test_depth_may_be_all_unknown(kind):
     label = kind(np.full((3, 4), np.nan, np.float32))
     assert not label.valid.any()
-    assert not label.to_model_size(Fit((3, 4), 8)).valid.any()
+    assert not label.to_model_size(ResizeTransform((3, 4), 8)).valid.any()
     assert (label.preview() == 96).all()
 
 

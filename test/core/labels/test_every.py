@@ -18,13 +18,13 @@ from kinds import (
 import numpy as np
 import pytest
 
-from diception_ros.core.images import Fit
+from diception_ros.core.images import ResizeTransform
 
 
 @pytest.mark.parametrize('kind', KINDS)
 @pytest.mark.parametrize('camera', CAMERAS)
 def test_every_label_has_the_size_it_was_brought_to(kind, camera):
-    fit = Fit(camera, SQUARE)
+    fit = ResizeTransform(camera, SQUARE)
     label = kind(camera, np.random.default_rng(0))
     square = label.to_model_size(fit)
     assert label.size == camera
@@ -53,7 +53,7 @@ def test_every_map_is_mirrored_and_only_that(kind):
 @pytest.mark.parametrize('kind', KINDS)
 @pytest.mark.parametrize('camera', CAMERAS)
 def test_flipping_and_resizing_can_be_swapped(kind, camera):
-    fit = Fit(camera, SQUARE)
+    fit = ResizeTransform(camera, SQUARE)
     label = kind(camera, np.random.default_rng(1))
     one, other = label.to_model_size(fit).flip(), label.flip().to_model_size(fit)
     if kind in (mask, instances):  # a tie between two pixels goes to the right one in both
@@ -65,7 +65,7 @@ def test_flipping_and_resizing_can_be_swapped(kind, camera):
 
 @pytest.mark.parametrize('kind', KINDS)
 def test_every_label_refuses_the_size_of_the_other_side(kind):
-    rng, fit = np.random.default_rng(0), Fit((48, 80), SQUARE)
+    rng, fit = np.random.default_rng(0), ResizeTransform((48, 80), SQUARE)
     with pytest.raises(ValueError, match=r'size of the camera image, \(48, 80\).*got \(64, 64'):
         kind((64, 64), rng).to_model_size(fit)
     with pytest.raises(ValueError, match=r'size of the model square, \(64, 64\).*got \(48, 80'):

@@ -10,7 +10,7 @@ from kinds import (
 import numpy as np
 import pytest
 
-from diception_ros.core.images import Fit
+from diception_ros.core.images import ResizeTransform
 from diception_ros.core.labels import COCO_JOINTS, COCO_LIMBS, Keypoints
 
 
@@ -64,7 +64,7 @@ def test_keypoints_refuse_what_does_not_fit_together(wrong, message):
 def test_no_people_at_all():
     empty = keypoints((9, 9), np.random.default_rng(0), people=0)
     assert empty.flip().joints.shape == (0, 17, 2)
-    assert empty.to_model_size(Fit((9, 9), 30)).size == (30, 30)
+    assert empty.to_model_size(ResizeTransform((9, 9), 30)).size == (30, 30)
 
 
 def test_the_preview_draws_left_blue_right_orange_and_only_there():

@@ -7,7 +7,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from diception_ros.core.images import Fit
+from diception_ros.core.images import ResizeTransform
 from diception_ros.core.labels import Instances, Mask
 
 
@@ -63,7 +63,9 @@ def test_an_instance_that_is_too_small_for_the_square_keeps_its_place():
     ids = np.ones((64, 64), np.int32)
     ids[0, 0], ids[20:40, 20:40] = 2, 3
     scores = np.array([0.1, 0.2, 0.3], np.float32)
-    label = Instances(ids, ('floor', 'ant', 'cat'), scores).to_model_size(Fit((64, 64), 16))
+    label = Instances(ids, ('floor', 'ant', 'cat'), scores).to_model_size(
+        ResizeTransform((64, 64), 16)
+    )
     assert label.categories == ('floor', 'ant', 'cat')
     np.testing.assert_array_equal(label.areas > 0, [True, False, True])
     rest = label.present()
@@ -102,7 +104,11 @@ def test_resizing_never_invents_an_id():
     ids = rng.choice([0, 7, 30], (50, 70)).astype(np.int32)
     label = Instances(ids, ('',) * 30, np.ones(30, np.float32))
     for side in (13, 50, 177):
-        assert set(np.unique(label.to_model_size(Fit((50, 70), side)).ids)) <= {0, 7, 30}
+        assert set(np.unique(label.to_model_size(ResizeTransform((50, 70), side)).ids)) <= {
+            0,
+            7,
+            30,
+        }
 
 
 def test_iou_is_that_of_the_masks():

@@ -18,7 +18,7 @@ from kinds import (
 import numpy as np
 import pytest
 
-from diception_ros.core.images import Fit
+from diception_ros.core.images import ResizeTransform
 from diception_ros.core.labels import Disparity, Instances, Keypoints, Mask, MetricDepth, Normals
 from diception_ros.core.labels.base import linear, nearest
 
@@ -37,7 +37,7 @@ def test_nearest_picks_the_pixel_under_the_centre(old, new):
 @given(st.tuples(sides, sides), st.integers(90, 200))
 @settings(max_examples=40, deadline=None)
 def test_masks_that_grew_come_back_exactly(camera, resolution):
-    rng, fit = np.random.default_rng(0), Fit(camera, resolution)
+    rng, fit = np.random.default_rng(0), ResizeTransform(camera, resolution)
     ids = rng.integers(0, 5, camera).astype(np.int32)
     label = Instances(ids, ('', '', 'x', ''), np.ones(4, np.float32))
     assert_same(label.to_model_size(fit).to_image_size(fit), label)
@@ -47,10 +47,10 @@ def test_masks_that_grew_come_back_exactly(camera, resolution):
 @settings(max_examples=60, deadline=None)
 def test_maps_stay_in_step_with_points(camera, resolution):
     # Two ramps show their own coordinates, so a resized map tells where its pixels came from.
-    fit = Fit(camera, resolution)
+    fit = ResizeTransform(camera, resolution)
     ramps = np.stack(np.meshgrid(*map(np.arange, camera[::-1])), axis=-1).astype(np.float32)
     there = np.stack(np.meshgrid(*[np.arange(resolution)] * 2), axis=-1)
-    origin = fit.to_camera(there)
+    origin = fit.to_image(there)
     # Beyond the outermost centres there is nothing to blend with.
     inner = ((origin >= 0) & (origin <= np.array(camera[::-1]) - 1)).all(axis=-1)
     blended = linear(ramps, fit.model)
@@ -63,7 +63,7 @@ def test_maps_stay_in_step_with_points(camera, resolution):
 
 @pytest.mark.parametrize('camera', [(480, 640), (97, 400)])
 def test_masks_stay_in_step_with_keypoints(camera):
-    fit = Fit(camera, 256)
+    fit = ResizeTransform(camera, 256)
     box = np.zeros(camera, np.bool_)
     box[20:71, 30:91] = True
     corners = np.array([[29.5, 19.5], [90.5, 70.5]])
@@ -80,7 +80,7 @@ def test_masks_stay_in_step_with_keypoints(camera):
 @pytest.mark.parametrize('kind', [disparity, metric, normals])
 @pytest.mark.parametrize('camera', [(48, 64), (64, 48), (150, 40), (33, 200)])
 def test_smooth_maps_come_back_from_the_square(kind, camera):
-    fit = Fit(camera, SQUARE)
+    fit = ResizeTransform(camera, SQUARE)
     label = kind(camera, np.random.default_rng(0))
     back = label.to_model_size(fit).to_image_size(fit)
     name = 'vectors' if kind is normals else 'values'
@@ -91,7 +91,7 @@ def test_smooth_maps_come_back_from_the_square(kind, camera):
 
 
 def test_keypoints_come_back_from_the_square():
-    fit = Fit((333, 1200), SQUARE)
+    fit = ResizeTransform((333, 1200), SQUARE)
     label = keypoints((333, 1200), np.random.default_rng(0))
     assert_same(label.to_model_size(fit).to_image_size(fit), label, atol=1e-3)
 
@@ -102,7 +102,7 @@ def test_shrinking_averages_rather_than_picks():
     for camera in ((256, 256), (256, 32)):
         fine = np.zeros(camera, np.float32)
         fine[::4] = 1
-        small = Disparity(fine).to_model_size(Fit(camera, 64)).values
+        small = Disparity(fine).to_model_size(ResizeTransform(camera, 64)).values
         np.testing.assert_allclose(small, 0.25, atol=1e-6)
 
 
@@ -119,9 +119,9 @@ def test_unknown_pixels_do_not_leak_into_known_ones(size):
 def test_depth_of_a_tilted_plane_is_exact_between_pixels():
     u = np.arange(40, dtype=np.float32)
     depth = MetricDepth(np.tile(1 / (0.1 + 0.01 * u), (10, 1)))
-    fit = Fit((10, 40), 160)
+    fit = ResizeTransform((10, 40), 160)
     fine = depth.to_model_size(fit).values[80]
-    x = fit.to_camera(np.stack([np.arange(160), np.zeros(160)], axis=1))[:, 0]
+    x = fit.to_image(np.stack([np.arange(160), np.zeros(160)], axis=1))[:, 0]
     inner = (x >= 0) & (x <= 39)
     np.testing.assert_allclose(fine[inner], 1 / (0.1 + 0.01 * x[inner]), rtol=1e-4)
 
@@ -129,11 +129,11 @@ def test_depth_of_a_tilted_plane_is_exact_between_pixels():
 def test_resized_normals_have_unit_length_even_across_an_edge():
     vectors = np.zeros((8, 8, 3), np.float32)
     vectors[:, :4], vectors[:, 4:] = [1, 0, 0], [0, 0, -1]
-    out = Normals(vectors).to_model_size(Fit((8, 8), 37)).vectors
+    out = Normals(vectors).to_model_size(ResizeTransform((8, 8), 37)).vectors
     np.testing.assert_allclose(np.linalg.norm(out, axis=-1), 1, atol=1e-5)
 
 
 def test_opposite_normals_cancel_to_unknown():
     vectors = np.zeros((1, 2, 3), np.float32)
     vectors[0] = [[1, 0, 0], [-1, 0, 0]]
-    assert not Normals(vectors).to_model_size(Fit((1, 2), 1)).valid.any()
+    assert not Normals(vectors).to_model_size(ResizeTransform((1, 2), 1)).valid.any()
