@@ -81,7 +81,7 @@ def read(place: Path, wanted: LabelQuery) -> tuple[list[LabelledImage], list[str
             continue
         where = f'{place}: {image} at {_name(stamp)}'
         if stamp in items:
-            raise ValueError(f'{where}: two pictures have this stamp')
+            raise ValueError(f'{where}: two images have this stamp')
         try:
             frame = image_messages.frame_from(message)
         except MessageError as error:
@@ -92,12 +92,12 @@ def read(place: Path, wanted: LabelQuery) -> tuple[list[LabelledImage], list[str
         unmatched.discard(stamp)
     if unmatched:
         raise ValueError(
-            f'{place}: {answer} at {_name(min(unmatched))} is a label without a picture: {image} '
+            f'{place}: {answer} at {_name(min(unmatched))} is a label without an image: {image} '
             f'has none with this stamp ({len(unmatched)} of {count} labels); give a label the '
-            'stamp of the picture that it was made of'
+            'stamp of the image that it was made of'
         )
     left_out = (
-        f'{without} of {without + len(items)} pictures of {image} have no label with their stamp '
+        f'{without} of {without + len(items)} images of {image} have no label with their stamp '
         f'on {answer} and are left out.'
     )
     return list(items.values()), [left_out] if without else []
@@ -122,7 +122,7 @@ def _label(
 
 
 def _topics(place: Path, wanted: LabelQuery) -> tuple[str, str]:
-    """The topics of pictures and of labels."""
+    """The topics of images and of labels."""
     with Bag(place) as bag:
         if bag.damage:
             raise ValueError(str(bag.damage))
@@ -130,7 +130,7 @@ def _topics(place: Path, wanted: LabelQuery) -> tuple[str, str]:
     for topic in (wanted.image_topic, wanted.label_topic):
         if topic and topic not in known:
             raise ValueError(
-                f'{place}: no topic {topic!r} with pictures; there are '
+                f'{place}: no topic {topic!r} with images; there are '
                 f'{", ".join(sorted(known)) or "none"}'
             )
     encodings = {topic: 'compressed' for topic, kind in known.items() if kind == COMPRESSED}
@@ -145,7 +145,7 @@ def _topics(place: Path, wanted: LabelQuery) -> tuple[str, str]:
     suits = {topic for topic, name in encodings.items() if name in ENCODINGS[wanted.kind]}
     labels = {wanted.label_topic} if wanted.label_topic else suits - {wanted.image_topic}
     if len(images) != 1:
-        raise ValueError(_choice(place, 'pictures', 'image_topic', images, said or 'none'))
+        raise ValueError(_choice(place, 'images', 'image_topic', images, said or 'none'))
     if len(labels) != 1 or labels == images:
         what = f'labels of kind {wanted.kind}'
         raise ValueError(_choice(place, what, 'label_topic', labels, said))
@@ -156,7 +156,7 @@ def _choice(place: Path, what: str, argument: str, found: set[str], said: str) -
     got = f'got {len(found)}: {", ".join(sorted(found))}' if found else 'got none'
     return (
         f'{place}: expected one topic of {what}, {got}; name it as {argument}; topics with '
-        f'pictures: {said}'
+        f'images: {said}'
     )
 
 

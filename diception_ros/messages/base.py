@@ -1,6 +1,6 @@
 # SPDX-FileCopyrightText: 2026 The diception_ros authors
 # SPDX-License-Identifier: Apache-2.0
-"""The seam to the library that messages are made with: rclpy's packages, or rosbags."""
+"""What all messages have in common: their types, errors and headers."""
 
 from __future__ import annotations
 
@@ -8,10 +8,10 @@ from typing import Any, Protocol
 
 
 class Types(Protocol):
-    """Makes messages; `ros.types.RosTypes` and `data.bag.BagTypes` are the two that there are."""
+    """Makes messages: `node.publishers.RosTypes` with rclpy, `bags.typestore.BagTypes` without."""
 
     def make(self, kind: str, **fields: Any) -> Any:
-        """A message of a kind such as 'sensor_msgs/msg/Image'.
+        """A message of a type such as 'sensor_msgs/msg/Image'.
 
         Args:
             kind: package and name.
@@ -21,24 +21,21 @@ class Types(Protocol):
         ...
 
     def has(self, kind: str) -> bool:
-        """Whether messages of the kind can be made; vision_msgs may not be installed."""
+        """Whether messages of the type can be made; vision_msgs may not be installed."""
         ...
 
 
-# What is wrong with a message that came in.
-
-
-# Of a text that came from outside and goes into `kind`: enough to recognise it.
+# Characters of a text from outside in messages for the user.
 LONGEST = 40
 
 
 class MessageError(ValueError):
-    """A message that contradicts itself, or that nobody here can read.
+    """A message that contradicts itself or is not supported.
 
     Args:
-        kind: a few stable words, the same for every message with this fault, e.g. 'step' or
-            "encoding 'yuv9'": what to log once and to count by.
-        reason: one sentence with the numbers of this message.
+        kind: type of fault, the same for every message with it, e.g. 'step' or
+            "encoding 'yuv9'"; logged once and counted by it.
+        reason: one sentence with the values of this message.
     """
 
     def __init__(self, kind: str, reason: str) -> None:
@@ -47,12 +44,9 @@ class MessageError(ValueError):
 
 
 def quoted(text: object) -> str:
-    """A text from outside, in quotation marks and cut to a length that suits a log."""
+    """A text from outside in quotation marks, shortened for a log."""
     whole = str(text)
     return repr(whole if len(whole) <= LONGEST else f'{whole[:LONGEST]}...')
-
-
-# Headers: when and where.
 
 
 NANO = 1_000_000_000
@@ -74,7 +68,7 @@ def header(types: Types, stamp_ns: int, frame_id: str) -> Any:
     """std_msgs/Header.
 
     Args:
-        types: what makes the message.
+        types: makes the message.
         stamp_ns: nanoseconds since the epoch, >= 0.
         frame_id: name of the frame.
     """

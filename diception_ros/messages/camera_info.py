@@ -1,6 +1,6 @@
 # SPDX-FileCopyrightText: 2026 The diception_ros authors
 # SPDX-License-Identifier: Apache-2.0
-"""CameraInfo: the pinhole that it tells, and the same for a picture of another size."""
+"""CameraInfo: its pinhole, and the CameraInfo of a resized image."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ LARGEST = 1e12
 
 
 def info(types: Types, intrinsics: Intrinsics, size: tuple[int, int], header: Any) -> Any:
-    """sensor_msgs/CameraInfo of a rectified picture; `intrinsics_from` is the way back.
+    """sensor_msgs/CameraInfo of a rectified image; inverse of `intrinsics_from`.
 
     Args:
-        types: what makes the message.
-        intrinsics: pinhole of the picture.
+        types: makes the message.
+        intrinsics: pinhole of the image.
         size: (H, W), pixels.
         header: std_msgs/Header.
     """
@@ -33,11 +33,10 @@ def info(types: Types, intrinsics: Intrinsics, size: tuple[int, int], header: An
 
 
 def intrinsics_from(info: Any) -> Intrinsics | None:
-    """The pinhole of the picture that a CameraInfo comes with.
+    """The pinhole of the image of a CameraInfo.
 
-    It is that of P, which is how depth_image_proc and image_geometry see a rectified picture, or
-    of K where P is not filled in. Distortion is not undone: rectify before, where it matters.
-    Region of interest and binning are taken into account.
+    It is that of P, as in depth_image_proc and image_geometry for a rectified image, or of K if P
+    is not filled in. Distortion is not undone. Region of interest and binning are applied.
 
     Args:
         info: sensor_msgs/CameraInfo.

@@ -1,6 +1,6 @@
 # SPDX-FileCopyrightText: 2026 The diception_ros authors
 # SPDX-License-Identifier: Apache-2.0
-"""A replay in the Rerun viewer: pictures, depths, normals, clouds and labels on one time line."""
+"""A replay in the Rerun viewer: images, depth, normals, clouds and labels on one time line."""
 
 from __future__ import annotations
 
@@ -26,20 +26,20 @@ if TYPE_CHECKING:
 
 
 def check(window: bool = True) -> None:
-    """Make sure that a replay can be shown.
+    """Check that a replay can be shown.
 
     Args:
-        window: in a window, and not in a file.
+        window: whether in a window rather than a file.
 
     Raises:
-        ModuleNotFoundError: Rerun is not there.
-        OSError: there is no screen for a window.
+        ModuleNotFoundError: Rerun is not installed.
+        OSError: there is no display for a window.
     """
     if importlib.util.find_spec('rerun') is None:
         raise ModuleNotFoundError('--view needs Rerun, which is not installed', name='rerun')
     screens = ('DISPLAY', 'WAYLAND_DISPLAY')
     if window and sys.platform == 'linux' and not any(map(os.environ.get, screens)):
-        # Rerun's viewer would end at once, and all that is sent to it be dropped.
+        # Rerun's viewer would exit at once and drop all that is sent to it.
         raise OSError(
             'there is no screen for --view (neither DISPLAY nor WAYLAND_DISPLAY is set); '
             '--view-file answers.rrd writes a file, which `rerun answers.rrd` opens elsewhere'
@@ -57,9 +57,9 @@ def show(
 
     Args:
         path: the bag that was replayed.
-        job: what was replayed, and where it was written.
-        cameras: that were answered.
-        asked: the settings that held.
+        job: of the replay.
+        cameras: of the replay.
+        asked: settings of the replay.
         save: a file for the viewer (.rrd) instead of a window.
 
     Raises:
@@ -72,7 +72,7 @@ def show(
     else:
         rerun.save(str(save))
     for camera in cameras:
-        # The camera's optical frame; without it clouds lie on their backs.
+        # The camera's optical frame; without it clouds are turned by 90 degrees.
         rerun.log(camera.name or 'camera', rerun.ViewCoordinates.RDF, static=True)
     with Bag(path) as bag, Bag(job.out) as out:
         tolerance_s = asked.depth.tolerance_s
@@ -93,7 +93,7 @@ def show(
             if logged is not None:
                 _at(rerun, base.stamp_ns(message.header))
                 rerun.log(f'{prefixes[prefix]}/{raw.topic.removeprefix(prefix)}', logged)
-    # Until all is with the viewer, or in the file.
+    # Waits until all is sent or written.
     rerun.disconnect()
 
 
@@ -119,7 +119,7 @@ def _at(rerun: Any, stamp_ns: int) -> None:
 
 
 def _logged(rerun: Any, kind: str, message: Any) -> Any | None:
-    """What Rerun shows of a message; None where it has nothing for it."""
+    """What Rerun shows of a message; None if it has nothing for it."""
     if kind == 'sensor_msgs/msg/Image':
         array = image_messages.array_from(message)
         if message.encoding == 'rgb8':

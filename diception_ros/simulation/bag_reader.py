@@ -1,8 +1,8 @@
 # SPDX-FileCopyrightText: 2026 The diception_ros authors
 # SPDX-License-Identifier: Apache-2.0
-"""Samples out of bags with ground truth, such as `diception simulate --out FILE.mcap` writes.
+"""Samples of bags with ground truth, such as `diception simulate --out FILE.mcap` writes.
 
-A bag has answers and no questions; these are drawn as for rendered views. It needs pictures under
+A bag has answers and no questions; these are drawn as for rendered views. It needs images under
 `/camera/image_raw`; what of the other topics is not there is not asked.
 """
 
@@ -44,7 +44,7 @@ _NEEDS = {
 
 @dataclass(frozen=True)
 class SceneInfo:
-    """What the numbers in the label maps mean, from one `/camera/scene` to the next.
+    """Meaning of the ids in label maps, from one `/camera/scene` to the next.
 
     Attributes:
         name: of the scene.
@@ -59,13 +59,13 @@ class SceneInfo:
 
 @dataclass(frozen=True, eq=False)
 class RecordedView:
-    """One picture of a bag with all that was recorded with it.
+    """One image of a bag with its recorded labels.
 
     Attributes:
-        name: scene, and which of its pictures.
-        info: what the numbers of instances mean.
-        frame: the picture.
-        messages: everything with the picture's stamp, by topic.
+        name: scene and number of the image.
+        info: meaning of the ids of instances.
+        frame: the image.
+        messages: everything with the image's stamp, by topic.
     """
 
     name: str
@@ -75,12 +75,12 @@ class RecordedView:
 
     @property
     def size(self) -> tuple[int, int]:
-        """(H, W) of the picture, pixels."""
+        """(H, W) of the image, pixels."""
         return self.frame.size
 
     @property
     def tasks(self) -> list[str]:
-        """The tasks whose answers were recorded."""
+        """The tasks whose labels were recorded."""
         known = {*self.messages, *([SCENE] if self.info.categories else [])}
         return [task for task, topics in _NEEDS.items() if known.issuperset(topics)]
 
@@ -93,14 +93,14 @@ class RecordedView:
         return Normals(image_messages.array_from(self.messages[NORMALS]))
 
     def instances(self, stuff: bool = False) -> Instances:
-        """All instances, in the order of the scene; the room's own parts only if asked for."""
+        """All instances, in the order of the scene; the parts of the room only with `stuff`."""
         return select_instances(
             self._numbers(), self.info.categories,
             lambda name: stuff or name not in self.info.stuff,
         )  # fmt: skip
 
     def of_category(self, category: str) -> Instances:
-        """The instances of one category; none where the picture shows none."""
+        """The instances of one category that are visible."""
         return select_instances(
             self._numbers(), self.info.categories, lambda name: name == category
         )
@@ -121,7 +121,7 @@ class RecordedView:
 
     @property
     def has_people_without_joints(self) -> bool:
-        """Whether the picture shows a person of whom no joint was recorded; False if unknown."""
+        """Whether the image shows a person of whom no joint was recorded; False if unknown."""
         if INSTANCES not in self.messages or not self.info.categories:
             return False
         shown = np.unique(self._numbers())
@@ -130,7 +130,7 @@ class RecordedView:
         return bool(people - set(joints_from(self.messages[JOINTS])['instance'].tolist()))
 
     def pose(self) -> Pose | None:
-        """Where the camera was, if that was recorded."""
+        """The pose of the camera, None if it was not recorded."""
         message = self.messages.get(POSE)
         if message is None:
             return None
@@ -152,22 +152,22 @@ def samples(
     path: Path, tasks: Sequence[str], seed: int = 0, *, absent: float = 0.1, stuff: bool = False,
     metric: bool = False,
 ) -> Iterator[Sample]:  # fmt: skip
-    """Questions about the pictures of bags, with their answers.
+    """Prompts and labels of the images of bags.
 
     Args:
         path: a bag, or a folder of bags, which are read in the order of their names.
-        tasks: names of tasks; each is asked once of each picture whose answer was recorded.
-        seed: of the questions; with it they follow from a picture's name.
+        tasks: names of tasks; one sample of each for each image whose label was recorded.
+        seed: of the prompts, which follow from it and the name of the image.
         absent: see `sample_stream.samples`.
         stuff: see `sample_stream.samples`.
         metric: see `sample_stream.samples`.
 
     Yields:
-        Samples; those of one picture share a frame.
+        Samples; those of one image share a frame.
 
     Raises:
         FileNotFoundError: there is no bag.
-        ValueError: a bag is damaged, has no pictures, or its messages contradict each other.
+        ValueError: a bag is damaged, has no images, or its messages contradict each other.
     """
     for bag in sorted(bags_in(path)):
         for view in views(bag):
@@ -219,7 +219,7 @@ def views(path: Path) -> Iterator[RecordedView]:
     if IMAGE in messages:
         yield view()
     if not found:
-        raise ValueError(f'{path}: no pictures; expected some under {IMAGE}')
+        raise ValueError(f'{path}: no images; expected some under {IMAGE}')
 
 
 def _scene_info(path: Path, text: str) -> SceneInfo:
@@ -230,5 +230,5 @@ def _scene_info(path: Path, text: str) -> SceneInfo:
         return SceneInfo(str(told['scene']), names, tuple(map(str, told['stuff'])))
     except (ValueError, KeyError, TypeError) as error:
         raise ValueError(
-            f'{path}: {SCENE} is not what `diception simulate` tells ({error!r})'
+            f'{path}: {SCENE} is not what `diception simulate` writes ({error!r})'
         ) from error

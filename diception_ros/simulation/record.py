@@ -1,6 +1,6 @@
 # SPDX-FileCopyrightText: 2026 The diception_ros authors
 # SPDX-License-Identifier: Apache-2.0
-"""Records simulated rooms: a folder of samples, or a bag as a robot would have brought home."""
+"""Records simulated rooms: a folder of samples, or a bag as of a robot."""
 
 from __future__ import annotations
 
@@ -39,12 +39,12 @@ class Recording:
 
     Attributes:
         scenes: how many rooms.
-        views: pictures of each room.
-        size: (H, W) of the pictures, pixels.
+        views: images of each room.
+        size: (H, W) of the images, pixels.
         seed: of all randomness.
         split: scenes of different splits never meet.
-        rig: who carries the camera; None draws it for every view (for every room in a bag).
-        rate: pictures per second of a bag.
+        rig: what carries the camera; None samples it for every view (for every room in a bag).
+        rate: images per second of a bag.
         stuff: whether floor, walls and ceiling are entities, in a folder; a bag has them all.
         backend: OpenGL library, see `renderer.open_gl_context`.
         realism: what is added to the plain rooms; paths of a bag keep the plain cameras.
@@ -81,7 +81,7 @@ def to_folder(recording: Recording, out: Path, force: bool = False) -> Iterator[
         force: replace samples that are there.
 
     Yields:
-        How many frames were written after each one.
+        The number of frames written, after each one.
 
     Raises:
         FileExistsError: see `folder.create`.
@@ -113,17 +113,17 @@ def to_bag(
     force: bool = False,
     more: Callable[[int, View], list[tuple[str, Any]]] = lambda number, view: [],
 ) -> Iterator[int]:
-    """Write what a robot would have recorded on smooth ways through the rooms.
+    """Write a bag as a robot records it on smooth paths through the rooms.
 
     Args:
         recording: what to record.
         out: the file, ending in .mcap.
         force: replace a file that is there.
-        more: asked for topics and messages that are recorded after those about a view, by the
-            number of the frame and the view.
+        more: returns topics and messages to record after those of a view, by the number of the
+            frame and the view.
 
     Yields:
-        How many frames were written after each one.
+        The number of frames written, after each one.
 
     Raises:
         FileExistsError: there is something already.
@@ -137,10 +137,10 @@ def to_bag(
         written = 0
         for number in range(recording.scenes):
             scene = scenes.make_scene(recording.seed, number, recording.split, recording.realism)
-            way = _way(recording, scene, number)
-            if way:
+            path = _camera_path(recording, scene, number)
+            if path:
                 renderer.load(scene)
-            for k, camera in enumerate(way):
+            for k, camera in enumerate(path):
                 stamp_ns = _stamp(written, recording.rate)
                 view = renderer.render(camera)
                 if k == 0:
@@ -152,10 +152,9 @@ def to_bag(
 
 
 def frame_messages(view: View, stamp_ns: int) -> list[tuple[str, Any]]:
-    """Everything about one view as (topic, message), all with one stamp.
+    """All messages of one view as (topic, message), with one stamp.
 
-    The frame is `camera_optical`; only the two messages that say where the camera is have the
-    header of the frame that they say it in, `map`.
+    The frame is `camera_optical`, but `map` for the two messages with the pose of the camera.
     """
     camera, types = view.camera, BagTypes()
     header = base.header(types, stamp_ns, sample_stream.FRAME_ID)
@@ -195,7 +194,7 @@ def joints(view: View) -> Any:
     return out.ravel()
 
 
-def _way(recording: Recording, scene: Scene, number: int) -> list[cameras.PinholeCamera]:
+def _camera_path(recording: Recording, scene: Scene, number: int) -> list[cameras.PinholeCamera]:
     rng = scenes.rng_for(recording.seed, number, recording.split, sample_stream.CAMERA)
     rig = recording.rig or cameras.sample_rig(rng)
     return (
@@ -204,15 +203,15 @@ def _way(recording: Recording, scene: Scene, number: int) -> list[cameras.Pinhol
 
 
 def scene_message(scene: Scene) -> Any:
-    """std_msgs/String: what the numbers in the label maps mean until the next such message."""
-    told = {
+    """std_msgs/String: meaning of the ids in the label maps until the next such message."""
+    content = {
         'scene': scene.name,
         'categories': dict(enumerate(CATEGORIES)),
         'stuff': list(STUFF),
         'instances': dict(enumerate(scene.categories, 1)),
         'joints': list(COCO_JOINTS),
     }
-    return BagTypes().make('std_msgs/msg/String', data=json.dumps(told))
+    return BagTypes().make('std_msgs/msg/String', data=json.dumps(content))
 
 
 def _stamp(frame: int, rate: float) -> int:

@@ -39,13 +39,13 @@ def test_pictures_without_a_label_are_left_out_and_counted(tmp_path):
     assert read.samples[0].name == '1700000000.000000000'
     assert read.samples[0].frame.frame_id == 'cam'
     (warning,) = read.warnings
-    assert warning.startswith('5 of 14 pictures of /camera/image_raw have no label')
+    assert warning.startswith('5 of 14 images of /camera/image_raw have no label')
 
 
 def test_a_label_without_a_picture_is_an_error(tmp_path):
     more = [('/labels', label(masks(0), 30))]
     place = files.write_bag(tmp_path / 'a.mcap', masks, more=more)
-    fails(place, 'mask', r'/labels at 1700000003\.000000000 is a label without a picture')
+    fails(place, 'mask', r'/labels at 1700000003\.000000000 is a label without an image')
 
 
 @pytest.mark.parametrize('topic', ['/camera/image_raw', '/labels'])
@@ -67,7 +67,7 @@ def test_topics_are_listed_where_there_is_a_choice(tmp_path):
     image = {'image_topic': '/camera/image_raw'}
     fails(place, 'mask', 'got 2: /labels, /other/labels; name it as label_topic', **image)
     fails(place, 'normals', f'labels of kind normals, got none.*{said}', **image)
-    fails(place, 'mask', "no topic '/none' with pictures", label_topic='/none', **image)
+    fails(place, 'mask', "no topic '/none' with images", label_topic='/none', **image)
     fails(place, 'depth', 'expected 16UC1, 32FC1 for kind depth, got mono8',
           label_topic='/labels', **image)  # fmt: skip
     fails(place, 'mask', '/labels at .*: .*whole|got rgb8', label_topic='/other/image', **image)

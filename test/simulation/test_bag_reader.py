@@ -132,7 +132,7 @@ def test_errors_name_the_bag(shown, tmp_path):
     with pytest.raises(FileNotFoundError, match='no bag'):
         next(bag_reader.samples(tmp_path, ['depth']))
     bag = write(tmp_path / 'blind.mcap', shown[:1], ['/camera/image_raw'])
-    with pytest.raises(ValueError, match=r'blind\.mcap: no pictures'):
+    with pytest.raises(ValueError, match=r'blind\.mcap: no images'):
         next(bag_reader.samples(bag, ['depth']))
 
     with mcap_writer.create(tmp_path / 'short.mcap') as out:
