@@ -209,7 +209,10 @@ class TempFolder(contextlib.ExitStack):
     def folder(self) -> Path:
         """The folder."""
         while self._path is None:
-            path = Path(tempfile.mkdtemp(prefix=PREFIX))
+            try:
+                path = Path(tempfile.mkdtemp(prefix=PREFIX))
+            except FileNotFoundError as error:
+                raise OSError(f'{error}; set TMPDIR to a folder that can be written') from error
             descriptor = _locked(path)
             # Another process may have removed it before it was locked.
             if descriptor is not None:
@@ -220,7 +223,11 @@ class TempFolder(contextlib.ExitStack):
 
 def remove_abandoned() -> None:
     """Remove the temporary folders of this user whose processes ended without removing them."""
-    for path in Path(tempfile.gettempdir()).glob(f'{PREFIX}*'):
+    try:
+        place = Path(tempfile.gettempdir())
+    except FileNotFoundError:  # none can be written, as where the root is read-only
+        return
+    for path in place.glob(f'{PREFIX}*'):
         descriptor = _locked(path)
         if descriptor is not None:
             _remove(path, descriptor)

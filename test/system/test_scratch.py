@@ -93,3 +93,13 @@ def test_a_folder_that_was_taken_away_before_it_was_locked_is_made_anew(place, m
         remove_abandoned()
         assert scratch.folder.is_dir()
     assert not Path(made[1]).exists()
+
+
+def test_temp_folder_is_not_needed_before_its_first_use(monkeypatch):
+    def fail():
+        raise FileNotFoundError('no usable temporary directory')
+
+    monkeypatch.setattr(tempfile, 'gettempdir', fail)
+    monkeypatch.setattr(tempfile, 'mkdtemp', lambda prefix: fail())
+    with TempFolder() as temporary, pytest.raises(OSError, match='set TMPDIR'):
+        temporary.folder  # noqa: B018
