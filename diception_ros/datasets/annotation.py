@@ -1,6 +1,6 @@
 # SPDX-FileCopyrightText: 2026 The diception_ros authors
 # SPDX-License-Identifier: Apache-2.0
-"""What is looked for in labels, and one labelled picture as a format delivers it."""
+"""What is read from labels, one labelled image, and the shapes that annotation tools draw."""
 
 from __future__ import annotations
 
@@ -17,37 +17,41 @@ from diception_ros.core.frame import Frame
 from diception_ros.core.labels import Instances, Label, Mask
 
 KINDS = ('mask', 'instances', 'normals', 'depth', 'rgb')
-PICTURES = ('.png', '.jpg', '.jpeg', '.bmp', '.webp')
+PICTURES = ('.png', '.jpg', '.jpeg', '.bmp', '.webp', '.avif')
 
 
 @dataclass(frozen=True)
 class LabelQuery:
-    """What somebody wants to read.
+    """What to read.
 
     Attributes:
         kind: one of KINDS.
         category: the name of a category, '*' for all, '' where there is no choice to make; of
-            pictures that hold numbers the number of the thing.
+            label images the number of the object.
         image_topic: of a bag, '' where there is no choice to make.
         label_topic: likewise.
+        images: folder of the images of COCO and LabelMe files; None for the usual ones.
+        skip_bad: leave out images with an annotation that cannot be read, instead of failing.
     """
 
     kind: str
     category: str = ''
     image_topic: str = ''
     label_topic: str = ''
+    images: Path | None = None
+    skip_bad: bool = False
 
 
 @dataclass(frozen=True, eq=False)
 class LabelledImage:
-    """One labelled picture.
+    """One labelled image.
 
     Attributes:
-        name: the picture's file or stamp, by which items are sorted.
+        name: the image's file or stamp, by which items are sorted.
         where: file or topic of the label, for messages.
-        frame: the picture.
+        frame: the image.
         label: of the frame's size.
-        content: the bytes that were read, picture first.
+        content: the bytes that were read, the image first.
     """
 
     name: str
@@ -66,7 +70,7 @@ def check_sizes(
     hint = 'a label has a value for each pixel of its picture'
     if picture == label[::-1]:
         hint = (
-            'one is the other turned by a quarter: a rotation noted in a picture (EXIF) is '
+            'one is the other turned by a quarter: a rotation noted in an image (EXIF) is '
             'carried out, as viewers do, and its label has to be drawn on that'
         )
     raise ValueError(

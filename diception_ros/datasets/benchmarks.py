@@ -34,6 +34,9 @@ class Protocol:
         task: 'depth' or 'normal'.
         layout: what the folder holds, for people.
         pattern: glob of the pictures in the folder.
+        folders: where the pictures may lie in it instead, such as 'val'; what `truths` returns is
+            looked for there, and beside it.
+        more_patterns: further globs, of other copies of the data set.
         truths: of a picture's path in the folder, the paths of the files of its truth; several
             choices, of which the first that is complete is taken.
         read: of these files, and the picture's size, the truth of the whole picture.
@@ -56,6 +59,8 @@ class Protocol:
     read: Callable[[Sequence[Path], Size], MetricDepth | Normals]
     images: int
     partial: bool = False
+    folders: tuple[str, ...] = ()
+    more_patterns: tuple[str, ...] = ()
     metres: tuple[float, float] = (0.0, float('inf'))
     alignment_side: int = 0
     window: Callable[[Size], tuple[slice, slice]] | None = None
@@ -113,6 +118,7 @@ DIODE = Protocol(
     truths=_diode_truths,
     read=decode.npy_depth,
     images=771,
+    folders=('val',),
     metres=(0.6, 350.0),
     published={'abs_rel': 0.289, 'delta1': 0.722},
 )
@@ -131,6 +137,7 @@ DIODE_NORMALS = Protocol(
     truths=decode.normals_beside,
     read=decode.benchmark_normals,
     images=325,
+    folders=('val',),
     published=normals_table(16.297, 11.117, 50.548, 83.325, 88.774),
 )
 
@@ -217,7 +224,9 @@ def kitti_eigen_crop(size: Size) -> NDArray[np.bool_]:
 def _kitti_truths(picture: str) -> list[tuple[str, ...]]:
     # DATE/DRIVE/image_02/data/N.png -> DRIVE/proj_depth/groundtruth/image_02/N.png
     _, drive, camera, _, name = picture.split('/')
-    return [(f'{drive}/proj_depth/groundtruth/{camera}/{name}',)]
+    truth = f'{drive}/proj_depth/groundtruth/{camera}/{name}'
+    above = ('', 'val/', 'train/', 'data_depth_annotated/val/', 'data_depth_annotated/train/')
+    return [(f'{folder}{truth}',) for folder in above]
 
 
 KITTI = Protocol(
@@ -226,6 +235,7 @@ KITTI = Protocol(
     layout='DATE/DRIVE/image_02/data/N.png with DRIVE/proj_depth/groundtruth/image_02/N.png '
     '(16 bits, 1/256 metre)',
     pattern='*/*_sync/image_02/data/*.png',
+    folders=('raw', 'raw_data', 'kitti_raw'),
     truths=_kitti_truths,
     read=decode.png_depth(256),
     images=652,
@@ -258,12 +268,19 @@ def nyu_eigen_crop(size: Size) -> NDArray[np.bool_]:
     return inside
 
 
+def _nyuv2_truths(picture: str) -> list[tuple[str, ...]]:
+    stem = picture.rsplit('.', 1)[0]
+    return [(stem.replace('/rgb_', f'/{name}_') + '.png',) for name in ('depth', 'sync_depth')]
+
+
 NYUV2 = Protocol(
     name='nyuv2',
     task='depth',
     layout='test/SCENE/rgb_NNNN.png with test/SCENE/depth_NNNN.png (16 bits, millimetres)',
     pattern='test/*/rgb_*.png',
-    truths=lambda picture: [(picture.replace('/rgb_', '/depth_'),)],
+    more_patterns=('test/*/rgb_*.jpg',),  # as BTS wrote them, with sync_depth_NNNN.png
+    folders=('official_splits',),
+    truths=_nyuv2_truths,
     read=decode.png_depth(1000),
     images=654,
     metres=(1e-3, 10.0),
@@ -302,6 +319,7 @@ SCANNET = Protocol(
     truths=lambda picture: [(picture.replace('/color/', '/depth/').replace('.jpg', '.png'),)],
     read=decode.png_depth(1000),
     images=800,
+    folders=('scans', 'scans_test'),
     metres=(1e-3, 10.0),
     published={'abs_rel': 0.072, 'delta1': 0.944},
 )

@@ -1,18 +1,22 @@
 # SPDX-FileCopyrightText: 2026 The diception_ros authors
 # SPDX-License-Identifier: Apache-2.0
-"""COCO's JSON: one file with the outlines of all pictures.
+"""COCO's JSON: one file with the annotations of all images.
 
-The pictures lie beside it, in `images` beside it, or in `images` beside its folder.
-Source of the format: https://cocodataset.org/#format-data
+The images are looked for beside the file, in `images`, and in every folder below the data set's
+root, so the layouts of COCO itself (annotations/ beside train2017/), Datumaro and CVAT
+(images/default/), FiftyOne (data/) and Roboflow are found. Source of the format:
+https://cocodataset.org/#format-data
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 import json
 from pathlib import Path
 from typing import Any
 
+import cv2
 import numpy as np
 from numpy.typing import NDArray
 
@@ -28,6 +32,12 @@ from diception_ros.datasets.annotation import (
 )
 
 Json = dict[str, Any]
+Size = tuple[int, int]
+
+# Levels of folders below the root that are searched for images: images/default, train/images.
+_DEPTH = 3
+# What tools put before the split in the name of an annotation file.
+_PREFIXES = ('instances_', 'person_keypoints_', 'panoptic_', 'stuff_', 'labels_')
 
 
 def matches(content: Mapping[str, Any]) -> bool:
@@ -35,152 +45,300 @@ def matches(content: Mapping[str, Any]) -> bool:
     return 'images' in content and 'annotations' in content
 
 
+@dataclass(frozen=True, eq=False)
+class CocoFile:
+    """The checked content of a file.
+
+    Attributes:
+        path: of the file.
+        categories: names by id.
+        images: entries in their order.
+        annotations: of each image, by its id.
+    """
+
+    path: Path
+    categories: Mapping[Any, str]
+    images: Sequence[Json]
+    annotations: Mapping[Any, list[Json]]
+
+
+def load(path: Path, content: Json) -> CocoFile:
+    """Check the references between the entries of a file.
+
+    Raises:
+        ValueError: an entry is missing or refers to none.
+    """
+    try:
+        names = {one['id']: str(one['name']) for one in content.get('categories', [])}
+        of_image: dict[Any, list[Json]] = {}
+        for one in content['images']:
+            if one['id'] in of_image:
+                raise ValueError(f'{path}: two images have the id {one["id"]}')
+            of_image[one['id']] = []
+        for one in content['annotations']:
+            if one['image_id'] not in of_image:
+                raise ValueError(
+                    f'{path}: annotation {one.get("id")} is a label without a picture: there is '
+                    f'none with the id {one["image_id"]}'
+                )
+            if one['category_id'] not in names:
+                raise ValueError(
+                    f'{path}: annotation {one.get("id")} has the category {one["category_id"]}, '
+                    'for which the file has no name'
+                )
+            of_image[one['image_id']].append(one)
+        return CocoFile(path, names, content['images'], of_image)
+    except (KeyError, TypeError, AttributeError) as error:
+        raise not_coco(path, error) from error
+
+
+def not_coco(path: Path, error: Exception) -> ValueError:
+    """The error for a file with an entry of another kind than expected."""
+    return ValueError(f'{path}: not what COCO files hold ({error!r})')
+
+
 def read(
     file: Path, content: Json, wanted: LabelQuery, whole_folder: bool
 ) -> tuple[list[LabelledImage], list[str]]:
-    """The labelled pictures, and what should be said about them.
+    """The labelled images, and notes for the user.
 
-    A picture of the file without annotations shows nothing of the category.
+    An image of the file without annotations shows nothing of the category.
 
     Args:
         file: the JSON file.
         content: of the file.
         wanted: kind 'mask' or 'instances'.
-        whole_folder: whether its folder was named rather than the file, so that a picture there
-            of which the file says nothing is an error and not a choice.
+        whole_folder: whether its folder was named rather than the file, so that an image there
+            that the file does not name is an error and not a choice.
 
     Raises:
-        FileNotFoundError: a picture is not there.
-        ValueError: a picture or the file is not what it should be.
+        FileNotFoundError: an image is missing.
+        ValueError: an image or the file is not what it should be.
     """
+    loaded = load(file, content)
     try:
-        return _read(file, content, wanted, whole_folder)
+        return _read(loaded, wanted, whole_folder, bool(_is_original(content)))
     except (KeyError, TypeError, AttributeError) as error:
-        raise ValueError(f'{file}: not what COCO files hold ({error!r})') from error
+        raise not_coco(file, error) from error
+
+
+def _is_original(content: Json) -> bool:
+    """Whether a file says that it is a part of COCO's own data set."""
+    info = content.get('info')
+    words = f'{info.get("description")} {info.get("url")}' if isinstance(info, dict) else ''
+    return 'cocodataset.org' in words or words.startswith('COCO 20')
 
 
 def _read(
-    file: Path, content: Json, wanted: LabelQuery, whole_folder: bool
+    loaded: CocoFile, wanted: LabelQuery, whole_folder: bool, original: bool
 ) -> tuple[list[LabelledImage], list[str]]:
-    names = {one['id']: str(one['name']) for one in content.get('categories', [])}
-    of_picture: dict[Any, list[Json]] = {}
-    for one in content['images']:
-        if one['id'] in of_picture:
-            raise ValueError(f'{file}: two pictures have the id {one["id"]}')
-        of_picture[one['id']] = []
-    for one in content['annotations']:
-        if one['image_id'] not in of_picture:
-            raise ValueError(
-                f'{file}: annotation {one.get("id")} is a label without a picture: there is none '
-                f'with the id {one["image_id"]}'
-            )
-        if one['category_id'] not in names:
-            raise ValueError(
-                f'{file}: annotation {one.get("id")} has the category {one["category_id"]}, of '
-                'which the file tells no name'
-            )
-        of_picture[one['image_id']].append(one)
-    used = {names[one['category_id']] for one in content['annotations']}
-    meant = annotation.chosen(wanted.category, used, str(file))
-
+    file, names = loaded.path, loaded.categories
+    every = [one for mine in loaded.annotations.values() for one in mine]
+    meant = annotation.chosen(
+        wanted.category, {names[one['category_id']] for one in every}, str(file)
+    )
+    finder = ImageFinder(file, wanted.images)
+    crowd_rle, reason = _crowd_rle(every, original)
     items: list[LabelledImage] = []
-    files: set[Path] = set()
-    crowds = lost = 0
-    for picture in content['images']:
-        path = _picture(file, str(picture['file_name']))
-        if path in files:
+    seen: set[Path] = set()
+    bad: list[str] = []
+    crowds = singles = lost = 0
+    for entry in loaded.images:
+        path = finder.find(str(entry['file_name']))
+        if path in seen:
             raise ValueError(f'{file}: names {path} twice')
-        files.add(path)
+        seen.add(path)
         data = path.read_bytes()
         frame = Frame(decode.rgb(data, str(path)))
-        size = _declared(picture, frame.size)
-        check_sizes(frame.size, size, str(path), f'{file} (picture {picture["file_name"]})')
-        mine = [one for one in of_picture[picture['id']] if names[one['category_id']] in meant]
-        kept = [one for one in mine if wanted.kind == 'mask' or not one.get('iscrowd')]
-        crowds += len(mine) - len(kept)
-        found = [
-            Region(names[one['category_id']], k, _mask(one, size, file))
-            for k, one in enumerate(kept)
+        size = declared_size(entry, frame.size)
+        check_sizes(frame.size, size, str(path), f'{file} (picture {entry["file_name"]})')
+        mine = [
+            one for one in loaded.annotations[entry['id']] if names[one['category_id']] in meant
         ]
+        crowd = [
+            bool(one.get('iscrowd'))
+            and (crowd_rle or not isinstance(one.get('segmentation'), dict))
+            for one in mine
+        ]
+        kept = mine
+        if wanted.kind == 'instances':
+            kept = [one for one, is_crowd in zip(mine, crowd, strict=True) if not is_crowd]
+            crowds += sum(crowd)
+            singles += sum(bool(one.get('iscrowd')) for one in kept)
+        try:
+            found = [
+                Region(names[one['category_id']], k, segmentation_mask(one, size, file))
+                for k, one in enumerate(kept)
+            ]
+        except ValueError as error:
+            if not wanted.skip_bad:
+                raise ValueError(f'{error}; --skip-bad leaves its image out') from error
+            bad.append(str(error))
+            continue
         label, empty = annotation.label_of(wanted.kind, found, size)
         lost += empty
-        told = json.dumps(
+        source = json.dumps(
             [(names[one['category_id']], one['segmentation']) for one in kept], sort_keys=True
         ).encode()
-        where = f'{file} ({picture["file_name"]})'
-        items.append(LabelledImage(str(picture['file_name']), where, frame, label, (data, told)))
-    return items, _notes(file, files, whole_folder, crowds, lost)
+        where = f'{file} ({entry["file_name"]})'
+        items.append(LabelledImage(str(entry['file_name']), where, frame, label, (data, source)))
+    notes = _unnamed(file, seen, whole_folder)
+    if bad:
+        notes.append(f'{len(bad)} images are left out (--skip-bad); the first: {bad[0]}.')
+    if singles:
+        notes.append(
+            f'{singles} masks with iscrowd 1 are read as single objects: {reason}; where they are '
+            'crowds, write them as polygons.'
+        )
+    if crowds:
+        notes.append(
+            f'{crowds} regions are crowds (iscrowd), in which objects are not told apart; as '
+            'instances they are left out, and their pixels count as background.'
+        )
+    if lost:
+        notes.append(f'{lost} outlines of {file} contain the centre of no pixel or are hidden.')
+    return items, notes
 
 
-def _notes(file: Path, files: set[Path], whole_folder: bool, crowds: int, lost: int) -> list[str]:
+def _crowd_rle(annotations: Sequence[Json], original: bool) -> tuple[bool, str]:
+    """Whether run lengths with iscrowd 1 are crowds in a file, and if not, why.
+
+    COCO writes its crowds so, and some tools write single objects so: Datumaro every mask,
+    supervision those with a hole or several parts. A polygon with iscrowd 1 is always a crowd.
+    """
+    marked = [
+        one
+        for one in annotations
+        if one.get('iscrowd') and isinstance(one.get('segmentation'), dict)
+    ]
+    if original or not marked:
+        return True, ''
+    if all(isinstance(one.get('segmentation'), dict) for one in annotations):
+        return False, 'every mask of the file is written so'
+    for one in marked:
+        try:
+            height, width = one['segmentation']['size']
+            mask = annotation.run_lengths(one['segmentation']['counts'], (height, width))
+        except (ValueError, KeyError, TypeError):
+            continue  # reported where its image is read
+        _, parts = cv2.findContours(mask.astype(np.uint8), cv2.RETR_CCOMP, cv2.CHAIN_APPROX_SIMPLE)
+        if parts is not None and parts.shape[1] == 1:
+            return True, ''
+    return False, 'the file writes so just those with a hole or several parts'
+
+
+class ImageFinder:
+    """Finds the images that a file names.
+
+    Args:
+        file: the JSON file.
+        images: the only folder to look in; None for the usual ones, see the head of the module.
+    """
+
+    def __init__(self, file: Path, images: Path | None = None) -> None:
+        self._file = file
+        root = file.parent.parent if file.parent.name in ('annotations', 'labels') else file.parent
+        split = file.stem
+        for prefix in _PREFIXES:
+            split = split.removeprefix(prefix)
+        likely = [
+            file.parent, file.parent / 'images', root / 'images', file.parent.parent / 'images',
+            root / split, root / 'images' / split,
+        ]  # fmt: skip
+        self._folders = [images] if images is not None else likely
+        self._root = root if images is None else None
+        self._searched = False
+
+    def find(self, name: str) -> Path:
+        """The file of an image.
+
+        Raises:
+            FileNotFoundError: it is in none of the folders.
+        """
+        relative = Path(name.replace('\\', '/'))
+        choices = [relative] if relative.parent == Path() else [relative, Path(relative.name)]
+        for choice in choices:
+            path = self._look(choice)
+            if path is not None:
+                return path
+        listed = ', '.join(str(folder) for folder in self._folders[:4])
+        raise FileNotFoundError(
+            f'{self._file}: a label without a picture: there is no {relative} in {listed}'
+            f'{" or below" if self._root is not None else ""}; name their folder with --images'
+        )
+
+    def _look(self, relative: Path) -> Path | None:
+        for folder in self._folders:
+            if (folder / relative).is_file():
+                return folder / relative
+        if self._root is None or self._searched:
+            return None
+        self._searched = True
+        pattern = '*/'
+        for _ in range(_DEPTH):
+            self._folders += sorted(p for p in self._root.glob(pattern) if p.is_dir())
+            pattern += '*/'
+        return self._look(relative)
+
+
+def _unnamed(file: Path, seen: set[Path], whole_folder: bool) -> list[str]:
+    """What is to be said of images that the file does not name."""
     others = [
         path
-        for folder in sorted({one.parent for one in files})
+        for folder in sorted({one.parent for one in seen})
         for path in files_in(folder)
-        if path.suffix.lower() in PICTURES and path not in files
+        if path.suffix.lower() in PICTURES and path not in seen
     ]
     if others and whole_folder:
         raise ValueError(
             f'{others[0]}: a picture without a label, {file} does not name it '
             f'({len(others)} such); take it out, or give the file itself instead of the folder'
         )
-    notes = []
-    if others:
-        notes.append(
-            f'{len(others)} pictures beside those of {file} are not named in it and left out, '
-            f'such as {others[0].name}.'
-        )
-    if crowds:
-        notes.append(
-            f'{crowds} regions are crowds (iscrowd), in which things are not told apart; as '
-            'instances they are left out, and their pixels count as background.'
-        )
-    if lost:
-        notes.append(f'{lost} outlines of {file} contain the centre of no pixel or are hidden.')
-    return notes
+    if not others:
+        return []
+    return [
+        f'{len(others)} pictures beside those of {file} are not named in it and left out, '
+        f'such as {others[0].name}.'
+    ]
 
 
-def _declared(picture: Json, size: tuple[int, int]) -> tuple[int, int]:
-    # Both are part of the format, but some tools leave them out.
-    return int(picture.get('height') or size[0]), int(picture.get('width') or size[1])
+def declared_size(entry: Json, size: Size) -> Size:
+    """(H, W) in an image's entry; that of the image where a tool left it out."""
+    return int(entry.get('height') or size[0]), int(entry.get('width') or size[1])
 
 
-def _picture(file: Path, name: str) -> Path:
-    relative = Path(name.replace('\\', '/'))
-    places = [file.parent, file.parent / 'images', file.parent.parent / 'images']
-    found = next((place / relative for place in places if (place / relative).is_file()), None)
-    if found is None:
-        raise FileNotFoundError(
-            f'{file}: a label without a picture: there is no {relative} in '
-            f'{", ".join(map(str, places))}'
-        )
-    return found
+def segmentation_mask(one: Json, size: Size, file: Path) -> NDArray[np.bool_]:
+    """(H, W) bool, the pixels of an annotation.
 
-
-def _mask(one: Json, size: tuple[int, int], file: Path) -> NDArray[np.bool_]:
+    Raises:
+        ValueError: it has no outline, or one that is not of this size or not finite.
+    """
     where = f'{file}: annotation {one.get("id")}'
-    told = one.get('segmentation')
-    if not told:
+    outline = one.get('segmentation')
+    if not outline:
         raise ValueError(
             f'{where}: expected an outline (segmentation), got none; boxes alone are no masks'
         )
     try:
-        if isinstance(told, dict):
-            height, width = told['size']
+        if isinstance(outline, dict):
+            height, width = outline['size']
             if (height, width) != size:
                 raise ValueError(
                     f"expected run lengths of the picture's size, {size[1]} x {size[0]}, got "
                     f'{width} x {height}'
                 )
-            return annotation.run_lengths(told['counts'], size)
+            return annotation.run_lengths(outline['counts'], size)
+        # Some exporters write the numbers of one polygon without the list around it.
+        parts = [outline] if all(isinstance(v, int | float) for v in outline) else outline
         mask = np.zeros(size, np.bool_)
-        for part in told:
-            points = np.array(part, np.float64).reshape(-1, 2)
-            if len(points) < 3 or not np.isfinite(points).all():
+        for part in parts:
+            numbers = np.array(part, np.float64).ravel()
+            if len(numbers) % 2 or len(numbers) < 6 or not np.isfinite(numbers).all():
                 raise ValueError(
-                    f'expected polygons of at least 3 finite points, got one of {len(points)}'
+                    'expected polygons of at least 3 finite points x, y, got one of '
+                    f'{len(numbers) / 2:g}'
                 )
-            mask |= annotation.polygon(points, size)
+            mask |= annotation.polygon(numbers.reshape(-1, 2), size)
         return mask
     except ValueError as error:
         raise ValueError(f'{where}: {error}') from error

@@ -5,7 +5,8 @@
 Depth: a value that is not positive and finite is unknown. Normals: a vector whose length is within
 [0.5, 1.5] becomes a unit vector, any other is unknown; a vector of length 0 or NaN says so on
 purpose. An array in which something is given, but nothing that counts, is refused: it is of
-another kind or unit. Ids: 0 is the background.
+another kind or unit. Ids: 0 is the background, and so is 255 beside other ids of 8 bits below
+254: Pascal VOC and its followers mark pixels so that nobody labelled.
 """
 
 from __future__ import annotations
@@ -34,16 +35,19 @@ from diception_ros.core.labels import (
     io,
 )
 from diception_ros.core.labels.normals import unit
+from diception_ros.datasets.annotation import LabelledImage
 from diception_ros.tasks import Task
 from diception_ros.tasks.normal import AXES, LONGEST, SHORTEST
 
 Size = tuple[int, int]  # (H, W), pixels
 
 MILLIMETRES = 1000
+_NONE = np.zeros(0, np.float32)  # scores of no instance
 OPTICAL = np.ones(3, np.float32)  # x right, y down, z forward, as `Normals`
 SUFFIXES = ('.npz', '.npy', '.png')  # of files of ground truth
 # A few bytes can claim any number of pixels. The cameras of robots have less than 30 million.
 MAX_PIXELS = 100_000_000
+VOID = 255  # of Pascal VOC: a pixel that nobody labelled
 _MAX_LISTED = 8  # of the values in a message
 # Exceptions of PIL seen with damaged files of the formats that are read here.
 _PIL_ERRORS = (
@@ -68,7 +72,9 @@ def rgb(content: bytes, where: str) -> NDArray[np.uint8]:
         ValueError: it is no image, cut off, or has more than MAX_PIXELS.
     """
     # Versions of OpenCV before 4.10 fill missing rows with grey; PIL raises.
-    _opened(content, where)
+    image = _opened(content, where)
+    if image.format in ('WEBP', 'AVIF'):  # of which not every version of OpenCV reads the EXIF
+        return np.asarray(ImageOps.exif_transpose(image).convert('RGB'), np.uint8)
     return images.decode(content, where)
 
 
@@ -224,7 +230,7 @@ def normals(array: NDArray[Any], where: str, axes: NDArray[np.float32] | None = 
 
 
 def instances(array: NDArray[Any], where: str) -> Instances:
-    """Instances from a map of ids, in the order of the ids; 0 is the background.
+    """Instances from a map of ids, in the order of the ids; see the head of the module.
 
     Args:
         array: (H, W) whole numbers >= 0, or three equal channels of them.
@@ -233,13 +239,24 @@ def instances(array: NDArray[Any], where: str) -> Instances:
     Raises:
         ValueError: another dtype or shape, or a negative id.
     """
-    values, inverse = np.unique(_ids(array, where, 'instances'), return_inverse=True)
+    ids = _ids(array, where, 'instances')
+    if has_void(ids):
+        ids = np.where(ids == VOID, 0, ids)
+    values, inverse = np.unique(ids, return_inverse=True)
     if values[0] < 0:
         raise ValueError(f'{where}: expected numbers >= 0, got {values[0]}')
     first = int(values[0] == 0)
     count = len(values) - first
-    ids = inverse.reshape(array.shape[:2]).astype(np.int32) + (1 - first)
-    return Instances(ids, ('',) * count, np.ones(count, np.float32))
+    numbered = inverse.reshape(array.shape[:2]).astype(np.int32) + (1 - first)
+    return Instances(numbered, ('',) * count, np.ones(count, np.float32))
+
+
+def has_void(ids: NDArray[Any]) -> bool:
+    """Whether 255 in a map of ids marks pixels that nobody labelled."""
+    if ids.dtype != np.uint8 or not (ids == VOID).any():
+        return False
+    highest = int(ids[ids < VOID].max(initial=0))
+    return 0 < highest < VOID - 1
 
 
 def picture(array: NDArray[Any], where: str) -> Picture:
@@ -283,7 +300,10 @@ class RasterDecoder:
         self._kind = kind
         self._chosen: int | None = None
         self._first: tuple[int, str] | None = None
-        self._only_255 = True
+        # Where 255 marks what nobody labelled, and where it is the only value.
+        self._void: list[str] = []
+        self._only_255: list[str] = []
+        self._others = 0
         if category and kind != 'mask':
             raise ValueError(
                 f'category {category!r}: label images of kind {kind} have no categories; leave it '
@@ -311,7 +331,11 @@ class RasterDecoder:
             return self._mask(_ids(array, where, 'mask'), where)
         if self._kind == 'instances':
             label = instances(array, where)
-            self._note_instances(array, label, where)
+            if (array == VOID).any() and not has_void(_ids(array, where, 'instances')):
+                self._only_255 += [where] if len(label.categories) == 1 else []
+            elif (array == VOID).any():
+                self._void.append(where)
+            self._others += len(label.categories) > 0 and where not in self._only_255[-1:]
             return label
         found: Label = depth(array, where) if self._kind == 'depth' else normals(array, where)
         if not found.valid.any():
@@ -331,16 +355,40 @@ class RasterDecoder:
             )
         return found
 
-    def finish(self, place: str) -> None:
-        """Raise ValueError if the images together are of another kind than asked for."""
-        if self._kind == 'instances' and self._first is not None and self._only_255:
+    def finish(
+        self, items: list[LabelledImage], place: str
+    ) -> tuple[list[LabelledImage], list[str]]:
+        """The items as the whole set shows them, and notes for the user.
+
+        Raises:
+            ValueError: the images together are of another kind than asked for.
+        """
+        if self._only_255 and not self._others:
             raise ValueError(
                 f'{place}: expected instances, 0 for none and a number for each thing, got '
                 'images of 0 and 255 alone, which are masks; read them as kind mask, or number '
                 'the things 1, 2, ...'
             )
+        if not self._void:
+            return items, []
+        # In a set with such pixels, an image of 0 and 255 alone shows no object.
+        void = set(self._only_255)
+        items = [
+            replace(item, label=Instances(np.zeros(item.label.size, np.int32), (), _NONE))
+            if item.where in void
+            else item
+            for item in items
+        ]
+        count = len(self._void) + len(void)
+        return items, [
+            f'255 in {count} label images of {place} marks pixels that nobody labelled (as in '
+            'Pascal VOC), it is read as background and not as an object.'
+        ]
 
     def _mask(self, ids: NDArray[Any], where: str) -> Mask:
+        if has_void(ids) and self._chosen != VOID:
+            self._void.append(where)
+            ids = np.where(ids == VOID, 0, ids)
         if self._chosen is not None:
             return Mask(ids == self._chosen)
         values = [int(value) for value in np.unique(ids) if value != 0]
@@ -359,11 +407,6 @@ class RasterDecoder:
         if values and self._first is None:
             self._first = values[0], where
         return Mask(ids != 0)
-
-    def _note_instances(self, array: NDArray[Any], label: Instances, where: str) -> None:
-        if label.categories:
-            self._first = self._first or (int(array.max()), where)
-            self._only_255 = self._only_255 and bool(np.isin(array, (0, 255)).all())
 
 
 def _listed(values: list[int]) -> str:

@@ -34,7 +34,11 @@ _ENDS = {
 
 def matches(place: Path) -> bool:
     """Whether a folder is laid out so."""
-    return (place / IMAGES).is_dir() and (place / LABELS).is_dir()
+    if not (place / IMAGES).is_dir() or not (place / LABELS).is_dir():
+        return False
+    # Labels that are all JSON are those of LabelMe or COCO in a folder of their own.
+    labels = files_in(place / LABELS)
+    return not labels or any(file.suffix.lower() != '.json' for file in labels)
 
 
 def read(place: Path, wanted: LabelQuery) -> tuple[list[LabelledImage], list[str]]:
@@ -62,9 +66,7 @@ def read(place: Path, wanted: LabelQuery) -> tuple[list[LabelledImage], list[str
             )
     numbers = None if wanted.kind == 'rgb' else RasterDecoder(wanted.kind, wanted.category)
     items = [_item(file, answers[name], numbers) for name, file in shown.items()]
-    if numbers is not None:
-        numbers.finish(str(place / LABELS))
-    return items, []
+    return (items, []) if numbers is None else numbers.finish(items, str(place / LABELS))
 
 
 def _item(picture: Path, answer: Path, numbers: RasterDecoder | None) -> LabelledImage:

@@ -81,10 +81,14 @@ def labelled_items(place: Path, wanted: LabelQuery) -> Found:
     return reader()
 
 
+# Where COCO, CVAT, Roboflow and people with LabelMe put JSON files.
+_JSON_FOLDERS = ('annotations', 'labels', 'json', 'jsons', 'train', 'valid', 'test')
+
+
 def _json_files(place: Path) -> list[Path]:
     if place.is_file():
         return [place] if place.suffix.lower() == '.json' else []
-    inside = [place, place / 'annotations']  # where CVAT and COCO itself put them
+    inside = [place, *(place / name for name in _JSON_FOLDERS)]
     return [
         file
         for one in inside
@@ -135,9 +139,9 @@ class Labelled:
 
 def read(
     place: Path, kind: str, task: str, *, category: str = '', image_topic: str = '',
-    label_topic: str = '',
+    label_topic: str = '', images: Path | None = None, skip_bad: bool = False,
 ) -> Labelled:  # fmt: skip
-    """Read labels; which format they are in is found out by looking.
+    """Read labels; the format is recognised by the content.
 
     Args:
         place: a folder or a file.
@@ -147,6 +151,8 @@ def read(
             that are pictures the number of the thing. '' where there is no choice to make.
         image_topic: of a bag; '' where there is no choice to make.
         label_topic: likewise.
+        images: folder of the images of COCO and LabelMe files, where they are not in a usual one.
+        skip_bad: leave out images with an annotation that cannot be read, instead of failing.
 
     Raises:
         FileNotFoundError: the place, a picture or a label is not there.
@@ -158,7 +164,10 @@ def read(
         raise FileNotFoundError(f'{place}: no such file or folder; {EXPECTED}')
     if kind == 'rgb' and category:
         raise ValueError(f'category {category!r}: labels of kind rgb have none; leave it out')
-    items, notes = labelled_items(place, LabelQuery(kind, category, image_topic, label_topic))
+    query = LabelQuery(kind, category, image_topic, label_topic, images, skip_bad)
+    if images is not None and not images.is_dir():
+        raise FileNotFoundError(f'{images}: no such folder of images')
+    items, notes = labelled_items(place, query)
     if len(items) < LEAST:
         raise ValueError(
             f'{place}: expected at least {LEAST} labelled pictures, one to learn from and one to '

@@ -69,8 +69,6 @@ def read(place: Path, wanted: LabelQuery) -> tuple[list[LabelledImage], list[str
         unmatched.add(stamp)
         label = _label(raw, message, wanted.kind, decoder, f'{where} at {_name(stamp)}')
         labels.add(stamp, (label, raw.data))
-    if decoder is not None:
-        decoder.finish(f'{place}: {answer}')
     items: dict[int, LabelledImage] = {}
     without, count = 0, len(unmatched)
     for raw, message in read_messages(place, (image,)):
@@ -100,7 +98,11 @@ def read(place: Path, wanted: LabelQuery) -> tuple[list[LabelledImage], list[str
         f'{without} of {without + len(items)} images of {image} have no label with their stamp '
         f'on {answer} and are left out.'
     )
-    return list(items.values()), [left_out] if without else []
+    notes = [left_out] if without else []
+    if decoder is None:
+        return list(items.values()), notes
+    found, more = decoder.finish(list(items.values()), f'{place}: {answer}')
+    return found, [*notes, *more]
 
 
 def _label(

@@ -28,7 +28,7 @@ from diception_ros.datasets.annotation import (
     files_in,
 )
 
-_SHAPES = ('polygon', 'rectangle', 'circle', 'mask')
+_SHAPES = ('polygon', 'rectangle', 'oriented_rectangle', 'circle', 'mask')
 
 
 def matches(content: Mapping[str, Any]) -> bool:
@@ -60,7 +60,7 @@ def read(
         shown: dict[Path, Path] = {}
         lost = 0
         for file, content in told.items():
-            item, path, empty = _item(file, content, wanted.kind, meant)
+            item, path, empty = _item(file, content, wanted, meant)
             if path is not None and path in shown:
                 raise ValueError(f'{file}: labels the picture {path.name}, as {shown[path]} does')
             if path is not None:
@@ -82,9 +82,9 @@ def read(
 
 
 def _item(
-    file: Path, content: dict[str, Any], kind: str, meant: frozenset[str]
+    file: Path, content: dict[str, Any], wanted: LabelQuery, meant: frozenset[str]
 ) -> tuple[LabelledImage, Path | None, int]:
-    path, data = _picture(file, content)
+    path, data = _picture(file, content, wanted.images)
     where = str(path or f'{file} (imageData)')
     frame = Frame(decode.rgb(data, where))
     size = frame.size
@@ -107,15 +107,22 @@ def _item(
         things.append(
             [label, group, *(shape.get(key) for key in ('shape_type', 'points', 'mask'))]
         )
-    answer, empty = annotation.label_of(kind, found, size)
+    answer, empty = annotation.label_of(wanted.kind, found, size)
     # Not the file as it is: it may hold the picture again, and says who saved it how.
     told = json.dumps(things).encode()
     return LabelledImage(file.name, str(file), frame, answer, (data, told)), path, empty
 
 
-def _picture(file: Path, content: dict[str, Any]) -> tuple[Path | None, bytes]:
+def _picture(
+    file: Path, content: dict[str, Any], images: Path | None
+) -> tuple[Path | None, bytes]:
     name = str(content['imagePath'] or '').replace('\\', '/')
-    for path in (file.parent / name, file.parent / Path(name).name):
+    own = Path(name).name
+    beside = [file.parent / name, file.parent / own]
+    # Labels in a folder of their own, and images in one beside it.
+    siblings = sorted(path for path in file.parent.parent.iterdir() if path.is_dir())
+    away = [folder / own for folder in (file.parent.parent, *siblings)]
+    for path in [images / own] if images is not None else [*beside, *away]:
         if name and path.is_file():
             return path, path.read_bytes()
     if not content.get('imageData'):
@@ -140,7 +147,7 @@ def _mask(shape: dict[str, Any], size: tuple[int, int]) -> NDArray[np.bool_]:
             f'expected a shape with an inside ({", ".join(_SHAPES)}), got a {kind}; outline it'
         )
     points = np.array(shape['points'], np.float64)
-    least = 3 if kind == 'polygon' else 2
+    least = {'polygon': 3, 'oriented_rectangle': 4}.get(kind, 2)
     if points.ndim != 2 or points.shape[1] != 2 or len(points) < least:
         raise ValueError(f'expected at least {least} points x, y for a {kind}, got {points.shape}')
     if not np.isfinite(points).all():
@@ -156,19 +163,22 @@ def _mask(shape: dict[str, Any], size: tuple[int, int]) -> NDArray[np.bool_]:
 
 
 def _pasted(text: str, points: NDArray[np.float64], size: tuple[int, int]) -> NDArray[np.bool_]:
-    """A mask that is told for its box only, whose corners are pixels that belong to it."""
+    """A mask that is stored for its box only, whose corners are pixels inside it."""
     part = decode.raster(_decoded(text, 'mask'), 'mask')
-    (x0, y0), (x1, y1) = points[:2].astype(int).tolist()
-    if part.ndim != 2 or part.shape != (y1 - y0 + 1, x1 - x0 + 1):
+    # Corners have fractions after a mask was dragged; LabelMe rounds them so, too.
+    (x0, y0), (x1, y1) = np.round(points[:2]).astype(int).tolist()
+    height, width = y1 - y0 + 1, x1 - x0 + 1
+    # Both corners at half a pixel may be rounded apart.
+    off = [abs(part.shape[0] - height), abs(part.shape[1] - width)] if part.ndim == 2 else [2]
+    if max(off) > 1:
         raise ValueError(
-            f'expected a mask of its box, {x1 - x0 + 1} x {y1 - y0 + 1} pixels, got '
-            f'{part.shape} (H, W)'
+            f'expected a mask of its box, {width} x {height} pixels, got {part.shape} (H, W)'
         )
-    if x0 < 0 or y0 < 0 or x1 >= size[1] or y1 >= size[0]:
-        raise ValueError(
-            f'expected a mask inside the picture of {size[1]} x {size[0]} pixels, got the box '
-            f'{x0}, {y0} to {x1}, {y1}'
-        )
+    y1, x1 = y0 + part.shape[0] - 1, x0 + part.shape[1] - 1
     mask = np.zeros(size, np.bool_)
-    mask[y0 : y1 + 1, x0 : x1 + 1] = part > 0
+    # What a drag pushed over the border of the image is cut off.
+    rows, columns = slice(max(y0, 0), max(y1 + 1, 0)), slice(max(x0, 0), max(x1 + 1, 0))
+    inside = mask[rows, columns]
+    top, left = rows.start - y0, columns.start - x0
+    inside[:] = part[top : top + inside.shape[0], left : left + inside.shape[1]] > 0
     return mask

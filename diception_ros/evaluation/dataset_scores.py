@@ -74,21 +74,25 @@ def find_samples(
     if not root.is_dir():
         raise FileNotFoundError(f'{root}: no such folder; {expects}')
     if listed is None:
-        found = (path.relative_to(root) for path in root.glob(protocol.pattern))
-        names = sorted(path.as_posix() for path in found if not path.name.startswith('.'))
+        names, base = _images_in(protocol, root)
         if not names:
             raise ValueError(f'{root}: nothing in it matches {protocol.pattern}; {expects}')
     else:
+        base = root
         lines = [line.split() for line in listed.read_text().splitlines()]
         names = [words[0] for words in lines if words and words[1:2] != ['None']]
         if not names:
             raise ValueError(f'{listed}: expected a line for each image, got none')
     samples, without = [], 0
     for name in names:
-        picture = root / name
+        picture = base / name
         if not picture.is_file():
             raise FileNotFoundError(f'{picture}: no such picture; {expects}')
-        choices = [tuple(root / part for part in parts) for parts in protocol.truths(name)]
+        choices = [
+            tuple(folder / part for part in parts)
+            for folder in dict.fromkeys((base, root))
+            for parts in protocol.truths(name)
+        ]
         truth = next((parts for parts in choices if all(p.is_file() for p in parts)), None)
         if truth is None and protocol.partial and listed is None:
             without += 1
@@ -102,6 +106,16 @@ def find_samples(
     if not samples:
         raise ValueError(f'{root}: none of {without} pictures has a truth; {expects}')
     return samples, without
+
+
+def _images_in(protocol: Protocol, root: Path) -> tuple[list[str], Path]:
+    """The paths of the images, and the folder that they are relative to."""
+    for folder in (root, *(root / name for name in protocol.folders)):
+        for pattern in (protocol.pattern, *protocol.more_patterns):
+            found = [path for path in folder.glob(pattern) if not path.name.startswith('.')]
+            if found:
+                return sorted(path.relative_to(folder).as_posix() for path in found), folder
+    return [], root
 
 
 def _size(picture: Path) -> Size:

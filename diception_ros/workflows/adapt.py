@@ -34,6 +34,13 @@ class LabelSource:
     category: str = setting('', 'which one, where several are labelled', metavar='NAME')
     image_topic: str = setting('', 'of the images, in a bag', metavar='TOPIC')
     label_topic: str = setting('', 'of the labels, in a bag', metavar='TOPIC')
+    images: Path | None = setting(
+        None, 'folder of the images of COCO or LabelMe files, where it is not a usual one',
+        kind=Path, metavar='DIR',
+    )  # fmt: skip
+    skip_bad: bool = setting(
+        False, 'leave out images with an annotation that cannot be read, instead of failing'
+    )
 
     def __post_init__(self) -> None:
         check(self)
@@ -51,6 +58,8 @@ class LabelSource:
             category=self.category,
             image_topic=self.image_topic,
             label_topic=self.label_topic,
+            images=self.images,
+            skip_bad=self.skip_bad,
         )
 
 

@@ -99,7 +99,7 @@ def test_evaluate_and_replay_score_the_same_pixels_of_a_prediction_of_another_si
     rooms._count([item], [predicted], {'normal': {'shuffled': evaluator}}, 'shuffled')
 
     class Asked:
-        categories = ()
+        categories, registry = (), tasks.BUILTIN
 
     judge = bag_scores._CameraScorer('', Asked(), {})
     row = judge._score('normal', predicted, truth)

@@ -194,7 +194,7 @@ COCO = {
     'size of a picture': (
         lambda c: c['images'][0].update(width=31), r'picture 000\.png\): expected the size.*31 x'
     ),
-    'twice': (lambda c: c['images'][1].update(id=100), 'two pictures have the id 100'),
+    'twice': (lambda c: c['images'][1].update(id=100), 'two images have the id 100'),
     'a file twice': (lambda c: c['images'][1].update(file_name='000.png'), r'000\.png twice'),
     'no file name': (lambda c: c['images'][1].pop('file_name'), 'file_name'),
     'nothing': (lambda c: c.update(annotations=[]), 'nothing is outlined'),
