@@ -11,14 +11,19 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 import functools
+import io
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image
+from PIL import Image, ImageOps
 
 from diception_ros.system import files
+
+# Bytes 8 to 12 of WebP and AVIF files, in which OpenCV finds a noted rotation in some versions
+# only: Pillow reads them.
+_PILLOW = (b'WEBP', b'avif', b'avis')
 
 
 @dataclass(frozen=True)
@@ -144,10 +149,21 @@ def decode(content: bytes | NDArray[np.uint8], what: str) -> NDArray[np.uint8]:
     import cv2
 
     data = np.frombuffer(content, np.uint8)
+    if data[8:12].tobytes() in _PILLOW:
+        return _decode_pillow(data, what)
     picture = cv2.imdecode(data, cv2.IMREAD_COLOR) if data.size else None
     if picture is None:
         raise ValueError(f'{what}: not a picture that can be read ({data.size} bytes)')
     return np.asarray(cv2.cvtColor(picture, cv2.COLOR_BGR2RGB), np.uint8)
+
+
+def _decode_pillow(data: NDArray[np.uint8], what: str) -> NDArray[np.uint8]:
+    try:
+        picture = Image.open(io.BytesIO(data.tobytes()))
+        return np.asarray(ImageOps.exif_transpose(picture).convert('RGB'), np.uint8)
+    except (OSError, ValueError, SyntaxError, EOFError, Image.DecompressionBombError) as error:
+        text = f'{what}: not a picture that can be read ({data.size} bytes; {error})'
+        raise ValueError(text) from error
 
 
 def write(path: str | Path, picture: NDArray[np.uint8]) -> None:

@@ -72,9 +72,7 @@ def rgb(content: bytes, where: str) -> NDArray[np.uint8]:
         ValueError: it is no image, cut off, or has more than MAX_PIXELS.
     """
     # Versions of OpenCV before 4.10 fill missing rows with grey; PIL raises.
-    image = _opened(content, where)
-    if image.format in ('WEBP', 'AVIF'):  # of which not every version of OpenCV reads the EXIF
-        return np.asarray(ImageOps.exif_transpose(image).convert('RGB'), np.uint8)
+    _opened(content, where)
     return images.decode(content, where)
 
 

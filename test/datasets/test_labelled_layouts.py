@@ -11,6 +11,7 @@ import numpy as np
 from PIL import Image, features
 import pytest
 
+from diception_ros.core import images
 from diception_ros.datasets import benchmarks, decode, labelled
 from diception_ros.evaluation import dataset_scores
 
@@ -232,9 +233,11 @@ def test_a_rotation_noted_in_an_image_is_carried_out(tmp_path, form):
     array[:, :20] = 255
     path = tmp_path / f'a.{form}'
     Image.fromarray(array).save(path, form.upper(), exif=exif, quality=95)
-    found = decode.rgb(path.read_bytes(), str(path))
-    assert found.shape == (40, 20, 3)
-    assert found[:18].mean() > 240 > 20 > found[22:].mean()
+    for found in (decode.rgb(path.read_bytes(), str(path)), images.read(path)):
+        assert found.shape == (40, 20, 3)
+        assert found[:18].mean() > 240 > 20 > found[22:].mean()
+    with pytest.raises(ValueError, match='not a picture'):
+        images.decode(path.read_bytes()[:60], 'cut')
 
 
 @pytest.mark.parametrize(('name', 'moves'), [
