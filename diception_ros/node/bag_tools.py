@@ -365,8 +365,7 @@ def _fix_hint(msgtype: str) -> str:
 
 @contextlib.contextmanager
 def _ros_context() -> Iterator[None]:
-    ros_environment.use_profile()
-    arguments = ros_environment.log_arguments()
+    arguments = ros_environment.prepare()
     rclpy.init(args=arguments, signal_handler_options=SignalHandlerOptions.NO)
     try:
         yield

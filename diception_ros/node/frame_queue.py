@@ -64,6 +64,9 @@ class QueuedFrame:
     arrived: float
 
 
+LONGEST_WAIT_S = 3600.0
+
+
 class FrameQueue:
     """One queue per camera, served in turn.
 
@@ -150,7 +153,8 @@ class FrameQueue:
                         self._due[camera] = since + self._period
                         return self._queues[camera].popleft()
                 soon = min((self._due[camera] for camera in ready), default=None)
-                self._changed.wait(None if soon is None else soon - now)
+                # Bounded: at 1e-300 Hz a frame is due after more seconds than a lock can wait.
+                self._changed.wait(None if soon is None else min(soon - now, LONGEST_WAIT_S))
             return None
 
     def task_done(self, camera: str, outcome: Outcome) -> None:

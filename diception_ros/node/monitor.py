@@ -123,7 +123,7 @@ class Monitor:
         return diagnostics.NodeReport(
             node.get_fully_qualified_name(),
             node.state,
-            node.error,
+            node.error or (worker.fault if worker else ''),
             worker.idle if worker else '',
             dict(node.mismatches),
             values,
@@ -156,7 +156,11 @@ class Monitor:
         due = time.monotonic()
         while not self._ended.wait(max(0.0, due - time.monotonic())):
             due = max(due + PERIOD, time.monotonic())
-            self._publisher.publish(self._message(self.report()))
+            try:
+                self._publisher.publish(self._message(self.report()))
+            except Exception as error:  # the next report may succeed
+                if not self._ended.is_set():
+                    self._node.log.error_once('monitor', f'diagnostics failed: {error!r}')
 
     def _camera(
         self, camera: CameraInput, counts: Counts, watch: _Watch, more: Mapping[str, Any]

@@ -126,8 +126,7 @@ class _Thread(threading.Thread):
             self._ended()
 
     def _spin(self) -> None:
-        ros_environment.use_profile()
-        log_arguments = ros_environment.log_arguments()
+        more_arguments = ros_environment.prepare()
         import rclpy
         from rclpy.executors import SingleThreadedExecutor
         from rclpy.signals import SignalHandlerOptions
@@ -136,7 +135,7 @@ class _Thread(threading.Thread):
         from diception_ros.node.node import PerceptionNode
 
         try:
-            arguments = [*self._arguments, *log_arguments]
+            arguments = [*self._arguments, *more_arguments]
             rclpy.init(args=arguments, signal_handler_options=SignalHandlerOptions.NO)
         except RuntimeError as error:
             raise ValueError(

@@ -40,6 +40,9 @@ if TYPE_CHECKING:
 # Frames without a clock after which there is none, rather than none yet.
 PATIENCE = 10
 
+# Seconds before a failed worker thread starts again.
+RESTART_S = 1.0
+
 
 class Worker:
     """Processes the frames of a queue in a thread of its own while it is started.
@@ -59,6 +62,7 @@ class Worker:
         fits: by camera, the last fit to a depth reference.
         infos: by camera, how the CameraInfo of the last frame was found.
         idle: topics without subscribers, '' while frames are processed.
+        fault: why the thread stopped working and was restarted, '' while frames are processed.
     """
 
     def __init__(
@@ -74,22 +78,24 @@ class Worker:
         self.failed: dict[str, Counter[str]] = {camera: Counter() for camera in cameras}
         self.fits: dict[str, FitReport | None] = dict.fromkeys(cameras)
         self.infos = dict.fromkeys(cameras, 'none')
-        self.idle = ''
+        self.idle = self.fault = ''
         self._queue, self._perceiver, self._cameras = queue, perceiver, cameras
         self._publishers, self._now, self._log = publishers, now, log
         self._decode = encodings.decoder(perceiver.settings.conversion, log.info)
         self._thread: threading.Thread | None = None
-        self._reset = threading.Event()
+        self._reset, self._stopping = threading.Event(), threading.Event()
         self._clockless = 0
 
     def start(self) -> None:
         """Open the queue and process its frames."""
+        self._stopping.clear()
         self._queue.open()
         self._thread = threading.Thread(target=self._run, name='worker', daemon=True)
         self._thread.start()
 
     def stop(self) -> None:
         """Close the queue, and wait until the frame in work is finished."""
+        self._stopping.set()
         self._queue.close()
         if self._thread is not None:
             self._thread.join()
@@ -100,6 +106,18 @@ class Worker:
         self._reset.set()
 
     def _run(self) -> None:
+        """Process frames until the queue is closed; an error outside of a frame restarts it."""
+        while True:
+            try:
+                self._process_frames()
+                return
+            except Exception as error:
+                self.fault = f'the worker thread failed and was restarted: {error!r}'
+                self._log.error_once('worker', f'{self.fault}\n{traceback.format_exc()}')
+                if self._stopping.wait(RESTART_S):
+                    return
+
+    def _process_frames(self) -> None:
         while (queued := self._queue.get()) is not None:
             outcome: Outcome = 'failed'
             try:
@@ -109,6 +127,7 @@ class Worker:
                 self._count_failure(queued.camera, error)
             finally:
                 self._queue.task_done(queued.camera, outcome)
+            self.fault = ''
 
     def _process(self, queued: QueuedFrame) -> Outcome:
         """One frame, from its message to the publishers."""

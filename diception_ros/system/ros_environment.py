@@ -107,6 +107,24 @@ def use_profile(
     return True
 
 
+def prepare() -> list[str]:
+    """Prepare the environment of this process for rclpy; call it before rclpy.init.
+
+    Sets the Fast DDS profile, a folder for temporary files (torch does not import without one) and
+    the log directory, each only where the user did not.
+
+    Returns:
+        Further arguments for rclpy.init.
+    """
+    use_profile()
+    try:
+        tempfile.gettempdir()
+    except FileNotFoundError:
+        if _writable(Path('/dev/shm')):
+            tempfile.tempdir = os.environ['TMPDIR'] = '/dev/shm'
+    return log_arguments()
+
+
 def log_arguments(
     environment: MutableMapping[str, str] = os.environ, warn: Callable[[str], object] | None = None
 ) -> list[str]:

@@ -5,10 +5,14 @@
 from collections import Counter
 import random
 import threading
+from types import SimpleNamespace
 
 import pytest
 
+from diception_ros.node import worker
+from diception_ros.node.diagnostics import ERROR, NodeReport, statuses
 from diception_ros.node.frame_queue import FrameQueue
+from diception_ros.node.log import Log
 
 
 class Clock:
@@ -125,3 +129,56 @@ def test_waiting_ends_by_a_frame_by_closing_and_by_a_lifted_limit():
     assert got[2] is None
     exact(queues)
     assert queues.counts()['a'].waiting == 2  # taken, not done
+
+
+def test_any_positive_rate_leaves_the_queue_working():
+    for rate in (5e-324, 1e-300, 1e-9, 1e4):
+        queue, taken = FrameQueue(['a']), []
+        queue.limit(rate)
+        queue.open()
+        queue.put('a', 1)
+        assert queue.get().message == 1
+        queue.put('a', 2)
+        waiting = threading.Thread(target=lambda q=queue, t=taken: t.append(q.get()), daemon=True)
+        waiting.start()
+        queue.limit(rate)  # it is due at once
+        waiting.join(60)
+        assert taken[0].message == 2
+        queue.task_done('a', 'processed')
+        waiting = threading.Thread(target=lambda q=queue, t=taken: t.append(q.get()), daemon=True)
+        queue.put('a', 3)
+        waiting.start()
+        queue.close()
+        waiting.join(60)
+        assert not waiting.is_alive()
+
+
+def test_a_failed_worker_thread_is_an_error_and_starts_again(monkeypatch):
+    monkeypatch.setattr(worker, 'RESTART_S', 0.0)
+    lines, results = [], [RuntimeError('broken'), None]
+
+    class Queue:
+        def open(self):
+            pass
+
+        close = open
+
+        def get(self):
+            result = results.pop(0)
+            if result is not None:
+                raise result
+            return result
+
+    class Logger:
+        info = warning = error = lines.append
+
+    perceiver = SimpleNamespace(settings=SimpleNamespace(conversion='own'))
+    one = worker.Worker(Queue(), perceiver, {}, None, None, Log(Logger))
+    one.start()
+    one._thread.join(60)
+    assert results == []
+    assert "RuntimeError('broken')" in one.fault
+    assert len(lines) == 1
+    (status,) = statuses(NodeReport('/p', 'active', one.fault, '', {}, {}))
+    assert status.level == ERROR
+    one.stop()

@@ -89,3 +89,16 @@ def test_log_arguments_turn_files_off_where_nothing_is_writable(monkeypatch):
     arguments = ros_environment.log_arguments({}, lines.append)
     assert arguments == ['--ros-args', '--disable-external-lib-logs']
     assert 'set ROS_LOG_DIR to a writable folder' in lines[0]
+
+
+def test_prepare_finds_a_folder_for_temporary_files(monkeypatch, tmp_path):
+    def fail():
+        raise FileNotFoundError('no usable temporary directory')
+
+    monkeypatch.setattr(ros_environment, 'use_profile', lambda: False)
+    monkeypatch.setattr(ros_environment.tempfile, 'gettempdir', fail)
+    monkeypatch.setattr(ros_environment.tempfile, 'tempdir', None)
+    monkeypatch.setenv('TMPDIR', '/nowhere')
+    monkeypatch.setenv('HOME', str(tmp_path))
+    assert ros_environment.prepare() == []
+    assert ros_environment.os.environ['TMPDIR'] == ros_environment.tempfile.tempdir == '/dev/shm'
