@@ -1,6 +1,6 @@
 # SPDX-FileCopyrightText: 2026 The diception_ros authors
 # SPDX-License-Identifier: Apache-2.0
-"""Answers become the announced messages, with the frame's header and no value changed."""
+"""Results become the declared messages, with the frame's header and no value changed."""
 
 from types import SimpleNamespace
 
@@ -56,7 +56,7 @@ every_task = pytest.mark.parametrize('task', EVERY, ids=[task.name for task in E
 both_sizes = pytest.mark.parametrize('at_camera', [True, False], ids=['camera', 'model'])
 
 
-def test_the_topics_are_those_that_are_promised():
+def test_declared_topics_of_each_task():
     topics = {name: [one.topic for one in outputs.declared(tasks.get(name), TYPES)]
               for name in tasks.names()}  # fmt: skip
     assert topics == {
@@ -79,7 +79,7 @@ def test_the_topics_are_those_that_are_promised():
         assert one.view == one.topic.endswith(('color', 'overlay'))
 
 
-def test_without_vision_msgs_its_topics_are_not_there():
+def test_declared_without_vision_msgs():
     for name in tasks.names():
         task = tasks.get(name)
         less = outputs.declared(task, WithoutVision())
@@ -91,7 +91,7 @@ def test_without_vision_msgs_its_topics_are_not_there():
 
 @every_task
 @both_sizes
-def test_what_goes_out_is_what_was_announced(task, at_camera):
+def test_from_label_makes_the_declared_messages(task, at_camera):
     announced = outputs.declared(task, TYPES)
     got = made(task, label_of(task, at_camera))
     assert list(got) == [one.topic for one in announced]
@@ -108,7 +108,7 @@ def test_what_goes_out_is_what_was_announced(task, at_camera):
 
 
 @every_task
-def test_only_what_is_wanted_is_made(task, monkeypatch):
+def test_from_label_makes_only_wanted_messages(task, monkeypatch):
     label = label_of(task)
     announced = outputs.declared(task, TYPES)
     for kind in (Disparity, Normals, Mask, Instances, Keypoints):
@@ -121,14 +121,14 @@ def test_only_what_is_wanted_is_made(task, monkeypatch):
 
 
 @every_task
-def test_without_a_camera_info_none_goes_out(task):
+def test_from_label_without_a_camera_info(task):
     label = label_of(task)
     with_info, without = made(task, label), made(task, label, info=None)
     assert set(with_info) - set(without) == {t for t in with_info if t.endswith('camera_info')}
 
 
 @both_sizes
-def test_a_camera_info_is_of_the_image_beside_it(at_camera):
+def test_camera_info_has_the_size_of_its_image(at_camera):
     for name in ('normal', 'entity', 'segmentation', 'semantic'):
         task = tasks.get(name)
         got = made(task, label_of(task, at_camera))
@@ -142,7 +142,7 @@ def test_a_camera_info_is_of_the_image_beside_it(at_camera):
         )
 
 
-def test_relative_depth_never_goes_out_as_metres():
+def test_relative_depth_is_never_published_as_metric():
     task = tasks.get('depth')
     label = label_of(task)
     everything = ['disparity/image', 'depth/image', 'depth/camera_info', 'depth/color', 'points']
@@ -154,7 +154,7 @@ def test_relative_depth_never_goes_out_as_metres():
     assert np.isnan(values).any()
 
 
-def test_metres_go_out_as_metres_with_nan_where_unknown():
+def test_metric_depth_is_in_metres_with_nan_where_unknown():
     task = tasks.get('depth')
     depth = to_metric(label_of(task), ScaleShift(1.0, 0.2))
     got = made(task, depth, ['disparity/image', 'depth/image', 'depth/camera_info', 'depth/color'])
@@ -166,7 +166,7 @@ def test_metres_go_out_as_metres_with_nan_where_unknown():
     assert camera_info.intrinsics_from(got['depth/camera_info']) == LENS
 
 
-def test_normals_are_unit_vectors_to_the_camera():
+def test_normals_are_unit_vectors_towards_the_camera():
     rng = np.random.default_rng(0)
     values = np.cumsum(rng.uniform(0, 0.01, SIZE), axis=1).astype(np.float32) + 1
     values[5, 5] = np.nan
@@ -183,7 +183,7 @@ def test_normals_are_unit_vectors_to_the_camera():
     assert ((vectors * rays).sum(axis=-1)[known] < 0).all()
 
 
-def test_a_mask_is_black_and_white():
+def test_mask_is_0_and_255():
     label = label_of(tasks.get('segmentation'))
     message = made(tasks.get('segmentation'), label)['segmentation/mask']
     assert message.encoding == 'mono8'
@@ -193,7 +193,7 @@ def test_a_mask_is_black_and_white():
 
 
 @both_sizes
-def test_numbers_of_things_are_never_blended(at_camera):
+def test_instance_ids_are_never_interpolated(at_camera):
     task = tasks.get('entity')
     small = label_of(task, at_camera=False)
     label = label_of(task, at_camera)
@@ -208,7 +208,7 @@ def test_numbers_of_things_are_never_blended(at_camera):
     np.testing.assert_array_equal(ids, small.ids[rows[:, None], columns])
 
 
-def test_a_picture_goes_out_in_eight_bits_beside_its_pinhole():
+def test_images_have_8_bits_and_a_camera_info():
     label = label_of(GLOW)
     got = made(GLOW, label)
     assert list(got) == ['glow/image', 'glow/camera_info']
@@ -236,7 +236,7 @@ def boxes_of(message):
 
 
 @pytest.mark.parametrize('name', ['entity', 'semantic'])
-def test_boxes_go_around_the_pixels_of_their_number(name):
+def test_boxes_enclose_the_pixels_of_their_instance(name):
     label = things()
     got = made(tasks.get(name), label)
     ids = image_messages.array_from(
@@ -256,7 +256,7 @@ def test_boxes_go_around_the_pixels_of_their_number(name):
         assert result.hypothesis.score == label.scores[number - 1]
 
 
-def test_the_label_map_and_its_words_agree():
+def test_label_map_and_label_info_agree():
     label = things()
     got = made(tasks.get('semantic'), label)
     assert got['semantic/label'].encoding == 'mono8'
@@ -269,7 +269,7 @@ def test_the_label_map_and_its_words_agree():
     np.testing.assert_array_equal(image_messages.array_from(got['semantic/instances']), label.ids)
 
 
-def test_one_category_may_come_from_the_question():
+def test_from_label_takes_the_category_of_the_prompt():
     task = tasks.get('semantic')
     label = label_of(task)
     got = dict(
@@ -281,7 +281,7 @@ def test_one_category_may_come_from_the_question():
     assert got['semantic/label_info'].class_map[0].class_name == 'person'
 
 
-def test_all_categories_count_where_they_are_told():
+def test_from_label_numbers_all_given_categories():
     task = tasks.get('semantic')
     (answer,) = outputs.from_label(
         TYPES, task, label_of(task), HEADER, frame(),
@@ -290,7 +290,7 @@ def test_all_categories_count_where_they_are_told():
     assert [one.class_name for one in answer[1].class_map] == [*CATEGORIES, 'UNLABELED']
 
 
-def test_what_does_not_fit_into_a_map_is_refused():
+def test_from_label_refuses_what_a_map_cannot_hold():
     task = tasks.get('semantic')
     with pytest.raises(ValueError, match="'cat', 'cup', got 'person'"):
         made(task, things(), categories=('cat', 'cup'))
@@ -305,7 +305,7 @@ def test_what_does_not_fit_into_a_map_is_refused():
     assert image_messages.array_from(message).tolist() == [[65535]]
 
 
-def test_all_255_categories_have_a_number():
+def test_label_map_of_255_categories():
     names = tuple(map(str, range(255)))
     ids = np.arange(256, dtype=np.int32).reshape(16, 16)
     label = Instances(ids, names, np.ones(255, np.float32))
@@ -314,7 +314,7 @@ def test_all_255_categories_have_a_number():
     assert numbers.ravel().tolist() == [255, *range(255)]
 
 
-def test_joints_and_the_boxes_of_people_agree():
+def test_joints_and_boxes_of_persons_agree():
     task = tasks.get('pose')
     one = label_of(task)
     # The first without joints, the second with all, the third without some.
@@ -341,7 +341,7 @@ def test_joints_and_the_boxes_of_people_agree():
 
 
 @every_task
-def test_views_show_the_label(task):
+def test_visualization_images_show_the_label(task):
     label = label_of(task)
     got = made(task, label)
     for topic, message in got.items():
@@ -352,7 +352,7 @@ def test_views_show_the_label(task):
             np.testing.assert_array_equal(shown, label.preview(frame().image))
 
 
-def test_a_new_task_with_a_known_answer_needs_nothing_here():
+def test_declared_of_a_new_task_with_a_known_label():
     wetness = SimpleNamespace(name='wetness', label=Disparity, takes_category=False)
     got = made(wetness, label_of(tasks.get('depth')))
     assert list(got) == ['wetness/image', 'wetness/color']
@@ -365,7 +365,7 @@ def test_a_new_task_with_a_known_answer_needs_nothing_here():
     assert 'parts/label_info' in topics
 
 
-def test_an_unknown_kind_of_answer_is_said():
+def test_declared_refuses_unknown_labels():
     odd = SimpleNamespace(name='odd', label=Frame, takes_category=False)
     with pytest.raises(TypeError, match=f"'odd'.*Frame; known: {', '.join(KINDS)}"):
         outputs.declared(odd, TYPES)
