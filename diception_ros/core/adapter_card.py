@@ -143,10 +143,7 @@ def read(folder: str | Path) -> Card:
         raise ValueError(
             f'adapter {str(folder)!r}: {why}; give a folder that diception adapt wrote'
         )
-    try:
-        content = json.loads(path.read_text(encoding='utf-8'))
-    except (UnicodeDecodeError, ValueError) as error:
-        raise ValueError(f'{path}: not JSON ({error})') from error
+    content = files.read_json(path)
     if not isinstance(content, dict) or content.pop('format', None) != _FORMAT:
         raise ValueError(f'{path}: no card of an adapter of this version')
     kinds = {one.name: one.type for one in fields(Card)}

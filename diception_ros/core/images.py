@@ -14,6 +14,7 @@ import functools
 import io
 from pathlib import Path
 from typing import Any
+import warnings
 
 import numpy as np
 from numpy.typing import NDArray
@@ -24,6 +25,8 @@ from diception_ros.system import files
 # Bytes 8 to 12 of WebP and AVIF files, in which OpenCV finds a noted rotation in some versions
 # only: Pillow reads them.
 _PILLOW = (b'WEBP', b'avif', b'avis')
+# A few bytes can declare 65535 x 65535 pixels, 12 GB. The largest cameras have 150 million.
+MAX_PIXELS = 2**28
 
 
 @dataclass(frozen=True)
@@ -133,6 +136,20 @@ def read(path: str | Path) -> NDArray[np.uint8]:
     return decode(np.fromfile(path, np.uint8), str(path))
 
 
+def _check_size(data: NDArray[np.uint8], what: str) -> None:
+    """Raise ValueError if the file declares too many pixels, before memory is allocated."""
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter('ignore', Image.DecompressionBombWarning)
+            width, height = Image.open(io.BytesIO(data.tobytes())).size
+    except Image.DecompressionBombError:
+        width, height = MAX_PIXELS, 2
+    except Exception:  # not a format of PIL's; OpenCV decides
+        return
+    if width * height > MAX_PIXELS:
+        raise ValueError(f'{what}: expected at most {MAX_PIXELS} pixels, got more; scale it down')
+
+
 def decode(content: bytes | NDArray[np.uint8], what: str) -> NDArray[np.uint8]:
     """The picture that the bytes of a file hold; see `read`.
 
@@ -149,9 +166,13 @@ def decode(content: bytes | NDArray[np.uint8], what: str) -> NDArray[np.uint8]:
     import cv2
 
     data = np.frombuffer(content, np.uint8)
+    _check_size(data, what)
     if data[8:12].tobytes() in _PILLOW:
         return _decode_pillow(data, what)
-    picture = cv2.imdecode(data, cv2.IMREAD_COLOR) if data.size else None
+    try:
+        picture = cv2.imdecode(data, cv2.IMREAD_COLOR) if data.size else None
+    except cv2.error:  # more pixels than OpenCV takes
+        picture = None
     if picture is None:
         raise ValueError(f'{what}: not a picture that can be read ({data.size} bytes)')
     return np.asarray(cv2.cvtColor(picture, cv2.COLOR_BGR2RGB), np.uint8)

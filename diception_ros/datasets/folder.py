@@ -138,10 +138,7 @@ def _read_frame(path: Path) -> Iterator[Sample]:
 
 
 def _load(path: Path) -> dict[str, Any]:
-    try:
-        content = json.loads(path.read_text())
-    except ValueError as error:
-        raise ValueError(f'{path}: not JSON ({error})') from error
+    content = files.read_json(path)
     if not isinstance(content, dict):
         raise ValueError(f'{path}: expected a JSON object, got {type(content).__name__}')
     return content

@@ -19,11 +19,10 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from diception_ros.core.images import MAX_PIXELS
 from diception_ros.messages.base import MessageError, quoted
 from diception_ros.messages.encodings import LAYOUTS, to_rgb
 
-# A few bytes can declare 65535 x 65535 pixels, 12 GB. The largest cameras have 150 million.
-MAX_PIXELS = 2**28
 _JPEG, _PNG = b'\xff\xd8\xff', b'\x89PNG\r\n\x1a\n'
 _START_OF_SCAN, _END = 0xDA, b'\xff\xd9'
 # Start of frame, which holds the size, of all JPEG processes: 0xC0 to 0xCF but for three others.

@@ -392,7 +392,7 @@ def _check_identity(out: Path, identity: dict[str, object]) -> None:
         raise FileNotFoundError(
             f'{out}: nothing to go on from; begin without --resume, in a new or empty folder'
         )
-    before = json.loads(path.read_text())
+    before = files.read_json(path)
     for name, now in identity.items():
         if before.get(name) != now:
             raise ValueError(

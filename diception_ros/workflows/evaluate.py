@@ -511,7 +511,7 @@ def _metadata(predictions: PredictionFiles) -> list[Any]:
     for path in predictions.files():
         file = path.with_suffix('.json')
         if file.is_file():
-            content = json.loads(file.read_text())
+            content = files.read_json(file)
             kept = {name: content.get(name) for name in ('model', 'settings', 'versions')}
             found.setdefault(json.dumps(kept, sort_keys=True), kept)
     return list(found.values())
