@@ -90,6 +90,6 @@ def test_a_bad_model_folder_is_one_line(tmp_path, tiny_folder, capsys, name, con
     arguments = ['--model', model, '--tasks', 'depth', '--out', tmp_path / 'out']
     assert main(['predict', *map(str, [tmp_path / 'ok.png', *arguments])]) == 1
     said = capsys.readouterr().err
-    assert f'{model / name}' in said.strip().splitlines()[-1]
+    assert f'diception predict: {model}' in said.strip().splitlines()[-1]
     assert 'Traceback' not in said
     assert not (tmp_path / 'out').exists()
