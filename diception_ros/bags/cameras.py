@@ -11,6 +11,7 @@ import re
 from typing import TYPE_CHECKING
 
 from diception_ros.messages import encodings
+from diception_ros.messages.compressed import VIDEO_TYPES, republish
 
 if TYPE_CHECKING:
     from diception_ros.bags.reader import Bag
@@ -121,7 +122,12 @@ def _only(bag: Bag) -> str:
     if not images:
         known = ', '.join(f'{t.name} ({t.msgtype})' for _, t in sorted(bag.topics.items()))
         damage = f' ({bag.damage})' if bag.damage else ''
-        raise ValueError(f'{bag.path}: no images in it; there are {known or "no topics"}{damage}')
+        text = f'no images in it; there are {known or "no topics"}{damage}'
+        for name, topic in bag.topics.items():
+            if transport := VIDEO_TYPES.get(topic.msgtype):
+                text += f'; decode the video first: {republish(transport, name)}'
+                break
+        raise ValueError(f'{bag.path}: {text}')
     images = [name for name in images if name == _base(name) or _base(name) not in images]
     coloured = images if len(images) == 1 else [n for n in images if _is_colour(bag, n)]
     if len(coloured) == 1:

@@ -96,3 +96,19 @@ def test_names_may_be_given(tmp_path):
 def test_camera_info_is_beside_the_pictures():
     for topic in ('/front/image_raw', '/front/image_raw/compressed', '/front/image/compressed'):
         assert beside(topic) == '/front/camera_info'
+
+
+@pytest.mark.parametrize(
+    ('msgtype', 'transport'),
+    [
+        ('theora_image_transport/msg/Packet', 'theora'),
+        ('ffmpeg_image_transport_msgs/msg/FFMPEGPacket', 'ffmpeg'),
+    ],
+)
+def test_a_bag_of_video_alone_gets_the_command_that_republishes(msgtype, transport):
+    topic = SimpleNamespace(name='/cam/video', msgtype=msgtype, count=3)
+    recorded = SimpleNamespace(path='a.mcap', damage='', topics={topic.name: topic})
+    with pytest.raises(ValueError, match='no images in it') as caught:
+        choose(recorded)
+    assert f'in_transport:={transport} ' in str(caught.value)
+    assert f'-r in/{transport}:=/cam/video ' in str(caught.value)

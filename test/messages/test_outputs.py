@@ -367,5 +367,5 @@ def test_declared_of_a_new_task_with_a_known_label():
 
 def test_declared_refuses_unknown_labels():
     odd = SimpleNamespace(name='odd', label=Frame, takes_category=False)
-    with pytest.raises(TypeError, match=f"'odd'.*Frame; known: {', '.join(KINDS)}"):
+    with pytest.raises(TypeError, match=f"'odd'.*Frame.*known: {', '.join(KINDS)}"):
         outputs.declared(odd, TYPES)
