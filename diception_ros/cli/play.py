@@ -43,6 +43,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )  # fmt: skip
     ros_environment.add_option(parser)
 
+
 def main(args: argparse.Namespace) -> int:
     """Play."""
     from diception_ros.node.bag_tools import PlayOptions, play

@@ -1,8 +1,9 @@
 # SPDX-FileCopyrightText: 2026 The diception_ros authors
 # SPDX-License-Identifier: Apache-2.0
-"""List the texts a model folder can be asked, or add some.
+"""List the prompts a model folder has embeddings of, or add some.
 
-Adding needs text encoders: those of the model folder, or of an SD3 folder given with --sd3.
+A category, such as --category forklift, becomes the prompt of the task semantic. Adding needs text
+encoders: those of the model folder, or of an SD3 folder given with --sd3.
 """
 
 from __future__ import annotations
@@ -20,7 +21,20 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar='DIR',
         help="model folder, or 'builtin', which takes none",
     )
-    parser.add_argument('--add', nargs='+', default=[], metavar='TEXT', help='texts to embed')
+    parser.add_argument(
+        '--category',
+        nargs='+',
+        default=[],
+        metavar='NAME',
+        help='categories that the task semantic can then be asked for',
+    )
+    parser.add_argument(
+        '--add',
+        nargs='+',
+        default=[],
+        metavar='TEXT',
+        help='whole prompts, as the network reads them',
+    )
     parser.add_argument(
         '--sd3',
         type=Path,
@@ -31,9 +45,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def main(args: argparse.Namespace) -> int:
     """List or add."""
+    from diception_ros import tasks
+    from diception_ros.core.prompt import Prompt
     from diception_ros.model import folder as model_folder
-    from diception_ros.model.convert import encode_with_sd3
     from diception_ros.model.folder import check_folder, resolve
+    from diception_ros.model.sd3_folder import encode_with_sd3
     from diception_ros.model.text_embeddings import TABLE_FILE, PromptEmbedding, PromptTable
 
     model_folder.silence_library_logging()
@@ -41,7 +57,9 @@ def main(args: argparse.Namespace) -> int:
     check_folder(folder)
     path = folder / TABLE_FILE
     table = PromptTable.load(path) if path.is_file() else PromptTable()
-    missing = [text for text in dict.fromkeys(args.add) if text not in table]
+    semantic = tasks.get('semantic')
+    wanted = [semantic.text(Prompt(semantic.name, name)) for name in args.category] + args.add
+    missing = [text for text in dict.fromkeys(wanted) if text not in table]
     if missing:
         if table.made_without_encoders:
             raise ValueError(
@@ -59,6 +77,13 @@ def main(args: argparse.Namespace) -> int:
         ):
             table.add(text, PromptEmbedding(embedding.tokens.to(like), embedding.pooled.to(like)))
         table.save(path)
+    known = {*tasks.texts(), *(one.prompt for one in map(tasks.get, tasks.names()))}
+    for text in args.add:
+        if text and text not in known and not text.startswith('[['):
+            print(
+                f'no task of this package asks {text!r}; for a category give --category {text!r}',
+                file=sys.stderr,
+            )
     for text in table:
         print(repr(text))
     return 0

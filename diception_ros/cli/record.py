@@ -29,6 +29,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument('--force', action='store_true', help='replace a bag that is there')
     ros_environment.add_option(parser)
 
+
 def main(args: argparse.Namespace) -> int:
     """Record; 1 when nothing came."""
     from diception_ros.bags.mcap_writer import partial_of

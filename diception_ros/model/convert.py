@@ -1,10 +1,13 @@
 # SPDX-FileCopyrightText: 2026 The diception_ros authors
 # SPDX-License-Identifier: Apache-2.0
-"""SD3 medium + the official DICEPTION checkpoint -> one pipeline folder, all safetensors."""
+"""Converts SD3 medium and the official DICEPTION checkpoint to one model folder of safetensors.
+
+The checkpoint is read without trusting it, and a wrong file or folder is named as what it is.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 import contextlib
 from dataclasses import dataclass
 import errno
@@ -15,29 +18,34 @@ import shutil
 from typing import Any
 
 from accelerate import init_empty_weights
-from accelerate.hooks import attach_align_device_hook
-from accelerate.utils import OffloadedWeightsLoader
 import diffusers
 from diffusers import AutoencoderKL
-from safetensors import SafetensorError, safe_open
+from safetensors import SafetensorError
 from safetensors.torch import save_file
 import torch
-from transformers import AutoTokenizer, CLIPTextModelWithProjection, T5Config, T5EncoderModel
 
+from diception_ros.model import component_configs
 from diception_ros.model.points import DiceptionPointEncoder
+from diception_ros.model.sd3_folder import (
+    ENCODERS,
+    SHOWN,
+    TOKENIZERS,
+    ConvertError,
+    Report,
+    check_sd3,
+    encode_with_sd3,
+    find_listing,
+    find_variant,
+    reading,
+    weight_files,
+)
 from diception_ros.model.text_embeddings import (
     TABLE_FILE,
     PromptEmbedding,
     PromptTable,
-    combine_embeddings,
-    encode_clip,
-    encode_t5,
 )
 from diception_ros.model.transformer import DiceptionTransformer2DModel
 from diception_ros.system import files
-
-# Reads DICEPTION_v1.pth without trusting it, and says what a wrong file seems to be.
-
 
 _PARTS = (
     'transformer',
@@ -46,11 +54,6 @@ _PARTS = (
     'not_seg_embeddings',
     'positional_encoding_gaussian_matrix',
 )
-_SHOWN = 5  # names in an error
-
-
-class ConvertError(ValueError):
-    """What was given cannot be converted; the message says why and what to do."""
 
 
 @dataclass(frozen=True)
@@ -88,7 +91,7 @@ def read_checkpoint(path: str | Path) -> Checkpoint:
     unexpected = sorted(str(key) for key in set(loaded) - set(_PARTS))
     if unexpected:
         raise ConvertError(
-            f'{path}: unexpected parts {", ".join(unexpected[:_SHOWN])}; expected only '
+            f'{path}: unexpected parts {", ".join(unexpected[:SHOWN])}; expected only '
             f'{", ".join(_PARTS)}'
         )
     for part in _PARTS[:-1]:
@@ -138,7 +141,7 @@ def check_tensors(
         if name in found and not found[name].is_floating_point()
     ]
     problems = [
-        f'{len(names)} {label}: {"; ".join(names[:_SHOWN])}{" ..." if names[_SHOWN:] else ""}'
+        f'{len(names)} {label}: {"; ".join(names[:SHOWN])}{" ..." if names[SHOWN:] else ""}'
         for label, names in (
             ('missing', missing),
             ('unexpected', unexpected),
@@ -210,17 +213,11 @@ def _describe(loaded: Any) -> str:
         return f'the bare weights of a transformer with {len(blocks)} blocks'
     if {'optimizer', 'state', 'param_groups'} & set(names):
         return 'the state of a training run'
-    return f'a dictionary with {", ".join(names[:_SHOWN]) or "nothing in it"}'
+    return f'a dictionary with {", ".join(names[:SHOWN]) or "nothing in it"}'
 
 
 DTYPES = ('bfloat16', 'float16', 'float32')
 WEIGHTS = 'diffusion_pytorch_model.safetensors'
-_ENCODERS = ('text_encoder', 'text_encoder_2', 'text_encoder_3')
-_TOKENIZERS = ('tokenizer', 'tokenizer_2', 'tokenizer_3')
-# T5-XXL attends 256 tokens a text with 64 heads: 32 texts need 2 GB beside one layer of weights.
-_TEXTS_TOGETHER = 32
-
-Report = Callable[[str], None]
 
 
 def convert(
@@ -244,16 +241,16 @@ def convert(
         sd3: folder of stable-diffusion-3-medium in diffusers' layout.
         checkpoint: DICEPTION_v1.pth.
         out: the folder to make; it must not exist.
-        texts: whose embeddings the folder carries; the empty text has to be among them.
+        texts: prompts whose embeddings the folder carries, the empty one among them.
         dtype: of the stored weights and embeddings.
         point_order: see DiceptionPointEncoder.
         with_text_encoders: copy the text encoders too (11 GB), as they are.
-        resolution: S, in pixels, that the model was made for.
-        report: told what is going on, a line at a time.
+        resolution: S, side of the model input, pixels.
+        report: called with a line about each step.
 
     Raises:
-        ConvertError: something is missing, unexpected, mis-shaped, refused, or does not fit on the
-            disk; no folder is left then.
+        ConvertError: something is missing, unexpected, of another shape or refused, or the disk is
+            full; no folder is left then.
     """
     sd3, out = Path(sd3), Path(out)
     if dtype not in DTYPES:
@@ -262,14 +259,18 @@ def convert(
         raise ConvertError("texts lacks '', which guidance needs")
     if out.exists():
         raise ConvertError(f'{out}: exists already; give another folder or remove it')
-    _check_sd3(sd3)
+    check_sd3(sd3)
     report(f'reading {checkpoint}')
     official = read_checkpoint(checkpoint)
     precision = getattr(torch, dtype)
 
-    with _appearing(out) as folder:
+    with _atomic(out) as folder:
         report('transformer')
-        config = json.loads((sd3 / 'transformer/config.json').read_text())
+        with reading(sd3 / 'transformer'):
+            component_configs.check_config(
+                DiceptionTransformer2DModel.__name__, sd3 / 'transformer/config.json'
+            )
+            config = component_configs.read_json(sd3 / 'transformer/config.json')
         with init_empty_weights(include_buffers=True):
             transformer = DiceptionTransformer2DModel.from_config(config)
         _write(
@@ -298,7 +299,7 @@ def convert(
             )
         table.save(folder / TABLE_FILE)
         if with_text_encoders:
-            for name in _ENCODERS + _TOKENIZERS:
+            for name in ENCODERS + TOKENIZERS:
                 report(f'copying {name}')
                 _copy_component(sd3 / name, folder / name)
         # Last, so that a folder without it is known to be unfinished.
@@ -306,48 +307,7 @@ def convert(
     report(f'wrote {out}')
 
 
-def encode_with_sd3(
-    sd3: str | Path, texts: Sequence[str], report: Report = lambda line: None
-) -> Iterator[tuple[str, PromptEmbedding]]:
-    """Embed texts with the text encoders of an SD3 folder, in float32.
-
-    One encoder is in memory at a time, and of T5 (19 GB in float32) one layer.
-
-    Args:
-        sd3: folder of stable-diffusion-3-medium in diffusers' layout.
-        texts: N texts.
-        report: told what is going on.
-
-    Yields:
-        each text with its embedding, float32.
-
-    Raises:
-        ConvertError: an encoder is missing or its weights do not fit.
-    """
-    sd3 = Path(sd3)
-    answers: list[list[Any]] = []
-    for encoder_name, tokenizer_name in zip(_ENCODERS, _TOKENIZERS, strict=True):
-        tokenizer = AutoTokenizer.from_pretrained(_there(sd3 / tokenizer_name))
-        is_t5 = encoder_name == _ENCODERS[2]
-        encoder = (_stream_t5 if is_t5 else _load_clip)(_there(sd3 / encoder_name))
-        parts = []
-        for start in range(0, len(texts), _TEXTS_TOGETHER):
-            some = texts[start : start + _TEXTS_TOGETHER]
-            report(f'{encoder_name}: texts {start + 1} to {start + len(some)} of {len(texts)}')
-            with torch.no_grad():
-                parts.append(
-                    encode_t5(some, tokenizer, encoder, 'cpu')
-                    if is_t5
-                    else encode_clip(some, tokenizer, encoder)
-                )
-        answers.append(parts)
-        del encoder
-    for i, start in enumerate(range(0, len(texts), _TEXTS_TOGETHER)):
-        some = texts[start : start + _TEXTS_TOGETHER]
-        yield from combine_embeddings(some, answers[0][i], answers[1][i], answers[2][i])
-
-
-# ---- the parts of a folder --------------------------------------------------------------------
+# ---- components of the model folder -------------------------------------------------------------
 
 
 def _write(
@@ -356,7 +316,7 @@ def _write(
     expected = {name: tuple(value.shape) for name, value in network.state_dict().items()}
     check_tensors(expected, tensors, what)
     network.save_config(folder)
-    # Cast one after another; what already has the dtype stays on the disk of its own file.
+    # Cast one after another; a tensor that already has the dtype stays in its memory-mapped file.
     save_file(
         {name: tensors[name].to(dtype).contiguous() for name in expected},
         folder / WEIGHTS,
@@ -367,7 +327,7 @@ def _write(
 def _point_encoder(
     tensors: Mapping[str, torch.Tensor], point_order: str, checkpoint: str | Path
 ) -> DiceptionPointEncoder:
-    # The sizes are nowhere but in the weights.
+    # The checkpoint has no configuration: the sizes follow from the weights.
     try:
         hidden_dim, embed_dim = len(tensors['mlp.0.bias']), len(tensors['mlp.2.bias'])
         num_frequencies = tensors['gaussian'].shape[1]
@@ -381,21 +341,27 @@ def _point_encoder(
 
 
 def _convert_vae(source: Path, folder: Path, dtype: torch.dtype) -> None:
-    # diffusers renames the attention layers of older files, so it reads them for us.
-    vae, info = AutoencoderKL.from_pretrained(
-        source, use_safetensors=True, output_loading_info=True, local_files_only=True
-    )
-    wrong = {kind: names for kind, names in info.items() if names}
-    if wrong:
-        raise ConvertError(f'{source}: the weights do not fit the configuration: {wrong}')
+    with reading(source):
+        component_configs.check_config(AutoencoderKL.__name__, source / 'config.json')
+        # diffusers renames the attention layers of older files, so it reads them for us.
+        vae, info = AutoencoderKL.from_pretrained(
+            source,
+            use_safetensors=True,
+            output_loading_info=True,
+            local_files_only=True,
+            variant=find_variant(source),
+        )
+        wrong = {kind: names for kind, names in info.items() if names}
+        if wrong:
+            raise ConvertError(f'{source}: the weights do not fit the configuration: {wrong}')
     _write(vae, vae.state_dict(), folder, dtype, str(source))
 
 
 def _copy_component(source: Path, folder: Path) -> None:
     """Copy a text encoder or tokenizer; a half-precision variant takes the plain names."""
     folder.mkdir()
-    listing = _listing(source) if source.name in _ENCODERS else None
-    weights = set(_weight_files(source).values()) if source.name in _ENCODERS else set()
+    listing = find_listing(source) if source.name in ENCODERS else None
+    weights = set(weight_files(source).values()) if source.name in ENCODERS else set()
     for file in sorted(source.iterdir()):
         if file == listing:
             plain = file.read_text().replace('.fp16', '')
@@ -407,7 +373,7 @@ def _copy_component(source: Path, folder: Path) -> None:
 
 
 def _write_index(sd3: Path, folder: Path, with_text_encoders: bool, resolution: int) -> None:
-    theirs = json.loads((sd3 / 'model_index.json').read_text())
+    theirs = component_configs.read_json(sd3 / 'model_index.json')
     index = {
         '_class_name': 'DiceptionPipeline',
         '_diffusers_version': diffusers.__version__,
@@ -420,111 +386,19 @@ def _write_index(sd3: Path, folder: Path, with_text_encoders: bool, resolution: 
         ],
         'vae': theirs['vae'],
     }
-    for name in _ENCODERS + _TOKENIZERS:
+    for name in ENCODERS + TOKENIZERS:
         index[name] = theirs[name] if with_text_encoders else [None, None]
     (folder / 'model_index.json').write_text(json.dumps(index, indent=2, sort_keys=True) + '\n')
 
 
-# ---- text encoders of an SD3 folder -----------------------------------------------------------
-
-
-def _load_clip(folder: Path) -> Any:
-    variant = 'fp16' if all('.fp16' in f.name for f in _weight_files(folder).values()) else None
-    encoder, info = CLIPTextModelWithProjection.from_pretrained(
-        folder,
-        use_safetensors=True,
-        output_loading_info=True,
-        local_files_only=True,
-        variant=variant,
-    )
-    if info['missing_keys']:
-        raise ConvertError(f'{folder}: lacks {sorted(info["missing_keys"])[:5]}')
-    return encoder.float().eval()
-
-
-def _stream_t5(folder: Path) -> Any:
-    with init_empty_weights():
-        encoder = T5EncoderModel(T5Config.from_pretrained(folder)).eval()
-    files = _weight_files(folder)
-    index = {}
-    for name in encoder.state_dict():
-        # The token table has two names for one tensor; files hold either or both.
-        names = [name]
-        if name in ('shared.weight', 'encoder.embed_tokens.weight'):
-            names += ['shared.weight', 'encoder.embed_tokens.weight']
-        stored = next((candidate for candidate in names if candidate in files), None)
-        if stored is None:
-            raise ConvertError(f'{folder}: lacks {name}')
-        index[name] = {
-            'safetensors_file': str(files[stored]),
-            'weight_name': stored,
-            'dtype': 'float32',
-        }
-    attach_align_device_hook(
-        encoder,
-        execution_device='cpu',
-        offload=True,
-        weights_map=OffloadedWeightsLoader(index=index, save_folder=str(folder)),
-    )
-    return encoder
-
-
-def _listing(folder: Path) -> Path | None:
-    """The file that says which shard holds which tensor; the full one before fp16's."""
-    names = ('model.safetensors.index.json', 'model.safetensors.index.fp16.json')
-    return next((folder / name for name in names if (folder / name).is_file()), None)
-
-
-def _weight_files(folder: Path) -> dict[str, Path]:
-    """Which safetensors file of a component holds which tensor."""
-    listing = _listing(folder)
-    if listing is not None:
-        weight_map = json.loads(listing.read_text())['weight_map']
-        return {name: _there(folder / file) for name, file in weight_map.items()}
-    files = sorted(folder.glob('*.safetensors'), key=lambda file: ('.fp16.' in file.name, file))
-    if not files:
-        raise ConvertError(f'{folder}: no .safetensors file in it')
-    with safe_open(files[0], 'pt') as file:
-        return dict.fromkeys(file.keys(), files[0])
-
-
-# ---- folders ----------------------------------------------------------------------------------
-
-
-def _check_sd3(sd3: Path) -> None:
-    if not sd3.is_dir():
-        raise ConvertError(f'{sd3}: no such folder')
-    wanted = [
-        'model_index.json',
-        'transformer/config.json',
-        'vae/config.json',
-        'scheduler/scheduler_config.json',
-        *(f'{name}/config.json' for name in _ENCODERS),
-        *(f'{name}/tokenizer_config.json' for name in _TOKENIZERS),
-    ]
-    missing = [name for name in wanted if not (sd3 / name).is_file()]
-    if missing:
-        raise ConvertError(
-            f'{sd3}: lacks {", ".join(missing[:5])}{" ..." if missing[5:] else ""}; expected '
-            'stable-diffusion-3-medium in the layout of diffusers (its files are gated: accept '
-            'the licence on its page before downloading)'
-        )
-
-
-def _there(path: Path) -> Path:
-    if not path.exists():
-        raise ConvertError(f'{path}: not there')
-    return path
-
-
 @contextlib.contextmanager
-def _appearing(out: Path) -> Iterator[Path]:
-    """A folder to fill, which takes its name at the end, or disappears when something fails."""
+def _atomic(out: Path) -> Iterator[Path]:
+    """A folder to fill, which takes its name at the end, or disappears if something fails."""
     try:
         with files.atomic_folder(out) as partial:
             yield partial
     except (OSError, SafetensorError) as error:
-        # safetensors gives its own error, without a number.
+        # safetensors raises its own error, without a number.
         full = getattr(error, 'errno', None) == errno.ENOSPC or 'No space left' in str(error)
         free = shutil.disk_usage(out.parent).free / 1e9 if out.parent.exists() else 0
         raise ConvertError(

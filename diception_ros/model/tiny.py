@@ -1,19 +1,21 @@
 # SPDX-FileCopyrightText: 2026 The diception_ros authors
 # SPDX-License-Identifier: Apache-2.0
-"""A random pipeline of a few hundred kB with real tokenizers and text encoders, for tests.
+"""A random model of 1 MB with all components of the real one, to try commands and for tests.
 
-Everything that the real one has is there and of the same class, so what runs on this runs on that.
+The components are of the same classes as the real ones, with tokenizers and text encoders, so what
+runs with this model runs with that one.
 """
 
 from __future__ import annotations
 
 import json
 from pathlib import Path
+import shutil
 import string
 import tempfile
 from typing import Any
 
-from diffusers import AutoencoderKL, FlowMatchEulerDiscreteScheduler
+from diffusers import AutoencoderKL, FlowMatchEulerDiscreteScheduler, SD3Transformer2DModel
 from tokenizers.pre_tokenizers import ByteLevel
 import torch
 from transformers import (
@@ -27,7 +29,7 @@ from transformers import (
 
 from diception_ros.model.pipeline import DiceptionPipeline
 from diception_ros.model.points import DiceptionPointEncoder
-from diception_ros.model.text_embeddings import CLIP_LENGTH
+from diception_ros.model.text_embeddings import CLIP_LENGTH, TABLE_FILE
 from diception_ros.model.transformer import DiceptionTransformer2DModel
 
 RESOLUTION = 64  # pixels: 8 x 8 latents, 4 x 4 tokens
@@ -38,10 +40,10 @@ def tiny_pipeline(seed: int = 0) -> DiceptionPipeline:
     """Build a random pipeline.
 
     Args:
-        seed: of the weights. The global random state is neither used nor changed.
+        seed: of the weights; the global random state stays unchanged.
 
     Returns:
-        a pipeline in float32 on the CPU, with text encoders and an empty prompt table.
+        A pipeline in float32 on the CPU, with text encoders and an empty prompt table.
     """
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
@@ -112,6 +114,47 @@ def tiny_pipeline(seed: int = 0) -> DiceptionPipeline:
     return pipe
 
 
+def official_checkpoint(pipe: DiceptionPipeline) -> dict[str, Any]:
+    """The content of DICEPTION_v1.pth for the weights of this pipeline."""
+    points = pipe.point_encoder
+    return {
+        'transformer': pipe.transformer.state_dict(),
+        'point_embedder': points.mlp.state_dict(),
+        'seg_embeddings': {'weight': points.used.detach()[None]},
+        'not_seg_embeddings': {'weight': points.unused.detach()[None]},
+        'positional_encoding_gaussian_matrix': points.gaussian,
+    }
+
+
+def write_official(pipe: DiceptionPipeline, folder: Path) -> tuple[Path, Path]:
+    """Write a pipeline in the form in which the real weights are published.
+
+    The transformer of the SD3 folder is another one, as it is in reality: a program that loads it
+    instead of the checkpoint gets other numbers.
+
+    Args:
+        pipe: with text encoders.
+        folder: where SD3's folder `sd3` and DICEPTION_v1.pth are written.
+
+    Returns:
+        The SD3 folder and the checkpoint.
+    """
+    sd3, checkpoint = folder / 'sd3', folder / 'DICEPTION_v1.pth'
+    pipe.save_pretrained(sd3)
+    (sd3 / TABLE_FILE).unlink(missing_ok=True)
+    shutil.rmtree(sd3 / 'point_encoder')
+    index = json.loads((sd3 / 'model_index.json').read_text())
+    ours = ('point_encoder', 'resolution', 'shifts')
+    index = {name: value for name, value in index.items() if name not in ours}
+    index['_class_name'] = 'StableDiffusion3Pipeline'
+    index['transformer'] = ['diffusers', 'SD3Transformer2DModel']
+    (sd3 / 'model_index.json').write_text(json.dumps(index, indent=2, sort_keys=True) + '\n')
+    config = dict(pipe.transformer.config.items())
+    SD3Transformer2DModel(**config).save_pretrained(sd3 / 'transformer')
+    torch.save(official_checkpoint(pipe), checkpoint)
+    return sd3, checkpoint
+
+
 def _clip(width: int, activation: str, vocabulary: int) -> Any:
     return CLIPTextModelWithProjection(
         CLIPTextConfig(
@@ -131,9 +174,9 @@ def _clip(width: int, activation: str, vocabulary: int) -> Any:
 
 
 def _tokenizers(folder: Path) -> tuple[Any, Any, Any]:
-    """CLIP tokenizers of single letters, padded as SD3's two are, and a T5 tokenizer likewise.
+    """CLIP tokenizers of single letters, padded like SD3's two, and a T5 tokenizer of letters.
 
-    Through files, because how a tokenizer is built in memory changes between transformers 4 and 5.
+    Built from files: how a tokenizer is built in memory differs between transformers 4 and 5.
     """
     letters = sorted(ByteLevel.alphabet())
     words = [

@@ -23,7 +23,12 @@ from diception_ros.core.prompt import Point, Prompt
 from diception_ros.messages import camera_info, outputs, point_clouds
 from diception_ros.perception.metric_depth import to_metres
 from diception_ros.perception.query import FrameResult, Note, Prediction, Query
-from diception_ros.perception.settings import DEPTH, PerceptionSettings, clean_categories
+from diception_ros.perception.settings import (
+    DEFAULT_CATEGORIES,
+    DEPTH,
+    PerceptionSettings,
+    clean_categories,
+)
 from diception_ros.perception.tracking import Memory, Tracks
 
 if TYPE_CHECKING:
@@ -126,6 +131,12 @@ class Perceiver:
             else:
                 points = (Point(0, 0),) if task.takes_points else ()
                 prompts.append(Prompt(task.name, points=points))
+        # A category that is set is checked when it is set, whether a task asks for it or not. The
+        # default is not: a model without it is no fault of other settings.
+        set_now = [word for word in settings.categories if word not in DEFAULT_CATEGORIES]
+        takers = [name for name in known_tasks.names() if known_tasks.get(name).takes_category]
+        if not any(task.takes_category for task in active):
+            prompts += [Prompt(name, word) for name in takers for word in set_now]
         self._predictor.check(prompts, settings.predicting(), settings.adapters)
 
     def change(self, settings: PerceptionSettings) -> None:

@@ -32,6 +32,9 @@ DEPTH = 'depth'
 IDENTITY = '0 0 0 0 0 0 1'
 
 
+DEFAULT_CATEGORIES = ('person',)
+
+
 @dataclass(frozen=True)
 class DepthSettings:
     """Metres from relative depth.
@@ -161,7 +164,7 @@ class PerceptionSettings:
         (), 'folders that diception adapt wrote; each brings a task that is asked, too'
     )
     categories: tuple[str, ...] = setting(
-        ('person',),
+        DEFAULT_CATEGORIES,
         'what to look for, for the tasks that are asked about a category; first wins a tie',
         name='semantic.categories',
         flag='--categories',

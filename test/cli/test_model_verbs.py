@@ -3,13 +3,13 @@
 """`diception convert` and `diception prompts`, as a user types them."""
 
 import numpy as np
-from official import write_official
 import pytest
 
 from diception_ros import tasks
 from diception_ros.cli.main import main
 from diception_ros.core import images
 from diception_ros.model.text_embeddings import PromptTable
+from diception_ros.model.tiny import write_official
 
 
 @pytest.fixture(scope='module')
@@ -54,6 +54,33 @@ def test_prompts_lists_and_adds(converted, capsys):
     assert 'a blue door' in PromptTable.load(model / 'prompt_embeddings.safetensors')
 
 
+def test_a_category_becomes_the_prompt_that_semantic_asks(converted, capsys):
+    sd3, model = converted
+    options = ['prompts', '--model', str(model), '--sd3', str(sd3)]
+    assert main([*options, '--category', 'forklift', 'cat']) == 0
+    told = capsys.readouterr()
+    assert told.out.splitlines()[-1] == "'[[image2semantic]] forklift'"
+    assert 'give --category' not in told.err
+    assert main([*options, '--add', 'pallet jack']) == 0
+    assert "no task of this package asks 'pallet jack'" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize('kind', ['--out', '--official'])
+def test_tiny_writes_whole_folders_of_the_stated_size(tmp_path, capsys, kind):
+    out = tmp_path / 'new'
+    assert main(['tiny', kind, str(out)]) == 0
+    size = sum(path.stat().st_size for path in out.rglob('*') if path.is_file())
+    stated = {'--out': 7e6, '--official': 2e6}[kind]
+    assert stated - 1e6 < size < stated
+    assert main(['tiny', kind, str(out)]) == 1
+    assert 'exists already' in capsys.readouterr().err
+    if kind == '--official':
+        options = ['--sd3', str(out / 'sd3'), '--checkpoint', str(out / 'DICEPTION_v1.pth')]
+        made = ['--out', str(tmp_path / 'model'), '--resolution', '64']
+        assert main(['convert', *options, *made]) == 0
+        assert (tmp_path / 'model' / 'prompt_embeddings.safetensors').is_file()
+
+
 def test_the_built_in_model_tells_its_texts_and_takes_none(capsys):
     assert main(['prompts', '--model', 'builtin']) == 0
     assert capsys.readouterr().out.splitlines() == [repr(text) for text in ['', *tasks.texts()]]
@@ -70,7 +97,7 @@ def test_errors_of_a_newcomer(converted, capsys, tmp_path):
             ['convert', '--sd3', str(sd3), '--checkpoint', 'nowhere.pth', *out],
             'no such checkpoint',
         ),
-        (['convert', '--sd3', str(model), '--checkpoint', 'x.pth', *out], 'lacks text_encoder'),
+        (['convert', '--sd3', str(model), '--checkpoint', 'x.pth', *out], 'wrote already'),
         (['prompts', '--model', str(sd3)], 'this is SD3 itself'),
         (['prompts', '--model', 'nowhere'], 'no such model folder'),
     ):

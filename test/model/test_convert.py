@@ -12,15 +12,16 @@ import signal
 import subprocess
 import sys
 
-from official import official_state, write_official
 import pytest
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 import torch
 
 from diception_ros.model import DiceptionPipeline
-from diception_ros.model.convert import ConvertError, convert, encode_with_sd3
+from diception_ros.model.convert import ConvertError, convert
+from diception_ros.model.sd3_folder import encode_with_sd3
 from diception_ros.model.text_embeddings import PromptTable
+from diception_ros.model.tiny import official_checkpoint, write_official
 
 TEXTS = ['', '[[image2depth]]', '[[image2semantic]] person']
 
@@ -128,7 +129,7 @@ class Evil:
 @pytest.mark.parametrize('legacy', [False, True])
 def test_pickle_that_runs_code_is_refused(official, tiny, tmp_path, legacy):
     trap, checkpoint = tmp_path / 'trapped', tmp_path / 'evil.pth'
-    state = {**official_state(tiny), 'extra': Evil(trap)}
+    state = {**official_checkpoint(tiny), 'extra': Evil(trap)}
     if legacy:
         checkpoint.write_bytes(pickle.dumps(Evil(trap)))
     else:
@@ -179,7 +180,7 @@ BLOCK = 'transformer_blocks.0.attn.to_q.weight'
     ],
 )
 def test_wrong_checkpoint_names_what_is_wrong(official, tiny, tmp_path, edit, message):
-    state = official_state(tiny)
+    state = official_checkpoint(tiny)
     edit(state)
     torch.save(state, tmp_path / 'wrong.pth')
     with pytest.raises(ConvertError, match=message):
@@ -245,6 +246,107 @@ def test_incomplete_sd3_says_what_is_missing(official, tmp_path):
     with pytest.raises(ConvertError, match=r'text_encoder_3: no \.safetensors file'):
         convert(tmp_path / 'sd3', official[1], tmp_path / 'out', texts=TEXTS)
     assert sorted(os.listdir(tmp_path)) == ['sd3']
+
+
+@pytest.fixture
+def sd3(official, tmp_path):
+    """A copy of the SD3 folder, to be changed."""
+    shutil.copytree(official[0], tmp_path / 'sd3')
+    return tmp_path / 'sd3'
+
+
+def test_a_vae_in_half_precision_and_shards_without_a_list_are_read(official, sd3, tiny, tmp_path):
+    vae = sd3 / 'vae/diffusion_pytorch_model.safetensors'
+    vae.rename(vae.with_name('diffusion_pytorch_model.fp16.safetensors'))
+    weights = sd3 / 'text_encoder_3/model.safetensors'
+    tensors = load_file(weights)
+    weights.unlink()
+    for i, part in enumerate((sorted(tensors)[::2], sorted(tensors)[1::2]), 1):
+        save_file({key: tensors[key] for key in part}, sd3 / 'text_encoder_3'
+                  / f'model-0000{i}-of-00002.safetensors', metadata={'format': 'pt'})  # fmt: skip
+    convert(sd3, official[1], tmp_path / 'out', texts=TEXTS, dtype='float32')
+    pipe = DiceptionPipeline.from_pretrained(tmp_path / 'out', dtype=torch.float32)
+    assert (ask(pipe).latents - ask(tiny).latents).abs().max() < 1e-5
+    (sd3 / 'text_encoder_3/model-00001-of-00002.safetensors').unlink()
+    with pytest.raises(ConvertError, match=r'the shard model-00001-of-00002\.safetensors is miss'):
+        convert(sd3, official[1], tmp_path / 'out2', texts=TEXTS)
+
+
+def drop_t5(sd3):
+    index = json.loads((sd3 / 'model_index.json').read_text())
+    index |= {'text_encoder_3': [None, None], 'tokenizer_3': [None, None]}
+    (sd3 / 'model_index.json').write_text(json.dumps(index))
+    remove_t5(sd3)
+
+
+def remove_t5(sd3):
+    shutil.rmtree(sd3 / 'text_encoder_3')
+    shutil.rmtree(sd3 / 'tokenizer_3')
+
+
+def only_pickles(sd3):
+    (sd3 / 'text_encoder/model.safetensors').rename(sd3 / 'text_encoder/pytorch_model.bin')
+
+
+def put_pointer(sd3):
+    (sd3 / 'vae/diffusion_pytorch_model.safetensors').write_text(
+        'version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 3\n'
+    )
+
+
+def make_35(sd3):
+    config = json.loads((sd3 / 'transformer/config.json').read_text())
+    (sd3 / 'transformer/config.json').write_text(
+        json.dumps({**config, 'dual_attention_layers': [0, 1]})
+    )
+
+
+@pytest.mark.parametrize(
+    ('change', 'message'),
+    [
+        (drop_t5, 'sd3: saved without text_encoder_3 and tokenizer_3, which the prompts'),
+        (remove_t5, 'the download left out text_encoder_3, tokenizer_3: get the rest'),
+        (only_pickles, r'text_encoder: no \.safetensors file in it, only the pickle'),
+        (put_pointer, r'vae/diffusion_pytorch_model\.safetensors: a Git LFS pointer'),
+        (make_35, 'this is SD3.5'),
+        (
+            lambda sd3: (sd3 / 'vae/diffusion_pytorch_model.safetensors').write_bytes(b'x' * 99),
+            r'sd3/vae.*this part of SD3 cannot be read',
+        ),
+        (
+            lambda sd3: (sd3 / 'tokenizer/tokenizer.json').write_text('{'),
+            r'sd3/tokenizer.*this part of SD3 cannot be read',
+        ),
+        (
+            lambda sd3: (sd3 / 'text_encoder_2/config.json').write_text('{"hidden_size": "x"}'),
+            r'text_encoder_2/config\.json: hidden_size is .x.; expected a whole number',
+        ),
+    ],
+)
+def test_variants_of_sd3_that_cannot_be_read_are_named(official, sd3, tmp_path, change, message):
+    change(sd3)
+    with pytest.raises(ConvertError, match=message) as caught:
+        convert(sd3, official[1], tmp_path / 'out', texts=TEXTS)
+    assert 'could not be written' not in str(caught.value)
+    assert 'gated' not in str(caught.value)
+    assert sorted(os.listdir(tmp_path)) == ['sd3']
+
+
+def test_what_is_no_sd3_folder_is_named(official, sd3, tmp_path):
+    def refused(path, message):
+        with pytest.raises(ConvertError, match=message):
+            convert(path, official[1], tmp_path / 'out', texts=TEXTS)
+
+    single = tmp_path / 'repo' / 'sd3_medium_incl_clips_t5xxlfp8.safetensors'
+    single.parent.mkdir()
+    single.write_bytes(b'x')
+    refused(single, 'a single file; convert reads the folder')
+    refused(single.parent, 'it holds SD3 as a single file, sd3_medium')
+    cache = tmp_path / 'models--sd3' / 'snapshots' / 'abc'
+    cache.parent.mkdir(parents=True)
+    sd3.rename(cache)
+    refused(tmp_path / 'models--sd3', rf'a download cache: give {cache}')
+    refused(cache.parent, f'give {cache}')
 
 
 def test_wrong_settings_are_named(official, tmp_path):

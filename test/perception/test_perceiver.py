@@ -258,8 +258,12 @@ def test_what_the_model_cannot_do_is_refused_and_changes_nothing(bare, changes, 
         Perceiver(bare, MAKE, chosen(tasks=['depth', 'semantic'], **changes))
 
 
-def test_a_category_that_nobody_asks_for_need_not_be_known(bare):
-    one = Perceiver(bare, MAKE, chosen(tasks=['depth'], semantic__categories=['dor']))
+def test_a_category_is_checked_when_it_is_set_whether_a_task_asks_for_it_or_not(bare):
+    one = Perceiver(bare, MAKE, chosen(tasks=['depth']))
+    one.change(chosen(tasks=['depth'], semantic__categories=['dog']))
+    with pytest.raises(ValueError, match=r"did you mean '.*dog'"):
+        one.change(chosen(tasks=['depth'], semantic__categories=['dor']))
+    assert one.settings.categories == ('dog',)
     assert 'disparity/image' in topics(one.process(request(tasks=['depth'])))
 
 

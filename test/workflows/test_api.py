@@ -13,13 +13,13 @@ from adapting import write_adapter, write_base
 from discs import discs
 from labelled_files import ids, write_folder
 import numpy as np
-from official import write_official
 import pytest
 from recordings import recorded, write
 
 import diception_ros
 from diception_ros.core import images
 from diception_ros.datasets import folder
+from diception_ros.model.tiny import write_official
 
 ROOT = Path(diception_ros.__file__).parent
 VERBS = sorted(name for name in diception_ros.__all__ if f'{name.capitalize()}Config' in
