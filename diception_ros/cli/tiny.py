@@ -3,8 +3,8 @@
 """Write a model with random weights, to try commands before the real weights are there.
 
 --out writes a model folder with all components of a real one, text encoders included, in 7 MB;
-predictions take milliseconds and are noise. --official writes stand-ins of the published files, SD3's
-folder and DICEPTION_v1.pth, in 2 MB, to rehearse `diception convert`.
+predictions take milliseconds and are noise. --official writes stand-ins of the published files,
+SD3's folder and DICEPTION_v1.pth, in 2 MB, to rehearse `diception convert`.
 """
 
 from __future__ import annotations
