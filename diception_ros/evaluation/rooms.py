@@ -5,6 +5,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
 import itertools
 
 import numpy as np
@@ -12,7 +13,7 @@ from numpy.typing import NDArray
 
 from diception_ros.core.frame import Frame
 from diception_ros.core.labels import Label, resize_label
-from diception_ros.core.prompt import Prompt
+from diception_ros.core.prompt import Point, Prompt
 from diception_ros.datasets.sample import Sample
 from diception_ros.evaluation import evaluators
 from diception_ros.evaluation.controls import MEAN, SHUFFLED, MeanControl, mean_targets
@@ -84,8 +85,7 @@ def evaluate(
     """Evaluate every view.
 
     Args:
-        groups: the samples of each view, and its source of randomness; all views of one size
-            where queries have points.
+        groups: the samples of each view, and its source of randomness.
         predict: by column, such as '1' for one inference step; at least one.
         means: see `controls.mean_targets`; tasks without one have no control of that kind.
         asked: names of tasks; samples of others are dropped.
@@ -133,7 +133,8 @@ def evaluate_items(
         mine = [item for item in items if item.name in scores]
         opening, frames = opening or frame, number + 1
         # Together, so that the image is encoded once and the batch is large.
-        found = predict[first](frame, [item.prompt for item in (*mine, *waiting)])
+        prompts = [item.prompt for item in mine] + [_on(item, frame.size) for item in waiting]
+        found = predict[first](frame, prompts)
         for item, label in zip(mine, found[: len(mine)], strict=True):
             score = scores[item.name][first].update(item, label)
             for callback in callbacks:
@@ -147,13 +148,25 @@ def evaluate_items(
             _count(mine, predict[column](frame, prompts), scores, column)
         waiting = mine
     if opening is not None and frames > 1:
-        found = predict[first](opening, [item.prompt for item in waiting])
+        found = predict[first](opening, [_on(item, opening.size) for item in waiting])
         _count(waiting, found, scores, SHUFFLED)
     result = EvaluationResult(columns, {}, frames=frames)
     for name, mine_by_column in scores.items():
         result.numbers[name] = evaluators.by_metric(mine_by_column)
         result.categories |= mine_by_column[first].categories()
     return result
+
+
+def _on(item: EvalItem, size: tuple[int, int]) -> Prompt:
+    """The prompt of an item on an image of another size: its points move with the pixels."""
+    prompt, (height, width) = item.prompt, item.truth.size
+    if not prompt.points or size == (height, width):
+        return prompt
+    across, down = size[1] / width, size[0] / height
+    points = tuple(
+        Point((x + 0.5) * across - 0.5, (y + 0.5) * down - 0.5) for x, y in prompt.points
+    )
+    return replace(prompt, points=points)
 
 
 def _count(

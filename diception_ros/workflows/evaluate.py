@@ -38,8 +38,8 @@ if TYPE_CHECKING:
 _ASPECT = 4 / 3  # width by height of the images of rooms, as in training
 _PAPER = 'paper'
 # Protocols that read one's own recordings or annotations, beside those of the paper's data sets.
-RGBD = 'rgbd'
-PROTOCOLS = tuple(sorted([*benchmarks.names(), RGBD]))
+COCO, RGBD = 'coco', 'rgbd'
+PROTOCOLS = tuple(sorted([*benchmarks.names(), COCO, RGBD]))
 # The axes of a ground truth are doubted where a mirrored one fits so much better.
 _DOUBT = 0.8
 
@@ -129,8 +129,9 @@ class EvaluateConfig:
         elif self.dataset is not None:
             if self.protocol is None:
                 raise ValueError(f'DATASET needs --protocol, one of {", ".join(PROTOCOLS)}')
-            if self.protocol == RGBD:
-                self._refuse(EvaluateConfig, 'does not go with rgbd', ('list', 'predictions'))
+            if self.protocol in (COCO, RGBD):
+                why = f'does not go with {self.protocol}'
+                self._refuse(EvaluateConfig, why, ('list', 'predictions'))
             self._refuse(RoomSettings, 'is for rooms, without DATASET')
         else:
             only = ('protocol', 'list', 'predictions')
@@ -209,6 +210,8 @@ def evaluate(config: EvaluateConfig, progress: Progress = SILENT) -> EvaluateRes
         return _on_labels(config, progress)
     if config.protocol == RGBD:
         return _on_rgbd(config, progress)
+    if config.protocol == COCO:
+        return _on_coco(config, progress)
     if config.dataset is not None:
         return _on_dataset(config, progress)
     return _on_rooms(config, progress)
@@ -357,6 +360,47 @@ def _on_rgbd(config: EvaluateConfig, progress: Progress) -> EvaluateResult:
     count = sum(found.frames.values())
     summary = f'{count} images of {len(sources)} sources of {config.dataset}'
     return EvaluateResult(numbers, found.columns, count, table, summary)
+
+
+def _on_coco(config: EvaluateConfig, progress: Progress) -> EvaluateResult:
+    check_counted(['entity'])
+    from diception_ros.datasets import coco_eval
+    from diception_ros.evaluation import coco_scores, evaluators
+    from diception_ros.reporting import tables
+
+    assert config.dataset is not None
+    annotated = coco_eval.find_set(config.dataset, config.labels.images)
+    names = evaluators.names(coco_scores.tasks_of(annotated))
+    if not annotated.has_people:
+        progress.log(f'{config.dataset}: no keypoints in it, poses are not scored')
+    predictor, about = _load(config)
+    progress.log('mean images of the annotations')
+    means = coco_scores.mean_of_set(annotated, names, predictor.resolution)
+    with _callbacks(config, names) as (callbacks, write):
+        frames = progress.each(annotated.frames(), annotated.count, unit='image')
+        found = coco_scores.evaluate(
+            annotated, frames, _predict_fns(config, predictor), means, names, callbacks
+        )
+        for name, numbers in found.numbers.items():
+            for metric, columns in numbers.items():
+                columns[_PAPER] = coco_scores.PUBLISHED.get(name, {}).get(metric, math.nan)
+        all_columns = [*found.columns, _PAPER]
+        content = {
+            'dataset': {
+                'folder': str(config.dataset),
+                'protocol': COCO,
+                'files': [str(one.path) for one in (annotated.instances, annotated.people) if one],
+                'pictures': found.frames,
+            },
+            'columns': all_columns,
+            'numbers': found.numbers,
+            'categories': found.categories,
+        }
+        write({'kind': 'dataset', **about, **content})
+    headings = {**tables.headings(found.columns), _PAPER: 'paper, 28 steps, guidance 2'}
+    table = tables.markdown(found.numbers, all_columns, headings, coco_scores.SHOWN)
+    summary = f'{found.frames} images of {config.dataset}'
+    return EvaluateResult(found.numbers, all_columns, found.frames, table, summary)
 
 
 def _on_labels(config: EvaluateConfig, progress: Progress) -> EvaluateResult:
