@@ -32,10 +32,10 @@ import channels
 from channels import Picture
 import cv2
 import numpy as np
+from task_examples import example, random_instances, random_skeletons
 
 from diception_ros import tasks
 from diception_ros.core.labels import Instances
-from diception_ros.tasks import _examples
 
 # ---- channels ------------------------------------------------------------------------------
 
@@ -106,7 +106,7 @@ def scan(size: int, pictures: int) -> None:
         scores = []
         for colours, channel, k in itertools.product(COLOURS, CHANNELS.values(), range(pictures)):
             rng = np.random.default_rng(1000 + k)
-            truth = _examples.example(rng, size, 20)
+            truth = random_instances(rng, size, 20)
             rgb = channel(COLOURS[colours](truth, rng), rng)
             found = algorithm_2(rgb, None, tolerance, soft)
             scores.append(task.score(found, truth)['mean_iou'])
@@ -135,7 +135,7 @@ def times(size: int, repeats: int) -> None:
             took = []
             for k in range(repeats):
                 rng = np.random.default_rng(k)
-                rgb = CHANNELS[channel](task.encode(task.example(rng, size)), rng)
+                rgb = CHANNELS[channel](task.encode(example(task, rng, size)), rng)
                 took.append(milliseconds(task.decode, rgb)[1])
             print(
                 f'{name:14}{channel:14}{np.median(took):8.1f}{np.percentile(took, 99):8.1f}',
@@ -155,7 +155,7 @@ def instances(size: int, pictures: int, count: int) -> None:
         rows = []
         for seed in range(pictures):
             rng = np.random.default_rng(seed)
-            truth = _examples.example(rng, size, count)
+            truth = random_instances(rng, size, count)
             rgb = channel(paint(truth, rng), rng)
             row = []
             there = len(truth.scores)
@@ -184,7 +184,7 @@ def pose(size: int, pictures: int) -> None:
         scores = []
         for seed in range(pictures):
             rng = np.random.default_rng(seed)
-            truth = _examples.crowd(rng, size, 1 + seed % 4)
+            truth = random_skeletons(rng, size, 1 + seed % 4)
             found = task.decode(channel(task.encode(truth), rng))
             scores.append(task.score(found, truth))
             here = truth.visibility > 0

@@ -16,11 +16,16 @@ from __future__ import annotations
 
 import argparse
 from pathlib import Path
+import sys
 import tempfile
 import time
 from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
+from task_examples import example
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1] / 'test'))
+
 from sizes import POINTS, TRANSFORMER, VAE
 
 from diception_ros import tasks
@@ -102,7 +107,7 @@ def samples(side: int) -> list[Sample]:
         points = (Point(side / 2, side / 3),) if task.takes_points else ()
         prompt = Prompt(name, 'person' if task.takes_category else None, points)
         frame = Frame(rng.integers(0, 256, (side, side, 3), np.uint8))
-        out.append(Sample(frame, prompt, task.example(rng, side), name=name))
+        out.append(Sample(frame, prompt, example(task, rng, side), name=name))
     return out
 
 

@@ -12,11 +12,15 @@ from __future__ import annotations
 
 import argparse
 import os
+from pathlib import Path
 import sys
 import time
 from types import SimpleNamespace
 
 import numpy as np
+from task_examples import example
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1] / 'test'))
 
 from diception_ros import tasks
 from diception_ros.core.images import ResizeTransform
@@ -64,7 +68,7 @@ class ZeroPredictor:
         key = prompt.task, prompt.category, size
         if key not in self._answers:
             task = tasks.get(prompt.task)
-            label = task.example(np.random.default_rng(0), SIDE)
+            label = example(task, np.random.default_rng(0), SIDE)
             if task.takes_category:
                 label = task.decode(task.encode(label), prompt)
             self._answers[key] = label.to_image_size(ResizeTransform(size, SIDE))

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import cv2
 import numpy as np
+from task_examples import example
 
 from diception_ros import tasks
 from diception_ros.core import images
@@ -51,7 +52,7 @@ def write(name: str, root: Path, kind: str = 'npy') -> list[np.ndarray]:
         images.write(path, rng.integers(0, 256, (*size, 3), np.uint8))
         if name.endswith('normals'):
             side = max(size)
-            truth = tasks.get('normal').example(rng, side).vectors[: size[0], : size[1]].copy()
+            truth = example(tasks.get('normal'), rng, side).vectors[: size[0], : size[1]].copy()
             stem = place.removesuffix('_img.png').removesuffix('.png')
             write_normals(root / f'{stem}_normal.{kind}', truth)
         else:

@@ -14,6 +14,7 @@ from rosbags.rosbag1 import Writer as Writer1
 from rosbags.rosbag2 import CompressionFormat, CompressionMode, StoragePlugin
 from rosbags.rosbag2 import Writer as Writer2
 from rosbags.typesys import Stores, get_typestore
+from task_examples import example
 
 from diception_ros import tasks
 from diception_ros.bags.mcap_writer import Writer
@@ -172,7 +173,7 @@ def answer(frame, prompt, registry=tasks.BUILTIN, at_model_size=False):
     """The example of the task that the picture draws."""
     task, side = registry.get(prompt.task), 32
     rng = np.random.default_rng(zlib.crc32(frame.image.tobytes()))
-    label = task.example(rng, side)
+    label = example(task, rng, side)
     if task.takes_category:
         label = task.decode(task.encode(label), prompt)
     return label if at_model_size else label.to_image_size(ResizeTransform(frame.size, side))

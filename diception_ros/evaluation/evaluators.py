@@ -201,7 +201,7 @@ def depth_evaluator(
         fitted: of the size (H, W), the pixels by which scale and shift are fitted; None for all.
         more: further numbers of a predicted disparity and a true depth.
     """
-    task = depth.Depth()
+    task = depth.TASK
 
     def score(predicted: Any, truth: Any) -> dict[str, float]:
         if not isinstance(truth, MetricDepth):

@@ -44,9 +44,12 @@ _RELATIVE = {'depth/image': 'disparity/image'}
 class TaskLike(Protocol):
     """What is needed of a task; `tasks.Task` has it."""
 
-    name: str
-    label: type[Any]
-    takes_category: bool
+    @property
+    def name(self) -> str: ...
+    @property
+    def label(self) -> type[Any]: ...
+    @property
+    def takes_category(self) -> bool: ...
 
 
 class Output(NamedTuple):

@@ -1,12 +1,12 @@
 # SPDX-FileCopyrightText: 2026 The diception_ros authors
 # SPDX-License-Identifier: Apache-2.0
-"""What the model can be asked: one file per task, found by listing this folder.
+"""Tasks: one file each, found by listing this folder.
 
-A task turns a label into the RGB picture that the model should paint (`encode`), reads a painted
-picture back (`decode`), and compares two labels (`score`). Each file here is named after its task
-and holds one module-level object `TASK`; putting a file here is all it takes to add a task. Files
-that begin with an underscore, and folders, are not tasks. An adapter brings a task, too: a
-`TaskRegistry` holds the tasks of this folder and those of the adapters in use.
+A task encodes a label as the RGB image that the network should generate, decodes a generated
+image, and scores one label against another. Each file is named after its task and holds one
+module-level object `TASK`; putting a file here is all it takes to add a task. Files that begin
+with an underscore, and folders, are not tasks. An adapter brings a task, too: a `TaskRegistry`
+holds the tasks of this folder and those of the adapters in use.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from dataclasses import dataclass
 import difflib
 import importlib
 import pkgutil
-from typing import TYPE_CHECKING, Any, Protocol, TypeVar
+from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -28,57 +28,66 @@ if TYPE_CHECKING:
 
 LabelT = TypeVar('LabelT', bound='Label')
 
-# Side of the square for which the released weights were trained, pixels.
-RESOLUTION = 768
 
+@dataclass(frozen=True)
+class Task(Generic[LabelT]):
+    """A task: encodes its labels as output images of the network, decodes and scores them.
 
-class Task(Protocol[LabelT]):
-    """One kind of question and its answer.
+    Subclasses define `encode`, `decode` and `score`.
 
     Attributes:
-        name: the file's name, and the word for this task on every command line and parameter.
-        prompt: the text that the model was trained on, e.g. '[[image2depth]]'.
-        label: the kind of answer; whoever publishes or draws looks at this, never at the name.
-        takes_points: whether its prompt has points.
-        takes_category: whether its prompt names a category.
+        name: the file's name, and the task's name in every option and parameter.
+        prompt: text that the model was trained on, e.g. '[[image2depth]]'.
+        label: the kind of label; messages and drawings depend on it, never on the name.
+        takes_points: whether its prompts have points.
+        takes_category: whether its prompts name a category.
+        categories: whose embeddings a model folder carries; with text encoders any other works.
     """
 
     name: str
     prompt: str
     label: type[LabelT]
-    takes_points: bool
-    takes_category: bool
+    takes_points: bool = False
+    takes_category: bool = False
+    categories: tuple[str, ...] = ()
 
     def text(self, prompt: Prompt) -> str:
-        """What the model reads: the task's prompt, and the category where there is one.
+        """Text for the network: the task's prompt, and the category if there is one.
 
         Raises:
-            ValueError: the prompt lacks what this task needs, or holds what it has no use for.
+            ValueError: the prompt lacks points or a category, or has some that the task does not
+                take.
         """
-        ...
+        if prompt.points and not self.takes_points:
+            raise ValueError(f'task {prompt.task!r} takes no points, got {len(prompt.points)}')
+        if prompt.category is not None and not self.takes_category:
+            raise ValueError(f'task {prompt.task!r} takes no category, got {prompt.category!r}')
+        if self.takes_points and not prompt.points:
+            raise ValueError(f'task {self.name!r} needs 1 to 5 points, got none')
+        if not self.takes_category:
+            return self.prompt
+        if prompt.category is None:
+            raise ValueError(f"task {self.name!r} needs a category, e.g. 'person', got none")
+        return f'{self.prompt} {prompt.category.strip()}'
 
     def encode(self, label: LabelT) -> NDArray[np.float32]:
-        """Paint a label of the model's size: (S, S, 3) float32 in [0, 1], RGB."""
-        ...
+        """The output image for a label of the network's size: (S, S, 3) float32 in [0, 1], RGB."""
+        raise NotImplementedError
 
     def decode(self, rgb: NDArray[np.float32], prompt: Prompt | None = None) -> LabelT:
-        """Read a painted picture: (S, S, 3) float32 RGB, nominally in [0, 1].
+        """The label in an output image, (S, S, 3) float32 RGB, nominally in [0, 1].
 
-        The prompt is what was asked, for the tasks whose answer names the category.
+        The prompt is used by tasks whose label names the category.
         """
-        ...
+        raise NotImplementedError
 
     def score(self, predicted: LabelT, truth: LabelT) -> dict[str, float]:
         """Compare two labels of one size; NaN where there is nothing to compare.
 
         Raises:
-            ValueError: the two labels differ in size.
+            ValueError: the labels differ in size.
         """
-        ...
-
-    def example(self, rng: np.random.Generator, size: int = RESOLUTION) -> LabelT:
-        """A random valid label of (size, size) pixels, on which the laws are tested."""
-        ...
+        raise NotImplementedError
 
 
 @dataclass(frozen=True)
@@ -168,13 +177,10 @@ BUILTIN = TaskRegistry()
 
 
 def texts() -> list[str]:
-    """Every text that the tasks ask by themselves, whose embeddings a model folder carries."""
+    """Every text of the tasks of this folder, whose embeddings a model folder carries."""
     found = []
     for name in names():
         task = get(name)
         found.append(task.prompt)
-        found += [
-            task.text(Prompt(name, category=category))
-            for category in getattr(task, 'categories', ())
-        ]
+        found += [task.text(Prompt(name, category)) for category in task.categories]
     return found

@@ -10,10 +10,9 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.ndimage import distance_transform_edt
 
-from diception_ros.core.geometry import ScaleShift, fit_scale_shift, to_disparity
+from diception_ros.core.geometry import ScaleShift, fit_scale_shift
 from diception_ros.core.labels import Disparity, MetricDepth
-from diception_ros.tasks import RESOLUTION, Task, _checks
-from diception_ros.tasks._examples import scene
+from diception_ros.tasks import Task, _checks
 
 if TYPE_CHECKING:
     from diception_ros.core.prompt import Prompt
@@ -25,18 +24,8 @@ LEAST_DISPARITY = 1e-3
 LEAST_DEPTH = 1e-6
 
 
-class Depth:
+class Depth(Task[Disparity]):
     """Disparity as a grey picture, near = white."""
-
-    name = 'depth'
-    prompt = '[[image2depth]]'
-    label = Disparity
-    takes_points = False
-    takes_category = False
-
-    def text(self, prompt: Prompt) -> str:
-        _checks.plain(prompt)
-        return self.prompt
 
     def encode(self, label: Disparity) -> NDArray[np.float32]:
         """Grey, stretched so that the nearest pixel is 1 and the farthest 0.
@@ -69,7 +58,7 @@ class Depth:
 
     def decode(self, rgb: NDArray[np.float32], prompt: Prompt | None = None) -> Disparity:
         """Mean of the three channels; every pixel has an answer."""
-        _checks.picture(rgb)
+        _checks.output_image(rgb)
         return Disparity(np.clip(rgb, 0, 1).mean(axis=-1, dtype=np.float32))
 
     def score(
@@ -146,12 +135,6 @@ class Depth:
             'coverage': _share(p.size, counts),
         }
 
-    def example(self, rng: np.random.Generator, size: int = RESOLUTION) -> Disparity:
-        """A room with balls and a hole of unknown pixels."""
-        room = scene(rng, size)
-        depth = np.where(room.unknown, np.float32(np.nan), room.depth)
-        return to_disparity(MetricDepth(depth))[0]
-
 
 def _disparity_errors(predicted: Disparity, truth: Disparity) -> dict[str, float]:
     answered = truth.valid & predicted.valid
@@ -175,4 +158,4 @@ def _share(answered: int, counts: NDArray[np.bool_]) -> float:
     return answered / known if known else float('nan')
 
 
-TASK: Task[Disparity] = Depth()
+TASK = Depth('depth', '[[image2depth]]', Disparity)

@@ -10,30 +10,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from diception_ros.core.labels import Instances
-from diception_ros.tasks import RESOLUTION, Task, _checks, _examples
+from diception_ros.tasks import Task, _checks, _instances
 from diception_ros.tasks.codecs import instance_colors
 
 if TYPE_CHECKING:
     from diception_ros.core.prompt import Prompt
 
 
-class Entity:
+class Entity(Task[Instances]):
     """Each thing in a colour of its own on black; categories are empty."""
-
-    name = 'entity'
-    prompt = '[[image2entity]]'
-    label = Instances
-    takes_points = False
-    takes_category = False
-
-    def text(self, prompt: Prompt) -> str:
-        """The task's prompt.
-
-        Raises:
-            ValueError: there is a category or there are points.
-        """
-        _checks.plain(prompt)
-        return self.prompt
 
     def encode(self, label: Instances) -> NDArray[np.float32]:
         """Colours follow from place and size of the instances: see `palette.paint`."""
@@ -47,7 +32,7 @@ class Entity:
         through eight bits and noise of sigma 0.05, 0.97 to 0.99 through JPEG 70, blur and
         noise; one thing in a few pictures is counted too many or too few by the latter.
         """
-        _checks.picture(rgb)
+        _checks.output_image(rgb)
         ids, scores = instance_colors.find_instances(rgb)
         return Instances(ids, ('',) * len(scores), scores)
 
@@ -57,11 +42,7 @@ class Entity:
         Raises:
             ValueError: the sizes differ.
         """
-        return _examples.score(predicted, truth)
-
-    def example(self, rng: np.random.Generator, size: int = RESOLUTION) -> Instances:
-        """Up to 20 shapes, fewer in small pictures."""
-        return _examples.example(rng, size, int(rng.integers(1, max(3, min(20, size // 16)) + 1)))
+        return _instances.score(predicted, truth)
 
 
-TASK: Task[Instances] = Entity()
+TASK = Entity('entity', '[[image2entity]]', Instances)

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from diception_ros.core.labels import Normals
-from diception_ros.tasks import RESOLUTION, Task, _checks
+from diception_ros.tasks import Task, _checks
 
 if TYPE_CHECKING:
     from diception_ros.core.prompt import Prompt
@@ -32,18 +32,8 @@ RADIUS = 2
 LEAST_NOISE = 1 / 255
 
 
-class Normal:
+class Normal(Task[Normals]):
     """Normals as the usual colours: red = right, green = up, blue = to the viewer."""
-
-    name = 'normal'
-    prompt = '[[image2normal]]'
-    label = Normals
-    takes_points = False
-    takes_category = False
-
-    def text(self, prompt: Prompt) -> str:
-        _checks.plain(prompt)
-        return self.prompt
 
     def encode(self, label: Normals) -> NDArray[np.float32]:
         """(n + 1) / 2 on the picture's axes; unknown pixels mid-grey, a vector of length 0."""
@@ -55,7 +45,7 @@ class Normal:
         """Unit vectors, noise smoothed away; unknown where the painted vector is no direction."""
         import cv2
 
-        _checks.picture(rgb)
+        _checks.output_image(rgb)
         vectors = np.clip(rgb, 0, 1)
         vectors *= 2
         vectors -= 1
@@ -99,13 +89,6 @@ class Normal:
             if known
             else float('nan'),
         }
-
-    def example(self, rng: np.random.Generator, size: int = RESOLUTION) -> Normals:
-        """A room with balls and a hole of unknown pixels."""
-        from diception_ros.tasks._examples import scene
-
-        room = scene(rng, size)
-        return Normals(np.where(room.unknown[..., None], np.float32(np.nan), room.normals))
 
 
 # Customary limits, degrees.
@@ -201,4 +184,4 @@ def _noise(vectors: Floats) -> float:
     return float(np.median(np.abs(a - b - c + d))) / (2 * 0.6745)
 
 
-TASK: Task[Normals] = Normal()
+TASK = Normal('normal', '[[image2normal]]', Normals)

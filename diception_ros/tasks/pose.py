@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from diception_ros.core.labels import Keypoints
-from diception_ros.tasks import RESOLUTION, Task, _checks, _examples
+from diception_ros.tasks import Task, _checks
 from diception_ros.tasks.codecs import pose_decode, pose_skeleton
 
 if TYPE_CHECKING:
@@ -26,23 +26,8 @@ TOLERANCE = 2 * np.array(
 RIGHT = 0.1
 
 
-class Pose:
+class Pose(Task[Keypoints]):
     """Red discs on limbs whose colours tell the joints: see `skeleton`."""
-
-    name = 'pose'
-    prompt = '[[image2pose]]'
-    label = Keypoints
-    takes_points = False
-    takes_category = False
-
-    def text(self, prompt: Prompt) -> str:
-        """The task's prompt.
-
-        Raises:
-            ValueError: there is a category or there are points.
-        """
-        _checks.plain(prompt)
-        return self.prompt
 
     def encode(self, label: Keypoints) -> NDArray[np.float32]:
         """Hidden joints are painted as visible ones; absent and untyped ones are not painted."""
@@ -53,7 +38,7 @@ class Pose:
 
         In pictures with other limb colours than ours all joints are points without a type.
         """
-        _checks.picture(rgb)
+        _checks.output_image(rgb)
         return pose_decode.find_people(rgb)
 
     def score(self, predicted: Keypoints, truth: Keypoints) -> dict[str, float]:
@@ -111,10 +96,5 @@ class Pose:
             'located': located / total if total else nan,
         }
 
-    def example(self, rng: np.random.Generator, size: int = RESOLUTION) -> Keypoints:
-        """One to four people side by side, in random postures; one in small pictures."""
-        count = int(rng.integers(1, 5)) if size >= 384 else 1
-        return _examples.crowd(rng, size, count)
 
-
-TASK: Task[Keypoints] = Pose()
+TASK = Pose('pose', '[[image2pose]]', Keypoints)

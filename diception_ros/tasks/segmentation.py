@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import cv2
@@ -11,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from diception_ros.core.labels import Mask
-from diception_ros.tasks import RESOLUTION, Task, _checks
+from diception_ros.tasks import Task, _checks
 
 if TYPE_CHECKING:
     from diception_ros.core.prompt import Prompt
@@ -23,33 +24,16 @@ SHARE, SPOT = 0.5, 3
 LEAST = 0.25
 
 
-class Segmentation:
+@dataclass(frozen=True)
+class Segmentation(Task[Mask]):
     """One mask as a picture: the thing white, the rest black.
 
-    Args:
+    Attributes:
         threshold: how bright a pixel must be that belongs to the thing, in [0, 1]; None: half as
             bright as the brightest spot of the picture, so 0.5 where the thing is painted white.
     """
 
-    name = 'segmentation'
-    prompt = '[[image2segmentation]]'
-    label = Mask
-    takes_points = True
-    takes_category = False
-
-    def __init__(self, threshold: float | None = None) -> None:
-        self._threshold = threshold
-
-    def text(self, prompt: Prompt) -> str:
-        """The task's prompt; the points reach the model by another way.
-
-        Raises:
-            ValueError: there is a category, or there are no points.
-        """
-        _checks.without_category(prompt)
-        if not prompt.points:
-            raise ValueError(f'task {self.name!r} needs 1 to 5 points, got none')
-        return self.prompt
+    threshold: float | None = None
 
     def encode(self, label: Mask) -> NDArray[np.float32]:
         _checks.square(label)
@@ -67,9 +51,9 @@ class Segmentation:
 
         Source: the stability score of Segment Anything, with other thresholds.
         """
-        _checks.picture(rgb)
+        _checks.output_image(rgb)
         grey = np.clip(rgb, 0, 1).mean(axis=-1, dtype=np.float32)
-        threshold = self._threshold
+        threshold = self.threshold
         if threshold is None:
             threshold = max(LEAST, SHARE * float(cv2.blur(grey, (SPOT, SPOT)).max()))
         lax = int((grey > threshold / 2).sum())
@@ -87,17 +71,5 @@ class Segmentation:
         both = int((predicted.values & truth.values).sum())
         return {'iou': both / union if union else float('nan')}
 
-    def example(self, rng: np.random.Generator, size: int = RESOLUTION) -> Mask:
-        """A star-shaped blob with a smooth outline and perhaps a hole."""
-        rows, columns = np.mgrid[:size, :size]
-        x, y = rng.uniform(0.3, 0.7, 2) * size
-        angle = np.arctan2(rows - y, columns - x)
-        radius = rng.uniform(0.12, 0.28) * size * np.ones_like(angle)
-        for wave in range(2, 6):
-            radius *= 1 + rng.uniform(0, 0.12) * np.sin(wave * angle + rng.uniform(0, 2 * np.pi))
-        distance = np.hypot(rows - y, columns - x)
-        hole = rng.uniform(0, 0.5) if rng.random() < 0.5 else 0.0
-        return Mask((distance < radius) & (distance >= hole * radius))
 
-
-TASK: Task[Mask] = Segmentation()
+TASK = Segmentation('segmentation', '[[image2segmentation]]', Mask, takes_points=True)

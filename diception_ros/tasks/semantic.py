@@ -14,34 +14,15 @@ from numpy.typing import NDArray
 
 from diception_ros.core.coco import CATEGORIES
 from diception_ros.core.labels import Instances
-from diception_ros.tasks import RESOLUTION, Task, _checks, _examples
+from diception_ros.tasks import Task, _checks, _instances
 from diception_ros.tasks.codecs import instance_colors
 
 if TYPE_CHECKING:
     from diception_ros.core.prompt import Prompt
 
 
-class Semantic:
+class Semantic(Task[Instances]):
     """Each thing of the category in a colour of its own, all else black."""
-
-    name = 'semantic'
-    prompt = '[[image2semantic]]'
-    label = Instances
-    takes_points = False
-    takes_category = True
-    # Those whose embeddings a model folder carries; with text encoders any other can be asked.
-    categories = CATEGORIES
-
-    def text(self, prompt: Prompt) -> str:
-        """The task's prompt, one space, the category.
-
-        Raises:
-            ValueError: there is no category, or there are points.
-        """
-        _checks.without_points(prompt)
-        if prompt.category is None:
-            raise ValueError(f"task {self.name!r} needs a category, e.g. 'person', got none")
-        return f'{self.prompt} {prompt.category.strip()}'
 
     def encode(self, label: Instances) -> NDArray[np.float32]:
         """Colours follow from place and size of the instances: see `palette.paint`.
@@ -65,7 +46,7 @@ class Semantic:
         All bear the category of the prompt, or '' where there is none. The bounds of the entity
         task hold.
         """
-        _checks.picture(rgb)
+        _checks.output_image(rgb)
         ids, scores = instance_colors.find_instances(rgb)
         category = prompt.category.strip() if prompt is not None and prompt.category else ''
         return Instances(ids, (category,) * len(scores), scores)
@@ -78,12 +59,9 @@ class Semantic:
         Raises:
             ValueError: the sizes differ.
         """
-        return _examples.score(predicted, truth)
-
-    def example(self, rng: np.random.Generator, size: int = RESOLUTION) -> Instances:
-        """Up to 10 shapes, fewer in small pictures, all of the category 'person'."""
-        count = int(rng.integers(1, max(3, min(10, size // 16)) + 1))
-        return _examples.example(rng, size, count, 'person')
+        return _instances.score(predicted, truth)
 
 
-TASK: Task[Instances] = Semantic()
+TASK = Semantic(
+    'semantic', '[[image2semantic]]', Instances, takes_category=True, categories=CATEGORIES
+)

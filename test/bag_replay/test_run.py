@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 import recordings
 from recordings import BEGIN, LATE, MAKE, everything, perceiver, recorded, write
+from task_examples import example
 
 from diception_ros.bag_replay import checkpoint, run
 from diception_ros.bag_replay.job import Job
@@ -370,7 +371,7 @@ def test_two_thousand_frames_take_no_more_memory_than_a_few(tmp_path):
     path = write(tmp_path / 'bag', recorded(2000, period_s=0.01, size=(8, 8)))
     process, sizes = psutil.Process(), []
     asked = perceiver(tasks=('depth',))
-    label = recordings.tasks.get('depth').example(np.random.default_rng(0), 8)
+    label = example(recordings.tasks.get('depth'), np.random.default_rng(0), 8)
     asked._predictor.infer = lambda frames, prompts, *_, **more: [
         recordings.SimpleNamespace(label=label, prompt=prompt, uncertainty=None,
                                    seconds=dict.fromkeys(('encode', 'denoise', 'decode'), 0.0))

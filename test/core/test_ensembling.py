@@ -4,6 +4,7 @@
 
 import numpy as np
 import pytest
+from task_examples import example
 
 from diception_ros import tasks
 from diception_ros.core import ensembling
@@ -20,13 +21,13 @@ from diception_ros.core.labels import (
 SIZE = 96
 
 
-def example(name, seed=0):
-    return tasks.get(name).example(np.random.default_rng(seed), SIZE)
+def label_of(name, seed=0):
+    return example(tasks.get(name), np.random.default_rng(seed), SIZE)
 
 
 @pytest.mark.parametrize('name', tasks.names())
 def test_equal_answers_are_the_answer(name):
-    label = example(name)
+    label = label_of(name)
     merged, spread = ensembling.merge([label] * 3)
     assert type(merged) is type(label)
     assert spread.shape == label.size
@@ -157,6 +158,6 @@ def test_what_cannot_be_merged():
     with pytest.raises(ValueError, match='at least one'):
         ensembling.merge([])
     with pytest.raises(ValueError, match='one kind and size'):
-        ensembling.merge([example('depth'), example('normal')])
+        ensembling.merge([label_of('depth'), label_of('normal')])
     with pytest.raises(TypeError, match='MetricDepth cannot be merged'):
         ensembling.merge([MetricDepth(np.ones((2, 2), np.float32))])

@@ -6,6 +6,7 @@ import json
 
 import numpy as np
 import pytest
+from task_examples import example
 
 from diception_ros import tasks
 from diception_ros.core.frame import Frame, Intrinsics
@@ -36,7 +37,7 @@ def frame_of_samples(seed):
     for name in tasks.names():
         points = (Point(3.25, 4.0), Point(47.0, 0.1)) if tasks.get(name).takes_points else ()
         category = 'dining table' if tasks.get(name).takes_category else None
-        label = tasks.get(name).example(rng, SIZE)
+        label = example(tasks.get(name), rng, SIZE)
         out.append(Sample(frame, Prompt(name, category, points), label, pose, f'{seed}/{name}'))
     return out
 
@@ -120,7 +121,7 @@ def test_a_damaged_frame_is_named(tmp_path):
 
 def test_a_sample_checks_itself():
     sample = frame_of_samples(0)[0]
-    small = tasks.get(sample.prompt.task).example(np.random.default_rng(0), SIZE // 2)
+    small = example(tasks.get(sample.prompt.task), np.random.default_rng(0), SIZE // 2)
     with pytest.raises(ValueError, match='size'):
         Sample(sample.frame, sample.prompt, small)
     with pytest.raises(ValueError, match='outside'):

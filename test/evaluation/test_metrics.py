@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from task_examples import example
 
 from diception_ros import tasks
 from diception_ros.core.labels import (
@@ -114,7 +115,7 @@ def test_normals_are_pooled_over_the_pixels_of_all_images():
 
 def test_pooled_normals_of_one_image_are_its_score():
     rng = np.random.default_rng(0)
-    truth = tasks.get('normal').example(rng, 64)
+    truth = example(tasks.get('normal'), rng, 64)
     vectors = truth.vectors + rng.normal(0, 0.3, truth.vectors.shape)
     vectors /= np.linalg.norm(vectors, axis=-1, keepdims=True)
     vectors[5] = np.nan
@@ -345,7 +346,7 @@ def things(ids, count=None):
 def test_results_can_be_asked_for_in_between():
     rng = np.random.default_rng(0)
     task = tasks.get('normal')
-    pairs = [(task.example(rng, 32), task.example(rng, 32)) for _ in range(3)]
+    pairs = [(example(task, rng, 32), example(task, rng, 32)) for _ in range(3)]
     angles = metrics.AngularError()
     for k, pair in enumerate(pairs, 1):
         angles.update(*pair)

@@ -4,6 +4,7 @@
 
 import numpy as np
 import pytest
+from task_examples import example
 
 from diception_ros import tasks
 from diception_ros.core import geometry
@@ -26,7 +27,7 @@ def sample(mask):
 
 @pytest.mark.parametrize('seed', range(8))
 def test_the_innermost_pixel_is_farthest_from_everything_else(seed):
-    mask = tasks.get('segmentation').example(np.random.default_rng(seed), 24).values
+    mask = example(tasks.get('segmentation'), np.random.default_rng(seed), 24).values
     if seed % 2:
         mask = mask[:, :14]  # cut off by the rim of the picture
     point = evaluators.innermost(mask)
@@ -49,7 +50,7 @@ def test_x_and_y_of_the_innermost_pixel():
 
 
 def test_a_mask_is_asked_for_with_one_and_with_five_points():
-    mask = tasks.get('segmentation').example(np.random.default_rng(3), 48).values
+    mask = example(tasks.get('segmentation'), np.random.default_rng(3), 48).values
     one, five = evaluators.build_items([sample(mask)], np.random.default_rng(0))
     assert (one.name, five.name) == ('segmentation_1', 'segmentation_5')
     assert one.prompt.points == (evaluators.innermost(mask),)
@@ -84,7 +85,7 @@ def test_the_truth_is_a_perfect_answer(name):
     tally = evaluators.create(name)
     rng = np.random.default_rng(1)
     for _ in range(3):
-        truth = task.example(rng, 400)
+        truth = example(task, rng, 400)
         prompt = Prompt(
             task.name,
             'person' if task.takes_category else None,

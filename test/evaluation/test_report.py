@@ -7,6 +7,7 @@ import json
 
 import numpy as np
 import pytest
+from task_examples import example
 
 from diception_ros import tasks
 from diception_ros.core import images
@@ -44,7 +45,7 @@ def test_the_table_by_hand():
 def test_what_the_table_shows_is_a_number_of_the_question(name):
     task = tasks.get(evaluators.task_of(name))
     tally = evaluators.create(name)
-    truth = task.example(np.random.default_rng(0), 64)
+    truth = example(task, np.random.default_rng(0), 64)
     tally.update(EvalItem(name, Prompt(task.name, 'cup' if task.takes_category else None), truth),
               truth)  # fmt: skip
     if name != 'depth':  # of which the example has no metres
@@ -95,7 +96,7 @@ def test_where_less_is_better_the_largest_are_the_worst():
     rng = np.random.default_rng(0)
     gallery = QualitativeResults(['normal'], first=0, worst=1)
     for number, angle in enumerate([3.0, 50.0, 20.0]):
-        truth = tasks.get('normal').example(rng, 16)
+        truth = example(tasks.get('normal'), rng, 16)
         frame = Frame(np.zeros((16, 16, 3), np.uint8))
         gallery.on_prediction(
             number, frame, EvalItem('normal', Prompt('normal'), truth), truth, {'mean_deg': angle}

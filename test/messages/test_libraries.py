@@ -7,6 +7,7 @@ import sys
 import encoders
 import numpy as np
 import pytest
+from task_examples import example
 
 from diception_ros import tasks
 from diception_ros.bags.typestore import TYPES, BagTypes
@@ -35,7 +36,7 @@ def every_message(types):
     frame = Frame(rng.integers(0, 256, (*SIZE, 3), np.uint8), 5, 'cam', LENS)
     for name in tasks.names():
         task = tasks.get(name)
-        label = task.example(rng, 64)
+        label = example(task, rng, 64)
         wanted = [one.topic for one in outputs.declared(task, types)]
         yield from outputs.from_label(types, task, label, header, frame, wanted, info,
                                       ('person',))  # fmt: skip

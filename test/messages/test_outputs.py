@@ -7,6 +7,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 from surfaces import normals_from
+from task_examples import example
 
 from diception_ros import tasks
 from diception_ros.bags.typestore import BagTypes
@@ -38,7 +39,7 @@ def frame():
 
 
 def label_of(task, at_camera=True, seed=0):
-    label = task.example(np.random.default_rng(seed), SIDE)
+    label = example(task, np.random.default_rng(seed), SIDE)
     return label.to_image_size(ResizeTransform(SIZE, SIDE)) if at_camera else label
 
 

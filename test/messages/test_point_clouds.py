@@ -7,6 +7,7 @@ import warnings
 import numpy as np
 import pytest
 from surfaces import normals_from
+from task_examples import example
 
 from diception_ros.bags.typestore import BagTypes
 from diception_ros.core.frame import Intrinsics
@@ -177,7 +178,7 @@ def test_joints_from_returns_the_joints_of_joint_cloud():
 
 
 def some_people():
-    people = POSE.example(np.random.default_rng(1), 400)
+    people = example(POSE, np.random.default_rng(1), 400)
     places, seen = people.joints.copy(), people.visibility.copy()
     places[0, 3], seen[0, 3] = np.nan, 0
     scores = np.where(seen > 0, np.float32(0.75), np.float32(0))

@@ -6,6 +6,7 @@ import pickle
 
 import numpy as np
 import pytest
+from task_examples import example
 
 from diception_ros import tasks
 from diception_ros.core.adapter_card import KINDS, Card
@@ -30,7 +31,7 @@ def test_it_keeps_the_laws_of_every_task(kind):
     assert (task.name, task.prompt, task.label) == ('floor', card(kind).prompt, LABELS[kind])
     assert not task.takes_points
     assert not task.takes_category
-    label = task.example(np.random.default_rng(0), SIZE)
+    label = example(task, np.random.default_rng(0), SIZE)
     assert type(label) is LABELS[kind]
     rgb = task.encode(label)
     assert (rgb.shape, rgb.dtype) == ((SIZE, SIZE, 3), np.float32)
@@ -49,7 +50,7 @@ def test_it_keeps_the_laws_of_every_task(kind):
 @pytest.mark.parametrize('kind', LIKE)
 def test_it_paints_reads_and_scores_as_the_task_that_it_is_like(kind):
     task, like = tasks.of(card(kind)), tasks.get(LIKE[kind])
-    label = like.example(np.random.default_rng(1), SIZE)
+    label = example(like, np.random.default_rng(1), SIZE)
     np.testing.assert_array_equal(task.encode(label), like.encode(label))
     assert task.score(label, label) == like.score(label, label)
 

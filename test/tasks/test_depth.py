@@ -5,6 +5,7 @@ from __future__ import annotations
 import channels
 import numpy as np
 import pytest
+from task_examples import example
 
 from diception_ros import tasks
 from diception_ros.core.labels import Disparity, MetricDepth
@@ -38,7 +39,7 @@ def metres(*values):
 def test_a_painted_depth_is_read_back(name, seed):
     channel, mean, worst = CHANNELS[name]
     rng = np.random.default_rng(seed)
-    label = TASK.example(rng, 512)
+    label = example(TASK, rng, 512)
     back = TASK.decode(channel(TASK.encode(label), rng))
     known = label.values[label.valid]
     stretched = (known - known.min()) / np.ptp(known)

@@ -6,6 +6,7 @@ import math
 
 import numpy as np
 import pytest
+from task_examples import example
 
 from diception_ros import tasks
 from diception_ros.core.labels import Instances
@@ -22,19 +23,19 @@ def instances(*rows):
 @pytest.mark.parametrize('seed', range(4))
 @pytest.mark.parametrize('size', [128, 512])
 def test_decode_undoes_encode(seed, size):
-    label = TASK.example(np.random.default_rng(seed), size)
+    label = example(TASK, np.random.default_rng(seed), size)
     score = TASK.score(TASK.decode(TASK.encode(label)), label)
     assert score['mean_iou'] > 0.98
     assert score['f1'] == 1
 
 
 def test_categories_are_empty():
-    label = TASK.example(np.random.default_rng(0), 256)
+    label = example(TASK, np.random.default_rng(0), 256)
     assert set(TASK.decode(TASK.encode(label)).categories) == {''}
 
 
 def test_only_squares_are_painted():
-    with pytest.raises(ValueError, match='use to_model first'):
+    with pytest.raises(ValueError, match='use to_model_size first'):
         TASK.encode(instances([0, 1, 1]))
 
 
@@ -97,6 +98,6 @@ def test_score_refuses_two_sizes():
 
 @pytest.mark.parametrize('seed', range(5))
 def test_examples_have_no_slivers(seed):
-    label = TASK.example(np.random.default_rng(seed), 256)
+    label = example(TASK, np.random.default_rng(seed), 256)
     assert len(label.scores) == label.ids.max()
     assert (label.areas >= 30).all()

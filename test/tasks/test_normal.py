@@ -5,6 +5,7 @@ from __future__ import annotations
 import channels
 import numpy as np
 import pytest
+from task_examples import example
 
 from diception_ros import tasks
 from diception_ros.core.labels import Normals
@@ -37,7 +38,7 @@ def tilted(*angles_degrees):
 def test_painted_normals_are_read_back(name, seed):
     channel, mean = CHANNELS[name]
     rng = np.random.default_rng(seed)
-    label = TASK.example(rng)
+    label = example(TASK, rng)
     back = TASK.decode(channel(TASK.encode(label), rng))
     score = TASK.score(back, label)
     assert score['mean_deg'] < mean
@@ -83,7 +84,7 @@ def test_unknown_normals_are_painted_grey():
 
 
 def test_a_mirrored_scene_is_a_mirrored_picture_with_red_inverted():
-    label = TASK.example(np.random.default_rng(0), 64)
+    label = example(TASK, np.random.default_rng(0), 64)
     mirrored = TASK.encode(label)[:, ::-1].copy()
     mirrored[..., 0] = 1 - mirrored[..., 0]
     np.testing.assert_allclose(TASK.encode(label.flip()), mirrored, atol=1e-6)

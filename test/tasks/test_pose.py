@@ -9,12 +9,13 @@ import cv2
 import numpy as np
 import pytest
 from scipy.spatial.distance import pdist
+import task_examples
+from task_examples import example, random_skeletons
 
 from diception_ros import tasks
 from diception_ros.core.labels import COCO_JOINTS, COCO_LIMBS, Keypoints
 from diception_ros.core.labels.keypoints import COCO_MIRROR
 from diception_ros.core.prompt import Prompt
-from diception_ros.tasks import _examples
 from diception_ros.tasks.codecs import pose_skeleton
 
 TASK = tasks.get('pose')
@@ -101,7 +102,7 @@ CHANNELS = {
 @pytest.fixture(scope='module')
 def crowds():
     """Twelve pictures: 1 to 4 people side by side at 768 pixels."""
-    truths = [_examples.crowd(np.random.default_rng(k), 768, 1 + k % 4) for k in range(12)]
+    truths = [random_skeletons(np.random.default_rng(k), 768, 1 + k % 4) for k in range(12)]
     return [(truth, TASK.encode(truth)) for truth in truths]
 
 
@@ -119,7 +120,7 @@ def test_people_are_read_back(name, crowds):
 def test_nineteen_joints_of_twenty_are_told_and_grouped():
     counts = np.zeros(3)
     for seed in range(32):
-        truth = _examples.crowd(np.random.default_rng(1000 + seed), 768, 1 + seed % 4)
+        truth = random_skeletons(np.random.default_rng(1000 + seed), 768, 1 + seed % 4)
         counts += recall(TASK.decode(TASK.encode(truth)), truth)
     assert counts[0] / counts[2] >= 0.99
     assert counts[1] / counts[2] >= 0.96
@@ -129,7 +130,7 @@ def test_nineteen_joints_of_twenty_are_told_and_grouped():
 def test_one_person_at_256_pixels(channel, least):
     counts = np.zeros(3)
     for seed in range(12):
-        truth = _examples.crowd(np.random.default_rng(seed), 256, 1)
+        truth = random_skeletons(np.random.default_rng(seed), 256, 1)
         rgb = TASK.encode(truth)
         if channel:
             rgb = channels.eight_bit(channels.noise(channels.blur(rgb), np.random.default_rng(0)))
@@ -180,7 +181,7 @@ def test_crossing_arms_of_two_people_stay_with_their_owners():
 def test_people_in_front_of_one_another():
     counts = np.zeros(3)
     for seed in range(8):
-        truth = _examples.crowd(np.random.default_rng(seed), 768, 2, apart=False)
+        truth = random_skeletons(np.random.default_rng(seed), 768, 2, apart=False)
         counts += recall(TASK.decode(TASK.encode(truth)), truth)
     assert counts[0] / counts[2] > 0.95
     assert counts[1] / counts[2] > 0.7
@@ -251,7 +252,7 @@ def test_score_by_hand():
 
 
 def test_people_are_matched_whatever_their_order():
-    truth = _examples.crowd(np.random.default_rng(1), 768, 4)
+    truth = random_skeletons(np.random.default_rng(1), 768, 4)
     order = [2, 0, 3, 1]
     found = Keypoints(
         truth.joints[order],
@@ -293,7 +294,7 @@ def test_score_where_nobody_is():
 
 @pytest.mark.parametrize('seed', range(6))
 def test_examples_are_people_inside_the_picture(seed):
-    label = TASK.example(np.random.default_rng(seed), 512)
+    label = example(TASK, np.random.default_rng(seed), 512)
     assert 1 <= len(label.joints) <= 4
     here = label.joints[label.visibility > 0]
     assert here.min() >= 0
@@ -305,9 +306,9 @@ def test_thighs_are_as_long_as_shanks_in_many_examples():
     # Foreshortening aside; it makes both shorter alike, but only ever shorter.
     thighs, shanks = [], []
     for seed in range(60):
-        places, _ = _examples.person(np.random.default_rng(seed))
+        places, _ = task_examples.person(np.random.default_rng(seed))
         thighs.append(np.linalg.norm(places[11] - places[13]))
         shanks.append(np.linalg.norm(places[13] - places[15]))
-    assert max(thighs) <= _examples.THIGH + 1e-9
-    assert max(shanks) <= _examples.SHANK + 1e-9
+    assert max(thighs) <= task_examples.THIGH + 1e-9
+    assert max(shanks) <= task_examples.SHANK + 1e-9
     assert min(np.median(thighs), np.median(shanks)) > 0.15

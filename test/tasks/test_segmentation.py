@@ -5,6 +5,7 @@ from __future__ import annotations
 import channels
 import numpy as np
 import pytest
+from task_examples import example
 
 from diception_ros import tasks
 from diception_ros.core.labels import Mask
@@ -32,7 +33,7 @@ def mask(*values):
 def test_a_painted_mask_is_read_back(name, seed):
     channel, iou, score = CHANNELS[name]
     rng = np.random.default_rng(seed)
-    label = TASK.example(rng, 512)
+    label = example(TASK, rng, 512)
     back = TASK.decode(channel(TASK.encode(label), rng))
     assert TASK.score(back, label)['iou'] >= iou
     assert back.score >= score
@@ -53,7 +54,7 @@ def test_of_white_things_the_threshold_is_half_of_the_channel_mean():
 
 @pytest.mark.parametrize('level', [0.9, 0.7, 0.55])
 def test_the_mask_does_not_depend_on_how_bright_an_unsure_painter_paints(level):
-    label = TASK.example(np.random.default_rng(7), 256)
+    label = example(TASK, np.random.default_rng(7), 256)
     rgb = channels.blur(TASK.encode(label))
     np.testing.assert_array_equal(TASK.decode(level * rgb).values, TASK.decode(rgb).values)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from task_examples import example
 
 from diception_ros import tasks
 from diception_ros.core.labels import Instances
@@ -14,14 +15,14 @@ TASK = tasks.get('semantic')
 
 @pytest.mark.parametrize('seed', range(4))
 def test_decode_undoes_encode_and_names_what_was_asked_for(seed):
-    label = TASK.example(np.random.default_rng(seed), 384)
+    label = example(TASK, np.random.default_rng(seed), 384)
     back = TASK.decode(TASK.encode(label), Prompt('semantic', category=' person '))
     assert back.categories == ('person',) * len(label.scores)
     assert TASK.score(back, label)['mean_iou'] > 0.98
 
 
 def test_without_a_prompt_the_category_is_not_known():
-    label = TASK.example(np.random.default_rng(0), 128)
+    label = example(TASK, np.random.default_rng(0), 128)
     assert set(TASK.decode(TASK.encode(label)).categories) == {''}
 
 

@@ -8,6 +8,7 @@ from types import SimpleNamespace
 from discs import SIDE, discs, tiny
 import numpy as np
 import pytest
+from task_examples import example
 import torch
 
 from diception_ros import tasks
@@ -139,6 +140,6 @@ def test_every_task_can_be_judged():
     rng = np.random.default_rng(0)
     for name in tasks.names():
         task = tasks.get(name)
-        truth = task.example(rng, SIDE)
+        truth = example(task, rng, SIDE)
         for picture in (rng.random((SIDE, SIDE, 3)), np.full((SIDE, SIDE, 3), 0.3)):
             assert task.score(task.decode(picture.astype(np.float32), None), truth)

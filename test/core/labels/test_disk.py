@@ -6,6 +6,7 @@ from dataclasses import fields
 
 import numpy as np
 import pytest
+from task_examples import example
 
 from diception_ros import tasks
 from diception_ros.core.labels import MetricDepth, Picture, io
@@ -13,7 +14,7 @@ from diception_ros.core.labels import MetricDepth, Picture, io
 
 def labels():
     for name in tasks.names():
-        yield tasks.get(name).example(np.random.default_rng(1), 64)
+        yield example(tasks.get(name), np.random.default_rng(1), 64)
     yield MetricDepth(np.array([[1.5, np.nan]], np.float32))
     yield Picture(np.array([[[0, 0.25, 1], [1, 0.1, 0]]], np.float32))
 

@@ -6,8 +6,8 @@ import channels
 import numpy as np
 import pytest
 from scipy.spatial.distance import pdist
+from task_examples import random_instances
 
-from diception_ros.tasks import _examples
 from diception_ros.tasks.codecs.instance_colors import BRIGHT, find_instances, lattice, paint
 
 
@@ -87,7 +87,7 @@ CHANNELS = {
 def test_twenty_instances_are_read_back(name, seed):
     channel, least, miscount = CHANNELS[name]
     rng = np.random.default_rng(seed)
-    true = _examples.example(rng, 768, 24).ids
+    true = random_instances(rng, 768, 24).ids
     found, scores = find_instances(channel(paint(true), rng))
     iou, more = agreement(found, true)
     assert iou >= least
@@ -101,7 +101,7 @@ def test_twenty_instances_are_read_back(name, seed):
 @pytest.mark.parametrize('seed', range(3))
 def test_small_pictures_are_read_back(side, count, least, seed):
     rng = np.random.default_rng(seed)
-    true = _examples.example(rng, side, count).ids
+    true = random_instances(rng, side, count).ids
     iou, more = agreement(find_instances(paint(true))[0], true)
     assert iou >= least
     assert more == 0
@@ -111,7 +111,7 @@ def test_blurred_rims_go_to_the_nearer_colour():
     # Half of the pixels of so small things are rim; what lies next to them in place is not enough.
     ious = []
     for seed in range(3):
-        true = _examples.example(np.random.default_rng(seed), 64, 6).ids
+        true = random_instances(np.random.default_rng(seed), 64, 6).ids
         iou, more = agreement(find_instances(channels.blur(paint(true)))[0], true)
         assert more == 0
         ious.append(iou)
@@ -122,7 +122,7 @@ def test_fluctuations_that_neighbours_share_are_no_instances():
     ious, miscounts = [], 0
     for seed in range(4):
         rng = np.random.default_rng(seed)
-        true = _examples.example(rng, 384, 20).ids
+        true = random_instances(rng, 384, 20).ids
         rgb = channels.blur(paint(true))
         grain = channels.blur(rng.normal(0, 1, rgb.shape).astype(np.float32), 1.5)
         found, _ = find_instances(np.clip(rgb + 0.05 * grain / grain.std(), 0, 1))
@@ -146,7 +146,7 @@ def test_two_things_at_the_least_and_at_the_greatest_size(side):
 @pytest.mark.parametrize('seed', range(3))
 def test_any_colours_will_do(seed):
     rng = np.random.default_rng(seed)
-    true = _examples.example(rng, 512, 15).ids
+    true = random_instances(rng, 512, 15).ids
     colours = np.zeros((1, 3))
     while len(colours) <= true.max():
         new = rng.random(3)
@@ -244,7 +244,7 @@ def test_nothing_is_found_in_black_and_everything_in_one_colour():
 
 
 def test_values_outside_the_range_count_as_its_ends():
-    true = _examples.example(np.random.default_rng(1), 256, 8).ids
+    true = random_instances(np.random.default_rng(1), 256, 8).ids
     rgb = paint(true)
     found, scores = find_instances(rgb)
     again, scores_again = find_instances(np.where(rgb == 0, -3, np.where(rgb == 1, 5, rgb)))
@@ -269,14 +269,14 @@ def test_scores_fall_with_size_and_with_spread():
 
 def test_decoding_is_deterministic():
     rng = np.random.default_rng(0)
-    rgb = channels.noise(paint(_examples.example(rng, 384, 20).ids), rng)
+    rgb = channels.noise(paint(random_instances(rng, 384, 20).ids), rng)
     first, second = find_instances(rgb), find_instances(rgb.copy())
     np.testing.assert_array_equal(first[0], second[0])
     np.testing.assert_array_equal(first[1], second[1])
 
 
 def test_the_picture_that_is_read_stays_as_it_was():
-    rgb = paint(_examples.example(np.random.default_rng(0), 128, 5).ids)
+    rgb = paint(random_instances(np.random.default_rng(0), 128, 5).ids)
     before = rgb.copy()
     find_instances(rgb)
     np.testing.assert_array_equal(rgb, before)

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from task_examples import random_skeletons
 
 from diception_ros import tasks
 from diception_ros.core.labels import COCO_JOINTS, Keypoints
 from diception_ros.core.labels.keypoints import COCO_MIRROR
-from diception_ros.tasks import _examples
 from diception_ros.tasks.codecs import pose_skeleton
 
 TASK = tasks.get('pose')
@@ -30,7 +30,7 @@ def judged(seeds, **doubts):
     scores = []
     for seed in seeds:
         rng = np.random.default_rng(seed)
-        truth = _examples.crowd(rng, SIDE, 1)
+        truth = random_skeletons(rng, SIDE, 1)
         scores.append(TASK.score(TASK.decode(unsure(truth, rng, **doubts)), truth))
     return {name: np.mean([one[name] for one in scores]) for name in scores[0]}
 
@@ -49,7 +49,7 @@ def test_sides_are_told_where_red_tells_them():
 
 def test_a_mirrored_painting_gives_the_mirrored_person():
     rng = np.random.default_rng(3)
-    rgb = unsure(_examples.crowd(rng, SIDE, 1), rng)
+    rgb = unsure(random_skeletons(rng, SIDE, 1), rng)
     found, other = TASK.decode(rgb), TASK.decode(np.ascontiguousarray(rgb[:, ::-1]))
     assert len(found.joints) == 1
     back = np.array([SIDE - 1, 0]) + np.array([-1, 1]) * other.joints
@@ -61,7 +61,7 @@ def test_a_mirrored_painting_gives_the_mirrored_person():
 @pytest.mark.parametrize('brightness', [0.7, 1.0])
 def test_scores_are_as_bright_as_the_painting(brightness):
     rng = np.random.default_rng(5)
-    rgb = unsure(_examples.crowd(rng, SIDE, 1), rng, there=1.0)
+    rgb = unsure(random_skeletons(rng, SIDE, 1), rng, there=1.0)
     full, dark = TASK.decode(rgb), TASK.decode(brightness * rgb)
     # Not exactly: the darkest place of a person is the same in both.
     np.testing.assert_allclose(dark.joints, full.joints, atol=1)
@@ -72,7 +72,7 @@ def test_the_last_joint_of_a_limb_is_its_end():
     short = []
     for seed in range(10):
         rng = np.random.default_rng(seed)
-        truth = _examples.crowd(rng, SIDE, 1)
+        truth = random_skeletons(rng, SIDE, 1)
         found = TASK.decode(unsure(truth, rng))
         for end, before in (('ankle', 'knee'), ('wrist', 'elbow')):
             # The middle of left and right: which is which is not the question.
@@ -90,14 +90,14 @@ def test_the_last_joint_of_a_limb_is_its_end():
 
 def test_a_larger_picture_of_the_same_gives_the_same_person():
     rng = np.random.default_rng(3)
-    rgb = unsure(_examples.crowd(rng, SIDE, 1), rng)
+    rgb = unsure(random_skeletons(rng, SIDE, 1), rng)
     small, large = TASK.decode(rgb), TASK.decode(np.kron(rgb, np.ones((4, 4, 1), np.float32)))
     np.testing.assert_allclose((small.joints + 0.5) * 4 - 0.5, large.joints, atol=0.3)
 
 
 def test_two_who_touch_are_two():
     rng = np.random.default_rng(0)
-    one = _examples.crowd(rng, SIDE, 1)
+    one = random_skeletons(rng, SIDE, 1)
     here = one.visibility[0] > 0
     extent = np.ptp(one.joints[0, here], axis=0)
     shift = np.array([1.1 * min(extent), 0], np.float32)
@@ -123,8 +123,8 @@ def test_what_has_one_colour_is_nobody(colour, width):
 def test_faint_people_in_a_picture_with_clear_ones_are_found_too():
     rng = np.random.default_rng(2)
     rgb = np.zeros((2 * SIDE, 2 * SIDE, 3), np.float32)
-    rgb[:SIDE, :SIDE] = TASK.encode(_examples.crowd(rng, SIDE, 1))
-    rgb[SIDE:, SIDE:] = unsure(_examples.crowd(rng, SIDE, 1), rng)
+    rgb[:SIDE, :SIDE] = TASK.encode(random_skeletons(rng, SIDE, 1))
+    rgb[SIDE:, SIDE:] = unsure(random_skeletons(rng, SIDE, 1), rng)
     found = TASK.decode(rgb)
     assert len(found.joints) == 2
     assert np.nanmax(found.joints[0]) < SIDE < np.nanmin(found.joints[1])
@@ -132,6 +132,6 @@ def test_faint_people_in_a_picture_with_clear_ones_are_found_too():
 
 def test_a_face_has_its_five_joints_in_one_place():
     rng = np.random.default_rng(0)
-    face = TASK.decode(unsure(_examples.crowd(rng, SIDE, 1), rng)).joints[0, :5]
+    face = TASK.decode(unsure(random_skeletons(rng, SIDE, 1), rng)).joints[0, :5]
     assert COCO_JOINTS[4] == 'right_ear'
     assert np.ptp(face, axis=0).max() == 0

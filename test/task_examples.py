@@ -1,6 +1,6 @@
 # SPDX-FileCopyrightText: 2026 The diception_ros authors
 # SPDX-License-Identifier: Apache-2.0
-"""What the two tasks that answer with instances share: comparing them, and random ones."""
+"""Random valid labels of every kind, to test tasks, labels and messages."""
 
 from __future__ import annotations
 
@@ -9,44 +9,70 @@ from typing import NamedTuple
 import cv2
 import numpy as np
 from numpy.typing import NDArray
-from scipy.optimize import linear_sum_assignment
 
-from diception_ros.core.labels import COCO_JOINTS, Instances, Keypoints
-from diception_ros.tasks import _checks
-
-# IoU from which a predicted instance counts as the true one; COCO's AP50 uses it too.
-MATCH = 0.5
-
-
-def score(predicted: Instances, truth: Instances) -> dict[str, float]:
-    """Compare instances of one picture, whatever their categories.
-
-    `mean_iou` is the mean over true instances of the best IoU that any predicted one has with it;
-    NaN where nothing is there to be found. For the rest, predicted and true instances are matched
-    one to one so that the sum of IoUs is largest (Hungarian method), and pairs from an IoU of 0.5
-    on count: `precision`, their share of the predicted (NaN where none is); `recall`, their share
-    of the true (NaN where none is); `f1`, twice their number by the number of predicted and true
-    (NaN where both are none, so 0 where only one is). Instances without pixels do not count.
-
-    Raises:
-        ValueError: the sizes differ.
-    """
-    _checks.same_size(predicted, truth)
-    found, there = predicted.present(), truth.present()
-    ours, theirs = len(found.scores), len(there.scores)
-    nan = float('nan')
-    iou = there.iou(found)
-    rows, columns = linear_sum_assignment(iou, maximize=True)
-    matched = int((iou[rows, columns] >= MATCH).sum())
-    return {
-        'mean_iou': float(iou.max(axis=1, initial=0).mean()) if theirs else nan,
-        'precision': matched / ours if ours else nan,
-        'recall': matched / theirs if theirs else nan,
-        'f1': 2 * matched / (ours + theirs) if ours + theirs else nan,
-    }
+from diception_ros.core.geometry import to_disparity
+from diception_ros.core.labels import (
+    COCO_JOINTS,
+    Disparity,
+    Instances,
+    Keypoints,
+    Mask,
+    MetricDepth,
+    Normals,
+    Picture,
+)
 
 
-def example(rng: np.random.Generator, size: int, count: int, category: str = '') -> Instances:
+def example(task, rng, size=768):
+    """A random valid label of a task, (size, size) pixels; by its kind of label alone."""
+    if issubclass(task.label, Instances):
+        most = 10 if task.takes_category else 20
+        count = int(rng.integers(1, max(3, min(most, size // 16)) + 1))
+        return random_instances(rng, size, count, 'person' if task.takes_category else '')
+    if issubclass(task.label, Keypoints):
+        return random_skeletons(rng, size, int(rng.integers(1, 5)) if size >= 384 else 1)
+    return {Disparity: _disparity, Normals: _normals, Mask: _mask, Picture: _picture}[task.label](
+        rng, size
+    )
+
+
+def _disparity(rng, size):
+    """A room with balls and a hole of unknown pixels."""
+    room = scene(rng, size)
+    depth = np.where(room.unknown, np.float32(np.nan), room.depth)
+    return to_disparity(MetricDepth(depth))[0]
+
+
+def _normals(rng, size):
+    """A room with balls and a hole of unknown pixels."""
+    room = scene(rng, size)
+    return Normals(np.where(room.unknown[..., None], np.float32(np.nan), room.normals))
+
+
+def _mask(rng, size):
+    """A star-shaped blob with a smooth outline and perhaps a hole."""
+    rows, columns = np.mgrid[:size, :size]
+    x, y = rng.uniform(0.3, 0.7, 2) * size
+    angle = np.arctan2(rows - y, columns - x)
+    radius = rng.uniform(0.12, 0.28) * size * np.ones_like(angle)
+    for wave in range(2, 6):
+        radius *= 1 + rng.uniform(0, 0.12) * np.sin(wave * angle + rng.uniform(0, 2 * np.pi))
+    distance = np.hypot(rows - y, columns - x)
+    hole = rng.uniform(0, 0.5) if rng.random() < 0.5 else 0.0
+    return Mask((distance < radius) & (distance >= hole * radius))
+
+
+def _picture(rng, size):
+    """Two colours that blend into each other."""
+    ends = rng.uniform(0, 1, (2, 3)).astype(np.float32)
+    ramp = np.linspace(0, 1, size, dtype=np.float32)
+    share = (ramp[:, None] * rng.uniform(0.2, 0.8) + ramp * rng.uniform(0, 0.2))[..., None]
+    return Picture((ends[0] * (1 - share) + ends[1] * share).astype(np.float32))
+
+
+def random_instances(
+    rng: np.random.Generator, size: int, count: int, category: str = ''
+) -> Instances:
     """Ellipses, polygons and boxes in front of one another.
 
     What is hidden by others may come apart, and leaves the label where less than 30 pixels or
@@ -95,9 +121,6 @@ def _shape(rng: np.random.Generator, size: int, radius: float) -> NDArray[np.uin
         corners = np.array([x, y]) + (signs * half) @ axes_
     cv2.fillPoly(mask, [np.rint(corners).astype(np.int32)], 1)
     return mask
-
-
-# Random people in random postures, as joints: what the pose task is tested on.
 
 
 Floats = NDArray[np.float32]
@@ -186,7 +209,9 @@ def _unit(vector: Vector) -> Vector:
     return out
 
 
-def crowd(rng: np.random.Generator, side: int, count: int, apart: bool = True) -> Keypoints:
+def random_skeletons(
+    rng: np.random.Generator, side: int, count: int, apart: bool = True
+) -> Keypoints:
     """Random people in a square picture.
 
     Args:
@@ -221,9 +246,6 @@ def crowd(rng: np.random.Generator, side: int, count: int, apart: bool = True) -
     joints[visibility == 0] = np.nan
     scores = (visibility > 0).astype(np.float32)
     return Keypoints(joints, visibility, scores, np.zeros((0, 2), np.float32), (side, side))
-
-
-# A random room with balls, ray-cast exactly: the examples of the tasks about shape.
 
 
 class Scene(NamedTuple):
