@@ -121,7 +121,8 @@ class Batch:
     """What one training step takes.
 
     Attributes:
-        image: (B, 3, S, S) float32 in [-1, 1], the camera pictures.
+        image: (B, 3, D, D) float32 in [-1, 1], the camera pictures; D is S times the input scale.
+        frame: (B,) int64, index of each picture among `Prepared.images`.
         target: (B, 3, S, S) float32 in [-1, 1], the pictures that the model should paint.
         valid: (B, 1, S, S) bool, the pixels of the target that are known.
         texts: B texts that the model reads.
@@ -132,6 +133,7 @@ class Batch:
     """
 
     image: torch.Tensor
+    frame: torch.Tensor
     target: torch.Tensor
     valid: torch.Tensor
     texts: tuple[str, ...]
@@ -146,7 +148,8 @@ class Prepared:
     """N samples at the model's size, in memory.
 
     Attributes:
-        images: (F, 3, S, S) uint8, 0..255 RGB; samples of one frame share its picture.
+        images: (F, 3, D, D) uint8, 0..255 RGB; samples of one frame share its picture. D is S
+            times the input scale.
         frame: (N,) int64, which of the F pictures a sample is about.
         targets: (N, 3, S, S) uint8, 0..255 RGB.
         valid: (N, 1, S, S) bool, the pixels of the target that are known.
@@ -184,6 +187,7 @@ class Prepared:
         which = rows.tolist()
         return Batch(
             self.images[self.frame[rows]].to(device).float() / 127.5 - 1,
+            self.frame[rows],
             self.targets[rows].to(device).float() / 127.5 - 1,
             self.valid[rows].to(device),
             tuple(self.texts[i] for i in which),
@@ -200,6 +204,7 @@ def prepare(
     pack: Pack,
     mirrored: bool = False,
     registry: TaskRegistry = BUILTIN,
+    input_scale: int = 1,
 ) -> Prepared:
     """Bring samples to the model's size and paint their labels.
 
@@ -209,6 +214,7 @@ def prepare(
         pack: of the model's point encoder.
         mirrored: keep each sample a second time, left-right mirrored.
         registry: holds the samples' tasks.
+        input_scale: camera pictures are kept at this multiple of the resolution.
 
     Raises:
         ValueError: no samples, an unknown task, or a sample that its task cannot ask.
@@ -228,7 +234,7 @@ def prepare(
             last, place = seen.get(turned, (None, -1))
             if last is not original.frame:
                 place = len(pictures)
-                pictures.append(images.resize(sample.frame.image, resolution)[0])
+                pictures.append(images.resize(sample.frame.image, input_scale * resolution)[0])
                 seen[turned] = original.frame, place
             task = registry.get(sample.prompt.task)
             label = fit_label(sample, resolution, registry)

@@ -21,6 +21,7 @@ from transformers import (
     T5TokenizerFast,
 )
 
+from diception_ros.model.encoder import CELL, EfficientNetLite
 from diception_ros.model.folder import (
     apply_silence,
     check_folder,
@@ -54,15 +55,18 @@ class Components(DiffusionPipeline, SD3LoraLoaderMixin):
         text_encoder: SD3's CLIP-L, or None: then the texts of `prompt_table` are all that can be
             asked. CLIP-G is `text_encoder_2`, T5 `text_encoder_3`.
         tokenizer: of CLIP-L, or None; the others likewise.
+        image_encoder: EfficientNetLite whose features the transformer reads, or None.
         resolution: S, side in pixels of the square pictures that the model was made for.
         shifts: answers about shifted pictures that make one, see `shifts`; of a model whose tokens
             show in what it paints.
     """
 
     model_cpu_offload_seq = (
-        'text_encoder->text_encoder_2->text_encoder_3->point_encoder->transformer->vae'
+        'text_encoder->text_encoder_2->text_encoder_3->point_encoder->image_encoder'
+        '->transformer->vae'
     )
     _optional_components = [  # noqa: RUF012 (diffusers' name and type)
+        'image_encoder',
         'text_encoder',
         'text_encoder_2',
         'text_encoder_3',
@@ -83,6 +87,7 @@ class Components(DiffusionPipeline, SD3LoraLoaderMixin):
         tokenizer: CLIPTokenizer | CLIPTokenizerFast | None = None,
         tokenizer_2: CLIPTokenizer | CLIPTokenizerFast | None = None,
         tokenizer_3: T5Tokenizer | T5TokenizerFast | None = None,
+        image_encoder: EfficientNetLite | None = None,
         resolution: int = 768,
         shifts: int = 1,
     ) -> None:
@@ -98,7 +103,11 @@ class Components(DiffusionPipeline, SD3LoraLoaderMixin):
             tokenizer=tokenizer,
             tokenizer_2=tokenizer_2,
             tokenizer_3=tokenizer_3,
+            image_encoder=image_encoder,
         )
+        if image_encoder is not None:
+            # A CPU convolves twice as fast in this order (13 ms against 28 on two cores).
+            image_encoder.to(memory_format=torch.channels_last)
         self.register_to_config(resolution=resolution, shifts=shifts)
         self.vae_scale_factor = 2 ** (len(vae.config.block_out_channels) - 1)
         self.prompt_table = PromptTable()
@@ -156,9 +165,20 @@ class Components(DiffusionPipeline, SD3LoraLoaderMixin):
         width: int = self.vae_scale_factor * self.transformer.config.patch_size
         return width
 
+    @property
+    def input_scale(self) -> int:
+        """Side of the pipeline's input image divided by the side of its output."""
+        return 1 if self.image_encoder is None else CELL // self.vae_scale_factor
+
+    @property
+    def latent_channels(self) -> int:
+        """C, channels of the latents, without an image encoder's features."""
+        channels: int = self.transformer.config.in_channels
+        return channels
+
     def _networks(self) -> list[torch.nn.Module]:
         encoders = (self.text_encoder, self.text_encoder_2, self.text_encoder_3)
-        found = (self.vae, self.transformer, self.point_encoder, *encoders)
+        found = (self.vae, self.transformer, self.point_encoder, self.image_encoder, *encoders)
         return [one for one in found if isinstance(one, torch.nn.Module)]
 
 

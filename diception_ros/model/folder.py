@@ -32,6 +32,7 @@ _COMPONENTS = {
     'vae': {'AutoencoderKL', 'PcaAutoencoder'},
     'transformer': {'DiceptionTransformer2DModel'},
     'point_encoder': {'DiceptionPointEncoder'},
+    'image_encoder': {'EfficientNetLite'},
     'scheduler': {'FlowMatchEulerDiscreteScheduler'},
     'text_encoder': {'CLIPTextModelWithProjection'},
     'text_encoder_2': {'CLIPTextModelWithProjection'},
@@ -170,7 +171,7 @@ def find_device(name: str) -> torch.device:
 
 
 # The weights that determine results; the prompt table may grow without making another model.
-PARTS = ('vae', 'point_encoder', 'transformer')
+PARTS = ('vae', 'point_encoder', 'transformer', 'image_encoder')
 
 
 def fingerprint(folder: Path) -> str:

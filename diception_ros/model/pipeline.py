@@ -12,6 +12,7 @@ from diffusers.utils import BaseOutput
 from diffusers.utils.torch_utils import randn_tensor
 import numpy as np
 import torch
+from torch.nn import functional
 
 from diception_ros.model.components import Components
 from diception_ros.model.text_embeddings import (
@@ -46,9 +47,10 @@ def check_inputs(
     patch = pipe.transformer.config.patch_size
     if image is not None:
         name, what, channels = 'image', image, pipe.vae.config.in_channels
-        factor = pipe.vae_scale_factor * patch
+        factor = pipe.vae_scale_factor * patch * pipe.input_scale
     else:
         name, what, channels = 'image_latents', image_latents, pipe.transformer.config.in_channels
+        channels += pipe.transformer.config.get('feature_channels', 0)
         factor = patch
     batch = len(prompt)
     if what.ndim != 4 or what.shape[1] != channels or what.shape[0] not in (1, batch):
@@ -101,14 +103,33 @@ class DiceptionPipeline(Components):
         """Encode images into latents.
 
         Args:
-            image: (B, 3, H, W) in [-1, 1].
+            image: (B, 3, H, W) in [-1, 1]; with an image encoder `input_scale` times the
+                sides of its answers.
             sample: draw from the posterior instead of taking its mean.
             generator: for the draw.
 
         Returns:
-            (B, C, h, w) latents, shifted and scaled as the transformer expects them.
+            (B, C + F, h, w) latents, shifted and scaled as the transformer expects them, and the
+            image encoder's F features, where there is one.
         """
-        posterior = self.vae.encode(image.to(self._execution_device, self.vae.dtype)).latent_dist
+        image = image.to(self._execution_device)
+        if self.image_encoder is None:
+            return self.encode_vae_image(image, sample, generator)
+        features = self.image_encoder(image)  # (B, F, h, w)
+        image = functional.avg_pool2d(image, self.input_scale)
+        latents = self.encode_vae_image(image, sample, generator)
+        return torch.cat([latents, features.to(latents)], dim=1)
+
+    @torch.no_grad()
+    def encode_vae_image(
+        self,
+        image: torch.Tensor,
+        sample: bool = False,
+        generator: torch.Generator | None = None,
+    ) -> torch.Tensor:
+        """Encode (B, 3, S, S) images with the VAE alone; returns (B, C, h, w) latents."""
+        image = image.to(self._execution_device)
+        posterior = self.vae.encode(image.to(self.vae.dtype)).latent_dist
         # Upstream: always samples, from the global random state, so no run can be repeated.
         latents = posterior.sample(generator) if sample else posterior.mode()
         return (latents - self.vae.config.shift_factor) * self.vae.config.scaling_factor
@@ -231,7 +252,7 @@ class DiceptionPipeline(Components):
         """Answer in latents: the call without the VAE.
 
         Args:
-            image_latents: (B, C, h, w) what `encode_image` returned; B is 1 or N.
+            image_latents: (B, C + F, h, w) what `encode_image` returned; B is 1 or N.
             prompt: as in the call, like everything that follows.
             points: N lists of at most five (x, y) in [0, 1], or None.
             num_inference_steps: Euler steps.
@@ -299,14 +320,15 @@ class DiceptionPipeline(Components):
 
         Args:
             image: (B, 3, S, S) float in [-1, 1], B is 1 or N; None when `image_latents` is given.
-                Sides are multiples of the VAE's factor times the patch size.
+                Sides are multiples of the VAE's factor times the patch size; of a model with an
+                image encoder `input_scale` times as wide, and the answers are not.
             prompt: N texts, such as '[[image2depth]]' or '[[image2semantic]] person'.
             points: N lists of at most five (x, y) in [0, 1], x right, y down; None for no points.
             num_inference_steps: Euler steps.
             guidance_scale: above 1, each step also runs the empty prompt without points and goes
                 that many times the way from its velocity to the conditional one.
             latents: (N, C, h, w) initial noise, drawn when None.
-            image_latents: (B, C, h, w) what `encode_image` returned, given instead of the image.
+            image_latents: (B, C + F, h, w) what `encode_image` returned, instead of the image.
             generator: for the noise and the posterior; the global random state when None.
             sample_posterior: draw the image latents from the VAE's posterior, as the official code
                 does, instead of taking the mean.

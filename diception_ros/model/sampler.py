@@ -54,8 +54,8 @@ class SampleRequest(NamedTuple):
 
     Attributes:
         item: number of the timer's item that its seconds are charged to.
-        image: (S, S, 3) uint8 RGB, the network's input; requests with the same object share its
-            encoding.
+        image: (D, D, 3) uint8 RGB, the network's input, D being S times the model's input_scale;
+            requests with the same object share its encoding.
         text: prompt of the network.
         points: (x, y) in [0, 1], x right, y down.
         seed: of the initial noise.
@@ -156,13 +156,16 @@ class BatchedSampler:
             if key not in latents:
                 sharing = [row[0].item for row, k in zip(batch, inputs, strict=True) if k == key]
                 with timer.stage('encode', sharing):
-                    latents[key] = self._encode(cycle_spinning.shift(request.image, offset))
+                    down, right = (self._pipe.input_scale * step for step in offset)
+                    shifted = cycle_spinning.shift(request.image, (down, right))
+                    latents[key] = self._encode(shifted)
         same = len(set(inputs)) == 1
         image_latents = torch.cat([latents[one] for one in (inputs[:1] if same else inputs)])
         settings, adapter = batch[0][0].settings, batch[0][0].adapter
         items = [request.item for request, _, _ in batch]
         with timer.stage('denoise', items), adapters.enabled(self._pipe.transformer, adapter):
-            noise = torch.cat([_noise(request.seed, image_latents) for request, _, _ in batch])
+            like = image_latents[:, : self._pipe.latent_channels]
+            noise = torch.cat([_noise(request.seed, like) for request, _, _ in batch])
             denoised = self._pipe.denoise(
                 image_latents,
                 [request.text for request, _, _ in batch],

@@ -12,6 +12,8 @@ from diffusers.models.attention_processor import Attention
 from diffusers.models.modeling_outputs import Transformer2DModelOutput
 import torch
 
+from diception_ros.model.features import ImageFeatures
+
 # Joint attention of text and image tokens that honours the attention backend a user chooses.
 
 
@@ -105,9 +107,11 @@ class DiceptionTransformer2DModel(SD3Transformer2DModel):
     The state dict and the configuration are SD3's, so weights, LoRA adapters and quantisation of
     SD3 load as they are.
 
-    The configuration may hold one key that SD3's has not: `prediction_type: sample` says that the
+    The configuration may hold two keys that SD3's has not. `prediction_type: sample` says that the
     output of the network is the clean latents. `forward` makes the velocity of it, so nobody else
-    needs to know. Without the key it is the velocity.
+    needs to know. Without the key it is the velocity. `feature_channels: F` says that image
+    latents have F more channels, features of an image encoder; only then there are parameters that
+    SD3 has not, under `image_features`.
 
     Source: arXiv 2502.17157, section 3.2 (token-wise concatenation). The paper speaks of rotary
     positions; the released network has SD3's fixed ones, the same for both halves.
@@ -122,11 +126,12 @@ class DiceptionTransformer2DModel(SD3Transformer2DModel):
         Raises:
             ValueError: `prediction_type` is neither 'velocity' nor 'sample'.
         """
-        prediction = None
+        prediction, features = None, 0
         if isinstance(config, dict):
-            # Taken out, because diffusers would warn that SD3's __init__ does not know it.
+            # Taken out, because diffusers would warn that SD3's __init__ does not know them.
             config = dict(config)
             prediction = config.pop('prediction_type', None)
+            features = config.pop('feature_channels', 0)
         if prediction not in (None, *PREDICTIONS):
             raise ValueError(
                 f'prediction_type is {prediction!r}; expected one of {", ".join(PREDICTIONS)}'
@@ -135,9 +140,23 @@ class DiceptionTransformer2DModel(SD3Transformer2DModel):
         model = built[0] if isinstance(built, tuple) else built
         if prediction is not None:
             model.register_to_config(prediction_type=prediction)
+        if features:
+            model.add_image_features(features)
         # Not in __init__: diffusers reads the configuration off the signature of __init__.
         model.set_attn_processor(JointAttentionProcessor())
         return built
+
+    def add_image_features(self, features: int) -> None:
+        """Add the parameters for features of an image encoder; untrained they change no answer.
+
+        Args:
+            features: F, channels that image latents bring beside their own.
+        """
+        config = self.config
+        self.register_to_config(feature_channels=features)
+        self.image_features = ImageFeatures(
+            features, self.inner_dim, config.patch_size, config.in_channels
+        )
 
     def forward(
         self,
@@ -153,8 +172,8 @@ class DiceptionTransformer2DModel(SD3Transformer2DModel):
 
         Args:
             hidden_states: (N, C, h, w) noisy latents.
-            image_latents: (N or 1, C, h, w) latents of the input image; one image for all N is
-                embedded once.
+            image_latents: (N or 1, C + F, h, w) latents of the input image and features of it, F
+                being `feature_channels`; one image for all N is embedded once.
             encoder_hidden_states: (N, T, joint_attention_dim) text embeddings.
             pooled_projections: (N, pooled_projection_dim) pooled text embeddings.
             point_embeds: (N, P, D) point tokens, of the transformer's width.
@@ -168,7 +187,14 @@ class DiceptionTransformer2DModel(SD3Transformer2DModel):
         noisy = self.pos_embed(hidden_states)  # (N, L, D)
         # The same patch embedding and the same positions: cell i of the answer is cell i of the
         # image, and that is all that tells the network where to look.
-        image = self.pos_embed(image_latents).expand(batch, -1, -1)  # (N, L, D)
+        own = image_latents[:, : self.config.in_channels]
+        image = self.pos_embed(own)  # (N or 1, L, D)
+        mixed = None
+        features = getattr(self, 'image_features', None)
+        if features is not None:
+            more, mixed = features.tokens(image_latents[:, own.shape[1] :])
+            image = image + more
+        image = image.expand(batch, -1, -1)  # (N, L, D)
         tokens = torch.cat([noisy, image], dim=1)  # (N, 2L, D)
         condition = self.time_text_embed(timestep, pooled_projections)  # (N, D)
         text = self.context_embedder(encoder_hidden_states)  # (N, T, D)
@@ -184,10 +210,13 @@ class DiceptionTransformer2DModel(SD3Transformer2DModel):
 
         # Upstream: projects the image tokens too and drops them afterwards.
         tokens = tokens[:, : noisy.shape[1]]  # (N, L, D)
-        patches = self.proj_out(self.norm_out(tokens, condition))  # (N, L, p * p * C)
+        tokens = self.norm_out(tokens, condition)
+        patches = self.proj_out(tokens)  # (N, L, p * p * C)
         p = self.config.patch_size
         patches = patches.unflatten(1, (h // p, w // p)).unflatten(-1, (p, p, self.out_channels))
         velocity = torch.einsum('nhwpqc->nchpwq', patches).flatten(4, 5).flatten(2, 3)
+        if features is not None:
+            velocity = velocity + features.refined(tokens, mixed)
         if self.config.get('prediction_type') == 'sample':
             # x = (1 - sigma) clean + sigma noise, so noise - clean = (x - clean) / sigma. In
             # float32: at the last step of a schedule sigma is small, and the difference too.

@@ -174,7 +174,11 @@ class Predictor:
         for key in dict.fromkeys(inputs):
             sharing = [index for index, other in enumerate(inputs) if other == key]
             with timer.stage('fit', sharing):
-                resized[key] = images.resize(frames[sharing[0]].image, key[1])
+                image = frames[sharing[0]].image
+                resized[key] = (
+                    images.resize(image, key[1] * self.pipe.input_scale)[0],
+                    images.ResizeTransform(image.shape[:2], key[1]),
+                )
 
         # 2. Sample the output images; an ensemble has several, with different noise.
         requests = [
@@ -262,7 +266,7 @@ class Predictor:
         prompt.check_inside(frame.size)
         self.pipe.get_embeddings([text])
         settings = self._resolved(self.settings)
-        resized, _ = images.resize(frame.image, self.resolution)
+        resized, _ = images.resize(frame.image, self.resolution * self.pipe.input_scale)
         shares = prompt.shares(frame.size)
         request = SampleRequest(0, resized, text, shares, self.settings.seed, settings, '')
         ((_, output),) = self._sampler.sample([request], StageTimer(1, self._now))

@@ -22,6 +22,7 @@ import torch
 
 from diception_ros.core.adapter_card import WEIGHTS_FILE
 from diception_ros.model import DiceptionPipeline, adapters
+from diception_ros.model.encoder import EfficientNetLite
 from diception_ros.system import files
 from diception_ros.training import settings as settings_
 from diception_ros.training.optim import Ema
@@ -42,6 +43,38 @@ def load_pipeline(folder: Path) -> DiceptionPipeline:
     pipe = DiceptionPipeline.from_pretrained(folder, torch.float32, **WITHOUT_ENCODERS)
     pipe.set_progress_bar_config(disable=True)
     return pipe
+
+
+def find_encoder(folder: str, pipe: DiceptionPipeline | None) -> EfficientNetLite | None:
+    """Return the image encoder of a model, or the one to add to it.
+
+    Args:
+        folder: as `bench/encoder.py` writes it, or '' for the model's own encoder, if any.
+        pipe: the model, or None for a new one.
+
+    Raises:
+        ValueError: the model has one already, or the folder holds none.
+    """
+    had: EfficientNetLite | None = pipe.image_encoder if pipe else None
+    if not folder:
+        return had
+    if had is not None:
+        raise ValueError(f'encoder is {folder!r}; this model has an image encoder already')
+    try:
+        found: EfficientNetLite = EfficientNetLite.from_pretrained(folder, use_safetensors=True)
+        return found.float().eval()
+    except (OSError, ValueError) as error:
+        raise ValueError(f'encoder is {folder!r}; no image encoder there ({error})') from error
+
+
+def add_encoder(pipe: DiceptionPipeline, encoder: EfficientNetLite) -> None:
+    """Add an image encoder to a model; before training its answers stay the same."""
+    if pipe.image_encoder is encoder:
+        return
+    pipe.register_modules(image_encoder=encoder.to(memory_format=torch.channels_last))
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        pipe.transformer.add_image_features(encoder.config.features)
 
 
 def trainable_parameters(pipe: DiceptionPipeline) -> dict[str, torch.nn.Parameter]:

@@ -44,18 +44,22 @@ class Preprocessor:
         point_order: of the model's point encoder.
         hflip: add a horizontally flipped copy of each sample.
         registry: holds the tasks of the samples.
+        input_scale: side of the model's input image by the resolution, see `Components`.
     """
 
     resolution: int
     point_order: str
     hflip: bool
     registry: TaskRegistry = BUILTIN
+    input_scale: int = 1
 
     def collate(self, samples: Iterable[Sample]) -> Prepared:
         """Resize and encode samples, and stack them."""
         # Only the order in which the encoder packs points matters here, so it has no size.
         encoder = DiceptionPointEncoder(1, 1, 1, self.point_order)
-        return batch.prepare(samples, self.resolution, encoder.pack, self.hflip, self.registry)
+        return batch.prepare(
+            samples, self.resolution, encoder.pack, self.hflip, self.registry, self.input_scale
+        )
 
 
 def take_per_task(samples: Iterable[Sample], names: Sequence[str], count: int) -> list[Sample]:

@@ -28,6 +28,9 @@ class TrainSettings:
 
     # Model.
     model: str = setting('', 'model folder to start from; empty: a new network, random weights')
+    encoder: str = setting(
+        '', 'folder of an image encoder to add to the model, as bench/encoder.py writes it'
+    )
     rank: int = setting(
         0, 'LoRA rank; the base weights stay frozen. 0: all weights are trained', low=0, high=4096
     )

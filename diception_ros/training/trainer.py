@@ -25,6 +25,7 @@ import sys
 import time
 
 import torch
+from torch.nn import functional
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from tqdm import tqdm
 
@@ -32,11 +33,19 @@ from diception_ros import tasks
 from diception_ros.core.settings import PredictSettings
 from diception_ros.datasets.batch import Batch, Prepared
 from diception_ros.model import DiceptionPipeline
+from diception_ros.model.encoder import CELL
 from diception_ros.perception.predictor import Predictor
 from diception_ros.system import files
 from diception_ros.tasks import BUILTIN, TaskRegistry
 from diception_ros.training import checkpoints, distributed, loss, samples, settings
-from diception_ros.training.checkpoints import FullFinetune, LoRA, Weights, load_pipeline
+from diception_ros.training.checkpoints import (
+    FullFinetune,
+    LoRA,
+    Weights,
+    add_encoder,
+    find_encoder,
+    load_pipeline,
+)
 from diception_ros.training.from_scratch import init_pipeline
 from diception_ros.training.optim import Ema, Optimizer, lr_factor
 from diception_ros.training.samples import Preprocessor, TaskSampler
@@ -51,6 +60,10 @@ from diception_ros.training.validation import (
 )
 
 _PCA_IMAGES = 2000  # images, and as many targets, that the autoencoder of a new model is fitted to
+# With color_jitter an image encoder's features are kept for up to 8 augmented copies of the images
+# of a buffer, 4096 in all (1.3 GB), or for one copy of each where there are more images.
+_COPIES, _KEPT = 8, 4096
+_ENCODED_AT_ONCE = 32
 BACKEND = 'inductor'  # of torch.compile
 
 
@@ -91,6 +104,7 @@ class Trainer:
         self.device = self.ranks.device
         self._sampler = TaskSampler(self.task_weights, settings.seed)
         self._buffer: tuple[int, Prepared, dict[str, torch.Tensor]] | None = None
+        self._encoded: tuple[int, torch.Tensor] | None = None
 
         # A checkpoint of LoRA holds the matrices alone; the model is where it was.
         resumed = checkpoint if checkpoint and not settings.rank else None
@@ -99,11 +113,16 @@ class Trainer:
             pipe = load_pipeline(folder)
         resolution = settings.resolution or (pipe.config.resolution if pipe else 0)
         order = pipe.point_encoder.config.point_order if pipe else 'xy'
-        self.preprocessor = Preprocessor(resolution, order, settings.hflip, registry)
+        encoder, input_scale = find_encoder(settings.encoder, pipe), 1
+        if encoder is not None:
+            input_scale = CELL // (pipe.vae_scale_factor if pipe else settings.pca_patch)
+        self.preprocessor = Preprocessor(resolution, order, settings.hflip, registry, input_scale)
         self.dataset = dataset or open_dataset(
-            settings, list(self.task_weights), resolution, self.ranks
+            settings, list(self.task_weights), resolution * input_scale, self.ranks
         )
         self.pipe = pipe or self._init_pipeline()
+        if encoder is not None:
+            add_encoder(self.pipe, encoder)
         Predictor(self.pipe, PredictSettings(processing_resolution=resolution))  # checks the side
         self.pipe.register_to_config(resolution=resolution)
         if settings.rank and settings.frozen_bf16:
@@ -189,13 +208,8 @@ class Trainer:
         # Drawn for all ranks, each of which takes its own.
         size = len(batch.names) * self.ranks.count
         mine = self.ranks.rank_slice(len(batch.names))
-        images = batch.image
-        if settings.color_jitter:
-            seeds = samples.jitter_seeds(size, generator)[mine]
-            images = samples.color_jitter(images, settings.color_jitter, seeds)
-        with torch.no_grad():
-            clean = pipe.encode_image(batch.target)  # (B, C, h, w)
-            image_latents = pipe.encode_image(images)  # (B, C, h, w)
+        clean = pipe.encode_vae_image(batch.target)  # (B, C, h, w)
+        image_latents = self._image_latents(batch, size, mine)  # (B, C + F, h, w)
         sigma = loss.draw_sigmas(size, self._sigmas, generator, settings.pure_noise_prob)[mine]
         shape = (size, *clean.shape[1:])
         noise = torch.randn(shape, generator=generator, device=self.device)[mine]
@@ -223,6 +237,42 @@ class Trainer:
         known = loss.known_cells(batch.valid, (clean.shape[-2], clean.shape[-1]))
         losses = loss.flow_loss(velocity, clean, noise, sigma, known, settings.weighting)
         return losses, known.flatten(1).any(dim=1)
+
+    def _image_latents(self, batch: Batch, size: int, mine: slice) -> torch.Tensor:
+        """Return (B, C + F, h, w) latents of a batch's images, augmented by color_jitter.
+
+        The image encoder is frozen and takes as long as a training step, so its features are
+        computed once for each buffer and augmented copy, not in each step.
+        """
+        settings, generator = self.settings, self.generator
+        if self.pipe.image_encoder is None:
+            images = batch.image
+            if settings.color_jitter:
+                seeds = samples.jitter_seeds(size, generator)[mine]
+                images = samples.color_jitter(images, settings.color_jitter, seeds)
+            return self.pipe.encode_image(images)
+        number, buffer, _ = self.buffer()
+        if self._encoded is None or self._encoded[0] != number:
+            self._encoded = None  # frees the last buffer's before the next is computed
+            self._encoded = number, self._encode_buffer(number, buffer.images)
+        copies = self._encoded[1]
+        which = torch.randint(len(copies), (size,), generator=generator, device=self.device)[mine]
+        return copies[which.cpu(), batch.frame].to(self.device).float()
+
+    def _encode_buffer(self, number: int, images: torch.Tensor) -> torch.Tensor:
+        """(K, F, C + F, h, w) float16 latents of K copies of F images."""
+        strength = self.settings.color_jitter
+        count = max(1, min(_COPIES, _KEPT // len(images))) if strength else 1
+        generator = torch.Generator(self.device).manual_seed(self.settings.seed * 1000 + number)
+        out = []
+        for part in images.repeat(count, 1, 1, 1).split(_ENCODED_AT_ONCE):
+            shown = part.to(self.device).float() / 127.5 - 1
+            if strength:
+                seeds = samples.jitter_seeds(len(shown), generator)
+                shown = samples.color_jitter(shown, strength, seeds)
+            with torch.autocast(self.device.type, torch.bfloat16, enabled=self.settings.bf16):
+                out.append(self.pipe.encode_image(shown).half().cpu())
+        return torch.cat(out).unflatten(0, (count, len(images)))
 
     def _attention_backend(self) -> contextlib.AbstractContextManager[None]:
         """Plain attention on a CPU, where the backward pass of torch's fused one is slow.
@@ -280,10 +330,15 @@ class Trainer:
     def _init_pipeline(self) -> DiceptionPipeline:
         _, buffer, _ = self.buffer()
         images = torch.cat(
-            [some[:: max(1, len(some) // _PCA_IMAGES)] for some in (buffer.images, buffer.targets)]
-        )
+            [
+                functional.avg_pool2d(some[:: max(1, len(some) // _PCA_IMAGES)].float(), width)
+                for some, width in (
+                    (buffer.images, self.preprocessor.input_scale), (buffer.targets, 1),
+                )
+            ]
+        )  # fmt: skip
         texts = dict.fromkeys([*tasks.texts(), *buffer.texts])
-        return init_pipeline(self.settings, images.float() / 127.5 - 1, list(texts))
+        return init_pipeline(self.settings, images / 127.5 - 1, list(texts))
 
     def _make_trainable(self) -> Weights:
         settings = self.settings

@@ -278,7 +278,7 @@ class Validator:
         Returns:
             (N, S, S, 3) float32 in [0, 1].
         """
-        data, side = self._prepared, self._prepared.images.shape[-1]
+        data, side = self._prepared, self._prepared.targets.shape[-1]
         settings = PredictSettings(
             num_inference_steps=self._settings.validation_num_inference_steps,
             guidance_scale=1.0,
@@ -317,8 +317,9 @@ class Validator:
         pictures, names = [], []
         for task in self._means:
             for row in data.rows(task)[:_SHEET_SAMPLES].tolist():
+                shown = data.images[data.frame[row]].permute(1, 2, 0).numpy()
                 pictures += [
-                    data.images[data.frame[row]].permute(1, 2, 0).numpy(),
+                    images.resize(shown, len(outputs[row]))[0],
                     data.targets[row].permute(1, 2, 0).numpy(),
                     np.rint(outputs[row] * 255).astype(np.uint8),
                 ]

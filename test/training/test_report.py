@@ -24,6 +24,8 @@ class Oracle:
 
     config = SimpleNamespace(shifts=1)
     token = 8
+    input_scale = 1
+    latent_channels = 3
     transformer = None
 
     def __init__(self, prepared):

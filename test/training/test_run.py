@@ -312,9 +312,11 @@ def test_photometric_changes_are_of_what_is_shown_alone(source, monkeypatch):
     for strength in (0.0, 1.0):
         runner = Trainer(tiny(color_jitter=strength), source)
         batch, encoded = runner.batch(0), []
-        encode = runner.pipe.encode_image
+        encode = runner.pipe.encode_vae_image
         monkeypatch.setattr(
-            runner.pipe, 'encode_image', lambda x, e=encode, to=encoded: (to.append(x), e(x))[1]
+            runner.pipe,
+            'encode_vae_image',
+            lambda x, *more, e=encode, to=encoded: (to.append(x), e(x, *more))[1],
         )
         before = runner.generator.get_state()
         with torch.no_grad():

