@@ -1,6 +1,6 @@
 # SPDX-FileCopyrightText: 2026 The diception_ros authors
 # SPDX-License-Identifier: Apache-2.0
-"""The node perception, and RViz if it is wanted.
+"""Launch the node perception, and RViz on request.
 
   ros2 launch diception_ros perception.launch.py image:=/camera/image_raw \
       camera_info:=/camera/camera_info tasks:="[depth, normal]"
@@ -27,22 +27,22 @@ HERE = Path(__file__).resolve().parents[1]
 PARAMETERS = {
     'model': 'model folder',
     'device': 'where the model runs: cpu, cuda or cuda:N',
-    'tasks': 'what is asked about every frame, such as "[depth, normal]"',
-    'categories': 'what to look for (semantic.categories), such as "[person, chair]"',
+    'tasks': 'tasks that run on every frame, such as "[depth, normal]"',
+    'categories': 'categories to segment (semantic.categories), such as "[person, chair]"',
     'num_inference_steps': 'denoising steps',
     'cameras': 'names of several cameras, such as "[front, left]"',
     'image_transport': 'raw or compressed',
-    'metric': 'where metres come from (depth.metric): off, fixed or aligned',
-    'policy': 'frames that come while the model works: latest or all',
-    'autostart': 'configure and activate without being asked',
+    'metric': 'source of metric depth (depth.metric): off, fixed or aligned',
+    'policy': 'frames received while the model works: latest or all',
+    'autostart': 'configure and activate at the start',
     'use_sim_time': 'take the time from /clock',
 }
 NAMES = {'categories': 'semantic.categories', 'metric': 'depth.metric'}
 # Arguments that are topics.
 TOPICS = {
-    'image': 'pictures of the only camera',
-    'camera_info': 'its CameraInfo; by default that beside the pictures',
-    'depth_reference': 'depths for metric:=aligned',
+    'image': 'images of the only camera',
+    'camera_info': 'its CameraInfo; by default the one beside the image',
+    'depth_reference': 'depth references for metric:=aligned',
 }
 
 
@@ -55,8 +55,8 @@ def generate_launch_description():
         ('namespace', '', 'of the node'),
         ('name', 'perception', 'of the node'),
         ('log_level', 'info', 'debug, info, warn, error or fatal'),
-        ('rviz', 'false', 'show the answers in RViz'),
-        ('shared_memory', 'true', 'give Fast DDS memory that pictures fit into'),
+        ('rviz', 'false', 'show the results in RViz'),
+        ('shared_memory', 'true', 'use the Fast DDS profile, in which images fit'),
     ]
     return LaunchDescription(
         [
@@ -70,7 +70,7 @@ def generate_launch_description():
 
 
 def start(context):
-    """What is to be started, now that the arguments are known."""
+    """Actions to start, for the given arguments."""
     given = {name: LaunchConfiguration(name).perform(context) for name in (*PARAMETERS, *TOPICS)}
     other = {
         name: LaunchConfiguration(name).perform(context)

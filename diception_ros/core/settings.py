@@ -405,8 +405,9 @@ class ComputeSettings:
     )
     threads: int = setting(
         0,
-        'threads of the processor for the model; 0: OMP_NUM_THREADS where it is set, else half of '
-        'the processors, with a GPU four at most',
+        'CPU threads of the model; 0: OMP_NUM_THREADS if set, else '
+        'half of the cores, at most four '
+        'with a GPU',
         low=0,
         high=1024,
     )
@@ -433,21 +434,23 @@ class PredictSettings:
         low=0,
         high=30,
     )
-    seed: int = setting(42, 'of the noise that every answer starts from', low=0, high=2**63 - 1)
+    seed: int = setting(
+        42, 'seed of the noise that every result starts from', low=0, high=2**63 - 1
+    )
     ensemble_size: int = setting(
-        1, 'answers with different noise that are merged into one', low=1, high=100
+        1, 'results of different noise that are merged into one', low=1, high=100
     )
     tta_shifts: int = setting(
         0,
-        'answers about slightly shifted pictures that are blended into one without a grid of '
-        'tokens, 1: just one; 0: what the model was made for',
+        'results of slightly shifted images that are averaged, which removes the grid of tokens; '
+        '1: off, 0: the value of the model',
         low=0,
         high=16,
     )
     processing_resolution: int = setting(
-        0, "side of the model's square in pixels; 0: what the model was made for", low=0, high=4096
+        0, 'width and height of the model input, pixels; 0: those of the model', low=0, high=4096
     )
-    batch_size: int = setting(8, 'answers that are worked out at once', low=1, high=1024)
+    batch_size: int = setting(8, 'results that are computed at once', low=1, high=1024)
     reuse_last_velocity: bool = setting(
         False, 'skip the last of several steps, which changes little'
     )
@@ -465,19 +468,21 @@ class FitCriteria:
     """
 
     min_points: int = setting(
-        50, 'of aligned: fewest references in the picture', low=3, high=10_000_000,
+        50, 'for aligned: fewest reference depths in the image', low=3, high=10_000_000,
         name='depth.min_points',
     )  # fmt: skip
     inlier_threshold: float = setting(
-        0.15, 'of aligned: relative error of the depth up to which a reference agrees', low=1e-3,
+        0.15, 'for aligned: relative error of depth up to which a '
+        'reference is an inlier', low=1e-3,
         high=1, name='depth.inlier_threshold',
     )  # fmt: skip
     min_inliers: float = setting(
-        0.5, 'of aligned: smallest share of references that agree', low=0, high=1,
+        0.5, 'for aligned: smallest share of inliers among the references', low=0, high=1,
         name='depth.min_inliers',
     )  # fmt: skip
     max_residual: float = setting(
-        0.08, 'of aligned: largest root mean square of their relative errors', low=0, high=1,
+        0.08, 'for aligned: largest root mean square of the relative '
+        'errors of inliers', low=0, high=1,
         name='depth.max_residual',
     )  # fmt: skip
 

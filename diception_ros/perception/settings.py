@@ -45,24 +45,26 @@ class DepthSettings:
 
     metric: str = setting(
         'off',
-        'where metres come from: off, a fixed scale and shift, or a fit to depth references',
+        'source of metric depth: off, fixed scale and shift, or aligned to depth references',
         choices=('off', 'fixed', 'aligned'),
         name='depth.metric',
     )
     scale: float = setting(
-        0.0, 'of fixed: 1/depth at disparity 1 less that at disparity 0, in 1/m', low=0, high=1e6,
+        0.0, 'for fixed: 1/depth at disparity 1 minus 1/depth at '
+        'disparity 0, 1/m', low=0, high=1e6,
         name='depth.scale',
     )  # fmt: skip
     shift: float = setting(
-        0.0, 'of fixed: 1/depth at disparity 0, in 1/m', low=-1e6, high=1e6, name='depth.shift'
+        0.0, 'for fixed: 1/depth at disparity 0, 1/m', low=-1e6, high=1e6, name='depth.shift'
     )
     tolerance_s: float = setting(
-        0.05, 'of aligned: largest difference of stamps of frame and reference, seconds', low=0,
+        0.05, 'for aligned: largest difference of the stamps of frame and '
+        'reference, seconds', low=0,
         high=3600, name='depth.tolerance_s',
     )  # fmt: skip
     reference_transform: str = setting(
         IDENTITY,
-        "of aligned: x y z qx qy qz qw, pose of the reference cloud's frame in the optical frame",
+        "for aligned: x y z qx qy qz qw, pose of the reference cloud's frame in the optical frame",
         name='depth.reference_transform',
     )
     criteria: FitCriteria = field(default_factory=FitCriteria)
@@ -90,24 +92,26 @@ class TemporalSettings:
 
     noise: str = setting(
         'fixed',
-        'what answers start from: fixed, the same for every frame; per_frame, other at each stamp',
+        'noise that results start from: fixed, the same for every frame; per_frame, by the stamp',
         choices=('fixed', 'per_frame'),
         name='temporal.noise',
     )
     smooth: float = setting(
-        0.0, 'share of the last scale and shift that is kept in the next; 0: none', low=0,
+        0.0, 'weight of the last scale and shift in the next; 0: none', low=0,
         high=0.99, name='temporal.smooth',
     )  # fmt: skip
     track_ids: bool = setting(
-        True, 'things keep their number, and so their colour, from frame to frame',
+        True, 'objects keep their id, and so their colour, from frame to frame',
         name='temporal.track_ids',
     )  # fmt: skip
     min_iou: float = setting(
-        0.3, 'overlap (intersection over union) from which a thing is the same', low=0.01, high=1,
+        0.3, 'overlap (intersection over union) from which an object '
+        'keeps its id', low=0.01, high=1,
         name='temporal.min_iou',
     )  # fmt: skip
     reset_after_s: float = setting(
-        10.0, 'time between frames after which all of this begins anew, seconds', low=0, high=1e6,
+        10.0, 'time between frames after which the temporal state is '
+        'reset, seconds', low=0, high=1e6,
         name='temporal.reset_after_s',
     )  # fmt: skip
 
@@ -124,17 +128,17 @@ class LiveSettings:
     """
 
     max_rate_hz: float = setting(
-        0.0, 'most frames of a camera that are worked on in a second; 0: as many as possible',
+        0.0, 'most frames of a camera that are processed per second; 0: no limit',
         low=0, high=1e4,
     )  # fmt: skip
-    lazy: bool = setting(True, 'only what somebody listens to is worked out')
+    lazy: bool = setting(True, 'compute only outputs that have a subscriber')
     policy: str = setting(
         'latest',
-        'frames that come while the model works: latest, the newest is kept; all, they queue up',
+        'frames received while the model works: latest keeps the newest, all queues them',
         choices=('latest', 'all'),
     )
     queue_size: int = setting(
-        100, 'of all: frames of a camera that wait; those that come then are dropped', low=1,
+        100, 'for all: length of the queue of a camera; further frames are dropped', low=1,
         high=100_000,
     )  # fmt: skip
 
@@ -158,26 +162,27 @@ class PerceptionSettings:
 
     # What is asked.
     tasks: tuple[str, ...] = setting(
-        ('depth', 'normal'), f'what is asked about every frame, of {", ".join(TASKS)}'
+        ('depth', 'normal'), f'tasks that run on every frame, of {", ".join(TASKS)}'
     )
     adapters: tuple[str, ...] = setting(
-        (), 'folders that diception adapt wrote; each brings a task that is asked, too'
+        (), 'folders written by diception adapt; each adds a task that runs on every frame'
     )
     categories: tuple[str, ...] = setting(
         DEFAULT_CATEGORIES,
-        'what to look for, for the tasks that are asked about a category; first wins a tie',
+        'categories of the tasks that take one; the first wins a tie',
         name='semantic.categories',
         flag='--categories',
     )
     every_n: Mapping[str, int] = setting(
-        1, 'ask it about every n-th frame of a camera only', low=1, high=10_000,
+        1, 'run it on every n-th frame of a camera', low=1, high=10_000,
         keys=TASKS,
     )  # fmt: skip
 
     predict: PredictSettings = field(default_factory=PredictSettings)
     output_size: str = setting(
         'camera',
-        "size of the answers: the camera picture's, or the model's square with a CameraInfo to it",
+        "size of the results: that of the camera's image, or of the "
+        'model input, with its CameraInfo',
         choices=('camera', 'model'),
     )
     conversion: str = setting(
