@@ -8,6 +8,7 @@ import zipfile
 import numpy as np
 import pytest
 from simulated import SIZE, edges
+from surfaces import normals_from
 
 from diception_ros.core import geometry
 from diception_ros.simulation import cameras, mjcf, sample_stream, scenes
@@ -312,7 +313,7 @@ def test_pixels_of_rooms_with_models_are_known(furnished):
         np.testing.assert_allclose(np.linalg.norm(view.normals, axis=-1), 1, atol=1e-5)
         rays = geometry.back_project(view.metric_depth(), view.camera.intrinsics)
         assert ((view.normals * rays).sum(axis=-1) <= 1e-6).all()
-        rough = geometry.normals_from(view.metric_depth(), view.camera.intrinsics)
+        rough = normals_from(view.metric_depth(), view.camera.intrinsics)
         numbers = [placed.instance for placed in view.scene.meshes]
         mine = np.isin(view.instance, numbers) & ~edges(view)
         cosine = (rough.vectors * view.normals).sum(axis=-1)[mine]

@@ -34,10 +34,8 @@ _MOST_READ = 45000  # triangles of a model in its file; larger ones take a secon
 # Triangles that are drawn of a large and of a small model: with more, drawing them takes most of
 # the time of a view. Vertices in one cell of a grid become one.
 _MOST_DRAWN, _SMALL, _MOST_OF_SMALL = 3000, 0.45, 1500
-# A model whose area changes by more than this share when it is thinned looks wrong.
-_AREA_CHANGE = 0.2
 _MOST_PIECES = 6  # materials of a model; the smallest are joined
-_VERSION = 3  # of what the cache holds
+_VERSION = 4  # of what the cache holds
 _TEXTURE = 256  # side of the largest texture, pixels
 
 # The name of a model in the catalogue, in lower case, to a category of
@@ -106,8 +104,8 @@ _NAMED_ONLY = ('Exterior', 'Characters', 'Lights', 'Vehicles')
 # What stands on floors beside the furniture.
 _ON_FLOORS = ('object', 'toilet', 'bicycle', 'dog', 'cat', 'box', 'handbag', 'umbrella')
 _NO_OBJECT = re.compile(
-    r'carpet|rug|fireplace|projector|frame|curtain|blind|switch|plug|socket|detector|railing|hood|'
-    r'chimney|mat$|tatami|upper|corner|tool$|bath|shower|stall|basin|island|container|barnum|pallet|'
+    r'radiator|carpet|rug|fireplace|projector|frame|curtain|blind|switch|plug|socket|detector|'
+    r'railing|hood|chimney|mat$|tatami|upper|corner|tool$|bath|shower|stall|basin|island|container|barnum|pallet|'
     r'furnace|aquarium|sign|heater|conditioning|thermometer|hanger|clothes|bill|cctv|camera$|doll'
 )
 
@@ -378,12 +376,9 @@ def _parsed(entry: CatalogEntry) -> MeshModel | None:
     scale = np.array(entry.size) / np.maximum(high - low, 1e-9)
     positions = (positions - [*(low + high)[:2] / 2, low[2]]) * scale
     normals = normals / scale
-    area = _total_area(corners, positions)
     corners, positions = _thinned(
         corners, positions, _MOST_OF_SMALL if max(entry.size) < _SMALL else _MOST_DRAWN
     )
-    if abs(_total_area(corners, positions) / area - 1) > _AREA_CHANGE:
-        return None
     pieces = [
         piece
         for name, index in _joined(corners, positions).items()
@@ -518,10 +513,6 @@ def _joined(
 def _areas(index: NDArray[np.int64], positions: NDArray[np.float64]) -> NDArray[np.float64]:
     a, b, c = positions[index[:, 0]].reshape(-1, 3, 3).transpose(1, 0, 2)
     return np.asarray(np.linalg.norm(np.cross(b - a, c - a), axis=1) / 2)
-
-
-def _total_area(corners: dict[str, NDArray[np.int64]], positions: NDArray[np.float64]) -> float:
-    return sum(float(_areas(index, positions).sum()) for index in corners.values())
 
 
 def _piece(
