@@ -5,6 +5,7 @@
 from __future__ import annotations
 
 import bz2
+from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Iterator
 import contextlib
 from dataclasses import dataclass, field
@@ -83,21 +84,14 @@ class Contents:
     """What a file holds.
 
     Attributes:
-        channels: in the order of the file.
-        counts: messages of each channel.
+        counts: messages by channel.
         start_ns: first log time; 2^63 - 1 without a message.
         end_ns: last log time; 0 without a message.
     """
 
-    channels: list[Channel] = field(default_factory=list)
-    counts: list[int] = field(default_factory=list)
+    counts: Counter[Channel] = field(default_factory=Counter)
     start_ns: int = 2**63 - 1
     end_ns: int = 0
-
-    def add(self, channel: Channel, count: int) -> None:
-        """Add a channel with so many messages."""
-        self.channels.append(channel)
-        self.counts.append(count)
 
     def span(self, start_ns: int, end_ns: int) -> None:
         """Extend the log times."""

@@ -66,7 +66,7 @@ class Mcap:
         if statistics is None or (statistics.message_count and not self._chunks):
             raise CutError('it has no index')
         for number, channel in self._channels.items():
-            found.add(channel, statistics.channel_message_counts.get(number, 0))
+            found.counts[channel] += statistics.channel_message_counts.get(number, 0)
         if statistics.message_count:
             found.span(statistics.message_start_time, statistics.message_end_time)
         return found

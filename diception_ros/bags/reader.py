@@ -117,7 +117,7 @@ class Bag(contextlib.AbstractContextManager['Bag']):
 
     def _add(self, file: Storage) -> None:
         contents = file.contents
-        for channel, count in zip(contents.channels, contents.counts, strict=True):
+        for channel, count in contents.counts.items():
             msgtype, before = channel.definition.msgtype, self.topics.get(channel.topic)
             if before is not None:
                 count += before.count

@@ -83,7 +83,7 @@ class _Ros1:
         if (len(self._connections), len(self._chunks)) != expected:
             raise CutError('the index is not complete')
         for number, channel in self._connections.items():
-            found.add(channel, counts.get(number, 0))
+            found.counts[channel] += counts.get(number, 0)
         return found
 
     def messages(self, selection: Selection, unpack: Unpacker) -> Iterator[RawMessage]:
@@ -202,7 +202,7 @@ class _Sqlite:
                     'SELECT count(*), min(timestamp), max(timestamp) FROM messages '
                     'WHERE topic_id = ?', (number,),
                 ).fetchone()  # fmt: skip
-                found.add(channel, count)
+                found.counts[channel] += count
                 if count:
                     found.span(low, high)
         return found
@@ -329,7 +329,7 @@ class Storage:
         Raises:
             DamageError: the file cannot be read any further.
         """
-        if not self.contents.channels:
+        if not self.contents.counts:
             return
         if self._indexed:
             unpack = Unpacker(self._size)
@@ -369,18 +369,14 @@ class Storage:
             ) from error
 
     def _scan_contents(self) -> None:
-        channels: dict[Channel, int] = {}
         try:
             for raw in self.scan():
-                channel = Channel(raw.topic, raw.definition, raw.encoding)
-                channels[channel] = channels.get(channel, 0) + 1
+                self.contents.counts[Channel(raw.topic, raw.definition, raw.encoding)] += 1
                 self.contents.span(raw.stamp_ns, raw.stamp_ns)
             if not self._format.has_end():
                 raise DamageError(f'{self.name}: damaged behind its last message')
         except DamageError as damage:
             self.damage = self.damage or damage
-        for channel, count in channels.items():
-            self.contents.add(channel, count)
 
 
 def scan(path: Path) -> Iterator[RawMessage]:
