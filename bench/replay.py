@@ -27,7 +27,7 @@ import recordings
 from diception_ros.bag_replay import run
 from diception_ros.bag_replay.job import Job
 from diception_ros.bags.cameras import choose
-from diception_ros.bags.frames import FrameSelection, frames
+from diception_ros.bags.frames import FrameSelection, ImageFrame, frames
 from diception_ros.bags.reader import Bag
 from diception_ros.bags.typestore import BagTypes
 from diception_ros.core.prompt import Prompt
@@ -94,7 +94,8 @@ def decoded(path, args):
     """The frames of the bag."""
     with Bag(path) as bag:
         cameras = choose(bag, [args.camera] if args.camera else [])
-        return [one.frame for one in frames(bag, cameras, FrameSelection(limit=args.frames))]
+        records = frames(bag, cameras, FrameSelection(limit=args.frames))
+        return [record.frame for record in records if isinstance(record, ImageFrame)]
 
 
 def infer(predictor, pictures, asked):
@@ -116,7 +117,7 @@ def replayed(predictor, path, asked, args, temporary):
     """Frames per second of the replay."""
     perceiver = Perceiver(predictor, BagTypes(), asked)
     job = Job(temporary / 'out.mcap', cameras=(args.camera,) if args.camera else (),
-              most=args.frames, batch=args.batch_frames, force=True)  # fmt: skip
+              max_frames=args.frames, batch_frames=args.batch_frames, force=True)  # fmt: skip
     with Bag(path) as bag:
         result = run.replay(bag, perceiver, job)
     return result.frames / result.seconds
