@@ -25,6 +25,7 @@ INSTALL_REQUIRES = [
     'protobuf >=4.22',  # T5 tokenizer conversion; images of Foxglove, for GetMessageClass
     'peft >=0.13',  # load_lora_weights
     'tqdm >=4.60',  # progress bars
+    'jinja2 >=3.1',  # the report of a replay
     'pyyaml >=6',  # settings files
     'rosbags >=0.11',  # bags without ROS; 0.11 opens single .mcap files
     'mcap >=1.2, <2',  # records of MCAP; 1.2 is the oldest tried
@@ -85,7 +86,10 @@ setup(
         (f'share/{NAME}/launch', glob('launch/*.launch.py')),
         (f'share/{NAME}/rviz', glob('rviz/*')),
     ],
-    package_data={f'{NAME}.model': ['builtin/*', 'builtin/*/*']},
+    package_data={
+        f'{NAME}.model': ['builtin/*', 'builtin/*/*'],
+        f'{NAME}.reporting': ['templates/*'],
+    },
     zip_safe=False,  # the built-in model is read as a folder
     install_requires=INSTALL_REQUIRES,
     extras_require={**EXTRAS_REQUIRE, 'test': EXTRAS_REQUIRE['dev']},  # `colcon test` reads 'test'

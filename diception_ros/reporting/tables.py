@@ -129,15 +129,29 @@ def versions() -> dict[str, str]:
     return found
 
 
-# The numbers of every single answer, in a file.
+def csv_value(value: Any) -> Any:
+    """A number as CSV files have it: six digits, empty where it is not known."""
+    if isinstance(value, float):
+        return '' if math.isnan(value) else f'{value:.6g}'
+    return value
+
+
+def write_csv(path: Path, rows: Sequence[Mapping[str, Any]]) -> None:
+    """Write a line for each row, in one piece; the columns are those of all rows."""
+    columns = list(dict.fromkeys(name for row in rows for name in row))
+    with files.atomic_file(path) as partial, partial.open('w', newline='') as file:
+        writer = csv.writer(file, lineterminator='\n')
+        writer.writerow(columns)
+        for row in rows:
+            writer.writerow(csv_value(row.get(name, '')) for name in columns)
 
 
 class PredictionCSV(contextlib.ExitStack):
-    """Writes the numbers of every answer into a CSV file, a line for each number.
+    """Writes the numbers of every prediction into a CSV file, a line for each number.
 
     The file appears at the end of a `with`, or when it is closed.
 
-    Of masks and instances also how much of the picture was asked for: `share`, 0 to 1.
+    Of masks and instances also the share of the image that they cover: `share`, 0 to 1.
 
     Args:
         path: of the file.
@@ -157,12 +171,12 @@ class PredictionCSV(contextlib.ExitStack):
         predicted: Label,
         score: Mapping[str, float],
     ) -> None:
-        """See `verdict.EvalCallback`."""
+        """See `EvalCallback`."""
         category = question.prompt.category or ''
         truth = question.truth
         if isinstance(truth, Mask | Instances):
             asked_for = truth.values if isinstance(truth, Mask) else truth.ids > 0
             score = {**score, 'share': float(asked_for.mean())}
         for metric, value in score.items():
-            told = '' if math.isnan(value) else f'{value:.6g}'
-            self._writer.writerow((number, question.name, category, metric, told))
+            row = (number, question.name, category, metric, csv_value(float(value)))
+            self._writer.writerow(row)

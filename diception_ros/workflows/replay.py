@@ -311,9 +311,9 @@ def _score(
         report.mkdir(parents=True, exist_ok=True)
         numbers, rows = report / 'metrics.json', report / 'frames.csv'
     tables.write_json(numbers, content)
-    html_report.write_csv(rows, found.rows)
+    tables.write_csv(rows, found.rows)
     if report is not None:
-        html = html_report.page(html_report.whole(content), found.rows, sheets)
+        html = html_report.page(content, found.rows, sheets)
         files.write_text(report / 'index.html', html)
         progress.log(f'wrote {report / "index.html"}')
     shown = []

@@ -199,7 +199,7 @@ def test_the_report_ranks_and_names_them_by_their_kind(folders, tmp_path):
         bag, job, settings, ('m', tmp_path / 'model'), result, found, 'frame', truth
     )
     assert [(one['task'], one['kind']) for one in content['adapters']] == [*KINDS.items()]
-    text = html_report.page(html_report.whole(content), found.rows, sheets)
+    text = html_report.page(content, found.rows, sheets)
     worst = {task: [one.words for one in sheets.worst() if one.task == task] for task in KINDS}
     for task, first in FIRST.items():
         metric, arrow = first.split()

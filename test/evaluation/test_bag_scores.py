@@ -25,7 +25,7 @@ from diception_ros.evaluation.temporal_stability import Moment, Stability, Where
 from diception_ros.messages import base, point_clouds, poses
 from diception_ros.messages import images as image_messages
 from diception_ros.reporting import html_report
-from diception_ros.reporting.tables import write_json
+from diception_ros.reporting.tables import write_csv, write_json
 
 TASKS = ('depth', 'normal', 'entity', 'semantic', 'pose')
 COUNT = 5
@@ -244,7 +244,7 @@ def test_what_is_written_is_json_and_csv(bag, tmp_path):
         assert f'`{name}`' in page.read_text(), name
     assert read['settings']['seed'] == 42
     assert read['speed']['model_s']['p50'] > 0
-    html_report.write_csv(tmp_path / 'frames.csv', found.rows)
+    write_csv(tmp_path / 'frames.csv', found.rows)
     lines = (tmp_path / 'frames.csv').read_text().splitlines()
     assert len(lines) == COUNT + 1
     assert lines[0].startswith('camera,stamp_ns,log_ns,model_s,messages_s,depth.abs_rel')

@@ -42,7 +42,7 @@ def made():
         record = ImageFrame(raw, False, None, frame, None, None, None)
         sheets.on_frame(k, '', record, {'depth': answer}, row)
         rows.append(row)
-    return html_report.page(html_report.whole(METRICS), rows, sheets), sheets
+    return html_report.page(METRICS, rows, sheets), sheets
 
 
 class Names(HTMLParser):
