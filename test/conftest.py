@@ -28,8 +28,16 @@ _SLOW_S = 3.0
 _seconds = Counter()
 
 
+# Folders whose tests start processes, train or render, so that most of them are slow.
+_SLOW_FOLDERS = {'bag_replay', 'cli', 'live_demo', 'node', 'simulation', 'training', 'workflows'}
+
+
+@pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(config, items):
-    """Run the longest files first, so that both workers end together; within a file in order."""
+    """Mark slow tests, and run the longest files first, so that both workers end together."""
+    for item in items:
+        if item.path.parent.name in _SLOW_FOLDERS or 'opengl' in item.fixturenames:
+            item.add_marker('slow')
     took = config.cache.get(_DURATIONS, {})
     assumed = Counter(_file_of(item.nodeid) for item in items if item.get_closest_marker('slow'))
     items.sort(
