@@ -38,4 +38,4 @@ def main(args: argparse.Namespace) -> int:
     result = demo(settings.from_arguments(DemoConfig, args), ConsoleProgress())
     if result.table:
         print(result.table)
-    return int(bool(result.strangers))
+    return int(bool(result.unmatched))

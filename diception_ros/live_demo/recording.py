@@ -1,6 +1,6 @@
 # SPDX-FileCopyrightText: 2026 The diception_ros authors
 # SPDX-License-Identifier: Apache-2.0
-"""The recording that is played: a drive through a simulated room, or one of the user's."""
+"""The recording that is played: a simulated drive through a room, or the user's own bag."""
 
 from __future__ import annotations
 
@@ -23,32 +23,32 @@ from diception_ros.simulation import bag_reader, record
 from diception_ros.simulation.assets.categories import COCO
 from diception_ros.simulation.views import View
 
-# Where the node listens for clicks; in the recording, as if somebody had clicked on the way.
+# Topic of clicks of the node; the recording holds one click.
 CLICK = '/perception/prompt/click'
-# A kitchen with somebody walking, of the rooms that no model was trained on.
+# A kitchen with a walking person, from the split that no model was trained on.
 ROOM = record.Recording(
     scenes=1, views=40, size=(240, 320), seed=3, split='test', rig='robot', rate=10.0
 )
-# Frame at which somebody clicks on the largest thing that COCO knows, which in this room is the
-# refrigerator; the first frame has been seen by then.
+# Frame of the click on the largest object of a COCO category, in this room the refrigerator. By
+# then the node has processed a first frame.
 _CLICKED = 10
-# Categories that are looked for; each is one more answer a frame.
+# Number of categories for task semantic; each costs one more prediction a frame.
 _CATEGORIES = 3
 
 
 @dataclass(frozen=True)
 class Drive:
-    """A recording, and what can be asked about it.
+    """A recording, and the prompts for it.
 
     Attributes:
         path: of the bag.
-        camera: whose pictures are played.
+        camera: whose images are played.
         compressed: whether they are CompressedImage.
-        frames: pictures in the bag.
+        frames: images in the bag.
         seconds: from the first message to the last.
-        categories: to look for.
-        click: the pixel that is clicked on; None if nobody does.
-        truth: whether the bag has the true answers of `diception simulate`.
+        categories: for task semantic.
+        click: the pixel of the click; None if there is none.
+        truth: whether the bag has the ground truth of `diception simulate`.
     """
 
     path: Path
@@ -62,13 +62,13 @@ class Drive:
 
     @property
     def topics(self) -> list[str]:
-        """What is played."""
+        """The topics that are played."""
         found = [self.camera.topic, self.camera.info, CLICK if self.click else '']
         return [topic for topic in found if topic]
 
 
 def simulate(out: Path, backend: str | None = None) -> Iterator[int]:
-    """Record the drive through the room, clicks included.
+    """Record the drive through the room, with its click.
 
     Args:
         out: the bag.
@@ -95,15 +95,15 @@ def _click(number: int, view: View) -> list[tuple[str, Any]]:
 
 
 def read(path: Path, camera: str | None = None) -> Drive:
-    """Look at a recording.
+    """Open a recording, and find its camera and prompts.
 
     Args:
         path: of the bag.
-        camera: topic of its pictures; None for the only one.
+        camera: topic of its images; None for the only one.
 
     Raises:
         FileNotFoundError: there is no bag.
-        ValueError: it is none, or there is a choice of cameras to make; the message lists them.
+        ValueError: it is no bag, or it has several cameras; the message lists them.
     """
     with Bag(path) as bag:
         (chosen,) = choose(bag, [camera] if camera else [])
@@ -121,7 +121,7 @@ def read(path: Path, camera: str | None = None) -> Drive:
 
 
 def _shown(path: Path) -> tuple[str, ...]:
-    """The categories with the most pixels in the first picture, of those that models know."""
+    """The COCO categories with the most pixels in the first image."""
     things = next(bag_reader.views(path)).instances()
     pixels: dict[str, int] = {}
     for name, area in _areas(things):
@@ -135,11 +135,11 @@ def _areas(things: Instances) -> list[tuple[str, int]]:
 
 
 def headers(drive: Drive, seconds: float = math.inf) -> dict[int, str]:
-    """The frame of each picture's header, by its stamp in nanoseconds.
+    """The frame_id of each image, by its stamp in nanoseconds.
 
     Args:
         drive: the recording.
-        seconds: of it that are looked at.
+        seconds: how much of it is read.
     """
     found = {}
     with Bag(drive.path) as bag:

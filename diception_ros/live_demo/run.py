@@ -1,6 +1,6 @@
 # SPDX-FileCopyrightText: 2026 The diception_ros authors
 # SPDX-License-Identifier: Apache-2.0
-"""One process plays the pictures, one answers them, one records the answers; as on a robot."""
+"""Runs player, node and recorder as three processes, as on a robot."""
 
 from __future__ import annotations
 
@@ -28,29 +28,29 @@ DIAGNOSTICS = '/diagnostics'
 LOADING = 600.0
 # Seconds until the recorder listens to all topics; then it begins without some.
 LISTENING = 30.0
-# Seconds for the answers to the last pictures, after which what still waits is counted as waiting.
+# Seconds for the results of the last images; after that, they are counted as waiting.
 DRAINING = 60.0
-# Seconds that the player waits after it has found listeners, so that they have found it, too.
+# Seconds that the player waits after it discovered its subscribers, until they discovered it.
 _DELAY = 1.0
-# How often we look what the processes say.
+# Seconds between two looks at the logs of the processes.
 PERIOD = 0.1
-# How often we look into the bag that is recorded, which takes the longer the larger it is.
+# Seconds between two looks at the recorded bag; the larger it is, the longer one takes.
 LOOKING = 1.0
-# Ports of these domains lie below those that Linux gives to programs by itself.
+# Ports of these domains lie below the ephemeral ports of Linux.
 _DOMAINS = range(10, 100)
 # '[INFO] [1795535612.486] [perception]: active' -> 'active'
 _LOG_HEAD = re.compile(r'^(?:\[\w+\] \[[\d.]+\] \[[^]]*\]: )?')
 
 
 @dataclass(frozen=True)
-class Wishes:
-    """How the node answers.
+class LiveOptions:
+    """Options of the node and the player.
 
     Attributes:
         model: its folder, or 'builtin'.
-        device: where it runs.
-        tasks: that are asked about every picture.
-        seconds: of the recording that are played.
+        device: where the model runs.
+        tasks: of the node.
+        seconds: how much of the recording is played.
     """
 
     model: str
@@ -61,12 +61,12 @@ class Wishes:
 
 @dataclass(frozen=True)
 class Counts:
-    """What the node told at the end.
+    """Last diagnostics of the node.
 
     Attributes:
-        received, processed, dropped, failed, waiting: pictures.
-        values: everything that it told of itself, by name.
-        times: how often it told.
+        received, processed, dropped, failed, waiting: number of images.
+        values: all values of the diagnostics, by name.
+        times: number of diagnostics messages.
     """
 
     received: int
@@ -80,31 +80,31 @@ class Counts:
 
 def run(
     drive: Drive,
-    wishes: Wishes,
+    options: LiveOptions,
     out: Path,
-    say: Callable[[str], None],
+    log: Callable[[str], None],
     progress: Callable[[float], None],
 ) -> Counts:
-    """Play, answer and record.
+    """Play to the node, and record its results.
 
     Args:
         drive: what is played.
-        wishes: how it is answered.
-        out: the bag that is recorded; logs come beside it.
-        say: told what people should read.
-        progress: told how many more seconds the player was at work.
+        options: of the node and the player.
+        out: the bag that is recorded; logs are written beside it.
+        log: called with lines for the user.
+        progress: called with the seconds that have passed while the player runs.
 
     Raises:
-        ChildProcessError: a process ended early or did not do its part; the reason is told.
-        TimeoutError: the node took too long to begin.
+        ChildProcessError: a process ended early or failed.
+        TimeoutError: the node took too long to become active.
     """
     for path in (out, partial_of(out)):
         path.unlink(missing_ok=True)
     with domain() as number, process_group(out.parent, variables(number)) as start:
-        recorder = start('record', ['record', *recorded(wishes.tasks),
+        recorder = start('record', ['record', *recorded(options.tasks),
                                              '--out', str(out), '--sim-time'])  # fmt: skip
-        node = start('node', ['node', *_arguments(drive, wishes)])
-        topics = _until_active(node, recorder, say)
+        node = start('node', ['node', *_arguments(drive, options)])
+        topics = _until_active(node, recorder, log)
         _until_recorded(topics, node, recorder)
         player = start(
             'play',
@@ -118,30 +118,30 @@ def run(
                 '--listeners',
                 str(LISTENING),
                 '--end',
-                str(wishes.seconds),
+                str(options.seconds),
             ],
         )
-        _watch(player, node, recorder, say, progress)
-        _drain(partial_of(out), node, recorder, say)
+        _watch(player, node, recorder, log, progress)
+        _drain(partial_of(out), node, recorder, log)
         recorder.end()
         node.end()
     if not out.exists():
         raise ChildProcessError(f'nothing was recorded; see {recorder.log}')
     counts = last_counts(out)
     if counts is None:
-        raise ChildProcessError(f'the node told nothing of itself; see {node.log}')
+        raise ChildProcessError(f'the node published no diagnostics; see {node.log}')
     return counts
 
 
 def recorded(names: Sequence[str]) -> list[str]:
-    """The topics of the answers of some tasks, and what the node tells of itself."""
+    """The topics of the results of some tasks, and the diagnostics."""
     types = BagTypes()
     found = [one for name in names for one in outputs.declared(tasks.get(name), types)]
     return [DIAGNOSTICS, *(f'{NODE}/{one.topic}' for one in found)]
 
 
 def last_counts(bag: Path) -> Counts | None:
-    """What the node told last in a bag, which may still be growing; None if nothing yet."""
+    """The last diagnostics in a bag that may still be growing; None if there are none yet."""
     last: dict[str, str] = {}
     times = 0
     with contextlib.suppress(OSError, ValueError), Bag(bag) as opened:
@@ -162,7 +162,7 @@ def last_counts(bag: Path) -> Counts | None:
 
 @contextlib.contextmanager
 def domain() -> Iterator[int]:
-    """A ROS domain that no other demo, bench or test on this machine is in, while `with` lasts.
+    """A ROS domain of its own among the demos, benches and tests of this machine, in a `with`.
 
     Raises:
         OSError: all of them are taken.
@@ -195,11 +195,11 @@ def variables(number: int) -> dict[str, str]:
     return found
 
 
-def _arguments(drive: Drive, wishes: Wishes) -> list[str]:
+def _arguments(drive: Drive, options: LiveOptions) -> list[str]:
     parameters: dict[str, Any] = {
-        'model': wishes.model,
-        'device': wishes.device,
-        'tasks': f'[{", ".join(wishes.tasks)}]',
+        'model': options.model,
+        'device': options.device,
+        'tasks': f'[{", ".join(options.tasks)}]',
         'semantic.categories': f'[{", ".join(drive.categories)}]',
         'num_inference_steps': 1,
         'guidance_scale': 1.0,
@@ -217,18 +217,18 @@ def _arguments(drive: Drive, wishes: Wishes) -> list[str]:
     ]
 
 
-def _until_active(node: Subprocess, recorder: Subprocess, say: Callable[[str], None]) -> list[str]:
-    """The topics that it publishes on."""
+def _until_active(node: Subprocess, recorder: Subprocess, log: Callable[[str], None]) -> list[str]:
+    """Wait until the node is active; returns the topics that it publishes."""
     end = time.monotonic() + LOADING
     while time.monotonic() < end:
         for line in node.lines():
             text = _LOG_HEAD.sub('', line)
             if 'cannot configure: ' in text or 'cannot activate: ' in text:
-                raise ChildProcessError(f'the node says: {text}')
+                raise ChildProcessError(f'the node reports: {text}')
             if text.startswith('active: '):
-                say('node: active')
+                log('node: active')
                 return text.partition(' -> ')[2].split(', ')
-            say(f'node: {text}')
+            log(f'node: {text}')
         node.check()
         recorder.check()
         time.sleep(PERIOD)
@@ -236,7 +236,7 @@ def _until_active(node: Subprocess, recorder: Subprocess, say: Callable[[str], N
 
 
 def _until_recorded(topics: Sequence[str], node: Subprocess, recorder: Subprocess) -> None:
-    """Until the recorder listens to all topics; the first pictures are else not answered."""
+    """Wait until the recorder has subscribed to all topics, or it misses the first results."""
     end, missing = time.monotonic() + LISTENING, set(topics)
     while missing and time.monotonic() < end:
         missing -= {line.rpartition(' ')[2] for line in recorder.lines() if 'recording /' in line}
@@ -249,31 +249,31 @@ def _watch(
     player: Subprocess,
     node: Subprocess,
     recorder: Subprocess,
-    say: Callable[[str], None],
+    log: Callable[[str], None],
     progress: Callable[[float], None],
 ) -> None:
-    """Until everything was played."""
+    """Wait until the player has ended."""
     last = time.monotonic()
     while player.code is None:
         time.sleep(PERIOD)
         now = time.monotonic()
         progress(now - last)
         last = now
-        _tell(node, say)
+        _log_node(node, log)
         node.check()
         recorder.check()
     if player.code:
         player.check()
 
 
-def _drain(bag: Path, node: Subprocess, recorder: Subprocess, say: Callable[[str], None]) -> None:
-    """Until the node told twice that nothing waits, the second time surely after the last."""
+def _drain(bag: Path, node: Subprocess, recorder: Subprocess, log: Callable[[str], None]) -> None:
+    """Wait until two diagnostics in a row report that no image waits."""
     end, first = time.monotonic() + DRAINING, 0
     while time.monotonic() < end:
         time.sleep(LOOKING)
         node.check()
         recorder.check()
-        _tell(node, say)
+        _log_node(node, log)
         counts = last_counts(bag)
         if counts is None or not counts.received or counts.waiting:
             first = 0
@@ -283,6 +283,6 @@ def _drain(bag: Path, node: Subprocess, recorder: Subprocess, say: Callable[[str
             return
 
 
-def _tell(node: Subprocess, say: Callable[[str], None]) -> None:
+def _log_node(node: Subprocess, log: Callable[[str], None]) -> None:
     for line in node.lines():
-        say(f'node: {_LOG_HEAD.sub("", line)}')
+        log(f'node: {_LOG_HEAD.sub("", line)}')

@@ -1,6 +1,6 @@
 # SPDX-FileCopyrightText: 2026 The diception_ros authors
 # SPDX-License-Identifier: Apache-2.0
-"""The recorded answers: frame by frame, compared with the pictures and with a replay."""
+"""Checks recorded results: their headers, against a replay, and against ground truth."""
 
 from __future__ import annotations
 
@@ -33,31 +33,31 @@ from diception_ros.simulation import bag_reader
 from diception_ros.simulation.bag_reader import RecordedView
 from diception_ros.system import files
 
-# Frames whose messages may be mixed in a recording: one topic's reader may be behind another's.
+# Frames whose messages may interleave in a recording, where one topic lags behind another.
 _OPEN = 8
 
 
 @dataclass
-class Checked:
-    """What a look at all headers said.
+class HeaderCheck:
+    """Result of a check of all headers.
 
     Attributes:
-        messages: that were looked at.
-        frames: that they are about.
-        complete: of these, frames with a message on every topic that was recorded at all.
-        strangers: 'topic: header' of messages whose header is that of no picture.
+        messages: number of messages.
+        frames: number of frames that they belong to.
+        complete: number of frames with a message on every recorded topic.
+        unmatched: 'topic: header' of messages whose header is that of no image.
         topics: messages by topic.
     """
 
     messages: int = 0
     frames: int = 0
     complete: int = 0
-    strangers: list[str] = field(default_factory=list)
+    unmatched: list[str] = field(default_factory=list)
     topics: dict[str, int] = field(default_factory=dict)
 
 
 def frames(bag: Path) -> Iterator[tuple[int, dict[str, Any]]]:
-    """The answers to each picture: its stamp, and messages by topic relative to the node."""
+    """The results of each image: its stamp, and messages by topic relative to the node."""
     waiting: dict[int, dict[str, Any]] = {}
     with Bag(bag) as opened:
         topics = [topic for topic in opened.topics if topic.startswith(f'{NODE}/')]
@@ -71,15 +71,15 @@ def frames(bag: Path) -> Iterator[tuple[int, dict[str, Any]]]:
     yield from waiting.items()
 
 
-def check(bag: Path, headers: Mapping[int, str], late: Collection[str] = ()) -> Checked:
-    """Whether every answer has the header of a picture.
+def check(bag: Path, headers: Mapping[int, str], late: Collection[str] = ()) -> HeaderCheck:
+    """Check whether every result has the header of an image.
 
     Args:
         bag: that was recorded.
-        headers: frame ids of the pictures by stamp.
-        late: topics without answers in the beginning; they do not make a frame incomplete.
+        headers: frame_id of the images by stamp.
+        late: topics without results in the beginning; they do not make a frame incomplete.
     """
-    found = Checked()
+    found = HeaderCheck()
     sets = []
     for stamp, messages in frames(bag):
         found.frames += 1
@@ -88,22 +88,22 @@ def check(bag: Path, headers: Mapping[int, str], late: Collection[str] = ()) -> 
             found.messages += 1
             found.topics[topic] = found.topics.get(topic, 0) + 1
             if headers.get(stamp) != message.header.frame_id:
-                found.strangers.append(f'{topic}: {stamp} {message.header.frame_id!r}')
+                found.unmatched.append(f'{topic}: {stamp} {message.header.frame_id!r}')
     every = set().union(*sets)
     found.complete = sum(one == every for one in sets)
     return found
 
 
 def compare(bag: Path, replayed: Path, topics: Collection[str]) -> tuple[int, int]:
-    """How many messages of a recording are those of a replay, byte for byte.
+    """Count the messages of a recording that equal those of a replay, byte for byte.
 
     Args:
         bag: that was recorded.
-        replayed: that `diception replay` wrote of the same pictures.
+        replayed: that `diception replay` wrote for the same images.
         topics: that are compared, relative to the node.
 
     Returns:
-        Equal ones, and all.
+        Number of equal messages, and of all.
     """
     known = {
         (stamp, topic): _digest(message)
@@ -124,7 +124,7 @@ def _digest(message: Any) -> bytes:
 
 
 def without_memory(names: Sequence[str], types: Types) -> set[str]:
-    """Topics of tasks whose answers do not depend on which frames were answered before.
+    """Topics of tasks whose results do not depend on earlier frames.
 
     InstanceAP keep their numbers from frame to frame, so those depend.
     """
@@ -139,12 +139,12 @@ def without_memory(names: Sequence[str], types: Types) -> set[str]:
 def label(
     task: str, messages: Mapping[str, Any], size: tuple[int, int], categories: Sequence[str]
 ) -> Label | None:
-    """The answer that messages of one frame tell; None where they tell none.
+    """The label in the messages of one frame; None if there is none.
 
     Args:
         task: its name.
         messages: by topic relative to the node.
-        size: (H, W) of the picture, pixels.
+        size: (H, W) of the image, pixels.
         categories: that were looked for.
     """
     known = tasks.get(task)
@@ -169,11 +169,8 @@ def only(things: Instances, categories: Collection[str]) -> Instances:
     return Instances(ids, tuple(things.categories[k] for k in kept), things.scores[kept])
 
 
-# The recorded answers against the truth, beside a constant picture that saw nothing.
-
-
-MODEL, CONSTANT = 'model', 'constant picture'
-# Rooms of the training split whose true pictures make the constant one; more change little.
+MODEL, CONSTANT = 'model', 'mean image'
+# Rooms of the training split whose mean makes the baseline; more change little.
 _ROOMS = 10
 
 Numbers = dict[str, dict[str, dict[str, float]]]
@@ -182,12 +179,12 @@ Numbers = dict[str, dict[str, dict[str, float]]]
 def constant(
     side: int, size: tuple[int, int], cache: Path, backend: str | None = None
 ) -> controls.MeanControl:
-    """What a model would answer that had learnt the mean picture and nothing else.
+    """A baseline that always predicts the mean output image of the training split.
 
     Args:
         side: of the model's square, pixels.
-        size: (H, W) of the camera's pictures, pixels.
-        cache: folder that the pictures are kept in, since rendering takes time.
+        size: (H, W) of the camera's images, pixels.
+        cache: folder that keeps the mean images, since rendering takes time.
         backend: OpenGL library, see `sim.gl.context`.
     """
     file = cache / f'constant_{size[1]}x{size[0]}_{side}.npz'
@@ -200,13 +197,16 @@ def constant(
 
 
 def judge(drive: Drive, bag: Path, names: Sequence[str], control: controls.MeanControl) -> Numbers:
-    """Numbers by kind of question, metric, and who answered.
+    """Score the node and the mean image.
 
     Args:
         drive: with truth.
         bag: that was recorded.
         names: of the tasks.
-        control: the constant picture.
+        control: predicts the mean image.
+
+    Returns:
+        numbers by kind of prompt, metric and column.
     """
     tallies: dict[str, dict[str, evaluators.Evaluator]] = {}
     for view, messages in both(drive, bag):
@@ -228,7 +228,7 @@ def judge(drive: Drive, bag: Path, names: Sequence[str], control: controls.MeanC
 
 
 def both(drive: Drive, bag: Path) -> Iterator[tuple[RecordedView, Mapping[str, Any]]]:
-    """Each answered picture with its truth, and the answers."""
+    """Each processed image with its ground truth, and the results."""
     views = bag_reader.views(drive.path)
     for stamp, messages in frames(bag):
         # Both are in the order of time.
@@ -240,7 +240,7 @@ def both(drive: Drive, bag: Path) -> Iterator[tuple[RecordedView, Mapping[str, A
 
 
 def ask(view: RecordedView, drive: Drive, names: Sequence[str]) -> list[EvalItem]:
-    """What the node was asked about a picture, with the true answers."""
+    """The prompts of the node for an image, with the ground truth."""
     known: dict[str, Callable[[], Label]] = {
         'depth': view.metric_depth,
         'normal': view.surface_normals,
@@ -269,7 +269,7 @@ def ask(view: RecordedView, drive: Drive, names: Sequence[str]) -> list[EvalItem
 def answer(
     question: EvalItem, messages: Mapping[str, Any], view: RecordedView, drive: Drive
 ) -> Label | None:
-    """What the node answered to a question; None where it did not."""
+    """The node's label for a prompt; None where there is none."""
     prompt = question.prompt
     found = label(prompt.task, messages, view.size, drive.categories)
     if isinstance(found, Instances) and prompt.category is not None:
@@ -277,23 +277,20 @@ def answer(
     return found
 
 
-# The contact sheet: some pictures, what was answered, and the truth where it is known.
-
-
-# Answered pictures that are shown, by their place among all of them.
+# Images in the contact sheet, by their position among all processed ones.
 _PLACES = (0.1, 0.5, 1.0)
 _BLANK = 24  # grey of the sheet
 
 
 def write(out: Path, drive: Drive, bag: Path, names: Sequence[str], count: int) -> None:
-    """Draw the sheet.
+    """Draw the contact sheet: some images, results, and the ground truth where there is one.
 
     Args:
-        out: the picture file.
+        out: the image file.
         drive: what was played.
         bag: what was recorded.
         names: of the tasks; a column each.
-        count: of answered pictures.
+        count: number of processed images.
     """
     wanted = {round(place * (count - 1)) for place in _PLACES}
     shown: list[NDArray[np.uint8]] = []
@@ -303,11 +300,11 @@ def write(out: Path, drive: Drive, bag: Path, names: Sequence[str], count: int) 
             continue
         blank = np.full_like(frame.image, _BLANK)
         shown.append(_clicked(frame, drive))
-        titles.append(f'picture {number + 1} of {count}')
+        titles.append(f'image {number + 1} of {count}')
         for name in names:
-            picture = _painted(name, messages, frame, drive)
-            shown.append(blank if picture is None else picture)
-            titles.append(name if picture is not None else f'{name}: not asked yet')
+            preview = _preview(name, messages, frame, drive)
+            shown.append(blank if preview is None else preview)
+            titles.append(name if preview is not None else f'{name}: no result yet')
         if truths is not None:
             shown += [blank, *(truths.get(name, blank) for name in names)]
             titles += ['', *(f'{name}: truth' if name in truths else '' for name in names)]
@@ -318,7 +315,7 @@ def write(out: Path, drive: Drive, bag: Path, names: Sequence[str], count: int) 
 def _frames(
     drive: Drive, bag: Path, names: Sequence[str]
 ) -> Iterator[tuple[Frame, Mapping[str, Any], dict[str, NDArray[np.uint8]] | None]]:
-    """Each answered picture, its answers, and the true ones drawn, by task."""
+    """Each processed image, its results, and the drawn ground truth by task."""
     if drive.truth:
         for view, messages in both(drive, bag):
             truths = {
@@ -341,7 +338,7 @@ def _truth(question: EvalItem, view: RecordedView, drive: Drive) -> NDArray[np.u
     label: Label = question.truth
     if isinstance(label, MetricDepth):
         label = to_disparity(label)[0]
-    elif question.prompt.category is not None:  # all categories in one picture, as the answer
+    elif question.prompt.category is not None:  # all categories in one image, as in the result
         label = only(view.instances(), drive.categories)
     return label.preview(view.frame.image)
 
@@ -353,7 +350,7 @@ def _clicked(frame: Frame, drive: Drive) -> NDArray[np.uint8]:
     return image
 
 
-def _painted(
+def _preview(
     name: str, messages: Mapping[str, Any], frame: Frame, drive: Drive
 ) -> NDArray[np.uint8] | None:
     found = label(name, messages, frame.size, drive.categories)

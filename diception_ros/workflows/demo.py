@@ -22,7 +22,7 @@ from diception_ros.system.progress import SILENT, Progress
 if TYPE_CHECKING:
     from diception_ros.live_demo.recording import Drive
     from diception_ros.live_demo.run import Counts
-    from diception_ros.live_demo.verify import Checked
+    from diception_ros.live_demo.verify import HeaderCheck
 
 # Metrics of the table; the first one of each task matters most.
 _SHOWN = {
@@ -78,7 +78,7 @@ class DemoResult:
         received: images that the node received.
         processed: images with results.
         dropped: images replaced by a newer one before their turn.
-        strangers: results whose header is that of no image; none, or there is a bug.
+        unmatched: results whose header is that of no image; none, or there is a bug.
         equal: results of the node that equal those of a replay to the byte.
         compared: results that were compared with a replay.
         numbers: scores by kind of prompt, metric and column, where there is ground truth.
@@ -88,7 +88,7 @@ class DemoResult:
     received: int
     processed: int
     dropped: int
-    strangers: Sequence[str]
+    unmatched: Sequence[str]
     equal: int
     compared: int
     numbers: Mapping[str, Any]
@@ -170,7 +170,7 @@ def _demo(config: DemoConfig, progress: Progress) -> DemoResult:
         f'({time.monotonic() - begin:.0f} s)'
     )
     return DemoResult(
-        counts.received, counts.processed, counts.dropped, found.strangers, equal, count, numbers,
+        counts.received, counts.processed, counts.dropped, found.unmatched, equal, count, numbers,
         table,
     )  # fmt: skip
 
@@ -193,7 +193,7 @@ def _live(played: Drive, config: DemoConfig, names: list[str], progress: Progres
     from diception_ros.live_demo import run
 
     progress.log('2/4 live: play, node and record, each in a process of its own')
-    options = run.Wishes(config.model, config.compute.device, tuple(names), config.seconds)
+    options = run.LiveOptions(config.model, config.compute.device, tuple(names), config.seconds)
     seconds = round(min(config.seconds, played.seconds) + _BEFORE)
     with progress.bar(seconds, 'play', 's') as bar:
 
@@ -211,7 +211,7 @@ def _live(played: Drive, config: DemoConfig, names: list[str], progress: Progres
     return counts
 
 
-def _log_counts(counts: Counts, found: Checked, published: int, progress: Progress) -> None:
+def _log_counts(counts: Counts, found: HeaderCheck, published: int, progress: Progress) -> None:
     lost = published - counts.received
     parts = [
         f'{published} published',
@@ -230,8 +230,8 @@ def _log_counts(counts: Counts, found: Checked, published: int, progress: Progre
             f'else {values.get("overhead_ms_p50", "?")} ms'
         )
     headers = 'each with the header of its image'
-    if found.strangers:
-        headers = f'{len(found.strangers)} WITH A HEADER OF NO IMAGE, first {found.strangers[0]}'
+    if found.unmatched:
+        headers = f'{len(found.unmatched)} WITH A HEADER OF NO IMAGE, first {found.unmatched[0]}'
     progress.log(
         f'    {found.messages} results on {len(found.topics)} topics were recorded, {headers}; '
         f'{found.complete} of {found.frames} images have all of them'

@@ -42,15 +42,15 @@ def test_every_header_of_a_picture_is_found(tmp_path, headers):
     found = verify.check(write(tmp_path / 'live', answered(6)), headers)
     assert (found.messages, found.frames, found.complete) == (18, 6, 6)
     assert found.topics == dict.fromkeys(TOPICS, 6)
-    assert not found.strangers
+    assert not found.unmatched
 
 
-def test_another_frame_and_another_stamp_are_strangers(tmp_path, headers):
+def test_another_frame_and_another_stamp_are_unmatched(tmp_path, headers):
     wrong = verify.check(write(tmp_path / 'a', answered(6, 'camera')), headers)
-    assert len(wrong.strangers) == 18
+    assert len(wrong.unmatched) == 18
     late = verify.check(write(tmp_path / 'b', answered(7)), headers)  # one picture too many
-    assert len(late.strangers) == 3
-    assert str(BEGIN + 6 * STEP) in late.strangers[0]
+    assert len(late.unmatched) == 3
+    assert str(BEGIN + 6 * STEP) in late.unmatched[0]
 
 
 def test_a_missing_message_is_told_unless_its_topic_is_late(tmp_path, headers):

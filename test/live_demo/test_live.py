@@ -69,7 +69,7 @@ def test_every_answer_of_a_live_node_has_the_header_of_its_picture(tmp_path, tin
     pytest.importorskip('rclpy')
     played = recording.read(write(tmp_path / 'drive', recorded(12)))
     words, seconds = [], []
-    wishes = run.Wishes(str(tiny_folder), 'cpu', ('depth', 'entity'), 0.75)
+    wishes = run.LiveOptions(str(tiny_folder), 'cpu', ('depth', 'entity'), 0.75)
     counts = run.run(played, wishes, tmp_path / 'live.mcap', words.append, seconds.append)
     # Best effort, depth 1: on a busy machine one may overtake another before the node takes it.
     assert 0 < counts.received <= 8
@@ -88,6 +88,6 @@ def test_every_answer_of_a_live_node_has_the_header_of_its_picture(tmp_path, tin
 def test_a_node_that_cannot_be_configured_is_told(tmp_path):
     pytest.importorskip('rclpy')
     played = recording.read(write(tmp_path / 'drive', recorded(2)))
-    wishes = run.Wishes('builtin', '5', ('depth',), 60.0)  # refused before torch is imported
+    wishes = run.LiveOptions('builtin', '5', ('depth',), 60.0)  # refused before torch is imported
     with pytest.raises(ChildProcessError, match='cannot configure: device is 5; expected a text'):
         run.run(played, wishes, tmp_path / 'live.mcap', lambda text: None, lambda more: None)
