@@ -6,11 +6,9 @@ from __future__ import annotations
 
 import contextlib
 from dataclasses import dataclass
-import os
 from pathlib import Path
 
 from diception_ros.core.settings import REQUIRED, check, setting
-from diception_ros.system import files
 from diception_ros.system.progress import SILENT, Progress
 
 
@@ -75,12 +73,8 @@ def train(config: TrainConfig, progress: Progress = SILENT) -> TrainResult:
     from diception_ros.training import distributed, settings, trainer
 
     folder.silence_library_logging()
-    # Of the processes that train together, the first one writes.
-    first = os.environ.get('RANK', '0') == '0'
     with contextlib.ExitStack() as stack:
         stack.callback(distributed.destroy)
-        if first:
-            stack.enter_context(files.exclusive_folder(config.out))
         if config.resume:
             file = config.config or trainer.run_settings(config.out)
             trained = trainer.resume(settings.read(file, config.set), config.out)

@@ -172,7 +172,7 @@ def test_labels_that_it_learnt_from_and_few_are_said(tiny_folder, tmp_path, caps
     adapter = write_adapter(tmp_path / 'a', tiny_folder, 'mine', data=data)
     given = ('--adapters', adapter, '--data', place, '--model', tiny_folder)
     assert evaluate(*given, '--out', tmp_path / 'out') == 0
-    assert 'mine learnt from these very labels (7 of 9' in capsys.readouterr().err
+    assert 'mine was trained on these very labels (7 of 9' in capsys.readouterr().err
     content = json.loads((tmp_path / 'out' / 'metrics.json').read_text())
     assert content['adapters'][0]['learnt_from_them'] is True
     few = files.write_folder(tmp_path / 'few', lambda k: label_of('mask', k), 3)

@@ -79,7 +79,7 @@ def test_every_answer_of_a_live_node_has_the_header_of_its_picture(tmp_path, tin
     assert len(headers) == 8  # of the twelve
     found = verify.check(tmp_path / 'live.mcap', headers)
     assert found.frames == found.complete == counts.processed > 0
-    assert not found.strangers
+    assert not found.unmatched
     assert any('importing torch' in word for word in words)
     assert sum(seconds) > 1  # the player waits as long for listeners
 
