@@ -3,14 +3,20 @@
 """Settings of perception: each bad value is refused with a reason, also two that do not fit."""
 
 from dataclasses import fields
+import re
 import subprocess
 import sys
+import threading
 
+import numpy as np
 import pytest
 
 from diception_ros import tasks
 from diception_ros.core import settings
+from diception_ros.core.geometry import ScaleShift, to_metric
+from diception_ros.core.labels import Disparity
 from diception_ros.core.settings import FitCriteria, PredictSettings
+from diception_ros.node.frame_queue import FrameQueue
 from diception_ros.perception.settings import LIVE, PerceptionSettings, clean_categories
 
 DEFAULTS = PerceptionSettings()
@@ -151,3 +157,47 @@ def test_declaring_them_is_light():
         'assert not heavy, heavy\n'
     )
     subprocess.run([sys.executable, '-c', program], check=True)
+
+
+@pytest.mark.parametrize('one', settings.declared(PerceptionSettings), ids=lambda one: one.name)
+def test_every_number_is_finite_and_computable_at_its_ends(one):
+    """Infinite values, NaN and values outside of the range raise; the ends and tiny ones hold."""
+    if one.kind not in (int, float):
+        return
+    beside = {'depth.scale': 1.0} if one.name != 'depth.scale' else {}
+    refused = [one.low - 1, one.high + 1 if one.kind is int else np.nextafter(one.high, np.inf)]
+    if one.kind is float:
+        refused += [float('inf'), -float('inf'), float('nan')]
+    for value in refused:
+        value = one.kind(value) if np.isfinite(value) else value
+        with pytest.raises(ValueError, match=f'{re.escape(one.name)} is .*; expected'):
+            settings.changed(DEFAULTS, {**beside, one.name: value})
+    held = [one.low, one.high]
+    if one.kind is float and one.low <= 0:
+        held += [1e-300, -0.0]
+    for value in held:
+        chosen = settings.changed(DEFAULTS, {**beside, one.name: value})
+        assert settings.values(chosen)[one.name] == value
+
+
+@pytest.mark.parametrize('scale', [1e-300, 1e-30, 1e6])
+@pytest.mark.parametrize('shift', [-1e6, -1e-300, 0.0, 1e-300, 1e6])
+@pytest.mark.filterwarnings('error')
+def test_metric_depth_is_finite_or_unknown_at_the_ends(scale, shift):
+    disparity = Disparity(np.array([[0, 1e-30, 0.5, 1]], np.float32))
+    depth = to_metric(disparity, ScaleShift(scale, shift)).values
+    known = depth[~np.isnan(depth)]
+    assert (known > 0).all()
+    assert np.isfinite(known).all()
+
+
+@pytest.mark.parametrize('rate', [1e-300, 1e-9, 1e4])
+def test_a_rate_at_its_ends_gives_a_finite_wait(rate):
+    queue = FrameQueue(['a'])
+    queue.open()
+    queue.limit(rate)
+    queue.put('a', 1)
+    assert queue.get().message == 1
+    queue.put('a', 2)
+    threading.Timer(0.05, queue.close).start()
+    queue.get()  # neither raises nor waits longer than until the queue is closed
