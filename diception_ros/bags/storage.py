@@ -249,7 +249,12 @@ class _Sqlite:
         for number, name, msgtype, encoding in base.execute(
             'SELECT id, name, type, serialization_format FROM topics'
         ):
+            # A column of SQLite may hold any type.
+            if not all(isinstance(value, str) for value in (name, msgtype, encoding)):
+                raise CutError('a topic has no name or type')
             kind, text = definitions.get(msgtype, ('', ''))
+            if not (isinstance(kind, str) and isinstance(text, str)):
+                raise CutError('a definition is no text')
             definition = Definition(msgtype, kind if text else '', text.encode())
             found[number] = Channel(name, definition, encoding)
         return found
@@ -269,6 +274,8 @@ class _Sqlite:
                 )
             query = f'SELECT topic_id, timestamp, data FROM messages {clause}'
             for number, stamp_ns, data in base.execute(query):
+                if not (isinstance(stamp_ns, int) and isinstance(data, bytes)):
+                    raise CutError('a message is no bytes or has no time')
                 if number in channels:
                     yield channels[number].message(stamp_ns, data)
 

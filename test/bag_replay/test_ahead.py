@@ -9,7 +9,7 @@ import pytest
 from diception_ros.bag_replay.run import BackgroundWriter, prefetch
 
 
-def test_items_come_in_their_order_and_an_error_in_its_turn():
+def test_prefetch_keeps_order_and_raises_in_turn():
     def items():
         yield from range(20)
         raise OSError('the disk is gone')
@@ -25,7 +25,7 @@ def test_items_come_in_their_order_and_an_error_in_its_turn():
     assert came == list(range(20))
 
 
-def test_things_are_done_in_their_order():
+def test_background_writer_keeps_order():
     done = []
     with BackgroundWriter(3) as background:
         for k in range(50):
@@ -34,7 +34,7 @@ def test_things_are_done_in_their_order():
         assert done == list(range(50))
 
 
-def test_nothing_is_done_after_what_failed():
+def test_background_writer_stops_at_the_first_error():
     done, go = [], threading.Event()
 
     def fail():

@@ -62,7 +62,7 @@ def gone(pid):
     return not psutil.pid_exists(pid) or psutil.Process(pid).status() == psutil.STATUS_ZOMBIE
 
 
-def test_each_ends_as_it_does(tmp_path):
+def test_run_local_reports_exit_codes_and_last_lines(tmp_path):
     tasks = [
         task(tmp_path, 'a', 'print("fine")'), task(tmp_path, 'b', 'import sys; sys.exit("no")'),
         task(tmp_path, 'c', 'import os; os.kill(os.getpid(), 9)'), task(tmp_path, 'd', ''),
@@ -73,13 +73,13 @@ def test_each_ends_as_it_does(tmp_path):
     ]  # fmt: skip
 
 
-def test_names_are_looked_for_where_the_command_line_was(tmp_path):
+def test_run_task_runs_in_the_folder_of_the_command_line(tmp_path):
     (tmp_path / 'there').mkdir()
     one = task(tmp_path / 'there', 'a', 'import os; print(os.getcwd())')
     assert jobs.run_task(one).words == str(tmp_path / 'there')
 
 
-def test_an_interrupt_ends_those_that_run_and_starts_no_more(tmp_path):
+def test_run_local_interrupt_ends_processes_and_starts_no_more(tmp_path):
     tasks = [task(tmp_path, 'z', ''), *(task(tmp_path, name, SLEEPER) for name in 'abc')]
     ending = jobs.run_local(tasks, 2)
     assert next(ending).task == tasks[0]
@@ -90,7 +90,7 @@ def test_an_interrupt_ends_those_that_run_and_starts_no_more(tmp_path):
     assert not said(tasks[3])
 
 
-def test_no_process_outlives_the_one_that_wants_it(tmp_path):
+def test_run_task_process_exits_with_its_parent(tmp_path):
     one = task(tmp_path, 'a', SLEEPER)
     program = (
         f'from pathlib import *\nfrom diception_ros.bag_replay import jobs\n'
@@ -103,7 +103,7 @@ def test_no_process_outlives_the_one_that_wants_it(tmp_path):
     until(lambda: gone(int(said(one)[0])))
 
 
-def test_two_cannot_write_one_file(tmp_path):
+def test_writer_locks_its_file(tmp_path):
     with Writer(tmp_path / 'a.mcap') as first:
         first.add('/a', 'std_msgs/msg/Empty', '')
         first.flush()
@@ -126,7 +126,7 @@ def ray():
         ray.shutdown()
 
 
-def test_real_ray_writes_the_same_files(ray, tiny_folder, tmp_path, capsys):
+def test_run_ray_writes_the_same_files(ray, tiny_folder, tmp_path, capsys):
     folder = tmp_path / 'bags'
     folder.mkdir()
     for k, name in enumerate('ac'):
@@ -149,7 +149,7 @@ def test_real_ray_writes_the_same_files(ray, tiny_folder, tmp_path, capsys):
         assert local.read_bytes() == there.read_bytes()
 
 
-def test_real_ray_loses_a_worker_and_the_bag_goes_on(ray, tmp_path):
+def test_run_ray_resumes_after_a_lost_worker(ray, tmp_path):
     one = task(tmp_path, 'a', SLEEPER)
     killed = []
 
@@ -165,7 +165,7 @@ def test_real_ray_loses_a_worker_and_the_bag_goes_on(ray, tmp_path):
     assert gone(killed[0])
 
 
-def test_real_ray_is_interrupted(ray, tmp_path):
+def test_run_ray_is_interrupted(ray, tmp_path):
     tasks = [task(tmp_path, name, SLEEPER) for name in 'ab']
     interrupt_when(lambda: said(tasks[0]) or said(tasks[1]))
     with pytest.raises(KeyboardInterrupt):

@@ -59,7 +59,7 @@ for life in range(int(sys.argv[5])):
 """
 
 
-def test_twenty_kills_and_a_resume(tmp_path, monkeypatch):
+def test_replay_killed_twenty_times_resumes_to_the_same_file(tmp_path, monkeypatch):
     from diception_ros.bag_replay import checkpoint
 
     monkeypatch.setattr(checkpoint, 'CHUNK_FRAMES', 2)
@@ -89,7 +89,7 @@ def test_twenty_kills_and_a_resume(tmp_path, monkeypatch):
 
 
 @pytest.mark.ros
-def test_the_messages_are_those_of_the_node(tmp_path):
+def test_replay_messages_equal_those_of_the_node(tmp_path):
     pytest.importorskip('rclpy')
     serialization = pytest.importorskip('rclpy.serialization')
     from diception_ros.bags.typestore import TYPES

@@ -32,7 +32,7 @@ def bag(tmp_path):
     return write(tmp_path / 'bag', recorded(9))
 
 
-def test_the_answers_are_those_of_the_perceiver(bag, tmp_path):
+def test_replay_results_equal_those_of_the_perceiver(bag, tmp_path):
     asked = perceiver(tasks=('depth', 'normal', 'entity', 'semantic', 'pose'))
     wanted = frozenset(one.topic for one in asked.outputs())
     expected = []
@@ -59,7 +59,7 @@ def test_the_answers_are_those_of_the_perceiver(bag, tmp_path):
     assert {topic for topic, *_ in expected} == {f'/perception/{topic}' for topic in wanted}
 
 
-def test_two_runs_and_all_formats_give_the_same_file(tmp_path):
+def test_replay_is_the_same_for_every_run_and_format(tmp_path):
     files = []
     for form in ('mcap', 'mcap', 'sqlite3-message', 'ros1'):
         path = write(tmp_path / str(len(files)), recorded(9), form)
@@ -68,14 +68,14 @@ def test_two_runs_and_all_formats_give_the_same_file(tmp_path):
     assert len({file.read_bytes() for file in files}) == 1
 
 
-def test_compressed_pictures_are_answered_as_raw_ones(bag, tmp_path):
+def test_replay_of_compressed_images_equals_that_of_raw_ones(bag, tmp_path):
     path = write(tmp_path / 'c', recorded(9, '/camera/image_raw/compressed', compressed=True))
     replay(bag, tmp_path / 'a.mcap')
     replay(path, tmp_path / 'b.mcap')
     assert (tmp_path / 'a.mcap').read_bytes() == (tmp_path / 'b.mcap').read_bytes()
 
 
-def test_batches_change_how_often_the_model_is_asked_alone(bag, tmp_path):
+def test_replay_batches_change_the_number_of_model_calls_alone(bag, tmp_path):
     asked = perceiver()
     replay(bag, tmp_path / 'a.mcap', asked, batch_frames=4)
     assert asked._predictor.calls == [8, 8, 2]
@@ -89,14 +89,14 @@ def test_batches_change_how_often_the_model_is_asked_alone(bag, tmp_path):
     ({'start_s': 0.25}, [3, 4, 5, 6, 7, 8]), ({'start_s': 0.25, 'end_s': 0.45}, [3, 4]),
     ({'end_s': 0.3, 'every': 2}, [0, 2]),
 ])  # fmt: skip
-def test_a_part_of_the_frames(bag, tmp_path, job, kept):
+def test_replay_of_a_part_of_the_frames(bag, tmp_path, job, kept):
     replay(bag, tmp_path / 'out.mcap', **job)
     found = [stamp for topic, _, stamp, _ in everything(tmp_path / 'out.mcap')
              if topic.endswith('disparity/image')]  # fmt: skip
     assert found == [BEGIN + LATE + k * 100_000_000 for k in kept]
 
 
-def test_what_a_checkpoint_tells_of_is_on_the_disk_before(bag, tmp_path, monkeypatch):
+def test_checkpoint_is_written_after_its_data_is_synced(bag, tmp_path, monkeypatch):
     synced, told, write_state = [0], [], checkpoint.save
 
     def sync(number):
@@ -116,7 +116,7 @@ def test_what_a_checkpoint_tells_of_is_on_the_disk_before(bag, tmp_path, monkeyp
     assert synced[-1] == (tmp_path / 'out.mcap').stat().st_size
 
 
-def test_copies_stand_before_answers_and_are_untouched(bag, tmp_path):
+def test_replay_copies_stand_before_results_unchanged(bag, tmp_path):
     replay(bag, tmp_path / 'out.mcap', copy=True, every=2)
     found = everything(tmp_path / 'out.mcap')
     assert [one for one in found if not one[0].startswith('/perception')] == everything(bag)
@@ -125,14 +125,14 @@ def test_copies_stand_before_answers_and_are_untouched(bag, tmp_path):
     assert found[at - 1][2] == found[at][2]
 
 
-def test_few_answers_beside_all_copies(bag, tmp_path):
+def test_replay_copies_all_messages_beside_few_results(bag, tmp_path):
     result = replay(bag, tmp_path / 'out.mcap', copy=True, max_frames=2)
     assert result.frames == 2
     found = everything(tmp_path / 'out.mcap')
     assert [one for one in found if not one[0].startswith('/perception')] == everything(bag)
 
 
-def test_views_may_be_left_out(bag, tmp_path):
+def test_replay_without_views(bag, tmp_path):
     replay(bag, tmp_path / 'out.mcap', views=False)
     topics = {topic for topic, *_ in everything(tmp_path / 'out.mcap')}
     assert '/perception/entity/label' in topics
@@ -164,7 +164,7 @@ def test_camera_info_is_matched_by_stamp(tmp_path):
     ]
 
 
-def test_pictures_that_are_late_have_their_own_camera_info(tmp_path):
+def test_replay_late_images_have_their_own_camera_info(tmp_path):
     messages = []
     for topic, message, stamp in messages_with_infos():
         late = 250_000_000 if topic.endswith('image_raw') else 0
@@ -176,7 +176,7 @@ def test_pictures_that_are_late_have_their_own_camera_info(tmp_path):
     assert [message.k[0] for message in found] == [10.0 + k for k in range(6)]
 
 
-def test_depths_are_matched_within_the_tolerance(tmp_path):
+def test_frames_references_are_matched_within_the_tolerance(tmp_path):
     messages = []
     for k in range(4):
         stamp = BEGIN + k * 100_000_000
@@ -204,7 +204,7 @@ def test_depths_are_matched_within_the_tolerance(tmp_path):
     assert seen == [1.0, 2.0, None, 4.0]
 
 
-def test_several_cameras_have_names_and_memories_of_their_own(tmp_path):
+def test_replay_cameras_have_names_and_state_of_their_own(tmp_path):
     messages = [*recorded(5, '/front/image_raw'), *recorded(5, '/rear/image_raw', period_s=0.07)]
     path = write(tmp_path / 'bag', sorted(messages, key=lambda one: one[2]))
     with pytest.raises(ValueError, match=r'(?s)--camera.*/front/image_raw.*/rear/image_raw'):
@@ -220,7 +220,7 @@ def test_several_cameras_have_names_and_memories_of_their_own(tmp_path):
         assert mine == everything(alone)
 
 
-def test_frames_that_cannot_be_read_are_counted_and_the_others_answered(tmp_path):
+def test_replay_counts_frames_that_cannot_be_decoded(tmp_path):
     messages = [*recorded(6, info=False)]
     broken = messages[2][1]
     messages[2] = (messages[2][0], replace(broken, encoding='strange'), messages[2][2])
@@ -238,7 +238,7 @@ def test_frames_that_cannot_be_read_are_counted_and_the_others_answered(tmp_path
     assert len([word for word in words if 'skipped' in word]) == 2
 
 
-def test_nothing_is_overwritten_unasked(bag, tmp_path):
+def test_replay_refuses_an_existing_file(bag, tmp_path):
     out = tmp_path / 'out.mcap'
     out.write_text('mine')
     with pytest.raises(FileExistsError, match='--force'):
@@ -253,7 +253,7 @@ def test_nothing_is_overwritten_unasked(bag, tmp_path):
         replay(bag, out)
 
 
-def test_going_on_differently_is_refused(bag, tmp_path, monkeypatch):
+def test_resume_with_other_options_is_refused(bag, tmp_path, monkeypatch):
     out = tmp_path / 'out.mcap'
     stop_at(monkeypatch, 6)
     with pytest.raises(KeyboardInterrupt):
@@ -281,7 +281,7 @@ def stop_at(monkeypatch, frame):
 
 
 @pytest.mark.parametrize('at', [1, 4, 9])
-def test_an_interrupt_leaves_a_bag_that_can_be_read_and_goes_on(bag, tmp_path, monkeypatch, at):
+def test_interrupted_replay_is_readable_and_resumes(bag, tmp_path, monkeypatch, at):
     out, whole = tmp_path / 'out.mcap', tmp_path / 'whole.mcap'
     monkeypatch.setattr(checkpoint, 'CHUNK_FRAMES', 1)
     replay(bag, whole, copy=True)
@@ -299,7 +299,7 @@ def test_an_interrupt_leaves_a_bag_that_can_be_read_and_goes_on(bag, tmp_path, m
     assert [one.name for one in tmp_path.glob('out.*')] == ['out.mcap']
 
 
-def test_a_finished_bag_is_taken_as_it_is_until_all_is_done(tmp_path):
+def test_resume_of_a_finished_bag_leaves_it_as_it_is(tmp_path):
     messages = [*recorded(9)]
     broken = messages[3][1]
     messages[3] = (messages[3][0], replace(broken, encoding='strange'), messages[3][2])
@@ -339,14 +339,14 @@ def test_a_finished_bag_is_taken_as_it_is_until_all_is_done(tmp_path):
             replay(bag, out, resume=True)
 
 
-def test_a_checkpoint_of_another_version_is_said(bag, tmp_path, monkeypatch):
+def test_resume_refuses_a_checkpoint_of_another_version(bag, tmp_path, monkeypatch):
     replay(bag, tmp_path / 'out.mcap')
     monkeypatch.setattr(checkpoint, 'FORMAT', 3)
     with pytest.raises(ValueError, match='format 2 of another version'):
         replay(bag, tmp_path / 'out.mcap', resume=True)
 
 
-def test_a_bag_that_is_cut_off_is_answered_up_to_there(tmp_path):
+def test_replay_of_a_cut_bag_ends_at_the_damage(tmp_path):
     path = write(tmp_path / 'bag', recorded(60), 'mcap-plain')
     replay(path, tmp_path / 'whole.mcap', perceiver(tasks=('depth',)))
     whole = everything(tmp_path / 'whole.mcap')
@@ -365,7 +365,7 @@ def test_a_bag_that_is_cut_off_is_answered_up_to_there(tmp_path):
     assert answered[-1] > 50
 
 
-def test_two_thousand_frames_take_no_more_memory_than_a_few(tmp_path):
+def test_replay_memory_does_not_grow_with_frames(tmp_path):
     import psutil
 
     path = write(tmp_path / 'bag', recorded(2000, period_s=0.01, size=(8, 8)))

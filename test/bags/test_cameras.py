@@ -31,21 +31,21 @@ def bag(tmp_path, **encodings):
     return Bag(recordings.write(tmp_path / 'bag', messages))
 
 
-def test_the_only_camera_is_found_among_depths_and_labels(tmp_path):
+def test_choose_finds_the_only_camera_among_depths_and_labels(tmp_path):
     found = choose(bag(tmp_path, depth__image='32FC1', labels='mono8', front__image='rgb8'))
     assert found == [Camera('', '/front/image')]
 
 
-def test_the_only_pictures_are_taken_whatever_they_are(tmp_path):
+def test_choose_takes_the_only_images(tmp_path):
     assert choose(bag(tmp_path, a__image='mono8')) == [Camera('', '/a/image')]
 
 
-def test_a_camera_raw_and_compressed_is_one_camera(tmp_path):
+def test_choose_prefers_raw_over_compressed_of_one_camera(tmp_path):
     found = choose(bag(tmp_path, a__image='rgb8', a__image__compressed='jpeg', d__image='32FC1'))
     assert found == [Camera('', '/a/image')]
 
 
-def test_a_compressed_camera_beside_depths_is_found(tmp_path):
+def test_choose_finds_a_compressed_camera_beside_depths(tmp_path):
     topics = {'a__image__compressed': 'jpeg', 'a__depth__compressedDepth': 'jpeg'}
     assert choose(bag(tmp_path, **topics)) == [Camera('', '/a/image/compressed')]
 
@@ -54,12 +54,12 @@ def test_a_compressed_camera_beside_depths_is_found(tmp_path):
     {'a__image': 'rgb8', 'b__image__compressed': 'jpeg'}, {'a': 'bgr8', 'b': 'rgb8'},
     {'a': 'mono8', 'b': '32FC1'},
 ])  # fmt: skip
-def test_a_choice_is_left_to_people(tmp_path, topics):
+def test_choose_lists_several_cameras(tmp_path, topics):
     with pytest.raises(ValueError, match='choose with --camera'):
         choose(bag(tmp_path, **topics))
 
 
-def test_what_is_wrong_is_said(tmp_path):
+def test_choose_reports_wrong_topics(tmp_path):
     mine = bag(tmp_path, front__image='rgb8', rear__image='rgb8')
     for wanted, says in (
         (['/front/imag'], "did you mean '/front/image'"), (['/front/image'] * 2, 'twice'),
@@ -79,7 +79,7 @@ def test_what_is_wrong_is_said(tmp_path):
     (['/left', '/right'], ['left', 'right']),
     (['/cam/image', '/cam/image_raw'], ['cam_image', 'cam_image_raw']),
 ])  # fmt: skip
-def test_names_tell_cameras_apart(topics, names):
+def test_choose_names_cameras_by_what_differs(topics, names):
     there = {
         topic: SimpleNamespace(name=topic, msgtype='sensor_msgs/msg/Image', count=1)
         for topic in topics
@@ -88,12 +88,12 @@ def test_names_tell_cameras_apart(topics, names):
     assert [one.name for one in found] == names
 
 
-def test_names_may_be_given(tmp_path):
+def test_choose_takes_names(tmp_path):
     found = choose(bag(tmp_path, a='rgb8', b='rgb8'), ['left=/a', '/b'])
     assert [one.name for one in found] == ['left', 'b']
 
 
-def test_camera_info_is_beside_the_pictures():
+def test_beside_is_the_topic_of_image_transport():
     for topic in ('/front/image_raw', '/front/image_raw/compressed', '/front/image/compressed'):
         assert beside(topic) == '/front/camera_info'
 

@@ -26,7 +26,7 @@ def fill(writer, numbers):
 
 
 @pytest.mark.parametrize('compress', [True, False])
-def test_going_on_at_any_flush_gives_the_same_file(tmp_path, compress):
+def test_writer_resumed_at_any_flush_writes_the_same_file(tmp_path, compress):
     with Writer(tmp_path / 'whole.mcap', compress=compress) as writer:
         ends = [*fill(writer, range(50))]
         writer.finish()
@@ -46,7 +46,7 @@ def test_going_on_at_any_flush_gives_the_same_file(tmp_path, compress):
         assert not partial_of(path).exists()
 
 
-def test_a_message_in_two_parts_is_the_one_in_one(tmp_path):
+def test_writer_message_in_two_parts_equals_one(tmp_path):
     files = []
     for parts in (1, 2):
         path = tmp_path / f'{parts}.mcap'
@@ -67,7 +67,7 @@ def test_a_message_in_two_parts_is_the_one_in_one(tmp_path):
     assert lengths == [10, 3 * LONG, 5, 0, LONG, LONG + 1, 4, 2 * LONG]
 
 
-def test_what_was_flushed_can_be_read_without_an_end(tmp_path):
+def test_writer_flushed_messages_are_readable_without_an_end(tmp_path):
     path = tmp_path / 'a.mcap'
     writer = Writer(path)
     ends = [*fill(writer, range(18))]
@@ -86,7 +86,7 @@ def test_what_was_flushed_can_be_read_without_an_end(tmp_path):
     assert found == [*range(1000, 1016)]
 
 
-def test_leaving_early_leaves_a_file_with_an_index(tmp_path):
+def test_writer_left_early_leaves_an_index(tmp_path):
     path = tmp_path / 'a.mcap'
     with Writer(path) as writer:
         [*fill(writer, range(18))]
@@ -95,7 +95,7 @@ def test_leaving_early_leaves_a_file_with_an_index(tmp_path):
         assert len([*reader.messages()]) == 16
 
 
-def test_a_full_disk_is_said_and_what_was_finished_is_readable(tmp_path):
+def test_writer_full_disk_raises_and_keeps_what_was_finished(tmp_path):
     program = f"""
 import errno, resource, signal, sys
 sys.path.insert(0, {str(__file__.rpartition('/')[0])!r})
@@ -127,7 +127,7 @@ except OSError as error:
         assert len([*reader.messages()]) == int(flushed) > 10
 
 
-def test_a_topic_has_one_kind(tmp_path):
+def test_writer_refuses_two_types_of_a_topic(tmp_path):
     with Writer(tmp_path / 'a.mcap') as writer:
         writer.add('/a', 'std_msgs/msg/String', TEXT)
         writer.add('/a', 'std_msgs/msg/String', TEXT)
@@ -135,7 +135,7 @@ def test_a_topic_has_one_kind(tmp_path):
             writer.add('/a', 'std_msgs/msg/Empty', '')
 
 
-def test_a_file_that_is_not_what_was_left_is_refused(tmp_path):
+def test_writer_refuses_to_resume_another_file(tmp_path):
     path = tmp_path / 'a.mcap'
     partial_of(path).write_bytes(b'short')
     with pytest.raises(ValueError, match='shorter'):

@@ -20,7 +20,7 @@ FILES = ['mcap', 'mcap-plain', 'rosbags-mcap', 'sqlite3', 'ros1', 'ros1-bz2']
 
 
 @pytest.mark.parametrize('form', recordings.FORMATS)
-def test_every_format_holds_the_same(tmp_path, form):
+def test_bag_every_format_holds_the_same(tmp_path, form):
     messages = [*recordings.recorded(COUNT)]
     path = recordings.write(tmp_path / 'bag', messages, form)
     with Bag(path) as bag:
@@ -43,7 +43,7 @@ def test_every_format_holds_the_same(tmp_path, form):
         assert [raw.stamp_ns for raw in some] == [messages[k][2] for k in (8, 11, 14)]
 
 
-def test_missing_metadata_changes_nothing(tmp_path):
+def test_bag_without_metadata_is_the_same(tmp_path):
     messages = [*recordings.recorded(COUNT)]
     for form in ('rosbags-mcap', 'sqlite3', 'sqlite3-file', 'sqlite3-message'):
         path = recordings.write(tmp_path / form, messages, form)
@@ -52,7 +52,7 @@ def test_missing_metadata_changes_nothing(tmp_path):
         assert recordings.everything(path) == before
 
 
-def test_order_of_metadata_and_of_numbers(tmp_path):
+def test_bag_files_are_ordered_by_time(tmp_path):
     path = recordings.write(tmp_path / 'bag', recordings.recorded(COUNT), 'split')
     stamps = [stamp for _, _, stamp, _ in recordings.everything(path)]
     assert stamps == sorted(stamps)
@@ -80,7 +80,7 @@ def test_a_scan_of_a_whole_file_finds_what_its_index_does(tmp_path, form):
 
 
 @pytest.mark.parametrize('form', [*FILES, 'sqlite3-file'])
-def test_cut_off_anywhere(tmp_path, form):
+def test_bag_cut_off_anywhere_is_read_up_to_there(tmp_path, form):
     path = recordings.write(tmp_path / 'bag', recordings.recorded(40), form)
     folder = tmp_path / 'cut'
     if path.is_dir():
@@ -108,7 +108,7 @@ def test_cut_off_anywhere(tmp_path, form):
     assert most > 0.8 * len(whole) or form == 'sqlite3-file'
 
 
-def test_a_flipped_byte_is_found_and_its_place_told(tmp_path):
+def test_bag_flipped_byte_is_reported_with_its_place(tmp_path):
     path = recordings.write(tmp_path / 'bag', recordings.recorded(40), 'mcap')
     content = bytearray(path.read_bytes())
     whole = recordings.everything(path)
@@ -121,7 +121,7 @@ def test_a_flipped_byte_is_found_and_its_place_told(tmp_path):
         assert f'after {len(found)} messages' in str(bag.damage)
 
 
-def test_a_flipped_byte_in_a_bag_without_an_index_is_found(tmp_path):
+def test_bag_flipped_byte_without_an_index_is_reported(tmp_path):
     path = recordings.write(tmp_path / 'bag', recordings.recorded(40), 'mcap-plain')
     whole = recordings.everything(path)
     content = bytearray(path.read_bytes()[:-300])
@@ -134,7 +134,7 @@ def test_a_flipped_byte_in_a_bag_without_an_index_is_found(tmp_path):
         assert 'checksum' in str(bag.damage)
 
 
-def test_what_is_no_bag_is_said(tmp_path):
+def test_bag_reports_what_is_no_bag(tmp_path):
     with pytest.raises(FileNotFoundError, match='no such bag'):
         Bag(tmp_path / 'nothing')
     (tmp_path / 'a.mcap').write_text('not a bag')

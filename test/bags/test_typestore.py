@@ -50,7 +50,7 @@ def write(path, force=False):
             writer.write_message(topic, message, stamp)
 
 
-def test_every_message_comes_back_as_it_was(tmp_path):
+def test_write_message_and_read_messages_round_trip(tmp_path):
     path = tmp_path / 'a.mcap'
     write(path)
     written, read = list(some_messages()), list(read_messages(path))
@@ -77,7 +77,7 @@ def test_vision_msgs_are_those_of_ros():
     )
 
 
-def test_two_runs_write_the_same_file(tmp_path):
+def test_create_writes_the_same_file_twice(tmp_path):
     path = tmp_path / 'a.mcap'
     write(path)
     first = path.read_bytes()
@@ -93,7 +93,7 @@ def test_definitions_are_in_the_file(tmp_path):
     assert b'builtin_interfaces/Time' in content
 
 
-def test_only_the_topics_that_are_named_are_read(tmp_path):
+def test_read_messages_reads_the_named_topics(tmp_path):
     write(tmp_path / 'a.mcap')
     assert {raw.topic for raw, _ in read_messages(tmp_path / 'a.mcap', ('/info', '/tf'))} == {
         '/info',
@@ -103,7 +103,7 @@ def test_only_the_topics_that_are_named_are_read(tmp_path):
         list(read_messages(tmp_path / 'a.mcap', ('/nothing',)))
 
 
-def test_nothing_is_overwritten_unasked(tmp_path):
+def test_create_refuses_an_existing_file(tmp_path):
     path = tmp_path / 'a.mcap'
     path.write_text('mine')
     with pytest.raises(FileExistsError, match='--force'):
@@ -117,7 +117,7 @@ def test_nothing_is_overwritten_unasked(tmp_path):
         mcap_writer.create(tmp_path / 'a.bag').__enter__()
 
 
-def test_a_failed_run_leaves_nothing(tmp_path):
+def test_create_leaves_nothing_after_an_error(tmp_path):
     def fail():
         with mcap_writer.create(tmp_path / 'a.mcap') as writer:
             writer.write_message('/text', TYPES.make('std_msgs/msg/String', data=''), STAMP)
@@ -128,7 +128,7 @@ def test_a_failed_run_leaves_nothing(tmp_path):
     assert list(tmp_path.iterdir()) == []
 
 
-def test_what_is_no_bag_is_said(tmp_path):
+def test_read_messages_reports_what_is_no_bag(tmp_path):
     with pytest.raises(FileNotFoundError):
         list(read_messages(tmp_path / 'nothing.mcap'))
     (tmp_path / 'a.mcap').write_text('not a bag')

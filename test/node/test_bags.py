@@ -44,7 +44,7 @@ def start(domain):
         process.communicate()
 
 
-def test_what_is_played_is_recorded(start, tmp_path):
+def test_record_gets_what_play_publishes(start, tmp_path):
     path = recordings.write(tmp_path / 'bag', recordings.recorded(20, period_s=0.05))
     out = tmp_path / 'out.mcap'
     recorder = start('record', '--out', out)
@@ -78,7 +78,7 @@ def test_what_is_played_is_recorded(start, tmp_path):
     assert recordings.BEGIN < told[0] < told[-1] == sent[-1][2]
 
 
-def test_a_loop_goes_on_until_a_signal(start, tmp_path):
+def test_play_loop_ends_with_a_signal(start, tmp_path):
     path = recordings.write(tmp_path / 'bag', recordings.recorded(3, period_s=0.02), 'ros1')
     out = tmp_path / 'out.mcap'
     recorder = start('record', '/words', '--out', out, '--seconds', '8')
@@ -93,7 +93,7 @@ def test_a_loop_goes_on_until_a_signal(start, tmp_path):
     assert counts['/words'] > 6
 
 
-def test_what_cannot_be_is_said(tmp_path, capsys):
+def test_play_and_record_reject_bad_arguments(tmp_path, capsys):
     from diception_ros.cli.main import main
 
     path = recordings.write(tmp_path / 'bag', recordings.recorded(1))
@@ -108,7 +108,7 @@ def test_what_cannot_be_is_said(tmp_path, capsys):
     assert '--force' in capsys.readouterr().err
 
 
-def test_nobody_who_listens_is_told_when_somebody_should(start, tmp_path):
+def test_play_raises_without_subscribers(start, tmp_path):
     path = recordings.write(tmp_path / 'bag', recordings.recorded(2))
     player = start('play', path, '--topics', '/words', '--listeners', '0.5', '--no-clock')
     _, words = player.communicate(timeout=60)
@@ -116,7 +116,7 @@ def test_nobody_who_listens_is_told_when_somebody_should(start, tmp_path):
     assert 'nobody listened to /words within 0.5 s' in words
 
 
-def test_what_has_no_package_in_this_ros_is_told_and_the_rest_is_played(start, tmp_path):
+def test_play_leaves_out_topics_without_a_package(start, tmp_path):
     path = tmp_path / 'bag.mcap'
     with Writer(path) as writer:
         writer.add('/odd', 'nobodys_msgs/msg/Word', 'string data')
@@ -132,7 +132,7 @@ def test_what_has_no_package_in_this_ros_is_told_and_the_rest_is_played(start, t
     assert '-nobodys-msgs' in words
 
 
-def test_recording_goes_on_without_the_package_of_a_topic(start, tmp_path, monkeypatch):
+def test_record_leaves_out_topics_without_a_package(start, tmp_path, monkeypatch):
     path = recordings.write(tmp_path / 'bag', recordings.recorded(6, period_s=0.1))
     # As if sensor_msgs were not installed for the recorder.
     hidden = tmp_path / 'hidden' / 'sensor_msgs'
@@ -174,7 +174,7 @@ def test_definition_from_a_class_is_the_one_of_the_package(msgtype):
         assert fields == TYPES.fielddefs[name][1], name
 
 
-def test_a_recording_of_nothing_says_what_to_look_at(start, tmp_path):
+def test_record_of_nothing_gives_hints(start, tmp_path):
     recorder = start('record', '/camra/image_raw', '--out', tmp_path / 'a.mcap', '--seconds', '1')
     _, words = recorder.communicate(timeout=60)
     assert recorder.returncode == 1
