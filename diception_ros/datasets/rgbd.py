@@ -212,7 +212,7 @@ def _read_bag(path: Path, camera: Any) -> Iterator[RgbdFrame]:
 def plane_normals(depth: MetricDepth, intrinsics: Intrinsics) -> Normals:
     """Normals of planes fitted to a measured depth map; unknown where the fit is bad.
 
-    The inverse depth of a plane is linear in the pixel (see `geometry.normals_from`), and the
+    The inverse depth of a plane is linear in the pixel, and the
     noise of stereo and structured light is constant in it: a linear least-squares fit in a window
     is the plane. It is bad where the residual is more than MAX_RESIDUAL of the depth, as at edges,
     or where less than MIN_KNOWN of the window is known.

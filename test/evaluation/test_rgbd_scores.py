@@ -8,6 +8,7 @@ import labelled_files as files
 import numpy as np
 import pytest
 from recordings import BEGIN, LATE, MAKE, write
+from surfaces import normals_from
 
 from diception_ros.cli import main as command
 from diception_ros.core import geometry, images
@@ -58,7 +59,7 @@ def truths(number):
     depth = MetricDepth(metres(number))
     return {
         'depth': geometry.to_disparity(depth)[0],
-        'normal': geometry.normals_from(depth, PINHOLE),
+        'normal': normals_from(depth, PINHOLE),
     }
 
 
@@ -80,7 +81,7 @@ def same(frame, prompts):
 def test_planes_are_fitted_and_edges_are_unknown(noise):
     depth = metres(0, (240, 320))
     pinhole = Intrinsics(*(4 * value for value in PINHOLE.__dict__.values()))
-    truth = geometry.normals_from(MetricDepth(depth), pinhole)
+    truth = normals_from(MetricDepth(depth), pinhole)
     noisy = depth * (1 + np.random.default_rng(0).normal(0, noise, depth.shape))
     noisy[100:110, 50:60] = np.nan
     found = rgbd.plane_normals(MetricDepth(noisy.astype(np.float32)), pinhole)
