@@ -1,6 +1,6 @@
 # SPDX-FileCopyrightText: 2026 The diception_ros authors
 # SPDX-License-Identifier: Apache-2.0
-"""Pictures of an evaluation: the first views, and the worst answers to each kind of question."""
+"""Images of results: the first of an evaluation, some of a replay, and the worst of both."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 import math
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 import cv2
 import numpy as np
@@ -20,100 +20,148 @@ from diception_ros.core.contact_sheet import contact_sheet
 from diception_ros.core.frame import Frame
 from diception_ros.core.labels import Disparity, Label, resize_label, visualize
 from diception_ros.evaluation.evaluators import EvalItem
-from diception_ros.reporting import tables
 from diception_ros.reporting.tables import main_metric
 from diception_ros.tasks import BUILTIN, TaskRegistry
 
-Picture = NDArray[np.uint8]
+if TYPE_CHECKING:
+    from diception_ros.bags.frames import ImageFrame
 
-# Pixels: a picture of a shorter side is enlarged before it is drawn upon, a wider one is shrunk.
+Rgb = NDArray[np.uint8]
+ContentT = TypeVar('ContentT')
+
+# Pixels: an image with a shorter side is enlarged before it is drawn upon, a wider one is shrunk.
 _SIDE, _WIDEST = 240, 360
 _BLANK = 24  # grey of the sheet
+# Images shown of each kind.
+_FIRST, _WORST = 6, 6
+# Of the report: the longer side, so that two images fit beside each other on a small screen.
+REPORT_SIDE, JPEG_QUALITY = 480, 82
+HISTOGRAM_BINS = 40
+
+
+class WorstResults(Generic[ContentT]):
+    """Keeps the worst results of each name; of equal ones the earlier.
+
+    Args:
+        limit: how many are kept.
+    """
+
+    def __init__(self, limit: int) -> None:
+        self._limit = limit
+        self._kept: dict[str, list[tuple[float, int, ContentT]]] = {}
+
+    def accepts(self, name: str, value: float, direction: int) -> bool:
+        """Whether a result is among the worst so far.
+
+        Args:
+            name: of the task or item.
+            value: its main metric; NaN is never among them.
+            direction: 1 where more is better, -1 where less is.
+        """
+        kept = self._kept.setdefault(name, [])
+        badness = -value * direction
+        worse = any(badness > result[0] for result in kept)
+        return not math.isnan(badness) and (len(kept) < self._limit or worse)
+
+    def add(self, name: str, value: float, direction: int, number: int, content: ContentT) -> None:
+        """Keep a result that is accepted; `number` is the frame's."""
+        kept = self._kept[name]
+        kept.append((-value * direction, number, content))
+        kept.sort(key=lambda result: (-result[0], result[1]))
+        del kept[self._limit :]
+
+    def of(self, name: str) -> list[tuple[int, ContentT]]:
+        """Numbers of frames and contents, the worst first."""
+        return [(number, content) for _, number, content in self._kept.get(name, [])]
+
+    def names(self) -> list[str]:
+        """The names in the order in which they came."""
+        return list(self._kept)
 
 
 class QualitativeResults:
-    """Collects inputs, truths and answers.
+    """Collects inputs, truths and predictions of an evaluation.
 
     Args:
-        kinds: of question, in the order of the sheet.
-        first: how many views are shown, with all their questions.
-        worst: how many answers to each kind of question are shown.
-        registry: holds their tasks.
+        names: of items, in the order of the sheet.
+        first: how many images are shown, with all their items.
+        worst: how many results of each name are shown.
+        registry: holds the tasks.
     """
 
     def __init__(
         self,
-        kinds: Sequence[str],
-        first: int = 6,
-        worst: int = 6,
+        names: Sequence[str],
+        first: int = _FIRST,
+        worst: int = _WORST,
         registry: TaskRegistry = BUILTIN,
     ) -> None:
-        self._registry = registry
-        self._kinds, self._first, self._worst = list(kinds), first, worst
-        # By number of the frame, then by kind of question: pictures, and the answer's number.
-        self._opening: dict[int, dict[str, tuple[list[Picture], str]]] = {}
-        # By kind of question: badness, number of the frame, pictures, and the answer's number.
-        self._bad: dict[str, list[tuple[float, int, list[Picture], str]]] = {}
+        self._names, self._first, self._registry = list(names), first, registry
+        # By number of the frame, then by name: drawings, and the metric in words.
+        self._opening: dict[int, dict[str, tuple[list[Rgb], str]]] = {}
+        self._worst: WorstResults[tuple[list[Rgb], str]] = WorstResults(worst)
 
     def on_prediction(
         self,
         number: int,
         frame: Frame,
-        question: EvalItem,
+        item: EvalItem,
         predicted: Label,
         score: Mapping[str, float],
     ) -> None:
         """See `EvalCallback`."""
-        ranking = tables.main_metric(question.name, self._registry)
+        ranking = main_metric(item.name, self._registry)
         if ranking is None:
             return
         metric, direction = ranking
         value = score.get(metric, math.nan)
-        badness = -value * direction
-        mine = self._bad.setdefault(question.name, [])
-        bad = not math.isnan(badness) and (
-            len(mine) < self._worst or any(badness > other[0] for other in mine)
-        )
+        bad = self._worst.accepts(item.name, value, direction)
         if not bad and number >= self._first:
             return
-        pictures, told = draw_answer(frame, question, predicted), f'{metric} {value:.3g}'
+        drawn = draw_answer(frame, item, predicted), f'{metric} {value:.3g}'
         if number < self._first:
-            self._opening.setdefault(number, {})[question.name] = pictures, told
+            self._opening.setdefault(number, {})[item.name] = drawn
         if bad:
-            mine.append((badness, number, pictures, told))
-            mine.sort(key=lambda one: (-one[0], one[1]))
-            del mine[self._worst :]
+            self._worst.add(item.name, value, direction, number, drawn)
 
     def write(self, folder: Path) -> None:
-        """Write first.png and worst.png; nothing where nothing was seen."""
-        pictures: list[Picture] = []
-        names: list[str] = []
-        for number, asked in sorted(self._opening.items()):
-            some = next(iter(asked.values()))[0][0]
+        """Write first.png and worst.png; nothing where there was no prediction."""
+        cells: list[Rgb] = []
+        titles: list[str] = []
+        for number, drawn in sorted(self._opening.items()):
+            some = next(iter(drawn.values()))[0][0]
             blank = [np.full_like(some, _BLANK)] * 3
-            shown = [asked.get(kind, (blank, 'not asked')) for kind in self._kinds]
-            pictures += [some, *(three[1] for three, _ in shown)]
-            names += [f'#{number}', *self._kinds]
-            pictures += [blank[0], *(three[2] for three, _ in shown)]
-            names += ['answers', *(told for _, told in shown)]
-        if pictures:
-            columns = 1 + len(self._kinds)
-            sheet = contact_sheet(_of_one_size(pictures), names, columns)
-            images.write(folder / 'first.png', sheet)
-        pictures, names = [], []
-        for kind in self._kinds:
-            for _, number, three, told in self._bad.get(kind, []):
-                pictures += three
-                names += [f'#{number} {kind}', 'truth', told]
-        if pictures:
-            sheet = contact_sheet(_of_one_size(pictures), names, columns=6)
-            images.write(folder / 'worst.png', sheet)
+            shown = [drawn.get(name, (blank, 'not asked')) for name in self._names]
+            cells += [some, *(three[1] for three, _ in shown)]
+            titles += [f'#{number}', *self._names]
+            cells += [blank[0], *(three[2] for three, _ in shown)]
+            titles += ['predictions', *(text for _, text in shown)]
+        _write_sheet(folder / 'first.png', cells, titles, 1 + len(self._names))
+        cells, titles = [], []
+        for name in self._names:
+            for number, (three, text) in self._worst.of(name):
+                cells += three
+                titles += [f'#{number} {name}', 'truth', text]
+        _write_sheet(folder / 'worst.png', cells, titles, 6)
 
 
-def draw_answer(frame: Frame, question: EvalItem, predicted: Label) -> list[Picture]:
-    """Input, truth and answer as pictures of one size, large enough to be looked at.
+def _write_sheet(path: Path, cells: Sequence[Rgb], titles: Sequence[str], columns: int) -> None:
+    """Write cells of any sizes, grey at their right and below; nothing where there are none."""
+    if not cells:
+        return
+    height, width = (max(cell.shape[axis] for cell in cells) for axis in (0, 1))
+    padded = []
+    for cell in cells:
+        full = np.full((height, width, 3), _BLANK, np.uint8)
+        full[: cell.shape[0], : cell.shape[1]] = cell
+        padded.append(full)
+    images.write(path, contact_sheet(padded, titles, columns))
 
-    Where there are points, or a category, the truth bears them.
+
+def draw_answer(frame: Frame, item: EvalItem, predicted: Label) -> list[Rgb]:
+    """Input, truth and prediction, drawn at one size that is large enough to look at.
+
+    The points of a query, or its category, are drawn on the truth.
     """
     height, width = frame.size
     times = max(1, math.ceil(_SIDE / min(height, width)))
@@ -121,60 +169,38 @@ def draw_answer(frame: Frame, question: EvalItem, predicted: Label) -> list[Pict
     image = np.asarray(
         cv2.resize(frame.image, size[::-1], interpolation=cv2.INTER_CUBIC), np.uint8
     )
-    truth, answer = (resize_label(one, size).preview(image) for one in (question.truth, predicted))
-    if question.prompt.points:
-        points = (np.array(question.prompt.points, np.float32) + 0.5) * times - 0.5
+    truth, result = (resize_label(label, size).preview(image) for label in (item.truth, predicted))
+    if item.prompt.points:
+        points = (np.array(item.prompt.points, np.float32) + 0.5) * times - 0.5
         visualize.draw_points(truth, points.astype(np.float32))
-    if question.prompt.category:
+    if item.prompt.category:
         place = (4, size[0] - 8)
         for colour, thick in (((0, 0, 0), 4), ((255, 255, 0), 1)):
-            cv2.putText(truth, question.prompt.category, place, cv2.FONT_HERSHEY_SIMPLEX, 0.6,
+            cv2.putText(truth, item.prompt.category, place, cv2.FONT_HERSHEY_SIMPLEX, 0.6,
                         colour, thick, cv2.LINE_AA)  # fmt: skip
-    return [_narrow(picture) for picture in (image, truth, answer)]
+    return [_shrunk(drawn, _WIDEST / width / times) for drawn in (image, truth, result)]
 
 
-def _of_one_size(pictures: Sequence[Picture]) -> list[Picture]:
-    """Pictures with grey at the right and below, up to the size of the largest."""
-    height, width = (max(one.shape[axis] for one in pictures) for axis in (0, 1))
-    found = []
-    for one in pictures:
-        padded = np.full((height, width, 3), _BLANK, np.uint8)
-        padded[: one.shape[0], : one.shape[1]] = one
-        found.append(padded)
-    return found
-
-
-def _narrow(picture: Picture) -> Picture:
-    height, width = picture.shape[:2]
-    if width <= _WIDEST:
-        return picture
-    size = _WIDEST, round(height * _WIDEST / width)
-    return np.asarray(cv2.resize(picture, size, interpolation=cv2.INTER_AREA), np.uint8)
-
-
-# Pictures for the report: some frames spread over the bag, and the worst of each task.
-
-
-if TYPE_CHECKING:
-    from diception_ros.bags.frames import ImageFrame
-
-# Pixels of the longer side: two fit beside each other on a small screen.
-SIDE = 480
-QUALITY = 82
-BINS = 40
+def _shrunk(image: Rgb, factor: float) -> Rgb:
+    """An image made smaller; the same where the factor is 1 or more."""
+    if factor >= 1:
+        return image
+    height, width = image.shape[:2]
+    size = max(1, round(width * factor)), max(1, round(height * factor))
+    return np.asarray(cv2.resize(image, size, interpolation=cv2.INTER_AREA), np.uint8)
 
 
 @dataclass(frozen=True)
-class Shot:
-    """A frame and an answer to it, as pictures.
+class ResultImage:
+    """A frame and a result, for the report of a replay.
 
     Attributes:
         number: of the frame.
         camera: its name.
-        task: of the answer.
-        words: what is told of it, such as 'abs_rel 0.123'.
+        task: of the result.
+        words: its main metric, such as 'abs_rel 0.123'.
         image: of the camera, a data URI.
-        answer: drawn, a data URI of the same size.
+        answer: the result drawn, a data URI of the same size.
     """
 
     number: int
@@ -185,26 +211,31 @@ class Shot:
     answer: str
 
 
-class Sheets:
-    """Collects pictures while answers are scored.
+class ReportImages:
+    """Collects images while the results of a replay are scored.
 
     Args:
-        total: frames that are expected.
-        spread: how many of them are shown whatever came of them.
-        worst: how many of each task are shown because they are bad.
+        total: expected number of frames.
+        spread: how many of them are shown whatever their scores.
+        worst: how many of each task are shown because of theirs.
         registry: holds the tasks.
+
+    Attributes:
+        registry: holds the tasks.
+        spread: images spread over the bag.
+        values: of each disparity task, how often its values are in each of HISTOGRAM_BINS bins of
+            [0, 1], of all frames.
     """
 
     def __init__(
-        self, total: int, spread: int = 6, worst: int = 6, registry: TaskRegistry = BUILTIN
-    ) -> None:
+        self, total: int, spread: int = _FIRST, worst: int = _WORST,
+        registry: TaskRegistry = BUILTIN,
+    ) -> None:  # fmt: skip
         self.registry = registry
-        self._every = max(1, math.ceil(total / spread))
-        self._worst = worst
-        self.spread: list[Shot] = []
-        self._bad: dict[str, list[tuple[float, int, Shot]]] = {}
-        # Of the values of each disparity task, all frames together: shares of [0, 1].
+        self.spread: list[ResultImage] = []
         self.values: dict[str, NDArray[np.int64]] = {}
+        self._every = max(1, math.ceil(total / spread))
+        self._worst: WorstResults[ResultImage] = WorstResults(worst)
 
     def on_frame(
         self,
@@ -218,39 +249,35 @@ class Sheets:
         frame = taken.frame
         for task, answer in answers.items():
             if isinstance(answer, Disparity):
-                counts = np.histogram(answer.values, BINS, (0, 1))[0]
-                self.values[task] = self.values.get(task, np.zeros(BINS, np.int64)) + counts
+                counts = np.histogram(answer.values, HISTOGRAM_BINS, (0, 1))[0]
+                self.values[task] = self.values.get(task, np.zeros_like(counts)) + counts
             metric, direction = main_metric(task, self.registry) or ('iou', 1)
             if self.registry.get(task).takes_category:
                 metric = 'mean_iou'
             value = row.get(f'{task}.{metric}', math.nan)
-            mine = self._bad.setdefault(task, [])
-            badness = -value * direction
-            bad = not math.isnan(badness) and (len(mine) < self._worst or badness > mine[-1][0])
+            bad = self._worst.accepts(task, value, direction)
             shown = number % self._every == 0
             if not (bad or shown):
                 continue
             words = '' if math.isnan(value) else f'{metric} {value:.4g}'
-            picture = resize_label(answer, frame.size).preview(frame.image)
-            shot = Shot(number, camera, task, words, uri(frame.image), uri(picture))
+            drawn = resize_label(answer, frame.size).preview(frame.image)
+            result = ResultImage(
+                number, camera, task, words, data_uri(frame.image), data_uri(drawn)
+            )
             if shown:
-                self.spread.append(shot)
+                self.spread.append(result)
             if bad:
-                mine.append((badness, number, shot))
-                mine.sort(key=lambda one: (-one[0], one[1]))
-                del mine[self._worst :]
+                self._worst.add(task, value, direction, number, result)
 
-    def worst(self) -> list[Shot]:
-        """The worst answers of each task, the worst first."""
-        return [shot for mine in self._bad.values() for _, _, shot in mine]
+    def worst(self) -> list[ResultImage]:
+        """The worst results of each task, the worst first."""
+        names = self._worst.names()
+        return [result for name in names for _, result in self._worst.of(name)]
 
 
-def uri(picture: NDArray[np.uint8]) -> str:
-    """A picture, made small, that can stand in a page."""
-    height, width = picture.shape[:2]
-    shrink = min(1.0, SIDE / max(height, width))
-    size = max(1, round(width * shrink)), max(1, round(height * shrink))
-    small = cv2.resize(picture, size, interpolation=cv2.INTER_AREA)
+def data_uri(image: Rgb) -> str:
+    """An image as a small JPEG inside a page."""
+    small = _shrunk(image, REPORT_SIDE / max(image.shape[:2]))
     bgr = np.ascontiguousarray(small[..., ::-1])
-    data = cv2.imencode('.jpg', bgr, [cv2.IMWRITE_JPEG_QUALITY, QUALITY])[1]
+    data = cv2.imencode('.jpg', bgr, [cv2.IMWRITE_JPEG_QUALITY, JPEG_QUALITY])[1]
     return 'data:image/jpeg;base64,' + base64.b64encode(data.tobytes()).decode()

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from diception_ros.bag_replay.job import Job, Result
     from diception_ros.evaluation.bag_scores import Scores
     from diception_ros.perception.settings import PerceptionSettings
-    from diception_ros.reporting.contact_sheets import Sheets
+    from diception_ros.reporting.contact_sheets import ReportImages
 
 # Rows of the table of frames; all are in frames.csv.
 MAX_ROWS = 200
@@ -186,7 +186,9 @@ def _thinned(xs: Sequence[float], ys: Sequence[float]) -> list[tuple[float, floa
     return found
 
 
-def page(metrics: Mapping[str, Any], rows: Sequence[Mapping[str, Any]], sheets: Sheets) -> str:
+def page(
+    metrics: Mapping[str, Any], rows: Sequence[Mapping[str, Any]], sheets: ReportImages
+) -> str:
     """The report as HTML.
 
     Args:
@@ -312,7 +314,7 @@ def _over_time(
 
 
 def _histograms(
-    rows: Sequence[Mapping[str, Any]], columns: Sequence[str], sheets: Sheets
+    rows: Sequence[Mapping[str, Any]], columns: Sequence[str], sheets: ReportImages
 ) -> dict[str, Sequence[str]]:
     values = []
     for task, counts in sheets.values.items():

@@ -291,10 +291,10 @@ def _score(
     """Score the results, and write metrics.json, frames.csv and the page; numbers and tables."""
     from diception_ros.evaluation import bag_scores
     from diception_ros.reporting import html_report, tables
-    from diception_ros.reporting.contact_sheets import Sheets
+    from diception_ros.reporting.contact_sheets import ReportImages
 
     asked, report = config.perception, config.report
-    sheets = Sheets(result.frames, registry=asked.registry)
+    sheets = ReportImages(result.frames, registry=asked.registry)
     with progress.bar(result.frames, f'{path.name}: scores', 'frame') as bar:
         found = bag_scores.score(
             path, job.out, cameras, job, asked, sources, poses, config.align,

@@ -35,7 +35,7 @@ from diception_ros.messages import images as image_messages
 from diception_ros.perception.perceiver import Perceiver
 from diception_ros.perception.query import Query
 from diception_ros.reporting import html_report, rerun_view
-from diception_ros.reporting.contact_sheets import Sheets
+from diception_ros.reporting.contact_sheets import ReportImages
 from diception_ros.system import threads
 from diception_ros.tasks import TaskRegistry
 from diception_ros.workflows.replay import ReplayConfig
@@ -113,7 +113,7 @@ def judged(bag, out, settings, truth, align='frame'):
         for source in sources:
             source.check(opened, settings.categories)
         result = run.replay(opened, Perceiver(Cheap(), MAKE, settings), job)
-    sheets = Sheets(result.frames, registry=settings.registry)
+    sheets = ReportImages(result.frames, registry=settings.registry)
     found = bag_scores.score(bag, out, cameras, job, settings, sources, {}, align, [sheets])
     found.rows = html_report.with_journal(found.rows, result.journal)
     return found, sheets, result, job

@@ -101,7 +101,7 @@ def test_where_less_is_better_the_largest_are_the_worst():
         gallery.on_prediction(
             number, frame, EvalItem('normal', Prompt('normal'), truth), truth, {'mean_deg': angle}
         )
-    assert [entry[1] for entry in gallery._bad['normal']] == [1]
+    assert [number for number, _ in gallery._worst.of('normal')] == [1]
 
 
 def test_first_views_are_shown_with_what_was_not_asked_left_out(tmp_path):

@@ -16,7 +16,7 @@ from diception_ros.bags.typestore import RawMessage
 from diception_ros.core.frame import Frame
 from diception_ros.core.labels import Disparity
 from diception_ros.reporting import html_report
-from diception_ros.reporting.contact_sheets import Sheets
+from diception_ros.reporting.contact_sheets import ReportImages
 from diception_ros.reporting.tables import SHOWN
 from diception_ros.tasks import BUILTIN
 
@@ -32,7 +32,7 @@ METRICS = {
 
 def made():
     """A report of twenty frames, the 13th the worst."""
-    sheets, rows = Sheets(20), []
+    sheets, rows = ReportImages(20), []
     for k in range(20):
         frame = Frame(recordings.picture(k, (60, 80)))
         raw = RawMessage('/image', 'sensor_msgs/msg/Image', None, k * 10**8, b'')
