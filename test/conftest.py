@@ -38,7 +38,8 @@ def pytest_collection_modifyitems(config, items):
     for item in items:
         if item.path.parent.name in _SLOW_FOLDERS or 'opengl' in item.fixturenames:
             item.add_marker('slow')
-    took = config.cache.get(_DURATIONS, {})
+    cache = getattr(config, 'cache', None)  # None with -p no:cacheprovider
+    took = cache.get(_DURATIONS, {}) if cache else {}
     assumed = Counter(_file_of(item.nodeid) for item in items if item.get_closest_marker('slow'))
     items.sort(
         key=lambda item: -took.get(_file_of(item.nodeid), _SLOW_S * assumed[_file_of(item.nodeid)])
@@ -52,9 +53,9 @@ def pytest_runtest_logreport(report):
 
 def pytest_sessionfinish(session):
     """Keep the times for the next run; the workers of xdist leave that to their controller."""
-    if not hasattr(session.config, 'workerinput') and session.config.cache is not None:
-        took = session.config.cache.get(_DURATIONS, {})
-        session.config.cache.set(_DURATIONS, {**took, **_seconds})
+    cache = getattr(session.config, 'cache', None)
+    if cache and not hasattr(session.config, 'workerinput'):
+        cache.set(_DURATIONS, {**cache.get(_DURATIONS, {}), **_seconds})
 
 
 def _file_of(nodeid):
