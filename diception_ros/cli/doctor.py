@@ -1,9 +1,9 @@
 # SPDX-FileCopyrightText: 2026 The diception_ros authors
 # SPDX-License-Identifier: Apache-2.0
-"""Look at this machine, and say what is missing or does not fit and what to do.
+"""Check this machine: what is missing or does not fit, and how to fix it.
 
-OK: well. WARN: it runs, but something is worse than it could be, or a part that not everybody
-needs is missing. BROKEN: it cannot run, and the exit code is 1. Nothing is changed.
+OK. WARN: it runs, but something could be better, or an optional part is missing. BROKEN: it cannot
+run, and the exit code is 1. Nothing is changed.
 """
 
 from __future__ import annotations
@@ -17,23 +17,23 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         '--model',
         default='builtin',
         metavar='DIR',
-        help="model folder to look at, or 'builtin' (default: %(default)s)",
+        help="model folder to check, or 'builtin' (default: %(default)s)",
     )
     parser.add_argument(
         '--device',
         default='cpu',
         metavar='D',
-        help='where the model is to run: cpu, cuda or cuda:N (default: %(default)s)',
+        help='where the model will run: cpu, cuda or cuda:N (default: %(default)s)',
     )
 
 
 def main(args: argparse.Namespace) -> int:
-    """Look; 1 when something is broken."""
-    from diception_ros.doctor import look
+    """Check; 1 when something is broken."""
+    from diception_ros.doctor import check_machine
     from diception_ros.doctor.checks import BROKEN, WARN
 
     count = {BROKEN: 0, WARN: 0}
-    for finding in look(args.model, args.device):
+    for finding in check_machine(args.model, args.device):
         print(finding, flush=True)
         if finding.verdict in count:
             count[finding.verdict] += 1

@@ -1,8 +1,8 @@
 # SPDX-FileCopyrightText: 2026 The diception_ros authors
 # SPDX-License-Identifier: Apache-2.0
-"""Run the ROS 2 node `perception`: camera topics in, answers out.
+"""Run the ROS 2 node `perception`, which publishes results for camera images.
 
-The same as `ros2 run diception_ros perception`. Everything is said in ROS's own way, for example
+The same as `ros2 run diception_ros perception`. Its options are ROS arguments, for example
   diception node --ros-args -p model:=DIR -p tasks:="[depth, normal]" -r image:=/camera/image_raw
 docs/node.md has all topics and parameters. Ctrl-C ends it.
 """
@@ -20,7 +20,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     ros_environment.add_option(parser)
     parser.add_argument(
         '--ros-args',
-        # Takes all that follows, whatever it looks like.
+        # Takes everything that follows.
         nargs=argparse.REMAINDER,
         default=[],
         metavar='...',
@@ -30,7 +30,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def main(args: argparse.Namespace) -> int:
-    """Run until a signal comes."""
+    """Run until a signal."""
     from diception_ros.node import process
 
     process.run(['--ros-args', *args.ros_args] if args.ros_args else [])

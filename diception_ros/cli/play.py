@@ -18,9 +18,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the options of this verb."""
     parser.add_argument('bag', type=Path, metavar='BAG', help='file or folder')
     parser.add_argument(
-        '--rate', type=float, default=1.0, metavar='R', help='times faster (default: 1)'
+        '--rate', type=float, default=1.0, metavar='R', help='speed factor (default: 1)'
     )
-    parser.add_argument('--loop', action='store_true', help='begin again at the end')
+    parser.add_argument('--loop', action='store_true', help='start again at the end')
     parser.add_argument(
         '--clock', action=argparse.BooleanOptionalAction, default=True,
         help='publish /clock (default: yes)',
@@ -34,12 +34,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument('--end', type=float, metavar='S', help='seconds after the beginning')
     parser.add_argument(
         '--delay', type=float, default=1.0, metavar='S',
-        help='before the first message, so that listeners are found (default: %(default)s)',
+        help='before the first message, for the discovery of subscribers (default: %(default)s)',
     )  # fmt: skip
     parser.add_argument(
         '--listeners', type=float, default=0.0, metavar='S',
-        help='before that, wait at most S seconds until somebody listens to every topic; 0: wait '
-        'for nobody (default: 0)',
+        help='before that, wait at most S seconds until every topic has a subscriber; 0: do not '
+        'wait (default: 0)',
     )  # fmt: skip
     ros_environment.add_option(parser)
 

@@ -2,7 +2,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Record topics into a bag, like `ros2 bag record`.
 
-Topics are recorded from the moment somebody publishes them. Ctrl-C ends it and finishes the bag;
+Topics are recorded from their first publisher on. Ctrl-C ends it and finishes the bag;
 after a kill, what was recorded is in a file that ends in .partial.mcap.
 """
 
@@ -20,18 +20,18 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument('topics', nargs='*', metavar='TOPIC', help='full names (default: all)')
     parser.add_argument('--out', type=Path, required=True, metavar='BAG', help='ending in .mcap')
     parser.add_argument(
-        '--seconds', type=float, default=0.0, metavar='S', help='end by itself; 0: never'
+        '--seconds', type=float, default=0.0, metavar='S', help='stop after S seconds; 0: never'
     )
     parser.add_argument('--sim-time', action='store_true', help='take the time from /clock')
     parser.add_argument(
         '--compression', choices=('zstd', 'none'), default='zstd', help='(default: zstd)'
     )
-    parser.add_argument('--force', action='store_true', help='replace a bag that is there')
+    parser.add_argument('--force', action='store_true', help='replace an existing bag')
     ros_environment.add_option(parser)
 
 
 def main(args: argparse.Namespace) -> int:
-    """Record; 1 when nothing came."""
+    """Record; 1 when no message was received."""
     from diception_ros.bags.mcap_writer import partial_of
     from diception_ros.node.bag_tools import record
     from diception_ros.system.processes import ended_by_signals

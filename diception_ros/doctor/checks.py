@@ -1,6 +1,6 @@
 # SPDX-FileCopyrightText: 2026 The diception_ros authors
 # SPDX-License-Identifier: Apache-2.0
-"""The interpreter and the packages that were installed for it."""
+"""Checks of the interpreter, packages, device, graphics, disk, shared memory and model folder."""
 
 from __future__ import annotations
 
@@ -19,23 +19,19 @@ from typing import Any
 from diception_ros.doctor import missing_packages
 from diception_ros.system import processes
 
-# What was found, whether it is well, and what to do if it is not.
-
-
-# BROKEN: what was asked for cannot run. WARN: it runs, but something is worse than it could be,
-# or a part that not everybody needs is missing.
+# BROKEN: it cannot run. WARN: it runs, but could be better, or an optional part is missing.
 OK, WARN, BROKEN = 'OK', 'WARN', 'BROKEN'
 
 
 @dataclass(frozen=True)
 class Finding:
-    """One thing that was looked at.
+    """Result of a check.
 
     Attributes:
-        about: what, in a word.
+        about: what was checked, in a word.
         verdict: OK, WARN or BROKEN.
-        found: what there is.
-        cure: what to do; empty where all is well.
+        found: what was found.
+        cure: how to fix it; empty if nothing is to be done.
     """
 
     about: str
@@ -51,7 +47,7 @@ class Finding:
 
 
 OLDEST, NEWEST = (3, 10), (3, 13)
-# What needs an extra of setup.py, and what it is for.
+# Extras of setup.py, and what needs them.
 _EXTRAS = {
     'sim': 'diception simulate, demo, evaluate without DATASET',
     'evaluate': "COCO's numbers of evaluate and replay",
@@ -61,7 +57,7 @@ _EXTRAS = {
 def interpreter(
     version: tuple[int, ...] = sys.version_info[:3], environment: Mapping[str, str] = os.environ
 ) -> Finding:
-    """Whether this Python is one of those that were tried, and sees what ROS brings.
+    """Check whether this Python is a supported one, and sees the packages of ROS.
 
     Args:
         version: of Python.
@@ -99,14 +95,14 @@ def sees_system() -> bool:
         lines = Path(sys.prefix, 'pyvenv.cfg').read_text().lower().splitlines()
     except OSError:
         return False
-    told = dict(line.split('=', 1) for line in lines if '=' in line)
-    return {name.strip(): value.strip() for name, value in told.items()}.get(
+    lines_of = dict(line.split('=', 1) for line in lines if '=' in line)
+    return {name.strip(): value.strip() for name, value in lines_of.items()}.get(
         'include-system-site-packages'
     ) == 'true'
 
 
 def packages(environment: Mapping[str, str] = os.environ) -> Iterator[Finding]:
-    """Whether what setup.py asks for is there, in versions that it allows."""
+    """Check whether the requirements of setup.py are installed, in versions that it allows."""
     wanted = missing_packages.requirements()
     if not wanted:
         yield Finding(
@@ -144,7 +140,7 @@ def packages(environment: Mapping[str, str] = os.environ) -> Iterator[Finding]:
 
 
 def opencv() -> Iterator[Finding]:
-    """Whether OpenCV can be loaded, which wants libraries of the system; nothing where it can."""
+    """Check whether OpenCV can be imported, which needs system libraries; no finding if it can."""
     if importlib.util.find_spec('cv2') is None:
         return
     answer = processes.run_isolated('import cv2\nreport(cv2.__version__)')
@@ -154,15 +150,15 @@ def opencv() -> Iterator[Finding]:
 
 
 def installed(requirement: str) -> str | None:
-    """The version of a distribution that is there, None where it is not."""
+    """The installed version of a distribution; None if it is not installed."""
     name = missing_packages.name_of(requirement)
-    # OpenCV comes under four names, and with apt under none.
+    # OpenCV has four distributions on PyPI, and apt installs it without one.
     names = [name]
     if name == 'opencv-python':
         names += ['opencv-python-headless', 'opencv-contrib-python']
-    for one in names:
+    for distribution in names:
         try:
-            return importlib.metadata.version(one)
+            return importlib.metadata.version(distribution)
         except importlib.metadata.PackageNotFoundError:
             continue
     if name == 'opencv-python' and importlib.util.find_spec('cv2') is not None:
@@ -171,7 +167,7 @@ def installed(requirement: str) -> str | None:
 
 
 def unfit(requirement: str) -> bool:
-    """Whether the version that is there is not one that is asked for."""
+    """Whether the installed version is not an allowed one."""
     version = installed(requirement)
     if not version or importlib.util.find_spec('packaging') is None:
         return False
@@ -184,10 +180,7 @@ def _dotted(version: tuple[int, ...]) -> str:
     return '.'.join(map(str, version))
 
 
-# torch, and where the model is to run.
-
-
-# Where NVIDIA's kernel driver says that it is loaded.
+# Exists while NVIDIA's kernel driver is loaded.
 _DRIVER = Path('/proc/driver/nvidia/version')
 _PROGRAM = """
 import torch
@@ -201,32 +194,32 @@ _BUILD = 'install a build of torch for CUDA: https://pytorch.org/get-started/loc
 
 
 def device(wanted: str, driver: Path = _DRIVER) -> Finding:
-    """Whether torch works, and has the device that is wanted.
+    """Check whether torch works and has the device.
 
     Args:
         wanted: 'cpu', 'cuda' or 'cuda:N'.
-        driver: a file that is there when a driver is loaded.
+        driver: a file that exists while a driver is loaded.
 
     Returns:
-        a finding about 'torch' where it cannot be imported, else about 'device'.
+        A finding about 'torch' if it cannot be imported, else about 'device'.
     """
     answer = processes.run_isolated(_PROGRAM)
     if answer.value is None:
         return Finding('torch', BROKEN, answer.error, missing_packages.install(['torch']))
-    return judge(wanted, answer.value, driver.exists())
+    return device_finding(wanted, answer.value, driver.exists())
 
 
-def judge(wanted: str, said: dict[str, Any], driver: bool) -> Finding:
-    """What to say about what torch told.
+def device_finding(wanted: str, report: dict[str, Any], driver: bool) -> Finding:
+    """The finding for what torch reports.
 
     Args:
         wanted: see `device`.
-        said: versions 'torch' and 'cuda' (None in a build without), 'threads', and 'devices' with
-            name and bytes of memory of each.
+        report: versions 'torch' and 'cuda' (None in a build without), 'threads', and 'devices'
+            with name and memory of each, bytes.
         driver: whether NVIDIA's driver is loaded.
     """
-    devices, built = said['devices'], said['cuda'] is not None
-    about = f'torch {said["torch"]}'
+    devices, built = report['devices'], report['cuda'] is not None
+    about = f'torch {report["torch"]}'
     shown = ', '.join(f'{name} ({size / 2**30:.0f} GiB)' for name, size in devices)
     kind, _, number = wanted.partition(':')
     if kind not in ('cpu', 'cuda') or (number and not number.isdecimal()):
@@ -236,7 +229,7 @@ def judge(wanted: str, said: dict[str, Any], driver: bool) -> Finding:
             return Finding('device', BROKEN, f'{about} was built without CUDA', _BUILD)
         if not driver:
             return Finding(
-                'device', BROKEN, f'{about} is built for CUDA {said["cuda"]}, but no NVIDIA '
+                'device', BROKEN, f'{about} is built for CUDA {report["cuda"]}, but no NVIDIA '
                 'driver is loaded',
                 'install the driver (nvidia-smi then shows the card), in a container give '
                 '--gpus all, or set device to cpu',
@@ -244,7 +237,7 @@ def judge(wanted: str, said: dict[str, Any], driver: bool) -> Finding:
         return Finding(
             'device', BROKEN, f'{about} sees {shown or "no CUDA device"}, not {wanted}',
             'look at nvidia-smi and CUDA_VISIBLE_DEVICES; a driver older than CUDA '
-            f'{said["cuda"]} needs an update or an older torch',
+            f'{report["cuda"]} needs an update or an older torch',
         )  # fmt: skip
     if kind == 'cuda':
         return Finding('device', OK, f'{about}, {shown}')
@@ -255,17 +248,14 @@ def judge(wanted: str, said: dict[str, Any], driver: bool) -> Finding:
             'device', WARN, f'{about} on the CPU, although an NVIDIA driver is loaded',
             'look at nvidia-smi and CUDA_VISIBLE_DEVICES' if built else _BUILD,
         )  # fmt: skip
-    return Finding('device', OK, f'{about} on the CPU, {said["threads"]} threads')
+    return Finding('device', OK, f'{about} on the CPU, {report["threads"]} threads')
 
 
-# What the machine has: OpenGL for simulated rooms, room on disks and in shared memory.
-
-
-# Of the profile for Fast DDS: what each process takes of /dev/shm, bytes.
+# What each process takes of /dev/shm with the Fast DDS profile, bytes.
 SEGMENT = 64 << 20
-# A minute of answers to a camera of 640x480 at 10 Hz is less.
+# A minute of results for a camera of 640x480 at 10 Hz is less.
 LEAST_DISK = 2_000_000_000
-# A process that ends well leaves none; those of 20 that were killed are about as many.
+# A process that exits normally leaves none; 20 killed ones leave about as many.
 MANY_SEGMENTS = 100
 _GL = """
 from diception_ros.simulation import renderer
@@ -276,7 +266,7 @@ report(mujoco.__version__)
 
 
 def graphics(environment: Mapping[str, str] = os.environ) -> Iterator[Finding]:
-    """Whether simulated rooms can be drawn; nothing where there is no MuJoCo."""
+    """Check whether simulated rooms can be rendered; no finding without MuJoCo."""
     if importlib.util.find_spec('mujoco') is None:
         return
     backend = environment.get('MUJOCO_GL') or 'egl'
@@ -290,10 +280,10 @@ def graphics(environment: Mapping[str, str] = os.environ) -> Iterator[Finding]:
 
 
 def space(places: Mapping[str, Path] | None = None) -> Finding:
-    """Whether there is room for what is written.
+    """Check the free space on disks.
 
     Args:
-        places: folders by what they are for; None for those of this process.
+        places: folders by their use; None for those of this process.
     """
     places = places or {'here': Path.cwd(), 'temporary files': Path(tempfile.gettempdir())}
     free = {name: shutil.disk_usage(path).free for name, path in places.items()}
@@ -306,10 +296,10 @@ def space(places: Mapping[str, Path] | None = None) -> Finding:
 
 
 def shared_memory(place: Path = Path('/dev/shm')) -> Iterator[Finding]:
-    """Whether pictures can go between processes in shared memory.
+    """Check whether processes can exchange images in shared memory.
 
     Args:
-        place: where it lies.
+        place: folder of shared memory.
     """
     if not place.is_dir():
         yield Finding(
@@ -318,7 +308,7 @@ def shared_memory(place: Path = Path('/dev/shm')) -> Iterator[Finding]:
         )  # fmt: skip
         return
     room = shutil.disk_usage(place)
-    # A camera, the node and somebody who looks.
+    # A camera, the node and a viewer.
     if room.free < 3 * SEGMENT:
         yield Finding(
             'memory', WARN, f'{room.free >> 20} MiB of {room.total >> 20} MiB of {place} free; '
@@ -336,17 +326,12 @@ def shared_memory(place: Path = Path('/dev/shm')) -> Iterator[Finding]:
         )  # fmt: skip
 
 
-# The model folder: whether all parts are there. Their weights are not read.
-#
-# Imports torch when it runs, as everything in `diception_ros.model` does.
-
-
 # Parts of a pipeline without weights.
 _WEIGHTLESS = ('scheduler', 'tokenizer', 'tokenizer_2', 'tokenizer_3')
 
 
 def model(name: str) -> Finding:
-    """Whether a model can be loaded.
+    """Check whether a model folder is complete; weights are not read.
 
     Args:
         name: a model folder, or 'builtin'.
@@ -375,7 +360,7 @@ def model(name: str) -> Finding:
 
 
 def _parts(path: Path) -> tuple[list[str], int]:
-    """What is named in the index and is not there, and how much is, bytes."""
+    """Components of the index that are missing, and the size of the folder in bytes."""
     lacking = []
     for name, value in json.loads((path / 'model_index.json').read_text()).items():
         if not isinstance(value, list) or value == [None, None]:

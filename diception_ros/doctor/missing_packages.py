@@ -1,9 +1,8 @@
 # SPDX-FileCopyrightText: 2026 The diception_ros authors
 # SPDX-License-Identifier: Apache-2.0
-"""What to do when something cannot be imported; every verb and the node say it.
+"""Advice for failed imports, for every verb and the node.
 
-The usual reason on a robot: `ros2 run` starts another Python than the one that the model's
-libraries were installed for.
+The usual cause on a robot: `ros2 run` starts another Python than the one that has the libraries.
 """
 
 from __future__ import annotations
@@ -16,7 +15,7 @@ import re
 import shlex
 import sys
 
-# Where the name of the module is not that of what pip installs.
+# Modules whose distribution has another name.
 _DISTRIBUTIONS = {
     'PIL': 'pillow',
     'cv2': 'opencv-python',
@@ -25,26 +24,26 @@ _DISTRIBUTIONS = {
     'yaml': 'pyyaml',
     'rerun': 'rerun-sdk',
 }
-# Libraries of the system that OpenCV's wheels want, and what brings them on Debian and Ubuntu.
+# System libraries that OpenCV's wheels need, and their packages on Debian and Ubuntu.
 _SYSTEM = {
     'libGL.so.1': 'libgl1',
     'libgthread-2.0.so.0': 'libglib2.0-0',
     'libglib-2.0.so.0': 'libglib2.0-0',
 }
-# Of ROS; not to be had from pip on a robot.
+# Modules of ROS, which a robot does not get from pip.
 _ROS = re.compile(r'_?rclpy|rcl_|rosidl_|rmw_|ament_|\w+_(msgs|srvs|interfaces)$')
 
 
 def cure(error: ImportError, environment: Mapping[str, str] = os.environ) -> str:
-    """What to do about a failed import: a sentence, or a few.
+    """How to fix a failed import, in a sentence or more.
 
     Args:
-        error: that came.
+        error: the failed import.
         environment: variables of the process.
     """
     module = (error.name or '').split('.')[0]
     if any(str(error).startswith(f'{library}:') for library in _SYSTEM):
-        # They come one after the other, so all are named at once.
+        # Only the first missing one is reported, so all are named.
         packages = ' '.join(dict.fromkeys(_SYSTEM.values()))
         return (
             'a library of the system is missing, which pip cannot bring; on Debian and Ubuntu: '
@@ -56,10 +55,10 @@ def cure(error: ImportError, environment: Mapping[str, str] = os.environ) -> str
 
 
 def install(modules: list[str], environment: Mapping[str, str] = os.environ) -> str:
-    """How to install what is missing into this Python.
+    """How to install missing packages for this Python.
 
     Args:
-        modules: as they are imported; none for all that this package needs.
+        modules: as they are imported; none for all requirements of this package.
         environment: variables of the process.
     """
     wanted = [requirement(_DISTRIBUTIONS.get(name, name)) for name in modules]
@@ -112,7 +111,7 @@ def packages(names: Iterable[str], distro: str) -> str:
 
 
 def requirement(distribution: str) -> str:
-    """What to tell pip, with the versions that this package can use, such as 'torch<3,>=2.5'."""
+    """The requirement of this package for a distribution, such as 'torch<3,>=2.5'."""
     for extra in ('', *_extras()):
         for one in requirements(extra):
             if name_of(one).lower() == distribution.lower():
@@ -121,10 +120,10 @@ def requirement(distribution: str) -> str:
 
 
 def requirements(extra: str = '') -> list[str]:
-    """What this package needs, as setup.py says; none where it is not installed.
+    """The requirements of setup.py; none if this package is not installed.
 
     Args:
-        extra: of that extra alone, such as 'sim'.
+        extra: only those of this extra, such as 'sim'.
     """
     try:
         lines = importlib.metadata.requires('diception_ros') or []
@@ -161,7 +160,7 @@ def in_venv() -> bool:
 
 
 def built_for(environment: Mapping[str, str]) -> list[str]:
-    """The Pythons whose packages the sourced ROS brings, such as ['python3.12']."""
+    """The Pythons that the sourced ROS has packages for, such as ['python3.12']."""
     return list(
         dict.fromkeys(
             found[1]

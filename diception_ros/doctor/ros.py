@@ -16,7 +16,7 @@ from diception_ros.doctor.checks import BROKEN, OK, WARN, Finding
 from diception_ros.system import processes, ros_environment
 from diception_ros.system.ros_environment import distro
 
-# A picture of 1920x1080 in three channels, bytes.
+# An image of 1920x1080 with three channels, bytes.
 _PICTURE = 1920 * 1080 * 3
 _NEEDED = (
     'sensor_msgs', 'diagnostic_msgs', 'geometry_msgs', 'std_msgs', 'std_srvs', 'lifecycle_msgs',
@@ -24,22 +24,22 @@ _NEEDED = (
 _PROGRAM = f"""
 import importlib
 import rclpy
-said = {{'rclpy': rclpy.__file__}}
+found = {{'rclpy': rclpy.__file__}}
 for name in {(*_NEEDED, 'vision_msgs')!r}:
     try:
         importlib.import_module(name + '.msg' if name != 'std_srvs' else 'std_srvs.srv')
     except ImportError as error:
-        said[name] = str(error)
+        found[name] = str(error)
 try:
-    said['rmw'] = rclpy.get_rmw_implementation_identifier()
+    found['rmw'] = rclpy.get_rmw_implementation_identifier()
 except Exception as error:
-    said['no rmw'] = str(error)
-report(said)
+    found['no rmw'] = str(error)
+report(found)
 """
 
 
 def ros(environment: Mapping[str, str] = os.environ) -> Iterator[Finding]:
-    """Everything about ROS.
+    """Check ROS: the distribution, rclpy, message packages and the middleware.
 
     Args:
         environment: variables of the process.
@@ -53,37 +53,39 @@ def ros(environment: Mapping[str, str] = os.environ) -> Iterator[Finding]:
         )  # fmt: skip
         return
     answer = processes.run_isolated(_PROGRAM)
-    said = answer.value
-    if said is None:
+    report = answer.value
+    if report is None:
         cure = missing_packages.ros(environment)
         yield Finding('ros', BROKEN, f'{name or "ROS"}: rclpy: {answer.error}', cure)
         return
     where = '' if sourced else ', not sourced'
-    yield Finding('ros', OK, f'{name or "unknown"}{where}, rclpy in {Path(said["rclpy"]).parent}')
-    yield from _messages(said, name if sourced else '')
-    if 'no rmw' in said:
+    yield Finding(
+        'ros', OK, f'{name or "unknown"}{where}, rclpy in {Path(report["rclpy"]).parent}'
+    )
+    yield from _messages(report, name if sourced else '')
+    if 'no rmw' in report:
         asked = environment.get('RMW_IMPLEMENTATION', '')
         yield Finding(
-            'middleware', BROKEN, said['no rmw'],
+            'middleware', BROKEN, report['no rmw'],
             f'RMW_IMPLEMENTATION is {asked!r}: install it, or unset it' if asked else
             'install one, such as rmw_fastrtps_cpp',
         )  # fmt: skip
         return
     domain = environment.get('ROS_DOMAIN_ID', '0')
-    yield Finding('middleware', OK, f'{said["rmw"]}, ROS_DOMAIN_ID {domain}')
-    if 'fastrtps' in said['rmw']:
+    yield Finding('middleware', OK, f'{report["rmw"]}, ROS_DOMAIN_ID {domain}')
+    if 'fastrtps' in report['rmw']:
         yield profile(name, environment)
 
 
-def _messages(said: Mapping[str, str], name: str) -> Iterator[Finding]:
-    """Which packages of messages are missing; name of the distribution, '' of the wheels."""
-    lacking = [package for package in _NEEDED if package in said]
+def _messages(report: Mapping[str, str], name: str) -> Iterator[Finding]:
+    """Missing message packages; `name` of the distribution, '' for the wheels."""
+    lacking = [package for package in _NEEDED if package in report]
     if lacking:
         yield Finding(
-            'messages', BROKEN, '; '.join(f'{one}: {said[one]}' for one in lacking),
+            'messages', BROKEN, '; '.join(f'{one}: {report[one]}' for one in lacking),
             _brought(lacking, name),
         )  # fmt: skip
-    if 'vision_msgs' in said:
+    if 'vision_msgs' in report:
         yield Finding(
             'messages', WARN, 'no vision_msgs, so detections and label_info are not published',
             _brought(['vision_msgs'], name) if name else 'it comes with a ROS installation alone',
@@ -97,7 +99,7 @@ def _brought(packages: list[str], name: str) -> str:
 
 
 def profile(name: str, environment: Mapping[str, str] = os.environ) -> Finding:
-    """Whether big pictures get through Fast DDS between processes.
+    """Check whether large images get through Fast DDS between processes.
 
     Args:
         name: of the distribution.
@@ -135,7 +137,7 @@ def profile(name: str, environment: Mapping[str, str] = os.environ) -> Finding:
 
 
 def clashes() -> Iterator[Finding]:
-    """Versions that are known not to fit together."""
+    """Check for versions that are known to clash."""
     if importlib.util.find_spec('cv_bridge') is not None:
         yield _bridge()
     plugins = importlib.util.find_spec('launch_testing') is not None

@@ -31,7 +31,7 @@ SEEING = {**BLIND, 'devices': [CARD]}
     ],
 )
 def test_a_device_is_there_or_why_not(wanted, said, driver, verdict, says):
-    finding = checks.judge(wanted, said, driver)
+    finding = checks.device_finding(wanted, said, driver)
     assert finding.verdict == verdict
     assert says in str(finding)
     assert (finding.cure == '') == (verdict == OK)
