@@ -65,7 +65,8 @@ def find(given: Sequence[str]) -> list[Path]:
         given: bags, folders of bags, and patterns.
 
     Raises:
-        FileNotFoundError: there is no such bag, a pattern matches none, or a folder has none.
+        FileNotFoundError: there is no such bag, or a pattern matches none.
+        ValueError: a folder has none.
     """
     found: list[Path] = []
     for name in given:

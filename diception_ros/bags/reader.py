@@ -167,7 +167,8 @@ def bags_in(path: Path) -> list[Path]:
     gives by default.
 
     Raises:
-        FileNotFoundError: there is no such file or folder, or no bag in the folder.
+        FileNotFoundError: there is no such file or folder.
+        ValueError: there is no bag in the folder.
     """
     if not path.exists():
         raise FileNotFoundError(f'{path}: no such bag, there is no bag file and no folder of bags')
@@ -187,7 +188,7 @@ def bags_in(path: Path) -> list[Path]:
         and any(_is_part(file) for file in folder.iterdir()) and bags_in(folder) == [folder]
     )  # fmt: skip
     if not (files or folders or parts):
-        raise FileNotFoundError(f'{path}: no bags in it')
+        raise ValueError(f'{path}: no bags in it')
     return [*sorted([*folders, *parts]), *files]
 
 

@@ -39,7 +39,7 @@ def bag_at(place: Path) -> Path | None:
         return place if place.name.removesuffix('.zstd').endswith(ENDS) else None
     try:
         found = bags_in(place)
-    except FileNotFoundError:
+    except ValueError:
         return None
     if len(found) > 1:
         raise ValueError(

@@ -169,7 +169,11 @@ def samples(
         FileNotFoundError: there is no bag.
         ValueError: a bag is damaged, has no images, or its messages contradict each other.
     """
-    for bag in sorted(bags_in(path)):
+    try:
+        found = sorted(bags_in(path))
+    except ValueError as error:
+        raise FileNotFoundError(str(error)) from error
+    for bag in found:
         for view in views(bag):
             digest = hashlib.sha256(f'{seed} {view.name}'.encode()).digest()
             rng = np.random.default_rng(int.from_bytes(digest[:8], 'little'))
