@@ -1,6 +1,9 @@
 # SPDX-FileCopyrightText: 2026 The diception_ros authors
 # SPDX-License-Identifier: Apache-2.0
-"""The adapters that one loaded model has in."""
+"""Low-rank adapters: read from folders, inserted into the transformer, enabled for one pass.
+
+Between passes all adapters are disabled, so other code gets the base model, bit for bit.
+"""
 
 from __future__ import annotations
 
@@ -22,12 +25,6 @@ from diception_ros.model.pipeline import DiceptionPipeline
 from diception_ros.model.text_embeddings import PromptEmbedding
 from diception_ros.model.transformer import DiceptionTransformer2DModel
 
-# Low-rank adapters of the transformer: put in, switched on for one pass, taken out.
-#
-# Between passes every adapter is off, so whoever knows nothing of adapters gets the base, bit for
-# bit.
-
-
 # Query, key and value of the image tokens. Source: arXiv 2502.17157, section 4.1, which does not
 # say whether the text tokens' are meant too; those would double the share, 2.8 % of SD3's at 128.
 TARGETS = ('to_q', 'to_k', 'to_v')
@@ -37,22 +34,22 @@ _TOKENS, _POOLED = 'prompt.tokens', 'prompt.pooled'
 
 
 def layer_shapes(transformer: DiceptionTransformer2DModel) -> dict[str, tuple[int, int]]:
-    """Numbers in and out of each layer that an adapter changes, by its name."""
+    """Input and output width of each layer that an adapter changes, by name."""
     found = {}
     for name, module in transformer.named_modules():
         if name.rpartition('.')[2] in TARGETS:
-            layer = getattr(module, 'base_layer', module)  # what is under adapters that are in
+            layer = getattr(module, 'base_layer', module)  # the layer below inserted adapters
             found[name] = (layer.in_features, layer.out_features)
     return found
 
 
 def parameters_per_rank(transformer: DiceptionTransformer2DModel) -> int:
-    """Parameters that each rank adds."""
+    """Parameters per rank."""
     return sum(map(sum, layer_shapes(transformer).values()))
 
 
 def choose_rank(transformer: DiceptionTransformer2DModel, whole: int, share: float) -> int:
-    """The largest rank whose parameters are at most a share of the base's.
+    """The largest rank with at most a fraction of the parameters of the base.
 
     Args:
         transformer: without adapters.
@@ -60,12 +57,12 @@ def choose_rank(transformer: DiceptionTransformer2DModel, whole: int, share: flo
         share: 0.01 is 1 %.
 
     Raises:
-        ValueError: one rank is more than that already.
+        ValueError: one rank has more than that.
     """
     each = parameters_per_rank(transformer)
     rank = int(share * whole / each)
     if rank < 1:
-        # Rounded up, so that what is read here is enough.
+        # Rounded up, so that the value in the message is enough.
         unit = 10 ** (math.floor(math.log10(each / whole)) - 1)
         raise ValueError(
             f'share is {share:g}, {int(share * whole)} parameters; one rank has {each}, so '
@@ -77,16 +74,16 @@ def choose_rank(transformer: DiceptionTransformer2DModel, whole: int, share: flo
 def insert(
     transformer: DiceptionTransformer2DModel, name: str, rank: int
 ) -> dict[str, nn.Parameter]:
-    """Put a new adapter in, off, which changes nothing yet.
+    """Insert a new adapter, disabled.
 
     Args:
-        transformer: that it is for.
+        transformer: the network.
         name: of the adapter.
-        rank: of its matrices; scaled by one.
+        rank: of its matrices; the scale is 1.
 
     Returns:
-        Its parameters, by the names that they have in a file; they alone want gradients. The first
-        matrix is drawn from torch's random state, the second is zero.
+        Its parameters, by their names in a file; only they require gradients. The first matrix is
+        drawn from torch's random state, the second is zero.
     """
     from peft import LoraConfig
 
@@ -95,7 +92,7 @@ def insert(
         r=rank, lora_alpha=rank, init_lora_weights='gaussian', target_modules=list(TARGETS)
     )
     with warnings.catch_warnings():
-        warnings.simplefilter('ignore', UserWarning)  # that there are several adapters
+        warnings.simplefilter('ignore', UserWarning)  # about several adapters
         transformer.add_adapter(chosen, _inside(name))
     transformer.disable_adapters()
     found = parameters(transformer, name)
@@ -105,7 +102,7 @@ def insert(
 
 
 def parameters(transformer: DiceptionTransformer2DModel, name: str) -> dict[str, nn.Parameter]:
-    """The parameters of an adapter, by the names that they have in a file."""
+    """The parameters of an adapter, by their names in a file."""
     found = {}
     for full, value in transformer.named_parameters():
         before, middle, after = full.partition(f'.{_inside(name)}.')
@@ -117,10 +114,10 @@ def parameters(transformer: DiceptionTransformer2DModel, name: str) -> dict[str,
 def load(
     transformer: DiceptionTransformer2DModel, name: str, values: Mapping[str, torch.Tensor]
 ) -> None:
-    """Put an adapter in, off, whose matrices are known.
+    """Insert an adapter with these matrices, disabled.
 
     Raises:
-        ValueError: they are of another network.
+        ValueError: the matrices are of another network.
     """
     check(layer_shapes(transformer), name, values)
     rank = next(len(value) for full, value in values.items() if '.lora_A.' in full)
@@ -136,7 +133,7 @@ def load(
 def check(
     layers: Mapping[str, tuple[int, int]], name: str, values: Mapping[str, torch.Tensor]
 ) -> None:
-    """Make sure that matrices suit a network.
+    """Check that matrices fit a network.
 
     Args:
         layers: of the network, see `layer_shapes`.
@@ -144,7 +141,7 @@ def check(
         values: its matrices.
 
     Raises:
-        ValueError: they are of another network.
+        ValueError: the matrices are of another network.
     """
     ranks = {len(value) for full, value in values.items() if '.lora_A.' in full}
     expected = {
@@ -163,18 +160,18 @@ def check(
 
 
 def remove(transformer: DiceptionTransformer2DModel, name: str) -> None:
-    """Take an adapter out; the network's answers are what they were before it came."""
+    """Remove an adapter; the network is then as before its insertion."""
     with warnings.catch_warnings():
-        warnings.simplefilter('ignore', UserWarning)  # that another one is active now
+        warnings.simplefilter('ignore', UserWarning)  # about the adapter that is active now
         transformer.delete_adapters(_inside(name))
-    # Where it was the last one, diffusers knows of none that could be off.
+    # After the last one is removed, diffusers has no adapters to disable.
     if getattr(transformer, '_hf_peft_config_loaded', False):
         transformer.disable_adapters()
 
 
 @contextlib.contextmanager
 def enabled(transformer: DiceptionTransformer2DModel, name: str) -> Iterator[None]:
-    """A context in which one adapter is on; with an empty name none is."""
+    """A context in which one adapter is enabled; with an empty name none is."""
     if not name:
         yield
         return
@@ -187,7 +184,7 @@ def enabled(transformer: DiceptionTransformer2DModel, name: str) -> Iterator[Non
 
 
 def pack(values: Mapping[str, torch.Tensor], prompt: PromptEmbedding) -> dict[str, torch.Tensor]:
-    """What the file of an adapter holds; inverse of `read`."""
+    """The content of an adapter's file; inverse of `read`."""
     return {
         **{full: value.detach().cpu().contiguous() for full, value in values.items()},
         _TOKENS: prompt.tokens.cpu().contiguous(),
@@ -196,11 +193,11 @@ def pack(values: Mapping[str, torch.Tensor], prompt: PromptEmbedding) -> dict[st
 
 
 def read(path: str) -> tuple[dict[str, torch.Tensor], PromptEmbedding]:
-    """Matrices of an adapter by their names, and the embedding of its prompt.
+    """Read the matrices of an adapter by name, and the embedding of its prompt.
 
     Raises:
-        FileNotFoundError: there is no such file.
-        ValueError: it is damaged or no adapter.
+        FileNotFoundError: the file does not exist.
+        ValueError: the file is damaged or no adapter.
     """
     try:
         with safe_open(path, 'pt') as file:
@@ -212,17 +209,17 @@ def read(path: str) -> tuple[dict[str, torch.Tensor], PromptEmbedding]:
 
 
 def _inside(name: str) -> str:
-    """What an adapter is called in the network, where 'items' or 'to_q' mean something else."""
+    """Name of an adapter inside the network, where 'items' or 'to_q' would be ambiguous."""
     return f'adapter_{name}'
 
 
-# How far two embeddings of one text may be apart to be the same in another precision.
+# Largest difference of two embeddings of one text in different precisions.
 _CLOSE = 0.02
 
 
 @dataclass(frozen=True, eq=False)
 class _Adapter:
-    """What was read of an adapter's folder."""
+    """Content of an adapter's folder."""
 
     card: Card
     values: dict[str, torch.Tensor]
@@ -230,22 +227,22 @@ class _Adapter:
 
 
 class Adapters:
-    """Reads adapters, and puts them in and out. `check` may be called from any thread.
+    """Reads adapters, inserts and removes them. `check` may be called from any thread.
 
     Args:
         pipe: the model.
-        place: folder that it was loaded from, None where there is none.
+        place: folder that it was loaded from, None if there is none.
     """
 
     def __init__(self, pipe: DiceptionPipeline, place: Path | None) -> None:
         self._pipe, self._place = pipe, place
-        # Looked at now: `check` may run while `set_active` changes the network.
+        # Now, because `check` may run while `set_active` changes the network.
         self._layers = layer_shapes(pipe.transformer)
         self._read: dict[str, tuple[tuple[int, ...], _Adapter]] = {}
         self._held: dict[str, _Adapter] = {}
 
     def check(self, folders: Sequence[str | Path]) -> list[Card]:
-        """Make sure that adapters suit the model; changes nothing.
+        """Check that adapters fit the model; changes nothing.
 
         Args:
             folders: of adapters.
@@ -254,13 +251,13 @@ class Adapters:
             Their cards, in the same order.
 
         Raises:
-            ValueError: a folder that holds no adapter, two of one name, one that was made for
-                other weights, or whose text the model knows differently.
+            ValueError: a folder holds no adapter, two have one name, one was made for other
+                weights, or the model has another embedding of its text.
         """
         return [one.card for one in self._all(folders)]
 
     def set_active(self, folders: Sequence[str | Path]) -> list[Card]:
-        """Have these adapters in, and no others.
+        """Insert these adapters and remove all others.
 
         Args, Returns, Raises: as `check`; nothing is changed when it raises.
         """
@@ -278,7 +275,7 @@ class Adapters:
         return [one.card for one in wanted.values()]
 
     def name_for(self, task: str) -> str:
-        """The adapter that answers a task; '' for the base alone."""
+        """The adapter of a task; '' for the base model."""
         return task if task in self._held else ''
 
     def _all(self, folders: Sequence[str | Path]) -> list[_Adapter]:

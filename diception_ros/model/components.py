@@ -1,6 +1,6 @@
 # SPDX-FileCopyrightText: 2026 The diception_ros authors
 # SPDX-License-Identifier: Apache-2.0
-"""What a pipeline is made of: its networks, the folder that they are in, and where they run."""
+"""The components of a pipeline: networks, their folder, and the device they run on."""
 
 from collections.abc import Iterable
 import itertools
@@ -52,13 +52,13 @@ class Components(DiffusionPipeline, SD3LoraLoaderMixin):
         transformer: DiceptionTransformer2DModel.
         point_encoder: DiceptionPointEncoder.
         scheduler: FlowMatchEulerDiscreteScheduler of SD3.
-        text_encoder: SD3's CLIP-L, or None: then the texts of `prompt_table` are all that can be
-            asked. CLIP-G is `text_encoder_2`, T5 `text_encoder_3`.
+        text_encoder: SD3's CLIP-L, or None: then only the texts of `prompt_table` can be used.
+            CLIP-G is `text_encoder_2`, T5 `text_encoder_3`.
         tokenizer: of CLIP-L, or None; the others likewise.
         image_encoder: EfficientNetLite whose features the transformer reads, or None.
-        resolution: S, side in pixels of the square pictures that the model was made for.
-        shifts: answers about shifted pictures that make one, see `shifts`; of a model whose tokens
-            show in what it paints.
+        resolution: S, side in pixels of the square images that the model was made for.
+        shifts: default of tta_shifts, see `cycle_spinning`; above 1 for a model in whose output
+            images the token grid is visible.
     """
 
     model_cpu_offload_seq = (
@@ -116,7 +116,7 @@ class Components(DiffusionPipeline, SD3LoraLoaderMixin):
     def from_pretrained(
         cls, folder: str | Path, dtype: torch.dtype | None = None, **kwargs: Any
     ) -> 'Self':
-        """Load a pipeline folder that `save_pretrained` or `diception convert` wrote.
+        """Load a model folder that `save_pretrained` or `diception convert` wrote.
 
         Args:
             folder: a local folder, or 'builtin'. Nothing is downloaded.
@@ -124,8 +124,9 @@ class Components(DiffusionPipeline, SD3LoraLoaderMixin):
             **kwargs: of diffusers' `from_pretrained`.
 
         Raises:
-            FileNotFoundError: the folder is not there or is no pipeline folder.
-            ValueError: it is another pipeline's folder, or names classes it should not.
+            FileNotFoundError: the folder does not exist, or is no model folder.
+            ValueError: it is of another pipeline, names other classes, has a wrong value in its
+                configuration, or its weights do not fit.
         """
         folder = resolve(folder)
         check_folder(folder)
@@ -147,16 +148,16 @@ class Components(DiffusionPipeline, SD3LoraLoaderMixin):
 
     @property
     def device(self) -> torch.device:
-        """Where the networks are.
+        """Device of the networks.
 
-        Diffusers looks for hooks of group offloading in every module of every network, twice, each
-        time it is asked, which is twenty times an answer: an eighth of the built-in model's time.
+        Diffusers looks for hooks of group offloading in every module of every network, twice per
+        call, twenty calls per image: an eighth of the built-in model's time.
         """
         return _shared_device(self._networks()) or super().device
 
     @property
     def _execution_device(self) -> torch.device:
-        """Where the networks run, which is elsewhere where their weights come and go."""
+        """Device the networks run on; it differs from `device` with offloaded weights."""
         return _shared_device(self._networks()) or super()._execution_device
 
     @property
@@ -183,14 +184,14 @@ class Components(DiffusionPipeline, SD3LoraLoaderMixin):
 
 
 def _shared_device(networks: Iterable[torch.nn.Module]) -> torch.device | None:
-    """The device that networks share; None where there are several, or something moves weights.
+    """The device that networks share; None if there are several, or weights are offloaded.
 
-    What moves weights, diffusers or accelerate, hangs a hook on the modules.
+    Diffusers and accelerate attach a hook to modules whose weights they offload.
     """
     found = set()
     for network in networks:
         waiting = [network]
-        # By hand: the nested generators of `modules` take longer than all the rest.
+        # A loop, because the nested generators of `modules` take longer than all the rest.
         while waiting:
             module = waiting.pop()
             about = module.__dict__

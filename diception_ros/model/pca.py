@@ -1,9 +1,9 @@
 # SPDX-FileCopyrightText: 2026 The diception_ros authors
 # SPDX-License-Identifier: Apache-2.0
-"""A linear autoencoder: principal components of blocks of pixels, where a VAE would be.
+"""A linear autoencoder in place of a VAE: principal components of blocks of pixels.
 
-A lapped one has no seams: what a block stands for reaches half a block into its neighbours and
-fades out there, so an error in one block is a soft bump and not a tile.
+With overlapping blocks (lapped transform) there are no seams: each basis image reaches half a
+block into its neighbours and fades out, so an error in one block is a soft bump, not a tile.
 """
 
 from __future__ import annotations
@@ -21,19 +21,19 @@ from torch import nn
 
 
 class PcaAutoencoder(ModelMixin, ConfigMixin):
-    """Keeps the first principal components of each block; learnt in closed form by `fit`.
+    """Keeps the first principal components of each block; fitted in closed form by `fit`.
 
-    It has what a pipeline uses of `AutoencoderKL`, under the same names. Latents are coordinates
-    in an orthonormal basis, so their squared error is that of the pixels, as far as it is kept.
+    It has the interface that a pipeline uses of `AutoencoderKL`. Latents are coordinates in an
+    orthonormal basis, so their squared error is that of the pixels, in the components kept.
 
     Args:
-        in_channels: of a picture.
+        in_channels: of an image.
         latent_channels: components that are kept of a block.
         block_out_channels: as many entries as make the block 2^(entries - 1) pixels wide, which is
-            how a pipeline reads a VAE's factor; their values mean nothing.
-        scaling_factor: latents are multiplied by it before the network sees them.
-        shift_factor: and this is taken off them before.
-        lapped: blocks overlap, see `overlap`.
+            how a pipeline reads a VAE's factor; their values are not used.
+        scaling_factor: factor of latents for the network.
+        shift_factor: subtracted before.
+        lapped: whether blocks overlap, see `overlap`.
     """
 
     @register_to_config
@@ -59,20 +59,20 @@ class PcaAutoencoder(ModelMixin, ConfigMixin):
         self.mean = nn.Parameter(torch.zeros(size), requires_grad=False)
 
     @torch.no_grad()
-    def fit(self, pictures: torch.Tensor) -> PcaAutoencoder:
-        """Take basis, mean and scaling factor from pictures.
+    def fit(self, images: torch.Tensor) -> PcaAutoencoder:
+        """Fit basis, mean and scaling factor to images.
 
         Args:
-            pictures: (N, C, H, W) in [-1, 1]; sides are multiples of the block.
+            images: (N, C, H, W) in [-1, 1]; sides are multiples of the block.
 
         Returns:
-            itself, with latents of variance 1 on these pictures.
+            itself, with latents of variance 1 on these images.
         """
-        blocks = self._blocks(pictures.to(torch.float64)).flatten(0, 2)  # (M, C * p * p)
+        blocks = self._blocks(images.to(torch.float64)).flatten(0, 2)  # (M, C * p * p)
         mean = blocks.mean(dim=0)
         values, vectors = torch.linalg.eigh(torch.cov(blocks.T))  # rising
         basis = vectors.T.flip(0)[: self.config.latent_channels]
-        # A component's sign is arbitrary; this one does not depend on the machine.
+        # The sign of a component is arbitrary; this choice does not depend on the machine.
         largest = basis.gather(1, basis.abs().argmax(dim=1, keepdim=True))
         self.basis.copy_(basis * largest.sign())
         self.mean.copy_(mean)
@@ -88,14 +88,14 @@ class PcaAutoencoder(ModelMixin, ConfigMixin):
             return_dict: False gives the bare tuple that diffusers' callers know.
 
         Returns:
-            a distribution without spread over (B, latent_channels, H / p, W / p).
+            a deterministic distribution over (B, latent_channels, H / p, W / p).
         """
         latents = (self._blocks(x) - self.mean) @ self.basis.T  # (B, h, w, c)
-        posterior = _Certain(latents.permute(0, 3, 1, 2))
+        posterior = _Deterministic(latents.permute(0, 3, 1, 2))
         return AutoencoderKLOutput(latent_dist=posterior) if return_dict else (posterior,)
 
     def decode(self, z: torch.Tensor, return_dict: bool = True, generator: Any = None) -> Any:
-        """The blocks that coordinates stand for.
+        """Images from coordinates of blocks.
 
         Args:
             z: (B, latent_channels, h, w).
@@ -108,9 +108,9 @@ class PcaAutoencoder(ModelMixin, ConfigMixin):
         p, channels = self.block, self.config.in_channels
         blocks = z.permute(0, 2, 3, 1) @ self.basis + self.mean  # (B, h, w, C * p * p)
         blocks = blocks.unflatten(-1, (channels, p, p))
-        pictures = blocks.permute(0, 3, 1, 4, 2, 5).flatten(4, 5).flatten(2, 3)  # (B, C, H, W)
-        pictures = self._overlap(pictures, back=True)
-        return DecoderOutput(sample=pictures) if return_dict else (pictures,)
+        images = blocks.permute(0, 3, 1, 4, 2, 5).flatten(4, 5).flatten(2, 3)  # (B, C, H, W)
+        images = self._overlap(images, back=True)
+        return DecoderOutput(sample=images) if return_dict else (images,)
 
     def _blocks(self, x: torch.Tensor) -> torch.Tensor:
         """(B, C, H, W) -> (B, h, w, C * p * p)."""
@@ -131,7 +131,7 @@ class PcaAutoencoder(ModelMixin, ConfigMixin):
 
 @functools.cache
 def overlap(length: int, block: int) -> torch.Tensor:
-    """The orthonormal matrix that makes a transform of blocks a lapped one.
+    """The orthonormal matrix that turns a block transform into a lapped one.
 
     Applied to a line of pixels before it is cut into blocks, it mixes the half blocks on both
     sides of each border; the transposed one undoes that. The rims of the line stay as they are.
@@ -165,8 +165,8 @@ def overlap(length: int, block: int) -> torch.Tensor:
     return matrix
 
 
-class _Certain:
-    """A distribution without spread, with the names of a VAE's posterior."""
+class _Deterministic:
+    """A distribution without variance, with the interface of a VAE's posterior."""
 
     def __init__(self, latents: torch.Tensor) -> None:
         self.latents = latents

@@ -1,6 +1,6 @@
 # SPDX-FileCopyrightText: 2026 The diception_ros authors
 # SPDX-License-Identifier: Apache-2.0
-"""DiceptionPipeline: an image and N prompts in, N RGB pictures out."""
+"""DiceptionPipeline: generates one RGB image for each of N prompts about an input image."""
 
 from __future__ import annotations
 
@@ -23,13 +23,11 @@ from diception_ros.model.text_embeddings import (
     encode_t5,
 )
 
-# What a call of the pipeline refuses.
-
 
 def check_inputs(
     pipe: Any, image: Any, prompt: Sequence[str], steps: int, image_latents: Any
 ) -> None:
-    """Raise ValueError where what a call was given does not fit together or the model.
+    """Raise ValueError if the arguments of a call contradict each other or the model.
 
     Args:
         pipe: the pipeline.
@@ -39,7 +37,7 @@ def check_inputs(
         image_latents: (B, C, h, w) float tensor, or None; exactly one of the two is given.
     """
     if isinstance(prompt, str) or not prompt or not all(isinstance(t, str) for t in prompt):
-        raise ValueError(f'prompt is {prompt!r}; expected a list of texts, one for each answer')
+        raise ValueError(f'prompt is {prompt!r}; expected a list of texts, one for each image')
     if steps < 1:
         raise ValueError(f'num_inference_steps is {steps}; expected at least 1')
     if (image is None) == (image_latents is None):
@@ -68,16 +66,16 @@ def check_inputs(
         raise ValueError(f'{name} is {what.dtype}; expected float')
 
 
-# One picture of the official size is enough to keep a device busy; more at once cost memory only.
+# One image of the official size keeps a device busy; more at once only cost memory.
 _DECODE_PIXELS = 768 * 768
 
 
 @dataclass
 class DiceptionOutput(BaseOutput):
-    """What the pipeline returns.
+    """Result of a call of the pipeline.
 
     Attributes:
-        images: (N, S, S, 3) float32 in [0, 1], the generated pictures.
+        images: (N, S, S, 3) float32 in [0, 1], the generated images.
         latents: (N, C, h, w) the final latents they were decoded from.
     """
 
@@ -86,9 +84,9 @@ class DiceptionOutput(BaseOutput):
 
 
 class DiceptionPipeline(Components):
-    """Answers perception prompts about an image by generating pictures.
+    """Solves perception tasks by generating an output image for each prompt.
 
-    What it is made of, and how it is loaded and saved, stands in `components.Components`.
+    Its components, loading and saving are in `components.Components`.
 
     Source: arXiv 2502.17157 and its released inference code.
     """
@@ -136,7 +134,7 @@ class DiceptionPipeline(Components):
 
     @torch.no_grad()
     def decode_latents(self, latents: torch.Tensor) -> np.ndarray:
-        """Decode latents into pictures.
+        """Decode latents into images.
 
         Args:
             latents: (N, C, h, w).
@@ -155,13 +153,13 @@ class DiceptionPipeline(Components):
         return np.concatenate(pictures)
 
     def get_embeddings(self, texts: Sequence[str]) -> list[PromptEmbedding]:
-        """Find texts in the prompt table, or run the text encoders and remember the answer.
+        """Look texts up in the prompt table; encode missing ones, if there are text encoders.
 
         Args:
             texts: N texts.
 
         Returns:
-            N embeddings, where and in the dtype they are kept.
+            N embeddings, on the device and in the dtype of the table.
 
         Raises:
             UnknownTextError: a text is not in the table and there are no text encoders.
@@ -174,7 +172,7 @@ class DiceptionPipeline(Components):
         return [self.prompt_table[text] for text in texts]
 
     def embed_prompts(self, texts: Sequence[str]) -> tuple[torch.Tensor, torch.Tensor]:
-        """What the network reads of texts; see `get_embeddings`.
+        """Embeddings of texts as a batch for the network; see `get_embeddings`.
 
         Args:
             texts: N texts.
@@ -215,7 +213,7 @@ class DiceptionPipeline(Components):
         latents: torch.Tensor | None,
         generator: torch.Generator | list[torch.Generator] | None,
     ) -> torch.Tensor:
-        """Draw the initial noise, or bring the given one to the right place.
+        """Draw the initial noise, or move the given one to device and dtype.
 
         Args:
             batch: N.
@@ -249,7 +247,7 @@ class DiceptionPipeline(Components):
         generator: torch.Generator | list[torch.Generator] | None = None,
         reuse_last_velocity: bool = False,
     ) -> torch.Tensor:
-        """Answer in latents: the call without the VAE.
+        """Generate latents: the call without the VAE.
 
         Args:
             image_latents: (B, C + F, h, w) what `encode_image` returned; B is 1 or N.
@@ -262,7 +260,7 @@ class DiceptionPipeline(Components):
             reuse_last_velocity: skip the last network pass.
 
         Returns:
-            (N, C, h, w) latents of the answers.
+            (N, C, h, w) latents of the output images.
         """
         # 1. Texts and points. The unconditional half comes first; it has the empty text and zero
         #    point tokens, which is not the same as five unused ones.
@@ -280,7 +278,7 @@ class DiceptionPipeline(Components):
         # 2. Noise.
         latents = self.prepare_latents(batch, image_latents.shape[-2:], latents, generator)
 
-        # 3. Euler steps from noise to picture.
+        # 3. Euler steps from noise to image.
         self.scheduler.set_timesteps(num_inference_steps, device=latents.device)
         self.scheduler.set_begin_index(0)  # saves a device synchronisation in the first step
         timesteps = self.scheduler.timesteps
@@ -316,7 +314,7 @@ class DiceptionPipeline(Components):
         sample_posterior: bool = False,
         reuse_last_velocity: bool = False,
     ) -> DiceptionOutput:
-        """Answer N prompts about one image, or about one image each, in one batch.
+        """Generate N images in one batch, for N prompts about one image or one image each.
 
         Args:
             image: (B, 3, S, S) float in [-1, 1], B is 1 or N; None when `image_latents` is given.
@@ -325,26 +323,27 @@ class DiceptionPipeline(Components):
             prompt: N texts, such as '[[image2depth]]' or '[[image2semantic]] person'.
             points: N lists of at most five (x, y) in [0, 1], x right, y down; None for no points.
             num_inference_steps: Euler steps.
-            guidance_scale: above 1, each step also runs the empty prompt without points and goes
-                that many times the way from its velocity to the conditional one.
+            guidance_scale: classifier-free guidance; above 1, each step also runs the empty prompt
+                without points and extrapolates from its velocity to the conditional one.
             latents: (N, C, h, w) initial noise, drawn when None.
             image_latents: (B, C + F, h, w) what `encode_image` returned, instead of the image.
             generator: for the noise and the posterior; the global random state when None.
             sample_posterior: draw the image latents from the VAE's posterior, as the official code
                 does, instead of taking the mean.
-            reuse_last_velocity: skip the last of several network passes and go its way, sigma
-                0.009 to 0 with SD3's schedule, with the velocity before it.
+            reuse_last_velocity: skip the last of several network passes, and do its step (sigma
+                0.009 to 0 with SD3's schedule) with the velocity of the pass before.
 
         Returns:
-            the pictures and the latents they were decoded from.
+            the images and the latents they were decoded from.
 
         Raises:
-            ValueError: shapes, counts or values that do not fit, with what was expected.
+            ValueError: shapes, counts or values that do not fit; the message says what was
+                expected.
             UnknownTextError: a text without embedding, and no text encoders.
         """
-        # 1. What came fits together?
+        # 1. Do the arguments fit together?
         check_inputs(self, image, prompt, num_inference_steps, image_latents)
-        # 2. The image, encoded once however many prompts are asked of it.
+        # 2. The image, encoded once for all prompts.
         if image_latents is None:
             draw = generator[0] if isinstance(generator, list) else generator
             image_latents = self.encode_image(image, sample_posterior, draw)  # (B, C, h, w)

@@ -1,6 +1,6 @@
 # SPDX-FileCopyrightText: 2026 The diception_ros authors
 # SPDX-License-Identifier: Apache-2.0
-"""Points as tokens: THE place where the order of a point's coordinates is written."""
+"""Encodes points as tokens; the one place where the order of a point's coordinates is decided."""
 
 from __future__ import annotations
 
@@ -20,8 +20,8 @@ POINT_ORDERS = ('xy', 'yx')
 class DiceptionPointEncoder(ModelMixin, ConfigMixin):
     """Encodes up to five foreground points of each prompt as five tokens.
 
-    A point (x, y) in [0, 1] becomes random Fourier features and goes through a small network; an
-    unused slot is the point (0, 0) plus an embedding that says 'unused', so it is not zero.
+    A point (x, y) in [0, 1] becomes random Fourier features, which a small network embeds; an
+    unused slot is the point (0, 0) plus an embedding for 'unused', so it is not zero.
 
     Args:
         embed_dim: width of the transformer.
@@ -64,7 +64,7 @@ class DiceptionPointEncoder(ModelMixin, ConfigMixin):
     def pack(
         self, points: Sequence[Sequence[tuple[float, float]]] | None, batch: int
     ) -> tuple[torch.Tensor, torch.Tensor]:
-        """Lay points out as the network takes them.
+        """Pack points into the arrays that the network takes.
 
         Args:
             points: for each of the `batch` prompts at most five (x, y) in [0, 1], x to the right
@@ -89,7 +89,7 @@ class DiceptionPointEncoder(ModelMixin, ConfigMixin):
             )
         for i, mine in enumerate(points):
             if len(mine) > MAX_POINTS:
-                # Upstream: keeps the first five and says nothing.
+                # Upstream: keeps the first five without a message.
                 raise ValueError(
                     f'prompt {i} has {len(mine)} points; the model takes at most {MAX_POINTS}'
                 )

@@ -3,7 +3,7 @@
 """Prompt embeddings, computed once and kept beside the weights.
 
 The prompts are few and known (six tasks, the COCO categories, the empty text), while SD3's text
-encoders weigh 11 GB. So their answers travel with the model and the encoders stay at home.
+encoders have 11 GB. So a model folder holds the embeddings, and needs no encoders.
 """
 
 from __future__ import annotations
@@ -30,12 +30,12 @@ _MEND = '; copy the model folder again'
 
 
 class UnknownTextError(ValueError):
-    """A text has no embedding and there are no text encoders to make one."""
+    """A text has no embedding, and there are no text encoders to compute one."""
 
 
 @dataclass(frozen=True, eq=False)
 class PromptEmbedding:
-    """What the transformer knows of one text.
+    """Embedding of one text.
 
     Attributes:
         tokens: (77 + 256, joint_attention_dim) CLIP tokens, then T5 tokens.
@@ -47,9 +47,9 @@ class PromptEmbedding:
 
 
 class PromptTable:
-    """Embeddings by text, read from a safetensors file when they are asked for.
+    """Embeddings by text, read from a safetensors file on first use.
 
-    A table keeps what was read or added in memory, in the dtype it was stored in.
+    Those that were read or added stay in memory, in the dtype in which they were stored.
     """
 
     def __init__(self) -> None:
@@ -59,13 +59,13 @@ class PromptTable:
 
     @classmethod
     def load(cls, path: str | Path) -> PromptTable:
-        """Open a table; the tensors stay on disk until they are asked for.
+        """Open a table; tensors stay on disk until they are used.
 
         Args:
             path: a file that `save` wrote.
 
         Raises:
-            FileNotFoundError: there is no such file.
+            FileNotFoundError: the file does not exist.
             ValueError: the file is not a prompt table.
         """
         path = Path(path)
@@ -118,7 +118,7 @@ class PromptTable:
         return first is not None and len(self[first].tokens) != CLIP_LENGTH + T5_LENGTH
 
     def __getitem__(self, text: str) -> PromptEmbedding:
-        """The embedding of `text`; UnknownTextError names the texts there are."""
+        """The embedding of `text`; UnknownTextError names the known texts."""
         if text not in self._read:
             if text not in self._rows or self._path is None:
                 raise UnknownTextError(self._unknown(text))
@@ -130,20 +130,20 @@ class PromptTable:
         return self._read[text]
 
     def add(self, text: str, embedding: PromptEmbedding) -> None:
-        """Keep one more embedding, in memory until `save`."""
+        """Add an embedding, in memory until `save`."""
         for known in self:
             shapes = [tuple(part.shape) for part in (self[known].tokens, self[known].pooled)]
-            came = [tuple(part.shape) for part in (embedding.tokens, embedding.pooled)]
-            if shapes != came:
+            got = [tuple(part.shape) for part in (embedding.tokens, embedding.pooled)]
+            if shapes != got:
                 raise ValueError(
-                    f'embedding of {text!r} has shapes {came}; this table holds {shapes}: '
+                    f'embedding of {text!r} has shapes {got}; this table holds {shapes}: '
                     'it was made by other text encoders'
                 )
             break
         self._read[text] = embedding
 
     def save(self, path: str | Path) -> None:
-        """Write the whole table, in one step: a reader sees the old file or the new one.
+        """Write the whole table atomically: a reader sees the old file or the new one.
 
         Raises:
             ValueError: the table is empty.
@@ -198,7 +198,7 @@ def encode_clip(texts: Sequence[str], tokenizer: Any, encoder: Any) -> tuple[Any
     Returns:
         (N, 77, d) last hidden state but one, without the final layer norm; (N, d) pooled output.
     """
-    # `texts` is the same length for every encoder of SD3 (77), whatever the tokenizer would allow.
+    # Every CLIP encoder of SD3 takes 77 tokens, whatever the tokenizer would allow.
     ids = tokenizer(
         list(texts),
         padding='max_length',
@@ -236,7 +236,7 @@ def encode_t5(texts: Sequence[str], tokenizer: Any, encoder: Any, device: Any = 
 def combine_embeddings(
     texts: Sequence[str], first: tuple[Any, Any], second: tuple[Any, Any], t5: Any
 ) -> Iterable[tuple[str, PromptEmbedding]]:
-    """Put the answers of the three encoders together as SD3 does.
+    """Combine the outputs of the three encoders as SD3 does.
 
     Args:
         texts: N texts.

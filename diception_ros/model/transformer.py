@@ -14,8 +14,6 @@ import torch
 
 from diception_ros.model.features import ImageFeatures
 
-# Joint attention of text and image tokens that honours the attention backend a user chooses.
-
 
 class JointAttentionProcessor:
     """Attention over image tokens and text tokens as one sequence.
@@ -94,10 +92,7 @@ class JointAttentionProcessor:
         return image, text
 
 
-# Beside our class diffusers looks for the base class that says how to load it.
-
-
-# What the network's output means. SD3's files do not say; theirs is the velocity.
+# Meaning of the network's output; SD3's files have no such key and the velocity.
 PREDICTIONS = ('velocity', 'sample')
 
 
@@ -107,11 +102,11 @@ class DiceptionTransformer2DModel(SD3Transformer2DModel):
     The state dict and the configuration are SD3's, so weights, LoRA adapters and quantisation of
     SD3 load as they are.
 
-    The configuration may hold two keys that SD3's has not. `prediction_type: sample` says that the
-    output of the network is the clean latents. `forward` makes the velocity of it, so nobody else
-    needs to know. Without the key it is the velocity. `feature_channels: F` says that image
-    latents have F more channels, features of an image encoder; only then there are parameters that
-    SD3 has not, under `image_features`.
+    The configuration may hold two keys that SD3's has not. With `prediction_type: sample` the
+    output of the network is the clean latents, which `forward` converts to the velocity; without
+    the key it is the velocity. With `feature_channels: F` image latents have F more channels,
+    features of an image encoder; only then there are parameters that SD3 does not have, under
+    `image_features`.
 
     Source: arXiv 2502.17157, section 3.2 (token-wise concatenation). The paper speaks of rotary
     positions; the released network has SD3's fixed ones, the same for both halves.
@@ -128,7 +123,7 @@ class DiceptionTransformer2DModel(SD3Transformer2DModel):
         """
         prediction, features = None, 0
         if isinstance(config, dict):
-            # Taken out, because diffusers would warn that SD3's __init__ does not know them.
+            # Removed, because diffusers would warn that SD3's __init__ does not know them.
             config = dict(config)
             prediction = config.pop('prediction_type', None)
             features = config.pop('feature_channels', 0)
@@ -185,8 +180,8 @@ class DiceptionTransformer2DModel(SD3Transformer2DModel):
         """
         batch, _, h, w = hidden_states.shape
         noisy = self.pos_embed(hidden_states)  # (N, L, D)
-        # The same patch embedding and the same positions: cell i of the answer is cell i of the
-        # image, and that is all that tells the network where to look.
+        # The same patch embedding and positions: cell i of the output is cell i of the image, and
+        # nothing else tells the network where to look.
         own = image_latents[:, : self.config.in_channels]
         image = self.pos_embed(own)  # (N or 1, L, D)
         mixed = None

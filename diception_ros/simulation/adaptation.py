@@ -1,6 +1,6 @@
 # SPDX-FileCopyrightText: 2026 The diception_ros authors
 # SPDX-License-Identifier: Apache-2.0
-"""Labels that the built-in model was never taught, to try few-shot adaptation with.
+"""Labels that the built-in model was not trained on, to try few-shot adaptation with.
 
 floor       where a robot can drive: the floor itself, and rugs on it.
 graspable   small things that stand or lie on furniture (tables, boards, worktops, beds): of a
@@ -15,8 +15,8 @@ highlight   picture to picture: from a view in dim light to the same view in ful
             share is always the same, so that the picture decides the answer: of a dark picture
             alone nobody can say whether little light falls on white walls or much on grey ones.
 
-Whoever labels a few pictures by hand takes such that show the thing: a view is kept only if its
-mask covers at least `LEAST` of it.
+A person who labels a few images chooses ones that show the object: a view is kept only if its mask
+covers at least `LEAST` of it.
 """
 
 from __future__ import annotations
@@ -88,7 +88,7 @@ def samples(
     rig: CameraRig | None = None,
     backend: str | None = None,
 ) -> Iterator[Sample]:
-    """Render labelled pictures without end.
+    """Render endless labelled images.
 
     Args:
         target: the label, see above.
@@ -125,7 +125,7 @@ def scene_samples(
     renderer: Renderer, target: Target, seed: int, number: int, split: Split, views: int,
     rig: CameraRig | None = None,
 ) -> Iterator[Sample | None]:  # fmt: skip
-    """Labelled views of one scene; None for each that shows too little."""
+    """Labelled views of one scene; None for each with too small a mask."""
     for k, view in enumerate(scene_views(renderer, seed, number, split, views, rig)):
         image, label = _answer(renderer, target, view)
         if isinstance(label, Mask) and label.values.mean() < LEAST:
@@ -151,17 +151,17 @@ def _answer(renderer: Renderer, target: Target, view: View) -> tuple[NDArray[np.
 
 
 def floor(view: View) -> Mask:
-    """The pixels where a robot can drive: floor and rugs."""
+    """Mask of where a robot can drive: floor and rugs."""
     return _of(view, np.isin(view.scene.categories, DRIVABLE))
 
 
 def graspable(view: View) -> Mask:
-    """The pixels of small things on furniture."""
+    """Mask of small objects on furniture."""
     return _of(view, graspable_instances(view.scene))
 
 
 def graspable_instances(scene: Scene) -> NDArray[np.bool_]:
-    """(M,) bool: the instances that a hand lifts, not too long, and above the floor."""
+    """(M,) bool: instances of categories that a hand lifts, short enough, above the floor."""
     low, high = extents(scene.primitives)
     count = len(scene.categories)
     bottom, top = np.full((count, 3), np.inf), np.full((count, 3), -np.inf)
@@ -173,10 +173,10 @@ def graspable_instances(scene: Scene) -> NDArray[np.bool_]:
 
 
 def render_unshadowed(renderer: Renderer, camera: PinholeCamera) -> NDArray[np.uint8]:
-    """The loaded scene as if nothing stood in the light of the lamp that casts shadows.
+    """Render the loaded scene as if nothing occluded the lamp that casts shadows.
 
-    Not the picture without shadows: for that MuJoCo clips the sum of all lights, but one with
-    shadows it puts together from two that were clipped, with and without the lamp.
+    This is not the image without shadows: for that MuJoCo clips the sum of all lights, while an
+    image with shadows is combined from two clipped ones, with and without the lamp.
 
     Returns:
         (H, W, 3) uint8, 0..255, RGB.
@@ -187,7 +187,7 @@ def render_unshadowed(renderer: Renderer, camera: PinholeCamera) -> NDArray[np.u
 
 
 def shadow(view: View, full: NDArray[np.uint8]) -> Mask:
-    """The pixels in cast shadow.
+    """Mask of cast shadows.
 
     Args:
         view: as it is, with shadows.
@@ -201,7 +201,7 @@ def shadow(view: View, full: NDArray[np.uint8]) -> Mask:
 
 
 def remove_slits(mask: NDArray[np.bool_]) -> NDArray[np.bool_]:
-    """The connected regions that hold a square of `_SLIT` of the picture, unchanged.
+    """Keep the connected regions that contain a square of `_SLIT` of the image.
 
     Args:
         mask: (H, W) bool.
@@ -220,11 +220,11 @@ def remove_slits(mask: NDArray[np.bool_]) -> NDArray[np.bool_]:
 
 
 def is_occluded(view: View, where: NDArray[np.bool_]) -> NDArray[np.bool_]:
-    """Whether something stands between the lamp that casts shadows and surfaces that face it.
+    """Whether surfaces that face the lamp that casts shadows are occluded from it.
 
     Args:
         view: the view.
-        where: (H, W) bool, the pixels to ask about.
+        where: (H, W) bool, the pixels to test.
 
     Returns:
         (P,) bool, for each of these pixels.
@@ -246,7 +246,7 @@ def _of(view: View, wanted: NDArray[np.bool_]) -> Mask:
     return Mask(np.append(False, wanted)[view.instance])
 
 
-# Labelled pictures in a folder, as somebody who labels by hand would have them.
+# ---- a folder of labelled images, as from labelling by hand ----
 #
 # FOLDER/images/000002_01.png   view 1 of scene 2, 8-bit RGB
 # FOLDER/labels/000002_01.png   its mask, 8-bit, 0 or 255; or its target picture, 8-bit RGB
@@ -256,7 +256,7 @@ def _of(view: View, wanted: NDArray[np.bool_]) -> Mask:
 FORMAT = 1
 _MARK = 'about.json'
 
-# Rooms that are looked at for one that is asked for, before giving up. Of 60 views, floor was seen
+# Rooms that are tried per requested room, before giving up. Of 60 views, floor was seen
 # in 58, shadows in 40 and graspable things in 20.
 _PATIENCE = 20
 
@@ -264,22 +264,22 @@ _PATIENCE = 20
 def write_image_folder(
     recording: Recording, target: Target, out: Path, force: bool = False
 ) -> Iterator[int]:
-    """Write pictures and labels, `scenes` times `views` of them.
+    """Write images and labels, `scenes` times `views` of them.
 
-    A view that shows too little of what is labelled is left out, and rooms are taken one after
-    another until there are enough pictures: there are more rooms than asked for then.
+    A view with too small a mask is left out, and further rooms are rendered until there are enough
+    images.
 
     Args:
         recording: what to record; `rate` and `stuff` have no meaning here.
         target: the label.
         out: the folder.
-        force: replace a folder that this function wrote; never anything else.
+        force: replace a folder that this function wrote, and nothing else.
 
     Yields:
-        How many pictures were written after each one.
+        The number of images written so far, after each one.
 
     Raises:
-        FileExistsError: there is something already.
+        FileExistsError: the folder exists.
         ImportError, OSError: see `renderer.open_gl_context`.
         ValueError: a seed below 0.
     """

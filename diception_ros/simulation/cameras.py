@@ -1,9 +1,9 @@
 # SPDX-FileCopyrightText: 2026 The diception_ros authors
 # SPDX-License-Identifier: Apache-2.0
-"""Cameras in a room: single views, and smooth paths as a robot or a person would go.
+"""Cameras in a room: single views, and smooth paths of a robot or a handheld camera.
 
-A view is judged by rays that are cast on the CPU before anything is rendered, so that the same
-views are taken on every machine.
+Views are accepted or rejected by ray casting on the CPU before anything is rendered, so every
+machine gets the same views.
 """
 
 from __future__ import annotations
@@ -23,9 +23,9 @@ from diception_ros.simulation.scenes import Scene
 
 CameraRig = Literal['robot', 'hand']
 
-# Rays of the picture that judge a view, along the longer side.
+# Rays that decide on a view, along the longer side of the image.
 _RAYS = 16
-# What a view must offer, found by looking at contact sheets: things, and room to see them in.
+# What a view must show, chosen from contact sheets: objects, and space around them.
 _LEAST_THINGS, _LEAST_SHARE, _MOST_OF_ONE, _NEAREST = 4, 0.1, 0.5, 0.4
 _TRIES = 60
 # Of the cameras of `Realism`: a desk from above is nearer than a room, and a box may fill half of
@@ -36,7 +36,7 @@ _FREE: dict[CameraRig, tuple[_FreeKind, ...]] = {
     'hand': ('hand', 'hand', 'hand', 'near', 'near', 'above'),
 }
 _NEAREST_FREE, _MOST_OF_ONE_FREE, _MOST_ROLL = 0.15, 0.85, math.radians(25)
-_TURN_RATE, _PEAK = 0.9, 1.5  # rad/s; highest speed of `_interpolate`, of its mean
+_TURN_RATE, _PEAK = 0.9, 1.5  # rad/s; highest speed of `_interpolate` relative to its mean
 
 # From a body whose x is ahead, y left and z up to the optical frame, as a rotation's columns.
 _OPTICAL = np.array([[0.0, 0, 1], [-1, 0, 0], [0, -1, 0]])
@@ -83,7 +83,7 @@ class PinholeCamera:
     def project(
         self, points: NDArray[np.float64]
     ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-        """Where points appear.
+        """Project points into the image.
 
         Args:
             points: (..., 3) float64, metres, world.
@@ -103,7 +103,7 @@ class PinholeCamera:
 
 
 class Viewpoint(NamedTuple):
-    """How a camera is held: metres in the world, radians (yaw left, pitch down, roll right)."""
+    """Camera pose: metres in the world, radians (yaw left, pitch down, roll right)."""
 
     x: float
     y: float
@@ -114,14 +114,14 @@ class Viewpoint(NamedTuple):
 
 
 def sample_rig(rng: np.random.Generator) -> CameraRig:
-    """A robot or a hand, with equal chances."""
+    """Draw a robot or a handheld camera, with equal probability."""
     return 'robot' if rng.uniform() < 0.5 else 'hand'
 
 
 def sample_view(
     rng: np.random.Generator, scene: Scene, size: tuple[int, int], rig: CameraRig | None = None
 ) -> PinholeCamera | None:
-    """Draw a camera that sees something.
+    """Draw a camera with a good view.
 
     Args:
         rng: source of all randomness.
@@ -131,7 +131,7 @@ def sample_view(
             draws one of them.
 
     Returns:
-        The camera; None where many tries found no good view, as in a room that is too full.
+        The camera; None if many tries found no good view, as in a room that is too full.
     """
     if scene.realism.cameras:
         return _free_view(rng, scene, size, rig)
@@ -148,22 +148,22 @@ def sample_path(
     rng: np.random.Generator, scene: Scene, size: tuple[int, int], rig: CameraRig, count: int,
     rate: float,
 ) -> list[PinholeCamera] | None:  # fmt: skip
-    """Draw a smooth way of a camera through the room.
+    """Draw a smooth camera path through the room.
 
-    The camera goes from one good view straight to the next, speeds up and slows down gently, and
-    rests for an instant at each. A robot drives at up to 0.4 m/s, a person walks at up to 0.7 m/s,
-    and both turn at no more than 0.9 rad/s.
+    The camera moves in straight lines between good views, accelerates and brakes gently, and stops
+    for an instant at each. A robot moves at up to 0.4 m/s, a person at up to 0.7 m/s; both turn at
+    no more than 0.9 rad/s.
 
     Args:
         rng: source of all randomness.
         scene: the room.
         size: (H, W) of the pictures, pixels.
-        rig: who carries the camera.
-        count: of pictures.
-        rate: pictures per second.
+        rig: 'robot' or 'hand'.
+        count: number of images.
+        rate: images per second.
 
     Returns:
-        `count` cameras; None where no way was found.
+        `count` cameras; None if no path was found.
     """
     intrinsics, speed = _sample_intrinsics(rng, size), 0.4 if rig == 'robot' else 0.7
     viewpoints: list[Viewpoint] = []
@@ -208,7 +208,7 @@ def is_clear(scene: Scene, position: NDArray[np.float64], gap: float = 0.2) -> b
 
 
 def is_good_view(scene: Scene, camera: PinholeCamera) -> bool:
-    """Whether a picture is worth taking: several things, none of which fills it, nothing close."""
+    """Whether a view is good: several objects, none of which fills it, nothing too close."""
     step = max(1, max(camera.size) // _RAYS)
     shapes, instance = scene.solids
     index, depth = first_hit(shapes, camera.position, camera.rays(step))
@@ -299,7 +299,7 @@ def _camera(viewpoint: Viewpoint, intrinsics: Intrinsics, size: tuple[int, int])
 def _sample_viewpoint(rng: np.random.Generator, scene: Scene, rig: CameraRig) -> Viewpoint:
     walls = scene.walls
     x, y = rng.uniform(-1, 1) * (walls.half_x - 0.25), rng.uniform(-1, 1) * (walls.half_y - 0.25)
-    # Look at somebody, at some thing, or across the room.
+    # Look at a person, at an object, or across the room.
     what = rng.uniform()
     if scene.bodies and what < 0.5:
         joints = scene.bodies[int(rng.integers(len(scene.bodies)))].joints
@@ -320,7 +320,7 @@ def _sample_viewpoint(rng: np.random.Generator, scene: Scene, rig: CameraRig) ->
 
 
 def _next_viewpoint(last: Viewpoint, aim: Viewpoint, scene: Scene, rig: CameraRig) -> Viewpoint:
-    # The next stance of a way: not too far, at the height of the carrier, by the shorter turn.
+    # The next viewpoint of a path: not too far, at the height of the rig, by the shorter turn.
     far = math.dist(last[:2], aim[:2])
     share = min(1.0, 1.2 / max(far, 1e-6))
     turn = (aim.yaw - last.yaw + math.pi) % (2 * math.pi) - math.pi
@@ -338,7 +338,7 @@ def _at_time(viewpoints: list[Viewpoint], times: list[float], time: float) -> Vi
 
 
 def _interpolate(start: Viewpoint, end: Viewpoint, share: float) -> Viewpoint:
-    # Starts and ends at rest, so that legs join with a continuous velocity, and the way between
-    # two stances is straight: what was found free is what is driven.
+    # Starts and ends at rest, so the velocity is continuous, and in a straight line: the segment
+    # that was checked for obstacles is the one that is driven.
     ease = share * share * (3 - 2 * share)
     return Viewpoint(*(a + (b - a) * ease for a, b in zip(start, end, strict=True)))

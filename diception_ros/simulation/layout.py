@@ -1,6 +1,6 @@
 # SPDX-FileCopyrightText: 2026 The diception_ros authors
 # SPDX-License-Identifier: Apache-2.0
-"""Who and what is in a room: furniture by the room's use, things on it, people among it."""
+"""Layout of a room: furniture by its use, objects on it, people; and the floor plan they share."""
 
 from __future__ import annotations
 
@@ -18,11 +18,9 @@ from diception_ros.simulation.assets.meshes import FurnitureLibrary, MeshObject
 from diception_ros.simulation.assets.people import Person, Posture, person
 from diception_ros.simulation.assets.primitives import Placement, SceneObject, Surface, about_z
 
-# The floor plan: which footprints are free, and where furniture fits.
-
 
 class Footprint(NamedTuple):
-    """A rectangle on the floor that something occupies, metres, world.
+    """A rectangle on the floor that an object occupies, metres, world.
 
     Attributes:
         x: of its middle.
@@ -30,8 +28,8 @@ class Footprint(NamedTuple):
         half_x: half length along its own x.
         half_y: half length along its own y.
         yaw: of its x, radians.
-        low: height at which the thing begins; people and cameras fit below a high one.
-        high: height at which it ends.
+        low: height of its lower end; people and cameras fit below a high one.
+        high: height of its upper end.
     """
 
     x: float
@@ -43,7 +41,7 @@ class Footprint(NamedTuple):
     high: float
 
     def distance(self, x: float, y: float) -> float:
-        """Metres from a place to the rectangle; 0 inside."""
+        """Distance of a point to the rectangle, metres; 0 inside."""
         c, s = math.cos(self.yaw), math.sin(self.yaw)
         dx, dy = x - self.x, y - self.y
         outside_x = abs(c * dx + s * dy) - self.half_x
@@ -51,7 +49,7 @@ class Footprint(NamedTuple):
         return math.hypot(max(outside_x, 0.0), max(outside_y, 0.0))
 
     def overlaps(self, other: Footprint, gap: float = 0.0) -> bool:
-        """Whether two rectangles come closer than a gap, by the separating axes."""
+        """Whether two rectangles are closer than a gap (separating axis test)."""
         for one in (self, other):
             for turn in (0.0, math.pi / 2):
                 c, s = math.cos(one.yaw + turn), math.sin(one.yaw + turn)
@@ -88,12 +86,12 @@ class Walls:
         )
 
     def against(self, wall: int, along: float, depth: float) -> Placement:
-        """The place of something whose back touches a wall.
+        """Placement of an object with its back to a wall.
 
         Args:
             wall: 0 to 3: the walls at -x, +x, -y, +y.
             along: metres along the wall, 0 in its middle.
-            depth: metres from the wall to the middle of the thing.
+            depth: metres from the wall to the middle of the object.
         """
         x, y = self.half_x - depth, self.half_y - depth
         return (
@@ -109,7 +107,7 @@ class Walls:
 
 
 class FloorPlan:
-    """What is free in a room while it is being furnished."""
+    """The free floor of a room while it is furnished."""
 
     def __init__(self, walls: Walls) -> None:
         self.walls = walls
@@ -118,7 +116,7 @@ class FloorPlan:
     def reserve(
         self, place: Placement, half: tuple[float, float], height: float, gap: float = 0.05
     ) -> bool:
-        """Take a place if it is free; False where it is not."""
+        """Reserve a placement if it is free; False if it is not."""
         wanted = Footprint(place.x, place.y, *half, place.yaw, place.z, place.z + height)
         if not self.walls.holds(wanted) or any(wanted.overlaps(t, gap) for t in self.reserved):
             return False
@@ -128,7 +126,7 @@ class FloorPlan:
     def beside_wall(
         self, rng: np.random.Generator, half: tuple[float, float], height: float, tries: int = 12
     ) -> Placement | None:
-        """Find and take a place with the back to a wall; None where there is none."""
+        """Find and reserve a placement against a wall; None if there is none."""
         for _ in range(tries):
             wall = int(rng.integers(4))
             reach = self.walls.length(wall) - half[1] - 0.02
@@ -144,7 +142,7 @@ class FloorPlan:
         self, rng: np.random.Generator, half: tuple[float, float], height: float,
         margin: float = 0.1, tries: int = 12,
     ) -> Placement | None:  # fmt: skip
-        """Find and take a place at any heading; None where there is none."""
+        """Find and reserve a placement at any heading; None if there is none."""
         for _ in range(tries):
             x = rng.uniform(-1, 1) * (self.walls.half_x - margin)
             y = rng.uniform(-1, 1) * (self.walls.half_y - margin)
@@ -154,7 +152,7 @@ class FloorPlan:
         return None
 
 
-# Draws a thing with its sizes and materials.
+# Draws an object with its sizes and materials.
 Builder = Callable[[np.random.Generator, Palette], SceneObject]
 _Placed = tuple[SceneObject, Placement]
 # Is given a thing of primitives and returns what takes its place.
@@ -166,10 +164,10 @@ def keep(thing: SceneObject) -> SceneObject:
     return thing
 
 
-# Of people who do not sit.
+# Postures of people who do not sit.
 _POSTURES: tuple[Posture, ...] = ('stand', 'stand', 'walk', 'walk', 'reach', 'bend')
 
-# What a room of each use has along its walls, and what stands in it.
+# Furniture of each kind of room: along its walls, and free-standing.
 _USES: tuple[tuple[tuple[Builder, ...], tuple[Builder, ...]], ...] = (
     (
         (make.couch, make.shelf, make.cabinet, make.lamp, make.plant, make.couch),
@@ -194,7 +192,7 @@ _USES: tuple[tuple[tuple[Builder, ...], tuple[Builder, ...]], ...] = (
     ),
 )
 
-# What is found on what.
+# Objects that stand on each kind of furniture.
 _ON: dict[str, tuple[Builder, ...]] = {
     'dining table': (
         small_objects.bowl,
@@ -290,7 +288,7 @@ def place_furniture(
     placed: list[_Placed] = []
     wanted = 2 + int(rng.integers(2, 6))
     for k in range(wanted):
-        # The first two are what the room is for.
+        # The first two define the use of the room.
         builder = at_walls[k if k < 2 else int(rng.integers(len(at_walls)))]
         obj = swap(builder(rng, palette))
         place = plan.beside_wall(rng, obj.half, obj.height)
@@ -314,7 +312,7 @@ def place_furniture(
 def place_people(
     rng: np.random.Generator, palette: Palette, plan: FloorPlan, furnished: list[_Placed]
 ) -> list[tuple[Person, Placement]]:
-    """None to four people; some sit on what there is to sit on."""
+    """Place none to four people; some sit on seats of the furniture."""
     seats = [(obj, place, seat) for obj, place in furnished for seat in obj.seats]
     out: list[tuple[Person, Placement]] = []
     for _ in range((0, 1, 1, 1, 2, 2, 2, 3, 4)[int(rng.integers(9))]):
@@ -324,7 +322,7 @@ def place_people(
             shift = about_z(place.yaw) @ [seat.x, seat.y, 0]
             at = Placement(place.x + float(shift[0]), place.y + float(shift[1]), 0, yaw)
             sitting = person(rng, palette, 'sit', seat.z)
-            # Feet and knees need room: a table right before the seat would cut them off.
+            # Feet and knees need space: a table right in front of the seat would cut them off.
             ahead = about_z(yaw) @ [0.45, 0, 0]
             if all(
                 other.distance(at.x + float(ahead[0]), at.y + float(ahead[1])) > 0.12
@@ -335,7 +333,7 @@ def place_people(
             continue
         posture = _POSTURES[int(rng.integers(len(_POSTURES)))]
         somebody = person(rng, palette, posture)
-        # Arms that reach out need room before walls and shelves.
+        # Arms that reach out need space in front of walls and shelves.
         room = 0.3 if posture == 'stand' else 0.5
         spot = plan.anywhere(rng, (0.24, 0.26), somebody.obj.height, margin=room)
         if spot is not None:
@@ -347,7 +345,7 @@ def place_on_surfaces(
     rng: np.random.Generator, palette: Palette, furnished: list[_Placed],
     crowd: list[tuple[Person, Placement]], swap: Swap = keep,
 ) -> Iterator[_Placed]:  # fmt: skip
-    """Things on tables, boards, counters and beds."""
+    """Place objects on tables, boards, counters and beds."""
     for obj, place in furnished:
         if obj.category == 'bed' and any(
             math.hypot(at.x - place.x, at.y - place.y) < 1.2 for _, at in crowd
@@ -369,7 +367,7 @@ def place_on_surfaces(
 def place_on_floor(
     rng: np.random.Generator, palette: Palette, plan: FloorPlan, swap: Swap = keep
 ) -> Iterator[_Placed]:
-    """Boxes, balls, bags: where the floor is free."""
+    """Place boxes, balls and bags on the free floor."""
     for _ in range(int(rng.integers(1, 6))):
         obj = swap(_ON_FLOORS[int(rng.integers(len(_ON_FLOORS)))](rng, palette))
         place = plan.anywhere(rng, obj.half, obj.height, margin=0.08, tries=6)
@@ -381,7 +379,7 @@ def _chairs(
     rng: np.random.Generator, palette: Palette, plan: FloorPlan, table: SceneObject,
     at: Placement, count: int, swap: Swap,
 ) -> list[_Placed]:  # fmt: skip
-    # Chairs of one kind, each before one side of the table, facing it.
+    # Chairs of one kind, each at one side of the table, facing it.
     kind = seed(rng)
     out: list[_Placed] = []
     chair: SceneObject | None = None

@@ -1,8 +1,8 @@
 # SPDX-FileCopyrightText: 2026 The diception_ros authors
 # SPDX-License-Identifier: Apache-2.0
-"""Where rays meet primitives, exactly: depth, normals, and which views are worth rendering.
+"""Exact intersection of rays with primitives: depth, normals, and the choice of views.
 
-Worked out in float64 on the CPU, so that it does not depend on a graphics card.
+Computed in float64 on the CPU, so the result does not depend on a graphics card.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ class Primitives:
 def first_hit(
     primitives: Primitives, origin: _Floats, directions: _Floats
 ) -> tuple[NDArray[np.int64], _Floats]:
-    """What rays from one point meet first.
+    """First primitive that each ray from one point hits.
 
     Args:
         primitives: the primitives.
@@ -49,7 +49,7 @@ def first_hit(
         (P,) int64, index of the primitive, -1 for none, and (P,) float64, the distance in lengths
         of the direction, infinite for none.
     """
-    # Most rays pass a primitive by: only those that come into the ball around it are worked out.
+    # Most rays miss a primitive: only those that enter its bounding sphere are computed.
     to = primitives.position - origin
     ahead = to @ directions.T
     square = np.einsum('pi,pi->p', directions, directions)
@@ -66,7 +66,7 @@ def first_hit(
 def intersect(
     primitives: Primitives, index: NDArray[np.int64], origin: _Floats, directions: _Floats
 ) -> tuple[_Floats, _Floats, NDArray[np.bool_]]:
-    """Where each ray enters one given primitive.
+    """Intersect each ray with one given primitive.
 
     Args:
         primitives: the primitives.
@@ -77,7 +77,7 @@ def intersect(
     Returns:
         (P,) float64, distance in lengths of the direction; (P, 3) float64, unit normal of the
         surface there, world, outward; (P,) bool, the rays that miss. A ray that misses gets the
-        values of where it passes closest: what a renderer drew at a rim is still answered.
+        values of its closest approach, since a renderer may draw a rim one pixel too wide.
     """
     start = np.einsum('nij,ni->nj', primitives.rotation, origin - primitives.position)
     distance, normals = np.empty(len(index)), np.empty((len(index), 3))
@@ -115,7 +115,7 @@ def contains(primitives: Primitives, point: _Floats) -> NDArray[np.bool_]:
 
 
 def extents(primitives: Primitives) -> tuple[_Floats, _Floats]:
-    """The smallest boxes along the world's axes that hold each primitive.
+    """Axis-aligned bounding boxes of the primitives, world.
 
     Args:
         primitives: the primitives.
@@ -138,7 +138,7 @@ def extents(primitives: Primitives) -> tuple[_Floats, _Floats]:
 
 
 def _reach(primitives: Primitives) -> _Floats:
-    # Radius of a ball about each primitive.
+    # Radius of the bounding sphere of each primitive.
     a, b, c = primitives.size.T
     return np.choose(
         primitives.kind,

@@ -1,10 +1,9 @@
 # SPDX-FileCopyrightText: 2026 The diception_ros authors
 # SPDX-License-Identifier: Apache-2.0
-"""Draws scenes with MuJoCo: colours by OpenGL, geometry exactly.
+"""Renders scenes with MuJoCo: colours by OpenGL, geometry exactly.
 
-OpenGL says which primitive each pixel shows. Depth and normals are then worked out from that
-primitive's own equation: the depth buffer and the facets that a graphics card draws are only close
-to it.
+OpenGL gives the primitive that each pixel shows. Depth and normals are then computed from the
+equation of that primitive: the depth buffer and the facets of a graphics card only approximate it.
 """
 
 from __future__ import annotations
@@ -27,9 +26,6 @@ from diception_ros.simulation.raycast import first_hit, intersect
 from diception_ros.simulation.scenes import Scene
 from diception_ros.simulation.views import View
 
-# OpenGL without a screen: which library draws, and one clear error where there is none.
-
-
 if TYPE_CHECKING:
     import mujoco
 
@@ -43,7 +39,7 @@ _PACKAGES = {
 def open_gl_context(
     size: tuple[int, int], backend: str | None = None
 ) -> tuple[Any, mujoco.GLContext]:
-    """Open an OpenGL context and make it the current one.
+    """Open an OpenGL context without a screen and make it current.
 
     Args:
         size: (H, W) of the largest picture, pixels.
@@ -57,8 +53,7 @@ def open_gl_context(
     Raises:
         ImportError: MuJoCo is not installed.
         ValueError: no such backend, or this process has already loaded another.
-        OSError: the library is not there or finds nothing to draw on; the message names the
-            packages.
+        OSError: the library is missing or finds no device; the message names the packages.
     """
     wanted = backend or os.environ.get('MUJOCO_GL') or 'egl'
     if wanted not in BACKENDS:
@@ -93,16 +88,16 @@ def open_gl_context(
         opened = mujoco.GLContext(size[1], size[0])
         opened.make_current()
     except Exception as error:
-        # Each backend raises its own kinds; all mean that there is nothing to draw on.
+        # Each backend raises its own types; all mean that no device was found.
         raise missing from error
     return mujoco, opened
 
 
 def _preload_triton() -> None:
-    """Load the compiler of a torch with CUDA, if there is one, before Mesa's.
+    """Load the compiler of a torch with CUDA, if there is one, before that of Mesa.
 
-    Both hold LLVM, and Mesa shows its own to all libraries that come later: torch, once it imports
-    triton, would crash (torch 2.13, triton 3.7, Mesa 22.3).
+    Both contain LLVM, and Mesa exports its own to all libraries that are loaded later: torch would
+    crash when it imports triton (torch 2.13, triton 3.7, Mesa 22.3).
     """
     found = None if 'triton' in sys.modules else importlib.util.find_spec('triton')
     for folder in (found.submodule_search_locations or []) if found else []:
@@ -124,13 +119,13 @@ _LIGHT = ('ambient', 'diffuse', 'specular')
 
 @dataclass(frozen=True)
 class LightLevels:
-    """How bright a room is, in shares of what its scene says.
+    """Brightness of a room, relative to its scene.
 
     Attributes:
         caster: the lamp that casts shadows.
-        others: all other lamps and the sun, and the light that comes from everywhere.
-        ceiling: the ceiling's glow, which stands for light that comes up from the floor.
-        glow: of what shines by itself: windows, screens, lampshades.
+        others: all other lamps, the sun, and ambient light.
+        ceiling: the glow of the ceiling, which stands for light reflected by the floor.
+        glow: of luminous objects: windows, screens, lampshades.
     """
 
     caster: float = 1.0
@@ -143,7 +138,7 @@ FULL_LIGHT = LightLevels()
 
 
 class Renderer:
-    """Pictures of scenes, up to a size.
+    """Renders images of scenes, up to a size.
 
     Holds an OpenGL context, which belongs to the thread that made it; use one per process.
 
@@ -181,7 +176,7 @@ class Renderer:
         self.close()
 
     def close(self) -> None:
-        """Give the OpenGL context back."""
+        """Free the OpenGL context."""
         if self._context is not None:
             self._gl.make_current()
             self._context.free()
@@ -189,7 +184,7 @@ class Renderer:
         self._gl.free()
 
     def load(self, scene: Scene) -> None:
-        """Take a scene onto the graphics card; worth several views."""
+        """Load a scene onto the graphics card; takes as long as several views."""
         mj = self._mujoco
         xml, files, textures = mjcf.model(scene, self.size, self._samples, self._shadow)
         model = mj.MjModel.from_xml_string(xml, files)
@@ -205,7 +200,7 @@ class Renderer:
         mj.mjv_updateScene(
             model, data, mj.MjvOption(), None, mj.MjvCamera(), mj.mjtCatBit.mjCAT_ALL, self._visual
         )
-        # From the numbers that MuJoCo paints to primitives of the scene.
+        # From the ids that MuJoCo renders to primitives of the scene.
         self._shape = np.full(self._visual.ngeom + 1, -1, np.int64)
         for geom in self._visual.geoms[: self._visual.ngeom]:
             if geom.objtype == mj.mjtObj.mjOBJ_GEOM and geom.segid >= 0:
@@ -229,7 +224,7 @@ class Renderer:
         self._scene = scene
 
     def render(self, camera: PinholeCamera, supersampling: int = 1) -> View:
-        """Draw what a camera sees of the loaded scene.
+        """Render image and ground truth of the loaded scene.
 
         Args:
             camera: where it is seen from.
@@ -308,12 +303,12 @@ class Renderer:
     def render_image(
         self, camera: PinholeCamera, levels: LightLevels = FULL_LIGHT, shadows: bool = True
     ) -> NDArray[np.uint8]:
-        """Draw only the colours of what a camera sees, perhaps in other light.
+        """Render only the image, optionally with other light.
 
         Args:
             camera: where it is seen from.
             levels: how bright the light is.
-            shadows: whether things cast shadows.
+            shadows: whether shadows are rendered.
 
         Returns:
             (H, W, 3) uint8, 0..255, RGB.
@@ -373,7 +368,7 @@ class Renderer:
 def hit_geometry(
     scene: Scene, camera: PinholeCamera, shape: NDArray[np.int64]
 ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-    """Depth and normals of the primitives that the pixels show.
+    """Exact depth and normals of the primitives that the pixels show.
 
     Args:
         scene: the room.

@@ -1,6 +1,6 @@
 # SPDX-FileCopyrightText: 2026 The diception_ros authors
 # SPDX-License-Identifier: Apache-2.0
-"""The room itself: floor, walls, ceiling, what hangs on the walls, and the light."""
+"""The room: floor, walls, ceiling, objects on the walls, and lights."""
 
 from __future__ import annotations
 
@@ -23,10 +23,10 @@ class Light:
 
     Attributes:
         position: metres, world.
-        direction: that it shines to, world.
+        direction: of its light, world.
         colour: RGB, strength included.
-        shadow: whether things cast shadows in it.
-        parallel: whether its rays are parallel, as the sun's.
+        shadow: whether it casts shadows.
+        parallel: whether its rays are parallel, like the sun's.
     """
 
     position: tuple[float, float, float]
@@ -73,7 +73,7 @@ UPRIGHT: Rotation = np.array([[0.0, 0, 1], [1, 0, 0], [0, 1, 0]])
 def place_on_walls(
     rng: np.random.Generator, palette: Palette, plan: FloorPlan
 ) -> Iterator[tuple[SceneObject, Placement]]:
-    """A door, windows with curtains, pictures, a clock, a tv: where no tall furniture stands."""
+    """Place a door, windows, pictures, a clock and a TV where no tall furniture stands."""
     hung: list[Footprint] = []
     makers = [_door] + [_window] * int(rng.integers(0, 3)) + [_picture] * int(rng.integers(0, 4))
     makers += [_clock] if rng.uniform() < 0.4 else []
@@ -87,7 +87,7 @@ def place_on_walls(
             if reach < 0:
                 continue
             place = plan.walls.against(wall, along * reach, 0.0)._replace(z=low)
-            # Things in front of it up to 0.3 m would hide it, or stand in the door.
+            # Objects up to 0.3 m in front would hide it, or block the door.
             front = Footprint(place.x, place.y, 0.3, obj.half[1], place.yaw, low, low + obj.height)
             if all(
                 not front.overlaps(other, 0.03) or other.high < low or other.low > front.high
@@ -101,7 +101,7 @@ def place_on_walls(
 def sample_lights(
     rng: np.random.Generator, room: Walls
 ) -> tuple[tuple[Light, ...], tuple[float, float, float]]:
-    """One to three lamps under the ceiling, sometimes the sun, and light from everywhere."""
+    """Draw one to three ceiling lamps, sometimes the sun, and ambient light."""
     count, total = int(rng.integers(1, 4)), rng.uniform(0.6, 1.0)
     warmth = rng.uniform(-0.1, 0.14)
     out = []

@@ -1,6 +1,6 @@
 # SPDX-FileCopyrightText: 2026 The diception_ros authors
 # SPDX-License-Identifier: Apache-2.0
-"""Samples for training: an endless stream of questions about simulated rooms, with answers."""
+"""Endless training samples from simulated rooms: image, prompt and label."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ FRAME_ID = 'camera_optical'
 # Purposes of `scenes.rng_for`: 0 is the scene itself, then two for each view.
 CAMERA, PROMPTS = 1, 2
 
-# A thing that is asked for covers at least this share of the picture, and this many pixels.
+# An object of a prompt covers at least this fraction of the image, and this many pixels.
 _LEAST_SHARE, _LEAST_PIXELS = 0.002, 16
 
 
@@ -49,26 +49,26 @@ def samples(
     backend: str | None = None,
     realism: Realism = PLAIN,
 ) -> Iterator[Sample]:
-    """Render samples without end.
+    """Render endless samples.
 
-    Every view is asked once for every task. Scene, cameras and questions follow from the seed and
-    the number of the scene alone, so several processes with one seed and different workers render
+    Every view yields one sample per task. Scene, cameras and prompts depend on the seed and the
+    number of the scene alone, so several processes with one seed and different workers render
     disjoint parts of what one process would render.
 
     Args:
         seed: of the data set.
         size: (H, W) of the frames, pixels.
-        tasks: names of tasks; None for all. A view that has no answer for a task leaves it out.
+        tasks: names of tasks; None for all. A view without a label for a task has no sample of it.
         split: scenes of different splits never meet.
         views: of each scene; a scene takes about as long to load as three views to render.
         worker: which process this is, 0 to workers - 1.
         workers: how many processes share the scenes.
-        first: number of the first scene, for going on where one stopped.
+        first: number of the first scene, to continue an earlier stream.
         rig: 'robot' or 'hand'; None for both.
-        absent: share of the questions for a category that is not there, and of the views without
-            people that are asked for poses.
+        absent: fraction of category prompts for an absent category, and of views without people
+            that have a pose sample.
         stuff: whether floor, walls and ceiling are entities.
-        metric: depth as `MetricDepth` instead of the `Disparity` that its task paints.
+        metric: depth as `MetricDepth` instead of the `Disparity` of its task.
         backend: OpenGL library, see `renderer.open_gl_context`.
         realism: what is added to the plain rooms.
 
@@ -96,7 +96,7 @@ def samples(
 
 
 def scene_numbers(worker: int, workers: int, first: int = 0) -> Iterator[int]:
-    """The scenes of one of several processes, without end.
+    """The endless scene numbers of one of several processes.
 
     Args:
         worker: which process this is, 0 to workers - 1.
@@ -138,7 +138,7 @@ def make_samples(
     view: View, tasks: Sequence[str], rng: np.random.Generator, name: str, *,
     absent: float = 0.1, stuff: bool = False, metric: bool = False, stamp_ns: int = 0,
 ) -> list[Sample]:  # fmt: skip
-    """Questions about one rendered view, with their answers; see `samples_of_image`."""
+    """Samples of one rendered view; see `samples_of_image`."""
     camera = view.camera
     frame = Frame(view.image, stamp_ns, FRAME_ID, camera.intrinsics)
     pose = Pose(camera.position, camera.rotation)
@@ -152,13 +152,13 @@ def samples_of_image(
     rng: np.random.Generator, name: str, *, absent: float = 0.1, stuff: bool = False,
     metric: bool = False,
 ) -> list[Sample]:  # fmt: skip
-    """Questions about one picture, with their answers.
+    """Samples of one image, one for each task.
 
     Args:
-        truth: what is known of it.
-        frame: the picture.
-        pose: where the camera was, if that is known.
-        tasks: names of tasks, each asked once, unless there is nothing to ask.
+        truth: its ground truth.
+        frame: the image.
+        pose: of the camera, if known.
+        tasks: names of tasks; one without a label in this view is left out.
         rng: source of all randomness.
         name: of the view; the task is added to it.
         absent: see `samples`.
@@ -169,7 +169,7 @@ def samples_of_image(
         Samples that share the frame.
 
     Raises:
-        ValueError: an unknown task, or a truth that is none; it names view and task.
+        ValueError: an unknown task, or invalid ground truth; the message names view and task.
     """
     out = []
     for task in tasks:

@@ -1,6 +1,6 @@
 # SPDX-FileCopyrightText: 2026 The diception_ros authors
 # SPDX-License-Identifier: Apache-2.0
-"""A scene: everything that there is to see in one room, and how it is drawn from a seed."""
+"""A scene: one furnished room with people and lights, generated from a seed."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ Split = Literal['train', 'validation', 'test']
 SPLITS: tuple[Split, ...] = get_args(Split)
 
 # Digits that are kept of metres and of rotations. The last bits of sine and cosine differ between
-# machines; what is left after rounding does not.
+# machines; rounded values are equal.
 _METRES, _TURNS = 6, 9
 
 # Purposes of `generator` for what `Realism` adds, far above those of views.
@@ -50,7 +50,7 @@ class PersonJoints:
     Attributes:
         instance: number of the person among the instances, from 1.
         joints: (17, 3) float64, metres, world, in the order of COCO_JOINTS.
-        flesh: (17,) float64, metres: how far before a joint its own skin may lie.
+        flesh: (17,) float64, metres: largest depth of the skin in front of a joint.
     """
 
     instance: int
@@ -73,7 +73,7 @@ class Scene:
         bodies: the people.
         lights: the lamps; the first casts shadows.
         ambient: RGB, light that comes from everywhere.
-        obstacles: what a camera must not drive into.
+        obstacles: footprints that a camera keeps away from.
         realism: what was added to the plain room.
         meshes: things that are meshes; their instances have no primitives.
     """
@@ -133,10 +133,10 @@ class Scene:
 
 
 def rng_for(seed: int, number: int, split: Split, purpose: int) -> np.random.Generator:
-    """The random numbers of one scene for one purpose.
+    """The random generator of one scene for one purpose.
 
-    Streams of different splits, seeds, numbers and purposes are independent of each other, and
-    none of them depends on what was drawn from another.
+    Generators of different splits, seeds, numbers and purposes are independent, whatever was drawn
+    from the others.
 
     Raises:
         ValueError: a seed or number below 0, or no such split.
@@ -151,12 +151,12 @@ def rng_for(seed: int, number: int, split: Split, purpose: int) -> np.random.Gen
 
 
 def make_scene(seed: int, number: int, split: Split = 'train', realism: Realism = PLAIN) -> Scene:
-    """Draw one room with all that is in it.
+    """Generate one room with everything in it.
 
     Args:
-        seed: of the whole data set.
+        seed: of the data set.
         number: of the scene in it.
-        split: scenes of different splits never meet.
+        split: different splits never share a scene.
         realism: what is added to plain rooms, and to which share of them.
 
     Returns:

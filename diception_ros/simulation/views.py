@@ -1,6 +1,6 @@
 # SPDX-FileCopyrightText: 2026 The diception_ros authors
 # SPDX-License-Identifier: Apache-2.0
-"""One rendered picture with everything that is known about it, and the labels made of that."""
+"""One rendered view with its ground truth, and the labels made from it."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from diception_ros.simulation.scenes import PersonJoints, Scene
 
 
 class GroundTruth(Protocol):
-    """The true labels of a picture: of a rendered view, or of one that a bag brought home."""
+    """Ground-truth labels of an image: of a rendered view, or of one recorded in a bag."""
 
     @property
     def size(self) -> tuple[int, int]:
@@ -34,7 +34,7 @@ class GroundTruth(Protocol):
         ...
 
     def instances(self, stuff: bool = False) -> Instances:
-        """All instances; floor, walls and ceiling only if they are asked for."""
+        """All instances; floor, walls and ceiling only with `stuff`."""
         ...
 
     def of_category(self, category: str) -> Instances:
@@ -53,7 +53,7 @@ class GroundTruth(Protocol):
 
 @dataclass(frozen=True, eq=False)
 class View:
-    """What a camera saw.
+    """A rendered view.
 
     Attributes:
         scene: the room.
@@ -93,7 +93,7 @@ class View:
         return self.scene.category_numbers[self.instance].astype(np.uint8)
 
     def instances(self, stuff: bool = False) -> Instances:
-        """What is in the picture, in the order of the scene.
+        """The instances in the image, in the order of the scene.
 
         Args:
             stuff: whether floor, walls and ceiling count as instances.
@@ -103,7 +103,7 @@ class View:
         )
 
     def of_category(self, category: str) -> Instances:
-        """The instances of one category; none where the picture shows none."""
+        """The instances of one category; empty if the image shows none."""
         return select_instances(
             self.instance, self.scene.categories, lambda name: name == category
         )
@@ -118,16 +118,16 @@ class View:
         return bool((shown & people).any())
 
     def bodies(self) -> tuple[PersonJoints, ...]:
-        """The people of whom the picture shows at least one pixel."""
+        """The people with at least one visible pixel."""
         present = np.bincount(self.instance.ravel(), minlength=len(self.scene.categories) + 1) > 0
         return tuple(body for body in self.scene.bodies if present[body.instance])
 
     def keypoints(self) -> Keypoints:
-        """Joints of the people of whom the picture shows something.
+        """Joints of the people that are at least partly visible.
 
-        A joint outside of the picture has visibility 0. One inside has 2 where its pixel shows its
-        own person, and shows them not more than the flesh around the joint nearer than the joint
-        itself; otherwise something, or another part of the body, is in front of it: 1.
+        A joint outside of the image has visibility 0. One inside has 2 if its pixel shows its own
+        person at most the thickness of the flesh in front of the joint; otherwise an object or
+        another part of the body occludes it: 1.
         """
         height, width = self.size
         bodies = self.bodies()
@@ -155,7 +155,7 @@ def select_instances(
     Args:
         numbers: (H, W) int32, number of the instance at each pixel, from 1; 0 where none is.
         categories: of each instance; number k is `categories[k - 1]`.
-        wanted: says of a category whether its instances are.
+        wanted: whether instances of a category are selected.
     """
     keep = np.array([False, *map(wanted, categories)])
     keep &= np.bincount(numbers.ravel(), minlength=len(keep)) > 0

@@ -2,6 +2,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Scenes follow from their seed alone, and what is in them makes sense. Needs no OpenGL."""
 
+import hashlib
 from itertools import pairwise
 import math
 import re
@@ -34,6 +35,18 @@ def test_scene_is_the_same_on_every_machine():
     # Whoever changes what scenes look like renews these; they must never depend on the machine.
     assert scenes.make_scene(0, 0).digest()[:16] == '0ad3a4c254d6f3cb'
     assert scenes.make_scene(7, 3, 'test').digest()[:16] == '7b1753832c160259'
+
+
+def test_views_of_a_seed_are_the_same_on_every_machine():
+    seen = hashlib.sha256()
+    for number in range(3):
+        scene = scenes.make_scene(7, number)
+        camera = cameras.sample_view(scenes.rng_for(7, number, 'train', 1), scene, (48, 64))
+        _, depth = first_hit(scene.primitives, camera.position, camera.rays(4))
+        # Rounded, since the last bits differ between machines; -0.0 and 0.0 are equal.
+        seen.update((camera.position.round(4) + 0.0).tobytes())
+        seen.update((depth.round(3) + 0.0).tobytes())
+    assert seen.hexdigest()[:16] == 'fb4635b78cfd312e'
 
 
 def test_same_seed_same_scene():

@@ -1,13 +1,13 @@
 # SPDX-FileCopyrightText: 2026 The diception_ros authors
 # SPDX-License-Identifier: Apache-2.0
-"""The kinds of things that simulated rooms hold, and the number that each has in a label map."""
+"""Categories of simulated rooms, and their numbers in label maps."""
 
 from __future__ import annotations
 
 from diception_ros.core import coco
 
 # Parts of the room itself. EntitySeg-like label sets count them as regions, a robot that looks for
-# things does not; every label that is made here can hold them or leave them out.
+# objects does not; labels of the simulation can include them or leave them out.
 STUFF = ('floor', 'wall', 'ceiling')
 
 # What COCO has no name for.

@@ -1,6 +1,6 @@
 # SPDX-FileCopyrightText: 2026 The diception_ros authors
 # SPDX-License-Identifier: Apache-2.0
-"""What surfaces look like: colours, and patterns painted by a seed."""
+"""Materials: colours, and procedural patterns from a seed (wood, brick, tiles, pictures)."""
 
 from __future__ import annotations
 
@@ -12,9 +12,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from diception_ros.simulation.assets import textures
-
-# Patterns of surfaces, painted by numpy: wood, brick, tiles, pictures on the wall.
-
 
 SIDE = 128  # of a texture, pixels
 
@@ -272,7 +269,7 @@ DARK = flat((0.05, 0.05, 0.06), 0.3)  # black plastic: screens, wheels, eyes of 
 
 @dataclass(frozen=True)
 class Palette:
-    """The materials of one room, so that its furniture looks chosen by one person.
+    """The materials of one room, shared by its furniture.
 
     Attributes:
         floor: of the floor.
@@ -282,7 +279,7 @@ class Palette:
         fabric: covers of couches, beds, rugs and curtains.
         paint: lacquered furniture and plastics.
         metal: legs and handles.
-        vivid: strong colours of small things.
+        vivid: strong colours of small objects.
         clothes: of people.
     """
 

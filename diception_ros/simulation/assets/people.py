@@ -1,6 +1,6 @@
 # SPDX-FileCopyrightText: 2026 The diception_ros authors
 # SPDX-License-Identifier: Apache-2.0
-"""People: a body of capsules and ellipsoids in a plausible pose, and its 17 joints."""
+"""People: bodies of capsules and ellipsoids in plausible poses, with 17 joints."""
 
 from __future__ import annotations
 
@@ -57,7 +57,7 @@ class Person:
     Attributes:
         obj: what they look like.
         joints: (17, 3) float64, metres, in the order of COCO_JOINTS.
-        flesh: (17,) float64, metres: how far in front of a joint its own skin may lie.
+        flesh: (17,) float64, metres: largest depth of the skin in front of a joint.
     """
 
     obj: SceneObject
@@ -68,12 +68,12 @@ class Person:
 def person(
     rng: np.random.Generator, palette: Palette, posture: Posture, seat: float = 0.45
 ) -> Person:
-    """Draw somebody.
+    """Draw a person.
 
     Args:
         rng: source of all randomness.
         palette: where clothes are taken from.
-        posture: what they do.
+        posture: of the body.
         seat: height of what they sit on, metres.
 
     Returns:

@@ -1,9 +1,9 @@
 # SPDX-FileCopyrightText: 2026 The diception_ros authors
 # SPDX-License-Identifier: Apache-2.0
-"""Things as lists of primitives: boxes, ellipsoids, cylinders, capsules.
+"""Objects as lists of primitives: boxes, ellipsoids, cylinders, capsules.
 
-The world is in metres, z up. A thing has a frame of its own: its origin on the floor (or table)
-under its middle, x to its front, y to its left, z up.
+The world is in metres, z up. An object has its own frame: the origin on the floor (or table) below
+its middle, x to its front, y to its left, z up.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ Rotation = NDArray[np.float64]  # (3, 3), columns are the axes of the inner fram
 
 
 class PrimitiveType(IntEnum):
-    """Of a primitive, with the meaning of its three sizes, metres."""
+    """Type of a primitive; comments give the meaning of its three sizes, metres."""
 
     BOX = 0  # half lengths along x, y, z
     ELLIPSOID = 1  # half axes along x, y, z
@@ -51,7 +51,7 @@ class Primitive:
 
 
 class Placement(NamedTuple):
-    """Where a thing stands: metres in the room, and the heading of its front, radians."""
+    """Position and heading of an object in the room: metres, radians."""
 
     x: float
     y: float
@@ -60,7 +60,7 @@ class Placement(NamedTuple):
 
 
 class Surface(NamedTuple):
-    """A horizontal rectangle that things can stand on, metres, in its owner's frame.
+    """A horizontal rectangle that objects can stand on, metres, in its owner's frame.
 
     Attributes:
         x: of its middle.
@@ -80,7 +80,7 @@ class Surface(NamedTuple):
 
 
 class Seat(NamedTuple):
-    """A place for somebody to sit on, facing the front: metres in its owner's frame."""
+    """A seat facing the front: metres in its owner's frame."""
 
     x: float
     y: float
@@ -89,14 +89,14 @@ class Seat(NamedTuple):
 
 @dataclass
 class SceneObject:
-    """One entity while it is being built, in its own frame.
+    """One object while it is built, in its own frame.
 
     Attributes:
         category: a name of `diception_ros.simulation.assets.categories`.
         half: half lengths of its footprint along x and y, metres.
         height: metres.
-        parts: what it is made of.
-        surfaces: where things can stand on it.
+        parts: its primitives.
+        surfaces: where objects can stand on it.
         seats: where people can sit on it.
     """
 
@@ -160,7 +160,7 @@ class SceneObject:
         self.parts.append(Primitive(kind, size, np.array(middle, float), rotation, material))
 
     def placed(self, place: Placement) -> list[Primitive]:
-        """The parts in the frame in which the thing stands at this place."""
+        """The primitives in the frame of the placement."""
         rotation, origin = about_z(place.yaw), np.array([place.x, place.y, place.z])
         return [
             Primitive(

@@ -1,6 +1,6 @@
 # SPDX-FileCopyrightText: 2026 The diception_ros authors
 # SPDX-License-Identifier: Apache-2.0
-"""Small things: what stands on tables, boards and floors."""
+"""Small objects: what stands on tables, boards and floors."""
 
 from __future__ import annotations
 
@@ -266,7 +266,7 @@ def _screen(rng: np.random.Generator) -> Material:
     return Material('screen', first, first, 0.0, seed(rng), 0.3, 0.6)
 
 
-# What lies about on the floor: parcels, balls, toys, luggage.
+# Objects on the floor: parcels, balls, toys, luggage.
 
 
 def box(rng: np.random.Generator, palette: Palette) -> SceneObject:
