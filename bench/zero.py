@@ -18,9 +18,10 @@ import time
 from types import SimpleNamespace
 
 import numpy as np
-from task_examples import example
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / 'test'))
+
+from task_examples import example
 
 from diception_ros import tasks
 from diception_ros.core.images import ResizeTransform
