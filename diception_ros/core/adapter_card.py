@@ -41,9 +41,9 @@ class Card:
         rank: of the low-rank matrices.
         parameters: numbers that were learnt.
         share: of the base's parameters, so 0.01 is 1 %.
-        data: what it was learnt from: place, hash, pictures learnt from and held back.
+        data: what it was learnt from: place, hash, images learnt from and held back.
         settings: how it was learnt.
-        metrics: on the pictures held back, by metric and kind of answer; see
+        metrics: on the images held back, by metric and kind of answer; see
             `train.report.ANSWERS`.
         versions: of the packages that made it.
         threshold: of a mask, how bright a pixel must be that belongs to it, in [0, 1]; see

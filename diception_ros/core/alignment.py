@@ -158,7 +158,7 @@ def _known(
     known = np.isfinite(disparity) & np.isfinite(depth) & (depth > 0)
     x, z = disparity[known].astype(np.float64), depth[known].astype(np.float64)
     if len(x) > MOST:
-        # Drawn, not every n-th: a picture has columns, and n might divide their number.
+        # Drawn, not every n-th: an image has columns, and n might divide their number.
         chosen = np.random.default_rng(0).choice(len(x), MOST, replace=False)
         x, z = x[chosen], z[chosen]
     return x, 1 / z, int(known.sum())

@@ -1,9 +1,9 @@
 # SPDX-FileCopyrightText: 2026 The diception_ros authors
 # SPDX-License-Identifier: Apache-2.0
-"""Merges several answers to one question, and says where they disagree.
+"""Merges predictions of one prompt with different noise, and computes where they disagree.
 
-The model starts from noise, so other noise gives another answer. What the answers share is worth
-more than each of them, and how far they differ is a measure of trust.
+Their mean or vote has a smaller error than each of them, and their spread is a measure of
+uncertainty.
 """
 
 from __future__ import annotations
@@ -30,18 +30,18 @@ Merged = tuple[Any, NDArray[np.float32]]
 
 
 def merge(labels: Sequence[Label]) -> tuple[Label, NDArray[np.float32]]:
-    """Merge answers to one question.
+    """Merge predictions of one prompt.
 
     Args:
         labels: at least one, all of one kind and size.
 
     Returns:
-        The merged label, and (H, W) float32 how far the answers differ, 0 where they agree, NaN
-        where there is nothing to say:
+        The merged label, and (H, W) float32 how far the predictions differ, 0 where they agree,
+        NaN where it is undefined:
         Disparity: standard deviation after alignment, unitless; Normals: mean angle to the merged
-        normal, degrees; Mask: 0 to 1, 1 where half of the answers say no; Instances: share of
-        answers that see another thing; Keypoints: at each joint, spread of the answers in pixels;
-        Picture: standard deviation, mean of the channels.
+        normal, degrees; Mask: 0 to 1, 1 where half of the predictions are False; Instances: share
+        of predictions with another instance; Keypoints: at each joint, spread of the predictions
+        in pixels; Picture: standard deviation, mean of the channels.
 
     Raises:
         ValueError: no labels, or of several kinds or sizes.
@@ -64,20 +64,20 @@ def merge(labels: Sequence[Label]) -> tuple[Label, NDArray[np.float32]]:
 
 
 def _disparity(labels: Sequence[Disparity]) -> Merged:
-    """Median after each answer was brought to the scale and shift of the middle one.
+    """Median after each prediction was aligned to the middle one by scale and shift.
 
-    A pixel that one answer does not know is unknown.
+    A pixel that is unknown in one prediction is unknown.
     """
     stack = np.stack([label.values for label in labels])  # (N, H, W)
     known = np.isfinite(stack).all(axis=0)
     stack = stack[:, known]  # (N, K)
-    # The scale is free, so all are brought to the one that lies nearest to the mean.
+    # The scale is free, so all are aligned to the one nearest to the mean.
     distance = ((stack - stack.mean(axis=0)) ** 2).sum(axis=1)
     middle = stack[int(distance.argmin())]
     aligned = []
     for one in stack:
-        affine = geometry.fit_scale_shift(one, middle)
-        aligned.append(one * affine.scale + affine.shift)
+        scale_shift = geometry.fit_scale_shift(one, middle)
+        aligned.append(one * scale_shift.scale + scale_shift.shift)
     values, spread = np.full((2, *known.shape), np.nan, np.float32)
     values[known] = np.clip(np.median(aligned, axis=0), 0, 1)
     spread[known] = np.std(aligned, axis=0)
@@ -90,7 +90,7 @@ def _normals(labels: Sequence[Normals]) -> Merged:
     known = np.isfinite(stack[..., 0])  # (N, H, W)
     total = np.where(known[..., None], stack, 0).sum(axis=0)
     length = np.linalg.norm(total, axis=-1)
-    # Answers that cancel say nothing; neither does a pixel that no answer knows.
+    # Predictions that cancel give no direction; neither does a pixel unknown in all.
     with np.errstate(invalid='ignore', divide='ignore'):
         mean = np.where(
             (length > 1e-3 * len(labels))[..., None], total / length[..., None], np.nan
@@ -109,7 +109,7 @@ def _mask(labels: Sequence[Mask]) -> Merged:
 
 
 def _instances(labels: Sequence[Instances]) -> Merged:
-    """Vote, pixel by pixel, among the things of the answer that agrees best with the others."""
+    """Vote, pixel by pixel, among the instances of the prediction nearest to the others."""
     overlaps = [[one.iou(other) for other in labels] for one in labels]
     agreement = [
         sum(float(table.max(axis=1).sum()) if table.size else 0.0 for table in row)
@@ -125,7 +125,7 @@ def _instances(labels: Sequence[Instances]) -> Merged:
     for label, table in zip(labels, overlaps[best], strict=True):
         renamed = np.zeros(len(label.scores) + 1, np.int32)
         for mine, theirs in zip(*linear_sum_assignment(-table), strict=True):
-            if table[mine, theirs] >= 0.5:  # the same thing by COCO's loosest measure
+            if table[mine, theirs] >= 0.5:  # the same instance by COCO's loosest measure
                 renamed[theirs + 1] = mine + 1
                 found[mine] += 1
         votes[renamed[label.ids], rows, columns] += 1
@@ -146,14 +146,14 @@ def _pictures(labels: Sequence[Picture]) -> Merged:
 
 
 def _keypoints(labels: Sequence[Keypoints]) -> Merged:
-    """Median of each joint over the answers in which most people of the first appear."""
+    """Median of each joint over the predictions in which most people of the first appear."""
     first = max(labels, key=lambda label: float(label.scores.sum()))
     size, spread = first.size, np.full(first.size, np.nan, np.float32)
     gathered: list[list[Any]] = [[] for _ in first.joints]
     for label in labels:
         distance = _distances(first, label)
         for mine, theirs in zip(*linear_sum_assignment(distance), strict=True):
-            # Two bodies are one person when their joints are nearer than a tenth of the picture.
+            # Two bodies are one person when their joints are nearer than a tenth of the image.
             if distance[mine, theirs] < 0.1 * max(size):
                 gathered[mine].append((label.joints[theirs], label.scores[theirs]))
     joints, scores, visibility = [], [], []

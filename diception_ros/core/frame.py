@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Intrinsics:
-    """Pinhole of a rectified camera picture, in its pixels (pixel centres at whole numbers).
+    """Pinhole of a rectified camera image, in its pixels (pixel centres at whole numbers).
 
     Attributes:
         fx: focal length along x, pixels, > 0.
@@ -43,7 +43,7 @@ class Intrinsics:
             )
 
     def to_model(self, transform: ResizeTransform) -> Intrinsics:
-        """The pinhole of the same picture once it was resized to the model's square."""
+        """The pinhole of the same image once it was resized to the model's square."""
         sx, sy = transform.scale.tolist()
         cx, cy = transform.to_model(np.array([self.cx, self.cy])).tolist()
         return Intrinsics(self.fx * sx, self.fy * sy, cx, cy)
@@ -55,19 +55,19 @@ class Intrinsics:
         return Intrinsics(self.fx / sx, self.fy / sy, cx, cy)
 
     def flip(self, width: int) -> Intrinsics:
-        """The pinhole of the left-right mirrored picture of this width, pixels."""
+        """The pinhole of the left-right mirrored image of this width, pixels."""
         return Intrinsics(self.fx, self.fy, width - 1 - self.cx, self.cy)
 
 
 @dataclass(frozen=True, eq=False)
 class Frame:
-    """One camera picture with its header.
+    """One camera image with its header.
 
     Attributes:
         image: (H, W, 3) uint8, 0..255, RGB. Kept as a read-only view, not copied.
         stamp_ns: time of the exposure, nanoseconds since the epoch of the camera's clock.
         frame_id: name of the camera's optical frame (x right, y down, z forward).
-        intrinsics: pinhole of the picture, or None where it is not known.
+        intrinsics: pinhole of the image, or None where it is not known.
         no_intrinsics: why the CameraInfo that there is gives no pinhole, '' otherwise.
 
     Raises:

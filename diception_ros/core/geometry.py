@@ -109,7 +109,7 @@ def back_project(depth: MetricDepth, intrinsics: Intrinsics) -> NDArray[np.float
 
     Args:
         depth: metres along the optical axis.
-        intrinsics: pinhole of the same picture.
+        intrinsics: pinhole of the same image.
 
     Returns:
         (H, W, 3) float32, metres, camera optical frame; NaN where the depth is unknown.

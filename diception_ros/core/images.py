@@ -1,9 +1,9 @@
 # SPDX-FileCopyrightText: 2026 The diception_ros authors
 # SPDX-License-Identifier: Apache-2.0
-"""Pictures on their way into the model: the resize to its square, and how to get back.
+"""Images on their way into the model: the resize to its square, and how to get back.
 
 Pixel coordinates, everywhere in this package: the *centre* of the pixel in column i, row j is at
-x = i, y = j; the picture covers [-0.5, W - 0.5) x [-0.5, H - 0.5). A resize by the factor s moves
+x = i, y = j; the image covers [-0.5, W - 0.5) x [-0.5, H - 0.5). A resize by the factor s moves
 x to (x + 0.5) s - 0.5. The resizes of OpenCV and Pillow and the CameraInfo of ROS mean the same.
 """
 
@@ -110,7 +110,7 @@ def resize(image: NDArray[np.uint8], resolution: int) -> tuple[NDArray[np.uint8]
     height, width = image.shape[:2]
     transform = _transform((height, width), resolution)
     # Two calls, because Pillow 13 began to choose the order of its two passes itself; it rounds to
-    # bytes between them, so a portrait picture would depend on the installed version.
+    # bytes between them, so a portrait image would depend on the installed version.
     square = (
         Image.fromarray(np.ascontiguousarray(image))
         .resize((resolution, height), Image.Resampling.LANCZOS)
@@ -120,7 +120,7 @@ def resize(image: NDArray[np.uint8], resolution: int) -> tuple[NDArray[np.uint8]
 
 
 def read(path: str | Path) -> NDArray[np.uint8]:
-    """Read a picture file as a camera would have delivered it.
+    """Read an image file as a camera would have delivered it.
 
     Args:
         path: of a file in any format that OpenCV reads; 16 bits become 8, transparency is dropped,
@@ -131,7 +131,7 @@ def read(path: str | Path) -> NDArray[np.uint8]:
 
     Raises:
         OSError: the file cannot be opened.
-        ValueError: it is not a picture, or a damaged one.
+        ValueError: it is not an image, or a damaged one.
     """
     return decode(np.fromfile(path, np.uint8), str(path))
 
@@ -151,7 +151,7 @@ def _check_size(data: NDArray[np.uint8], what: str) -> None:
 
 
 def decode(content: bytes | NDArray[np.uint8], what: str) -> NDArray[np.uint8]:
-    """The picture that the bytes of a file hold; see `read`.
+    """The image that the bytes of a file hold; see `read`.
 
     Args:
         content: the bytes, or (N,) uint8.
@@ -161,7 +161,7 @@ def decode(content: bytes | NDArray[np.uint8], what: str) -> NDArray[np.uint8]:
         (H, W, 3) uint8 RGB.
 
     Raises:
-        ValueError: it is not a picture, or a damaged one.
+        ValueError: it is not an image, or a damaged one.
     """
     import cv2
 
@@ -170,29 +170,29 @@ def decode(content: bytes | NDArray[np.uint8], what: str) -> NDArray[np.uint8]:
     if data[8:12].tobytes() in _PILLOW:
         return _decode_pillow(data, what)
     try:
-        picture = cv2.imdecode(data, cv2.IMREAD_COLOR) if data.size else None
+        image = cv2.imdecode(data, cv2.IMREAD_COLOR) if data.size else None
     except cv2.error:  # more pixels than OpenCV takes
-        picture = None
-    if picture is None:
+        image = None
+    if image is None:
         raise ValueError(f'{what}: not a picture that can be read ({data.size} bytes)')
-    return np.asarray(cv2.cvtColor(picture, cv2.COLOR_BGR2RGB), np.uint8)
+    return np.asarray(cv2.cvtColor(image, cv2.COLOR_BGR2RGB), np.uint8)
 
 
 def _decode_pillow(data: NDArray[np.uint8], what: str) -> NDArray[np.uint8]:
     try:
-        picture = Image.open(io.BytesIO(data.tobytes()))
-        return np.asarray(ImageOps.exif_transpose(picture).convert('RGB'), np.uint8)
+        image = Image.open(io.BytesIO(data.tobytes()))
+        return np.asarray(ImageOps.exif_transpose(image).convert('RGB'), np.uint8)
     except (OSError, ValueError, SyntaxError, EOFError, Image.DecompressionBombError) as error:
         text = f'{what}: not a picture that can be read ({data.size} bytes; {error})'
         raise ValueError(text) from error
 
 
-def write(path: str | Path, picture: NDArray[np.uint8]) -> None:
-    """Write a picture file; its suffix says which format.
+def write(path: str | Path, image: NDArray[np.uint8]) -> None:
+    """Write an image file; its suffix says which format.
 
     Args:
         path: of the file.
-        picture: (H, W, 3) uint8 RGB.
+        image: (H, W, 3) uint8 RGB.
 
     Raises:
         OSError: the file cannot be written.
@@ -202,9 +202,9 @@ def write(path: str | Path, picture: NDArray[np.uint8]) -> None:
 
     suffix = Path(path).suffix
     try:
-        done, content = cv2.imencode(suffix, cv2.cvtColor(picture, cv2.COLOR_RGB2BGR))
+        done, content = cv2.imencode(suffix, cv2.cvtColor(image, cv2.COLOR_RGB2BGR))
     except cv2.error:
         done = False
     if not done:
-        raise ValueError(f'{path}: no picture format {suffix!r}; use .png')
+        raise ValueError(f'{path}: no image format {suffix!r}; use .png')
     files.write_bytes(path, content.tobytes())

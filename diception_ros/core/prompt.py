@@ -13,7 +13,7 @@ MAX_POINTS = 5
 
 
 class Point(NamedTuple):
-    """A place in a camera picture, in pixels: x right, y down, pixel centres at whole numbers."""
+    """A place in a camera image, in pixels: x right, y down, pixel centres at whole numbers."""
 
     x: float
     y: float
@@ -34,7 +34,7 @@ class Prompt:
     Raises:
         TypeError: a point is not a Point (a bare pair does not say which number is x).
         ValueError: no task, an empty category, too many points, or a point that is not finite or
-            lies left of or above any picture.
+            lies left of or above any image.
     """
 
     task: str

@@ -19,18 +19,18 @@ from diception_ros.core.labels import Disparity, MetricDepth
 from diception_ros.perception.query import Note
 from diception_ros.perception.settings import IDENTITY
 
-# Depths that something else has measured: a depth camera's picture, or a lidar's points.
+# Depths that something else has measured: a depth camera's image, or a lidar's points.
 
 
 if TYPE_CHECKING:
     from diception_ros.core.frame import Intrinsics
 
-# Of pictures with more pixels than this every second, third, ... in each direction is looked at.
+# Of images with more pixels than this every second, third, ... in each direction is looked at.
 _ENOUGH = 2**17
 
 
 class Samples(NamedTuple):
-    """Known depths in a picture.
+    """Known depths in an image.
 
     Attributes:
         rows: (N,) int64, pixels.
@@ -45,14 +45,14 @@ class Samples(NamedTuple):
 
 @dataclass(frozen=True, eq=False)
 class Reference:
-    """Depths of one moment; a picture or points, not both.
+    """Depths of one moment; an image or points, not both.
 
     Attributes:
         stamp_ns: of the measurement, nanoseconds.
         frame_id: of the message that it came in.
-        picture: (h, w) float32, metres along the optical axis of the camera, NaN = unknown; of
+        image: (h, w) float32, metres along the optical axis of the camera, NaN = unknown; of
             the same view as the frame, at any resolution. None where there are points.
-        points: (N, 3) float32, metres, camera optical frame. None where there is a picture.
+        points: (N, 3) float32, metres, camera optical frame. None where there is an image.
 
     Raises:
         ValueError: both or neither, or of another shape.
@@ -73,11 +73,11 @@ class Reference:
             raise ValueError(f'Reference.points: expected (N, 3), got {self.points.shape}')
 
     def samples(self, size: tuple[int, int], intrinsics: Intrinsics | None) -> Samples:
-        """The known depths that lie in a picture of the frame; of a large one a part of them.
+        """The known depths that lie in an image of the frame; of a large one a part of them.
 
         Args:
-            size: (H, W) of that picture, pixels.
-            intrinsics: pinhole of that picture; only points need it.
+            size: (H, W) of that image, pixels.
+            intrinsics: pinhole of that image; only points need it.
 
         Raises:
             ValueError: points without a pinhole.
@@ -102,7 +102,7 @@ def reference_from(message: Any, transform: Transform) -> Reference:
 
     Args:
         message: the message.
-        transform: of the cloud's frame in the camera optical frame; a picture is of that frame.
+        transform: of the cloud's frame in the camera optical frame; an image is of that frame.
 
     Raises:
         ValueError: the message cannot be read, or its encoding is none of a depth.
@@ -173,7 +173,7 @@ def to_metres(
 
     Args:
         disparity: of the frame.
-        intrinsics: pinhole of the picture that the disparity is of, where there is one.
+        intrinsics: pinhole of the image that the disparity is of, where there is one.
         frame_id: of the frame.
         reference: for aligned: depths of the same moment, a Reference or the message that they
             came in; None where there are none.
@@ -206,7 +206,7 @@ def to_metres(
     if memory.scale_shift is not None and settings.temporal.smooth:
         blended = smooth(memory.scale_shift, fit.scale_shift, settings.temporal.smooth)
         smoothed = evaluate_fit(blended, known, samples.depth, criteria)
-        # Where the picture changed so much that the last scale misleads, smoothing begins anew.
+        # Where the image changed so much that the last scale misleads, smoothing begins anew.
         fit = smoothed if smoothed.ok else fit
     memory.scale_shift = fit.scale_shift
     return Metres(geometry.to_metric(disparity, fit.scale_shift), fit, notes)

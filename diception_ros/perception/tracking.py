@@ -18,42 +18,42 @@ from diception_ros.core.labels import Instances
 if TYPE_CHECKING:
     from diception_ros.core.frame import Frame
 
-# Answers without a thing after which it is forgotten: the model misses one now and then, but what
-# comes to the place of a thing that is long gone is another.
+# Labels without an instance after which its track ends: the model misses one now and then, but an
+# instance that appears in the place of one long gone is another.
 FORGOTTEN_AFTER = 3
 
 
 class Tracks:
-    """Numbers that things keep from one answer to the next.
+    """Ids that instances keep from one label to the next, and with them their colours.
 
-    Colours follow numbers, so they are kept, too. A new thing gets the smallest number that is
-    free, so numbers stay small; that of a thing that was missed stays its own for three answers.
+    A new instance gets the smallest free id, so ids stay small; a missed instance keeps its id for
+    three labels.
     """
 
     def __init__(self) -> None:
-        self._seen: Instances | None = None  # each thing where it was seen last
-        self._missed: dict[int, int] = {}  # answers without it, by number
+        self._seen: Instances | None = None  # each instance where it was last
+        self._missed: dict[int, int] = {}  # labels without it, by id
 
     def follow(self, label: Instances, min_iou: float) -> Instances:
-        """Number the things of an answer anew.
+        """Give the instances of a label their ids.
 
-        Things of the last answers and of this are paired so that the sum of their overlaps is
+        Instances of the last labels and of this one are paired so that the sum of overlaps is
         largest (Hungarian method); a pair must be of one category and overlap by `min_iou`.
 
         Args:
-            label: the answer; its own numbers do not matter.
-            min_iou: intersection over union from which two things are the same.
+            label: the label; its own ids are ignored.
+            min_iou: intersection over union from which two instances are the same.
 
         Returns:
-            The things with kept numbers. Numbers below the largest that are not in the picture
-            own no pixel, have the score 0 and the category of some other thing.
+            The instances with their ids. Ids below the largest that are not in the image have no
+            pixel, the score 0 and the category of some other instance.
         """
         new = label.present()
         if self._seen is not None and self._seen.size != new.size:
             self._seen, self._missed = None, {}
         numbers = np.zeros(len(new.scores), np.int32)
         if self._seen is not None:
-            iou = new.iou(self._seen)  # (things, numbers)
+            iou = new.iou(self._seen)  # (instances, ids)
             ours, theirs = np.array(new.categories), np.array(self._seen.categories)
             iou[(iou < min_iou) | (ours[:, None] != theirs[None])] = 0
             for thing, number in zip(*linear_sum_assignment(iou, maximize=True), strict=True):
@@ -115,7 +115,7 @@ class Memory:
     """What is kept of one camera.
 
     Attributes:
-        tracks: of the things, by task.
+        tracks: of the instances, by task.
         affine: scale and shift of the last depth that was in metres, None before the first.
     """
 

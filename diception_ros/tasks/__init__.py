@@ -124,7 +124,7 @@ class TaskRegistry:
 
         Raises:
             ValueError: no task has this name; the message lists those that there are.
-            TypeError: the file of this name does not hold a TASK that bears its name.
+            TypeError: the file of this name does not hold a TASK that has its name.
         """
         if name in self._of_adapters:
             return self._of_adapters[name]

@@ -14,7 +14,7 @@ MATCH = 0.5
 
 
 def score(predicted: Instances, truth: Instances) -> dict[str, float]:
-    """Compare instances of one picture, whatever their categories.
+    """Compare instances of one image, whatever their categories.
 
     `mean_iou` is the mean over true instances of the best IoU that any predicted one has with it;
     NaN where nothing is there to be found. For the rest, predicted and true instances are matched

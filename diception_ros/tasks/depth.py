@@ -1,6 +1,6 @@
 # SPDX-FileCopyrightText: 2026 The diception_ros authors
 # SPDX-License-Identifier: Apache-2.0
-"""How far is each pixel, up to scale and shift?"""
+"""Relative depth: disparity up to scale and shift."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ LEAST_DEPTH = 1e-6
 
 
 class Depth(Task[Disparity]):
-    """Disparity as a grey picture, near = white."""
+    """Disparity as a grey image, near = white."""
 
     def encode(self, label: Disparity) -> NDArray[np.float32]:
         """Grey, stretched so that the nearest pixel is 1 and the farthest 0.
@@ -35,7 +35,7 @@ class Depth(Task[Disparity]):
         A constant disparity has no span to stretch and is 0.5, one that is all unknown is 0.
 
         Raises:
-            TypeError: the label is no Disparity; metres would be painted with far as near.
+            TypeError: the label is no Disparity; metres would be generated with far as near.
             ValueError: the label is not square.
         """
         if not isinstance(label, Disparity):

@@ -1,6 +1,6 @@
 # SPDX-FileCopyrightText: 2026 The diception_ros authors
 # SPDX-License-Identifier: Apache-2.0
-"""What things are there, whatever they are?"""
+"""Class-agnostic instance segmentation."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 
 class Entity(Task[Instances]):
-    """Each thing in a colour of its own on black; categories are empty."""
+    """Each instance in a colour of its own on black; categories are empty."""
 
     def encode(self, label: Instances) -> NDArray[np.float32]:
         """Colours follow from place and size of the instances: see `palette.paint`."""
@@ -28,9 +28,9 @@ class Entity(Task[Instances]):
     def decode(self, rgb: NDArray[np.float32], prompt: Prompt | None = None) -> Instances:
         """One instance per colour, whatever the colours; best first: see `colours`.
 
-        Measured at 768 pixels on 20 random things (bench/decode.py): mean IoU 0.99
+        Measured at 768 pixels on 20 random instances (bench/decode.py): mean IoU 0.99
         through eight bits and noise of sigma 0.05, 0.97 to 0.99 through JPEG 70, blur and
-        noise; one thing in a few pictures is counted too many or too few by the latter.
+        noise; one instance in a few images is counted too many or too few by the latter.
         """
         _checks.output_image(rgb)
         ids, scores = instance_colors.find_instances(rgb)

@@ -1,6 +1,6 @@
 # SPDX-FileCopyrightText: 2026 The diception_ros authors
 # SPDX-License-Identifier: Apache-2.0
-"""Which way does the surface at each pixel face?"""
+"""Surface normals."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ if TYPE_CHECKING:
 
 Floats = NDArray[np.float32]
 
-# The picture has x right, y up, z to the viewer; our frame has x right, y down, z forward.
+# The image has x right, y up, z to the viewer; our frame has x right, y down, z forward.
 AXES = np.array([1, -1, -1], np.float32)
 
-# Lengths that a painted vector may have; outside, the pixel has no answer. The evaluation protocol
+# Lengths that a generated vector may have; outside, the pixel is unknown. The evaluation protocol
 # of StableNormal masks its truth by the same two numbers. An unknown pixel is encoded as grey,
 # length 0; black, which other data sets use for unknown, has length 1.73.
 SHORTEST, LONGEST = 0.5, 1.5
@@ -28,7 +28,7 @@ SHORTEST, LONGEST = 0.5, 1.5
 # Window of the noise filter. Noise of sigma 0.05 alone costs 7.2 degrees; radius 1 leaves 1.8,
 # radius 2 leaves 1.1, radius 4 leaves 0.9 of them but rounds more of the small shapes.
 RADIUS = 2
-# Below one step of an 8-bit picture there is no noise to speak of, and the picture stays as it is.
+# Below one step of an 8-bit image there is no noise to speak of, and the image stays as it is.
 LEAST_NOISE = 1 / 255
 
 
@@ -36,13 +36,13 @@ class Normal(Task[Normals]):
     """Normals as the usual colours: red = right, green = up, blue = to the viewer."""
 
     def encode(self, label: Normals) -> NDArray[np.float32]:
-        """(n + 1) / 2 on the picture's axes; unknown pixels mid-grey, a vector of length 0."""
+        """(n + 1) / 2 on the image's axes; unknown pixels mid-grey, a vector of length 0."""
         _checks.square(label)
         rgb: NDArray[np.float32] = np.nan_to_num((label.vectors * AXES + 1) / 2, nan=0.5)
         return rgb
 
     def decode(self, rgb: NDArray[np.float32], prompt: Prompt | None = None) -> Normals:
-        """Unit vectors, noise smoothed away; unknown where the painted vector is no direction."""
+        """Unit vectors, denoised; unknown where the generated vector has no valid length."""
         import cv2
 
         _checks.output_image(rgb)
@@ -119,14 +119,14 @@ def angles_deg(predicted: Normals, truth: Normals) -> NDArray[np.float64]:
 
 
 def _quieten(vectors: Floats) -> list[Floats]:
-    """Smooth away as much as is noise, by the picture's own measure, and keep edges.
+    """Smooth away as much as is noise, by the image's own measure, and keep edges.
 
     In each window the variance is compared with that of the noise: a window that holds no more is
-    replaced by its mean, one that holds much more is left alone. So a picture without noise comes
+    replaced by its mean, one that holds much more is left alone. So an image without noise comes
     back as it was, bit for bit.
 
     Args:
-        vectors: (S, S, 3) float32, painted vectors.
+        vectors: (S, S, 3) float32, generated vectors.
 
     Returns:
         Three of (S, S) float32, the channels.
@@ -138,7 +138,7 @@ def _quieten(vectors: Floats) -> list[Floats]:
 
     noise = _noise(vectors)
     planes = [np.asarray(plane, np.float32) for plane in cv2.split(vectors)]
-    if noise < 2 * LEAST_NOISE:  # vectors span twice the range of the picture
+    if noise < 2 * LEAST_NOISE:  # vectors span twice the range of the image
         return planes
     means = [_mean(plane) for plane in planes]
     variance = _mean(_square(planes)) - _square(means)

@@ -1,6 +1,6 @@
 # SPDX-FileCopyrightText: 2026 The diception_ros authors
 # SPDX-License-Identifier: Apache-2.0
-"""Where are people's joints?"""
+"""Human poses."""
 
 from __future__ import annotations
 
@@ -27,30 +27,30 @@ RIGHT = 0.1
 
 
 class Pose(Task[Keypoints]):
-    """Red discs on limbs whose colours tell the joints: see `skeleton`."""
+    """Red discs on limbs whose colours encode the joints: see `codecs.pose_skeleton`."""
 
     def encode(self, label: Keypoints) -> NDArray[np.float32]:
-        """Hidden joints are painted as visible ones; absent and untyped ones are not painted."""
+        """Hidden joints are drawn as visible ones; absent and untyped ones are not drawn."""
         return pose_skeleton.draw(label.joints, _checks.square(label))
 
     def decode(self, rgb: NDArray[np.float32], prompt: Prompt | None = None) -> Keypoints:
-        """People, and points where the limbs do not tell a joint: see `joints`.
+        """People, and untyped points without limbs: see `codecs.pose_decode`.
 
-        In pictures with other limb colours than ours all joints are points without a type.
+        In images with other limb colours than ours all joints are points without a type.
         """
         _checks.output_image(rgb)
         return pose_decode.find_people(rgb)
 
     def score(self, predicted: Keypoints, truth: Keypoints) -> dict[str, float]:
-        """Compare the people of one picture.
+        """Compare the people of one image.
 
         The similarity of a predicted and a true person is COCO's OKS over the joints that the true
         one has, with the area of the box around these, and 0 for joints that the predicted one
         lacks. People are matched greedily, the most similar pair first, while the similarity is
         above 0. `oks` is the mean over true people, 0 for those without a match; `pck` the share
         of true joints whose match has the joint within a tenth of the larger side of that box;
-        both are NaN where nobody is there. `precision` is the share of predicted people with an
-        OKS of 0.5 or more, NaN where none is predicted. `located` is the share of true joints
+        both are NaN without people. `precision` is the share of predicted people with an OKS of
+        0.5 or more, NaN where none is predicted. `located` is the share of true joints
         within that same tenth of any predicted point, typed or not.
 
         Raises:

@@ -1,6 +1,6 @@
 # SPDX-FileCopyrightText: 2026 The diception_ros authors
 # SPDX-License-Identifier: Apache-2.0
-"""Which pixels belong to the thing at these points?"""
+"""Segmentation of the object at given points."""
 
 from __future__ import annotations
 
@@ -17,20 +17,20 @@ from diception_ros.tasks import Task, _checks
 if TYPE_CHECKING:
     from diception_ros.core.prompt import Prompt
 
-# A painter that is not sure paints grey: what belongs is brighter than this part of the brightest
-# spot of this many pixels square, ...
+# Low-confidence regions are grey: a pixel of the object is brighter than this share of the
+# brightest spot of so many pixels square, ...
 SHARE, SPOT = 0.5, 3
-# ... which counts as at least twice as bright as this: in the noise on black nothing belongs.
+# ... which counts as at least twice as bright as this, so that noise on black gives no object.
 LEAST = 0.25
 
 
 @dataclass(frozen=True)
 class Segmentation(Task[Mask]):
-    """One mask as a picture: the thing white, the rest black.
+    """One mask as an image: the object white, the rest black.
 
     Attributes:
-        threshold: how bright a pixel must be that belongs to the thing, in [0, 1]; None: half as
-            bright as the brightest spot of the picture, so 0.5 where the thing is painted white.
+        threshold: brightness above which a pixel belongs to the object, in [0, 1]; None: half as
+            bright as the brightest spot of the image, so 0.5 for a white object.
     """
 
     threshold: float | None = None
@@ -42,7 +42,7 @@ class Segmentation(Task[Mask]):
     def decode(self, rgb: NDArray[np.float32], prompt: Prompt | None = None) -> Mask:
         """Pixels whose channel mean is above the threshold.
 
-        The score says how sure the picture is: of the pixels that are brighter than half-way from
+        The score measures confidence: of the pixels that are brighter than half-way from
         black to the threshold, the share that is brighter than half-way from there to white. It is
         the IoU of the masks that a stricter and a laxer threshold would have given: 1 for pure
         black and white, 0 for grey, and 0 where nothing is bright, since an empty mask is no

@@ -1,8 +1,8 @@
 # SPDX-FileCopyrightText: 2026 The diception_ros authors
 # SPDX-License-Identifier: Apache-2.0
-"""Which things of one category are there?
+"""Instance segmentation of one category.
 
-The released prompt says semantic; what it asks for is each instance in a colour of its own.
+The released prompt is named semantic, but asks for each instance in a colour of its own.
 """
 
 from __future__ import annotations
@@ -22,13 +22,13 @@ if TYPE_CHECKING:
 
 
 class Semantic(Task[Instances]):
-    """Each thing of the category in a colour of its own, all else black."""
+    """Each instance of the category in a colour of its own, all else black."""
 
     def encode(self, label: Instances) -> NDArray[np.float32]:
         """Colours follow from place and size of the instances: see `palette.paint`.
 
         Raises:
-            ValueError: the label is not square, or holds more than one category, since a picture
+            ValueError: the label is not square, or holds more than one category, since an image
                 answers a question about one.
         """
         _checks.square(label)
@@ -43,7 +43,7 @@ class Semantic(Task[Instances]):
     def decode(self, rgb: NDArray[np.float32], prompt: Prompt | None = None) -> Instances:
         """One instance per colour, best first: see `colours`.
 
-        All bear the category of the prompt, or '' where there is none. The bounds of the entity
+        All have the category of the prompt, or '' where there is none. The bounds of the entity
         task hold.
         """
         _checks.output_image(rgb)

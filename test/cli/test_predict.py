@@ -187,6 +187,6 @@ def test_picture_round_trip(tmp_path):
     pixels = np.random.default_rng(0).integers(0, 256, (5, 7, 3), np.uint8)
     images.write(tmp_path / 'ä b.png', pixels)
     np.testing.assert_array_equal(images.read(tmp_path / 'ä b.png'), pixels)
-    with pytest.raises(ValueError, match=r"no picture format '\.xyz'; use \.png"):
+    with pytest.raises(ValueError, match=r"no image format '\.xyz'; use \.png"):
         images.write(tmp_path / 'a.xyz', pixels)
     assert not Path(tmp_path / 'a.xyz').exists()

@@ -1,19 +1,19 @@
 # SPDX-FileCopyrightText: 2026 The diception_ros authors
 # SPDX-License-Identifier: Apache-2.0
-"""From a painted picture to instances: one instance per colour, black is background.
+"""From an output image to instances: one instance per colour, black is background.
 
-The model paints each instance in some colour of its own choice, and not evenly: a picture of 64
+The model draws each instance in some colour of its own choice, and not evenly: an image of 64
 colours comes back from the image decoder with 200 000. What is done about it, without any setting
-per picture:
+per image:
 
 1. Mode seeking: pixels in flat surroundings vote in a colour histogram; its hills are the colours
-   that the painter meant. Hills that no valley parts are one.
+   that the network meant. Hills that no valley parts are one.
 2. Every pixel takes the colour nearest to its own. Connected pixels of one colour, less their rim,
    are a core. A rim of mixed colours between two instances has no core, or a steep one.
 3. Cores that touch are one where their colours are close or where no step parts them: the
-   painter's colour drifted. Then cores of one colour are one instance, however far apart: a thing
-   behind a post is painted in one colour on both sides. Two things that are apart and were painted
-   alike come out as one; nothing in the picture tells them from the thing behind the post.
+   network's colour drifted. Then cores of one colour are one instance, however far apart: an
+   instance behind a post has one colour on both sides. Two instances that are apart and have one
+   colour are decoded as one; nothing in the image distinguishes them from that case.
 4. Pixels outside of cores choose, by their own colour, among the instances beside them.
 """
 
@@ -33,7 +33,7 @@ from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 from skimage.segmentation import watershed
 
-# The colours that a painter meant: mode seeking in a histogram of a noisy picture.
+# The colours that a network meant: mode seeking in a histogram of a noisy image.
 
 
 Bytes = NDArray[np.uint8]
@@ -55,7 +55,7 @@ BLACK = 0.15
 FLAT = 0.16
 # A pixel farther than this from every mode (a length in RGB) has none: the specks on near-black.
 STRANGE = 0.5
-# Smallest instance, as a part of the picture: 30 pixels of 768 x 768.
+# Smallest instance, as a part of the image: 30 pixels of 768 x 768.
 SMALLEST = 5e-5
 
 
@@ -63,7 +63,7 @@ def find(smooth: Bytes, rough: Bytes) -> Floats:
     """The colours that were meant.
 
     Args:
-        smooth: (H, W, 3) uint8 RGB, the picture without the noise of single pixels.
+        smooth: (H, W, 3) uint8 RGB, the image without the noise of single pixels.
         rough: (H, W) uint8, largest difference of a channel to a neighbour.
 
     Returns:
@@ -183,7 +183,7 @@ def _without_passes(hills: Whole, heights: Floats) -> NDArray[np.int64]:
 Few = NDArray[np.uint8 | np.uint16]
 
 # TOUCHING was chosen by a sweep as in `modes`, WINDOWS by one over 64 to 768 pixels and channels
-# like those of bench/decode.py; the rest by eye on those pictures.
+# like those of bench/decode.py; the rest by eye on those images.
 # Distances between colours are lengths in RGB, [0, 1] per channel.
 
 # Cores that do not touch are one instance where their colours are nearer than this, ...
@@ -193,7 +193,7 @@ TOUCHING = 0.15
 # ... or where they are nearer than this, and the step across their border is below this part of
 # the difference of their means. The colours of `palette` are 0.33 apart.
 DRIFT, STEP = 0.3, 0.5
-# A core of less than this part of the picture whose colour is nearer than this to a larger one
+# A core of less than this part of the image whose colour is nearer than this to a larger one
 # that it touches is a fluctuation within it.
 SPECK, SPECK_COLOUR = 3e-4, 0.28
 # A pixel farther in colour than this from all instances beside it looks around more widely.
@@ -202,8 +202,8 @@ WINDOWS = (3, 5, 3, 11)
 # Then rings of one pixel each grow inward. Two do for blurred edges; more only save the slower
 # search for what is nearest.
 RINGS = 8
-# Smallest instance in pixels, which matters for the scores in small pictures; as a part of the
-# picture it is `modes.SMALLEST`.
+# Smallest instance in pixels, which matters for the scores in small images; as a part of the
+# image it is `modes.SMALLEST`.
 SMALLEST_PIXELS = 4
 # Spread of the colours within an instance (standard deviation) at which its score has fallen to
 # 1/e.
@@ -212,10 +212,10 @@ SPREAD = 0.15
 
 @dataclass(frozen=True)
 class _Picture:
-    """The picture in bytes, and what is read off each pixel once.
+    """The image in bytes, and what is read off each pixel once.
 
     Attributes:
-        raw: (H, W, 3) uint8 RGB, as painted.
+        raw: (H, W, 3) uint8 RGB, as drawn.
         smooth: (H, W, 3) uint8 RGB, after the median filter.
         channels: the three channels of `smooth`, each (H, W) uint8.
         rough: (H, W) uint8, largest difference of a channel to a neighbour, in `smooth`.
@@ -247,7 +247,7 @@ class _Cores:
 
 
 def find_instances(rgb: Floats) -> tuple[Whole, Floats]:
-    """Read the instances off a painted picture; the module's text says how.
+    """Read the instances off an output image; the module's text says how.
 
     Args:
         rgb: (H, W, 3) float32 RGB, finite, nominally in [0, 1]; what lies outside counts as
@@ -258,23 +258,23 @@ def find_instances(rgb: Floats) -> tuple[Whole, Floats]:
         scores in [0, 1]: exp(-(spread / SPREAD)^2) * area / (area + 4 smallest areas), where the
         spread is that of the colours around their mean, away from the rim.
     """
-    picture = _prepare(rgb)
-    meant = find(picture.smooth, picture.rough)
+    image = _prepare(rgb)
+    meant = find(image.smooth, image.rough)
     if not len(meant):
         return np.zeros(rgb.shape[:2], np.int32), np.zeros(0, np.float32)
-    labels = nearest_to(picture.channels, meant)
-    cores = _cores(picture, labels)
-    owner, colours = _join(picture, cores)
-    instances = _fill(picture, _look_up(owner, cores.index), colours)
+    labels = nearest_to(image.channels, meant)
+    cores = _cores(image, labels)
+    owner, colours = _join(image, cores)
+    instances = _fill(image, _look_up(owner, cores.index), colours)
     areas = _areas(instances, len(colours))
     small = areas < max(SMALLEST_PIXELS, SMALLEST * instances.size)
     small[:2] = False
     if areas[small].any():
         # What surrounds a speck takes its pixels, so that it leaves no hole.
         left = np.where(small, 0, np.arange(len(small))).astype(instances.dtype)
-        instances = _fill(picture, _look_up(left, instances), colours)
+        instances = _fill(image, _look_up(left, instances), colours)
         areas = _areas(instances, len(colours))
-    return _number(picture, instances, colours, areas)
+    return _number(image, instances, colours, areas)
 
 
 def _look_up(table: NDArray[Any], index: NDArray[Any]) -> NDArray[Any]:
@@ -292,7 +292,7 @@ def _areas(owner: Few, count: int) -> Floats:
 
 
 def _prepare(rgb: Floats) -> _Picture:
-    # A weighted sum of one picture: OpenCV's fastest conversion that saturates at both ends.
+    # A weighted sum of one image: OpenCV's fastest conversion that saturates at both ends.
     raw = np.asarray(cv2.addWeighted(rgb, 255, rgb, 0, 0, dtype=cv2.CV_8U), np.uint8)
     smooth = np.asarray(cv2.medianBlur(raw, 3), np.uint8)
     red, green, blue = (np.asarray(channel, np.uint8) for channel in cv2.split(smooth))
@@ -302,7 +302,7 @@ def _prepare(rgb: Floats) -> _Picture:
     return _Picture(raw, smooth, (red, green, blue), rough)
 
 
-def _cores(picture: _Picture, labels: Few) -> _Cores:
+def _cores(image: _Picture, labels: Few) -> _Cores:
     cross = cv2.getStructuringElement(cv2.MORPH_CROSS, (3, 3))
     inside = cv2.erode(labels, cross) == cv2.dilate(labels, cross)
     # Cores of two labels are never neighbours, not even at a corner: each lost its rim.
@@ -312,13 +312,10 @@ def _cores(picture: _Picture, labels: Few) -> _Cores:
     some = index[::step, ::step].ravel().astype(np.intp)
     samples = np.bincount(some, minlength=count)
     areas = samples * step**2
-    flat = np.bincount(some, picture.rough[::step, ::step].ravel() < FLAT * 255, count)
+    flat = np.bincount(some, image.rough[::step, ::step].ravel() < FLAT * 255, count)
     colours = (
         np.stack(
-            [
-                np.bincount(some, picture.smooth[::step, ::step, c].ravel(), count)
-                for c in range(3)
-            ],
+            [np.bincount(some, image.smooth[::step, ::step, c].ravel(), count) for c in range(3)],
             axis=1,
         )
         / np.maximum(samples, 1)[:, None]
@@ -331,7 +328,7 @@ def _cores(picture: _Picture, labels: Few) -> _Cores:
     return _Cores(index, areas, label == 1, colours, good)
 
 
-def _join(picture: _Picture, cores: _Cores) -> tuple[Few, Floats]:
+def _join(image: _Picture, cores: _Cores) -> tuple[Few, Floats]:
     """Say which cores are one instance.
 
     Returns:
@@ -339,7 +336,7 @@ def _join(picture: _Picture, cores: _Cores) -> tuple[Few, Floats]:
         float32 in [0, 255] RGB, the colours of those.
     """
     count = len(cores.areas)
-    a, b, step = _borders(picture, cores)
+    a, b, step = _borders(image, cores)
     apart = np.linalg.norm(cores.colours[a] - cores.colours[b], axis=1) / 255
     smaller = np.where(cores.areas[a] < cores.areas[b], a, b)
     little = cores.areas[smaller] < SPECK * cores.index.size
@@ -353,7 +350,7 @@ def _join(picture: _Picture, cores: _Cores) -> tuple[Few, Floats]:
     group = connected_components(links, directed=False)[1]
 
     colourful = np.flatnonzero(good & ~cores.black)
-    # A thing that is too small is dropped here, so that what surrounds it takes its pixels.
+    # An instance that is too small is dropped here, so that what surrounds it takes its pixels.
     together = np.bincount(group[colourful], cores.areas[colourful], count)
     colourful = colourful[together[group[colourful]] >= 0.3 * SMALLEST * cores.index.size]
     used, of = np.unique(group[colourful], return_inverse=True)
@@ -379,14 +376,14 @@ def _means(
 
 
 def _borders(
-    picture: _Picture, cores: _Cores
+    image: _Picture, cores: _Cores
 ) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.float64]]:
     """Which good cores touch, and how steep the colours are where they do.
 
     Returns:
         (B,) int64 and (B,) int64, the two cores of each border; and (B,) float64, the step of
         colour within a few pixels across, as a part of the difference of the two means: about 1
-        for two evenly painted things, near 0 in the middle of a gradient.
+        for two evenly drawn instances, near 0 in the middle of a gradient.
     """
     count = len(cores.areas)
     # Two pixels of rim, two of a blurred edge, and the pixel itself.
@@ -395,7 +392,7 @@ def _borders(
     every = max(1, min(cores.index.shape) // 192)
     keys, steps = [], []
     for axis in (0, 1):
-        index, smooth = np.moveaxis(cores.index, axis, 0), np.moveaxis(picture.smooth, axis, 0)
+        index, smooth = np.moveaxis(cores.index, axis, 0), np.moveaxis(image.smooth, axis, 0)
         here = index[:-reach, ::every], index[reach:, ::every]
         at = np.nonzero((here[0] != here[1]) & (here[0] > 0) & (here[1] > 0))
         a, b = here[0][at], here[1][at]
@@ -411,13 +408,13 @@ def _borders(
     return pairs // count, pairs % count, mean
 
 
-def _fill(picture: _Picture, owner: Few, colours: Floats) -> Few:
+def _fill(image: _Picture, owner: Few, colours: Floats) -> Few:
     """Let the pixels that no core covers choose.
 
     Args:
-        picture: where their colours are.
+        image: where their colours are.
         owner: (H, W) uint8 or uint16, 0 = not known, 1 = black, 2.. the instances.
-        colours: (N + 2, 3) float32 in [0, 255] RGB, what each is painted in.
+        colours: (N + 2, 3) float32 in [0, 255] RGB, what each is drawn in.
 
     Returns:
         (H, W) of the same type, nothing unknown.
@@ -427,7 +424,7 @@ def _fill(picture: _Picture, owner: Few, colours: Floats) -> Few:
     # Unknown is the least in the one and the greatest in the other.
     out, hidden = owner.copy(), owner.copy()
     hidden[unknown] = np.iinfo(owner.dtype).max
-    painted = picture.raw.reshape(-1, 3)[at].astype(np.float32)
+    painted = image.raw.reshape(-1, 3)[at].astype(np.float32)
     # The least and the greatest owner in a window: where more than two meet these are not all, but
     # nearly always. The later windows are for pixels that look like neither.
     # What is like nothing around (the middle of a blurred edge, a sliver of something small) then
@@ -460,15 +457,15 @@ def _square(colours: NDArray[np.floating]) -> NDArray[np.floating]:
     return out
 
 
-def _number(picture: _Picture, owner: Few, colours: Floats, areas: Floats) -> tuple[Whole, Floats]:
+def _number(image: _Picture, owner: Few, colours: Floats, areas: Floats) -> tuple[Whole, Floats]:
     """Drop what is too small, score the rest, and number it by falling score."""
     count = len(colours)
     smallest = max(SMALLEST_PIXELS, SMALLEST * owner.size)
     step = max(1, min(owner.shape) // 192)
     some = owner[::step, ::step].ravel().astype(np.intp)
-    # On the rim the colour is a mixture whatever the painter meant.
-    some = np.where(picture.rough[::step, ::step].ravel() < FLAT * 255, some, 0)
-    off = picture.smooth[::step, ::step].reshape(-1, 3) - colours[some]
+    # On the rim the colour is a mixture whatever the network meant.
+    some = np.where(image.rough[::step, ::step].ravel() < FLAT * 255, some, 0)
+    off = image.smooth[::step, ::step].reshape(-1, 3) - colours[some]
     samples = np.bincount(some, minlength=count)
     variance = np.bincount(some, _square(off), count) / 3 / np.maximum(samples, 1) / 255**2
     # An instance that is all rim could be anything.
@@ -485,13 +482,13 @@ def _number(picture: _Picture, owner: Few, colours: Floats, areas: Floats) -> tu
 # Colours for instances: far from black and from one another, and told by what can be seen.
 #
 # Black means background. The official model was trained on random colours, and `colours` reads
-# any. What we paint for training is not random: red grows with x, green with y, blue with
-# smallness of the instance, so that a model can learn the colour of a thing from its place within
-# few steps, and the same label always gives the same picture. The wish is then moved to a lattice
+# any. Training images are not random: red grows with x, green with y, blue with smallness of the
+# instance, so that a model can learn the colour of an instance from its place within few steps,
+# and the same label always gives the same image. The colour is then moved to a lattice
 # of colours, one for each instance, so that two instances at one place still differ clearly.
 
 
-# Four values per channel are 1/3 apart: above six times the noise sigma 0.05 that a picture may
+# Four values per channel are 1/3 apart: above six times the noise sigma 0.05 that an image may
 # carry. 56 of the 64 colours are left when the dark ones are taken out; more instances than that
 # get a finer lattice (98 colours 1/4 apart, 189 colours 1/5 apart, ...).
 LEVELS = 4
@@ -523,10 +520,10 @@ def lattice(count: int) -> NDArray[np.float32]:
 def paint(ids: NDArray[np.int32]) -> NDArray[np.float32]:
     """Paint instances on black, each in a colour that follows from its place and size.
 
-    The colour wished for is red = x and green = y of the centroid as fractions of the picture,
-    blue = 1 - 2 * sqrt(area / picture), at least 0. Of all ways to give each instance a colour of
+    The colour wished for is red = x and green = y of the centroid as fractions of the image,
+    blue = 1 - 2 * sqrt(area / image), at least 0. Of all ways to give each instance a colour of
     its own from `lattice`, the one with the least sum of squared distances to the wishes is taken.
-    Which number an instance bears in `ids` plays no part.
+    Which number an instance has in `ids` plays no part.
 
     Args:
         ids: (H, W) int32, 0 = background, 1..N the instances; numbers may be left out.

@@ -1,15 +1,15 @@
 # SPDX-FileCopyrightText: 2026 The diception_ros authors
 # SPDX-License-Identifier: Apache-2.0
-"""From a painted picture to people: red discs, the limbs between them, who belongs to whom.
+"""From an output image to people: red discs, the limbs between them, who belongs to whom.
 
 1. `discs` finds the joints.
 2. The ring around a disc is compared with the palette of `skeleton`: which joints may this be?
-3. Two discs whose types a limb joins are joined where the pixels between them bear the one colour
+3. Two discs whose types a limb joins are joined where the pixels between them have the one colour
    in the first half and the other in the second half.
 4. Joined discs are a person, best limbs first; no person has two joints of one type.
 
-Discs that no limb joins come back as points without a type: a painter with other limb colours
-than ours still tells where joints are. Where colours are but hardly a disc is clear, the painter
+Discs that no limb joins come back as points without a type: a network with other limb colours
+than ours still tells where joints are. Where colours are but hardly a disc is clear, the network
 was not sure: see `unsure`.
 """
 
@@ -50,13 +50,13 @@ BRIGHT = 0.4
 RING_RADII = np.array([1.3, 1.7, 2.2, 2.8])
 # Least part of the ring around a disc in a type's colour for the disc to be of that type perhaps.
 RING = 0.15
-# Least part of the pixels between two discs that bear the right colours. A limb half of which is
+# Least part of the pixels between two discs that have the right colours. A limb half of which is
 # hidden behind another person is still followed.
 FOLLOWED = 0.4
 # A piece of at most this many joints (a face) may belong to a larger one that is at most this
 # part of its extent away; a disc without a limb may where this much of its ring is of one type.
 PIECE, NEAR, SURE = 5, 0.5, 0.5
-# A person of so many joints, and a disc where red is so much ahead, are clearly painted.
+# A person of so many joints, and a disc where red is so much ahead, are clearly drawn.
 MANY, CLEAR = 5, 0.7
 # A limb of which no pixel shows between two discs that touch counts as this well followed.
 COVERED = 0.6
@@ -80,7 +80,7 @@ class _Limbs:
 
 
 def find_people(rgb: Floats) -> Keypoints:
-    """Read people off a painted picture; the module's text says how.
+    """Read people off an output image; the module's text says how.
 
     Args:
         rgb: (H, W, 3) float32 RGB, finite, nominally in [0, 1]; what lies outside counts as
@@ -90,20 +90,20 @@ def find_people(rgb: Floats) -> Keypoints:
         Keypoints; first the people whose joints are discs, in the order of falling number of
         joints. Found joints have visibility 2, because a disc does not say whether the joint was
         hidden. The score of a joint is the mean of the part of its ring in its colour and of its
-        best limb's score; without discs it is how bright it is painted.
+        best limb's score; without discs it is how bright it is drawn.
     """
     size = rgb.shape[0], rgb.shape[1]
     # As one channel, because OpenCV multiplies only the first of three by a number; it saturates.
     flat = np.ascontiguousarray(rgb, np.float32).reshape(size[0], -1)
-    picture = cv2.multiply(flat, 255.0, dtype=cv2.CV_8U).reshape(rgb.shape)  # type: ignore[call-overload]
-    discs = find_discs(picture)
-    rings = _rings(picture, discs)
-    limbs = _follow(picture, discs, rings)
+    image = cv2.multiply(flat, 255.0, dtype=cv2.CV_8U).reshape(rgb.shape)  # type: ignore[call-overload]
+    discs = find_discs(image)
+    rings = _rings(image, discs)
+    limbs = _follow(image, discs, rings)
     person, kind, trust = _assemble(limbs, rings)
     person, kind, trust = _adopt(discs, rings, person, kind, trust)
     told = (person >= 0) & (np.bincount(person + 1)[person + 1] >= MANY)
     clear = told | (discs.clear > CLEAR)
-    more, faint, replaced = find_unsure(picture, discs.centres, clear)
+    more, faint, replaced = find_unsure(image, discs.centres, clear)
     rest = ~replaced
     people, scores = _gather(discs.centres[rest], person[rest], kind[rest], trust[rest])
     places = np.concatenate([people, more])
@@ -116,12 +116,12 @@ def find_people(rgb: Floats) -> Keypoints:
     )
 
 
-def _classify(picture: Bytes, x: Vectors, y: Vectors) -> Indices:
-    """What is painted at some places.
+def _classify(image: Bytes, x: Vectors, y: Vectors) -> Indices:
+    """What is drawn at some places.
 
     Args:
-        picture: (H, W, 3) uint8 RGB.
-        x: (...) float64, pixels; y alike. Outside of the picture counts as background.
+        image: (H, W, 3) uint8 RGB.
+        x: (...) float64, pixels; y alike. Outside of the image counts as background.
         y: (...) float64, pixels.
 
     Returns:
@@ -129,11 +129,9 @@ def _classify(picture: Bytes, x: Vectors, y: Vectors) -> Indices:
         hides what is there), -3 background.
     """
     columns, rows = np.rint(x).astype(np.int64), np.rint(y).astype(np.int64)
-    height, width = picture.shape[:2]
+    height, width = image.shape[:2]
     outside = (columns < 0) | (rows < 0) | (columns >= width) | (rows >= height)
-    colours = (
-        picture[rows.clip(0, height - 1), columns.clip(0, width - 1)].astype(np.float32) / 255
-    )
+    colours = image[rows.clip(0, height - 1), columns.clip(0, width - 1)].astype(np.float32) / 255
     top = colours[..., 1:].max(axis=-1)
     redness = np.minimum(colours[..., 0], 1 - top)
     # No colour of the palette has any redness, so what there is comes from a disc's soft edge and
@@ -150,7 +148,7 @@ def _classify(picture: Bytes, x: Vectors, y: Vectors) -> Indices:
     return out
 
 
-def _rings(picture: Bytes, discs: Discs) -> Vectors:
+def _rings(image: Bytes, discs: Discs) -> Vectors:
     """Part of the ring around each disc in each joint's colour: (M, 17) float64 in [0, 1]."""
     kinds = len(COCO_JOINTS)
     if not len(discs.radii):
@@ -159,7 +157,7 @@ def _rings(picture: Bytes, discs: Discs) -> Vectors:
     reach = discs.radii[:, None] * RING_RADII + 0.5
     x = discs.centres[:, 0, None, None] + reach[..., None] * np.cos(angles)
     y = discs.centres[:, 1, None, None] + reach[..., None] * np.sin(angles)
-    seen = _classify(picture, x, y).reshape(len(x), -1)
+    seen = _classify(image, x, y).reshape(len(x), -1)
     # A place that is nearer to another disc tells about that one.
     places = np.stack([x.ravel(), y.ravel()], axis=1)
     nearest = cKDTree(discs.centres).query(places)[1].reshape(seen.shape)
@@ -170,7 +168,7 @@ def _rings(picture: Bytes, discs: Discs) -> Vectors:
     return out
 
 
-def _follow(picture: Bytes, discs: Discs, rings: Vectors) -> _Limbs:
+def _follow(image: Bytes, discs: Discs, rings: Vectors) -> _Limbs:
     """Try every pair of discs whose rings allow a limb of COCO between them."""
     pairs, types = [], []
     for a, b in COCO_LIMBS:
@@ -191,7 +189,7 @@ def _follow(picture: Bytes, discs: Discs, rings: Vectors) -> _Limbs:
     offsets = np.array([-1.0, 0.0, 1.0])
     shift = across[:, None] * (radius[:, None] * offsets)[..., None]
     place = start[:, None, None] + along[:, None, None] * parts[:, None] + shift[:, :, None]
-    seen = _classify(picture, place[..., 0], place[..., 1])
+    seen = _classify(image, place[..., 0], place[..., 1])
     first_half = (parts < 0.5)[None, None]
     wanted = np.where(first_half, types_of[:, 0, None, None], types_of[:, 1, None, None])
     # The change of colour in the middle is soft; a disc on the way hides what is under it.

@@ -1,8 +1,8 @@
 # SPDX-FileCopyrightText: 2026 The diception_ros authors
 # SPDX-License-Identifier: Apache-2.0
-"""People whom a painter was not sure about: no discs, and colours that run into one another.
+"""People whom a network was not sure about: no discs, and colours that run into one another.
 
-A network that answers in one step paints the mean of all that may be there. Then a disc that may
+A network that answers in one step draws the mean of all that may be there. Then a disc that may
 be here or there is no disc any more, and what is left of left and right is little. But the
 palette of `skeleton` goes along the body, so a pixel still tells the height on the body that is
 to be expected there, and that is enough to say about where each joint is. How red the colours are
@@ -25,13 +25,13 @@ Flags = NDArray[np.bool_]
 # (LARGEST and PARTS by eye), and few changed much: `BRIGHTEST` at 0.25 found nobody more, and
 # thrice as often somebody where nobody was.
 
-# Side of the picture that is looked at, at most, pixels.
+# Side of the image that is looked at, at most, pixels.
 LARGEST = 256
-# Darkest place of a person; and of one who is painted brightly, as a part of the brightest.
+# Darkest place of a person; and of one who is drawn brightly, as a part of the brightest.
 DARKEST, PART_OF_BRIGHTEST = 0.15, 0.35
 # Least brightness of the brightest part of a person.
 BRIGHTEST = 0.35
-# Least area of a person, as a part of the picture.
+# Least area of a person, as a part of the image.
 AREA = 12 / 128**2
 # Least share of a person's colour that is a part's for its joints to be there.
 MASS = 0.01
@@ -77,24 +77,24 @@ _ENDS = (
 )
 
 
-def find_unsure(picture: Bytes, discs: Vectors, clear: Flags) -> tuple[Floats, Floats, Flags]:
-    """Find the people of whom little is painted clearly.
+def find_unsure(image: Bytes, discs: Vectors, clear: Flags) -> tuple[Floats, Floats, Flags]:
+    """Find the people of whom little is drawn clearly.
 
     Args:
-        picture: (H, W, 3) uint8 RGB.
+        image: (H, W, 3) uint8 RGB.
         discs: (M, 2) float64, x right, y down, pixels: the discs that were found.
         clear: (M,) bool, which of them leave no doubt. A spot of colour with such a disc in it is
             left alone: what else it shows may be the colours of other painters' limbs.
 
     Returns:
         (P, 17, 2) float32, x right, y down, pixels, NaN where a joint is not to be seen; and
-        (P, 17) float32 in [0, 1], how bright its part of the body is painted; and (M,) bool, the
+        (P, 17) float32 in [0, 1], how bright its part of the body is drawn; and (M,) bool, the
         discs that lie on these people.
     """
     # What is not sure has no detail, and looking at much of it takes time.
-    zoom = max(1.0, max(picture.shape[:2]) / LARGEST)
-    size = round(picture.shape[1] / zoom), round(picture.shape[0] / zoom)
-    resized = cv2.resize(picture, size, interpolation=cv2.INTER_AREA)
+    zoom = max(1.0, max(image.shape[:2]) / LARGEST)
+    size = round(image.shape[1] / zoom), round(image.shape[0] / zoom)
+    resized = cv2.resize(image, size, interpolation=cv2.INTER_AREA)
     small = resized.astype(np.float32) / np.float32(255)
     columns, rows = np.rint((discs + 0.5) / zoom - 0.5).astype(np.int64).T
     columns, rows = columns.clip(0, size[0] - 1), rows.clip(0, size[1] - 1)
@@ -164,7 +164,7 @@ def _by_heads(rgb: Floats, region: Flags) -> list[Flags]:
 
 
 def _person(rgb: Floats, region: Flags) -> tuple[Vectors, Vectors] | None:
-    """Joints and scores of who is painted in a region; None where it looks like nobody."""
+    """Joints and scores of who is drawn in a region; None where it looks like nobody."""
     rows, columns = np.nonzero(region)
     places = np.stack([columns, rows], axis=1).astype(np.float64)
     colours = rgb[region].astype(np.float64)
@@ -185,7 +185,7 @@ def _person(rgb: Floats, region: Flags) -> tuple[Vectors, Vectors] | None:
     across = places @ aside
     extent = float(np.ptp(places @ axis))
     red = colours[:, 0] / cover
-    # Right joints are painted with more red than left ones: which side of the region has more?
+    # Right joints are drawn with more red than left ones: which side of the region has more?
     arms_and_legs = weights[:_FACE][there[:_FACE]]
     lean = sum(float(one @ ((across - one @ across) * (red - one @ red))) for one in arms_and_legs)
     joints = np.full((len(COCO_JOINTS), 2), np.nan)

@@ -2,7 +2,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """People as red discs on coloured limbs: the palette and the painting.
 
-Each of the 17 joints has a colour. A limb is a capsule that bears the colour of its one joint up
+Each of the 17 joints has a colour. A limb is a capsule that has the colour of its one joint up
 to its middle and of its other joint from there on, so all that meets at a joint is of the joint's
 colour: one readable limb tells the types of both its ends, left and right too. Discs are pure red.
 `joints` reads it back.
@@ -32,7 +32,7 @@ RED = (255, 0, 0)
 # faces of the colour cube are one sheet, folded where green and blue are both full. Along it go
 # the joints in the order of their heights when a person stands with hanging arms, from the ankles
 # (green) to the face (blue); across it, by their red, left and right, as far from the sheet's
-# middle the one way as the other. So a painter who is not sure, and paints the mean of what may
+# middle the one way as the other. So a network who is not sure, and draws the mean of what may
 # be, still tells what it knows: of a left and a right joint the part, and of two parts that it is
 # between them. A random search chose the places for the largest least distance (0.39).
 JOINT_COLOURS = np.array(
@@ -53,14 +53,14 @@ JOINT_COLOURS = np.array(
 # Radius of a disc as a part of the larger side of the box around a person's joints: eyes and nose
 # of a standing person are about 0.026 of the height apart, so that their discs just do not touch.
 RADIUS = 0.012
-# Limits of the radius: as parts of the picture, and what is left of a disc after a blur, pixels.
+# Limits of the radius: as parts of the image, and what is left of a disc after a blur, pixels.
 LEAST_PART, MOST_PART, LEAST_PIXELS = 1 / 256, 1 / 80, 2.0
 # Half the width of a limb, in radii: a rim of the joint's colour shows all around its disc.
 HALF_WIDTH = 1.8
 
 
 def limits(side: int) -> tuple[float, float]:
-    """Least and greatest radius of a disc in a picture of this side, pixels."""
+    """Least and greatest radius of a disc in an image of this side, pixels."""
     least = max(LEAST_PIXELS, side * LEAST_PART)
     return least, max(least, side * MOST_PART)
 
@@ -70,7 +70,7 @@ def radii(joints: Floats, side: int) -> NDArray[np.float64]:
 
     Args:
         joints: (P, 17, 2) float32, x right, y down, pixels, NaN where absent.
-        side: of the picture, pixels.
+        side: of the image, pixels.
 
     Returns:
         (P,) float64, pixels.
@@ -88,7 +88,7 @@ def draw(joints: Floats, side: int) -> Floats:
 
     Args:
         joints: (P, 17, 2) float32, x right, y down, pixels; NaN = absent, not drawn.
-        side: of the square picture, pixels.
+        side: of the square image, pixels.
 
     Returns:
         (side, side, 3) float32 in [0, 1], RGB; edges are smooth, so that a centre keeps its
@@ -146,7 +146,7 @@ def _cover(distance: NDArray[np.float64], radius: float) -> Floats:
 def _box(
     low: NDArray[np.float64], high: NDArray[np.float64], margin: float, side: int
 ) -> tuple[slice, slice]:
-    """Rows and columns around points (x, y), within the picture; may be empty."""
+    """Rows and columns around points (x, y), within the image; may be empty."""
     start = np.clip(np.floor(low - margin - 1), 0, side).astype(int).tolist()
     stop = np.clip(np.ceil(high + margin + 2), 0, side).astype(int).tolist()
     return slice(start[1], stop[1]), slice(start[0], stop[0])
@@ -158,7 +158,7 @@ def _grid(box: tuple[slice, slice]) -> tuple[NDArray[np.float64], NDArray[np.flo
     return x, y
 
 
-# The red discs of a painted picture, which are people's joints.
+# The red discs of an output image, which are people's joints.
 #
 # Redness min(R, 1 - G, 1 - B) has a blob wherever discs are; a blob that is not round is taken
 # apart into the discs that cover it.
@@ -197,13 +197,13 @@ class Discs:
     clear: Vectors
 
 
-def find_discs(picture: Bytes) -> Discs:
+def find_discs(image: Bytes) -> Discs:
     """Find the discs, those that overlap each by itself.
 
     Args:
-        picture: (H, W, 3) uint8 RGB.
+        image: (H, W, 3) uint8 RGB.
     """
-    redness, ahead = (cv2.GaussianBlur(each, (3, 3), 0) for each in _redness(picture))
+    redness, ahead = (cv2.GaussianBlur(each, (3, 3), 0) for each in _redness(image))
     level = RED_ENOUGH * 255
     count, index, stats, _ = cv2.connectedComponentsWithStats(
         cv2.threshold(redness, level, 1, cv2.THRESH_BINARY)[1]
@@ -244,9 +244,9 @@ def find_discs(picture: Bytes) -> Discs:
     )
 
 
-def _redness(picture: Bytes) -> tuple[Bytes, Bytes]:
+def _redness(image: Bytes) -> tuple[Bytes, Bytes]:
     """Redness, and by how much red is ahead of green and blue, both (H, W) uint8."""
-    red, green, blue = cv2.split(picture)
+    red, green, blue = cv2.split(image)
     most = cv2.max(green, blue)
     redness = cv2.min(red, cv2.bitwise_not(most))
     return np.asarray(redness, np.uint8), np.asarray(cv2.subtract(red, most), np.uint8)
