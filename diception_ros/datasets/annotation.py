@@ -80,7 +80,7 @@ def check_sizes(
 
 
 def files_in(folder: Path) -> list[Path]:
-    """The files of a folder by name, without those that are hidden or that Windows left there."""
+    """The files of a folder by name, without hidden ones and those that Windows writes."""
     return sorted(
         file
         for file in folder.iterdir()
@@ -89,11 +89,7 @@ def files_in(folder: Path) -> list[Path]:
 
 
 def load_json(path: Path) -> dict[str, Any]:
-    """The object in a JSON file.
-
-    Raises:
-        ValueError: it is none.
-    """
+    """The object in a JSON file; ValueError if it holds none."""
     try:
         loaded = json.loads(path.read_bytes())
     except (ValueError, RecursionError) as error:
@@ -103,9 +99,8 @@ def load_json(path: Path) -> dict[str, Any]:
     return loaded
 
 
-# Outlines and run lengths as pixels.
-#
-# Labelling tools put the corner of the first pixel at (0, 0), so that its centre is (0.5, 0.5).
+# Polygons, circles and run lengths as masks. Annotation tools put the corner of the first pixel at
+# (0, 0), so that its centre is (0.5, 0.5).
 
 
 Size = tuple[int, int]
@@ -117,7 +112,7 @@ def polygon(points: NDArray[np.float64], size: Size) -> NDArray[np.bool_]:
     Of two polygons that share an edge, a pixel belongs to one and not to both.
 
     Args:
-        points: (N, 2) float64 x, y, pixels from the picture's corner; need not lie inside it.
+        points: (N, 2) float64 x, y, pixels from the image's corner; need not lie inside it.
         size: (H, W), pixels.
 
     Returns:
@@ -127,9 +122,9 @@ def polygon(points: NDArray[np.float64], size: Size) -> NDArray[np.bool_]:
     crossed = np.zeros((height, width + 1), np.bool_)
     # Centres at whole numbers, as everywhere in this package.
     places = (points - 0.5).tolist()
-    for one, other in zip(places, [*places[1:], places[0]], strict=True):
+    for start, end in zip(places, [*places[1:], places[0]], strict=True):
         # From the upper end, so that both owners of an edge compute the same crossings.
-        (x0, y0), (x1, y1) = sorted((one, other), key=lambda place: place[::-1])
+        (x0, y0), (x1, y1) = sorted((start, end), key=lambda place: place[::-1])
         rows = np.arange(max(int(np.ceil(y0)), 0), min(int(np.ceil(y1)), height))
         if not rows.size:
             continue
@@ -150,18 +145,21 @@ def circle(centre: Sequence[float], rim: Sequence[float], size: Size) -> NDArray
 
 
 def run_lengths(counts: Any, size: Size) -> NDArray[np.bool_]:
-    """The pixels of COCO's run lengths.
+    """The mask in COCO's run lengths.
+
+    Decoded here and not by pycocotools: what has to be checked is their sum, for which packed
+    ones must be unpacked anyway, and reading labels needs no further package.
 
     Args:
-        counts: whole numbers, or a text that packs them: how many pixels are outside, inside,
-            outside, ... going down the columns from left to right.
+        counts: whole numbers, or packed as text: how many pixels are outside, inside, outside,
+            ... going down the columns from left to right.
         size: (H, W), pixels.
 
     Returns:
         (H, W) bool.
 
     Raises:
-        ValueError: they are no run lengths of a picture of this size.
+        ValueError: they are no run lengths of an image of this size.
     """
     runs = unpacked(counts) if isinstance(counts, str) else counts
     if not isinstance(runs, list) or not all(type(run) is int and run >= 0 for run in runs):
@@ -176,7 +174,7 @@ def run_lengths(counts: Any, size: Size) -> NDArray[np.bool_]:
 
 
 def unpacked(text: str) -> list[int]:
-    """The run lengths that COCO packs as text.
+    """The run lengths in COCO's packed text.
 
     Each character holds five bits, the lowest first, and in the sixth whether more follow; the
     last one's fifth bit is the sign. From the fourth on, differences to the one before the last.
@@ -184,7 +182,7 @@ def unpacked(text: str) -> list[int]:
     Source: `rleFrString` of the COCO API.
 
     Raises:
-        ValueError: it is no such text.
+        ValueError: the text is damaged.
     """
     runs: list[int] = []
     value, bits = 0, 0
@@ -206,7 +204,7 @@ def unpacked(text: str) -> list[int]:
     return runs
 
 
-# Labels out of regions that have a category and may belong together, as COCO and LabelMe say.
+# Labels from regions that have a category and may belong together, as in COCO and LabelMe.
 
 
 ALL = '*'
@@ -214,11 +212,11 @@ ALL = '*'
 
 @dataclass(frozen=True, eq=False)
 class Region:
-    """Some pixels of a thing.
+    """Some pixels of an object.
 
     Attributes:
-        category: of the thing.
-        thing: which one; regions with the same are one thing.
+        category: of the object.
+        thing: which object; regions with the same value are one object.
         mask: (H, W) bool.
     """
 
@@ -228,11 +226,11 @@ class Region:
 
 
 def chosen(category: str, used: Collection[str], where: str) -> frozenset[str]:
-    """The categories that are meant.
+    """The categories to read.
 
     Args:
         category: a name, ALL, or '' where there is no choice to make.
-        used: the categories of which something is labelled.
+        used: the categories with any label.
         where: for messages.
 
     Raises:
@@ -256,15 +254,15 @@ def chosen(category: str, used: Collection[str], where: str) -> frozenset[str]:
 
 
 def label_of(kind: str, regions: Sequence[Region], size: tuple[int, int]) -> tuple[Label, int]:
-    """The label of a picture, and how many things of it own no pixel and were left out.
+    """The label of an image, and how many of its objects own no pixel and were left out.
 
-    Where things overlap, the one with fewer pixels lies in front: none can vanish behind a thing
-    that contains it.
+    Where objects overlap, the one with fewer pixels lies in front, so none vanishes behind an
+    object that contains it.
 
     Args:
         kind: 'mask' or 'instances'.
         regions: of the chosen categories.
-        size: (H, W) of the picture, pixels.
+        size: (H, W) of the image, pixels.
     """
     things: dict[Hashable, tuple[str, NDArray[np.bool_]]] = {}
     for region in regions:

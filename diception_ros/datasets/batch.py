@@ -1,10 +1,10 @@
 # SPDX-FileCopyrightText: 2026 The diception_ros authors
 # SPDX-License-Identifier: Apache-2.0
-"""Samples as tensors: what a training step takes.
+"""Samples as tensors, as a training step takes them.
 
-Everything that needs Python for each sample (resize, paint, pack the points) happens once, in
-`prepare`; a batch is then rows of tensors. Pictures are kept as bytes: a twelfth of the memory of
-what a step takes, and the paper's own normals were 8-bit pictures too.
+Everything that needs Python for each sample (resize, encode, pack the points) happens once, in
+`prepare`; a batch is then rows of tensors. Images are kept as bytes: a twelfth of the memory of
+a step's tensors, and the paper's own normals were 8-bit images too.
 """
 
 from __future__ import annotations
@@ -30,11 +30,11 @@ from diception_ros.datasets.sample import Sample
 from diception_ros.system.files import atomic_file
 from diception_ros.tasks import BUILTIN, TaskRegistry
 
-# Changes of a whole sample: picture, label, points and intrinsics together.
+# Augmentation of a whole sample: image, label, points and intrinsics together.
 
 
 class Window(NamedTuple):
-    """A part of a picture: its first row and column, and its size, pixels."""
+    """A part of an image: its first row and column, and its size, pixels."""
 
     top: int
     left: int
@@ -43,17 +43,17 @@ class Window(NamedTuple):
 
 
 def crop(sample: Sample, window: Window) -> Sample:
-    """The sample of a part of the picture.
+    """The sample of a part of the image.
 
     Args:
         sample: without points, and of any label but people.
-        window: within the picture.
+        window: within the image.
 
     Returns:
         The part. It has neither pose nor intrinsics.
 
     Raises:
-        ValueError: the window leaves the picture, or the sample is of people or has points.
+        ValueError: the window is not inside the image, or the sample is of people or has points.
     """
     top, left, height, width = window
     high, wide = sample.frame.size
@@ -83,13 +83,13 @@ def crop(sample: Sample, window: Window) -> Sample:
 def flip(sample: Sample) -> Sample:
     """The sample of the left-right mirrored scene.
 
-    The label knows what a mirror does to it: a normal negates x, a left wrist becomes a right one.
+    Each kind of label has its own rule: a normal negates x, a left wrist becomes a right one.
 
     Args:
         sample: any sample.
 
     Returns:
-        The mirrored one. It has no pose: a mirrored room stands nowhere.
+        The mirrored one. It has no pose: no camera saw the mirrored scene.
     """
     frame, width = sample.frame, sample.frame.size[1]
     intrinsics = frame.intrinsics
@@ -206,7 +206,7 @@ def prepare(
     registry: TaskRegistry = BUILTIN,
     input_scale: int = 1,
 ) -> Prepared:
-    """Bring samples to the model's size and paint their labels.
+    """Bring samples to the model's size and encode their labels.
 
     Args:
         samples: at least one.

@@ -1,9 +1,9 @@
 # SPDX-FileCopyrightText: 2026 The diception_ros authors
 # SPDX-License-Identifier: Apache-2.0
-"""Data sets of the paper, one protocol each.
+"""Protocols of the paper's data sets.
 
-A protocol says where pictures and truths lie in the folder that people have, which part of a
-picture the model sees, and which pixels count.
+A protocol defines where images and ground truth lie in the usual folder, which part of an image
+the model receives, and which pixels count.
 """
 
 from __future__ import annotations
@@ -27,28 +27,28 @@ Size = tuple[int, int]  # (H, W), pixels
 
 @dataclass(frozen=True)
 class Protocol:
-    """How a data set is read and judged.
+    """How a data set is read and scored.
 
     Attributes:
         name: of the file, and the word on the command line.
         task: 'depth' or 'normal'.
-        layout: what the folder holds, for people.
-        pattern: glob of the pictures in the folder.
-        folders: where the pictures may lie in it instead, such as 'val'; what `truths` returns is
+        layout: what the folder holds, for messages.
+        pattern: glob of the images in the folder.
+        folders: where the images may lie in it instead, such as 'val'; what `truths` returns is
             looked for there, and beside it.
         more_patterns: further globs, of other copies of the data set.
-        truths: of a picture's path in the folder, the paths of the files of its truth; several
-            choices, of which the first that is complete is taken.
-        read: of these files, and the picture's size, the truth of the whole picture.
-        images: in the paper's table.
-        partial: whether pictures without truth are normal, and left out.
+        truths: for an image's path in the folder, the paths of the files of its truth; several
+            choices, of which the first complete one is taken.
+        read: for these files and the image's size, the truth of the whole image.
+        images: number in the paper's table.
+        partial: whether images without truth are normal, and skipped.
         metres: pixels of the truth at or beyond these two are unknown, and predictions are clipped
             to them.
         alignment_side: longer side of the grid of pixels by which scale and shift are fitted; 0
             for all.
-        window: rows and columns of the part that the model sees; None for the whole picture.
+        window: rows and columns of the part that the model receives; None for the whole image.
         counted: (H, W) bool, the pixels of that part that count; None for all.
-        published: what the paper's table says, by metric.
+        published: the paper's figures by metric.
     """
 
     name: str
@@ -90,7 +90,7 @@ def get(name: str) -> Protocol:
 def normals_table(
     mean: float, median: float, within_11_25: float, within_22_5: float, within_30: float
 ) -> dict[str, float]:
-    """A line of the paper's table of normals, which tells shares in percent."""
+    """A row of the paper's table of normals, which has percentages."""
     return {
         'mean_deg': mean,
         'median_deg': median,
@@ -144,7 +144,7 @@ DIODE_NORMALS = Protocol(
 
 # ETH3D, depth: the training set of the high-resolution multi-view benchmark.
 #
-# Scale and shift are fitted by a grid of pixels of 1024 on the longer side, errors are told of all
+# Scale and shift are fitted by a grid of pixels of 1024 on the longer side, errors are over all
 # pixels.
 #
 # Source: the evaluation of Marigold and GenPercept, and their eth3d.tar.

@@ -1,10 +1,10 @@
 # SPDX-FileCopyrightText: 2026 The diception_ros authors
 # SPDX-License-Identifier: Apache-2.0
-"""Samples in a folder, written and read back without loss.
+"""Samples in a folder, stored without loss.
 
-FOLDER/samples.json         {"format": 1}: what marks a folder of samples
-FOLDER/000000/image.png     the picture, 8-bit RGB
-FOLDER/000000/frame.json    header, intrinsics, camera pose, and the samples of this picture
+FOLDER/samples.json         {"format": 1}: marks a folder of samples
+FOLDER/000000/image.png     the image, 8-bit RGB
+FOLDER/000000/frame.json    header, intrinsics, camera pose, and the samples of this image
 FOLDER/000000/0_depth.npz   the label of sample 0, see `diception_ros.core.labels.io`
 """
 
@@ -34,10 +34,10 @@ def create(root: Path, force: bool = False) -> None:
 
     Args:
         root: the folder.
-        force: delete the samples that are there; never anything but a folder of samples.
+        force: delete existing samples; never anything but a folder of samples.
 
     Raises:
-        FileExistsError: there is something already.
+        FileExistsError: the folder holds something.
     """
     if root.exists() and (not root.is_dir() or any(root.iterdir())):
         if not (root / _MARK).is_file():
@@ -56,7 +56,7 @@ def write(root: Path, number: int, samples: Sequence[Sample]) -> None:
 
     Args:
         root: the folder.
-        number: of the frame, 0 to 999999, which is the order of reading.
+        number: of the frame, 0 to 999999; frames are read in this order.
         samples: one or more, all of one and the same frame and pose.
 
     Raises:

@@ -1,10 +1,10 @@
 # SPDX-FileCopyrightText: 2026 The diception_ros authors
 # SPDX-License-Identifier: Apache-2.0
-"""A folder of pictures and labels of the same names.
+"""A folder of images and labels of the same names.
 
 FOLDER/images/NAME.png   or .jpg .jpeg .bmp .webp
-FOLDER/labels/NAME.png   what its pixels mean depends on the kind; depth and normals may be .npy,
-                         pictures of kind rgb any format that the images may have
+FOLDER/labels/NAME.png   the meaning of its pixels depends on the kind; depth and normals may
+                         be .npy, images of kind rgb any format that the images may have
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ _ENDS = {
 
 
 def matches(place: Path) -> bool:
-    """Whether a folder is laid out so."""
+    """Whether a folder has this layout."""
     if not (place / IMAGES).is_dir() or not (place / LABELS).is_dir():
         return False
     # Labels that are all JSON are those of LabelMe or COCO in a folder of their own.
@@ -42,11 +42,11 @@ def matches(place: Path) -> bool:
 
 
 def read(place: Path, wanted: LabelQuery) -> tuple[list[LabelledImage], list[str]]:
-    """The labelled pictures, and what should be said about them.
+    """The labelled images, and notes for the user.
 
     Raises:
-        FileNotFoundError: a picture has no label.
-        ValueError: a label has no picture, or a file is not what it should be.
+        FileNotFoundError: an image has no label.
+        ValueError: a label has no image, or a file is not what it should be.
     """
     shown = _by_name(place / IMAGES, PICTURES, 'pictures')
     ends = _ENDS[wanted.kind]

@@ -1,6 +1,9 @@
 # SPDX-FileCopyrightText: 2026 The diception_ros authors
 # SPDX-License-Identifier: Apache-2.0
-"""Reading of labels in any format, and what holds for all of them."""
+"""Labels in the formats that annotation tools write, and the checks that hold for all of them.
+
+`read` recognises the format of a place; each format is a module here that makes `LabelledImage`s.
+"""
 
 from __future__ import annotations
 
@@ -26,9 +29,6 @@ from diception_ros.datasets.annotation import (
 from diception_ros.datasets.sample import Sample
 from diception_ros.system import files
 
-# Which format labels are in, found out by looking.
-
-
 Found = tuple[list[LabelledImage], list[str]]
 
 EXPECTED = (
@@ -38,11 +38,11 @@ EXPECTED = (
 
 
 def labelled_items(place: Path, wanted: LabelQuery) -> Found:
-    """The labelled pictures of a place, and what should be said about them.
+    """The labelled images of a place, and notes for the user.
 
     Raises:
-        ValueError: the place has no format that is known, or several; or as its `read` says.
-        FileNotFoundError: as its `read` says.
+        ValueError: the place has no known format, or several; or as the format's `read`.
+        FileNotFoundError: as the format's `read`.
     """
     readers: dict[str, Callable[[], Found]] = {}
     if place.is_dir() and image_folder.matches(place):
@@ -60,7 +60,7 @@ def labelled_items(place: Path, wanted: LabelQuery) -> Found:
         elif place.is_dir() and any(map(labelme.matches, contents.values())):
             readers['files of LabelMe'] = partial(labelme.read, place, contents, wanted)
         elif not readers or any(map(coco.matches, contents.values())):
-            # Anything else beside images/ and labels/ is somebody's notes, such as about.json.
+            # Any other JSON beside images/ and labels/ is a note, such as about.json.
             raise ValueError(_what_json(place, contents))
     if not readers:
         raise ValueError(f'{place}: nothing in it that holds labels; {EXPECTED}')
@@ -115,21 +115,21 @@ def _what_json(place: Path, contents: dict[Path, dict[str, Any]]) -> str:
     )
 
 
-# One to learn from and one to see whether it was learnt.
+# One for training and one for validation.
 LEAST = 2
-# From here on something can be expected; of the issue that this was written for.
+# Below this number of images a warning says what to expect.
 FEW = 8
 
 
 @dataclass(frozen=True, eq=False)
 class Labelled:
-    """Pictures with somebody's own labels.
+    """Labelled images.
 
     Attributes:
         samples: in the order of their names, which are files or stamps.
-        digest: SHA-256, hexadecimal, of the pictures' and labels' bytes, the kind and the
-            category; it does not depend on where they lie.
-        warnings: sentences for people.
+        digest: SHA-256, hexadecimal, of the images' and labels' bytes, the kind and the
+            category; independent of where the files are.
+        warnings: sentences for the user.
     """
 
     samples: list[Sample]
@@ -146,16 +146,16 @@ def read(
     Args:
         place: a folder or a file.
         kind: one of KINDS.
-        task: name of the task that the samples ask.
-        category: which is meant, '*' for all, where the format tells categories apart; of masks
-            that are pictures the number of the thing. '' where there is no choice to make.
+        task: name of the task of the samples.
+        category: which one, '*' for all, where the format has categories; of masks that are
+            images the number of the object. '' where there is no choice to make.
         image_topic: of a bag; '' where there is no choice to make.
         label_topic: likewise.
         images: folder of the images of COCO and LabelMe files, where they are not in a usual one.
         skip_bad: leave out images with an annotation that cannot be read, instead of failing.
 
     Raises:
-        FileNotFoundError: the place, a picture or a label is not there.
+        FileNotFoundError: the place, an image or a label is missing.
         ValueError: a file is not what it should be; the message names it and says what to do.
     """
     if kind not in KINDS:
@@ -188,10 +188,10 @@ def read(
 
 
 def _of_one_class(place: Path, items: list[LabelledImage]) -> list[str]:
-    """What is to be said of empty labels.
+    """Notes on empty labels.
 
     Raises:
-        ValueError: no picture tells anything apart.
+        ValueError: all labels have one class only.
     """
     maps = []
     for item in items:

@@ -1,6 +1,6 @@
 # SPDX-FileCopyrightText: 2026 The diception_ros authors
 # SPDX-License-Identifier: Apache-2.0
-"""LabelMe's JSON: one file for each picture, beside it.
+"""LabelMe's JSON: one file for each image, beside it or in a folder of its own.
 
 Source of the format: `labelme/label_file.py` and `labelme/utils/shape.py` of LabelMe 5.
 """
@@ -39,16 +39,16 @@ def matches(content: Mapping[str, Any]) -> bool:
 def read(
     place: Path, told: Mapping[Path, dict[str, Any]], wanted: LabelQuery
 ) -> tuple[list[LabelledImage], list[str]]:
-    """The labelled pictures, and what should be said about them.
+    """The labelled images, and notes for the user.
 
     Args:
-        place: a folder with one .json for each picture.
+        place: a folder with one .json for each image.
         told: content of each.
         wanted: kind 'mask' or 'instances'.
 
     Raises:
-        FileNotFoundError: a picture is not there.
-        ValueError: a picture or a file is not what it should be.
+        FileNotFoundError: an image is missing.
+        ValueError: an image or a file is not what it should be.
     """
     try:
         for file, content in told.items():
@@ -108,7 +108,7 @@ def _item(
             [label, group, *(shape.get(key) for key in ('shape_type', 'points', 'mask'))]
         )
     answer, empty = annotation.label_of(wanted.kind, found, size)
-    # Not the file as it is: it may hold the picture again, and says who saved it how.
+    # Not the whole file: it may hold the image again, and the version that saved it.
     told = json.dumps(things).encode()
     return LabelledImage(file.name, str(file), frame, answer, (data, told)), path, empty
 
@@ -141,7 +141,7 @@ def _decoded(text: str, where: str) -> bytes:
 
 
 def _mask(shape: dict[str, Any], size: tuple[int, int]) -> NDArray[np.bool_]:
-    kind = shape.get('shape_type') or 'polygon'  # older files do not say
+    kind = shape.get('shape_type') or 'polygon'  # older files have none
     if kind not in _SHAPES:
         raise ValueError(
             f'expected a shape with an inside ({", ".join(_SHAPES)}), got a {kind}; outline it'

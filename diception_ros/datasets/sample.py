@@ -1,6 +1,6 @@
 # SPDX-FileCopyrightText: 2026 The diception_ros authors
 # SPDX-License-Identifier: Apache-2.0
-"""One thing to learn from or to be judged by: a question about a frame, and its true answer."""
+"""One training or evaluation sample: a prompt on a frame, and its true label."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _TOLERANCE = 1e-6  # of a rotation that went through a file
 
 @dataclass(frozen=True, eq=False)
 class Pose:
-    """Where a camera was.
+    """Pose of a camera.
 
     Attributes:
         position: (3,) float64, metres, world (z up).
@@ -26,7 +26,7 @@ class Pose:
             the world.
 
     Raises:
-        ValueError: wrong dtype or shape, or the rotation is none.
+        ValueError: wrong dtype or shape, or the matrix is no rotation.
     """
 
     position: NDArray[np.float64]
@@ -49,14 +49,14 @@ class Pose:
 
 @dataclass(frozen=True, eq=False)
 class Sample:
-    """A frame, a question about it, and the answer in physical terms.
+    """A frame, a prompt on it, and the true label in physical units.
 
     Attributes:
-        frame: the picture.
-        prompt: the question.
-        label: the true answer, of the frame's size.
-        pose: where the camera was, where that is known.
-        name: which sample of its source it is, for messages.
+        frame: the image.
+        prompt: the query.
+        label: the true label, of the frame's size.
+        pose: of the camera, where it is known.
+        name: identifies the sample in its source, for messages.
 
     Raises:
         ValueError: the label is not of the frame's size, or a point lies outside the frame.
