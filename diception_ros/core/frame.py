@@ -125,10 +125,15 @@ def transform_from(text: str) -> Transform:
     length = math.hypot(*numbers[3:])
     if abs(length - 1) > 1e-3:  # five digits of each are enough
         raise ValueError(f'expected a quaternion of length 1, got {length:.4g} in {text!r}')
-    x, y, z, w = (number / length for number in numbers[3:])
-    rotation = np.array([
+    return Transform(rotation_from(*numbers[3:]), np.array(numbers[:3]))
+
+
+def rotation_from(x: float, y: float, z: float, w: float) -> NDArray[np.float64]:
+    """(3, 3) float64, the rotation of a quaternion of any length but 0."""
+    length = math.hypot(x, y, z, w)
+    x, y, z, w = x / length, y / length, z / length, w / length
+    return np.array([
         [1 - 2 * (y * y + z * z), 2 * (x * y - z * w), 2 * (x * z + y * w)],
         [2 * (x * y + z * w), 1 - 2 * (x * x + z * z), 2 * (y * z - x * w)],
         [2 * (x * z - y * w), 2 * (y * z + x * w), 1 - 2 * (x * x + y * y)],
     ])  # fmt: skip
-    return Transform(rotation, np.array(numbers[:3]))

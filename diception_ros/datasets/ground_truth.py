@@ -1,6 +1,6 @@
 # SPDX-FileCopyrightText: 2026 The diception_ros authors
 # SPDX-License-Identifier: Apache-2.0
-"""Where the truth about frames comes from: a topic of the bag, or a folder."""
+"""Ground truth of a replay: a topic of the bag, or a folder of files."""
 
 from __future__ import annotations
 
@@ -23,24 +23,24 @@ CLOUD = 'sensor_msgs/msg/PointCloud2'
 POSES = ('geometry_msgs/msg/PoseStamped', 'tf2_msgs/msg/TFMessage')
 
 
-class Source:
-    """Truth of one task.
+class GroundTruthSource:
+    """Ground truth of one task.
 
     Args:
-        bag: that is replayed.
+        bag: the replayed bag.
         text: 'depth=/camera/depth/image', 'depth=folder', or with the name of a camera
             'front.depth=/front/depth'.
-        cameras: that are answered.
-        asked: names of the tasks that are.
+        cameras: the replayed cameras.
+        asked: names of the replayed tasks.
         registry: holds those tasks.
 
     Attributes:
         task: its name.
-        camera: whose truth it is; '' for all.
-        topic: that it comes on; '' for a folder.
+        camera: name of the camera it belongs to; '' for all.
+        topic: the topic it is on; '' for a folder.
 
     Raises:
-        ValueError: nothing of this name, or not of a kind that tells the truth.
+        ValueError: no such task, camera, topic or folder, or a topic of another type.
     """
 
     def __init__(
@@ -106,14 +106,14 @@ class Source:
         tolerance_ns: int,
         categories: Sequence[str],
     ) -> Any | None:
-        """The truth about a frame; None where there is none.
+        """The true label of a frame; None where there is none.
 
         Args:
-            frame: the frames must come in their order.
+            frame: the frames, in their order.
             log_ns: log time of its message.
             lookup: of the topic.
             tolerance_ns: largest difference of the stamps.
-            categories: that were looked for.
+            categories: that were queried.
 
         Raises:
             ValueError: it is not of the kind of the task.
@@ -135,7 +135,7 @@ class Source:
         return None if path is None else decode.truth_from_file(self._task, path, categories)
 
     def check(self, bag: Bag, categories: Sequence[str]) -> None:
-        """Read the first truth, so that a wrong one is said before the model works for hours.
+        """Read the first label, to validate it before the long run.
 
         Raises:
             ValueError: it is not of the kind of the task.
@@ -150,20 +150,20 @@ class Source:
                 break
 
     def begin(self) -> None:
-        """Go through the frames once more."""
+        """Start over at the first frame."""
         self._number = 0
 
 
 def poses_of(bag: Bag, cameras: Sequence[Camera], given: Sequence[str]) -> dict[str, str]:
-    """Topics that tell where cameras are.
+    """Topics of the cameras' poses.
 
     Args:
-        bag: that is replayed.
-        cameras: that are answered.
-        given: one topic for each camera; none: `pose` beside the pictures, or transforms.
+        bag: the replayed bag.
+        cameras: the replayed cameras.
+        given: one topic for each camera; none: `pose` beside the images, or transforms.
 
     Raises:
-        ValueError: not as many topics as cameras, or one tells no poses.
+        ValueError: not as many topics as cameras, or one without poses.
     """
     if given and len(given) != len(cameras):
         raise ValueError(f'--pose names {len(given)} topics for {len(cameras)} cameras')

@@ -26,12 +26,17 @@ from diception_ros.core.labels import Disparity, MetricDepth, resize_label
 from diception_ros.core.prompt import Prompt
 from diception_ros.datasets import decode
 from diception_ros.evaluation import evaluators, metrics
-from diception_ros.evaluation.temporal_stability import Moment, Stability, place, warped
+from diception_ros.evaluation.temporal_stability import (
+    FrameState,
+    TemporalConsistency,
+    is_warped,
+    pose_of,
+)
 
 if TYPE_CHECKING:
     from diception_ros.bags.cameras import Camera
     from diception_ros.core.labels import Label
-    from diception_ros.datasets.ground_truth import Source
+    from diception_ros.datasets.ground_truth import GroundTruthSource
     from diception_ros.perception.settings import PerceptionSettings
 
 # Range of depths that are scored, metres.
@@ -123,7 +128,7 @@ def score(
     cameras: Sequence[Camera],
     job: Job,
     asked: PerceptionSettings,
-    sources: Sequence[Source],
+    sources: Sequence[GroundTruthSource],
     poses: dict[str, str],
     align: str = 'frame',
     callbacks: Sequence[FrameCallback] = (),
@@ -198,8 +203,8 @@ class _CameraScorer:
         self._name, self._asked, self._affines = name, asked, affines
         self._evaluators: dict[str, evaluators.Evaluator] = {}
         self._means: dict[str, metrics.MeanMetric] = {}
-        self._stability = Stability()
-        self._last: Moment | None = None
+        self._stability = TemporalConsistency()
+        self._last: FrameState | None = None
         self.changes: dict[str, metrics.MeanMetric] = {}
         self.warped = 0
         self.missing: dict[str, int] = {}
@@ -217,9 +222,9 @@ class _CameraScorer:
         known = [truths[task] for task in sorted(truths, key=self._asked.registry.is_adapter)]
         depth = next((true for true in known if isinstance(true, MetricDepth)), None)
         depth = depth if depth is None else resize_label(depth, frame.size)
-        where = None if scored.pose is None else place(scored.pose, frame.frame_id)
-        moment = Moment(frame, scored.predictions, where, depth)
-        if self._last is not None and warped(moment, self._last):
+        where = None if scored.pose is None else pose_of(scored.pose, frame.frame_id)
+        moment = FrameState(frame, scored.predictions, where, depth)
+        if self._last is not None and is_warped(moment, self._last):
             self.warped += 1
         for task, values in self._stability.update(moment).items():
             self.changes.setdefault(task, metrics.MeanMetric()).update(values)
@@ -274,7 +279,7 @@ def _walk(
     cameras: Sequence[Camera],
     job: Job,
     asked: PerceptionSettings,
-    sources: Sequence[Source],
+    sources: Sequence[GroundTruthSource],
     poses: dict[str, str],
 ) -> Iterator[_ScoredFrame]:
     """The frames of a replay in order."""

@@ -1,22 +1,23 @@
 # SPDX-FileCopyrightText: 2026 The diception_ros authors
 # SPDX-License-Identifier: Apache-2.0
-"""How much answers change from frame to frame where the scene does not.
+"""Temporal consistency: how much results change from frame to frame where the scene does not.
 
-Where poses of the camera and depths of the frame are known, each pixel is looked for in the frame
-before: what the camera's motion changes does not count, and what is hidden there is left out.
-Without them the pixels are compared where they are, if their colour stayed.
+Where camera poses and depths are known, each pixel is projected into the frame before: changes by
+the camera's motion do not count, and pixels that are hidden there are left out. Without them the
+pixels are compared in place, if their colour stayed the same.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 
 from diception_ros.core import geometry
+from diception_ros.core.frame import Transform, rotation_from
 from diception_ros.core.labels import (
     Disparity,
     Instances,
@@ -31,50 +32,38 @@ from diception_ros.core.labels import (
 if TYPE_CHECKING:
     from diception_ros.core.frame import Frame
 
-# Shades of 256 by which a pixel may differ and still show the same: twice the noise of an 8-bit
-# camera in a room, after the blur.
+# Shades of 256 by which a pixel may differ and still show the same point: twice the noise of an
+# 8-bit camera in a room, after the blur.
 SAME_COLOUR = 6
-# Share of the depth by which a pixel may be off and still be the same place.
+# Share of the depth by which a pixel may differ and still be the same point.
 SAME_PLACE = 0.05
 
 
-class Where(NamedTuple):
-    """Where the camera is: p_world = rotation p + position.
-
-    Attributes:
-        rotation: (3, 3) float64.
-        position: (3,) float64, metres.
-    """
-
-    rotation: NDArray[np.float64]
-    position: NDArray[np.float64]
-
-
 @dataclass(frozen=True, eq=False)
-class Moment:
-    """What is known of one frame.
+class FrameState:
+    """One frame with its results.
 
     Attributes:
         frame: the frame.
-        answers: labels by task, of the frame's size.
-        pose: of the camera, None where it is not known.
-        depth: metres, of the frame's size; None where they are not known.
+        answers: predictions by task, of the frame's size.
+        pose: of the camera in the world, None where it is unknown.
+        depth: metres, of the frame's size; None where unknown.
     """
 
     frame: Frame
     answers: dict[str, Any]
-    pose: Where | None = None
+    pose: Transform | None = None
     depth: MetricDepth | None = None
 
 
-class Stability:
+class TemporalConsistency:
     """Compares each frame of a camera with the one before."""
 
     def __init__(self) -> None:
-        self._last: Moment | None = None
+        self._last: FrameState | None = None
 
-    def update(self, now: Moment) -> dict[str, dict[str, float]]:
-        """Numbers of a frame by task: see `compare`; nothing of the first."""
+    def update(self, now: FrameState) -> dict[str, dict[str, float]]:
+        """Numbers of a frame by task, see `_compare`; none for the first."""
         last, self._last = self._last, now
         if last is None or last.frame.size != now.frame.size:
             return {}
@@ -91,40 +80,33 @@ class Stability:
         return found
 
 
-def place(message: Any, frame_id: str) -> Where | None:
-    """The pose that a PoseStamped or a transform tells; None where it is of another frame."""
+def pose_of(message: Any, frame_id: str) -> Transform | None:
+    """The camera's pose in a PoseStamped or a transform; None if it is of another frame."""
     if hasattr(message, 'transforms'):
-        for one in message.transforms:
-            if one.child_frame_id == frame_id:
-                return _where(one.transform.rotation, one.transform.translation)
+        for transform in message.transforms:
+            if transform.child_frame_id == frame_id:
+                return _pose(transform.transform.rotation, transform.transform.translation)
         return None
-    return _where(message.pose.orientation, message.pose.position)
+    return _pose(message.pose.orientation, message.pose.position)
 
 
-def _where(q: Any, p: Any) -> Where | None:
-    x, y, z, w = (float(one) for one in (q.x, q.y, q.z, q.w))
-    length = float(np.sqrt(x * x + y * y + z * z + w * w))
-    if not length > 0:
+def _pose(q: Any, p: Any) -> Transform | None:
+    numbers = [float(number) for number in (q.x, q.y, q.z, q.w)]
+    if not np.linalg.norm(numbers) > 0:
         return None
-    x, y, z, w = x / length, y / length, z / length, w / length
-    rotation = np.array([
-        [1 - 2 * (y * y + z * z), 2 * (x * y - z * w), 2 * (x * z + y * w)],
-        [2 * (x * y + z * w), 1 - 2 * (x * x + z * z), 2 * (y * z - x * w)],
-        [2 * (x * z - y * w), 2 * (y * z + x * w), 1 - 2 * (x * x + y * y)],
-    ])  # fmt: skip
-    return Where(rotation, np.array([float(p.x), float(p.y), float(p.z)]))
+    return Transform(rotation_from(*numbers), np.array([float(p.x), float(p.y), float(p.z)]))
 
 
-def warped(now: Moment, last: Moment) -> bool:
-    """Whether frames can be compared place by place rather than pixel by pixel."""
+def is_warped(now: FrameState, last: FrameState) -> bool:
+    """Whether pixels can be projected into the frame before, rather than compared in place."""
     return None not in (now.pose, last.pose, now.depth, now.frame.intrinsics)
 
 
-def _pairs(last: Moment, now: Moment) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """Flat indices of pixels that show the same, (N,) in this frame and in the last."""
+def _pairs(last: FrameState, now: FrameState) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Flat indices of pixels that show the same point, (N,) in this frame and in the last."""
     height, width = now.frame.size
     everywhere = np.arange(height * width)
-    if not warped(now, last):
+    if not is_warped(now, last):
         colours = [cv2.GaussianBlur(one.frame.image, (5, 5), 0) for one in (last, now)]
         off = np.abs(colours[0].astype(np.int16) - colours[1]).max(axis=-1).ravel()
         same = everywhere[off <= SAME_COLOUR]
@@ -148,19 +130,19 @@ def _pairs(last: Moment, now: Moment) -> tuple[NDArray[np.int64], NDArray[np.int
     return here, there
 
 
-def _move(points: NDArray[np.float64], now: Moment, last: Moment) -> NDArray[np.float64]:
+def _move(points: NDArray[np.float64], now: FrameState, last: FrameState) -> NDArray[np.float64]:
     assert now.pose is not None
     assert last.pose is not None
-    world = points @ now.pose.rotation.T + now.pose.position
-    return np.asarray((world - last.pose.position) @ last.pose.rotation, np.float64)
+    world = points @ now.pose.rotation.T + now.pose.translation
+    return np.asarray((world - last.pose.translation) @ last.pose.rotation, np.float64)
 
 
 def _compare(
     task: str,
     before: Any,
     label: Any,
-    last: Moment,
-    now: Moment,
+    last: FrameState,
+    now: FrameState,
     here: NDArray[np.int64],
     there: NDArray[np.int64],
 ) -> dict[str, float]:
@@ -177,13 +159,13 @@ def _compare(
     if not len(here):
         return {}
     if isinstance(label, Disparity):
-        if warped(now, last):
+        if is_warped(now, last):
             return _depth_change(before, label, last, now, here, there)
         old, new = before.values.ravel()[there], label.values.ravel()[here]
         return {'change': float(np.nanmean(np.abs(new - old)))}
     if isinstance(label, Normals):
         old, new = before.vectors.reshape(-1, 3)[there], label.vectors.reshape(-1, 3)[here]
-        if warped(now, last):
+        if is_warped(now, last):
             assert now.pose is not None
             assert last.pose is not None
             turn = now.pose.rotation.T @ last.pose.rotation
@@ -205,8 +187,8 @@ def _compare(
 def _depth_change(
     before: Disparity,
     label: Disparity,
-    last: Moment,
-    now: Moment,
+    last: FrameState,
+    now: FrameState,
     here: NDArray[np.int64],
     there: NDArray[np.int64],
 ) -> dict[str, float]:

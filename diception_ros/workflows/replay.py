@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from diception_ros.bag_replay.job import Job, Result
     from diception_ros.bag_replay.jobs import Done, Task
     from diception_ros.bags.cameras import Camera
-    from diception_ros.datasets.ground_truth import Source
+    from diception_ros.datasets.ground_truth import GroundTruthSource
 
 # Options that are not passed on to the process of a bag.
 _OURS = ('bags', 'out', 'jobs', 'engine', 'summary', 'report', 'threads', 'view', 'view_file')
@@ -211,7 +211,7 @@ def _replay_one(path: Path, config: ReplayConfig, progress: Progress) -> ReplayR
     from diception_ros.bags.cameras import choose
     from diception_ros.bags.reader import Bag
     from diception_ros.bags.typestore import BagTypes
-    from diception_ros.datasets.ground_truth import Source, poses_of
+    from diception_ros.datasets.ground_truth import GroundTruthSource, poses_of
     from diception_ros.reporting import rerun_view
 
     asked, compute, job = config.perception, config.compute, _job(config)
@@ -224,7 +224,8 @@ def _replay_one(path: Path, config: ReplayConfig, progress: Progress) -> ReplayR
         # Options are validated before the long run.
         cameras = choose(bag, job.cameras, job.camera_infos, job.depth_references)
         sources = [
-            Source(bag, text, cameras, asked.task_names, asked.registry) for text in config.truth
+            GroundTruthSource(bag, text, cameras, asked.task_names, asked.registry)
+            for text in config.truth
         ]
         for source in sources:
             source.check(bag, asked.categories)
@@ -268,7 +269,7 @@ def _replay_one(path: Path, config: ReplayConfig, progress: Progress) -> ReplayR
     return ReplayResult([of_bag], tables)
 
 
-def _check_scores(asked: PerceptionSettings, sources: list[Source]) -> None:
+def _check_scores(asked: PerceptionSettings, sources: list[GroundTruthSource]) -> None:
     from diception_ros.core.labels import Instances, Keypoints
 
     for source in sources:
@@ -283,7 +284,7 @@ def _score(
     job: Job,
     result: Result,
     cameras: list[Camera],
-    sources: list[Source],
+    sources: list[GroundTruthSource],
     poses: dict[str, str],
     model: Path,
     progress: Progress,

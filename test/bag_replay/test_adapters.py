@@ -27,7 +27,7 @@ from diception_ros.core.adapter_card import WEIGHTS_FILE, Card
 from diception_ros.core.frame import Frame
 from diception_ros.core.labels import Picture, io
 from diception_ros.core.prompt import Prompt
-from diception_ros.datasets.ground_truth import Source
+from diception_ros.datasets.ground_truth import GroundTruthSource
 from diception_ros.evaluation import bag_scores
 from diception_ros.evaluation.temporal_stability import Moment, Stability
 from diception_ros.messages import base, camera_info
@@ -108,7 +108,8 @@ def judged(bag, out, settings, truth, align='frame'):
     with Bag(bag) as opened:
         cameras = choose(opened, job.cameras)
         sources = [
-            Source(opened, text, cameras, settings.task_names, settings.registry) for text in truth
+            GroundTruthSource(opened, text, cameras, settings.task_names, settings.registry)
+            for text in truth
         ]
         for source in sources:
             source.check(opened, settings.categories)
@@ -305,9 +306,13 @@ def test_a_truth_of_no_task_lists_those_of_adapters(folders, tmp_path):
     floor, every = asked(folders, 'floor'), asked(folders)
     with Bag(bag) as opened:
         cameras = choose(opened, ('/camera/image_raw',))
-        source = Source(opened, 'glow=/truth/near', cameras, every.task_names, every.registry)
+        source = GroundTruthSource(
+            opened, 'glow=/truth/near', cameras, every.task_names, every.registry
+        )
         with pytest.raises(ValueError, match='semantic, floor'):
-            Source(opened, 'flor=/truth/floor', cameras, floor.task_names, floor.registry)
+            GroundTruthSource(
+                opened, 'flor=/truth/floor', cameras, floor.task_names, floor.registry
+            )
         with pytest.raises(ValueError, match='32FC1'):
             source.check(opened, ())
 

@@ -17,7 +17,7 @@ from diception_ros.core import geometry
 from diception_ros.core.frame import Frame
 from diception_ros.core.prompt import Point, Prompt
 from diception_ros.datasets import decode
-from diception_ros.datasets.ground_truth import Source
+from diception_ros.datasets.ground_truth import GroundTruthSource
 from diception_ros.evaluation import bag_scores
 from diception_ros.messages import base
 from diception_ros.messages import images as image_messages
@@ -64,7 +64,7 @@ def judged(bag, out, names, truths, tasks):
     with Bag(bag) as opened:
         cameras = choose(opened, job.cameras)
         run.replay(opened, Perceiver(recordings.Cheap(), MAKE, asked), job)
-        sources = [Source(opened, text, cameras, asked.tasks) for text in truths]
+        sources = [GroundTruthSource(opened, text, cameras, asked.tasks) for text in truths]
         for source in sources:
             source.check(opened, asked.categories)
     return bag_scores.score(bag, out, cameras, job, asked, sources, {}, 'frame')

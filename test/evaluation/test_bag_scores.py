@@ -16,12 +16,12 @@ from diception_ros.bag_replay.job import Job
 from diception_ros.bags.cameras import choose
 from diception_ros.bags.reader import Bag
 from diception_ros.core import geometry
-from diception_ros.core.frame import Frame, Intrinsics
+from diception_ros.core.frame import Frame, Intrinsics, Transform
 from diception_ros.core.labels import Disparity, Instances, MetricDepth, io
-from diception_ros.datasets.ground_truth import Source, poses_of
+from diception_ros.datasets.ground_truth import GroundTruthSource, poses_of
 from diception_ros.evaluation import bag_scores
 from diception_ros.evaluation.bag_scores import ScaleShiftFitter
-from diception_ros.evaluation.temporal_stability import Moment, Stability, Where
+from diception_ros.evaluation.temporal_stability import FrameState, TemporalConsistency
 from diception_ros.messages import base, point_clouds, poses
 from diception_ros.messages import images as image_messages
 from diception_ros.reporting import html_report
@@ -77,7 +77,7 @@ def judged(bag, tmp_path, truth, align='frame', callbacks=(), **job):
     with Bag(bag) as opened:
         cameras = choose(opened, job.cameras)
         result = run.replay(opened, Perceiver(recordings.Cheap(), MAKE, asked), job)
-        sources = [Source(opened, text, cameras, asked.tasks) for text in truth]
+        sources = [GroundTruthSource(opened, text, cameras, asked.tasks) for text in truth]
         where = poses_of(opened, cameras, ())
     found = bag_scores.score(bag, job.out, cameras, job, asked, sources, where, align, callbacks)
     return found, result, job, asked
@@ -207,7 +207,7 @@ def test_missing_truths_are_counted(bag, tmp_path):
 ])  # fmt: skip
 def test_truths_that_are_none_are_refused(bag, text, says):
     with Bag(bag) as opened, pytest.raises(ValueError, match=says):
-        Source(opened, text, choose(opened, ['/camera/image_raw']), TASKS)
+        GroundTruthSource(opened, text, choose(opened, ['/camera/image_raw']), TASKS)
 
 
 def test_a_truth_of_another_kind_is_said_at_once(bag, tmp_path):
@@ -219,9 +219,9 @@ def test_a_truth_of_another_kind_is_said_at_once(bag, tmp_path):
             ('entity=/truth/depth', 'whole numbers'), (f'depth={tmp_path}', '16UC1'),
         ):  # fmt: skip
             with pytest.raises(ValueError, match=says):
-                Source(opened, text, cameras, TASKS).check(opened, ('person',))
+                GroundTruthSource(opened, text, cameras, TASKS).check(opened, ('person',))
         for text in ALL:
-            Source(opened, text, cameras, TASKS).check(opened, ('person',))
+            GroundTruthSource(opened, text, cameras, TASKS).check(opened, ('person',))
 
 
 def test_what_is_written_is_json_and_csv(bag, tmp_path):
@@ -251,7 +251,7 @@ def test_what_is_written_is_json_and_csv(bag, tmp_path):
 
 
 def moment(image, answers, pose=None, depth=None, pinhole=recordings.PINHOLE):
-    return Moment(Frame(image, 0, 'cam', pinhole), answers, pose, depth)
+    return FrameState(Frame(image, 0, 'cam', pinhole), answers, pose, depth)
 
 
 def test_what_stays_does_not_change_and_what_moves_is_left_out():
@@ -262,7 +262,7 @@ def test_what_stays_does_not_change_and_what_moves_is_left_out():
     values = rng.random(SIZE).astype(np.float32)
     other = values.copy()
     other[:, 20:] = 0
-    stability = Stability()
+    stability = TemporalConsistency()
     assert stability.update(moment(image, {'depth': Disparity(values)})) == {}
     found = stability.update(moment(moved, {'depth': Disparity(other)}))
     assert found['depth']['change'] == 0
@@ -277,7 +277,7 @@ def plane(pose, normal, offset, size, pinhole):
     rays = np.stack([(columns - pinhole.cx) / pinhole.fx, (rows - pinhole.cy) / pinhole.fy,
                      np.ones(size)], axis=-1)  # fmt: skip
     world = rays @ pose.rotation.T
-    depth = (offset - pose.position @ normal) / (world @ normal)
+    depth = (offset - pose.translation @ normal) / (world @ normal)
     return MetricDepth(depth.astype(np.float32))
 
 
@@ -287,10 +287,10 @@ def test_the_motion_of_the_camera_is_no_change():
     turn = np.array(
         [[np.cos(angle), 0, np.sin(angle)], [0, 1, 0], [-np.sin(angle), 0, np.cos(angle)]]
     )
-    wheres = [Where(np.eye(3), np.zeros(3)), Where(turn, np.array([0.2, 0.05, 0.3])),
-              Where(turn @ turn, np.array([0.3, 0.15, 0.4]))]  # fmt: skip
+    wheres = [Transform(np.eye(3), np.zeros(3)), Transform(turn, np.array([0.2, 0.05, 0.3])),
+              Transform(turn @ turn, np.array([0.3, 0.15, 0.4]))]  # fmt: skip
     normal = np.array([0.3, 0.1, 1.0])
-    stability, still = Stability(), Stability()
+    stability, still = TemporalConsistency(), TemporalConsistency()
     for where in wheres:
         depth = plane(where, normal, 3.0, size, pinhole)
         answer = geometry.to_disparity(depth)[0]
@@ -307,13 +307,13 @@ def test_the_motion_of_the_camera_is_no_change():
 
 
 def test_what_was_hidden_is_left_out():
-    where = Where(np.eye(3), np.zeros(3))
+    where = Transform(np.eye(3), np.zeros(3))
     far = MetricDepth(np.full(SIZE, 3, np.float32))
     near = far.values.copy()
     near[:, :8] = 1
     image = np.zeros((*SIZE, 3), np.uint8)
     rng = np.random.default_rng(0)
-    stability = Stability()
+    stability = TemporalConsistency()
     answers = {'entity': Instances(rng.integers(0, 2, SIZE).astype(np.int32), ('',),
                                    np.ones(1, np.float32))}  # fmt: skip
     stability.update(moment(image, answers, where, MetricDepth(near)))
