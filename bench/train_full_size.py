@@ -22,11 +22,11 @@ import time
 from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
-from task_examples import example
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / 'test'))
 
 from sizes import POINTS, TRANSFORMER, VAE
+from task_examples import example
 
 from diception_ros import tasks
 from diception_ros.core.frame import Frame
