@@ -2,7 +2,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """List the prompts a model folder has embeddings of, or add some.
 
-A category, such as --category forklift, becomes the prompt of the task semantic. Adding needs text
+A category, such as --categories forklift, becomes a prompt of the task semantic. Adding needs text
 encoders: those of the model folder, or of an SD3 folder given with --sd3.
 """
 
@@ -22,11 +22,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="model folder, or 'builtin', which takes none",
     )
     parser.add_argument(
-        '--category',
+        '--categories',
         nargs='+',
         default=[],
         metavar='NAME',
-        help='categories that the task semantic can then be asked for',
+        help='categories for the task semantic',
     )
     parser.add_argument(
         '--add',
@@ -58,7 +58,7 @@ def main(args: argparse.Namespace) -> int:
     path = folder / TABLE_FILE
     table = PromptTable.load(path) if path.is_file() else PromptTable()
     semantic = tasks.get('semantic')
-    wanted = [semantic.text(Prompt(semantic.name, name)) for name in args.category] + args.add
+    wanted = [semantic.text(Prompt(semantic.name, name)) for name in args.categories] + args.add
     missing = [text for text in dict.fromkeys(wanted) if text not in table]
     if missing:
         if table.made_without_encoders:
@@ -81,7 +81,8 @@ def main(args: argparse.Namespace) -> int:
     for text in args.add:
         if text and text not in known and not text.startswith('[['):
             print(
-                f'no task of this package asks {text!r}; for a category give --category {text!r}',
+                f'no task of this package has the prompt {text!r}; for a category give '
+                f'--categories {text!r}',
                 file=sys.stderr,
             )
     for text in table:

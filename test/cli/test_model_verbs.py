@@ -57,12 +57,12 @@ def test_prompts_lists_and_adds(converted, capsys):
 def test_a_category_becomes_the_prompt_that_semantic_asks(converted, capsys):
     sd3, model = converted
     options = ['prompts', '--model', str(model), '--sd3', str(sd3)]
-    assert main([*options, '--category', 'forklift', 'cat']) == 0
+    assert main([*options, '--categories', 'forklift', 'cat']) == 0
     told = capsys.readouterr()
     assert told.out.splitlines()[-1] == "'[[image2semantic]] forklift'"
-    assert 'give --category' not in told.err
+    assert 'give --categories' not in told.err
     assert main([*options, '--add', 'pallet jack']) == 0
-    assert "no task of this package asks 'pallet jack'" in capsys.readouterr().err
+    assert "no task of this package has the prompt 'pallet jack'" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize('kind', ['--out', '--official'])
