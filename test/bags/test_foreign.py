@@ -4,7 +4,9 @@
 
 import base64
 import bz2
+import contextlib
 import json
+import sqlite3
 import struct
 
 import lz4.frame
@@ -442,6 +444,20 @@ def test_mutated_bags_raise_nothing_else_and_whole_ones_are_whole(tmp_path, form
             continue
     file.write_bytes(good)
     assert recordings.everything(path) == whole
+
+
+@pytest.mark.parametrize('change', [
+    "UPDATE topics SET name = X'00ff'", "UPDATE topics SET type = X'01'",
+    "UPDATE messages SET data = 'text' WHERE id = 2", "UPDATE messages SET timestamp = 'now'",
+])  # fmt: skip
+def test_columns_of_sqlite_of_another_type_are_damage(tmp_path, change):
+    path = recordings.write(tmp_path / 'bag', recorded(2), 'sqlite3')
+    with contextlib.closing(sqlite3.connect(next(path.glob('*.db3')))) as base, base:
+        base.execute(change)
+    with Bag(path) as bag:
+        found = [*bag.messages()]
+        assert 'damaged' in str(bag.damage)
+        assert len(found) < 6
 
 
 def test_the_writer_keeps_definitions_apart(tmp_path):
