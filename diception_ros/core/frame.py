@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Intrinsics:
-    """Pinhole of a rectified camera image, in its pixels (pixel centres at whole numbers).
+    """Pinhole of a rectified image, in pixels (pixel centres at whole numbers).
 
     Attributes:
         fx: focal length along x, pixels, > 0.
@@ -43,7 +43,7 @@ class Intrinsics:
             )
 
     def to_model(self, transform: ResizeTransform) -> Intrinsics:
-        """The pinhole of the same image once it was resized to the model's square."""
+        """The pinhole of the same image resized to the network's square input."""
         sx, sy = transform.scale.tolist()
         cx, cy = transform.to_model(np.array([self.cx, self.cy])).tolist()
         return Intrinsics(self.fx * sx, self.fy * sy, cx, cy)

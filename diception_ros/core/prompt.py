@@ -1,6 +1,6 @@
 # SPDX-FileCopyrightText: 2026 The diception_ros authors
 # SPDX-License-Identifier: Apache-2.0
-"""What is asked about a frame: a task, and where the task wants them a category or points."""
+"""Prompt: a task, and a category or points for tasks that take them."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ MAX_POINTS = 5
 
 
 class Point(NamedTuple):
-    """A place in a camera image, in pixels: x right, y down, pixel centres at whole numbers."""
+    """A position in an image, in pixels: x right, y down, pixel centres at whole numbers."""
 
     x: float
     y: float
@@ -21,15 +21,15 @@ class Point(NamedTuple):
 
 @dataclass(frozen=True)
 class Prompt:
-    """One question about one frame.
+    """What to predict for a frame.
 
-    Which tasks exist, and which of them want a category or points, is known to `tasks` alone;
-    here only what holds for every question is checked.
+    Which tasks exist, and which of them take a category or points, only `tasks` knows; here what
+    holds for every prompt is checked.
 
     Attributes:
         task: name of the task, e.g. 'depth'.
-        category: what to look for, for the tasks that are asked about one category, e.g. 'person'.
-        points: at most five places in the frame, in its pixels.
+        category: for tasks that take one, e.g. 'person'.
+        points: at most five positions, in pixels of the frame.
 
     Raises:
         TypeError: a point is not a Point (a bare pair does not say which number is x).

@@ -1,6 +1,6 @@
 # SPDX-FileCopyrightText: 2026 The diception_ros authors
 # SPDX-License-Identifier: Apache-2.0
-"""From a disparity to metres, by what the settings say where scale and shift come from."""
+"""Metric depth from a disparity: fixed scale and shift, or a fit to depth references."""
 
 from __future__ import annotations
 
@@ -19,18 +19,17 @@ from diception_ros.core.labels import Disparity, MetricDepth
 from diception_ros.perception.query import Note
 from diception_ros.perception.settings import IDENTITY
 
-# Depths that something else has measured: a depth camera's image, or a lidar's points.
-
-
 if TYPE_CHECKING:
     from diception_ros.core.frame import Intrinsics
+    from diception_ros.perception.settings import PerceptionSettings
+    from diception_ros.perception.tracking import Memory
 
-# Of images with more pixels than this every second, third, ... in each direction is looked at.
+# Of larger reference images every second, third, ... pixel in each direction is used.
 _ENOUGH = 2**17
 
 
 class Samples(NamedTuple):
-    """Known depths in an image.
+    """Reference depths at pixels of a frame.
 
     Attributes:
         rows: (N,) int64, pixels.
@@ -45,11 +44,11 @@ class Samples(NamedTuple):
 
 @dataclass(frozen=True, eq=False)
 class Reference:
-    """Depths of one moment; an image or points, not both.
+    """Depth references of one moment; an image or points, not both.
 
     Attributes:
         stamp_ns: of the measurement, nanoseconds.
-        frame_id: of the message that it came in.
+        frame_id: of the message.
         image: (h, w) float32, metres along the optical axis of the camera, NaN = unknown; of
             the same view as the frame, at any resolution. None where there are points.
         points: (N, 3) float32, metres, camera optical frame. None where there is an image.
@@ -73,7 +72,7 @@ class Reference:
             raise ValueError(f'Reference.points: expected (N, 3), got {self.points.shape}')
 
     def samples(self, size: tuple[int, int], intrinsics: Intrinsics | None) -> Samples:
-        """The known depths that lie in an image of the frame; of a large one a part of them.
+        """The references that lie in an image of the frame; a subset of a large reference image.
 
         Args:
             size: (H, W) of that image, pixels.
@@ -91,7 +90,7 @@ class Reference:
         rows, columns = np.nonzero(np.isfinite(some) & (some > 0))
         depth = some[rows, columns].astype(np.float64)
         rows, columns = rows * step + step // 2, columns * step + step // 2
-        # Of the pixels of the frame the one that the middle of the reference's pixel falls into.
+        # The pixel of the frame that contains the centre of the reference's pixel.
         return Samples(
             (2 * rows + 1) * height // (2 * high), (2 * columns + 1) * width // (2 * wide), depth
         )
@@ -141,19 +140,13 @@ def _projected(
     )
 
 
-if TYPE_CHECKING:
-    from diception_ros.core.frame import Intrinsics
-    from diception_ros.perception.settings import PerceptionSettings
-    from diception_ros.perception.tracking import Memory
-
-
 class Metres(NamedTuple):
-    """What became of a disparity.
+    """Metric depth of a disparity.
 
     Attributes:
-        depth: metres; None where nothing may be published.
-        fit: to the reference; None where none was tried.
-        notes: why there is no depth, or what is doubtful about it.
+        depth: metres; None if none may be published.
+        fit: to the reference; None if none was tried.
+        notes: why there is no depth, or why it may be wrong.
     """
 
     depth: MetricDepth | None
@@ -196,7 +189,7 @@ def to_metres(
         samples = reference.samples(disparity.size, intrinsics)
     except ValueError as error:
         return Metres(None, None, [Note('reference', f'no depth in metres: {error}')])
-    notes = _doubts(reference, frame_id, settings)
+    notes = _frame_notes(reference, frame_id, settings)
     known = disparity.values[samples.rows, samples.columns]
     criteria = settings.depth.criteria
     fit = align(known, samples.depth, criteria)
@@ -206,13 +199,13 @@ def to_metres(
     if memory.scale_shift is not None and settings.temporal.smooth:
         blended = smooth(memory.scale_shift, fit.scale_shift, settings.temporal.smooth)
         smoothed = evaluate_fit(blended, known, samples.depth, criteria)
-        # Where the image changed so much that the last scale misleads, smoothing begins anew.
+        # If the scene changed so much that the last scale does not fit, smoothing starts again.
         fit = smoothed if smoothed.ok else fit
     memory.scale_shift = fit.scale_shift
     return Metres(geometry.to_metric(disparity, fit.scale_shift), fit, notes)
 
 
-def _doubts(reference: Reference, frame_id: str, settings: PerceptionSettings) -> list[Note]:
+def _frame_notes(reference: Reference, frame_id: str, settings: PerceptionSettings) -> list[Note]:
     if reference.frame_id == frame_id:
         return []
     if reference.picture is not None:
