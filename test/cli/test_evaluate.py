@@ -214,7 +214,7 @@ def test_scoring_files_loads_no_model(tiny_folder, tmp_path):
     )
     assert done.returncode == 0, done.stderr
     assert 'abs_rel' in done.stdout
-    assert "2 pictures; the paper's table is of 800" in done.stderr
+    assert "2 images; the paper's table is of 800" in done.stderr
     assert (tmp_path / 'scores/metrics.json').is_file()
 
 
@@ -227,7 +227,7 @@ def test_axes_that_disagree_are_doubted(tmp_path, capsys):
     asked = (tmp_path / 'data', '--protocol', 'scannet_normals', '--predictions', tmp_path / 'out')
     assert evaluate(*asked) == 0
     err = capsys.readouterr().err
-    assert "would be 0.0 if the truth's x pointed the other way" in err
+    assert "would be 0.0 if the ground truth's x pointed the other way" in err
     assert "truth's y" not in err
     assert "truth's z" not in err
 
@@ -235,12 +235,12 @@ def test_axes_that_disagree_are_doubted(tmp_path, capsys):
 @pytest.mark.parametrize(
     ('arguments', 'message'),
     [
-        (['DATA'], 'DATASET needs --protocol, one of diode, '),
+        (['DATA'], 'DATASET needs --protocol, one of coco, diode, '),
         (['--protocol', 'nyuv2'], '--protocol needs DATASET'),
         (['--predictions', 'x'], '--predictions needs DATASET'),
         (['--list', 'x'], '--list needs DATASET'),
         (['DATA', '--protocol', 'nyuv2', '--scenes', '3'], '--scenes is for rooms'),
-        (['DATA', '--protocol', 'nyuv2', '--scene-seed', '0'], '--scene-seed is for rooms'),
+        (['DATA', '--protocol', 'nyuv2', '--scene-seed', '7'], '--scene-seed is for rooms'),
         (['DATA', '--protocol', 'nyuv2', '--tasks', 'depth'], '--tasks is for rooms'),
         (['DATA', '--protocol', 'nyuv2', '--predictions', 'x', '--model', 'y'], 'not both'),
         (['DATA', '--protocol', 'nyuv2'], 'nothing in it matches test/*/rgb_*.png'),
