@@ -65,7 +65,9 @@ class SimulateConfig:
         if self.out.suffix in ('.bag', '.db3'):
             raise ValueError(f'out is {self.out}; bags are written as .mcap')
         if self.labels is not None and (self.out.suffix == BAG or self.stuff):
-            raise ValueError('--labels writes a folder of images; leave out --stuff and give a folder as --out')
+            raise ValueError(
+                '--labels writes a folder of images; leave out --stuff and give a folder as --out'
+            )
         if self.labels is not None and (self.realism or self.furniture):
             raise ValueError('labels renders plain rooms: no realism and no furniture')
 
