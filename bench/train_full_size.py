@@ -144,7 +144,7 @@ def gradients(runner: Trainer) -> Gradients:
     runner.generator.manual_seed(0)
     runner.optimizer.zero_grad()
     start = time.perf_counter()
-    with peak(runner.device) as used, runner._math():
+    with peak(runner.device) as used, runner._attention_backend():
         losses, counts = runner.losses(runner.batch(0))
         mean = losses.sum() / counts.sum()
         mean.backward()

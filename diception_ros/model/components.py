@@ -29,7 +29,7 @@ from diception_ros.model.folder import (
     resolve,
     strip_origin,
 )
-import diception_ros.model.pca  # noqa: F401 (diffusers loads classes of imported modules only)
+from diception_ros.model.pca import PcaAutoencoder
 from diception_ros.model.points import DiceptionPointEncoder
 from diception_ros.model.text_embeddings import TABLE_FILE, PromptTable
 from diception_ros.model.transformer import DiceptionTransformer2DModel
@@ -48,7 +48,7 @@ class Components(DiffusionPipeline, SD3LoraLoaderMixin):
     """The components of DICEPTION under the names of SD3; `pipeline.DiceptionPipeline` runs them.
 
     Args:
-        vae: AutoencoderKL of SD3.
+        vae: AutoencoderKL of SD3, or PcaAutoencoder.
         transformer: DiceptionTransformer2DModel.
         point_encoder: DiceptionPointEncoder.
         scheduler: FlowMatchEulerDiscreteScheduler of SD3.
@@ -77,7 +77,7 @@ class Components(DiffusionPipeline, SD3LoraLoaderMixin):
 
     def __init__(
         self,
-        vae: AutoencoderKL,
+        vae: AutoencoderKL | PcaAutoencoder,
         transformer: DiceptionTransformer2DModel,
         point_encoder: DiceptionPointEncoder,
         scheduler: FlowMatchEulerDiscreteScheduler,

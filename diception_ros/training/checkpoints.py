@@ -62,9 +62,10 @@ def find_encoder(folder: str, pipe: DiceptionPipeline | None) -> EfficientNetLit
         raise ValueError(f'encoder is {folder!r}; this model has an image encoder already')
     try:
         found: EfficientNetLite = EfficientNetLite.from_pretrained(folder, use_safetensors=True)
-        return found.float().eval()
+        found.float().eval()
     except (OSError, ValueError) as error:
         raise ValueError(f'encoder is {folder!r}; no image encoder there ({error})') from error
+    return found
 
 
 def add_encoder(pipe: DiceptionPipeline, encoder: EfficientNetLite) -> None:

@@ -111,7 +111,7 @@ def together(tmp_path_factory):
     with socket.socket() as free:
         free.bind(('127.0.0.1', 0))
         port = free.getsockname()[1]
-    program = f'import sys; sys.path[:0] = [{str(TESTS)!r}, {str(TESTS / "train")!r}]\n'
+    program = f'import sys; sys.path[:0] = [{str(TESTS)!r}, {str(TESTS / "training")!r}]\n'
     program += f'import pathlib, test_parallel\ntest_parallel.part(pathlib.Path({str(out)!r}))\n'
     running = [
         subprocess.Popen(
@@ -124,7 +124,7 @@ def together(tmp_path_factory):
     ]  # fmt: skip
     try:
         # One that fails leaves the other waiting.
-        errors = [one.communicate(timeout=120)[1] for one in reversed(running)]
+        errors = [one.communicate(timeout=600)[1] for one in reversed(running)]
     finally:
         for one in running:
             one.kill()

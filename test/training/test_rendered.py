@@ -192,4 +192,4 @@ def test_who_renders_ends_with_a_run_that_is_killed(tmp_path):
     assert run.stdout.readline() == b'rendering\n'
     run.kill()
     # The pipe ends when nobody has it any more, of the processes of the run neither.
-    run.communicate(timeout=120)
+    run.communicate(timeout=600)
