@@ -38,7 +38,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     group = parser.add_argument_group('adapters')
     settings.add_arguments(group, EvaluateConfig, only=('adapters',))
     settings.add_arguments(group, LabelSource)
-    settings.add_arguments(parser.add_argument_group('rooms'), RoomSettings)
+    group = parser.add_argument_group('rooms')
+    settings.add_arguments(group, RoomSettings)
+    for action in group._group_actions:  # so that `main` sees which were given
+        action.default = argparse.SUPPRESS
     group = parser.add_argument_group('how the model predicts')
     settings.add_arguments(group, EvaluateConfig, only=('compared_steps',))
     settings.add_arguments(group, ComputeSettings)
@@ -47,6 +50,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def main(args: argparse.Namespace) -> int:
     """Evaluate."""
+    for option in settings.declared(RoomSettings) if args.dataset is not None else ():
+        if option.name in vars(args):  # also where it was given its default
+            raise ValueError(f'{option.option} is for rooms, without DATASET')
     config = settings.from_arguments(EvaluateConfig, args)
     result = evaluate(config, ConsoleProgress())
     print(result.table)
