@@ -6,7 +6,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 import math
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 # The model has five point slots (shared by training and inference of the released weights).
 MAX_POINTS = 5
@@ -61,7 +61,7 @@ class Prompt:
             if not (math.isfinite(point.x) and math.isfinite(point.y)):
                 raise ValueError(f'Prompt.points: expected finite pixels, got {point}')
             if point.x < -0.5 or point.y < -0.5:
-                raise ValueError(f'Prompt.points: {point} lies outside any picture')
+                raise ValueError(f'Prompt.points: {point} lies outside any image')
 
     def shares(self, size: tuple[int, int]) -> list[tuple[float, float]]:
         """The points as the model takes them: (x, y) in [0, 1], x right, y down.
@@ -91,10 +91,8 @@ class Prompt:
                 )
 
 
-def read_points(text: str) -> Any:
+def read_points(text: str) -> tuple[Point, ...]:
     """'320,240;400,260' -> two Points; ValueError says what is not a point."""
-    from diception_ros.core.prompt import Point
-
     points = []
     for part in filter(None, text.split(';')):
         try:
