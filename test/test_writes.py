@@ -19,6 +19,7 @@ ALLOWED = {
     'model/convert.py:_write': 'into an atomic folder of `convert`',
     'model/convert.py:_write_index': 'into an atomic folder of `convert`',
     'model/folder.py:strip_origin': 'part of save_pretrained',
+    'model/tiny.py:write_official': 'into a folder that the caller makes atomic',
     'model/tiny.py:_tokenizers': 'into a temporary folder',
     'training/checkpoints.py:write': 'into an atomic folder of `save` and of the trainer',
     'training/validation.py:add': 'appends a line to a log',

@@ -112,7 +112,7 @@ def test_the_task_of_the_contributing_guide_is_one_file(folder, tiny):
     # It is at once a text to convert, a choice of the command line, and answered by a model.
     assert '[[image2wetness]]' in tasks.texts()
     line = 'predict a.png --model m --tasks wetness --out o'.split()
-    assert parser().parse_args(line).task == ['wetness']
+    assert parser().parse_args(line).tasks == ['wetness']
     frame = Frame(np.zeros((40, 60, 3), np.uint8))
     (found,) = Predictor(tiny, PredictSettings(num_inference_steps=1)).predict(
         [frame], [Prompt('wetness')]

@@ -18,7 +18,6 @@ import hashlib
 import os
 from pathlib import Path, PurePosixPath
 import re
-import tempfile
 from typing import Any
 import zipfile
 
@@ -27,6 +26,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from diception_ros.simulation.assets.primitives import Placement, SceneObject, Surface
+from diception_ros.system import files
 
 _Floats = NDArray[np.float32]
 
@@ -314,9 +314,8 @@ def _read(entry: CatalogEntry) -> MeshModel | None:
     model = _parsed(entry)
     with contextlib.suppress(OSError):
         kept.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.NamedTemporaryFile(dir=kept.parent, suffix='.part', delete=False) as part:
-            np.savez(part, allow_pickle=False, **_packed(model))
-        os.replace(part.name, kept)
+        with files.atomic_file(kept) as part, part.open('wb') as file:
+            np.savez(file, allow_pickle=False, **_packed(model))
     return model
 
 
