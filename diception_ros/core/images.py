@@ -89,7 +89,7 @@ class ResizeTransform:
 
 
 # A camera has one size, so its frames share one transform.
-_transform = functools.lru_cache(maxsize=64)(ResizeTransform)
+resize_transform = functools.lru_cache(maxsize=64)(ResizeTransform)
 
 
 def resize(image: NDArray[np.uint8], resolution: int) -> tuple[NDArray[np.uint8], ResizeTransform]:
@@ -108,7 +108,7 @@ def resize(image: NDArray[np.uint8], resolution: int) -> tuple[NDArray[np.uint8]
     if image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3 or image.size == 0:
         raise ValueError(f'image: expected (H, W, 3) uint8 RGB, got {image.shape} {image.dtype}')
     height, width = image.shape[:2]
-    transform = _transform((height, width), resolution)
+    transform = resize_transform((height, width), resolution)
     # Two calls, because Pillow 13 began to choose the order of its two passes itself; it rounds to
     # bytes between them, so a portrait image would depend on the installed version.
     square = (

@@ -177,7 +177,7 @@ class Predictor:
                 image = frames[sharing[0]].image
                 resized[key] = (
                     images.resize(image, key[1] * self.pipe.input_scale)[0],
-                    images.ResizeTransform(image.shape[:2], key[1]),
+                    images.resize_transform(image.shape[:2], key[1]),
                 )
 
         # 2. Sample the output images; an ensemble has several, with different noise.

@@ -22,7 +22,7 @@ def test_a_prompt_is_a_value():
         ({'category': ' '}, 'Prompt.category'),
         ({'points': (Point(1, 1),) * 6}, 'at most 5 points, got 6'),
         ({'points': (Point(float('nan'), 1),)}, 'finite'),
-        ({'points': (Point(1, -0.6),)}, 'outside any picture'),
+        ({'points': (Point(1, -0.6),)}, 'outside any image'),
     ],
 )
 def test_a_prompt_refuses_what_no_task_can_answer(wrong, message):
