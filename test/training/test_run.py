@@ -12,6 +12,7 @@ import torch
 
 from diception_ros.core import images
 from diception_ros.model import DiceptionPipeline
+from diception_ros.system import files
 from diception_ros.training import checkpoints, samples, settings, trainer
 from diception_ros.training import loss as flow
 from diception_ros.training.checkpoints import trainable_parameters
@@ -209,6 +210,22 @@ def test_what_cannot_be_gone_on_with_is_refused(source, tmp_path):
     assert trainer.resume(tiny(max_steps=9), tmp_path / 'run', source).step == 1
     with pytest.raises(FileExistsError, match='not empty'):
         trainer.start(tiny(), tmp_path / 'run', source)
+
+
+def test_a_run_that_ended_before_its_first_checkpoint_starts_again(source, tmp_path):
+    trainer.start(tiny(), tmp_path / 'run', source)
+    resumed = trainer.resume(None, tmp_path / 'run', source)
+    assert resumed.step == 0
+    assert resumed.notes == ['no checkpoint was written yet, so the run starts again']
+    with pytest.raises(ValueError, match=r'lr: 0.001, now 0.002'):
+        trainer.resume(tiny(lr=2e-3), tmp_path / 'run', source)
+
+
+def test_two_runs_into_one_folder_are_refused(source, tmp_path):
+    runner = trainer.start(tiny(), tmp_path / 'run', source)
+    with files.exclusive_folder(tmp_path / 'run'), pytest.raises(BlockingIOError):
+        trainer.fit(runner, tmp_path / 'run', progress=False)
+    assert [path.name for path in (tmp_path / 'run').iterdir()] == ['settings.yaml']
 
 
 def test_other_steps_with_a_decay_are_told_with_what_they_do():
