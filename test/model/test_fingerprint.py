@@ -15,21 +15,30 @@ FILE = 'diffusion_pytorch_model.safetensors'
 
 
 @pytest.fixture
-def folder(tiny_folder, tmp_path):
+def original(tiny_folder, tmp_path):
+    """The weights of the tiny model and of an image encoder, which is optional: any tensor."""
+    folder = shutil.copytree(tiny_folder, tmp_path / 'original')
+    (folder / 'image_encoder').mkdir()
+    save_file({'weight': torch.ones(2, 3)}, folder / 'image_encoder' / FILE)
+    return folder
+
+
+@pytest.fixture
+def folder(original, tmp_path):
     """A copy of the weights, elsewhere and under another name."""
     for part in PARTS:
-        shutil.copytree(tiny_folder / part, tmp_path / 'elsewhere' / part)
+        shutil.copytree(original / part, tmp_path / 'elsewhere' / part)
     return tmp_path / 'elsewhere'
 
 
-def test_it_does_not_depend_on_the_folder_and_what_else_is_in_it(tiny_folder, folder):
+def test_it_does_not_depend_on_the_folder_and_what_else_is_in_it(original, folder):
     (folder / 'prompts.safetensors').write_bytes(b'another table')
     (folder / 'vae' / 'config.json').write_text('{}')
-    assert fingerprint(folder) == fingerprint(tiny_folder)
+    assert fingerprint(folder) == fingerprint(original)
     assert len(fingerprint(folder)) == 64
 
 
-def test_it_does_not_depend_on_how_weights_are_split(tiny_folder, folder):
+def test_it_does_not_depend_on_how_weights_are_split(original, folder):
     weights = load_file(folder / 'transformer' / FILE)
     (folder / 'transformer' / FILE).unlink()
     names = sorted(weights)
@@ -41,17 +50,17 @@ def test_it_does_not_depend_on_how_weights_are_split(tiny_folder, folder):
         save_file({name: weights[name] for name in mine}, folder / 'transformer' / file)
     index = {name: file for file, mine in shards.items() for name in mine}
     (folder / 'transformer' / f'{FILE}.index.json').write_text(json.dumps({'weight_map': index}))
-    assert fingerprint(folder) == fingerprint(tiny_folder)
+    assert fingerprint(folder) == fingerprint(original)
 
 
 @pytest.mark.parametrize('part', PARTS)
-def test_another_number_name_type_or_shape_is_another_model(part, tiny_folder, folder):
+def test_another_number_name_type_or_shape_is_another_model(part, original, folder):
     path = folder / part / FILE
     weights = load_file(path)
     name = next(k for k, v in weights.items() if v.ndim == 2)
     once = weights[name].clone()
     once[-1, -1] = torch.nextafter(once[-1, -1], torch.tensor(9.0))
-    seen = {fingerprint(tiny_folder)}
+    seen = {fingerprint(original)}
     for changed in (
         {**weights, name: once},
         {(k + 'x' if k == name else k): v for k, v in weights.items()},
@@ -63,7 +72,7 @@ def test_another_number_name_type_or_shape_is_another_model(part, tiny_folder, f
         seen.add(fingerprint(folder))
     assert len(seen) == 6
     save_file(weights, path)
-    assert fingerprint(folder) == fingerprint(tiny_folder)
+    assert fingerprint(folder) == fingerprint(original)
 
 
 def test_a_folder_without_weights_and_damaged_ones_are_told(folder, tmp_path):
