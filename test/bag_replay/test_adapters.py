@@ -29,7 +29,7 @@ from diception_ros.core.labels import Picture, io
 from diception_ros.core.prompt import Prompt
 from diception_ros.datasets.ground_truth import GroundTruthSource
 from diception_ros.evaluation import bag_scores
-from diception_ros.evaluation.temporal_stability import Moment, Stability
+from diception_ros.evaluation.temporal_stability import FrameState, TemporalConsistency
 from diception_ros.messages import base, camera_info
 from diception_ros.messages import images as image_messages
 from diception_ros.perception.perceiver import Perceiver
@@ -229,9 +229,9 @@ def test_a_picture_that_stays_does_not_change():
     other[:, 20:] = 0
 
     def moment(shown, answer):
-        return Moment(Frame(shown, 0, 'cam', recordings.PINHOLE), {'glow': Picture(answer)})
+        return FrameState(Frame(shown, 0, 'cam', recordings.PINHOLE), {'glow': Picture(answer)})
 
-    stability = Stability()
+    stability = TemporalConsistency()
     assert stability.update(moment(image, values)) == {}
     assert stability.update(moment(moved, other))['glow']['change'] == 0
     found = stability.update(moment(moved, values))['glow']['change']
