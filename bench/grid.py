@@ -37,7 +37,7 @@ def main() -> None:
 
     first = Predictor.load(args.model)
     painters = {n: Predictor(first.pipe, PredictSettings(tta_shifts=n)) for n in args.shifts}
-    side = first.resolution
+    side = first.resolution * first.pipe.input_scale
     frames = [
         samples[0].frame
         for samples, _ in rooms.views(0, (side, round(side * 4 / 3)), 'validation', args.rooms)

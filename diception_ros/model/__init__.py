@@ -11,6 +11,7 @@ import importlib
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from diception_ros.model.encoder import EfficientNetLite
     from diception_ros.model.pca import PcaAutoencoder
     from diception_ros.model.pipeline import DiceptionOutput, DiceptionPipeline
     from diception_ros.model.points import DiceptionPointEncoder
@@ -22,6 +23,7 @@ _MODULES = {
     'DiceptionPipeline': 'pipeline',
     'DiceptionPointEncoder': 'points',
     'DiceptionTransformer2DModel': 'transformer',
+    'EfficientNetLite': 'encoder',
     'PcaAutoencoder': 'pca',
     'PromptTable': 'text_embeddings',
     'UnknownTextError': 'text_embeddings',
@@ -31,6 +33,7 @@ __all__ = [
     'DiceptionPipeline',
     'DiceptionPointEncoder',
     'DiceptionTransformer2DModel',
+    'EfficientNetLite',
     'PcaAutoencoder',
     'PromptTable',
     'UnknownTextError',

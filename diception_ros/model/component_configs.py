@@ -89,7 +89,9 @@ _RULES: dict[str, dict[str, _Rule]] = {
         'pos_embed_max_size': _SIZE, 'dual_attention_layers': _list(_whole(0, 255), 0, 256),
         'qk_norm': _optional(_one_of('rms_norm', 'layer_norm')),
         'prediction_type': _one_of('velocity', 'sample'),
+        'feature_channels': _whole(0, 4096),
     },
+    'EfficientNetLite': {'features': _whole(592, 592)},
     'AutoencoderKL': {
         'in_channels': _whole(1, 16), 'out_channels': _whole(1, 16),
         'down_block_types': _list(_one_of('DownEncoderBlock2D', 'AttnDownEncoderBlock2D'), 1, 8),

@@ -92,6 +92,13 @@ class Components(DiffusionPipeline, SD3LoraLoaderMixin):
         shifts: int = 1,
     ) -> None:
         super().__init__()
+        expected = getattr(transformer, 'config', {}).get('feature_channels', 0)
+        given = image_encoder.config.features if image_encoder is not None else 0
+        if expected != given:
+            raise ValueError(
+                f'the transformer reads {expected} features of an image encoder, got {given}; '
+                'copy the model folder again, with its image_encoder'
+            )
         self.register_modules(
             vae=vae,
             transformer=transformer,

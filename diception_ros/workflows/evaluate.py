@@ -224,7 +224,9 @@ def _on_rooms(config: EvaluateConfig, progress: Progress) -> EvaluateResult:
 
     predictor, about = _load(config)
     side = predictor.resolution
-    size = parse_size(asked.size) if asked.size else (side, round(side * _ASPECT))
+    # As large as the network's input image, so that it is never enlarged.
+    rows = side * predictor.pipe.input_scale
+    size = parse_size(asked.size) if asked.size else (rows, round(rows * _ASPECT))
     start = time.monotonic()
     progress.log('mean images of rooms of the training split')
     means = rooms.mean_of_rooms(asked.scene_seed, size, side, asked.mean_scenes, asked.gl)

@@ -122,6 +122,15 @@ def test_folder_written_before_there_was_an_encoder_loads(tiny_folder, tmp_path,
     assert torch.equal(ask(old, image, noise).latents, ask(new, image, noise).latents)
 
 
+def test_folder_that_lost_its_encoder_is_refused(tmp_path):
+    with_encoder().save_pretrained(tmp_path)
+    index = json.loads((tmp_path / 'model_index.json').read_text())
+    index['image_encoder'] = [None, None]
+    (tmp_path / 'model_index.json').write_text(json.dumps(index))
+    with pytest.raises(ValueError, match='reads 592 features of an image encoder, got 0'):
+        DiceptionPipeline.from_pretrained(tmp_path)
+
+
 def test_image_of_the_answers_size_is_refused(image, noise):
     with pytest.raises(ValueError, match='image_latents has shape'):
         ask(with_encoder(), None, noise, image_latents=torch.zeros(1, 16, 8, 8))
