@@ -121,7 +121,7 @@ def build(args: argparse.Namespace, naive: bool = False) -> tuple[DiceptionPipel
             pipe.transformer.compile(mode=mode, fullgraph=True)
             pipe.vae.encoder.compile(mode=mode)
             pipe.vae.decoder.compile(mode=mode)
-    return pipe, pipe.config.resolution
+    return pipe, pipe.config.resolution * pipe.input_scale
 
 
 def full(device: torch.device, dtype: torch.dtype) -> DiceptionPipeline:

@@ -22,16 +22,16 @@ from grid import grid
 
 # By question and metric: what 20 rooms of the test split must at least (at most, for angles) show,
 # below what was measured on them, and how far each control must stay behind. docs/builtin_model.md
-# has the numbers of 200 rooms.
+# has the numbers of 60 rooms.
 LEAST = {
-    ('depth', 'delta1'): (0.84, 0.25),
-    ('segmentation_1', 'iou'): (0.69, 0.47),
-    ('segmentation_5', 'iou'): (0.74, 0.49),
-    ('entity', 'mean_iou'): (0.31, 0.23),
-    ('semantic', 'iou'): (0.26, 0.24),
-    ('pose', 'pck'): (0.28, 0.27),
+    ('depth', 'delta1'): (0.86, 0.25),
+    ('segmentation_1', 'iou'): (0.67, 0.45),
+    ('segmentation_5', 'iou'): (0.70, 0.40),
+    ('entity', 'mean_iou'): (0.29, 0.20),
+    ('semantic', 'iou'): (0.37, 0.34),
+    ('pose', 'pck'): (0.30, 0.29),
 }
-MOST = {('normal', 'mean_deg'): (17.4, 21.0)}
+MOST = {('normal', 'mean_deg'): (19.8, 18.8)}
 
 
 @pytest.fixture(scope='module')
@@ -55,22 +55,22 @@ def test_it_sees_more_than_one_that_did_not_look(numbers, question, metric):
         assert min(found['shuffled'], found['mean']) - found['1'] >= gap
 
 
-def test_its_tokens_leave_no_grid(opengl):
+def test_two_translations_leave_no_grid_of_tokens(opengl):
     """The steps across token borders are like those across the tokens' middles."""
-    frames = [samples[0].frame for samples, _ in rooms.views(0, (128, 171), 'validation', 8)]
+    frames = [samples[0].frame for samples, _ in rooms.views(0, (256, 341), 'validation', 8)]
     pipe = DiceptionPipeline.from_pretrained('builtin', dtype=torch.float32)
     pipe.set_progress_bar_config(disable=True)
-    blended = Predictor(pipe)
-    alone = Predictor(pipe, PredictSettings(tta_shifts=1))
+    blended = Predictor(pipe, PredictSettings(tta_shifts=2))
+    alone = Predictor(pipe)
     for text in ('[[image2depth]]', '[[image2normal]]'):
         # What this measures is there, and goes.
-        assert np.mean([grid(alone.generate(view, text), pipe.token) for view in frames]) > 1.4
+        assert np.mean([grid(alone.generate(view, text), pipe.token) for view in frames]) > 1.3
         assert np.mean([grid(blended.generate(view, text), pipe.token) for view in frames]) < 1.15
 
 
 def test_it_is_small_and_names_no_machine():
     files = [path for path in Path(resolve('builtin')).rglob('*') if path.is_file()]
-    assert sum(path.stat().st_size for path in files) < 25e6
+    assert sum(path.stat().st_size for path in files) < 30e6
     for path in files:
         if path.suffix == '.json':
             assert '_name_or_path' not in path.read_text()
