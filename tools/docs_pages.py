@@ -31,7 +31,7 @@ GUIDES = {
         'adaptation.md',
         'simulation.md',
     ],
-    'About': ['conventions.md', 'architecture.md', 'builtin_model.md'],
+    'About': ['conventions.md', 'architecture.md', 'builtin_model.md', 'builtin_model_credits.md'],
 }
 LICENCE = '# SPDX'
 
