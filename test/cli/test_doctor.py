@@ -19,7 +19,7 @@ from diception_ros.doctor.checks import BROKEN, OK, WARN, Finding
 )
 def test_the_exit_code_is_1_when_something_is_broken(monkeypatch, capsys, verdicts, code, last):
     found = [Finding('it', verdict, 'as it is', 'do this') for verdict in verdicts]
-    monkeypatch.setattr(doctor, 'look', lambda model, device: iter(found))
+    monkeypatch.setattr(doctor, 'check_machine', lambda model, device: iter(found))
     assert command.main(['doctor']) == code
     lines = capsys.readouterr().out.splitlines()
     assert lines[-1] == last
