@@ -2,14 +2,18 @@
 # SPDX-License-Identifier: Apache-2.0
 """Depth, normals and a person's mask of one image: python predict_image.py room.png.
 
-A Predictor keeps the model loaded; call `predict` as often as you like.
+A Predictor keeps the model loaded; call `predict` as often as you like. The previews
+are written to depth.png, normal.png and semantic.png.
 """
 
 import sys
 
 from diception_ros import Frame, Predictor, Prompt, images
 
-path, model = [*sys.argv[1:], 'builtin'][:2]
+if len(sys.argv) < 2:
+    sys.exit(__doc__)
+path = sys.argv[1]
+model = sys.argv[2] if len(sys.argv) > 2 else 'builtin'
 predictor = Predictor.load(model, seed=0)
 frame = Frame(images.read(path))
 prompts = [Prompt('depth'), Prompt('normal'), Prompt('semantic', category='person')]

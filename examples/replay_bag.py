@@ -2,6 +2,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """Depth for a recorded bag, scored against its depth camera: python replay_bag.py drive.mcap.
 
+`python replay_bag.py BAG [TRUTH [MODEL]]`: TRUTH is a topic of depth images, or a folder
+of arrays.
 Writes results.mcap with the topics of the node, and report/index.html. No ROS is needed.
 """
 
@@ -9,7 +11,11 @@ import sys
 
 from diception_ros import ReplayConfig, replay
 
-bag, truth, model = [*sys.argv[1:], '/camera/depth/image_raw', 'builtin'][:3]
+if len(sys.argv) < 2:
+    sys.exit(__doc__)
+bag = sys.argv[1]
+truth = sys.argv[2] if len(sys.argv) > 2 else '/camera/depth/image'
+model = sys.argv[3] if len(sys.argv) > 3 else 'builtin'
 config = ReplayConfig(
     bags=[bag],
     out='results.mcap',

@@ -31,7 +31,13 @@ from diception_ros.workflows.evaluate import EvaluateConfig, RoomSettings, evalu
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the options of this verb."""
-    parser.add_argument('dataset', nargs='?', type=Path, metavar='DATASET', help='folder')
+    parser.add_argument(
+        'dataset',
+        nargs='?',
+        type=Path,
+        metavar='DATASET',
+        help='folder of a data set, or a bag with depth (protocol rgbd)',
+    )
     settings.add_arguments(parser, EvaluateConfig, only=('model', 'out'))
     group = parser.add_argument_group('data sets')
     settings.add_arguments(group, EvaluateConfig, only=('protocol', 'list', 'predictions'))

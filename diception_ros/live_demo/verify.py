@@ -126,7 +126,7 @@ def _digest(message: Any) -> bytes:
 def without_memory(names: Sequence[str], types: Types) -> set[str]:
     """Topics of tasks whose results do not depend on earlier frames.
 
-    InstanceAP keep their numbers from frame to frame, so those depend.
+    Instances keep their ids from frame to frame, so theirs depend.
     """
     return {
         one.topic

@@ -59,15 +59,15 @@ class Reference:
 
     stamp_ns: int
     frame_id: str
-    picture: NDArray[np.float32] | None = None
+    image: NDArray[np.float32] | None = None
     points: NDArray[np.float32] | None = None
 
     def __post_init__(self) -> None:
-        if (self.picture is None) == (self.points is None):
-            raise ValueError('Reference: expected a picture or points, got both or neither')
-        shape = self.picture.shape if self.picture is not None else ()
-        if self.picture is not None and (len(shape) != 2 or not self.picture.size):
-            raise ValueError(f'Reference.picture: expected (H, W), got {shape}')
+        if (self.image is None) == (self.points is None):
+            raise ValueError('Reference: expected an image or points, got both or neither')
+        shape = self.image.shape if self.image is not None else ()
+        if self.image is not None and (len(shape) != 2 or not self.image.size):
+            raise ValueError(f'Reference.image: expected (H, W), got {shape}')
         if self.points is not None and (self.points.ndim != 2 or self.points.shape[1] != 3):
             raise ValueError(f'Reference.points: expected (N, 3), got {self.points.shape}')
 
@@ -83,10 +83,10 @@ class Reference:
         """
         if self.points is not None:
             return _projected(self.points, size, intrinsics)
-        assert self.picture is not None
-        (high, wide), (height, width) = self.picture.shape, size
-        step = max(1, math.isqrt(self.picture.size // _ENOUGH))
-        some = self.picture[step // 2 :: step, step // 2 :: step]
+        assert self.image is not None
+        (high, wide), (height, width) = self.image.shape, size
+        step = max(1, math.isqrt(self.image.size // _ENOUGH))
+        some = self.image[step // 2 :: step, step // 2 :: step]
         rows, columns = np.nonzero(np.isfinite(some) & (some > 0))
         depth = some[rows, columns].astype(np.float64)
         rows, columns = rows * step + step // 2, columns * step + step // 2
@@ -119,7 +119,7 @@ def reference_from(message: Any, transform: Transform) -> Reference:
         metres = image_messages.depth_from(message)
     except ValueError as error:
         raise ValueError(f'depth reference: {error}') from error
-    return Reference(stamp_ns, frame_id, picture=metres)
+    return Reference(stamp_ns, frame_id, image=metres)
 
 
 def _projected(
@@ -208,7 +208,7 @@ def to_metres(
 def _frame_notes(reference: Reference, frame_id: str, settings: PerceptionSettings) -> list[Note]:
     if reference.frame_id == frame_id:
         return []
-    if reference.picture is not None:
+    if reference.image is not None:
         text = (
             f'the depth reference is of frame {reference.frame_id!r}, the image of {frame_id!r}; '
             'it is taken to be of the same view, so use one that is registered to the image'

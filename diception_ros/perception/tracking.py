@@ -116,7 +116,7 @@ class Memory:
 
     Attributes:
         tracks: of the instances, by task.
-        affine: scale and shift of the last depth that was in metres, None before the first.
+        scale_shift: of the last depth that was in metres, None before the first.
     """
 
     def __init__(self) -> None:

@@ -25,7 +25,7 @@ class Semantic(Task[Instances]):
     """Each instance of the category in a colour of its own, all else black."""
 
     def encode(self, label: Instances) -> NDArray[np.float32]:
-        """Colours follow from place and size of the instances: see `palette.paint`.
+        """Colours follow from place and size of the instances: see `codecs.instance_colors.paint`.
 
         Raises:
             ValueError: the label is not square, or holds more than one category, since an image
@@ -41,7 +41,7 @@ class Semantic(Task[Instances]):
         return instance_colors.paint(label.ids)
 
     def decode(self, rgb: NDArray[np.float32], prompt: Prompt | None = None) -> Instances:
-        """One instance per colour, best first: see `colours`.
+        """One instance per colour, best first: see `codecs.instance_colors`.
 
         All have the category of the prompt, or '' where there is none. The bounds of the entity
         task hold.

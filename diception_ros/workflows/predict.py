@@ -127,6 +127,7 @@ def predict(config: PredictConfig, progress: Progress = SILENT) -> PredictResult
     prompts = make_prompts(names, config.categories, points, registry)
     predictor = _load(config)
     predictor.adapt(config.adapters)
+    predictor.check(prompts, config.predict, config.adapters)
     with files.exclusive_folder(config.out):
         folders = _folders(found, config.out)
         return _predict(config, predictor, folders, prompts, progress)

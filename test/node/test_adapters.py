@@ -140,7 +140,7 @@ def test_adapters_can_be_changed_and_base_tasks_stay_equal(domain, peer, folders
         ):
             assert reason in peer.set(adapters=[folders.get(name, name) for name in given])
             assert peer.get('adapters') == before
-        assert 'comes with an adapter' in peer.set(tasks=['depth', 'floor'])
+        assert 'which an adapter brings' in peer.set(tasks=['depth', 'floor'])
         assert ask.answers((*BASE, *FLOOR, *GLOW)) == both
 
         # Another of the same name takes its place at once.

@@ -165,7 +165,7 @@ def test_points_prompt_and_the_sixth_is_refused(running, peer):
     told = peer.count('processed')
     other = image(picture(size=(24, 32)), header=header(0))
     peer.feed(camera, other, lambda: peer.count('processed') > told)
-    running.wait_for('1 points removed, since the pictures have another size now')
+    running.wait_for('1 points removed, since the size of the images changed')
 
 
 def test_categories_by_topic_set_the_parameter(running, peer):

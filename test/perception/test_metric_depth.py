@@ -81,17 +81,17 @@ def test_beyond_infinity_and_unknown_is_unknown():
 
 
 def dense(truth, rng):
-    return Reference(0, 'cam', picture=spoilt(truth.values, rng))
+    return Reference(0, 'cam', image=spoilt(truth.values, rng))
 
 
 def coarse(truth, rng):
-    return Reference(0, 'cam', picture=spoilt(truth.values[::2, ::2], rng))
+    return Reference(0, 'cam', image=spoilt(truth.values[::2, ::2], rng))
 
 
 def with_holes(truth, rng):
     values = spoilt(truth.values, rng)
     values[rng.random(SIZE) < 0.9] = np.nan
-    return Reference(0, 'cam', picture=values)
+    return Reference(0, 'cam', image=values)
 
 
 def sparse(truth, rng):
@@ -140,7 +140,7 @@ def test_a_bad_fit_gives_no_depth_but_its_numbers():
     _, disparity, _ = scene(0)
     other, _, _ = scene(1, near=0.3, far=30)
     shuffled = np.random.default_rng(0).permutation(other.values.ravel()).reshape(SIZE)
-    found = metres(disparity, Reference(0, 'cam', picture=shuffled))
+    found = metres(disparity, Reference(0, 'cam', image=shuffled))
     assert found.depth is None
     assert not found.fit.ok
     assert kinds(found) == ['bad fit']
@@ -165,7 +165,7 @@ def test_references_that_cannot_be_used_are_named():
 def test_a_reference_of_another_frame_is_doubted():
     truth, disparity, _ = scene()
     rng = np.random.default_rng(0)
-    picture = Reference(0, 'depth_optical', picture=truth.values)
+    picture = Reference(0, 'depth_optical', image=truth.values)
     points = Reference(0, 'lidar', points=sparse(truth, rng).points)
     for reference in (picture, points):
         found = metres(disparity, reference)
@@ -182,7 +182,7 @@ def test_a_reference_of_another_frame_is_doubted():
 
 
 def exact(affine, disparity):
-    return Reference(0, 'cam', picture=to_metric(disparity, affine).values)
+    return Reference(0, 'cam', image=to_metric(disparity, affine).values)
 
 
 def test_smoothing_keeps_a_share_of_the_last_scale_and_shift():
@@ -230,6 +230,6 @@ def test_a_bad_fit_leaves_no_trace():
     metres(disparity, exact(affine, disparity), memory, temporal__smooth=0.9)
     kept = memory.scale_shift
     rng = np.random.default_rng(0)
-    noise = Reference(0, 'cam', picture=rng.uniform(0.3, 20, SIZE).astype(np.float32))
+    noise = Reference(0, 'cam', image=rng.uniform(0.3, 20, SIZE).astype(np.float32))
     assert metres(disparity, noise, memory, temporal__smooth=0.9).depth is None
     assert memory.scale_shift == kept

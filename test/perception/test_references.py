@@ -48,15 +48,15 @@ def test_millimetres_and_metres_are_the_same_depths():
     for encoding in ('16UC1', 'mono16'):
         read = reference_from(picture(millimetres, encoding), HERE)
         assert (read.stamp_ns, read.frame_id) == (1_500_000_000, 'depth')
-        np.testing.assert_allclose(read.picture, np.where(metres > 0, metres, np.nan), atol=6e-4)
+        np.testing.assert_allclose(read.image, np.where(metres > 0, metres, np.nan), atol=6e-4)
     exact = reference_from(picture(metres, '32FC1'), HERE)
-    np.testing.assert_array_equal(exact.picture, np.where(metres > 0, metres, np.nan))
+    np.testing.assert_array_equal(exact.image, np.where(metres > 0, metres, np.nan))
 
 
 def test_what_is_no_depth_is_unknown():
     metres = np.array([[np.nan, np.inf, -np.inf, -1, 0, 2]], np.float32)
     read = reference_from(picture(metres, '32FC1'), HERE)
-    np.testing.assert_array_equal(np.isfinite(read.picture), [[False] * 5 + [True]])
+    np.testing.assert_array_equal(np.isfinite(read.image), [[False] * 5 + [True]])
 
 
 def test_compressed_depth_is_read_as_the_raw_image():
@@ -70,7 +70,7 @@ def test_compressed_depth_is_read_as_the_raw_image():
     raw = picture(values, '16UC1')
     read, expected = reference_from(message, HERE), reference_from(raw, HERE)
     assert (read.stamp_ns, read.frame_id) == (expected.stamp_ns, expected.frame_id)
-    np.testing.assert_array_equal(read.picture, expected.picture)
+    np.testing.assert_array_equal(read.image, expected.image)
     truth = [decode.truth_from_message(BUILTIN.get('depth'), one, ()) for one in (message, raw)]
     np.testing.assert_array_equal(truth[0].values, truth[1].values)
     message.format = 'rgb8; jpeg compressed bgr8'
@@ -107,7 +107,7 @@ def test_a_reference_is_a_picture_or_points():
     with pytest.raises(ValueError, match=r'expected \(N, 3\)'):
         Reference(0, '', points=np.ones((2, 2), np.float32))
     with pytest.raises(ValueError, match=r'expected \(H, W\)'):
-        Reference(0, '', picture=np.ones((2, 2, 1), np.float32))
+        Reference(0, '', image=np.ones((2, 2, 1), np.float32))
 
 
 def test_a_turn_needs_a_unit_quaternion():
@@ -191,7 +191,7 @@ def test_a_picture_of_another_resolution_shows_the_same(zoom):
     coarse[2, 3] = np.nan
     fine = coarse.repeat(zoom, 0).repeat(zoom, 1)
     for reference, size in ((coarse, fine.shape), (fine, coarse.shape)):
-        found = Reference(0, '', picture=reference).samples(size, None)
+        found = Reference(0, '', image=reference).samples(size, None)
         shown = fine if size == fine.shape else coarse
         np.testing.assert_array_equal(found.depth, shown[found.rows, found.columns])
         assert len(found.depth) == np.isfinite(reference).sum()
@@ -199,7 +199,7 @@ def test_a_picture_of_another_resolution_shows_the_same(zoom):
 
 @pytest.mark.parametrize('size', [(40, 64), (7, 9), (31, 200), (1, 1)])
 def test_a_sample_is_of_the_pixel_that_the_middle_of_the_reference_falls_into(size):
-    found = Reference(0, '', picture=depths(size=(12, 17))).samples(size, None)
+    found = Reference(0, '', image=depths(size=(12, 17))).samples(size, None)
     rows, columns = np.mgrid[:12, :17].reshape(2, -1)
     off_rows = found.rows - ((rows + 0.5) * size[0] / 12 - 0.5)
     off_columns = found.columns - ((columns + 0.5) * size[1] / 17 - 0.5)
@@ -210,7 +210,7 @@ def test_a_sample_is_of_the_pixel_that_the_middle_of_the_reference_falls_into(si
 
 def test_of_a_large_picture_a_part_is_enough():
     picture = depths(size=(1080, 1920))
-    found = Reference(0, '', picture=picture).samples(picture.shape, None)
+    found = Reference(0, '', image=picture).samples(picture.shape, None)
     assert 2**16 < len(found.depth) <= 2**18
     np.testing.assert_array_equal(found.depth, picture[found.rows, found.columns])
     # From all over the picture.

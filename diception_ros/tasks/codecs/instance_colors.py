@@ -182,8 +182,8 @@ def _without_passes(hills: Whole, heights: Floats) -> NDArray[np.int64]:
 # Labels and owners: uint8 as long as 255 are enough, which makes every pass over them cheaper.
 Few = NDArray[np.uint8 | np.uint16]
 
-# TOUCHING was chosen by a sweep as in `modes`, WINDOWS by one over 64 to 768 pixels and channels
-# like those of bench/decode.py; the rest by eye on those images.
+# TOUCHING was chosen by a sweep like those of the mode seeking above, WINDOWS by one over 64 to 768
+# pixels and channels like those of bench/decode.py; the rest by eye on those images.
 # Distances between colours are lengths in RGB, [0, 1] per channel.
 
 # Cores that do not touch are one instance where their colours are nearer than this, ...
@@ -191,7 +191,7 @@ ALIKE = 0.08
 # ... those that touch where they are nearer than this, ...
 TOUCHING = 0.15
 # ... or where they are nearer than this, and the step across their border is below this part of
-# the difference of their means. The colours of `palette` are 0.33 apart.
+# the difference of their means. The colours that `paint` chooses are 0.33 apart.
 DRIFT, STEP = 0.3, 0.5
 # A core of less than this part of the image whose colour is nearer than this to a larger one
 # that it touches is a fluctuation within it.
@@ -481,8 +481,8 @@ def _number(image: _Picture, owner: Few, colours: Floats, areas: Floats) -> tupl
 
 # Colours for instances: far from black and from one another, and told by what can be seen.
 #
-# Black means background. The official model was trained on random colours, and `colours` reads
-# any. Training images are not random: red grows with x, green with y, blue with smallness of the
+# Black means background. The official model was trained on random colours, and
+# `find_instances` reads any. Training images are not random: red grows with x, green with y, blue with smallness of the
 # instance, so that a model can learn the colour of an instance from its place within few steps,
 # and the same label always gives the same image. The colour is then moved to a lattice
 # of colours, one for each instance, so that two instances at one place still differ clearly.
@@ -493,7 +493,7 @@ def _number(image: _Picture, owner: Few, colours: Floats, areas: Floats) -> tupl
 # get a finer lattice (98 colours 1/4 apart, 189 colours 1/5 apart, ...).
 LEVELS = 4
 
-# The brightest channel of each colour is at least this. `colours` calls 0.15 black, and the
+# The brightest channel of each colour is at least this. `find_instances` calls 0.15 black, and the
 # blurred rim of an instance against black passes through all darker versions of its colour.
 BRIGHT = 0.6
 

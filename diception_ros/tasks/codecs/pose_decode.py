@@ -2,15 +2,15 @@
 # SPDX-License-Identifier: Apache-2.0
 """From an output image to people: red discs, the limbs between them, who belongs to whom.
 
-1. `discs` finds the joints.
-2. The ring around a disc is compared with the palette of `skeleton`: which joints may this be?
+1. `pose_skeleton` finds the discs of the joints.
+2. The ring around a disc is compared with the palette of `pose_skeleton`: which joints may it be?
 3. Two discs whose types a limb joins are joined where the pixels between them have the one colour
    in the first half and the other in the second half.
 4. Joined discs are a person, best limbs first; no person has two joints of one type.
 
 Discs that no limb joins come back as points without a type: a network with other limb colours
 than ours still tells where joints are. Where colours are but hardly a disc is clear, the network
-was not sure: see `unsure`.
+was not sure: see `pose_from_blur`.
 """
 
 from __future__ import annotations
@@ -35,8 +35,8 @@ from diception_ros.tasks.codecs.pose_skeleton import (
 
 Indices = NDArray[np.int64]
 
-# FOLLOWED was chosen by the sweeps that `discs` tells of; PIECE and NEAR were varied without gain;
-# the rest by eye.
+# FOLLOWED was chosen by the sweeps described in `pose_skeleton`; PIECE and NEAR were varied
+# without gain; the rest by eye.
 
 # Farthest a pixel may be from a colour of the palette, as a length in RGB; half of the 0.39
 # between the palette's nearest two, and a little for those that have no such neighbour.

@@ -4,8 +4,8 @@
 
 A network that answers in one step draws the mean of all that may be there. Then a disc that may
 be here or there is no disc any more, and what is left of left and right is little. But the
-palette of `skeleton` goes along the body, so a pixel still tells the height on the body that is
-to be expected there, and that is enough to say about where each joint is. How red the colours are
+palette of `pose_skeleton` goes along the body, so a pixel still tells the height on the body to
+be expected there, and that is enough to say about where each joint is. How red the colours are
 tells the sides, where they tell anything.
 """
 

@@ -5,7 +5,7 @@
 Each of the 17 joints has a colour. A limb is a capsule that has the colour of its one joint up
 to its middle and of its other joint from there on, so all that meets at a joint is of the joint's
 colour: one readable limb tells the types of both its ends, left and right too. Discs are pure red.
-`joints` reads it back.
+`pose_decode` reads it back.
 
 What is not drawn: joints of visibility 0, and the limbs that lead to them. Joints that are hidden
 (visibility 1) are drawn like all others, as the annotators of COCO saw through what hides them.
