@@ -182,8 +182,8 @@ def _without_passes(hills: Whole, heights: Floats) -> NDArray[np.int64]:
 # Labels and owners: uint8 as long as 255 are enough, which makes every pass over them cheaper.
 Few = NDArray[np.uint8 | np.uint16]
 
-# TOUCHING was chosen by a sweep like those of the mode seeking above, WINDOWS by one over 64 to 768
-# pixels and channels like those of bench/decode.py; the rest by eye on those images.
+# TOUCHING was chosen by a sweep like those of the mode seeking above, WINDOWS by one over 64 to
+# 768 pixels and channels like those of bench/decode.py; the rest by eye on those images.
 # Distances between colours are lengths in RGB, [0, 1] per channel.
 
 # Cores that do not touch are one instance where their colours are nearer than this, ...
@@ -481,9 +481,9 @@ def _number(image: _Picture, owner: Few, colours: Floats, areas: Floats) -> tupl
 
 # Colours for instances: far from black and from one another, and told by what can be seen.
 #
-# Black means background. The official model was trained on random colours, and
-# `find_instances` reads any. Training images are not random: red grows with x, green with y, blue with smallness of the
-# instance, so that a model can learn the colour of an instance from its place within few steps,
+# Black means background. The official model was trained on random colours, and `find_instances`
+# reads any. Training images are not random: red grows with x, green with y, blue with smallness of
+# the instance, so that a model can learn the colour of an instance from its place within few steps,
 # and the same label always gives the same image. The colour is then moved to a lattice
 # of colours, one for each instance, so that two instances at one place still differ clearly.
 
