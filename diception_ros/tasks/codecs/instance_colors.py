@@ -482,10 +482,10 @@ def _number(image: _Picture, owner: Few, colours: Floats, areas: Floats) -> tupl
 # Colours for instances: far from black and from one another, and told by what can be seen.
 #
 # Black means background. The official model was trained on random colours, and `find_instances`
-# reads any. Training images are not random: red grows with x, green with y, blue with smallness of
-# the instance, so that a model can learn the colour of an instance from its place within few steps,
-# and the same label always gives the same image. The colour is then moved to a lattice
-# of colours, one for each instance, so that two instances at one place still differ clearly.
+# reads any. Training images are not random: red grows with x, green with y, blue with smallness
+# of the instance, so that a model can learn the colour of an instance from its place within few
+# steps, and the same label always gives the same image. The colour is then moved to a lattice of
+# colours, one for each instance, so that two instances at one place still differ clearly.
 
 
 # Four values per channel are 1/3 apart: above six times the noise sigma 0.05 that an image may
