@@ -25,6 +25,7 @@ runpy.run_path(sys.argv[0], run_name='__main__')
 """
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize('path', SCRIPTS, ids=lambda path: path.stem)
 def test_help_comes_without_torch(path):
     done = subprocess.run(

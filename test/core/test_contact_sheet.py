@@ -26,7 +26,7 @@ def test_large_pictures_are_shrunk():
 
 
 def test_pictures_of_several_sizes_are_refused():
-    with pytest.raises(ValueError, match='pictures of one size'):
+    with pytest.raises(ValueError, match='images of one size'):
         contact_sheet([np.zeros((2, 2, 3), np.uint8), np.zeros((2, 3, 3), np.uint8)], ['a', 'b'])
-    with pytest.raises(ValueError, match='0 names for 1 pictures'):
+    with pytest.raises(ValueError, match='0 names for 1 images'):
         contact_sheet([np.zeros((2, 2, 3), np.uint8)], [])

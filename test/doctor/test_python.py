@@ -77,6 +77,7 @@ def test_what_is_installed_here_fits():
     assert {finding.verdict for finding in checks.packages({})} <= {OK, WARN}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ('program', 'says'),
     [

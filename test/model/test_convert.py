@@ -89,6 +89,7 @@ def test_streamed_embeddings_are_those_of_the_encoders(official, tiny):
         assert (streamed.pooled - whole.pooled).abs().max() < 1e-5, text
 
 
+@pytest.mark.slow
 def test_fp16_variant_files_are_found_and_copied(official, tiny, tmp_path):
     sd3 = tmp_path / 'sd3'
     shutil.copytree(official[0], sd3)
@@ -255,6 +256,7 @@ def sd3(official, tmp_path):
     return tmp_path / 'sd3'
 
 
+@pytest.mark.slow
 def test_a_vae_in_half_precision_and_shards_without_a_list_are_read(official, sd3, tiny, tmp_path):
     vae = sd3 / 'vae/diffusion_pytorch_model.safetensors'
     vae.rename(vae.with_name('diffusion_pytorch_model.fp16.safetensors'))
@@ -378,6 +380,7 @@ def test_full_disk_leaves_nothing(official, tmp_path, monkeypatch, error):
     assert os.listdir(tmp_path) == []
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize('line', ['vae', 'text_encoder_3'])
 def test_killed_conversion_leaves_no_folder_and_can_be_repeated(official, tmp_path, line):
     program = (

@@ -37,6 +37,7 @@ def test_saved_pipeline_is_the_same_bit_for_bit(tiny, image, noise, tmp_path):
         assert first == second, file
 
 
+@pytest.mark.slow
 def test_a_folder_with_a_linear_autoencoder_is_read_by_a_process_that_trains_nothing(tmp_path):
     from discs import tiny as settings
 

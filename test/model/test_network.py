@@ -65,6 +65,7 @@ def test_attention_backend_can_be_chosen(image, noise, monkeypatch):
     assert len(calls) == 4
 
 
+@pytest.mark.slow
 def test_repeated_blocks_compile(image, noise):
     pipe = tiny_pipeline()
     eager = ask(pipe, image, noise)

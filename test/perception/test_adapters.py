@@ -60,6 +60,7 @@ def everything(perceiver, **more):
     return replace(request(tasks=perceiver.settings.active_tasks, **more), wanted=found)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize('batch_size', [1, 8])
 def test_the_base_answers_the_same_bytes_before_while_and_after(one, folders, batch_size):
     take(one, folders, batch_size=batch_size, **{'depth.metric': 'fixed', 'depth.scale': 1.0})

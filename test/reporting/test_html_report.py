@@ -147,6 +147,7 @@ def test_a_browser_opens_it_and_the_slider_moves(browser, tmp_path):
     assert browser.errors == []
 
 
+@pytest.mark.slow
 def test_what_is_wrong_in_a_page_is_seen(browser, tmp_path):
     path = tmp_path / 'index.html'
     path.write_text('<img src="http://example.invalid/a.png"><script>throw new Error(1)</script>')

@@ -106,6 +106,7 @@ def crowds():
     return [(truth, TASK.encode(truth)) for truth in truths]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize('name', CHANNELS)
 def test_people_are_read_back(name, crowds):
     channel, located, typed = CHANNELS[name]
@@ -117,6 +118,7 @@ def test_people_are_read_back(name, crowds):
     assert counts[1] / counts[2] >= typed
 
 
+@pytest.mark.slow
 def test_nineteen_joints_of_twenty_are_told_and_grouped():
     counts = np.zeros(3)
     for seed in range(32):
@@ -178,6 +180,7 @@ def test_crossing_arms_of_two_people_stay_with_their_owners():
     assert located == typed == total == 6
 
 
+@pytest.mark.slow
 def test_people_in_front_of_one_another():
     counts = np.zeros(3)
     for seed in range(8):

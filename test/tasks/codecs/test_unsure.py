@@ -35,6 +35,7 @@ def judged(seeds, **doubts):
     return {name: np.mean([one[name] for one in scores]) for name in scores[0]}
 
 
+@pytest.mark.slow
 def test_who_is_painted_as_the_mean_of_what_may_be_is_found():
     scores = judged(range(12))
     assert scores['pck'] > 0.6
@@ -42,6 +43,7 @@ def test_who_is_painted_as_the_mean_of_what_may_be_is_found():
     assert scores['precision'] > 0.5
 
 
+@pytest.mark.slow
 def test_sides_are_told_where_red_tells_them():
     sure, not_sure = (judged(range(10), swapped=part)['pck'] for part in (0.2, 0.5))
     assert sure > not_sure + 0.05
@@ -68,6 +70,7 @@ def test_scores_are_as_bright_as_the_painting(brightness):
     np.testing.assert_allclose(dark.scores, brightness * full.scores, atol=0.02)
 
 
+@pytest.mark.slow
 def test_the_last_joint_of_a_limb_is_its_end():
     short = []
     for seed in range(10):
