@@ -57,7 +57,7 @@ def request(seed=0, stamp_ns=5, size=SIZE, tasks=EVERY, wanted=None, **more):
 def everything():
     names = (f'{task}/{end}' for task in (*EVERY, 'disparity') for end in (
         'image', 'camera_info', 'color', 'overlay', 'mask', 'label', 'instances', 'label_info',
-        'detections', 'keypoints',
+        'confidence', 'detections', 'keypoints',
     ))  # fmt: skip
     return frozenset([*names, 'points'])
 

@@ -133,6 +133,7 @@ def from_label(
         'mask': lambda: image(any_label.values.astype(np.uint8) * np.uint8(255), 'mono8'),
         'ids': lambda: image(_ids(any_label), '16UC1'),
         'classes': lambda: image(_classes(any_label, categories), 'mono8'),
+        'confidence': lambda: image(_confidence(any_label), 'mono8'),
         'label_info': lambda: detections.label_info(types, categories, header),
         'detections': lambda: detections.detections(types, _detected(label), header),
         'keypoints': lambda: point_clouds.joint_cloud(
@@ -189,12 +190,13 @@ def _table(
         return row('image', 'normals'), info, color
     if issubclass(kind, Mask):
         return row('mask', 'mask'), info, overlay
-    if issubclass(kind, Instances) and takes_category:
+    if issubclass(kind, Instances):
+        confidence = row('confidence', 'confidence')
+        if not takes_category:
+            return row('label', 'ids'), confidence, info, found, color, overlay
         names = row('label_info', 'label_info', detections.LABEL_INFO, latched=True)
         ids = row('instances', 'ids')
-        return row('label', 'classes'), ids, info, names, found, color, overlay
-    if issubclass(kind, Instances):
-        return row('label', 'ids'), info, found, color, overlay
+        return row('label', 'classes'), confidence, ids, info, names, found, color, overlay
     if issubclass(kind, Picture):
         return row('image', 'color'), info
     if issubclass(kind, Keypoints):
@@ -222,6 +224,12 @@ def _classes(label: Instances, categories: tuple[str, ...]) -> NDArray[np.uint8]
         )
     numbers = [detections.UNLABELLED, *(number[name] for name in label.categories)]
     return np.array(numbers, np.uint8)[label.ids]
+
+
+def _confidence(label: Instances) -> NDArray[np.uint8]:
+    """The score of each pixel's instance as 0..255; 0 where there is none."""
+    scores = np.append(np.float32(0), label.scores)
+    return np.rint(scores * 255).astype(np.uint8)[label.ids]
 
 
 def _detected(label: Any) -> Any:

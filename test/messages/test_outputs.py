@@ -65,11 +65,11 @@ def test_declared_topics_of_each_task():
         'normal': ['normal/image', 'normal/camera_info', 'normal/color'],
         'segmentation': ['segmentation/mask', 'segmentation/camera_info', 'segmentation/overlay'],
         'semantic': [
-            'semantic/label', 'semantic/instances', 'semantic/camera_info', 'semantic/label_info',
-            'semantic/detections', 'semantic/color', 'semantic/overlay',
+            'semantic/label', 'semantic/confidence', 'semantic/instances', 'semantic/camera_info',
+            'semantic/label_info', 'semantic/detections', 'semantic/color', 'semantic/overlay',
         ],
-        'entity': ['entity/label', 'entity/camera_info', 'entity/detections', 'entity/color',
-                   'entity/overlay'],
+        'entity': ['entity/label', 'entity/confidence', 'entity/camera_info', 'entity/detections',
+                   'entity/color', 'entity/overlay'],
         'pose': ['pose/keypoints', 'pose/detections', 'pose/overlay'],
     }  # fmt: skip
     metric = outputs.declared(tasks.get('depth'), TYPES, MetricDepth)
@@ -270,6 +270,19 @@ def test_label_map_and_label_info_agree():
     np.testing.assert_array_equal(image_messages.array_from(got['semantic/instances']), label.ids)
 
 
+@pytest.mark.parametrize('name', ['entity', 'semantic'])
+def test_confidence_is_the_score_of_each_pixels_instance(name):
+    label = things()
+    got = made(tasks.get(name), label)
+    message = got[f'{name}/confidence']
+    assert message.encoding == 'mono8'
+    numbers = image_messages.array_from(message)
+    assert numbers.shape == image_messages.array_from(got[f'{name}/label']).shape
+    assert set(numbers[label.ids == 0].tolist()) == {0}
+    for number, score in enumerate(label.scores, 1):
+        np.testing.assert_allclose(numbers[label.ids == number] / 255, score, atol=0.5 / 255)
+
+
 def test_from_label_takes_the_category_of_the_prompt():
     task = tasks.get('semantic')
     label = label_of(task)
@@ -362,7 +375,7 @@ def test_declared_of_a_new_task_with_a_known_label():
     assert names == ['depth/image', 'depth/camera_info', 'depth/color']
     parts = SimpleNamespace(name='parts', label=Instances, takes_category=True)
     topics = [one.topic for one in outputs.declared(parts, TYPES)]
-    assert topics[:2] == ['parts/label', 'parts/instances']
+    assert topics[:3] == ['parts/label', 'parts/confidence', 'parts/instances']
     assert 'parts/label_info' in topics
 
 
