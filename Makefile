@@ -12,7 +12,7 @@ CONSTRAINTS := $(shell $(PYTHON) -c 'import sys; print("constraints.txt" if sys.
 BAG ?=
 MODEL ?= builtin
 
-.PHONY: demo test check docs format clean
+.PHONY: demo test check docs format dist dist-check matrix clean
 
 # One thread a process: two of them share the cores, and tiny networks want no more.
 test: export OMP_NUM_THREADS := 1
@@ -35,6 +35,14 @@ format: $(VENV)/.installed
 # MODEL=DIR your own weights.
 demo: $(VENV)/.installed  ## a simulated robot, the node and a recorder over real ROS 2
 	$(BIN)/diception demo $(if $(BAG),'$(BAG)') $(if $(CAMERA),--camera '$(CAMERA)') --model '$(MODEL)' --out demo_output
+
+dist: $(VENV)/.installed  ## a wheel and an sdist in dist/, with their contents checked
+	rm -rf dist
+	$(BIN)/python -m build -o dist . >/dev/null
+	$(BIN)/python tools/check_dist.py dist
+
+dist-check: dist  ## installs both in a new virtual environment, and predicts there
+	$(BIN)/python tools/check_dist.py --install dist
 
 clean:
 	rm -rf $(VENV) build dist site *.egg-info demo_output

@@ -3,10 +3,15 @@
 """Installs the package: `pip install -e .` beside ROS, `colcon build` inside a ROS workspace."""
 
 from glob import glob
+from pathlib import Path
+import re
 
 from setuptools import find_packages, setup
 
 NAME = 'diception_ros'
+HERE = Path(__file__).resolve().parent
+# The version stands there, and once more in package.xml, since ROS reads it; a test compares them.
+VERSION = re.search(r"^__version__ = '(.+)'", (HERE / NAME / '__init__.py').read_text(), re.M)
 
 # Lower bounds are the oldest release that has what is used, or the one that a supported ROS ships.
 # Upper bounds stop at the next major release that has not been tried.
@@ -50,6 +55,7 @@ EXTRAS_REQUIRE = {
         'psutil >=5.9',
         'ruff >=0.9',
         'mypy >=1.13',
+        'build >=1.2',  # make dist
     ],
     # Simulated rooms; 3.4 is the oldest tried. Needs a GL library: libegl1 libegl-mesa0
     # libgl1-mesa-dri of Debian and Ubuntu.
@@ -71,8 +77,10 @@ EXTRAS_REQUIRE = {
 
 setup(
     name=NAME,
-    version='0.1.0',
+    version=VERSION.group(1),
     description='DICEPTION, one diffusion model for six perception tasks, as a ROS 2 package',
+    long_description=(HERE / 'README.md').read_text(),
+    long_description_content_type='text/markdown',
     license='Apache-2.0',
     author='The diception_ros authors',
     maintainer='The diception_ros authors',
