@@ -5,7 +5,8 @@
     python bench/zero.py --ros-args -p tasks:="[depth, normal]" -r image:=/camera/image_raw
 
 Its answers are the examples of the tasks, whatever the picture. ZERO_SECONDS in the environment
-makes each frame last that long, ZERO_FAILS=1 makes each fail; the tests of the node use both.
+makes each frame last that long, ZERO_FAILS=1 makes each fail, and loading waits for the file
+ZERO_LOADED; the tests of the node use all three.
 """
 
 from __future__ import annotations
@@ -80,6 +81,11 @@ def load(node, perception, types, say):
     """Stands in for `ros.model.load`."""
     if not node.model.startswith(('zero', 'builtin')):
         raise FileNotFoundError(f'{node.model}: no such model folder')
+    loaded = os.environ.get('ZERO_LOADED')
+    if loaded:
+        say('waiting for a file')
+        while not Path(loaded).exists():
+            time.sleep(0.02)
     predictor = ZeroPredictor()
     return predictor, Perceiver(predictor, types, perception)
 

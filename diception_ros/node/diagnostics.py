@@ -129,6 +129,7 @@ class NodeReport:
         mismatches: topics with incompatible QoS, and the policy.
         values: those of NODE_VALUES that are not counts of frames.
         cameras: none before the node is configured.
+        loading: progress of loading the model, '' while it is not loaded.
     """
 
     node: str
@@ -139,6 +140,7 @@ class NodeReport:
     values: dict[str, Any]
     cameras: list[CameraReport] = field(default_factory=list)
     warning: str = ''
+    loading: str = ''
 
 
 def statuses(report: NodeReport) -> list[Status]:
@@ -154,6 +156,8 @@ def statuses(report: NodeReport) -> list[Status]:
         level, message = WARN, f'QoS is incompatible: {"; ".join(sorted(policies))}'
     elif report.warning:
         level, message = WARN, report.warning
+    elif report.loading:
+        message = f'loading: {report.loading}'
     elif report.state == 'active' and report.idle:
         message = f'idle: no subscriber of {report.idle}'
     values = {**report.values, 'state': report.state, **totals}

@@ -45,6 +45,7 @@ class Monitored(Protocol):
 
     state: str
     error: str
+    loading: str
     log: Log
     parameters: Parameters
     cameras: dict[str, CameraInput]
@@ -129,6 +130,7 @@ class Monitor:
             values,
             cameras,
             self._namesake(),
+            node.loading,
         )
 
     def _namesake(self) -> str:

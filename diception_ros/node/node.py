@@ -3,20 +3,25 @@
 """The lifecycle node `perception`: creates, connects and destroys the parts of this package.
 
 Three threads: the executor's runs everything in this file, the worker's processes frames, and the
-monitor's publishes diagnostics once a second.
+monitor's publishes diagnostics once a second. A fourth imports and loads the model before the node
+is configured, so that the executor answers services meanwhile.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
+import contextlib
 import threading
 import traceback
 from typing import TYPE_CHECKING, Any
 
+from lifecycle_msgs.msg import Transition
+from rclpy.callback_groups import ReentrantCallbackGroup
 from rclpy.clock import JumpThreshold, TimeJump
 from rclpy.duration import Duration
 from rclpy.lifecycle import LifecycleNode, LifecycleState, TransitionCallbackReturn
 from rclpy.parameter import Parameter
+from rclpy.task import Future
 
 from diception_ros.doctor import missing_packages
 from diception_ros.messages.detections import DETECTIONS
@@ -53,6 +58,7 @@ class PerceptionNode(LifecycleNode):  # type: ignore[misc]
         predictor: the model, None before the node is configured.
         mismatches: topics with incompatible QoS, and the policy.
         error: why the last transition failed, '' if it succeeded.
+        loading: progress of loading the model, '' while it is not loaded.
     """
 
     def __init__(self, stop: threading.Event, load: worker.Load) -> None:
@@ -64,17 +70,17 @@ class PerceptionNode(LifecycleNode):  # type: ignore[misc]
         self.worker: Worker | None = None
         self.predictor: Predictor | None = None
         self.mismatches: dict[str, str] = {}
-        self.error = ''
+        self.error = self.loading = ''
         self._stop, self._load = stop, load
+        self._loaded: Future[Any] | None = None
         self._perceiver: Perceiver | None = None
         self._outputs: Publishers | None = None
         self._categories: Any = None
-        self.parameters = Parameters(
-            self, self._accept, self._change, lambda: self.state != 'unconfigured'
-        )
+        self.parameters = Parameters(self, self._accept, self._change, self._fixed_because)
         for text in self.parameters.unknown:
             self.log.warning(f'parameters: {text}')
         self._monitor = Monitor(self)
+        self._answer_while_loading()
         # The callback exists as long as this handle.
         self._jump_handle = self.get_clock().create_jump_callback(
             JumpThreshold(
@@ -84,18 +90,87 @@ class PerceptionNode(LifecycleNode):  # type: ignore[misc]
         )
 
     def start(self) -> None:
-        """Start diagnostics and, with `autostart`, configure and activate."""
+        """Start diagnostics and, with `autostart`, have the executor configure and activate."""
         self._monitor.start()
-        name = self.get_fully_qualified_name()
-        if not self.parameters.node_settings.autostart:
-            self.log.info(f'waiting for: ros2 lifecycle set {name} configure')
-        elif self.trigger_configure() == TransitionCallbackReturn.SUCCESS:
-            self.trigger_activate()
+        if self.parameters.node_settings.autostart:
+            assert self.executor is not None
+            self.executor.create_task(self._autostart)
         else:
-            self.log.info(
-                f'waiting for a correction: ros2 param set {name} ..., then ros2 lifecycle set '
-                f'{name} configure; or Ctrl-C'
+            name = self.get_fully_qualified_name()
+            self.log.info(f'waiting for: ros2 lifecycle set {name} configure')
+
+    async def _autostart(self) -> None:
+        await self._preload()
+        if self.state != 'unconfigured':  # shut down meanwhile
+            return
+        if self.trigger_configure() == TransitionCallbackReturn.SUCCESS:
+            self.trigger_activate()
+            return
+        name = self.get_fully_qualified_name()
+        self.log.info(
+            f'waiting for a correction: ros2 param set {name} ..., then ros2 lifecycle set '
+            f'{name} configure; or Ctrl-C'
+        )
+
+    def _answer_while_loading(self) -> None:
+        """Let the service change_state wait for the model while the executor serves others.
+
+        rclpy calls `on_configure` inside of the service's callback and has no other way to answer
+        it later than a callback that is a coroutine. Its callback group must be reentrant, or no
+        other callback of the node runs until it returns.
+        """
+        service, change = self._service_change_state, self._service_change_state.callback
+
+        async def change_state(request: Any, response: Any) -> Any:
+            wanted = request.transition
+            configure = (
+                wanted.label == 'configure'
+                if wanted.label
+                else wanted.id == Transition.TRANSITION_CONFIGURE
             )
+            if configure and self._loaded is not None:
+                self.log.warning('configure is refused: the node loads its model already')
+                response.success = False
+                return response
+            if configure and self.state == 'unconfigured':
+                await self._preload()
+            return change(request, response)
+
+        service.callback = change_state
+        service.callback_group = ReentrantCallbackGroup()
+        service.callback_group.add_entity(service)
+
+    async def _preload(self) -> None:
+        """Load the model in a thread; `_configure` takes the outcome."""
+        if self.parameters.refused:
+            return  # configuring fails with the reason
+        executor = self.executor
+        assert executor is not None
+        loaded = self._loaded = Future(executor=executor)
+        settings, perception = self.parameters.node_settings, self.parameters.perception
+
+        def load() -> None:
+            try:
+                loaded.set_result(self._load(settings, perception, RosTypes(), self._progress))
+            except Exception as error:
+                loaded.set_exception(error)
+            with contextlib.suppress(Exception):  # the executor is gone: the node has ended
+                executor.wake()
+
+        self.loading = f'model {settings.model!r}'
+        threading.Thread(target=load, name='load', daemon=True).start()
+        with contextlib.suppress(Exception):  # `_configure` raises it
+            await loaded
+
+    def _progress(self, text: str) -> None:
+        self.loading = text
+        self.log.info(text)
+
+    def _fixed_because(self) -> str:
+        """Why the parameters of `settings.FIXED` cannot be changed now, '' if they can."""
+        if self._loaded is not None:
+            return 'while the node loads its model; wait until it is configured, then clean it up'
+        return '' if self.state == 'unconfigured' else 'while the node is configured; clean it up'
 
     def finish(self) -> None:
         """Stop all threads, so that the node can be destroyed."""
@@ -140,6 +215,8 @@ class PerceptionNode(LifecycleNode):  # type: ignore[misc]
         """Run one transition and log its exception, which rclpy would swallow."""
         try:
             action()
+            self.state, self.error = to, ''
+            return TransitionCallbackReturn.SUCCESS
         except Exception as error:
             known = isinstance(error, (ValueError, OSError, ImportError, RuntimeError))
             text = str(error) if known else traceback.format_exc()
@@ -149,15 +226,22 @@ class PerceptionNode(LifecycleNode):  # type: ignore[misc]
             self.log.error(self.error)
             undo()
             return TransitionCallbackReturn.FAILURE
-        self.state, self.error = to, ''
-        return TransitionCallbackReturn.SUCCESS
+        finally:
+            self._loaded, self.loading = None, ''
 
     def _configure(self) -> None:
         if refused := self.parameters.refused:
             raise ValueError('; '.join(refused.values()))
         settings, perception = self.parameters.node_settings, self.parameters.perception
         types = RosTypes()
-        self.predictor, self._perceiver = self._load(settings, perception, types, self.log.info)
+        if self._loaded is None:
+            self.predictor, self._perceiver = self._load(
+                settings, perception, types, self._progress
+            )
+        else:
+            self.predictor, self._perceiver = self._loaded.result()  # type: ignore[misc]
+        # Other values may have been set while the model was loading.
+        self._perceiver.change(perception)
         names = settings.cameras or ('',)
         latest = perception.live.policy == 'latest'
         self.queue = FrameQueue(

@@ -76,7 +76,8 @@ class Parameters:
         node: declares the parameters.
         accept: called before new perception settings hold; raises ValueError to refuse them.
         changed: called after they hold.
-        fixed: returns whether the parameters named in FIXED must keep their values.
+        fixed: returns why the parameters named in FIXED must keep their values, '' if they need
+            not: 'while ...; what to do'.
 
     Attributes:
         node_settings: the present values.
@@ -90,7 +91,7 @@ class Parameters:
         node: Node,
         accept: Callable[[PerceptionSettings], None],
         changed: Callable[[PerceptionSettings], None],
-        fixed: Callable[[], bool],
+        fixed: Callable[[], str],
     ) -> None:
         self.refused: dict[str, str] = {}
         self._node, self._accept, self._changed, self._fixed = node, accept, changed, fixed
@@ -166,9 +167,9 @@ class Parameters:
         if not changes:
             return SetParametersResult(successful=True)
         try:
-            if self._fixed():
+            if why := self._fixed():
                 for name in FIXED:
-                    self._refuse_fixed(name, changes)
+                    self._refuse_fixed(name, changes, why)
             node = _changed(self.node_settings, changes)
             perception = _changed(self.perception, changes)
             if perception != self.perception:
@@ -185,11 +186,11 @@ class Parameters:
             self._changed(self.perception)
         return SetParametersResult(successful=True)
 
-    def _refuse_fixed(self, name: str, changes: Mapping[str, Any]) -> None:
+    def _refuse_fixed(self, name: str, changes: Mapping[str, Any], why: str) -> None:
         present = {**settings.values(self.node_settings), **settings.values(self.perception)}
         if name in changes and changes[name] != present[name]:
             raise ValueError(
-                f'{name} cannot be changed while the node is configured; clean it up first: '
+                f'{name} cannot be changed {why} first: '
                 f'ros2 lifecycle set {self._node.get_fully_qualified_name()} cleanup'
             )
 

@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.optimize import linear_sum_assignment
 
 from diception_ros.core.geometry import ScaleShift
 from diception_ros.core.labels import Instances
@@ -53,6 +52,8 @@ class Tracks:
             self._seen, self._missed = None, {}
         numbers = np.zeros(len(new.scores), np.int32)
         if self._seen is not None:
+            from scipy.optimize import linear_sum_assignment
+
             iou = new.iou(self._seen)  # (instances, ids)
             ours, theirs = np.array(new.categories), np.array(self._seen.categories)
             iou[(iou < min_iou) | (ours[:, None] != theirs[None])] = 0

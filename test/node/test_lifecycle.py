@@ -64,6 +64,52 @@ def test_counts_are_exact_after_deactivation(domain, peer):
         assert counted[1] > 0
 
 
+def test_the_node_answers_while_its_model_loads(domain, peer, tmp_path):
+    loaded = tmp_path / 'loaded'
+    waits = {'ZERO_LOADED': str(loaded)}
+    with Running(domain, {'tasks': '[depth]'}, environment=waits) as node:
+        node.wait_for('waiting for a file')
+        told = peer.diagnostics(lambda found: '/perception' in found)['/perception']
+        assert (told.level, told.message) == (b'\x00', 'loading: waiting for a file')
+        assert peer.state() == 'unconfigured'
+        assert peer.get('tasks') == ['depth']
+        assert not peer.change('configure')
+        assert not peer.change('activate')
+        node.wait_for('configure is refused')
+        assert 'while the node loads its model' in peer.set(model='zero2')
+        assert peer.set(tasks=['normal']) == ''
+        loaded.touch()
+        # What was set while it was loading holds.
+        assert '/perception/normal/image' in node.wait_for('active: ')
+        assert DISPARITY not in node.text
+        # A service that configures is answered when the model is loaded.
+        assert peer.change('deactivate')
+        assert peer.change('cleanup')
+        loaded.unlink()
+        from lifecycle_msgs.srv import ChangeState
+
+        request = ChangeState.Request()
+        request.transition.label = 'configure'
+        answer = peer.client('/perception/change_state', ChangeState).call_async(request)
+        node.wait_for('waiting for a file', count=2)
+        assert peer.state() == 'unconfigured'
+        peer.diagnostics(lambda found: found['/perception'].message.startswith('loading: '))
+        assert not answer.done()
+        loaded.touch()
+        peer.until(answer.done)
+        assert answer.result().success
+        assert peer.state() == 'inactive'
+
+
+def test_shutdown_while_the_model_loads_ends_the_node(domain, peer, tmp_path):
+    waits = {'ZERO_LOADED': str(tmp_path / 'never')}
+    with Running(domain, environment=waits) as node:
+        node.wait_for('waiting for a file')
+        assert peer.change('shutdown')
+        assert node.process.wait(HUNG) == 0
+        assert 'Traceback' not in node.text
+
+
 @pytest.mark.parametrize(
     ('parameters', 'says'),
     [
