@@ -1,6 +1,6 @@
 # SPDX-FileCopyrightText: 2026 The diception_ros authors
 # SPDX-License-Identifier: Apache-2.0
-"""What few-shot adaptation is worth: new tasks from 1 to 50 pictures, beside three controls.
+"""What few-shot adaptation is worth: new tasks from 1 to 50 images, beside three controls.
 
     for task in floor shadow highlight graspable; do
         diception simulate --labels $task --scenes 50 --views 1 --size 171x128 --seed 5 \
@@ -16,13 +16,13 @@ untrained   the same matrices in the same network with random weights, that lear
 scratch     all weights of the network with random weights
 base        the built-in model asked the same text, without adaptation
 
-All see the same pictures, parts of them and noise, for `--steps` steps; `adapted` from few
-pictures for fewer, as `diception adapt` does, while the others reach less with those. With seed 0
-they learn from the first n of the 50 pictures, with another one from n that it draws, and hold
+All see the same images, parts of them and noise, for `--steps` steps; `adapted` from few
+images for fewer, as `diception adapt` does, while the others reach less with those. With seed 0
+they learn from the first n of the 50 images, with another one from n that it draws, and hold
 back as many as `diception adapt` does; of masks the threshold is chosen as there, and nothing else
 is chosen. The score is that of the last step, on test rooms that no model has seen: the mean over
-pictures, and of masks also `pooled`, all intersections by all unions, which pictures with little
-of the thing do not decide. What few pictures teach depends on which they are, so the counts of
+images, and of masks also `pooled`, all intersections by all unions, which images with little
+of the thing do not decide. What few images teach depends on which they are, so the counts of
 `--repeated` are measured with several seeds.
 
 RESULTS/TASK.csv gets a line when a cell is done, and the same command goes on where it was killed.
@@ -67,7 +67,7 @@ class Cell(NamedTuple):
 
     task: str
     method: str
-    pictures: int
+    images: int
     seed: int
 
 
@@ -143,8 +143,7 @@ def begin(path: Path, made: Mapping[str, str]) -> set[Cell]:
         writer.writeheader()
         writer.writerows(kept)
     return {
-        Cell(line['task'], line['method'], int(line['pictures']), int(line['seed']))
-        for line in kept
+        Cell(line['task'], line['method'], int(line['images']), int(line['seed'])) for line in kept
     }
 
 
@@ -156,7 +155,7 @@ def quieten(threads: int) -> None:
 
 @functools.cache
 def samples(data: Path, task: str, part: str) -> list[Sample]:
-    """Labelled pictures, read once by each process."""
+    """Labelled images, read once by each process."""
     return labelled.read(data / f'{task}_{part}', KINDS[task], task).samples
 
 
@@ -168,7 +167,7 @@ def measure(
     kind = KINDS[task]
     everything, test = samples(data, task, 'train'), samples(data, task, 'test')
     if count > len(everything):
-        raise ValueError(f'{data}: {task} has {len(everything)} pictures, asked for {count}')
+        raise ValueError(f'{data}: {task} has {len(everything)} images, asked for {count}')
     order = np.random.default_rng(seed).permutation(len(everything)) if seed else range(count)
     learnt = [everything[k] for k in order[:count]]
     chosen = replace(chosen, seed=seed)
@@ -216,26 +215,24 @@ class Judge(validation.Validator):
         self._painted: dict[tuple[int, ...], NDArray[np.float32]] = {}
 
     def sample(
-        self, pipe: DiceptionPipeline, questions: Sequence[int], pictures: Sequence[int]
+        self, pipe: DiceptionPipeline, questions: Sequence[int], images: Sequence[int]
     ) -> NDArray[np.float32]:
-        asked = (*questions, *pictures)
+        asked = (*questions, *images)
         if asked not in self._painted:
-            self._painted[asked] = super().sample(pipe, questions, pictures)
+            self._painted[asked] = super().sample(pipe, questions, images)
         return self._painted[asked]
 
 
 def pooled(
     judge: validation.Validator, runner: Trainer, test: list[Sample], registry: TaskRegistry
 ) -> float:
-    """IoU of all test pictures together."""
+    """IoU of all test images together."""
     everything = range(len(test))
     task = registry.get(test[0].prompt.task)
     both = either = 0
-    for sample, picture in zip(
-        test, judge.sample(runner.pipe, everything, everything), strict=True
-    ):
+    for sample, image in zip(test, judge.sample(runner.pipe, everything, everything), strict=True):
         truth = fit_label(sample, runner.preprocessor.resolution, registry).values
-        found = task.decode(picture).values
+        found = task.decode(image).values
         both += int((truth & found).sum())
         either += int((truth | found).sum())
     return both / either

@@ -24,12 +24,12 @@ WORDS = {
 }
 WIDTH, HEIGHT, LEFT, TOP, BOTTOM, GAP = 300, 200, 44, 34, 36, 26
 
-# By method and number of pictures, a value for each seed.
+# By method and number of images, a value for each seed.
 Lines = dict[str, dict[int, list[float]]]
 
 
 def main() -> None:
-    """Write the picture, print the table."""
+    """Write the image, print the table."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument('results', type=Path)
     parser.add_argument('--out', type=Path, required=True)
@@ -39,21 +39,21 @@ def main() -> None:
         metric, lines = read(path)
         plots[path.stem] = metric, lines
         print(table(path.stem, metric, lines))
-    args.out.write_text(picture(plots))
+    args.out.write_text(image(plots))
 
 
 def read(path: Path) -> tuple[str, Lines]:
-    """Metric, and its values by method and number of pictures."""
+    """Metric, and its values by method and number of images."""
     lines: Lines = {method: defaultdict(list) for method in WORDS}
     with path.open(newline='') as file:
         for row in csv.DictReader(file):
-            lines[row['method']][int(row['pictures'])].append(float(row['true']))
+            lines[row['method']][int(row['images'])].append(float(row['true']))
             metric = row['metric']
     return metric, {method: dict(values) for method, values in lines.items() if values}
 
 
 def counts_of(lines: Lines) -> list[int]:
-    """Numbers of pictures that were learnt from."""
+    """Numbers of images that were learnt from."""
     return sorted({count for one in lines.values() for count in one if count})
 
 
@@ -63,7 +63,7 @@ def at_count(values: dict[int, list[float]], count: int) -> list[float]:
 
 
 def table(task: str, metric: str, lines: Lines) -> str:
-    """Methods by pictures, in Markdown."""
+    """Methods by images, in Markdown."""
     counts = counts_of(lines)
     rows = [
         f'| {task}, {metric} | {" | ".join(map(str, counts))} |',
@@ -83,7 +83,7 @@ def cell(values: list[float]) -> str:
     return f'{fmean(values):.3f}{spread}'
 
 
-def picture(plots: dict[str, tuple[str, Lines]]) -> str:
+def image(plots: dict[str, tuple[str, Lines]]) -> str:
     """The plots beside each other."""
     step = LEFT + WIDTH + GAP
     whole, high = step * len(plots), TOP + HEIGHT + BOTTOM + 24 * 2
@@ -111,7 +111,7 @@ def round_step(most: float) -> float:
 
 
 def plot(task: str, metric: str, lines: Lines, left: int) -> list[str]:
-    """One plot, whose left edge is at `left`; pictures on a logarithmic axis."""
+    """One plot, whose left edge is at `left`; images on a logarithmic axis."""
     counts = counts_of(lines)
     every = [value for one in lines.values() for values in one.values() for value in values]
     step = round_step(1.0 if metric == 'iou' else max(every))
@@ -139,7 +139,7 @@ def plot(task: str, metric: str, lines: Lines, left: int) -> list[str]:
             f'<text x="{x:.1f}" y="{TOP + HEIGHT + 16}" text-anchor="middle">{count}</text>'
         )
     parts.append(f'<text x="{left + WIDTH / 2}" y="{TOP + HEIGHT + 31}" text-anchor="middle">'
-                 'labelled pictures</text>')  # fmt: skip
+                 'labelled images</text>')  # fmt: skip
     for method, values in lines.items():
         places = [(n, at_count(values, n)) for n in counts if at_count(values, n)]
         points = [at(n, fmean(some)) for n, some in places]

@@ -12,7 +12,7 @@ bfloat16, rank 128 in query, key and value, gradient checkpointing, attention th
 1 GB), nor that norms are float32 under autocast.
 
 The other two learn as `diception adapt --bf16 true --checkpointing true` does, on eight labelled
-pictures of noise, with batches of 1 (accumulated to 8) and 8.
+images of noise, with batches of 1 (accumulated to 8) and 8.
 """
 
 from __future__ import annotations
@@ -144,14 +144,14 @@ def activations(network: DiceptionTransformer2DModel, batch: int) -> tuple[int, 
 
 @torch.no_grad()
 def encoder(vae: AutoencoderKL, batch: int) -> int:
-    """Bytes at most while a batch of pictures is encoded."""
+    """Bytes at most while a batch of images is encoded."""
     with Living() as living:
         vae.encode(torch.empty(batch, 3, SIDE, SIDE, device='meta'))
     return living.most
 
 
 def labels(side: int) -> Labelled:
-    """Pictures of noise of which the left half is labelled."""
+    """Images of noise of which the left half is labelled."""
     rng = np.random.default_rng(0)
     mask = np.zeros((side, side), bool)
     mask[:, : side // 2] = True
@@ -204,7 +204,7 @@ def main() -> None:
     parser.add_argument('--count', action='store_true', help='count, and learn nothing')
     parser.add_argument('--folder', type=Path, help='with 4 GB of room')
     parser.add_argument('--device', default='cpu', help='cpu, cuda or cuda:N')
-    parser.add_argument('--reduced', action='store_true', help='small widths, small pictures')
+    parser.add_argument('--reduced', action='store_true', help='small widths, small images')
     parser.add_argument('--steps', type=int, default=4)
     parser.add_argument('--batches', type=int, nargs='+', default=[1, 8])
     args = parser.parse_args()

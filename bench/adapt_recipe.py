@@ -10,10 +10,10 @@
     done
     python bench/adapt_recipe.py DATA --workers 2
 
-Learnt from the first pictures of seed 21, all of them, and judged by the 60 of seed 22, mean IoU;
+Learnt from the first images of seed 21, all of them, and judged by the 60 of seed 22, mean IoU;
 both are of the split `train`, so nothing is chosen by the rooms that bench/adapt.py is about. Each
 mask is read at several thresholds: that which `diception adapt` guesses from the labels learnt; a
-half; half of the picture's brightest spot, as the task `segmentation` reads; and the best for all
+half; half of the image's brightest spot, as the task `segmentation` reads; and the best for all
 60, which nobody can know.
 """
 
@@ -50,7 +50,7 @@ class Variant:
 
     Attributes:
         task: floor or shadow.
-        pictures: that are learnt from.
+        images: that are learnt from.
         steps: of the optimiser.
         name: what is different.
         chosen: changed values of AdaptSettings.
@@ -58,7 +58,7 @@ class Variant:
     """
 
     task: str
-    pictures: int
+    images: int
     steps: int
     name: str = 'as diception adapt does'
     chosen: Mapping[str, Any] = field(default_factory=dict)
@@ -71,9 +71,7 @@ VARIANTS = (
     Variant('floor', 50, 200, 'all parameters, learning rate 3e-4', {}, {'rank': 0, 'lr': 3e-4}),
     Variant('floor', 50, 200, 'Muon for AdamW', {}, {'optimizer': 'muon'}),
     Variant('floor', 50, 200, '`--lr 1e-3`', {'lr': 1e-3}),
-    Variant(
-        'floor', 50, 200, 'a fifth of the samples noisy pictures', {}, {'share_at_noise': 0.8}
-    ),
+    Variant('floor', 50, 200, 'a fifth of the samples noisy images', {}, {'share_at_noise': 0.8}),
     Variant('floor', 50, 200, '`--cond-dropout 0`', {'cond_dropout': 0.0}),
     Variant('floor', 50, 200, '`--color-jitter 0`', {'color_jitter': 0.0}),
     Variant('floor', 50, 200, '`--min-crop-scale 0.85`', {'min_crop_scale': 0.85}),
@@ -99,7 +97,7 @@ def main() -> None:
     parser.add_argument('--bf16', action=argparse.BooleanOptionalAction, default=True)
     args = parser.parse_args()
     jobs = list(itertools.product(VARIANTS, args.seeds))
-    print(f'| task | pictures | steps | recipe | {" | ".join(READINGS)} |')
+    print(f'| task | images | steps | recipe | {" | ".join(READINGS)} |')
     print('|---|---|---|---|' + '---|' * len(READINGS), flush=True)
     work = functools.partial(measure, args.data, args.bf16)
     with multiprocessing.get_context('spawn').Pool(args.workers, quieten, (1,)) as pool:
@@ -107,14 +105,14 @@ def main() -> None:
         for variant in VARIANTS:
             columns = zip(*(next(found) for _ in args.seeds), strict=True)
             cells = (', '.join(f'{iou:.3f}'.lstrip('0') for iou in one) for one in columns)
-            about = f'{variant.task} | {variant.pictures} | {variant.steps} | {variant.name}'
+            about = f'{variant.task} | {variant.images} | {variant.steps} | {variant.name}'
             print(f'| {about} | {" | ".join(cells)} |', flush=True)
 
 
 def measure(data: Path, bf16: bool, job: tuple[Variant, int]) -> list[float]:
-    """Mean IoU of the pictures of seed 22, by reading."""
+    """Mean IoU of the images of seed 22, by reading."""
     variant, seed = job
-    learnt = samples(data, variant.task, '21')[: variant.pictures]
+    learnt = samples(data, variant.task, '21')[: variant.images]
     test = samples(data, variant.task, '22')
     chosen = AdaptSettings(
         **{
@@ -138,11 +136,11 @@ def measure(data: Path, bf16: bool, job: tuple[Variant, int]) -> list[float]:
     )
     everything = range(len(test))
     with runner.average_parameters():
-        pictures = list(judge.sample(runner.pipe, everything, everything))
+        images = list(judge.sample(runner.pipe, everything, everything))
     truths: list[Any] = [
         fit_label(one, runner.preprocessor.resolution, what.registry) for one in test
     ]
-    greys = [picture.mean(axis=-1) for picture in pictures]
+    greys = [image.mean(axis=-1) for image in images]
 
     def at(threshold: float) -> float:
         return iou([grey > threshold for grey in greys], truths)
@@ -150,13 +148,13 @@ def measure(data: Path, bf16: bool, job: tuple[Variant, int]) -> list[float]:
     return [
         at(what.card.threshold),
         at(0.5),
-        iou([TASK.decode(picture).values for picture in pictures], truths),
+        iou([TASK.decode(image).values for image in images], truths),
         max(map(at, validation.THRESHOLDS)),
     ]
 
 
 def iou(found: Sequence[NDArray[np.bool_]], truths: Sequence[Any]) -> float:
-    """Mean over pictures."""
+    """Mean over images."""
     scores = [
         TASK.score(Mask(mask), truth)['iou'] for mask, truth in zip(found, truths, strict=True)
     ]

@@ -1,6 +1,6 @@
 # SPDX-FileCopyrightText: 2026 The diception_ros authors
 # SPDX-License-Identifier: Apache-2.0
-"""The published way to read instances from a picture; bench/decode.py compares ours with it."""
+"""The published way to read instances from an image; bench/decode.py compares ours with it."""
 
 from __future__ import annotations
 

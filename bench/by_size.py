@@ -5,7 +5,7 @@
     diception evaluate --tasks semantic --out OUT
     python bench/by_size.py OUT/answers.csv semantic iou
 
-Answers to questions for something that is there, in fifths by its share of the picture: means of
+Answers to questions for something that is there, in fifths by its share of the image: means of
 that share and of the number.
 """
 
@@ -31,7 +31,7 @@ def main() -> None:
     parser.add_argument('--parts', type=int, default=5)
     args = parser.parse_args()
     rows = by_size(args.answers, args.question, args.metric, args.parts)
-    print(f'| answers | share of the picture | {args.metric} |\n|---|---|---|')
+    print(f'| answers | share of the image | {args.metric} |\n|---|---|---|')
     for count, share, value in rows:
         print(f'| {count} | {100 * share:.1f} % | {value:.3f} |')
     total = sum(count for count, _, _ in rows)
@@ -39,7 +39,7 @@ def main() -> None:
 
 
 def by_size(path: Path, question: str, metric: str, parts: int) -> list[tuple[int, float, float]]:
-    """How many answers, the mean of their share of the picture, and that of the metric.
+    """How many answers, the mean of their share of the image, and that of the metric.
 
     Args:
         path: answers.csv of an evaluation.
@@ -60,7 +60,7 @@ def by_size(path: Path, question: str, metric: str, parts: int) -> list[tuple[in
     if len(found) < parts:
         raise ValueError(
             f'{path}: {len(found)} answers to {question} have {metric} and a share of the '
-            f'picture; expected at least {parts}'
+            f'image; expected at least {parts}'
         )
     return [
         (len(part), fmean(part[:, 0]), fmean(part[:, 1]))

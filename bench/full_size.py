@@ -131,7 +131,7 @@ def run(folder: Path, args: argparse.Namespace) -> None:
     seconds = time.perf_counter() - start
     assert out.images.shape == (1, 768, 768, 3)
     assert torch.isfinite(out.latents).all()
-    print(f'    {args.steps} step(s) in {args.dtype}: {seconds:.1f} s, picture mean '
+    print(f'    {args.steps} step(s) in {args.dtype}: {seconds:.1f} s, image mean '
           f'{out.images.mean():.3f} std {out.images.std():.3f}')  # fmt: skip
 
 

@@ -1,6 +1,6 @@
 # SPDX-FileCopyrightText: 2026 The diception_ros authors
 # SPDX-License-Identifier: Apache-2.0
-"""What blending answers about shifted pictures is worth, in grid and in time.
+"""What blending answers about shifted images is worth, in grid and in time.
 
     python bench/grid.py --rooms 30
 
@@ -18,7 +18,7 @@ from statistics import fmean, median
 import time
 from typing import Any
 
-PICTURES = {'depth': '[[image2depth]]', 'normal': '[[image2normal]]'}
+PROMPTS = {'depth': '[[image2depth]]', 'normal': '[[image2normal]]'}
 
 
 def main() -> None:
@@ -43,37 +43,37 @@ def main() -> None:
         for samples, _ in rooms.views(0, (side, round(side * 4 / 3)), 'validation', args.rooms)
     ]
     steps: dict[int, dict[str, list[float]]] = {
-        n: {name: [] for name in PICTURES} for n in painters
+        n: {name: [] for name in PROMPTS} for n in painters
     }
     seconds: dict[int, list[float]] = {n: [] for n in painters}
     # The painters take turns, so that a slow minute of the machine is everybody's.
     for frame, (n, painter) in itertools.product(frames, painters.items()):
-        for name, text in PICTURES.items():
+        for name, text in PROMPTS.items():
             start = time.perf_counter()
-            picture = painter.generate(frame, text)
+            image = painter.generate(frame, text)
             seconds[n].append(time.perf_counter() - start)
-            steps[n][name].append(grid(picture, first.pipe.token))
+            steps[n][name].append(grid(image, first.pipe.token))
     alone = median(seconds[args.shifts[0]])
-    print(f'| shifts | {" | ".join(PICTURES)} | ms | times that of {args.shifts[0]} |')
-    print('|---|' + '---|' * (len(PICTURES) + 2))
+    print(f'| shifts | {" | ".join(PROMPTS)} | ms | times that of {args.shifts[0]} |')
+    print('|---|' + '---|' * (len(PROMPTS) + 2))
     for n in painters:
         shown = ' | '.join(f'{fmean(found):.2f}' for found in steps[n].values())
         taken = median(seconds[n])
         print(f'| {n} | {shown} | {1000 * taken:.0f} | {taken / alone:.2f} |')
 
 
-def grid(picture: Any, token: int) -> float:
+def grid(image: Any, token: int) -> float:
     """Median step across the borders of tokens by that across their middles.
 
     Args:
-        picture: (S, S, 3) painted, float.
+        image: (S, S, 3) painted, float.
         token: width, pixels.
     """
     import numpy as np
 
     ratios = []
     for axis in (0, 1):
-        steps = np.moveaxis(np.abs(np.diff(picture, axis=axis)).mean(axis=2), axis, 0)
+        steps = np.moveaxis(np.abs(np.diff(image, axis=axis)).mean(axis=2), axis, 0)
         borders, middles = steps[token - 1 :: token], steps[token // 2 - 1 :: token]
         ratios.append(float(np.median(borders) / np.median(middles)))
     return fmean(ratios)

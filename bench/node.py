@@ -1,14 +1,14 @@
 # SPDX-FileCopyrightText: 2026 The diception_ros authors
 # SPDX-License-Identifier: Apache-2.0
-"""How much time the node adds to the model's, for each size of pictures and number of tasks.
+"""How much time the node adds to the model's, for each size of images and number of tasks.
 
     python bench/node.py [--seconds 20] [--rate 10]
 
 Three processes with the shared memory of config/fastdds_shm.xml: a camera that stamps and
-publishes pictures and listens to the answers (this one), the node with a model of no cost
-(bench/zero.py), and a bare rclpy relay of the same pictures. The time is from the header's stamp
+publishes images and listens to the answers (this one), the node with a model of no cost
+(bench/zero.py), and a bare rclpy relay of the same images. The time is from the header's stamp
 until the node, or the relay, has published all answers about it, as it says itself; so the way of
-the picture to the node is in it and the way of the answer back is not. CPU is of one core.
+the image to the node is in it and the way of the answer back is not. CPU is of one core.
 """
 
 from __future__ import annotations
@@ -35,9 +35,9 @@ TASKS = {1: ['depth'], 3: ['depth', 'normal', 'entity']}
 TOPICS = {
     'depth': 'disparity/image', 'normal': 'normal/image', 'entity': 'entity/label',
 }  # fmt: skip
-# Seconds without pictures, in which the use of the processor is measured, too.
+# Seconds without images, in which the use of the processor is measured, too.
 IDLE = 5
-OUT = 'out '  # begins a line of a process: stamp of a picture and when its answers were out, ns
+OUT = 'out '  # begins a line of a process: stamp of an image and when its answers were out, ns
 
 
 class Row(NamedTuple):
@@ -46,8 +46,8 @@ class Row(NamedTuple):
     Attributes:
         p50: milliseconds, median.
         p99: milliseconds.
-        answered: pictures.
-        cpu: % of a core while pictures came.
+        answered: images.
+        cpu: % of a core while images came.
         idle: % of a core afterwards.
     """
 
@@ -79,7 +79,7 @@ def relay():
 
 
 def worker():
-    """The node of bench/zero.py, which says when the answers about a picture were out."""
+    """The node of bench/zero.py, which says when the answers about an image were out."""
     import zero
 
     from diception_ros.node import process
@@ -96,7 +96,7 @@ def worker():
 
 
 def measure(size, tasks, seconds, rate):
-    """Rows of the node and of the relay for pictures of a size, and how many were sent."""
+    """Rows of the node and of the relay for images of a size, and how many were sent."""
     given = f'tasks:=[{", ".join(tasks)}]'
     commands = {'node': ['worker', '--ros-args', '-p', given], 'relay': ['relay']}
     with tempfile.TemporaryDirectory() as folder, ExitStack() as stack:
@@ -186,11 +186,11 @@ def film(children, size, tasks, seconds, rate):
 def main():
     """Print the table."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument('--seconds', type=float, default=20, help='of pictures, for each line')
-    parser.add_argument('--rate', type=float, default=10, help='pictures a second')
+    parser.add_argument('--seconds', type=float, default=20, help='of images, for each line')
+    parser.add_argument('--rate', type=float, default=10, help='images a second')
     args = parser.parse_args()
     print(
-        '| picture | tasks | p50 ms | p99 ms | relay p50 | relay p99 | p99 ratio | answered '
+        '| image | tasks | p50 ms | p99 ms | relay p50 | relay p99 | p99 ratio | answered '
         '| CPU % | idle CPU % |'
     )
     print('|---|---|---|---|---|---|---|---|---|---|')

@@ -5,7 +5,7 @@
   python bench/replay.py --model builtin --frames 60
   python bench/replay.py --model DIR --device cuda --num-inference-steps 28 --frames 200
 
-The model alone answers the same pictures, already decoded, with nothing before or behind it, with
+The model alone answers the same images, already decoded, with nothing before or behind it, with
 as many threads. The two take turns, so that a machine that is busy for a while slows both. The
 time of the processor, of all threads of the process together, tells on a busy machine, too, what a
 replay costs; frames/s tell how much of that is hidden behind the model, which takes a free core.
@@ -62,20 +62,20 @@ def main() -> None:
     predictor = Predictor.load(folder.resolve(args.model), device=args.device)
     with tempfile.TemporaryDirectory() as temporary:
         path = args.bag or made(Path(temporary) / 'bag', args)
-        pictures = decoded(path, args)
-        infer(predictor, pictures[: args.batch_frames], asked)  # warm
+        images = decoded(path, args)
+        infer(predictor, images[: args.batch_frames], asked)  # warm
         rates = {'model': [], 'replay': []}
         costs = {'model': [], 'replay': []}
         for _ in range(args.rounds):
             begin = time.process_time()
-            rates['model'].append(alone(predictor, pictures, asked, args))
+            rates['model'].append(alone(predictor, images, asked, args))
             middle = time.process_time()
             rates['replay'].append(replayed(predictor, path, asked, args, Path(temporary)))
-            costs['model'].append(1e3 * (middle - begin) / len(pictures))
-            costs['replay'].append(1e3 * (time.process_time() - middle) / len(pictures))
+            costs['model'].append(1e3 * (middle - begin) / len(images))
+            costs['replay'].append(1e3 * (time.process_time() - middle) / len(images))
     best = {name: max(found) for name, found in rates.items()}
     middle = {name: statistics.median(found) for name, found in rates.items()}
-    print(f'{len(pictures)} frames of {pictures[0].size}, tasks {" ".join(args.tasks)}, '
+    print(f'{len(images)} frames of {images[0].size}, tasks {" ".join(args.tasks)}, '
           f'{count} threads of {threads.processors()} processors')  # fmt: skip
     print('| | best frames/s | median frames/s | least processor ms a frame |\n|---|---|---|---|')
     for name in rates:
@@ -85,7 +85,7 @@ def main() -> None:
 
 
 def made(path: Path, args: argparse.Namespace) -> Path:
-    """A bag of pictures of the size."""
+    """A bag of images of the size."""
     width, height = map(int, args.size.split('x'))
     return recordings.write(path, recordings.recorded(args.frames, size=(height, width)))
 
@@ -98,19 +98,19 @@ def decoded(path, args):
         return [record.frame for record in records if isinstance(record, ImageFrame)]
 
 
-def infer(predictor, pictures, asked):
-    """Predict all tasks for all pictures."""
-    frames = [frame for frame in pictures for _ in asked.tasks]
-    prompts = [Prompt(task) for _ in pictures for task in asked.tasks]
+def infer(predictor, images, asked):
+    """Predict all tasks for all images."""
+    frames = [frame for frame in images for _ in asked.tasks]
+    prompts = [Prompt(task) for _ in images for task in asked.tasks]
     return predictor.infer(frames, prompts, asked.predicting())
 
 
-def alone(predictor, pictures, asked, args):
+def alone(predictor, images, asked, args):
     """Frames per second of the model."""
     begin = time.perf_counter()
-    for at in range(0, len(pictures), args.batch_frames):
-        infer(predictor, pictures[at : at + args.batch_frames], asked)
-    return len(pictures) / (time.perf_counter() - begin)
+    for at in range(0, len(images), args.batch_frames):
+        infer(predictor, images[at : at + args.batch_frames], asked)
+    return len(images) / (time.perf_counter() - begin)
 
 
 def replayed(predictor, path, asked, args, temporary):

@@ -1,6 +1,6 @@
 # SPDX-FileCopyrightText: 2026 The diception_ros authors
 # SPDX-License-Identifier: Apache-2.0
-"""Frames per second of the simulation, labels of all six tasks included, by size of the picture.
+"""Frames per second of the simulation, labels of all six tasks included, by size of the image.
 
     taskset -c 0 python bench/simulate.py [--sizes 64 128 256] [--views 4] [--scenes 8] [--gl egl]
         [--realism all] [--furniture FOLDER]
@@ -21,7 +21,7 @@ def main() -> None:
     """Print the table."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument('--sizes', type=int, nargs='+', default=[64, 128, 192, 256, 512],
-                        help='sides of the pictures, pixels')  # fmt: skip
+                        help='sides of the images, pixels')  # fmt: skip
     parser.add_argument('--views', type=int, nargs='+', default=[1, 4, 8], help='of a scene')
     parser.add_argument('--scenes', type=int, default=8, help='for each line')
     parser.add_argument('--realism', default='', help='settings of `Realism`, by commas')
@@ -33,7 +33,7 @@ def main() -> None:
     for size in args.sizes:
         for views in args.views:
             with Renderer((size, size), args.gl) as renderer:
-                # The first scenes read models and paint pictures that later ones share.
+                # The first scenes read models and paint images that later ones share.
                 for number in range(2):
                     list(sample_stream.scene_views(
                         renderer, 0, number, 'train', 1, realism=realism

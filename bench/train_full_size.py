@@ -9,7 +9,7 @@ Writes a model folder of random numbers (4 GB; removed afterwards), learns from 
 `diception train` does (full fine-tuning, AdamW 2e-5, all six tasks), and prints seconds and peak
 of memory of each step. Before that, one batch's gradients with and without gradient checkpointing
 are compared. `--reduced` keeps SD3's 24 layers, its 77 + 256 text tokens and 5 point tokens, and
-makes all widths and the picture small. On a CPU most of the seconds go into counting the bytes.
+makes all widths and the image small. On a CPU most of the seconds go into counting the bytes.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ if TYPE_CHECKING:  # torch is loaded when the command line is known to be right
     from diception_ros.model import DiceptionPipeline
     from diception_ros.training.trainer import Trainer
 
-WIDTH, PIXELS = 32, 128  # of the reduced network, of its pictures
+WIDTH, PIXELS = 32, 128  # of the reduced network, of its images
 _REDUCED = {
     'attention_head_dim': 16, 'num_attention_heads': WIDTH // 16, 'joint_attention_dim': 48,
     'caption_projection_dim': WIDTH, 'pooled_projection_dim': 40,
@@ -171,7 +171,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument('--folder', type=Path, required=True, help='with 4 GB of room')
     parser.add_argument('--device', default='cpu', help='cpu, cuda or cuda:N')
-    parser.add_argument('--reduced', action='store_true', help='small widths, small pictures')
+    parser.add_argument('--reduced', action='store_true', help='small widths, small images')
     parser.add_argument('--steps', type=int, default=2)
     parser.add_argument('--batch', type=int, default=6)
     parser.add_argument('--ema', type=float, default=0.0, help='decay of the mean of the weights')

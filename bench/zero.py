@@ -4,7 +4,7 @@
 
     python bench/zero.py --ros-args -p tasks:="[depth, normal]" -r image:=/camera/image_raw
 
-Its answers are the examples of the tasks, whatever the picture. ZERO_SECONDS in the environment
+Its answers are the examples of the tasks, whatever the image. ZERO_SECONDS in the environment
 makes each frame last that long, ZERO_FAILS=1 makes each fail, and loading waits for the file
 ZERO_LOADED; the tests of the node use all three.
 """

@@ -11,7 +11,7 @@ import torch
 
 from diception_ros.core.adapter_card import CARD_FILE, WEIGHTS_FILE, Card
 from diception_ros.core.frame import Frame
-from diception_ros.core.labels import Instances, Mask, MetricDepth, Normals, Picture
+from diception_ros.core.labels import ImageLabel, Instances, Mask, MetricDepth, Normals
 from diception_ros.core.prompt import Prompt
 from diception_ros.datasets.labelled import Labelled
 from diception_ros.datasets.sample import Sample
@@ -67,7 +67,7 @@ def write_adapter(folder, model, name='floor', prompt=None, kind='mask', seed=0,
 
 
 def _label(kind, inside, image):
-    """The disc as a label of a kind; each follows from the picture, mirrored or not."""
+    """The disc as a label of a kind; each follows from the image, mirrored or not."""
     if kind == 'mask':
         return Mask(inside)
     if kind == 'instances':
@@ -77,11 +77,11 @@ def _label(kind, inside, image):
     if kind == 'normals':
         vectors = np.where(inside[..., None], (0, 0.8, -0.6), (0, -0.8, -0.6))
         return Normals(vectors.astype(np.float32))
-    return Picture(np.where(inside[..., None], (0.9, 0.1, 0.1), image / 255).astype(np.float32))
+    return ImageLabel(np.where(inside[..., None], (0.9, 0.1, 0.1), image / 255).astype(np.float32))
 
 
 def _discs(count, seed, size):
-    """Bright discs on dark noise: where they are, and the picture."""
+    """Bright discs on dark noise: where they are, and the image."""
     rng = np.random.default_rng(seed)
     rows, columns = np.mgrid[: size[0], : size[1]]
     for _ in range(count):

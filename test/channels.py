@@ -1,8 +1,8 @@
 # SPDX-FileCopyrightText: 2026 The diception_ros authors
 # SPDX-License-Identifier: Apache-2.0
-"""What may happen to a painted picture between the painter and the reader.
+"""What may happen to a painted image between the painter and the reader.
 
-Each function takes and returns a picture (S, S, 3) float32, RGB, nominally in [0, 1].
+Each function takes and returns an image (S, S, 3) float32, RGB, nominally in [0, 1].
 """
 
 from __future__ import annotations
@@ -11,15 +11,15 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-Picture = NDArray[np.float32]
+ImageLabel = NDArray[np.float32]
 
 
-def eight_bit(rgb: Picture) -> Picture:
+def eight_bit(rgb: ImageLabel) -> ImageLabel:
     """Round to bytes and back, as any image file does."""
     return (np.rint(np.clip(rgb, 0, 1) * 255) / 255).astype(np.float32)
 
 
-def jpeg(rgb: Picture, quality: int = 70) -> Picture:
+def jpeg(rgb: ImageLabel, quality: int = 70) -> ImageLabel:
     """Through a JPEG file, with its usual halving of the colour channels."""
     data = np.rint(np.clip(rgb, 0, 1) * 255).astype(np.uint8)
     done, code = cv2.imencode(
@@ -30,12 +30,12 @@ def jpeg(rgb: Picture, quality: int = 70) -> Picture:
     return np.ascontiguousarray(back[..., ::-1]).astype(np.float32) / np.float32(255)
 
 
-def noise(rgb: Picture, rng: np.random.Generator, sigma: float = 0.05) -> Picture:
+def noise(rgb: ImageLabel, rng: np.random.Generator, sigma: float = 0.05) -> ImageLabel:
     """Independent Gaussian noise on each channel of each pixel; may leave [0, 1]."""
     return rgb + rng.normal(0, sigma, rgb.shape).astype(np.float32)
 
 
-def blur(rgb: Picture, pixels: float = 1.0) -> Picture:
+def blur(rgb: ImageLabel, pixels: float = 1.0) -> ImageLabel:
     """Gaussian blur with this standard deviation in pixels."""
-    out: Picture = cv2.GaussianBlur(rgb, (0, 0), pixels)
+    out: ImageLabel = cv2.GaussianBlur(rgb, (0, 0), pixels)
     return out

@@ -81,7 +81,7 @@ class Browser:
             self.call('Input.dispatchKeyEvent', type=kind, key=name, code=name,
                       windowsVirtualKeyCode=code)  # fmt: skip
 
-    def picture(self, path):
+    def image(self, path):
         data = self.call('Page.captureScreenshot', captureBeyondViewport=True)['data']
         path.write_bytes(base64.b64decode(data))
 

@@ -58,7 +58,7 @@ def planes(rgb, encoding):
 
 
 def numbers(rgb, encoding):
-    """(H, W, C), or for planes (3 H / 2, W): what the encoding keeps of a picture."""
+    """(H, W, C), or for planes (3 H / 2, W): what the encoding keeps of an image."""
     height, width = rgb.shape[:2]
     if encoding in EXACT:
         alpha = np.full((height, width, 1), 77, np.uint8)
@@ -90,7 +90,7 @@ def channels(pattern, shape):
 
 
 def encode(rgb, encoding, padding=0, bigendian=False):
-    """A raw Image of a picture, its rows followed by so many bytes of noise."""
+    """A raw Image of an image, its rows followed by so many bytes of noise."""
     array = numbers(rgb, encoding)
     if array.dtype == np.uint16 and bigendian:
         array = array.byteswap()
@@ -107,8 +107,8 @@ def encode(rgb, encoding, padding=0, bigendian=False):
     return message(encoding, data.ravel(), rgb.shape[:2], data.shape[1], int(bigendian))
 
 
-def picture(encoding, rng, size=(12, 16)):
-    """A random picture of which the encoding keeps everything, or nearly."""
+def image(encoding, rng, size=(12, 16)):
+    """A random image of which the encoding keeps everything, or nearly."""
     if encoding in EXACT:
         return rng.integers(0, 256, (*size, 3), np.uint8)
     if encoding in GREY:

@@ -8,12 +8,12 @@ import numpy as np
 
 from diception_ros.core.labels import (
     Disparity,
+    ImageLabel,
     Instances,
     Keypoints,
     Mask,
     MetricDepth,
     Normals,
-    Picture,
 )
 
 CAMERAS = [(48, 64), (64, 48), (150, 40), (33, 200), (1, 1)]
@@ -54,9 +54,9 @@ def keypoints(size, rng, people=3):
     return Keypoints(joints, visibility, scores, untyped, size)
 
 
-def picture(size, rng):
+def image(size, rng):
     red, green, blue = (disparity(size, rng).values for _ in range(3))
-    return Picture(np.stack([red, green, blue], axis=-1))
+    return ImageLabel(np.stack([red, green, blue], axis=-1))
 
 
 # Of each task of the base a label such as it paints.
@@ -64,7 +64,7 @@ OF_TASK = {
     'depth': disparity, 'normal': normals, 'segmentation': mask, 'entity': instances,
     'semantic': instances, 'pose': keypoints,
 }  # fmt: skip
-KINDS = [disparity, metric, normals, mask, instances, keypoints, picture]
+KINDS = [disparity, metric, normals, mask, instances, keypoints, image]
 
 
 def contents(label):

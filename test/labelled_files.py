@@ -19,13 +19,13 @@ MAKE = typestore.BagTypes()
 BEGIN = 1_700_000_000_000_000_000
 
 
-def picture(k, size=SIZE):
+def rgb_array(k, size=SIZE):
     rng = np.random.default_rng(k)
     return rng.integers(0, 256, (*size, 3), np.uint8)
 
 
 def boxes(k):
-    """Two boxes a picture, x0, y0, x1, y1; of a cup, and of a box that it stands in front of."""
+    """Two boxes an image, x0, y0, x1, y1; of a cup, and of a box that it stands in front of."""
     return [(3 + k, 4, 9 + k, 12), (6, 8, 28, 18)]
 
 
@@ -68,11 +68,11 @@ def png(array):
 
 
 def write_folder(place, labels, count=COUNT, end='.png'):
-    """`labels(k)` makes the array of picture k."""
+    """`labels(k)` makes the array of image k."""
     for folder in ('images', 'labels'):
         (place / folder).mkdir(parents=True)
     for k in range(count):
-        save(place / f'images/{k:03d}.png', picture(k))
+        save(place / f'images/{k:03d}.png', rgb_array(k))
         if end == '.npy':
             np.save(place / f'labels/{k:03d}.npy', labels(k))
         else:
@@ -110,7 +110,7 @@ def write_coco(place, how='polygon', count=COUNT, folder='.'):
         ],
     }
     for k in range(count):
-        save(place / folder / f'{k:03d}.png', picture(k))
+        save(place / folder / f'{k:03d}.png', rgb_array(k))
         content['images'].append(
             {'id': 100 + k, 'file_name': f'{k:03d}.png', 'height': SIZE[0], 'width': SIZE[1]}
         )
@@ -164,7 +164,7 @@ def shapes(k, how):
 def write_labelme(place, how='rectangle', count=COUNT, embedded=False):
     place.mkdir(parents=True)
     for k in range(count):
-        data = png(picture(k))
+        data = png(rgb_array(k))
         if not embedded:
             (place / f'{k:03d}.png').write_bytes(data)
         content = {
@@ -184,10 +184,10 @@ def header(k):
 
 
 def write_bag(path, labels, encoding='mono8', count=COUNT, image='/camera/image_raw', more=()):
-    """Labels have the stamps of their pictures, and come in later, as from a node."""
+    """Labels have the stamps of their images, and come in later, as from a node."""
     with mcap_writer.create(path) as writer:
         for k in range(count):
-            message = image_messages.image(MAKE, picture(k), 'rgb8', header(k))
+            message = image_messages.image(MAKE, rgb_array(k), 'rgb8', header(k))
             writer.write_message(image, message, BEGIN + k * 100_000_000)
         for k in range(count):
             message = image_messages.image(MAKE, labels(k), encoding, header(k))

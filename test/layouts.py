@@ -11,7 +11,7 @@ from task_examples import example
 from diception_ros import tasks
 from diception_ros.core import images
 
-# Of each protocol: the pictures' paths, and their size (H, W).
+# Of each protocol: the images' paths, and their size (H, W).
 PLACES = {
     'nyuv2': (['test/kitchen_0004/rgb_0001.png', 'test/study_0002/rgb_0001.png'], (480, 640)),
     'kitti': (
@@ -33,7 +33,7 @@ PLACES = {
 
 
 def write(name: str, root: Path, kind: str = 'npy') -> list[np.ndarray]:
-    """Write two pictures of a protocol and their truths.
+    """Write two images of a protocol and their truths.
 
     Args:
         name: of the protocol.

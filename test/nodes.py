@@ -352,13 +352,13 @@ def header(k, frame_id='camera_optical'):
     return Header(stamp=stamp(k), frame_id=frame_id)
 
 
-def picture(k=0, size=(48, 64)):
+def rgb_array(k=0, size=(48, 64)):
     """(H, W, 3) uint8, another for each k."""
     return np.random.default_rng(k).integers(0, 256, (*size, 3), np.uint8)
 
 
 def info(head, size=(48, 64), focal=60.0):
-    """sensor_msgs/CameraInfo of a pinhole in the middle of the picture."""
+    """sensor_msgs/CameraInfo of a pinhole in the middle of the image."""
     from sensor_msgs.msg import CameraInfo
 
     cx, cy = (size[1] - 1) / 2, (size[0] - 1) / 2

@@ -42,12 +42,12 @@ def task_of(task):
 
 
 def request(seed=0, stamp_ns=5, size=SIZE, tasks=EVERY, wanted=None, **more):
-    """A request about a random picture; all topics that there can be are wanted."""
-    picture = np.random.default_rng(seed).integers(0, 256, (*size, 3), np.uint8)
+    """A request about a random image; all topics that there can be are wanted."""
+    rgb = np.random.default_rng(seed).integers(0, 256, (*size, 3), np.uint8)
     header = base.header(MAKE, stamp_ns, 'cam')
     info = camera_info.info(MAKE, PINHOLE, size, base.header(MAKE, stamp_ns, 'cam'))
     made = Query(
-        'front', Frame(picture, stamp_ns, 'cam', PINHOLE), header, info,
+        'front', Frame(rgb, stamp_ns, 'cam', PINHOLE), header, info,
         tuple(map(task_of, tasks)), POINTS,
         wanted=everything() if wanted is None else frozenset(wanted),
     )  # fmt: skip

@@ -37,7 +37,7 @@ FORMATS = ('mcap', 'mcap-plain', 'rosbags-mcap', 'sqlite3', 'sqlite3-file', 'sql
            'mcap-message', 'ros1', 'ros1-bz2', 'split')  # fmt: skip
 
 
-def picture(k, size=SIZE):
+def image(k, size=SIZE):
     """Of a frame: smooth, and another for each k."""
     rows, columns = np.mgrid[: size[0], : size[1]]
     shades = [(rows * 5 + 3 * k) % 256, (columns * 4 + 7 * k) % 256, (rows + columns + k) % 256]
@@ -47,17 +47,17 @@ def picture(k, size=SIZE):
 def recorded(
     count, topic='/camera/image_raw', period_s=0.1, info=True, compressed=False, size=SIZE
 ):
-    """(topic, message, log time) of a camera, as drivers publish: the picture before its info."""
+    """(topic, message, log time) of a camera, as drivers publish: the image before its info."""
     place = topic.removesuffix('/compressed').rpartition('/')[0]
     for k in range(count):
         stamp = BEGIN + round(k * period_s * 1e9)
         header = base.header(MAKE, stamp, 'cam')
         if compressed:
-            data = cv2.imencode('.png', picture(k, size)[..., ::-1])[1].reshape(-1)
+            data = cv2.imencode('.png', image(k, size)[..., ::-1])[1].reshape(-1)
             message = MAKE.make('sensor_msgs/msg/CompressedImage', header=header,
                                 format='rgb8; png compressed bgr8', data=data)  # fmt: skip
         else:
-            message = image_messages.image(MAKE, picture(k, size), 'rgb8', header)
+            message = image_messages.image(MAKE, image(k, size), 'rgb8', header)
         yield topic, message, stamp + LATE
         if info:
             yield (
@@ -142,7 +142,7 @@ def _old(store, message):
 
 
 class Cheap:
-    """Answers as `predict.Predictor` does, with examples of the tasks that the picture draws.
+    """Answers as `predict.Predictor` does, with examples of the tasks that the image draws.
 
     Args:
         seconds: that each call takes.
@@ -170,7 +170,7 @@ class Cheap:
 
 
 def answer(frame, prompt, registry=tasks.BUILTIN, at_model_size=False):
-    """The example of the task that the picture draws."""
+    """The example of the task that the image draws."""
     task, side = registry.get(prompt.task), 32
     rng = np.random.default_rng(zlib.crc32(frame.image.tobytes()))
     label = example(task, rng, side)

@@ -1,6 +1,6 @@
 # SPDX-FileCopyrightText: 2026 The diception_ros authors
 # SPDX-License-Identifier: Apache-2.0
-"""The size of the pictures that tests of the simulation render, and where their pixels lie."""
+"""The size of the images that tests of the simulation render, and where their pixels lie."""
 
 import numpy as np
 

@@ -17,7 +17,7 @@ def normals_from(depth, intrinsics):
 
     Args:
         depth: metres along the optical axis.
-        intrinsics: pinhole of the same picture.
+        intrinsics: pinhole of the same image.
 
     Returns:
         Normals that point to the camera; unknown where the depth is, or where a pixel has no known

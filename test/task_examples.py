@@ -14,12 +14,12 @@ from diception_ros.core.geometry import to_disparity
 from diception_ros.core.labels import (
     COCO_JOINTS,
     Disparity,
+    ImageLabel,
     Instances,
     Keypoints,
     Mask,
     MetricDepth,
     Normals,
-    Picture,
 )
 
 
@@ -31,7 +31,7 @@ def example(task, rng, size=768):
         return random_instances(rng, size, count, 'person' if task.takes_category else '')
     if issubclass(task.label, Keypoints):
         return random_skeletons(rng, size, int(rng.integers(1, 5)) if size >= 384 else 1)
-    return {Disparity: _disparity, Normals: _normals, Mask: _mask, Picture: _picture}[task.label](
+    return {Disparity: _disparity, Normals: _normals, Mask: _mask, ImageLabel: _image}[task.label](
         rng, size
     )
 
@@ -62,12 +62,12 @@ def _mask(rng, size):
     return Mask((distance < radius) & (distance >= hole * radius))
 
 
-def _picture(rng, size):
+def _image(rng, size):
     """Two colours that blend into each other."""
     ends = rng.uniform(0, 1, (2, 3)).astype(np.float32)
     ramp = np.linspace(0, 1, size, dtype=np.float32)
     share = (ramp[:, None] * rng.uniform(0.2, 0.8) + ramp * rng.uniform(0, 0.2))[..., None]
-    return Picture((ends[0] * (1 - share) + ends[1] * share).astype(np.float32))
+    return ImageLabel((ends[0] * (1 - share) + ends[1] * share).astype(np.float32))
 
 
 def random_instances(
@@ -76,11 +76,11 @@ def random_instances(
     """Ellipses, polygons and boxes in front of one another.
 
     What is hidden by others may come apart, and leaves the label where less than 30 pixels or
-    2e-4 of the picture are left, or where two thirds of them lie on the rim.
+    2e-4 of the image are left, or where two thirds of them lie on the rim.
 
     Args:
         rng: where chance comes from.
-        size: side of the picture, pixels.
+        size: side of the image, pixels.
         count: how many are laid down; fewer may be left.
         category: of all of them.
     """
@@ -134,7 +134,7 @@ HALF_SHOULDERS, HALF_HIPS = 0.129, 0.0955
 UPPER_ARM, FOREARM, THIGH, SHANK = 0.186, 0.146, 0.245, 0.246
 HALF_EYES, HALF_EARS, EYES_FORWARD, NOSE_FORWARD, NOSE_DOWN = 0.019, 0.044, 0.05, 0.065, 0.022
 
-# How often a joint of the picture has not been annotated.
+# How often a joint of the image has not been annotated.
 ABSENT = 0.04
 FACE = [COCO_JOINTS.index(name) for name in ('nose', 'left_eye', 'right_eye')]
 
@@ -212,16 +212,16 @@ def _unit(vector: Vector) -> Vector:
 def random_skeletons(
     rng: np.random.Generator, side: int, count: int, apart: bool = True
 ) -> Keypoints:
-    """Random people in a square picture.
+    """Random people in a square image.
 
     Args:
         rng: where chance comes from.
-        side: of the picture, pixels.
+        side: of the image, pixels.
         count: how many people.
-        apart: each has a part of the picture to itself, else they may stand in front of another.
+        apart: each has a part of the image to itself, else they may stand in front of another.
 
     Returns:
-        Keypoints with true scores; no joint lies outside the picture.
+        Keypoints with true scores; no joint lies outside the image.
     """
     joints = np.full((count, len(COCO_JOINTS), 2), np.nan, np.float32)
     visibility = np.zeros((count, len(COCO_JOINTS)), np.uint8)
@@ -267,7 +267,7 @@ def scene(rng: np.random.Generator, size: int) -> Scene:
 
     Args:
         rng: source of all randomness.
-        size: S, side of the picture, pixels.
+        size: S, side of the image, pixels.
 
     Returns:
         The scene, 1 to about 12 m deep.

@@ -224,5 +224,5 @@ def _refine(
 def _too_few(points: int, criteria: FitCriteria) -> FitReport:
     return FitReport(
         ScaleShift(math.nan, math.nan), points, math.nan, math.nan,
-        f'{points} references in the picture; expected at least {max(criteria.min_points, 2)}',
+        f'{points} references in the image; expected at least {max(criteria.min_points, 2)}',
     )  # fmt: skip

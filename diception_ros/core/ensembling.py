@@ -18,12 +18,12 @@ from scipy.optimize import linear_sum_assignment
 from diception_ros.core import geometry
 from diception_ros.core.labels import (
     Disparity,
+    ImageLabel,
     Instances,
     Keypoints,
     Label,
     Mask,
     Normals,
-    Picture,
 )
 
 Merged = tuple[Any, NDArray[np.float32]]
@@ -41,7 +41,7 @@ def merge(labels: Sequence[Label]) -> tuple[Label, NDArray[np.float32]]:
         Disparity: standard deviation after alignment, unitless; Normals: mean angle to the merged
         normal, degrees; Mask: 0 to 1, 1 where half of the predictions are False; Instances: share
         of predictions with another instance; Keypoints: at each joint, spread of the predictions
-        in pixels; Picture: standard deviation, mean of the channels.
+        in pixels; ImageLabel: standard deviation, mean of the channels.
 
     Raises:
         ValueError: no labels, or of several kinds or sizes.
@@ -138,11 +138,11 @@ def _instances(labels: Sequence[Instances]) -> Merged:
     return merged, (1 - agreeing / len(labels)).astype(np.float32)
 
 
-def _pictures(labels: Sequence[Picture]) -> Merged:
+def _image_labels(labels: Sequence[ImageLabel]) -> Merged:
     """Mean."""
     stack = np.stack([label.values for label in labels])  # (N, H, W, 3)
     mean = np.clip(stack.mean(axis=0, dtype=np.float64), 0, 1).astype(np.float32)
-    return Picture(mean), stack.std(axis=0).mean(axis=-1).astype(np.float32)
+    return ImageLabel(mean), stack.std(axis=0).mean(axis=-1).astype(np.float32)
 
 
 def _keypoints(labels: Sequence[Keypoints]) -> Merged:
@@ -196,5 +196,5 @@ _MERGERS: dict[type, Callable[[Any], Merged]] = {
     Mask: _mask,
     Instances: _instances,
     Keypoints: _keypoints,
-    Picture: _pictures,
+    ImageLabel: _image_labels,
 }

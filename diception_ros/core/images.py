@@ -174,7 +174,7 @@ def decode(content: bytes | NDArray[np.uint8], what: str) -> NDArray[np.uint8]:
     except cv2.error:  # more pixels than OpenCV takes
         image = None
     if image is None:
-        raise ValueError(f'{what}: not a picture that can be read ({data.size} bytes)')
+        raise ValueError(f'{what}: not an image that can be read ({data.size} bytes)')
     return np.asarray(cv2.cvtColor(image, cv2.COLOR_BGR2RGB), np.uint8)
 
 
@@ -183,7 +183,7 @@ def _decode_pillow(data: NDArray[np.uint8], what: str) -> NDArray[np.uint8]:
         image = Image.open(io.BytesIO(data.tobytes()))
         return np.asarray(ImageOps.exif_transpose(image).convert('RGB'), np.uint8)
     except (OSError, ValueError, SyntaxError, EOFError, Image.DecompressionBombError) as error:
-        text = f'{what}: not a picture that can be read ({data.size} bytes; {error})'
+        text = f'{what}: not an image that can be read ({data.size} bytes; {error})'
         raise ValueError(text) from error
 
 

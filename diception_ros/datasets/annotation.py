@@ -17,7 +17,7 @@ from diception_ros.core.frame import Frame
 from diception_ros.core.labels import Instances, Label, Mask
 
 KINDS = ('mask', 'instances', 'normals', 'depth', 'rgb')
-PICTURES = ('.png', '.jpg', '.jpeg', '.bmp', '.webp', '.avif')
+IMAGE_SUFFIXES = ('.png', '.jpg', '.jpeg', '.bmp', '.webp', '.avif')
 
 
 @dataclass(frozen=True)
@@ -62,19 +62,19 @@ class LabelledImage:
 
 
 def check_sizes(
-    picture: tuple[int, int], label: tuple[int, int], picture_where: str, where: str
+    image: tuple[int, int], label: tuple[int, int], image_where: str, where: str
 ) -> None:
-    """Raise ValueError unless picture and label are of one size (H, W)."""
-    if picture == label:
+    """Raise ValueError unless image and label are of one size (H, W)."""
+    if image == label:
         return
-    hint = 'a label has a value for each pixel of its picture'
-    if picture == label[::-1]:
+    hint = 'a label has a value for each pixel of its image'
+    if image == label[::-1]:
         hint = (
             'one is the other turned by a quarter: a rotation noted in an image (EXIF) is '
             'carried out, as viewers do, and its label has to be drawn on that'
         )
     raise ValueError(
-        f'{where}: expected the size of {picture_where}, {picture[1]} x {picture[0]} pixels, '
+        f'{where}: expected the size of {image_where}, {image[1]} x {image[0]} pixels, '
         f'got {label[1]} x {label[0]}; {hint}'
     )
 

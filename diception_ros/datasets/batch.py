@@ -58,7 +58,7 @@ def crop(sample: Sample, window: Window) -> Sample:
     top, left, height, width = window
     high, wide = sample.frame.size
     if not (0 <= top < top + height <= high and 0 <= left < left + width <= wide):
-        raise ValueError(f'crop: {window} is no part of a picture of {(high, wide)} (H, W)')
+        raise ValueError(f'crop: {window} is no part of an image of {(high, wide)} (H, W)')
     if isinstance(sample.label, Keypoints) or sample.prompt.points:
         raise ValueError(f'crop: sample {sample.name} is of people or has points')
     rows, columns = slice(top, top + height), slice(left, left + width)
@@ -121,9 +121,9 @@ class Batch:
     """What one training step takes.
 
     Attributes:
-        image: (B, 3, D, D) float32 in [-1, 1], the camera pictures; D is S times the input scale.
-        frame: (B,) int64, index of each picture among `Prepared.images`.
-        target: (B, 3, S, S) float32 in [-1, 1], the pictures that the model should paint.
+        image: (B, 3, D, D) float32 in [-1, 1], the camera images; D is S times the input scale.
+        frame: (B,) int64, index of each image among `Prepared.images`.
+        target: (B, 3, S, S) float32 in [-1, 1], the images that the model should paint.
         valid: (B, 1, S, S) bool, the pixels of the target that are known.
         texts: B texts that the model reads.
         points: (B, 5, 2) float32 in [0, 1], laid out as the model's point encoder takes them.
@@ -148,9 +148,9 @@ class Prepared:
     """N samples at the model's size, in memory.
 
     Attributes:
-        images: (F, 3, D, D) uint8, 0..255 RGB; samples of one frame share its picture. D is S
+        images: (F, 3, D, D) uint8, 0..255 RGB; samples of one frame share its image. D is S
             times the input scale.
-        frame: (N,) int64, which of the F pictures a sample is about.
+        frame: (N,) int64, which of the F images a sample is about.
         targets: (N, 3, S, S) uint8, 0..255 RGB.
         valid: (N, 1, S, S) bool, the pixels of the target that are known.
         texts: N texts that the model reads.
@@ -214,12 +214,12 @@ def prepare(
         pack: of the model's point encoder.
         mirrored: keep each sample a second time, left-right mirrored.
         registry: holds the samples' tasks.
-        input_scale: camera pictures are kept at this multiple of the resolution.
+        input_scale: camera images are kept at this multiple of the resolution.
 
     Raises:
         ValueError: no samples, an unknown task, or a sample that its task cannot ask.
     """
-    pictures: list[NDArray[np.uint8]] = []
+    rgb_images: list[NDArray[np.uint8]] = []
     frame: list[int] = []
     targets: list[NDArray[np.uint8]] = []
     valid: list[NDArray[np.bool_]] = []
@@ -233,8 +233,8 @@ def prepare(
             sample = flip(original) if turned else original
             last, place = seen.get(turned, (None, -1))
             if last is not original.frame:
-                place = len(pictures)
-                pictures.append(images.resize(sample.frame.image, input_scale * resolution)[0])
+                place = len(rgb_images)
+                rgb_images.append(images.resize(sample.frame.image, input_scale * resolution)[0])
                 seen[turned] = original.frame, place
             task = registry.get(sample.prompt.task)
             label = fit_label(sample, resolution, registry)
@@ -249,7 +249,7 @@ def prepare(
         raise ValueError('prepare: expected at least one sample, got none')
     packed, given = pack(points, len(points))
     return Prepared(
-        _planes(pictures),
+        _planes(rgb_images),
         torch.tensor(frame),
         _planes(targets),
         torch.from_numpy(np.stack(valid))[:, None],
@@ -335,6 +335,6 @@ def fit_label(sample: Sample, resolution: int, registry: TaskRegistry = BUILTIN)
     return found
 
 
-def _planes(pictures: Sequence[NDArray[np.uint8]]) -> torch.Tensor:
-    """(N, 3, S, S) of N pictures (S, S, 3)."""
-    return torch.from_numpy(np.ascontiguousarray(np.stack(pictures).transpose(0, 3, 1, 2)))
+def _planes(rgb_images: Sequence[NDArray[np.uint8]]) -> torch.Tensor:
+    """(N, 3, S, S) of N images (S, S, 3)."""
+    return torch.from_numpy(np.ascontiguousarray(np.stack(rgb_images).transpose(0, 3, 1, 2)))

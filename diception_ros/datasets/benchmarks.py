@@ -105,8 +105,8 @@ def normals_table(
 # Source: the evaluation of Marigold and GenPercept, and DIODE's own val.tar.gz.
 
 
-def _diode_truths(picture: str) -> list[tuple[str, ...]]:
-    stem = picture.removesuffix('.png')
+def _diode_truths(image: str) -> list[tuple[str, ...]]:
+    stem = image.removesuffix('.png')
     return [(f'{stem}_depth.npy', f'{stem}_depth_mask.npy')]
 
 
@@ -150,9 +150,9 @@ DIODE_NORMALS = Protocol(
 # Source: the evaluation of Marigold and GenPercept, and their eth3d.tar.
 
 
-def _eth3d_truths(picture: str) -> list[tuple[str, ...]]:
+def _eth3d_truths(image: str) -> list[tuple[str, ...]]:
     # rgb/SCENE/images/dslr_images/N.JPG
-    _, scene, _, kind, name = picture.split('/')
+    _, scene, _, kind, name = image.split('/')
     return [(f'depth/{scene}_dslr_depth/{scene}/ground_truth_depth/{kind}/{name}',)]
 
 
@@ -171,7 +171,7 @@ ETH3D = Protocol(
 )
 
 
-# iBims-1, normals: the 100 pictures whose figures the paper's table shows beside ScanNet's.
+# iBims-1, normals: the 100 images whose figures the paper's table shows beside ScanNet's.
 #
 # Source: Marigold's evaluation set; that of DSINE holds OpenEXR files, which are not read.
 
@@ -202,12 +202,12 @@ def benchmark_crop(size: Size) -> tuple[slice, slice]:
     """The lowest 352 rows and the middle 1216 columns.
 
     Raises:
-        ValueError: the picture is smaller.
+        ValueError: the image is smaller.
     """
     top, left = size[0] - HEIGHT, (size[1] - WIDTH) // 2
     if top < 0 or left < 0:
         raise ValueError(
-            f'kitti: expected pictures of at least ({HEIGHT}, {WIDTH}) pixels (H, W), got {size}'
+            f'kitti: expected images of at least ({HEIGHT}, {WIDTH}) pixels (H, W), got {size}'
         )
     return slice(top, top + HEIGHT), slice(left, left + WIDTH)
 
@@ -221,9 +221,9 @@ def kitti_eigen_crop(size: Size) -> NDArray[np.bool_]:
     return inside
 
 
-def _kitti_truths(picture: str) -> list[tuple[str, ...]]:
+def _kitti_truths(image: str) -> list[tuple[str, ...]]:
     # DATE/DRIVE/image_02/data/N.png -> DRIVE/proj_depth/groundtruth/image_02/N.png
-    _, drive, camera, _, name = picture.split('/')
+    _, drive, camera, _, name = image.split('/')
     truth = f'{drive}/proj_depth/groundtruth/{camera}/{name}'
     above = ('', 'val/', 'train/', 'data_depth_annotated/val/', 'data_depth_annotated/train/')
     return [(f'{folder}{truth}',) for folder in above]
@@ -239,7 +239,7 @@ KITTI = Protocol(
     truths=_kitti_truths,
     read=decode.png_depth(256),
     images=652,
-    partial=True,  # 45 of the split's 697 pictures have none
+    partial=True,  # 45 of the split's 697 images have none
     metres=(1e-5, 80.0),
     window=benchmark_crop,
     counted=kitti_eigen_crop,
@@ -259,17 +259,17 @@ def nyu_eigen_crop(size: Size) -> NDArray[np.bool_]:
     """(H, W) bool, Eigen's crop.
 
     Raises:
-        ValueError: the picture is not 640 x 480, for which the crop is given.
+        ValueError: the image is not 640 x 480, for which the crop is given.
     """
     if size != (480, 640):
-        raise ValueError(f'nyuv2: expected pictures of (480, 640) pixels (H, W), got {size}')
+        raise ValueError(f'nyuv2: expected images of (480, 640) pixels (H, W), got {size}')
     inside = np.zeros(size, np.bool_)
     inside[ROWS, COLUMNS] = True
     return inside
 
 
-def _nyuv2_truths(picture: str) -> list[tuple[str, ...]]:
-    stem = picture.rsplit('.', 1)[0]
+def _nyuv2_truths(image: str) -> list[tuple[str, ...]]:
+    stem = image.rsplit('.', 1)[0]
     return [(stem.replace('/rgb_', f'/{name}_') + '.png',) for name in ('depth', 'sync_depth')]
 
 
@@ -306,7 +306,7 @@ NYUV2_NORMALS = Protocol(
 )
 
 
-# ScanNet, depth: 800 pictures of the validation scenes.
+# ScanNet, depth: 800 images of the validation scenes.
 #
 # Source: the evaluation of Marigold and GenPercept, and their scannet_val_sampled_800_1.tar.
 
@@ -316,7 +316,7 @@ SCANNET = Protocol(
     task='depth',
     layout='SCENE/color/N.jpg with SCENE/depth/N.png (16 bits, millimetres, of one size)',
     pattern='scene*/color/*.jpg',
-    truths=lambda picture: [(picture.replace('/color/', '/depth/').replace('.jpg', '.png'),)],
+    truths=lambda image: [(image.replace('/color/', '/depth/').replace('.jpg', '.png'),)],
     read=decode.png_depth(1000),
     images=800,
     folders=('scans', 'scans_test'),
@@ -325,7 +325,7 @@ SCANNET = Protocol(
 )
 
 
-# ScanNet, normals: 300 pictures of FrameNet's test split.
+# ScanNet, normals: 300 images of FrameNet's test split.
 #
 # Source: DSINE's dsine_eval.zip, which StableNormal takes too, or Marigold's evaluation set.
 

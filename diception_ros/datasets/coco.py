@@ -23,7 +23,7 @@ from numpy.typing import NDArray
 from diception_ros.core.frame import Frame
 from diception_ros.datasets import annotation, decode
 from diception_ros.datasets.annotation import (
-    PICTURES,
+    IMAGE_SUFFIXES,
     LabelledImage,
     LabelQuery,
     Region,
@@ -78,7 +78,7 @@ def load(path: Path, content: Json) -> CocoFile:
         for one in content['annotations']:
             if one['image_id'] not in of_image:
                 raise ValueError(
-                    f'{path}: annotation {one.get("id")} is a label without a picture: there is '
+                    f'{path}: annotation {one.get("id")} is a label without an image: there is '
                     f'none with the id {one["image_id"]}'
                 )
             if one['category_id'] not in names:
@@ -151,7 +151,7 @@ def _read(
         data = path.read_bytes()
         frame = Frame(decode.rgb(data, str(path)))
         size = declared_size(entry, frame.size)
-        check_sizes(frame.size, size, str(path), f'{file} (picture {entry["file_name"]})')
+        check_sizes(frame.size, size, str(path), f'{file} (image {entry["file_name"]})')
         mine = [
             one for one in loaded.annotations[entry['id']] if names[one['category_id']] in meant
         ]
@@ -263,7 +263,7 @@ class ImageFinder:
                 return path
         listed = ', '.join(str(folder) for folder in self._folders[:4])
         raise FileNotFoundError(
-            f'{self._file}: a label without a picture: there is no {relative} in {listed}'
+            f'{self._file}: a label without an image: there is no {relative} in {listed}'
             f'{" or below" if self._root is not None else ""}; name their folder with --images'
         )
 
@@ -287,17 +287,17 @@ def _unnamed(file: Path, seen: set[Path], whole_folder: bool) -> list[str]:
         path
         for folder in sorted({one.parent for one in seen})
         for path in files_in(folder)
-        if path.suffix.lower() in PICTURES and path not in seen
+        if path.suffix.lower() in IMAGE_SUFFIXES and path not in seen
     ]
     if others and whole_folder:
         raise ValueError(
-            f'{others[0]}: a picture without a label, {file} does not name it '
+            f'{others[0]}: an image without a label, {file} does not name it '
             f'({len(others)} such); take it out, or give the file itself instead of the folder'
         )
     if not others:
         return []
     return [
-        f'{len(others)} pictures beside those of {file} are not named in it and left out, '
+        f'{len(others)} images beside those of {file} are not named in it and left out, '
         f'such as {others[0].name}.'
     ]
 
@@ -324,7 +324,7 @@ def segmentation_mask(one: Json, size: Size, file: Path) -> NDArray[np.bool_]:
             height, width = outline['size']
             if (height, width) != size:
                 raise ValueError(
-                    f"expected run lengths of the picture's size, {size[1]} x {size[0]}, got "
+                    f"expected run lengths of the image's size, {size[1]} x {size[0]}, got "
                     f'{width} x {height}'
                 )
             return annotation.run_lengths(outline['counts'], size)

@@ -104,7 +104,7 @@ class CocoSet:
         path = finder.find(name)
         frame = Frame(decode.rgb(path.read_bytes(), str(path)))
         size = coco.declared_size(entry, frame.size)
-        check_sizes(frame.size, size, str(path), f'{loaded.path} (picture {name})')
+        check_sizes(frame.size, size, str(path), f'{loaded.path} (image {name})')
         mine = [one for one in loaded.annotations[entry['id']] if one.get('segmentation')]
         objects, crowds = (
             self._instances([one for one in mine if bool(one.get('iscrowd')) is crowd], size)

@@ -25,13 +25,13 @@ from PIL import Image, ImageOps
 from diception_ros.core import images
 from diception_ros.core.labels import (
     Disparity,
+    ImageLabel,
     Instances,
     Keypoints,
     Label,
     Mask,
     MetricDepth,
     Normals,
-    Picture,
     io,
 )
 from diception_ros.core.labels.normals import unit
@@ -257,11 +257,11 @@ def has_void(ids: NDArray[Any]) -> bool:
     return 0 < highest < VOID - 1
 
 
-def picture(array: NDArray[Any], where: str) -> Picture:
+def image(array: NDArray[Any], where: str) -> ImageLabel:
     """An image that is the label; ValueError unless the array is (H, W, 3) uint8 RGB."""
     if array.ndim != 3 or array.shape[2] != 3 or array.dtype != np.uint8:
         raise ValueError(f'{where}: expected an 8-bit RGB image, got {_described(array)}')
-    return Picture(array.astype(np.float32) / np.float32(255))
+    return ImageLabel(array.astype(np.float32) / np.float32(255))
 
 
 def _ids(array: NDArray[Any], where: str, kind: str) -> NDArray[Any]:
@@ -503,8 +503,8 @@ def truth_from_array(
         return depth(array, where)
     if issubclass(kind, Normals):
         return normals(array, where)
-    if issubclass(kind, Picture):
-        return picture(array, where)
+    if issubclass(kind, ImageLabel):
+        return image(array, where)
     if array.ndim != 2 or array.dtype.kind not in 'ui':
         raise ValueError(
             f'{where}: expected whole numbers with one channel, got {_described(array)}'
@@ -554,7 +554,9 @@ def truth_from_message(task: Task[Any], message: Any, categories: Sequence[str])
         raise ValueError(f'{task.name}: a cloud of joints needs the size of the image')
     if issubclass(kind, Disparity) and hasattr(message, 'format'):
         return truth_from_array(task, image_messages.depth_from(message), categories)
-    decoded = image_messages.rgb_from if issubclass(kind, Picture) else image_messages.array_from
+    decoded = (
+        image_messages.rgb_from if issubclass(kind, ImageLabel) else image_messages.array_from
+    )
     return truth_from_array(task, decoded(message), categories)
 
 
@@ -603,8 +605,8 @@ def prediction_from_messages(task: Task[Any], messages: Mapping[str, Any]) -> La
     message = messages.get(topic)
     if message is None:
         return None
-    if issubclass(kind, Picture):
-        return picture(image_messages.rgb_from(message), name)
+    if issubclass(kind, ImageLabel):
+        return image(image_messages.rgb_from(message), name)
     array = image_messages.array_from(message)
     if issubclass(kind, Mask):
         return Mask(array > 0)

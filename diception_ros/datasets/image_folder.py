@@ -14,10 +14,10 @@ from pathlib import Path
 import numpy as np
 
 from diception_ros.core.frame import Frame
-from diception_ros.core.labels import Label, Picture
+from diception_ros.core.labels import ImageLabel, Label
 from diception_ros.datasets import decode
 from diception_ros.datasets.annotation import (
-    PICTURES,
+    IMAGE_SUFFIXES,
     LabelledImage,
     LabelQuery,
     check_sizes,
@@ -28,7 +28,7 @@ from diception_ros.datasets.decode import RasterDecoder
 IMAGES, LABELS = 'images', 'labels'
 _ENDS = {
     'mask': ('.png',), 'instances': ('.png',), 'normals': ('.png', '.npy'),
-    'depth': ('.png', '.npy'), 'rgb': PICTURES,
+    'depth': ('.png', '.npy'), 'rgb': IMAGE_SUFFIXES,
 }  # fmt: skip
 
 
@@ -48,20 +48,20 @@ def read(place: Path, wanted: LabelQuery) -> tuple[list[LabelledImage], list[str
         FileNotFoundError: an image has no label.
         ValueError: a label has no image, or a file is not what it should be.
     """
-    shown = _by_name(place / IMAGES, PICTURES, 'pictures')
+    shown = _by_name(place / IMAGES, IMAGE_SUFFIXES, 'images')
     ends = _ENDS[wanted.kind]
     answers = _by_name(place / LABELS, ends, f'labels of kind {wanted.kind}')
     for name, file in shown.items():
         if name not in answers:
             expected = ' or '.join(f'{LABELS}/{name}{end}' for end in ends)
             raise FileNotFoundError(
-                f'{file}: a picture without a label; expected {expected}; draw it, or take the '
-                'picture out'
+                f'{file}: an image without a label; expected {expected}; draw it, or take the '
+                'image out'
             )
     for name, file in answers.items():
         if name not in shown:
             raise ValueError(
-                f'{file}: a label without a picture; expected {IMAGES}/{name}.png or .jpg; add '
+                f'{file}: a label without an image; expected {IMAGES}/{name}.png or .jpg; add '
                 'it, or take the label out'
             )
     numbers = None if wanted.kind == 'rgb' else RasterDecoder(wanted.kind, wanted.category)
@@ -69,18 +69,18 @@ def read(place: Path, wanted: LabelQuery) -> tuple[list[LabelledImage], list[str
     return (items, []) if numbers is None else numbers.finish(items, str(place / LABELS))
 
 
-def _item(picture: Path, answer: Path, numbers: RasterDecoder | None) -> LabelledImage:
-    content, told = picture.read_bytes(), answer.read_bytes()
-    frame = Frame(decode.rgb(content, str(picture)))
+def _item(image: Path, answer: Path, numbers: RasterDecoder | None) -> LabelledImage:
+    content, told = image.read_bytes(), answer.read_bytes()
+    frame = Frame(decode.rgb(content, str(image)))
     label: Label
     if numbers is None:
         values = decode.rgb(told, str(answer)).astype(np.float32) / np.float32(255)
-        label = Picture(values)
+        label = ImageLabel(values)
     else:
         array = decode.load_array(answer)
-        check_sizes(frame.size, (*array.shape, 1, 1)[:2], str(picture), str(answer))
+        check_sizes(frame.size, (*array.shape, 1, 1)[:2], str(image), str(answer))
         label = numbers.label(array, str(answer))
-    return LabelledImage(picture.name, str(answer), frame, label, (content, told))
+    return LabelledImage(image.name, str(answer), frame, label, (content, told))
 
 
 def _by_name(folder: Path, ends: tuple[str, ...], what: str) -> dict[str, Path]:

@@ -33,7 +33,7 @@ Found = tuple[list[LabelledImage], list[str]]
 
 EXPECTED = (
     'expected a folder with images/ and labels/, a COCO file (.json), a folder of LabelMe files '
-    'beside their pictures, or a bag (.mcap, .db3, .bag)'
+    'beside their images, or a bag (.mcap, .db3, .bag)'
 )
 
 
@@ -170,16 +170,16 @@ def read(
     items, notes = labelled_items(place, query)
     if len(items) < LEAST:
         raise ValueError(
-            f'{place}: expected at least {LEAST} labelled pictures, one to learn from and one to '
+            f'{place}: expected at least {LEAST} labelled images, one to learn from and one to '
             f'check with, got {len(items)}; label more'
         )
     items.sort(key=lambda item: item.name)
     for item in items:
-        check_sizes(item.frame.size, item.label.size, f'the picture {item.name}', item.where)
+        check_sizes(item.frame.size, item.label.size, f'the image {item.name}', item.where)
     notes += _of_one_class(place, items)
     if len(items) < FEW:
         notes.append(
-            f'{len(items)} labelled pictures are few: expect answers that suit these pictures and '
+            f'{len(items)} labelled images are few: expect answers that suit these images and '
             'often fail on others, and a validation that says little; label at least '
             f'{FEW}, better 50.'
         )
@@ -204,12 +204,12 @@ def _of_one_class(place: Path, items: list[LabelledImage]) -> list[str]:
     empty = [item for item, ids in zip(items, maps, strict=True) if not ids.any()]
     if len(empty) == len(items):
         raise ValueError(
-            f'{place}: one class only: in none of {len(items)} pictures anything is labelled '
+            f'{place}: one class only: in none of {len(items)} images anything is labelled '
             f'(the first is {items[0].where}); nothing can be learnt from that'
         )
     if all(ids.min() == ids.max() and ids.min() > 0 for ids in maps):
         raise ValueError(
-            f'{place}: one class only: in all of {len(items)} pictures every pixel is the thing '
+            f'{place}: one class only: in all of {len(items)} images every pixel is the thing '
             f'(the first is {items[0].where}); nothing can be learnt from that; is the background '
             'another value than 0?'
         )
@@ -217,7 +217,7 @@ def _of_one_class(place: Path, items: list[LabelledImage]) -> list[str]:
         return []
     names = ', '.join(item.name for item in empty[:3]) + (', ...' if len(empty) > 3 else '')
     return [
-        f'{len(empty)} of {len(items)} pictures show nothing of what is labelled ({names}); that '
+        f'{len(empty)} of {len(items)} images show nothing of what is labelled ({names}); that '
         'is right where it is not to be seen, and wrong where its label was forgotten.'
     ]
 

@@ -12,7 +12,7 @@ import numpy as np
 from diception_ros.bags.cameras import COMPRESSED, IMAGES
 from diception_ros.bags.reader import ENDS, Bag, bags_in, read_messages
 from diception_ros.bags.typestore import RawMessage
-from diception_ros.core.labels import Label, Picture
+from diception_ros.core.labels import ImageLabel, Label
 from diception_ros.datasets.annotation import LabelledImage, LabelQuery
 from diception_ros.datasets.decode import RasterDecoder
 from diception_ros.messages import base
@@ -120,7 +120,7 @@ def _label(
         rgb = image_messages.rgb_from(message)
     except MessageError as error:
         raise ValueError(f'{where}: {error}') from error
-    return Picture(rgb.astype(np.float32) / np.float32(255))
+    return ImageLabel(rgb.astype(np.float32) / np.float32(255))
 
 
 def _topics(place: Path, wanted: LabelQuery) -> tuple[str, str]:

@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 from diception_ros.core.frame import Frame
 from diception_ros.datasets import annotation, decode
 from diception_ros.datasets.annotation import (
-    PICTURES,
+    IMAGE_SUFFIXES,
     LabelledImage,
     LabelQuery,
     Region,
@@ -62,7 +62,7 @@ def read(
         for file, content in told.items():
             item, path, empty = _item(file, content, wanted, meant)
             if path is not None and path in shown:
-                raise ValueError(f'{file}: labels the picture {path.name}, as {shown[path]} does')
+                raise ValueError(f'{file}: labels the image {path.name}, as {shown[path]} does')
             if path is not None:
                 shown[path] = file
             items.append(item)
@@ -72,9 +72,13 @@ def read(
     embedded = {file.stem for file in told}
     folders = sorted({file.parent for file in told})
     for path in (path for folder in folders for path in files_in(folder)):
-        if path.suffix.lower() in PICTURES and path not in shown and path.stem not in embedded:
+        if (
+            path.suffix.lower() in IMAGE_SUFFIXES
+            and path not in shown
+            and path.stem not in embedded
+        ):
             raise ValueError(
-                f'{path}: a picture without a label, no .json file names it; label it (without a '
+                f'{path}: an image without a label, no .json file names it; label it (without a '
                 'shape where nothing is to be seen), or take it out'
             )
     hidden = f'{lost} shapes in {place} contain the centre of no pixel or are hidden.'
@@ -84,7 +88,7 @@ def read(
 def _item(
     file: Path, content: dict[str, Any], wanted: LabelQuery, meant: frozenset[str]
 ) -> tuple[LabelledImage, Path | None, int]:
-    path, data = _picture(file, content, wanted.images)
+    path, data = _image(file, content, wanted.images)
     where = str(path or f'{file} (imageData)')
     frame = Frame(decode.rgb(data, where))
     size = frame.size
@@ -113,9 +117,7 @@ def _item(
     return LabelledImage(file.name, str(file), frame, answer, (data, told)), path, empty
 
 
-def _picture(
-    file: Path, content: dict[str, Any], images: Path | None
-) -> tuple[Path | None, bytes]:
+def _image(file: Path, content: dict[str, Any], images: Path | None) -> tuple[Path | None, bytes]:
     name = str(content['imagePath'] or '').replace('\\', '/')
     own = Path(name).name
     beside = [file.parent / name, file.parent / own]
@@ -127,8 +129,8 @@ def _picture(
             return path, path.read_bytes()
     if not content.get('imageData'):
         raise FileNotFoundError(
-            f'{file}: a label without a picture: there is no {file.parent / name}, and the file '
-            'does not hold the picture either (imageData)'
+            f'{file}: a label without an image: there is no {file.parent / name}, and the file '
+            'does not hold the image either (imageData)'
         )
     return None, _decoded(content['imageData'], f'{file}: imageData')
 

@@ -27,7 +27,7 @@ from diception_ros import tasks
 from diception_ros.core.frame import Frame, Intrinsics
 from diception_ros.core.labels import MetricDepth, Normals
 from diception_ros.datasets import decode
-from diception_ros.datasets.annotation import PICTURES, check_sizes, files_in, load_json
+from diception_ros.datasets.annotation import IMAGE_SUFFIXES, check_sizes, files_in, load_json
 from diception_ros.datasets.labelled_bag import bag_at
 
 if TYPE_CHECKING:
@@ -117,8 +117,10 @@ def default_intrinsics(size: tuple[int, int]) -> Intrinsics:
 def _folder(place: Path) -> RgbdSource:
     pairs = []
     for image in files_in(place / 'rgb'):
-        if image.suffix.lower() not in PICTURES:
-            raise ValueError(f'{image}: expected an image, which ends in {", ".join(PICTURES)}')
+        if image.suffix.lower() not in IMAGE_SUFFIXES:
+            raise ValueError(
+                f'{image}: expected an image, which ends in {", ".join(IMAGE_SUFFIXES)}'
+            )
         depths = [place / 'depth' / f'{image.stem}{suffix}' for suffix in ('.png', '.npy')]
         depth = next((path for path in depths if path.is_file()), None)
         if depth is None:

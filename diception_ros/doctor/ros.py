@@ -17,7 +17,7 @@ from diception_ros.system import processes, ros_environment
 from diception_ros.system.ros_environment import distro
 
 # An image of 1920x1080 with three channels, bytes.
-_PICTURE = 1920 * 1080 * 3
+_IMAGE_BYTES = 1920 * 1080 * 3
 _NEEDED = (
     'sensor_msgs', 'diagnostic_msgs', 'geometry_msgs', 'std_msgs', 'std_srvs', 'lifecycle_msgs',
 )  # fmt: skip
@@ -119,7 +119,7 @@ def profile(name: str, environment: Mapping[str, str] = os.environ) -> Finding:
                 'profile', WARN, f'{other} is set, but {name or "this ROS"} reads {right}', both
             )
         return Finding(
-            'profile', WARN, 'none: Fast DDS loses big best-effort pictures between processes',
+            'profile', WARN, 'none: Fast DDS loses big best-effort images between processes',
             both,
         )  # fmt: skip
     try:
@@ -127,10 +127,10 @@ def profile(name: str, environment: Mapping[str, str] = os.environ) -> Finding:
     except OSError as error:
         return Finding('profile', WARN, f'{right}: {error}', both)
     sizes = [int(size) for size in re.findall(r'<segment_size>\s*(\d+)', text)]
-    if '<type>SHM</type>' not in re.sub(r'\s', '', text) or max(sizes, default=0) < _PICTURE:
+    if '<type>SHM</type>' not in re.sub(r'\s', '', text) or max(sizes, default=0) < _IMAGE_BYTES:
         return Finding(
             'profile', WARN, f'{path} gives shared memory of {max(sizes, default=0)} bytes, less '
-            f'than one picture of 1920x1080 ({_PICTURE})',
+            f'than one image of 1920x1080 ({_IMAGE_BYTES})',
             both,
         )  # fmt: skip
     return Finding('profile', OK, f'{right}={path}, {max(sizes) >> 20} MiB of shared memory')
@@ -160,7 +160,7 @@ def _bridge() -> Finding:
     )
     return Finding(
         'cv_bridge', WARN, f'{found.reason}; beside {versions}',
-        'nothing for this package, which converts pictures itself; for other nodes in this '
+        'nothing for this package, which converts images itself; for other nodes in this '
         "environment: pip install 'numpy<2' 'opencv-python<5'",
     )  # fmt: skip
 

@@ -35,13 +35,13 @@ class BenchmarkSample:
 
     Attributes:
         name: the image's path in the folder.
-        picture: its file.
+        image: its file.
         truth: the files of its ground truth.
         size: (H, W) of the whole image, pixels.
     """
 
     name: str
-    picture: Path
+    image: Path
     truth: tuple[Path, ...]
     size: Size
 
@@ -85,9 +85,9 @@ def find_samples(
             raise ValueError(f'{listed}: expected a line for each image, got none')
     samples, without = [], 0
     for name in names:
-        picture = base / name
-        if not picture.is_file():
-            raise FileNotFoundError(f'{picture}: no such picture; {expects}')
+        image = base / name
+        if not image.is_file():
+            raise FileNotFoundError(f'{image}: no such image; {expects}')
         choices = [
             tuple(folder / part for part in parts)
             for folder in dict.fromkeys((base, root))
@@ -101,10 +101,10 @@ def find_samples(
             missing = ' or '.join(
                 ', '.join(str(part) for part in parts if not part.is_file()) for parts in choices
             )
-            raise FileNotFoundError(f'{picture}: its truth {missing} is missing; {expects}')
-        samples.append(BenchmarkSample(name, picture, truth, _size(picture)))
+            raise FileNotFoundError(f'{image}: its truth {missing} is missing; {expects}')
+        samples.append(BenchmarkSample(name, image, truth, _size(image)))
     if not samples:
-        raise ValueError(f'{root}: none of {without} pictures has a truth; {expects}')
+        raise ValueError(f'{root}: none of {without} images has a truth; {expects}')
     return samples, without
 
 
@@ -118,18 +118,18 @@ def _images_in(protocol: Protocol, root: Path) -> tuple[list[str], Path]:
     return [], root
 
 
-def _size(picture: Path) -> Size:
+def _size(path: Path) -> Size:
     try:
-        with Image.open(picture) as image:
+        with Image.open(path) as image:
             width, height = image.size
     except OSError as error:
-        raise ValueError(f'{picture}: not a picture that can be read ({error})') from error
+        raise ValueError(f'{path}: not an image that can be read ({error})') from error
     return height, width
 
 
 def frame_of(protocol: Protocol, sample: BenchmarkSample) -> Frame:
     """The frame that the model receives of a sample."""
-    image = images.read(sample.picture)
+    image = images.read(sample.image)
     if protocol.window is not None:
         image = np.ascontiguousarray(image[protocol.window(sample.size)])
     return Frame(image)
@@ -207,8 +207,7 @@ def evaluate(
             label = predict_one(sample)
             if label.size != truth.size:
                 raise ValueError(
-                    f'{sample.picture}: expected an answer of {truth.size} (H, W), got '
-                    f'{label.size}'
+                    f'{sample.image}: expected an answer of {truth.size} (H, W), got {label.size}'
                 )
             score = scores[column].update(item, label)
             for callback in callbacks if column == first else ():
@@ -268,14 +267,14 @@ class PredictionFiles:
             if other != sample.name:
                 raise ValueError(
                     f'{path}: this answer would count for {other} and for {sample.name}; predict '
-                    'all pictures of the data set by one command, so that their folders differ'
+                    'all images of the data set by one command, so that their folders differ'
                 )
             self._files[sample.name] = path
         if lacking:
             expected = folder / lacking[0].name / f'{protocol.task}.npz'
             raise FileNotFoundError(
-                f'{lacking[0].picture}: no prediction {expected}, nor under any shorter end of '
-                f'its path ({len(lacking)} of {len(samples)} pictures have none); write them with '
+                f'{lacking[0].image}: no prediction {expected}, nor under any shorter end of '
+                f'its path ({len(lacking)} of {len(samples)} images have none); write them with '
                 f'diception predict --tasks {protocol.task} --out {folder}'
             )
 
@@ -304,7 +303,7 @@ class PredictionFiles:
             return crop(label, window(sample.size))
         choices = seen if seen == sample.size else f'{seen} or {sample.size}'
         raise ValueError(
-            f'{path}: expected the size of {sample.picture}, {choices} (H, W), got {label.size}'
+            f'{path}: expected the size of {sample.image}, {choices} (H, W), got {label.size}'
         )
 
     def files(self) -> list[Path]:

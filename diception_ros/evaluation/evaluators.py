@@ -16,12 +16,12 @@ from diception_ros import tasks
 from diception_ros.core.frame import Frame
 from diception_ros.core.labels import (
     Disparity,
+    ImageLabel,
     Instances,
     Label,
     Mask,
     MetricDepth,
     Normals,
-    Picture,
 )
 from diception_ros.core.prompt import MAX_POINTS, Point, Prompt
 from diception_ros.datasets.sample import Sample
@@ -35,7 +35,7 @@ _FAMILIES: dict[type, str] = {
     Instances: 'entity',
     Normals: 'normal',
     Disparity: 'depth',
-    Picture: 'rgb',
+    ImageLabel: 'rgb',
 }
 ONE_POINT, FIVE_POINTS = 'segmentation_1', 'segmentation_5'
 

@@ -20,12 +20,12 @@ from diception_ros.core import geometry
 from diception_ros.core.frame import Transform, rotation_from
 from diception_ros.core.labels import (
     Disparity,
+    ImageLabel,
     Instances,
     Keypoints,
     Mask,
     MetricDepth,
     Normals,
-    Picture,
     resize_label,
 )
 
@@ -148,7 +148,7 @@ def _compare(
 ) -> dict[str, float]:
     """The number of one task.
 
-    `change`: of a disparity and of a picture the mean difference; `change_depth`: where places
+    `change`: of a disparity and of an image the mean difference; `change_depth`: where places
     are compared, the mean relative difference of a disparity's depths, each frame scaled and
     shifted to suit what is known;
     `change_deg`: of normals the mean angle; `kept`: of things and masks the share of pixels that
@@ -178,7 +178,7 @@ def _compare(
         return {'kept': float((before.values.ravel()[there] == label.values.ravel()[here]).mean())}
     if isinstance(label, Instances):
         return {'kept': float((before.ids.ravel()[there] == label.ids.ravel()[here]).mean())}
-    if isinstance(label, Picture):
+    if isinstance(label, ImageLabel):
         old, new = before.values.reshape(-1, 3)[there], label.values.reshape(-1, 3)[here]
         return {'change': float(np.abs(new - old).mean())}
     return {}

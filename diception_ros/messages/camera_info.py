@@ -51,7 +51,7 @@ def intrinsics_from(info: Any) -> Intrinsics | None:
     k, p = _matrices(info)
     if k[0, 0] == 0:
         return None
-    crop = _to_picture(info)
+    crop = _to_image(info)
     k, p = crop @ k, crop @ p
     best = p if p[0, 0] != 0 else k
     fx, fy, cx, cy = float(best[0, 0]), float(best[1, 1]), float(best[0, 2]), float(best[1, 2])
@@ -96,7 +96,7 @@ def describes(info: Any, size: tuple[int, int]) -> bool:
         _matrices(info)
     except MessageError:
         return False
-    return picture_size(info) == size and min(size) > 0
+    return image_size(info) == size and min(size) > 0
 
 
 def distorted(info: Any) -> bool:
@@ -107,7 +107,7 @@ def distorted(info: Any) -> bool:
     return any(float(number) != 0 for number in info.d)
 
 
-def picture_size(info: Any) -> tuple[int, int]:
+def image_size(info: Any) -> tuple[int, int]:
     """(H, W) of the images that a CameraInfo describes, pixels."""
     roi = info.roi
     return (
@@ -122,7 +122,7 @@ def check_size(info: Any, size: tuple[int, int]) -> None:
     Raises:
         MessageError: 'camera_info size': it does not; with advice that fits the difference.
     """
-    described = picture_size(info)
+    described = image_size(info)
     if described == size:
         return
     height, width = int(info.height), int(info.width)
@@ -152,24 +152,24 @@ def check_size(info: Any, size: tuple[int, int]) -> None:
 
 
 def scaled(types: Types, info: Any, size: tuple[int, int], header: Any | None = None) -> Any:
-    """The CameraInfo of the same picture once it was resized.
+    """The CameraInfo of the same image once it was resized.
 
-    Where the size stays, so does everything. Where it changes, the new one speaks of the picture
+    Where the size stays, so does everything. Where it changes, the new one speaks of the image
     itself: width and height are its size, and region of interest and binning are worked into K and
     P and then empty, since a scaled offset is no whole number of pixels.
 
     Args:
         types: what makes the message.
-        info: sensor_msgs/CameraInfo of the camera's picture.
-        size: (H, W) of the picture that it is wanted for.
+        info: sensor_msgs/CameraInfo of the camera's image.
+        size: (H, W) of the image that it is wanted for.
         header: std_msgs/Header of the new one; None keeps it.
 
     Raises:
-        MessageError: 'camera_info': K or P is not finite, or the size of the picture is 0.
+        MessageError: 'camera_info': K or P is not finite, or the size of the image is 0.
     """
     k, p = _matrices(info)
     header = info.header if header is None else header
-    old = picture_size(info)
+    old = image_size(info)
     r, d = np.asarray(info.r, np.float64).reshape(3, 3), np.array(info.d, np.float64)
     if old == size:
         return _make(types, header, (int(info.height), int(info.width)), info.distortion_model,
@@ -178,7 +178,7 @@ def scaled(types: Types, info: Any, size: tuple[int, int], header: Any | None = 
         raise MessageError(
             'camera_info', f'camera_info: expected a size, got {info.width} x {info.height}'
         )
-    move = _resize(size[0] / old[0], size[1] / old[1]) @ _to_picture(info)
+    move = _resize(size[0] / old[0], size[1] / old[1]) @ _to_image(info)
     return _make(types, header, size, info.distortion_model, d, move @ k, r, move @ p)
 
 
@@ -196,8 +196,8 @@ def _matrices(info: Any) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     return k, p
 
 
-def _to_picture(info: Any) -> NDArray[np.float64]:
-    # K and P speak of all pixels of the sensor; the picture shows a part of them, binned.
+def _to_image(info: Any) -> NDArray[np.float64]:
+    # K and P speak of all pixels of the sensor; the image shows a part of them, binned.
     crop = np.eye(3)
     crop[:2, 2] = -int(info.roi.x_offset), -int(info.roi.y_offset)
     return _resize(1 / max(int(info.binning_y), 1), 1 / max(int(info.binning_x), 1)) @ crop

@@ -21,13 +21,13 @@ from diception_ros.core import images
 from diception_ros.core.frame import Frame
 from diception_ros.core.labels import (
     Disparity,
+    ImageLabel,
     Instances,
     Keypoints,
     Label,
     Mask,
     MetricDepth,
     Normals,
-    Picture,
 )
 from diception_ros.messages import camera_info, detections, point_clouds
 from diception_ros.messages import images as image_messages
@@ -197,13 +197,13 @@ def _table(
         names = row('label_info', 'label_info', detections.LABEL_INFO, latched=True)
         ids = row('instances', 'ids')
         return row('label', 'classes'), confidence, ids, info, names, found, color, overlay
-    if issubclass(kind, Picture):
+    if issubclass(kind, ImageLabel):
         return row('image', 'color'), info
     if issubclass(kind, Keypoints):
         return row('keypoints', 'keypoints', CLOUD), found, overlay
     raise TypeError(
         f'task {name!r}: a {kind.__name__} is not published; known: Disparity, MetricDepth, '
-        'Normals, Mask, Instances, Picture, Keypoints'
+        'Normals, Mask, Instances, ImageLabel, Keypoints'
     )
 
 

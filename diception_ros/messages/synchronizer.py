@@ -154,7 +154,7 @@ class CameraInfoCache(MessageCache[Any]):
             if stamp == stamp_ns:
                 self._in_step = True
                 return info, 'exact'
-        fitting = [one for one in kept if size in (None, camera_info.picture_size(one[1]))]
+        fitting = [one for one in kept if size in (None, camera_info.image_size(one[1]))]
         if not fitting:
             return None, 'none'
         earlier = [one for one in fitting if one[0] < stamp_ns]

@@ -135,7 +135,7 @@ class EfficientNetLite(ModelMixin, ConfigMixin):
 
     @torch.no_grad()
     def normalise(self, images: torch.Tensor) -> EfficientNetLite:
-        """Take means and deviations from pictures.
+        """Take means and deviations from images.
 
         Args:
             images: as in `layers`, some hundreds.

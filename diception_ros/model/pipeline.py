@@ -146,11 +146,13 @@ class DiceptionPipeline(Components):
         latents = latents / self.vae.config.scaling_factor + self.vae.config.shift_factor
         pixels = latents.shape[-2] * latents.shape[-1] * self.vae_scale_factor**2
         together = max(1, _DECODE_PIXELS // pixels)
-        pictures = []
+        decoded_images = []
         for part in latents.split(together):
             decoded = self.vae.decode(part, return_dict=False)[0].float()  # (n, 3, H, W)
-            pictures.append((decoded / 2 + 0.5).clamp(0, 1).permute(0, 2, 3, 1).cpu().numpy())
-        return np.concatenate(pictures)
+            decoded_images.append(
+                (decoded / 2 + 0.5).clamp(0, 1).permute(0, 2, 3, 1).cpu().numpy()
+            )
+        return np.concatenate(decoded_images)
 
     def get_embeddings(self, texts: Sequence[str]) -> list[PromptEmbedding]:
         """Look texts up in the prompt table; encode missing ones, if there are text encoders.

@@ -200,7 +200,7 @@ class Worker:
 
     def _check_clock(self, stamp_ns: int) -> None:
         now_ns, simulated = self._now()
-        # The clock of a recording may begin a little after its pictures.
+        # The clock of a recording may begin a little after its images.
         self._clockless = self._clockless + 1 if now_ns == 0 else 0
         if 0 < self._clockless < PATIENCE:
             return

@@ -81,7 +81,7 @@ def show(
                 continue
             _at(rerun, record.frame.stamp_ns)
             name = record.camera.name or 'camera'
-            rerun.log(f'{name}/picture', rerun.Image(record.frame.image))
+            rerun.log(f'{name}/image', rerun.Image(record.frame.image))
         prefixes = {job.prefix_of(camera): camera.name or 'camera' for camera in cameras}
         for raw in out.messages():
             fits = [p for p in prefixes if raw.topic.startswith(p)]

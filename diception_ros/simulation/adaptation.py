@@ -10,9 +10,9 @@ shadow      cast shadows: the lamp would light the surface, which faces it, but 
             ray to the lamp), measured in how much it shows (the same view as if nothing stood in
             the way). A side turned away from the lamp is shading, not shadow. Slits, as those
             around doors and handles, are left out.
-highlight   picture to picture: from a view in dim light to the same view in full light. Lamps are
+highlight   image to image: from a view in dim light to the same view in full light. Lamps are
             dimmed to one fifth; what shines by itself (windows, screens, lampshades) is not. The
-            share is always the same, so that the picture decides the answer: of a dark picture
+            share is always the same, so that the image decides the answer: of a dark image
             alone nobody can say whether little light falls on white walls or much on grey ones.
 
 A person who labels a few images chooses ones that show the object: a view is kept only if its mask
@@ -34,7 +34,7 @@ from numpy.typing import NDArray
 from diception_ros import __version__
 from diception_ros.core import images
 from diception_ros.core.frame import Frame
-from diception_ros.core.labels import Label, Mask, Picture
+from diception_ros.core.labels import ImageLabel, Label, Mask
 from diception_ros.core.prompt import Prompt
 from diception_ros.datasets.sample import Pose, Sample
 from diception_ros.simulation.cameras import CameraRig, PinholeCamera
@@ -49,7 +49,7 @@ from diception_ros.system import files
 Target = Literal['floor', 'graspable', 'shadow', 'highlight']
 TARGETS: tuple[Target, ...] = get_args(Target)
 
-LEAST = 0.01  # share of the picture that a mask must cover for the view to be kept
+LEAST = 0.01  # share of the image that a mask must cover for the view to be kept
 
 DRIVABLE = ('floor', 'rug')
 
@@ -67,7 +67,7 @@ LONGEST, _ABOVE_FLOOR = 0.5, 0.03
 # found by looking at contact sheets: below, rooms with several lamps were full of outlines of
 # nothing.
 _LOSS, _LEVELS = 0.1, 6
-_SLIT = 1 / 85  # of the longer side of the picture: 3 pixels of 256
+_SLIT = 1 / 85  # of the longer side of the image: 3 pixels of 256
 _OFF = 1e-3  # metres that a ray ends before the surface, so that it does not meet itself
 _LUMA = np.array([0.299, 0.587, 0.114])  # ITU-R BT.601
 _CHUNK = 4096  # rays at once: with some hundred primitives a few MB
@@ -104,8 +104,8 @@ def samples(
         backend: OpenGL library, see `renderer.open_gl_context`.
 
     Yields:
-        Samples whose prompt is `Prompt(target)` and whose label is a `Mask`, or a `Picture` for
-        'highlight'; their names say split, seed, scene, view and target.
+        Samples whose prompt is `Prompt(target)` and whose label is a `Mask`, or an `ImageLabel`
+        for 'highlight'; their names say split, seed, scene, view and target.
 
     Raises:
         ImportError, OSError: see `renderer.open_gl_context`.
@@ -143,7 +143,7 @@ def scene_samples(
 
 def _answer(renderer: Renderer, target: Target, view: View) -> tuple[NDArray[np.uint8], Label]:
     if target == 'highlight':
-        full = Picture(view.image.astype(np.float32) / np.float32(255))
+        full = ImageLabel(view.image.astype(np.float32) / np.float32(255))
         return renderer.render_image(view.camera, DIM), full
     if target == 'shadow':
         return view.image, shadow(view, render_unshadowed(renderer, view.camera))
@@ -249,7 +249,7 @@ def _of(view: View, wanted: NDArray[np.bool_]) -> Mask:
 # ---- a folder of labelled images, as from labelling by hand ----
 #
 # FOLDER/images/000002_01.png   view 1 of scene 2, 8-bit RGB
-# FOLDER/labels/000002_01.png   its mask, 8-bit, 0 or 255; or its target picture, 8-bit RGB
+# FOLDER/labels/000002_01.png   its mask, 8-bit, 0 or 255; or its target image, 8-bit RGB
 # FOLDER/about.json             what this is and how to make it again
 
 
@@ -303,7 +303,7 @@ def write_image_folder(
                 if written == wanted:
                     break
             number += 1
-    counts = {'pictures': written, 'rooms': number, 'views_left_out': skipped}
+    counts = {'images': written, 'rooms': number, 'views_left_out': skipped}
     _write_about(out, recording, target, {'complete': written == wanted, **counts})
 
 
@@ -311,10 +311,10 @@ def _create(out: Path, force: bool) -> None:
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
         if not _is_ours(out):
             raise FileExistsError(
-                f'{out} exists and is no folder of labelled pictures; choose another name'
+                f'{out} exists and is no folder of labelled images; choose another name'
             )
         if not force:
-            raise FileExistsError(f'{out} already holds pictures; --force replaces them')
+            raise FileExistsError(f'{out} already holds images; --force replaces them')
         files.empty_folder(out)  # and keep it, since this run may hold a lock on it
     for part in ('images', 'labels'):
         (out / part).mkdir(parents=True)

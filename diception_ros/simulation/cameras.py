@@ -29,7 +29,7 @@ _RAYS = 16
 _LEAST_THINGS, _LEAST_SHARE, _MOST_OF_ONE, _NEAREST = 4, 0.1, 0.5, 0.4
 _TRIES = 60
 # Of the cameras of `Realism`: a desk from above is nearer than a room, and a box may fill half of
-# the picture.
+# the image.
 _FreeKind = Literal['robot', 'hand', 'near', 'above']
 _FREE: dict[CameraRig, tuple[_FreeKind, ...]] = {
     'robot': ('robot', 'robot', 'robot'),
@@ -126,7 +126,7 @@ def sample_view(
     Args:
         rng: source of all randomness.
         scene: the room.
-        size: (H, W) of the picture, pixels.
+        size: (H, W) of the image, pixels.
         rig: 'robot' for one that is low and level, 'hand' for one that a person holds; None
             draws one of them.
 
@@ -157,7 +157,7 @@ def sample_path(
     Args:
         rng: source of all randomness.
         scene: the room.
-        size: (H, W) of the pictures, pixels.
+        size: (H, W) of the images, pixels.
         rig: 'robot' or 'hand'.
         count: number of images.
         rate: images per second.
@@ -241,7 +241,7 @@ def _free_view(
 
 
 def _is_free_good(scene: Scene, camera: PinholeCamera) -> bool:
-    # Something to see, and not only one surface; things may fill the picture and be close.
+    # Something to see, and not only one surface; things may fill the image and be close.
     step = max(1, max(camera.size) // _RAYS)
     shapes, instance = scene.solids
     index, depth = first_hit(shapes, camera.position, camera.rays(step))

@@ -49,7 +49,7 @@ def model(
 
     Args:
         scene: the room.
-        offscreen: (H, W) of the largest picture, pixels.
+        offscreen: (H, W) of the largest image, pixels.
         samples: of antialiasing, per pixel.
         shadow: side of the shadow map, pixels.
 

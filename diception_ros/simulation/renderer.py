@@ -42,7 +42,7 @@ def open_gl_context(
     """Open an OpenGL context without a screen and make it current.
 
     Args:
-        size: (H, W) of the largest picture, pixels.
+        size: (H, W) of the largest image, pixels.
         backend: 'egl' (a graphics card, or Mesa's software) or 'osmesa' (software only); None
             takes the environment variable MUJOCO_GL, and 'egl' where it is not set. MuJoCo can
             load only one of them per process.
@@ -143,11 +143,11 @@ class Renderer:
     Holds an OpenGL context, which belongs to the thread that made it; use one per process.
 
     Args:
-        size: (H, W) of the largest picture, pixels.
+        size: (H, W) of the largest image, pixels.
         backend: see `renderer.open_gl_context`.
         samples: of antialiasing, per pixel; 0 for none.
         shadow: side of the shadow map, pixels; None for one that suits the size. On a CPU it costs
-            more time than the picture itself.
+            more time than the image itself.
 
     Raises:
         ImportError, ValueError, OSError: see `renderer.open_gl_context`.
@@ -229,11 +229,11 @@ class Renderer:
         Args:
             camera: where it is seen from.
             supersampling: how many pixels are drawn along each side of a pixel; from 2 on the
-                view also holds the picture of all of them, and its image is the mean of that.
+                view also holds the image of all of them, and its image is the mean of that.
 
         Raises:
             RuntimeError: no scene was loaded.
-            ValueError: the camera's picture, times `supersampling`, is larger than the renderer's.
+            ValueError: the camera's image, times `supersampling`, is larger than the renderer's.
         """
         supersampled = (
             self.render_image(camera.scaled(supersampling)) if supersampling > 1 else None
@@ -315,14 +315,14 @@ class Renderer:
 
         Raises:
             RuntimeError: no scene was loaded.
-            ValueError: the camera's picture is larger than the renderer's.
+            ValueError: the camera's image is larger than the renderer's.
         """
         if self._scene is None:
             raise RuntimeError('Renderer: load a scene first')
         height, width = camera.size
         if height > self.size[0] or width > self.size[1]:
             raise ValueError(
-                f'camera picture {camera.size} is larger than the renderer {self.size} (H, W)'
+                f'camera image {camera.size} is larger than the renderer {self.size} (H, W)'
             )
         self._aim(camera)
         self._light(levels)

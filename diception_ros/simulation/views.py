@@ -22,7 +22,7 @@ class GroundTruth(Protocol):
 
     @property
     def size(self) -> tuple[int, int]:
-        """(H, W) of the picture, pixels."""
+        """(H, W) of the image, pixels."""
         ...
 
     def metric_depth(self) -> MetricDepth:
@@ -47,7 +47,7 @@ class GroundTruth(Protocol):
 
     @property
     def has_people_without_joints(self) -> bool:
-        """Whether the picture shows somebody whose joints are not known."""
+        """Whether the image shows somebody whose joints are not known."""
         ...
 
 
@@ -63,7 +63,7 @@ class View:
         normals: (H, W, 3) float32, unit, camera optical frame, pointing to the camera, or NaN.
         instance: (H, W) int32, number of the instance in the scene, from 1; 0 where nothing was
             hit. Equal in all views of one scene.
-        supersampled: (f * H, f * W, 3) uint8, the same picture with f times the pixels along each
+        supersampled: (f * H, f * W, 3) uint8, the same image with f times the pixels along each
             side; None where none was drawn.
     """
 
@@ -110,7 +110,7 @@ class View:
 
     @property
     def has_people_without_joints(self) -> bool:
-        """Whether the picture shows somebody whose joints are not known: a furniture model."""
+        """Whether the image shows somebody whose joints are not known: a furniture model."""
         known = [body.instance for body in self.scene.bodies]
         shown = np.bincount(self.instance.ravel(), minlength=len(self.scene.categories) + 1) > 0
         people = np.array([False, *(name == 'person' for name in self.scene.categories)])

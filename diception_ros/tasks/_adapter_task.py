@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from diception_ros.core.labels import Picture
+from diception_ros.core.labels import ImageLabel
 from diception_ros.tasks import Task, _checks
 
 if TYPE_CHECKING:
@@ -22,18 +22,18 @@ if TYPE_CHECKING:
 _LIKE = {'mask': 'segmentation', 'instances': 'entity', 'normals': 'normal', 'depth': 'depth'}
 
 
-class ImageTask(Task[Picture]):
+class ImageTask(Task[ImageLabel]):
     """The label is the output image itself."""
 
-    def encode(self, label: Picture) -> NDArray[np.float32]:
+    def encode(self, label: ImageLabel) -> NDArray[np.float32]:
         _checks.square(label)
         return label.values
 
-    def decode(self, rgb: NDArray[np.float32], prompt: Prompt | None = None) -> Picture:
+    def decode(self, rgb: NDArray[np.float32], prompt: Prompt | None = None) -> ImageLabel:
         _checks.output_image(rgb)
-        return Picture(np.clip(rgb, 0, 1))
+        return ImageLabel(np.clip(rgb, 0, 1))
 
-    def score(self, predicted: Picture, truth: Picture) -> dict[str, float]:
+    def score(self, predicted: ImageLabel, truth: ImageLabel) -> dict[str, float]:
         """`mae`, mean absolute error of the channels, in [0, 1]; `psnr` in dB.
 
         Raises:
@@ -49,7 +49,7 @@ class ImageTask(Task[Picture]):
 def adapted(card: Card) -> Task[Any]:
     """The task of an adapter with this card; it takes neither points nor a category."""
     if card.kind not in _LIKE:
-        return ImageTask(card.name, card.prompt, Picture)
+        return ImageTask(card.name, card.prompt, ImageLabel)
     like = importlib.import_module(f'diception_ros.tasks.{_LIKE[card.kind]}').TASK
     more = {'threshold': card.threshold} if card.kind == 'mask' else {}
     task: Task[Any] = replace(like, name=card.name, prompt=card.prompt, takes_points=False, **more)

@@ -227,7 +227,7 @@ class Validator:
 
         Returns:
             number by task, metric and kind of prediction (`ANSWERS`), mean over samples;
-            `picture_mae` is the mean absolute error of the output image, in [0, 1]; for masks also
+            `image_mae` is the mean absolute error of the output image, in [0, 1]; for masks also
             the result of `choose_threshold`.
         """
         rows = list(range(len(self._samples)))
@@ -266,14 +266,14 @@ class Validator:
         return scores
 
     def sample(
-        self, pipe: DiceptionPipeline, prompts: Sequence[int], pictures: Sequence[int]
+        self, pipe: DiceptionPipeline, prompts: Sequence[int], shown: Sequence[int]
     ) -> NDArray[np.float32]:
         """Output images for the prompts of some samples and the images of others.
 
         Args:
             pipe: the model.
             prompts: N indices of samples.
-            pictures: N indices of samples.
+            shown: N indices of samples, whose images are the inputs.
 
         Returns:
             (N, S, S, 3) float32 in [0, 1].
@@ -289,8 +289,8 @@ class Validator:
         )
         inputs: dict[int, NDArray[np.uint8]] = {}
         requests = []
-        for number, (row, shown) in enumerate(zip(prompts, pictures, strict=True)):
-            place = int(data.frame[shown])
+        for number, (row, other) in enumerate(zip(prompts, shown, strict=True)):
+            place = int(data.frame[other])
             if place not in inputs:
                 inputs[place] = np.ascontiguousarray(data.images[place].permute(1, 2, 0).numpy())
             points = self._samples[row].prompt.shares(self._samples[row].frame.size)
@@ -308,33 +308,33 @@ class Validator:
         target = self._prepared.targets[row].permute(1, 2, 0).numpy() / 255
         error = np.abs(image - target).mean(axis=-1)
         return {
-            'picture_mae': float(error[known].mean()) if known.any() else float('nan'),
+            'image_mae': float(error[known].mean()) if known.any() else float('nan'),
             **task.score(task.decode(image, prompt), self._labels[row]),
         }
 
     def _draw(self, outputs: NDArray[np.float32], path: Path) -> None:
         data = self._prepared
-        pictures, names = [], []
+        panels, names = [], []
         for task in self._means:
             for row in data.rows(task)[:_SHEET_SAMPLES].tolist():
                 shown = data.images[data.frame[row]].permute(1, 2, 0).numpy()
-                pictures += [
+                panels += [
                     images.resize(shown, len(outputs[row]))[0],
                     data.targets[row].permute(1, 2, 0).numpy(),
                     np.rint(outputs[row] * 255).astype(np.uint8),
                 ]
                 names += [task, 'truth', 'answer']
-        factor = max(1, round(_CELL / len(pictures[0])))
-        enlarged = [one.repeat(factor, axis=0).repeat(factor, axis=1) for one in pictures]
+        factor = max(1, round(_CELL / len(panels[0])))
+        enlarged = [one.repeat(factor, axis=0).repeat(factor, axis=1) for one in panels]
         path.parent.mkdir(parents=True, exist_ok=True)
         images.write(path, contact_sheet(enlarged, names, columns=3 * _SHEET_SAMPLES))
 
 
-def _mean_image(pictures: torch.Tensor, rows: torch.Tensor) -> torch.Tensor:
+def _mean_image(stack: torch.Tensor, rows: torch.Tensor) -> torch.Tensor:
     """(3, S, S) mean of some of (N, 3, S, S), without converting all of them to floats."""
-    total = torch.zeros(pictures.shape[1:], dtype=torch.float64)
+    total = torch.zeros(stack.shape[1:], dtype=torch.float64)
     for part in rows.split(1024):
-        total += pictures[part].sum(dim=0, dtype=torch.float64)
+        total += stack[part].sum(dim=0, dtype=torch.float64)
     return (total / len(rows)).float()
 
 

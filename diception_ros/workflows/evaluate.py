@@ -244,7 +244,7 @@ def _on_rooms(config: EvaluateConfig, progress: Progress) -> EvaluateResult:
             'rooms': {
                 'split': asked.split,
                 'seed': asked.scene_seed,
-                'pictures': found.frames,
+                'images': found.frames,
                 'size': {'height': size[0], 'width': size[1]},
                 'mean_rooms': asked.mean_scenes,
             },
@@ -305,12 +305,12 @@ def _on_dataset(config: EvaluateConfig, progress: Progress) -> EvaluateResult:
                 'folder': str(config.dataset),
                 'protocol': protocol.name,
                 'list': str(config.list) if config.list else None,
-                'pictures': found.frames,
+                'images': found.frames,
                 'without_truth': without,
             },
             'columns': all_columns,
             'numbers': found.numbers,
-            'pictures': [sample.name for sample in samples],
+            'images': [sample.name for sample in samples],
         }
         write({'kind': 'dataset', **about, **content})
     # The paper does not say in which space it aligned, so both are shown.
@@ -392,7 +392,7 @@ def _on_coco(config: EvaluateConfig, progress: Progress) -> EvaluateResult:
                 'folder': str(config.dataset),
                 'protocol': COCO,
                 'files': [str(one.path) for one in (annotated.instances, annotated.people) if one],
-                'pictures': found.frames,
+                'images': found.frames,
             },
             'columns': all_columns,
             'numbers': found.numbers,
@@ -448,7 +448,7 @@ def _on_labels(config: EvaluateConfig, progress: Progress) -> EvaluateResult:
             'labels': {
                 'place': str(config.labels.data),
                 'category': config.labels.category,
-                'pictures': [sample.name for sample in labels[0].samples],
+                'images': [sample.name for sample in labels[0].samples],
             },
             'columns': found.columns,
             'numbers': found.numbers,

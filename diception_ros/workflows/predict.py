@@ -301,7 +301,7 @@ def _write(
         more = {} if prediction.uncertainty is None else {'uncertainty': prediction.uncertainty}
         io.save_npz(prediction.label, folder / f'{name}.npz', **more)
         metadata = {
-            'picture': str(path),
+            'image': str(path),
             'size': {'height': frame.size[0], 'width': frame.size[1]},
             'prompt': {
                 'task': prompt.task,

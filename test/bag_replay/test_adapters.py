@@ -1,6 +1,6 @@
 # SPDX-FileCopyrightText: 2026 The diception_ros authors
 # SPDX-License-Identifier: Apache-2.0
-"""Tasks of adapters in a replay: answers, truth, scores and pictures of every kind of answer."""
+"""Tasks of adapters in a replay: answers, truth, scores and images of every kind of answer."""
 
 import argparse
 import json
@@ -11,7 +11,7 @@ import cv2
 import numpy as np
 import pytest
 import recordings
-from recordings import BEGIN, LATE, MAKE, SIZE, everything, picture, recorded, write
+from recordings import BEGIN, LATE, MAKE, SIZE, everything, image, recorded, write
 
 from diception_ros.bag_replay import run
 from diception_ros.bag_replay.checkpoint import state_path
@@ -25,7 +25,7 @@ from diception_ros.core import geometry, images
 from diception_ros.core import settings as core_settings
 from diception_ros.core.adapter_card import WEIGHTS_FILE, Card
 from diception_ros.core.frame import Frame
-from diception_ros.core.labels import Picture, io
+from diception_ros.core.labels import ImageLabel, io
 from diception_ros.core.prompt import Prompt
 from diception_ros.datasets.ground_truth import GroundTruthSource
 from diception_ros.evaluation import bag_scores
@@ -72,7 +72,7 @@ def adapter(folder, name, kind, content=b'numbers'):
 
 
 def said(task, k):
-    return recordings.answer(Frame(picture(k)), Prompt(task), EVERY)
+    return recordings.answer(Frame(image(k)), Prompt(task), EVERY)
 
 
 def truths(k, header):
@@ -220,7 +220,7 @@ def test_the_report_ranks_and_names_them_by_their_kind(folders, tmp_path):
         assert mine[0] == f'{task}.{metric}'
 
 
-def test_a_picture_that_stays_does_not_change():
+def test_an_image_that_stays_does_not_change():
     image = np.full((*SIZE, 3), 100, np.uint8)
     moved = image.copy()
     moved[:, 16:] = 200
@@ -229,7 +229,7 @@ def test_a_picture_that_stays_does_not_change():
     other[:, 20:] = 0
 
     def moment(shown, answer):
-        return FrameState(Frame(shown, 0, 'cam', recordings.PINHOLE), {'glow': Picture(answer)})
+        return FrameState(Frame(shown, 0, 'cam', recordings.PINHOLE), {'glow': ImageLabel(answer)})
 
     stability = TemporalConsistency()
     assert stability.update(moment(image, values)) == {}
@@ -356,7 +356,7 @@ def test_the_command_writes_what_the_node_would_publish(real, tiny_folder, tmp_p
         header = base.header(MAKE, stamp, 'cam')
         info = camera_info.info(MAKE, recordings.PINHOLE, SIZE, header)
         frame = image_messages.frame_from(
-            image_messages.image(MAKE, picture(k), 'rgb8', header), info
+            image_messages.image(MAKE, image(k), 'rgb8', header), info
         )
         answer = perceiver.process(
             Query('', frame, header, info, settings.active_tasks, wanted=wanted)

@@ -113,7 +113,7 @@ def test_replay_messages_equal_those_of_the_node(tmp_path):
     for k in range(3):
         header = base.header(types, recordings.BEGIN + k * 100_000_000, 'cam')
         info = camera_info.info(types, recordings.PINHOLE, recordings.SIZE, header)
-        message = image_messages.image(types, recordings.picture(k), 'rgb8', header)
+        message = image_messages.image(types, recordings.image(k), 'rgb8', header)
         frame = image_messages.frame_from(message, info)
         request = Query('', frame, header, info, asked.required_tasks(wanted), wanted=wanted)
         for topic, one in asked.process(request).messages:

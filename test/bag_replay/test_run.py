@@ -40,7 +40,7 @@ def test_replay_results_equal_those_of_the_perceiver(bag, tmp_path):
         stamp = BEGIN + k * 100_000_000
         header = base.header(MAKE, stamp, 'cam')
         info = camera_info.info(MAKE, recordings.PINHOLE, recordings.SIZE, header)
-        message = image_messages.image(MAKE, recordings.picture(k), 'rgb8', header)
+        message = image_messages.image(MAKE, recordings.image(k), 'rgb8', header)
         answer = asked.process(
             Query('', image_messages.frame_from(message, info), header, info,
                     asked.required_tasks(wanted), wanted=wanted)
@@ -140,15 +140,15 @@ def test_replay_without_views(bag, tmp_path):
 
 
 def messages_with_infos():
-    """Pictures whose CameraInfo comes before, after, or late, each with a pinhole of its own."""
+    """Images whose CameraInfo comes before, after, or late, each with a pinhole of its own."""
     for k in range(6):
         stamp = BEGIN + k * 100_000_000
         header = base.header(MAKE, stamp, 'cam')
-        picture = image_messages.image(MAKE, recordings.picture(k), 'rgb8', header)
+        image = image_messages.image(MAKE, recordings.image(k), 'rgb8', header)
         pinhole = Intrinsics(10.0 + k, 20.0, 3.0, 4.0)
         info = camera_info.info(MAKE, pinhole, recordings.SIZE, header)
         offset = (-1000, 1000, 90_000_000)[k % 3]
-        yield '/front/image_raw', picture, stamp
+        yield '/front/image_raw', image, stamp
         yield '/front/camera_info', info, stamp + offset
 
 
@@ -182,7 +182,7 @@ def test_frames_references_are_matched_within_the_tolerance(tmp_path):
         stamp = BEGIN + k * 100_000_000
         header = base.header(MAKE, stamp, 'cam')
         messages.append(
-            ('/image', image_messages.image(MAKE, recordings.picture(k), 'rgb8', header), stamp)
+            ('/image', image_messages.image(MAKE, recordings.image(k), 'rgb8', header), stamp)
         )
         off = 20_000_000 if k != 2 else 60_000_000
         depth = np.full(recordings.SIZE, 1 + k, np.float32)

@@ -1,6 +1,6 @@
 # SPDX-FileCopyrightText: 2026 The diception_ros authors
 # SPDX-License-Identifier: Apache-2.0
-"""The topics that are pictures of cameras, and what belongs to them."""
+"""The topics that are images of cameras, and what belongs to them."""
 
 from types import SimpleNamespace
 
@@ -15,7 +15,7 @@ from diception_ros.messages import images as image_messages
 
 
 def bag(tmp_path, **encodings):
-    """A bag with a picture of an encoding on each topic; `c` in front: compressed."""
+    """A bag with an image of an encoding on each topic; `c` in front: compressed."""
     messages = []
     for name, encoding in encodings.items():
         header = base.header(recordings.MAKE, 5, 'cam')

@@ -71,7 +71,7 @@ def images(count=2):
     definition = Definition(IMAGE, 'ros2msg', definition_of(TYPES, IMAGE).encode())
     for k in range(count):
         header = base.header(MAKE, BEGIN + k * 10**8, 'cam')
-        message = image_messages.image(MAKE, recordings.picture(k), 'rgb8', header)
+        message = image_messages.image(MAKE, recordings.image(k), 'rgb8', header)
         data = bytes(TYPES.serialize_cdr(message, IMAGE))
         yield '/cam/image_raw', definition, 'cdr', BEGIN + k * 10**8, data
 
@@ -89,7 +89,7 @@ def assert_images(path, count=2):
         assert bag.damage is None
     assert len(found) == count
     for k, message in enumerate(found):
-        np.testing.assert_array_equal(image_messages.rgb_from(message), recordings.picture(k))
+        np.testing.assert_array_equal(image_messages.rgb_from(message), recordings.image(k))
         assert base.stamp_ns(message.header) == BEGIN + k * 10**8
         assert message.header.frame_id == 'cam'
     return found
@@ -187,21 +187,21 @@ def foxglove_values(k, png):
     """By schema: fields of a message, with bytes and a dict for the time."""
     stamp = {'sec': BEGIN // 10**9, 'nsec': k * 10**8}
     head = {'timestamp': stamp, 'frame_id': 'cam'}
-    picture = recordings.picture(k)
-    size = {'width': picture.shape[1], 'height': picture.shape[0]}
-    raw = {'encoding': 'rgb8', 'step': picture.shape[1] * 3, 'data': picture.tobytes()}
+    image = recordings.image(k)
+    size = {'width': image.shape[1], 'height': image.shape[0]}
+    raw = {'encoding': 'rgb8', 'step': image.shape[1] * 3, 'data': image.tobytes()}
     numbers = {'D': [0.0] * 5, 'K': [30.0, 0, 15, 0, 31, 11, 0, 0, 1], 'R': [], 'P': []}
     return {
-        'CompressedImage': {**head, 'data': png(picture), 'format': 'png'},
+        'CompressedImage': {**head, 'data': png(image), 'format': 'png'},
         'RawImage': {**head, **size, **raw},
         'CameraCalibration': {**head, **size, 'distortion_model': 'plumb_bob', **numbers},
     }
 
 
-def png(picture):
+def png(image):
     import cv2
 
-    return cv2.imencode('.png', np.ascontiguousarray(picture[..., ::-1]))[1].tobytes()
+    return cv2.imencode('.png', np.ascontiguousarray(image[..., ::-1]))[1].tobytes()
 
 
 def as_protobuf(name, values):

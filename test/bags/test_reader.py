@@ -66,8 +66,8 @@ def test_bag_files_are_ordered_by_time(tmp_path):
 def test_messages_of_ros1_have_the_fields_of_ros2(tmp_path):
     path = recordings.write(tmp_path / 'bag', recordings.recorded(2), 'ros1')
     with Bag(path) as bag:
-        picture, info, _ = (bag.decode(raw) for raw in [*bag.messages()][3:6])
-    np.testing.assert_array_equal(image_messages.array_from(picture), recordings.picture(1))
+        image, info, _ = (bag.decode(raw) for raw in [*bag.messages()][3:6])
+    np.testing.assert_array_equal(image_messages.array_from(image), recordings.image(1))
     assert camera_info.intrinsics_from(info) == recordings.PINHOLE
 
 

@@ -45,7 +45,7 @@ def run(*arguments):
     return main([str(one) for one in command(*arguments)])
 
 
-def test_ten_pictures_become_a_task_that_predict_asks(base, data, tmp_path, capsys):
+def test_ten_images_become_a_task_that_predict_asks(base, data, tmp_path, capsys):
     out = tmp_path / 'a'
     assert run(base, data, out, '--max-steps', '3') == 0
     told = capsys.readouterr()
@@ -57,7 +57,7 @@ def test_ten_pictures_become_a_task_that_predict_asks(base, data, tmp_path, caps
         and line.endswith('from 8 images, validated on 2 others')
         for line in lines
     )
-    assert told.out.startswith('at step 3, on 2 images held back:\n  picture_mae')
+    assert told.out.startswith('at step 3, on 2 images held back:\n  image_mae')
     assert 'wrong image' in told.out
     assert lines[-1] == (
         f'wrote {out}; try it: diception predict IMAGE --model {base} --adapters {out} '
@@ -68,8 +68,8 @@ def test_ten_pictures_become_a_task_that_predict_asks(base, data, tmp_path, caps
     assert (out / 'run' / 'sheets' / '00000003.png').is_file()
 
     # What it says is what a user types next.
-    picture = data / 'images' / '000.png'
-    words = lines[-1].partition('try it: diception ')[2].replace('IMAGE', str(picture)).split()
+    image = data / 'images' / '000.png'
+    words = lines[-1].partition('try it: diception ')[2].replace('IMAGE', str(image)).split()
     words[-1] = str(tmp_path / 'answers')
     assert main(words) == 0
     assert images.read(tmp_path / 'answers' / '000.png' / 'cup.png').shape == (20, 30, 3)
@@ -112,11 +112,11 @@ def test_wrong_words_are_a_wrong_command_line(base, data, tmp_path, capsys):
         assert more[1] in capsys.readouterr().err
 
 
-def test_few_pictures_and_a_full_folder(base, tmp_path, capsys):
+def test_few_images_and_a_full_folder(base, tmp_path, capsys):
     few = write_folder(tmp_path / 'few', cup, 3)
     assert run(base, few, tmp_path / 'a', '--max-steps', '1') == 0
     told = capsys.readouterr()
-    assert f'{few}: 3 labelled pictures are few' in told.err
+    assert f'{few}: 3 labelled images are few' in told.err
     assert 'from 3 images, none held out, so there will be no metrics' in told.err
     assert 'no images were held back, so its quality is unknown' in told.out
     assert run(base, few, tmp_path / 'a', '--max-steps', '1') == 1

@@ -44,7 +44,7 @@ def test_rooms_leave_a_table_and_files(opengl, tiny_folder, tmp_path, capsys):
     assert found['columns'] == ['1', '2', 'shuffled', 'mean']
     assert found['numbers'].keys() == set(evaluators.names(tasks.names()))
     assert found['rooms'] == {
-        'split': 'test', 'seed': 0, 'pictures': 4, 'size': {'height': 48, 'width': 64},
+        'split': 'test', 'seed': 0, 'images': 4, 'size': {'height': 48, 'width': 64},
         'mean_rooms': 1,
     }  # fmt: skip
     assert found['settings']['num_inference_steps'] == [1, 2]
@@ -55,7 +55,7 @@ def test_rooms_leave_a_table_and_files(opengl, tiny_folder, tmp_path, capsys):
         lines = list(csv.DictReader(file))
     depth = [float(line['value']) for line in lines if line['metric'] == 'abs_rel']
     assert len(depth) == 4
-    # A number of the table, by hand from the answers of the single pictures.
+    # A number of the table, by hand from the answers of the single images.
     told = found['numbers']['depth']['abs_rel']['1']
     assert told == pytest.approx(sum(depth) / 4, rel=1e-5)
     assert f'{told:.3f}' in printed.out
@@ -84,7 +84,7 @@ def test_repeats_exactly_and_one_task_is_asked_what_all_are(opengl, tiny_folder,
     assert numbers(tmp_path / 'd') != alone
 
 
-def test_the_picture_reaches_the_model(opengl, tiny_folder, tmp_path, monkeypatch):
+def test_the_image_reaches_the_model(opengl, tiny_folder, tmp_path, monkeypatch):
     """A model that knows the answers is perfect, and not when it sees another room."""
     from diception_ros.evaluation import rooms
     from diception_ros.workflows import evaluate as module
@@ -151,17 +151,17 @@ def test_pycocotools_is_missed_before_the_work(tiny_folder, capsys, monkeypatch)
 def test_a_model_and_its_predictions_in_files_score_the_same(name, tiny_folder, tmp_path, capsys):
     write(name, tmp_path / 'data')
     task = 'normal' if name.endswith('normals') else 'depth'
-    pictures = [str(tmp_path / 'data' / place) for place in PLACES[name][0]]
-    if name == 'kitti':  # the model sees a part of the picture
-        for picture in pictures:
-            images.write(picture, images.read(picture)[benchmarks.benchmark_crop((375, 1242))])
+    image_files = [str(tmp_path / 'data' / place) for place in PLACES[name][0]]
+    if name == 'kitti':  # the model sees a part of the image
+        for image in image_files:
+            images.write(image, images.read(image)[benchmarks.benchmark_crop((375, 1242))])
         shown = tmp_path / 'shown'
         (tmp_path / 'data').rename(shown)
-        pictures = [str(shown / place) for place in PLACES[name][0]]
+        image_files = [str(shown / place) for place in PLACES[name][0]]
         write(name, tmp_path / 'data')
     predict = [
         'predict',
-        *pictures,
+        *image_files,
         '--model',
         str(tiny_folder),
         '--tasks',
@@ -188,7 +188,7 @@ def test_a_model_and_its_predictions_in_files_score_the_same(name, tiny_folder, 
     assert columns['a'][first]['1'] != columns['a'][first]['2']
     assert one['model']['sha256'] == sha256(tiny_folder)
     assert two['predictions']['stories'][0]['settings']['num_inference_steps'] == 2
-    assert one['dataset']['pictures'] == two['dataset']['pictures'] == 2
+    assert one['dataset']['images'] == two['dataset']['images'] == 2
     assert (tmp_path / 'a/first.png').is_file()
     assert (tmp_path / 'b/worst.png').is_file()
     assert columns['a'][first]['paper'] == benchmarks.get(name).published[first]

@@ -35,7 +35,7 @@ def evaluate(*arguments):
 
 
 def label_of(kind, k):
-    """What a file of a kind holds of picture k."""
+    """What a file of a kind holds of image k."""
     rng = np.random.default_rng(100 + k)
     if kind == 'normals':
         vectors = rng.normal(0, 0.3, (*files.SIZE, 3)) - np.array([0, 0, 1])
@@ -106,7 +106,7 @@ def test_the_numbers_by_hand(kind, tiny_folder, tmp_path, capsys):
     assert content['model'] == {'name': str(tiny_folder), 'sha256': sha256(tiny_folder)}
     (told,) = content['adapters']
     assert (told['task'], told['kind'], told['learnt_from_them']) == ('mine', kind, False)
-    assert content['labels']['pictures'] == [sample.name for sample in samples]
+    assert content['labels']['images'] == [sample.name for sample in samples]
     assert {path.name for path in out.iterdir()} == {
         'metrics.json', 'answers.csv', 'first.png', 'worst.png'
     }  # fmt: skip
@@ -115,8 +115,8 @@ def test_the_numbers_by_hand(kind, tiny_folder, tmp_path, capsys):
     assert len(lines) == COUNT
 
 
-def test_the_picture_reaches_the_model(tiny_folder, tmp_path, monkeypatch):
-    """Who knows the labels is perfect, and not when he sees another picture."""
+def test_the_image_reaches_the_model(tiny_folder, tmp_path, monkeypatch):
+    """Who knows the labels is perfect, and not when he sees another image."""
     from diception_ros.workflows import evaluate as module
 
     adapter = write_adapter(tmp_path / 'a', tiny_folder, 'mine')
@@ -151,13 +151,13 @@ def test_two_adapters_on_the_same_labels_stand_below_each_other(tiny_folder, tmp
     assert both['one']['iou']['1'] != both['other']['iou']['1']
 
 
-def test_pictures_of_several_sizes(tiny_folder, tmp_path):
+def test_images_of_several_sizes(tiny_folder, tmp_path):
     adapter = write_adapter(tmp_path / 'a', tiny_folder, 'mine', kind='rgb')
     place = tmp_path / 'labels'
     for folder in ('images', 'labels'):
         (place / folder).mkdir(parents=True)
         for k, size in enumerate(((20, 30), (30, 20), (24, 24))):
-            images.write(place / folder / f'{k}.png', files.picture(k, size))
+            images.write(place / folder / f'{k}.png', files.rgb_array(k, size))
     out = tmp_path / 'out'
     given = ('--adapters', adapter, '--data', place, '--model', tiny_folder)
     assert evaluate(*given, '--out', out) == 0

@@ -112,9 +112,9 @@ def test_tiny_writes_a_model_that_answers(tmp_path, capsys):
     assert main(['tiny', '--out', str(out), '--seed', '3']) == 0
     assert 'its predictions mean nothing' in capsys.readouterr().err
     assert list(PromptTable.load(out / 'prompt_embeddings.safetensors')) == ['', *tasks.texts()]
-    picture = tmp_path / 'grey.png'
-    images.write(picture, np.full((30, 40, 3), 128, np.uint8))
-    assert main(['predict', str(picture), '--model', str(out), '--tasks', 'depth',
+    image = tmp_path / 'grey.png'
+    images.write(image, np.full((30, 40, 3), 128, np.uint8))
+    assert main(['predict', str(image), '--model', str(out), '--tasks', 'depth',
                  '--num-inference-steps', '1',
                  '--out', str(tmp_path / 'out')]) == 0  # fmt: skip
     assert main(['tiny', '--out', str(out)]) == 1

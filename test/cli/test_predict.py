@@ -21,8 +21,8 @@ QUICK = ['--num-inference-steps', '1', '--guidance-scale', '1']
 
 
 @pytest.fixture
-def pictures(tmp_path):
-    """Pictures that share names: two folders, two formats."""
+def image_files(tmp_path):
+    """Images that share names: two folders, two formats."""
     names = ['a/one.png', 'b/one.png', 'b/one.jpg']
     for i, name in enumerate(names):
         (tmp_path / name).parent.mkdir(exist_ok=True)
@@ -35,10 +35,10 @@ def run(*arguments):
     return main(['predict', *map(str, arguments)])
 
 
-def test_every_task_leaves_preview_label_and_story(pictures, tiny_folder, tmp_path, capsys):
+def test_every_task_leaves_preview_label_and_story(image_files, tiny_folder, tmp_path, capsys):
     out = tmp_path / 'out'
     assert run(
-        *pictures, '--model', tiny_folder, '--tasks', *tasks.names(), '--categories', 'person',
+        *image_files, '--model', tiny_folder, '--tasks', *tasks.names(), '--categories', 'person',
         'hot dog', '--points', '10,20;30,5', '--out', out, *QUICK,
     ) == 0  # fmt: skip
     assert 'wrote 3 of 3 images' in capsys.readouterr().err
@@ -64,21 +64,21 @@ def test_every_task_leaves_preview_label_and_story(pictures, tiny_folder, tmp_pa
     assert story['seconds']['denoise'] > 0
 
 
-def test_files_hold_what_the_predictor_says(pictures, tiny_folder, tmp_path):
-    assert run(pictures[0], '--model', tiny_folder, '--tasks', 'depth', 'segmentation', '--points',
-               '10,20', '--out', tmp_path / 'out', *QUICK,
+def test_files_hold_what_the_predictor_says(image_files, tiny_folder, tmp_path):
+    assert run(image_files[0], '--model', tiny_folder, '--tasks', 'depth', 'segmentation',
+               '--points', '10,20', '--out', tmp_path / 'out', *QUICK,
                '--ensemble-size', '2') == 0  # fmt: skip
     folder = tmp_path / 'out/one.png'
     found = Predictor.load(
         tiny_folder, num_inference_steps=1, guidance_scale=1.0, ensemble_size=2
     ).predict(
-        [Frame(images.read(pictures[0]))],
+        [Frame(images.read(image_files[0]))],
         [Prompt('depth'), Prompt('segmentation', points=(Point(10, 20),))],
     )
     for prediction in found:
         label = io.load_npz(folder / f'{prediction.prompt.task}.npz')
         np.testing.assert_array_equal(label.values, prediction.label.values)
-        preview = prediction.label.preview(images.read(pictures[0]))
+        preview = prediction.label.preview(images.read(image_files[0]))
         np.testing.assert_array_equal(
             images.read(folder / f'{prediction.prompt.task}.png'), preview
         )
@@ -86,11 +86,11 @@ def test_files_hold_what_the_predictor_says(pictures, tiny_folder, tmp_path):
             np.testing.assert_array_equal(file['uncertainty'], prediction.uncertainty)
 
 
-def test_broken_pictures_are_reported_and_skipped(pictures, tiny_folder, tmp_path, capsys):
-    (tmp_path / 'a/broken.jpg').write_bytes(pictures[2].read_bytes()[:50])
+def test_broken_images_are_reported_and_skipped(image_files, tiny_folder, tmp_path, capsys):
+    (tmp_path / 'a/broken.jpg').write_bytes(image_files[2].read_bytes()[:50])
     (tmp_path / 'a/empty.png').touch()
-    given = [pictures[0], tmp_path / 'a/broken.jpg', tmp_path / 'a/empty.png',
-             tmp_path / 'a/none.png', pictures[1]]  # fmt: skip
+    given = [image_files[0], tmp_path / 'a/broken.jpg', tmp_path / 'a/empty.png',
+             tmp_path / 'a/none.png', image_files[1]]  # fmt: skip
     assert run(*given, '--model', tiny_folder, '--tasks', 'depth', '--out', tmp_path / 'out',
                *QUICK) == 1  # fmt: skip
     err = capsys.readouterr().err
@@ -100,8 +100,8 @@ def test_broken_pictures_are_reported_and_skipped(pictures, tiny_folder, tmp_pat
     assert len([*(tmp_path / 'out').rglob('depth.npz')]) == 2
 
 
-def test_point_outside_one_picture_skips_that_one(pictures, tiny_folder, tmp_path, capsys):
-    assert run(*pictures, '--model', tiny_folder, '--tasks', 'segmentation', '--points', '61,5',
+def test_point_outside_one_image_skips_that_one(image_files, tiny_folder, tmp_path, capsys):
+    assert run(*image_files, '--model', tiny_folder, '--tasks', 'segmentation', '--points', '61,5',
                '--out', tmp_path / 'out', *QUICK) == 1  # fmt: skip
     err = capsys.readouterr().err
     assert 'lies outside the frame of 60 x 40 pixels' in err
@@ -127,7 +127,7 @@ def test_point_outside_one_picture_skips_that_one(pictures, tiny_folder, tmp_pat
         (['--prompt', '[[image2dept]]'], 'no embedding'),
     ],
 )
-def test_mistakes_are_one_line(pictures, tiny_folder, tmp_path, capsys, arguments, message):
+def test_mistakes_are_one_line(image_files, tiny_folder, tmp_path, capsys, arguments, message):
     bare = tmp_path / 'bare'
     bare.mkdir()
     for part in tiny_folder.iterdir():
@@ -136,7 +136,7 @@ def test_mistakes_are_one_line(pictures, tiny_folder, tmp_path, capsys, argument
     index = json.loads((tiny_folder / 'model_index.json').read_text())
     index = {k: [None, None] if k.startswith(('text', 'token')) else v for k, v in index.items()}
     (bare / 'model_index.json').write_text(json.dumps(index))
-    code = run(pictures[0], '--model', bare, '--out', tmp_path / 'out.png', *arguments)
+    code = run(image_files[0], '--model', bare, '--out', tmp_path / 'out.png', *arguments)
     assert code == 1
     err = capsys.readouterr().err.strip().splitlines()[-1]
     assert err.startswith('diception predict: ')
@@ -145,19 +145,19 @@ def test_mistakes_are_one_line(pictures, tiny_folder, tmp_path, capsys, argument
 
 
 def test_a_category_that_the_built_in_model_does_not_know_leads_to_no_dead_end(
-    pictures, tmp_path, capsys
+    image_files, tmp_path, capsys
 ):
     out = ['--tasks', 'semantic', '--categories', 'unicorn', '--out', tmp_path / 'out']
-    assert run(pictures[0], *out) == 1
+    assert run(image_files[0], *out) == 1
     told = capsys.readouterr().err
     assert 'person / bicycle / car' in told
     assert '--model DIR' in told
     assert 'prompts' not in told  # which would refuse to add one
 
 
-def test_prompt_paints_at_the_size_of_the_picture(pictures, tiny_folder, tmp_path):
+def test_prompt_paints_at_the_size_of_the_image(image_files, tiny_folder, tmp_path):
     for name, points in (('plain.png', ''), ('pointed.png', '10,20')):
-        assert run(pictures[0], '--model', tiny_folder, '--prompt', '[[image2segmentation]]',
+        assert run(image_files[0], '--model', tiny_folder, '--prompt', '[[image2segmentation]]',
                    '--points', points, '--out', tmp_path / name, *QUICK) == 0  # fmt: skip
     plain, pointed = (images.read(tmp_path / name) for name in ('plain.png', 'pointed.png'))
     assert plain.shape == (40, 60, 3)
@@ -165,16 +165,16 @@ def test_prompt_paints_at_the_size_of_the_picture(pictures, tiny_folder, tmp_pat
     assert (plain != pointed).any()
 
 
-def test_unknown_task_lists_the_known(pictures, tiny_folder, tmp_path, capsys):
+def test_unknown_task_lists_the_known(image_files, tiny_folder, tmp_path, capsys):
     # Not a wrong command line: an adapter may bring a task of any name.
-    assert run(pictures[0], '--model', tiny_folder, '--tasks', 'dept', '--out', tmp_path) == 1
+    assert run(image_files[0], '--model', tiny_folder, '--tasks', 'dept', '--out', tmp_path) == 1
     (line,) = capsys.readouterr().err.splitlines()
     assert line.startswith("diception predict: no task 'dept'; did you mean 'depth'? known: depth")
     assert 'segmentation' in line
 
 
 @pytest.mark.parametrize('depth', [np.uint8, np.uint16])
-def test_grey_and_16_bit_pictures_are_read(tmp_path, depth):
+def test_grey_and_16_bit_images_are_read(tmp_path, depth):
     ramp = np.linspace(0, np.iinfo(depth).max, 64).astype(depth).reshape(8, 8)
     cv2.imwrite(str(tmp_path / 'grey.png'), ramp)
     read = images.read(tmp_path / 'grey.png')
@@ -183,7 +183,7 @@ def test_grey_and_16_bit_pictures_are_read(tmp_path, depth):
     assert np.abs(read[..., 0].astype(float) - ramp / np.iinfo(depth).max * 255).max() <= 1
 
 
-def test_picture_round_trip(tmp_path):
+def test_image_round_trip(tmp_path):
     pixels = np.random.default_rng(0).integers(0, 256, (5, 7, 3), np.uint8)
     images.write(tmp_path / 'ä b.png', pixels)
     np.testing.assert_array_equal(images.read(tmp_path / 'ä b.png'), pixels)

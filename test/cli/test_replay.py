@@ -58,7 +58,7 @@ def test_answers_are_those_of_the_node(bag, tiny, tiny_folder, tmp_path, capsys)
         stamp = recordings.BEGIN + k * 100_000_000
         header = base.header(BagTypes(), stamp, 'cam')
         info = camera_info.info(BagTypes(), recordings.PINHOLE, recordings.SIZE, header)
-        message = image_messages.image(BagTypes(), recordings.picture(k), 'rgb8', header)
+        message = image_messages.image(BagTypes(), recordings.image(k), 'rgb8', header)
         frame = image_messages.frame_from(message, info)
         for topic, one in asked.process(
             Query('', frame, header, info, asked.required_tasks(wanted), wanted=wanted)

@@ -45,7 +45,7 @@ def test_a_folder_holds_what_the_generator_yields(tmp_path, what):
             assert label.dtype == np.uint8
             np.testing.assert_array_equal(label, sample.label.values * np.uint8(255))
     about = json.loads((out / 'about.json').read_text())
-    assert (about['labels'], about['pictures'], about['complete']) == (what, 4, True)
+    assert (about['labels'], about['images'], about['complete']) == (what, 4, True)
     assert about['kind'] == ('rgb' if what == 'highlight' else 'mask')
     assert str(tmp_path) not in (out / 'about.json').read_text()
 

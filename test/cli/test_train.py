@@ -52,14 +52,14 @@ def test_train_resume_and_predict(config, tmp_path, capsys):
     assert [path.name for path in sorted((out / 'checkpoints').iterdir())] == [
         '00000002', '00000003',
     ]  # fmt: skip
-    picture = tmp_path / 'picture.png'
-    images.write(picture, np.full((40, 50, 3), 90, np.uint8))
-    answer = ['predict', str(picture), '--model', str(out / 'model'), '--tasks', 'depth']
+    image = tmp_path / 'image.png'
+    images.write(image, np.full((40, 50, 3), 90, np.uint8))
+    answer = ['predict', str(image), '--model', str(out / 'model'), '--tasks', 'depth']
     assert (
         command.main([*answer, '--num-inference-steps', '1', '--out', str(tmp_path / 'answers')])
         == 0
     )
-    assert (tmp_path / 'answers' / 'picture.png' / 'depth.npz').is_file()
+    assert (tmp_path / 'answers' / 'image.png' / 'depth.npz').is_file()
     err = capsys.readouterr().err
     assert 'wrote' in err
     assert 'learning rate' not in err

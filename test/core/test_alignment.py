@@ -116,7 +116,7 @@ def test_the_order_of_references_does_not_matter_and_repeating_gives_the_same_bi
     )
 
 
-def test_a_whole_depth_picture_is_thinned_out():
+def test_a_whole_depth_image_is_thinned_out():
     rng = np.random.default_rng(6)
     disparity, depth = references(rng, 300_000, 0.03)
     fit = align(disparity.astype(np.float32), depth.astype(np.float32), DEMANDS)
@@ -195,7 +195,7 @@ def mostly_wrong(rng):
         (shuffled, '% of 3000 references agree to 15 %; expected 50 %'),
         (falling, 'references'),
         (narrow, 'the references span disparities 0.50 to 0.55 only; expected a span of 0.1'),
-        (few, '49 references in the picture; expected at least 50'),
+        (few, '49 references in the image; expected at least 50'),
         (mostly_wrong, '% of 3000 references agree to 15 %; expected 50 %'),
     ],
 )
@@ -238,7 +238,7 @@ def test_criteria_decide():
     assert align(disparity, depth, DEMANDS).ok
     for criteria, problem in (
         (FitCriteria(max_residual=0.02), 'the residual is 3.1 %; expected at most 2.0 %'),
-        (FitCriteria(min_points=1001), '1000 references in the picture; expected at least 1001'),
+        (FitCriteria(min_points=1001), '1000 references in the image; expected at least 1001'),
         (FitCriteria(inlier_threshold=0.01, min_inliers=0.5), 'agree to 1 %; expected 50 %'),
     ):
         assert problem in align(disparity, depth, criteria).problem

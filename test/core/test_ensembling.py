@@ -10,12 +10,12 @@ from diception_ros import tasks
 from diception_ros.core import ensembling
 from diception_ros.core.labels import (
     Disparity,
+    ImageLabel,
     Instances,
     Keypoints,
     Mask,
     MetricDepth,
     Normals,
-    Picture,
 )
 
 SIZE = 96
@@ -83,15 +83,15 @@ def test_masks_vote():
     np.testing.assert_allclose(spread, 1)
 
 
-def test_pictures_are_means_channel_by_channel():
+def test_images_are_means_channel_by_channel():
     one, other = np.zeros((2, 2, 3), np.float32), np.zeros((2, 2, 3), np.float32)
     other[0, 0] = (1, 0.5, 0)
-    merged, spread = ensembling.merge([Picture(one), Picture(other)])
-    assert type(merged) is Picture
+    merged, spread = ensembling.merge([ImageLabel(one), ImageLabel(other)])
+    assert type(merged) is ImageLabel
     np.testing.assert_allclose(merged.values[0, 0], (0.5, 0.25, 0))
     np.testing.assert_allclose(spread, [[(0.5 + 0.25 + 0) / 3, 0], [0, 0]], atol=1e-7)
     # Rounding makes no mean of white brighter than white.
-    white = Picture(np.full((2, 2, 3), 1, np.float32))
+    white = ImageLabel(np.full((2, 2, 3), 1, np.float32))
     merged, spread = ensembling.merge([white] * 7)
     np.testing.assert_array_equal(merged.values, white.values)
     assert spread.max() == 0

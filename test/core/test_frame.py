@@ -1,6 +1,6 @@
 # SPDX-FileCopyrightText: 2026 The diception_ros authors
 # SPDX-License-Identifier: Apache-2.0
-"""Frames refuse what is no picture; pinholes follow the picture that is resized or mirrored."""
+"""Frames refuse what is no image; pinholes follow the image that is resized or mirrored."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ def project(intrinsics: Intrinsics, point: tuple[float, float, float]) -> np.nda
     return np.array([intrinsics.fx * x / z + intrinsics.cx, intrinsics.fy * y / z + intrinsics.cy])
 
 
-def test_a_frame_keeps_the_picture_read_only_and_the_caller_keeps_his():
+def test_a_frame_keeps_the_image_read_only_and_the_caller_keeps_his():
     image = np.zeros((4, 6, 3), np.uint8)
     frame = Frame(image, stamp_ns=5, frame_id='camera')
     assert frame.size == (4, 6)
@@ -35,7 +35,7 @@ def test_a_frame_keeps_the_picture_read_only_and_the_caller_keeps_his():
         np.zeros((0, 6, 3), np.uint8),
     ],
 )
-def test_a_frame_refuses_what_is_no_rgb_picture(image):
+def test_a_frame_refuses_what_is_no_rgb_image(image):
     with pytest.raises(ValueError, match=r'expected \(H, W, 3\) uint8 RGB, got'):
         Frame(image)
 
@@ -52,7 +52,7 @@ def test_intrinsics_refuse_what_is_no_pinhole(wrong):
 
 
 @pytest.mark.parametrize('camera', [(480, 640), (1000, 30)])
-def test_a_point_in_space_projects_to_the_same_place_of_the_resized_picture(camera):
+def test_a_point_in_space_projects_to_the_same_place_of_the_resized_image(camera):
     fit = ResizeTransform(camera, 768)
     pinhole = Intrinsics(500, 510, 310.2, 233.7)
     point = (0.3, -0.2, 1.7)

@@ -1,6 +1,6 @@
 # SPDX-FileCopyrightText: 2026 The diception_ros authors
 # SPDX-License-Identifier: Apache-2.0
-"""The way onto the square and back, and that the picture goes the same way as its points."""
+"""The way onto the square and back, and that the image goes the same way as its points."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def test_points_come_back_from_the_square(camera, resolution, x, y):
 
 
 @given(st.tuples(sides, sides), st.integers(1, 1024))
-def test_the_corners_of_the_picture_become_the_corners_of_the_square(camera, resolution):
+def test_the_corners_of_the_image_become_the_corners_of_the_square(camera, resolution):
     height, width = camera
     corners = np.array([[-0.5, -0.5], [width - 0.5, height - 0.5]])
     moved = ResizeTransform(camera, resolution).to_model(corners)
@@ -47,7 +47,7 @@ def test_the_square_is_pillows_lanczos_along_x_then_along_y(height, width):
     assert way == ResizeTransform((height, width), 48)
 
 
-def test_what_the_picture_shows_at_a_point_the_square_shows_at_the_moved_point():
+def test_what_the_image_shows_at_a_point_the_square_shows_at_the_moved_point():
     # A ramp shows its own coordinate, so the pixels tell where they came from.
     height, width = 90, 250
     x, y = np.meshgrid(np.arange(width), np.arange(height))
@@ -68,7 +68,7 @@ def test_a_square_of_the_right_size_is_left_as_it_is():
     'image',
     [np.zeros((5, 5), np.uint8), np.zeros((5, 5, 3), np.float32), np.zeros((5, 0, 3), np.uint8)],
 )
-def test_what_is_no_rgb_picture_is_refused(image):
+def test_what_is_no_rgb_image_is_refused(image):
     with pytest.raises(ValueError, match='expected'):
         resize(image, 8)
 

@@ -35,7 +35,7 @@ def test_flipping_commutes_with_painting(task):
 
 
 @pytest.mark.parametrize('task', tasks.names())
-def test_picture_label_points_and_pinhole_turn_together(task):
+def test_image_label_points_and_pinhole_turn_together(task):
     one = sample(task)
     two = flip(one)
     np.testing.assert_array_equal(two.frame.image, one.frame.image[:, ::-1])

@@ -40,7 +40,7 @@ def sample(task, seed=0, frame=None, label=None, size=SIZE):
     return Sample(frame, Prompt(task, category, points), label, name=f'{task} {seed}')
 
 
-def test_every_task_becomes_its_picture():
+def test_every_task_becomes_its_image():
     samples = [sample(task) for task in tasks.names()]
     out = batch.collate(samples, S, packer())
     assert out.image.shape == out.target.shape == (len(samples), 3, S, S)
@@ -51,9 +51,9 @@ def test_every_task_becomes_its_picture():
         task = tasks.get(one.prompt.task)
         square, fit = images.resize(one.frame.image, S)
         label = one.label.to_model_size(fit)
-        for tensor, picture in ((out.image, square / 255), (out.target, task.encode(label))):
+        for tensor, image in ((out.image, square / 255), (out.target, task.encode(label))):
             rgb = (tensor[row].permute(1, 2, 0).numpy() + 1) / 2
-            np.testing.assert_allclose(rgb, picture, atol=BYTE)
+            np.testing.assert_allclose(rgb, image, atol=BYTE)
         np.testing.assert_array_equal(out.valid[row, 0], label.valid)
         assert out.texts[row] == task.text(one.prompt)
         assert out.point_labels[row].sum() == len(one.prompt.points)
@@ -92,7 +92,7 @@ def test_a_label_of_another_kind_is_refused():
         batch.prepare([], S, packer())
 
 
-def test_samples_of_one_frame_share_its_picture():
+def test_samples_of_one_frame_share_its_image():
     frame = sample('depth').frame
     samples = [sample('depth', frame=frame), sample('normal', frame=frame), sample('depth', 5)]
     out = batch.prepare(samples, S, packer(), mirrored=True)

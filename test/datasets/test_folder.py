@@ -69,7 +69,7 @@ def test_samples_come_back_as_they_were(tmp_path):
     assert len(read) == len(flat)
     for one, two in zip(flat, read, strict=True):
         assert_same(one, two)
-    assert read[0].frame is read[1].frame  # one picture in memory for all that is asked of it
+    assert read[0].frame is read[1].frame  # one image in memory for all that is asked of it
 
 
 def test_nothing_is_overwritten_unasked(tmp_path):

@@ -17,7 +17,7 @@ def masks(k):
 
 
 def colour(k, stamp):
-    return image_messages.image(files.MAKE, files.picture(k), 'rgb8', files.header(stamp))
+    return image_messages.image(files.MAKE, files.rgb_array(k), 'rgb8', files.header(stamp))
 
 
 def label(array, stamp, encoding='mono8'):
@@ -30,7 +30,7 @@ def fails(place, kind, match, **choices):
     assert str(place) in str(raised.value)
 
 
-def test_pictures_without_a_label_are_left_out_and_counted(tmp_path):
+def test_images_without_a_label_are_left_out_and_counted(tmp_path):
     more = [('/camera/image_raw', colour(k, k)) for k in range(20, 25)]
     place = files.write_bag(tmp_path / 'a.mcap', masks, more=more)
     read = labelled.read(place, 'mask', 'floor')
@@ -42,7 +42,7 @@ def test_pictures_without_a_label_are_left_out_and_counted(tmp_path):
     assert warning.startswith('5 of 14 images of /camera/image_raw have no label')
 
 
-def test_a_label_without_a_picture_is_an_error(tmp_path):
+def test_a_label_without_an_image_is_an_error(tmp_path):
     more = [('/labels', label(masks(0), 30))]
     place = files.write_bag(tmp_path / 'a.mcap', masks, more=more)
     fails(place, 'mask', r'/labels at 1700000003\.000000000 is a label without an image')

@@ -27,12 +27,12 @@ def fails(place, kind, match, error=ValueError, **choices):
 # What is done to a folder of nine good masks, and what is said then.
 BROKEN = {
     'no label': (lambda p: (p / 'labels/004.png').unlink(), r'images/004\.png: .*labels/004\.png'),
-    'no picture': (lambda p: (p / 'images/004.png').unlink(), r'labels/004\.png: .*images/004'),
+    'no image': (lambda p: (p / 'images/004.png').unlink(), r'labels/004\.png: .*images/004'),
     'other size': (
         lambda p: files.save(p / 'labels/004.png', np.ones((20, 29), np.uint8)),
         r'labels/004\.png: .*images/004\.png, 30 x 20 pixels, got 29 x 20',
     ),
-    'cut picture': (lambda p: cut(p / 'images/004.png'), r'images/004\.png: not an image'),
+    'cut image': (lambda p: cut(p / 'images/004.png'), r'images/004\.png: not an image'),
     'cut label': (lambda p: cut(p / 'labels/004.png'), r'labels/004\.png: not an image'),
     'empty file': (
         lambda p: (p / 'images/004.png').write_bytes(b''), r'images/004\.png: not an image'
@@ -47,7 +47,7 @@ BROKEN = {
         r'labels/004\.png: expected the value 1 of .*labels/000\.png for the thing, got 7',
     ),
     'colours': (
-        lambda p: files.save(p / 'labels/004.png', files.picture(4)),
+        lambda p: files.save(p / 'labels/004.png', files.rgb_array(4)),
         r'labels/004\.png: expected one number.*got colours',
     ),
     'transparent': (
@@ -63,7 +63,7 @@ BROKEN = {
         r'labels/004\.txt: expected labels of kind mask, which end in \.png',
     ),
     'two of a name': (
-        lambda p: files.save(p / 'images/004.bmp', files.picture(4)),
+        lambda p: files.save(p / 'images/004.bmp', files.rgb_array(4)),
         r'images/004\.png: expected one file of each name, got 004\.bmp',
     ),
 }  # fmt: skip
@@ -84,7 +84,7 @@ def test_what_is_broken_in_a_folder_is_named(what, tmp_path):
     fails(place, 'mask', match, error)
 
 
-def test_hidden_files_are_no_pictures(tmp_path):
+def test_hidden_files_are_no_images(tmp_path):
     place = files.write_folder(tmp_path / 'a', masks)
     first = labelled.read(place, 'mask', 'floor')
     (place / 'images/.DS_Store').write_text('')
@@ -105,18 +105,18 @@ def test_some_empty_masks_are_counted(tmp_path):
         read = labelled.read(place, kind, 'floor')
         assert len(read.samples) == files.COUNT
         (warning,) = read.warnings
-        assert warning.startswith('2 of 9 pictures show nothing')
+        assert warning.startswith('2 of 9 images show nothing')
         assert '000.png, 001.png' in warning
 
 
 @pytest.mark.parametrize('count', [0, 1, 2, 7, 8])
-def test_few_pictures_are_a_warning_and_one_is_an_error(count, tmp_path):
+def test_few_images_are_a_warning_and_one_is_an_error(count, tmp_path):
     place = files.write_folder(tmp_path / 'a', masks, count=count)
     if count < 2:
-        fails(place, 'mask', f'at least 2 labelled pictures.*got {count}')
+        fails(place, 'mask', f'at least 2 labelled images.*got {count}')
         return
     warnings = labelled.read(place, 'mask', 'floor').warnings
-    assert [w.startswith('7 labelled pictures are few') for w in warnings] == [True] * (
+    assert [w.startswith('7 labelled images are few') for w in warnings] == [True] * (
         count == 7
     ) or count == 2
     assert bool(warnings) == (count < 8)
@@ -188,11 +188,11 @@ COCO = {
     'other size': (segmentation({'size': [3, 4], 'counts': [12]}), r'annotation 1: .*30 x 20'),
     'other length': (segmentation({'size': [20, 30], 'counts': [12]}), r'annotation 1: .*600'),
     'no such category': (lambda c: c['annotations'][0].update(category_id=99), 'category 99'),
-    'no such picture': (
-        lambda c: c['annotations'][0].update(image_id=99), 'annotation 1 is a label without a pict'
+    'no such image': (
+        lambda c: c['annotations'][0].update(image_id=99), '1 is a label without an image'
     ),
-    'size of a picture': (
-        lambda c: c['images'][0].update(width=31), r'picture 000\.png\): expected the size.*31 x'
+    'size of an image': (
+        lambda c: c['images'][0].update(width=31), r'image 000\.png\): expected the size.*31 x'
     ),
     'twice': (lambda c: c['images'][1].update(id=100), 'two images have the id 100'),
     'a file twice': (lambda c: c['images'][1].update(file_name='000.png'), r'000\.png twice'),
@@ -209,23 +209,23 @@ def test_what_is_wrong_in_a_coco_file_is_named(what, tmp_path):
     fails(file, 'mask', r'labels\.json.*' + match, category='*')
 
 
-def test_pictures_and_coco_files_must_name_each_other(tmp_path):
+def test_images_and_coco_files_must_name_each_other(tmp_path):
     file = files.write_coco(tmp_path / 'a')
-    files.save(tmp_path / 'a/more.png', files.picture(20))
-    fails(file.parent, 'mask', r'more\.png: a picture without a label', category='cup')
+    files.save(tmp_path / 'a/more.png', files.rgb_array(20))
+    fails(file.parent, 'mask', r'more\.png: an image without a label', category='cup')
     (warning,) = labelled.read(file, 'mask', 'floor', category='cup').warnings
-    assert warning.startswith('1 pictures')
+    assert warning.startswith('1 images')
     assert 'more.png' in warning
     (tmp_path / 'a/003.png').unlink()
     fails(file, 'mask', r'labels\.json: .*003\.png', FileNotFoundError, category='cup')
 
 
-def test_a_coco_picture_without_annotations_shows_nothing(tmp_path):
+def test_a_coco_image_without_annotations_shows_nothing(tmp_path):
     file = files.write_coco(tmp_path / 'a')
     changed(file, lambda c: c.update(annotations=c['annotations'][4:]))
     read = labelled.read(file, 'mask', 'floor', category='cup')
     assert not read.samples[0].label.values.any()
-    assert read.warnings[0].startswith('2 of 9 pictures show nothing')
+    assert read.warnings[0].startswith('2 of 9 images show nothing')
 
 
 def test_crowds_are_part_of_a_mask_and_no_instance(tmp_path):
@@ -264,15 +264,13 @@ def test_what_is_wrong_in_a_labelme_file_is_named(what, tmp_path):
     fails(place, 'mask', r'004\.json: .*' + match, category='cup')
 
 
-def test_pictures_and_labelme_files_must_name_each_other(tmp_path):
+def test_images_and_labelme_files_must_name_each_other(tmp_path):
     place = files.write_labelme(tmp_path / 'a')
-    files.save(place / 'more.png', files.picture(20))
-    fails(place, 'mask', r'more\.png: a picture without a label', category='cup')
+    files.save(place / 'more.png', files.rgb_array(20))
+    fails(place, 'mask', r'more\.png: an image without a label', category='cup')
     (place / 'more.png').unlink()
     (place / '004.png').unlink()
-    fails(
-        place, 'mask', r'004\.json: a label without a picture', FileNotFoundError, category='cup'
-    )
+    fails(place, 'mask', r'004\.json: a label without an image', FileNotFoundError, category='cup')
 
 
 def test_what_is_no_format_or_two_is_an_error(tmp_path):

@@ -9,7 +9,7 @@ import labelled_files as files
 import numpy as np
 import pytest
 
-from diception_ros.core.labels import Instances, Mask, MetricDepth, Normals, Picture
+from diception_ros.core.labels import ImageLabel, Instances, Mask, MetricDepth, Normals
 from diception_ros.datasets import labelled
 from diception_ros.tasks.normal import AXES
 
@@ -22,7 +22,7 @@ OUTLINED = {
     'polygons of LabelMe': lambda place: files.write_labelme(place, 'polygon'),
     'masks of LabelMe': lambda place: files.write_labelme(place, 'mask'),
     'shapes of a group': lambda place: files.write_labelme(place, 'halves'),
-    'pictures inside': lambda place: files.write_labelme(place, embedded=True),
+    'images inside': lambda place: files.write_labelme(place, embedded=True),
 }
 NUMBERED = {
     'folder': lambda place, labels: files.write_folder(place, labels),
@@ -40,7 +40,7 @@ def check(read, count=files.COUNT):
     assert len(read.samples) == count
     assert [sample.name for sample in read.samples] == sorted(s.name for s in read.samples)
     for k, sample in enumerate(read.samples):
-        np.testing.assert_array_equal(sample.frame.image, files.picture(k))
+        np.testing.assert_array_equal(sample.frame.image, files.rgb_array(k))
         assert sample.prompt.task == 'floor'
 
 
@@ -142,9 +142,9 @@ def test_normals_are_of_the_camera_in_every_format(form, tmp_path):
 
 
 @pytest.mark.parametrize('form', ['.png', 'rgb8', 'bgr8'])
-def test_pictures_as_labels_keep_their_colours(form, tmp_path):
+def test_images_as_labels_keep_their_colours(form, tmp_path):
     def wanted(k):
-        return 255 - files.picture(k)
+        return 255 - files.rgb_array(k)
 
     if form == '.png':
         place, topic = files.write_folder(tmp_path / 'a', wanted), ''
@@ -155,7 +155,7 @@ def test_pictures_as_labels_keep_their_colours(form, tmp_path):
     read = labelled.read(place, 'rgb', 'floor', label_topic=topic)
     check(read)
     for k, sample in enumerate(read.samples):
-        assert isinstance(sample.label, Picture)
+        assert isinstance(sample.label, ImageLabel)
         np.testing.assert_allclose(sample.label.values * 255, wanted(k), atol=1e-4)
 
 
@@ -180,7 +180,7 @@ def test_the_digest_is_of_what_was_read_and_not_of_where(form, tmp_path):
 def test_one_pixel_changes_the_digest(which, tmp_path):
     place = files.write_folder(tmp_path / 'a', lambda k: files.mask(k).astype(np.uint8))
     first = labelled.read(place, 'mask', 'floor').digest
-    array = files.picture(4) if which == 'images' else files.mask(4).astype(np.uint8)
+    array = files.rgb_array(4) if which == 'images' else files.mask(4).astype(np.uint8)
     array[5, 5] ^= 1
     files.save(place / which / '004.png', array)
     assert labelled.read(place, 'mask', 'floor').digest != first

@@ -236,7 +236,7 @@ def test_a_rotation_noted_in_an_image_is_carried_out(tmp_path, form):
     for found in (decode.rgb(path.read_bytes(), str(path)), images.read(path)):
         assert found.shape == (40, 20, 3)
         assert found[:18].mean() > 240 > 20 > found[22:].mean()
-    with pytest.raises(ValueError, match='not a picture'):
+    with pytest.raises(ValueError, match='not an image'):
         images.decode(path.read_bytes()[:60], 'cut')
 
 

@@ -1,12 +1,12 @@
 # SPDX-FileCopyrightText: 2026 The diception_ros authors
 # SPDX-License-Identifier: Apache-2.0
-"""Truth of several cameras, each its own; truth in pictures and arrays, which say the same."""
+"""Truth of several cameras, each its own; truth in images and arrays, which say the same."""
 
 import cv2
 import numpy as np
 import pytest
 import recordings
-from recordings import BEGIN, LATE, MAKE, SIZE, picture, write
+from recordings import BEGIN, LATE, MAKE, SIZE, image, write
 
 from diception_ros import tasks
 from diception_ros.bag_replay import run
@@ -25,14 +25,14 @@ from diception_ros.perception.perceiver import Perceiver
 
 COUNT = 4
 POINTS = (Point(9, 9),)
-# Number of the first picture that each camera takes, and its period.
+# Number of the first image that each camera takes, and its period.
 CAMERAS = {'front': (0, 100_000_000), 'rear': (40, 70_000_000)}
 
 
 def said(task, number):
-    """What the cheap model answers to a picture."""
+    """What the cheap model answers to an image."""
     prompt = Prompt(task, points=POINTS if task == 'segmentation' else ())
-    return recordings.answer(Frame(picture(number)), prompt)
+    return recordings.answer(Frame(image(number)), prompt)
 
 
 def metres(number):
@@ -40,7 +40,7 @@ def metres(number):
 
 
 def write_bag(path, names):
-    """Pictures of some cameras, and true depths beside them."""
+    """Images of some cameras, and true depths beside them."""
     messages = []
     for name in names:
         first, period = CAMERAS[name]
@@ -48,7 +48,7 @@ def write_bag(path, names):
             stamp = BEGIN + k * period
             header = base.header(MAKE, stamp, name)
             for topic, array, encoding in (
-                ('image_raw', picture(first + k), 'rgb8'),
+                ('image_raw', image(first + k), 'rgb8'),
                 ('depth', metres(first + k), '32FC1'),
             ):
                 message = image_messages.image(MAKE, array, encoding, header)

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import recordings
-from recordings import BEGIN, LATE, MAKE, SIZE, picture, write
+from recordings import BEGIN, LATE, MAKE, SIZE, image, write
 from surfaces import normals_from
 
 from diception_ros.bag_replay import run
@@ -32,11 +32,11 @@ COUNT = 5
 
 
 def said(task, k):
-    """What the cheap model answers to the k-th picture."""
+    """What the cheap model answers to the k-th image."""
     from diception_ros.core.prompt import Prompt
 
     prompt = Prompt(task, 'person' if task == 'semantic' else None)
-    return recordings.answer(Frame(picture(k)), prompt)
+    return recordings.answer(Frame(image(k)), prompt)
 
 
 def metres(k, scale=0.4, shift=0.1):
@@ -360,4 +360,4 @@ def test_a_pose_in_the_bag_is_used(tmp_path):
     assert 'change_depth' in found.stability['']['depth']
     found, *_ = judged(path, tmp_path, [])
     assert found.warped == {'': 0}
-    assert found.stability == {'': {}}  # the pictures have no colour in common
+    assert found.stability == {'': {}}  # the images have no colour in common

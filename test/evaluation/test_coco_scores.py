@@ -176,6 +176,6 @@ def test_evaluate_prints_controls_and_the_papers_figures(tiny_folder, tmp_path, 
     assert [row[0] for row in rows[2:] if row[0]] == evaluators.names(coco_scores.TASKS)
     assert next(row for row in rows if row[0] == 'semantic')[-1] == '0.332'
     found = json.loads((tmp_path / 'out/metrics.json').read_text())
-    assert found['dataset']['pictures'] == 4
+    assert found['dataset']['images'] == 4
     assert found['numbers']['pose']['ap']['paper'] == 0.578
     assert len(COCO_JOINTS) == 17

@@ -1,6 +1,6 @@
 # SPDX-FileCopyrightText: 2026 The diception_ros authors
 # SPDX-License-Identifier: Apache-2.0
-"""Answers in files are found by the ends of the pictures' paths, and read as what they are."""
+"""Answers in files are found by the ends of the images' paths, and read as what they are."""
 
 from layouts import write
 import numpy as np
@@ -29,7 +29,7 @@ def put(folder, name, label, task='depth'):
 
 
 @pytest.mark.parametrize('drop', [0, 1])
-def test_an_answer_lies_under_an_end_of_the_picture_s_path(drop, tmp_path):
+def test_an_answer_lies_under_an_end_of_the_image_s_path(drop, tmp_path):
     protocol, cases = data('nyuv2', tmp_path)
     out = tmp_path / 'out'
     for k, case in enumerate(cases):
@@ -40,11 +40,11 @@ def test_an_answer_lies_under_an_end_of_the_picture_s_path(drop, tmp_path):
     assert found.cropped == 0
 
 
-def test_two_pictures_never_share_an_answer(tmp_path):
+def test_two_images_never_share_an_answer(tmp_path):
     protocol, cases = data('nyuv2', tmp_path)
-    assert cases[0].picture.name == cases[1].picture.name
+    assert cases[0].image.name == cases[1].image.name
     out = tmp_path / 'out'
-    put(out, cases[0].picture.name, answer(cases[0].size, 0.5))
+    put(out, cases[0].image.name, answer(cases[0].size, 0.5))
     with pytest.raises(
         ValueError, match=r'would count for test/kitchen_0004.* and for test/study'
     ):
@@ -52,20 +52,20 @@ def test_two_pictures_never_share_an_answer(tmp_path):
     assert PredictionFiles(out, protocol, cases[:1])(cases[0]).size == cases[0].size
 
 
-def test_a_picture_without_answer_is_named_with_the_command(tmp_path):
+def test_an_image_without_answer_is_named_with_the_command(tmp_path):
     protocol, cases = data('scannet', tmp_path)
     out = tmp_path / 'out'
     put(out, cases[0].name, answer(cases[0].size, 0.5))
     with pytest.raises(FileNotFoundError) as error:
         PredictionFiles(out, protocol, cases)
-    for part in (str(cases[1].picture), f'{cases[1].name}/depth.npz', '1 of 2 pictures',
+    for part in (str(cases[1].image), f'{cases[1].name}/depth.npz', '1 of 2 images',
                  f'diception predict --tasks depth --out {out}'):  # fmt: skip
         assert part in str(error.value)
     with pytest.raises(FileNotFoundError, match='none: no such folder of predictions'):
         PredictionFiles(tmp_path / 'none', protocol, cases)
 
 
-def test_answers_of_the_whole_picture_are_cropped_as_the_model_s_view(tmp_path):
+def test_answers_of_the_whole_image_are_cropped_as_the_model_s_view(tmp_path):
     protocol, cases = data('kitti', tmp_path)
     out, ramp = tmp_path / 'out', np.linspace(0, 1, 375 * 1242, dtype=np.float32)
     ramp = ramp.reshape(375, 1242)

@@ -75,7 +75,7 @@ def test_an_affine_disparity_of_the_truth_is_perfect(name, tmp_path):
     assert found['abs_rel_in_depth']['1'] > 0.05
 
 
-# Pictures of DIODE have no ending that sets them apart from normals in a picture.
+# Images of DIODE have no ending that sets them apart from normals in an image.
 @pytest.mark.parametrize(
     ('name', 'kind'),
     [(name, kind) for name in NORMALS for kind in ('npy', 'png')
@@ -126,7 +126,7 @@ def test_kitti_shows_the_lowest_rows_and_the_middle_columns():
 def test_nyuv2_counts_eigens_crop():
     inside = np.argwhere(benchmarks.nyu_eigen_crop((480, 640)))
     assert (inside.min(axis=0).tolist(), inside.max(axis=0).tolist()) == ([45, 41], [470, 600])
-    with pytest.raises(ValueError, match=r'expected pictures of \(480, 640\)'):
+    with pytest.raises(ValueError, match=r'expected images of \(480, 640\)'):
         benchmarks.nyu_eigen_crop((240, 320))
 
 
@@ -208,21 +208,21 @@ def test_a_missing_truth_is_named(name, tmp_path):
     with pytest.raises(FileNotFoundError, match='is missing; protocol') as error:
         dataset_scores.find_samples(protocol, tmp_path)
     assert str(gone) in str(error.value)
-    assert str(cases[1].picture) in str(error.value)
+    assert str(cases[1].image) in str(error.value)
 
 
-def test_kitti_leaves_out_pictures_without_truth(tmp_path):
+def test_kitti_leaves_out_images_without_truth(tmp_path):
     write('kitti', tmp_path)
     protocol, cases = read('kitti', tmp_path)
     cases[0].truth[0].unlink()
     found, without = dataset_scores.find_samples(protocol, tmp_path)
     assert ([case.name for case in found], without) == ([cases[1].name], 1)
     cases[1].truth[0].unlink()
-    with pytest.raises(ValueError, match='none of 2 pictures has a truth'):
+    with pytest.raises(ValueError, match='none of 2 images has a truth'):
         dataset_scores.find_samples(protocol, tmp_path)
 
 
-def test_a_list_says_which_pictures_and_in_which_order(tmp_path):
+def test_a_list_says_which_images_and_in_which_order(tmp_path):
     write('kitti', tmp_path)
     protocol, cases = read('kitti', tmp_path)
     names = [case.name for case in cases]
@@ -239,7 +239,7 @@ def test_a_list_says_which_pictures_and_in_which_order(tmp_path):
     with pytest.raises(FileNotFoundError, match='is missing'):
         dataset_scores.find_samples(protocol, tmp_path, file)
     file.write_text('2011_09_26/x/image_02/data/1.png\n')
-    with pytest.raises(FileNotFoundError, match=r'1\.png: no such picture'):
+    with pytest.raises(FileNotFoundError, match=r'1\.png: no such image'):
         dataset_scores.find_samples(protocol, tmp_path, file)
     file.write_text('\n')
     with pytest.raises(ValueError, match='a line for each image, got none'):
@@ -257,8 +257,8 @@ def test_damaged_and_strange_files_are_named(tmp_path):
     cv2.imwrite(str(path), np.zeros((48, 63), np.uint16))
     with pytest.raises(ValueError, match=r"its image's size \(48, 64\) \(H, W\), got \(48, 63\)"):
         decode.png_depth(1000)([path], size)
-    path.write_bytes(b'no picture')
-    with pytest.raises(ValueError, match=r'x\.png: not an image that can be read.*\(10 bytes'):
+    path.write_bytes(b'no image')
+    with pytest.raises(ValueError, match=r'x\.png: not an image that can be read.*\(8 bytes'):
         decode.png_depth(1000)([path], size)
     with pytest.raises(ValueError, match='expected 3072 32-bit floats'):
         decode.raw_depth([path], size)
@@ -277,11 +277,11 @@ def test_damaged_and_strange_files_are_named(tmp_path):
         decode.benchmark_normals([path], size)
 
 
-def test_a_broken_picture_is_named(tmp_path):
+def test_a_broken_image_is_named(tmp_path):
     write('scannet', tmp_path)
     path = tmp_path / PLACES['scannet'][0][1]
     path.write_bytes(b'')
-    with pytest.raises(ValueError, match=r'000300\.jpg: not a picture'):
+    with pytest.raises(ValueError, match=r'000300\.jpg: not an image'):
         dataset_scores.find_samples(benchmarks.get('scannet'), tmp_path)
 
 

@@ -29,7 +29,7 @@ def sample(mask):
 def test_the_innermost_pixel_is_farthest_from_everything_else(seed):
     mask = example(tasks.get('segmentation'), np.random.default_rng(seed), 24).values
     if seed % 2:
-        mask = mask[:, :14]  # cut off by the rim of the picture
+        mask = mask[:, :14]  # cut off by the rim of the image
     point = evaluators.innermost(mask)
     outside = np.argwhere(~np.pad(mask, 1)) - 1
 

@@ -1,6 +1,6 @@
 # SPDX-FileCopyrightText: 2026 The diception_ros authors
 # SPDX-License-Identifier: Apache-2.0
-"""The table, metrics.json, the hash of a model, and the pictures."""
+"""The table, metrics.json, the hash of a model, and the images."""
 
 import csv
 import json
@@ -111,22 +111,22 @@ def test_first_views_are_shown_with_what_was_not_asked_left_out(tmp_path):
     gallery.write(tmp_path)
     assert [path.name for path in tmp_path.iterdir()] == ['first.png']
     # Two views, each a row of truths and a row of answers below the input and two kinds.
-    pictures = draw_answer(*asked(0)[:3])
+    panels = draw_answer(*asked(0)[:3])
     height, width = images.read(tmp_path / 'first.png').shape[:2]
-    assert height > 4 * pictures[0].shape[0]
-    assert width > 3 * pictures[0].shape[1]
+    assert height > 4 * panels[0].shape[0]
+    assert width > 3 * panels[0].shape[1]
 
 
-def test_nothing_seen_leaves_no_pictures(tmp_path):
+def test_nothing_seen_leaves_no_images(tmp_path):
     QualitativeResults(['depth']).write(tmp_path)
     assert list(tmp_path.iterdir()) == []
 
 
 @pytest.mark.parametrize('side', [20, 300])
-def test_pictures_are_large_enough_and_not_too_large(side):
-    pictures = draw_answer(*asked(0, side=side)[:3])
-    assert len({picture.shape for picture in pictures}) == 1
-    height, width = pictures[0].shape[:2]
+def test_images_are_large_enough_and_not_too_large(side):
+    panels = draw_answer(*asked(0, side=side)[:3])
+    assert len({image.shape for image in panels}) == 1
+    height, width = panels[0].shape[:2]
     assert min(height, width) >= 240
     assert width <= 360
     assert abs(width / height - (side + 10) / side) < 0.01

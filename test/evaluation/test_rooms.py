@@ -27,7 +27,7 @@ def fresh(groups):
 
 
 def seer(groups):
-    """Answers what is true of the picture, whatever it was asked about another one."""
+    """Answers what is true of the image, whatever it was asked about another one."""
     truths = {
         id(samples[0].frame.image.base): {one.prompt.task: one.label for one in samples}
         for samples, _ in groups
@@ -67,14 +67,14 @@ def test_true_answers_are_perfect_and_shuffled_ones_are_the_next_views(groups):
     assert np.isnan(found['mean'])
 
 
-def test_who_does_not_look_scores_the_same_on_the_wrong_picture(groups):
+def test_who_does_not_look_scores_the_same_on_the_wrong_image(groups):
     verdict = rooms.evaluate(fresh(groups), {'1': blind}, {}, ASKED)
     for metrics in verdict.numbers.values():
         for metric, columns in metrics.items():
             assert columns['1'] == pytest.approx(columns['shuffled'], nan_ok=True), metric
 
 
-def test_who_reads_only_the_question_scores_the_same_on_the_wrong_picture(groups):
+def test_who_reads_only_the_question_scores_the_same_on_the_wrong_image(groups):
     def answer(frame, prompts):
         columns = np.arange(frame.size[1])
         labels = []
@@ -89,7 +89,7 @@ def test_who_reads_only_the_question_scores_the_same_on_the_wrong_picture(groups
         assert 0 < found['1'] == pytest.approx(found['shuffled'])
 
 
-def test_a_single_view_has_no_other_picture(groups):
+def test_a_single_view_has_no_other_image(groups):
     verdict = rooms.evaluate(fresh(groups)[:1], {'1': blind}, {}, ASKED)
     assert verdict.numbers['segmentation_1']['images'] == {'1': 1, 'shuffled': 0, 'mean': 0}
     assert rooms.evaluate([], {'1': blind}, {}, ASKED).frames == 0

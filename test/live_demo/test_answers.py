@@ -23,7 +23,7 @@ TOPICS = ('disparity/image', 'depth/color', 'segmentation/mask')
 
 
 def answered(count, frame_id='cam', topics=TOPICS):
-    """(topic, message, log time) of answers to pictures, each another."""
+    """(topic, message, log time) of answers to images, each another."""
     for k in range(count):
         header = base.header(MAKE, BEGIN + k * STEP, frame_id)
         for n, topic in enumerate(topics):
@@ -37,7 +37,7 @@ def headers(tmp_path):
     return recording.headers(recording.read(write(tmp_path / 'camera', recorded(6))))
 
 
-def test_every_header_of_a_picture_is_found(tmp_path, headers):
+def test_every_header_of_an_image_is_found(tmp_path, headers):
     assert headers == {BEGIN + k * STEP: 'cam' for k in range(6)}
     found = verify.check(write(tmp_path / 'live', answered(6)), headers)
     assert (found.messages, found.frames, found.complete) == (18, 6, 6)
@@ -48,14 +48,14 @@ def test_every_header_of_a_picture_is_found(tmp_path, headers):
 def test_another_frame_and_another_stamp_are_unmatched(tmp_path, headers):
     wrong = verify.check(write(tmp_path / 'a', answered(6, 'camera')), headers)
     assert len(wrong.unmatched) == 18
-    late = verify.check(write(tmp_path / 'b', answered(7)), headers)  # one picture too many
+    late = verify.check(write(tmp_path / 'b', answered(7)), headers)  # one image too many
     assert len(late.unmatched) == 3
     assert str(BEGIN + 6 * STEP) in late.unmatched[0]
 
 
 def test_a_missing_message_is_told_unless_its_topic_is_late(tmp_path, headers):
     told = [*answered(6)]
-    bag = write(tmp_path / 'a', told[:2] + told[3:])  # the first picture was not asked for a mask
+    bag = write(tmp_path / 'a', told[:2] + told[3:])  # the first image was not asked for a mask
     assert verify.check(bag, headers).complete == 5
     assert verify.check(bag, headers, {'segmentation/mask'}).complete == 6
     assert verify.check(bag, headers, {'disparity/image'}).complete == 5
@@ -80,7 +80,7 @@ def test_equal_messages_are_counted(tmp_path):
     assert verify.compare(one, dropped, set(TOPICS)) == (12, 18)  # of two, nothing was replayed
     assert verify.compare(one, one, {'depth/color'}) == (6, 6)
     other = [*told]
-    other[4] = (told[4][0], told[5][1], told[4][2])  # another message of the same picture
+    other[4] = (told[4][0], told[5][1], told[4][2])  # another message of the same image
     assert verify.compare(one, write(tmp_path / 'other', other), set(TOPICS)) == (17, 18)
     moved = answered(6, 'camera')
     assert verify.compare(one, write(tmp_path / 'moved', moved), set(TOPICS)) == (0, 18)

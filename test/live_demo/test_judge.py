@@ -21,7 +21,7 @@ from diception_ros.messages import base, outputs
 from diception_ros.simulation import bag_reader, record
 
 NAMES = tasks.names()
-FIRST = 2  # picture that is clicked on
+FIRST = 2  # image that is clicked on
 BEST = {
     'depth': ('delta1', 1), 'normal': ('mean_deg', 0), 'segmentation_1': ('iou', 1),
     'entity': ('mean_iou', 1), 'semantic': ('iou', 1), 'pose': ('pck', 1),
@@ -30,7 +30,7 @@ BEST = {
 
 @pytest.fixture(scope='module')
 def played(tmp_path_factory):
-    """A short drive of small pictures, with a click."""
+    """A short drive of small images, with a click."""
     if importlib.util.find_spec('mujoco') is None:
         pytest.skip('MuJoCo is not installed')
     room = {**vars(recording.ROOM), 'views': 4, 'size': (96, 128)}
@@ -110,7 +110,7 @@ def test_the_truth_itself_is_judged_best(played, live, control):
         assert abs(found[verify.CONSTANT] - best) > 0.1, kind
 
 
-def test_answers_of_another_picture_are_judged_worse(played, live, control, tmp_path):
+def test_answers_of_another_image_are_judged_worse(played, live, control, tmp_path):
     told = [*answered(played)]
     last = [*bag_reader.views(played.path)][-1].messages[bag_reader.IMAGE].header
     shifted = write(
@@ -145,7 +145,7 @@ def test_a_click_on_a_wall_asks_for_the_wall(played):
     assert not (question.truth.values & (view.instances().ids > 0)).any()
 
 
-def test_answers_to_pictures_that_nobody_played_are_not_judged(played, control, tmp_path):
+def test_answers_to_images_that_nobody_played_are_not_judged(played, control, tmp_path):
     told = []
     for topic, message, stamp in answered(played):
         header = base.header(MAKE, stamp + 1_000_000, message.header.frame_id)
@@ -154,7 +154,7 @@ def test_answers_to_pictures_that_nobody_played_are_not_judged(played, control, 
     assert verify.judge(played, write(tmp_path / 'late', told), NAMES, control) == {}
 
 
-def test_the_constant_picture_is_rendered_once(tmp_path, monkeypatch):
+def test_the_constant_image_is_rendered_once(tmp_path, monkeypatch):
     calls = []
 
     def means(*args):
@@ -170,7 +170,7 @@ def test_the_constant_picture_is_rendered_once(tmp_path, monkeypatch):
 
 
 def played_frame(played, title):
-    """The picture under 'picture 2 of 4'."""
+    """The image under 'image 2 of 4'."""
     return [*bag_reader.views(played.path)][int(title.split()[1]) - 1].frame.image
 
 
@@ -178,18 +178,18 @@ def test_the_sheet_shows_answers_above_truths(played, live, tmp_path, monkeypatc
     sheets = []
     real = contact_sheet
 
-    def keep(pictures, names, columns):
-        sheets.append((pictures, names, columns))
-        return real(pictures, names, columns)
+    def keep(drawn, names, columns):
+        sheets.append((drawn, names, columns))
+        return real(drawn, names, columns)
 
     monkeypatch.setattr(verify, 'contact_sheet', keep)
     verify.write(tmp_path / 'with.png', played, live, NAMES, 4)
     own = recording.Drive(**{**vars(played), 'truth': False})
     verify.write(tmp_path / 'without.png', own, live, NAMES, 4)
-    (pictures, titles, columns), (answers, others, _) = sheets
+    (drawn, titles, columns), (answers, others, _) = sheets
     assert columns == 1 + len(NAMES)
     assert len(answers) == 3 * columns
-    assert len(pictures) == 2 * len(answers)
+    assert len(drawn) == 2 * len(answers)
     assert {title for title in titles if title.endswith(': truth')} == {
         f'{n}: truth' for n in NAMES
     }
@@ -197,15 +197,15 @@ def test_the_sheet_shows_answers_above_truths(played, live, tmp_path, monkeypatc
         mine, true = (2 * row * columns, (2 * row + 1) * columns)
         assert titles[mine : mine + columns] == others[row * columns : (row + 1) * columns]
         for k, name in enumerate(NAMES, 1):
-            np.testing.assert_array_equal(pictures[mine + k], answers[row * columns + k])
+            np.testing.assert_array_equal(drawn[mine + k], answers[row * columns + k])
             # The answers are the truth; names and colours of things may differ.
             if titles[true + k] and name in ('depth', 'normal', 'pose', 'segmentation'):
-                same = pictures[mine + k] == pictures[true + k]
+                same = drawn[mine + k] == drawn[true + k]
                 assert same.mean() > 0.99, name
             elif titles[true + k]:  # what is painted upon is the same
                 ours, theirs = (
-                    (picture != plain).any(axis=-1)
-                    for picture in (pictures[mine + k], pictures[true + k])
+                    (image != plain).any(axis=-1)
+                    for image in (drawn[mine + k], drawn[true + k])
                     for plain in [played_frame(played, titles[mine])]
                 )
                 assert (ours & theirs).sum() > 0.8 * (ours | theirs).sum(), name

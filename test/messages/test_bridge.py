@@ -62,7 +62,7 @@ def install(tmp_path, monkeypatch):
 def images_of_all_encodings():
     rng = np.random.default_rng(0)
     for encoding in encoders.ALL:
-        rgb = encoders.picture(encoding, rng)
+        rgb = encoders.image(encoding, rng)
         for padding, bigendian in ((0, 0), (5, 0), (0, 1)):
             yield encoders.encode(rgb, encoding, padding, bool(bigendian))
 

@@ -52,7 +52,7 @@ def fields_of(one):
 def test_intrinsics_from_returns_the_pinhole_of_info():
     one = camera_info.info(TYPES, LENS, (480, 640), HEADER)
     assert camera_info.intrinsics_from(one) == LENS
-    assert camera_info.picture_size(one) == (480, 640)
+    assert camera_info.image_size(one) == (480, 640)
     assert one.header is HEADER
     assert not camera_info.distorted(one)
     assert (one.distortion_model, len(one.d)) == ('plumb_bob', 5)
@@ -70,7 +70,7 @@ def test_scaled_moves_points_as_the_resize_does(size, matrix):
     x, y = size[1] / 640, size[0] / 480
     expected = (seen(one, matrix) + 0.5) * [x, y] - 0.5
     np.testing.assert_allclose(seen(two, matrix), expected, atol=1e-9)
-    assert camera_info.picture_size(two) == (two.height, two.width) == size
+    assert camera_info.image_size(two) == (two.height, two.width) == size
     assert (two.distortion_model, two.d.tolist()) == ('rational', one.d.tolist())
     np.testing.assert_array_equal(two.r, one.r)
 
@@ -104,16 +104,16 @@ def test_scaled_to_the_same_size_changes_only_the_header():
 
 
 def test_intrinsics_from_applies_roi_and_binning():
-    # The picture's pixel (i, j) is the mean of 2 x 4 pixels of a part of the sensor.
+    # The image's pixel (i, j) is the mean of 2 x 4 pixels of a part of the sensor.
     one = info(binning_x=2, binning_y=4, roi=roi(8, 12, 320, 240))
-    assert camera_info.picture_size(one) == (60, 160)
+    assert camera_info.image_size(one) == (60, 160)
     full = camera_info.intrinsics_from(info())
     part = camera_info.intrinsics_from(one)
     corner = np.array([full.cx, full.cy])
     expected = (corner - [8, 12] + 0.5) / [2, 4] - 0.5
     np.testing.assert_allclose([part.cx, part.cy], expected)
     np.testing.assert_allclose([part.fx, part.fy], [full.fx / 2, full.fy / 4])
-    # And what is made for another size says the same of the picture alone.
+    # And what is made for another size says the same of the image alone.
     two = camera_info.scaled(TYPES, one, (120, 320))
     assert (two.height, two.width, two.binning_x, two.roi.width) == (120, 320, 0, 0)
     inner = (seen(info(), 'p') - [8, 12] + 0.5) / [2, 4]

@@ -46,7 +46,7 @@ def test_decode_jpeg(words):
     got = decode(jpeg(rgb), words)
     assert got.flags.c_contiguous
     assert np.abs(got.astype(int) - rgb).max() <= 12
-    # A red picture is red.
+    # A red image is red.
     red = np.zeros((16, 16, 3), np.uint8) + np.array([200, 40, 10], np.uint8)
     np.testing.assert_allclose(decode(jpeg(red), words)[8, 8], [200, 40, 10], atol=4)
 
@@ -74,14 +74,14 @@ def test_decode_grey_files():
 
 @pytest.mark.parametrize('encoding', encoders.BAYER)
 def test_decode_interpolates_a_compressed_bayer_pattern(encoding):
-    rgb = encoders.picture(encoding, np.random.default_rng(0))
+    rgb = encoders.image(encoding, np.random.default_rng(0))
     mosaic = encoders.numbers(rgb, encoding)[..., 0]
     got = decode(file_of(mosaic), f'{encoding}; png compressed ')
     np.testing.assert_array_equal(got, image_messages.rgb_from(encoders.encode(rgb, encoding)))
 
 
 def test_decode_ignores_the_rotation_of_exif():
-    # A head that says "turn by a quarter": CameraInfo speaks of the picture as it was sent.
+    # A head that says "turn by a quarter": CameraInfo speaks of the image as it was sent.
     exif = b'Exif\0\0MM\0*\0\0\0\x08\0\x01\x01\x12\0\x03\0\0\0\x01\0\x06\0\0\0\0\0\0'
     content = jpeg(smooth())
     turned = content[:2] + b'\xff\xe1' + (len(exif) + 2).to_bytes(2, 'big') + exif + content[2:]

@@ -44,7 +44,7 @@ def test_encodings_decoded_are_those_tested():
 def test_rgb_from_returns_the_encoded_image(encoding, padding, bigendian):
     rng = np.random.default_rng(0)
     for _ in range(5):
-        rgb = encoders.picture(encoding, rng)
+        rgb = encoders.image(encoding, rng)
         error = off(encoders.encode(rgb, encoding, padding, bigendian), rgb)
         if encoding in encoders.BAYER:
             # Of the border the neighbours are missing.
@@ -107,7 +107,7 @@ def test_rgb_from_refuses_sizes_an_encoding_cannot_have(encoding, size):
 
 @pytest.mark.parametrize('encoding', encoders.ALL)
 def test_rgb_from_refuses_contradicting_numbers(encoding):
-    rgb = encoders.picture(encoding, np.random.default_rng(0))
+    rgb = encoders.image(encoding, np.random.default_rng(0))
     good = vars(encoders.encode(rgb, encoding, padding=4))
 
     def kind(**changes):

@@ -25,7 +25,7 @@ HEADER = base.header(TYPES, 5, 'cam')
 LENS = Intrinsics(140.0, 150.0, 80.0, 44.0)
 INFO = camera_info.info(TYPES, LENS, SIZE, base.header(TYPES, 3, 'other'))
 CATEGORIES = ('cat', 'person', 'cup')
-KINDS = ('Disparity', 'MetricDepth', 'Normals', 'Mask', 'Instances', 'Picture', 'Keypoints')
+KINDS = ('Disparity', 'MetricDepth', 'Normals', 'Mask', 'Instances', 'ImageLabel', 'Keypoints')
 
 
 class WithoutVision(BagTypes):
@@ -216,7 +216,7 @@ def test_images_have_8_bits_and_a_camera_info():
     assert got['glow/image'].encoding == 'rgb8'
     found = image_messages.array_from(got['glow/image'])
     np.testing.assert_array_equal(found, np.rint(label.values * 255).astype(np.uint8))
-    # It is no view: it goes out where pictures for eyes are left out.
+    # It is no view: it goes out where images for eyes are left out.
     assert not outputs.declared(GLOW, TYPES)[0].view
 
 

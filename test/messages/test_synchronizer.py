@@ -34,7 +34,7 @@ def image(stamp_ns, compressed=False, frame_id='cam'):
     header = base.header(MAKE, stamp_ns, frame_id)
     if compressed:
         return MAKE.make('sensor_msgs/msg/CompressedImage', header=header, format='', data=None)
-    return image_messages.image(MAKE, recordings.picture(0, SIZE), 'rgb8', header)
+    return image_messages.image(MAKE, recordings.image(0, SIZE), 'rgb8', header)
 
 
 def info(stamp_ns, size, focal, frame_id='cam'):

@@ -1,6 +1,6 @@
 # SPDX-FileCopyrightText: 2026 The diception_ros authors
 # SPDX-License-Identifier: Apache-2.0
-"""Blended answers about shifted pictures: what the picture shows stays, what tokens leave goes."""
+"""Blended answers about shifted images: what the image shows stays, what tokens leave goes."""
 
 import numpy as np
 import pytest
@@ -11,7 +11,7 @@ SIDE, TOKEN = 64, 16
 COUNTS = [1, 2, 3, 4, 5, 8, 16]
 
 
-def picture(seed=0):
+def image(seed=0):
     return np.random.default_rng(seed).integers(0, 256, (SIDE, SIDE, 3), np.uint8)
 
 
@@ -29,24 +29,24 @@ def test_offsets_are_spread_evenly_over_a_token_along_each_axis(token):
 
 
 @pytest.mark.parametrize('count', COUNTS)
-def test_shifted_and_blended_is_the_picture_itself(count):
+def test_shifted_and_blended_is_the_image_itself(count):
     places = cycle_spinning.offsets(count, TOKEN)
-    square = picture()
+    square = image()
     seen = [cycle_spinning.shift(square, place).astype(np.float32) for place in places]
     assert all(one.shape == square.shape for one in seen)
     np.testing.assert_allclose(cycle_spinning.blend(seen, places), square, atol=1e-4)
 
 
 def test_one_alone_is_not_touched():
-    one = picture().astype(np.float32)
+    one = image().astype(np.float32)
     assert cycle_spinning.blend([one], [cycle_spinning.NO_SHIFT]) is one
-    square = picture()
+    square = image()
     assert cycle_spinning.shift(square, cycle_spinning.NO_SHIFT) is square
 
 
 @pytest.mark.parametrize('place', [(3, -5), (-8, 8), (0, 1)])
-def test_a_shifted_picture_is_cut_out_at_its_offset_and_mirrored_beyond(place):
-    square = picture()
+def test_a_shifted_image_is_cut_out_at_its_offset_and_mirrored_beyond(place):
+    square = image()
     rows, columns = (np.arange(SIDE) + step for step in place)
     beyond = [
         np.where(i < 0, -i, np.where(i >= SIDE, 2 * (SIDE - 1) - i, i)) for i in (rows, columns)
@@ -56,7 +56,7 @@ def test_a_shifted_picture_is_cut_out_at_its_offset_and_mirrored_beyond(place):
 
 @pytest.mark.parametrize('place', [(3, -5), (-8, 8), (0, 1), cycle_spinning.NO_SHIFT])
 def test_a_point_stays_on_its_pixel(place):
-    square = picture()
+    square = image()
     for row, column in [(0, 0), (9, 20), (40, 55), (SIDE - 1, SIDE - 1), (31, 2)]:
         share = ((column + 0.5) / SIDE, (row + 0.5) / SIDE)
         moved = cycle_spinning.shift_points([share], place, SIDE)
@@ -69,7 +69,7 @@ def test_a_point_stays_on_its_pixel(place):
             )
 
 
-def test_one_lost_point_is_enough_to_leave_a_shifted_picture_out():
+def test_one_lost_point_is_enough_to_leave_a_shifted_image_out():
     inside, rim = (0.5, 0.5), (0.01, 0.5)
     assert cycle_spinning.shift_points([inside, rim], (0, 4), SIDE) is None
     assert cycle_spinning.shift_points([inside], (0, 4), SIDE) == [(0.5 - 4 / SIDE, 0.5)]
@@ -81,7 +81,7 @@ def test_one_lost_point_is_enough_to_leave_a_shifted_picture_out():
 @pytest.mark.parametrize('axis', [0, 1])
 def test_what_is_the_same_in_every_token_fades_away(count, axis):
     places = cycle_spinning.offsets(count, TOKEN)
-    # The same in every picture that is painted, wherever it lies: a wave of one token.
+    # The same in every image that is painted, wherever it lies: a wave of one token.
     wave = np.sin(2 * np.pi * (np.arange(SIDE) + 0.5) / TOKEN)
     grid = np.broadcast_to(wave if axis else wave[:, None], (SIDE, SIDE))
     painted = np.repeat(grid[..., None], 3, axis=2).astype(np.float32)
@@ -92,7 +92,7 @@ def test_what_is_the_same_in_every_token_fades_away(count, axis):
 
 
 def test_what_only_some_see_makes_no_edge():
-    # All that is painted about shifted pictures is white, at home black.
+    # All that is painted about shifted images is white, at home black.
     places = cycle_spinning.offsets(4, TOKEN)
     painted = [
         np.full((SIDE, SIDE, 3), float(place != cycle_spinning.NO_SHIFT), np.float32)

@@ -61,12 +61,12 @@ def test_layers_equal_those_of_the_original_package():
     theirs.load_state_dict(state)
     ours = EfficientNetLite().eval()
     ours.load_state_dict(folded(state), strict=False)
-    pictures = torch.randint(256, (1, 3, 64, 64), generator=torch.Generator().manual_seed(0))
-    x = theirs._swish(theirs._bn0(theirs._conv_stem((pictures.float() - 127) / 128)))
+    images = torch.randint(256, (1, 3, 64, 64), generator=torch.Generator().manual_seed(0))
+    x = theirs._swish(theirs._bn0(theirs._conv_stem((images.float() - 127) / 128)))
     expected = {}
     for number, block in enumerate(theirs._blocks):
         expected[number] = x = block(x)
-    found = ours.layers(pictures / 127.5 - 1)
+    found = ours.layers(images / 127.5 - 1)
     for mine, number in zip(found, (4, 10, 15), strict=True):
         other = expected[number]
         assert mine.shape == other.shape
@@ -145,11 +145,11 @@ def test_predictor_gives_the_encoder_the_cameras_own_pixels(monkeypatch):
         pipe.image_encoder, 'forward', lambda images: (shown.append(images), run(images))[1]
     )
     side = 2 * predictor.resolution
-    picture = np.random.default_rng(0).integers(256, size=(side, side, 3), dtype=np.uint8)
-    found = predictor.predict([Frame(picture)], [Prompt('depth'), Prompt('normal')])
+    image = np.random.default_rng(0).integers(256, size=(side, side, 3), dtype=np.uint8)
+    found = predictor.predict([Frame(image)], [Prompt('depth'), Prompt('normal')])
     assert [one.label.size for one in found] == [(side, side)] * 2
     (images,) = shown  # once for both tasks
-    expected = torch.from_numpy(picture).permute(2, 0, 1)[None] / 127.5 - 1
+    expected = torch.from_numpy(image).permute(2, 0, 1)[None] / 127.5 - 1
     assert torch.allclose(images.cpu().float(), expected, atol=1e-6)
 
 

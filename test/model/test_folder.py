@@ -43,8 +43,8 @@ def test_a_folder_with_a_linear_autoencoder_is_read_by_a_process_that_trains_not
 
     from diception_ros.training.from_scratch import init_pipeline
 
-    pictures = torch.rand(64, 3, 32, 32, generator=torch.Generator().manual_seed(0)) * 2 - 1
-    init_pipeline(settings(), pictures, ['a']).save_pretrained(tmp_path / 'model')
+    images = torch.rand(64, 3, 32, 32, generator=torch.Generator().manual_seed(0)) * 2 - 1
+    init_pipeline(settings(), images, ['a']).save_pretrained(tmp_path / 'model')
     program = (
         'from diception_ros.model import DiceptionPipeline\n'
         f'DiceptionPipeline.from_pretrained({str(tmp_path / "model")!r})\n'

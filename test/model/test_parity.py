@@ -250,13 +250,13 @@ def test_official_image_latents(name, reference, pipelines):
 
 @pytest.mark.parametrize('case', ['depth', 'normal', 'seg'])
 def test_official_preprocessing(case, reference):
-    """The picture that the model sees is the official scripts' own, byte for byte."""
+    """The image that the model sees is the official scripts' own, byte for byte."""
     about = {
         entry['name']: entry
         for entry in json.loads((reference / 'mini/cli/_manifest.json').read_text())
     }[case]
     inputs = load_file(reference / 'mini/fp32_128/_images.safetensors')
-    picture = np.asarray(Image.open(reference / f'images/{about["image"]}.png').convert('RGB'))
-    square, _ = images.resize(picture, 128)
+    image = np.asarray(Image.open(reference / f'images/{about["image"]}.png').convert('RGB'))
+    square, _ = images.resize(image, 128)
     ours = torch.from_numpy(square.copy()).permute(2, 0, 1).float() / 127.5 - 1
     close(ours, inputs[f'{about["image"]}.input_images'], 'point_embeds')

@@ -7,7 +7,7 @@ import itertools
 import time
 
 from adapting import write_adapter
-from nodes import PATIENCE, REAL, Running, header, image, info, picture, values
+from nodes import PATIENCE, REAL, Running, header, image, info, rgb_array, values
 import pytest
 from sensor_msgs.msg import CameraInfo, Image
 
@@ -39,7 +39,7 @@ def folders(tmp_path_factory):
 
 
 class Asking:
-    """Publishes pictures, and collects the answers to each."""
+    """Publishes images, and collects the answers to each."""
 
     def __init__(self, peer):
         self._peer, self._numbers = peer, itertools.count()
@@ -59,7 +59,7 @@ class Asking:
         self._heard = {}
 
     def answers(self, topics):
-        """By topic the answer to one picture, all of them with its header; as plain values."""
+        """By topic the answer to one image, all of them with its header; as plain values."""
         peer = self._peer
         peer.connect(*(f'/perception/{topic}' for topic in topics))
         peer.got.clear()
@@ -69,7 +69,7 @@ class Asking:
         while time.monotonic() < end:
             sent.append(header(next(self._numbers)))
             self._infos.publish(info(sent[-1]))
-            self._camera.publish(image(picture(7), header=sent[-1]))
+            self._camera.publish(image(rgb_array(7), header=sent[-1]))
             peer.spin(0.3)
             for head in sent:
                 found = {

@@ -6,7 +6,7 @@ import random
 import time
 
 from geometry_msgs.msg import Point
-from nodes import Running, header, image, info, picture, values
+from nodes import Running, header, image, info, rgb_array, values
 import pytest
 from sensor_msgs.msg import CameraInfo, Image, PointCloud2
 from std_msgs.msg import String
@@ -52,18 +52,20 @@ def test_every_output_of_1000_frames_has_the_header_of_its_frame(domain, peer):
         click = peer.publisher('/perception/prompt/click', Point)
         peer.connect(*names)
         first = header(0)
-        peer.feed(camera, image(picture(size=size), header=first), lambda: peer.got[names[0]])
+        peer.feed(camera, image(rgb_array(size=size), header=first), lambda: peer.got[names[0]])
         click.publish(Point(x=3.0, y=4.0))
         node.wait_for('1 of 5 points')
         infos.publish(info(first, size))
         # From here on nothing may be lost; what came before may still be under way.
         peer.feed(
-            camera, image(picture(size=size), header=first), lambda: all(map(peer.got.get, names))
+            camera,
+            image(rgb_array(size=size), header=first),
+            lambda: all(map(peer.got.get, names)),
         )
         peer.spin(0.5)
         peer.got.clear()
         collected = {name: [] for name in names}
-        pixels = [picture(k, size) for k in range(4)]
+        pixels = [rgb_array(k, size) for k in range(4)]
         for k in range(1, 1001):
             head = header(k, f'camera_{k % 7}' if k % 3 else '')
             infos.publish(info(head, size))
@@ -88,7 +90,7 @@ def test_counts_are_exact_under_overload_and_cameras_alternate(domain, peer):
         cameras = [peer.publisher(f'/{name}/image', Image) for name in ('front', 'left')]
         clicks = peer.publisher('/perception/front/prompt/click', Point)
         words = peer.publisher('/perception/prompt/categories', String)
-        pixels = [picture(k) for k in range(4)]
+        pixels = [rgb_array(k) for k in range(4)]
         seen = replaced = 0
 
         def check(found):
@@ -138,7 +140,7 @@ def test_counts_are_exact_under_overload_and_cameras_alternate(domain, peer):
         front, left = (values(last[name]) for name in names)
         assert int(front['dropped_replaced']) > 100
         assert front['failed'] == left['failed'] == '0'
-        # Five times as many pictures are no reason to be served more often than in turn.
+        # Five times as many images are no reason to be served more often than in turn.
         share = int(front['processed']) / int(left['processed'])
         assert 0.7 < share < 1.5
         assert 'Traceback' not in node.text
@@ -148,7 +150,7 @@ def test_tasks_without_subscribers_do_not_run(domain, peer):
     with Running(domain, {'tasks': '[depth, normal]'}) as node:
         node.wait_for('active: ')
         camera = peer.publisher('/image', Image)
-        message = image(picture(), header=header(0))
+        message = image(rgb_array(), header=header(0))
         peer.feed(camera, message, lambda: 'idle: no subscriber' in node.text)
         found = peer.diagnostics(lambda found: 'idle' in found['/perception'].message)
         assert '/perception/normal/image' in found['/perception'].message
@@ -179,7 +181,7 @@ def test_max_rate_and_every_n_are_kept(domain, peer):
         node.wait_for('active: ')
         camera = peer.publisher('/image', Image)
         peer.connect(depth, normal)
-        message = image(picture(), header=header(0))
+        message = image(rgb_array(), header=header(0))
         peer.feed(camera, message, lambda: peer.got[depth])
         begin, already = time.monotonic(), len(peer.got[depth])
         while time.monotonic() < begin + 2:
@@ -203,7 +205,7 @@ def test_outputs_follow_the_parameter_tasks(domain, peer):
             assert peer.set(tasks=['normal']) == ''
             assert peer.get('tasks') == ['normal']
             peer.got[normal].clear()
-            peer.feed(camera, image(picture(), header=header(0)), lambda: peer.got[normal])
+            peer.feed(camera, image(rgb_array(), header=header(0)), lambda: peer.got[normal])
             assert peer.set(tasks=['depth']) == ''
             peer.until(lambda: not peer.node.count_publishers(normal), 'it stays')
         assert peer.set(depth__metric='fixed', depth__scale=0.5) == ''
@@ -218,12 +220,12 @@ def test_policy_all_processes_every_frame_in_order(domain, peer):
         node.wait_for('active: ')
         camera = peer.publisher('/image', Image)
         peer.connect(depth)
-        first = image(picture(), header=header(999))
+        first = image(rgb_array(), header=header(999))
         peer.feed(camera, first, lambda: peer.got[depth])
         peer.spin(0.5)
         peer.got[depth].clear()
         for k in range(40):
-            camera.publish(image(picture(), header=header(k)))
+            camera.publish(image(rgb_array(), header=header(k)))
             peer.spin(0.005)
         peer.until(lambda: len(peer.got[depth]) == 40, lambda: len(peer.got[depth]))
         assert [one.header.stamp.nanosec for one in peer.got[depth]] == list(range(40))
@@ -232,7 +234,7 @@ def test_policy_all_processes_every_frame_in_order(domain, peer):
             'ros2 lifecycle set /perception cleanup'
         )
         for k in range(400):
-            camera.publish(image(picture(), header=header(k)))
+            camera.publish(image(rgb_array(), header=header(k)))
             peer.spin(0.002)
         told = peer.diagnostics(lambda found: values(found['/perception'])['waiting'] == '0')
         assert int(values(told['/perception: camera'])['dropped_overflowed']) > 0
@@ -259,7 +261,7 @@ def test_metric_depth_is_published_only_after_a_good_fit(domain, peer, kind):
         peer.connect(metres, relative, cloud)
         name = '/perception: camera'
         head = header(0)
-        peer.feed(camera, image(picture(), header=head), lambda: peer.got[relative])
+        peer.feed(camera, image(rgb_array(), header=head), lambda: peer.got[relative])
         assert not peer.got[metres]
         disparity = image_messages.array_from(peer.got[relative][0])
         truth = (1 / (0.4 * disparity.astype(np.float64) + 0.1)).astype(np.float32)
@@ -274,7 +276,7 @@ def test_metric_depth_is_published_only_after_a_good_fit(domain, peer, kind):
                 infos.publish(info(head))
                 references.publish(sent)
                 peer.spin(0.05)
-                camera.publish(image(picture(), header=head))
+                camera.publish(image(rgb_array(), header=head))
                 peer.spin(0.1)
                 if peer.got[metres]:
                     break

@@ -8,7 +8,7 @@ import random
 import threading
 
 import cv2
-from nodes import PATIENCE, REAL, Running, header, image, info, picture, values
+from nodes import PATIENCE, REAL, Running, header, image, info, rgb_array, values
 import numpy as np
 import pytest
 from sensor_msgs.msg import CameraInfo, CompressedImage, Image
@@ -52,7 +52,7 @@ def raw(encoding, k):
 
 
 def squeezed(encoding, k):
-    done, data = cv2.imencode(encoding, cv2.GaussianBlur(picture(k), (5, 5), 2))
+    done, data = cv2.imencode(encoding, cv2.GaussianBlur(rgb_array(k), (5, 5), 2))
     assert done
     message = CompressedImage(header=header(k), format=encoding.removeprefix('.'))
     message.data = array.array('B', data.tobytes())
@@ -105,7 +105,7 @@ def test_node_and_predictor_results_are_equal(domain, peer, tiny_folder, transpo
 
 def broken(dice, k):
     """A message that contradicts itself, or an intact one with an unusable CameraInfo."""
-    message = image(picture(k % 5, (8, 12)), header=header(k))
+    message = image(rgb_array(k % 5, (8, 12)), header=header(k))
     told, what = None, k % 8
     if what == 0:
         message.step = dice.choice([0, 1, 35, 37, 2**32 - 1])
@@ -146,7 +146,7 @@ def test_5000_damaged_messages_are_counted(domain, peer):
         node.wait_for('active: ')
         camera = peer.publisher('/image', Image, history=HistoryPolicy.KEEP_ALL)
         infos = peer.publisher('/camera_info', CameraInfo, history=HistoryPolicy.KEEP_ALL)
-        good = image(picture(size=(8, 12)), header=header(0))
+        good = image(rgb_array(size=(8, 12)), header=header(0))
         peer.feed(camera, good, lambda: peer.count('processed'))
         peer.spin(1.2)
         done, failed = peer.count('processed'), peer.count('failed')
@@ -187,7 +187,7 @@ def test_reported_kinds_of_faults_are_bounded(domain, peer):
         count = itertools.count()
 
         def another():
-            message = image(picture(), f'encoding {next(count)}', header(0))
+            message = image(rgb_array(), f'encoding {next(count)}', header(0))
             camera.publish(message)
             peer.spin(0.005)
             return peer.count('failed') > 100
@@ -202,7 +202,7 @@ def test_a_failing_model_is_an_error_and_the_node_stays(domain, peer):
     with Running(domain, parameters, environment={'ZERO_FAILS': '1'}) as node:
         node.wait_for('active: ')
         camera = peer.publisher('/image', Image)
-        message = image(picture(), header=header(0))
+        message = image(rgb_array(), header=header(0))
         peer.feed(camera, message, lambda: peer.count('failed') > 30)
         assert node.text.count('out of GPU memory') == 1
         told = peer.diagnostics()
@@ -211,7 +211,7 @@ def test_a_failing_model_is_an_error_and_the_node_stays(domain, peer):
         assert 'out of GPU memory' in values(told['/perception'])['last_error']
 
 
-def test_the_first_picture_waits_for_the_first_camera_info_if_somebody_publishes_them(
+def test_the_first_image_waits_for_the_first_camera_info_if_somebody_publishes_them(
     peer, monkeypatch
 ):
     monkeypatch.setattr(camera_input, 'FIRST_INFO_S', 3600.0)
@@ -220,7 +220,7 @@ def test_the_first_picture_waits_for_the_first_camera_info_if_somebody_publishes
     )
     camera.open(1, False)
     head, found = header(1), []
-    message = image(picture(), header=head)
+    message = image(rgb_array(), header=head)
     assert camera.info_of(message) == (None, 'none')  # nobody does: no wait
     infos = peer.publisher('/camera_info', CameraInfo)
     peer.until(lambda: peer.node.count_publishers('/camera_info'))
@@ -228,5 +228,5 @@ def test_the_first_picture_waits_for_the_first_camera_info_if_somebody_publishes
     asking.start()
     peer.feed(infos, info(head), lambda: found)
     assert found[0][1] == 'exact'
-    assert camera.info_of(image(picture(), header=header(2)))[1] == 'latest'
+    assert camera.info_of(image(rgb_array(), header=header(2)))[1] == 'latest'
     camera.destroy()

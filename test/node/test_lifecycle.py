@@ -6,7 +6,7 @@ import os
 from pathlib import Path
 import signal
 
-from nodes import REAL, Running, header, image, picture, values
+from nodes import REAL, Running, header, image, rgb_array, values
 import pytest
 from sensor_msgs.msg import Image
 
@@ -31,7 +31,7 @@ def test_lifecycle_round_trips(domain, peer):
                 camera = peer.publisher('/image', Image)
                 peer.connect(DISPARITY)
                 peer.got[DISPARITY].clear()
-                message = image(picture(), header=header(k))
+                message = image(rgb_array(), header=header(k))
                 peer.feed(camera, message, lambda: peer.got[DISPARITY])
                 assert peer.change('deactivate')
                 assert peer.state() == 'inactive'
@@ -52,7 +52,7 @@ def test_counts_are_exact_after_deactivation(domain, peer):
         node.wait_for('active: ')
         camera = peer.publisher('/image', Image)
         for k in range(100):  # two seconds at least, so that some are replaced
-            camera.publish(image(picture(), header=header(k)))
+            camera.publish(image(rgb_array(), header=header(k)))
             peer.spin(0.02)
         assert peer.change('deactivate')
         told = values(peer.diagnostics(lambda found: '/perception' in found)['/perception'])
@@ -168,7 +168,7 @@ def test_signals_end_the_node_in_the_middle_of_an_answer(domain, peer, signals):
     with Running(domain, {'lazy': 'false'}, environment=slow) as node:
         node.wait_for('active: ')
         camera = peer.publisher('/image', Image)
-        peer.feed(camera, image(picture(), header=header(0)), lambda: peer.count('received'))
+        peer.feed(camera, image(rgb_array(), header=header(0)), lambda: peer.count('received'))
         used = own(node.process.pid)
         code, seconds = node.end(*signals)
         assert code == 0

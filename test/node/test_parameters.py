@@ -5,7 +5,7 @@
 from geometry_msgs.msg import Point as Click
 from geometry_msgs.msg import Point as Position
 from geometry_msgs.msg import PointStamped
-from nodes import Running, header, image, info, picture, values
+from nodes import Running, header, image, info, rgb_array, values
 import pytest
 from rcl_interfaces.srv import DescribeParameters, ListParameters
 from sensor_msgs.msg import CameraInfo, Image
@@ -114,7 +114,7 @@ def test_points_prompt_and_the_sixth_is_refused(running, peer):
     click = peer.publisher('/perception/prompt/click', Click)
     stamped = peer.publisher('/perception/prompt/point', PointStamped)
     head = header(0)
-    message = image(picture(), header=head)
+    message = image(rgb_array(), header=head)
 
     def clear():
         done = peer.ask('/perception/prompt/clear', Trigger)
@@ -159,11 +159,11 @@ def test_points_prompt_and_the_sixth_is_refused(running, peer):
     told = peer.diagnostics()['/perception: camera']
     assert values(told)['points'] == '0'
 
-    # In pictures of another size the points mean something else.
+    # In images of another size the points mean something else.
     click.publish(Click(x=1.0, y=1.0))
     running.wait_for('1 of 5 points', count=running.text.count('1 of 5 points') + 1)
     told = peer.count('processed')
-    other = image(picture(size=(24, 32)), header=header(0))
+    other = image(rgb_array(size=(24, 32)), header=header(0))
     peer.feed(camera, other, lambda: peer.count('processed') > told)
     running.wait_for('1 points removed, since the size of the images changed')
 

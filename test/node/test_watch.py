@@ -6,7 +6,7 @@ import signal
 import time
 
 from builtin_interfaces.msg import Time
-from nodes import Running, header, image, picture, values
+from nodes import Running, header, image, rgb_array, values
 import pytest
 from rclpy.qos import ReliabilityPolicy
 from rosgraph_msgs.msg import Clock
@@ -28,7 +28,7 @@ def test_a_camera_that_stops_and_returns_is_logged_once(domain, peer):
         node.wait_for('no images on /image for')
         assert 'it has no publisher. Is the camera running' in node.text
         camera = peer.publisher('/image', Image)
-        message = image(picture(), header=header(0))
+        message = image(rgb_array(), header=header(0))
         for k in (1, 2):
             peer.feed(camera, message, lambda k=k: node.text.count('arrive again') == k)
             peer.got['/diagnostics'].clear()
@@ -94,15 +94,15 @@ def test_simulated_time_may_pause_and_jump_back(domain, peer):
         peer.connect(normal)
 
         def show(seconds, stamp):
-            """Let the clock be somewhere, and a picture come with a stamp."""
+            """Let the clock be somewhere, and an image come with a stamp."""
             clock.publish(Clock(clock=Time(sec=seconds)))
             peer.spin(0.02)
             before = peer.count('processed')
-            message = image(picture(), header=Header(stamp=Time(sec=stamp), frame_id='c'))
+            message = image(rgb_array(), header=Header(stamp=Time(sec=stamp), frame_id='c'))
             peer.feed(camera, message, lambda: peer.count('processed') > before)
 
         show(1000, 1000)
-        # Paused: pictures that stop are noticed, and diagnostics go on.
+        # Paused: images that stop are noticed, and diagnostics go on.
         node.wait_for('no images on /image')
         peer.diagnostics(lambda found: found[CAMERA].level == b'\1')
         assert 'time jumped back' not in node.text
@@ -121,7 +121,7 @@ def test_clock_mismatch_is_logged_once(domain, peer):
     with Running(domain, WATCH) as node:
         node.wait_for('active: ')
         camera = peer.publisher('/image', Image)
-        message = image(picture(), header=Header(stamp=Time(sec=1000)))
+        message = image(rgb_array(), header=Header(stamp=Time(sec=1000)))
         peer.feed(camera, message, lambda: peer.count('processed') > 3)
         assert node.text.count("before this machine's clock") == 1
         assert 'set use_sim_time to true' in node.text

@@ -165,17 +165,15 @@ def test_references_that_cannot_be_used_are_named():
 def test_a_reference_of_another_frame_is_doubted():
     truth, disparity, _ = scene()
     rng = np.random.default_rng(0)
-    picture = Reference(0, 'depth_optical', image=truth.values)
+    image = Reference(0, 'depth_optical', image=truth.values)
     points = Reference(0, 'lidar', points=sparse(truth, rng).points)
-    for reference in (picture, points):
+    for reference in (image, points):
         found = metres(disparity, reference)
         assert kinds(found) == ['reference frame']
         assert found.depth is not None
     known = '0 0 0.001 0 0 0 1'  # of points that were moved already
     assert kinds(metres(disparity, points, depth__reference_transform=known)) == []
-    assert kinds(metres(disparity, picture, depth__reference_transform=known)) == [
-        'reference frame'
-    ]
+    assert kinds(metres(disparity, image, depth__reference_transform=known)) == ['reference frame']
 
 
 # ---- from frame to frame ------------------------------------------------------------------------

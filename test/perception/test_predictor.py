@@ -29,8 +29,8 @@ ALL = [
 
 
 def frame(height=40, width=60, seed=0, **header):
-    picture = np.random.default_rng(seed).integers(0, 256, (height, width, 3), np.uint8)
-    return Frame(picture, **header)
+    image = np.random.default_rng(seed).integers(0, 256, (height, width, 3), np.uint8)
+    return Frame(image, **header)
 
 
 def predictor(tiny, **settings):
@@ -106,9 +106,9 @@ def test_every_task_answers(tiny):
 
 
 def test_equals_pipeline_and_task_by_hand(tiny):
-    picture = frame(64, 64)
-    (found,) = predictor(tiny, num_inference_steps=3, seed=9).predict([picture], [DEPTH])
-    square, fit = images.resize(picture.image, 64)
+    image = frame(64, 64)
+    (found,) = predictor(tiny, num_inference_steps=3, seed=9).predict([image], [DEPTH])
+    square, fit = images.resize(image.image, 64)
     out = tiny(
         torch.from_numpy(square.copy()).permute(2, 0, 1)[None] / 127.5 - 1, ['[[image2depth]]'],
         num_inference_steps=3, guidance_scale=2.0, generator=torch.Generator().manual_seed(9),
@@ -170,7 +170,7 @@ def test_more_shifts_than_a_token_has_pixels_are_refused(tiny, monkeypatch):
         predictor(tiny).check([DEPTH], PredictSettings(tta_shifts=9))
 
 
-def test_a_shifted_picture_without_the_point_is_not_asked(tiny, packed):
+def test_a_shifted_image_without_the_point_is_not_asked(tiny, packed):
     corner, middle = (Prompt('segmentation', points=(Point(x, y),)) for x, y in [(0, 0), (30, 30)])
     predictor(tiny, tta_shifts=4).predict([frame(64, 64)], [corner, middle])
     # Each of the others cuts off the upper or the left rim.
@@ -257,9 +257,9 @@ def test_ensemble_is_the_merge_of_its_seeds(tiny):
 # ---- questions with settings of their own -----------------------------------------------------
 
 
-def asked(prompt, picture, **settings):
+def asked(prompt, image, **settings):
     chosen = PredictSettings(**{'num_inference_steps': 2, 'guidance_scale': 2.0, **settings})
-    return picture, prompt, chosen
+    return image, prompt, chosen
 
 
 def infer(one, queries, **more):
@@ -279,17 +279,17 @@ def test_each_question_is_answered_by_its_own_settings(tiny):
     own = predictor(tiny, num_inference_steps=5, seed=9, batch_size=1, ensemble_size=3)
     together = infer(own, questions)
     assert [p.prompt for p in together] == [prompt for _, prompt, _ in questions]
-    for (picture, prompt, chosen), found in zip(questions, together, strict=True):
-        alone = Predictor(tiny, chosen).predict([picture], [prompt])
+    for (image, prompt, chosen), found in zip(questions, together, strict=True):
+        alone = Predictor(tiny, chosen).predict([image], [prompt])
         if not isinstance(found.label, Mask):  # one at the threshold may fall to either side
             same(found.label, alone[0].label, atol=1e-4)
         assert (found.uncertainty is None) == (chosen.ensemble_size == 1)
 
 
 def test_with_a_batch_of_one_the_company_does_not_matter_to_the_bit(tiny):
-    pictures = [frame(), frame(50, 50, 1)]
-    company = [asked(prompt, one, batch_size=1) for one in pictures for prompt in ALL]
-    together = infer(predictor(tiny), [*company, asked(DEPTH, pictures[0], num_inference_steps=1)])
+    frames = [frame(), frame(50, 50, 1)]
+    company = [asked(prompt, one, batch_size=1) for one in frames for prompt in ALL]
+    together = infer(predictor(tiny), [*company, asked(DEPTH, frames[0], num_inference_steps=1)])
     for question, found in zip(company, together, strict=False):
         same(found.label, infer(predictor(tiny), [question])[0].label)
 
@@ -304,22 +304,22 @@ def test_batches_hold_what_is_denoised_alike(tiny, monkeypatch):
             denoise(image, texts, points, steps, *a, **k),
         )[1],
     )
-    picture = frame()
+    shown = frame()
     infer(
         predictor(tiny),
-        [asked(DEPTH, picture, num_inference_steps=steps) for steps in (1, 2, 1, 2, 1)],
+        [asked(DEPTH, shown, num_inference_steps=steps) for steps in (1, 2, 1, 2, 1)],
     )
     assert calls == [(1, 3), (2, 2)]
 
 
 def test_answers_at_the_size_of_the_model(tiny):
-    picture = frame()
-    (square,) = infer(predictor(tiny), [asked(DEPTH, picture)], at_model_size=True)
-    (camera,) = infer(predictor(tiny), [asked(DEPTH, picture)])
+    image = frame()
+    (square,) = infer(predictor(tiny), [asked(DEPTH, image)], at_model_size=True)
+    (camera,) = infer(predictor(tiny), [asked(DEPTH, image)])
     assert square.label.size == (64, 64)
-    same(square.label.to_image_size(images.ResizeTransform(picture.size, 64)), camera.label)
+    same(square.label.to_image_size(images.ResizeTransform(image.size, 64)), camera.label)
     (small,) = infer(
-        predictor(tiny), [asked(DEPTH, picture, processing_resolution=32)], at_model_size=True
+        predictor(tiny), [asked(DEPTH, image, processing_resolution=32)], at_model_size=True
     )
     assert small.label.size == (32, 32)
 

@@ -10,13 +10,14 @@ import numpy as np
 import pytest
 
 from diception_ros.core.frame import Frame
-from diception_ros.core.labels import Disparity, Instances, Mask, Normals, Picture
+from diception_ros.core.labels import Disparity, ImageLabel, Instances, Mask, Normals
 from diception_ros.core.prompt import Point, Prompt
 from diception_ros.core.settings import PredictSettings
 from diception_ros.perception.predictor import Predictor
 
 KINDS = {
-    'mask': Mask, 'instances': Instances, 'normals': Normals, 'depth': Disparity, 'rgb': Picture,
+    'mask': Mask, 'instances': Instances, 'normals': Normals, 'depth': Disparity,
+    'rgb': ImageLabel,
 }  # fmt: skip
 BASE = [Prompt('depth'), Prompt('segmentation', points=(Point(3, 4),))]
 FRAME = Frame(np.random.default_rng(0).integers(0, 256, (40, 60, 3), np.uint8))

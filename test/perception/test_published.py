@@ -164,7 +164,7 @@ def test_answers_at_the_size_of_the_model(tiny):
 
 
 @pytest.mark.parametrize('size', ['camera', 'model'])
-def test_the_cloud_shows_what_the_pictures_show(tiny, size):
+def test_the_cloud_shows_what_the_images_show(tiny, size):
     from diception_ros.messages import point_clouds
 
     changes = {'depth__metric': 'fixed', 'depth__scale': 1.0, 'depth__shift': 0.1}
@@ -177,12 +177,12 @@ def test_the_cloud_shows_what_the_pictures_show(tiny, size):
     np.testing.assert_array_equal(records['z'], depth)
     np.testing.assert_array_equal(records['label'], image(answer, 'entity/label'))
     np.testing.assert_array_equal(records['normal_y'], image(answer, 'normal/image')[..., 1])
-    picture = (
+    preview = (
         request().frame.image if size == 'camera' else images.resize(request().frame.image, 64)[0]
     )
     packed = records['rgb'].view(np.uint32)
     shown = np.stack([packed >> 16 & 255, packed >> 8 & 255, packed & 255], axis=-1)
-    np.testing.assert_array_equal(shown, picture)
+    np.testing.assert_array_equal(shown, preview)
     # Projected by the CameraInfo that comes beside the depth, each point is on its pixel.
     column = info.k[0] * records['x'] / records['z'] + info.k[2]
     row = info.k[4] * records['y'] / records['z'] + info.k[5]

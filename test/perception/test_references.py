@@ -28,7 +28,7 @@ def depths(seed=0, size=SIZE):
     return np.random.default_rng(seed).uniform(0.5, 9, size).astype(np.float32)
 
 
-def picture(array, encoding):
+def image(array, encoding):
     return image_messages.image(TYPES, array, encoding, base.header(TYPES, 1_500_000_000, 'depth'))
 
 
@@ -46,16 +46,16 @@ def test_millimetres_and_metres_are_the_same_depths():
     metres[3, 4] = 0
     millimetres = np.rint(metres * 1000).astype(np.uint16)
     for encoding in ('16UC1', 'mono16'):
-        read = reference_from(picture(millimetres, encoding), HERE)
+        read = reference_from(image(millimetres, encoding), HERE)
         assert (read.stamp_ns, read.frame_id) == (1_500_000_000, 'depth')
         np.testing.assert_allclose(read.image, np.where(metres > 0, metres, np.nan), atol=6e-4)
-    exact = reference_from(picture(metres, '32FC1'), HERE)
+    exact = reference_from(image(metres, '32FC1'), HERE)
     np.testing.assert_array_equal(exact.image, np.where(metres > 0, metres, np.nan))
 
 
 def test_what_is_no_depth_is_unknown():
     metres = np.array([[np.nan, np.inf, -np.inf, -1, 0, 2]], np.float32)
-    read = reference_from(picture(metres, '32FC1'), HERE)
+    read = reference_from(image(metres, '32FC1'), HERE)
     np.testing.assert_array_equal(np.isfinite(read.image), [[False] * 5 + [True]])
 
 
@@ -67,7 +67,7 @@ def test_compressed_depth_is_read_as_the_raw_image():
         'sensor_msgs/msg/CompressedImage', header=base.header(TYPES, 1_500_000_000, 'depth'),
         format='16UC1; compressedDepth png', data=np.frombuffer(content, np.uint8),
     )  # fmt: skip
-    raw = picture(values, '16UC1')
+    raw = image(values, '16UC1')
     read, expected = reference_from(message, HERE), reference_from(raw, HERE)
     assert (read.stamp_ns, read.frame_id) == (expected.stamp_ns, expected.frame_id)
     np.testing.assert_array_equal(read.image, expected.image)
@@ -86,7 +86,7 @@ def test_labels_that_were_sent_as_png_are_read_as_the_raw_image():
     )  # fmt: skip
     truth = [
         decode.truth_from_message(BUILTIN.get('entity'), one, ())
-        for one in (message, picture(values, 'mono8'))
+        for one in (message, image(values, 'mono8'))
     ]
     np.testing.assert_array_equal(truth[0].ids, truth[1].ids)
     message.data = cv2.imencode('.jpg', values)[1]
@@ -94,12 +94,12 @@ def test_labels_that_were_sent_as_png_are_read_as_the_raw_image():
         decode.truth_from_message(BUILTIN.get('entity'), message, ())
 
 
-def test_other_pictures_are_refused():
+def test_other_images_are_refused():
     with pytest.raises(ValueError, match=r"16UC1 .mm. or 32FC1 .m., got 'mono8'"):
-        reference_from(picture(np.ones(SIZE, np.uint8), 'mono8'), HERE)
+        reference_from(image(np.ones(SIZE, np.uint8), 'mono8'), HERE)
 
 
-def test_a_reference_is_a_picture_or_points():
+def test_a_reference_is_an_image_or_points():
     with pytest.raises(ValueError, match='both or neither'):
         Reference(0, '')
     with pytest.raises(ValueError, match='both or neither'):
@@ -162,7 +162,7 @@ def test_points_land_on_the_pixels_that_they_came_from():
     np.testing.assert_allclose(again.depth, metres[again.rows, again.columns], rtol=1e-4)
 
 
-def test_points_that_are_not_in_the_picture_do_not_count():
+def test_points_that_are_not_in_the_image_do_not_count():
     inside = (0, 0, 2)
     points = [inside, (0, 0, -2), (0, 0, 0), (np.nan, 0, 2), (np.inf, 0, 2), (9, 0, 2), (0, -9, 2)]
     reference = Reference(0, '', points=np.array(points, np.float32))
@@ -170,7 +170,7 @@ def test_points_that_are_not_in_the_picture_do_not_count():
     assert [list(part) for part in found] == [[20], [32], [2.0]]
 
 
-def test_the_rim_of_the_picture_is_in_it():
+def test_the_rim_of_the_image_is_in_it():
     pinhole = Intrinsics(1, 1, 0, 0)  # x / z is the column
     columns = np.array([-0.51, -0.5, -0.49, 63.49, 63.5], np.float32)
     points = np.stack([columns, 0 * columns, 0 * columns + 1], axis=1)
@@ -185,7 +185,7 @@ def test_points_need_a_pinhole():
 
 
 @pytest.mark.parametrize('zoom', [1, 2, 5])
-def test_a_picture_of_another_resolution_shows_the_same(zoom):
+def test_an_image_of_another_resolution_shows_the_same(zoom):
     """What is known of a block of pixels is sampled in that block, whichever side is finer."""
     coarse = depths(size=(8, 12))
     coarse[2, 3] = np.nan
@@ -208,12 +208,12 @@ def test_a_sample_is_of_the_pixel_that_the_middle_of_the_reference_falls_into(si
     assert found.columns.max() < size[1]
 
 
-def test_of_a_large_picture_a_part_is_enough():
-    picture = depths(size=(1080, 1920))
-    found = Reference(0, '', image=picture).samples(picture.shape, None)
+def test_of_a_large_image_a_part_is_enough():
+    image = depths(size=(1080, 1920))
+    found = Reference(0, '', image=image).samples(image.shape, None)
     assert 2**16 < len(found.depth) <= 2**18
-    np.testing.assert_array_equal(found.depth, picture[found.rows, found.columns])
-    # From all over the picture.
+    np.testing.assert_array_equal(found.depth, image[found.rows, found.columns])
+    # From all over the image.
     for places, length in ((found.rows, 1080), (found.columns, 1920)):
         assert places.min() < 5
         assert places.max() > length - 6

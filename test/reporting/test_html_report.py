@@ -34,7 +34,7 @@ def made():
     """A report of twenty frames, the 13th the worst."""
     sheets, rows = ReportImages(20), []
     for k in range(20):
-        frame = Frame(recordings.picture(k, (60, 80)))
+        frame = Frame(recordings.image(k, (60, 80)))
         raw = RawMessage('/image', 'sensor_msgs/msg/Image', None, k * 10**8, b'')
         answer = Disparity(np.linspace(0, 1, 4800, dtype=np.float32).reshape(60, 80))
         row = {'camera': '', 'stamp_ns': k * 10**8, 'log_ns': k * 10**8, 'model_s': 0.1 + k / 100,
@@ -76,7 +76,7 @@ def test_it_stands_by_itself():
     assert 'damaged at byte 7' in html
 
 
-def test_the_worst_frame_is_first_in_table_and_pictures():
+def test_the_worst_frame_is_first_in_table_and_images():
     html, sheets = made()
     table = html[html.index('the worst first') :]
     assert re.search(r'<tr><td>(\d+)</td>', table)[1] == '13'

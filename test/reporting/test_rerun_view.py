@@ -1,6 +1,6 @@
 # SPDX-FileCopyrightText: 2026 The diception_ros authors
 # SPDX-License-Identifier: Apache-2.0
-"""What goes to the Rerun viewer: every picture and answer, each at its stamp."""
+"""What goes to the Rerun viewer: every image and answer, each at its stamp."""
 
 from collections import Counter
 import os
@@ -70,7 +70,7 @@ def test_everything_is_shown_at_its_stamp(replayed, monkeypatch):
     assert stand.ended
     kinds = {entity: what[0] for entity, _, what in stand.logged}
     assert kinds == {
-        'camera/picture': 'Image', 'camera/disparity/image': 'DepthImage',
+        'camera/image': 'Image', 'camera/disparity/image': 'DepthImage',
         'camera/depth/image': 'DepthImage', 'camera/depth/color': 'Image',
         'camera/normal/image': 'Image', 'camera/normal/color': 'Image',
         'camera/entity/label': 'SegmentationImage', 'camera/entity/color': 'Image',
@@ -80,11 +80,11 @@ def test_everything_is_shown_at_its_stamp(replayed, monkeypatch):
     for entity, stamp, what in stand.logged:
         k = (stamp - recordings.BEGIN) // 100_000_000
         assert stamp == recordings.BEGIN + k * 100_000_000
-        if entity == 'camera/picture':
-            np.testing.assert_array_equal(what[1], recordings.picture(k))
+        if entity == 'camera/image':
+            np.testing.assert_array_equal(what[1], recordings.image(k))
         if entity == 'camera/points':
             colours = what[2]['colors']
-            assert {*map(tuple, colours)} <= {*map(tuple, recordings.picture(k).reshape(-1, 3))}
+            assert {*map(tuple, colours)} <= {*map(tuple, recordings.image(k).reshape(-1, 3))}
 
 
 def test_a_viewer_that_does_not_open_is_said(replayed, monkeypatch):
@@ -118,14 +118,14 @@ def test_real_rerun_reads_what_was_written(replayed, tmp_path):
         times = content.column('stamp').to_numpy(zero_copy_only=False).astype('int64').tolist()
         key = chunk.entity_path.removeprefix('/camera/')
         found.setdefault(key, (kind, []))[1].extend(times)
-        if key == 'picture':
+        if key == 'image':
             for k, buffer in enumerate(content.column('Image:buffer').to_pylist()):
                 stamp = (times[k] - recordings.BEGIN) // 100_000_000
-                assert np.array_equal(np.ravel(buffer), recordings.picture(stamp).reshape(-1))
+                assert np.array_equal(np.ravel(buffer), recordings.image(stamp).reshape(-1))
     assert ('/camera', 'ViewCoordinates:xyz') in fixed
     stamps = [recordings.BEGIN + k * 100_000_000 for k in range(3)]
     assert {key: kind for key, (kind, _) in found.items()} == {
-        'picture': 'Image', 'disparity/image': 'DepthImage', 'depth/image': 'DepthImage',
+        'image': 'Image', 'disparity/image': 'DepthImage', 'depth/image': 'DepthImage',
         'depth/color': 'Image', 'normal/image': 'Image', 'normal/color': 'Image',
         'entity/label': 'SegmentationImage', 'entity/color': 'Image', 'entity/overlay': 'Image',
         'points': 'Points3D',

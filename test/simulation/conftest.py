@@ -8,7 +8,7 @@ from simulated import SIZE
 
 @pytest.fixture(scope='session')
 def renderer(opengl):
-    """A renderer of small pictures; skips where there is no OpenGL."""
+    """A renderer of small images; skips where there is no OpenGL."""
     from diception_ros.simulation.renderer import Renderer
 
     made = Renderer(SIZE)

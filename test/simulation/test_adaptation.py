@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from simulated import SIZE, world
 
-from diception_ros.core.labels import Mask, Picture
+from diception_ros.core.labels import ImageLabel, Mask
 from diception_ros.simulation import adaptation, scenes
 from diception_ros.simulation.assets.categories import CATEGORIES
 from diception_ros.simulation.raycast import extents, first_hit
@@ -187,16 +187,16 @@ def test_slits_are_left_out_and_shapes_kept():
 # ---- highlight -----------------------------------------------------------------------------
 
 
-def test_highlight_goes_from_one_fifth_of_the_light_to_the_ordinary_picture():
+def test_highlight_goes_from_one_fifth_of_the_light_to_the_ordinary_image():
     found = take('highlight', 6)
     source = ordinary(3, SIZE, ['depth'], views=1)
     for sample in found:
         full = next(source).frame.image.astype(int)
-        assert isinstance(sample.label, Picture)
+        assert isinstance(sample.label, ImageLabel)
         np.testing.assert_array_equal(sample.label.values, full.astype(np.float32) / 255)
         dim = sample.frame.image.astype(float)
         assert (dim <= full + 1).all()
-        # Light adds up: a fifth of it, but where the full picture clips, or glows by itself.
+        # Light adds up: a fifth of it, but where the full image clips, or glows by itself.
         plain = (full.max(-1) < 200) & (dim.max(-1) < 0.3 * full.max(-1) + 2)
         assert plain.mean() > 0.2
         assert np.median(np.abs(dim - full / 5)[plain]) <= 1

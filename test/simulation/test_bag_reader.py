@@ -107,7 +107,7 @@ def test_what_was_not_recorded_is_not_asked(shown, tmp_path, missing, tasks_left
     assert asked == tasks_left
 
 
-def test_a_lost_message_is_not_that_of_the_picture_before(shown, tmp_path):
+def test_a_lost_message_is_not_that_of_the_image_before(shown, tmp_path):
     lost = [(1, '/camera/depth/image'), (4, '/camera/image_raw')]
     bag = write(tmp_path / 'bag.mcap', shown[:6], lost=lost)
     got = list(bag_reader.samples(bag, ['depth', 'normal'], metric=True))

@@ -1,6 +1,6 @@
 # SPDX-FileCopyrightText: 2026 The diception_ros authors
 # SPDX-License-Identifier: Apache-2.0
-"""`Realism` changes pictures and cameras; labels obey the laws of the plain rooms."""
+"""`Realism` changes images and cameras; labels obey the laws of the plain rooms."""
 
 from dataclasses import replace
 import zipfile
@@ -195,7 +195,7 @@ def test_more_pixels_show_the_same_view():
     np.testing.assert_allclose(rays.reshape(-1, 3), camera.rays(), atol=1e-9)
 
 
-def test_views_hold_a_finer_picture(opengl):
+def test_views_hold_a_finer_image(opengl):
     from diception_ros.simulation.renderer import Renderer
 
     with Renderer((2 * SIZE[0], 2 * SIZE[1])) as large:

@@ -62,7 +62,7 @@ def test_depth_and_ids_are_what_mujoco_casts(renderer):
 
 
 def test_ids_are_those_of_the_pixels_own_rays(views):
-    # To the edges: a picture that is shifted or stretched by half a pixel differs there.
+    # To the edges: an image that is shifted or stretched by half a pixel differs there.
     for view in views[:6]:
         index, _ = first_hit(view.scene.primitives, view.camera.position, view.camera.rays())
         cast = view.scene.instance[index].reshape(SIZE)
@@ -203,13 +203,13 @@ def test_faces_are_visible_from_before_and_ears_hidden_from_the_other_side(rende
     assert np.mean(seen[-1]) < 0.1
 
 
-def test_same_seed_same_picture(renderer):
+def test_same_seed_same_image(renderer):
     one, two = (next(sample_stream.scene_views(renderer, 4, 1, 'train', 1)) for _ in range(2))
     for name in ('image', 'depth', 'normals', 'instance'):
         np.testing.assert_array_equal(getattr(one, name), getattr(two, name))
 
 
-def test_pictures_have_light_and_detail(views):
+def test_images_have_light_and_detail(views):
     for view in views:
         assert 25 < view.image.mean() < 230
         assert view.image.std() > 12

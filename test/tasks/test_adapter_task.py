@@ -10,13 +10,14 @@ from task_examples import example
 
 from diception_ros import tasks
 from diception_ros.core.adapter_card import KINDS, Card
-from diception_ros.core.labels import Disparity, Instances, Mask, Normals, Picture
+from diception_ros.core.labels import Disparity, ImageLabel, Instances, Mask, Normals
 from diception_ros.core.prompt import Point, Prompt
 from diception_ros.tasks import TaskRegistry
 
 SIZE = 64
 LABELS = {
-    'mask': Mask, 'instances': Instances, 'normals': Normals, 'depth': Disparity, 'rgb': Picture,
+    'mask': Mask, 'instances': Instances, 'normals': Normals, 'depth': Disparity,
+    'rgb': ImageLabel,
 }  # fmt: skip
 LIKE = {'mask': 'segmentation', 'instances': 'entity', 'normals': 'normal', 'depth': 'depth'}
 
@@ -63,18 +64,18 @@ def test_its_text_is_the_card_s_and_nothing_may_be_added():
             task.text(prompt)
 
 
-def test_a_picture_is_read_as_it_is_painted_and_cut_to_what_can_be():
+def test_an_image_is_read_as_it_is_painted_and_cut_to_what_can_be():
     task = tasks.of(card('rgb'))
     rgb = np.random.default_rng(0).uniform(-0.2, 1.2, (8, 8, 3)).astype(np.float32)
     np.testing.assert_array_equal(task.decode(rgb).values, rgb.clip(0, 1))
     label = task.decode(rgb)
     np.testing.assert_array_equal(task.encode(label), label.values)
     assert task.score(label, label) == {'mae': 0.0, 'psnr': float('inf')}
-    grey = Picture(np.full((8, 8, 3), 0.5, np.float32))
-    darker = Picture(np.full((8, 8, 3), 0.4, np.float32))
+    grey = ImageLabel(np.full((8, 8, 3), 0.5, np.float32))
+    darker = ImageLabel(np.full((8, 8, 3), 0.4, np.float32))
     assert task.score(darker, grey) == pytest.approx({'mae': 0.1, 'psnr': 20.0}, rel=1e-5)
     with pytest.raises(ValueError, match='8'):
-        task.score(label, Picture(np.zeros((4, 4, 3), np.float32)))
+        task.score(label, ImageLabel(np.zeros((4, 4, 3), np.float32)))
 
 
 def test_a_registry_holds_the_tasks_of_its_adapters_and_no_other_does():

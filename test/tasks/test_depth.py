@@ -48,7 +48,7 @@ def test_a_painted_depth_is_read_back(name, seed):
     assert np.percentile(off, 99) < worst
 
 
-def test_the_picture_is_grey_and_near_is_white():
+def test_the_image_is_grey_and_near_is_white():
     rgb = TASK.encode(Disparity(np.array([[0.2, 0.4], [0.6, 0.3]], np.float32)))
     np.testing.assert_allclose(rgb[..., 0], [[0, 0.5], [1, 0.25]], atol=1e-6)
     np.testing.assert_array_equal(rgb, rgb[..., :1].repeat(3, axis=-1))

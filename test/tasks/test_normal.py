@@ -64,7 +64,7 @@ def test_smoothing_keeps_edges():
     assert beside.mean() < 10  # the two sides differ by 106 degrees
 
 
-def test_the_axes_of_the_picture_are_right_up_and_to_the_viewer():
+def test_the_axes_of_the_image_are_right_up_and_to_the_viewer():
     rgb = TASK.encode(Normals(np.full((2, 2, 3), [0, 0, -1], np.float32)))
     np.testing.assert_allclose(rgb[0, 0], [0.5, 0.5, 1])
     rgb = TASK.encode(Normals(np.full((2, 2, 3), [1, 0, 0], np.float32)))
@@ -83,7 +83,7 @@ def test_unknown_normals_are_painted_grey():
     assert (TASK.encode(Normals(np.full((2, 2, 3), np.nan, np.float32))) == 0.5).all()
 
 
-def test_a_mirrored_scene_is_a_mirrored_picture_with_red_inverted():
+def test_a_mirrored_scene_is_a_mirrored_image_with_red_inverted():
     label = example(TASK, np.random.default_rng(0), 64)
     mirrored = TASK.encode(label)[:, ::-1].copy()
     mirrored[..., 0] = 1 - mirrored[..., 0]

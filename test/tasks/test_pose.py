@@ -101,7 +101,7 @@ CHANNELS = {
 
 @pytest.fixture(scope='module')
 def crowds():
-    """Twelve pictures: 1 to 4 people side by side at 768 pixels."""
+    """Twelve images: 1 to 4 people side by side at 768 pixels."""
     truths = [random_skeletons(np.random.default_rng(k), 768, 1 + k % 4) for k in range(12)]
     return [(truth, TASK.encode(truth)) for truth in truths]
 
@@ -224,7 +224,7 @@ def test_hidden_joints_are_painted_and_absent_ones_are_not():
     assert len(back.untyped) == 2
 
 
-def test_nobody_and_joints_outside_the_picture():
+def test_nobody_and_joints_outside_the_image():
     nobody = keypoints([], 64)
     rgb = TASK.encode(nobody)
     assert (rgb == 0).all()
@@ -296,7 +296,7 @@ def test_score_where_nobody_is():
 
 
 @pytest.mark.parametrize('seed', range(6))
-def test_examples_are_people_inside_the_picture(seed):
+def test_examples_are_people_inside_the_image(seed):
     label = example(TASK, np.random.default_rng(seed), 512)
     assert 1 <= len(label.joints) <= 4
     here = label.joints[label.visibility > 0]

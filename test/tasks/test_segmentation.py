@@ -13,7 +13,7 @@ from diception_ros.core.prompt import Point, Prompt
 
 TASK = tasks.get('segmentation')
 
-# Bounds on the IoU and on the score that the picture gives itself. A blur lowers the score by the
+# Bounds on the IoU and on the score that the image gives itself. A blur lowers the score by the
 # share of the rim, which is larger on a small square.
 CHANNELS = {
     'nothing': (lambda rgb, rng: rgb, 1.0, 1.0),
@@ -65,7 +65,7 @@ def test_in_the_noise_on_black_nothing_belongs():
 
 
 @pytest.mark.parametrize(('grey', 'score'), [(0.0, 0), (0.2, 0), (0.45, 0), (0.6, 0), (0.8, 1)])
-def test_a_grey_picture_has_no_trust_in_itself(grey, score):
+def test_a_grey_image_has_no_trust_in_itself(grey, score):
     assert TASK.decode(np.full((4, 4, 3), grey, np.float32)).score == score
 
 

@@ -20,8 +20,8 @@ HEAD = ','.join(bench.COLUMNS)
 MADE = dict.fromkeys(bench.METHODS, 'a')
 
 
-def line(method='adapted', pictures=1, seed=0, true=0.5, made='a'):
-    row = {'task': 'floor', 'method': method, 'pictures': pictures, 'seed': seed,
+def line(method='adapted', images=1, seed=0, true=0.5, made='a'):
+    row = {'task': 'floor', 'method': method, 'images': images, 'seed': seed,
            'metric': 'iou', 'true': true, 'made': made}  # fmt: skip
     return ','.join(str(row.get(name, '')) for name in bench.COLUMNS)
 
@@ -33,21 +33,21 @@ def test_every_cell_comes_once_and_further_seeds_last():
     found = list(bench.cells(args))
     assert len(found) == len(set(found)) == 2 * (3 * 3 + 1) + 2 * 3
     assert [cell.seed for cell in found] == sorted(cell.seed for cell in found)
-    assert {cell.pictures for cell in found if cell.seed} == {1}
-    assert {cell.method for cell in found if not cell.pictures} == {'base'}
+    assert {cell.images for cell in found if cell.seed} == {1}
+    assert {cell.method for cell in found if not cell.images} == {'base'}
 
 
 def test_a_line_that_was_cut_off_is_measured_again(tmp_path):
     path = tmp_path / 'floor.csv'
     assert bench.begin(path, MADE) == set()
-    path.write_text(f'{HEAD}\n{line(pictures=1)}\n{line(pictures=5)}\n')
+    path.write_text(f'{HEAD}\n{line(images=1)}\n{line(images=5)}\n')
     whole = {bench.Cell('floor', 'adapted', count, 0) for count in (1, 5)}
     assert bench.begin(path, MADE) == whole
     text = path.read_text()
-    for cut in range(1, len(line(pictures=5))):
+    for cut in range(1, len(line(images=5))):
         path.write_text(text[:-cut])
         assert bench.begin(path, MADE) == {bench.Cell('floor', 'adapted', 1, 0)}
-        assert path.read_text() == f'{HEAD}\n{line(pictures=1)}\n'
+        assert path.read_text() == f'{HEAD}\n{line(images=1)}\n'
 
 
 def test_what_another_model_gave_is_measured_anew_and_the_rest_is_kept(tmp_path, capsys):
@@ -82,7 +82,7 @@ def test_two_processes_measure_and_a_second_run_only_what_is_missing(
     bench.main()
     path = tmp_path / 'out' / 'floor.csv'
     with path.open(newline='') as file:
-        first = {bench.Cell(row['task'], row['method'], int(row['pictures']), int(row['seed'])):
+        first = {bench.Cell(row['task'], row['method'], int(row['images']), int(row['seed'])):
                  row for row in csv.DictReader(file)}  # fmt: skip
     assert {cell[1:] for cell in first} == {('base', 0, 0), ('adapted', 1, 0), ('adapted', 2, 1)}
     assert capsys.readouterr().out.count('\n') == 3
@@ -119,7 +119,7 @@ def test_of_several_seeds_the_curves_tell_the_mean_and_the_ends(tmp_path):
     table = curves.table('floor', metric, found)
     assert '| 0.300 (0.200-0.400) | 0.600 |' in table
     assert '| without adaptation | 0.100 | 0.100 |' in table
-    drawn = curves.picture({'floor': (metric, found)})
+    drawn = curves.image({'floor': (metric, found)})
     middle = curves.TOP + curves.HEIGHT * (1 - 0.3)
     low, high = (curves.TOP + curves.HEIGHT * (1 - value) for value in (0.2, 0.4))
     assert f'cy="{middle:.1f}"' in drawn

@@ -44,7 +44,7 @@ CARD = cards.Card('floor', TEXT, 'mask', 'builtin', '0' * 64, 1, 1, 0.01)
 
 @pytest.mark.parametrize('count', range(1, 16))
 @pytest.mark.parametrize('share', [0.0, 0.2, 0.9])
-def test_each_picture_is_learnt_from_or_held_back(count, share):
+def test_each_image_is_learnt_from_or_held_back(count, share):
     known = labels(count=count).samples
     learnt, held = split(known, share, 0)
     assert [one for one in known if one in learnt] == learnt
@@ -59,7 +59,7 @@ def test_each_picture_is_learnt_from_or_held_back(count, share):
     assert split(known, share, 0) == (learnt, held)
 
 
-def test_pictures_held_back_are_never_learnt_from(base, tmp_path, monkeypatch):
+def test_images_held_back_are_never_learnt_from(base, tmp_path, monkeypatch):
     seen = set()
     was = FewShotDataset.buffer
 
@@ -77,7 +77,7 @@ def test_pictures_held_back_are_never_learnt_from(base, tmp_path, monkeypatch):
     assert 'from 8 images, validated on 2 others' in describe(what)
 
 
-def test_of_few_pictures_none_is_held_back(base, tmp_path):
+def test_of_few_images_none_is_held_back(base, tmp_path):
     few = labels(count=9)
     what, settings = plan(base, few)
     assert len(what.train) == 9
@@ -92,7 +92,7 @@ def test_of_few_pictures_none_is_held_back(base, tmp_path):
 
 
 @pytest.mark.parametrize(('count', 'steps'), [(1, 50), (5, 50), (9, 90), (10, 1000)])
-def test_without_pictures_held_back_few_are_not_learnt_for_long(count, steps, base):
+def test_without_images_held_back_few_are_not_learnt_for_long(count, steps, base):
     what, _ = plan(base, labels(count=count), max_steps=0)
     assert what.settings.max_steps == what.card.settings['max_steps'] == steps
     what, _ = plan(base, labels(count=count), max_steps=7)
@@ -155,11 +155,9 @@ def test_the_file_answers_as_it_was_judged(base, tmp_path):
     judge = validation.Validator(what.held_out, form, form.collate(what.train), what.settings)
     with adapters.enabled(pipe.transformer, 'floor'):
         found = judge.run(pipe)['floor']
-    assert found['picture_mae']['true'] == pytest.approx(
-        card.metrics['picture_mae']['true'], rel=1e-4
-    )
-    off = judge.run(pipe)['floor']['picture_mae']['true']
-    assert off != pytest.approx(card.metrics['picture_mae']['true'], rel=1e-3)
+    assert found['image_mae']['true'] == pytest.approx(card.metrics['image_mae']['true'], rel=1e-4)
+    off = judge.run(pipe)['floor']['image_mae']['true']
+    assert off != pytest.approx(card.metrics['image_mae']['true'], rel=1e-3)
 
 
 def test_what_cannot_be_scored_is_null_and_the_last_state_is_kept(base, tmp_path):
@@ -173,7 +171,7 @@ def test_what_cannot_be_scored_is_null_and_the_last_state_is_kept(base, tmp_path
     text = (tmp_path / 'a' / CARD_FILE).read_text()
     assert 'NaN' not in text
     assert json.loads(text)['metrics']['disparity_mae']['true'] is None
-    assert cards.read(tmp_path / 'a').metrics['picture_mae']['true'] is None
+    assert cards.read(tmp_path / 'a').metrics['image_mae']['true'] is None
 
 
 def test_a_frozen_base_in_bfloat16_learns_in_float32(base):
@@ -213,7 +211,7 @@ def test_a_frozen_base_in_bfloat16_learns_in_float32(base):
     ],
 )
 def test_each_kind_is_learnt_by_the_built_in_model(kind, steps, lr, metric, tmp_path):
-    """One percent of the parameters; on what was learnt from better than the mean picture."""
+    """One percent of the parameters; on what was learnt from better than the mean image."""
     settings = chosen(
         rank=0,
         max_steps=steps,

@@ -1,6 +1,6 @@
 # SPDX-FileCopyrightText: 2026 The diception_ros authors
 # SPDX-License-Identifier: Apache-2.0
-"""Parts of a few pictures: drawn evenly, from number and seed, labels in step with pictures."""
+"""Parts of a few images: drawn evenly, from number and seed, labels in step with images."""
 
 from collections import Counter
 
@@ -11,7 +11,7 @@ import torch
 
 from diception_ros.core.adapter_card import KINDS, Card
 from diception_ros.core.frame import Frame
-from diception_ros.core.labels import Instances, Mask, MetricDepth, Picture
+from diception_ros.core.labels import ImageLabel, Instances, Mask, MetricDepth
 from diception_ros.core.prompt import Point, Prompt
 from diception_ros.datasets import batch
 from diception_ros.datasets.batch import Window, fit_label
@@ -29,13 +29,13 @@ def form(kind='mask'):
 FORM = form()
 
 
-def pictures(count, seed=0):
-    """Noise, and as its label the same picture."""
+def images(count, seed=0):
+    """Noise, and as its label the same image."""
     rng = np.random.default_rng(seed)
     out = []
     for k in range(count):
         image = rng.integers(0, 256, (24, 40, 3), np.uint8)
-        label = Picture((image / 255).astype(np.float32))
+        label = ImageLabel((image / 255).astype(np.float32))
         out.append(Sample(Frame(image), Prompt('floor'), label, name=f'{k}'))
     return out
 
@@ -68,7 +68,7 @@ def test_a_pool_follows_from_its_number_and_the_seed():
 
 
 @pytest.mark.parametrize(('count', 'size'), [(8, 20), (3, 64), (8, 3)])
-def test_every_picture_comes_as_often_as_another(count, size):
+def test_every_image_comes_as_often_as_another(count, size):
     _, seen = samples_of(FewShotDataset(labels(count=count).samples, [], size, 0.5, 0))
     assert len(seen) == size
     often = Counter(sample.name.partition('/')[0] for sample in seen)
@@ -76,17 +76,17 @@ def test_every_picture_comes_as_often_as_another(count, size):
     assert max(numbers) - min(numbers) <= 1
 
 
-def test_a_label_painted_from_the_picture_stays_it():
-    pool, seen = samples_of(FewShotDataset(pictures(4), [], 64, 0.3, 0), kind='rgb')
+def test_a_label_painted_from_the_image_stays_it():
+    pool, seen = samples_of(FewShotDataset(images(4), [], 64, 0.3, 0), kind='rgb')
     for sample in seen:
         np.testing.assert_allclose(sample.label.values, sample.frame.image / 255, atol=1e-6)
     assert len({sample.frame.size for sample in seen}) > 30
-    # And through the two ways of resizing; pictures that don't belong together differ by 85.
+    # And through the two ways of resizing; images that don't belong together differ by 85.
     assert (pool.images[pool.frame].float() - pool.targets.float()).abs().mean() < 25
 
 
 def test_half_of_them_are_mirrored_and_the_smallest_side_holds():
-    _, seen = samples_of(FewShotDataset(pictures(5), [], 400, 0.4, 1), kind='rgb')
+    _, seen = samples_of(FewShotDataset(images(5), [], 400, 0.4, 1), kind='rgb')
     flipped = sum(sample.name.endswith('/flipped') for sample in seen)
     assert 160 < flipped < 240  # four standard deviations
     high, wide = (np.array([sample.frame.size[k] for sample in seen]) for k in (0, 1))
@@ -99,8 +99,8 @@ def test_half_of_them_are_mirrored_and_the_smallest_side_holds():
     assert max(first) > 20
 
 
-def test_with_smallest_1_all_of_a_picture_is_shown():
-    known = pictures(3)
+def test_with_smallest_1_all_of_an_image_is_shown():
+    known = images(3)
     _, seen = samples_of(FewShotDataset(known, [], 12, 1.0, 0), kind='rgb')
     whole = {sample.name: sample.frame.image for sample in known}
     for sample in seen:
@@ -118,7 +118,7 @@ def test_what_it_is_judged_by_is_whole_and_in_no_pool():
 
 
 @pytest.mark.parametrize('kind', KINDS)
-def test_labels_of_every_kind_are_cut_with_their_pictures(kind):
+def test_labels_of_every_kind_are_cut_with_their_images(kind):
     known = form(kind).registry
     for sample in labels(kind, count=3).samples:
         window = Window(5, 7, 20, 24)
@@ -150,10 +150,10 @@ def test_instances_that_are_cut_off_are_gone_and_the_others_keep_their_names():
 
 
 @pytest.mark.parametrize('window', [(-1, 0, 5, 5), (0, 0, 11, 5), (0, 6, 5, 5), (0, 0, 0, 5)])
-def test_a_window_outside_the_picture_is_refused(window):
+def test_a_window_outside_the_image_is_refused(window):
     sample = Sample(Frame(np.zeros((10, 10, 3), np.uint8)), Prompt('floor'),
                     Mask(np.zeros((10, 10), bool)))  # fmt: skip
-    with pytest.raises(ValueError, match='is no part of a picture'):
+    with pytest.raises(ValueError, match='is no part of an image'):
         batch.crop(sample, Window(*window))
     pointed = Sample(sample.frame, Prompt('segmentation', points=(Point(1, 1),)), sample.label)
     with pytest.raises(ValueError, match='has points'):

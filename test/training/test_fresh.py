@@ -106,18 +106,18 @@ def test_both_predictions_are_one_velocity(fresh):
 
 
 def test_all_components_lose_nothing():
-    pictures = torch.rand(20, 3, 16, 8, generator=torch.Generator().manual_seed(0)) * 2 - 1
-    vae = PcaAutoencoder(3, 48, (1, 1, 1)).fit(pictures)
-    back = vae.decode(vae.encode(pictures).latent_dist.mode()).sample
-    torch.testing.assert_close(back, pictures, atol=1e-5, rtol=0)
+    images = torch.rand(20, 3, 16, 8, generator=torch.Generator().manual_seed(0)) * 2 - 1
+    vae = PcaAutoencoder(3, 48, (1, 1, 1)).fit(images)
+    back = vae.decode(vae.encode(images).latent_dist.mode()).sample
+    torch.testing.assert_close(back, images, atol=1e-5, rtol=0)
 
 
 def test_no_basis_of_this_size_is_better():
-    pictures = smooth(64)
-    vae = PcaAutoencoder(3, 12, (1, 1, 1)).fit(pictures)
-    latents = vae.encode(pictures).latent_dist.mode()
-    error = (vae.decode(latents).sample - pictures).square().sum()
-    blocks = vae._blocks(pictures.double()).flatten(0, 2)
+    images = smooth(64)
+    vae = PcaAutoencoder(3, 12, (1, 1, 1)).fit(images)
+    latents = vae.encode(images).latent_dist.mode()
+    error = (vae.decode(latents).sample - images).square().sum()
+    blocks = vae._blocks(images.double()).flatten(0, 2)
     rest = torch.linalg.svdvals(blocks - blocks.mean(dim=0))[12:].square().sum()
     torch.testing.assert_close(error.double(), rest, rtol=1e-3, atol=1e-6)
     scaled = latents * vae.config.scaling_factor
@@ -126,11 +126,11 @@ def test_no_basis_of_this_size_is_better():
 
 def test_a_latent_is_its_block():
     """Changing one block of pixels changes one cell of latents, the one at its place."""
-    pictures = smooth(16)
-    vae = PcaAutoencoder(3, 16, (1, 1, 1)).fit(pictures)
-    changed = pictures[:1].clone()
+    images = smooth(16)
+    vae = PcaAutoencoder(3, 16, (1, 1, 1)).fit(images)
+    changed = images[:1].clone()
     changed[..., 8:12, 20:24] += 0.1 * torch.arange(4)
-    difference = vae.encode(changed)[0].mode() - vae.encode(pictures[:1])[0].mode()
+    difference = vae.encode(changed)[0].mode() - vae.encode(images[:1])[0].mode()
     assert torch.nonzero(difference.abs().amax(dim=(0, 1)) > 1e-5).tolist() == [[2, 5]]
 
 
@@ -143,19 +143,19 @@ def test_a_lapped_transform_is_a_rotation_that_keeps_constants(block):
 
 
 def test_lapped_latents_lose_nothing_either_when_all_are_kept():
-    pictures = torch.rand(20, 3, 16, 24, generator=torch.Generator().manual_seed(0)) * 2 - 1
-    vae = PcaAutoencoder(3, 48, (1, 1, 1), lapped=True).fit(pictures)
-    back = vae.decode(vae.encode(pictures).latent_dist.mode()).sample
-    torch.testing.assert_close(back, pictures, atol=1e-5, rtol=0)
+    images = torch.rand(20, 3, 16, 24, generator=torch.Generator().manual_seed(0)) * 2 - 1
+    vae = PcaAutoencoder(3, 48, (1, 1, 1), lapped=True).fit(images)
+    back = vae.decode(vae.encode(images).latent_dist.mode()).sample
+    torch.testing.assert_close(back, images, atol=1e-5, rtol=0)
 
 
 def test_lapped_blocks_have_no_seams():
     """An error in the first component of every block jumps at the borders, or does not."""
-    pictures = smooth(64)
+    images = smooth(64)
     error = torch.randn(1, 1, 8, 8, generator=torch.Generator().manual_seed(0))
     jumps = []
     for lapped in (False, True):
-        vae = PcaAutoencoder(3, 12, (1, 1, 1), lapped=lapped).fit(pictures)
+        vae = PcaAutoencoder(3, 12, (1, 1, 1), lapped=lapped).fit(images)
         latents = torch.zeros(1, 12, 8, 8)
         latents[:, :1] = error
         bumps = vae.decode(latents).sample - vae.decode(torch.zeros(1, 12, 8, 8)).sample

@@ -1,6 +1,6 @@
 # SPDX-FileCopyrightText: 2026 The diception_ros authors
 # SPDX-License-Identifier: Apache-2.0
-"""That a network learns from pictures: the gates before any long run, and rooms in seconds."""
+"""That a network learns from images: the gates before any long run, and rooms in seconds."""
 
 import csv
 
@@ -15,10 +15,10 @@ from diception_ros.training.trainer import Trainer
 
 @pytest.mark.usefixtures('opengl')
 def test_200_steps_in_rooms_beat_the_constant_image(tmp_path):
-    """Normals of rooms never learnt from, against the mean picture and the wrong picture.
+    """Normals of rooms never learnt from, against the mean image and the wrong image.
 
-    Seeds 0 to 4 gave 0.87 to 0.93 of the mean picture's error, 0.82 to 0.93 of that of answers to
-    another picture, and 2.4 to 4.9 degrees less than the mean picture.
+    Seeds 0 to 4 gave 0.87 to 0.93 of the mean image's error, 0.82 to 0.93 of that of answers to
+    another image, and 2.4 to 4.9 degrees less than the mean image.
     """
     chosen = tiny(
         resolution=64,
@@ -51,7 +51,7 @@ def test_200_steps_in_rooms_beat_the_constant_image(tmp_path):
         found = {line['metric']: line for line in csv.DictReader(lines)}
     error, angle = (
         {answer: float(found[metric][answer]) for answer in validation.ANSWERS}
-        for metric in ('picture_mae', 'mean_deg')
+        for metric in ('image_mae', 'mean_deg')
     )
     assert error['true'] < 0.95 * error['mean']
     assert error['true'] < 0.95 * error['shuffled']
@@ -59,7 +59,7 @@ def test_200_steps_in_rooms_beat_the_constant_image(tmp_path):
 
 
 def test_a_new_network_learns_a_task_in_200_steps():
-    """Gates 2 and 3: better than the mean picture, and lost without the right one."""
+    """Gates 2 and 3: better than the mean image, and lost without the right one."""
     held = discs(32, 1, ['depth'])
     runner = Trainer(
         tiny(
@@ -76,7 +76,7 @@ def test_a_new_network_learns_a_task_in_200_steps():
     judge = validation.Validator(held, runner.preprocessor, runner.buffer()[1], runner.settings)
     for _ in range(200):
         runner.train_step()
-    error = judge.run(runner.pipe)['depth']['picture_mae']
+    error = judge.run(runner.pipe)['depth']['image_mae']
     assert error['true'] < 0.6 * error['mean']
     assert error['true'] < 0.6 * error['shuffled']
 

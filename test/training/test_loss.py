@@ -28,7 +28,7 @@ def test_the_true_velocity_has_no_loss_and_its_opposite_has(weighting):
     torch.testing.assert_close(wrong, expected.float())
 
 
-def test_a_step_along_the_velocity_leads_to_the_picture():
+def test_a_step_along_the_velocity_leads_to_the_image():
     """What is learnt is what the pipeline's scheduler goes along, from every noise level."""
     clean, noise = latents(0), latents(1)
     scheduler = FlowMatchEulerDiscreteScheduler(shift=3.0)
@@ -112,7 +112,7 @@ def test_a_loss_that_is_no_number_names_its_samples():
 def test_a_missed_thing_counts_by_its_size_to_one_less_the_power():
     """The error of painting nothing, times the weight, is the share painted to the 1 - power."""
     target = torch.full((4, 3, 20, 20), -1.0)
-    for k, rows in enumerate((20, 10, 2)):  # all, half and a tenth of the picture
+    for k, rows in enumerate((20, 10, 2)):  # all, half and a tenth of the image
         target[k, 1, :rows] = 1
     share = torch.tensor([1.0, 0.5, 0.1, 0.0])
     missed = ((target + 1) ** 2).mean(dim=(1, 2, 3)) * 3 / 4

@@ -1,6 +1,6 @@
 # SPDX-FileCopyrightText: 2026 The diception_ros authors
 # SPDX-License-Identifier: Apache-2.0
-"""Changes of light and lens: what each is, and that those of a picture follow from its seed."""
+"""Changes of light and lens: what each is, and that those of an image follow from its seed."""
 
 import pytest
 import torch
@@ -10,7 +10,7 @@ from diception_ros.training import samples
 EFFECTS = ('_BRIGHTNESS', '_CAST', '_GAMMA', '_CONTRAST', '_NOISE', '_BLUR')
 
 
-def pictures(count=6, side=24):
+def random_images(count=6, side=24):
     # Away from black and white, where everything is cut off.
     noise = torch.rand(count, 3, side, side, generator=torch.Generator().manual_seed(0))
     return noise * 1.2 - 0.6
@@ -31,23 +31,24 @@ def only(monkeypatch):
 
 
 def test_no_strength_changes_nothing():
-    torch.testing.assert_close(samples.color_jitter(pictures(), 0.0, seeds(6)), pictures())
+    images = random_images()
+    torch.testing.assert_close(samples.color_jitter(images, 0.0, seeds(6)), random_images())
 
 
 def test_more_strength_changes_more_and_never_leaves_the_range():
     mean = []
     for strength in (0.1, 0.3, 1.0, 3.0):
-        out = samples.color_jitter(pictures(), strength, seeds(6))
+        out = samples.color_jitter(random_images(), strength, seeds(6))
         assert out.min() >= -1
         assert out.max() <= 1
         assert torch.isfinite(out).all()
-        mean.append(float((out - pictures()).abs().mean()))
+        mean.append(float((out - random_images()).abs().mean()))
     assert mean == sorted(mean)
     assert mean[0] > 0.01
 
 
-def test_a_picture_changes_as_its_seed_says_whatever_its_neighbours():
-    images, chosen = pictures(), seeds(6)
+def test_an_image_changes_as_its_seed_says_whatever_its_neighbours():
+    images, chosen = random_images(), seeds(6)
     whole = samples.color_jitter(images, 1.0, chosen)
     for start, end in ((0, 2), (2, 6)):
         part = samples.color_jitter(images[start:end], 1.0, chosen[start:end])
@@ -60,8 +61,8 @@ def test_a_picture_changes_as_its_seed_says_whatever_its_neighbours():
     assert ((same[1:] - same[0]).abs().amax(dim=(1, 2, 3)) > 1e-3).all()
 
 
-def test_the_pictures_given_stay_as_they_are():
-    images = pictures()
+def test_the_images_given_stay_as_they_are():
+    images = random_images()
     before = images.clone()
     samples.color_jitter(images, 1.0, seeds(6))
     assert torch.equal(images, before)
@@ -69,7 +70,7 @@ def test_the_pictures_given_stay_as_they_are():
 
 def test_brightness_is_one_factor_both_ways(only):
     only('_BRIGHTNESS')
-    images = pictures(32) * 0.5 - 0.4
+    images = random_images(32) * 0.5 - 0.4
     shares = (samples.color_jitter(images, 1.0, seeds(32)) + 1) / (images + 1)
     factors = shares.mean(dim=(1, 2, 3))
     torch.testing.assert_close(
@@ -83,7 +84,7 @@ def test_brightness_is_one_factor_both_ways(only):
 
 def test_a_cast_is_a_factor_of_each_colour(only):
     only('_CAST')
-    images = pictures(32) * 0.5 - 0.4
+    images = random_images(32) * 0.5 - 0.4
     shares = (samples.color_jitter(images, 1.0, seeds(32)) + 1) / (images + 1)
     factors = shares.mean(dim=(2, 3))  # (32, 3)
     torch.testing.assert_close(
@@ -106,7 +107,7 @@ def test_gamma_keeps_black_white_and_the_order_of_greys(only):
 
 def test_contrast_keeps_the_mean_and_scales_what_differs_from_it(only):
     only('_CONTRAST')
-    images = 0.4 * pictures(32)
+    images = 0.4 * random_images(32)
     out = samples.color_jitter(images, 1.0, seeds(32))
     means = images.mean(dim=(1, 2, 3), keepdim=True)
     torch.testing.assert_close(out.mean(dim=(1, 2, 3), keepdim=True), means, atol=1e-5, rtol=0)
@@ -118,7 +119,7 @@ def test_contrast_keeps_the_mean_and_scales_what_differs_from_it(only):
     assert factors.max() > 1.25
 
 
-def test_noise_is_white_and_half_of_the_pictures_have_none(only):
+def test_noise_is_white_and_half_of_the_images_have_none(only):
     only('_NOISE')
     grey = torch.zeros(64, 3, 32, 32)
     noise = samples.color_jitter(grey, 1.0, seeds(64)) / 2  # in steps of a white of 1

@@ -20,7 +20,7 @@ FORM = Preprocessor(SIDE, 'xy', False)
 
 
 class Oracle:
-    """A pipeline that paints the target of the picture that it is shown."""
+    """A pipeline that paints the target of the image that it is shown."""
 
     config = SimpleNamespace(shifts=1)
     token = 8
@@ -62,7 +62,7 @@ def test_an_oracle_is_perfect_and_both_controls_are_not(tmp_path):
     assert scores['segmentation']['iou']['true'] == 1
     assert scores['segmentation']['iou']['shuffled'] < 0.5
     for task in ('segmentation', 'depth'):
-        error = scores[task]['picture_mae']
+        error = scores[task]['image_mae']
         assert error['true'] == 0
         assert error['shuffled'] > 0.05
         # The mean of what was learnt from, by hand.
@@ -75,7 +75,7 @@ def test_an_oracle_is_perfect_and_both_controls_are_not(tmp_path):
     assert sheet.shape[1] > 12 * 128
 
 
-def test_shuffled_answers_are_about_another_picture_of_the_task():
+def test_shuffled_answers_are_about_another_image_of_the_task():
     held = discs(3, 1)
     judge = validation.Validator(held, FORM, FORM.collate(discs(3, 0)), tiny())
     asked = []
@@ -109,15 +109,15 @@ def test_answers_are_blended_as_many_as_the_model_says():
 
     prepared = FORM.collate(held)
     painted = judge.sample(Copyist(prepared), [0, 1, 2, 3], [2, 3, 0, 1])
-    for picture, row in zip(painted, [2, 3, 0, 1], strict=True):
+    for image, row in zip(painted, [2, 3, 0, 1], strict=True):
         shown = prepared.images[prepared.frame[row]].permute(1, 2, 0).numpy() / 255
-        np.testing.assert_allclose(picture, shown, atol=1e-5)
-    # Four of each; fewer where a shifted picture would lose the point.
+        np.testing.assert_allclose(image, shown, atol=1e-5)
+    # Four of each; fewer where a shifted image would lose the point.
     assert 4 + 4 < sum(seen) <= 4 * 4
 
 
 def test_lines_name_task_and_metric():
-    scores = {'depth': {'picture_mae': {'true': 0.1, 'shuffled': 0.2, 'mean': 0.3}}}
+    scores = {'depth': {'image_mae': {'true': 0.1, 'shuffled': 0.2, 'mean': 0.3}}}
     (line,) = validation.csv_rows(scores)
     assert set(validation.VALIDATION_COLUMNS) == {'step', *line}
 
@@ -143,5 +143,5 @@ def test_every_task_can_be_judged():
     for name in tasks.names():
         task = tasks.get(name)
         truth = example(task, rng, SIDE)
-        for picture in (rng.random((SIDE, SIDE, 3)), np.full((SIDE, SIDE, 3), 0.3)):
-            assert task.score(task.decode(picture.astype(np.float32), None), truth)
+        for image in (rng.random((SIDE, SIDE, 3)), np.full((SIDE, SIDE, 3), 0.3)):
+            assert task.score(task.decode(image.astype(np.float32), None), truth)

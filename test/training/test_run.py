@@ -343,7 +343,7 @@ def test_photometric_changes_are_of_what_is_shown_alone(source, monkeypatch):
         seen[strength] = shown
         if not strength:
             assert torch.equal(shown, batch.image)
-        # The same draw makes the same pictures.
+        # The same draw makes the same images.
         again = torch.Generator()
         again.set_state(before)
         expected = samples.color_jitter(batch.image, strength, samples.jitter_seeds(8, again))

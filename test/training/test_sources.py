@@ -43,7 +43,7 @@ def recorded(path, count, seed):
         for k, sample in enumerate(discs(count, seed, ['depth'])):
             stamp_ns = (k + 1) * 10**8
             metres = 5 - 4 * sample.label.values
-            metres[3, 3] = 0.4  # a nearest pixel that no smaller picture shows
+            metres[3, 3] = 0.4  # a nearest pixel that no smaller image shows
             depth = MetricDepth(metres)
             header = base.header(types, stamp_ns, 'camera')
             for topic, array, encoding in (

@@ -38,7 +38,7 @@ def test_what_tells_inside_from_outside_is_found_and_the_nearest_to_a_guess(
     assert found['best_iou'] == {'true': 1.0, 'shuffled': 0.0}
 
 
-def test_pictures_of_nothing_do_not_count():
+def test_images_of_nothing_do_not_count():
     nothing = Mask(np.zeros_like(TRUTH))
     black = np.zeros((16, 16, 3), np.float32)
     found = validation.choose_threshold(
@@ -48,15 +48,15 @@ def test_pictures_of_nothing_do_not_count():
     assert np.isnan(validation.choose_threshold({'true': [black]}, [nothing])['best_iou']['true'])
 
 
-def test_few_pictures_that_do_not_agree_choose_nothing():
+def test_few_images_that_do_not_agree_choose_nothing():
     one = painted(0.9, 0.62)  # IoU 0.22 at a half, 1 at 0.65
     other = painted(0.9, 0.1)
     other[10:12, 2:9] = 0.6  # 1 at a half, 0.75 at 0.65
     truths = [Mask(TRUTH)] * 2
     assert validation.threshold_prior(truths) == 0.5  # each tells the other
 
-    def chosen(pictures):
-        found = validation.choose_threshold({'true': pictures}, truths[:1] * len(pictures))
+    def chosen(images):
+        found = validation.choose_threshold({'true': images}, truths[:1] * len(images))
         return found['threshold']['true'], found['best_iou']['true']
 
     assert chosen([one, one]) == (0.65, 1.0)
@@ -70,7 +70,7 @@ def test_few_pictures_that_do_not_agree_choose_nothing():
 
 
 def blobs(count, size):
-    """Small squares at random places of a large picture."""
+    """Small squares at random places of a large image."""
     rng = np.random.default_rng(0)
     out = []
     for y, x in rng.integers(0, 64 - size, (count, 2)):

@@ -13,19 +13,19 @@ from __future__ import annotations
 from diception_ros.core.labels.base import Label, resize_label
 from diception_ros.core.labels.depth import Disparity, MetricDepth
 from diception_ros.core.labels.keypoints import COCO_JOINTS, COCO_LIMBS, Keypoints
-from diception_ros.core.labels.masks import Instances, Mask, Picture
+from diception_ros.core.labels.masks import ImageLabel, Instances, Mask
 from diception_ros.core.labels.normals import Normals
 
 __all__ = [
     'COCO_JOINTS',
     'COCO_LIMBS',
     'Disparity',
+    'ImageLabel',
     'Instances',
     'Keypoints',
     'Label',
     'Mask',
     'MetricDepth',
     'Normals',
-    'Picture',
     'resize_label',
 ]

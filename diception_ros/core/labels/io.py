@@ -19,14 +19,14 @@ from numpy.typing import NDArray
 from diception_ros.core.labels.base import Label
 from diception_ros.core.labels.depth import Disparity, MetricDepth
 from diception_ros.core.labels.keypoints import Keypoints
-from diception_ros.core.labels.masks import Instances, Mask, Picture
+from diception_ros.core.labels.masks import ImageLabel, Instances, Mask
 from diception_ros.core.labels.normals import Normals
 from diception_ros.system import files
 
 _KINDS: dict[str, Any] = {
     kind.__name__: kind
-    for kind in (Disparity, Instances, Keypoints, Mask, MetricDepth, Normals, Picture)
-}
+    for kind in (Disparity, Instances, Keypoints, Mask, MetricDepth, Normals, ImageLabel)
+} | {'Picture': ImageLabel}  # the name in files that were written before it was renamed
 
 
 def save_npz(label: Label, path: str | Path, **more: NDArray[Any]) -> None:

@@ -1,6 +1,6 @@
 # SPDX-FileCopyrightText: 2026 The diception_ros authors
 # SPDX-License-Identifier: Apache-2.0
-"""Maps of pixels: one `Mask`, `Instances` that do not overlap, or a `Picture`."""
+"""Maps of pixels: one `Mask`, `Instances` that do not overlap, or an `ImageLabel`."""
 
 from __future__ import annotations
 
@@ -163,7 +163,7 @@ class Instances(Label):
 
 
 @dataclass(frozen=True, eq=False)
-class Picture(Label):
+class ImageLabel(Label):
     """An image that is the result itself, such as the same view in better light.
 
     Attributes:
@@ -180,7 +180,7 @@ class Picture(Label):
         # Written so that NaN fails.
         if not (values.min() >= 0 and values.max() <= 1):
             raise ValueError(
-                f'Picture.values: expected values in [0, 1], got {values.min():.4g} to '
+                f'ImageLabel.values: expected values in [0, 1], got {values.min():.4g} to '
                 f'{values.max():.4g}'
             )
 
@@ -188,14 +188,14 @@ class Picture(Label):
     def size(self) -> tuple[int, int]:
         return self.values.shape[0], self.values.shape[1]
 
-    def flip(self) -> Picture:
-        return Picture(self.values[:, ::-1])
+    def flip(self) -> ImageLabel:
+        return ImageLabel(self.values[:, ::-1])
 
     def preview(self, image: NDArray[np.uint8] | None = None) -> NDArray[np.uint8]:
         """The values in eight bits; covers the image."""
         check_image(self, image)
         return np.rint(self.values * 255).astype(np.uint8)
 
-    def resized(self, size: tuple[int, int]) -> Picture:
+    def resized(self, size: tuple[int, int]) -> ImageLabel:
         # The weights of a blend sum to one only up to rounding.
-        return Picture(np.clip(base.linear(self.values, size), 0, 1))
+        return ImageLabel(np.clip(base.linear(self.values, size), 0, 1))

@@ -211,7 +211,7 @@ SPREAD = 0.15
 
 
 @dataclass(frozen=True)
-class _Picture:
+class _PaintedImage:
     """The image in bytes, and what is read off each pixel once.
 
     Attributes:
@@ -291,7 +291,7 @@ def _areas(owner: Few, count: int) -> Floats:
     return np.asarray(cv2.calcHist([owner], [0], None, [count], [0, count]), np.float32).ravel()
 
 
-def _prepare(rgb: Floats) -> _Picture:
+def _prepare(rgb: Floats) -> _PaintedImage:
     # A weighted sum of one image: OpenCV's fastest conversion that saturates at both ends.
     raw = np.asarray(cv2.addWeighted(rgb, 255, rgb, 0, 0, dtype=cv2.CV_8U), np.uint8)
     smooth = np.asarray(cv2.medianBlur(raw, 3), np.uint8)
@@ -299,10 +299,10 @@ def _prepare(rgb: Floats) -> _Picture:
     cross = cv2.getStructuringElement(cv2.MORPH_CROSS, (3, 3))
     steps = [cv2.morphologyEx(c, cv2.MORPH_GRADIENT, cross) for c in (red, green, blue)]
     rough = np.asarray(cv2.max(cv2.max(steps[0], steps[1]), steps[2]), np.uint8)
-    return _Picture(raw, smooth, (red, green, blue), rough)
+    return _PaintedImage(raw, smooth, (red, green, blue), rough)
 
 
-def _cores(image: _Picture, labels: Few) -> _Cores:
+def _cores(image: _PaintedImage, labels: Few) -> _Cores:
     cross = cv2.getStructuringElement(cv2.MORPH_CROSS, (3, 3))
     inside = cv2.erode(labels, cross) == cv2.dilate(labels, cross)
     # Cores of two labels are never neighbours, not even at a corner: each lost its rim.
@@ -328,7 +328,7 @@ def _cores(image: _Picture, labels: Few) -> _Cores:
     return _Cores(index, areas, label == 1, colours, good)
 
 
-def _join(image: _Picture, cores: _Cores) -> tuple[Few, Floats]:
+def _join(image: _PaintedImage, cores: _Cores) -> tuple[Few, Floats]:
     """Say which cores are one instance.
 
     Returns:
@@ -376,7 +376,7 @@ def _means(
 
 
 def _borders(
-    image: _Picture, cores: _Cores
+    image: _PaintedImage, cores: _Cores
 ) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.float64]]:
     """Which good cores touch, and how steep the colours are where they do.
 
@@ -408,7 +408,7 @@ def _borders(
     return pairs // count, pairs % count, mean
 
 
-def _fill(image: _Picture, owner: Few, colours: Floats) -> Few:
+def _fill(image: _PaintedImage, owner: Few, colours: Floats) -> Few:
     """Let the pixels that no core covers choose.
 
     Args:
@@ -457,7 +457,9 @@ def _square(colours: NDArray[np.floating]) -> NDArray[np.floating]:
     return out
 
 
-def _number(image: _Picture, owner: Few, colours: Floats, areas: Floats) -> tuple[Whole, Floats]:
+def _number(
+    image: _PaintedImage, owner: Few, colours: Floats, areas: Floats
+) -> tuple[Whole, Floats]:
     """Drop what is too small, score the rest, and number it by falling score."""
     count = len(colours)
     smallest = max(SMALLEST_PIXELS, SMALLEST * owner.size)

@@ -46,10 +46,10 @@ def test_lists_are_refused():
         Disparity([[0.5]])
 
 
-def test_the_preview_is_red_far_and_blue_near_as_in_the_official_pictures():
-    picture = Disparity(np.array([[0, 0.5, 1, np.nan]], np.float32)).preview()
+def test_the_preview_is_red_far_and_blue_near_as_in_the_official_images():
+    image = Disparity(np.array([[0, 0.5, 1, np.nan]], np.float32)).preview()
     np.testing.assert_array_equal(
-        picture[0], [(158, 1, 66), (255, 255, 190), (94, 79, 162), (96, 96, 96)]
+        image[0], [(158, 1, 66), (255, 255, 190), (94, 79, 162), (96, 96, 96)]
     )
     shades = Disparity(np.linspace(0, 1, 6, dtype=np.float32)[None]).preview()
     np.testing.assert_array_equal(shades[0], SPECTRAL[::2])

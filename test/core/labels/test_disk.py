@@ -9,14 +9,14 @@ import pytest
 from task_examples import example
 
 from diception_ros import tasks
-from diception_ros.core.labels import MetricDepth, Picture, io
+from diception_ros.core.labels import ImageLabel, MetricDepth, io
 
 
 def labels():
     for name in tasks.names():
         yield example(tasks.get(name), np.random.default_rng(1), 64)
     yield MetricDepth(np.array([[1.5, np.nan]], np.float32))
-    yield Picture(np.array([[[0, 0.25, 1], [1, 0.1, 0]]], np.float32))
+    yield ImageLabel(np.array([[[0, 0.25, 1], [1, 0.1, 0]]], np.float32))
 
 
 @pytest.mark.parametrize('label', [*labels()], ids=lambda label: type(label).__name__)

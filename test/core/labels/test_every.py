@@ -85,14 +85,14 @@ def test_every_label_is_read_only_and_does_not_lock_the_callers_array(kind):
 
 
 @pytest.mark.parametrize('kind', KINDS)
-def test_every_preview_is_a_picture_of_the_label_and_leaves_the_image_alone(kind):
+def test_every_preview_is_an_image_of_the_label_and_leaves_the_image_alone(kind):
     label = kind((48, 65), np.random.default_rng(0))
     image = np.random.default_rng(1).integers(0, 256, (48, 65, 3), np.uint8)
     before = image.copy()
-    for picture in (label.preview(), label.preview(image)):
-        assert picture.shape == (48, 65, 3)
-        assert picture.dtype == np.uint8
-        assert np.ptp(picture) > 0
+    for preview in (label.preview(), label.preview(image)):
+        assert preview.shape == (48, 65, 3)
+        assert preview.dtype == np.uint8
+        assert np.ptp(preview) > 0
     np.testing.assert_array_equal(image, before)
     with pytest.raises(ValueError, match='preview'):
         label.preview(image[1:])

@@ -75,7 +75,7 @@ def test_the_preview_draws_left_blue_right_orange_and_only_there():
         joints[0, COCO_JOINTS.index(name)] = place
         seen[0, COCO_JOINTS.index(name)] = 2
     label = Keypoints(joints, seen, (seen / 2).astype('f4'), np.zeros((0, 2), 'f4'), (90, 90))
-    picture = label.preview().astype(int)
-    assert picture[40, 20, 2] > picture[40, 20, 0]
-    assert picture[40, 70, 0] > picture[40, 70, 2]
-    assert (picture[:, 40:50] == 40).all()
+    image = label.preview().astype(int)
+    assert image[40, 20, 2] > image[40, 20, 0]
+    assert image[40, 70, 0] > image[40, 70, 2]
+    assert (image[:, 40:50] == 40).all()

@@ -78,11 +78,11 @@ def test_the_preview_tints_the_inside_and_draws_the_rim_white():
     values = np.zeros((40, 40), np.bool_)
     values[10:30, 10:30] = True
     image = np.full((40, 40, 3), 100, np.uint8)
-    picture = Mask(values).preview(image)
-    assert (picture[~values] == 100).all()
-    assert (picture[10, 10:30] == 255).all()
-    assert (picture[10:30, 29] == 255).all()
-    inside = picture[12:28, 12:28]
+    preview = Mask(values).preview(image)
+    assert (preview[~values] == 100).all()
+    assert (preview[10, 10:30] == 255).all()
+    assert (preview[10:30, 29] == 255).all()
+    inside = preview[12:28, 12:28]
     assert (inside == inside[0, 0]).all()
     assert np.ptp(inside[0, 0]) > 50
 

@@ -19,7 +19,7 @@ def test_normals_refuse_other_lengths_and_half_unknown_vectors():
 
 def test_the_usual_colours_of_normals():
     axes = np.array([[[0, 0, -1], [1, 0, 0], [0, -1, 0], [np.nan] * 3]], np.float32)
-    picture = Normals(axes).preview()
+    image = Normals(axes).preview()
     np.testing.assert_array_equal(
-        picture[0], [(128, 128, 255), (255, 128, 128), (128, 255, 128), (0, 0, 0)]
+        image[0], [(128, 128, 255), (255, 128, 128), (128, 255, 128), (0, 0, 0)]
     )

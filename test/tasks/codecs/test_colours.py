@@ -99,7 +99,7 @@ def test_twenty_instances_are_read_back(name, seed):
     ('side', 'count', 'least'), [(64, 6, 0.97), (128, 10, 0.98), (256, 20, 0.98)]
 )
 @pytest.mark.parametrize('seed', range(3))
-def test_small_pictures_are_read_back(side, count, least, seed):
+def test_small_images_are_read_back(side, count, least, seed):
     rng = np.random.default_rng(seed)
     true = random_instances(rng, side, count).ids
     iou, more = agreement(find_instances(paint(true))[0], true)
@@ -275,7 +275,7 @@ def test_decoding_is_deterministic():
     np.testing.assert_array_equal(first[1], second[1])
 
 
-def test_the_picture_that_is_read_stays_as_it_was():
+def test_the_image_that_is_read_stays_as_it_was():
     rgb = paint(random_instances(np.random.default_rng(0), 128, 5).ids)
     before = rgb.copy()
     find_instances(rgb)

@@ -91,7 +91,7 @@ def test_the_last_joint_of_a_limb_is_its_end():
     assert abs(np.nanmean(short)) < 0.15
 
 
-def test_a_larger_picture_of_the_same_gives_the_same_person():
+def test_a_larger_image_of_the_same_gives_the_same_person():
     rng = np.random.default_rng(3)
     rgb = unsure(random_skeletons(rng, SIDE, 1), rng)
     small, large = TASK.decode(rgb), TASK.decode(np.kron(rgb, np.ones((4, 4, 1), np.float32)))
@@ -123,7 +123,7 @@ def test_what_has_one_colour_is_nobody(colour, width):
     assert len(found.joints) == len(found.untyped) == 0
 
 
-def test_faint_people_in_a_picture_with_clear_ones_are_found_too():
+def test_faint_people_in_an_image_with_clear_ones_are_found_too():
     rng = np.random.default_rng(2)
     rgb = np.zeros((2 * SIDE, 2 * SIDE, 3), np.float32)
     rgb[:SIDE, :SIDE] = TASK.encode(random_skeletons(rng, SIDE, 1))

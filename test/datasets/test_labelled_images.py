@@ -1,6 +1,6 @@
 # SPDX-FileCopyrightText: 2026 The diception_ros authors
 # SPDX-License-Identifier: Apache-2.0
-"""Files of pictures: turned as viewers turn them, numbers as they are, nothing absurd."""
+"""Files of images: turned as viewers turn them, numbers as they are, nothing absurd."""
 
 import json
 import struct
@@ -48,7 +48,7 @@ def masks(k):
 
 
 @pytest.mark.parametrize('orientation', TURNS)
-def test_labels_are_of_the_picture_as_a_viewer_shows_it(orientation, tmp_path):
+def test_labels_are_of_the_image_as_a_viewer_shows_it(orientation, tmp_path):
     turn = TURNS[orientation]
     place = turned_jpegs(tmp_path, orientation, lambda k: np.ascontiguousarray(turn(masks(k))))
     for k, sample in enumerate(labelled.read(place, 'mask', 'floor').samples):
@@ -57,22 +57,22 @@ def test_labels_are_of_the_picture_as_a_viewer_shows_it(orientation, tmp_path):
         np.testing.assert_array_equal(sample.label.values, turn(files.mask(k)))
 
 
-def test_a_label_of_the_unturned_picture_is_an_error_that_explains(tmp_path):
+def test_a_label_of_the_unturned_image_is_an_error_that_explains(tmp_path):
     place = turned_jpegs(tmp_path, 6, masks)
     with pytest.raises(ValueError, match=r'labels/0\.png: .*30 x 20.*EXIF'):
         labelled.read(place, 'mask', 'floor')
 
 
-def test_sizes_in_a_coco_file_are_of_the_turned_picture_too(tmp_path):
+def test_sizes_in_a_coco_file_are_of_the_turned_image_too(tmp_path):
     file = files.write_coco(tmp_path, count=2)
     exif = Image.Exif()
     exif[0x0112] = 6
-    files.save(tmp_path / '001.png', files.picture(1), exif=exif)
-    with pytest.raises(ValueError, match=r'labels\.json \(picture 001\.png\): .*EXIF'):
+    files.save(tmp_path / '001.png', files.rgb_array(1), exif=exif)
+    with pytest.raises(ValueError, match=r'labels\.json \(image 001\.png\): .*EXIF'):
         labelled.read(file, 'mask', 'floor', category='cup')
 
 
-def test_a_turned_label_is_turned_as_its_picture_is(tmp_path):
+def test_a_turned_label_is_turned_as_its_image_is(tmp_path):
     place = files.write_folder(tmp_path / 'a', masks, count=2)
     exif = Image.Exif()
     exif[0x0112] = 3
@@ -125,7 +125,7 @@ def huge_png(width, height):
 
 @pytest.mark.parametrize('size', [(10_001, 10_000), (60_000, 60_000)])
 @pytest.mark.parametrize('which', ['images', 'labels'])
-def test_a_picture_that_claims_absurd_sizes_is_not_opened(size, which, tmp_path):
+def test_an_image_that_claims_absurd_sizes_is_not_opened(size, which, tmp_path):
     place = files.write_folder(tmp_path / 'a', masks, count=2)
     (place / which / '001.png').write_bytes(huge_png(*size))
     with pytest.raises(ValueError, match=rf'{which}/001\.png: .*at most 100000000 pixels'):
@@ -166,7 +166,7 @@ def test_an_array_of_objects_is_never_unpickled(tmp_path):
         labelled.read(place, 'depth', 'floor')
 
 
-def test_the_picture_inside_a_labelme_file_may_be_broken_too(tmp_path):
+def test_the_image_inside_a_labelme_file_may_be_broken_too(tmp_path):
     place = files.write_labelme(tmp_path / 'a', embedded=True, count=2)
     content = json.loads((place / '001.json').read_text())
     content['imageData'] = content['imageData'][:100]
