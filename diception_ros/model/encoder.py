@@ -31,11 +31,13 @@ _STAGES = (
 )
 _STEM = 32  # channels
 _FOLDED = 1e-3  # epsilon of the batch normalisation
-# Stages after which the stride is 8, 16 and 32 for the last time.
-_STRIDE_8, _STRIDE_16, _STRIDE_32 = 2, 4, 6
+# Stages after which the stride is 4, 8, 16 and 32 for the last time.
+_STRIDE_4, _STRIDE_8, _STRIDE_16, _STRIDE_32 = 1, 2, 4, 6
 CELL = 16  # pixels of the encoder's input along a side of the cell that a feature vector covers
 # Length of a feature vector: 2 x 2 vectors of stride 8, one of stride 16, one of stride 32.
 FEATURES = 4 * _STAGES[_STRIDE_8][4] + _STAGES[_STRIDE_16][4] + _STAGES[_STRIDE_32][4]
+FINE_CELLS = 4  # vectors of stride 4 along a side of a cell
+FINE = FINE_CELLS**2 * _STAGES[_STRIDE_4][4]  # numbers of stride 4 of a cell
 
 
 class _Convolution(nn.Conv2d):
@@ -73,14 +75,16 @@ class EfficientNetLite(ModelMixin, ConfigMixin):
     """Features of an image, normalised by fixed means and standard deviations; frozen.
 
     Args:
-        features: numbers of each vector; what the layers give, kept for a reader of the file.
+        features: length of a vector: `FEATURES`, or `FEATURES + FINE` with those of stride 4 last.
     """
 
     @register_to_config
     def __init__(self, features: int = FEATURES) -> None:
         super().__init__()
-        if features != FEATURES:
-            raise ValueError(f'features is {features}; expected {FEATURES}, what the layers give')
+        if features not in (FEATURES, FEATURES + FINE):
+            raise ValueError(
+                f'features is {features}; expected {FEATURES}, or {FEATURES + FINE} with stride 4'
+            )
         self.stem = _Convolution(3, _STEM, 3, 2, 1)
         self.stages = nn.ModuleList()
         inputs = _STEM
@@ -99,23 +103,24 @@ class EfficientNetLite(ModelMixin, ConfigMixin):
         self.deviation = nn.Parameter(torch.ones(features))
         self.requires_grad_(False)
 
-    def layers(self, images: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-        """The last outputs at strides 8, 16 and 32, as the original network has them.
+    def layers(self, images: torch.Tensor) -> list[torch.Tensor]:
+        """The last outputs at strides 4, 8, 16 and 32, as the original network has them.
 
         Args:
             images: (B, 3, H, W) in [-1, 1], RGB; sides are multiples of 32.
 
         Returns:
-            (B, 40, H / 8, W / 8), (B, 112, H / 16, W / 16), (B, 320, H / 32, W / 32).
+            (B, 24, H / 4, W / 4), (B, 40, H / 8, W / 8), (B, 112, H / 16, W / 16) and
+            (B, 320, H / 32, W / 32).
         """
         # The network learnt (v - 127) / 128 of bytes v.
         x = functional.relu6(self.stem((images * 127.5 + 0.5) / 128))
         found = []
         for number, stage in enumerate(self.stages):
             x = stage(x)
-            if number in (_STRIDE_8, _STRIDE_16, _STRIDE_32):
+            if number in (_STRIDE_4, _STRIDE_8, _STRIDE_16, _STRIDE_32):
                 found.append(x)
-        return found[0], found[1], found[2]
+        return found
 
     def forward(self, images: torch.Tensor) -> torch.Tensor:
         """Features of cells of 16 x 16 pixels.
@@ -124,13 +129,16 @@ class EfficientNetLite(ModelMixin, ConfigMixin):
             images: as in `layers`.
 
         Returns:
-            (B, FEATURES, H / 16, W / 16) in float32, of mean 0 and deviation 1 over what the
+            (B, features, H / 16, W / 16) in float32, of mean 0 and deviation 1 over what the
             means were taken of.
         """
-        fine, middle, coarse = self.layers(images.to(self.stem.weight))
+        finest, fine, middle, coarse = self.layers(images.to(self.stem.weight))
         folded = functional.pixel_unshuffle(fine, 2)
         wide = functional.interpolate(coarse, scale_factor=2.0, mode='nearest')
-        x = torch.cat([folded, middle, wide], dim=1).float()
+        found = [folded, middle, wide]
+        if self.config.features > FEATURES:
+            found.append(functional.pixel_unshuffle(finest, FINE_CELLS))
+        x = torch.cat(found, dim=1).float()
         return (x - self.mean.float()[:, None, None]) / self.deviation.float()[:, None, None]
 
     @torch.no_grad()

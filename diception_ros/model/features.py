@@ -2,7 +2,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Parameters by which the transformer uses an image encoder's features, in its input and output.
 
-They can be added to trained weights: both outputs start at zero, so answers stay the same until
+They can be added to trained weights: all outputs start at zero, so answers stay the same until
 the new parameters are trained.
 """
 
@@ -12,8 +12,14 @@ import torch
 from torch import nn
 from torch.nn import functional
 
+from diception_ros.model.encoder import FEATURES, FINE, FINE_CELLS
+
 _WIDE = 96  # channels; Source: the probe of issue 19, whose decoder was four convolutions of it
-_CONVOLUTIONS = 3  # of the refinement, beside its first and its last
+_CONVOLUTIONS = 3  # of a refinement, beside its first and its last
+# Channels of the refinement at stride 4: three convolutions of 32 cost a fifth of the transformer.
+_FINE_WIDE = 32
+_FINE_TOKENS = 16  # channels that the refinement at stride 4 gets of the one at the latents' cells
+_FINE_PIXELS = 12  # three colours of 2 x 2 pixels, what a vector of stride 4 covers of the output
 
 
 class ImageFeatures(nn.Module):
@@ -23,7 +29,8 @@ class ImageFeatures(nn.Module):
     tokens; convolutions across those borders remove them, and use the features' finer grid.
 
     Args:
-        features: length of a feature vector; there is one for each cell of the latents.
+        features: length of a feature vector; there is one for each cell of the latents. `FINE` of
+            them are of stride 4 if it is longer than `FEATURES`.
         width: of the transformer.
         patch: side of a token in latents.
         channels: of the latents.
@@ -32,7 +39,8 @@ class ImageFeatures(nn.Module):
     def __init__(self, features: int, width: int, patch: int, channels: int) -> None:
         super().__init__()
         self.patch = patch
-        self.mix = nn.Conv2d(features, _WIDE, 1)
+        self.coarse = FEATURES if features == FEATURES + FINE else features
+        self.mix = nn.Conv2d(self.coarse, _WIDE, 1)
         self.embed = nn.Conv2d(_WIDE, width, patch, patch)
         self.spread = nn.Linear(width, patch * patch * _WIDE)
         self.enter = nn.Conv2d(2 * _WIDE, _WIDE, 3, padding=1)
@@ -40,7 +48,11 @@ class ImageFeatures(nn.Module):
             nn.Conv2d(_WIDE, _WIDE, 3, padding=1) for _ in range(_CONVOLUTIONS)
         )
         self.leave = nn.Conv2d(_WIDE, channels, 3, padding=1)
-        for last in (self.embed, self.leave):
+        zero = [self.embed, self.leave]
+        self.fine = FineRefinement(channels) if features > self.coarse else None
+        if self.fine is not None:
+            zero.append(self.fine.leave)
+        for last in zero:
             nn.init.zeros_(last.weight)
             nn.init.zeros_(last.bias)
 
@@ -53,15 +65,23 @@ class ImageFeatures(nn.Module):
         Returns:
             (B, L, width) and (B, _WIDE, h, w).
         """
-        mixed = functional.gelu(self.mix(features))
+        mixed = functional.gelu(self.mix(features[:, : self.coarse]))
         return self.embed(mixed).flatten(2).transpose(1, 2), mixed
 
-    def refined(self, tokens: torch.Tensor, mixed: torch.Tensor) -> torch.Tensor:
-        """Return what is added to the network's output.
+    def refined(
+        self,
+        output: torch.Tensor,
+        tokens: torch.Tensor,
+        mixed: torch.Tensor,
+        features: torch.Tensor,
+    ) -> torch.Tensor:
+        """Return the network's output, refined.
 
         Args:
+            output: (N, channels, h, w) of the transformer.
             tokens: (N, L, width) output tokens, normalised.
             mixed: (N or 1, _WIDE, h, w), returned by `tokens`.
+            features: (N or 1, features, h, w), as `tokens` took them.
 
         Returns:
             (N, channels, h, w).
@@ -75,4 +95,54 @@ class ImageFeatures(nn.Module):
         x = functional.gelu(self.enter(x))
         for convolution in self.refine:
             x = x + functional.gelu(convolution(x))
-        return self.leave(x)
+        output = output + self.leave(x)
+        if self.fine is None:
+            return output
+        return output + self.fine(output, x, features[:, self.coarse :])
+
+
+class FineRefinement(nn.Module):
+    """Refines latents in pixels at stride 4 of the encoder, where its features show edges.
+
+    The latents are painted, changed beside the features, and encoded again; both steps are
+    linear, learnt, and reach over the borders of cells.
+
+    Args:
+        channels: of the latents.
+    """
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        c = FINE_CELLS
+        # Windows of two cells, as the lapped PcaAutoencoder has them.
+        self.paint = nn.ConvTranspose2d(channels, _FINE_PIXELS, 2 * c, c, c // 2)
+        self.narrow = nn.Conv2d(_WIDE, _FINE_TOKENS * c * c, 1)
+        inputs = _FINE_PIXELS + _FINE_TOKENS + FINE // c**2
+        self.enter = nn.Conv2d(inputs, _FINE_WIDE, 3, padding=1)
+        self.refine = nn.ModuleList(
+            nn.Conv2d(_FINE_WIDE, _FINE_WIDE, 3, padding=1) for _ in range(_CONVOLUTIONS)
+        )
+        self.leave = nn.Conv2d(_FINE_WIDE, _FINE_PIXELS, 3, padding=1)
+        self.encode = nn.Conv2d(_FINE_PIXELS, channels, 2 * c, c, c // 2, bias=False)
+
+    def forward(
+        self, latents: torch.Tensor, context: torch.Tensor, features: torch.Tensor
+    ) -> torch.Tensor:
+        """Return what is added to the latents.
+
+        Args:
+            latents: (N, channels, h, w).
+            context: (N, _WIDE, h, w), of the refinement at the latents' cells.
+            features: (N or 1, FINE, h, w), folded.
+
+        Returns:
+            (N, channels, h, w).
+        """
+        edges = functional.pixel_shuffle(features, FINE_CELLS).to(latents.dtype)
+        context = functional.pixel_shuffle(self.narrow(context), FINE_CELLS)
+        edges = edges.expand(len(latents), -1, -1, -1)
+        x = torch.cat([self.paint(latents), context, edges], dim=1)
+        x = functional.gelu(self.enter(x))
+        for convolution in self.refine:
+            x = x + functional.gelu(convolution(x))
+        return self.encode(self.leave(x))

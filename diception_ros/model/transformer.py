@@ -145,7 +145,8 @@ class DiceptionTransformer2DModel(SD3Transformer2DModel):
         """Add the parameters for features of an image encoder; untrained they change no answer.
 
         Args:
-            features: F, channels that image latents bring beside their own.
+            features: F, channels that image latents bring beside their own. With the encoder's
+                features of stride 4 among them, the output is refined at that stride, too.
         """
         config = self.config
         self.register_to_config(feature_channels=features)
@@ -187,7 +188,8 @@ class DiceptionTransformer2DModel(SD3Transformer2DModel):
         mixed = None
         features = getattr(self, 'image_features', None)
         if features is not None:
-            more, mixed = features.tokens(image_latents[:, own.shape[1] :])
+            given = image_latents[:, own.shape[1] :]
+            more, mixed = features.tokens(given)
             image = image + more
         image = image.expand(batch, -1, -1)  # (N, L, D)
         tokens = torch.cat([noisy, image], dim=1)  # (N, 2L, D)
@@ -211,7 +213,7 @@ class DiceptionTransformer2DModel(SD3Transformer2DModel):
         patches = patches.unflatten(1, (h // p, w // p)).unflatten(-1, (p, p, self.out_channels))
         velocity = torch.einsum('nhwpqc->nchpwq', patches).flatten(4, 5).flatten(2, 3)
         if features is not None:
-            velocity = velocity + features.refined(tokens, mixed)
+            velocity = features.refined(velocity, tokens, mixed, given)
         if self.config.get('prediction_type') == 'sample':
             # x = (1 - sigma) clean + sigma noise, so noise - clean = (x - clean) / sigma. In
             # float32: at the last step of a schedule sigma is small, and the difference too.

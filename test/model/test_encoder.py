@@ -16,7 +16,7 @@ import torch
 from diception_ros.core.frame import Frame
 from diception_ros.core.prompt import Prompt
 from diception_ros.model import DiceptionPipeline
-from diception_ros.model.encoder import FEATURES, EfficientNetLite, folded
+from diception_ros.model.encoder import FEATURES, FINE, EfficientNetLite, folded
 from diception_ros.model.folder import fingerprint
 from diception_ros.model.tiny import tiny_pipeline
 from diception_ros.perception.predictor import Predictor
@@ -25,16 +25,16 @@ from diception_ros.training.sources import InMemoryDataset
 from diception_ros.training.trainer import Trainer
 
 
-def encoder():
+def encoder(features=FEATURES):
     """An encoder of random weights whose features have mean 0 and deviation 1 on noise."""
     with torch.random.fork_rng():
         torch.manual_seed(0)
-        return EfficientNetLite().eval().normalise(torch.rand(8, 3, 64, 64) * 2 - 1)
+        return EfficientNetLite(features).eval().normalise(torch.rand(8, 3, 64, 64) * 2 - 1)
 
 
-def with_encoder(trained=False):
+def with_encoder(trained=False, features=FEATURES):
     pipe = tiny_pipeline()
-    add_encoder(pipe, encoder())
+    add_encoder(pipe, encoder(features))
     if trained:
         for value in pipe.transformer.image_features.parameters():
             torch.nn.init.normal_(value, std=0.1, generator=torch.Generator().manual_seed(3))
@@ -67,7 +67,7 @@ def test_layers_equal_those_of_the_original_package():
     for number, block in enumerate(theirs._blocks):
         expected[number] = x = block(x)
     found = ours.layers(images / 127.5 - 1)
-    for mine, number in zip(found, (4, 10, 15), strict=True):
+    for mine, number in zip(found, (2, 4, 10, 15), strict=True):
         other = expected[number]
         assert mine.shape == other.shape
         assert (mine - other).abs().max() < 1e-4 * other.abs().max()
@@ -81,22 +81,31 @@ def test_features_are_normalised_on_the_images_they_were_fitted_to():
     assert (found.std(dim=(0, 2, 3)) < 1.01).all()
 
 
-def test_an_added_encoder_changes_no_answer_before_it_is_trained(tiny, image, large, noise):
+@pytest.fixture(params=[FEATURES, FEATURES + FINE], ids=['stride 8', 'stride 4'])
+def features(request):
+    return request.param
+
+
+def test_an_added_encoder_changes_no_answer_before_it_is_trained(
+    features, tiny, image, large, noise
+):
     without = ask(tiny, image, noise).latents
-    assert torch.allclose(ask(with_encoder(), large, noise).latents, without, atol=1e-5)
+    pipe = with_encoder(features=features)
+    assert torch.allclose(ask(pipe, large, noise).latents, without, atol=1e-5)
 
 
-def test_trained_parameters_depend_on_the_features(large, noise):
-    pipe = with_encoder(trained=True)
+def test_trained_parameters_depend_on_the_features(features, large, noise):
+    pipe = with_encoder(trained=True, features=features)
     seen = ask(pipe, large, noise).latents
     latents = pipe.encode_image(large)
-    latents[:, -FEATURES:] = 0
+    used = FINE if features > FEATURES else FEATURES  # those of stride 4 alone, the last
+    latents[:, -used:] = 0
     blind = ask(pipe, None, noise, image_latents=latents).latents
     assert (seen - blind).abs().max() > 0.01
 
 
-def test_folder_keeps_the_encoder_and_its_fingerprint(large, noise, tmp_path):
-    pipe = with_encoder(trained=True)
+def test_folder_keeps_the_encoder_and_its_fingerprint(features, large, noise, tmp_path):
+    pipe = with_encoder(trained=True, features=features)
     pipe.save_pretrained(tmp_path / 'one')
     again = DiceptionPipeline.from_pretrained(tmp_path / 'one')
     again.set_progress_bar_config(disable=True)
