@@ -261,6 +261,7 @@ class ReplayWriter(contextlib.AbstractContextManager['ReplayWriter']):
         self._state = state_path(out)
         self._messages = start.messages
         self._unsaved = 0
+        self._latched: list[tuple[str, Any]] = []
         self._saved_s = -math.inf
         self._not_copied = not_copied
         path = journal_path(out)
@@ -278,6 +279,10 @@ class ReplayWriter(contextlib.AbstractContextManager['ReplayWriter']):
     def declare(self, topic: str, output: Output) -> None:
         """Declare the topic of a result."""
         self._writer.add(topic, output.kind, definition_of(TYPES, output.kind), output.latched)
+
+    def latch(self, topic: str, message: Any) -> None:
+        """Write a message that tells of the settings before the first of the bag."""
+        self._latched.append((topic, message))
 
     def record(
         self,
@@ -297,6 +302,9 @@ class ReplayWriter(contextlib.AbstractContextManager['ReplayWriter']):
         Raises:
             OSError: there is no room.
         """
+        if not self._messages:
+            for topic, message in self._latched:
+                self._writer.write(topic, _serialised(message)[0], group[0].raw.stamp_ns)
         for place, record in enumerate(group):
             self._messages += 1
             if record.copied:

@@ -104,6 +104,8 @@ def replay(
         for prefix in prefixes.values():
             for output in outputs:
                 output_bag.declare(prefix + output.topic, output)
+            for topic, message in perceiver.latched():
+                output_bag.latch(prefix + topic, message)
 
         def finish(
             group: Sequence[CopiedMessage], places: Sequence[int], inferred: Sequence[FrameResult]

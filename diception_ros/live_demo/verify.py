@@ -29,6 +29,7 @@ from diception_ros.live_demo.recording import NODE, Drive
 from diception_ros.messages import base, outputs
 from diception_ros.messages import images as image_messages
 from diception_ros.messages.base import Types
+from diception_ros.messages.detections import LABEL_INFO
 from diception_ros.simulation import bag_reader
 from diception_ros.simulation.bag_reader import RecordedView
 from diception_ros.system import files
@@ -60,7 +61,12 @@ def frames(bag: Path) -> Iterator[tuple[int, dict[str, Any]]]:
     """The results of each image: its stamp, and messages by topic relative to the node."""
     waiting: dict[int, dict[str, Any]] = {}
     with Bag(bag) as opened:
-        topics = [topic for topic in opened.topics if topic.startswith(f'{NODE}/')]
+        topics = [
+            topic
+            for topic, declared in opened.topics.items()
+            # LabelInfo belongs to no image.
+            if topic.startswith(f'{NODE}/') and declared.msgtype != LABEL_INFO
+        ]
         for raw in opened.messages(topics):
             message = opened.decode(raw)
             stamp = base.stamp_ns(message.header)

@@ -29,7 +29,7 @@ from diception_ros.core.labels import (
     MetricDepth,
     Normals,
 )
-from diception_ros.messages import camera_info, detections, point_clouds
+from diception_ros.messages import base, camera_info, detections, point_clouds
 from diception_ros.messages import images as image_messages
 from diception_ros.messages.base import Types
 
@@ -59,7 +59,8 @@ class Output(NamedTuple):
         topic: its relative name, e.g. 'normal/image'.
         kind: of its messages, e.g. 'sensor_msgs/msg/Image'.
         view: an image for people, only made while it has a subscriber.
-        latched: stays valid until it changes, so a late subscriber gets the last one.
+        latched: tells of the settings, not of a frame: published when it changes, see
+            `from_settings`; a late subscriber gets the last one.
     """
 
     topic: str
@@ -82,7 +83,7 @@ def declared(task: TaskLike, types: Types, kind: type[Label] | None = None) -> l
             converted to.
 
     Returns:
-        The topics, in the order of the messages of `from_label`.
+        The topics: those of `from_label` in their order, and the latched of `from_settings`.
 
     Raises:
         TypeError: this kind of label is not published.
@@ -134,7 +135,6 @@ def from_label(
         'ids': lambda: image(_ids(any_label), '16UC1'),
         'classes': lambda: image(_classes(any_label, categories), 'mono8'),
         'confidence': lambda: image(_confidence(any_label), 'mono8'),
-        'label_info': lambda: detections.label_info(types, categories, header),
         'detections': lambda: detections.detections(types, _detected(label), header),
         'keypoints': lambda: point_clouds.joint_cloud(
             types, point_clouds.joints_of(any_label), header
@@ -147,8 +147,32 @@ def from_label(
         (output.topic, makers[content]())
         for output, content in _rows(task, type(label))
         if output.topic in wanted
+        and not output.latched
         and types.has(output.kind)
         and (info is not None or content != 'camera_info')
+    ]
+
+
+def from_settings(
+    types: Types, task: TaskLike, categories: tuple[str, ...]
+) -> list[tuple[str, Any]]:
+    """The latched messages of a task, which hold until the settings change.
+
+    They belong to no frame, so their header is empty: the same settings give the same bytes.
+
+    Args:
+        types: makes messages.
+        task: whose topics they are.
+        categories: those given to `from_label`.
+
+    Returns:
+        Pairs of topic and message.
+    """
+    header = base.header(types, 0, '')
+    return [
+        (output.topic, detections.label_info(types, categories, header))
+        for output in declared(task, types)
+        if output.latched
     ]
 
 

@@ -56,7 +56,7 @@ CAMERA_VALUES = {
     'dropped_replaced': 'because a newer one was received while they waited',
     'dropped_overflowed': 'because the queue was full (policy all)',
     'dropped_idle': 'because no output had a subscriber',
-    'dropped_stopped': 'because the node was deactivated or time jumped',
+    'dropped_stopped': 'because the node was deactivated, time jumped or categories changed',
     'failed': 'frames with a fault',
     'waiting': 'frames queued or in work',
     'received_hz': 'frames received per second, over the last 5 s',

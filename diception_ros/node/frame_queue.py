@@ -15,8 +15,9 @@ import threading
 import time
 from typing import Any, Literal
 
-# What happened to a frame. 'idle': no output had a subscriber.
-Outcome = Literal['processed', 'failed', 'idle']
+# What happened to a frame. 'idle': no output had a subscriber. 'stopped': the categories changed
+# while it was in work.
+Outcome = Literal['processed', 'failed', 'idle', 'stopped']
 
 
 @dataclass(frozen=True)
@@ -30,7 +31,8 @@ class Counts:
         replaced: dropped because a newer one arrived (policy latest).
         overflowed: dropped because the queue was full (policy all).
         idle: dropped because no output had a subscriber.
-        stopped: dropped because the node was deactivated, or the clock jumped back.
+        stopped: dropped because the node was deactivated, the clock jumped back, or the categories
+            changed while it was in work.
         waiting: queued or in work.
     """
 

@@ -279,7 +279,7 @@ class PerceptionNode(LifecycleNode):  # type: ignore[misc]
         assert self.worker is not None
         self.mismatches.clear()
         perception = self.parameters.perception
-        self._outputs.set_outputs(self._perceiver.outputs())
+        self._outputs.set_outputs(self._perceiver.outputs(), self._perceiver.latched())
         self.worker.start()
         frames = 1 if perception.live.policy == 'latest' else perception.live.queue_size
         for camera in self.cameras.values():
@@ -325,7 +325,7 @@ class PerceptionNode(LifecycleNode):  # type: ignore[misc]
         self._perceiver.change(settings)
         self.queue.limit(settings.live.max_rate_hz)
         if self.state == 'active':
-            self._outputs.set_outputs(self._perceiver.outputs())
+            self._outputs.set_outputs(self._perceiver.outputs(), self._perceiver.latched())
             for camera in self.cameras.values():
                 camera.subscribe_reference(settings.depth.metric == 'aligned')
 

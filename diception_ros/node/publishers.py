@@ -5,7 +5,7 @@
 from __future__ import annotations
 
 import array
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 import functools
 import importlib
 import threading
@@ -121,10 +121,19 @@ class Publishers:
         self._node, self._prefixes, self._mismatch = node, cameras, mismatch
         self._made: dict[str, dict[str, Publisher]] = {camera: {} for camera in cameras}
         self._declared: list[Output] = []
+        self._latched: dict[tuple[str, str], Any] = {}  # by camera and topic, what holds now
         self._lock = threading.Lock()
 
-    def set_outputs(self, outputs: Sequence[Output]) -> None:
-        """Create publishers for these outputs, and destroy all others."""
+    def set_outputs(
+        self, outputs: Sequence[Output], latched: Collection[tuple[str, Any]] = ()
+    ) -> None:
+        """Create publishers for these outputs, and destroy all others.
+
+        Args:
+            outputs: of every camera.
+            latched: topic and message of the latched ones; published where it is not what a
+                publisher published last.
+        """
         outputs = list(dict.fromkeys(outputs))
         with self._lock:
             kept = {one for one in self._declared if one in outputs}
@@ -132,9 +141,14 @@ class Publishers:
                 for one in self._declared:
                     if one not in kept:
                         self._node.destroy_publisher(made.pop(one.topic))
+                        self._latched.pop((camera, one.topic), None)
                 for one in outputs:
                     if one not in kept:
                         made[one.topic] = self._make(self._prefixes[camera], one)
+                for topic, message in latched:
+                    if self._latched.get((camera, topic)) != message:
+                        made[topic].publish(message)
+                        self._latched[camera, topic] = message
             self._declared = outputs
 
     def close(self) -> None:

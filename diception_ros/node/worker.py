@@ -169,6 +169,11 @@ class Worker:
                 reference=self._reference(camera, frame.stamp_ns),
             )
         )
+        if any(task.takes_category for task in tasks) and (
+            result.settings.categories != self._perceiver.settings.categories
+        ):
+            # The numbers in its map mean other words than those in the latest LabelInfo.
+            return 'stopped'
         self._publishers.publish(camera.name, result.messages)
         self._record(camera, result, time.perf_counter() - began)
         return 'processed'

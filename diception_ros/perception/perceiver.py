@@ -27,7 +27,6 @@ from diception_ros.perception.settings import (
     DEFAULT_CATEGORIES,
     DEPTH,
     PerceptionSettings,
-    clean_categories,
 )
 from diception_ros.perception.tracking import Memory, Tracks
 
@@ -75,6 +74,15 @@ class Perceiver:
         found = [one for task in settings.active_tasks for one in self._outputs_of(task, settings)]
         return found + ([outputs.POINTS] if settings.depth.metric != 'off' else [])
 
+    def latched(self) -> list[tuple[str, Any]]:
+        """Topic and message of what tells of the settings in effect rather than of a frame."""
+        settings = self._settings
+        return [
+            message
+            for task in settings.active_tasks
+            for message in outputs.from_settings(self._types, task, settings.categories)
+        ]
+
     def required_tasks(self, wanted: frozenset[str]) -> tuple[Task[Any], ...]:
         """The tasks that topics need, in the order of the settings.
 
@@ -97,37 +105,25 @@ class Perceiver:
             task
             for task in active
             if task.name in cloud
-            or not wanted.isdisjoint(one.topic for one in self._outputs_of(task, settings))
+            or any(
+                one.topic in wanted and not one.latched for one in self._outputs_of(task, settings)
+            )
         )
 
-    def check(self, settings: PerceptionSettings, categories: Sequence[str] = ()) -> None:
+    def check(self, settings: PerceptionSettings) -> None:
         """Check that the model can do what settings ask for; runs nothing, changes nothing.
-
-        Args:
-            settings: the settings.
-            categories: to segment instead of those of the settings.
 
         Raises:
             ValueError: the resolution does not suit the model, it has no embedding for a
-                category (the message names those that it has, and the nearest), no task takes a
-                category, two tasks have a topic in common, or an adapter was made for another
-                model.
+                category (the message names those that it has, and the nearest), two tasks have a
+                topic in common, or an adapter was made for another model.
         """
-        cleaned = clean_categories(tuple(categories))
         active = settings.active_tasks
         self._check_topics(active)
-        if cleaned and not any(task.takes_category for task in active):
-            builtin = map(known_tasks.get, known_tasks.names())
-            takers = [task.name for task in builtin if task.takes_category]
-            raise ValueError(
-                f'none of the tasks {", ".join(task.name for task in active)} takes a category; '
-                f'add {" or ".join(takers)} to tasks'
-            )
         prompts = []
         for task in active:
             if task.takes_category:
-                words = dict.fromkeys([*settings.categories, *cleaned])
-                prompts += [Prompt(task.name, word) for word in words]
+                prompts += [Prompt(task.name, word) for word in settings.categories]
             else:
                 points = (Point(0, 0),) if task.takes_points else ()
                 prompts.append(Prompt(task.name, points=points))
@@ -178,10 +174,7 @@ class Perceiver:
         if settings.registry != self._predictor.tasks:
             # Here and not in `change`, which another thread may call while the network runs.
             self._predictor.adapt(settings.adapters)
-        results = [
-            FrameResult(query, settings, clean_categories(query.categories) or settings.categories)
-            for query in queries
-        ]
+        results = [FrameResult(query, settings) for query in queries]
         for result in results:
             self._add_prompts(result)
         predictions = iter(
@@ -212,7 +205,7 @@ class Perceiver:
             if name not in active or turn % settings.every_n.get(name, 1):
                 continue
             if task.takes_category:
-                result.prompts += [Prompt(name, category) for category in result.categories]
+                result.prompts += [Prompt(name, category) for category in settings.categories]
             elif not task.takes_points:
                 result.prompts.append(Prompt(name))
             elif not query.points:
@@ -269,7 +262,7 @@ class Perceiver:
             info = None
         result.messages += outputs.from_label(
             self._types, task, label, query.header, query.frame, query.wanted, info,
-            result.categories if task.takes_category else (),
+            result.settings.categories if task.takes_category else (),
         )  # fmt: skip
 
     def _add_metric_depth(

@@ -45,7 +45,6 @@ class Query:
         tasks: to predict, such as those of `Perceiver.required_tasks`; `every_n` leaves some out.
         points: on the object for tasks that take points, pixels of the frame; without any, these
             tasks are left out.
-        categories: to segment; empty: those of the settings.
         wanted: relative names of topics with subscribers; no other message is made.
         reference: depths for `depth.metric: aligned`: the Image or PointCloud2 that matches the
             frame, or a Reference read from it; None if there is none. One that cannot be used
@@ -58,7 +57,6 @@ class Query:
     info: Any | None
     tasks: tuple[Task[Any], ...]
     points: tuple[Point, ...] = ()
-    categories: tuple[str, ...] = ()
     wanted: frozenset[str] = frozenset()
     reference: Any | None = None
 
@@ -93,7 +91,6 @@ class FrameResult:
     Attributes:
         query: the query.
         settings: in effect when the query was inferred.
-        categories: that were segmented.
         prompts: of the tasks whose turn it was, those of a task side by side.
         predictions: of the network, one for each prompt.
         messages: relative topic and message, in the order of the tasks.
@@ -105,7 +102,6 @@ class FrameResult:
 
     query: Query
     settings: PerceptionSettings
-    categories: tuple[str, ...]
     prompts: list[Prompt] = field(default_factory=list)
     predictions: list[Prediction] = field(default_factory=list)
     messages: list[tuple[str, Any]] = field(default_factory=list)

@@ -35,7 +35,13 @@ def bag(tmp_path):
 def test_replay_results_equal_those_of_the_perceiver(bag, tmp_path):
     asked = perceiver(tasks=('depth', 'normal', 'entity', 'semantic', 'pose'))
     wanted = frozenset(one.topic for one in asked.outputs())
-    expected = []
+    # What tells of the settings stands once, before all results.
+    expected = [
+        ('/perception/semantic/label_info', one.__msgtype__, BEGIN + LATE,
+         bytes(TYPES.serialize_cdr(one, one.__msgtype__)))
+        for _, one in asked.latched()
+    ]  # fmt: skip
+    assert len(expected) == 1
     for k in range(9):
         stamp = BEGIN + k * 100_000_000
         header = base.header(MAKE, stamp, 'cam')

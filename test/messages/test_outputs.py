@@ -87,13 +87,14 @@ def test_declared_without_vision_msgs():
         more = outputs.declared(task, TYPES)
         assert less == [one for one in more if not one.kind.startswith('vision_msgs')]
         got = made(task, label_of(task), wanted=[one.topic for one in more], types=WithoutVision())
-        assert list(got) == [one.topic for one in less]
+        assert list(got) == [one.topic for one in less if not one.latched]
+        assert outputs.from_settings(WithoutVision(), task, CATEGORIES) == []
 
 
 @every_task
 @both_sizes
 def test_from_label_makes_the_declared_messages(task, at_camera):
-    announced = outputs.declared(task, TYPES)
+    announced = [one for one in outputs.declared(task, TYPES) if not one.latched]
     got = made(task, label_of(task, at_camera))
     assert list(got) == [one.topic for one in announced]
     for one in announced:
@@ -114,7 +115,7 @@ def test_from_label_makes_only_wanted_messages(task, monkeypatch):
     announced = outputs.declared(task, TYPES)
     for kind in (Disparity, Normals, Mask, Instances, Keypoints):
         monkeypatch.setattr(kind, 'preview', None)  # drawing would fail
-    plain = [one.topic for one in announced if not one.view]
+    plain = [one.topic for one in announced if not (one.view or one.latched)]
     assert list(made(task, label, plain)) == plain
     for one in plain:
         assert list(made(task, label, {one, 'points', 'depth/image'})) == [one]
@@ -262,7 +263,10 @@ def test_label_map_and_label_info_agree():
     got = made(tasks.get('semantic'), label)
     assert got['semantic/label'].encoding == 'mono8'
     numbers = image_messages.array_from(got['semantic/label'])
-    words = {one.class_id: one.class_name for one in got['semantic/label_info'].class_map}
+    ((topic, info),) = outputs.from_settings(TYPES, tasks.get('semantic'), CATEGORIES)
+    assert topic == 'semantic/label_info'
+    assert (base.stamp_ns(info.header), info.header.frame_id) == (0, '')  # of no frame
+    words = {one.class_id: one.class_name for one in info.class_map}
     assert words == {**dict(enumerate(CATEGORIES)), 255: 'UNLABELED'}
     for number, name in enumerate(label.categories, 1):
         assert {words[int(n)] for n in numbers[label.ids == number]} <= {name}
@@ -288,20 +292,10 @@ def test_from_label_takes_the_category_of_the_prompt():
     label = label_of(task)
     got = dict(
         outputs.from_label(TYPES, task, label, HEADER, frame(),
-                           ['semantic/label', 'semantic/label_info'], categories=('person',))
+                           ['semantic/label'], categories=('person',))
     )  # fmt: skip
     numbers = image_messages.array_from(got['semantic/label'])
     np.testing.assert_array_equal(numbers, np.where(label.ids > 0, 0, 255))
-    assert got['semantic/label_info'].class_map[0].class_name == 'person'
-
-
-def test_from_label_numbers_all_given_categories():
-    task = tasks.get('semantic')
-    (answer,) = outputs.from_label(
-        TYPES, task, label_of(task), HEADER, frame(),
-        ['semantic/label_info'], categories=CATEGORIES,
-    )  # fmt: skip
-    assert [one.class_name for one in answer[1].class_map] == [*CATEGORIES, 'UNLABELED']
 
 
 def test_from_label_refuses_what_a_map_cannot_hold():

@@ -7,12 +7,17 @@ import random
 import threading
 from types import SimpleNamespace
 
+import numpy as np
 import pytest
 
+from diception_ros import tasks
+from diception_ros.bags.typestore import BagTypes
+from diception_ros.messages import base, images
 from diception_ros.node import worker
 from diception_ros.node.diagnostics import ERROR, NodeReport, statuses
-from diception_ros.node.frame_queue import FrameQueue
+from diception_ros.node.frame_queue import FrameQueue, QueuedFrame
 from diception_ros.node.log import Log
+from diception_ros.perception.settings import DepthSettings
 
 
 class Clock:
@@ -182,3 +187,40 @@ def test_a_failed_worker_thread_is_an_error_and_starts_again(monkeypatch):
     (status,) = statuses(NodeReport('/p', 'active', one.fault, '', {}, {}))
     assert status.level == ERROR
     one.stop()
+
+
+@pytest.mark.parametrize('changes', [True, False])
+def test_results_of_categories_that_changed_meanwhile_are_not_published(changes):
+    live = SimpleNamespace(conversion='own', categories=('cat',), depth=DepthSettings())
+    published = []
+
+    class Perceiver:
+        settings = live
+
+        def required_tasks(self, wanted):
+            return (tasks.get('semantic'),)
+
+        def process(self, query):
+            if changes:
+                self.settings = SimpleNamespace(**{**vars(live), 'categories': ('dog',)})
+            return SimpleNamespace(
+                query=query, settings=live, messages=[], seconds={'model': 1.0}, fit=None, notes=[]
+            )
+
+    publishers = SimpleNamespace(
+        subscribed_topics=lambda camera: frozenset(),
+        publish=lambda camera, messages: published.append(camera),
+    )
+    camera = SimpleNamespace(
+        name='front', prefix='', info_of=lambda message: (None, 'none'),
+        infos=SimpleNamespace(why_none=lambda message: ''),
+        points=SimpleNamespace(of=lambda size: ((), 0)),
+    )  # fmt: skip
+    log = Log(SimpleNamespace(info=print, warning=print, error=print))
+    one = worker.Worker(
+        FrameQueue(['front']), Perceiver(), {'front': camera}, publishers, lambda: (5, True), log
+    )
+    message = images.image(BagTypes(), np.zeros((8, 8, 3), np.uint8), 'rgb8',
+                           base.header(BagTypes(), 5, ''))  # fmt: skip
+    outcome = one._process(QueuedFrame('front', message, 0.0))
+    assert (outcome, published) == (('stopped', []) if changes else ('processed', ['front']))

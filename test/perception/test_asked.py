@@ -75,15 +75,28 @@ def test_several_categories_share_one_map():
     assert (label[:5] == 255).all()
     assert ids[10].tolist() == [*[1] * 10, *[0] * 5, *[3] * 10, *[2] * 5, *[0] * 10, *[4] * 10,
                                 *[0] * 10]  # fmt: skip
-    info = dict(answer.messages)['semantic/label_info']
-    assert [(one.class_id, one.class_name) for one in info.class_map[:2]] == [
-        (0, 'person'), (1, 'cat')
-    ]  # fmt: skip
 
 
-def test_categories_of_a_request_go_before_those_of_the_settings():
+def test_latched_messages_are_those_of_the_settings():
     one = semantic()
-    answer = one.process(request(tasks=['semantic'], categories=('dog', 'cat')))
+    one.change(chosen(semantic__categories=('dog', 'cat')))
+    answer = one.process(request(tasks=['semantic']))
     assert [one.prompt.category for one in answer.predictions] == ['dog', 'cat']
-    label = image(answer, 'semantic/label')
-    assert set(np.unique(label)) == {1, 255}
+    assert set(np.unique(image(answer, 'semantic/label'))) == {1, 255}
+    assert 'semantic/label_info' not in topics(answer)
+    ((topic, info),) = one.latched()
+    assert topic == 'semantic/label_info'
+    assert [(each.class_id, each.class_name) for each in info.class_map] == [
+        (0, 'dog'), (1, 'cat'), (255, 'UNLABELED')
+    ]  # fmt: skip
+    # A frame changes nothing, and a task without categories has none.
+    assert one.latched() == [(topic, info)]
+    one.change(chosen(tasks=['depth', 'entity']))
+    assert one.latched() == []
+
+
+def test_a_listener_to_a_latched_topic_starts_no_task():
+    one = semantic()
+    assert one.required_tasks(frozenset(['semantic/label_info'])) == ()
+    wanted = frozenset(['semantic/label_info', 'semantic/label'])
+    assert [task.name for task in one.required_tasks(wanted)] == ['semantic']

@@ -180,8 +180,9 @@ def test_numbers_and_colours_stay_with_things():
 def test_numbers_of_a_category_stay_with_things():
     first, second = semantic(), semantic()
     for one in (first, second):
-        one.process(request(tasks=['semantic'], categories=('person', 'cat')))
-    again = first.process(request(tasks=['semantic'], categories=('cat', 'person')))
+        one.process(request(tasks=['semantic']))
+    first.change(chosen(semantic__categories=('cat', 'person')))
+    again = first.process(request(tasks=['semantic']))
     ids = image(again, 'semantic/instances')[10]
     assert (ids[5], ids[20], ids[27], ids[45]) == (1, 3, 2, 4)
     assert image(again, 'semantic/label')[10][5] == 1
@@ -200,7 +201,8 @@ def test_numbers_are_those_of_the_answer_where_ids_are_off():
 def test_another_perceiver_goes_on_where_one_was(cut):
     rng = np.random.default_rng(0)
     disparity = Disparity(rng.random(SIZE, np.float32))
-    changes = {'depth.metric': 'aligned', 'temporal.smooth': 0.8, 'every_n.depth': 2}
+    changes = {'depth.metric': 'aligned', 'temporal.smooth': 0.8, 'every_n.depth': 2,
+               'semantic.categories': ('cat',)}  # fmt: skip
     chose = settings.changed(chosen(), changes)
 
     def answer(one, canned, k):
@@ -213,8 +215,8 @@ def test_another_perceiver_goes_on_where_one_was(cut):
         return raw(
             one.process(
                 request(
-                    stamp_ns=k % 8, tasks=['depth', 'semantic'], categories=('cat',),
-                    reference=reference, camera='' if k == 6 else 'front',
+                    stamp_ns=k % 8, tasks=['depth', 'semantic'], reference=reference,
+                    camera='' if k == 6 else 'front',
                     wanted=['depth/image', 'semantic/instances'],
                 )
             )
@@ -265,19 +267,6 @@ def test_a_category_is_checked_when_it_is_set_whether_a_task_asks_for_it_or_not(
         one.change(chosen(tasks=['depth'], semantic__categories=['dor']))
     assert one.settings.categories == ('dog',)
     assert 'disparity/image' in topics(one.process(request(tasks=['depth'])))
-
-
-def test_categories_of_a_prompt_are_checked_before_they_are_asked(bare):
-    one = Perceiver(bare, MAKE, chosen(tasks=['semantic']))
-    one.check(one.settings, ('dog', 'cat'))
-    with pytest.raises(ValueError, match=r"did you mean '.*dog'"):
-        one.check(one.settings, ('dor',))
-    with pytest.raises(ValueError, match="'cat' twice"):
-        one.check(one.settings, ('cat', 'cat'))
-    with pytest.raises(
-        ValueError, match='none of the tasks depth, pose takes a category; add sem'
-    ):
-        one.check(chosen(tasks=['depth', 'pose']), ('cat',))
 
 
 def test_changed_settings_hold_from_the_next_request_on(tiny):
