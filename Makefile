@@ -44,6 +44,10 @@ dist: $(VENV)/.installed  ## a wheel and an sdist in dist/, with their contents 
 dist-check: dist  ## installs both in a new virtual environment, and predicts there
 	$(BIN)/python tools/check_dist.py --install dist
 
+# One virtual environment after the other; make matrix ONLY='py310 jazzy' runs some.
+matrix:  ## model, messages and node on Python 3.10 to 3.13, two ROS, numpy and OpenCV releases
+	$(PYTHON) tools/matrix.py $(if $(ONLY),--only $(ONLY))
+
 clean:
 	rm -rf $(VENV) build dist site *.egg-info demo_output
 

@@ -149,17 +149,36 @@ def clashes() -> Iterator[Finding]:
         )  # fmt: skip
 
 
+# The opposite direction: with OpenCV 5 it fails where imgmsg_to_cv2 works.
+_BRIDGE_OUT = """
+import numpy as np
+from cv_bridge import CvBridge
+pixels = np.arange(18, dtype=np.uint8).reshape(2, 3, 3)
+message = CvBridge().cv2_to_imgmsg(pixels, 'bgr8')
+assert (message.height, message.width, message.encoding) == (2, 3, 'bgr8'), 'another shape'
+assert bytes(message.data) == pixels.tobytes(), 'other pixels'
+report('')
+"""
+
+
 def _bridge() -> Finding:
     from diception_ros.messages import encodings
 
     found = encodings.check_cv_bridge()
-    if found.encodings:
-        return Finding('cv_bridge', OK, f'agrees on {len(found.encodings)} encodings')
+    reason = found.reason
+    if not reason:
+        out = processes.run_isolated(_BRIDGE_OUT)
+        if out.value is not None:
+            return Finding('cv_bridge', OK, f'agrees on {len(found.encodings)} encodings')
+        reason = (
+            f'imgmsg_to_cv2 agrees on {len(found.encodings)} encodings, but cv2_to_imgmsg fails: '
+            f'{out.error}'
+        )
     versions = ', '.join(
         f'{name} {_version(name)}' for name in ('numpy', 'opencv-python') if _version(name)
     )
     return Finding(
-        'cv_bridge', WARN, f'{found.reason}; beside {versions}',
+        'cv_bridge', WARN, f'{reason}; beside {versions}',
         'nothing for this package, which converts images itself; for other nodes in this '
         "environment: pip install 'numpy<2' 'opencv-python<5'",
     )  # fmt: skip

@@ -2,6 +2,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """What is said about ROS: told apart by fake packages that fail in the ways real ones do."""
 
+import sys
+
 import pytest
 
 from diception_ros.doctor import ros
@@ -107,19 +109,71 @@ def test_a_profile_that_does_not_help_is_told(tmp_path):
         assert says in finding.found
 
 
-@pytest.mark.parametrize(('text', 'says'), [
-    (SEGFAULT, 'cv_bridge does not work'), ('raise KeyError(16)', 'KeyError: 16'),
-])  # fmt: skip
-def test_a_cv_bridge_that_does_not_fit_is_told(fake, monkeypatch, text, says):
+# Converts mono8 alone, and with {out} to a message.
+BRIDGE = """
+import numpy as np
+from types import SimpleNamespace
+class CvBridge:
+    def imgmsg_to_cv2(self, message, encoding):
+        if message.encoding != 'mono8': raise TypeError(message.encoding)
+        grey = np.frombuffer(message.data, np.uint8).reshape(message.height, message.width, 1)
+        return np.repeat(grey, 3, axis=2)
+    def cv2_to_imgmsg(self, pixels, encoding):
+        {out}
+        return SimpleNamespace(height=2, width=3, encoding=encoding, data=pixels.tobytes())
+"""
+
+
+@pytest.fixture
+def bridge(fake, monkeypatch):
+    """The finding about a cv_bridge with this text."""
     from diception_ros.messages import encodings
 
-    fake(cv_bridge=text)
-    check = encodings.check_cv_bridge.__wrapped__  # not the cached one
-    monkeypatch.setattr(encodings, 'check_cv_bridge', check)
-    finding = next(one for one in ros.clashes() if one.about == 'cv_bridge')
+    def find(text):
+        fake(cv_bridge=text)
+        check = encodings.check_cv_bridge.__wrapped__  # not the cached one
+        monkeypatch.setattr(encodings, 'check_cv_bridge', check)
+        return next(one for one in ros.clashes() if one.about == 'cv_bridge')
+
+    return find
+
+
+@pytest.mark.parametrize(('text', 'says'), [
+    (SEGFAULT, 'cv_bridge does not work'), ('raise KeyError(16)', 'KeyError: 16'),
+    (BRIDGE.format(out='raise KeyError(48)'), '1 encodings, but cv2_to_imgmsg fails: KeyError'),
+    (BRIDGE.format(out='pixels = pixels[..., ::-1]'), 'other pixels'),
+], ids=['crash', 'import', 'way out', 'other colours on the way out'])  # fmt: skip
+def test_a_cv_bridge_that_does_not_fit_is_told(bridge, monkeypatch, text, says):
+    # The stand-in is imported here too where the child process accepts it.
+    monkeypatch.delitem(sys.modules, 'cv_bridge', raising=False)
+    finding = bridge(text)
     assert finding.verdict == WARN
     assert says in finding.found
     assert 'numpy' in finding.found
+    sys.modules.pop('cv_bridge', None)
+
+
+def test_a_cv_bridge_that_works_both_ways_is_fine(bridge):
+    finding = bridge(BRIDGE.format(out='pass'))
+    sys.modules.pop('cv_bridge', None)
+    assert (finding.verdict, finding.found) == (OK, 'agrees on 1 encodings')
+
+
+def test_no_advice_has_a_placeholder_for_the_distribution(fake, monkeypatch):
+    from diception_ros.doctor import missing_packages
+
+    for name in ('', 'humble', 'jazzy', 'kilted', 'lyrical', 'rolling'):
+        environment = {'ROS_DISTRO': name} if name else {}
+        fake(rclpy=WORKS)
+        texts = [str(one) for one in ros.ros(environment)]
+        fake(rclpy='import no_such_module')
+        texts += [str(one) for one in ros.ros(environment)]
+        texts += [missing_packages.ros(environment), missing_packages.packages(['tf2_msgs'], name)
+                  if name else '']  # fmt: skip
+        for text in texts:
+            assert 'DISTRO' not in text.replace('ROS_DISTRO', ''), text
+            assert 'ros--' not in text, text
+            assert '<distro>' not in text, text
 
 
 def test_pytest_9_beside_launch_testing_is_told(fake, monkeypatch):
