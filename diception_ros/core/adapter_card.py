@@ -102,7 +102,7 @@ class Card:
 def _plain(value: Any) -> Any:
     """A value as JSON has it, which knows no NaN."""
     if isinstance(value, Mapping):
-        return {key: _plain(one) for key, one in value.items()}
+        return {key: _plain(item) for key, item in value.items()}
     return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
@@ -146,7 +146,7 @@ def read(folder: str | Path) -> Card:
     content = files.read_json(path)
     if not isinstance(content, dict) or content.pop('format', None) != _FORMAT:
         raise ValueError(f'{path}: no card of an adapter of this version')
-    kinds = {one.name: one.type for one in fields(Card)}
+    kinds = {item.name: item.type for item in fields(Card)}
     for name, kind in kinds.items():
         value = content.get(name)
         # To Python, true is a whole number.

@@ -75,9 +75,9 @@ def _disparity(labels: Sequence[Disparity]) -> Merged:
     distance = ((stack - stack.mean(axis=0)) ** 2).sum(axis=1)
     middle = stack[int(distance.argmin())]
     aligned = []
-    for one in stack:
-        scale_shift = geometry.fit_scale_shift(one, middle)
-        aligned.append(one * scale_shift.scale + scale_shift.shift)
+    for item in stack:
+        scale_shift = geometry.fit_scale_shift(item, middle)
+        aligned.append(item * scale_shift.scale + scale_shift.shift)
     values, spread = np.full((2, *known.shape), np.nan, np.float32)
     values[known] = np.clip(np.median(aligned, axis=0), 0, 1)
     spread[known] = np.std(aligned, axis=0)
@@ -110,7 +110,7 @@ def _mask(labels: Sequence[Mask]) -> Merged:
 
 def _instances(labels: Sequence[Instances]) -> Merged:
     """Vote, pixel by pixel, among the instances of the prediction nearest to the others."""
-    overlaps = [[one.iou(other) for other in labels] for one in labels]
+    overlaps = [[item.iou(other) for other in labels] for item in labels]
     agreement = [
         sum(float(table.max(axis=1).sum()) if table.size else 0.0 for table in row)
         / max(1, max(table.shape[0] for table in row))

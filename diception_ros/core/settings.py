@@ -115,8 +115,8 @@ def setting(
 
 def again(kind: type, name: str) -> Any:
     """Declare a setting of another group in this one too: same default, bounds and help."""
-    (one,) = (one for one in fields(kind) if one.name == name)
-    return field(default=one.default, metadata=one.metadata)
+    (spec,) = (spec for spec in fields(kind) if spec.name == name)
+    return field(default=spec.default, metadata=spec.metadata)
 
 
 def declared(kind: type) -> list[Declared]:
@@ -147,13 +147,13 @@ def check(group: Any) -> None:
             continue
         if keys := whole.metadata.get('keys'):
             _fill(group, whole, keys)
-        for one in _own(whole):
-            held = getattr(group, one.attribute)
-            value = _checked(one, held[one.key] if one.key else held)
-            if one.key:
-                held[one.key] = value
+        for spec in _own(whole):
+            held = getattr(group, spec.attribute)
+            value = _checked(spec, held[spec.key] if spec.key else held)
+            if spec.key:
+                held[spec.key] = value
             else:
-                object.__setattr__(group, one.attribute, value)
+                object.__setattr__(group, spec.attribute, value)
 
 
 def values(group: Any) -> dict[str, Any]:
@@ -164,8 +164,8 @@ def values(group: Any) -> dict[str, Any]:
         if _group(whole):
             found |= values(held)
             continue
-        for one in _own(whole):
-            found[one.name] = held[one.key] if one.key else held
+        for spec in _own(whole):
+            found[spec.name] = held[spec.key] if spec.key else held
     return found
 
 
@@ -179,7 +179,7 @@ def changed(group: GroupT, changes: Mapping[str, Any]) -> GroupT:
     Raises:
         ValueError: no setting has this name, or a value is not allowed.
     """
-    known = [one.name for one in declared(type(group))]
+    known = [spec.name for spec in declared(type(group))]
     for name in changes:
         if name not in known:
             raise ValueError(f'no setting {name!r}{near(name, known)}')
@@ -192,10 +192,10 @@ def _changed(group: GroupT, changes: Mapping[str, Any]) -> GroupT:
         held = getattr(group, whole.name)
         if _group(whole):
             held = _changed(held, changes)
-        for one in _own(whole):
-            if one.name in changes:
-                value = changes[one.name]
-                held = {**held, one.key: value} if one.key else value
+        for spec in _own(whole):
+            if spec.name in changes:
+                value = changes[spec.name]
+                held = {**held, spec.key: value} if spec.key else value
         new[whole.name] = held
     return group if all(new[name] is getattr(group, name) for name in new) else type(group)(**new)
 
@@ -270,30 +270,30 @@ def add_arguments(
         leave_out: names of settings that have no option; `from_arguments` gives their defaults.
         only: names of the settings that have one; all where it is None.
     """
-    for one in declared(kind):
-        if one.name in leave_out or (only is not None and one.name not in only):
+    for spec in declared(kind):
+        if spec.name in leave_out or (only is not None and spec.name not in only):
             continue
-        about = one.about.replace('%', '%%')
-        more: dict[str, Any] = {'dest': one.name, 'default': one.default}
-        if one.default is REQUIRED:
-            more = {'dest': one.name, 'required': True}
-        elif one.default not in (None, (), '') and one.kind is not bool:
-            shown = ' '.join(map(str, one.default)) if one.kind is tuple else one.default
+        about = spec.about.replace('%', '%%')
+        more: dict[str, Any] = {'dest': spec.name, 'default': spec.default}
+        if spec.default is REQUIRED:
+            more = {'dest': spec.name, 'required': True}
+        elif spec.default not in (None, (), '') and spec.kind is not bool:
+            shown = ' '.join(map(str, spec.default)) if spec.kind is tuple else spec.default
             about = f'{about} (default: {shown})'
-        if one.kind is bool:
-            toggle = argparse.BooleanOptionalAction if one.default else 'store_true'
-            parser.add_argument(one.option, action=toggle, help=about, **more)
+        if spec.kind is bool:
+            toggle = argparse.BooleanOptionalAction if spec.default else 'store_true'
+            parser.add_argument(spec.option, action=toggle, help=about, **more)
             continue
-        if one.kind is tuple:
+        if spec.kind is tuple:
             more['nargs'] = '*'
-            if one.default == ():  # may be given several times
+            if spec.default == ():  # may be given several times
                 more |= {'action': 'extend', 'default': []}
         parser.add_argument(
-            one.option,
-            type=one.item if one.kind is tuple else one.kind,
+            spec.option,
+            type=spec.item if spec.kind is tuple else spec.kind,
             help=about,
-            choices=one.choices or None,
-            metavar=one.metavar or (None if one.choices else _letter(one)),
+            choices=spec.choices or None,
+            metavar=spec.metavar or (None if spec.choices else _letter(spec)),
             **more,
         )
 
@@ -305,33 +305,33 @@ def from_arguments(kind: type[GroupT], args: argparse.Namespace) -> GroupT:
     for whole in fields(kind):  # type: ignore[arg-type]
         if inner := _group(whole):
             new[whole.name] = from_arguments(inner, args)
-        for one in _own(whole):
-            if (value := given.get(one.name, one.default)) is REQUIRED:
-                raise ValueError(f'{one.name} is missing')
-            new[whole.name] = {**new.get(whole.name, {}), one.key: value} if one.key else value
+        for spec in _own(whole):
+            if (value := given.get(spec.name, spec.default)) is REQUIRED:
+                raise ValueError(f'{spec.name} is missing')
+            new[whole.name] = {**new.get(whole.name, {}), spec.key: value} if spec.key else value
     return kind(**new)
 
 
 def to_arguments(group: Any, leave_out: Collection[str] = ()) -> list[str]:
     """The options that give a group its values, without those at their defaults."""
     given, found = values(group), list[str]()
-    for one in declared(type(group)):
-        value = given[one.name]
-        if one.name in leave_out or value == one.default:
+    for spec in declared(type(group)):
+        value = given[spec.name]
+        if spec.name in leave_out or value == spec.default:
             continue
-        if one.kind is bool:
-            found.append(one.option if value else one.option.replace('--', '--no-', 1))
-        elif one.kind is tuple:
+        if spec.kind is bool:
+            found.append(spec.option if value else spec.option.replace('--', '--no-', 1))
+        elif spec.kind is tuple:
             # With '=', so that a name may begin with a dash.
-            each = [f'{one.option}={part}' for part in value]
-            found += each if one.default == () else [one.option, *map(str, value)]
+            each = [f'{spec.option}={part}' for part in value]
+            found += each if spec.default == () else [spec.option, *map(str, value)]
         else:
-            found.append(f'{one.option}={value}')
+            found.append(f'{spec.option}={value}')
     return found
 
 
-def _letter(one: Declared) -> str:
-    return (one.key or one.attribute)[0].upper()
+def _letter(spec: Declared) -> str:
+    return (spec.key or spec.attribute)[0].upper()
 
 
 def _option(name: str) -> str:
@@ -339,45 +339,45 @@ def _option(name: str) -> str:
     return '--' + name.replace('_', '-').replace('.', '-')
 
 
-def _fill(group: Any, one: Field[Any], keys: Sequence[str]) -> None:
-    name, given = one.metadata['name'] or one.name, getattr(group, one.name)
+def _fill(group: Any, spec: Field[Any], keys: Sequence[str]) -> None:
+    name, given = spec.metadata['name'] or spec.name, getattr(group, spec.name)
     if not isinstance(given, Mapping):
         raise ValueError(f'{name} is {given!r}; expected a value for each of {", ".join(keys)}')
     for key in given:
         if key not in keys:
             raise ValueError(f'no setting {f"{name}.{key}"!r}{near(str(key), keys)}')
-    whole = {**dict.fromkeys(keys, one.metadata['default']), **given}
-    object.__setattr__(group, one.name, whole)
+    whole = {**dict.fromkeys(keys, spec.metadata['default']), **given}
+    object.__setattr__(group, spec.name, whole)
 
 
-def _checked(one: Declared, value: Any) -> Any:
-    if value is None and one.default is None:
+def _checked(spec: Declared, value: Any) -> Any:
+    if value is None and spec.default is None:
         return None
-    if one.kind is tuple:
-        right = isinstance(value, (tuple, list)) and all(_is(one.item, part) for part in value)
-        value = tuple(map(one.item, value)) if right else value
+    if spec.kind is tuple:
+        right = isinstance(value, (tuple, list)) and all(_is(spec.item, part) for part in value)
+        value = tuple(map(spec.item, value)) if right else value
     else:
-        right = _is(one.kind, value)
-        value = one.kind(value) if right else value
+        right = _is(spec.kind, value)
+        value = spec.kind(value) if right else value
     if not right:
         lists = {int: 'a list of whole numbers', Path: 'a list of paths'}
-        words = lists.get(one.item) if one.kind is tuple else None
-        raise ValueError(f'{one.name} is {value!r}; expected {words or _WORDS[one.kind]}')
-    for part in value if one.kind is tuple else (value,):
-        if one.choices and part not in one.choices:
+        words = lists.get(spec.item) if spec.kind is tuple else None
+        raise ValueError(f'{spec.name} is {value!r}; expected {words or _WORDS[spec.kind]}')
+    for part in value if spec.kind is tuple else (value,):
+        if spec.choices and part not in spec.choices:
             raise ValueError(
-                f'{one.name} is {part!r}; expected one of {", ".join(map(str, one.choices))}'
+                f'{spec.name} is {part!r}; expected one of {", ".join(map(str, spec.choices))}'
             )
     # Written so that NaN fails.
-    if (one.low is not None and not value >= one.low) or (
-        one.high is not None and not value <= one.high
+    if (spec.low is not None and not value >= spec.low) or (
+        spec.high is not None and not value <= spec.high
     ):
         ends = ' and '.join(
             f'{word} {end}'
-            for word, end in (('at least', one.low), ('at most', one.high))
+            for word, end in (('at least', spec.low), ('at most', spec.high))
             if end is not None
         )
-        raise ValueError(f'{one.name} is {value}; expected {ends}')
+        raise ValueError(f'{spec.name} is {value}; expected {ends}')
     return value
 
 

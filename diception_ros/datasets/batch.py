@@ -63,10 +63,10 @@ def crop(sample: Sample, window: Window) -> Sample:
         raise ValueError(f'crop: sample {sample.name} is of people or has points')
     rows, columns = slice(top, top + height), slice(left, left + width)
     changes: dict[str, Any] = {}
-    for one in fields(sample.label):  # type: ignore[arg-type]
-        value = getattr(sample.label, one.name)
+    for field in fields(sample.label):  # type: ignore[arg-type]
+        value = getattr(sample.label, field.name)
         if isinstance(value, np.ndarray) and value.shape[:2] == (high, wide):
-            changes[one.name] = np.ascontiguousarray(value[rows, columns])
+            changes[field.name] = np.ascontiguousarray(value[rows, columns])
     label = replace(sample.label, **changes)  # type: ignore[type-var]
     if isinstance(label, Instances):
         label = label.present()
@@ -289,9 +289,9 @@ def join(parts: Sequence[Prepared]) -> Prepared:
 def write(prepared: Prepared, path: Path) -> None:
     """Keep samples in a safetensors file; it appears under its name when it is complete."""
     tensors = {
-        one.name: getattr(prepared, one.name).contiguous()
-        for one in fields(prepared)
-        if one.name not in _WORDS
+        field.name: getattr(prepared, field.name).contiguous()
+        for field in fields(prepared)
+        if field.name not in _WORDS
     }
     words = {name: json.dumps(getattr(prepared, name)) for name in _WORDS}
     path.parent.mkdir(parents=True, exist_ok=True)

@@ -69,24 +69,24 @@ def load(path: Path, content: Json) -> CocoFile:
         ValueError: an entry is missing or refers to none.
     """
     try:
-        names = {one['id']: str(one['name']) for one in content.get('categories', [])}
+        names = {entry['id']: str(entry['name']) for entry in content.get('categories', [])}
         of_image: dict[Any, list[Json]] = {}
-        for one in content['images']:
-            if one['id'] in of_image:
-                raise ValueError(f'{path}: two images have the id {one["id"]}')
-            of_image[one['id']] = []
-        for one in content['annotations']:
-            if one['image_id'] not in of_image:
+        for item in content['images']:
+            if item['id'] in of_image:
+                raise ValueError(f'{path}: two images have the id {item["id"]}')
+            of_image[item['id']] = []
+        for item in content['annotations']:
+            if item['image_id'] not in of_image:
                 raise ValueError(
-                    f'{path}: annotation {one.get("id")} is a label without an image: there is '
-                    f'none with the id {one["image_id"]}'
+                    f'{path}: annotation {item.get("id")} is a label without an image: there is '
+                    f'none with the id {item["image_id"]}'
                 )
-            if one['category_id'] not in names:
+            if item['category_id'] not in names:
                 raise ValueError(
-                    f'{path}: annotation {one.get("id")} has the category {one["category_id"]}, '
+                    f'{path}: annotation {item.get("id")} has the category {item["category_id"]}, '
                     'for which the file has no name'
                 )
-            of_image[one['image_id']].append(one)
+            of_image[item['image_id']].append(item)
         return CocoFile(path, names, content['images'], of_image)
     except (KeyError, TypeError, AttributeError) as error:
         raise not_coco(path, error) from error
@@ -133,9 +133,9 @@ def _read(
     loaded: CocoFile, wanted: LabelQuery, whole_folder: bool, original: bool
 ) -> tuple[list[LabelledImage], list[str]]:
     file, names = loaded.path, loaded.categories
-    every = [one for mine in loaded.annotations.values() for one in mine]
+    every = [item for mine in loaded.annotations.values() for item in mine]
     meant = annotation.chosen(
-        wanted.category, {names[one['category_id']] for one in every}, str(file)
+        wanted.category, {names[item['category_id']] for item in every}, str(file)
     )
     finder = ImageFinder(file, wanted.images)
     crowd_rle, reason = _crowd_rle(every, original)
@@ -153,22 +153,22 @@ def _read(
         size = declared_size(entry, frame.size)
         check_sizes(frame.size, size, str(path), f'{file} (image {entry["file_name"]})')
         mine = [
-            one for one in loaded.annotations[entry['id']] if names[one['category_id']] in meant
+            item for item in loaded.annotations[entry['id']] if names[item['category_id']] in meant
         ]
         crowd = [
-            bool(one.get('iscrowd'))
-            and (crowd_rle or not isinstance(one.get('segmentation'), dict))
-            for one in mine
+            bool(item.get('iscrowd'))
+            and (crowd_rle or not isinstance(item.get('segmentation'), dict))
+            for item in mine
         ]
         kept = mine
         if wanted.kind == 'instances':
-            kept = [one for one, is_crowd in zip(mine, crowd, strict=True) if not is_crowd]
+            kept = [item for item, is_crowd in zip(mine, crowd, strict=True) if not is_crowd]
             crowds += sum(crowd)
-            singles += sum(bool(one.get('iscrowd')) for one in kept)
+            singles += sum(bool(item.get('iscrowd')) for item in kept)
         try:
             found = [
-                Region(names[one['category_id']], k, segmentation_mask(one, size, file))
-                for k, one in enumerate(kept)
+                Region(names[item['category_id']], k, segmentation_mask(item, size, file))
+                for k, item in enumerate(kept)
             ]
         except ValueError as error:
             if not wanted.skip_bad:
@@ -178,7 +178,7 @@ def _read(
         label, empty = annotation.label_of(wanted.kind, found, size)
         lost += empty
         source = json.dumps(
-            [(names[one['category_id']], one['segmentation']) for one in kept], sort_keys=True
+            [(names[item['category_id']], item['segmentation']) for item in kept], sort_keys=True
         ).encode()
         where = f'{file} ({entry["file_name"]})'
         items.append(LabelledImage(str(entry['file_name']), where, frame, label, (data, source)))
@@ -207,18 +207,18 @@ def _crowd_rle(annotations: Sequence[Json], original: bool) -> tuple[bool, str]:
     supervision those with a hole or several parts. A polygon with iscrowd 1 is always a crowd.
     """
     marked = [
-        one
-        for one in annotations
-        if one.get('iscrowd') and isinstance(one.get('segmentation'), dict)
+        entry
+        for entry in annotations
+        if entry.get('iscrowd') and isinstance(entry.get('segmentation'), dict)
     ]
     if original or not marked:
         return True, ''
-    if all(isinstance(one.get('segmentation'), dict) for one in annotations):
+    if all(isinstance(entry.get('segmentation'), dict) for entry in annotations):
         return False, 'every mask of the file is written so'
-    for one in marked:
+    for item in marked:
         try:
-            height, width = one['segmentation']['size']
-            mask = annotation.run_lengths(one['segmentation']['counts'], (height, width))
+            height, width = item['segmentation']['size']
+            mask = annotation.run_lengths(item['segmentation']['counts'], (height, width))
         except (ValueError, KeyError, TypeError):
             continue  # reported where its image is read
         _, parts = cv2.findContours(mask.astype(np.uint8), cv2.RETR_CCOMP, cv2.CHAIN_APPROX_SIMPLE)
@@ -285,7 +285,7 @@ def _unnamed(file: Path, seen: set[Path], whole_folder: bool) -> list[str]:
     """What is to be said of images that the file does not name."""
     others = [
         path
-        for folder in sorted({one.parent for one in seen})
+        for folder in sorted({item.parent for item in seen})
         for path in files_in(folder)
         if path.suffix.lower() in IMAGE_SUFFIXES and path not in seen
     ]

@@ -76,7 +76,7 @@ class CocoSet:
     def has_people(self) -> bool:
         """Whether any image has keypoints."""
         every = () if self.people is None else self.people.annotations.values()
-        return any('keypoints' in one for mine in every for one in mine)
+        return any('keypoints' in item for mine in every for item in mine)
 
     def frames(self) -> Iterator[CocoFrame]:
         """The images in the order of the file.
@@ -105,9 +105,9 @@ class CocoSet:
         frame = Frame(decode.rgb(path.read_bytes(), str(path)))
         size = coco.declared_size(entry, frame.size)
         check_sizes(frame.size, size, str(path), f'{loaded.path} (image {name})')
-        mine = [one for one in loaded.annotations[entry['id']] if one.get('segmentation')]
+        mine = [item for item in loaded.annotations[entry['id']] if item.get('segmentation')]
         objects, crowds = (
-            self._instances([one for one in mine if bool(one.get('iscrowd')) is crowd], size)
+            self._instances([item for item in mine if bool(item.get('iscrowd')) is crowd], size)
             for crowd in (False, True)
         )
         joints, areas, ignored = _people((people or {}).get(name, []), size)
@@ -118,8 +118,8 @@ class CocoSet:
     def _instances(self, found: Sequence[coco.Json], size: coco.Size) -> Instances:
         names, file = self.instances.categories, self.instances.path
         regions = [
-            Region(names[one['category_id']], k, coco.segmentation_mask(one, size, file))
-            for k, one in enumerate(found)
+            Region(names[item['category_id']], k, coco.segmentation_mask(item, size, file))
+            for k, item in enumerate(found)
         ]
         label, _ = annotation.label_of('instances', regions, size)
         assert isinstance(label, Instances)
@@ -160,8 +160,10 @@ def find_set(place: Path, images: Path | None = None) -> CocoSet:
         if not coco.matches(content):
             raise ValueError(f'{file}: not a COCO file (images, annotations, categories)')
         loaded.append(coco.load(file, content))
-    instances = next((one for one in loaded if not one.path.name.startswith(_PEOPLE)), loaded[0])
-    people = next((one for one in loaded if one.path.name.startswith(_PEOPLE)), instances)
+    instances = next(
+        (file for file in loaded if not file.path.name.startswith(_PEOPLE)), loaded[0]
+    )
+    people = next((item for item in loaded if item.path.name.startswith(_PEOPLE)), instances)
     if not instances.images:
         raise ValueError(f'{instances.path}: no image in it')
     return CocoSet(instances, people, images, len(instances.images))
@@ -176,7 +178,7 @@ def _by_name(loaded: coco.CocoFile | None) -> dict[str, list[coco.Json]]:
         return {}
     return {
         str(entry['file_name']): [
-            one for one in loaded.annotations[entry['id']] if 'keypoints' in one
+            item for item in loaded.annotations[entry['id']] if 'keypoints' in item
         ]
         for entry in loaded.images
     }
@@ -188,22 +190,22 @@ def _people(
     """People with labelled joints, what each covers, and the boxes of the others."""
     count = len(COCO_JOINTS)
     joints, areas, ignored = [], [], []
-    for one in found:
-        points = np.array(one['keypoints'], np.float64)
+    for item in found:
+        points = np.array(item['keypoints'], np.float64)
         if points.size != 3 * count:
             raise ValueError(
-                f'annotation {one.get("id")}: expected {3 * count} numbers as keypoints, got '
+                f'annotation {item.get("id")}: expected {3 * count} numbers as keypoints, got '
                 f'{points.size}'
             )
         points = points.reshape(count, 3)
-        box = np.array(one['bbox'], np.float64)
-        if one.get('iscrowd') or not points[:, 2].any():
+        box = np.array(item['bbox'], np.float64)
+        if item.get('iscrowd') or not points[:, 2].any():
             ignored.append(box)
             continue
         # Whole numbers are pixels in COCO, so their centres, as here.
         points[:, :2] = np.where(points[:, 2:] > 0, points[:, :2], np.nan)
         joints.append(points)
-        areas.append(float(one.get('area') or box[2] * box[3]))
+        areas.append(float(item.get('area') or box[2] * box[3]))
     table = np.array(joints).reshape(-1, count, 3)
     visibility = table[..., 2].astype(np.uint8)
     people = Keypoints(

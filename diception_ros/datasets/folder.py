@@ -64,7 +64,7 @@ def write(root: Path, number: int, samples: Sequence[Sample]) -> None:
         ValueError: no samples, or of several frames.
     """
     if not samples or any(
-        one.frame is not samples[0].frame or one.pose is not samples[0].pose for one in samples
+        item.frame is not samples[0].frame or item.pose is not samples[0].pose for item in samples
     ):
         raise ValueError(f'{root}: expected samples that share one frame, for frame {number}')
     frame, pose = samples[0].frame, samples[0].pose

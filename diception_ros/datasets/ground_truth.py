@@ -61,7 +61,7 @@ class GroundTruthSource:
             )
         if self.task not in asked:
             raise ValueError(f'--truth {text!r}: {self.task} is not among --tasks')
-        if self.camera and self.camera not in [one.name for one in cameras]:
+        if self.camera and self.camera not in [camera.name for camera in cameras]:
             raise ValueError(f'--truth {text!r}: no camera {self.camera!r} is replayed')
         if not self.camera and len(cameras) > 1:
             raise ValueError(
@@ -82,7 +82,7 @@ class GroundTruthSource:
         elif Path(place).is_dir():
             self._list(Path(place))
         else:
-            there = [one.name for one in bag.topics.values() if one.msgtype == kind]
+            there = [topic.name for topic in bag.topics.values() if topic.msgtype == kind]
             raise ValueError(
                 f'--truth {text!r}: neither a topic nor a folder; topics of {kind} are '
                 f'{", ".join(there) or "none"}'
@@ -90,7 +90,7 @@ class GroundTruthSource:
         self._number = 0
 
     def _list(self, folder: Path) -> None:
-        files = sorted(one for one in folder.iterdir() if one.suffix in decode.SUFFIXES)
+        files = sorted(path for path in folder.iterdir() if path.suffix in decode.SUFFIXES)
         if not files:
             raise ValueError(f'{folder}: no file in it that ends in {", ".join(decode.SUFFIXES)}')
         self._files = {int(p.stem): p for p in files if p.stem.isdigit()}
@@ -172,7 +172,7 @@ def poses_of(bag: Bag, cameras: Sequence[Camera], given: Sequence[str]) -> dict[
         if given:
             topic = given[number]
             if topic not in bag.topics or bag.topics[topic].msgtype not in POSES:
-                there = [one.name for one in bag.topics.values() if one.msgtype in POSES]
+                there = [item.name for item in bag.topics.values() if item.msgtype in POSES]
                 raise ValueError(
                     f'--pose {topic}: expected one of {", ".join(POSES)}, which are on '
                     f'{", ".join(there) or "no topic"}'

@@ -91,9 +91,9 @@ def _json_files(place: Path) -> list[Path]:
     inside = [place, *(place / name for name in _JSON_FOLDERS)]
     return [
         file
-        for one in inside
-        if one.is_dir()
-        for file in files_in(one)
+        for item in inside
+        if item.is_dir()
+        for file in files_in(item)
         if file.suffix.lower() == '.json'
     ]
 

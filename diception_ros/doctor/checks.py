@@ -111,28 +111,35 @@ def packages(environment: Mapping[str, str] = os.environ) -> Iterator[Finding]:
             f"in its folder: {sys.executable} -m pip install -e '.[sim,evaluate]'",
         )  # fmt: skip
         return
-    absent = [one for one in wanted if installed(one) is None]
+    absent = [item for item in wanted if installed(item) is None]
     if absent:
-        names = [missing_packages.name_of(one) for one in absent]
+        names = [missing_packages.name_of(item) for item in absent]
         yield Finding(
             'packages', BROKEN, f'not installed: {", ".join(names)}',
             missing_packages.install(names, environment),
         )  # fmt: skip
     odd = [
-        f'{missing_packages.name_of(one)} {installed(one)} ({one})' for one in wanted if unfit(one)
+        f'{missing_packages.name_of(item)} {installed(item)} ({item})'
+        for item in wanted
+        if unfit(item)
     ]
     if odd:
         yield Finding(
             'packages', WARN, f'not of a version that was tried: {"; ".join(odd)}',
             f'{sys.executable} -m pip install '
-            + ' '.join(f"'{one}'" for one in wanted if unfit(one)),
+            + ' '.join(f"'{item}'" for item in wanted
+        if unfit(item)),
         )  # fmt: skip
     if not absent and not odd:
         yield Finding('packages', OK, f'all {len(wanted)} that it needs')
     for extra, use in _EXTRAS.items():
-        lacking = [one for one in missing_packages.requirements(extra) if installed(one) is None]
+        lacking = [
+            requirement
+            for requirement in missing_packages.requirements(extra)
+            if installed(requirement) is None
+        ]
         if lacking:
-            names = [missing_packages.name_of(one) for one in lacking]
+            names = [missing_packages.name_of(item) for item in lacking]
             yield Finding(
                 'packages', WARN, f'{", ".join(names)} is not installed; it is for {use}',
                 missing_packages.install(names, environment),
@@ -370,4 +377,4 @@ def _parts(path: Path) -> tuple[list[str], int]:
             lacking.append(name)
         elif name not in _WEIGHTLESS and not any(part.glob('*.safetensors')):
             lacking.append(f'the weights of {name}')
-    return lacking, sum(one.stat().st_size for one in path.rglob('*') if one.is_file())
+    return lacking, sum(item.stat().st_size for item in path.rglob('*') if item.is_file())

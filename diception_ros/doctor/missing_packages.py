@@ -107,15 +107,15 @@ def packages(names: Iterable[str], distro: str) -> str:
         names: of the packages, such as 'sensor_msgs'.
         distro: such as 'jazzy'.
     """
-    return 'apt-get install ' + ' '.join(f'ros-{distro}-{one.replace("_", "-")}' for one in names)
+    return 'apt-get install ' + ' '.join(f'ros-{distro}-{name.replace("_", "-")}' for name in names)
 
 
 def requirement(distribution: str) -> str:
     """The requirement of this package for a distribution, such as 'torch<3,>=2.5'."""
     for extra in ('', *_extras()):
-        for one in requirements(extra):
-            if name_of(one).lower() == distribution.lower():
-                return one
+        for item in requirements(extra):
+            if name_of(item).lower() == distribution.lower():
+                return item
     return distribution
 
 

@@ -82,7 +82,7 @@ def _messages(report: Mapping[str, str], name: str) -> Iterator[Finding]:
     lacking = [package for package in _NEEDED if package in report]
     if lacking:
         yield Finding(
-            'messages', BROKEN, '; '.join(f'{one}: {report[one]}' for one in lacking),
+            'messages', BROKEN, '; '.join(f'{item}: {report[item]}' for item in lacking),
             _brought(lacking, name),
         )  # fmt: skip
     if 'vision_msgs' in report:
@@ -95,7 +95,7 @@ def _messages(report: Mapping[str, str], name: str) -> Iterator[Finding]:
 def _brought(packages: list[str], name: str) -> str:
     if name:
         return missing_packages.packages(packages, name)
-    return 'pip install ' + ' '.join(f'ros-{one.replace("_", "-")}' for one in packages)
+    return 'pip install ' + ' '.join(f'ros-{package.replace("_", "-")}' for package in packages)
 
 
 def profile(name: str, environment: Mapping[str, str] = os.environ) -> Finding:
@@ -106,7 +106,7 @@ def profile(name: str, environment: Mapping[str, str] = os.environ) -> Finding:
         environment: variables of the process.
     """
     right = ros_environment.variable(name)
-    other = next(one for one in ros_environment.VARIABLES if one != right)
+    other = next(variable for variable in ros_environment.VARIABLES if variable != right)
     file = ros_environment.profile()
     export = f'export {right}={file or "FILE of " + ros_environment.PROFILE}'
     both = f'{export} for the camera and for this; this package sets it for its own processes'

@@ -71,7 +71,7 @@ def items_of(taken: CocoFrame, names: Sequence[str]) -> list[EvalItem]:
         items.append(EvalItem('entity', Prompt('entity'), nameless, crowds=taken.crowds))
     if 'semantic' in names:
         for category in dict.fromkeys(objects.categories):
-            truth, crowds = (_only(one, category) for one in (objects, taken.crowds))
+            truth, crowds = (_only(entry, category) for entry in (objects, taken.crowds))
             prompt = Prompt('semantic', category)
             items.append(EvalItem('semantic', prompt, truth, crowds=crowds))
     if 'pose' in names and taken.people is not None:

@@ -304,7 +304,7 @@ class InstanceAP(_CocoMetric):
             **{name: found[name] for name in names},
             'images': self._images - self._empty,
             'skipped': self._empty,
-            'instances': sum(not one['iscrowd'] for one in self._truths),
+            'instances': sum(not truth['iscrowd'] for truth in self._truths),
         }
 
 
@@ -416,7 +416,7 @@ class KeypointAP(_CocoMetric):
             'images': self._images - self._empty,
             'skipped': self._empty,
             'people': len(people),
-            'ignored': sum(one['num_keypoints'] == 0 for one in people),
+            'ignored': sum(person['num_keypoints'] == 0 for person in people),
         }
 
 

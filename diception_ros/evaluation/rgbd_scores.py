@@ -93,8 +93,8 @@ def evaluate(
     owners: list[str] = []
     for number, (source, taken) in enumerate(each(_in_turn(sources), total)):
         items = _items(taken)
-        for column, one in predict.items():
-            labels = one(taken.frame, [item.prompt for item in items])
+        for column, entry in predict.items():
+            labels = entry(taken.frame, [item.prompt for item in items])
             for item, label in zip(items, labels, strict=True):
                 score = scores[source.name][item.name][column].update(item, label)
                 if column != first:
@@ -230,12 +230,12 @@ def _ramp(task: str) -> Label:
 def _means_of_sources(found: Sequence[Numbers], columns: Sequence[str]) -> Numbers:
     numbers: Numbers = {}
     for task in TASKS:
-        metrics = list(dict.fromkeys(metric for one in found for metric in one[task]))
+        metrics = list(dict.fromkeys(metric for item in found for metric in item[task]))
         numbers[task] = {}
         for metric in metrics:
             numbers[task][metric] = {}
             for column in columns:
-                values = [one[task].get(metric, {}).get(column, np.nan) for one in found]
+                values = [item[task].get(metric, {}).get(column, np.nan) for item in found]
                 known = [value for value in values if not np.isnan(value)]
                 counted = metric in ('images', 'skipped')
                 mean = sum(known) / (1 if counted else len(known)) if known else float('nan')

@@ -107,7 +107,7 @@ def _pairs(last: FrameState, now: FrameState) -> tuple[NDArray[np.int64], NDArra
     height, width = now.frame.size
     everywhere = np.arange(height * width)
     if not is_warped(now, last):
-        colours = [cv2.GaussianBlur(one.frame.image, (5, 5), 0) for one in (last, now)]
+        colours = [cv2.GaussianBlur(item.frame.image, (5, 5), 0) for item in (last, now)]
         off = np.abs(colours[0].astype(np.int16) - colours[1]).max(axis=-1).ravel()
         same = everywhere[off <= SAME_COLOUR]
         return same, same
@@ -197,8 +197,8 @@ def _depth_change(
     if last.depth is None:
         return {}
     new, old = (
-        geometry.to_metric(one, geometry.fit_scale_shift(one.values, 1 / depth.values))
-        for one, depth in ((label, now.depth), (before, last.depth))
+        geometry.to_metric(item, geometry.fit_scale_shift(item.values, 1 / depth.values))
+        for item, depth in ((label, now.depth), (before, last.depth))
     )
     points = geometry.back_project(new, now.frame.intrinsics).reshape(-1, 3)[here]
     expected = _move(points.astype(np.float64), now, last)[:, 2]

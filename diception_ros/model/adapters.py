@@ -254,25 +254,25 @@ class Adapters:
             ValueError: a folder holds no adapter, two have one name, one was made for other
                 weights, or the model has another embedding of its text.
         """
-        return [one.card for one in self._all(folders)]
+        return [item.card for item in self._all(folders)]
 
     def set_active(self, folders: Sequence[str | Path]) -> list[Card]:
         """Insert these adapters and remove all others.
 
         Args, Returns, Raises: as `check`; nothing is changed when it raises.
         """
-        wanted = {one.card.name: one for one in self._all(folders)}
+        wanted = {item.card.name: item for item in self._all(folders)}
         transformer = self._pipe.transformer
-        for name in [name for name, one in self._held.items() if wanted.get(name) is not one]:
+        for name in [name for name, entry in self._held.items() if wanted.get(name) is not entry]:
             remove(transformer, name)
             del self._held[name]
-        for name, one in wanted.items():
+        for name, item in wanted.items():
             if name not in self._held:
-                load(transformer, name, one.values)
-                if one.card.prompt not in self._pipe.prompt_table:
-                    self._pipe.prompt_table.add(one.card.prompt, one.prompt)
-                self._held[name] = one
-        return [one.card for one in wanted.values()]
+                load(transformer, name, item.values)
+                if item.card.prompt not in self._pipe.prompt_table:
+                    self._pipe.prompt_table.add(item.card.prompt, item.prompt)
+                self._held[name] = item
+        return [entry.card for entry in wanted.values()]
 
     def name_for(self, task: str) -> str:
         """The adapter of a task; '' for the base model."""
@@ -280,7 +280,7 @@ class Adapters:
 
     def _all(self, folders: Sequence[str | Path]) -> list[_Adapter]:
         found = [self._load(Path(folder)) for folder in folders]
-        cards.check_distinct(one.card for one in found)
+        cards.check_distinct(item.card for item in found)
         return found
 
     def _load(self, folder: Path) -> _Adapter:

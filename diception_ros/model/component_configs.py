@@ -40,7 +40,7 @@ def _number(low: float, high: float) -> _Rule:
 
 def _one_of(*choices: Any) -> _Rule:
     def rule(value: Any) -> str:
-        fits = any(type(value) is type(one) and value == one for one in choices)
+        fits = any(type(value) is type(choice) and value == choice for choice in choices)
         return '' if fits else f'one of {", ".join(map(repr, choices))}'
 
     return rule
@@ -222,7 +222,7 @@ def _contradictions(kind: str, config: Mapping[str, Any]) -> list[str]:
                     f'{name} has {len(config[name])} entries; expected {len(channels)}, as many '
                     'as block_out_channels'
                 )
-        if any(one % groups for one in channels):
+        if any(channel % groups for channel in channels):
             found.append(f'norm_num_groups is {groups}; expected a divisor of {channels}')
     if kind == 'PcaAutoencoder':
         block = 2 ** (len(config.get('block_out_channels', [16] * 3)) - 1)

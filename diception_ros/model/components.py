@@ -187,7 +187,7 @@ class Components(DiffusionPipeline, SD3LoraLoaderMixin):
     def _networks(self) -> list[torch.nn.Module]:
         encoders = (self.text_encoder, self.text_encoder_2, self.text_encoder_3)
         found = (self.vae, self.transformer, self.point_encoder, self.image_encoder, *encoders)
-        return [one for one in found if isinstance(one, torch.nn.Module)]
+        return [item for item in found if isinstance(item, torch.nn.Module)]
 
 
 def _shared_device(networks: Iterable[torch.nn.Module]) -> torch.device | None:
@@ -204,7 +204,7 @@ def _shared_device(networks: Iterable[torch.nn.Module]) -> torch.device | None:
             about = module.__dict__
             if '_diffusers_hook' in about or '_hf_hook' in about:
                 return None
-            waiting += [one for one in about['_modules'].values() if one is not None]
+            waiting += [item for item in about['_modules'].values() if item is not None]
         first = next(itertools.chain(network.parameters(), network.buffers()), None)
         found.add(None if first is None else first.device)
     return found.pop() if len(found) == 1 else None

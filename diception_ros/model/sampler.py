@@ -160,7 +160,7 @@ class BatchedSampler:
                     shifted = cycle_spinning.shift(request.image, (down, right))
                     latents[key] = self._encode(shifted)
         same = len(set(inputs)) == 1
-        image_latents = torch.cat([latents[one] for one in (inputs[:1] if same else inputs)])
+        image_latents = torch.cat([latents[item] for item in (inputs[:1] if same else inputs)])
         settings, adapter = batch[0][0].settings, batch[0][0].adapter
         items = [request.item for request, _, _ in batch]
         with timer.stage('denoise', items), adapters.enabled(self._pipe.transformer, adapter):

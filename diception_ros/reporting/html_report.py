@@ -226,7 +226,7 @@ def page(
 
 def _facts(metrics: Mapping[str, Any]) -> dict[str, Any]:
     speed, versions = metrics['speed'], metrics.get('versions') or tables.versions()
-    adapters = [f'{one["task"]} ({one["kind"]}, {one["folder"]})' for one in metrics['adapters']]
+    adapters = [f'{metric["task"]} ({metric["kind"]}, {metric["folder"]})' for metric in metrics['adapters']]
     return {
         'bag': metrics['bag']['path'],
         'SHA-256 of the bag': metrics['bag']['sha256'],
@@ -379,7 +379,7 @@ def metrics(
         'options': {
             'start': job.start_s, 'end': job.end_s, 'every': job.every,
             'max_frames': job.max_frames, 'batch_frames': job.batch_frames,
-            'points': [list(one) for one in job.points],
+            'points': [list(point) for point in job.points],
             'truth': list(truths), 'threads': job.threads,
         },
         'cameras': [

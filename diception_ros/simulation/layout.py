@@ -50,9 +50,9 @@ class Footprint(NamedTuple):
 
     def overlaps(self, other: Footprint, gap: float = 0.0) -> bool:
         """Whether two rectangles are closer than a gap (separating axis test)."""
-        for one in (self, other):
+        for item in (self, other):
             for turn in (0.0, math.pi / 2):
-                c, s = math.cos(one.yaw + turn), math.sin(one.yaw + turn)
+                c, s = math.cos(item.yaw + turn), math.sin(item.yaw + turn)
                 apart = abs(c * (other.x - self.x) + s * (other.y - self.y))
                 if apart > self.extent(c, s) + other.extent(c, s) + gap:
                     return False

@@ -88,7 +88,7 @@ class FewShotDataset:
         drawn: list[Sample] = []
         while len(drawn) < self._size:
             drawn += [self._samples[k] for k in rng.permutation(len(self._samples))]
-        return preprocessor.collate(self._augment(one, rng) for one in drawn[: self._size])
+        return preprocessor.collate(self._augment(item, rng) for item in drawn[: self._size])
 
     def _augment(self, sample: Sample, rng: np.random.Generator) -> Sample:
         high, wide = sample.frame.size
@@ -178,7 +178,7 @@ def prepare_adaptation(
     registry = TaskRegistry((card,))
     if kind == 'mask':
         side = pipe.config.resolution
-        masks: list[Any] = [fit_label(one, side, registry) for one in train[:_PRIOR_LABELS]]
+        masks: list[Any] = [fit_label(item, side, registry) for item in train[:_PRIOR_LABELS]]
         card = replace(card, threshold=validation.threshold_prior(masks))
         registry = TaskRegistry((card,))
     from_scratch.add_text(pipe.prompt_table, prompt)
@@ -232,8 +232,8 @@ def split(
     count = min(len(samples) - 1, max(2, round(val_fraction * len(samples))))
     held_out = set(order[:count].tolist())
     return (
-        [one for k, one in enumerate(samples) if k not in held_out],
-        [one for k, one in enumerate(samples) if k in held_out],
+        [item for k, item in enumerate(samples) if k not in held_out],
+        [item for k, item in enumerate(samples) if k in held_out],
     )
 
 

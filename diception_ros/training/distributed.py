@@ -82,7 +82,7 @@ class Processes:
     def _each(self, operation: Any, tensors: Iterable[torch.Tensor], **options: int) -> None:
         if self.count > 1:
             # Started together, so that small tensors do not wait for each other.
-            for work in [operation(one, async_op=True, **options) for one in tensors]:
+            for work in [operation(tensor, async_op=True, **options) for tensor in tensors]:
                 work.wait()
 
 

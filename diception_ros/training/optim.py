@@ -79,8 +79,8 @@ class Optimizer:
         found = state.get('parts')
         if not isinstance(found, list) or len(found) != len(self._parts):
             raise ValueError('the state is of another optimizer; resume with the one of the run')
-        for part, one in zip(self._parts, found, strict=True):
-            part.load_state_dict(one)
+        for part, item in zip(self._parts, found, strict=True):
+            part.load_state_dict(item)
 
 
 def lr_factor(settings: TrainSettings, step: int) -> float:

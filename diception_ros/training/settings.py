@@ -251,17 +251,17 @@ def write(settings: TrainSettings, path: Path) -> None:
 def differences(old: TrainSettings, new: TrainSettings) -> list[str]:
     """'name: old, now new' for each setting that differs and changes what a step does."""
     return [
-        f'{one.name}: {getattr(old, one.name)!r}, now {getattr(new, one.name)!r}'
-        for one in fields(old)
-        if one.name not in FREE and getattr(old, one.name) != getattr(new, one.name)
+        f'{field.name}: {getattr(old, field.name)!r}, now {getattr(new, field.name)!r}'
+        for field in fields(old)
+        if field.name not in FREE and getattr(old, field.name) != getattr(new, field.name)
     ]
 
 
 def table() -> str:
     """All settings with help and defaults, one per line, for `diception train --help`."""
     return '\n'.join(
-        f'  {one.name:31}{one.metadata["about"]} (default: {one.default!r})'
-        for one in fields(TrainSettings)
+        f'  {field.name:31}{field.metadata["about"]} (default: {field.default!r})'
+        for field in fields(TrainSettings)
     )
 
 
@@ -273,7 +273,7 @@ def _check_renamed(where: str, names: Mapping[Any, Any]) -> None:
 
 
 def _value(where: str, name: Any, value: Any) -> Any:
-    kinds = {one.name: type(one.default) for one in fields(TrainSettings)}
+    kinds = {field.name: type(field.default) for field in fields(TrainSettings)}
     if name not in kinds:
         near = difflib.get_close_matches(str(name), kinds, n=1)
         hint = f'; did you mean {near[0]!r}?' if near else f'; known: {", ".join(kinds)}'

@@ -235,7 +235,7 @@ def _render(job: _Job) -> dict[str, Any]:
         realism=Realism.parse(job.realism[0], job.realism[1] or None),
     )  # fmt: skip
     prepared = job.preprocessor.collate(itertools.islice(samples, job.count))
-    values = {one.name: getattr(prepared, one.name) for one in fields(prepared)}
+    values = {field.name: getattr(prepared, field.name) for field in fields(prepared)}
     return {
         name: value.numpy() if isinstance(value, torch.Tensor) else value
         for name, value in values.items()
@@ -276,7 +276,7 @@ def open_dataset(
             from diception_ros.simulation import bag_reader
 
             return bag_reader.samples(Path(place), names, settings.seed, metric=True)
-        return (one for one in folder.read(Path(place)) if one.prompt.task in names)
+        return (item for item in folder.read(Path(place)) if item.prompt.task in names)
 
     train, held_out = settings.folder or settings.bags, settings.validation_folder
     if settings.source == 'bag':

@@ -473,8 +473,8 @@ def _schedule_changes(before: TrainSettings, now: TrainSettings, step: int) -> l
     """What another max_steps does to the learning rate after a step."""
     if before.max_steps == now.max_steps or not now.lr_decay_fraction:
         return []
-    old, new = (one.lr * lr_factor(one, step) for one in (before, now))
-    starts = [math.ceil((1 - one.lr_decay_fraction) * one.max_steps) for one in (before, now)]
+    old, new = (item.lr * lr_factor(item, step) for item in (before, now))
+    starts = [math.ceil((1 - item.lr_decay_fraction) * item.max_steps) for item in (before, now)]
     return [
         f'max_steps was {before.max_steps}, now {now.max_steps}, and lr_decay_fraction is '
         f'{now.lr_decay_fraction:g}: the learning rate goes on at {new:.3g}, not {old:.3g}, and '

@@ -70,7 +70,7 @@ def threshold_prior(truths: Sequence[Mask]) -> float:
     Source: Z. C. Lipton et al., "Optimal thresholding of classifiers to maximize F1 measure",
     arXiv 1402.1892: above F / 2, and F is 2 J / (1 + J).
     """
-    known = [one.values for one in truths if one.values.any()]
+    known = [truth.values for truth in truths if truth.values.any()]
     if not known:
         return 0.5
     masks = np.stack(known)
@@ -101,7 +101,7 @@ def choose_threshold(
     trees", 1984, section 3.4.3; here two errors, of the paired difference, since the images are
     the same.
     """
-    greys = {name: [one.mean(axis=-1) for one in some] for name, some in outputs.items()}
+    greys = {name: [item.mean(axis=-1) for item in some] for name, some in outputs.items()}
 
     def ious(name: str, threshold: float) -> NDArray[np.float64]:
         """Of each image; NaN where both masks are empty."""
@@ -116,7 +116,7 @@ def choose_threshold(
     order = sorted(THRESHOLDS.tolist(), key=lambda threshold: abs(threshold - prior))
     each = {threshold: ious('true', threshold) for threshold in order}
     top = each[max(order, key=lambda threshold: np.nan_to_num(_nanmean(each[threshold])))]
-    best = next(one for one in order if not _significant(top - each[one]))
+    best = next(item for item in order if not _significant(top - each[item]))
     return {
         'best_iou': {name: _nanmean(ious(name, best)) for name in greys},
         'threshold': dict.fromkeys(greys, best),
@@ -253,7 +253,7 @@ class Validator:
             }
             scores[task] = {
                 metric: {
-                    answer: _nanmean(np.array([one[metric] for one in column]))
+                    answer: _nanmean(np.array([item[metric] for item in column]))
                     for answer, column in columns.items()
                 }
                 for metric in columns['true'][0]
@@ -325,7 +325,7 @@ class Validator:
                 ]
                 names += [task, 'truth', 'answer']
         factor = max(1, round(_CELL / len(panels[0])))
-        enlarged = [one.repeat(factor, axis=0).repeat(factor, axis=1) for one in panels]
+        enlarged = [panel.repeat(factor, axis=0).repeat(factor, axis=1) for panel in panels]
         path.parent.mkdir(parents=True, exist_ok=True)
         images.write(path, contact_sheet(enlarged, names, columns=3 * _SHEET_SAMPLES))
 

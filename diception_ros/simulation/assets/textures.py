@@ -54,8 +54,8 @@ def paint(
             4 * max(4, round(extent[1] * scale / 4)),
             4 * max(4, round(extent[0] * scale / 4)),
         )
-    one, two = (255 * np.asarray(colour, np.float32) for colour in (first, second))
-    image = PAINTERS[pattern](rng, shape, one, two)
+    base, accent = (255 * np.asarray(colour, np.float32) for colour in (first, second))
+    image = PAINTERS[pattern](rng, shape, base, accent)
     return np.asarray(np.clip(image, 0, 255), np.uint8)
 
 
@@ -271,7 +271,7 @@ def _tiled(rng: _Rng, shape: tuple[int, int], unit: _Image) -> _Image:
 # ---- surfaces ------------------------------------------------------------------------------
 
 
-def _joints(rng: _Rng, shape: tuple[int, int], one: _Image, two: _Image) -> _Image:
+def _joints(rng: _Rng, shape: tuple[int, int], first: _Image, second: _Image) -> _Image:
     # Tiles, bricks or slabs with joints, each of its own tone.
     size = int(rng.integers(10, 100))
     high, wide = size, int(size * (1 if rng.uniform() < 0.5 else rng.uniform(0.5, 3.5)))
@@ -279,26 +279,26 @@ def _joints(rng: _Rng, shape: tuple[int, int], one: _Image, two: _Image) -> _Ima
     rows, columns = shape[0] // high + 1, shape[1] // wide + 2
     tones = 1 + rng.uniform(0, 0.35) * rng.uniform(-1, 1, (rows, columns, 1))
     colours = np.where(
-        rng.uniform(size=(rows, columns, 1)) < rng.choice([0, 0, 0.1, 0.5]), two, one
+        rng.uniform(size=(rows, columns, 1)) < rng.choice([0, 0, 0.1, 0.5]), second, first
     )
     if rng.uniform() < 0.15:
         chess = (np.arange(rows)[:, None] + np.arange(columns)) % 2
-        colours = np.where(chess[..., None] > 0, one, two)
+        colours = np.where(chess[..., None] > 0, first, second)
     row, column = np.arange(shape[0]), np.arange(shape[1])
     r = row // high
     shifted = column[None] + offset * (r[:, None] % 2)
     image = np.asarray(colours * tones, np.float32)[r[:, None], shifted // wide]
     joint = max(1, round(size * rng.uniform(0.02, 0.1)))
     gap = (row[:, None] % high < joint) | (shifted % wide < joint)
-    image[gap] = two * rng.uniform(0.3, 1.3)
+    image[gap] = second * rng.uniform(0.3, 1.3)
     return np.asarray(image)
 
 
-def _boards(rng: _Rng, shape: tuple[int, int], one: _Image, two: _Image) -> _Image:
+def _boards(rng: _Rng, shape: tuple[int, int], first: _Image, second: _Image) -> _Image:
     # Planks with grain along x, y, or as parquet.
     high = int(rng.integers(12, 50))
     long = int(high * rng.uniform(4, 14))
-    image = _ground(shape, one)
+    image = _ground(shape, first)
     rows, columns = shape[0] // high + 1, shape[1] // long + 2
     tones = 1 + rng.uniform(0.03, 0.3) * rng.uniform(-1, 1, (rows, columns))
     starts = rng.integers(0, long, rows)
@@ -312,10 +312,10 @@ def _boards(rng: _Rng, shape: tuple[int, int], one: _Image, two: _Image) -> _Ima
     return _lit(image, share)
 
 
-def _motif(rng: _Rng, shape: tuple[int, int], one: _Image, two: _Image) -> _Image:
+def _motif(rng: _Rng, shape: tuple[int, int], first: _Image, second: _Image) -> _Image:
     # Wallpaper and carpets: a mirrored unit, repeated.
     half = int(rng.integers(8, 56))
-    unit = _ground((half, half), one)
+    unit = _ground((half, half), first)
     kind = rng.uniform()
     if kind < 0.35:
         unit = _photo(rng, (half, half)) * 0.5 + unit * 0.5
@@ -323,33 +323,33 @@ def _motif(rng: _Rng, shape: tuple[int, int], one: _Image, two: _Image) -> _Imag
         for _ in range(int(rng.integers(1, 5))):
             middle = rng.integers(0, half, 2).tolist()
             axes = rng.integers(1, max(2, half // 2), 2).tolist()
-            colour = (two * rng.uniform(0.5, 1.5)).tolist()
+            colour = (second * rng.uniform(0.5, 1.5)).tolist()
             cv2.ellipse(unit, middle, axes, rng.uniform(0, 180), 0, 360, colour, -1, cv2.LINE_AA)
     else:
         width = max(1, int(half * rng.uniform(0.1, 0.5)))
-        unit[:width] = two
+        unit[:width] = second
         if rng.uniform() < 0.5:
-            unit[:, :width] = two * rng.uniform(0.6, 1.4)
+            unit[:, :width] = second * rng.uniform(0.6, 1.4)
         if rng.uniform() < 0.5:
             unit = unit.transpose(1, 0, 2)
     unit = np.concatenate([unit, unit[:, ::-1]], axis=1)
     return _tiled(rng, shape, np.concatenate([unit, unit[::-1]]))
 
 
-def _plaster(rng: _Rng, shape: tuple[int, int], one: _Image, two: _Image) -> _Image:
-    image = _ground(shape, one)
+def _plaster(rng: _Rng, shape: tuple[int, int], first: _Image, second: _Image) -> _Image:
+    image = _ground(shape, first)
     image = _lit(image, 1 + rng.uniform(0.02, 0.3) * _crop(rng, shape))
     if rng.uniform() < 0.3:  # painted in two colours, one above the other or side by side
         at = rng.uniform(0.2, 0.7)
         if rng.uniform() < 0.7:
-            image[int(at * shape[0]) :] *= two / np.maximum(one, 1)
+            image[int(at * shape[0]) :] *= second / np.maximum(first, 1)
         else:
-            image[:, int(at * shape[1]) :] *= two / np.maximum(one, 1)
+            image[:, int(at * shape[1]) :] *= second / np.maximum(first, 1)
     return image
 
 
-def _carpet(rng: _Rng, shape: tuple[int, int], one: _Image, two: _Image) -> _Image:
-    image = _motif(rng, shape, one, two) if rng.uniform() < 0.5 else _ground(shape, one)
+def _carpet(rng: _Rng, shape: tuple[int, int], first: _Image, second: _Image) -> _Image:
+    image = _motif(rng, shape, first, second) if rng.uniform() < 0.5 else _ground(shape, first)
     grain = cv2.resize(
         rng.standard_normal((256, 256)).astype(np.float32), (shape[1], shape[0]),
         interpolation=cv2.INTER_NEAREST,
@@ -357,11 +357,11 @@ def _carpet(rng: _Rng, shape: tuple[int, int], one: _Image, two: _Image) -> _Ima
     return _lit(image, 1 + rng.uniform(0.05, 0.25) * grain)
 
 
-def _terrazzo(rng: _Rng, shape: tuple[int, int], one: _Image, two: _Image) -> _Image:
-    image = _plaster(rng, shape, one, two)
+def _terrazzo(rng: _Rng, shape: tuple[int, int], first: _Image, second: _Image) -> _Image:
+    image = _plaster(rng, shape, first, second)
     chips = _crop(rng, shape, rng.uniform(0.6, 1))
-    image[chips > rng.uniform(0.25, 0.6)] = two
-    image[chips < -rng.uniform(0.25, 0.6)] = two * rng.uniform(0.3, 1.6)
+    image[chips > rng.uniform(0.25, 0.6)] = second
+    image[chips < -rng.uniform(0.25, 0.6)] = second * rng.uniform(0.3, 1.6)
     return image
 
 
@@ -380,55 +380,55 @@ def _choose(rng: _Rng, options: tuple[Callable[..., _Image], ...]) -> Callable[.
     return options[int(rng.integers(len(options)))]
 
 
-def _wall(rng: _Rng, shape: tuple[int, int], one: _Image, two: _Image) -> _Image:
+def _wall(rng: _Rng, shape: tuple[int, int], first: _Image, second: _Image) -> _Image:
     kinds = (_plaster, _plaster, _plaster, _motif, _motif, _joints, _boards)
-    image = _choose(rng, kinds)(rng, shape, one, two)
+    image = _choose(rng, kinds)(rng, shape, first, second)
     return _finish(rng, image, int(rng.integers(0, 7)), int(rng.integers(0, 4)),
                    int(rng.integers(0, 5)))  # fmt: skip
 
 
-def _floor(rng: _Rng, shape: tuple[int, int], one: _Image, two: _Image) -> _Image:
+def _floor(rng: _Rng, shape: tuple[int, int], first: _Image, second: _Image) -> _Image:
     kinds = (_boards, _boards, _joints, _joints, _carpet, _carpet, _terrazzo, _plaster)
-    image = _choose(rng, kinds)(rng, shape, one, two)
+    image = _choose(rng, kinds)(rng, shape, first, second)
     if rng.uniform() < 0.5:
         image = np.ascontiguousarray(np.rot90(image)) if shape[0] == shape[1] else image
     return _finish(rng, image, int(rng.integers(0, 4)) if rng.uniform() < 0.5 else 0,
                    int(rng.integers(0, 4)), int(rng.integers(0, 6)))  # fmt: skip
 
 
-def _ceiling(rng: _Rng, shape: tuple[int, int], one: _Image, two: _Image) -> _Image:
-    image = _choose(rng, (_plaster, _plaster, _joints, _boards))(rng, shape, one, one * 0.8)
+def _ceiling(rng: _Rng, shape: tuple[int, int], first: _Image, second: _Image) -> _Image:
+    image = _choose(rng, (_plaster, _plaster, _joints, _boards))(rng, shape, first, first * 0.8)
     return _finish(rng, image, 0, 0, int(rng.integers(0, 4)))
 
 
-def _board(rng: _Rng, shape: tuple[int, int], one: _Image, two: _Image) -> _Image:
+def _board(rng: _Rng, shape: tuple[int, int], first: _Image, second: _Image) -> _Image:
     # Wood: grain along y, knots, dirt.
-    image = _ground(shape, one)
+    image = _ground(shape, first)
     grain = _crop(rng, shape, rng.uniform(0.4, 0.8), rng.uniform(4, 12))
     share = (0.5 + 0.5 * np.clip(1.6 * grain, -1, 1))[..., None]
-    image = np.asarray(image * (1 - share) + two * share)
+    image = np.asarray(image * (1 - share) + second * share)
     return _lit(image, 1 + rng.uniform(0, 0.25) * _crop(rng, shape))
 
 
-def _cloth(rng: _Rng, shape: tuple[int, int], one: _Image, two: _Image) -> _Image:
-    image = _choose(rng, (_motif, _motif, _carpet, _plaster, _print))(rng, shape, one, two)
+def _cloth(rng: _Rng, shape: tuple[int, int], first: _Image, second: _Image) -> _Image:
+    image = _choose(rng, (_motif, _motif, _carpet, _plaster, _print))(rng, shape, first, second)
     # Folds: dark and light bands of a soft field.
     folds = _crop(rng, shape, rng.uniform(0.0, 0.5), rng.uniform(1, 4))
     return _lit(image, 1 + rng.uniform(0.1, 0.5) * folds)
 
 
-def _print(rng: _Rng, shape: tuple[int, int], one: _Image, two: _Image) -> _Image:
+def _print(rng: _Rng, shape: tuple[int, int], first: _Image, second: _Image) -> _Image:
     # A box of cereals, a book, a shirt: colour, bands, a photograph, letters.
-    image = _ground(shape, one)
+    image = _ground(shape, first)
     _posters(rng, image, int(rng.integers(1, 4)), 0.2, 0.9)
     for _ in range(int(rng.integers(1, 3))):
         _write(rng, image, int(rng.integers(1, 4)), 2.2)
     return image
 
 
-def _worn(rng: _Rng, shape: tuple[int, int], one: _Image, two: _Image) -> _Image:
+def _worn(rng: _Rng, shape: tuple[int, int], first: _Image, second: _Image) -> _Image:
     # Paint, metal and plastic that was used: dirt, scratches, a sticker, reflections that stay.
-    image = _ground(shape, one)
+    image = _ground(shape, first)
     _lit(image, 1 + rng.uniform(0.05, 0.35) * _crop(rng, shape))
     if rng.uniform() < 0.4:
         _posters(rng, image, int(rng.integers(1, 3)), 0.08, 0.4)
@@ -439,11 +439,11 @@ def _worn(rng: _Rng, shape: tuple[int, int], one: _Image, two: _Image) -> _Image
     return image
 
 
-def _photograph(rng: _Rng, shape: tuple[int, int], one: _Image, two: _Image) -> _Image:
+def _photograph(rng: _Rng, shape: tuple[int, int], first: _Image, second: _Image) -> _Image:
     return _photo(rng, shape)
 
 
-def _paper(rng: _Rng, shape: tuple[int, int], one: _Image, two: _Image) -> _Image:
+def _paper(rng: _Rng, shape: tuple[int, int], first: _Image, second: _Image) -> _Image:
     return _page(rng, shape)
 
 

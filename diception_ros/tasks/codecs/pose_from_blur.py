@@ -187,7 +187,10 @@ def _person(rgb: Floats, region: Flags) -> tuple[Vectors, Vectors] | None:
     red = colours[:, 0] / cover
     # Right joints are drawn with more red than left ones: which side of the region has more?
     arms_and_legs = weights[:_FACE][there[:_FACE]]
-    lean = sum(float(one @ ((across - one @ across) * (red - one @ red))) for one in arms_and_legs)
+    lean = sum(
+        float(weight @ ((across - weight @ across) * (red - weight @ red)))
+        for weight in arms_and_legs
+    )
     joints = np.full((len(COCO_JOINTS), 2), np.nan)
     scores = np.zeros(len(COCO_JOINTS))
     for part in np.flatnonzero(there).tolist():
