@@ -23,11 +23,11 @@ if TYPE_CHECKING:
     from diception_ros.core.settings import FitCriteria
 
 # More references than this are thinned out: the fit is then good to some thousandths, in 6 ms.
-MOST = 4096
+MAX_REFERENCES = 4096
 # Lines through two references that are tried. With 30 % wrong references every second is through
 # two right ones, with 60 % every sixth: enough of them are near the truth in spite of noise.
-_LINES = 400
-_JUDGES = 1024  # references that judge a line
+_HYPOTHESES = 400
+_JUDGING_REFERENCES = 1024  # references that judge a line
 # Share of [0, 1] that the disparities of agreeing references must span. Below it the error at the
 # ends of the range is ten times that of the references.
 MIN_SPAN = 0.1
@@ -157,9 +157,9 @@ def _known(
         )
     known = np.isfinite(disparity) & np.isfinite(depth) & (depth > 0)
     x, z = disparity[known].astype(np.float64), depth[known].astype(np.float64)
-    if len(x) > MOST:
+    if len(x) > MAX_REFERENCES:
         # Drawn, not every n-th: an image has columns, and n might divide their number.
-        chosen = np.random.default_rng(0).choice(len(x), MOST, replace=False)
+        chosen = np.random.default_rng(0).choice(len(x), MAX_REFERENCES, replace=False)
         x, z = x[chosen], z[chosen]
     return x, 1 / z, int(known.sum())
 
@@ -179,8 +179,8 @@ def _best_line(x: NDArray[np.float64], y: NDArray[np.float64], bound: float) -> 
     order = np.argsort(x, kind='stable')
     half = len(order) // 2
     # One from the nearer half and one from the farther: short lines point anywhere.
-    far = order[rng.integers(0, half, _LINES)]
-    near = order[rng.integers(half, len(order), _LINES)]
+    far = order[rng.integers(0, half, _HYPOTHESES)]
+    near = order[rng.integers(half, len(order), _HYPOTHESES)]
     with np.errstate(divide='ignore', invalid='ignore'):
         scale = (y[near] - y[far]) / (x[near] - x[far])
         shift = y[far] - scale * x[far]
@@ -188,7 +188,11 @@ def _best_line(x: NDArray[np.float64], y: NDArray[np.float64], bound: float) -> 
     if not rising.any():
         return None
     scale, shift = scale[rising], shift[rising]
-    judges = order if len(order) <= _JUDGES else rng.choice(order, _JUDGES, replace=False)
+    judges = (
+        order
+        if len(order) <= _JUDGING_REFERENCES
+        else rng.choice(order, _JUDGING_REFERENCES, replace=False)
+    )
     with np.errstate(divide='ignore'):
         error = y[judges] / (scale[:, None] * x[judges] + shift[:, None]) - 1  # (lines, judges)
     cost = (np.minimum(np.abs(error), bound) ** 2).sum(axis=1)

@@ -37,7 +37,7 @@ from diception_ros.core.labels import (
 from diception_ros.core.labels.normals import unit
 from diception_ros.datasets.annotation import LabelledImage
 from diception_ros.tasks import Task
-from diception_ros.tasks.normal import AXES, LONGEST, SHORTEST
+from diception_ros.tasks.normal import IMAGE_TO_CAMERA_AXES, MAX_LENGTH, MIN_LENGTH
 
 Size = tuple[int, int]  # (H, W), pixels
 
@@ -211,17 +211,17 @@ def normals(array: NDArray[Any], where: str, axes: NDArray[np.float32] | None = 
             f'{_described(array)}'
         )
     if axes is None:
-        axes = AXES if colours else OPTICAL
+        axes = IMAGE_TO_CAMERA_AXES if colours else OPTICAL
     vectors = array.astype(np.float32)
     vectors = (vectors / np.float32(127.5) - 1 if colours else vectors) * axes
     with np.errstate(invalid='ignore'):
         length = np.linalg.norm(vectors, axis=-1)
-        known = (length >= SHORTEST) & (length <= LONGEST)
+        known = (length >= MIN_LENGTH) & (length <= MAX_LENGTH)
         given = length[np.isfinite(length) & (length > 0)]
     # Colours always have some length, black for unknown that of (-1, -1, -1).
     if not colours and given.size and not known.any():
         raise ValueError(
-            f'{where}: expected unit vectors (lengths from {SHORTEST} to {LONGEST} are '
+            f'{where}: expected unit vectors (lengths from {MIN_LENGTH} to {MAX_LENGTH} are '
             f'normalised, 0 or NaN is unknown), got lengths {given.min():.4g} to {given.max():.4g}'
         )
     return unit(np.where(known[..., None], vectors, np.float32(np.nan)))
@@ -464,7 +464,7 @@ def benchmark_normals(paths: Sequence[Path], size: Size) -> Normals:
             f'{path}: expected normals of shape (H, W, 3), {expected}, got {_described(array)}'
         )
     _check_size(path, array.shape[:2], size)
-    return normals(array, str(path), AXES if kind == 'f' else -OPTICAL)
+    return normals(array, str(path), IMAGE_TO_CAMERA_AXES if kind == 'f' else -OPTICAL)
 
 
 def normals_beside(image: str) -> list[tuple[str, ...]]:

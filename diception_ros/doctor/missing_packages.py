@@ -107,7 +107,9 @@ def packages(names: Iterable[str], distro: str) -> str:
         names: of the packages, such as 'sensor_msgs'.
         distro: such as 'jazzy'.
     """
-    return 'apt-get install ' + ' '.join(f'ros-{distro}-{name.replace("_", "-")}' for name in names)
+    return 'apt-get install ' + ' '.join(
+        f'ros-{distro}-{name.replace("_", "-")}' for name in names
+    )
 
 
 def requirement(distribution: str) -> str:

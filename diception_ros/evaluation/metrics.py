@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 from scipy.optimize import linear_sum_assignment
 
 from diception_ros.core.labels import Instances, Keypoints, Label, Normals
-from diception_ros.tasks.normal import WITHIN, angles_deg
+from diception_ros.tasks.normal import THRESHOLDS_DEG, angles_deg
 
 # Width of the bins from which the pooled median is read, degrees: two hundred million angles of a
 # data set would fill a gigabyte, their histogram at a thousandth of a degree a megabyte.
@@ -71,7 +71,7 @@ class AngularError:
 
     def __init__(self, check_axes: bool = False) -> None:
         self._bins = np.zeros(round(180 / BIN_DEG) + 1, np.int64)
-        self._below = dict.fromkeys(WITHIN, 0)
+        self._below = dict.fromkeys(THRESHOLDS_DEG, 0)
         self._total, self._known, self._images, self._skipped = 0.0, 0, 0, 0
         self._mirrored = {axis: [0.0, 0] for axis in 'xyz' if check_axes}
 
@@ -87,7 +87,7 @@ class AngularError:
         self._known += int(truth.valid.sum())
         self._total += float(angles.sum())
         self._bins += np.bincount((angles / BIN_DEG).astype(np.int64), minlength=len(self._bins))
-        for name, limit in WITHIN.items():
+        for name, limit in THRESHOLDS_DEG.items():
             self._below[name] += int((angles < limit).sum())
         for axis, sums in self._mirrored.items():
             signs = np.where(np.array(list('xyz')) == axis, -1, 1).astype(np.float32)
@@ -104,7 +104,7 @@ class AngularError:
         return {
             'mean_deg': self._total / count if count else _NAN,
             'median_deg': self._median() if count else _NAN,
-            **{name: self._below[name] / count if count else _NAN for name in WITHIN},
+            **{name: self._below[name] / count if count else _NAN for name in THRESHOLDS_DEG},
             'coverage': count / self._known if self._known else _NAN,
             'images': self._images,
             'skipped': self._skipped,

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 # Labels without an instance after which its track ends: the model misses one now and then, but an
 # instance that appears in the place of one long gone is another.
-FORGOTTEN_AFTER = 3
+MAX_MISSED_FRAMES = 3
 
 
 class Tracks:
@@ -64,7 +64,7 @@ class Tracks:
         missed = {
             number: times + 1
             for number, times in self._missed.items()
-            if number not in found and times < FORGOTTEN_AFTER
+            if number not in found and times < MAX_MISSED_FRAMES
         }
         free = (number for number in itertools.count(1) if number not in found | set(missed))
         for thing in np.flatnonzero(numbers == 0):

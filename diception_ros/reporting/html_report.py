@@ -226,7 +226,10 @@ def page(
 
 def _facts(metrics: Mapping[str, Any]) -> dict[str, Any]:
     speed, versions = metrics['speed'], metrics.get('versions') or tables.versions()
-    adapters = [f'{metric["task"]} ({metric["kind"]}, {metric["folder"]})' for metric in metrics['adapters']]
+    adapters = [
+        f'{metric["task"]} ({metric["kind"]}, {metric["folder"]})'
+        for metric in metrics['adapters']
+    ]
     return {
         'bag': metrics['bag']['path'],
         'SHA-256 of the bag': metrics['bag']['sha256'],

@@ -206,7 +206,9 @@ class Renderer:
             if geom.objtype == mj.mjtObj.mjOBJ_GEOM and geom.segid >= 0:
                 self._shape[geom.segid + 1] = geom.objid
         lights = self._visual.lights[: self._visual.nlight]
-        self._lamps = [(light, [np.array(getattr(light, name)) for name in _LIGHT]) for light in lights]
+        self._lamps = [
+            (light, [np.array(getattr(light, name)) for name in _LIGHT]) for light in lights
+        ]
         self._model, self._data = model, data
         # Of every geom: primitives first, then the pieces of models.
         self._instance = np.concatenate([

@@ -18,18 +18,18 @@ if TYPE_CHECKING:
 Floats = NDArray[np.float32]
 
 # The image has x right, y up, z to the viewer; our frame has x right, y down, z forward.
-AXES = np.array([1, -1, -1], np.float32)
+IMAGE_TO_CAMERA_AXES = np.array([1, -1, -1], np.float32)
 
 # Lengths that a generated vector may have; outside, the pixel is unknown. The evaluation protocol
 # of StableNormal masks its truth by the same two numbers. An unknown pixel is encoded as grey,
 # length 0; black, which other data sets use for unknown, has length 1.73.
-SHORTEST, LONGEST = 0.5, 1.5
+MIN_LENGTH, MAX_LENGTH = 0.5, 1.5
 
 # Window of the noise filter. Noise of sigma 0.05 alone costs 7.2 degrees; radius 1 leaves 1.8,
 # radius 2 leaves 1.1, radius 4 leaves 0.9 of them but rounds more of the small shapes.
-RADIUS = 2
+FILTER_RADIUS = 2
 # Below one step of an 8-bit image there is no noise to speak of, and the image stays as it is.
-LEAST_NOISE = 1 / 255
+MIN_NOISE = 1 / 255
 
 
 class Normal(Task[Normals]):
@@ -38,7 +38,9 @@ class Normal(Task[Normals]):
     def encode(self, label: Normals) -> NDArray[np.float32]:
         """(n + 1) / 2 on the image's axes; unknown pixels mid-grey, a vector of length 0."""
         _checks.square(label)
-        rgb: NDArray[np.float32] = np.nan_to_num((label.vectors * AXES + 1) / 2, nan=0.5)
+        rgb: NDArray[np.float32] = np.nan_to_num(
+            (label.vectors * IMAGE_TO_CAMERA_AXES + 1) / 2, nan=0.5
+        )
         return rgb
 
     def decode(self, rgb: NDArray[np.float32], prompt: Prompt | None = None) -> Normals:
@@ -54,8 +56,8 @@ class Normal(Task[Normals]):
         length = np.sqrt(_square(planes))
         with np.errstate(divide='ignore'):
             scale = 1 / length
-        scale[(length <= SHORTEST) | (length >= LONGEST)] = np.nan
-        for sign, plane in zip(AXES, planes, strict=True):
+        scale[(length <= MIN_LENGTH) | (length >= MAX_LENGTH)] = np.nan
+        for sign, plane in zip(IMAGE_TO_CAMERA_AXES, planes, strict=True):
             plane *= scale if sign > 0 else -scale
         return Normals(np.asarray(cv2.merge(planes), np.float32))
 
@@ -78,9 +80,11 @@ class Normal(Task[Normals]):
         known = int(truth.valid.sum())
         if angles.size == 0:
             angles = np.array([np.nan])
-            shares = dict.fromkeys(WITHIN, float('nan'))
+            shares = dict.fromkeys(THRESHOLDS_DEG, float('nan'))
         else:
-            shares = {name: float(np.mean(angles < limit)) for name, limit in WITHIN.items()}
+            shares = {
+                name: float(np.mean(angles < limit)) for name, limit in THRESHOLDS_DEG.items()
+            }
         return {
             'mean_deg': float(np.mean(angles)),
             'median_deg': float(np.median(angles)),
@@ -92,7 +96,7 @@ class Normal(Task[Normals]):
 
 
 # Customary limits, degrees.
-WITHIN = {'within_11_25': 11.25, 'within_22_5': 22.5, 'within_30': 30.0}
+THRESHOLDS_DEG = {'within_11_25': 11.25, 'within_22_5': 22.5, 'within_30': 30.0}
 
 
 def angles_deg(predicted: Normals, truth: Normals) -> NDArray[np.float64]:
@@ -138,7 +142,7 @@ def _quieten(vectors: Floats) -> list[Floats]:
 
     noise = _noise(vectors)
     planes = [np.asarray(plane, np.float32) for plane in cv2.split(vectors)]
-    if noise < 2 * LEAST_NOISE:  # vectors span twice the range of the image
+    if noise < 2 * MIN_NOISE:  # vectors span twice the range of the image
         return planes
     means = [_mean(plane) for plane in planes]
     variance = _mean(_square(planes)) - _square(means)
@@ -156,7 +160,7 @@ def _mean(plane: Floats) -> Floats:
     """Mean over the window around each pixel of (S, S) float32."""
     import cv2
 
-    return np.asarray(cv2.blur(plane, (2 * RADIUS + 1, 2 * RADIUS + 1)), np.float32)
+    return np.asarray(cv2.blur(plane, (2 * FILTER_RADIUS + 1, 2 * FILTER_RADIUS + 1)), np.float32)
 
 
 def _square(planes: list[Floats]) -> Floats:

@@ -19,9 +19,9 @@ if TYPE_CHECKING:
 
 # Low-confidence regions are grey: a pixel of the object is brighter than this share of the
 # brightest spot of so many pixels square, ...
-SHARE, SPOT = 0.5, 3
+FOREGROUND_SHARE, SPOT_SIZE = 0.5, 3
 # ... which counts as at least twice as bright as this, so that noise on black gives no object.
-LEAST = 0.25
+MIN_PEAK_BRIGHTNESS = 0.25
 
 
 @dataclass(frozen=True)
@@ -55,7 +55,10 @@ class Segmentation(Task[Mask]):
         grey = np.clip(rgb, 0, 1).mean(axis=-1, dtype=np.float32)
         threshold = self.threshold
         if threshold is None:
-            threshold = max(LEAST, SHARE * float(cv2.blur(grey, (SPOT, SPOT)).max()))
+            threshold = max(
+                MIN_PEAK_BRIGHTNESS,
+                FOREGROUND_SHARE * float(cv2.blur(grey, (SPOT_SIZE, SPOT_SIZE)).max()),
+            )
         lax = int((grey > threshold / 2).sum())
         strict = int((grey > (threshold + 1) / 2).sum())
         return Mask(grey > threshold, strict / lax if lax else 0.0)

@@ -7,7 +7,7 @@ import math
 import numpy as np
 import pytest
 
-from diception_ros.core.alignment import MOST, FitReport, align, evaluate_fit, smooth
+from diception_ros.core.alignment import MAX_REFERENCES, FitReport, align, evaluate_fit, smooth
 from diception_ros.core.geometry import ScaleShift, fit_scale_shift
 from diception_ros.core.settings import FitCriteria
 
@@ -121,7 +121,7 @@ def test_a_whole_depth_image_is_thinned_out():
     disparity, depth = references(rng, 300_000, 0.03)
     fit = align(disparity.astype(np.float32), depth.astype(np.float32), DEMANDS)
     assert fit.points == 300_000
-    assert MOST < 300_000
+    assert MAX_REFERENCES < 300_000
     np.testing.assert_allclose(fit.scale_shift, TRUTH, rtol=0.02)
     assert fit == align(disparity.astype(np.float32), depth.astype(np.float32), DEMANDS)
 

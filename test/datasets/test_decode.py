@@ -12,7 +12,7 @@ from diception_ros.core.prompt import Prompt
 from diception_ros.datasets import decode, labelled
 from diception_ros.evaluation import bag_scores, evaluators, rooms
 from diception_ros.evaluation.evaluators import EvalItem
-from diception_ros.tasks.normal import AXES
+from diception_ros.tasks.normal import IMAGE_TO_CAMERA_AXES
 
 NAN = float('nan')
 
@@ -24,7 +24,7 @@ def readers(tmp_path, array, kind, task, suffix):
     np.save(tmp_path / 'known.npy', np.ones(files.SIZE, bool))
     if kind == 'normals':
         # The evaluation sets have y up and z to the viewer.
-        np.save(tmp_path / 'theirs.npy', array * AXES)
+        np.save(tmp_path / 'theirs.npy', array * IMAGE_TO_CAMERA_AXES)
         theirs = lambda: decode.benchmark_normals([tmp_path / 'theirs.npy'], files.SIZE)  # noqa: E731
     elif suffix == '.npy':
         theirs = lambda: decode.npy_depth([path, tmp_path / 'known.npy'], files.SIZE)  # noqa: E731
@@ -80,7 +80,7 @@ def test_an_array_without_any_valid_value_is_refused_by_every_reader(
 def test_normals_in_colours_are_read_the_same_as_a_label_and_as_truth(tmp_path):
     vectors = np.random.default_rng(0).normal(size=(*files.SIZE, 3)) * [1, 1, 0.3] - [0, 0, 2]
     vectors /= np.linalg.norm(vectors, axis=-1, keepdims=True)
-    colours = np.rint((vectors * AXES + 1) * 127.5).astype(np.uint8)
+    colours = np.rint((vectors * IMAGE_TO_CAMERA_AXES + 1) * 127.5).astype(np.uint8)
     colours[:2] = 128  # grey: unknown
     users = readers(tmp_path, colours, 'normals', 'normal', '.png')
     for name in ('adapt', 'replay'):

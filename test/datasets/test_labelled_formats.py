@@ -11,7 +11,7 @@ import pytest
 
 from diception_ros.core.labels import ImageLabel, Instances, Mask, MetricDepth, Normals
 from diception_ros.datasets import labelled
-from diception_ros.tasks.normal import AXES
+from diception_ros.tasks.normal import IMAGE_TO_CAMERA_AXES
 
 OUTLINED = {
     'polygons': lambda place: files.write_coco(place),
@@ -125,7 +125,9 @@ def test_depth_is_metres_in_every_format(form, tmp_path):
 @pytest.mark.parametrize('form', ['.png', '.npy', '32FC3'])
 def test_normals_are_of_the_camera_in_every_format(form, tmp_path):
     def painted(k):
-        return np.rint(np.nan_to_num((vectors(k) * AXES + 1) / 2, nan=0.5) * 255).astype(np.uint8)
+        return np.rint(
+            np.nan_to_num((vectors(k) * IMAGE_TO_CAMERA_AXES + 1) / 2, nan=0.5) * 255
+        ).astype(np.uint8)
 
     if form == '32FC3':
         place = files.write_bag(tmp_path / 'a.mcap', vectors, form)

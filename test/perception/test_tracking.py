@@ -8,7 +8,7 @@ import pytest
 from diception_ros.core.frame import Frame
 from diception_ros.core.geometry import ScaleShift
 from diception_ros.core.labels import Instances
-from diception_ros.perception.tracking import FORGOTTEN_AFTER, Memory, Tracks
+from diception_ros.perception.tracking import MAX_MISSED_FRAMES, Memory, Tracks
 
 SIZE = (60, 200)
 
@@ -98,7 +98,7 @@ def test_another_category_is_another_thing():
     assert out.categories[2:] == ('dog', 'cat')
 
 
-@pytest.mark.parametrize('missed', range(1, FORGOTTEN_AFTER + 1))
+@pytest.mark.parametrize('missed', range(1, MAX_MISSED_FRAMES + 1))
 def test_a_thing_that_is_missed_for_a_moment_comes_back_as_itself(missed):
     tracks = Tracks()
     tracks.follow(boxes(0, 50), 0.3)
@@ -120,7 +120,7 @@ def test_a_missed_thing_keeps_its_category():
 def test_a_thing_that_is_long_gone_is_forgotten():
     tracks = Tracks()
     tracks.follow(boxes(0, 50), 0.3)
-    for _ in range(FORGOTTEN_AFTER + 1):
+    for _ in range(MAX_MISSED_FRAMES + 1):
         tracks.follow(boxes(50), 0.3)
     # Its number is free again, and the next to come takes it, wherever it is.
     assert numbers_at(tracks.follow(boxes(50, 120), 0.3), 50, 120) == [2, 1]
@@ -150,7 +150,7 @@ def test_numbers_stay_small():
         assert len(np.unique(out.ids[out.ids > 0])) == len(places)
         largest = max(largest, len(out.scores))
     # At most 5 in each of the answers that are remembered, though some 500 came and went.
-    assert largest <= 5 * (FORGOTTEN_AFTER + 1)
+    assert largest <= 5 * (MAX_MISSED_FRAMES + 1)
 
 
 def test_an_answer_without_things_changes_no_number():

@@ -40,26 +40,27 @@ Bytes = NDArray[np.uint8]
 Whole = NDArray[np.int32]
 Floats = NDArray[np.float32]
 
-# SOFT and VALLEY were chosen by a sweep over 20 and 45 instances at 768 pixels, and 25 of random
-# colours, through a simulated image decoder (`painter` in bench/decode.py); the rest by eye.
+# VOTE_BLUR_SIGMA and PASS_RATIO were chosen by a sweep over 20 and 45 instances at 768 pixels, and
+# 25 of random colours, through a simulated image decoder (`painter` in bench/decode.py); the rest
+# by eye.
 
 # Histogram cells per channel (so a cell is 8/255 wide), and the blur of the votes in cells. With
 # 1.5 cells, random colours 0.15 apart ran into one hill.
-CELLS = 32
-SOFT = 1.0
+HISTOGRAM_CELLS = 32
+VOTE_BLUR_SIGMA = 1.0
 # Two hills are one where the pass between them reaches this part of the lower one's top.
-VALLEY = 0.7
+PASS_RATIO = 0.7
 # Brightest channel of what counts as black.
-BLACK = 0.15
+BLACK_LEVEL = 0.15
 # Largest difference of a channel among a pixel and its four neighbours that counts as flat.
-FLAT = 0.16
+FLAT_STEP = 0.16
 # A pixel farther than this from every mode (a length in RGB) has none: the specks on near-black.
-STRANGE = 0.5
+MAX_MODE_DISTANCE = 0.5
 # Smallest instance, as a part of the image: 30 pixels of 768 x 768.
-SMALLEST = 5e-5
+MIN_INSTANCE_SHARE = 5e-5
 
 
-def find(smooth: Bytes, rough: Bytes) -> Floats:
+def find_color_modes(smooth: Bytes, rough: Bytes) -> Floats:
     """The colours that were meant.
 
     Args:
@@ -76,13 +77,17 @@ def find(smooth: Bytes, rough: Bytes) -> Floats:
     blocks = np.asarray(cv2.resize(smooth, size, interpolation=cv2.INTER_AREA), np.uint8)
     blocks = blocks.reshape(-1, 3)
     edges = cv2.resize(rough, size, interpolation=cv2.INTER_NEAREST).ravel()
-    bright = np.maximum(np.maximum(blocks[:, 0], blocks[:, 1]), blocks[:, 2]) > BLACK * 255
-    votes = blocks[(edges < FLAT * 255) & bright]
-    least = max(4.0, SMALLEST * len(blocks))
+    bright = np.maximum(np.maximum(blocks[:, 0], blocks[:, 1]), blocks[:, 2]) > BLACK_LEVEL * 255
+    votes = blocks[(edges < FLAT_STEP * 255) & bright]
+    least = max(4.0, MIN_INSTANCE_SHARE * len(blocks))
 
     cell = _cells(votes[:, 0], votes[:, 1], votes[:, 2])
-    counts = np.bincount(cell, minlength=CELLS**3).astype(np.float32).reshape((CELLS,) * 3)
-    heights = ndimage.gaussian_filter(counts, SOFT, mode='constant', truncate=3)
+    counts = (
+        np.bincount(cell, minlength=HISTOGRAM_CELLS**3)
+        .astype(np.float32)
+        .reshape((HISTOGRAM_CELLS,) * 3)
+    )
+    heights = ndimage.gaussian_filter(counts, VOTE_BLUR_SIGMA, mode='constant', truncate=3)
     # A single vote blurred by one cell has the top 0.06; what is far below belongs to no hill.
     hills = watershed(-heights, mask=heights > 0.04 * least)  # type: ignore[no-untyped-call]
     hill = _without_passes(hills, heights)[hills.ravel()[cell]]
@@ -114,23 +119,26 @@ def nearest_to(
     cells = _cells(*channels)
     # A colour that every second pixel of every second line misses is rare: it stays unknown.
     step = max(1, min(cells.shape) // 384)
-    used = np.flatnonzero(np.bincount(cells[::step, ::step].ravel(), minlength=CELLS**3))
-    middle = np.stack(np.unravel_index(used, (CELLS,) * 3), axis=1).astype(np.float32) + 0.5
-    middle *= 256 // CELLS
+    used = np.flatnonzero(np.bincount(cells[::step, ::step].ravel(), minlength=HISTOGRAM_CELLS**3))
+    middle = (
+        np.stack(np.unravel_index(used, (HISTOGRAM_CELLS,) * 3), axis=1).astype(np.float32) + 0.5
+    )
+    middle *= 256 // HISTOGRAM_CELLS
     targets = np.concatenate([np.zeros((1, 3), np.float32), modes])
     squares = (targets**2).sum(axis=1)[:, None] - 2 * targets @ middle.T
     nearest = squares.argmin(axis=0) + 1
     # What is like nothing that was meant is not black either.
-    nearest[squares.min(axis=0) + (middle**2).sum(axis=1) > (STRANGE * 255) ** 2] = 0
-    nearest[middle.max(axis=1) <= BLACK * 255] = 1
-    table = np.zeros(CELLS**3, smallest_type(len(targets) + 1))
+    nearest[squares.min(axis=0) + (middle**2).sum(axis=1) > (MAX_MODE_DISTANCE * 255) ** 2] = 0
+    nearest[middle.max(axis=1) <= BLACK_LEVEL * 255] = 1
+    table = np.zeros(HISTOGRAM_CELLS**3, smallest_type(len(targets) + 1))
     table[used] = nearest
     return np.take(table, cells)
 
 
 def _cells(red: Bytes, green: Bytes, blue: Bytes) -> NDArray[np.uint16]:
     """Number of the histogram cell of each colour (...): (...) uint16."""
-    # CELLS is 2**5: five bits of each channel, in steps that make no copies in wide integers.
+    # HISTOGRAM_CELLS is 2**5: five bits of each channel, in steps that make no copies in wide
+    # integers.
     cells: NDArray[np.uint16] = (red & np.uint8(0xF8)).astype(np.uint16)
     cells <<= np.uint16(5)
     cells |= green & np.uint8(0xF8)
@@ -174,7 +182,7 @@ def _without_passes(hills: Whole, heights: Floats) -> NDArray[np.int64]:
 
     for k in np.argsort(-highest, kind='stable'):
         low, high = sorted((root(pairs[k] // count), root(pairs[k] % count)), key=tops.__getitem__)
-        if low != high and highest[k] >= VALLEY * tops[low]:
+        if low != high and highest[k] >= PASS_RATIO * tops[low]:
             parent[low] = high
     return np.array([root(k) for k in range(count)])
 
@@ -182,32 +190,32 @@ def _without_passes(hills: Whole, heights: Floats) -> NDArray[np.int64]:
 # Labels and owners: uint8 as long as 255 are enough, which makes every pass over them cheaper.
 Few = NDArray[np.uint8 | np.uint16]
 
-# TOUCHING was chosen by a sweep like those of the mode seeking above, WINDOWS by one over 64 to
-# 768 pixels and channels like those of bench/decode.py; the rest by eye on those images.
-# Distances between colours are lengths in RGB, [0, 1] per channel.
+# TOUCHING_MERGE_DISTANCE was chosen by a sweep like those of the mode seeking above, FILL_WINDOWS
+# by one over 64 to 768 pixels and channels like those of bench/decode.py; the rest by eye on those
+# images. Distances between colours are lengths in RGB, [0, 1] per channel.
 
 # Cores that do not touch are one instance where their colours are nearer than this, ...
-ALIKE = 0.08
+MERGE_DISTANCE = 0.08
 # ... those that touch where they are nearer than this, ...
-TOUCHING = 0.15
+TOUCHING_MERGE_DISTANCE = 0.15
 # ... or where they are nearer than this, and the step across their border is below this part of
 # the difference of their means. The colours that `paint` chooses are 0.33 apart.
-DRIFT, STEP = 0.3, 0.5
+DRIFT_MERGE_DISTANCE, MAX_BORDER_STEP = 0.3, 0.5
 # A core of less than this part of the image whose colour is nearer than this to a larger one
 # that it touches is a fluctuation within it.
-SPECK, SPECK_COLOUR = 3e-4, 0.28
+SPECK_SHARE, SPECK_DISTANCE = 3e-4, 0.28
 # A pixel farther in colour than this from all instances beside it looks around more widely.
-LIKELY = 0.25
-WINDOWS = (3, 5, 3, 11)
+MAX_FILL_DISTANCE = 0.25
+FILL_WINDOWS = (3, 5, 3, 11)
 # Then rings of one pixel each grow inward. Two do for blurred edges; more only save the slower
 # search for what is nearest.
-RINGS = 8
+FILL_RINGS = 8
 # Smallest instance in pixels, which matters for the scores in small images; as a part of the
-# image it is `modes.SMALLEST`.
-SMALLEST_PIXELS = 4
+# image it is `MIN_INSTANCE_SHARE`.
+MIN_INSTANCE_PIXELS = 4
 # Spread of the colours within an instance (standard deviation) at which its score has fallen to
 # 1/e.
-SPREAD = 0.15
+SCORE_SPREAD = 0.15
 
 
 @dataclass(frozen=True)
@@ -259,7 +267,7 @@ def find_instances(rgb: Floats) -> tuple[Whole, Floats]:
         spread is that of the colours around their mean, away from the rim.
     """
     image = _prepare(rgb)
-    meant = find(image.smooth, image.rough)
+    meant = find_color_modes(image.smooth, image.rough)
     if not len(meant):
         return np.zeros(rgb.shape[:2], np.int32), np.zeros(0, np.float32)
     labels = nearest_to(image.channels, meant)
@@ -267,7 +275,7 @@ def find_instances(rgb: Floats) -> tuple[Whole, Floats]:
     owner, colours = _join(image, cores)
     instances = _fill(image, _look_up(owner, cores.index), colours)
     areas = _areas(instances, len(colours))
-    small = areas < max(SMALLEST_PIXELS, SMALLEST * instances.size)
+    small = areas < max(MIN_INSTANCE_PIXELS, MIN_INSTANCE_SHARE * instances.size)
     small[:2] = False
     if areas[small].any():
         # What surrounds a speck takes its pixels, so that it leaves no hole.
@@ -312,7 +320,7 @@ def _cores(image: _PaintedImage, labels: Few) -> _Cores:
     some = index[::step, ::step].ravel().astype(np.intp)
     samples = np.bincount(some, minlength=count)
     areas = samples * step**2
-    flat = np.bincount(some, image.rough[::step, ::step].ravel() < FLAT * 255, count)
+    flat = np.bincount(some, image.rough[::step, ::step].ravel() < FLAT_STEP * 255, count)
     colours = (
         np.stack(
             [np.bincount(some, image.smooth[::step, ::step, c].ravel(), count) for c in range(3)],
@@ -322,7 +330,7 @@ def _cores(image: _PaintedImage, labels: Few) -> _Cores:
     )
     label = np.zeros(count, np.uint16)
     label[some] = labels[::step, ::step].ravel()
-    least = max(1.0, 0.3 * SMALLEST * labels.size)
+    least = max(1.0, 0.3 * MIN_INSTANCE_SHARE * labels.size)
     good = (samples > 0) & (label > 0) & (areas >= least) & (flat >= 0.3 * samples)
     good[0] = False
     return _Cores(index, areas, label == 1, colours, good)
@@ -339,11 +347,13 @@ def _join(image: _PaintedImage, cores: _Cores) -> tuple[Few, Floats]:
     a, b, step = _borders(image, cores)
     apart = np.linalg.norm(cores.colours[a] - cores.colours[b], axis=1) / 255
     smaller = np.where(cores.areas[a] < cores.areas[b], a, b)
-    little = cores.areas[smaller] < SPECK * cores.index.size
+    little = cores.areas[smaller] < SPECK_SHARE * cores.index.size
     # It is dropped, not joined: a speck of a mixed colour would join the two that it lies between.
     good = cores.good.copy()
-    good[smaller[little & (apart < SPECK_COLOUR)]] = False
-    one = (apart < TOUCHING) | (apart < DRIFT) & (step < STEP)
+    good[smaller[little & (apart < SPECK_DISTANCE)]] = False
+    one = (apart < TOUCHING_MERGE_DISTANCE) | (apart < DRIFT_MERGE_DISTANCE) & (
+        step < MAX_BORDER_STEP
+    )
     one &= good[a] & good[b]
     one &= ~cores.black[a] & ~cores.black[b]
     links = coo_array((np.ones(one.sum()), (a[one], b[one])), (count, count))
@@ -352,13 +362,17 @@ def _join(image: _PaintedImage, cores: _Cores) -> tuple[Few, Floats]:
     colourful = np.flatnonzero(good & ~cores.black)
     # An instance that is too small is dropped here, so that what surrounds it takes its pixels.
     together = np.bincount(group[colourful], cores.areas[colourful], count)
-    colourful = colourful[together[group[colourful]] >= 0.3 * SMALLEST * cores.index.size]
+    colourful = colourful[
+        together[group[colourful]] >= 0.3 * MIN_INSTANCE_SHARE * cores.index.size
+    ]
     used, of = np.unique(group[colourful], return_inverse=True)
     areas = cores.areas[colourful]
     means = _means(of, areas, cores.colours[colourful], len(used))
     same = np.ones(len(used), np.int64)
     if len(used) > 1:
-        same = fcluster(linkage(means, 'average'), ALIKE * 255, 'distance').astype(np.int64)
+        same = fcluster(linkage(means, 'average'), MERGE_DISTANCE * 255, 'distance').astype(
+            np.int64
+        )
     owner = np.zeros(count, smallest_type(int(same.max(initial=0)) + 2))
     owner[good & cores.black] = 1
     owner[colourful] = same[of] + 1
@@ -429,7 +443,10 @@ def _fill(image: _PaintedImage, owner: Few, colours: Floats) -> Few:
     # nearly always. The later windows are for pixels that look like neither.
     # What is like nothing around (the middle of a blurred edge, a sliver of something small) then
     # goes to what lies beside it, one ring after another.
-    for reach, likely in (*((reach, LIKELY) for reach in WINDOWS), *((3, np.inf),) * RINGS):
+    for reach, likely in (
+        *((reach, MAX_FILL_DISTANCE) for reach in FILL_WINDOWS),
+        *((3, np.inf),) * FILL_RINGS,
+    ):
         if not len(at):
             return out
         window = np.ones((reach, reach), np.uint8)
@@ -462,17 +479,17 @@ def _number(
 ) -> tuple[Whole, Floats]:
     """Drop what is too small, score the rest, and number it by falling score."""
     count = len(colours)
-    smallest = max(SMALLEST_PIXELS, SMALLEST * owner.size)
+    smallest = max(MIN_INSTANCE_PIXELS, MIN_INSTANCE_SHARE * owner.size)
     step = max(1, min(owner.shape) // 192)
     some = owner[::step, ::step].ravel().astype(np.intp)
     # On the rim the colour is a mixture whatever the network meant.
-    some = np.where(image.rough[::step, ::step].ravel() < FLAT * 255, some, 0)
+    some = np.where(image.rough[::step, ::step].ravel() < FLAT_STEP * 255, some, 0)
     off = image.smooth[::step, ::step].reshape(-1, 3) - colours[some]
     samples = np.bincount(some, minlength=count)
     variance = np.bincount(some, _square(off), count) / 3 / np.maximum(samples, 1) / 255**2
     # An instance that is all rim could be anything.
-    variance[samples == 0] = SPREAD**2
-    scores = np.exp(-variance / SPREAD**2) * areas / (areas + 4 * smallest)
+    variance[samples == 0] = SCORE_SPREAD**2
+    scores = np.exp(-variance / SCORE_SPREAD**2) * areas / (areas + 4 * smallest)
     scores[:2] = 0
     order = np.argsort(-scores, kind='stable')
     order = order[(areas[order] >= smallest) & (order >= 2)]
@@ -493,11 +510,11 @@ def _number(
 # Four values per channel are 1/3 apart: above six times the noise sigma 0.05 that an image may
 # carry. 56 of the 64 colours are left when the dark ones are taken out; more instances than that
 # get a finer lattice (98 colours 1/4 apart, 189 colours 1/5 apart, ...).
-LEVELS = 4
+MIN_LATTICE_LEVELS = 4
 
 # The brightest channel of each colour is at least this. `find_instances` calls 0.15 black, and the
 # blurred rim of an instance against black passes through all darker versions of its colour.
-BRIGHT = 0.6
+MIN_BRIGHTNESS = 0.6
 
 
 def lattice(count: int) -> NDArray[np.float32]:
@@ -508,12 +525,12 @@ def lattice(count: int) -> NDArray[np.float32]:
 
     Returns:
         (K, 3) float32 in [0, 1] RGB, K >= count: all colours of a cubic lattice whose brightest
-        channel reaches `BRIGHT`; the coarsest such lattice from `LEVELS` on.
+        channel reaches `MIN_BRIGHTNESS`; the coarsest such lattice from `MIN_LATTICE_LEVELS` on.
     """
-    for levels in itertools.count(LEVELS):
+    for levels in itertools.count(MIN_LATTICE_LEVELS):
         steps = np.arange(levels, dtype=np.float32) / np.float32(levels - 1)
         cube = np.stack(np.meshgrid(steps, steps, steps, indexing='ij'), axis=-1).reshape(-1, 3)
-        colours: NDArray[np.float32] = cube[cube.max(axis=1) >= BRIGHT]
+        colours: NDArray[np.float32] = cube[cube.max(axis=1) >= MIN_BRIGHTNESS]
         if len(colours) >= count:
             break
     return colours

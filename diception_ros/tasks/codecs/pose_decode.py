@@ -23,7 +23,7 @@ from numpy.typing import NDArray
 from scipy.spatial import cKDTree
 
 from diception_ros.core.labels import COCO_JOINTS, COCO_LIMBS, Keypoints
-from diception_ros.tasks.codecs.pose_from_blur import find_unsure
+from diception_ros.tasks.codecs.pose_from_blur import decode_low_confidence
 from diception_ros.tasks.codecs.pose_skeleton import (
     JOINT_COLOURS,
     Bytes,
@@ -35,31 +35,31 @@ from diception_ros.tasks.codecs.pose_skeleton import (
 
 Indices = NDArray[np.int64]
 
-# FOLLOWED was chosen by the sweeps described in `pose_skeleton`; PIECE and NEAR were varied
-# without gain; the rest by eye.
+# MIN_LIMB_SHARE was chosen by the sweeps described in `pose_skeleton`; MAX_PIECE_JOINTS and
+# MAX_PIECE_GAP were varied without gain; the rest by eye.
 
 # Farthest a pixel may be from a colour of the palette, as a length in RGB; half of the 0.39
 # between the palette's nearest two, and a little for those that have no such neighbour.
-COLOUR = 0.25
+MAX_PALETTE_DISTANCE = 0.25
 # A pixel with more than this part of red in its colour shows a disc.
-HIDDEN = 0.5
+DISC_RED_SHARE = 0.5
 # Darkest limb: on the edge to black half of the colour is left.
-BRIGHT = 0.4
+MIN_LIMB_BRIGHTNESS = 0.4
 # Radii of the rings, in radii of the disc: the inner ones lie in the rim that a limb shows around
 # its disc, the outer ones cross the limbs alone, where no disc shines through.
 RING_RADII = np.array([1.3, 1.7, 2.2, 2.8])
 # Least part of the ring around a disc in a type's colour for the disc to be of that type perhaps.
-RING = 0.15
+MIN_RING_SHARE = 0.15
 # Least part of the pixels between two discs that have the right colours. A limb half of which is
 # hidden behind another person is still followed.
-FOLLOWED = 0.4
+MIN_LIMB_SHARE = 0.4
 # A piece of at most this many joints (a face) may belong to a larger one that is at most this
 # part of its extent away; a disc without a limb may where this much of its ring is of one type.
-PIECE, NEAR, SURE = 5, 0.5, 0.5
+MAX_PIECE_JOINTS, MAX_PIECE_GAP, SURE_RING_SHARE = 5, 0.5, 0.5
 # A person of so many joints, and a disc where red is so much ahead, are clearly drawn.
-MANY, CLEAR = 5, 0.7
+CLEAR_JOINTS, CLEAR_REDNESS = 5, 0.7
 # A limb of which no pixel shows between two discs that touch counts as this well followed.
-COVERED = 0.6
+COVERED_LIMB_SHARE = 0.6
 
 
 @dataclass(frozen=True)
@@ -101,9 +101,9 @@ def find_people(rgb: Floats) -> Keypoints:
     limbs = _follow(image, discs, rings)
     person, kind, trust = _assemble(limbs, rings)
     person, kind, trust = _adopt(discs, rings, person, kind, trust)
-    told = (person >= 0) & (np.bincount(person + 1)[person + 1] >= MANY)
-    clear = told | (discs.clear > CLEAR)
-    more, faint, replaced = find_unsure(image, discs.centres, clear)
+    told = (person >= 0) & (np.bincount(person + 1)[person + 1] >= CLEAR_JOINTS)
+    clear = told | (discs.clear > CLEAR_REDNESS)
+    more, faint, replaced = decode_low_confidence(image, discs.centres, clear)
     rest = ~replaced
     people, scores = _gather(discs.centres[rest], person[rest], kind[rest], trust[rest])
     places = np.concatenate([people, more])
@@ -141,10 +141,10 @@ def _classify(image: Bytes, x: Vectors, y: Vectors) -> Indices:
     palette = JOINT_COLOURS.astype(np.float32) / 255
     distance = (hue**2).sum(axis=1)[:, None] - 2 * hue @ palette.T + (palette**2).sum(axis=1)
     nearest = distance.argmin(axis=1)
-    far = distance[np.arange(len(hue)), nearest] > COLOUR**2
+    far = distance[np.arange(len(hue)), nearest] > MAX_PALETTE_DISTANCE**2
     out = np.where(far, -1, nearest).reshape(x.shape)
-    out[(top + redness < BRIGHT) | outside] = -3
-    out[redness > HIDDEN * (top + redness)] = -2
+    out[(top + redness < MIN_LIMB_BRIGHTNESS) | outside] = -3
+    out[redness > DISC_RED_SHARE * (top + redness)] = -2
     return out
 
 
@@ -172,7 +172,10 @@ def _follow(image: Bytes, discs: Discs, rings: Vectors) -> _Limbs:
     """Try every pair of discs whose rings allow a limb of COCO between them."""
     pairs, types = [], []
     for a, b in COCO_LIMBS:
-        first, second = np.flatnonzero(rings[:, a] > RING), np.flatnonzero(rings[:, b] > RING)
+        first, second = (
+            np.flatnonzero(rings[:, a] > MIN_RING_SHARE),
+            np.flatnonzero(rings[:, b] > MIN_RING_SHARE),
+        )
         i, j = (grid.ravel() for grid in np.meshgrid(first, second, indexing='ij'))
         apart = i != j
         pairs.append(np.stack([i[apart], j[apart]], axis=1))
@@ -202,9 +205,9 @@ def _follow(image: Bytes, discs: Discs, rings: Vectors) -> _Limbs:
         halves.append(np.where(shown >= 3, good / np.maximum(shown, 1), np.nan))
     # Both halves must be followed: the one alone would join any two of a colour.
     scores = np.fmin(halves[0], halves[1])
-    scores = np.where(np.isnan(scores), COVERED, scores)
+    scores = np.where(np.isnan(scores), COVERED_LIMB_SHARE, scores)
     touching = lengths < 3 * radius
-    kept = (scores >= FOLLOWED) & (touching | ~np.isnan(halves[0] + halves[1]))
+    kept = (scores >= MIN_LIMB_SHARE) & (touching | ~np.isnan(halves[0] + halves[1]))
     return _Limbs(discs_of[kept], types_of[kept], scores[kept], lengths[kept])
 
 
@@ -248,17 +251,17 @@ def _adopt(
 
     Where the joint between them is absent or hidden, a shank, an arm, a face or a single joint is
     by itself. It goes to the nearest person who has none of its joints and is larger, within
-    `NEAR` of that one's extent. Arguments and results are those of `_assemble`.
+    `MAX_PIECE_GAP` of that one's extent. Arguments and results are those of `_assemble`.
     """
     person, kind, trust = person.copy(), kind.copy(), trust.copy()
     names, counts = np.unique(person[person >= 0], return_counts=True)
     pieces = [np.flatnonzero(person == name) for name in names[np.argsort(counts, kind='stable')]]
-    bodies = [piece for piece in pieces if len(piece) > PIECE]
-    sure = (person < 0) & (rings.max(axis=1, initial=0) > SURE)
+    bodies = [piece for piece in pieces if len(piece) > MAX_PIECE_JOINTS]
+    sure = (person < 0) & (rings.max(axis=1, initial=0) > SURE_RING_SHARE)
     pieces = [np.array([d]) for d in np.flatnonzero(sure)] + pieces
     kind[sure] = rings[sure].argmax(axis=1)
     for piece in pieces:
-        if len(piece) > PIECE:
+        if len(piece) > MAX_PIECE_JOINTS:
             continue
         best, nearest = -1, np.inf
         for body in bodies:
@@ -267,7 +270,7 @@ def _adopt(
                 continue
             gaps = discs.centres[piece][:, None] - discs.centres[of][None]
             gap = float(np.linalg.norm(gaps, axis=2).min())
-            if gap < min(nearest, NEAR * float(np.ptp(discs.centres[of], axis=0).max())):
+            if gap < min(nearest, MAX_PIECE_GAP * float(np.ptp(discs.centres[of], axis=0).max())):
                 best, nearest = int(person[of[0]]), gap
         if best >= 0:
             person[piece] = best

@@ -22,26 +22,26 @@ from diception_ros.tasks.codecs.pose_skeleton import JOINT_COLOURS, Bytes, Float
 Flags = NDArray[np.bool_]
 
 # The values below were varied one at a time on paintings of validation rooms by the built-in model
-# (LARGEST and PARTS by eye), and few changed much: `BRIGHTEST` at 0.25 found nobody more, and
-# thrice as often somebody where nobody was.
+# (MAX_SIDE and MIN_PARTS by eye), and few changed much: `MIN_PEAK_BRIGHTNESS` at 0.25 found nobody
+# more, and thrice as often somebody where nobody was.
 
 # Side of the image that is looked at, at most, pixels.
-LARGEST = 256
+MAX_SIDE = 256
 # Darkest place of a person; and of one who is drawn brightly, as a part of the brightest.
-DARKEST, PART_OF_BRIGHTEST = 0.15, 0.35
+MIN_BRIGHTNESS, MIN_RELATIVE_BRIGHTNESS = 0.15, 0.35
 # Least brightness of the brightest part of a person.
-BRIGHTEST = 0.35
+MIN_PEAK_BRIGHTNESS = 0.35
 # Least area of a person, as a part of the image.
-AREA = 12 / 128**2
+MIN_AREA_SHARE = 12 / 128**2
 # Least share of a person's colour that is a part's for its joints to be there.
-MASS = 0.01
+MIN_COLOR_SHARE = 0.01
 # A person shows this many parts at least: what has one colour, such as grey, is none.
-PARTS = 3
+MIN_PARTS = 3
 # Where the colours of faces begin along the palette; the least area of a head as a part of all
 # who touch; and how much a step down counts when a body is given to a head, for one aside.
-FACE, HEAD, DOWN = 1.45, 0.01, 0.3
+FACE_START, MIN_HEAD_SHARE, DOWN_STEP_WEIGHT = 1.45, 0.01, 0.3
 # What a limb that is certain spreads to each side, as a part of the extent of a person.
-LIMB = 0.05
+LIMB_MARGIN = 0.05
 
 
 def _along(colours: Vectors) -> Vectors:
@@ -77,7 +77,9 @@ _ENDS = (
 )
 
 
-def find_unsure(image: Bytes, discs: Vectors, clear: Flags) -> tuple[Floats, Floats, Flags]:
+def decode_low_confidence(
+    image: Bytes, discs: Vectors, clear: Flags
+) -> tuple[Floats, Floats, Flags]:
     """Find the people of whom little is drawn clearly.
 
     Args:
@@ -92,7 +94,7 @@ def find_unsure(image: Bytes, discs: Vectors, clear: Flags) -> tuple[Floats, Flo
         discs that lie on these people.
     """
     # What is not sure has no detail, and looking at much of it takes time.
-    zoom = max(1.0, max(image.shape[:2]) / LARGEST)
+    zoom = max(1.0, max(image.shape[:2]) / MAX_SIDE)
     size = round(image.shape[1] / zoom), round(image.shape[0] / zoom)
     resized = cv2.resize(image, size, interpolation=cv2.INTER_AREA)
     small = resized.astype(np.float32) / np.float32(255)
@@ -121,8 +123,10 @@ def _regions(rgb: Floats, taken: Flags) -> list[Flags]:
     """Where a person may be: (H, W) bool, each."""
     red, green, blue = cv2.split(rgb)
     bright = np.asarray(cv2.max(red, cv2.max(green, blue)), np.float32)
-    least = AREA * bright.size
-    count, index, stats, _ = cv2.connectedComponentsWithStats((bright > DARKEST).astype(np.uint8))
+    least = MIN_AREA_SHARE * bright.size
+    count, index, stats, _ = cv2.connectedComponentsWithStats(
+        (bright > MIN_BRIGHTNESS).astype(np.uint8)
+    )
     known = set(index[taken].tolist())
     found = []
     for k in range(1, count):
@@ -132,9 +136,9 @@ def _regions(rgb: Floats, taken: Flags) -> list[Flags]:
         box = slice(top, top + height), slice(left, left + width)
         mine = index[box] == k
         brightest = float(np.quantile(bright[box][mine], 0.95))
-        if brightest < BRIGHTEST:
+        if brightest < MIN_PEAK_BRIGHTNESS:
             continue
-        mine &= bright[box] > PART_OF_BRIGHTEST * brightest
+        mine &= bright[box] > MIN_RELATIVE_BRIGHTNESS * brightest
         pieces, names, sizes, _ = cv2.connectedComponentsWithStats(mine.astype(np.uint8))
         for piece in range(1, pieces):
             if sizes[piece, cv2.CC_STAT_AREA] >= least:
@@ -147,14 +151,16 @@ def _regions(rgb: Floats, taken: Flags) -> list[Flags]:
 def _by_heads(rgb: Floats, region: Flags) -> list[Flags]:
     """Divide a region in which people touch: each place is its nearest head's."""
     faces = np.zeros(region.shape, np.uint8)
-    faces[region] = _along(rgb[region].astype(np.float64)) > FACE
+    faces[region] = _along(rgb[region].astype(np.float64)) > FACE_START
     count, _, stats, centres = cv2.connectedComponentsWithStats(faces)
-    heads = [k for k in range(1, count) if stats[k, cv2.CC_STAT_AREA] >= HEAD * region.sum()]
+    heads = [
+        k for k in range(1, count) if stats[k, cv2.CC_STAT_AREA] >= MIN_HEAD_SHARE * region.sum()
+    ]
     if len(heads) < 2:
         return [region]
     rows, columns = np.nonzero(region)
     off = np.stack([columns, rows], axis=1)[:, None] - centres[heads]
-    nearest = np.hypot(off[..., 0], DOWN * off[..., 1]).argmin(axis=1)
+    nearest = np.hypot(off[..., 0], DOWN_STEP_WEIGHT * off[..., 1]).argmin(axis=1)
     pieces = []
     for k in range(len(heads)):
         piece = np.zeros_like(region)
@@ -173,8 +179,8 @@ def _person(rgb: Floats, region: Flags) -> tuple[Vectors, Vectors] | None:
     # Between two parts a pixel belongs to both, by how near its colour is to theirs.
     shares = np.stack([np.interp(along, _PLACES, row) for row in np.eye(len(_PLACES))])
     masses = (shares * cover).sum(axis=1)
-    there = masses > MASS * masses.sum()
-    if there.sum() < PARTS:
+    there = masses > MIN_COLOR_SHARE * masses.sum()
+    if there.sum() < MIN_PARTS:
         return None
     weights = shares**2 * cover
     weights /= np.maximum(weights.sum(axis=1, keepdims=True), 1e-9)
@@ -199,7 +205,7 @@ def _person(rgb: Floats, region: Flags) -> tuple[Vectors, Vectors] | None:
         joints[mine] = centres[part]
         if part != _FACE:
             spread = float(weights[part] @ (across - weights[part] @ across) ** 2)
-            half = np.sqrt(max(0.0, spread - (LIMB * extent) ** 2)) * np.sign(lean)
+            half = np.sqrt(max(0.0, spread - (LIMB_MARGIN * extent) ** 2)) * np.sign(lean)
             joints[mine] += half * np.outer([-1, 1], aside)
     for end, before in _ENDS:
         # The colour of a last joint reaches from it to the middle of its limb.

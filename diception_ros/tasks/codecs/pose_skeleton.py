@@ -52,17 +52,17 @@ JOINT_COLOURS = np.array(
 
 # Radius of a disc as a part of the larger side of the box around a person's joints: eyes and nose
 # of a standing person are about 0.026 of the height apart, so that their discs just do not touch.
-RADIUS = 0.012
+DISC_RADIUS = 0.012
 # Limits of the radius: as parts of the image, and what is left of a disc after a blur, pixels.
-LEAST_PART, MOST_PART, LEAST_PIXELS = 1 / 256, 1 / 80, 2.0
+MIN_RADIUS_SHARE, MAX_RADIUS_SHARE, MIN_RADIUS_PIXELS = 1 / 256, 1 / 80, 2.0
 # Half the width of a limb, in radii: a rim of the joint's colour shows all around its disc.
-HALF_WIDTH = 1.8
+LIMB_HALF_WIDTH = 1.8
 
 
 def limits(side: int) -> tuple[float, float]:
     """Least and greatest radius of a disc in an image of this side, pixels."""
-    least = max(LEAST_PIXELS, side * LEAST_PART)
-    return least, max(least, side * MOST_PART)
+    least = max(MIN_RADIUS_PIXELS, side * MIN_RADIUS_SHARE)
+    return least, max(least, side * MAX_RADIUS_SHARE)
 
 
 def radii(joints: Floats, side: int) -> NDArray[np.float64]:
@@ -80,7 +80,7 @@ def radii(joints: Floats, side: int) -> NDArray[np.float64]:
         here = person[np.isfinite(person).all(axis=1)]
         if len(here):
             extent[k] = np.ptp(here, axis=0).max()
-    return np.clip(RADIUS * extent, *limits(side))
+    return np.clip(DISC_RADIUS * extent, *limits(side))
 
 
 def draw(joints: Floats, side: int) -> Floats:
@@ -98,7 +98,7 @@ def draw(joints: Floats, side: int) -> Floats:
     sizes = radii(joints, side)
     order = np.argsort(sizes, kind='stable')
     for k in order:
-        _limbs(canvas, joints[k].astype(np.float64), HALF_WIDTH * sizes[k])
+        _limbs(canvas, joints[k].astype(np.float64), LIMB_HALF_WIDTH * sizes[k])
     red = np.array(RED, np.float32) / 255
     for k in order:
         for centre in joints[k][np.isfinite(joints[k]).all(axis=1)].astype(np.float64):
@@ -167,19 +167,19 @@ def _grid(box: tuple[slice, slice]) -> tuple[NDArray[np.float64], NDArray[np.flo
 Bytes = NDArray[np.uint8]
 Vectors = NDArray[np.float64]
 
-# RED_ENOUGH, ROUND and FILLS were chosen by sweeps over 1 to 4 random people at 768 and 256
-# pixels, clean and through blur and noise; OWN_PART by eye.
+# MIN_REDNESS, MAX_SIDE_DIFFERENCE and MIN_FILL_SHARE were chosen by sweeps over 1 to 4 random
+# people at 768 and 256 pixels, clean and through blur and noise; MIN_OWN_SHARE by eye.
 
 # A pixel of at least this redness is part of a disc.
-RED_ENOUGH = 0.45
+MIN_REDNESS = 0.45
 # And somewhere in a disc red is ahead of green and blue by this much, which it is in no grey.
 # The least through JPEG and blur at 128 and 256 pixels was 0.27.
-AHEAD = 0.25
+MIN_RED_MARGIN = 0.25
 # A blob is one disc where the sides of its box differ by less than this part, plus one pixel, and
 # where it fills this part of its box (a disc fills 0.785).
-ROUND, FILLS = 0.12, 0.74
+MAX_SIDE_DIFFERENCE, MIN_FILL_SHARE = 0.12, 0.74
 # A disc in a blob must cover this part of itself that no other disc of the blob covers.
-OWN_PART = 0.2
+MIN_OWN_SHARE = 0.2
 
 
 @dataclass(frozen=True)
@@ -204,7 +204,7 @@ def find_discs(image: Bytes) -> Discs:
         image: (H, W, 3) uint8 RGB.
     """
     redness, ahead = (cv2.GaussianBlur(each, (3, 3), 0) for each in _redness(image))
-    level = RED_ENOUGH * 255
+    level = MIN_REDNESS * 255
     count, index, stats, _ = cv2.connectedComponentsWithStats(
         cv2.threshold(redness, level, 1, cv2.THRESH_BINARY)[1]
     )
@@ -223,11 +223,11 @@ def find_discs(image: Bytes) -> Discs:
         # The soft rim of this blob, not its neighbours.
         mine = index[rows, columns]
         most = float(ahead[rows, columns][mine == k].max()) / 255
-        if most < AHEAD:
+        if most < MIN_RED_MARGIN:
             continue
         patch[(mine != 0) & (mine != k)] = 0
-        even = abs(width - height) <= ROUND * max(width, height) + 1
-        if even and area >= FILLS * width * height:
+        even = abs(width - height) <= MAX_SIDE_DIFFERENCE * max(width, height) + 1
+        if even and area >= MIN_FILL_SHARE * width * height:
             found = [_centroid(patch)]
         else:
             found = _take_apart(patch)
@@ -266,7 +266,7 @@ def _take_apart(patch: Floats) -> list[tuple[float, float, float]]:
     """Centres and radii of the discs whose union is the patch, (h, w) float32 in [0, 1]."""
     zoom = 4
     large = cv2.resize(patch, None, fx=zoom, fy=zoom, interpolation=cv2.INTER_CUBIC)
-    inside = (large > RED_ENOUGH).astype(np.uint8)
+    inside = (large > MIN_REDNESS).astype(np.uint8)
     depth = cv2.distanceTransform(inside, cv2.DIST_L2, cv2.DIST_MASK_PRECISE)
     # OpenCV 5 gives one or another last bit for the same input, by where it lies in memory; the
     # square is a whole number.
@@ -282,7 +282,7 @@ def _take_apart(patch: Floats) -> list[tuple[float, float, float]]:
         # Nothing smaller than half of the largest: what remains of a disc's rim is no disc.
         if found and radius < 0.5 * found[0][2] * zoom:
             break
-        if (disc & left).sum() < OWN_PART * disc.sum():
+        if (disc & left).sum() < MIN_OWN_SHARE * disc.sum():
             continue
         left[disc > 0] = 0
         found.append(((x + 0.5) / zoom - 0.5, (y + 0.5) / zoom - 0.5, radius / zoom))

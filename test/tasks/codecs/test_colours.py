@@ -8,7 +8,12 @@ import pytest
 from scipy.spatial.distance import pdist
 from task_examples import random_instances
 
-from diception_ros.tasks.codecs.instance_colors import BRIGHT, find_instances, lattice, paint
+from diception_ros.tasks.codecs.instance_colors import (
+    MIN_BRIGHTNESS,
+    find_instances,
+    lattice,
+    paint,
+)
 
 
 def agreement(found, true):
@@ -34,7 +39,7 @@ def test_the_lattice_is_bright_and_as_coarse_as_it_can_be(count, apart):
     colours = lattice(count)
     assert len(colours) >= count
     assert pdist(colours).min() == pytest.approx(apart, abs=1e-6)
-    assert colours.max(axis=1).min() >= BRIGHT
+    assert colours.max(axis=1).min() >= MIN_BRIGHTNESS
 
 
 def test_each_instance_has_a_colour_of_its_own_and_nothing_is_black():
