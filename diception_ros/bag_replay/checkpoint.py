@@ -19,7 +19,6 @@ from pathlib import Path
 import struct
 import time
 from typing import TYPE_CHECKING, Any
-import zipfile
 
 import numpy as np
 from numpy.typing import NDArray
@@ -30,7 +29,7 @@ from diception_ros.bags.typestore import TYPES, definition_of, to_copy
 from diception_ros.core import adapter_card as cards
 from diception_ros.core import settings as declared
 from diception_ros.messages.outputs import IMAGE
-from diception_ros.system import files
+from diception_ros.system import files, safe_load
 
 if TYPE_CHECKING:
     from diception_ros.bag_replay.job import Job
@@ -128,24 +127,24 @@ def load(path: Path, config: Mapping[str, Any]) -> Checkpoint:
         ValueError: it cannot be read, or the config differs; the message says in what.
     """
     try:
-        with np.load(path, allow_pickle=False) as file:
-            head = json.loads(str(file['head']))
-            if head['format'] != FORMAT:
-                raise ValueError(
-                    f'format {head["format"]} of another version; begin anew with --force'
-                )
-            memory = {
-                name.removeprefix('memory/'): file[name]
-                for name in file.files
-                if name.startswith('memory/')
-            }
+        arrays = safe_load.npz_file(path)
+        head = safe_load.json_text(str(arrays['head']), 'head')
+        if head['format'] != FORMAT:
+            raise ValueError(
+                f'format {head["format"]} of another version; begin anew with --force'
+            )
+        memory = {
+            name.removeprefix('memory/'): array
+            for name, array in arrays.items()
+            if name.startswith('memory/')
+        }
         checkpoint = Checkpoint(
             int(head['offset']), int(head['journal']), int(head['handed']), int(head['frames']),
             dict(head['skipped']), dict(head['notes']), str(head['damage']), memory,
             dict(head.get('not_copied', {})),
         )  # fmt: skip
         before = head['about']
-    except (ValueError, KeyError, TypeError, EOFError, OSError, zipfile.BadZipFile) as error:
+    except (ValueError, KeyError, TypeError, OSError) as error:
         raise ValueError(f'{path}: no checkpoint that can be read ({error})') from error
     now = json.loads(json.dumps(config))
     for name in sorted({*before, *now}):

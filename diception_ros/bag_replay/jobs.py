@@ -7,7 +7,6 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Callable, Generator, Sequence
 import glob
-import json
 import os
 from pathlib import Path
 import sys
@@ -18,7 +17,7 @@ from tqdm import tqdm
 
 from diception_ros.bag_replay.job import DAMAGED
 from diception_ros.bags.reader import ENDS, bags_in
-from diception_ros.system import processes
+from diception_ros.system import processes, safe_load
 
 # Seconds that an interrupted process gets to leave a file with an index. A step of the model is
 # not interrupted, and the large one takes long on a CPU.
@@ -196,7 +195,7 @@ def table(done: Sequence[Done]) -> str:
         frames = seconds = ''
         result = 'done' if each.code == 0 else each.words
         if each.code in (0, 1, DAMAGED) and summary_of(each.task.out).exists():
-            summary = json.loads(summary_of(each.task.out).read_text())
+            summary = safe_load.json_object(summary_of(each.task.out))
             frames, seconds = str(summary['frames']), f'{summary["seconds"]:.1f}'
             skipped, lost = sum(summary['skipped'].values()), len(summary.get('not_copied', ()))
             if summary['damage']:

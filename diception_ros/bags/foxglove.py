@@ -10,11 +10,12 @@ from __future__ import annotations
 
 import base64
 from collections.abc import Callable
-import json
 from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
+
+from diception_ros.system import safe_load
 
 # Types of sensor_msgs by the name of the schema.
 MSGTYPES = {
@@ -86,9 +87,16 @@ def _bytes(data: Any) -> Any:
     return np.frombuffer(bytes(data), np.uint8)
 
 
+def _attributes(value: Any) -> Any:
+    """A JSON value with attributes in place of the keys of its objects."""
+    if isinstance(value, dict):
+        return SimpleNamespace(**{name: _attributes(one) for name, one in value.items()})
+    return [_attributes(one) for one in value] if isinstance(value, list) else value
+
+
 def _json(name: str, definition: bytes) -> Callable[[bytes], Any]:
     def parse(data: bytes) -> Any:
-        return json.loads(data, object_hook=lambda fields: SimpleNamespace(**fields))
+        return _attributes(safe_load.json_text(data, 'message'))
 
     return parse
 

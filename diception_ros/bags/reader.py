@@ -12,19 +12,16 @@ from pathlib import Path
 import re
 from typing import Any
 
-import yaml
-
 from diception_ros.bags import typestore
 from diception_ros.bags.chunks import Block, DamageError, Selection, by_time, file_limit
 from diception_ros.bags.mcap_writer import zstd
 from diception_ros.bags.storage import SQLITE_MAGIC, Storage
 from diception_ros.bags.typestore import Definition, RawMessage
+from diception_ros.system import safe_load
 from diception_ros.system.files import TempFolder
 
 # Ends of the names of the files of bags; with .zstd behind them they are compressed.
 ENDS = ('.mcap', '.db3', '.bag')
-# Bytes of a metadata.yaml that are read; one of 10 000 files has about 3 MB.
-MAX_METADATA = 16 << 20
 # Name of a part of a split bag: that of its folder or the one that rosbag2 gives, and a number.
 _PART = re.compile('(.*)_[0-9]+')
 
@@ -226,11 +223,10 @@ def files_of(path: Path) -> list[Path]:
 def _listed(metadata: Path) -> list[Path]:
     """The files that a metadata.yaml names; none where it is missing or cannot be understood."""
     try:
-        with metadata.open('rb') as file:
-            content = yaml.safe_load(file.read(MAX_METADATA))
+        content = safe_load.yaml_file(metadata)
         names = content['rosbag2_bagfile_information']['relative_file_paths']
         return [Path(str(name)) for name in names]
-    except (OSError, yaml.YAMLError, KeyError, TypeError, ValueError, RecursionError):
+    except (OSError, KeyError, TypeError, ValueError):
         return []
 
 

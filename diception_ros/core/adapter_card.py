@@ -15,7 +15,7 @@ from pathlib import Path
 import re
 from typing import Any
 
-from diception_ros.system import files
+from diception_ros.system import files, safe_load
 
 CARD_FILE = 'card.json'
 WEIGHTS_FILE = 'adapter.safetensors'
@@ -143,7 +143,7 @@ def read(folder: str | Path) -> Card:
         raise ValueError(
             f'adapter {str(folder)!r}: {why}; give a folder that diception adapt wrote'
         )
-    content = files.read_json(path)
+    content = safe_load.json_file(path)
     if not isinstance(content, dict) or content.pop('format', None) != _FORMAT:
         raise ValueError(f'{path}: no card of an adapter of this version')
     kinds = {item.name: item.type for item in fields(Card)}

@@ -6,7 +6,6 @@ from __future__ import annotations
 
 from collections.abc import Collection, Hashable, Sequence
 from dataclasses import dataclass
-import json
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +14,7 @@ from numpy.typing import NDArray
 
 from diception_ros.core.frame import Frame
 from diception_ros.core.labels import Instances, Label, Mask
+from diception_ros.system import safe_load
 
 KINDS = ('mask', 'instances', 'normals', 'depth', 'rgb')
 IMAGE_SUFFIXES = ('.png', '.jpg', '.jpeg', '.bmp', '.webp', '.avif')
@@ -90,13 +90,7 @@ def files_in(folder: Path) -> list[Path]:
 
 def load_json(path: Path) -> dict[str, Any]:
     """The object in a JSON file; ValueError if it holds none."""
-    try:
-        loaded = json.loads(path.read_bytes())
-    except (ValueError, RecursionError) as error:
-        raise ValueError(f'{path}: not JSON ({error})') from error
-    if not isinstance(loaded, dict):
-        raise ValueError(f'{path}: expected a JSON object, got {type(loaded).__name__}')
-    return loaded
+    return safe_load.json_object(path, safe_load.MAX_LABELS_SIZE)
 
 
 # Polygons, circles and run lengths as masks. Annotation tools put the corner of the first pixel at

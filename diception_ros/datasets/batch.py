@@ -27,6 +27,7 @@ from diception_ros.core.geometry import to_disparity
 from diception_ros.core.labels import Disparity, Instances, Keypoints, Label, MetricDepth
 from diception_ros.core.prompt import Point
 from diception_ros.datasets.sample import Sample
+from diception_ros.system import safe_load
 from diception_ros.system.files import atomic_file
 from diception_ros.tasks import BUILTIN, TaskRegistry
 
@@ -307,7 +308,9 @@ def read(path: Path) -> Prepared:
     """
     try:
         with safe_open(path, 'pt') as file:
-            words = {name: tuple(json.loads(file.metadata()[name])) for name in _WORDS}
+            words = {
+                name: tuple(safe_load.json_text(file.metadata()[name], name)) for name in _WORDS
+            }
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
         return Prepared(**tensors, **words)
     except (SafetensorError, TypeError, KeyError, ValueError) as error:

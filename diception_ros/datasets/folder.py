@@ -23,7 +23,7 @@ from diception_ros.core.frame import Frame, Intrinsics
 from diception_ros.core.labels import io
 from diception_ros.core.prompt import Point, Prompt
 from diception_ros.datasets.sample import Pose, Sample
-from diception_ros.system import files
+from diception_ros.system import files, safe_load
 
 FORMAT = 1
 _MARK = 'samples.json'
@@ -138,7 +138,4 @@ def _read_frame(path: Path) -> Iterator[Sample]:
 
 
 def _load(path: Path) -> dict[str, Any]:
-    content = files.read_json(path)
-    if not isinstance(content, dict):
-        raise ValueError(f'{path}: expected a JSON object, got {type(content).__name__}')
-    return content
+    return safe_load.json_object(path, safe_load.MAX_LABELS_SIZE)

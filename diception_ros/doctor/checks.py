@@ -8,7 +8,6 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 import importlib.metadata
 import importlib.util
-import json
 import os
 from pathlib import Path
 import shutil
@@ -17,7 +16,7 @@ import tempfile
 from typing import Any
 
 from diception_ros.doctor import missing_packages
-from diception_ros.system import processes
+from diception_ros.system import processes, safe_load
 
 # BROKEN: it cannot run. WARN: it runs, but could be better, or an optional part is missing.
 OK, WARN, BROKEN = 'OK', 'WARN', 'BROKEN'
@@ -369,7 +368,7 @@ def model(name: str) -> Finding:
 def _parts(path: Path) -> tuple[list[str], int]:
     """Components of the index that are missing, and the size of the folder in bytes."""
     lacking = []
-    for name, value in json.loads((path / 'model_index.json').read_text()).items():
+    for name, value in safe_load.json_object(path / 'model_index.json').items():
         if not isinstance(value, list) or value == [None, None]:
             continue
         part = path / name

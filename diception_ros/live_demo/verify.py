@@ -32,7 +32,7 @@ from diception_ros.messages.base import Types
 from diception_ros.messages.detections import LABEL_INFO
 from diception_ros.simulation import bag_reader
 from diception_ros.simulation.bag_reader import RecordedView
-from diception_ros.system import files
+from diception_ros.system import files, safe_load
 
 # Frames whose messages may interleave in a recording, where one topic lags behind another.
 _OPEN = 8
@@ -198,8 +198,7 @@ def constant(
         means = rooms.mean_of_rooms(0, size, side, _ROOMS, backend)
         with files.atomic_file(file) as partial, partial.open('wb') as opened:
             np.savez_compressed(opened, **means)  # type: ignore[arg-type]
-    with np.load(file) as kept:
-        return controls.MeanControl({name: kept[name] for name in kept.files})
+    return controls.MeanControl(safe_load.npz_file(file))
 
 
 def judge(drive: Drive, bag: Path, names: Sequence[str], control: controls.MeanControl) -> Numbers:

@@ -10,10 +10,11 @@ SD3 (3.5 large) has. Loads no torch.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-import json
 import math
 from pathlib import Path
 from typing import Any
+
+from diception_ros.system import safe_load
 
 # Raises no error, or returns what it expected.
 _Rule = Callable[[Any], str]
@@ -149,12 +150,9 @@ def read_json(path: Path) -> dict[str, Any]:
     if not path.is_file():
         raise FileNotFoundError(f'{path}: missing; the model folder is incomplete, copy it again')
     try:
-        content = json.loads(path.read_text())
-    except (ValueError, RecursionError) as error:
-        raise ValueError(f'{path}: not JSON ({error}); copy the model folder again') from error
-    if not isinstance(content, dict):
-        raise ValueError(f'{path}: expected an object {{...}}, got {content!r:.60}')
-    return content
+        return safe_load.json_object(path)
+    except ValueError as error:
+        raise ValueError(f'{error}; copy the model folder again') from error
 
 
 def check_index(index: Mapping[str, Any], path: Path) -> None:

@@ -137,7 +137,7 @@ def strip_origin(folder: Path) -> None:
     It names one machine, and would make two equal models differ.
     """
     for path in (folder / 'model_index.json', *folder.glob('*/config.json')):
-        content = json.loads(path.read_text())
+        content = read_json(path)
         if content.pop('_name_or_path', None) is not None:
             path.write_text(json.dumps(content, indent=2, sort_keys=True) + '\n')
 

@@ -19,6 +19,7 @@ from safetensors import safe_open
 from safetensors.torch import save_file
 import torch
 
+from diception_ros.system import safe_load
 from diception_ros.system.files import atomic_file
 
 TABLE_FILE = 'prompt_embeddings.safetensors'
@@ -75,7 +76,7 @@ class PromptTable:
         table._path = path
         try:
             with safe_open(path, 'pt') as file:
-                about = json.loads((file.metadata() or {}).get('table', '{}'))
+                about = safe_load.json_text((file.metadata() or {}).get('table', '{}'), 'table')
                 parts = {name: file.get_slice(name) for name in ('tokens', 'pooled')}
                 shapes = {name: part.get_shape() for name, part in parts.items()}
                 kinds = {part.get_dtype() for part in parts.values()}

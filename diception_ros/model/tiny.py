@@ -31,6 +31,7 @@ from diception_ros.model.pipeline import DiceptionPipeline
 from diception_ros.model.points import DiceptionPointEncoder
 from diception_ros.model.text_embeddings import CLIP_LENGTH, TABLE_FILE
 from diception_ros.model.transformer import DiceptionTransformer2DModel
+from diception_ros.system import safe_load
 
 RESOLUTION = 64  # pixels: 8 x 8 latents, 4 x 4 tokens
 _WIDTHS = (16, 24, 48)  # of CLIP-L, CLIP-G and T5; the last holds the first two side by side
@@ -143,7 +144,7 @@ def write_official(pipe: DiceptionPipeline, folder: Path) -> tuple[Path, Path]:
     pipe.save_pretrained(sd3)
     (sd3 / TABLE_FILE).unlink(missing_ok=True)
     shutil.rmtree(sd3 / 'point_encoder')
-    index = json.loads((sd3 / 'model_index.json').read_text())
+    index = safe_load.json_object(sd3 / 'model_index.json')
     ours = ('point_encoder', 'resolution', 'shifts')
     index = {name: value for name, value in index.items() if name not in ours}
     index['_class_name'] = 'StableDiffusion3Pipeline'

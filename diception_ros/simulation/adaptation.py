@@ -44,7 +44,7 @@ from diception_ros.simulation.renderer import LightLevels, Renderer
 from diception_ros.simulation.sample_stream import FRAME_ID, scene_numbers, scene_views
 from diception_ros.simulation.scenes import Scene, Split
 from diception_ros.simulation.views import View
-from diception_ros.system import files
+from diception_ros.system import files, safe_load
 
 Target = Literal['floor', 'graspable', 'shadow', 'highlight']
 TARGETS: tuple[Target, ...] = get_args(Target)
@@ -323,7 +323,7 @@ def _create(out: Path, force: bool) -> None:
 def _is_ours(out: Path) -> bool:
     # Other tools, too, may call a file about.json.
     try:
-        about = json.loads((out / _MARK).read_text())
+        about = safe_load.json_file(out / _MARK)
     except (OSError, ValueError):
         return False
     return isinstance(about, dict) and about.get('made_by') == 'diception simulate --labels'

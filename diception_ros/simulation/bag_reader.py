@@ -11,7 +11,6 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 import hashlib
-import json
 from pathlib import Path
 from typing import Any
 
@@ -30,6 +29,7 @@ from diception_ros.messages.synchronizer import CameraInfoCache
 from diception_ros.simulation import sample_stream
 from diception_ros.simulation.assets.categories import STUFF
 from diception_ros.simulation.views import select_instances
+from diception_ros.system import safe_load
 
 IMAGE, INFO, SCENE = '/camera/image_raw', '/camera/camera_info', '/camera/scene'
 DEPTH, NORMALS = '/camera/depth/image', '/camera/normals/image'
@@ -228,7 +228,7 @@ def views(path: Path) -> Iterator[RecordedView]:
 
 def _scene_info(path: Path, text: str) -> SceneInfo:
     try:
-        told = json.loads(text)
+        told = safe_load.json_text(text, SCENE)
         instances = told['instances']
         names = tuple(str(instances[str(k)]) for k in range(1, len(instances) + 1))
         return SceneInfo(str(told['scene']), names, tuple(map(str, told['stuff'])))

@@ -9,12 +9,11 @@ import contextlib
 import errno
 import fcntl
 import hashlib
-import json
 import os
 from pathlib import Path
 import shutil
 import tempfile
-from typing import IO, Any
+from typing import IO
 
 # Prefix of temporary folders.
 PREFIX = 'diception_bag_'
@@ -115,19 +114,6 @@ def _naming(path: Path) -> Iterator[None]:
         if 'No space left' not in str(error):
             raise
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(path)) from error
-
-
-def read_json(path: Path) -> Any:
-    """Content of a JSON file.
-
-    Raises:
-        OSError: it cannot be read.
-        ValueError: it is not JSON, or nested too deeply; the message names it.
-    """
-    try:
-        return json.loads(path.read_text(encoding='utf-8'))
-    except (ValueError, RecursionError) as error:
-        raise ValueError(f'{path}: not JSON ({error})') from error
 
 
 def lock(file: int | IO[bytes], busy: str) -> None:

@@ -29,7 +29,7 @@ from diception_ros.datasets.batch import Prepared, Window, fit_label
 from diception_ros.datasets.labelled import Labelled
 from diception_ros.datasets.sample import Sample
 from diception_ros.model import DiceptionPipeline, adapters, folder
-from diception_ros.system import files
+from diception_ros.system import files, safe_load
 from diception_ros.tasks import TaskRegistry
 from diception_ros.training import from_scratch, trainer, validation
 from diception_ros.training.checkpoints import load_pipeline
@@ -392,7 +392,7 @@ def _check_identity(out: Path, identity: dict[str, object]) -> None:
         raise FileNotFoundError(
             f'{out}: nothing to go on from; begin without --resume, in a new or empty folder'
         )
-    before = files.read_json(path)
+    before = safe_load.json_object(path)
     for name, now in identity.items():
         if before.get(name) != now:
             raise ValueError(

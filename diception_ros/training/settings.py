@@ -13,7 +13,7 @@ from typing import Any
 import yaml
 
 from diception_ros.core.settings import again, check, setting
-from diception_ros.system import files
+from diception_ros.system import files, safe_load
 
 
 @dataclass(frozen=True)
@@ -222,10 +222,7 @@ def read(path: Path | None, changes: Sequence[str] = ()) -> TrainSettings:
     """
     values: dict[str, Any] = {}
     if path is not None:
-        try:
-            content = yaml.safe_load(path.read_text())
-        except (yaml.YAMLError, UnicodeDecodeError, RecursionError) as error:
-            raise ValueError(f'{path}: not YAML ({error})') from error
+        content = safe_load.yaml_file(path)
         if not isinstance(content, dict | None):
             raise ValueError(f'{path}: expected "name: value" lines, got {content!r:.60}')
         _check_renamed(str(path), content or {})
@@ -236,7 +233,8 @@ def read(path: Path | None, changes: Sequence[str] = ()) -> TrainSettings:
         if not equals:
             raise ValueError(f'--set {change}: expected name=value')
         _check_renamed(f'--set {change}', {name: text})
-        values[name] = _value(f'--set {change}', name, yaml.safe_load(text) if text else '')
+        value = safe_load.yaml_text(text, f'--set {change}') if text else ''
+        values[name] = _value(f'--set {change}', name, value)
     try:
         return TrainSettings(**values)
     except ValueError as error:

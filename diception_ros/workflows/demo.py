@@ -8,7 +8,6 @@ from collections.abc import Iterator, Mapping, Sequence
 import contextlib
 from dataclasses import dataclass, field, replace
 import importlib.util
-import json
 from pathlib import Path
 import signal
 import time
@@ -16,7 +15,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 
 from diception_ros import tasks
 from diception_ros.core.settings import REQUIRED, ComputeSettings, check, setting
-from diception_ros.system import files
+from diception_ros.system import files, safe_load
 from diception_ros.system.progress import SILENT, Progress
 
 if TYPE_CHECKING:
@@ -285,7 +284,7 @@ def _score(played: Drive, config: DemoConfig, names: list[str]) -> tuple[Mapping
 
     out = config.out
     view = next(bag_reader.views(played.path))
-    index = json.loads((folder.resolve(config.model) / 'model_index.json').read_text())
+    index = safe_load.json_object(folder.resolve(config.model) / 'model_index.json')
     control = verify.constant(int(index['resolution']), view.size, out, config.gl)
     numbers = verify.judge(played, out / 'live.mcap', names, control)
     tables.write_json(out / 'metrics.json', {'kind': 'demo', 'numbers': numbers})

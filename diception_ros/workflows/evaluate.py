@@ -18,7 +18,7 @@ from diception_ros import tasks
 from diception_ros.core import adapter_card as cards
 from diception_ros.core.settings import ComputeSettings, PredictSettings, check, declared, setting
 from diception_ros.datasets import benchmarks
-from diception_ros.system import files
+from diception_ros.system import files, safe_load
 from diception_ros.system.progress import SILENT, Progress
 from diception_ros.tasks import BUILTIN, TaskRegistry
 from diception_ros.workflows.adapt import LabelSource
@@ -557,7 +557,7 @@ def _metadata(predictions: PredictionFiles) -> list[Any]:
     for path in predictions.files():
         file = path.with_suffix('.json')
         if file.is_file():
-            content = files.read_json(file)
+            content = safe_load.json_object(file)
             kept = {name: content.get(name) for name in ('model', 'settings', 'versions')}
             found.setdefault(json.dumps(kept, sort_keys=True), kept)
     return list(found.values())

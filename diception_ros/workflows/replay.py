@@ -22,7 +22,7 @@ from diception_ros.core.settings import (
     to_arguments,
 )
 from diception_ros.perception.settings import LIVE, PerceptionSettings
-from diception_ros.system import files, threads
+from diception_ros.system import files, safe_load, threads
 from diception_ros.system.progress import SILENT, Progress
 from diception_ros.workflows.predict import points_text
 
@@ -441,7 +441,7 @@ def _bag_result(done: Done) -> BagResult:
     file = jobs.summary_of(done.task.out)
     if not file.exists():
         return BagResult(done.task.bag, done.task.out, done.code)
-    found = json.loads(file.read_text())
+    found = safe_load.json_object(file)
     return BagResult(
         done.task.bag, done.task.out, done.code, found['frames'], found['skipped'], found['damage']
     )
@@ -478,7 +478,7 @@ def _before(task: Task) -> Done:
     from diception_ros.bag_replay import jobs
     from diception_ros.bag_replay.job import exit_code
 
-    summary = json.loads(jobs.summary_of(task.out).read_text())
+    summary = safe_load.json_object(jobs.summary_of(task.out))
     code = exit_code(
         summary['damage'],
         summary['skipped'],

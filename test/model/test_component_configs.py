@@ -81,7 +81,7 @@ def test_contradictions_and_the_index_are_checked(folder, file, values, message)
 @pytest.mark.parametrize('file', ['model_index.json', 'vae/config.json'])
 def test_files_that_hold_no_object_are_named(folder, file, content):
     (folder / file).write_text(content)
-    with pytest.raises(ValueError, match=f'{file}: (not JSON|expected an object)'):
+    with pytest.raises(ValueError, match=f'{file}: (not JSON|expected a JSON object)'):
         check_folder(folder)
 
 

@@ -21,7 +21,7 @@ from diception_ros.core.labels.depth import Disparity, MetricDepth
 from diception_ros.core.labels.keypoints import Keypoints
 from diception_ros.core.labels.masks import ImageLabel, Instances, Mask
 from diception_ros.core.labels.normals import Normals
-from diception_ros.system import files
+from diception_ros.system import files, safe_load
 
 _KINDS: dict[str, Any] = {
     kind.__name__: kind
@@ -63,13 +63,7 @@ def load_npz(path: str | Path) -> Label:
         ValueError: the file is no label, or its arrays do not make one.
     """
     path = Path(path)
-    try:
-        with np.load(path, allow_pickle=False) as file:
-            arrays = dict(file)
-    except FileNotFoundError:
-        raise
-    except Exception as error:  # numpy passes on whatever its zip reader raises
-        raise ValueError(f'{path}: not a label file ({error})') from error
+    arrays = safe_load.npz_file(path)
     kind = _KINDS.get(str(arrays.get('kind')))
     if kind is None:
         raise ValueError(

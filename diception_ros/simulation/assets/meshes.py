@@ -26,7 +26,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from diception_ros.simulation.assets.primitives import Placement, SceneObject, Surface
-from diception_ros.system import files
+from diception_ros.system import files, safe_load
 
 _Floats = NDArray[np.float32]
 
@@ -307,9 +307,8 @@ def _read(entry: CatalogEntry) -> MeshModel | None:
     kept = _cache(entry)
     if kept.exists():
         try:
-            with np.load(kept, allow_pickle=False) as arrays:
-                return _unpacked(entry, dict(arrays))
-        except (OSError, ValueError, KeyError, zipfile.BadZipFile):
+            return _unpacked(entry, safe_load.npz_file(kept))
+        except (OSError, ValueError, KeyError):
             pass  # written by something else, or cut off: read anew
     model = _parsed(entry)
     with contextlib.suppress(OSError):
