@@ -16,7 +16,7 @@ from diception_ros.system import ros_environment
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the options of this verb."""
-    parser.add_argument('bag', type=Path, metavar='BAG', help='file or folder')
+    parser.add_argument('bag', type=Path, metavar='BAG', help='bag: file or folder')
     parser.add_argument(
         '--rate', type=float, default=1.0, metavar='R', help='speed factor (default: 1)'
     )
@@ -26,7 +26,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help='publish /clock (default: yes)',
     )  # fmt: skip
     parser.add_argument(
-        '--topics', nargs='+', default=[], metavar='TOPIC', help='only these (default: all)'
+        '--topics', nargs='+', default=[], metavar='TOPIC', help='topics to play (default: all)'
     )
     parser.add_argument(
         '--start', type=float, default=0.0, metavar='S', help='seconds after the beginning'

@@ -17,8 +17,12 @@ from diception_ros.system import ros_environment
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the options of this verb."""
-    parser.add_argument('topics', nargs='*', metavar='TOPIC', help='full names (default: all)')
-    parser.add_argument('--out', type=Path, required=True, metavar='BAG', help='ending in .mcap')
+    parser.add_argument(
+        'topics', nargs='*', metavar='TOPIC', help='topics by their full names (default: all)'
+    )
+    parser.add_argument(
+        '--out', type=Path, required=True, metavar='BAG', help='bag to write, ending in .mcap'
+    )
     parser.add_argument(
         '--seconds', type=float, default=0.0, metavar='S', help='stop after S seconds; 0: never'
     )
@@ -26,7 +30,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         '--compression', choices=('zstd', 'none'), default='zstd', help='(default: zstd)'
     )
-    parser.add_argument('--force', action='store_true', help='replace an existing bag')
+    parser.add_argument('--force', action='store_true', help='overwrite an existing bag')
     ros_environment.add_option(parser)
 
 

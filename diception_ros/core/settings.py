@@ -450,7 +450,7 @@ class PredictSettings:
     processing_resolution: int = setting(
         0, 'width and height of the model input, pixels; 0: those of the model', low=0, high=4096
     )
-    batch_size: int = setting(8, 'results that are computed at once', low=1, high=1024)
+    batch_size: int = setting(8, 'predictions per batch', low=1, high=1024)
     reuse_last_velocity: bool = setting(
         False, 'skip the last of several steps, which changes little'
     )
@@ -468,7 +468,7 @@ class FitCriteria:
     """
 
     min_points: int = setting(
-        50, 'for aligned: fewest reference depths in the image', low=3, high=10_000_000,
+        50, 'for aligned: minimum number of reference depths in the image', low=3, high=10_000_000,
         name='depth.min_points',
     )  # fmt: skip
     inlier_threshold: float = setting(
@@ -477,11 +477,11 @@ class FitCriteria:
         high=1, name='depth.inlier_threshold',
     )  # fmt: skip
     min_inliers: float = setting(
-        0.5, 'for aligned: smallest share of inliers among the references', low=0, high=1,
+        0.5, 'for aligned: minimum share of inliers among the references', low=0, high=1,
         name='depth.min_inliers',
     )  # fmt: skip
     max_residual: float = setting(
-        0.08, 'for aligned: largest root mean square of the relative '
+        0.08, 'for aligned: maximum root mean square of the relative '
         'errors of inliers', low=0, high=1,
         name='depth.max_residual',
     )  # fmt: skip

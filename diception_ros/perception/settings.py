@@ -58,7 +58,7 @@ class DepthSettings:
         0.0, 'for fixed: 1/depth at disparity 0, 1/m', low=-1e6, high=1e6, name='depth.shift'
     )
     tolerance_s: float = setting(
-        0.05, 'for aligned: largest difference of the stamps of frame and '
+        0.05, 'for aligned: maximum difference of the stamps of frame and '
         'reference, seconds', low=0,
         high=3600, name='depth.tolerance_s',
     )  # fmt: skip
@@ -174,7 +174,7 @@ class PerceptionSettings:
         flag='--categories',
     )
     every_n: Mapping[str, int] = setting(
-        1, 'run it on every n-th frame of a camera', low=1, high=10_000,
+        1, 'run the task on every n-th frame of a camera', low=1, high=10_000,
         keys=TASKS,
     )  # fmt: skip
 

@@ -31,9 +31,9 @@ class LabelSource:
         None, 'folder with images/ and labels/, COCO or LabelMe JSON, or a bag', kind=Path,
         metavar='LABELS',
     )  # fmt: skip
-    category: str = setting('', 'which one, where several are labelled', metavar='NAME')
-    image_topic: str = setting('', 'of the images, in a bag', metavar='TOPIC')
-    label_topic: str = setting('', 'of the labels, in a bag', metavar='TOPIC')
+    category: str = setting('', 'category to use, where several are labelled', metavar='NAME')
+    image_topic: str = setting('', 'topic of the images, in a bag', metavar='TOPIC')
+    label_topic: str = setting('', 'topic of the labels, in a bag', metavar='TOPIC')
     images: Path | None = setting(
         None, 'folder of the images of COCO or LabelMe files, where it is not a usual one',
         kind=Path, metavar='DIR',

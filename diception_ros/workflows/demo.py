@@ -54,10 +54,10 @@ class DemoConfig:
     camera: str | None = setting(
         None, 'topic of the images, where BAG has several', kind=str, metavar='TOPIC'
     )
-    seconds: float = setting(10.0, 'how much of BAG is used', low=1e-3)
+    seconds: float = setting(10.0, 'duration of BAG to use, seconds', low=1e-3)
     model: str = setting('builtin', "model folder, or 'builtin'", metavar='DIR')
     tasks: tuple[str, ...] = setting(
-        tuple(tasks.names()), 'which tasks', choices=tuple(tasks.names()), metavar='TASK'
+        tuple(tasks.names()), 'tasks to run', choices=tuple(tasks.names()), metavar='TASK'
     )
     gl: str | None = setting(
         None, 'OpenGL library (default: that in MUJOCO_GL, or egl)', kind=str,

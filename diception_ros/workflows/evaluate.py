@@ -52,15 +52,17 @@ class RoomSettings:
         ValueError: a value that its declaration does not allow.
     """
 
-    scenes: int = setting(200, 'rooms, with one image each', low=1, metavar='N')
+    scenes: int = setting(200, 'number of rooms, one image each', low=1, metavar='N')
     split: str = setting(
-        'test', 'rooms of different splits never meet', choices=('train', 'validation', 'test')
+        'test',
+        'split of the rooms; no room is in two of them',
+        choices=('train', 'validation', 'test'),
     )
     tasks: tuple[str, ...] = setting(
-        tuple(tasks.names()), 'which tasks', choices=tuple(tasks.names()), metavar='TASK'
+        tuple(tasks.names()), 'tasks to run', choices=tuple(tasks.names()), metavar='TASK'
     )
     size: str = setting(
-        '', "of the images, pixels (default: as high as the model's input, 4/3 as wide)",
+        '', "size of the images, pixels (default: as high as the model's input, 4/3 as wide)",
         metavar='WxH',
     )  # fmt: skip
     scene_seed: int = setting(0, 'random seed of the rooms', low=0, metavar='S')
@@ -91,13 +93,14 @@ class EvaluateConfig:
     model: str | None = setting(
         None, "model folder, or 'builtin' (default: builtin)", kind=str, metavar='DIR'
     )
-    out: Path | None = setting(None, 'folder for files', kind=Path, metavar='DIR')
+    out: Path | None = setting(None, 'folder for the result files', kind=Path, metavar='DIR')
     protocol: str | None = setting(
         None, f'how DATASET is read and scored: {", ".join(PROTOCOLS)}', kind=str,
         choices=PROTOCOLS, metavar='NAME',
     )  # fmt: skip
     list: Path | None = setting(
-        None, 'an image in each line, by its path in DATASET (default: all of them)', kind=Path,
+        None, 'text file with the path of one image per line, below DATASET (default: all images)',
+        kind=Path,
         metavar='FILE',
     )  # fmt: skip
     predictions: Path | None = setting(

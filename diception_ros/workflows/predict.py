@@ -65,7 +65,7 @@ class PredictConfig:
         'image is written, for one IMAGE', kind=str, metavar='TEXT',
     )  # fmt: skip
     categories: tuple[str, ...] = setting(
-        (), 'what to look for, for tasks that take a category', metavar='NAME'
+        (), 'categories to segment, for tasks that take a category', metavar='NAME'
     )
     points: str = setting(
         '', 'one to five pixels on the object, for tasks that take points', metavar='X,Y;X,Y'

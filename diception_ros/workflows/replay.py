@@ -58,11 +58,13 @@ class ReplayConfig:
         (), 'topics of images (default: the only one)', flag='--camera', metavar='[NAME=]TOPIC'
     )
     camera_infos: tuple[str, ...] = setting(
-        (), 'of each camera (default: camera_info beside the images)', flag='--camera-info',
+        (), 'CameraInfo topic of each camera (default: camera_info beside the images)',
+        flag='--camera-info',
         metavar='TOPIC',
     )  # fmt: skip
     depth_references: tuple[str, ...] = setting(
-        (), 'of each camera, for --depth-metric aligned', flag='--depth-reference',
+        (), 'topic of depth references of each camera, for --depth-metric aligned',
+        flag='--depth-reference',
         metavar='TOPIC',
     )  # fmt: skip
     points: str = setting(
@@ -70,15 +72,19 @@ class ReplayConfig:
     )
     start: float = setting(0.0, 'seconds after the beginning of the bag', low=0)
     end: float | None = setting(None, 'seconds after the beginning of the bag', kind=float)
-    every: int = setting(1, 'use every n-th image', low=1, metavar='N')
-    max_frames: int = setting(0, 'images of each camera; 0: all', low=0, metavar='N')
+    every: int = setting(1, 'process every n-th image', low=1, metavar='N')
+    max_frames: int = setting(
+        0, 'maximum number of images of each camera; 0: all', low=0, metavar='N'
+    )
 
     # What is written.
-    force: bool = setting(False, 'replace what exists')
+    force: bool = setting(False, 'overwrite existing output')
     resume: bool = setting(False, 'continue where a replay ended')
-    copy: bool = setting(False, 'copy all messages of the bag, too')
+    copy: bool = setting(False, 'also copy all messages of the bag')
     views: bool = setting(True, 'render visualization images: color and overlay')
-    prefix: str = setting('/perception', 'of the topics, the name of the node', metavar='NAME')
+    prefix: str = setting(
+        '/perception', 'prefix of the topics: the name of the node', metavar='NAME'
+    )
     compression: str = setting('zstd', 'of the bag', choices=('zstd', 'none'))
     truth: tuple[str, ...] = setting(
         (), 'ground truth: TASK=TOPIC or TASK=FOLDER; docs/replay.md has the types',
@@ -93,7 +99,7 @@ class ReplayConfig:
         'or /tf)', metavar='TOPIC',
     )  # fmt: skip
     report: Path | None = setting(
-        None, 'folder for a page, metrics.json, frames.csv', kind=Path, metavar='DIR'
+        None, 'folder for index.html, metrics.json and frames.csv', kind=Path, metavar='DIR'
     )
     view: bool = setting(False, 'show the result in Rerun (pip install rerun-sdk)')
     view_file: Path | None = setting(
@@ -110,7 +116,7 @@ class ReplayConfig:
         'local', 'where bags are processed: on this machine, or on a Ray cluster',
         choices=('local', 'ray'),
     )  # fmt: skip
-    summary: Path | None = setting(None, 'the result as JSON', kind=Path, metavar='FILE')
+    summary: Path | None = setting(None, 'file for the result as JSON', kind=Path, metavar='FILE')
     compute: ComputeSettings = field(default_factory=ComputeSettings)
     perception: PerceptionSettings = field(default_factory=PerceptionSettings)
 

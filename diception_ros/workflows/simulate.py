@@ -28,11 +28,13 @@ class SimulateConfig:
         REQUIRED, 'a folder, or a bag if it ends in .mcap', kind=Path, metavar='PATH'
     )
     scenes: int = setting(4, 'number of rooms', low=1, metavar='N')
-    views: int = setting(10, 'images of each room', low=1, metavar='K')
+    views: int = setting(10, 'number of images of each room', low=1, metavar='K')
     size: str = setting('640x480', 'width and height of the images, pixels', metavar='WxH')
     seed: int = setting(0, 'random seed', low=0)
     split: str = setting(
-        'train', 'scenes of different splits never meet', choices=('train', 'validation', 'test')
+        'train',
+        'split of the rooms; no room is in two of them',
+        choices=('train', 'validation', 'test'),
     )
     rig: str = setting(
         'any', 'of the camera; robot: low and level; hand: held by a person',
@@ -57,7 +59,7 @@ class SimulateConfig:
         None, 'OpenGL library (default: that in MUJOCO_GL, or egl)', kind=str,
         choices=('egl', 'osmesa'),
     )  # fmt: skip
-    force: bool = setting(False, 'replace what is at PATH')
+    force: bool = setting(False, 'overwrite what is at PATH')
 
     def __post_init__(self) -> None:
         check(self)
