@@ -179,8 +179,9 @@ class SimulatedDataset:
             # Not forked: OpenGL and torch's threads don't survive that.
             context = multiprocessing.get_context('spawn')
             self._executor = ProcessPoolExecutor(
-                self._settings.workers, context, initializer=_init_worker, initargs=(os.getpid(),)
-            )
+                self._settings.workers, context, initializer=_init_worker,
+                initargs=(os.getpid(), _NICENESS),
+            )  # fmt: skip
         return [self._executor.submit(_render, job) for job in self._jobs(number, preprocessor)]
 
     def _jobs(self, number: int, preprocessor: Preprocessor) -> list[_Job]:
@@ -199,14 +200,15 @@ class SimulatedDataset:
         return _Job(seed, self._size, names, first, worker, workers, count, preprocessor, realism)
 
 
-def _init_worker(parent: int) -> None:
-    """Tie a rendering process to its parent, at the lowest priority.
+# Of rendering processes, the lowest priority. At equal priority they slow training on the same
+# cores sixfold: every thread of a step waits for the one that was preempted.
+_NICENESS = 19
 
-    At equal priority it slows training on the same cores sixfold: every thread of a step waits for
-    the one that was preempted.
-    """
+
+def _init_worker(parent: int, niceness: int) -> None:
+    """Tie a rendering process to its parent, at a lower priority."""
     exit_with_parent(parent, signal.SIGKILL)
-    os.nice(19)
+    os.nice(niceness)
 
 
 @dataclass(frozen=True)

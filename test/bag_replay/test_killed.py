@@ -69,7 +69,7 @@ def test_replay_killed_twenty_times_resumes_to_the_same_file(tmp_path, monkeypat
         run.replay(opened, perceiver(), Job(whole, copy=True))
     done = subprocess.run(
         [sys.executable, '-c', NURSERY, Path(__file__).parents[1], bag, out, '5', str(LIVES)],
-        capture_output=True, text=True, timeout=60, check=False,
+        capture_output=True, text=True, timeout=600, check=False,
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
     lives = done.stdout.split('\n')[:-1]

@@ -298,4 +298,8 @@ def test_seconds_by_task_and_of_the_model(tiny):
     )
     assert answer.seconds['messages'] > 0
     # Two categories are two answers.
-    assert answer.seconds['semantic'] > answer.seconds['depth']
+    for name in EVERY:
+        asked = [sum(one.seconds[stage] for stage in STAGES) for one in answer.predictions
+                 if one.prompt.task == name]  # fmt: skip
+        assert len(asked) == (2 if name == 'semantic' else 1)
+        assert answer.seconds[name] == pytest.approx(sum(asked))
