@@ -85,9 +85,13 @@ class FrameCallback(Protocol):
         camera: str,
         taken: ImageFrame,
         answers: dict[str, Label],
+        truths: dict[str, Label],
         row: dict[str, float],
     ) -> None:
-        """Called for every frame; `row` has its metrics, such as 'depth.abs_rel'."""
+        """Called for every frame with predictions and truths by task.
+
+        `row` has its metrics, such as 'depth.abs_rel'.
+        """
         ...
 
 
@@ -175,7 +179,7 @@ def score(
         }
         result.rows.append(row)
         for callback in callbacks:
-            callback.on_frame(number, camera, frame.record, frame.predictions, row)
+            callback.on_frame(number, camera, frame.record, frame.predictions, frame.truths, row)
         progress(1)
     for name, scorer in scorers.items():
         result.numbers[name] = scorer.compute()

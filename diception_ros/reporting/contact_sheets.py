@@ -201,6 +201,7 @@ class ResultImage:
         words: its main metric, such as 'abs_rel 0.123'.
         image: of the camera, a data URI.
         answer: the result drawn, a data URI of the same size.
+        truth: the ground truth drawn, a data URI of the same size; '' without one.
     """
 
     number: int
@@ -209,6 +210,7 @@ class ResultImage:
     words: str
     image: str
     answer: str
+    truth: str = ''
 
 
 class ReportImages:
@@ -243,6 +245,7 @@ class ReportImages:
         camera: str,
         taken: ImageFrame,
         answers: dict[str, Any],
+        truths: dict[str, Any],
         row: dict[str, float],
     ) -> None:
         """See `bag_scores.FrameCallback`."""
@@ -260,10 +263,12 @@ class ReportImages:
             if not (bad or shown):
                 continue
             words = '' if math.isnan(value) else f'{metric} {value:.4g}'
-            drawn = resize_label(answer, frame.size).preview(frame.image)
-            result = ResultImage(
-                number, camera, task, words, data_uri(frame.image), data_uri(drawn)
-            )
+            uris = [
+                data_uri(resize_label(label, frame.size).preview(frame.image))
+                for label in (answer, truths.get(task))
+                if label is not None
+            ]
+            result = ResultImage(number, camera, task, words, data_uri(frame.image), *uris)
             if shown:
                 self.spread.append(result)
             if bad:

@@ -40,7 +40,8 @@ def made():
         row = {'camera': '', 'stamp_ns': k * 10**8, 'log_ns': k * 10**8, 'model_s': 0.1 + k / 100,
                'messages_s': 0.001, 'depth.abs_rel': 0.9 if k == 13 else 0.01 * k}  # fmt: skip
         record = ImageFrame(raw, False, None, frame, None, None, None)
-        sheets.on_frame(k, '', record, {'depth': answer}, row)
+        truths = {'depth': answer.flip()} if k == 13 else {}
+        sheets.on_frame(k, '', record, {'depth': answer}, truths, row)
         rows.append(row)
     return html_report.page(METRICS, rows, sheets), sheets
 
@@ -108,6 +109,17 @@ def test_metrics_are_ranked_as_in_tables():
     assert html_report._metrics_of(rows, BUILTIN) == ranked
 
 
+def test_images_come_before_numbers_and_the_truth_beside_its_prediction():
+    html, sheets = made()
+    places = [html.index(text) for text in ('<figure>', 'the worst first by', 'What was run')]
+    assert places == sorted(places)
+    worst = sheets.worst()[0]
+    assert worst.truth not in ('', worst.answer)
+    assert html.count(worst.truth) == 1
+    assert html.count('>truth<') == 1
+    assert html.count('>image<') == 10
+
+
 @pytest.fixture
 def browser():
     if chromium.find() is None:
@@ -126,7 +138,7 @@ def test_a_browser_opens_it_and_the_slider_moves(browser, tmp_path):
     assert browser.ask('document.querySelectorAll(".pair").length') == 11
     assert browser.ask('document.querySelectorAll("svg").length') > 4
     cut = 'getComputedStyle(document.querySelector(".pair")).getPropertyValue("--cut")'
-    assert browser.ask(cut) == '50%'
+    assert browser.ask(cut) == '0%'  # at rest the whole prediction is shown
     browser.ask('document.querySelector(".pair").scrollIntoView({block: "center"})')
     box = browser.ask(
         '(b => [b.x, b.y, b.width, b.height])'
