@@ -3,12 +3,17 @@
 """How much time the node adds to the model's, for each size of images and number of tasks.
 
     python bench/node.py [--seconds 20] [--rate 10]
+    python bench/node.py --limit 1 [--base DIR]
 
 Three processes with the shared memory of config/fastdds_shm.xml: a camera that stamps and
 publishes images and listens to the answers (this one), the node with a model of no cost
 (bench/zero.py), and a bare rclpy relay of the same images. The time is from the header's stamp
 until the node, or the relay, has published all answers about it, as it says itself; so the way of
 the image to the node is in it and the way of the answer back is not. CPU is of one core.
+
+With --limit: what it costs to receive images of 1280x720 at 30 Hz and answer as many a second,
+beside a bare rclpy subscriber that does nothing and, with --base, the node of another checkout
+(its bench/zero.py); all of them listen to the same camera at the same time.
 """
 
 from __future__ import annotations
@@ -78,6 +83,19 @@ def relay():
     rclpy.spin(node)
 
 
+def subscribe():
+    """Receive images and do nothing."""
+    import rclpy
+    from rclpy.qos import QoSProfile, ReliabilityPolicy
+    from sensor_msgs.msg import Image
+
+    rclpy.init()
+    node = rclpy.create_node('subscriber')
+    best_effort = QoSProfile(depth=1, reliability=ReliabilityPolicy.BEST_EFFORT)
+    node.create_subscription(Image, 'image', lambda message: None, best_effort)
+    rclpy.spin(node)
+
+
 def worker():
     """The node of bench/zero.py, which says when the answers about an image were out."""
     import zero
@@ -85,14 +103,39 @@ def worker():
     from diception_ros.node import process
     from diception_ros.node.worker import Worker
 
-    note = Worker._note
+    record = Worker._record
 
-    def noted(self, camera, answer, stamp_ns, seconds):
-        print(f'{OUT}{stamp_ns} {time.time_ns()}', flush=True)
-        note(self, camera, answer, stamp_ns, seconds)
+    def noted(self, camera, result, seconds):
+        print(f'{OUT}{result.query.frame.stamp_ns} {time.time_ns()}', flush=True)
+        record(self, camera, result, seconds)
 
-    Worker._note = noted
+    Worker._record = noted
     process.run(sys.argv[sys.argv.index('--ros-args') :], zero.load)
+
+
+def receive(seconds, limit, base):
+    """Print the CPU of nodes that answer `limit` times a second, and of a bare subscriber."""
+    trees = {'node': ROOT, **({'base': base} if base else {})}
+    with tempfile.TemporaryDirectory() as folder, ExitStack() as stack:
+        children = {}
+        commands = {'subscriber': ([__file__, 'subscribe'], os.environ)}
+        for name, tree in trees.items():
+            arguments = ['--ros-args', '-r', f'__node:={name}', '-p', 'tasks:=[depth]']
+            arguments += ['-p', f'max_rate_hz:={limit}']
+            environment = {**os.environ, 'PYTHONPATH': str(tree)}
+            commands[name] = [str(tree / 'bench' / 'zero.py'), *arguments], environment
+        for name, (command, environment) in commands.items():
+            children[name] = Subprocess(
+                name, [sys.executable, *command], Path(folder) / f'{name}.log', environment
+            )
+            stack.callback(children[name].end)
+        listened = {f'/{name}/{TOPICS["depth"]}': name for name in trees}
+        heard, busy, idle = film(children, SIZES['1280x720'], listened, seconds, 30)[1:]
+    print('| | answers/s | CPU % | idle CPU % |\n|---|---|---|---|')
+    for name in children:
+        count = sum(number for topic, number in heard.items() if listened[topic] == name)
+        print(f'| {name} | {count / seconds:.2f} | {100 * busy[name] / seconds:.1f} | '
+              f'{100 * idle[name] / IDLE:.1f} |')  # fmt: skip
 
 
 def measure(size, tasks, seconds, rate):
@@ -105,7 +148,8 @@ def measure(size, tasks, seconds, rate):
             command = [sys.executable, __file__, *arguments]
             children[name] = Subprocess(name, command, Path(folder) / f'{name}.log')
             stack.callback(children[name].end)
-        sent, busy, idle = film(children, size, tasks, seconds, rate)
+        listened = ['/relayed', *(f'/perception/{TOPICS[task]}' for task in tasks)]
+        sent, _, busy, idle = film(children, size, listened, seconds, rate)
         stack.close()
         rows = []
         for name, child in children.items():
@@ -118,8 +162,13 @@ def measure(size, tasks, seconds, rate):
     return *rows, len(sent)
 
 
-def film(children, size, tasks, seconds, rate):
-    """Be the camera: stamps that were sent, and each process's CPU seconds while and after it."""
+def film(children, size, listened, seconds, rate):
+    """Be the camera, and listen to some topics.
+
+    Returns:
+        stamps that were sent, messages by topic, and each process's CPU seconds while and after
+        it.
+    """
     import psutil
     import rclpy
     from rclpy.qos import QoSProfile, ReliabilityPolicy
@@ -127,7 +176,7 @@ def film(children, size, tasks, seconds, rate):
 
     rclpy.init()
     node = rclpy.create_node('camera')
-    heard = dict.fromkeys(['/relayed', *(f'/perception/{TOPICS[task]}' for task in tasks)], 0)
+    heard = dict.fromkeys(listened, 0)
 
     def count(topic):
         heard[topic] += 1
@@ -171,24 +220,34 @@ def film(children, size, tasks, seconds, rate):
         assert time.monotonic() < limit, heard
         publish_for(0.5)
     publish_for(1)
-    before = used()
+    before, heard_before = used(), dict(heard)
     sent = publish_for(seconds)
     busy = since(before)
+    heard_then = {topic: count - heard_before[topic] for topic, count in heard.items()}
     publish_for(0.5, sending=False)
     before = used()
     publish_for(IDLE, sending=False)
     idle = since(before)
     node.destroy_node()
     rclpy.shutdown()
-    return sent, busy, idle
+    return sent, heard_then, busy, idle
 
 
 def main():
     """Print the table."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument('--seconds', type=float, default=20, help='of images, for each line')
+    parser.add_argument('--limit', type=float, default=0.0, help='answers a second; see above')
+    parser.add_argument('--base', type=Path, help='with --limit: another checkout')
     parser.add_argument('--rate', type=float, default=10, help='images a second')
     args = parser.parse_args()
+    if args.limit:
+        with run.domain() as number:
+            os.environ.update(run.variables(number), OMP_NUM_THREADS='1')
+            receive(args.seconds, args.limit, args.base and args.base.resolve())
+        return
     print(
         '| image | tasks | p50 ms | p99 ms | relay p50 | relay p99 | p99 ratio | answered '
         '| CPU % | idle CPU % |'
@@ -208,4 +267,6 @@ def main():
 
 
 if __name__ == '__main__':
-    {'relay': relay, 'worker': worker}.get(sys.argv[1] if sys.argv[1:] else '', main)()
+    {'relay': relay, 'worker': worker, 'subscribe': subscribe}.get(
+        sys.argv[1] if sys.argv[1:] else '', main
+    )()

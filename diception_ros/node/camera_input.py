@@ -8,9 +8,12 @@ Callbacks only store what they receive.
 from __future__ import annotations
 
 from collections.abc import Callable
+import contextlib
 import threading
+import time
 from typing import Any
 
+from rclpy.callback_groups import CallbackGroup
 from rclpy.node import Node
 from rclpy.qos import QoSProfile, ReliabilityPolicy
 from rclpy.qos_overriding_options import QoSOverridingOptions
@@ -39,6 +42,8 @@ except ImportError:  # Humble
 
 # Images that the middleware holds for the policy `all` while a callback is late.
 LATE = 10
+# Seconds for the executor to wake and look for events; an image at 30 Hz comes after 33 ms.
+EVENTS_S = 0.01
 # Messages of other topics that it holds; a few of each may arrive at once.
 SMALL = 10
 MSGTYPES = {
@@ -134,6 +139,71 @@ def pixel(position: tuple[float, float, float], intrinsics: Intrinsics | None) -
     )
 
 
+class ImageGate(CallbackGroup):  # type: ignore[misc]
+    """Lets the executor take images only while somebody wants one.
+
+    Events of the subscription (lost images, incompatible QoS) are behind it, too: Fast DDS ends a
+    wait for the events of a subscription at once while it holds an image, so an executor that
+    waits for events alone would spin.
+
+    Args:
+        accepts: whether to take the next image.
+    """
+
+    def __init__(self, accepts: Callable[[], bool]) -> None:
+        super().__init__()
+        self._accepts = accepts
+        self._events_until = 0.0
+
+    def look_for_events(self) -> None:
+        """Let the executor look for events once; call it when no image is held."""
+        self._events_until = time.monotonic() + EVENTS_S
+
+    def can_execute(self, entity: Any) -> bool:
+        """Whether the executor may wait for an entity of this group."""
+        if not isinstance(entity, Subscription) and time.monotonic() < self._events_until:
+            return True
+        return self._accepts()
+
+    def beginning_execution(self, entity: Any) -> bool:
+        """Nothing excludes anything else here."""
+        return True
+
+    def ending_execution(self, entity: Any) -> None:
+        """Nothing to do."""
+
+
+class SequenceNumbers:
+    """Counts the images that the middleware dropped, by the numbers of each publisher.
+
+    A subscription that keeps one message drops those that a newer one replaces without a report.
+    """
+
+    def __init__(self) -> None:
+        self._last: dict[bytes, int] = {}
+        self._lost = 0
+
+    def skipped(self, publisher: bytes, number: int, lost: int) -> int | None:
+        """Number of images between this one and the last of the publisher that were replaced.
+
+        Args:
+            publisher: its identifier.
+            number: of the message, by its publisher.
+            lost: images that the middleware reports as lost on the way so far.
+
+        Returns:
+            The number; None if a later image of the publisher was received before.
+        """
+        last = self._last.get(publisher, number - 1)
+        if number <= last:
+            return None
+        self._last[publisher] = number
+        missing = number - last - 1
+        on_the_way = min(missing, lost - self._lost)
+        self._lost += on_the_way
+        return missing - on_the_way
+
+
 class CameraInput:
     """Subscriptions of one camera, and what they received.
 
@@ -141,7 +211,9 @@ class CameraInput:
         node: that owns the subscriptions.
         name: of the camera, '' for a single one.
         settings: transports of images and depth references.
-        put: called with each image message.
+        put: called with each image message, and the number of images before it that the
+            middleware replaced.
+        accepts: whether to take images from the middleware now.
         mismatch: called with topic and policy if a publisher's QoS does not fit.
 
     Attributes:
@@ -160,7 +232,8 @@ class CameraInput:
         node: Node,
         name: str,
         settings: NodeSettings,
-        put: Callable[[Any], None],
+        put: Callable[[Any, int], None],
+        accepts: Callable[[], bool],
         mismatch: Callable[[str, str], None],
     ) -> None:
         self.name = name
@@ -173,6 +246,11 @@ class CameraInput:
         self._node, self._put, self._mismatch = node, put, mismatch
         self._settings = settings
         self._images: Subscription | None = None
+        self._numbers = SequenceNumbers()
+        # Without numbers of publishers every image is taken, for they could not be counted.
+        self._numbered = False
+        self._gate = ImageGate(lambda: not self._numbered or accepts())
+        self._taking = threading.Lock()
         self._info: Subscription | None = None
         self._depths: Subscription | None = None
         compressed = '/compressed' if settings.image_transport == 'compressed' else ''
@@ -202,14 +280,49 @@ class CameraInput:
             aligned: whether to subscribe to depth references.
         """
         self.lost = 0
+        self._numbers, self._numbered = SequenceNumbers(), False
         self._info = self._subscribe(
             'sensor_msgs/msg/CameraInfo', f'{self.prefix}camera_info', self.infos.add_info, SMALL
         )
         self.subscribe_reference(aligned)
         msgtype = MSGTYPES['image', self._settings.image_transport]
+        # rclpy passes a description of the message, too, to what takes two arguments, if it can.
+        receive = self._receive if hasattr(Subscription, 'CallbackType') else self._receive_alone
         self._images = self._subscribe(
-            msgtype, self._image, self._put, min(frames, LATE), self._on_lost
+            msgtype, self._image, receive, min(frames, LATE), self._on_lost, self._gate
         )
+
+    def _receive(self, message: Any, message_info: Any) -> None:
+        with self._taking:
+            self._count(message, message_info)
+
+    def _receive_alone(self, message: Any) -> None:
+        self._receive(message, {})
+
+    def _count(self, message: Any, message_info: Any) -> None:
+        publisher = message_info.get('publisher_gid')  # rclpy of Kilted and newer has it
+        number = message_info.get('publication_sequence_number')
+        self._numbered = bool(publisher and number)
+        skipped: int | None = 0
+        if self._numbered:
+            skipped = self._numbers.skipped(publisher['data'], number, self.lost)
+        # None: `pull` took a newer one while this one was on its way through the executor, and
+        # counted it.
+        if skipped is not None:
+            self._put(message, skipped)
+
+    def pull(self) -> None:
+        """Take the images that the middleware holds; from any thread."""
+        images = self._images
+        if images is None or not self._numbered:
+            return
+        from rclpy.exceptions import InvalidHandle  # Kilted and newer, as are the numbers
+
+        # Destroyed meanwhile, it has no more images.
+        with self._taking, contextlib.suppress(InvalidHandle), images.handle:
+            while (taken := images.handle.take_message(images.msg_type, False)) is not None:
+                self._count(*taken)
+            self._gate.look_for_events()
 
     def subscribe_reference(self, aligned: bool) -> None:
         """Subscribe to depth references, or unsubscribe."""
@@ -224,6 +337,7 @@ class CameraInput:
 
     def close(self) -> None:
         """Unsubscribe from images, CameraInfo and references."""
+        self.pull()  # to count them
         self.subscribe_reference(False)
         for subscription in (self._images, self._info):
             if subscription is not None:
@@ -295,15 +409,17 @@ class CameraInput:
         self,
         kind: str,
         topic: str,
-        callback: Callable[[Any], None],
+        callback: Callable[..., None],
         depth: int,
         lost: Callable[[int], None] | None = None,
+        group: CallbackGroup | None = None,
     ) -> Subscription:
         name = self._node.resolve_topic_name(topic)
         callbacks = publishers.of_subscription(lambda policy: self._mismatch(name, policy), lost)
         more: dict[str, Any] = {
             'qos_profile': QoSProfile(depth=depth, reliability=ReliabilityPolicy.BEST_EFFORT),
             'qos_overriding_options': QoSOverridingOptions.with_default_policies(),
+            'callback_group': group,
         }
         try:
             return self._node.create_subscription(

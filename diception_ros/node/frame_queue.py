@@ -4,6 +4,10 @@
 
 No method blocks a callback, and every frame is accounted for: at each moment received =
 processed + dropped + failed + waiting, where the frame in work still counts as waiting.
+
+Where the newest frame is kept, frames that will be replaced stay in the middleware: the executor
+takes images only while the worker waits for one (`accepts`), and the worker first takes what
+arrived in the meantime (`pull`). Frames that the middleware replaced are counted by their numbers.
 """
 
 from __future__ import annotations
@@ -77,6 +81,9 @@ class FrameQueue:
         size: frames that may wait for each camera.
         keep: which frames stay when the queue is full: 'newest' or 'oldest'.
         clock: monotonic, seconds.
+        pull: takes what the middleware holds of a camera and calls `put` for it; called by `get`
+            and `refresh`, without the lock. None: nothing is left there, all is `put`.
+        wake: called when `accepts` becomes true.
     """
 
     def __init__(
@@ -85,6 +92,8 @@ class FrameQueue:
         size: int = 1,
         keep: Literal['newest', 'oldest'] = 'newest',
         clock: Callable[[], float] = time.monotonic,
+        pull: Callable[[str], object] | None = None,
+        wake: Callable[[], object] = lambda: None,
     ) -> None:
         self._queues: dict[str, deque[QueuedFrame]] = {camera: deque() for camera in cameras}
         self._counts: dict[str, Counter[str]] = {camera: Counter() for camera in cameras}
@@ -92,6 +101,8 @@ class FrameQueue:
         # Served last comes last: the order of the dictionary is the order of service.
         self._order = list(cameras)
         self._size, self._keep, self._clock = size, keep, clock
+        self._pull, self._wake = pull if keep == 'newest' else None, wake
+        self._accepting = False
         self._changed = threading.Condition()
         self._open = False
         self._period = 0.0
@@ -120,10 +131,23 @@ class FrameQueue:
             self._due = dict.fromkeys(self._due, float('-inf'))
             self._changed.notify_all()
 
-    def put(self, camera: str, message: Any) -> None:
-        """Queue a frame, or drop one; never blocks."""
+    def accepts(self, camera: str) -> bool:
+        """Whether an image of this camera should be taken from the middleware now."""
+        if self._pull is None:
+            return True
         with self._changed:
-            self._count(camera, received=1)
+            return self._accepting and self._due[camera] <= self._clock()
+
+    def put(self, camera: str, message: Any, skipped: int = 0) -> None:
+        """Queue a frame, or drop one; never blocks.
+
+        Args:
+            camera: its name.
+            message: the image.
+            skipped: frames before it that the middleware replaced.
+        """
+        with self._changed:
+            self._count(camera, received=1 + skipped, replaced=skipped)
             if not self._open:
                 self._count(camera, stopped=1)
                 return
@@ -136,28 +160,54 @@ class FrameQueue:
                 self._count(camera, replaced=1, waiting=-1)
             queue.append(QueuedFrame(camera, message, self._clock()))
             self._count(camera, waiting=1)
+            self._accepting = False
             self._changed.notify()
+
+    def refresh(self) -> None:
+        """Count and queue what the middleware holds, and let the executor look for events."""
+        for camera in self._queues:
+            if self._pull is not None and not self.accepts(camera):
+                self._pull(camera)
+        self._wake()
 
     def get(self) -> QueuedFrame | None:
         """Wait for a frame, cameras in turn; None once the queue is closed."""
-        with self._changed:
-            while self._open:
+        while True:
+            with self._changed:
                 now = self._clock()
-                ready = [camera for camera in self._order if self._queues[camera]]
-                for camera in ready:
-                    if self._due[camera] <= now:
+                due = [camera for camera in self._order if self._due[camera] <= now]
+            for camera in due:
+                if self._pull is not None:
+                    self._pull(camera)
+                if self._queues[camera]:
+                    break
+            with self._changed:
+                if not self._open:
+                    return None
+                for camera in due:
+                    if self._due[camera] <= now and self._queues[camera]:
                         self._order.remove(camera)
                         self._order.append(camera)
                         # From when it was due rather than from now, or a camera of 30 Hz and a
                         # limit of 20 Hz would come to 15 Hz; but not to make up for a pause.
-                        due = self._due[camera]
-                        since = due if now - due < self._period else now
+                        since = self._due[camera]
+                        since = since if now - since < self._period else now
                         self._due[camera] = since + self._period
                         return self._queues[camera].popleft()
-                soon = min((self._due[camera] for camera in ready), default=None)
-                # Bounded: at 1e-300 Hz a frame is due after more seconds than a lock can wait.
-                self._changed.wait(None if soon is None else min(soon - now, LONGEST_WAIT_S))
-            return None
+                self._wait(now)
+
+    def _wait(self, now: float) -> None:
+        """Wait until a frame is put or due, or something changed."""
+        if any(self._queues[camera] and self._due[camera] <= now for camera in self._order):
+            return  # it was put meanwhile
+        # A frame of a camera that is not due may be in the queue or, unseen, in the middleware.
+        soon = min((due for due in self._due.values() if due > now), default=None)
+        if self._pull is not None:
+            self._accepting = True
+            self._wake()
+        # Bounded: at 1e-300 Hz a frame is due after more seconds than a lock can wait.
+        self._changed.wait(None if soon is None else min(soon - now, LONGEST_WAIT_S))
+        self._accepting = False
 
     def task_done(self, camera: str, outcome: Outcome) -> None:
         """Count the outcome of a frame returned by `get`; call it once for each."""

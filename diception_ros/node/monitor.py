@@ -111,6 +111,7 @@ class Monitor:
         }
         cameras = []
         if queue is not None and worker is not None:
+            queue.refresh()  # while the worker is busy, too
             counts = queue.counts()
             now = time.monotonic()
             total = sum(count.processed for count in counts.values())

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 import contextlib
+import functools
 import threading
 import traceback
 from typing import TYPE_CHECKING, Any
@@ -245,12 +246,21 @@ class PerceptionNode(LifecycleNode):  # type: ignore[misc]
         names = settings.cameras or ('',)
         latest = perception.live.policy == 'latest'
         self.queue = FrameQueue(
-            names, 1 if latest else perception.live.queue_size, 'newest' if latest else 'oldest'
+            names,
+            1 if latest else perception.live.queue_size,
+            'newest' if latest else 'oldest',
+            pull=lambda name: self.cameras[name].pull(),
+            wake=self._wake,
         )
         self.queue.limit(perception.live.max_rate_hz)
         for name in names:
             self.cameras[name] = CameraInput(
-                self, name, settings, self._image_callback(name), self._mismatch
+                self,
+                name,
+                settings,
+                functools.partial(self.queue.put, name),
+                functools.partial(self.queue.accepts, name),
+                self._mismatch,
             )
         self._outputs = Publishers(
             self, {name: camera.prefix for name, camera in self.cameras.items()}, self._mismatch
@@ -268,10 +278,11 @@ class PerceptionNode(LifecycleNode):  # type: ignore[misc]
                 f'it is in the package ros-{distro}-vision-msgs'
             )
 
-    def _image_callback(self, name: str) -> Callable[[Any], None]:
-        queue = self.queue
-        assert queue is not None
-        return lambda message: queue.put(name, message)
+    def _wake(self) -> None:
+        """Make the executor look again at what it may take."""
+        executor = self.executor
+        if executor is not None:
+            executor.wake()
 
     def _activate(self) -> None:
         assert self._perceiver is not None

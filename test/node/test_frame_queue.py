@@ -78,6 +78,80 @@ def test_the_newest_wins_or_the_order_stays():
     assert queue.counts()['a'].overflowed == 2
 
 
+class Middleware:
+    """Keeps the newest image of each camera until it is taken, and counts those it replaced."""
+
+    def __init__(self):
+        self.held, self.published, self.taken = {}, Counter(), 0
+        self.queue = FrameQueue(['a', 'b'], pull=self.pull)
+
+    def publish(self, camera):
+        _, replaced = self.held.get(camera, (None, -1))
+        self.published[camera] += 1
+        self.held[camera] = self.published[camera], replaced + 1
+        if self.queue.accepts(camera):
+            self.pull(camera)
+
+    def pull(self, camera):
+        if camera in self.held:
+            number, replaced = self.held.pop(camera)
+            self.taken += 1
+            self.queue.put(camera, number, replaced)
+
+
+def test_images_that_the_middleware_replaces_are_counted_and_not_taken():
+    dice, middleware, got = random.Random(0), Middleware(), []
+    queue = middleware.queue
+    queue.open()
+    for _ in range(300):
+        for _ in range(dice.randint(10, 60)):
+            middleware.publish(dice.choice('aaab'))
+        queued = queue.get()
+        # The newest image at the moment at which the worker asked for one.
+        assert queued.message == middleware.published[queued.camera]
+        queue.task_done(queued.camera, 'processed')
+        got.append(queued.camera)
+        exact(queue)
+    assert abs(Counter(got)['a'] - Counter(got)['b']) <= 1
+    assert middleware.taken == len(got)
+    queue.refresh()
+    counts = queue.counts()
+    assert {name: one.received for name, one in counts.items()} == middleware.published
+
+
+def test_a_waiting_worker_lets_one_image_in():
+    clock = Clock()
+    woken, got = threading.Event(), []
+    queue = FrameQueue(['a'], clock=clock, pull=lambda camera: None, wake=woken.set)
+    queue.open()
+    assert not queue.accepts('a')
+    for k in range(3):
+        thread = threading.Thread(target=lambda: got.append(queue.get()), daemon=True)
+        woken.clear()
+        thread.start()
+        assert woken.wait(60)
+        assert queue.accepts('a')
+        queue.put('a', k)
+        assert not queue.accepts('a')
+        thread.join(60)
+        assert got[-1].message == k
+        queue.task_done('a', 'processed')
+    # Not before it is due, however long the worker waits.
+    queue.limit(1)
+    queue.put('a', 3)
+    assert queue.get().message == 3
+    thread = threading.Thread(target=lambda: got.append(queue.get()), daemon=True)
+    woken.clear()
+    thread.start()
+    assert woken.wait(60)
+    assert not queue.accepts('a')
+    clock.now = 1.0
+    assert queue.accepts('a')
+    queue.close()
+    thread.join(60)
+    assert got[-1] is None
+
+
 def test_cameras_are_served_in_turn():
     queues = FrameQueue(['a', 'b', 'c'])
     queues.open()

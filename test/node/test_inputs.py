@@ -230,3 +230,16 @@ def test_the_first_image_waits_for_the_first_camera_info_if_somebody_publishes_t
     assert found[0][1] == 'exact'
     assert camera.info_of(image(rgb_array(), header=header(2)))[1] == 'latest'
     camera.destroy()
+
+
+def test_sequence_numbers_count_what_was_replaced_and_not_what_was_lost():
+    numbers = camera_input.SequenceNumbers()
+    assert numbers.skipped(b'a', 7, 0) == 0  # the first one that is seen
+    assert numbers.skipped(b'a', 8, 0) == 0
+    assert numbers.skipped(b'a', 12, 0) == 3
+    assert numbers.skipped(b'b', 100, 0) == 0
+    assert numbers.skipped(b'a', 14, 0) == 1
+    assert numbers.skipped(b'b', 103, 1) == 1  # of two missing ones one is reported as lost
+    assert numbers.skipped(b'b', 110, 1) == 6
+    assert numbers.skipped(b'b', 110, 1) is None
+    assert numbers.skipped(b'b', 104, 1) is None

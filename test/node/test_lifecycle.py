@@ -51,15 +51,22 @@ def test_counts_are_exact_after_deactivation(domain, peer):
     with Running(domain, {'tasks': '[depth]', 'lazy': 'false'}, environment=slow) as node:
         node.wait_for('active: ')
         camera = peer.publisher('/image', Image)
+        peer.feed(camera, image(rgb_array(), header=header(0)), lambda: peer.count('received'))
+        peer.spin(1.5)  # until what was published is in the diagnostics
+        before = peer.count('received')
         for k in range(100):  # two seconds at least, so that some are replaced
             camera.publish(image(rgb_array(), header=header(k)))
             peer.spin(0.02)
         assert peer.change('deactivate')
-        told = values(peer.diagnostics(lambda found: '/perception' in found)['/perception'])
+        found = peer.diagnostics(lambda found: '/perception' in found)
+        told = values(found['/perception'])
         assert told['state'] == 'inactive'
         assert told['waiting'] == '0'
         counted = [int(told[name]) for name in ('processed', 'dropped', 'failed')]
         assert int(told['received']) == sum(counted)
+        # Those that the middleware replaced are counted, too.
+        lost = int(values(found['/perception: camera'])['lost'])
+        assert int(told['received']) + lost == before + 100
         assert counted[0] > 0
         assert counted[1] > 0
 
