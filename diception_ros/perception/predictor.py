@@ -24,6 +24,7 @@ from diception_ros.model.adapters import Adapters
 from diception_ros.model.folder import find_device
 from diception_ros.model.sampler import BatchedSampler, SampleRequest, StageTimer
 from diception_ros.perception.query import Prediction
+from diception_ros.perception.score_calibration import ScoreCalibration
 from diception_ros.tasks import BUILTIN, TaskRegistry
 
 
@@ -33,10 +34,11 @@ class Predictor:
     Args:
         pipe: the model, on the device where it runs.
         settings: of the predictions.
-        place: folder that the model was loaded from; adapters are made for its weights. None if
-            there is none; it then takes no adapter.
+        place: folder that the model was loaded from; adapters and calibrated scores belong to its
+            weights. None if there is none; it then takes no adapter.
 
     Attributes:
+        calibration: of the scores; replace it with `ScoreCalibration()` for the codecs' own.
         tasks: the tasks it knows; `adapt` adds and removes those of adapters.
         resolution: side of the network's input and output images under `settings`, pixels.
         tta_shifts: number of shifted inputs for one output image under `settings`.
@@ -54,6 +56,7 @@ class Predictor:
         self.pipe = pipe
         self.settings = settings or PredictSettings()
         self.tasks = BUILTIN
+        self.calibration = ScoreCalibration.load(place)
         self._adapters = Adapters(pipe, place)
         resolved = self._resolved(self.settings)
         self.resolution, self.tta_shifts = resolved.processing_resolution, resolved.tta_shifts
@@ -211,8 +214,8 @@ class Predictor:
                 merged = ensembling.merge(members) if len(members) > 1 else (members[0], None)
             predictions.append(
                 Prediction(
-                    merged[0], prompts[index], frame.stamp_ns, frame.frame_id,
-                    timer.seconds[index], merged[1],
+                    self.calibration.apply(prompts[index].task, merged[0]), prompts[index],
+                    frame.stamp_ns, frame.frame_id, timer.seconds[index], merged[1],
                 )
             )  # fmt: skip
         return predictions

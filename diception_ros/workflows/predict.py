@@ -28,6 +28,10 @@ if TYPE_CHECKING:
 
 _ENDS = ('.png', '.jpg', '.jpeg', '.bmp', '.webp', '.tif', '.tiff', '.ppm', '.pgm')
 _VERSIONS = ('torch', 'diffusers', 'transformers', 'numpy')
+_BUILTIN = (
+    'model: builtin, a small one trained on simulated rooms, for a first look; the real weights: '
+    'diception convert --help, then --model DIR (docs/install.md)'
+)
 
 
 def points_text(points: str | Sequence[Sequence[float]]) -> str:
@@ -128,6 +132,8 @@ def predict(config: PredictConfig, progress: Progress = SILENT) -> PredictResult
     predictor = _load(config)
     predictor.adapt(config.adapters)
     predictor.check(prompts, config.predict, config.adapters)
+    if config.model == 'builtin':
+        progress.log(_BUILTIN)
     with files.exclusive_folder(config.out):
         folders = _folders(found, config.out)
         return _predict(config, predictor, folders, prompts, progress)

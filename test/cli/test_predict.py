@@ -86,6 +86,16 @@ def test_files_hold_what_the_predictor_says(image_files, tiny_folder, tmp_path):
             np.testing.assert_array_equal(file['uncertainty'], prediction.uncertainty)
 
 
+def test_the_builtin_model_is_named_once_and_another_is_not(
+    image_files, tiny_folder, tmp_path, capsys
+):
+    for model, times in (((), 1), (('--model', tiny_folder), 0)):
+        assert (
+            run(*image_files[:2], '--tasks', 'depth', '--out', tmp_path / f'{times}', *model) == 0
+        )
+        assert capsys.readouterr().err.count('model: builtin') == times
+
+
 def test_broken_images_are_reported_and_skipped(image_files, tiny_folder, tmp_path, capsys):
     (tmp_path / 'a/broken.jpg').write_bytes(image_files[2].read_bytes()[:50])
     (tmp_path / 'a/empty.png').touch()
