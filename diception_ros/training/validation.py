@@ -22,6 +22,7 @@ from diception_ros.core.labels import Mask
 from diception_ros.core.settings import PredictSettings
 from diception_ros.datasets.batch import Prepared, fit_label
 from diception_ros.datasets.sample import Sample
+from diception_ros.evaluation.controls import shuffled_order
 from diception_ros.model import DiceptionPipeline
 from diception_ros.model.sampler import BatchedSampler, SampleRequest, StageTimer
 from diception_ros.system.files import atomic_file
@@ -231,14 +232,9 @@ class Validator:
             the result of `choose_threshold`.
         """
         rows = list(range(len(self._samples)))
-        # Of the same task, so that only the image is wrong, not the question.
-        other = {
-            row: int(mine[(k + 1) % len(mine)])
-            for mine in (self._prepared.rows(task).tolist() for task in self._means)
-            for k, row in enumerate(mine)
-        }
+        other = shuffled_order(self._prepared.tasks)
         true = self.sample(pipe, rows, rows)
-        shuffled = self.sample(pipe, rows, [other.get(row, row) for row in rows])
+        shuffled = self.sample(pipe, rows, other)
         scores: Scores = {}
         for task, mean in self._means.items():
             mine = self._prepared.rows(task).tolist()
