@@ -99,14 +99,6 @@ def describes(info: Any, size: tuple[int, int]) -> bool:
     return image_size(info) == size and min(size) > 0
 
 
-def distorted(info: Any) -> bool:
-    """Whether any number of D is not 0, so that an image may still be distorted.
-
-    The pinhole holds for the rectified image alone.
-    """
-    return any(float(number) != 0 for number in info.d)
-
-
 def image_size(info: Any) -> tuple[int, int]:
     """(H, W) of the images that a CameraInfo describes, pixels."""
     roi = info.roi

@@ -54,9 +54,7 @@ def test_intrinsics_from_returns_the_pinhole_of_info():
     assert camera_info.intrinsics_from(one) == LENS
     assert camera_info.image_size(one) == (480, 640)
     assert one.header is HEADER
-    assert not camera_info.distorted(one)
     assert (one.distortion_model, len(one.d)) == ('plumb_bob', 5)
-    assert camera_info.distorted(info())
     for name in 'dkrp':
         assert getattr(one, name).dtype == np.float64
     assert camera_info.info(TYPES, Intrinsics(5, 6, 1, 2), (3, 4), HEADER).k.dtype == np.float64
