@@ -226,7 +226,7 @@ def prepare(
     valid: list[NDArray[np.bool_]] = []
     texts: list[str] = []
     points: list[list[tuple[float, float]]] = []
-    asked: list[str] = []
+    task_names: list[str] = []
     names: list[str] = []
     seen: dict[bool, tuple[Any, int]] = {}
     for original in samples:
@@ -244,7 +244,7 @@ def prepare(
             valid.append(label.valid)
             texts.append(task.text(sample.prompt))
             points.append(sample.prompt.shares(sample.frame.size))
-            asked.append(task.name)
+            task_names.append(task.name)
             names.append(sample.name)
     if not names:
         raise ValueError('prepare: expected at least one sample, got none')
@@ -257,7 +257,7 @@ def prepare(
         tuple(texts),
         packed,
         given,
-        tuple(asked),
+        tuple(task_names),
         tuple(names),
     )
 

@@ -31,7 +31,7 @@ class GroundTruthSource:
         text: 'depth=/camera/depth/image', 'depth=folder', or with the name of a camera
             'front.depth=/front/depth'.
         cameras: the replayed cameras.
-        asked: names of the replayed tasks.
+        task_names: names of the replayed tasks.
         registry: holds those tasks.
 
     Attributes:
@@ -48,18 +48,18 @@ class GroundTruthSource:
         bag: Bag,
         text: str,
         cameras: Sequence[Camera],
-        asked: Sequence[str],
+        task_names: Sequence[str],
         registry: TaskRegistry = BUILTIN,
     ) -> None:
         name, _, place = text.partition('=')
         self.camera, _, self.task = name.rpartition('.')
-        known = list(dict.fromkeys([*registry.names(), *asked]))
+        known = list(dict.fromkeys([*registry.names(), *task_names]))
         if not place or self.task not in known:
             raise ValueError(
                 f'--truth {text!r}: expected TASK=TOPIC or TASK=FOLDER, the task being one of '
                 f'{", ".join(known)}'
             )
-        if self.task not in asked:
+        if self.task not in task_names:
             raise ValueError(f'--truth {text!r}: {self.task} is not among --tasks')
         if self.camera and self.camera not in [camera.name for camera in cameras]:
             raise ValueError(f'--truth {text!r}: no camera {self.camera!r} is replayed')

@@ -70,17 +70,17 @@ def read(place: Path, wanted: LabelQuery) -> tuple[list[LabelledImage], list[str
 
 
 def _item(image: Path, answer: Path, numbers: RasterDecoder | None) -> LabelledImage:
-    content, told = image.read_bytes(), answer.read_bytes()
+    content, label_bytes = image.read_bytes(), answer.read_bytes()
     frame = Frame(decode.rgb(content, str(image)))
     label: Label
     if numbers is None:
-        values = decode.rgb(told, str(answer)).astype(np.float32) / np.float32(255)
+        values = decode.rgb(label_bytes, str(answer)).astype(np.float32) / np.float32(255)
         label = ImageLabel(values)
     else:
         array = decode.load_array(answer)
         check_sizes(frame.size, (*array.shape, 1, 1)[:2], str(image), str(answer))
         label = numbers.label(array, str(answer))
-    return LabelledImage(image.name, str(answer), frame, label, (content, told))
+    return LabelledImage(image.name, str(answer), frame, label, (content, label_bytes))
 
 
 def _by_name(folder: Path, ends: tuple[str, ...], what: str) -> dict[str, Path]:

@@ -141,24 +141,24 @@ def _topics(place: Path, wanted: LabelQuery) -> tuple[str, str]:
         encodings.setdefault(raw.topic, str(message.encoding))
         if len(encodings) == len(known):
             break
-    said = ', '.join(f'{topic} ({encodings.get(topic, "empty")})' for topic in sorted(known))
+    listing = ', '.join(f'{topic} ({encodings.get(topic, "empty")})' for topic in sorted(known))
     colours = {topic for topic, name in encodings.items() if name in (*_COLOURS, 'compressed')}
     images = {wanted.image_topic} if wanted.image_topic else colours - {wanted.label_topic}
     suits = {topic for topic, name in encodings.items() if name in ENCODINGS[wanted.kind]}
     labels = {wanted.label_topic} if wanted.label_topic else suits - {wanted.image_topic}
     if len(images) != 1:
-        raise ValueError(_choice(place, 'images', 'image_topic', images, said or 'none'))
+        raise ValueError(_choice(place, 'images', 'image_topic', images, listing or 'none'))
     if len(labels) != 1 or labels == images:
         what = f'labels of kind {wanted.kind}'
-        raise ValueError(_choice(place, what, 'label_topic', labels, said))
+        raise ValueError(_choice(place, what, 'label_topic', labels, listing))
     return images.pop(), labels.pop()
 
 
-def _choice(place: Path, what: str, argument: str, found: set[str], said: str) -> str:
+def _choice(place: Path, what: str, argument: str, found: set[str], listing: str) -> str:
     got = f'got {len(found)}: {", ".join(sorted(found))}' if found else 'got none'
     return (
         f'{place}: expected one topic of {what}, {got}; name it as {argument}; topics with '
-        f'images: {said}'
+        f'images: {listing}'
     )
 
 

@@ -37,13 +37,13 @@ def matches(content: Mapping[str, Any]) -> bool:
 
 
 def read(
-    place: Path, told: Mapping[Path, dict[str, Any]], wanted: LabelQuery
+    place: Path, contents: Mapping[Path, dict[str, Any]], wanted: LabelQuery
 ) -> tuple[list[LabelledImage], list[str]]:
     """The labelled images, and notes for the user.
 
     Args:
         place: a folder with one .json for each image.
-        told: content of each.
+        contents: content of each.
         wanted: kind 'mask' or 'instances'.
 
     Raises:
@@ -51,15 +51,15 @@ def read(
         ValueError: an image or a file is not what it should be.
     """
     try:
-        for file, content in told.items():
+        for file, content in contents.items():
             if not matches(content):
                 raise ValueError(f'{file}: expected a file of LabelMe as the others, got another')
-        used = {str(s['label']) for content in told.values() for s in content['shapes']}
+        used = {str(s['label']) for content in contents.values() for s in content['shapes']}
         meant = annotation.chosen(wanted.category, used, str(place))
         items: list[LabelledImage] = []
         shown: dict[Path, Path] = {}
         lost = 0
-        for file, content in told.items():
+        for file, content in contents.items():
             item, path, empty = _item(file, content, wanted, meant)
             if path is not None and path in shown:
                 raise ValueError(f'{file}: labels the image {path.name}, as {shown[path]} does')
@@ -69,8 +69,8 @@ def read(
             lost += empty
     except (KeyError, TypeError, AttributeError) as error:
         raise ValueError(f'{file}: not what files of LabelMe hold ({error!r})') from error
-    embedded = {file.stem for file in told}
-    folders = sorted({file.parent for file in told})
+    embedded = {file.stem for file in contents}
+    folders = sorted({file.parent for file in contents})
     for path in (path for folder in folders for path in files_in(folder)):
         if (
             path.suffix.lower() in IMAGE_SUFFIXES
@@ -113,8 +113,8 @@ def _item(
         )
     answer, empty = annotation.label_of(wanted.kind, found, size)
     # Not the whole file: it may hold the image again, and the version that saved it.
-    told = json.dumps(things).encode()
-    return LabelledImage(file.name, str(file), frame, answer, (data, told)), path, empty
+    label_bytes = json.dumps(things).encode()
+    return LabelledImage(file.name, str(file), frame, answer, (data, label_bytes)), path, empty
 
 
 def _image(file: Path, content: dict[str, Any], images: Path | None) -> tuple[Path | None, bytes]:

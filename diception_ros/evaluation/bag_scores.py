@@ -131,7 +131,7 @@ def score(
     out: Path,
     cameras: Sequence[Camera],
     job: Job,
-    asked: PerceptionSettings,
+    perception: PerceptionSettings,
     sources: Sequence[GroundTruthSource],
     poses: dict[str, str],
     align: str = 'frame',
@@ -145,7 +145,7 @@ def score(
         out: the bag that was written.
         cameras: of the replay.
         job: of the replay.
-        asked: settings of the replay.
+        perception: settings of the replay.
         sources: of ground truth.
         poses: topics with the pose of a camera, by camera.
         align: 'frame' or 'bag': what depth is scaled and shifted by.
@@ -155,7 +155,7 @@ def score(
     Raises:
         ValueError: a truth is not of the type of the task, or its size does not fit.
     """
-    walk = functools.partial(_walk, path, out, cameras, job, asked, sources)
+    walk = functools.partial(_walk, path, out, cameras, job, perception, sources)
     affines: dict[tuple[str, str], ScaleShift] = {}
     if align == 'bag':
         fitter = ScaleShiftFitter()
@@ -164,11 +164,11 @@ def score(
         affines = fitter.compute()
     result = Scores(
         affine={
-            f'{camera}.{task}' if asked.registry.is_adapter(task) else camera: list(affine)
+            f'{camera}.{task}' if perception.registry.is_adapter(task) else camera: list(affine)
             for (camera, task), affine in affines.items()
         }
     )
-    scorers = {camera.name: _CameraScorer(camera.name, asked, affines) for camera in cameras}
+    scorers = {camera.name: _CameraScorer(camera.name, perception, affines) for camera in cameras}
     for number, frame in enumerate(walk(poses)):
         camera = frame.record.camera.name
         row: dict[str, Any] = {
@@ -202,9 +202,9 @@ class _CameraScorer:
     """
 
     def __init__(
-        self, name: str, asked: PerceptionSettings, affines: dict[tuple[str, str], ScaleShift]
+        self, name: str, perception: PerceptionSettings, affines: dict[tuple[str, str], ScaleShift]
     ) -> None:
-        self._name, self._asked, self._affines = name, asked, affines
+        self._name, self._perception, self._affines = name, perception, affines
         self._evaluators: dict[str, evaluators.Evaluator] = {}
         self._means: dict[str, metrics.MeanMetric] = {}
         self._stability = TemporalConsistency()
@@ -223,7 +223,7 @@ class _CameraScorer:
             values = self._score(task, prediction, truths[task])
             row |= {f'{task}.{metric}': value for metric, value in values.items()}
         # An adapter's task may call something else depth.
-        known = [truths[task] for task in sorted(truths, key=self._asked.registry.is_adapter)]
+        known = [truths[task] for task in sorted(truths, key=self._perception.registry.is_adapter)]
         depth = next((true for true in known if isinstance(true, MetricDepth)), None)
         depth = depth if depth is None else resize_label(depth, frame.size)
         where = None if scored.pose is None else pose_of(scored.pose, frame.frame_id)
@@ -245,7 +245,7 @@ class _CameraScorer:
 
     def _score(self, task: str, prediction: Any, true: Any) -> dict[str, float]:
         prediction = resize_label(prediction, true.size)
-        known: Any = self._asked.registry.get(task)
+        known: Any = self._perception.registry.get(task)
         depth = isinstance(true, MetricDepth)
         affine = self._affines.get((self._name, task))
         if depth and affine is not None:
@@ -257,7 +257,7 @@ class _CameraScorer:
                 self._evaluators[task] = (
                     evaluators.depth_evaluator(METRES)
                     if depth
-                    else evaluators.create(task, self._asked.registry)
+                    else evaluators.create(task, self._perception.registry)
                 )
             item = evaluators.EvalItem(task, Prompt(task), true)
             return self._evaluators[task].update(item, prediction)
@@ -267,7 +267,7 @@ class _CameraScorer:
     def _category_iou(self, prediction: Any, true: Any) -> dict[str, float]:
         """Intersection over union of the pixels of each category, and their mean."""
         found = {}
-        for number, name in enumerate(self._asked.categories):
+        for number, name in enumerate(self._perception.categories):
             ids = [k + 1 for k, category in enumerate(prediction.categories) if category == name]
             predicted, actual = np.isin(prediction.ids, ids), true.ids == number + 1
             union = int((predicted | actual).sum())
@@ -282,14 +282,14 @@ def _walk(
     out: Path,
     cameras: Sequence[Camera],
     job: Job,
-    asked: PerceptionSettings,
+    perception: PerceptionSettings,
     sources: Sequence[GroundTruthSource],
     poses: dict[str, str],
 ) -> Iterator[_ScoredFrame]:
     """The frames of a replay in order."""
     topics = {source.topic for source in sources if source.topic} | set(poses.values())
     prefixes = {job.prefix_of(camera): camera.name for camera in cameras}
-    tolerance_ns = round(asked.depth.tolerance_s * 1e9)
+    tolerance_ns = round(perception.depth.tolerance_s * 1e9)
     for source in sources:
         source.begin()
     with contextlib.ExitStack() as stack:
@@ -297,19 +297,19 @@ def _walk(
         selection = job.selection(bag)
         lookup = MessageLookup(aside, topics, selection.start_ns)
         results = _ResultMessages(written, prefixes)
-        for record in frames(bag, cameras, selection, tolerance_s=asked.depth.tolerance_s):
+        for record in frames(bag, cameras, selection, tolerance_s=perception.depth.tolerance_s):
             if not isinstance(record, ImageFrame):
                 continue
             name, frame, log_ns = record.camera.name, record.frame, record.raw.stamp_ns
             messages = {**results.next(name, log_ns), 'size': frame.size}
             predictions, truths = {}, {}
-            for task in asked.task_names:
-                found = decode.prediction_from_messages(asked.registry.get(task), messages)
+            for task in perception.task_names:
+                found = decode.prediction_from_messages(perception.registry.get(task), messages)
                 if found is not None:
                     predictions[task] = found
             for source in sources:
                 if source.camera in ('', name):
-                    label = source.of(frame, log_ns, lookup, tolerance_ns, asked.categories)
+                    label = source.of(frame, log_ns, lookup, tolerance_ns, perception.categories)
                     if label is not None:
                         truths[source.task] = label
             topic = poses.get(name)

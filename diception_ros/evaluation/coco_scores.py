@@ -44,9 +44,9 @@ SHOWN = {
 }
 
 
-def tasks_of(found: CocoSet, asked: Sequence[str] = TASKS) -> list[str]:
+def tasks_of(found: CocoSet, task_names: Sequence[str] = TASKS) -> list[str]:
     """The tasks that a set has annotations for, of those asked."""
-    return [task for task in asked if task in TASKS and (task != 'pose' or found.has_people)]
+    return [task for task in task_names if task in TASKS and (task != 'pose' or found.has_people)]
 
 
 def items_of(taken: CocoFrame, names: Sequence[str]) -> list[EvalItem]:

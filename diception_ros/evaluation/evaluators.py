@@ -221,10 +221,10 @@ def normals_evaluator(check_axes: bool = False) -> Evaluator:
     )
 
 
-def names(asked: Iterable[str]) -> list[str]:
+def names(task_names: Iterable[str]) -> list[str]:
     """The names of items of some tasks, in the order of reports."""
     order = ['depth', 'normal', ONE_POINT, FIVE_POINTS, 'entity', 'semantic', 'pose']
-    wanted = set(asked)
+    wanted = set(task_names)
     known = [name for name in order if task_of(name) in wanted]
     return known + sorted(wanted - {task_of(name) for name in order})
 

@@ -78,7 +78,7 @@ def evaluate(
     groups: Iterable[Group],
     predict: Mapping[str, PredictFn],
     means: Mapping[str, NDArray[np.float32]],
-    asked: Sequence[str],
+    task_names: Sequence[str],
     callbacks: Sequence[EvalCallback] = (),
     registry: TaskRegistry = BUILTIN,
 ) -> EvaluationResult:
@@ -88,7 +88,7 @@ def evaluate(
         groups: the samples of each view, and its source of randomness.
         predict: by column, such as '1' for one inference step; at least one.
         means: see `controls.mean_targets`; tasks without one have no control of that kind.
-        asked: names of tasks; samples of others are dropped.
+        task_names: names of tasks; samples of others are dropped.
         callbacks: receive the predictions of the first column.
         registry: holds the tasks.
 
@@ -96,7 +96,7 @@ def evaluate(
         ValueError: a task is not known, or its labels cannot be scored.
     """
     built = ((samples[0].frame, evaluators.build_items(samples, rng)) for samples, rng in groups)
-    return evaluate_items(built, predict, means, evaluators.names(asked), callbacks, registry)
+    return evaluate_items(built, predict, means, evaluators.names(task_names), callbacks, registry)
 
 
 def evaluate_items(

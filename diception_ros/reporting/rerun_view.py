@@ -50,7 +50,7 @@ def show(
     path: Path,
     job: Job,
     cameras: Sequence[Camera],
-    asked: PerceptionSettings,
+    perception: PerceptionSettings,
     save: Path | None = None,
 ) -> None:
     """Show a replay.
@@ -59,7 +59,7 @@ def show(
         path: the bag that was replayed.
         job: of the replay.
         cameras: of the replay.
-        asked: settings of the replay.
+        perception: settings of the replay.
         save: a file for the viewer (.rrd) instead of a window.
 
     Raises:
@@ -75,7 +75,7 @@ def show(
         # The camera's optical frame; without it clouds are turned by 90 degrees.
         rerun.log(camera.name or 'camera', rerun.ViewCoordinates.RDF, static=True)
     with Bag(path) as bag, Bag(job.out) as out:
-        tolerance_s = asked.depth.tolerance_s
+        tolerance_s = perception.depth.tolerance_s
         for record in frames(bag, cameras, job.selection(bag), tolerance_s=tolerance_s):
             if not isinstance(record, ImageFrame):
                 continue

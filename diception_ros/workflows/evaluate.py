@@ -221,35 +221,43 @@ def evaluate(config: EvaluateConfig, progress: Progress = SILENT) -> EvaluateRes
 
 
 def _on_rooms(config: EvaluateConfig, progress: Progress) -> EvaluateResult:
-    asked = config.rooms
-    check_counted(asked.tasks)
+    room_config = config.rooms
+    check_counted(room_config.tasks)
     from diception_ros.evaluation import evaluators, rooms
 
     predictor, about = _load(config)
     side = predictor.resolution
     # As large as the network's input image, so that it is never enlarged.
     rows = side * predictor.pipe.input_scale
-    size = parse_size(asked.size) if asked.size else (rows, round(rows * _ASPECT))
+    size = parse_size(room_config.size) if room_config.size else (rows, round(rows * _ASPECT))
     start = time.monotonic()
     progress.log('mean images of rooms of the training split')
-    means = rooms.mean_of_rooms(asked.scene_seed, size, side, asked.mean_scenes, asked.gl)
-    with _callbacks(config, evaluators.names(asked.tasks)) as (callbacks, write):
-        views = rooms.views(asked.scene_seed, size, asked.split, asked.scenes, backend=asked.gl)  # type: ignore[arg-type]
+    means = rooms.mean_of_rooms(
+        room_config.scene_seed, size, side, room_config.mean_scenes, room_config.gl
+    )
+    with _callbacks(config, evaluators.names(room_config.tasks)) as (callbacks, write):
+        views = rooms.views(
+            room_config.scene_seed,
+            size,
+            room_config.split,  # type: ignore[arg-type]
+            room_config.scenes,
+            backend=room_config.gl,
+        )
         found = rooms.evaluate(
-            progress.each(views, asked.scenes, unit='room'),
+            progress.each(views, room_config.scenes, unit='room'),
             _predict_fns(config, predictor),
             means,
-            asked.tasks,
+            room_config.tasks,
             callbacks,
         )
         seconds = time.monotonic() - start
         content = {
             'rooms': {
-                'split': asked.split,
-                'seed': asked.scene_seed,
+                'split': room_config.split,
+                'seed': room_config.scene_seed,
                 'images': found.frames,
                 'size': {'height': size[0], 'width': size[1]},
-                'mean_rooms': asked.mean_scenes,
+                'mean_rooms': room_config.mean_scenes,
             },
             'columns': found.columns,
             'numbers': found.numbers,
@@ -257,7 +265,7 @@ def _on_rooms(config: EvaluateConfig, progress: Progress) -> EvaluateResult:
             'seconds': round(seconds, 1),
         }
         write({'kind': 'rooms', **about, **content})
-    return _result(found, f'{found.frames} images of {asked.split} rooms in {seconds:.0f} s')
+    return _result(found, f'{found.frames} images of {room_config.split} rooms in {seconds:.0f} s')
 
 
 def _on_dataset(config: EvaluateConfig, progress: Progress) -> EvaluateResult:

@@ -125,12 +125,14 @@ class ReplayConfig:
         check(self)
         if self.end is not None and not self.end > self.start:
             raise ValueError(f'end is {self.end}; expected more than start, {self.start}')
-        points, asked = read_points(self.points), self.perception
-        takers = [name for name in asked.task_names if asked.registry.get(name).takes_points]
+        points, perception = read_points(self.points), self.perception
+        takers = [
+            name for name in perception.task_names if perception.registry.get(name).takes_points
+        ]
         if takers and not points:
             raise ValueError(f'task {takers[0]} needs --points')
         if points and not takers:
-            names = ', '.join(asked.task_names)
+            names = ', '.join(perception.task_names)
             raise ValueError(f'--points was given, but none of {names} uses it')
         if self.engine == 'ray' and ':' in self.compute.device:
             raise ValueError(f'device is {self.compute.device}; expected cuda: Ray says which')
@@ -220,7 +222,7 @@ def _replay_one(path: Path, config: ReplayConfig, progress: Progress) -> ReplayR
     from diception_ros.datasets.ground_truth import GroundTruthSource, poses_of
     from diception_ros.reporting import rerun_view
 
-    asked, compute, job = config.perception, config.compute, _job(config)
+    perception, compute, job = config.perception, config.compute, _job(config)
     if config.view or config.view_file:
         rerun_view.check(window=config.view)
     with Bag(path) as bag:
@@ -230,12 +232,12 @@ def _replay_one(path: Path, config: ReplayConfig, progress: Progress) -> ReplayR
         # Options are validated before the long run.
         cameras = choose(bag, job.cameras, job.camera_infos, job.depth_references)
         sources = [
-            GroundTruthSource(bag, text, cameras, asked.task_names, asked.registry)
+            GroundTruthSource(bag, text, cameras, perception.task_names, perception.registry)
             for text in config.truth
         ]
         for source in sources:
-            source.check(bag, asked.categories)
-        _check_scores(asked, sources)
+            source.check(bag, perception.categories)
+        _check_scores(perception, sources)
         poses = poses_of(bag, cameras, config.pose)
         # These load torch, which takes seconds.
         from diception_ros.model import folder
@@ -248,7 +250,7 @@ def _replay_one(path: Path, config: ReplayConfig, progress: Progress) -> ReplayR
             # Their number decides the last bits of the results.
             job = replace(job, threads=count)
         model = folder.resolve(config.model)
-        perceiver = Perceiver(Predictor.load(model, compute), BagTypes(), asked)
+        perceiver = Perceiver(Predictor.load(model, compute), BagTypes(), perception)
         total = job.expected_frames(bag, cameras)
         with progress.bar(total, f'{path.name}: answers', 'frame') as bar:
             result = run(bag, perceiver, job, config.model, bar.update, progress.log)
@@ -266,20 +268,20 @@ def _replay_one(path: Path, config: ReplayConfig, progress: Progress) -> ReplayR
             files.write_text(config.summary, json.dumps(_summary(path, result, job)) + '\n')
         checkpoint.remove_files(job.out)
         if config.view_file:
-            rerun_view.show(path, job, cameras, asked, save=config.view_file)
+            rerun_view.show(path, job, cameras, perception, save=config.view_file)
         if config.view:
-            rerun_view.show(path, job, cameras, asked)
+            rerun_view.show(path, job, cameras, perception)
     of_bag = BagResult(
         path, job.out, result.code, result.frames, dict(result.skipped), result.damage, numbers
     )
     return ReplayResult([of_bag], tables)
 
 
-def _check_scores(asked: PerceptionSettings, sources: list[GroundTruthSource]) -> None:
+def _check_scores(perception: PerceptionSettings, sources: list[GroundTruthSource]) -> None:
     from diception_ros.core.labels import Instances, Keypoints
 
     for source in sources:
-        task = asked.registry.get(source.task)
+        task = perception.registry.get(source.task)
         if issubclass(task.label, (Instances, Keypoints)) and not task.takes_category:
             importlib.import_module('pycocotools')
 
@@ -300,17 +302,17 @@ def _score(
     from diception_ros.reporting import html_report, tables
     from diception_ros.reporting.contact_sheets import ReportImages
 
-    asked, report = config.perception, config.report
-    sheets = ReportImages(result.frames, registry=asked.registry)
+    perception, report = config.perception, config.report
+    sheets = ReportImages(result.frames, registry=perception.registry)
     with progress.bar(result.frames, f'{path.name}: scores', 'frame') as bar:
         found = bag_scores.score(
-            path, job.out, cameras, job, asked, sources, poses, config.align,
+            path, job.out, cameras, job, perception, sources, poses, config.align,
             [sheets] if report else [], bar.update,
         )  # fmt: skip
     assert result.journal is not None
     found.rows = html_report.with_journal(found.rows, result.journal)
     content = html_report.metrics(
-        path, job, asked, (config.model, model), result, found, config.align, config.truth
+        path, job, perception, (config.model, model), result, found, config.align, config.truth
     )
     if report is None:
         numbers, rows = (job.out.with_suffix(end) for end in ('.metrics.json', '.frames.csv'))
@@ -331,7 +333,9 @@ def _score(
         }
         if values:
             headings = {'value': camera or 'value'}
-            shown.append(tables.markdown(values, ['value'], headings, registry=asked.registry))
+            shown.append(
+                tables.markdown(values, ['value'], headings, registry=perception.registry)
+            )
     return found.numbers, shown
 
 
@@ -342,14 +346,14 @@ def _job(config: ReplayConfig) -> Job:
         raise ValueError(f'out is {config.out}; expected a name that ends in .mcap')
     if not config.out.parent.is_dir():
         raise FileNotFoundError(f'{config.out.parent}: no such folder for --out')
-    asked = config.perception
-    known = [asked.registry.get(name) for name in asked.task_names]
-    results = sum(len(asked.categories) if task.takes_category else 1 for task in known)
+    perception = config.perception
+    known = [perception.registry.get(name) for name in perception.task_names]
+    results = sum(len(perception.categories) if task.takes_category else 1 for task in known)
     batch = config.batch_frames
     if not batch:
         # The node takes one image at a time, and on a CPU a batch is no faster.
         on_cpu = config.compute.device == 'cpu'
-        batch = 1 if on_cpu else max(1, asked.predict.batch_size // results)
+        batch = 1 if on_cpu else max(1, perception.predict.batch_size // results)
     return Job(
         config.out,
         cameras=config.cameras,

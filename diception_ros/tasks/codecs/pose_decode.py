@@ -101,8 +101,8 @@ def find_people(rgb: Floats) -> Keypoints:
     limbs = _follow(image, discs, rings)
     person, kind, trust = _assemble(limbs, rings)
     person, kind, trust = _adopt(discs, rings, person, kind, trust)
-    told = (person >= 0) & (np.bincount(person + 1)[person + 1] >= CLEAR_JOINTS)
-    clear = told | (discs.clear > CLEAR_REDNESS)
+    complete = (person >= 0) & (np.bincount(person + 1)[person + 1] >= CLEAR_JOINTS)
+    clear = complete | (discs.clear > CLEAR_REDNESS)
     more, faint, replaced = decode_low_confidence(image, discs.centres, clear)
     rest = ~replaced
     people, scores = _gather(discs.centres[rest], person[rest], kind[rest], trust[rest])
