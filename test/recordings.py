@@ -10,6 +10,14 @@ import zlib
 
 import cv2
 import numpy as np
+from rosbags.interfaces import (
+    Qos,
+    QosDurability,
+    QosHistory,
+    QosLiveliness,
+    QosReliability,
+    QosTime,
+)
 from rosbags.rosbag1 import Writer as Writer1
 from rosbags.rosbag2 import CompressionFormat, CompressionMode, StoragePlugin
 from rosbags.rosbag2 import Writer as Writer2
@@ -17,6 +25,7 @@ from rosbags.typesys import Stores, get_typestore
 from task_examples import example
 
 from diception_ros import tasks
+from diception_ros.bags import qos
 from diception_ros.bags.mcap_writer import Writer
 from diception_ros.bags.typestore import TYPES, BagTypes, definition_of
 from diception_ros.core import settings
@@ -100,6 +109,43 @@ def write(path, messages, form='mcap'):
             if topic not in known:
                 known[topic] = writer.add_connection(topic, kind, typestore=TYPES)
             writer.write(known[topic], stamp, TYPES.serialize_cdr(message, kind))
+    return path
+
+
+def offered(path, form, offers):
+    """A bag with a message of each topic, and one of the first a second later."""
+    kind = 'std_msgs/msg/String'
+    first = next(iter(offers))
+    text = MAKE.make(kind, data='a')
+    data = TYPES.serialize_cdr(text, kind)
+    if form == 'own':
+        with Writer(path) as writer:
+            for topic, each in offers.items():
+                writer.add(topic, kind, definition_of(TYPES, kind), qos.to_text(*each))
+                writer.write(topic, data, BEGIN)
+            writer.write(first, data, BEGIN + 10**9)
+            writer.finish()
+        return path
+    plugin = StoragePlugin.MCAP if form == 'mcap' else StoragePlugin.SQLITE3
+    known_first = None
+    endless = QosTime(9223372036, 854775807)
+    with Writer2(path, version=9 if form == 'mcap' else 8, storage_plugin=plugin) as writer:
+        for topic, each in offers.items():
+            profiles = [
+                Qos(
+                    QosHistory.KEEP_LAST, one.depth,
+                    QosReliability.RELIABLE if one.reliable else QosReliability.BEST_EFFORT,
+                    QosDurability.TRANSIENT_LOCAL if one.latched else QosDurability.VOLATILE,
+                    endless, endless, QosLiveliness.AUTOMATIC, endless, False,
+                )
+                for one in each
+            ]  # fmt: skip
+            known = writer.add_connection(
+                topic, kind, typestore=TYPES, offered_qos_profiles=profiles
+            )
+            writer.write(known, BEGIN, data)
+            known_first = known if topic == first else known_first
+        writer.write(known_first, BEGIN + 10**9, data)
     return path
 
 

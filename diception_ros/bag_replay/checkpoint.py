@@ -23,6 +23,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from diception_ros.bags import qos
 from diception_ros.bags.frames import CopiedMessage, ImageFrame
 from diception_ros.bags.mcap_writer import Index, is_complete, partial_of
 from diception_ros.bags.typestore import TYPES, definition_of, to_copy
@@ -277,7 +278,10 @@ class ReplayWriter(contextlib.AbstractContextManager['ReplayWriter']):
 
     def declare(self, topic: str, output: Output) -> None:
         """Declare the topic of a result."""
-        self._writer.add(topic, output.kind, definition_of(TYPES, output.kind), output.latched)
+        offered = qos.Offered(latched=True, depth=1) if output.latched else qos.Offered()
+        self._writer.add(
+            topic, output.kind, definition_of(TYPES, output.kind), qos.to_text(offered)
+        )
 
     def latch(self, topic: str, message: Any) -> None:
         """Write a message that tells of the settings before the first of the bag."""
@@ -359,7 +363,7 @@ class ReplayWriter(contextlib.AbstractContextManager['ReplayWriter']):
             self._not_copied[raw.topic] = str(error)
             self._log(f'not copied: {error}')
             return
-        self._writer.add(raw.topic, raw.msgtype, definition, encoding=encoding)
+        self._writer.add(raw.topic, raw.msgtype, definition, raw.qos, encoding)
         self._writer.write(raw.topic, data, raw.stamp_ns)
 
 

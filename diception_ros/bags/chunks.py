@@ -66,17 +66,20 @@ class Channel(NamedTuple):
         topic: its name.
         definition: of the type of its messages.
         encoding: of its messages, see `RawMessage`.
+        qos: what its publishers offered, see `RawMessage`.
     """
 
     topic: str
     definition: Definition
     encoding: str
+    qos: str = ''
 
     def message(self, stamp_ns: int, data: bytes) -> RawMessage:
         """A message of the channel."""
         return RawMessage(
-            self.topic, self.definition.msgtype, self.definition, stamp_ns, data, self.encoding
-        )
+            self.topic, self.definition.msgtype, self.definition, stamp_ns, data, self.encoding,
+            self.qos,
+        )  # fmt: skip
 
 
 @dataclass

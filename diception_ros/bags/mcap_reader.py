@@ -169,7 +169,8 @@ class Mcap:
             definition = self._schemas.get(record.schema_id, Definition(''))
             ros1 = definition.encoding == 'ros1msg'
             encoding = record.message_encoding or ('ros1' if ros1 else 'cdr')
-            self._channels[record.id] = Channel(record.topic, definition, encoding)
+            offered = record.metadata.get('offered_qos_profiles', '')
+            self._channels[record.id] = Channel(record.topic, definition, encoding, offered)
 
 
 def _record(file: BinaryIO, size: int) -> tuple[int, bytes, bool]:

@@ -24,6 +24,7 @@ from mcap.exceptions import McapError
 from mcap.opcode import Opcode
 import numpy as np
 
+from diception_ros.bags import qos
 from diception_ros.bags.typestore import TYPES, Definition, definition_of
 from diception_ros.system import files
 
@@ -53,17 +54,6 @@ LEVEL = 1
 LONG = 1 << 14
 # Bytes after which `write_message` flushes; what rosbag2 writes at a time.
 CHUNK = 1 << 20
-# QoS as the node offers it; latched topics keep the last message for later subscribers.
-QOS = """\
-- history: keep_last
-  depth: {depth}
-  reliability: reliable
-  durability: {durability}
-  deadline: {{sec: 9223372036, nsec: 854775807}}
-  lifespan: {{sec: 9223372036, nsec: 854775807}}
-  liveliness: automatic
-  liveliness_lease_duration: {{sec: 9223372036, nsec: 854775807}}
-  avoid_ros_namespace_conventions: false"""
 
 
 class Declared(NamedTuple):
@@ -89,7 +79,7 @@ class Index:
         self._chunks: list[records.ChunkIndex] = []
         self._counts: dict[int, int] = {}
 
-    def add(self, topic: str, definition: Definition, latched: bool, encoding: str) -> list[bytes]:
+    def add(self, topic: str, definition: Definition, offered: str, encoding: str) -> list[bytes]:
         """Add a topic; returns the records that declare it, none if it is known.
 
         Raises:
@@ -110,11 +100,8 @@ class Index:
             record = records.Schema(number, definition.data, definition.encoding, definition.name)
             schema = self._schemas[definition] = Declared(number, packed(record))
             new.append(schema.data)
-        qos = QOS.format(
-            depth=1 if latched else 10, durability='transient_local' if latched else 'volatile'
-        )
         number = len(self._channels) + 1
-        metadata = {'offered_qos_profiles': qos} if encoding == 'cdr' else {}
+        metadata = {'offered_qos_profiles': offered} if encoding == 'cdr' else {}
         channel = records.Channel(number, topic, encoding, metadata, schema.number)
         self._channels[topic] = Declared(number, packed(channel), schema.number)
         self._counts[number] = 0
@@ -259,7 +246,7 @@ class Writer(contextlib.AbstractContextManager['Writer']):
         topic: str,
         msgtype: str,
         definition: str | Definition,
-        latched: bool = False,
+        offered: str = '',
         encoding: str = 'cdr',
     ) -> None:
         """Declare a topic; does nothing if it is declared.
@@ -269,7 +256,7 @@ class Writer(contextlib.AbstractContextManager['Writer']):
             msgtype: of its messages.
             definition: of that type, with all that it needs; a text in the language of .msg files
                 or of IDL.
-            latched: whether the last message holds until the next.
+            offered: quality of service of its publishers, see `qos.to_text`; '' is the default.
             encoding: of the messages.
 
         Raises:
@@ -277,7 +264,8 @@ class Writer(contextlib.AbstractContextManager['Writer']):
         """
         if isinstance(definition, str):
             definition = Definition.of_text(msgtype, definition)
-        self._head += self._index.add(topic, definition, latched, encoding)
+        offered = offered or qos.to_text(qos.Offered())
+        self._head += self._index.add(topic, definition, offered, encoding)
 
     def write(
         self, topic: str, data: bytes | memoryview, stamp_ns: int, rest: bytes | memoryview = b''

@@ -37,6 +37,7 @@ class Topic:
         count: number of messages.
         definition: of the type in the bag.
         encoding: of the messages, see `RawMessage`.
+        qos: what its publishers offered, see `RawMessage`.
     """
 
     name: str
@@ -44,6 +45,7 @@ class Topic:
     count: int
     definition: Definition
     encoding: str
+    qos: str = ''
 
 
 class Bag(contextlib.AbstractContextManager['Bag']):
@@ -116,12 +118,15 @@ class Bag(contextlib.AbstractContextManager['Bag']):
         contents = file.contents
         for channel, count in contents.counts.items():
             msgtype, before = channel.definition.msgtype, self.topics.get(channel.topic)
+            offered = channel.qos
             if before is not None:
                 count += before.count
                 types = before.msgtype.split(' and ')
                 msgtype = before.msgtype if msgtype in types else f'{before.msgtype} and {msgtype}'
+                # Both are lists of YAML.
+                offered = before.qos if offered in before.qos else f'{before.qos}\n{offered}'
             self.topics[channel.topic] = Topic(
-                channel.topic, msgtype, count, channel.definition, channel.encoding
+                channel.topic, msgtype, count, channel.definition, channel.encoding, offered
             )
         if contents.start_ns <= contents.end_ns:
             self.start_ns = min(contents.start_ns, contents.start_ns if self.start_ns is None

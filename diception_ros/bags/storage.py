@@ -17,6 +17,7 @@ import sqlite3
 import struct
 from typing import BinaryIO
 
+from diception_ros.bags import qos
 from diception_ros.bags.chunks import (
     ALL,
     FAULTS,
@@ -150,7 +151,10 @@ class _Ros1:
         definition = Definition(
             header['type'].decode(), 'ros1msg', header.get('message_definition', b'')
         )
-        self._connections[number] = Channel(fields['topic'].decode(), definition, 'ros1')
+        self._connections[number] = Channel(
+            fields['topic'].decode(), definition, 'ros1',
+            qos.to_text(qos.Offered(latched=header.get('latching') == b'1')),
+        )  # fmt: skip
 
 
 def _ros1_record(file: BinaryIO) -> tuple[dict[str, bytes], bytes, bool]:
@@ -246,8 +250,10 @@ class _Sqlite:
                 )
             }
         found = {}
-        for number, name, msgtype, encoding in base.execute(
-            'SELECT id, name, type, serialization_format FROM topics'
+        columns = {row[1] for row in base.execute('PRAGMA table_info(topics)')}
+        offered = 'offered_qos_profiles' if 'offered_qos_profiles' in columns else "''"
+        for number, name, msgtype, encoding, text_of_qos in base.execute(
+            f'SELECT id, name, type, serialization_format, {offered} FROM topics'
         ):
             # A column of SQLite may hold any type.
             if not all(isinstance(value, str) for value in (name, msgtype, encoding)):
@@ -256,7 +262,9 @@ class _Sqlite:
             if not (isinstance(kind, str) and isinstance(text, str)):
                 raise CutError('a definition is no text')
             definition = Definition(msgtype, kind if text else '', text.encode())
-            found[number] = Channel(name, definition, encoding)
+            found[number] = Channel(
+                name, definition, encoding, text_of_qos if isinstance(text_of_qos, str) else ''
+            )
         return found
 
     def _rows(self, selection: Selection | None) -> Iterator[RawMessage]:
@@ -378,7 +386,9 @@ class Storage:
     def _scan_contents(self) -> None:
         try:
             for raw in self.scan():
-                self.contents.counts[Channel(raw.topic, raw.definition, raw.encoding)] += 1
+                self.contents.counts[
+                    Channel(raw.topic, raw.definition, raw.encoding, raw.qos)
+                ] += 1
                 self.contents.span(raw.stamp_ns, raw.stamp_ns)
             if not self._format.has_end():
                 raise DamageError(f'{self.name}: damaged behind its last message')

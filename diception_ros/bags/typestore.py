@@ -86,6 +86,7 @@ class RawMessage(NamedTuple):
         stamp_ns: log time, nanoseconds since the epoch.
         data: the message as it stands in the bag, uncompressed.
         encoding: of the data: 'cdr' of ROS 2, 'ros1', or another, such as 'json', 'protobuf'.
+        qos: what the publishers of its topic offered, for `qos.from_text`; '' if unknown.
     """
 
     topic: str
@@ -94,6 +95,7 @@ class RawMessage(NamedTuple):
     stamp_ns: int
     data: bytes
     encoding: str = 'cdr'
+    qos: str = ''
 
 
 class BagTypes:

@@ -5,7 +5,6 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Sequence
-import contextlib
 from dataclasses import dataclass, field
 from pathlib import Path
 import re
@@ -19,14 +18,15 @@ from rclpy.duration import Duration
 from rclpy.executors import SingleThreadedExecutor
 from rclpy.parameter import Parameter
 from rclpy.publisher import Publisher
-from rclpy.qos import DurabilityPolicy, QoSProfile, ReliabilityPolicy
-from rclpy.signals import SignalHandlerOptions
+from rclpy.qos import QoSProfile
 
 from diception_ros.bag_replay.run import prefetch
+from diception_ros.bags import qos
 from diception_ros.bags.mcap_writer import CHUNK, Writer
 from diception_ros.bags.reader import Bag
 from diception_ros.bags.typestore import TYPES, RawMessage, definition_of, to_cdr
 from diception_ros.doctor import missing_packages
+from diception_ros.node.client import offered_by, profile_of, requested, ros_context
 from diception_ros.node.publishers import find
 from diception_ros.system import ros_environment
 
@@ -89,7 +89,7 @@ def play(path: Path, options: PlayOptions, ended: threading.Event) -> int:
     """
     if not 0 < options.rate < float('inf'):
         raise ValueError(f'--rate is {options.rate}; expected more than 0')
-    with _ros_context(), Bag(path) as bag:
+    with ros_context(), Bag(path) as bag:
         node = rclpy.create_node('diception_play')
         published = _Player(node, bag, options, ended).run()
         if bag.damage:
@@ -195,10 +195,11 @@ def _publishers(node: Any, bag: Bag, topics: Collection[str]) -> dict[str, Publi
                 f'publishes what has a package in this ROS: {_fix_hint(msgtype)}'
             )
             continue
-        qos = QoSProfile(depth=10)
+        offered = qos.combined(qos.from_text(bag.topics[name].qos))
         if name in LATCHED:
-            qos.durability = DurabilityPolicy.TRANSIENT_LOCAL
-        made[name] = node.create_publisher(message, name, qos)
+            # A message of each of the publishers, whose number the recording may not tell.
+            offered = qos.Offered(True, True, max(offered.depth, min(bag.topics[name].count, 100)))
+        made[name] = node.create_publisher(message, name, profile_of(offered))
     return made
 
 
@@ -236,7 +237,7 @@ def record(
     Raises:
         OSError: no room; what was recorded is readable.
     """
-    with _ros_context(), Writer(out, compress=compress) as writer:
+    with ros_context(), Writer(out, compress=compress) as writer:
         node = rclpy.create_node(
             'diception_record',
             parameter_overrides=[Parameter('use_sim_time', value=True)] if simulated else [],
@@ -297,21 +298,15 @@ class _Recorder:
             else:
                 self._node.get_logger().info(f'recording {name}')
 
-    def _subscribe(self, name: str, msgtype: str, qos: Sequence[Any]) -> None:
-        latched = all(one.durability == DurabilityPolicy.TRANSIENT_LOCAL for one in qos)
-        reliable = all(one.reliability == ReliabilityPolicy.RELIABLE for one in qos)
-        profile = QoSProfile(
-            depth=DEPTH,
-            reliability=ReliabilityPolicy.RELIABLE if reliable else ReliabilityPolicy.BEST_EFFORT,
-            durability=DurabilityPolicy.TRANSIENT_LOCAL if latched else DurabilityPolicy.VOLATILE,
-        )
+    def _subscribe(self, name: str, msgtype: str, profiles: Sequence[Any]) -> None:
+        offers = [offered_by(one) for one in profiles]
         message = _class_of(msgtype)
         known = msgtype in TYPES.types
         definition = definition_of(TYPES, msgtype) if known else definition_from(message)
         self._subscriptions[name] = self._node.create_subscription(
-            message, name, lambda data: self._write(name, data), profile, raw=True
+            message, name, lambda data: self._write(name, data), requested(offers, DEPTH), raw=True
         )
-        self._writer.add(name, msgtype, definition, latched)
+        self._writer.add(name, msgtype, definition, qos.to_text(*offers))
         self.recording.counts[name] = 0
 
     def _write(self, topic: str, data: bytes) -> None:
@@ -361,13 +356,3 @@ def _class_of(msgtype: str) -> Any:
 def _fix_hint(msgtype: str) -> str:
     package = msgtype.partition('/')[0]
     return missing_packages.packages([package], ros_environment.distro() or 'rolling')
-
-
-@contextlib.contextmanager
-def _ros_context() -> Iterator[None]:
-    arguments = ros_environment.prepare()
-    rclpy.init(args=arguments, signal_handler_options=SignalHandlerOptions.NO)
-    try:
-        yield
-    finally:
-        rclpy.try_shutdown()

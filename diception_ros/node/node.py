@@ -98,7 +98,7 @@ class PerceptionNode(LifecycleNode):  # type: ignore[misc]
             self.executor.create_task(self._autostart)
         else:
             name = self.get_fully_qualified_name()
-            self.log.info(f'waiting for: ros2 lifecycle set {name} configure')
+            self.log.info(f'waiting for: diception lifecycle set configure --node {name}')
 
     async def _autostart(self) -> None:
         await self._preload()
@@ -109,8 +109,8 @@ class PerceptionNode(LifecycleNode):  # type: ignore[misc]
             return
         name = self.get_fully_qualified_name()
         self.log.info(
-            f'waiting for a correction: ros2 param set {name} ..., then ros2 lifecycle set '
-            f'{name} configure; or Ctrl-C'
+            f'waiting for a correction: diception param set --node {name} ..., then diception '
+            f'lifecycle set configure --node {name}; or Ctrl-C'
         )
 
     def _answer_while_loading(self) -> None:

@@ -35,7 +35,7 @@ _INTEGERS = (-(2**63), 2**63 - 1)
 
 
 def descriptor(declared: Declared) -> ParameterDescriptor:
-    """Description, range and choices, for `ros2 param describe`."""
+    """Description, range and choices, for `diception param describe`."""
     result = ParameterDescriptor(
         name=declared.name,
         type=_TYPES[declared.kind].value,
@@ -191,7 +191,7 @@ class Parameters:
         if name in changes and changes[name] != present[name]:
             raise ValueError(
                 f'{name} cannot be changed {why} first: '
-                f'ros2 lifecycle set {self._node.get_fully_qualified_name()} cleanup'
+                f'diception lifecycle set cleanup --node {self._node.get_fully_qualified_name()}'
             )
 
 

@@ -13,6 +13,7 @@ import pytest
 import recordings
 
 from diception_ros.bags.mcap_writer import Writer
+from diception_ros.bags.qos import Offered
 
 pytest.importorskip('rclpy')
 pytestmark = pytest.mark.ros
@@ -181,3 +182,32 @@ def test_record_of_nothing_gives_hints(start, tmp_path):
     _, words = recorder.communicate(timeout=HUNG)
     assert recorder.returncode == 1
     assert 'nothing came on /camra/image_raw; is the name right' in words.splitlines()[-1]
+
+
+@pytest.mark.parametrize('form', ['mcap', 'sqlite3'])
+def test_play_offers_what_the_recording_says(start, tmp_path, peer, form):
+    from rclpy.qos import DurabilityPolicy, ReliabilityPolicy
+    from std_msgs.msg import String
+
+    offers = {
+        '/words': [Offered()], '/latched': [Offered(latched=True, depth=1)],
+        '/lossy': [Offered(reliable=False, depth=5)],
+    }  # fmt: skip
+    path = recordings.offered(tmp_path / 'bag', form, offers)
+    # The last message is far behind the others, so that the player stays.
+    start('play', path, '--delay', '1', '--no-clock', '--rate', '0.01')
+    told = {
+        name: peer.until(lambda name=name: peer.node.get_publishers_info_by_topic(name))[0]
+        for name in offers
+    }
+    profiles = {name: one.qos_profile for name, one in told.items()}
+    assert {name: one.durability == DurabilityPolicy.TRANSIENT_LOCAL
+            for name, one in profiles.items()} == {
+        '/words': False, '/latched': True, '/lossy': False}  # fmt: skip
+    assert {name: one.reliability == ReliabilityPolicy.RELIABLE
+            for name, one in profiles.items()} == {
+        '/words': True, '/latched': True, '/lossy': False}  # fmt: skip
+    peer.listen('/words', String)
+    peer.until(lambda: peer.got['/words'], 'nothing is played')
+    peer.listen('/latched', String, depth=1, durability=DurabilityPolicy.TRANSIENT_LOCAL)
+    peer.until(lambda: peer.got['/latched'], 'a later subscriber gets nothing')

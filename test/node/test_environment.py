@@ -33,7 +33,7 @@ def test_the_node_starts_without_a_writable_home(domain, home, tmp_path):
     with Running(domain, {'autostart': 'false'}, environment=changes) as node:
         line = node.wait_for('ROS log: ')
         assert 'ROS_LOG_DIR chooses another' in line
-        node.wait_for('waiting for: ros2 lifecycle set /perception configure')
+        node.wait_for('waiting for: diception lifecycle set configure --node /perception')
         assert 'Traceback' not in node.text
         assert node.end()[0] == 0
 

@@ -233,7 +233,7 @@ def test_policy_all_processes_every_frame_in_order(domain, peer):
         assert [one.header.stamp.nanosec for one in peer.got[depth]] == list(range(40))
         assert peer.set(policy='latest') == (
             'policy cannot be changed while the node is configured; clean it up first: '
-            'ros2 lifecycle set /perception cleanup'
+            'diception lifecycle set cleanup --node /perception'
         )
         for k in range(400):
             camera.publish(image(rgb_array(), header=header(k)))

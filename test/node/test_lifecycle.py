@@ -19,7 +19,7 @@ HUNG = 120
 def test_lifecycle_round_trips(domain, peer):
     peer.listen(DISPARITY, Image)
     with Running(domain, {'autostart': 'false', 'tasks': '[depth]'}) as node:
-        node.wait_for('ros2 lifecycle set /perception configure')
+        node.wait_for('diception lifecycle set configure --node /perception')
         assert peer.state() == 'unconfigured'
         assert not peer.node.count_subscribers('/image')
         for k in range(3):

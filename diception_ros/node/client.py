@@ -1,0 +1,486 @@
+# SPDX-FileCopyrightText: 2026 The diception_ros authors
+# SPDX-License-Identifier: Apache-2.0
+"""Client of a running node: parameters, lifecycle, points, topics; needs no ros2cli."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable, Iterator, Mapping, Sequence
+import contextlib
+import difflib
+import os
+import threading
+import time
+from typing import Any, NamedTuple
+
+from lifecycle_msgs.srv import ChangeState, GetState
+from rcl_interfaces.msg import Log, ParameterDescriptor, SetParametersResult
+from rcl_interfaces.srv import (
+    DescribeParameters,
+    GetParameters,
+    ListParameters,
+    SetParametersAtomically,
+)
+import rclpy
+from rclpy.executors import SingleThreadedExecutor
+from rclpy.node import Node
+from rclpy.parameter import Parameter, parameter_value_to_python
+from rclpy.qos import DurabilityPolicy, QoSProfile, ReliabilityPolicy
+from rclpy.signals import SignalHandlerOptions
+from std_srvs.srv import Trigger
+import yaml
+
+from diception_ros.bags import qos
+from diception_ros.core.prompt import Point
+from diception_ros.core.settings import near
+from diception_ros.node.publishers import find
+from diception_ros.system import ros_environment, safe_load
+
+# Seconds after which a request is sent again: Fast DDS drops an answer if it has not yet found who
+# waits for it.
+RETRY_S = 2.0
+# Seconds that setting parameters may take: for an adapter the node hashes the model.
+SET_S = 60.0
+# Seconds between two looks at the graph of nodes.
+LOOK_S = 0.05
+# Seconds without a change of the graph after which it is taken for complete.
+SETTLE_S = 0.5
+# Numbers of an array, and characters of a text, that `as_plain` keeps.
+SHOWN_ITEMS, SHOWN_TEXT = 16, 256
+
+
+@contextlib.contextmanager
+def ros_context() -> Iterator[None]:
+    """Initialize rclpy as this package's commands need it, and shut it down."""
+    arguments = ros_environment.prepare()
+    rclpy.init(args=arguments, signal_handler_options=SignalHandlerOptions.NO)
+    try:
+        yield
+    finally:
+        rclpy.try_shutdown()
+
+
+def offered_by(profile: QoSProfile) -> qos.Offered:
+    """What a publisher offers, from a QoSProfile of `get_publishers_info_by_topic`."""
+    return qos.Offered(
+        profile.reliability == ReliabilityPolicy.RELIABLE,
+        profile.durability == DurabilityPolicy.TRANSIENT_LOCAL,
+        profile.depth or qos.DEPTH,
+    )
+
+
+def profile_of(offered: qos.Offered) -> QoSProfile:
+    """The QoSProfile of a publisher, or of a subscription that a publisher so serves."""
+    reliable = ReliabilityPolicy.RELIABLE if offered.reliable else ReliabilityPolicy.BEST_EFFORT
+    latched = DurabilityPolicy.TRANSIENT_LOCAL if offered.latched else DurabilityPolicy.VOLATILE
+    return QoSProfile(depth=offered.depth, reliability=reliable, durability=latched)
+
+
+def requested(offers: Sequence[qos.Offered], depth: int) -> QoSProfile:
+    """The QoSProfile of a subscription that is served by all of these publishers."""
+    return profile_of(
+        qos.Offered(
+            all(offer.reliable for offer in offers), all(offer.latched for offer in offers), depth
+        )
+    )
+
+
+class TopicInfo(NamedTuple):
+    """A topic of the ROS graph.
+
+    Attributes:
+        name: its full name.
+        msgtype: such as 'sensor_msgs/msg/Image'; several are joined with ', '.
+        publishers: how many there are.
+        subscribers: how many there are.
+    """
+
+    name: str
+    msgtype: str
+    publishers: int
+    subscribers: int
+
+
+class RemoteNode:
+    """A running node, asked from another node of rclpy.
+
+    Calls block. They spin the calling node themselves unless an executor spins it already; then
+    they must come from another thread than the executor's.
+
+    Args:
+        node: the calling node.
+        name: of the other node; a missing / in front is added.
+        timeout_s: how long a call waits for the node and its answer, seconds.
+
+    Raises:
+        TimeoutError: by every call, if the node is not found or does not answer; the message lists
+            what to check.
+    """
+
+    def __init__(self, node: Node, name: str = '/perception', timeout_s: float = 5.0) -> None:
+        self.name = '/' + name.lstrip('/')
+        self._node, self._timeout_s = node, timeout_s
+
+    # ---- parameters -----------------------------------------------------------------------------
+
+    def parameter_names(self) -> list[str]:
+        """Names of all parameters, sorted."""
+        found = self._call('list_parameters', ListParameters, ListParameters.Request())
+        return sorted(found.result.names)
+
+    def get(self, names: Sequence[str]) -> dict[str, Any]:
+        """Values of parameters, as Python values; lists are lists.
+
+        Raises:
+            ValueError: the node has no such parameter.
+        """
+        request = GetParameters.Request(names=list(names))
+        values = self._call('get_parameters', GetParameters, request).values
+        if len(values) != len(names):
+            self._refuse_unknown(names)
+        return {
+            name: parameter_value_to_python(value)
+            for name, value in zip(names, values, strict=False)
+        }
+
+    def describe(self, names: Sequence[str]) -> dict[str, ParameterDescriptor]:
+        """Types, ranges and descriptions of parameters.
+
+        Raises:
+            ValueError: the node has no such parameter.
+        """
+        request = DescribeParameters.Request(names=list(names))
+        found = self._call('describe_parameters', DescribeParameters, request).descriptors
+        if len(found) != len(names):
+            self._refuse_unknown(names)
+        return dict(zip(names, found, strict=False))
+
+    def set(self, values: Mapping[str, Any]) -> None:
+        """Set parameters, all or none.
+
+        Args:
+            values: by name. A text becomes the type of the parameter as `read_value` does.
+
+        Raises:
+            ValueError: the node has no such parameter, or refuses a value; with its reason.
+        """
+        request = SetParametersAtomically.Request()
+        for name, described in self.describe([*values]).items():
+            kind, value = Parameter.Type(described.type), values[name]
+            if isinstance(value, str):
+                value = read_value(name, value, kind)
+            if isinstance(value, tuple):
+                value = list(value)
+            if kind is Parameter.Type.DOUBLE and isinstance(value, int):
+                value = float(value)
+            known = None if kind is Parameter.Type.NOT_SET else kind
+            request.parameters.append(Parameter(name, known, value).to_parameter_msg())
+        result: SetParametersResult = self._call(
+            'set_parameters_atomically', SetParametersAtomically, request,
+            max(self._timeout_s, SET_S), again=False,
+        ).result  # fmt: skip
+        if not result.successful:
+            raise ValueError(f'{self.name} refuses: {result.reason or "no reason given"}')
+
+    def _refuse_unknown(self, names: Sequence[str]) -> None:
+        known = self.parameter_names()
+        for name in names:
+            if name not in known:
+                raise ValueError(f'{self.name} has no parameter {name!r}{near(name, known)}')
+
+    # ---- lifecycle ------------------------------------------------------------------------------
+
+    def state(self) -> str:
+        """State of the lifecycle: unconfigured, inactive, active or finalized."""
+        return str(self._call('get_state', GetState, GetState.Request()).current_state.label)
+
+    def change_state(self, transition: str, timeout_s: float) -> None:
+        """Trigger a transition of the lifecycle.
+
+        Args:
+            transition: configure, activate, deactivate, cleanup or shutdown.
+            timeout_s: how long it may take; configure loads the model.
+
+        Raises:
+            ValueError: the node refuses it, or it fails; the node's log has the reason.
+        """
+        before = self.state()
+        request = ChangeState.Request()
+        request.transition.label = transition
+        if not self._call('change_state', ChangeState, request, timeout_s, again=False).success:
+            raise ValueError(
+                f'{self.name} is {before} and {transition} failed or is no transition from there; '
+                'see its log, or last_error in its diagnostics'
+            )
+
+    # ---- points ---------------------------------------------------------------------------------
+
+    def click(self, point: Point, camera: str = '') -> tuple[bool, str]:
+        """Add a point to the prompt of a camera.
+
+        Args:
+            point: pixel of the camera's image.
+            camera: its name, '' where there is only one.
+
+        Returns:
+            Whether the node took it, and what it logged about it; '' if it logged nothing in time.
+        """
+        self.wait()
+        prefix = f'{camera}/' if camera else ''
+        topic = f'{self.name}/{prefix}prompt/click'
+        said: list[Any] = []
+        # Logs of before are latched too, so they are told from the answer by their time.
+        latched = QoSProfile(depth=100, durability=DurabilityPolicy.TRANSIENT_LOCAL)
+        began = time.time()
+
+        def hear(message: Any) -> None:
+            stamp = message.stamp.sec + message.stamp.nanosec / 1e9
+            own = message.name == self.name.strip('/').replace('/', '.')
+            if own and stamp >= began and message.msg.startswith(f'{prefix}prompt: '):
+                said.append(message)
+
+        kind = find('geometry_msgs/msg/Point')
+        publisher = self._node.create_publisher(kind, topic, 1)
+        listening = self._node.create_subscription(Log, '/rosout', hear, latched)
+        try:
+            if not self._until(lambda: publisher.get_subscription_count() > 0):
+                raise TimeoutError(
+                    f'nobody subscribes to {topic}; a node does when it is configured, and with '
+                    'several cameras each has its own topic: --camera NAME'
+                )
+            publisher.publish(kind(x=point.x, y=point.y, z=0.0))
+            self._until(lambda: said)
+        finally:
+            self._node.destroy_publisher(publisher)
+            self._node.destroy_subscription(listening)
+        if not said:
+            return True, ''
+        # 30 is WARN in rcl_interfaces/msg/Log.
+        return said[0].level < 30, said[0].msg.removeprefix(f'{prefix}prompt: ')
+
+    def clear_points(self, camera: str = '') -> str:
+        """Remove all points of a camera; returns the node's answer."""
+        service = f'{camera}/prompt/clear' if camera else 'prompt/clear'
+        return str(self._call(service, Trigger, Trigger.Request()).message)
+
+    # ---- the graph ------------------------------------------------------------------------------
+
+    def wait(self) -> None:
+        """Wait until the node is found."""
+        if not self._until(lambda: self.name in self.node_names()):
+            raise TimeoutError(self._missing())
+
+    def node_names(self) -> list[str]:
+        """Full names of the nodes that were found, without the calling one."""
+        own = self._node.get_fully_qualified_name()
+        found = {
+            f'{namespace.rstrip("/")}/{name}'
+            for name, namespace in self._node.get_node_names_and_namespaces()
+        }
+        return sorted(found - {own})
+
+    def topics(self) -> list[TopicInfo]:
+        """All topics of the graph by name, without hidden ones."""
+        if not self._until(self.node_names):
+            raise TimeoutError(self._missing())
+        found, since = self._topics(), time.monotonic()
+
+        def settled() -> bool:
+            nonlocal found, since
+            if (now := self._topics()) != found:
+                found, since = now, time.monotonic()
+            return time.monotonic() - since >= SETTLE_S
+
+        self._until(settled)
+        return found
+
+    def _topics(self) -> list[TopicInfo]:
+        return [
+            TopicInfo(
+                name, ', '.join(types), self._node.count_publishers(name),
+                self._node.count_subscribers(name),
+            )
+            for name, types in sorted(self._node.get_topic_names_and_types())
+            if '/_' not in name
+        ]  # fmt: skip
+
+    def messages(
+        self, topic: str, count: int = 0, stopped: Callable[[], bool] = lambda: False
+    ) -> Iterator[Any]:
+        """The messages of a topic as they come.
+
+        Args:
+            topic: full name, or one relative to the node.
+            count: how many; 0 goes on for ever.
+            stopped: ends it when it returns true.
+
+        Raises:
+            TimeoutError: nobody publishes on the topic, or no message comes in time.
+            ImportError: the package of its messages is not installed.
+        """
+        name = topic if topic.startswith('/') else f'{self.name}/{topic}'
+        there = self._until(lambda: self._node.get_publishers_info_by_topic(name) or stopped())
+        if not there:
+            known = [one.name for one in self._topics() if one.publishers]
+            raise TimeoutError(
+                f'nobody publishes on {name} within {self._timeout_s:g} s{near(name, known)}'
+            )
+        if stopped():
+            return
+        got: deque[Any] = deque()
+        profile = requested([offered_by(one.qos_profile) for one in there], qos.DEPTH)
+        kind = find(there[0].topic_type)
+        listening = self._node.create_subscription(
+            kind, name, lambda message: got.append(message), profile
+        )
+        try:
+            seen = 0
+            patience = self._timeout_s
+            while not stopped() and not (count and seen >= count):
+                if not self._until(lambda: got or stopped(), patience):
+                    raise TimeoutError(
+                        f'no message on {name} within {self._timeout_s:g} s although '
+                        f'{len(there)} publish on it; does the node receive images, does its task '
+                        'run, and is it active? /diagnostics tells'
+                    )
+                patience = float('inf')
+                while got and not (count and seen >= count):
+                    yield got.popleft()
+                    seen += 1
+        finally:
+            self._node.destroy_subscription(listening)
+
+    def _missing(self) -> str:
+        names = self.node_names()
+        there = f'nodes there: {", ".join(names)}' if names else 'no other node was found'
+        close = difflib.get_close_matches(self.name, names, n=1)
+        meant = f' (did you mean --node {close[0]}?)' if close else ''
+        wanted = f'node {self.name}' if self.name != '/' else 'node'
+        domain = os.environ.get('ROS_DOMAIN_ID') or '0'
+        return (
+            f'no {wanted} in ROS_DOMAIN_ID {domain} after {self._timeout_s:g} s; '
+            f'{there}{meant}. Check that it runs (diception node), that ROS_DOMAIN_ID and '
+            'ROS_AUTOMATIC_DISCOVERY_RANGE are the same in its terminal, and that multicast '
+            'passes between the machines'
+        )
+
+    # ---- waiting --------------------------------------------------------------------------------
+
+    def _call(
+        self, service: str, kind: Any, request: Any, timeout_s: float = 0.0, again: bool = True
+    ) -> Any:
+        """Call a service of the node and return its response."""
+        self.wait()
+        client: Any = self._node.create_client(kind, f'{self.name}/{service}')
+        calls: list[Any] = []
+
+        def answered() -> Any:
+            due = not calls or (again and time.monotonic() - began >= RETRY_S * len(calls))
+            if client.service_is_ready() and due:
+                calls.append(client.call_async(request))
+            return next((call for call in calls if call.done()), None)
+
+        began = time.monotonic()
+        try:
+            done = self._until(answered, timeout_s or self._timeout_s)
+        finally:
+            self._node.destroy_client(client)
+        if done is None:
+            raise TimeoutError(
+                f'{self.name} did not answer {self.name}/{service} within '
+                f'{timeout_s or self._timeout_s:g} s'
+                + ('' if calls else '; it has no such service')
+            )
+        return done.result()
+
+    def _until(self, condition: Any, timeout_s: float = 0.0) -> Any:
+        """What a condition returns as soon as that is true; None after the timeout."""
+        end = time.monotonic() + (timeout_s or self._timeout_s)
+        with _Spinner(self._node) as spin:
+            while not (found := condition()):
+                if time.monotonic() > end:
+                    return None
+                spin(LOOK_S)
+            return found
+
+
+class _Spinner:
+    """Spins a node, or merely waits where an executor does."""
+
+    def __init__(self, node: Node) -> None:
+        self._node = node
+        self._executor: SingleThreadedExecutor | None = None
+
+    def __enter__(self) -> Any:
+        if self._node.executor is not None:
+            return threading.Event().wait
+        self._executor = SingleThreadedExecutor(context=self._node.context)
+        self._executor.add_node(self._node)
+        return self._executor.spin_once
+
+    def __exit__(self, *_: object) -> None:
+        if self._executor is not None:
+            self._executor.remove_node(self._node)
+            self._node.executor = None  # type: ignore[assignment]
+            self._executor.shutdown()
+
+
+def read_value(name: str, text: str, kind: Parameter.Type) -> Any:
+    """A parameter's value from YAML, as `ros2 param set` takes it, in the parameter's own type.
+
+    Knowing the type, `off` and `1` stay texts where a text is expected, 2 becomes 2.0, and one
+    word becomes a list of one.
+
+    Args:
+        name: of the parameter, for the error.
+        text: the YAML.
+        kind: of the parameter.
+
+    Raises:
+        ValueError: the text is no value of that type.
+    """
+    types = Parameter.Type
+    try:
+        value = safe_load.yaml_text(text, name)
+        if kind is types.STRING:
+            return value if isinstance(value, str) else text
+        if kind is types.STRING_ARRAY:
+            # Without types, so that off stays a text. This loader constructs nothing but texts.
+            value = yaml.load(text, Loader=yaml.BaseLoader)  # noqa: S506
+            return value if isinstance(value, list) else [value] if value else []
+    except yaml.YAMLError as error:
+        raise ValueError(f'{name}: not YAML ({error})') from error
+    if kind is types.BOOL and isinstance(value, bool):
+        return value
+    if kind is types.INTEGER and type(value) is int:
+        return value
+    if kind is types.DOUBLE:
+        with contextlib.suppress(ValueError):  # YAML takes 1e-3 for a text
+            return float(text)
+    if kind is types.NOT_SET or (isinstance(value, list) and kind.name.endswith('_ARRAY')):
+        return value
+    expected = {'BOOL': 'true or false', 'INTEGER': 'a whole number', 'DOUBLE': 'a number'}
+    raise ValueError(f'{name} is {text!r}; expected {expected.get(kind.name, "a list")}')
+
+
+def as_plain(message: Any, whole: bool = False) -> Any:
+    """A message as dictionaries, lists, numbers and texts, for YAML.
+
+    Args:
+        message: of ROS, or a field of one.
+        whole: keep long arrays and texts, which are cut otherwise.
+    """
+    if hasattr(message, 'get_fields_and_field_types'):
+        names = message.get_fields_and_field_types()
+        return {name: as_plain(getattr(message, name), whole) for name in names}
+    if isinstance(message, bytes):
+        return message[0] if len(message) == 1 else as_plain(list(message), whole)
+    if isinstance(message, str):
+        cut = len(message) - SHOWN_TEXT
+        return message if whole or cut <= 0 else f'{message[:SHOWN_TEXT]}... ({cut} more)'
+    if isinstance(message, (bool, int, float)):
+        return message
+    size = len(message)
+    items = message if whole or size <= SHOWN_ITEMS else message[:SHOWN_ITEMS]
+    shown = [as_plain(one.item() if hasattr(one, 'item') else one, whole) for one in items]
+    return shown if len(shown) == size else [*shown, f'... ({size - len(shown)} more)']
