@@ -51,16 +51,28 @@ matrix:  ## model, messages and node on Python 3.10 to 3.13, two ROS, numpy and 
 clean:
 	rm -rf $(VENV) build dist site *.egg-info demo_output
 
+comma := ,
+# Runs a command whose output says nothing for minutes: a dot every five seconds.
+define with_dots
+@$(1) & pid=$$!; trap 'kill $$pid 2>/dev/null; exit 130' INT TERM; \
+seconds=0; while kill -0 $$pid 2>/dev/null; do \
+  sleep 1; seconds=$$((seconds + 1)); [ $$((seconds % 5)) -ne 0 ] || printf '.' >&2; \
+done; [ $$seconds -lt 5 ] || echo >&2; wait $$pid
+endef
+
 # torch by itself: a build that is in .venv already, such as one without CUDA, stays.
 $(VENV)/.installed: setup.py $(CONSTRAINTS)
 	@command -v $(PYTHON) >/dev/null || { echo 'there is no $(PYTHON); install it, or name a Python from 3.10 to 3.13: make PYTHON=python3.11' >&2; exit 1; }
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 10) and "this needs Python 3.10 or newer, and $(PYTHON) is older; name another one: make PYTHON=python3.11")'
-	$(PYTHON) -m venv $(VENV)
-	@echo 'Installing torch and the rest: 2 GB on disk, 6 GB where torch brings CUDA, in a few minutes.'
-	$(BIN)/pip install -q -c $(CONSTRAINTS) torch
-	$(BIN)/pip install -q -c $(CONSTRAINTS) --use-pep517 -e '.[ros,dev,evaluate,sim]'
+	@echo 'Creating a virtual environment in $(VENV)' >&2
+	$(call with_dots,$(PYTHON) -m venv $(VENV))
+	@echo 'Installing torch, 1 of 2: 2 GB on disk with the rest, 6 GB where torch brings CUDA, in a few minutes' >&2
+	$(call with_dots,$(BIN)/pip install -q -c $(CONSTRAINTS) torch)
+	@echo 'Installing this package and what it needs, 2 of 2' >&2
+	$(call with_dots,$(BIN)/pip install -q -c $(CONSTRAINTS) --use-pep517 -e '.[ros$(comma)dev$(comma)evaluate$(comma)sim]')
 	touch $@
 
 $(VENV)/.docs: $(VENV)/.installed
-	$(BIN)/pip install -q -c $(CONSTRAINTS) --use-pep517 -e '.[docs]'
+	@echo 'Installing what the documentation needs' >&2
+	$(call with_dots,$(BIN)/pip install -q -c $(CONSTRAINTS) --use-pep517 -e '.[docs]')
 	touch $@

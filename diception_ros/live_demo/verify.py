@@ -33,6 +33,7 @@ from diception_ros.messages.detections import LABEL_INFO
 from diception_ros.simulation import bag_reader
 from diception_ros.simulation.bag_reader import RecordedView
 from diception_ros.system import files, safe_load
+from diception_ros.system.progress import SILENT, Progress
 
 # Frames whose messages may interleave in a recording, where one topic lags behind another.
 _OPEN = 8
@@ -201,7 +202,14 @@ def constant(
     return controls.MeanControl(safe_load.npz_file(file))
 
 
-def judge(drive: Drive, bag: Path, names: Sequence[str], control: controls.MeanControl) -> Numbers:
+def judge(
+    drive: Drive,
+    bag: Path,
+    names: Sequence[str],
+    control: controls.MeanControl,
+    count: int = 0,
+    progress: Progress = SILENT,
+) -> Numbers:
     """Score the node and the mean image.
 
     Args:
@@ -209,12 +217,14 @@ def judge(drive: Drive, bag: Path, names: Sequence[str], control: controls.MeanC
         bag: that was recorded.
         names: of the tasks.
         control: predicts the mean image.
+        count: number of processed images, for the bar.
+        progress: shows a bar.
 
     Returns:
         numbers by kind of prompt, metric and column.
     """
     tallies: dict[str, dict[str, evaluators.Evaluator]] = {}
-    for view, messages in both(drive, bag):
+    for view, messages in progress.each(both(drive, bag), count, 'score', 'image'):
         for question in ask(view, drive, names):
             found = answer(question, messages, view, drive)
             other = control.predict(question.prompt, view.size)
@@ -300,9 +310,7 @@ def write(out: Path, drive: Drive, bag: Path, names: Sequence[str], count: int) 
     wanted = {round(place * (count - 1)) for place in _PLACES}
     shown: list[NDArray[np.uint8]] = []
     titles: list[str] = []
-    for number, (frame, messages, truths) in enumerate(_frames(drive, bag, names)):
-        if number not in wanted:
-            continue
+    for frame, messages, truths, number in _frames(drive, bag, names, wanted):
         blank = np.full_like(frame.image, _BLANK)
         shown.append(_clicked(frame, drive))
         titles.append(f'image {number + 1} of {count}')
@@ -318,24 +326,26 @@ def write(out: Path, drive: Drive, bag: Path, names: Sequence[str], count: int) 
 
 
 def _frames(
-    drive: Drive, bag: Path, names: Sequence[str]
-) -> Iterator[tuple[Frame, Mapping[str, Any], dict[str, NDArray[np.uint8]] | None]]:
-    """Each processed image, its results, and the drawn ground truth by task."""
+    drive: Drive, bag: Path, names: Sequence[str], wanted: Collection[int]
+) -> Iterator[tuple[Frame, Mapping[str, Any], dict[str, NDArray[np.uint8]] | None, int]]:
+    """Processed images by their numbers: results, drawn ground truth by task, the number."""
     if drive.truth:
-        for view, messages in both(drive, bag):
-            truths = {
-                task_of(question.name): _truth(question, view, drive)
-                for question in ask(view, drive, names)
-            }
-            yield view.frame, messages, truths
+        for number, (view, messages) in enumerate(both(drive, bag)):
+            if number in wanted:
+                truths = {
+                    task_of(question.name): _truth(question, view, drive)
+                    for question in ask(view, drive, names)
+                }
+                yield view.frame, messages, truths, number
         return
     with Bag(drive.path) as opened:
         stream = opened.messages([drive.camera.topic])
-        for stamp, messages in frames(bag):
+        for number, (stamp, messages) in enumerate(frames(bag)):
             for raw in stream:
                 frame = image_messages.frame_from(opened.decode(raw))
                 if frame.stamp_ns == stamp:
-                    yield frame, messages, None
+                    if number in wanted:
+                        yield frame, messages, None, number
                     break
 
 

@@ -25,6 +25,7 @@ from diception_ros.model.encoder import CELL, EfficientNetLite
 from diception_ros.model.folder import (
     apply_silence,
     check_folder,
+    hidden_progress_bars,
     naming_folder,
     resolve,
     strip_origin,
@@ -140,7 +141,7 @@ class Components(DiffusionPipeline, SD3LoraLoaderMixin):
         apply_silence()
         if dtype is not None:
             kwargs[_DTYPE] = dtype
-        with naming_folder(folder):
+        with naming_folder(folder), hidden_progress_bars():
             pipe = super().from_pretrained(str(folder), use_safetensors=True, **kwargs)
         if (folder / TABLE_FILE).is_file():
             pipe.prompt_table = PromptTable.load(folder / TABLE_FILE)

@@ -238,3 +238,17 @@ def apply_silence() -> None:
         if name in sys.modules:
             sys.modules[name].disable_progress_bar()
             sys.modules[name].set_verbosity_error()
+
+
+@contextlib.contextmanager
+def hidden_progress_bars() -> Iterator[None]:
+    """Show no progress bars of diffusers and transformers in this block."""
+    loggers = [sys.modules[name] for name in _LOGGERS if name in sys.modules]
+    shown = [logger for logger in loggers if logger.is_progress_bar_enabled()]
+    for logger in shown:
+        logger.disable_progress_bar()
+    try:
+        yield
+    finally:
+        for logger in shown:
+            logger.enable_progress_bar()

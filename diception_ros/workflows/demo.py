@@ -143,6 +143,7 @@ def _demo(config: DemoConfig, progress: Progress) -> DemoResult:
     )
     counts = _live(played, config, names, progress)
     headers = recording.headers(played, config.seconds)
+    progress.log('    checking the headers of the results')
     late = verify.without_memory(['segmentation'], BagTypes())
     found = verify.check(out / 'live.mcap', headers, late)
     _log_counts(counts, found, len(headers), progress)
@@ -151,6 +152,7 @@ def _demo(config: DemoConfig, progress: Progress) -> DemoResult:
             f'no image was processed; the log of the node is {out / "node.log"}'
         )
     _replay(played, config, names, progress)
+    progress.log('    comparing the results of the node with those of the replay')
     topics = verify.without_memory(names, BagTypes())
     equal, count = verify.compare(out / 'live.mcap', out / 'replay.mcap', topics)
     progress.log(
@@ -160,9 +162,10 @@ def _demo(config: DemoConfig, progress: Progress) -> DemoResult:
     numbers: Mapping[str, Any] = {}
     table = ''
     if played.truth:
-        numbers, table = _score(played, config, names)
+        numbers, table = _score(played, config, names, found.frames, progress)
     else:
         progress.log('    the recording has no ground truth, so there are no numbers')
+    progress.log('    drawing the contact sheet')
     verify.write(out / 'sheet.png', played, out / 'live.mcap', names, found.frames)
     progress.log(
         f'look at {out}/sheet.png, {out}/report/index.html and, in Foxglove, {out}/live.mcap '
@@ -276,7 +279,9 @@ def _replay(played: Drive, config: DemoConfig, names: list[str], progress: Progr
         progress.log(f'    the replay left something out (code {result.code}); see above')
 
 
-def _score(played: Drive, config: DemoConfig, names: list[str]) -> tuple[Mapping[str, Any], str]:
+def _score(
+    played: Drive, config: DemoConfig, names: list[str], count: int, progress: Progress
+) -> tuple[Mapping[str, Any], str]:
     from diception_ros.live_demo import verify
     from diception_ros.model import folder
     from diception_ros.reporting import tables
@@ -285,8 +290,9 @@ def _score(played: Drive, config: DemoConfig, names: list[str]) -> tuple[Mapping
     out = config.out
     view = next(bag_reader.views(played.path))
     index = safe_load.json_object(folder.resolve(config.model) / 'model_index.json')
+    progress.log('    the mean image of ten rooms, the baseline')
     control = verify.constant(int(index['resolution']), view.size, out, config.gl)
-    numbers = verify.judge(played, out / 'live.mcap', names, control)
+    numbers = verify.judge(played, out / 'live.mcap', names, control, count, progress)
     tables.write_json(out / 'metrics.json', {'kind': 'demo', 'numbers': numbers})
     columns = [verify.MODEL, verify.CONSTANT]
     return numbers, tables.markdown(numbers, columns, {}, _SHOWN)

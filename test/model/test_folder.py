@@ -102,6 +102,21 @@ def test_folder_may_not_name_strange_classes(tiny_folder, tmp_path, change, mess
         DiceptionPipeline.from_pretrained(tmp_path)
 
 
+def test_loading_prints_nothing_and_leaves_progress_bars_as_they_were(tiny_folder, capfd):
+    from diffusers.utils import logging
+
+    before = logging.is_progress_bar_enabled()
+    try:
+        logging.enable_progress_bar()
+        capfd.readouterr()
+        DiceptionPipeline.from_pretrained(tiny_folder)
+        assert capfd.readouterr() == ('', '')
+        assert logging.is_progress_bar_enabled()
+    finally:
+        if not before:
+            logging.disable_progress_bar()
+
+
 def test_folder_that_is_none(tmp_path):
     with pytest.raises(FileNotFoundError, match='no such model folder'):
         DiceptionPipeline.from_pretrained(tmp_path / 'nowhere')
