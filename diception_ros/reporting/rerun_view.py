@@ -22,6 +22,7 @@ from diception_ros.messages import images as image_messages
 if TYPE_CHECKING:
     from diception_ros.bag_replay.job import Job
     from diception_ros.bags.cameras import Camera
+    from diception_ros.bags.typestore import RawMessage
     from diception_ros.perception.settings import PerceptionSettings
 
 
@@ -89,7 +90,7 @@ def show(
                 continue
             prefix = max(fits, key=len)
             message = out.decode(raw)
-            logged = _logged(rerun, raw.msgtype, message)
+            logged = _logged(rerun, raw, message)
             if logged is not None:
                 _at(rerun, base.stamp_ns(message.header))
                 rerun.log(f'{prefixes[prefix]}/{raw.topic.removeprefix(prefix)}', logged)
@@ -118,18 +119,18 @@ def _at(rerun: Any, stamp_ns: int) -> None:
         rerun.set_time_nanos('stamp', stamp_ns)
 
 
-def _logged(rerun: Any, kind: str, message: Any) -> Any | None:
+def _logged(rerun: Any, raw: RawMessage, message: Any) -> Any | None:
     """What Rerun shows of a message; None if it has nothing for it."""
-    if kind == 'sensor_msgs/msg/Image':
+    if raw.msgtype == 'sensor_msgs/msg/Image':
         array = image_messages.array_from(message)
-        if message.encoding == 'rgb8':
+        if message.encoding == 'rgb8' or raw.topic.endswith('/confidence'):
             return rerun.Image(array)
         if message.encoding == '32FC3':
             return rerun.Image(((np.nan_to_num(array) + 1) * 127.5).astype(np.uint8))
         if message.encoding == '32FC1':
             return rerun.DepthImage(array, meter=1.0)
         return rerun.SegmentationImage(array)
-    if kind == 'sensor_msgs/msg/PointCloud2':
+    if raw.msgtype == 'sensor_msgs/msg/PointCloud2':
         records = point_clouds.records_from(message)
         points = np.stack([records[axis] for axis in 'xyz'], axis=-1)
         known = np.isfinite(points).all(axis=1)

@@ -74,7 +74,8 @@ def test_everything_is_shown_at_its_stamp(replayed, monkeypatch):
         'camera/depth/image': 'DepthImage', 'camera/depth/color': 'Image',
         'camera/normal/image': 'Image', 'camera/normal/color': 'Image',
         'camera/entity/label': 'SegmentationImage', 'camera/entity/color': 'Image',
-        'camera/entity/overlay': 'Image', 'camera/points': 'Points3D',
+        'camera/entity/overlay': 'Image', 'camera/entity/confidence': 'Image',
+        'camera/points': 'Points3D',
     }  # fmt: skip
     assert set(Counter(entity for entity, *_ in stand.logged).values()) == {3}
     for entity, stamp, what in stand.logged:
