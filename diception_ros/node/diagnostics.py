@@ -21,7 +21,8 @@ OK, WARN, ERROR = 0, 1, 2
 # Durations kept for percentiles: a p99 below the maximum, and a minute of a slow camera.
 KEPT = 300
 
-# Every value and its meaning; docs/node.md has this table.
+# Every value and its meaning; docs/node.md has this table. Percentiles are of the last KEPT frames,
+# or of as many as there were with the tasks and settings that hold now.
 NODE_VALUES = {
     'state': "of the node's lifecycle: unconfigured, inactive, active",
     'model': 'the model folder',
@@ -39,7 +40,7 @@ NODE_VALUES = {
     'memory_mb': 'memory of the process, MB',
     'gpu_memory_mb': 'memory of the GPU in use, MB; 0 on the CPU',
     'last_error': 'the last error, empty if there was none',
-    'TASK_ms_p50': "of each task: the model's time for it, median of the last 300, ms",
+    'TASK_ms_p50': "of each task: the model's time for it, median, ms",
     'TASK_ms_p99': 'the same, 99 of 100 take less',
     'TASK_latency_ms_p50': "of each task: from the image's stamp to the published result, ms",
     'TASK_latency_ms_p99': 'the same, 99 of 100 take less',
@@ -195,9 +196,14 @@ def _camera(node: str, camera: CameraReport) -> Status:
 
 def _texts(values: dict[str, Any]) -> dict[str, str]:
     return {
-        name: f'{value:.3g}' if isinstance(value, float) else str(value)
+        name: number(value) if isinstance(value, float) else str(value)
         for name, value in values.items()
     }
+
+
+def number(value: float) -> str:
+    """Three digits of a number, and all of those before the point: 0.0123, 12.3, 1230."""
+    return f'{value:.0f}' if 999.5 <= abs(value) < float('inf') else f'{value:.3g}'
 
 
 class Timings:

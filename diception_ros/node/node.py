@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 import contextlib
+from dataclasses import replace
 import functools
 import threading
 import traceback
@@ -333,7 +334,10 @@ class PerceptionNode(LifecycleNode):  # type: ignore[misc]
     def _change(self, settings: PerceptionSettings) -> None:
         if self._perceiver is None or self.queue is None or self._outputs is None:
             return
+        before = self._perceiver.settings
         self._perceiver.change(settings)
+        if self.worker is not None and replace(before, live=settings.live) != settings:
+            self.worker.restart_statistics()
         self.queue.limit(settings.live.max_rate_hz)
         if self.state == 'active':
             self._outputs.set_outputs(self._perceiver.outputs(), self._perceiver.latched())

@@ -36,6 +36,7 @@ if TYPE_CHECKING:
     from diception_ros.perception.metric_depth import Reference
     from diception_ros.perception.predictor import Predictor
     from diception_ros.perception.query import FrameResult
+    from diception_ros.tasks import Task
 
 # Frames without a clock after which there is none, rather than none yet.
 PATIENCE = 10
@@ -56,8 +57,8 @@ class Worker:
         log: of the node.
 
     Attributes:
-        timings: of recent frames: 'model', 'overhead', and for each task its name and its name
-            followed by ' latency'.
+        timings: of recent frames with the present tasks and settings: 'model', 'overhead', and for
+            each task its name and its name followed by ' latency'.
         failed: by camera, number of frames that failed, by type of fault.
         fits: by camera, the last fit to a depth reference.
         infos: by camera, how the CameraInfo of the last frame was found.
@@ -85,6 +86,8 @@ class Worker:
         self._thread: threading.Thread | None = None
         self._reset, self._stopping = threading.Event(), threading.Event()
         self._clockless = 0
+        # Tasks of the last frame of each camera.
+        self._running: dict[str, tuple[Task[Any], ...]] = {}
 
     def start(self) -> None:
         """Open the queue and process its frames."""
@@ -104,6 +107,11 @@ class Worker:
     def reset(self) -> None:
         """Drop the state from frame to frame before the next frame."""
         self._reset.set()
+
+    def restart_statistics(self) -> None:
+        """Drop timings and fits, after settings changed that they depend on."""
+        self.timings.clear()
+        self.fits = dict.fromkeys(self.fits)
 
     def _run(self) -> None:
         """Process frames until the queue is closed; an error outside of a frame restarts it."""
@@ -135,6 +143,9 @@ class Worker:
         camera, message = self._cameras[queued.camera], queued.message
         wanted = self._publishers.subscribed_topics(camera.name)
         tasks = self._perceiver.required_tasks(wanted)
+        if tasks != self._running.get(camera.name, tasks):
+            self.timings.clear()
+        self._running[camera.name] = tasks
         if not tasks:
             self.idle = ', '.join(self._publishers.names())
             self._log.info_once('idle', f'idle: no subscriber of {self.idle}')
@@ -189,6 +200,10 @@ class Worker:
 
     def _record(self, camera: CameraInput, result: FrameResult, seconds: float) -> None:
         """Keep the timings and the fit of a result, and log its notes."""
+        for note in result.notes:
+            self._log.warning_once(f'{camera.name} {note.kind}', f'{camera.prefix}{note.text}')
+        if result.settings is not self._perceiver.settings:
+            return  # the statistics are of the settings in effect
         now_ns, _ = self._now()
         latency = (now_ns - result.query.frame.stamp_ns) / 1e9
         for task, share in result.seconds.items():
@@ -200,8 +215,6 @@ class Worker:
         self.timings.add('overhead', seconds - model)
         if result.fit is not None:
             self.fits[camera.name] = result.fit
-        for note in result.notes:
-            self._log.warning_once(f'{camera.name} {note.kind}', f'{camera.prefix}{note.text}')
 
     def _check_clock(self, stamp_ns: int) -> None:
         now_ns, simulated = self._now()

@@ -263,28 +263,37 @@ def test_a_failed_worker_thread_is_an_error_and_starts_again(monkeypatch):
     one.stop()
 
 
-@pytest.mark.parametrize('changes', [True, False])
-def test_results_of_categories_that_changed_meanwhile_are_not_published(changes):
-    live = SimpleNamespace(conversion='own', categories=('cat',), depth=DepthSettings())
+class Perceiver:
+    """Answers with nothing; `during` is called while it works."""
+
+    def __init__(self, during=lambda one: None):
+        self.settings = SimpleNamespace(
+            conversion='own', categories=('cat',), depth=DepthSettings()
+        )
+        self.names, self.during = ['semantic'], during
+
+    def required_tasks(self, wanted):
+        return tuple(map(tasks.get, self.names))
+
+    def process(self, query):
+        settings = self.settings
+        self.during(self)
+        seconds = {'model': 1.0, 'messages': 0.0, **{task.name: 0.5 for task in query.tasks}}
+        return SimpleNamespace(
+            query=query, settings=settings, messages=[], seconds=seconds, fit=None, notes=[]
+        )
+
+    def change(self, **values):
+        self.settings = SimpleNamespace(**{**vars(self.settings), **values})
+
+
+def processing(perceiver):
+    """A worker, a function that processes a frame, and the cameras that it published for."""
     published = []
-
-    class Perceiver:
-        settings = live
-
-        def required_tasks(self, wanted):
-            return (tasks.get('semantic'),)
-
-        def process(self, query):
-            if changes:
-                self.settings = SimpleNamespace(**{**vars(live), 'categories': ('dog',)})
-            return SimpleNamespace(
-                query=query, settings=live, messages=[], seconds={'model': 1.0}, fit=None, notes=[]
-            )
-
     publishers = SimpleNamespace(
-        subscribed_topics=lambda camera: frozenset(),
+        subscribed_topics=lambda camera: frozenset(), names=list,
         publish=lambda camera, messages: published.append(camera),
-    )
+    )  # fmt: skip
     camera = SimpleNamespace(
         name='front', prefix='', info_of=lambda message: (None, 'none'),
         infos=SimpleNamespace(why_none=lambda message: ''),
@@ -292,9 +301,41 @@ def test_results_of_categories_that_changed_meanwhile_are_not_published(changes)
     )  # fmt: skip
     log = Log(SimpleNamespace(info=print, warning=print, error=print))
     one = worker.Worker(
-        FrameQueue(['front']), Perceiver(), {'front': camera}, publishers, lambda: (5, True), log
+        FrameQueue(['front']), perceiver, {'front': camera}, publishers, lambda: (5, True), log
     )
     message = images.image(BagTypes(), np.zeros((8, 8, 3), np.uint8), 'rgb8',
                            base.header(BagTypes(), 5, ''))  # fmt: skip
-    outcome = one._process(QueuedFrame('front', message, 0.0))
+    return one, lambda: one._process(QueuedFrame('front', message, 0.0)), published
+
+
+@pytest.mark.parametrize('changes', [True, False])
+def test_results_of_categories_that_changed_meanwhile_are_not_published(changes):
+    perceiver = Perceiver(lambda one: one.change(categories=('dog',)) if changes else None)
+    _, process, published = processing(perceiver)
+    outcome = process()
     assert (outcome, published) == (('stopped', []) if changes else ('processed', ['front']))
+
+
+def test_percentiles_are_of_the_tasks_and_settings_that_hold():
+    perceiver = Perceiver()
+    one, process, _ = processing(perceiver)
+
+    def kinds():
+        return {kind for kind in one.timings.milliseconds() if 'latency' not in kind}
+
+    perceiver.names = ['depth', 'normal']
+    process()
+    assert kinds() == {'model', 'overhead', 'depth', 'normal'}
+    perceiver.names = ['normal']  # nobody subscribes to depth any more
+    process()
+    assert kinds() == {'model', 'overhead', 'normal'}
+    perceiver.during = lambda one: one.change(seed=3)  # while the frame is in work
+    one.restart_statistics()
+    process()
+    assert kinds() == set()
+    perceiver.during = lambda one: None
+    process()
+    assert kinds() == {'model', 'overhead', 'normal'}
+    perceiver.names = []
+    assert process() == 'idle'
+    assert kinds() == set()

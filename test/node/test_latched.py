@@ -2,7 +2,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Latched messages over real DDS: sent when they change, and to whoever subscribes later."""
 
-from nodes import Running, header, image, picture
+from nodes import Running, header, image, rgb_array
 import numpy as np
 import pytest
 import rclpy
@@ -72,7 +72,7 @@ def test_label_info_and_detections_of_real_vision_msgs(domain, peer):
         peer.connect(label, instances, found)
         head = header(7)
         peer.feed(
-            camera, image(picture(), header=head),
+            camera, image(rgb_array(), header=head),
             lambda: peer.got[label] and peer.got[instances] and peer.got[found],
         )  # fmt: skip
         array, ids = peer.got[found][0], image_messages.array_from(peer.got[instances][0])

@@ -13,7 +13,7 @@ from rosgraph_msgs.msg import Clock
 from sensor_msgs.msg import CompressedImage, Image
 from std_msgs.msg import Header
 
-from diception_ros.node import watchdog
+from diception_ros.node import diagnostics, watchdog
 from diception_ros.node.diagnostics import Rate, Timings
 from diception_ros.node.log import KINDS, Log
 from diception_ros.node.watchdog import Publisher, Subscribed, Watchdog, explain, loss_hint
@@ -210,6 +210,15 @@ def test_log_once_per_kind_and_a_bounded_number_of_kinds():
     assert len(said) <= KINDS + 3
     assert 'only counted' in said[-1]
     assert log.last_error == 'text 999'
+
+
+@pytest.mark.parametrize(('value', 'text'), [
+    (1230.4, '1230'), (999.6, '1000'), (999.4, '999'), (4e9, '4000000000'), (-2500.0, '-2500'),
+    (12.34, '12.3'), (0.01234, '0.0123'), (0.0, '0'), (5.0, '5'), (float('nan'), 'nan'),
+    (float('inf'), 'inf'),
+])  # fmt: skip
+def test_numbers_are_written_as_people_write_them(value, text):
+    assert diagnostics.number(value) == text
 
 
 def test_timings_and_rate_of_the_last_values():
