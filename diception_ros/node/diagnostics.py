@@ -21,8 +21,8 @@ OK, WARN, ERROR = 0, 1, 2
 # Durations kept for percentiles: a p99 below the maximum, and a minute of a slow camera.
 KEPT = 300
 
-# Every value and its meaning; docs/node.md has this table. Percentiles are of the last KEPT frames,
-# or of as many as there were with the tasks and settings that hold now.
+# Every value and its meaning; docs/node.md has this table. Percentiles are of the last KEPT
+# frames, or of as many as there were with the tasks and settings that hold now.
 NODE_VALUES = {
     'state': "of the node's lifecycle: unconfigured, inactive, active",
     'model': 'the model folder',
