@@ -13,6 +13,7 @@ from torch import nn
 from torch.nn import functional
 
 from diception_ros.model.encoder import FEATURES, FINE, FINE_CELLS
+from diception_ros.model.pca import PcaAutoencoder
 
 _WIDE = 96  # channels; Source: the probe of issue 19, whose decoder was four convolutions of it
 _CONVOLUTIONS = 3  # of a refinement, beside its first and its last
@@ -124,6 +125,25 @@ class FineRefinement(nn.Module):
         )
         self.leave = nn.Conv2d(_FINE_WIDE, _FINE_PIXELS, 3, padding=1)
         self.encode = nn.Conv2d(_FINE_PIXELS, channels, 2 * c, c, c // 2, bias=False)
+
+    @torch.no_grad()
+    def start_from(self, vae: PcaAutoencoder) -> None:
+        """Paint and encode as this autoencoder does, but for the image's rim.
+
+        It does nothing where the autoencoder's blocks are no cells of 2 x 2 pixels by FINE_CELLS.
+        """
+        channels = self.encode.out_channels
+        if vae.block != 2 * FINE_CELLS or vae.config.in_channels != 3:
+            return
+        unit = torch.zeros(channels, channels, 5, 5)  # a component each, in the middle cell
+        unit[range(channels), range(channels), 2, 2] = 1
+        painted = vae.decode_difference(unit.to(vae.basis)) / vae.config.scaling_factor
+        first = 2 * FINE_CELLS - FINE_CELLS // 2
+        window = slice(first, first + 2 * FINE_CELLS)
+        kernel = functional.pixel_unshuffle(painted, 2)[..., window, window].float()
+        self.paint.weight.copy_(kernel)
+        self.paint.bias.zero_()
+        self.encode.weight.copy_(kernel * vae.config.scaling_factor**2)
 
     def forward(
         self, latents: torch.Tensor, context: torch.Tensor, features: torch.Tensor

@@ -112,6 +112,19 @@ class PcaAutoencoder(ModelMixin, ConfigMixin):
         images = self._overlap(images, back=True)
         return DecoderOutput(sample=images) if return_dict else (images,)
 
+    def decode_difference(self, latents: torch.Tensor) -> torch.Tensor:
+        """Pixels of a difference of latents, in the latents' scale; it keeps their squared sum.
+
+        Args:
+            latents: (B, latent_channels, h, w), scaled as for the network.
+
+        Returns:
+            (B, C, H, W).
+        """
+        zero = self.decode(torch.zeros_like(latents[:1]), return_dict=False)[0]
+        scale = self.config.scaling_factor
+        return scale * (self.decode(latents / scale, return_dict=False)[0] - zero)
+
     def _blocks(self, x: torch.Tensor) -> torch.Tensor:
         """(B, C, H, W) -> (B, h, w, C * p * p)."""
         p = self.block

@@ -23,6 +23,7 @@ import torch
 from diception_ros.core.adapter_card import WEIGHTS_FILE
 from diception_ros.model import DiceptionPipeline, adapters
 from diception_ros.model.encoder import EfficientNetLite
+from diception_ros.model.pca import PcaAutoencoder
 from diception_ros.system import files
 from diception_ros.training import settings as settings_
 from diception_ros.training.optim import Ema
@@ -76,6 +77,9 @@ def add_encoder(pipe: DiceptionPipeline, encoder: EfficientNetLite) -> None:
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
         pipe.transformer.add_image_features(encoder.config.features)
+    fine = pipe.transformer.image_features.fine
+    if fine is not None and isinstance(pipe.vae, PcaAutoencoder):
+        fine.start_from(pipe.vae)
 
 
 def trainable_parameters(pipe: DiceptionPipeline) -> dict[str, torch.nn.Parameter]:

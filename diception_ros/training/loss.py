@@ -13,6 +13,9 @@ import torch
 
 # A smaller share counts as this: the weight of an image without any object must stay finite.
 MIN_SHARE = 0.01
+# What a difference across the border of a latent cell, and of a token, weighs more than others.
+# Source: the eighth run of bench/notes/builtin_model_runs.md, where no other values were tried.
+_CELL_BORDER, _TOKEN_BORDER = 1.0, 3.0
 # Brightest channel, 0 to 1, of what counts as black in a target.
 _BLACK = 0.1
 
@@ -115,6 +118,37 @@ def flow_loss(
     error = torch.where(known, error, 0.0).sum(dim=(1, 2, 3))  # (B,)
     cells = known.sum(dim=(1, 2, 3)) * velocity.shape[1]
     return error / cells.clamp(min=1)
+
+
+def gradient_loss(
+    error: torch.Tensor, known: torch.Tensor, token: int, channels: int
+) -> torch.Tensor:
+    """Mean squared difference of neighbouring pixels of the error, more across tokens' borders.
+
+    The same least squares in another metric: seams between tokens and blurred edges, which cost
+    little as squared errors, cost more.
+
+    Args:
+        error: (B, 3, S, S) pixels, predicted less true, in the scale of latents.
+        known: (B, 1, h, w) bool, the latent cells that count.
+        token: width of a token, pixels.
+        channels: of the latents, which makes it a mean over the same numbers as `flow_loss`.
+
+    Returns:
+        (B,) float32; 0 where no cell of a sample counts.
+    """
+    cell = error.shape[-1] // known.shape[-1]
+    counts = known.repeat_interleave(cell, 2).repeat_interleave(cell, 3)  # (B, 1, S, S)
+    error = torch.where(counts, error.float(), 0.0)
+    weights = torch.ones(error.shape[-1] - 1, device=error.device)
+    weights[cell - 1 :: cell] += _CELL_BORDER
+    weights[token - 1 :: token] += _TOKEN_BORDER - _CELL_BORDER
+    total = torch.zeros(len(error), device=error.device)
+    for axis in (2, 3):
+        lines, seen = error.movedim(axis, -1), counts.movedim(axis, -1)
+        both = seen[..., 1:] & seen[..., :-1]
+        total = total + (lines.diff(dim=-1) ** 2 * weights * both).sum(dim=(1, 2, 3))
+    return total / (known.sum(dim=(1, 2, 3)) * channels).clamp(min=1)
 
 
 def sample_weights(target: torch.Tensor, power: float) -> torch.Tensor:

@@ -147,6 +147,12 @@ class TrainSettings:
         '0: equal weights, with which small objects are learned last',
         low=0, high=1,
     )  # fmt: skip
+    gradient_weight: float = setting(
+        0.0,
+        'weight of the error of differences between neighbouring pixels, larger at borders of '
+        'tokens, beside the error of pixels; needs a PCA autoencoder',
+        low=0, high=100,
+    )  # fmt: skip
     cond_dropout: float = setting(
         0.1, 'fraction of samples with the empty prompt and no points, for guidance', low=0, high=1
     )

@@ -34,6 +34,7 @@ from diception_ros.core.settings import PredictSettings
 from diception_ros.datasets.batch import Batch, Prepared
 from diception_ros.model import DiceptionPipeline
 from diception_ros.model.encoder import CELL
+from diception_ros.model.pca import PcaAutoencoder
 from diception_ros.perception.predictor import Predictor
 from diception_ros.system import files
 from diception_ros.tasks import BUILTIN, TaskRegistry
@@ -121,6 +122,11 @@ class Trainer:
             settings, list(self.task_weights), resolution * input_scale, self.ranks
         )
         self.pipe = pipe or self._init_pipeline()
+        if settings.gradient_weight and not isinstance(self.pipe.vae, PcaAutoencoder):
+            raise ValueError(
+                f'gradient_weight is {settings.gradient_weight}; it needs a PCA autoencoder, '
+                'whose pixels are linear in the latents; set it to 0'
+            )
         if encoder is not None:
             add_encoder(self.pipe, encoder)
         Predictor(self.pipe, PredictSettings(processing_resolution=resolution))  # checks the side
@@ -236,6 +242,12 @@ class Trainer:
             )[0]
         known = loss.known_cells(batch.valid, (clean.shape[-2], clean.shape[-1]))
         losses = loss.flow_loss(velocity, clean, noise, sigma, known, settings.weighting)
+        if settings.gradient_weight:
+            error = pipe.vae.decode_difference(
+                noisy - sigma[:, None, None, None] * velocity.float() - clean
+            )
+            steps = loss.gradient_loss(error, known, pipe.token, clean.shape[1])
+            losses = losses + settings.gradient_weight * steps
         return losses, known.flatten(1).any(dim=1)
 
     def _image_latents(self, batch: Batch, size: int, mine: slice) -> torch.Tensor:

@@ -17,7 +17,9 @@ from diception_ros.core.frame import Frame
 from diception_ros.core.prompt import Prompt
 from diception_ros.model import DiceptionPipeline
 from diception_ros.model.encoder import FEATURES, FINE, EfficientNetLite, folded
+from diception_ros.model.features import FineRefinement
 from diception_ros.model.folder import fingerprint
+from diception_ros.model.pca import PcaAutoencoder
 from diception_ros.model.tiny import tiny_pipeline
 from diception_ros.perception.predictor import Predictor
 from diception_ros.training.checkpoints import add_encoder
@@ -129,6 +131,21 @@ def test_folder_written_before_there_was_an_encoder_loads(tiny_folder, tmp_path,
     new = DiceptionPipeline.from_pretrained(tiny_folder)
     new.set_progress_bar_config(disable=True)
     assert torch.equal(ask(old, image, noise).latents, ask(new, image, noise).latents)
+
+
+def test_refinement_at_stride_4_starts_from_the_autoencoder():
+    vae = PcaAutoencoder(3, 48, (16, 16, 16, 16), scaling_factor=2.5, lapped=True)
+    fine = FineRefinement(48)
+    fine.start_from(vae)
+    latents = torch.randn(1, 48, 8, 8, generator=torch.Generator().manual_seed(0))
+    painted = torch.nn.functional.pixel_shuffle(fine.paint(latents), 2)
+    inside = (..., slice(8, -8), slice(8, -8))
+    expected = vae.decode_difference(latents) / 2.5
+    assert torch.allclose(painted[inside], expected[inside], atol=1e-4)
+    again = fine.encode(fine.paint(latents))
+    assert torch.allclose(again[..., 1:-1, 1:-1], latents[..., 1:-1, 1:-1], atol=1e-4)
+    kept = vae.decode_difference(latents).square().sum() / latents.square().sum()
+    assert kept.item() == pytest.approx(1, rel=1e-4)
 
 
 def test_folder_that_lost_its_encoder_is_refused(tmp_path):

@@ -121,3 +121,18 @@ def test_a_missed_thing_counts_by_its_size_to_one_less_the_power():
         weights = flow.sample_weights(target, power)
         torch.testing.assert_close((weights * missed)[:3], share[:3] ** (1 - power))
         assert weights[3] == pytest.approx(flow.MIN_SHARE**-power)
+
+
+def test_steps_of_the_error_cost_most_across_tokens_and_constants_nothing():
+    known = torch.ones(4, 1, 4, 4, dtype=torch.bool)
+    error = torch.zeros(4, 3, 32, 32)  # cells of 8 pixels, tokens of 16
+    error[0] += 5
+    for row, border in enumerate((12, 8, 16), 1):  # within a cell, between cells, between tokens
+        error[row, ..., border:] = 1
+    found = flow.gradient_loss(error, known, 16, 48)
+    assert found[0] == 0
+    assert found[1:] / found[1] == pytest.approx(torch.tensor([1.0, 2.0, 4.0]))
+    assert found[1] == pytest.approx(3 * 32 / (16 * 48))
+    known[3, :, :, 1] = False  # nothing is known on one side of that border
+    error[3, ..., 8:16] = float('nan')
+    assert flow.gradient_loss(error, known, 16, 48)[3] == 0
