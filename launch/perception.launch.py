@@ -32,7 +32,7 @@ PARAMETERS = {
     'num_inference_steps': 'denoising steps',
     'cameras': 'names of several cameras, such as "[front, left]"',
     'image_transport': 'raw or compressed',
-    'metric': 'source of metric depth (depth.metric): off, fixed or aligned',
+    'metric': 'source of metric depth (depth.metric): off, fixed, aligned or height',
     'policy': 'frames received while the model works: latest or all',
     'autostart': 'configure and activate at the start',
     'use_sim_time': 'take the time from /clock',

@@ -59,7 +59,7 @@ def everything():
         'image', 'camera_info', 'color', 'overlay', 'mask', 'label', 'instances', 'label_info',
         'confidence', 'detections', 'keypoints',
     ))  # fmt: skip
-    return frozenset([*names, 'points'])
+    return frozenset([*names, 'points', 'scan'])
 
 
 def raw(answer):

@@ -25,6 +25,7 @@ GUIDES = {
     'Start': ['index.md', 'install.md', 'troubleshooting.md'],
     'Guides': [
         'node.md',
+        'navigation.md',
         'replay.md',
         'evaluation.md',
         'training.md',

@@ -59,7 +59,7 @@ def topics() -> str:
         if issubclass(task.label, Disparity):
             more = outputs.declared(task, _All(), MetricDepth)
             found += [(output, 'metric mode') for output in more]
-            found.append((outputs.POINTS, 'metric mode'))
+            found += [(outputs.POINTS, 'metric mode'), (outputs.SCAN, 'metric mode')]
         for output, when in found:
             notes = [
                 when,

@@ -7,6 +7,7 @@ The frame is the camera optical frame throughout: x right, y down, z forward, me
 
 from __future__ import annotations
 
+import functools
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -104,6 +105,30 @@ def to_metric(disparity: Disparity, affine: ScaleShift) -> MetricDepth:
     return MetricDepth(metres.astype(np.float32))
 
 
+@functools.lru_cache(maxsize=8)
+def axes(
+    size: tuple[int, ...], intrinsics: Intrinsics
+) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+    """The rays of an image's pixels: x / z of each column and y / z of each row.
+
+    Args:
+        size: (H, W), pixels.
+        intrinsics: pinhole of the image.
+
+    Returns:
+        (W,) and (H,) float32, read-only.
+    """
+    out = (
+        (np.arange(size[1], dtype=np.float32) - np.float32(intrinsics.cx))
+        / np.float32(intrinsics.fx),
+        (np.arange(size[0], dtype=np.float32) - np.float32(intrinsics.cy))
+        / np.float32(intrinsics.fy),
+    )
+    for one in out:
+        one.flags.writeable = False
+    return out
+
+
 def back_project(depth: MetricDepth, intrinsics: Intrinsics) -> NDArray[np.float32]:
     """The point in space that each pixel shows.
 
@@ -114,12 +139,6 @@ def back_project(depth: MetricDepth, intrinsics: Intrinsics) -> NDArray[np.float
     Returns:
         (H, W, 3) float32, metres, camera optical frame; NaN where the depth is unknown.
     """
-    height, width = depth.size
-    x = (np.arange(width, dtype=np.float32) - np.float32(intrinsics.cx)) / np.float32(
-        intrinsics.fx
-    )
-    y = (np.arange(height, dtype=np.float32) - np.float32(intrinsics.cy)) / np.float32(
-        intrinsics.fy
-    )
+    x, y = axes(depth.size, intrinsics)
     z = depth.values
     return np.stack([z * x, z * y[:, None], z], axis=-1)

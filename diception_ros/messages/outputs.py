@@ -71,6 +71,8 @@ class Output(NamedTuple):
 
 # Everything known about each pixel in space: see `point_clouds.cloud`.
 POINTS = Output('points', CLOUD)
+# The nearest obstacle of each direction: see `core.cloud.scan`.
+SCAN = Output('scan', 'sensor_msgs/msg/LaserScan')
 
 
 def declared(task: TaskLike, types: Types, kind: type[Label] | None = None) -> list[Output]:
@@ -133,7 +135,7 @@ def from_label(
         'normals': lambda: image(any_label.vectors, '32FC3'),
         'mask': lambda: image(any_label.values.astype(np.uint8) * np.uint8(255), 'mono8'),
         'ids': lambda: image(_ids(any_label), '16UC1'),
-        'classes': lambda: image(_classes(any_label, categories), 'mono8'),
+        'classes': lambda: image(class_map(any_label, categories), 'mono8'),
         'confidence': lambda: image(_confidence(any_label), 'mono8'),
         'detections': lambda: detections.detections(types, _detected(label), header),
         'keypoints': lambda: point_clouds.joint_cloud(
@@ -237,7 +239,19 @@ def _ids(label: Instances) -> NDArray[np.uint16]:
     return label.ids.astype(np.uint16)
 
 
-def _classes(label: Instances, categories: tuple[str, ...]) -> NDArray[np.uint8]:
+def class_map(label: Instances, categories: tuple[str, ...]) -> NDArray[np.uint8]:
+    """Category of each pixel: index into `categories`, 255 where there is none.
+
+    Args:
+        label: its categories are among `categories`.
+        categories: at most 255.
+
+    Returns:
+        (H, W) uint8.
+
+    Raises:
+        ValueError: a category of the label is not among them, or they are too many.
+    """
     if len(categories) > detections.UNLABELLED:
         raise ValueError(f'a mono8 map holds at most 255 categories, got {len(categories)}')
     number = {name: k for k, name in enumerate(categories)}

@@ -24,9 +24,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from diception_ros.core.cloud import Scan, Selection, grid, strided
 from diception_ros.core.frame import Intrinsics
-from diception_ros.core.geometry import back_project
-from diception_ros.core.labels import COCO_JOINTS, Instances, Keypoints, MetricDepth, Normals
+from diception_ros.core.geometry import axes
+from diception_ros.core.labels import COCO_JOINTS, Keypoints, MetricDepth, Normals
 from diception_ros.messages.base import MessageError, Types, quoted
 
 # Codes of sensor_msgs/PointField.
@@ -174,12 +175,15 @@ def cloud(
     intrinsics: Intrinsics,
     image: NDArray[np.uint8],
     normals: Normals | None = None,
-    ids: Instances | NDArray[np.integer[Any]] | None = None,
+    label: NDArray[np.integer[Any]] | None = None,
+    instance: NDArray[np.integer[Any]] | None = None,
+    selection: Selection | None = None,
 ) -> Any:
-    """Make a sensor_msgs/PointCloud2 with one point for each pixel, organised as the image.
+    """Make a sensor_msgs/PointCloud2 of the pixels of a depth image.
 
-    Fields are x y z in metres (NaN where the depth is unknown) and rgb as PCL packs it; then
-    normal_x normal_y normal_z (NaN where unknown) and label, where they are given.
+    Fields are x y z in metres (NaN where the depth is unknown or the point was dropped) and rgb as
+    PCL packs it; then normal_x normal_y normal_z (NaN where unknown), label and instance, where
+    they are given. The cloud is organised as the image, unless the selection says otherwise.
 
     Args:
         types: makes the message.
@@ -188,12 +192,13 @@ def cloud(
         intrinsics: pinhole of the image that the depth is of.
         image: (H, W, 3) uint8 RGB.
         normals: of the same image.
-        ids: Instances or (H, W) integers >= 0, a number for each pixel.
+        label: (H, W) integers >= 0, the category of each pixel as in `<task>/label`.
+        instance: (H, W) integers >= 0, the instance of each pixel, 0 for none.
+        selection: the points that are kept; None: all.
 
     Raises:
         ValueError: they differ in size.
     """
-    numbers = ids.ids if isinstance(ids, Instances) else ids
     sizes = [image.shape[:2]]
     names = ['x', 'y', 'z', 'rgb']
     kinds = ['f4', 'f4', 'f4', 'f4']
@@ -201,27 +206,63 @@ def cloud(
         sizes.append(normals.size)
         names += ['normal_x', 'normal_y', 'normal_z']
         kinds += ['f4', 'f4', 'f4']
-    if numbers is not None:
-        sizes.append(numbers.shape)
-        names.append('label')
-        kinds.append('u4')
+    for name, numbers in (('label', label), ('instance', instance)):
+        if numbers is not None:
+            sizes.append(numbers.shape)
+            names.append(name)
+            kinds.append('u4')
     if any(size != depth.size for size in sizes):
         raise ValueError(f'cloud: expected sizes of {depth.size}, got {sizes}')
+    selection = selection or Selection(1, depth.valid, True)
+    pixels = grid(selection.stride)
+    z = depth.values[pixels]
+    place: Any = ... if selection.organized else selection.keep
+    x, y = axes(z.shape, strided(intrinsics, selection.stride))
+    if selection.organized:
+        z = np.where(selection.keep, z, np.float32(np.nan))
+        shape: tuple[int, ...] = z.shape
+    else:
+        rows, columns = np.nonzero(selection.keep)
+        z, x, y = z[place], x[columns], y[rows]
+        shape = z.shape
     # All fields have four bytes: one array of numbers is faster to fill than a field at a time.
-    table = np.empty((*depth.size, len(names)), np.float32)
-    table[..., :3] = back_project(depth, intrinsics)
+    table = np.empty((*shape, len(names)), np.float32)
+    np.multiply(z, x, out=table[..., 0])
+    np.multiply(z, y[:, None] if selection.organized else y, out=table[..., 1])
+    table[..., 2] = z
     bits = table.view(np.uint32)
+    shown = image[pixels][place]
     colour = bits[..., 3]
-    colour[...] = image[..., 0]
+    colour[...] = shown[..., 0]
     for channel in (1, 2):
         colour <<= 8
-        colour |= image[..., channel]
+        colour |= shown[..., channel]
     if normals is not None:
-        table[..., 4:7] = normals.vectors
-    if numbers is not None:
-        bits[..., -1] = numbers
+        table[..., 4:7] = normals.vectors[pixels][place]
+    for name, numbers in (('label', label), ('instance', instance)):
+        if numbers is not None:
+            bits[..., names.index(name)] = numbers[pixels][place]
     layout = np.dtype({'names': names, 'formats': [f'<{kind}' for kind in kinds]})
-    return cloud_of(types, table.view(layout)[..., 0], header)
+    return cloud_of(types, table.view(layout)[..., 0], header, dense=not selection.organized)
+
+
+def laser_scan(types: Types, header: Any, scan: Scan, range_min: float, range_max: float) -> Any:
+    """Make a sensor_msgs/LaserScan.
+
+    Args:
+        types: makes the message.
+        header: std_msgs/Header; its frame has x ahead, y left and z up.
+        scan: angles and ranges.
+        range_min: smallest range, metres.
+        range_max: largest range, metres.
+    """
+    return types.make(
+        'sensor_msgs/msg/LaserScan', header=header, angle_min=scan.angle_min,
+        angle_max=scan.angle_min + scan.angle_increment * (len(scan.ranges) - 1),
+        angle_increment=scan.angle_increment, time_increment=0.0, scan_time=0.0,
+        range_min=float(range_min), range_max=float(range_max), ranges=scan.ranges,
+        intensities=np.zeros(0, np.float32),
+    )  # fmt: skip
 
 
 def joint_cloud(types: Types, joints: NDArray[Any], header: Any) -> Any:

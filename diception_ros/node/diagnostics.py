@@ -67,10 +67,14 @@ CAMERA_VALUES = {
     'silence_s': 'seconds without an image, 0 while they arrive',
     'camera_info': 'exact: of the same stamp; latest: of another stamp; none: not received',
     'points': 'points clicked',
-    'fit_points': 'of depth.metric aligned: references in the last fit',
+    'fit_points': 'of depth.metric aligned and height: references in the last fit',
     'fit_inliers': 'share of them that agree',
     'fit_residual': 'root mean square of the relative errors of those',
     'fit_problem': 'why the last fit was not used',
+    'cloud_kept': 'points of the last cloud, or of the scan where there is no cloud',
+    'cloud_FILTER': 'of stride, unknown (depth), range, edge, ground, classes, voxel: points that '
+    'it dropped, in this order; with cloud_kept they add up to the pixels',
+    'cloud_ground_height': 'height of the camera above the floor that was found, metres',
     'failed_KIND': 'of each kind of fault: frames that failed of it',
 }
 

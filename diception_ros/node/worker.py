@@ -61,6 +61,7 @@ class Worker:
             each task its name and its name followed by ' latency'.
         failed: by camera, number of frames that failed, by type of fault.
         fits: by camera, the last fit to a depth reference.
+        clouds: by camera, the counts of the last cloud, see `FrameResult.cloud`.
         infos: by camera, how the CameraInfo of the last frame was found.
         idle: topics without subscribers, '' while frames are processed.
         fault: why the thread stopped working and was restarted, '' while frames are processed.
@@ -78,6 +79,7 @@ class Worker:
         self.timings = Timings()
         self.failed: dict[str, Counter[str]] = {camera: Counter() for camera in cameras}
         self.fits: dict[str, FitReport | None] = dict.fromkeys(cameras)
+        self.clouds: dict[str, dict[str, float]] = {camera: {} for camera in cameras}
         self.infos = dict.fromkeys(cameras, 'none')
         self.idle = self.fault = ''
         self._queue, self._perceiver, self._cameras = queue, perceiver, cameras
@@ -215,6 +217,7 @@ class Worker:
         self.timings.add('overhead', seconds - model)
         if result.fit is not None:
             self.fits[camera.name] = result.fit
+        self.clouds[camera.name] = result.cloud
 
     def _check_clock(self, stamp_ns: int) -> None:
         now_ns, simulated = self._now()
@@ -252,6 +255,7 @@ def about(worker: Worker, camera: str) -> dict[str, Any]:
             'fit_residual': fit.residual,
             'fit_problem': fit.problem,
         }
+    values |= {f'cloud_{name}': number for name, number in worker.clouds[camera].items()}
     failed = dict(worker.failed[camera])  # a copy, since the worker goes on
     return {**values, **{f'failed_{kind}': n for kind, n in failed.items()}}
 

@@ -1,6 +1,6 @@
 # SPDX-FileCopyrightText: 2026 The diception_ros authors
 # SPDX-License-Identifier: Apache-2.0
-"""Metric depth from a disparity: fixed scale and shift, or a fit to depth references."""
+"""Metric depth from a disparity: fixed, fitted to references, or by the camera's height."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from diception_ros.core import geometry
+from diception_ros.core import cloud, geometry
 from diception_ros.core.alignment import FitReport, align, evaluate_fit, smooth
 from diception_ros.core.frame import Transform, transform_from
 from diception_ros.core.geometry import ScaleShift
-from diception_ros.core.labels import Disparity, MetricDepth
+from diception_ros.core.labels import Disparity, MetricDepth, Normals
 from diception_ros.perception.query import Note
 from diception_ros.perception.settings import IDENTITY
 
@@ -26,6 +26,10 @@ if TYPE_CHECKING:
 
 # Of larger reference images every second, third, ... pixel in each direction is used.
 _ENOUGH = 2**17
+# Rays flatter than this (8 degrees) are left out: a degree of error of up moves them by an eighth.
+_LEAST_SLOPE = 0.14
+# Relative difference of heights up to which two level surfaces are one.
+_SAME_LEVEL = 0.15
 
 
 class Samples(NamedTuple):
@@ -161,6 +165,7 @@ def to_metres(
     reference: Any | None,
     settings: PerceptionSettings,
     memory: Memory,
+    normals: Normals | None = None,
 ) -> Metres:
     """Metres of a disparity.
 
@@ -172,10 +177,18 @@ def to_metres(
             came in; None where there are none.
         settings: `metric` must not be 'off'.
         memory: of the camera; the scale and shift that were used are kept in it.
+        normals: for height: of the frame, of the size of the disparity.
     """
     if settings.depth.metric == 'fixed':
         affine = ScaleShift(settings.depth.scale, settings.depth.shift)
         return Metres(geometry.to_metric(disparity, affine), None, [])
+    if settings.depth.metric == 'height':
+        samples = floor_samples(disparity, intrinsics, normals, settings)
+        return (
+            samples
+            if isinstance(samples, Metres)
+            else _fitted(disparity, samples, settings, memory, [], 'the height of the camera')
+        )
     if reference is None:
         return Metres(None, None, [Note('no reference', (
             f'no depth in metres: no depth reference within {settings.depth.tolerance_s} s of the '
@@ -190,11 +203,23 @@ def to_metres(
     except ValueError as error:
         return Metres(None, None, [Note('reference', f'no depth in metres: {error}')])
     notes = _frame_notes(reference, frame_id, settings)
+    return _fitted(disparity, samples, settings, memory, notes, 'the depth reference')
+
+
+def _fitted(
+    disparity: Disparity,
+    samples: Samples,
+    settings: PerceptionSettings,
+    memory: Memory,
+    notes: list[Note],
+    source: str,
+) -> Metres:
+    """Metres by a fit to depths that are known at some pixels."""
     known = disparity.values[samples.rows, samples.columns]
     criteria = settings.depth.criteria
     fit = align(known, samples.depth, criteria)
     if not fit.ok:
-        text = f'no depth in metres: bad fit to the depth reference: {fit.problem}'
+        text = f'no depth in metres: bad fit to {source}: {fit.problem}'
         return Metres(None, fit, [*notes, Note('bad fit', text)])
     if memory.scale_shift is not None and settings.temporal.smooth:
         blended = smooth(memory.scale_shift, fit.scale_shift, settings.temporal.smooth)
@@ -203,6 +228,67 @@ def to_metres(
         fit = smoothed if smoothed.ok else fit
     memory.scale_shift = fit.scale_shift
     return Metres(geometry.to_metric(disparity, fit.scale_shift), fit, notes)
+
+
+def floor_samples(
+    disparity: Disparity,
+    intrinsics: Intrinsics | None,
+    normals: Normals | None,
+    settings: PerceptionSettings,
+) -> Samples | Metres:
+    """Depths of the floor's pixels, which follow from the height of the camera above it.
+
+    A ray r of depth 1 meets the floor at the depth z = height / -(up . r), and up is where the
+    normals of level surfaces point. Of several levels (floor, table) the lowest is the floor: a
+    fit to all of them gives depths that are right but for one factor, and with it their heights.
+
+    Args:
+        disparity: of the frame.
+        intrinsics: pinhole of the image that the disparity is of.
+        normals: of the frame.
+        settings: `depth.camera_height`, `points.gravity`, and the criteria of the fit.
+
+    Returns:
+        The depths; or no metres, and why.
+    """
+
+    def none(kind: str, text: str) -> Metres:
+        return Metres(None, None, [Note(kind, f'no depth in metres by the height: {text}')])
+
+    if intrinsics is None:
+        return none('no camera_info', 'it needs a calibrated CameraInfo')
+    if normals is None:
+        return none('no normals', 'the frame has no normals; let every_n.normal be 1')
+    step = max(1, math.isqrt(disparity.values.size // cloud.GROUND_SAMPLES))
+    pixels = cloud.grid(step)
+    found = cloud.up_normals(normals.vectors[pixels].reshape(-1, 3), settings.points.direction)
+    if found is None:
+        return none('no floor', 'no floor is seen: too few normals point up (points.gravity)')
+    up, level = found
+    known = disparity.values[pixels]
+    x, y = geometry.axes(known.shape, cloud.strided(intrinsics, step))
+    down = -(x * up[0] + (y * up[1] + up[2])[:, None]).reshape(-1)
+    # Rays along the horizon meet the floor anywhere.
+    level &= (down > _LEAST_SLOPE) & np.isfinite(known.reshape(-1))
+    rows, columns = np.divmod(np.flatnonzero(level), known.shape[1])
+    down, first = down[level].astype(np.float64), pixels[0].start
+    height = settings.depth.camera_height
+    samples = Samples(rows * step + first, columns * step + first, height / down)
+    fit = align(known.reshape(-1)[level], samples.depth, settings.depth.criteria)
+    if not fit.scale_shift.scale > 0:
+        return samples
+    inverse = known.reshape(-1)[level] * fit.scale_shift.scale + fit.scale_shift.shift
+    with np.errstate(divide='ignore'):
+        below = np.where(inverse > 0, down / inverse, 0)
+    usable = below > cloud.LEAST_HEIGHT
+    lowest = cloud.lowest_level(below[usable], settings.depth.criteria.min_points)
+    if lowest is None or lowest < (1 + _SAME_LEVEL) * height:
+        return samples
+    # The level that was taken for the floor helps to tell scale from shift.
+    floor, other = (np.abs(below / level_of - 1) < _SAME_LEVEL for level_of in (lowest, height))
+    depth = np.where(floor, samples.depth, samples.depth * (height / lowest))
+    some = floor | other
+    return Samples(samples.rows[some], samples.columns[some], depth[some])
 
 
 def _frame_notes(reference: Reference, frame_id: str, settings: PerceptionSettings) -> list[Note]:

@@ -20,7 +20,8 @@ from diception_ros import tasks as known_tasks
 from diception_ros.core import images
 from diception_ros.core.labels import Disparity, Instances, Label, MetricDepth, Normals
 from diception_ros.core.prompt import Point, Prompt
-from diception_ros.messages import camera_info, outputs, point_clouds
+from diception_ros.messages import camera_info, outputs
+from diception_ros.perception import points
 from diception_ros.perception.metric_depth import to_metres
 from diception_ros.perception.query import FrameResult, Note, Prediction, Query
 from diception_ros.perception.settings import (
@@ -72,7 +73,7 @@ class Perceiver:
         """Every topic that may be published under settings, by default those in effect."""
         settings = settings or self._settings
         found = [one for task in settings.active_tasks for one in self._outputs_of(task, settings)]
-        return found + ([outputs.POINTS] if settings.depth.metric != 'off' else [])
+        return found + ([*points.OUTPUTS] if settings.depth.metric != 'off' else [])
 
     def latched(self) -> list[tuple[str, Any]]:
         """Topic and message of what tells of the settings in effect rather than of a frame."""
@@ -86,8 +87,9 @@ class Perceiver:
     def required_tasks(self, wanted: frozenset[str]) -> tuple[Task[Any], ...]:
         """The tasks that topics need, in the order of the settings.
 
-        The cloud needs the depth, and the first tasks with normals and with instances that are
-        active. With `lazy: false` all active tasks are required.
+        Cloud and scan need the depth, and the first tasks with normals, with instances and with
+        categories that are active; metric depth by the camera's height needs the normals. With
+        `lazy: false` all active tasks are required.
 
         Args:
             wanted: relative names of topics with subscribers.
@@ -97,10 +99,10 @@ class Perceiver:
         if not settings.live.lazy:
             return active
         cloud: set[str] = set()
-        if settings.depth.metric != 'off' and outputs.POINTS.topic in wanted:
-            cloud = {DEPTH}
-            for kind in (Normals, Instances):
-                cloud.update([task.name for task in active if issubclass(task.label, kind)][:1])
+        if settings.depth.metric != 'off' and not wanted.isdisjoint(points.TOPICS):
+            cloud = {DEPTH} | points.task_names(active)
+        if settings.depth.metric == 'height' and not wanted.isdisjoint(self._metric_topics()):
+            cloud.update([task.name for task in active if issubclass(task.label, Normals)][:1])
         return tuple(
             task
             for task in active
@@ -240,18 +242,19 @@ class Perceiver:
             if problem := query.frame.no_intrinsics:
                 text = f'CameraInfo is not used: {problem}. Only results that need it are left out'
                 result.notes.append(Note('camera_info', text))
-            labels: dict[str, Label] = {}
+            found = {task.name: _label(task, result, memory) for task in query.tasks}
+            labels = {name: label for name, label in found.items() if label is not None}
             depth = None
             for task in query.tasks:
-                label = _label(task, result, memory)
+                label = labels.get(task.name)
                 if label is None:
                     continue
-                labels[task.name] = label
                 self._add_messages(result, task, label)
                 if task.name == DEPTH and isinstance(label, Disparity):
-                    depth = self._add_metric_depth(result, task, label, memory)
-            if depth is not None and outputs.POINTS.topic in query.wanted:
-                self._add_cloud(result, depth, labels)
+                    depth = self._add_metric_depth(result, task, labels, memory)
+            if depth is not None:
+                intrinsics = _intrinsics_at(query, depth.size)
+                points.add_points(self._types, result, depth, intrinsics, labels)
             result.seconds = _seconds(result.predictions)
             result.seconds['messages'] = time.perf_counter() - start
         return list(results)
@@ -266,18 +269,22 @@ class Perceiver:
         )  # fmt: skip
 
     def _add_metric_depth(
-        self, result: FrameResult, task: Task[Any], label: Disparity, memory: Memory
+        self, result: FrameResult, task: Task[Any], labels: Mapping[str, Label], memory: Memory
     ) -> MetricDepth | None:
-        """Metres of a disparity, if a topic that is wanted needs them."""
+        """Metres of the disparity, if a topic that is wanted needs them."""
         query, settings = result.query, result.settings
-        topics = [one.topic for one in outputs.declared(task, self._types, MetricDepth)]
-        if settings.depth.metric == 'off' or query.wanted.isdisjoint(
-            [*topics, outputs.POINTS.topic]
-        ):
+        if settings.depth.metric == 'off' or query.wanted.isdisjoint(self._metric_topics()):
             return None
-        intrinsics = _intrinsics_at(query, label.size)
+        disparity = labels[task.name]
+        assert isinstance(disparity, Disparity)
         metres = to_metres(
-            label, intrinsics, query.frame.frame_id, query.reference, settings, memory
+            disparity,
+            _intrinsics_at(query, disparity.size),
+            query.frame.frame_id,
+            query.reference,
+            settings,
+            memory,
+            points.normals_of(labels),
         )
         result.fit = metres.fit
         result.notes += metres.notes
@@ -285,23 +292,10 @@ class Perceiver:
             self._add_messages(result, task, metres.depth)
         return metres.depth
 
-    def _add_cloud(
-        self, result: FrameResult, depth: MetricDepth, labels: Mapping[str, Label]
-    ) -> None:
-        query = result.query
-        intrinsics = _intrinsics_at(query, depth.size)
-        if intrinsics is None:
-            problem = query.frame.no_intrinsics or camera_info.pinhole(None, (0, 0))[1]
-            text = f'no cloud, which needs a CameraInfo: {problem}'
-            result.notes.append(Note('no camera_info', text))
-            return
-        image = outputs.image_at(query.frame, depth.size)
-        normals = next((one for one in labels.values() if isinstance(one, Normals)), None)
-        instances = next((one for one in labels.values() if isinstance(one, Instances)), None)
-        cloud = point_clouds.cloud(
-            self._types, query.header, depth, intrinsics, image, normals, instances
-        )
-        result.messages.append((outputs.POINTS.topic, cloud))
+    def _metric_topics(self) -> frozenset[str]:
+        """Topics that are made of metric depth."""
+        made = outputs.declared(known_tasks.get(DEPTH), self._types, MetricDepth)
+        return points.TOPICS.union(one.topic for one in made)
 
     # ---- state from frame to frame --------------------------------------------------------------
 

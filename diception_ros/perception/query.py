@@ -97,6 +97,8 @@ class FrameResult:
         seconds: by task (its share of the model and decoding), 'model' (encoding, denoising and
             decoding of all tasks) and 'messages' (postprocessing).
         fit: of the depth to the reference, good or not; None if none was tried.
+        cloud: points of the cloud and how many each filter dropped, see `core.cloud.Selection`;
+            and the camera's 'ground_height' above the floor, metres. Empty without a cloud.
         notes: warnings.
     """
 
@@ -107,4 +109,5 @@ class FrameResult:
     messages: list[tuple[str, Any]] = field(default_factory=list)
     seconds: dict[str, float] = field(default_factory=dict)
     fit: FitReport | None = None
+    cloud: dict[str, float] = field(default_factory=dict)
     notes: list[Note] = field(default_factory=list)

@@ -7,9 +7,10 @@ All can be changed while frames come in. `Perceiver.change` checks what depends 
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any
+import math
+from typing import TYPE_CHECKING, Any
 
 from diception_ros import tasks
 from diception_ros.core import adapter_card as cards
@@ -23,12 +24,17 @@ from diception_ros.core.settings import (
 )
 from diception_ros.tasks import Task, TaskRegistry
 
+if TYPE_CHECKING:
+    from diception_ros.core.cloud import CloudFilter
+
 # One byte names the category of a pixel, and one value of it means none.
 MAX_CATEGORIES = 255
 
 TASKS = tuple(tasks.names())
 # The task that depth.* is about, and whose answer can become metres.
 DEPTH = 'depth'
+# The task whose answer shows which way is up.
+NORMAL = 'normal'
 IDENTITY = '0 0 0 0 0 0 1'
 
 
@@ -45,8 +51,9 @@ class DepthSettings:
 
     metric: str = setting(
         'off',
-        'source of metric depth: off, fixed scale and shift, or aligned to depth references',
-        choices=('off', 'fixed', 'aligned'),
+        'source of metric depth: off, fixed scale and shift, aligned to depth references, or the '
+        'height of the camera above the floor',
+        choices=('off', 'fixed', 'aligned', 'height'),
         name='depth.metric',
     )
     scale: float = setting(
@@ -67,6 +74,12 @@ class DepthSettings:
         "for aligned: x y z qx qy qz qw, pose of the reference cloud's frame in the optical frame",
         name='depth.reference_transform',
     )
+    camera_height: float = setting(
+        0.0,
+        'height of the camera above the floor, metres; for height, and for points.ground, which '
+        'then takes no table for the floor; 0: not known',
+        low=0, high=100, name='depth.camera_height',
+    )  # fmt: skip
     criteria: FitCriteria = field(default_factory=FitCriteria)
 
     def __post_init__(self) -> None:
@@ -76,10 +89,145 @@ class DepthSettings:
                 "depth.metric is 'fixed' and depth.scale 0; expected how much 1/depth grows from "
                 'disparity 0 to 1, in 1/m'
             )
+        if self.metric == 'height' and not self.camera_height > 0:
+            raise ValueError(
+                "depth.metric is 'height' and depth.camera_height 0; expected the height of the "
+                'camera above the floor, in metres'
+            )
         try:
             transform_from(self.reference_transform)
         except ValueError as error:
             raise ValueError(f'depth.reference_transform: {error}') from error
+
+
+@dataclass(frozen=True)
+class PointsSettings:
+    """Which points are in the cloud, and of which the scan is made.
+
+    Raises:
+        ValueError: a value that its declaration does not allow.
+    """
+
+    range_min: float = setting(
+        0.0, 'smallest distance of a point from the camera, metres', low=0, high=1e4,
+        name='points.range_min',
+    )  # fmt: skip
+    range_max: float = setting(
+        0.0, 'largest distance of a point from the camera, metres; 0: no limit', low=0, high=1e4,
+        name='points.range_max',
+    )  # fmt: skip
+    stride: int = setting(
+        1, 'every n-th pixel of every n-th row', low=1, high=64, name='points.stride'
+    )
+    voxel: float = setting(
+        0.0, 'one point of each cube of this side, metres, in a cloud not organised; 0: all',
+        low=0, high=10, name='points.voxel',
+    )  # fmt: skip
+    edge_filter: bool = setting(
+        False, 'drop the points that hang between two surfaces at a depth edge',
+        name='points.edge_filter',
+    )  # fmt: skip
+    edge_angle: float = setting(
+        85.0, 'for points.edge_filter: largest angle between ray and surface normal, degrees; '
+        'needs the normal task', low=0, high=90, name='points.edge_angle',
+    )  # fmt: skip
+    edge_jump: float = setting(
+        0.05, 'for points.edge_filter: share of the depth by which a point may be behind one '
+        'neighbour and before another', low=0.001, high=1, name='points.edge_jump',
+    )  # fmt: skip
+    ground: str = setting(
+        'keep', 'points of the floor, found by normals and a fitted plane',
+        choices=('keep', 'drop', 'only'), name='points.ground',
+    )  # fmt: skip
+    ground_height: float = setting(
+        0.05, 'height above the plane up to which points are of the floor, metres', low=0, high=1,
+        name='points.ground_height',
+    )  # fmt: skip
+    gravity: str = setting(
+        '0 1 0', 'x y z, direction of gravity in the optical frame, right to 45 degrees',
+        name='points.gravity',
+    )  # fmt: skip
+    keep_classes: tuple[str, ...] = setting(
+        (), 'keep only points of these categories, some of semantic.categories',
+        name='points.keep_classes',
+    )  # fmt: skip
+    drop_classes: tuple[str, ...] = setting(
+        (), 'drop points of these categories, some of semantic.categories',
+        name='points.drop_classes',
+    )  # fmt: skip
+
+    def __post_init__(self) -> None:
+        check(self)
+        for name in ('keep_classes', 'drop_classes'):
+            # How an empty list is written where a file cannot say its type.
+            object.__setattr__(self, name, tuple(filter(None, getattr(self, name))))
+        if self.keep_classes and self.drop_classes:
+            raise ValueError('points.keep_classes and points.drop_classes are set; use one')
+        if self.range_max and not self.range_max > self.range_min:
+            raise ValueError(
+                f'points.range_max is {self.range_max}; expected more than points.range_min, '
+                f'{self.range_min}, or 0'
+            )
+        _direction(self.gravity)
+
+    def filter(self, camera_height: float) -> CloudFilter:
+        """The filters; those of classes apart.
+
+        Args:
+            camera_height: of the camera above the floor, metres; 0: not known.
+        """
+        # Here, so that the help of a command line, which reads the settings, loads no labels.
+        from diception_ros.core.cloud import CloudFilter
+
+        return CloudFilter(
+            self.range_min, self.range_max, self.stride, self.voxel, self.edge_filter,
+            self.edge_angle, self.edge_jump, self.ground, self.ground_height,
+            self.direction, camera_height,
+        )  # fmt: skip
+
+    @property
+    def direction(self) -> tuple[float, float, float]:
+        """Of gravity, in the optical frame."""
+        return _direction(self.gravity)
+
+
+def _direction(text: str) -> tuple[float, float, float]:
+    try:
+        x, y, z = (float(part) for part in text.replace(',', ' ').split())
+    except ValueError:
+        x = y = z = 0.0
+    if not 0 < math.hypot(x, y, z) < math.inf:
+        raise ValueError(f"points.gravity is {text!r}; expected three numbers 'x y z', not all 0")
+    return x, y, z
+
+
+@dataclass(frozen=True)
+class ScanSettings:
+    """The scan of the nearest obstacles.
+
+    Raises:
+        ValueError: a value that its declaration does not allow.
+    """
+
+    frame: str = setting(
+        '', 'frame of the scan: that of the camera with x ahead, y left, z up; none: the frame of '
+        'the image without _optical', name='scan.frame',
+    )  # fmt: skip
+    range_min: float = setting(
+        0.1, 'nearer obstacles are -inf in the scan, metres', low=0, high=1,
+        name='scan.range_min',
+    )  # fmt: skip
+    range_max: float = setting(
+        10.0, 'farther obstacles are inf in the scan, metres', low=1, high=1e4,
+        name='scan.range_max',
+    )  # fmt: skip
+    height_max: float = setting(
+        2.0, 'height above the floor up to which points are obstacles, metres', low=0.01, high=100,
+        name='scan.height_max',
+    )  # fmt: skip
+
+    def __post_init__(self) -> None:
+        check(self)
 
 
 @dataclass(frozen=True)
@@ -191,6 +339,8 @@ class PerceptionSettings:
         choices=('own', 'cv_bridge'),
     )
     depth: DepthSettings = field(default_factory=DepthSettings)
+    points: PointsSettings = field(default_factory=PointsSettings)
+    scan: ScanSettings = field(default_factory=ScanSettings)
     temporal: TemporalSettings = field(default_factory=TemporalSettings)
     live: LiveSettings = field(default_factory=LiveSettings)
 
@@ -213,11 +363,30 @@ class PerceptionSettings:
         if not self.categories and any(task.takes_category for task in asked):
             names = ', '.join(task.name for task in asked if task.takes_category)
             raise ValueError(f'semantic.categories is empty; {names} among tasks needs some')
+        self._check_points(asked)
         if self.depth.metric != 'off' and DEPTH not in self.tasks:
             raise ValueError(
                 f'depth.metric is {self.depth.metric!r} and tasks has no depth; add it, or set '
                 "depth.metric to 'off'"
             )
+
+    def _check_points(self, asked: Sequence[Task[Any]]) -> None:
+        """Check that the tasks are active that the height and the classes of points need."""
+        if self.depth.metric == 'height' and not any(task.name == NORMAL for task in asked):
+            raise ValueError(
+                "depth.metric is 'height' and tasks has no normal; add it: the floor is found by "
+                'its normals'
+            )
+        for name in ('keep_classes', 'drop_classes'):
+            classes = getattr(self.points, name)
+            if classes and not any(task.takes_category for task in asked):
+                raise ValueError(f'points.{name} is set and tasks has no semantic; add it')
+            for word in classes:
+                if word not in self.categories:
+                    raise ValueError(
+                        f'points.{name} has {word!r}; expected some of semantic.categories, '
+                        f'{", ".join(self.categories)}'
+                    )
 
     @property
     def task_names(self) -> tuple[str, ...]:

@@ -10,6 +10,7 @@ from surfaces import normals_from
 from task_examples import example
 
 from diception_ros.bags.typestore import BagTypes
+from diception_ros.core.cloud import Selection, grid
 from diception_ros.core.frame import Intrinsics
 from diception_ros.core.geometry import back_project
 from diception_ros.core.labels import COCO_JOINTS, Instances, Keypoints, MetricDepth
@@ -38,19 +39,22 @@ def names_of(message):
 def test_cloud_is_organised_with_one_point_a_pixel():
     depth, image, things = scene()
     normals = normals_from(depth, LENS)
-    message = point_clouds.cloud(TYPES, HEADER, depth, LENS, image, normals, things)
+    classes = np.where(things.ids > 0, things.ids % 2, 255).astype(np.uint8)
+    message = point_clouds.cloud(TYPES, HEADER, depth, LENS, image, normals, classes, things.ids)
     assert (message.height, message.width, message.header) == (*SIZE, HEADER)
     assert message.row_step * message.height == len(message.data)
     assert message.point_step * message.width == message.row_step
     assert not message.is_dense
-    assert names_of(message) == [*'xyz', 'rgb', 'normal_x', 'normal_y', 'normal_z', 'label']
+    normal = ['normal_x', 'normal_y', 'normal_z']
+    assert names_of(message) == [*'xyz', 'rgb', *normal, 'label', 'instance']
     points = point_clouds.records_from(message).reshape(SIZE)
     place = np.stack([points[axis] for axis in 'xyz'], axis=-1)
     np.testing.assert_array_equal(place, back_project(depth, LENS))
     np.testing.assert_array_equal(np.isnan(place[..., 0]), ~depth.valid)
     vectors = np.stack([points[f'normal_{axis}'] for axis in 'xyz'], axis=-1)
     np.testing.assert_array_equal(vectors, normals.vectors)
-    np.testing.assert_array_equal(points['label'], things.ids)
+    np.testing.assert_array_equal(points['label'], classes)
+    np.testing.assert_array_equal(points['instance'], things.ids)
     # As PCL packs it: the bytes of a float, 0x00RRGGBB.
     packed = points['rgb'].copy().view(np.uint32)
     for shift, channel in ((16, 0), (8, 1), (0, 2)):
@@ -64,17 +68,37 @@ def test_cloud_has_no_fields_for_missing_labels():
     depth, image, things = scene()
     assert names_of(point_clouds.cloud(TYPES, HEADER, depth, LENS, image)) == [*'xyz', 'rgb']
     message = point_clouds.cloud(
-        TYPES, HEADER, depth, LENS, image, ids=things.ids.astype(np.uint8)
+        TYPES, HEADER, depth, LENS, image, instance=things.ids.astype(np.uint8)
     )
-    assert names_of(message) == [*'xyz', 'rgb', 'label']
+    assert names_of(message) == [*'xyz', 'rgb', 'instance']
     np.testing.assert_array_equal(
-        point_clouds.records_from(message)['label'].reshape(SIZE), things.ids
+        point_clouds.records_from(message)['instance'].reshape(SIZE), things.ids
     )
+
+
+@pytest.mark.parametrize('stride', [1, 2, 3])
+def test_cloud_of_a_selection_is_a_part_of_the_whole(stride):
+    depth, image, things = scene()
+    normals = normals_from(depth, LENS)
+    given = (TYPES, HEADER, depth, LENS, image, normals, things.ids, things.ids)
+    pixels = grid(stride)
+    whole = point_clouds.records_from(point_clouds.cloud(*given)).reshape(SIZE)[pixels]
+    keep = depth.valid[pixels] & (np.random.default_rng(0).uniform(size=whole.shape) < 0.5)
+    some = point_clouds.cloud(*given, Selection(stride, keep, True))
+    assert (some.height, some.width) == whole.shape
+    records = point_clouds.records_from(some).reshape(whole.shape)
+    for axis in 'xyz':
+        expected = np.where(keep, whole[axis], np.nan)
+        np.testing.assert_allclose(records[axis], expected, rtol=1e-5, atol=1e-6)
+    thinned = point_clouds.cloud(*given, Selection(stride, keep, False))
+    assert (thinned.height, thinned.width) == (1, np.count_nonzero(keep))
+    assert thinned.is_dense
+    assert point_clouds.records_from(thinned).tobytes() == records[keep].tobytes()
 
 
 def test_points_from_returns_the_points_of_cloud():
     depth, image, things = scene()
-    message = point_clouds.cloud(TYPES, HEADER, depth, LENS, image, ids=things)
+    message = point_clouds.cloud(TYPES, HEADER, depth, LENS, image, instance=things.ids)
     points = point_clouds.points_from(message)
     assert points.dtype == np.float32
     np.testing.assert_array_equal(points, back_project(depth, LENS)[depth.valid])
@@ -83,7 +107,7 @@ def test_points_from_returns_the_points_of_cloud():
 def test_cloud_refuses_labels_of_other_sizes():
     depth, image, things = scene()
     for wrong in (
-        {'image': image[:-1]}, {'ids': things.ids[:, :-1]},
+        {'image': image[:-1]}, {'label': things.ids[:, :-1]}, {'instance': things.ids[:-1]},
         {'normals': normals_from(MetricDepth(depth.values[:-1]), LENS)},
     ):  # fmt: skip
         with pytest.raises(ValueError, match='size'):

@@ -2,6 +2,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Metres of a disparity: where scale and shift come from, and when there are none."""
 
+import floors
 import numpy as np
 import pytest
 
@@ -9,7 +10,7 @@ from diception_ros.bags.typestore import BagTypes
 from diception_ros.core import settings
 from diception_ros.core.frame import Intrinsics
 from diception_ros.core.geometry import ScaleShift, back_project, to_disparity, to_metric
-from diception_ros.core.labels import Disparity, MetricDepth
+from diception_ros.core.labels import Disparity, MetricDepth, Normals
 from diception_ros.messages import base
 from diception_ros.messages import images as image_messages
 from diception_ros.perception.metric_depth import Reference, to_metres
@@ -231,3 +232,54 @@ def test_a_bad_fit_leaves_no_trace():
     noise = Reference(0, 'cam', image=rng.uniform(0.3, 20, SIZE).astype(np.float32))
     assert metres(disparity, noise, memory, temporal__smooth=0.9).depth is None
     assert memory.scale_shift == kept
+
+
+# ---- height -------------------------------------------------------------------------------------
+
+
+def by_height(depth, normals, height=floors.HEIGHT, lens=floors.LENS):
+    disparity, affine = to_disparity(MetricDepth(depth))
+    asked = PerceptionSettings(depth=DepthSettings(metric='height', camera_height=height))
+    given = None if normals is None else Normals(normals)
+    return to_metres(disparity, lens, 'cam', None, asked, Memory(), given), affine
+
+
+@pytest.mark.parametrize(('pitch', 'roll'), [(0, 0), (20, 0), (25, 8), (-5, -10)])
+def test_height_gives_the_scale_of_a_known_scene(pitch, roll):
+    depth, normals, _ = floors.scene(pitch=pitch, roll=roll, box=(1.5, 0.2))
+    found, affine = by_height(depth, normals)
+    assert found.notes == []
+    assert found.fit.scale_shift == pytest.approx(affine, rel=1e-2, abs=1e-3)
+    np.testing.assert_allclose(found.depth.values, depth, rtol=1e-2)
+
+
+def test_height_is_that_above_the_floor_and_not_above_a_table():
+    depth, normals, parts = floors.scene(height=1.2, pitch=20, table=(0.3, 0.7))
+    assert np.count_nonzero(parts == 5) > np.count_nonzero(parts == 1)
+    found, _ = by_height(depth, normals, height=1.2)
+    np.testing.assert_allclose(found.depth.values, depth, rtol=1e-2)
+
+
+def test_a_camera_twice_as_high_sees_everything_twice_as_far():
+    depth, normals, _ = floors.scene(pitch=10)
+    one, two = (by_height(depth, normals, height)[0].depth.values for height in (0.4, 0.8))
+    np.testing.assert_allclose(two, 2 * one, rtol=1e-4)
+
+
+def test_height_says_what_it_misses():
+    depth, normals, parts = floors.scene(pitch=10)
+    walls = np.where((parts == 1)[..., None], np.nan, normals).astype(np.float32)
+    for given, kind, words in (
+        ((depth, walls), 'no floor', 'no floor is seen'),
+        ((depth, None), 'no normals', 'every_n.normal'),
+        ((depth, normals, 0.6, None), 'no camera_info', 'CameraInfo'),
+    ):
+        found, _ = by_height(*given)
+        assert (found.depth, found.fit) == (None, None)
+        assert kinds(found) == [kind]
+        assert words in found.notes[0].text
+    bent = (depth * (1 + 0.5 * np.random.default_rng(0).random(floors.SIZE))).astype(np.float32)
+    found, _ = by_height(bent, normals)
+    assert found.depth is None
+    assert kinds(found) == ['bad fit']
+    assert 'bad fit to the height of the camera' in found.notes[0].text

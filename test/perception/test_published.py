@@ -43,13 +43,16 @@ def named(found):
     ],
 )  # fmt: skip
 def test_what_comes_out_was_announced(tiny, names, metric):
-    one = perceiver(tiny, tasks=names, depth__metric=metric, depth__scale=1.0)
-    announced = one.outputs()
+    changes = {'depth__metric': metric, 'depth__scale': 1.0, 'scan__frame': 'base'}
+    one = perceiver(tiny, tasks=names, **changes)
+    announced = [output for output in one.outputs() if not output.latched]
     answer = one.process(request(tasks=names))
     assert topics(answer) == [output.topic for output in announced]
     for (_, message), output in zip(answer.messages, announced, strict=True):
         assert message.__msgtype__ == output.kind
-        assert message.header == request().header
+        assert message.header.stamp == request().header.stamp
+        frame_id = 'base' if output.topic == 'scan' else request().header.frame_id
+        assert message.header.frame_id == frame_id
     assert named(one.required_tasks(frozenset(topics(answer)))) == tuple(names)
 
 
@@ -70,6 +73,7 @@ def test_outputs_of_settings_that_do_not_hold_yet(tiny):
         (['depth/camera_info'], ['depth']),
         (['points'], ['depth', 'normal', 'semantic']),
         (['points', 'entity/label'], ['depth', 'normal', 'semantic', 'entity']),
+        (['scan'], ['depth', 'normal', 'semantic']),
     ],
 )
 def test_only_what_is_listened_to_is_needed(wanted, names):
@@ -91,7 +95,7 @@ def test_all_is_needed_where_laziness_is_off():
 
 # ---- relative is not metric ---------------------------------------------------------------------
 
-METRIC = {'depth/image', 'depth/camera_info', 'points'}
+METRIC = {'depth/image', 'depth/camera_info', 'points', 'scan'}
 
 
 def test_without_a_source_of_metres_no_metric_topic_comes_out(tiny):
@@ -175,7 +179,7 @@ def test_the_cloud_shows_what_the_images_show(tiny, size):
     records = point_clouds.records_from(message).reshape(message.height, message.width)
     depth = image(answer, 'depth/image')
     np.testing.assert_array_equal(records['z'], depth)
-    np.testing.assert_array_equal(records['label'], image(answer, 'entity/label'))
+    np.testing.assert_array_equal(records['instance'], image(answer, 'entity/label'))
     np.testing.assert_array_equal(records['normal_y'], image(answer, 'normal/image')[..., 1])
     preview = (
         request().frame.image if size == 'camera' else images.resize(request().frame.image, 64)[0]
@@ -224,12 +228,17 @@ def test_an_unusable_camera_info_costs_only_what_needs_it(tiny, spoil, advice):
     spoil(info)
     frame = image_messages.frame_from(message, info)
     assert advice in frame.no_intrinsics
-    one = perceiver(tiny, tasks=EVERY, depth__metric='fixed', depth__scale=1.0)
+    changes = {'depth__metric': 'fixed', 'depth__scale': 1.0, 'scan__frame': 'base'}
+    one = perceiver(tiny, tasks=EVERY, **changes)
     good = one.process(given)
     answer = one.process(replace(given, frame=frame, info=info))
-    needing = {'points', *(topic for topic in topics(good) if topic.endswith('camera_info'))}
+    needing = {
+        'points',
+        'scan',
+        *(topic for topic in topics(good) if topic.endswith('camera_info')),
+    }
     lost = {topic for topic in topics(good) if topic not in topics(answer)}
     # The CameraInfo of a calibration of zeros is published as it is received.
-    assert lost == ({'points'} if advice == 'not calibrated' else needing)
+    assert lost == ({'points', 'scan'} if advice == 'not calibrated' else needing)
     assert [note.kind for note in answer.notes] == ['camera_info', 'no camera_info']
     assert all(advice in note.text for note in answer.notes)
