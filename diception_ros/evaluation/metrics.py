@@ -17,7 +17,6 @@ from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.optimize import linear_sum_assignment
 
 from diception_ros.core.labels import Instances, Keypoints, Label, Normals
 from diception_ros.tasks.normal import THRESHOLDS_DEG, angles_deg
@@ -438,6 +437,8 @@ def right_joints(predicted: Keypoints, truth: Keypoints, alpha: float) -> tuple[
     # (T, P, 17); NaN, an absent joint, is never within reach.
     right = labelled[:, None] & (distance <= reach[:, None, None])
     hits = right.sum(axis=-1)
+    from scipy.optimize import linear_sum_assignment  # for this metric alone
+
     pairs = linear_sum_assignment(hits, maximize=True)
     return int(hits[pairs].sum()), int(labelled.sum())
 

@@ -117,11 +117,13 @@ def demo(config: DemoConfig, progress: Progress = SILENT) -> DemoResult:
     """
     if importlib.util.find_spec('rclpy') is None:
         raise ImportError('the demo needs ROS 2, and there is no rclpy', name='rclpy')
-    progress.log('importing libraries')
+    # Options are validated before anything is imported or done.
+    if config.bag is not None and not config.bag.exists():
+        raise FileNotFoundError(f'{config.bag}: no such bag')
     from diception_ros.model import folder
 
-    # Options are validated before anything is done.
     folder.check_folder(folder.resolve(config.model))
+    progress.log('importing libraries')
     busy = f'{config.out}: another demo writes it; wait for it to end, or give another --out'
     with files.exclusive_folder(config.out, busy), _signals_interrupt():
         return _demo(config, progress)

@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import contextlib
 from dataclasses import dataclass
+import os
 from pathlib import Path
 
 from diception_ros.core.settings import REQUIRED, check, setting
@@ -70,16 +71,22 @@ def train(config: TrainConfig, progress: Progress = SILENT) -> TrainResult:
         2
     """
     from diception_ros.model import folder
-    from diception_ros.training import distributed, settings, trainer
+    from diception_ros.training import settings
+
+    # Settings are checked before torch is imported.
+    given = None if config.resume else settings.read(config.config, config.set)
+    if os.environ.get('RANK', '0') == '0':  # one line, of several processes
+        progress.log('importing torch')
+    from diception_ros.training import distributed, trainer
 
     folder.silence_library_logging()
     with contextlib.ExitStack() as stack:
         stack.callback(distributed.destroy)
-        if config.resume:
+        if given is None:
             file = config.config or trainer.run_settings(config.out)
             trained = trainer.resume(settings.read(file, config.set), config.out)
         else:
-            trained = trainer.start(settings.read(config.config, config.set), config.out)
+            trained = trainer.start(given, config.out)
         ranks = trained.ranks
         notes = [f'{config.out}: {note}' for note in trained.notes]
         for line in [*notes, *([f'{ranks.count} processes train'] if ranks.count > 1 else [])]:
