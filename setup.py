@@ -62,7 +62,7 @@ EXTRAS_REQUIRE = {
     'sim': ['mujoco >=3.5'],
     # `diception replay --view`; 0.41 tried.
     'view': ['rerun-sdk >=0.20'],
-    # `diception replay --engine ray`; 2.60 tried.
+    # `--engine ray` of replay, predict and evaluate; 2.60 tried.
     'ray': ['ray >=2.9'],
     # `make docs`
     'docs': [

@@ -40,7 +40,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     settings.add_arguments(parser, EvaluateConfig, only=('model', 'out'))
     group = parser.add_argument_group('data sets')
-    settings.add_arguments(group, EvaluateConfig, only=('protocol', 'list', 'predictions'))
+    settings.add_arguments(
+        group, EvaluateConfig, only=('protocol', 'list', 'predictions', 'jobs', 'engine')
+    )
     group = parser.add_argument_group('adapters')
     settings.add_arguments(group, EvaluateConfig, only=('adapters',))
     settings.add_arguments(group, LabelSource)

@@ -238,6 +238,7 @@ class PredictionFiles:
         samples: of which each must have a prediction.
 
     Attributes:
+        folder: as given.
         cropped: predictions of the whole image where the model of the protocol receives a part.
 
     Raises:
@@ -250,7 +251,7 @@ class PredictionFiles:
     ) -> None:
         if not folder.is_dir():
             raise FileNotFoundError(f'{folder}: no such folder of predictions')
-        self._protocol = protocol
+        self.folder, self._protocol = folder, protocol
         self._kind: type[Disparity] | type[Normals] = (
             Disparity if protocol.task == 'depth' else Normals
         )

@@ -18,7 +18,7 @@ from diception_ros import tasks
 from diception_ros.core import adapter_card as cards
 from diception_ros.core.settings import ComputeSettings, PredictSettings, check, declared, setting
 from diception_ros.datasets import benchmarks
-from diception_ros.system import files, safe_load
+from diception_ros.system import engines, files, safe_load
 from diception_ros.system.progress import SILENT, Progress
 from diception_ros.tasks import BUILTIN, TaskRegistry
 from diception_ros.workflows.adapt import LabelSource
@@ -31,12 +31,13 @@ if TYPE_CHECKING:
     from diception_ros.core.prompt import Prompt
     from diception_ros.datasets.labelled import Labelled
     from diception_ros.datasets.sample import Sample
-    from diception_ros.evaluation.dataset_scores import PredictionFiles
+    from diception_ros.evaluation.dataset_scores import BenchmarkSample, PredictionFiles
     from diception_ros.evaluation.evaluators import EvalCallback, EvaluationResult
     from diception_ros.perception.predictor import Predictor
 
 _ASPECT = 4 / 3  # width by height of the images of rooms, as in training
 _PAPER = 'paper'
+_SHARED = ('jobs', 'engine')
 # Protocols that read one's own recordings or annotations, beside those of the paper's data sets.
 COCO, RGBD = 'coco', 'rgbd'
 PROTOCOLS = tuple(sorted([*benchmarks.names(), COCO, RGBD]))
@@ -116,11 +117,20 @@ class EvaluateConfig:
         (1,), "numbers of denoising steps to compare; the paper's tables used 28", item=int,
         name='compared_steps', flag='--num-inference-steps', metavar='S',
     )  # fmt: skip
+    jobs: int = setting(
+        1, 'processes that share the images of DATASET; with --engine ray, processors of each',
+        low=1, metavar='N',
+    )  # fmt: skip
+    engine: str = setting(
+        'local', 'where images of DATASET are processed: on this machine, or on a Ray cluster',
+        choices=engines.ENGINES,
+    )  # fmt: skip
     compute: ComputeSettings = field(default_factory=ComputeSettings)
     predict: PredictSettings = field(default_factory=PredictSettings)
 
     def __post_init__(self) -> None:
         check(self)
+        engines.check_device(self.engine, self.compute.device)
         if not self.num_inference_steps:
             raise ValueError('num_inference_steps is empty; expected one or more numbers')
         for steps in self.num_inference_steps:
@@ -134,11 +144,29 @@ class EvaluateConfig:
                 raise ValueError(f'DATASET needs --protocol, one of {", ".join(PROTOCOLS)}')
             if self.protocol in (COCO, RGBD):
                 why = f'does not go with {self.protocol}'
-                self._refuse(EvaluateConfig, why, ('list', 'predictions'))
+                self._refuse(EvaluateConfig, why, ('list', 'predictions', *_SHARED))
+            elif self.shared:
+                self._check_shared()
             self._refuse(RoomSettings, 'is for rooms, without DATASET')
         else:
-            only = ('protocol', 'list', 'predictions')
+            only = ('protocol', 'list', 'predictions', *_SHARED)
             self._refuse(EvaluateConfig, 'needs DATASET', only)
+
+    @property
+    def shared(self) -> bool:
+        """Whether several processes share the images, here or on a cluster."""
+        return self.jobs > 1 or self.engine == engines.RAY
+
+    def _check_shared(self) -> None:
+        if self.out is None:
+            raise ValueError('--jobs and --engine need --out, where all processes write')
+        if self.predictions is not None:
+            raise ValueError('--predictions are there already; leave out --jobs and --engine')
+        if benchmarks.get(str(self.protocol)).window is not None:
+            raise ValueError(
+                f'protocol {self.protocol} shows the model a part of each image; leave out --jobs '
+                'and --engine'
+            )
 
     def _check_labels(self) -> None:
         if self.dataset is not None:
@@ -151,7 +179,7 @@ class EvaluateConfig:
         if not self.adapters:
             raise ValueError('--data needs --adapters DIR, whose tasks are scored on it')
         why = 'does not go with --adapters'
-        self._refuse(EvaluateConfig, why, ('protocol', 'list', 'predictions'))
+        self._refuse(EvaluateConfig, why, ('protocol', 'list', 'predictions', *_SHARED))
         self._refuse(RoomSettings, why)
 
     def _refuse(self, kind: type, why: str, only: Sequence[str] = ()) -> None:
@@ -283,6 +311,9 @@ def _on_dataset(config: EvaluateConfig, progress: Progress) -> EvaluateResult:
     if config.predictions is not None:
         predictions = dataset_scores.PredictionFiles(config.predictions, protocol, samples)
         predict_fns = {'predictions': predictions}
+    elif config.shared:
+        files_of = _predict_shared(config, protocol, samples, progress)
+        predict_fns, predictions = dict(files_of), next(iter(files_of.values()))
     else:
         predictor, about = _load(config)
         prompt = Prompt(protocol.task)
@@ -302,7 +333,7 @@ def _on_dataset(config: EvaluateConfig, progress: Progress) -> EvaluateResult:
         if predictions is not None:
             about = {
                 'predictions': {
-                    'folder': str(config.predictions),
+                    'folder': str(predictions.folder),
                     'cropped': predictions.cropped,
                     'stories': _metadata(predictions),
                 }
@@ -331,6 +362,34 @@ def _on_dataset(config: EvaluateConfig, progress: Progress) -> EvaluateResult:
     table = tables.markdown(found.numbers, all_columns, headings, shown)
     summary = f'{found.frames} images of {config.dataset}'
     return EvaluateResult(found.numbers, all_columns, found.frames, table, summary)
+
+
+def _predict_shared(
+    config: EvaluateConfig,
+    protocol: benchmarks.Protocol,
+    samples: Sequence[BenchmarkSample],
+    progress: Progress,
+) -> dict[str, PredictionFiles]:
+    """The predictions of each column, made by several processes, in the folder `out`."""
+    from diception_ros.evaluation import dataset_scores
+    from diception_ros.workflows.predict import PredictConfig, predict
+
+    assert config.out is not None
+    found = {}
+    for column, how in config.column_settings.items():
+        folder = config.out / 'predictions' / column
+        result = predict(
+            PredictConfig(
+                images=tuple(str(sample.image) for sample in samples), out=folder,
+                model=config.model or 'builtin', tasks=(protocol.task,), jobs=config.jobs,
+                engine=config.engine, compute=config.compute, predict=how,
+            ),
+            progress,
+        )  # fmt: skip
+        for path, why in result.skipped.items():
+            raise ValueError(f'{path}: no prediction ({why})')
+        found[column] = dataset_scores.PredictionFiles(folder, protocol, samples)
+    return found
 
 
 def _on_rgbd(config: EvaluateConfig, progress: Progress) -> EvaluateResult:

@@ -5,19 +5,28 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+import contextlib
 from dataclasses import asdict, dataclass, field
 import glob
 import json
 import os
 from pathlib import Path
+import sys
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
 from diception_ros import __version__, tasks
 from diception_ros.core import adapter_card as cards
 from diception_ros.core.prompt import Point, Prompt, read_points
-from diception_ros.core.settings import REQUIRED, ComputeSettings, PredictSettings, check, setting
-from diception_ros.system import files
+from diception_ros.core.settings import (
+    REQUIRED,
+    ComputeSettings,
+    PredictSettings,
+    check,
+    setting,
+    to_arguments,
+)
+from diception_ros.system import engines, files, safe_load, threads
 from diception_ros.system.progress import SILENT, Progress
 from diception_ros.tasks import BUILTIN, TaskRegistry
 
@@ -74,6 +83,17 @@ class PredictConfig:
     points: str = setting(
         '', 'one to five pixels on the object, for tasks that take points', metavar='X,Y;X,Y'
     )
+    jobs: int = setting(
+        1, 'processes that share the images; with --engine ray, processors of each', low=1,
+        metavar='N',
+    )  # fmt: skip
+    engine: str = setting(
+        'local', 'where images are processed: on this machine, or on a Ray cluster',
+        choices=engines.ENGINES,
+    )  # fmt: skip
+    part: str = setting(
+        '', 'process only the K-th of N parts of the images, from 1', metavar='K/N'
+    )
     compute: ComputeSettings = field(default_factory=ComputeSettings)
     predict: PredictSettings = field(default_factory=PredictSettings)
 
@@ -81,10 +101,21 @@ class PredictConfig:
         object.__setattr__(self, 'points', points_text(self.points))
         check(self)
         read_points(self.points)
+        part_of(self.part)
+        engines.check_device(self.engine, self.compute.device)
+        if self.part and self.shared:
+            raise ValueError('part is for one process; leave out jobs and engine')
+        if self.prompt is not None and (self.part or self.shared):
+            raise ValueError('prompt takes one image; leave out jobs, engine and part')
         if self.prompt is not None and (self.tasks or self.adapters):
             raise ValueError('prompt goes to the model itself; leave out tasks and adapters')
         if self.prompt is None and not self.tasks and not self.adapters:
             raise ValueError(f'tasks is empty; give one or more of {", ".join(tasks.names())}')
+
+    @property
+    def shared(self) -> bool:
+        """Whether several processes share the images, here or on a cluster."""
+        return self.jobs > 1 or self.engine == engines.RAY
 
 
 @dataclass(frozen=True)
@@ -129,14 +160,109 @@ def predict(config: PredictConfig, progress: Progress = SILENT) -> PredictResult
     registry = TaskRegistry(tuple(cards.read(folder) for folder in config.adapters))
     names = config.tasks or [card.name for card in registry.cards]
     prompts = make_prompts(names, config.categories, points, registry)
+    if config.shared:
+        return _predict_parts(config, found, progress)
     predictor = _load(config)
     predictor.adapt(config.adapters)
     predictor.check(prompts, config.predict, config.adapters)
     if config.model == 'builtin':
         progress.log(_BUILTIN)
+    if config.part:
+        return _predict_part(config, predictor, found, prompts, progress)
     with files.exclusive_folder(config.out):
         folders = _folders(found, config.out)
         return _predict(config, predictor, folders, prompts, progress)
+
+
+# Options that are not passed on to the process of a part.
+_OURS = ('images', 'out', 'jobs', 'engine', 'part', 'threads')
+
+
+def part_of(text: str) -> tuple[int, int]:
+    """Number, from 1, and count of a part: '2/4' -> (2, 4), '' -> (1, 1).
+
+    Raises:
+        ValueError: it is no such text.
+    """
+    if not text:
+        return 1, 1
+    number, _, count = text.partition('/')
+    if number.isdecimal() and count.isdecimal() and 1 <= int(number) <= int(count):
+        return int(number), int(count)
+    raise ValueError(f'part is {text!r}; expected K/N with K from 1 to N, such as 2/4')
+
+
+def folders_of(model: str, adapters: Sequence[str]) -> tuple[Path, ...]:
+    """Folders of a model and adapters without which no process can run."""
+    named = [] if model == 'builtin' else [model]
+    return tuple(Path(folder).absolute() for folder in (*named, *adapters) if folder)
+
+
+def _summary_of(out: Path, number: int, count: int) -> Path:
+    return out.absolute() / f'part-{number}-of-{count}.json'
+
+
+def _predict_part(
+    config: PredictConfig,
+    predictor: Predictor,
+    found: Sequence[Path],
+    prompts: list[Prompt],
+    progress: Progress,
+) -> PredictResult:
+    """Process every N-th image, and write which were left out beside the results."""
+    number, count = part_of(config.part)
+    folders = _folders(found, config.out)
+    mine = dict(list(folders.items())[number - 1 :: count])
+    config.out.mkdir(parents=True, exist_ok=True)
+    result = _predict(config, predictor, mine, prompts, progress)
+    skipped = {str(path): why for path, why in result.skipped.items()}
+    files.write_text(_summary_of(config.out, number, count), json.dumps({'skipped': skipped}))
+    return result
+
+
+def _predict_parts(
+    config: PredictConfig, found: Sequence[Path], progress: Progress
+) -> PredictResult:
+    """Process parts of the images in processes of their own."""
+    gpu = config.compute.device.startswith('cuda')
+    with files.exclusive_folder(config.out):
+        folders = _folders(found, config.out)
+        paths, skipped = list(folders), dict[Path, str]()
+        count = min(len(paths), engines.slots(config.engine, config.jobs, gpu))
+        share = config.jobs if config.engine == engines.RAY else threads.processors() // count
+        number_of_threads = config.compute.threads or threads.automatic(
+            config.compute.device, share
+        )
+        parts, shares = list[engines.Task](), dict[Path, list[Path]]()
+        for k in range(1, count + 1):
+            out, mine = _summary_of(config.out, k, count), paths[k - 1 :: count]
+            command = [
+                sys.executable, '-m', 'diception_ros', 'predict', f'--out={config.out}',
+                f'--part={k}/{count}', f'--threads={number_of_threads}',
+                *to_arguments(config, _OURS), '--', *config.images,
+            ]  # fmt: skip
+            needs = (*folders_of(config.model, config.adapters), *filter(Path.exists, mine))
+            part = Path(f'part {k} of {count}')
+            parts.append(engines.Task(part, out, command, Path.cwd(), needs))
+            shares[out] = mine
+            out.unlink(missing_ok=True)
+        results = engines.run(config.engine, parts, config.jobs, gpu)
+        with progress.bar(len(paths), 'images', 'image') as bar, contextlib.closing(results):
+            for done in results:
+                mine = shares[done.task.out]
+                if done.code in (0, 1) and done.task.out.exists():
+                    lacking = safe_load.json_object(done.task.out)['skipped']
+                    skipped |= {path: lacking[str(path)] for path in mine if str(path) in lacking}
+                    for file in (done.task.out, done.task.out.with_suffix('.log')):
+                        file.unlink()
+                else:
+                    progress.log(f'{done.task.source}: {done.words}')
+                    skipped |= dict.fromkeys(mine, done.words)
+                bar.update(len(mine))
+    for path, why in skipped.items():
+        progress.log(f'skipped {path}: {why}')
+    written = {path: folder for path, folder in folders.items() if path not in skipped}
+    return PredictResult(written, skipped)
 
 
 def _predict(
@@ -206,7 +332,6 @@ def _generate(
 def _load(config: PredictConfig) -> Predictor:
     from diception_ros.model import folder
     from diception_ros.perception.predictor import Predictor
-    from diception_ros.system import threads
 
     folder.silence_library_logging()
     threads.limit(config.compute.threads, config.compute.device)

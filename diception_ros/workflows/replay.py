@@ -22,13 +22,13 @@ from diception_ros.core.settings import (
     to_arguments,
 )
 from diception_ros.perception.settings import LIVE, PerceptionSettings
-from diception_ros.system import files, safe_load, threads
+from diception_ros.system import engines, files, safe_load, threads
+from diception_ros.system.engines import Done, Task
 from diception_ros.system.progress import SILENT, Progress
-from diception_ros.workflows.predict import points_text
+from diception_ros.workflows.predict import folders_of, points_text
 
 if TYPE_CHECKING:
     from diception_ros.bag_replay.job import Job, Result
-    from diception_ros.bag_replay.jobs import Done, Task
     from diception_ros.bags.cameras import Camera
     from diception_ros.datasets.ground_truth import GroundTruthSource
 
@@ -114,7 +114,7 @@ class ReplayConfig:
     jobs: int = setting(1, 'bags at a time', low=1, metavar='N')
     engine: str = setting(
         'local', 'where bags are processed: on this machine, or on a Ray cluster',
-        choices=('local', 'ray'),
+        choices=engines.ENGINES,
     )  # fmt: skip
     summary: Path | None = setting(None, 'file for the result as JSON', kind=Path, metavar='FILE')
     compute: ComputeSettings = field(default_factory=ComputeSettings)
@@ -134,8 +134,7 @@ class ReplayConfig:
         if points and not takers:
             names = ', '.join(perception.task_names)
             raise ValueError(f'--points was given, but none of {names} uses it')
-        if self.engine == 'ray' and ':' in self.compute.device:
-            raise ValueError(f'device is {self.compute.device}; expected cuda: Ray says which')
+        engines.check_device(self.engine, self.compute.device)
 
 
 @dataclass(frozen=True)
@@ -207,7 +206,7 @@ def replay(config: ReplayConfig, progress: Progress = SILENT) -> ReplayResult:
     from diception_ros.bag_replay import jobs
 
     bags = jobs.find(config.bags)
-    if len(bags) > 1 or config.engine != 'local':
+    if len(bags) > 1 or config.engine != engines.LOCAL:
         return _replay_each(bags, config, progress)
     return _replay_one(bags[0], config, progress)
 
@@ -419,8 +418,8 @@ def _replay_each(bags: Sequence[Path], config: ReplayConfig, progress: Progress)
     config.out.mkdir(parents=True, exist_ok=True)
     tasks = _tasks(bags, config)
     done = [_before(task) for task in tasks if config.resume and _finished(task, config)]
-    finished = {result.task.bag for result in done}
-    todo = [task for task in tasks if task.bag not in finished]
+    finished = {result.task.source for result in done}
+    todo = [task for task in tasks if task.source not in finished]
     running: list[str] = []
     with progress.bar(len(tasks), 'bags', 'it') as bar:
 
@@ -429,10 +428,10 @@ def _replay_each(bags: Sequence[Path], config: ReplayConfig, progress: Progress)
             bar.set_postfix_str(', '.join(running))
 
         bar.update(len(done))
-        if config.engine == 'ray':  # which does not report which of them runs
-            results = jobs.run_ray(todo, config.jobs, config.compute.device.startswith('cuda'))
-        else:
-            results = jobs.run_local(todo, config.jobs, started)
+        for task in todo:
+            jobs.summary_of(task.out).unlink(missing_ok=True)
+        gpu = config.compute.device.startswith('cuda')
+        results = engines.run(config.engine, todo, config.jobs, gpu, started)
         with contextlib.closing(results):
             for result in results:
                 running[:] = [name for name in running if name != result.task.out.stem]
@@ -440,8 +439,8 @@ def _replay_each(bags: Sequence[Path], config: ReplayConfig, progress: Progress)
                 bar.update()
                 done.append(result)
                 if result.code not in (0, DAMAGED):
-                    progress.log(f'{result.task.bag}: {result.words}')
-    done.sort(key=lambda result: bags.index(result.task.bag))
+                    progress.log(f'{result.task.source}: {result.words}')
+    done.sort(key=lambda result: bags.index(result.task.source))
     return ReplayResult([_bag_result(result) for result in done], [jobs.table(done)])
 
 
@@ -450,18 +449,17 @@ def _bag_result(done: Done) -> BagResult:
 
     file = jobs.summary_of(done.task.out)
     if not file.exists():
-        return BagResult(done.task.bag, done.task.out, done.code)
+        return BagResult(done.task.source, done.task.out, done.code)
     found = safe_load.json_object(file)
-    return BagResult(
-        done.task.bag, done.task.out, done.code, found['frames'], found['skipped'], found['damage']
-    )
+    source, out = done.task.source, done.task.out
+    return BagResult(source, out, done.code, found['frames'], found['skipped'], found['damage'])
 
 
 def _tasks(bags: Sequence[Path], config: ReplayConfig) -> list[Task]:
     from diception_ros.bag_replay import jobs
 
     # Those that run at a time divide the processors among them.
-    share = config.jobs if config.engine == 'ray' else threads.processors() // config.jobs
+    share = config.jobs if config.engine == engines.RAY else threads.processors() // config.jobs
     count = config.compute.threads or threads.automatic(config.compute.device, share)
     options = to_arguments(config, (*_OURS, *LIVE))
     found = []
@@ -471,7 +469,8 @@ def _tasks(bags: Sequence[Path], config: ReplayConfig) -> list[Task]:
         more += [f'--summary={jobs.summary_of(out)}', f'--threads={count}']
         command = [sys.executable, '-m', 'diception_ros', 'replay', str(bag.absolute()),
                    f'--out={out}', *more, *options]  # fmt: skip
-        found.append(jobs.Task(bag, out, command, Path.cwd()))
+        needs = (bag.absolute(), *folders_of(config.model, config.perception.adapters))
+        found.append(engines.Task(bag, out, command, Path.cwd(), needs, ('--resume',)))
     return found
 
 
@@ -495,4 +494,4 @@ def _before(task: Task) -> Done:
         summary['frames'],
         len(summary.get('not_copied', ())),
     )
-    return jobs.Done(task, code, 'done before')
+    return engines.Done(task, code, 'done before')

@@ -194,6 +194,25 @@ def test_a_model_and_its_predictions_in_files_score_the_same(name, tiny_folder, 
     assert columns['a'][first]['paper'] == benchmarks.get(name).published[first]
 
 
+def test_several_processes_score_the_same_as_one(tiny_folder, tmp_path, capsys):
+    write('scannet', tmp_path / 'data')
+    given = (tmp_path / 'data', '--protocol', 'scannet', '--model', tiny_folder, '--threads', '1')
+    assert evaluate(*given, '--out', tmp_path / 'one') == 0
+    table = capsys.readouterr().out
+    assert evaluate(*given, '--out', tmp_path / 'several', '--jobs', '2') == 0
+    assert capsys.readouterr().out == table
+    found = json.loads((tmp_path / 'several/metrics.json').read_text())
+    assert found['predictions']['folder'] == str(tmp_path / 'several/predictions/1')
+    for more, message in (((), 'need --out'), (('--predictions', 'x'), 'leave out --jobs')):
+        out = ('--out', tmp_path / 'out') if more else ()
+        model = () if more else ('--model', tiny_folder)
+        assert evaluate(tmp_path / 'data', '--protocol', 'scannet', *model, *more, *out,
+                        '--jobs', '2') == 1  # fmt: skip
+        assert message in capsys.readouterr().err
+    assert evaluate(tmp_path / 'data', '--protocol', 'kitti', '--jobs', '2', '--out', 'x') == 1
+    assert 'shows the model a part' in capsys.readouterr().err
+
+
 def test_scoring_files_loads_no_model(tiny_folder, tmp_path):
     write('scannet', tmp_path / 'data')
     for place in PLACES['scannet'][0]:

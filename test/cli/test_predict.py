@@ -16,6 +16,7 @@ from diception_ros.core.frame import Frame
 from diception_ros.core.labels import io
 from diception_ros.core.prompt import Point, Prompt
 from diception_ros.perception.predictor import Predictor
+from diception_ros.workflows.predict import PredictConfig
 
 QUICK = ['--num-inference-steps', '1', '--guidance-scale', '1']
 
@@ -108,6 +109,39 @@ def test_broken_images_are_reported_and_skipped(image_files, tiny_folder, tmp_pa
         assert f'a/{name}' in err
     assert 'wrote 2 of 5 images' in err
     assert len([*(tmp_path / 'out').rglob('depth.npz')]) == 2
+
+
+def test_several_processes_write_the_same_as_one(image_files, tiny_folder, tmp_path, capsys):
+    (tmp_path / 'a/broken.jpg').write_bytes(image_files[2].read_bytes()[:50])
+    given = [*image_files, tmp_path / 'a/broken.jpg', '--model', tiny_folder, '--tasks', 'depth',
+             '--threads', '1', *QUICK]  # fmt: skip
+    one, several = tmp_path / 'one', tmp_path / 'several'
+    assert run(*given, '--out', one) == 1
+    capsys.readouterr()
+    assert run(*given, '--out', several, '--jobs', '2') == 1
+    err = capsys.readouterr().err
+    assert 'skipped' in err
+    assert 'a/broken.jpg' in err
+    assert 'wrote 3 of 4 images' in err
+    written = [sorted(path.relative_to(out) for path in out.rglob('*')) for out in (one, several)]
+    assert written[0] == written[1]
+    for path in one.rglob('*.npz'):
+        assert path.read_bytes() == (several / path.relative_to(one)).read_bytes()
+
+
+def test_a_part_that_fails_names_the_reason_of_its_images(image_files, tmp_path, capsys):
+    assert run(*image_files, '--model', tmp_path / 'gone', '--tasks', 'depth', '--out',
+               tmp_path / 'out', '--jobs', '3') == 1  # fmt: skip
+    err = capsys.readouterr().err
+    assert err.count('skipped') == 3
+    assert 'gone' in err
+    assert 'wrote 0 of 3 images' in err
+
+
+@pytest.mark.parametrize('text', ['0/2', '3/2', '2', 'a/b', '1/0'])
+def test_a_part_is_a_number_of_how_many(text):
+    with pytest.raises(ValueError, match='expected K/N'):
+        PredictConfig(images=['a'], out='out', tasks=['depth'], part=text)
 
 
 def test_point_outside_one_image_skips_that_one(image_files, tiny_folder, tmp_path, capsys):

@@ -210,7 +210,7 @@ def test_options_are_handed_on_as_they_were_given():
 
 
 def test_processes_divide_the_processors(tmp_path, monkeypatch):
-    from diception_ros.system import threads
+    from diception_ros.system import engines, threads
 
     for name in 'ab':
         write(tmp_path / name, recorded(1))
@@ -220,10 +220,10 @@ def test_processes_divide_the_processors(tmp_path, monkeypatch):
 
     def engine(todo, *_):
         seen.append([one for task in todo for one in task.command if 'threads' in one])
-        yield from (jobs.Done(task, 0, '') for task in todo)
+        yield from (engines.Done(task, 0, '') for task in todo)
 
-    monkeypatch.setattr(jobs, 'run_local', engine)
-    monkeypatch.setattr(jobs, 'run_ray', engine)
+    monkeypatch.setattr(engines, 'run_local', engine)
+    monkeypatch.setattr(engines, 'run_ray', engine)
     for more in ([], ['--jobs', '4'], ['--jobs', '16'], ['--threads', '5'],
                  ['--jobs', '4', '--engine', 'ray'], ['--device', 'cuda']):  # fmt: skip
         assert run(tmp_path, '--out', tmp_path / 'out', *more) == 0

@@ -1,6 +1,6 @@
 # SPDX-FileCopyrightText: 2026 The diception_ros authors
 # SPDX-License-Identifier: Apache-2.0
-"""Processes of many bags: none stops another, none outlives who wants it; here and on real Ray."""
+"""Many processes: none stops another, none outlives who wants it; here and on real Ray."""
 
 from pathlib import Path
 import signal
@@ -9,14 +9,16 @@ import sys
 import threading
 import time
 
+import numpy as np
 import psutil
 import pytest
 import recordings
 
-from diception_ros.bag_replay import jobs
-from diception_ros.bag_replay.jobs import Task
 from diception_ros.bags.mcap_writer import Writer
 from diception_ros.cli.main import main
+from diception_ros.core import images
+from diception_ros.system import engines
+from diception_ros.system.engines import Task
 
 # Says its number, and then sleeps unless it is to go on.
 SLEEPER = """
@@ -33,7 +35,8 @@ except KeyboardInterrupt:
 
 
 def task(folder, name, program):
-    return Task(Path(name), folder / f'{name}.mcap', [sys.executable, '-c', program], folder)
+    command = [sys.executable, '-c', program]
+    return Task(Path(name), folder / f'{name}.mcap', command, folder, resume=('--resume',))
 
 
 def said(one):
@@ -42,7 +45,7 @@ def said(one):
 
 
 def until(true):
-    end = time.monotonic() + 60
+    end = time.monotonic() + 300
     while not true():
         assert time.monotonic() < end
         time.sleep(0.02)
@@ -67,7 +70,7 @@ def test_run_local_reports_exit_codes_and_last_lines(tmp_path):
         task(tmp_path, 'a', 'print("fine")'), task(tmp_path, 'b', 'import sys; sys.exit("no")'),
         task(tmp_path, 'c', 'import os; os.kill(os.getpid(), 9)'), task(tmp_path, 'd', ''),
     ]  # fmt: skip
-    found = sorted(jobs.run_local(tasks, 2))
+    found = sorted(engines.run_local(tasks, 2))
     assert [(one.code, one.words) for one in found] == [
         (0, 'fine'), (1, 'no'), (-9, 'ended by signal 9'), (0, 'no word'),
     ]  # fmt: skip
@@ -76,12 +79,12 @@ def test_run_local_reports_exit_codes_and_last_lines(tmp_path):
 def test_run_task_runs_in_the_folder_of_the_command_line(tmp_path):
     (tmp_path / 'there').mkdir()
     one = task(tmp_path / 'there', 'a', 'import os; print(os.getcwd())')
-    assert jobs.run_task(one).words == str(tmp_path / 'there')
+    assert engines.run_task(one).words == str(tmp_path / 'there')
 
 
 def test_run_local_interrupt_ends_processes_and_starts_no_more(tmp_path):
     tasks = [task(tmp_path, 'z', ''), *(task(tmp_path, name, SLEEPER) for name in 'abc')]
-    ending = jobs.run_local(tasks, 2)
+    ending = engines.run_local(tasks, 2)
     assert next(ending).task == tasks[0]
     interrupt_when(lambda: said(tasks[1]) and said(tasks[2]))
     with pytest.raises(KeyboardInterrupt):
@@ -93,8 +96,8 @@ def test_run_local_interrupt_ends_processes_and_starts_no_more(tmp_path):
 def test_run_task_process_exits_with_its_parent(tmp_path):
     one = task(tmp_path, 'a', SLEEPER)
     program = (
-        f'from pathlib import *\nfrom diception_ros.bag_replay import jobs\n'
-        f'jobs.run_task(jobs.Task({one[0]!r}, {one[1]!r}, {one[2]!r}, {one[3]!r}))'
+        f'from pathlib import *\nfrom diception_ros.system import engines\n'
+        f'engines.run_task(engines.{one!r})'
     )
     parent = subprocess.Popen([sys.executable, '-c', program])
     until(lambda: said(one))
@@ -117,13 +120,31 @@ def test_writer_locks_its_file(tmp_path):
 
 @pytest.fixture(scope='module')
 def ray():
-    """A cluster of two processors."""
+    """A cluster of two nodes on this machine, with a processor each."""
     ray = pytest.importorskip('ray', reason='Ray is not installed (diception_ros[ray])')
+    from ray.cluster_utils import Cluster
+
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv('RAY_USAGE_STATS_ENABLED', '0')
-        ray.init(num_cpus=2, include_dashboard=False, log_to_driver=False)
+        cluster = Cluster(
+            initialize_head=True, head_node_args={'num_cpus': 1, 'include_dashboard': False}
+        )
+        cluster.add_node(num_cpus=1)
+        ray.init(address=cluster.address, log_to_driver=False)
         yield ray
         ray.shutdown()
+        cluster.shutdown()
+
+
+# Goes on when as many have begun as argv says: they run at the same time.
+TOGETHER = """
+import os, sys, time
+from pathlib import Path
+Path(f'{os.getpid()}.begun').touch()
+while len([*Path().glob('*.begun')]) < 2:
+    time.sleep(0.02)
+print(os.getpid())
+"""
 
 
 def test_run_ray_writes_the_same_files(ray, tiny_folder, tmp_path, capsys):
@@ -149,6 +170,36 @@ def test_run_ray_writes_the_same_files(ray, tiny_folder, tmp_path, capsys):
         assert local.read_bytes() == there.read_bytes()
 
 
+def test_run_ray_uses_all_nodes(ray, tmp_path):
+    assert engines.slots('ray', 1, gpu=False) == 2
+    assert engines.slots('ray', 2, gpu=False) == 1  # none has two, and one may be added
+    # A node has one processor, so two at a time are on two nodes.
+    found = [*engines.run_ray([task(tmp_path, name, TOGETHER) for name in 'ab'], 1, gpu=False)]
+    assert [one.code for one in found] == [0, 0]
+
+
+def test_run_ray_names_the_node_on_which_a_file_is_missing(ray, tmp_path):
+    one = task(tmp_path, 'a', 'print("ran")')._replace(needs=(tmp_path, tmp_path / 'gone.mcap'))
+    (done,) = engines.run_ray([one], 1, gpu=False)
+    assert done.code == 1
+    assert f'{tmp_path / "gone.mcap"} is not on the Ray node' in done.words
+    assert any(node['NodeID'][:8] in done.words for node in ray.nodes())
+    assert not said(one)
+
+
+def test_run_ray_predicts_the_same_images(ray, tiny_folder, tmp_path):
+    for k in range(3):
+        images.write(tmp_path / f'{k}.png', np.full((40, 60, 3), 50 * k, np.uint8))
+    for engine in ('local', 'ray'):
+        assert main(['predict', str(tmp_path / '*.png'), '--tasks', 'depth', '--threads', '1',
+                     '--out', str(tmp_path / engine), '--model', str(tiny_folder),
+                     '--num-inference-steps', '1', '--engine', engine]) == 0  # fmt: skip
+    for k in range(3):
+        local, there = (tmp_path / engine / f'{k}.png/depth.npz' for engine in ('local', 'ray'))
+        assert local.read_bytes() == there.read_bytes()
+    assert not [*(tmp_path / 'ray').glob('part*')]
+
+
 def test_run_ray_resumes_after_a_lost_worker(ray, tmp_path):
     one = task(tmp_path, 'a', SLEEPER)
     killed = []
@@ -159,7 +210,7 @@ def test_run_ray_resumes_after_a_lost_worker(ray, tmp_path):
         psutil.Process(killed[0]).parent().kill()
 
     threading.Thread(target=kill).start()
-    (done,) = jobs.run_ray([one], 1, gpu=False)
+    (done,) = engines.run_ray([one], 1, gpu=False)
     assert done.code == 0
     assert int(done.words) != killed[0]
     assert gone(killed[0])
@@ -169,5 +220,5 @@ def test_run_ray_is_interrupted(ray, tmp_path):
     tasks = [task(tmp_path, name, SLEEPER) for name in 'ab']
     interrupt_when(lambda: said(tasks[0]) or said(tasks[1]))
     with pytest.raises(KeyboardInterrupt):
-        next(jobs.run_ray(tasks, 2, gpu=False))
+        next(engines.run_ray(tasks, 2, gpu=False))
     assert sorted(said(one)[1:] for one in tasks) == [[], ['interrupted']]
