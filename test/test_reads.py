@@ -1,6 +1,6 @@
 # SPDX-FileCopyrightText: 2026 The diception_ros authors
 # SPDX-License-Identifier: Apache-2.0
-"""JSON, YAML and .npz are read within limits: no other code parses them directly."""
+"""JSON, YAML, arrays and tensors are read within limits: no other code parses them directly."""
 
 import ast
 from pathlib import Path
@@ -8,11 +8,10 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).resolve().parents[1] / 'diception_ros'
-DIRECT = {'json.load', 'json.loads', 'np.load', 'numpy.load'}
+DIRECT = {'json.load', 'json.loads', 'np.load', 'numpy.load', 'safe_open'}
 # Functions that read directly, and why they may.
 ALLOWED = {
     'bag_replay/checkpoint.py:load': 'a value that was just written as JSON',
-    'datasets/decode.py:load_array': 'maps a .npy file, so that no memory is taken',
     'node/client.py:read_value': 'a value of the command line, texts as they are',
     'system/processes.py:run_isolated': 'what a child process of ours printed',
 }
@@ -38,7 +37,7 @@ def direct_reads(source: str) -> list[str]:
 
 @pytest.mark.parametrize('call', [
     'json.loads(p.read_text())', 'json.load(f)', 'yaml.safe_load(f)', 'yaml.load(f, Loader)',
-    'np.load(p)',
+    'np.load(p)', "safe_open(p, 'pt')",
 ])  # fmt: skip
 def test_the_search_finds_direct_reads(call):
     assert direct_reads(f'def f(p):\n    return {call}') == ['f']

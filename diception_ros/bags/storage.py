@@ -160,13 +160,21 @@ class _Ros1:
 def _ros1_record(file: BinaryIO) -> tuple[dict[str, bytes], bytes, bool]:
     """Header and data of a record, and whether the data is cut off."""
     (length,) = struct.unpack('<I', file.read(4))
-    header = file.read(length)
+    header = _read(file, length)
     if len(header) < length:
         raise struct.error('a record ends too early')
     fields = _ros1_fields(header)
     (length,) = struct.unpack('<I', file.read(4))
-    data = file.read(length)
+    data = _read(file, length)
     return fields, data, len(data) < length
+
+
+def _read(file: BinaryIO, length: int) -> bytes:
+    """Up to so many bytes; Python would take memory for all of them first."""
+    at = file.tell()
+    left = file.seek(0, io.SEEK_END) - at
+    file.seek(at)
+    return file.read(min(length, left))
 
 
 def _ros1_fields(data: bytes) -> dict[str, bytes]:
@@ -233,6 +241,8 @@ class _Sqlite:
         with contextlib.closing(sqlite3.connect(address, uri=True)) as base:
             # Without this a file that is shorter than its header says cannot be read at all.
             base.execute('PRAGMA writable_schema=ON')
+            # What a schema may name, such as functions of virtual tables, is not trusted.
+            base.execute('PRAGMA trusted_schema=OFF')
             yield base
 
     def _channels(self, base: sqlite3.Connection) -> dict[int, Channel]:
@@ -240,6 +250,10 @@ class _Sqlite:
         names = {row[0] for row in base.execute(tables)}
         if not {'topics', 'messages'} <= names:
             raise NotABagError('an SQLite database without the tables topics and messages')
+        for name in names & {'topics', 'messages', 'message_definitions'}:
+            # Generated columns and those of virtual tables can be of any size.
+            if any(column[6] for column in base.execute(f'PRAGMA table_xinfo({name})')):
+                raise NotABagError(f'an SQLite database with a computed column in {name}')
         definitions: dict[str, tuple[str, str]] = {}
         if 'message_definitions' in names:  # of newer bags
             definitions = {

@@ -25,8 +25,10 @@ from diception_ros.system import files
 # Bytes 8 to 12 of WebP and AVIF files, in which OpenCV finds a noted rotation in some versions
 # only: Pillow reads them.
 _PILLOW = (b'WEBP', b'avif', b'avis')
-# A few bytes can declare 65535 x 65535 pixels, 12 GB. The largest cameras have 150 million.
-MAX_PIXELS = 2**28
+_PNG = b'\x89PNG\r\n\x1a\n'
+# The limit for all images. A few bytes can declare 65535 x 65535 pixels, 12 GB; the largest
+# cameras have 150 million.
+MAX_PIXELS = 150_000_000
 
 
 @dataclass(frozen=True)
@@ -123,8 +125,8 @@ def read(path: str | Path) -> NDArray[np.uint8]:
     """Read an image file as a camera would have delivered it.
 
     Args:
-        path: of a file in any format that OpenCV reads; 16 bits become 8, transparency is dropped,
-            a rotation noted by the camera is carried out.
+        path: of a file in any format that Pillow and OpenCV read; 16 bits become 8, transparency
+            is dropped, a rotation noted by the camera is carried out.
 
     Returns:
         (H, W, 3) uint8 RGB.
@@ -136,18 +138,50 @@ def read(path: str | Path) -> NDArray[np.uint8]:
     return decode(np.fromfile(path, np.uint8), str(path))
 
 
-def _check_size(data: NDArray[np.uint8], what: str) -> None:
-    """Raise ValueError if the file declares too many pixels, before memory is allocated."""
+def opened(content: bytes | NDArray[np.uint8], what: str) -> Image.Image:
+    """An image file whose declared size is within MAX_PIXELS; its pixels are not read yet.
+
+    Args:
+        content: the bytes, or (N,) uint8.
+        what: where they come from, for the message.
+
+    Raises:
+        ValueError: it is no image that Pillow knows, or declares more pixels.
+    """
+    many = f'{what}: expected at most {MAX_PIXELS} pixels, got more; scale it down'
     try:
         with warnings.catch_warnings():
-            warnings.simplefilter('ignore', Image.DecompressionBombWarning)
-            width, height = Image.open(io.BytesIO(data.tobytes())).size
-    except Image.DecompressionBombError:
-        width, height = MAX_PIXELS, 2
-    except Exception:  # not a format of PIL's; OpenCV decides
-        return
-    if width * height > MAX_PIXELS:
-        raise ValueError(f'{what}: expected at most {MAX_PIXELS} pixels, got more; scale it down')
+            # Of many pixels, which are checked here, and of odd fields of TIFF files.
+            warnings.simplefilter('ignore')
+            image = Image.open(io.BytesIO(bytes(content)))
+    except Image.DecompressionBombError as error:
+        raise ValueError(many) from error
+    except Exception as error:  # its plugins raise errors of every type
+        raise unreadable(what, len(content), error) from error
+    if image.width * image.height > MAX_PIXELS:
+        raise ValueError(many)
+    if not png_is_whole(bytes(content)):
+        raise unreadable(what, len(content))
+    return image
+
+
+def png_is_whole(content: bytes) -> bool:
+    """Whether a PNG file holds as many bytes as its chunks declare; True for other formats.
+
+    OpenCV takes memory for what a chunk declares, up to 4 GB.
+    """
+    at = len(_PNG)
+    while content.startswith(_PNG) and at + 12 <= len(content):
+        at += 12 + int.from_bytes(content[at : at + 4], 'big')
+    return at <= len(content) or not content.startswith(_PNG)
+
+
+def unreadable(what: str, size: int, error: Exception | None = None) -> ValueError:
+    """The error for a file of so many bytes that is no image, or a damaged one."""
+    reason = f'; {str(error) or type(error).__name__}' if error else ''
+    return ValueError(
+        f'{what}: not an image that can be read, or one that is cut off ({size} bytes{reason})'
+    )
 
 
 def decode(content: bytes | NDArray[np.uint8], what: str) -> NDArray[np.uint8]:
@@ -166,25 +200,19 @@ def decode(content: bytes | NDArray[np.uint8], what: str) -> NDArray[np.uint8]:
     import cv2
 
     data = np.frombuffer(content, np.uint8)
-    _check_size(data, what)
+    file = opened(data, what)
     if data[8:12].tobytes() in _PILLOW:
-        return _decode_pillow(data, what)
+        try:
+            return np.asarray(ImageOps.exif_transpose(file).convert('RGB'), np.uint8)
+        except Exception as error:  # as in `opened`
+            raise unreadable(what, data.size, error) from error
     try:
-        image = cv2.imdecode(data, cv2.IMREAD_COLOR) if data.size else None
-    except cv2.error:  # more pixels than OpenCV takes
-        image = None
+        image = cv2.imdecode(data, cv2.IMREAD_COLOR)
+    except cv2.error as error:
+        raise unreadable(what, data.size, error) from error
     if image is None:
-        raise ValueError(f'{what}: not an image that can be read ({data.size} bytes)')
+        raise unreadable(what, data.size)
     return np.asarray(cv2.cvtColor(image, cv2.COLOR_BGR2RGB), np.uint8)
-
-
-def _decode_pillow(data: NDArray[np.uint8], what: str) -> NDArray[np.uint8]:
-    try:
-        image = Image.open(io.BytesIO(data.tobytes()))
-        return np.asarray(ImageOps.exif_transpose(image).convert('RGB'), np.uint8)
-    except (OSError, ValueError, SyntaxError, EOFError, Image.DecompressionBombError) as error:
-        text = f'{what}: not an image that can be read ({data.size} bytes; {error})'
-        raise ValueError(text) from error
 
 
 def write(path: str | Path, image: NDArray[np.uint8]) -> None:

@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from diception_ros.core.frame import Frame
+from diception_ros.core.images import MAX_PIXELS
 from diception_ros.core.labels import Instances, Label, Mask
 from diception_ros.system import safe_load
 
@@ -155,6 +156,8 @@ def run_lengths(counts: Any, size: Size) -> NDArray[np.bool_]:
     Raises:
         ValueError: they are no run lengths of an image of this size.
     """
+    if not all(type(side) is int and side > 0 for side in size) or size[0] * size[1] > MAX_PIXELS:
+        raise ValueError(f'expected run lengths of 1 to {MAX_PIXELS} pixels, got size {size}')
     runs = unpacked(counts) if isinstance(counts, str) else counts
     if not isinstance(runs, list) or not all(type(run) is int and run >= 0 for run in runs):
         raise ValueError('expected run lengths, whole numbers >= 0 or a text that packs them')

@@ -17,7 +17,6 @@ from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
-from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 import torch
 
@@ -307,13 +306,13 @@ def read(path: Path) -> Prepared:
         ValueError: the file is damaged or not such a file.
     """
     try:
-        with safe_open(path, 'pt') as file:
+        with safe_load.tensors_file(path) as file:
             words = {
                 name: tuple(safe_load.json_text(file.metadata()[name], name)) for name in _WORDS
             }
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
         return Prepared(**tensors, **words)
-    except (SafetensorError, TypeError, KeyError, ValueError) as error:
+    except (TypeError, KeyError, ValueError) as error:
         raise ValueError(
             f'{path}: no file of prepared samples ({error}); delete it to have it made again'
         ) from error

@@ -257,6 +257,9 @@ class ImageFinder:
         """
         relative = Path(name.replace('\\', '/'))
         choices = [relative] if relative.parent == Path() else [relative, Path(relative.name)]
+        if relative.is_absolute() or '..' in relative.parts:
+            # Of another machine, or out of the folder that was named: not followed.
+            choices = choices[1:]
         for choice in choices:
             path = self._look(choice)
             if path is not None:

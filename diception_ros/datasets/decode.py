@@ -13,16 +13,15 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
-import io as bytes_io
 from pathlib import Path
 from typing import Any
-import warnings
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageOps
 
 from diception_ros.core import images
+from diception_ros.core.images import MAX_PIXELS
 from diception_ros.core.labels import (
     Disparity,
     ImageLabel,
@@ -36,6 +35,7 @@ from diception_ros.core.labels import (
 )
 from diception_ros.core.labels.normals import unit
 from diception_ros.datasets.annotation import LabelledImage
+from diception_ros.system import safe_load
 from diception_ros.tasks import Task
 from diception_ros.tasks.normal import IMAGE_TO_CAMERA_AXES, MAX_LENGTH, MIN_LENGTH
 
@@ -45,14 +45,8 @@ MILLIMETRES = 1000
 _NONE = np.zeros(0, np.float32)  # scores of no instance
 OPTICAL = np.ones(3, np.float32)  # x right, y down, z forward, as `Normals`
 SUFFIXES = ('.npz', '.npy', '.png')  # of files of ground truth
-# A few bytes can claim any number of pixels. The cameras of robots have less than 30 million.
-MAX_PIXELS = 100_000_000
 VOID = 255  # of Pascal VOC: a pixel that nobody labelled
 _MAX_LISTED = 8  # of the values in a message
-# Exceptions of PIL seen with damaged files of the formats that are read here.
-_PIL_ERRORS = (
-    OSError, ValueError, SyntaxError, EOFError, IndexError, TypeError, OverflowError,
-)  # fmt: skip
 
 
 # Files to arrays.
@@ -72,7 +66,7 @@ def rgb(content: bytes, where: str) -> NDArray[np.uint8]:
         ValueError: it is no image, cut off, or has more than MAX_PIXELS.
     """
     # Versions of OpenCV before 4.10 fill missing rows with grey; PIL raises.
-    _opened(content, where)
+    _loaded(content, where)
     return images.decode(content, where)
 
 
@@ -90,7 +84,7 @@ def raster(content: bytes, where: str) -> NDArray[Any]:
     Raises:
         ValueError: as `rgb`; or it is a JPEG, is partly transparent, or has 16 bits a colour.
     """
-    image = _opened(content, where)
+    image = _loaded(content, where)
     if image.format != 'PNG':
         raise ValueError(
             f'{where}: expected a PNG, got {image.format}; formats made for photographs change '
@@ -114,50 +108,27 @@ def raster(content: bytes, where: str) -> NDArray[Any]:
     return array
 
 
-def load_array(path: Path, where: str = '') -> NDArray[Any]:
+def load_array(path: Path) -> NDArray[Any]:
     """The numbers in a .npy file, or in a PNG as `raster` reads it.
 
     Args:
         path: of the file.
-        where: for messages; '' for the path.
 
     Raises:
         ValueError: it is no such file, cut off, or has more than MAX_PIXELS of three numbers.
     """
-    where = where or str(path)
     if path.suffix.lower() != '.npy':
-        return raster(path.read_bytes(), where)
-    try:
-        # Mapped, so that a header that claims more than there is does not fill the memory.
-        mapped = np.load(path, mmap_mode='r', allow_pickle=False)
-    except (ValueError, OSError, EOFError, OverflowError) as error:
-        raise ValueError(f'{where}: not an array that can be read ({error})') from error
-    if not isinstance(mapped, np.ndarray):
-        raise ValueError(f'{where}: expected one array (.npy), got an archive of several')
-    if mapped.size > 3 * MAX_PIXELS:
-        raise ValueError(
-            f'{where}: expected at most {MAX_PIXELS} pixels, got an array of {mapped.shape}'
-        )
-    return np.array(mapped)
+        return raster(path.read_bytes(), str(path))
+    return np.array(safe_load.npy_file(path, 3 * MAX_PIXELS))
 
 
-def _opened(content: bytes, where: str) -> Image.Image:
+def _loaded(content: bytes, where: str) -> Image.Image:
+    image = images.opened(content, where)
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter('ignore', Image.DecompressionBombWarning)
-            image = Image.open(bytes_io.BytesIO(content))
-            if image.width * image.height <= MAX_PIXELS:
-                image.load()
-                return image
-            size = f'{image.width} x {image.height}'
-    except Image.DecompressionBombError as error:
-        size = str(error)
-    except _PIL_ERRORS as error:
-        raise ValueError(
-            f'{where}: not an image that can be read, or one that is cut off '
-            f'({len(content)} bytes; {error}); copy it again'
-        ) from error
-    raise ValueError(f'{where}: expected at most {MAX_PIXELS} pixels, got {size}')
+        image.load()
+    except Exception as error:  # Pillow's plugins raise errors of every type
+        raise images.unreadable(where, len(content), error) from error
+    return image
 
 
 # Arrays to labels.
@@ -532,7 +503,10 @@ def truth_from_file(task: Task[Any], path: Path, categories: Sequence[str]) -> L
         ValueError: it is no such file.
     """
     if path.suffix != '.npz':
-        array = load_array(path, f'{path}: truth of {task.name}')
+        try:
+            array = load_array(path)
+        except ValueError as error:
+            raise ValueError(f'truth of {task.name}: {error}') from error
         return truth_from_array(task, array, categories, str(path))
     kind = task.label
     label = io.load_npz(path)

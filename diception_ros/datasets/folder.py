@@ -129,7 +129,7 @@ def _read_frame(path: Path) -> Iterator[Sample]:
             yield Sample(
                 frame,
                 Prompt(entry['task'], entry['category'], points),
-                io.load_npz(path.parent / entry['label']),
+                io.load_npz(path.parent / Path(entry['label']).name),
                 pose,
                 entry['name'],
             )

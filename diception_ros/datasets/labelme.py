@@ -11,6 +11,7 @@ import base64
 import binascii
 from collections.abc import Mapping
 import json
+import os
 from pathlib import Path
 from typing import Any
 
@@ -120,7 +121,11 @@ def _item(
 def _image(file: Path, content: dict[str, Any], images: Path | None) -> tuple[Path | None, bytes]:
     name = str(content['imagePath'] or '').replace('\\', '/')
     own = Path(name).name
-    beside = [file.parent / name, file.parent / own]
+    beside = [file.parent / own]
+    told = Path(os.path.normpath(file.parent / name))
+    above = Path(os.path.abspath(file.parent)).parent
+    if Path(os.path.abspath(told)).is_relative_to(above):  # no further out than that
+        beside.insert(0, told)
     # Labels in a folder of their own, and images in one beside it.
     siblings = sorted(path for path in file.parent.parent.iterdir() if path.is_dir())
     away = [folder / own for folder in (file.parent.parent, *siblings)]

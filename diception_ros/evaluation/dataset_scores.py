@@ -11,7 +11,6 @@ from typing import TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image
 
 from diception_ros.core import images
 from diception_ros.core.frame import Frame
@@ -119,12 +118,8 @@ def _images_in(protocol: Protocol, root: Path) -> tuple[list[str], Path]:
 
 
 def _size(path: Path) -> Size:
-    try:
-        with Image.open(path) as image:
-            width, height = image.size
-    except OSError as error:
-        raise ValueError(f'{path}: not an image that can be read ({error})') from error
-    return height, width
+    image = images.opened(path.read_bytes(), str(path))
+    return image.height, image.width
 
 
 def frame_of(protocol: Protocol, sample: BenchmarkSample) -> Frame:

@@ -19,7 +19,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from diception_ros.core.images import MAX_PIXELS
+from diception_ros.core.images import MAX_PIXELS, png_is_whole
 from diception_ros.messages.base import MessageError, quoted
 from diception_ros.messages.encodings import LAYOUTS, to_rgb
 
@@ -202,7 +202,9 @@ def _decode_rvl(content: bytes) -> NDArray[np.uint16]:
             'compressedDepth',
             f'RVL depth: expected 1 to {MAX_PIXELS} pixels, got {columns} x {height}',
         )
-    words = np.frombuffer(content, '<u4', (len(content) - 8) // 4, 8)
+    # A pixel takes at most 8 groups; what more there is takes memory for nothing.
+    count = min((len(content) - 8) // 4, columns * height + 16)
+    words = np.frombuffer(content, '<u4', count, 8)
     groups = ((words[:, None] >> np.arange(28, -1, -4, dtype=np.uint32)) & 15).reshape(-1)
     ends = np.flatnonzero(groups < 8)
     starts = np.concatenate([[0], ends[:-1] + 1])[: len(ends)]
@@ -352,7 +354,7 @@ def _read_by_pillow(content: bytes, kind: str) -> NDArray[Any] | None:
 
 
 def _png_size(content: bytes) -> tuple[int, int] | None:
-    if content[12:16] != b'IHDR':
+    if content[12:16] != b'IHDR' or not png_is_whole(content):
         return None
     return int.from_bytes(content[20:24], 'big'), int.from_bytes(content[16:20], 'big')
 

@@ -14,7 +14,6 @@ import math
 from pathlib import Path
 import warnings
 
-from safetensors import SafetensorError, safe_open
 import torch
 from torch import nn
 
@@ -24,6 +23,7 @@ from diception_ros.model.folder import fingerprint
 from diception_ros.model.pipeline import DiceptionPipeline
 from diception_ros.model.text_embeddings import PromptEmbedding
 from diception_ros.model.transformer import DiceptionTransformer2DModel
+from diception_ros.system import safe_load
 
 # Query, key and value of the image tokens. Source: arXiv 2502.17157, section 4.1, which does not
 # say whether the text tokens' are meant too; those would double the share, 2.8 % of SD3's at 128.
@@ -200,11 +200,11 @@ def read(path: str) -> tuple[dict[str, torch.Tensor], PromptEmbedding]:
         ValueError: the file is damaged or no adapter.
     """
     try:
-        with safe_open(path, 'pt') as file:
+        with safe_load.tensors_file(path) as file:
             values = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
         prompt = PromptEmbedding(values.pop(_TOKENS), values.pop(_POOLED))
-    except (SafetensorError, KeyError) as error:
-        raise ValueError(f'{path}: damaged, or not the weights of an adapter ({error})') from error
+    except KeyError as error:
+        raise ValueError(f'{path}: not the weights of an adapter, there is no {error}') from error
     return values, prompt
 
 

@@ -174,7 +174,7 @@ def _load(path: Path) -> Any:
                 'official checkpoint holds tensors only. Do not open it with anything else'
             ) from error
         raise ConvertError(f'{path}: not a torch checkpoint; {_identify(path)}') from error
-    except (RuntimeError, EOFError, ValueError, KeyError, OSError) as error:
+    except Exception as error:  # torch's reader of pickles raises errors of every type
         why = (str(error).splitlines() or [type(error).__name__])[0][:120]
         raise ConvertError(
             f'{path}: damaged or not a torch checkpoint ({why}); {_identify(path)}'

@@ -18,6 +18,7 @@ import sys
 from typing import TYPE_CHECKING
 
 from diception_ros.model.component_configs import check_config, check_index, read_json
+from diception_ros.system import safe_load
 
 if TYPE_CHECKING:
     import torch
@@ -196,21 +197,17 @@ def fingerprint(folder: Path) -> str:
 
 @lru_cache(maxsize=4)
 def _hash_weights(files: tuple[tuple[str, int, int], ...]) -> str:
-    from safetensors import SafetensorError, safe_open
     import torch
 
     found: dict[str, str] = {}
     for path, *_ in files:
         part = Path(path).parent.name
-        try:
-            with safe_open(path, 'pt') as file:
-                for name in file.keys():  # noqa: SIM118
-                    found[f'{part}.{name}'] = path
-        except SafetensorError as error:
-            raise ValueError(f'{path}: damaged, or no weights ({error})') from error
+        with safe_load.tensors_file(path) as file:
+            for name in file.keys():  # noqa: SIM118
+                found[f'{part}.{name}'] = path
     digest = hashlib.sha256()
     for full in sorted(found):
-        with safe_open(found[full], 'pt') as file:
+        with safe_load.tensors_file(found[full]) as file:
             value = file.get_tensor(full.partition('.')[2])
         digest.update(f'{full} {value.dtype} {tuple(value.shape)}\n'.encode())
         digest.update(value.contiguous().flatten().view(torch.uint8).numpy().data)

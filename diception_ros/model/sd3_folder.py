@@ -13,7 +13,6 @@ from typing import Any
 from accelerate import init_empty_weights
 from accelerate.hooks import attach_align_device_hook
 from accelerate.utils import OffloadedWeightsLoader
-from safetensors import safe_open
 import torch
 from transformers import AutoTokenizer, CLIPTextModelWithProjection, T5Config, T5EncoderModel
 
@@ -25,6 +24,7 @@ from diception_ros.model.text_embeddings import (
     encode_clip,
     encode_t5,
 )
+from diception_ros.system import safe_load
 
 ENCODERS = ('text_encoder', 'text_encoder_2', 'text_encoder_3')
 TOKENIZERS = ('tokenizer', 'tokenizer_2', 'tokenizer_3')
@@ -170,7 +170,7 @@ def weight_files(folder: Path) -> dict[str, Path]:
             numbers = range(1, int(match[2]) + 1)
             names = {path.name.replace(match[0], f'-{k:05d}-of-{match[2]}') for k in numbers}
             _check_shards(folder, names - {file.name for file in files})
-        with safe_open(path, 'pt') as file:
+        with safe_load.tensors_file(path) as file:
             found |= dict.fromkeys(file.keys(), path)
         if not match:
             break

@@ -15,7 +15,6 @@ import json
 from pathlib import Path
 from typing import Any
 
-from safetensors import safe_open
 from safetensors.torch import save_file
 import torch
 
@@ -75,7 +74,7 @@ class PromptTable:
         table = cls()
         table._path = path
         try:
-            with safe_open(path, 'pt') as file:
+            with safe_load.tensors_file(path) as file:
                 about = safe_load.json_text((file.metadata() or {}).get('table', '{}'), 'table')
                 parts = {name: file.get_slice(name) for name in ('tokens', 'pooled')}
                 shapes = {name: part.get_shape() for name, part in parts.items()}
@@ -124,7 +123,7 @@ class PromptTable:
             if text not in self._rows or self._path is None:
                 raise UnknownTextError(self._unknown(text))
             row = self._rows[text]
-            with safe_open(self._path, 'pt') as file:
+            with safe_load.tensors_file(self._path) as file:
                 self._read[text] = PromptEmbedding(
                     file.get_slice('tokens')[row].clone(), file.get_slice('pooled')[row].clone()
                 )

@@ -1,6 +1,6 @@
 # SPDX-FileCopyrightText: 2026 The diception_ros authors
 # SPDX-License-Identifier: Apache-2.0
-"""Reads JSON, YAML and .npz files that may come from anywhere, within limits.
+"""Reads JSON, YAML, arrays and tensors of files that may come from anywhere, within limits.
 
 All of the package reads them here (test_reads.py). Size is checked before memory is taken, depth
 and what YAML's aliases stand for before anything walks through the result. All that is wrong with
@@ -9,6 +9,8 @@ a file is a ValueError that names it.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+import contextlib
 import json
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -29,8 +31,8 @@ MAX_DEPTH = 64
 MAX_VALUES = 1_000_000
 # Characters of a YAML value with and without quotes; the QoS profiles of a topic stand in one.
 _MAX_QUOTED, _MAX_PLAIN = 1 << 20, 4096
-# Bytes that the arrays of a file may have: normals (3 float32) of 100 million pixels.
-MAX_ARRAYS_SIZE = 3 * 4 * 100_000_000
+# Bytes that the arrays of a file may have: normals (3 float32) of 150 million pixels.
+MAX_ARRAYS_SIZE = 3 * 4 * 150_000_000
 
 _Loader: Any = getattr(yaml, 'CSafeLoader', yaml.SafeLoader)
 # What PyYAML raises for a value that does not fit its tag, such as !!bool or !!timestamp.
@@ -138,6 +140,52 @@ def npz_file(path: Path) -> dict[str, NDArray[Any]]:
     except Exception as error:  # zipfile and numpy pass on what zlib, struct and ast raise
         reason = str(error) or type(error).__name__
         raise ValueError(f'{path}: not a .npz file that can be read ({reason})') from error
+
+
+def npy_file(path: Path, limit: int) -> NDArray[Any]:
+    """The array of a .npy file, mapped: it takes no memory until it is used.
+
+    Args:
+        path: of the file.
+        limit: its largest number of values.
+
+    Raises:
+        FileNotFoundError: there is no such file.
+        ValueError: it is no such file, damaged, holds Python objects or more values.
+    """
+    try:
+        mapped = np.load(path, mmap_mode='r', allow_pickle=False)
+    except FileNotFoundError:
+        raise
+    except Exception as error:  # numpy passes on what zipfile, tokenize and ast raise
+        reason = str(error) or type(error).__name__
+        raise ValueError(f'{path}: not an array that can be read ({reason})') from error
+    if not isinstance(mapped, np.ndarray):
+        mapped.close()
+        raise ValueError(f'{path}: expected one array (.npy), got an archive of several')
+    if mapped.size > limit:
+        raise ValueError(f'{path}: expected at most {limit} values, got shape {mapped.shape}')
+    return mapped
+
+
+@contextlib.contextmanager
+def tensors_file(path: str | Path) -> Iterator[Any]:
+    """Open a .safetensors file; see `safetensors.safe_open` for what it yields.
+
+    Raises:
+        FileNotFoundError: there is no such file.
+        ValueError: it is no such file, or damaged.
+    """
+    # Here, so that what reads no weights does not wait for it.
+    from safetensors import SafetensorError, safe_open
+
+    try:
+        with safe_open(path, 'pt') as file:
+            yield file
+    except SafetensorError as error:
+        raise ValueError(
+            f'{path}: damaged, or not a .safetensors file ({error}); copy it again'
+        ) from error
 
 
 def _array(archive: zipfile.ZipFile, member: zipfile.ZipInfo) -> NDArray[Any]:

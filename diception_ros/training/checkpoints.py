@@ -12,7 +12,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-import pickle
 import shutil
 from typing import Any, NamedTuple, Protocol
 
@@ -238,13 +237,19 @@ def load(path: Path) -> TrainState:
     file = path / 'state.pt'
     try:
         content = torch.load(file, map_location='cpu', weights_only=True)
-    except (pickle.UnpicklingError, RuntimeError, EOFError, KeyError) as error:
+    except FileNotFoundError:
+        raise
+    except Exception as error:  # torch's reader of pickles raises errors of every type
         reason = (str(error).splitlines() or [''])[0]
         raise ValueError(
             f'{file}: damaged, or more than tensors and numbers ({reason})'
         ) from error
     if not isinstance(content, Mapping) or content.get('format') != _FORMAT:
         raise ValueError(f'{file}: not the state of a training run of this version')
-    return TrainState(
-        content['step'], content['optimizer'], content['generator'], content.get('processes', 1)
-    )
+    try:
+        return TrainState(
+            content['step'], content['optimizer'], content['generator'],
+            content.get('processes', 1),
+        )  # fmt: skip
+    except KeyError as error:
+        raise ValueError(f'{file}: not the whole state of a training run, no {error}') from error

@@ -80,5 +80,5 @@ def test_a_folder_without_weights_and_damaged_ones_are_told(folder, tmp_path):
         fingerprint(tmp_path / 'none')
     path = folder / 'vae' / FILE
     path.write_bytes(path.read_bytes()[:-4])
-    with pytest.raises(ValueError, match=rf'vae/{FILE}: damaged, or no weights'):
+    with pytest.raises(ValueError, match=rf'vae/{FILE}: damaged, or not a'):
         fingerprint(folder)

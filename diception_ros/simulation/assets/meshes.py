@@ -25,6 +25,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from diception_ros.core import images
 from diception_ros.simulation.assets.primitives import Placement, SceneObject, Surface
 from diception_ros.system import files, safe_load
 
@@ -415,15 +416,15 @@ def _looks(archive: zipfile.ZipFile, entry: CatalogEntry, lines: list[str]) -> d
 
 
 def _texture(content: bytes) -> NDArray[np.uint8] | None:
-    image = cv2.imdecode(np.frombuffer(content, np.uint8), cv2.IMREAD_COLOR)
-    if image is None:
+    try:
+        image = images.decode(content, 'texture')
+    except ValueError:
         return None
     high, wide = image.shape[:2]
     share = min(1.0, _TEXTURE / max(high, wide))
     # Multiples of 4, as rows are aligned on graphics cards.
     size = (max(4, round(wide * share / 4) * 4), max(4, round(high * share / 4) * 4))
-    image = cv2.resize(image, size, interpolation=cv2.INTER_AREA)
-    return np.ascontiguousarray(image[..., ::-1])
+    return np.asarray(cv2.resize(image, size, interpolation=cv2.INTER_AREA), np.uint8)
 
 
 def _rows(lines: list[str], key: str, width: int) -> NDArray[np.float64]:
