@@ -25,6 +25,7 @@ from diception_ros.evaluation.evaluators import (
 )
 from diception_ros.simulation import sample_stream, scenes
 from diception_ros.simulation.scenes import Split
+from diception_ros.system.progress import SILENT, Progress
 from diception_ros.tasks import BUILTIN, TaskRegistry
 
 # Views of each room whose targets make the mean: loading a room costs three of them.
@@ -67,10 +68,18 @@ def views(
 
 
 def mean_of_rooms(
-    seed: int, size: tuple[int, int], resolution: int, rooms: int, backend: str | None = None
+    seed: int,
+    size: tuple[int, int],
+    resolution: int,
+    rooms: int,
+    backend: str | None = None,
+    progress: Progress = SILENT,
 ) -> dict[str, NDArray[np.float32]]:
     """`controls.mean_targets` of the first rooms of the training split."""
-    found = views(seed, size, 'train', rooms * _MEAN_VIEWS, _MEAN_VIEWS, backend)
+    count = rooms * _MEAN_VIEWS
+    found = progress.each(
+        views(seed, size, 'train', count, _MEAN_VIEWS, backend), count, 'mean image', 'view'
+    )
     return mean_targets((samples for samples, _ in found), resolution)
 
 

@@ -184,7 +184,11 @@ Numbers = dict[str, dict[str, dict[str, float]]]
 
 
 def constant(
-    side: int, size: tuple[int, int], cache: Path, backend: str | None = None
+    side: int,
+    size: tuple[int, int],
+    cache: Path,
+    backend: str | None = None,
+    progress: Progress = SILENT,
 ) -> controls.MeanControl:
     """A baseline that always predicts the mean output image of the training split.
 
@@ -192,11 +196,12 @@ def constant(
         side: of the model's square, pixels.
         size: (H, W) of the camera's images, pixels.
         cache: folder that keeps the mean images, since rendering takes time.
-        backend: OpenGL library, see `sim.gl.context`.
+        backend: OpenGL library, see `simulation.renderer`.
+        progress: shows a bar.
     """
     file = cache / f'constant_{size[1]}x{size[0]}_{side}.npz'
     if not file.exists():
-        means = rooms.mean_of_rooms(0, size, side, _ROOMS, backend)
+        means = rooms.mean_of_rooms(0, size, side, _ROOMS, backend, progress)
         with files.atomic_file(file) as partial, partial.open('wb') as opened:
             np.savez_compressed(opened, **means)  # type: ignore[arg-type]
     return controls.MeanControl(safe_load.npz_file(file))

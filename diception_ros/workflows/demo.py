@@ -292,8 +292,7 @@ def _score(
     out = config.out
     view = next(bag_reader.views(played.path))
     index = safe_load.json_object(folder.resolve(config.model) / 'model_index.json')
-    progress.log('    the mean image of ten rooms, the baseline')
-    control = verify.constant(int(index['resolution']), view.size, out, config.gl)
+    control = verify.constant(int(index['resolution']), view.size, out, config.gl, progress)
     numbers = verify.judge(played, out / 'live.mcap', names, control, count, progress)
     tables.write_json(out / 'metrics.json', {'kind': 'demo', 'numbers': numbers})
     columns = [verify.MODEL, verify.CONSTANT]

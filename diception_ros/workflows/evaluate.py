@@ -261,7 +261,7 @@ def _on_rooms(config: EvaluateConfig, progress: Progress) -> EvaluateResult:
     start = time.monotonic()
     progress.log('mean images of rooms of the training split')
     means = rooms.mean_of_rooms(
-        room_config.scene_seed, size, side, room_config.mean_scenes, room_config.gl
+        room_config.scene_seed, size, side, room_config.mean_scenes, room_config.gl, progress
     )
     with _callbacks(config, evaluators.names(room_config.tasks)) as (callbacks, write):
         views = rooms.views(
