@@ -2,20 +2,25 @@
 # SPDX-License-Identifier: Apache-2.0
 """The model that comes with the package really sees: its card's table on fewer rooms."""
 
+import itertools
 import json
 from pathlib import Path
 import sys
 
+import cv2
 import numpy as np
 import pytest
 import torch
 
 from diception_ros.cli.main import main
+from diception_ros.core import images
 from diception_ros.core.settings import PredictSettings
 from diception_ros.evaluation import rooms
 from diception_ros.model import DiceptionPipeline
 from diception_ros.model.folder import resolve
 from diception_ros.perception.predictor import Predictor
+from diception_ros.simulation import sample_stream
+from diception_ros.simulation.realism import Realism
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / 'bench'))
 from grid import grid
@@ -32,6 +37,8 @@ LEAST = {
     ('pose', 'pck'): (0.30, 0.29),
 }
 MOST = {('normal', 'mean_deg'): (19.8, 18.8)}
+# On 16 RGB-D frames of validation rooms with realistic textures, light and cameras.
+RGBD_DELTA1, RGBD_ROW_FREE_CORR, RGBD_NORMALS = 0.6, 0.3, 30.0
 
 
 @pytest.fixture(scope='module')
@@ -53,6 +60,33 @@ def test_it_sees_more_than_one_that_did_not_look(numbers, question, metric):
         bound, gap = MOST[question, metric]
         assert found['1'] <= bound
         assert min(found['shuffled'], found['mean']) - found['1'] >= gap
+
+
+def test_it_beats_all_controls_on_rgbd_frames_of_realistic_rooms(opengl, tmp_path):
+    realism = Realism(cameras=1, textures=1, lighting=1, reflections=1)
+    found = sample_stream.samples(
+        3, (192, 256), ['depth'], split='validation', views=1, metric=True, realism=realism
+    )
+    for k, sample in enumerate(itertools.islice(found, 16)):
+        place, camera = tmp_path / f'rooms/{k % 2}', sample.frame.intrinsics
+        for part in ('rgb', 'depth'):
+            (place / part).mkdir(parents=True, exist_ok=True)
+        images.write(place / f'rgb/{k}.png', sample.frame.image)
+        depth = np.nan_to_num(1000 * sample.label.values).round().astype(np.uint16)
+        cv2.imwrite(str(place / f'depth/{k}.png'), depth)
+        numbers = [camera.fx, camera.fy, camera.cx, camera.cy]
+        (place / 'meta.json').write_text(json.dumps({'intrinsics': numbers}))
+    out = tmp_path / 'out'
+    rooms_ = str(tmp_path / 'rooms')
+    assert main(['evaluate', rooms_, '--protocol', 'rgbd', '--out', str(out)]) == 0
+    numbers = json.loads((out / 'metrics.json').read_text())['numbers']
+    depth, normal = numbers['depth'], numbers['normal']
+    assert depth['delta1']['1'] >= RGBD_DELTA1
+    assert depth['row_free_corr']['1'] >= RGBD_ROW_FREE_CORR
+    assert normal['mean_deg']['1'] <= RGBD_NORMALS
+    for control in ('constant', 'ramp', 'mean', 'other'):
+        assert depth['delta1'][control] < depth['delta1']['1']
+        assert normal['mean_deg'][control] > normal['mean_deg']['1']
 
 
 def test_two_translations_leave_no_grid_of_tokens(opengl):
