@@ -30,6 +30,7 @@ INSTALL_REQUIRES = [
     'protobuf >=4.22',  # T5 tokenizer conversion; images of Foxglove, for GetMessageClass
     'peft >=0.13',  # load_lora_weights
     'tqdm >=4.60',  # progress bars
+    'shtab >=1.13',  # `diception completion`; the oldest tried that writes for fish
     'jinja2 >=3.1',  # the report of a replay
     'pyyaml >=6',  # settings files
     'rosbags >=0.11',  # bags without ROS; 0.11 opens single .mcap files

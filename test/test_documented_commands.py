@@ -18,7 +18,7 @@ def commands(page: Path) -> list[str]:
     """Command lines in the code blocks of a page, comments and continuations resolved."""
     blocks = re.findall(r'^```(?:bash|text)?\n(.*?)^```', page.read_text(), re.M | re.S)
     lines = [
-        re.split(r'\s{2,}#|\s+# ', line)[0].strip()
+        re.split(r'\s{2,}#|\s+# |\s\|\s', line)[0].strip()
         for block in blocks
         for line in re.sub(r'\\\n\s*', ' ', block).splitlines()
     ]

@@ -9,6 +9,9 @@ run, and the exit code is 1. Nothing is changed.
 from __future__ import annotations
 
 import argparse
+from dataclasses import asdict
+
+from diception_ros.cli import _document
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -25,6 +28,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar='D',
         help='where the model will run: cpu, cuda or cuda:N (default: %(default)s)',
     )
+    _document.add_option(parser)
 
 
 def main(args: argparse.Namespace) -> int:
@@ -33,9 +37,13 @@ def main(args: argparse.Namespace) -> int:
     from diception_ros.doctor.checks import BROKEN, WARN
 
     count = {BROKEN: 0, WARN: 0}
-    for finding in check_machine(args.model, args.device):
-        print(finding, flush=True)
-        if finding.verdict in count:
-            count[finding.verdict] += 1
-    print(f'{count[BROKEN]} broken, {count[WARN]} to look at')
+    findings = []
+    with _document.printed(args) as document:
+        for finding in check_machine(args.model, args.device):
+            findings.append(asdict(finding))
+            print(finding, flush=True)
+            if finding.verdict in count:
+                count[finding.verdict] += 1
+        print(f'{count[BROKEN]} broken, {count[WARN]} to look at')
+        document |= {'broken': count[BROKEN], 'warnings': count[WARN], 'findings': findings}
     return 1 if count[BROKEN] else 0

@@ -22,6 +22,7 @@ import argparse
 from pathlib import Path
 import sys
 
+from diception_ros.cli import _document
 from diception_ros.core import settings
 from diception_ros.core.settings import ComputeSettings, PredictSettings
 from diception_ros.system.progress import ConsoleProgress
@@ -54,6 +55,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     settings.add_arguments(group, EvaluateConfig, only=('compared_steps',))
     settings.add_arguments(group, ComputeSettings)
     settings.add_arguments(group, PredictSettings, ('num_inference_steps',))
+    _document.add_option(parser)
 
 
 def main(args: argparse.Namespace) -> int:
@@ -62,7 +64,16 @@ def main(args: argparse.Namespace) -> int:
         if option.name in vars(args):  # also where it was given its default
             raise ValueError(f'{option.option} is for rooms, without DATASET')
     config = settings.from_arguments(EvaluateConfig, args)
-    result = evaluate(config, ConsoleProgress())
-    print(result.table)
+    with _document.printed(args) as document:
+        result = evaluate(config, ConsoleProgress())
+        document |= {
+            'summary': result.summary,
+            'frames': result.frames,
+            'columns': result.columns,
+            'numbers': result.numbers,
+            'out': config.out,
+        }
+    if not args.json:
+        print(result.table)
     print(result.summary + (f'; wrote {config.out}' if config.out else ''), file=sys.stderr)
     return 0

@@ -38,9 +38,11 @@ class Parser(argparse.ArgumentParser):
         super().__init__(
             **given, allow_abbrev=False, formatter_class=argparse.RawDescriptionHelpFormatter
         )
+        self._given: list[str] = []
 
     def parse_known_args(self, args: Any = None, namespace: Any = None) -> Any:
         """As the base class, but arguments that no option takes are an error of this parser."""
+        self._given = [str(text) for text in args or ()]
         found, extra = super().parse_known_args(args, namespace)
         for text in extra:
             if text.startswith('--'):
@@ -55,7 +57,23 @@ class Parser(argparse.ArgumentParser):
         if choice:
             known = [name.strip("' ") for name in choice[2].split(',')]
             message += _did_you_mean(choice[1], known)
+        missing = re.fullmatch(r'the following arguments are required: ([^-].*)', message)
+        if missing and (greedy := self._greedy()):
+            message += (
+                f'; {" and ".join(greedy)} took all words that follow, so put {missing[1]} in '
+                'front, or behind --'
+            )
         self.exit(2, f'{self.prog}: {message}; see {self.prog} --help\n')
+
+    def _greedy(self) -> list[str]:
+        """The given options that take any number of values."""
+        return [
+            option
+            for action in self._actions
+            if action.nargs in ('*', '+')
+            for option in action.option_strings
+            if option in self._given
+        ]
 
     def _hint(self, text: str) -> str:
         given = text.removeprefix('--').partition('=')[0]
@@ -114,6 +132,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         exit code: 0 done, 1 failed with an error message, 2 wrong command line, 130 interrupted.
     """
     arguments = sys.argv[1:] if arguments is None else arguments
+    if not arguments:
+        parser('').print_help()
+        return 0
     first = next((text for text in arguments if not text.startswith('-')), '')
     args = parser(first).parse_args(arguments)
     processes.obey_parent()

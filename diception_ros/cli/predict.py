@@ -12,6 +12,7 @@ from __future__ import annotations
 import argparse
 import sys
 
+from diception_ros.cli import _document
 from diception_ros.core import settings
 from diception_ros.core.settings import ComputeSettings, PredictSettings
 from diception_ros.system.progress import ConsoleProgress
@@ -28,12 +29,24 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     settings.add_arguments(parser, PredictConfig, {'images', *others})
     settings.add_arguments(parser.add_argument_group('where it runs'), ComputeSettings)
     settings.add_arguments(parser.add_argument_group('how it predicts'), PredictSettings)
+    _document.add_option(parser)
 
 
 def main(args: argparse.Namespace) -> int:
     """Predict; 1 when an image could not be read."""
     config = settings.from_arguments(PredictConfig, args)
-    result = predict(config, ConsoleProgress())
+    with _document.printed(args) as document:
+        result = predict(config, ConsoleProgress())
+        document |= {
+            'out': config.out,
+            'images': [
+                {'image': image, 'out': place, 'results': result.results.get(image, [])}
+                for image, place in result.written.items()
+            ],
+            'skipped': [
+                {'image': image, 'reason': reason} for image, reason in result.skipped.items()
+            ],
+        }
     count = len(result.written)
     of = f'{count} of {count + len(result.skipped)} images to ' if config.prompt is None else ''
     print(f'wrote {of}{config.out}', file=sys.stderr)

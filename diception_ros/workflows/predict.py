@@ -125,10 +125,13 @@ class PredictResult:
     Attributes:
         written: for each image that was read, its folder in `out`, or the file of a prompt.
         skipped: why an image was left out, by image.
+        results: for each image, one mapping a result: task, category and points of the prompt,
+            kind of the label, seconds by stage, and the files label, preview and metadata.
     """
 
     written: Mapping[Path, Path]
     skipped: Mapping[Path, str]
+    results: Mapping[Path, Sequence[Mapping[str, Any]]] = field(default_factory=dict)
 
 
 def predict(config: PredictConfig, progress: Progress = SILENT) -> PredictResult:
@@ -293,6 +296,7 @@ def _predict(
         },
     }
     skipped = {}
+    results: dict[Path, Sequence[Mapping[str, Any]]] = {}
     for path, folder in progress.each(folders.items(), len(folders), unit='image'):
         try:
             frame = Frame(images.read(path))
@@ -302,9 +306,9 @@ def _predict(
             skipped[path] = files.error_text(error)
             progress.log(f'skipped {path}: {skipped[path]}')
             continue
-        _write(folder, path, frame, predictions, about)
+        results[path] = _write(folder, path, frame, predictions, about)
     written = {path: folder for path, folder in folders.items() if path not in skipped}
-    return PredictResult(written, skipped)
+    return PredictResult(written, skipped, results)
 
 
 def _generate(
@@ -415,14 +419,19 @@ def _write(
     frame: Frame,
     predictions: Sequence[Prediction],
     about: dict[str, Any],
-) -> None:
-    """Write previews, labels, their metadata and the contact sheet of one image."""
+) -> list[Mapping[str, Any]]:
+    """Write previews, labels, their metadata and the contact sheet of one image.
+
+    Returns:
+        What `PredictResult.results` has of the image.
+    """
     from diception_ros.core import images
     from diception_ros.core.contact_sheet import contact_sheet
     from diception_ros.core.labels import io
 
     folder.mkdir(parents=True, exist_ok=True)
     previews, names = [frame.image], [path.name]
+    results: list[Mapping[str, Any]] = []
     for prediction in predictions:
         prompt = prediction.prompt
         # Quoted, so that no category can leave the folder or take another's name.
@@ -431,7 +440,7 @@ def _write(
         images.write(folder / f'{name}.png', preview)
         more = {} if prediction.uncertainty is None else {'uncertainty': prediction.uncertainty}
         io.save_npz(prediction.label, folder / f'{name}.npz', **more)
-        metadata = {
+        metadata: dict[str, Any] = {
             'image': str(path),
             'size': {'height': frame.size[0], 'width': frame.size[1]},
             'prompt': {
@@ -446,4 +455,15 @@ def _write(
         files.write_text(folder / f'{name}.json', json.dumps(metadata, indent=2) + '\n')
         previews.append(preview)
         names.append(name)
+        results.append(
+            {
+                **metadata['prompt'],
+                'kind': metadata['label']['kind'],
+                'seconds': metadata['seconds'],
+                'label': folder / f'{name}.npz',
+                'preview': folder / f'{name}.png',
+                'metadata': folder / f'{name}.json',
+            }
+        )
     images.write(folder / 'sheet.png', contact_sheet(previews, names))
+    return results

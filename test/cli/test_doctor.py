@@ -2,6 +2,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """The verb doctor: everything is looked at, and the exit code tells."""
 
+import json
+
 import pytest
 
 from diception_ros import doctor
@@ -34,3 +36,19 @@ def test_a_real_look_is_about_everything(capsys, tmp_path):
         assert any(line.split()[1:2] == [about] for line in said.splitlines()), about
     broken = [line.split()[1] for line in said.splitlines() if line.startswith('BROKEN')]
     assert {'model', 'device'} <= set(broken)
+
+
+def test_json_is_the_only_thing_on_stdout(monkeypatch, capsys):
+    found = [Finding('disk', OK, 'as it is'), Finding('ros', BROKEN, 'gone', 'do this')]
+    monkeypatch.setattr(doctor, 'check_machine', lambda model, device: iter(found))
+    assert command.main(['doctor', '--json']) == 1
+    printed = capsys.readouterr()
+    document = json.loads(printed.out)
+    assert {name: document[name] for name in ('kind', 'schema', 'broken', 'warnings')} == {
+        'kind': 'doctor', 'schema': 1, 'broken': 1, 'warnings': 0
+    }  # fmt: skip
+    assert document['findings'] == [
+        {'about': 'disk', 'verdict': 'OK', 'found': 'as it is', 'cure': ''},
+        {'about': 'ros', 'verdict': 'BROKEN', 'found': 'gone', 'cure': 'do this'},
+    ]
+    assert '1 broken, 0 to look at' in printed.err

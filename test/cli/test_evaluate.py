@@ -285,3 +285,26 @@ def test_an_unknown_protocol_lists_the_known(tmp_path, capsys):
         evaluate(tmp_path, '--protocol', 'sunrgbd')
     assert end.value.code == 2
     assert 'nyuv2_normals' in capsys.readouterr().err
+
+
+def test_json_has_the_numbers_and_nothing_else_is_printed(monkeypatch, capsys):
+    from diception_ros.cli import evaluate as verb
+    from diception_ros.workflows.evaluate import EvaluateResult
+
+    numbers = {'depth': {'delta1': {'1': np.float32(0.5), 'mean': float('nan')}}}
+
+    def evaluated(config, progress):
+        print('a library prints')
+        return EvaluateResult(numbers, ['1', 'mean'], 3, '| a table |', 'three images')
+
+    monkeypatch.setattr(verb, 'evaluate', evaluated)
+    assert evaluate('--json') == 0
+    printed = capsys.readouterr()
+    document = json.loads(printed.out)
+    assert document.pop('version')
+    assert document == {
+        'kind': 'evaluate', 'schema': 1, 'summary': 'three images', 'frames': 3,
+        'columns': ['1', 'mean'], 'numbers': {'depth': {'delta1': {'1': 0.5, 'mean': None}}},
+        'out': None,
+    }  # fmt: skip
+    assert 'a library prints' in printed.err

@@ -234,3 +234,37 @@ def test_image_round_trip(tmp_path):
     with pytest.raises(ValueError, match=r"no image format '\.xyz'; use \.png"):
         images.write(tmp_path / 'a.xyz', pixels)
     assert not Path(tmp_path / 'a.xyz').exists()
+
+
+def test_json_names_the_files_that_were_written(image_files, tiny_folder, tmp_path, capsys):
+    out = tmp_path / 'out'
+    broken = tmp_path / 'a/broken.png'
+    broken.write_bytes(b'no image')
+    code = run(image_files[0], broken, '--model', tiny_folder, '--tasks', 'depth', 'semantic',
+               '--categories', 'person', '--out', out, '--json', *QUICK)  # fmt: skip
+    document = json.loads(capsys.readouterr().out)
+    assert (code, document['kind'], document['out']) == (1, 'predict', str(out))
+    (image,) = document['images']
+    assert image['image'] == str(image_files[0])
+    for result, (task, category) in zip(
+        image['results'], [('depth', None), ('semantic', 'person')], strict=True
+    ):
+        assert (result['task'], result['category'], result['points']) == (task, category, [])
+        metadata = json.loads(Path(result['metadata']).read_text())
+        assert metadata['label']['kind'] == result['kind']
+        assert metadata['seconds'] == result['seconds']
+        assert type(io.load_npz(Path(result['label']))).__name__ == result['kind']
+        assert images.read(Path(result['preview'])).shape == (40, 60, 3)
+    assert [one['image'] for one in document['skipped']] == [str(broken)]
+    # After an error there is nothing.
+    assert run(tmp_path / 'none.png', '--tasks', 'depth', '--out', out, '--json') == 1
+    assert capsys.readouterr().out == ''
+
+
+def test_an_image_that_an_option_took_is_explained(tmp_path, capsys):
+    with pytest.raises(SystemExit) as ended:
+        run('--tasks', 'depth', 'kitchen.jpg', '--out', tmp_path)
+    assert ended.value.code == 2
+    assert (
+        'required: IMAGE; --tasks took all words that follow, so put IMAGE in front, or behind --'
+    ) in capsys.readouterr().err
