@@ -9,7 +9,7 @@ optical frame throughout: x right, y down, z forward, metres.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 import functools
 import math
@@ -41,6 +41,8 @@ LEAST_HEIGHT = 0.03
 HEIGHT_ERROR = 0.25
 # More cells than this are not laid out in memory.
 _CELLS = 2**27
+# Pixels that are filtered at a time: 256 kB of float32, so that all of a filter fits into a cache.
+_STRIPE = 2**16
 
 
 class Plane(NamedTuple):
@@ -152,7 +154,7 @@ def select(
     if allowed is not None:
         drop('classes', ~allowed[pixels])
     if chosen.voxel > 0:
-        drop('voxel', ~_first_of_voxels(z, keep, lens, chosen.voxel))
+        drop('voxel', ~_one_of_each_voxel(z, keep, lens, chosen.voxel))
     counts['kept'] = int(np.count_nonzero(keep))
     return Selection(chosen.stride, keep, chosen.voxel == 0, plane, counts)
 
@@ -203,27 +205,46 @@ def flying(
 
     reach = max(1, round(NEIGHBOUR_ANGLE * (intrinsics.fx + intrinsics.fy) / 2))
     kernel = np.ones((2 * reach + 1, 2 * reach + 1), np.uint8)
-    inverse = np.float32(1) / depth
-    unknown = np.isnan(inverse)
-    gaps = bool(unknown.any())
-    near = cv2.dilate(np.where(unknown, np.float32(0), inverse) if gaps else inverse, kernel)
-    far = cv2.erode(np.where(unknown, np.float32(np.inf), inverse) if gaps else inverse, kernel)
-    bound: NDArray[np.float32] | np.float32 = np.float32(jump)
-    grazing = None
-    if normals is not None:
-        toward = _along_rays(depth.shape, intrinsics, normals)  # < 0, depth times |ray| is 1
-        slope = np.abs(normals[..., 0]) * np.float32(1 / intrinsics.fx)
-        slope += np.abs(normals[..., 1]) * np.float32(1 / intrinsics.fy)
-        limit = np.float32(math.cos(math.radians(angle))) * _ray_lengths(depth.shape, intrinsics)
-        grazing = -toward < limit
-        with np.errstate(divide='ignore', invalid='ignore'):
-            slope *= np.float32(reach) / np.abs(toward)
-        # An unknown normal says nothing about the slope.
-        bound = bound + np.nan_to_num(slope, copy=False, nan=0.0, posinf=0.0)
-    # (near - v) / v and (v - far) / v, of which the smaller counts.
-    between = np.minimum(near - inverse, inverse - far)
-    found: Mask = between > bound * inverse
-    return found if grazing is None else found | (grazing & ~unknown)
+    columns, rows = axes(depth.shape, intrinsics)
+    steep = np.float32(math.cos(math.radians(angle)) ** 2)
+    found = np.empty(depth.shape, bool)
+    for part in stripes(depth.shape):
+        first, last = max(0, part.start - reach), part.stop + reach
+        inverse = np.float32(1) / depth[first:last]
+        unknown = np.isnan(inverse)
+        gaps = bool(unknown.any())
+        near = cv2.dilate(np.where(unknown, np.float32(0), inverse) if gaps else inverse, kernel)
+        far = cv2.erode(
+            np.where(unknown, np.float32(np.inf), inverse) if gaps else inverse, kernel
+        )
+        inside = slice(part.start - first, part.stop - first)
+        near, far, inverse = near[inside], far[inside], inverse[inside]
+        # (near - v) / v and (v - far) / v, of which the smaller counts.
+        between = np.minimum(near - inverse, inverse - far)
+        if normals is None:
+            found[part] = between > np.float32(jump) * inverse
+            continue
+        x, y, z = (normals[part, :, axis] for axis in range(3))
+        # Product of the normal and the ray of depth 1: on a plane the inverse depth changes from
+        # column to column by x / fx / this of itself.
+        along = np.abs(x * columns + y * rows[part, None] + z)
+        slope = np.abs(x) * np.float32(reach / intrinsics.fx)
+        slope += np.abs(y) * np.float32(reach / intrinsics.fy)
+        bad = np.isnan(along)
+        if bad.any():  # an unknown normal says nothing about the slope
+            along[bad], slope[bad] = 1, 0
+        slope += np.float32(jump) * along
+        lengths = columns**2 + (rows[part, None] ** 2 + np.float32(1))
+        found[part] = between * along > slope * inverse
+        found[part] |= (along**2 < steep * lengths) & (inverse > 0)
+    return found
+
+
+def stripes(size: tuple[int, ...]) -> Iterator[slice]:
+    """Rows of an image in parts that fit into a cache, in which all steps of a filter are done."""
+    high = max(1, _STRIPE // size[1])
+    for first in range(0, size[0], high):
+        yield slice(first, min(first + high, size[0]))
 
 
 def find_ground(
@@ -424,34 +445,43 @@ def lowest_level(below: NDArray[np.float64], least: int) -> float | None:
     return float(np.median(below[np.abs(steps - lowest) <= 1]))
 
 
-def _first_of_voxels(
+def _one_of_each_voxel(
     depth: NDArray[np.float32], keep: Mask, intrinsics: Intrinsics, side: float
 ) -> Mask:
-    """One of the kept pixels of each voxel."""
-    places = np.flatnonzero(keep)
+    """The last of the kept pixels of each voxel."""
     out = np.zeros(keep.size, bool)
+    places = np.flatnonzero(keep)
     if not len(places):
         return out.reshape(keep.shape)
-    columns, rows = axes(depth.shape, intrinsics)
-    z = depth.reshape(-1)[places]
-    row, column = np.divmod(places, depth.shape[1])
-    cells = []
-    for coordinate in (columns[column] * z, rows[row] * z, z):
-        cell = np.floor(coordinate / np.float32(side)).astype(np.int64)
-        cells.append(cell - cell.min())
-    sides = [int(cell.max()) + 1 for cell in cells]
-    number = (cells[2] * sides[1] + cells[1]) * sides[0] + cells[0]
-    if math.prod(sides) <= _CELLS:
+    rays = *axes(depth.shape, intrinsics), np.ones(1, np.float32)
+    far = np.float32(np.nanmax(np.where(keep, depth, np.nan)))
+    low = [int(np.floor(min(0, axis.min()) * far / side)) - 1 for axis in rays]
+    high = [int(np.floor(max(0, axis.max()) * far / side)) + 1 for axis in rays]
+    sides = [top - bottom + 1 for top, bottom in zip(high, low, strict=True)]
+    cells = math.prod(sides)
+    kind = np.int32 if cells < 2**31 else np.int64
+    number = np.empty(len(places), kind)
+    done = 0
+    for part in stripes(depth.shape):
+        z, chosen = depth[part], keep[part]
+        whole = np.zeros((), kind)
+        for axis, bottom, count in zip((rays[0], rays[1][part, None], rays[2]), low, sides,
+                                       strict=True):  # fmt: skip
+            cell = np.floor((z * axis)[chosen] / np.float32(side))
+            whole = whole * kind(count) + (cell - np.float32(bottom)).astype(kind)
+        number[done : done + len(whole)] = whole
+        done += len(whole)
+    if cells <= _CELLS:
         # The last write of a cell stays, so reading tells which point that was. Never cleared:
         # what was not written is not read.
-        last = np.empty(math.prod(sides), np.int32)
+        last = np.empty(cells, np.int32)
         order = np.arange(len(number), dtype=np.int32)
-        last[number[::-1]] = order[::-1]
-        first = last[number] == order
+        last[number] = order
+        winner = last[number] == order
     else:
-        first = np.zeros(len(number), bool)
-        first[np.unique(number, return_index=True)[1]] = True
-    out[places[first]] = True
+        winner = np.zeros(len(number), bool)
+        winner[len(number) - 1 - np.unique(number[::-1], return_index=True)[1]] = True
+    out[places[winner]] = True
     return out.reshape(keep.shape)
 
 
@@ -476,14 +506,3 @@ def _rays(size: tuple[int, ...], intrinsics: Intrinsics) -> NDArray[np.float64]:
     rays = np.ones((*size, 3))
     rays[..., 0], rays[..., 1] = columns, rows[:, None]
     return rays
-
-
-def _along_rays(
-    size: tuple[int, ...], intrinsics: Intrinsics, normals: NDArray[np.float32]
-) -> NDArray[np.float32]:
-    """(H, W) float32: product of each pixel's normal and its ray of depth 1."""
-    columns, rows = axes(size, intrinsics)
-    out = normals[..., 0] * columns
-    out += normals[..., 1] * rows[:, None]
-    out += normals[..., 2]
-    return np.asarray(out)

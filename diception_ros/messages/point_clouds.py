@@ -24,7 +24,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from diception_ros.core.cloud import Scan, Selection, grid, strided
+from diception_ros.core.cloud import Scan, Selection, grid, strided, stripes
 from diception_ros.core.frame import Intrinsics
 from diception_ros.core.geometry import axes
 from diception_ros.core.labels import COCO_JOINTS, Keypoints, MetricDepth, Normals
@@ -214,36 +214,51 @@ def cloud(
     if any(size != depth.size for size in sizes):
         raise ValueError(f'cloud: expected sizes of {depth.size}, got {sizes}')
     selection = selection or Selection(1, depth.valid, True)
-    pixels = grid(selection.stride)
-    z = depth.values[pixels]
-    place: Any = ... if selection.organized else selection.keep
-    x, y = axes(z.shape, strided(intrinsics, selection.stride))
-    if selection.organized:
-        z = np.where(selection.keep, z, np.float32(np.nan))
-        shape: tuple[int, ...] = z.shape
+    pixels, keep = grid(selection.stride), selection.keep
+    x, y = axes(keep.shape, strided(intrinsics, selection.stride))
+    given = [depth.values, image, None if normals is None else normals.vectors, label, instance]
+    seen = [None if one is None else one[pixels] for one in given]
+    if not selection.organized:
+        # A list of points is an image of one row.
+        rows, columns = np.nonzero(keep)
+        seen = [None if one is None else one[keep][None] for one in seen]
+        x, y, keep = x[columns], y[rows][None], np.ones((1, len(rows)), bool)
     else:
-        rows, columns = np.nonzero(selection.keep)
-        z, x, y = z[place], x[columns], y[rows]
-        shape = z.shape
+        y = y[:, None]
     # All fields have four bytes: one array of numbers is faster to fill than a field at a time.
-    table = np.empty((*shape, len(names)), np.float32)
-    np.multiply(z, x, out=table[..., 0])
-    np.multiply(z, y[:, None] if selection.organized else y, out=table[..., 1])
-    table[..., 2] = z
-    bits = table.view(np.uint32)
-    shown = image[pixels][place]
-    colour = bits[..., 3]
-    colour[...] = shown[..., 0]
-    for channel in (1, 2):
-        colour <<= 8
-        colour |= shown[..., channel]
-    if normals is not None:
-        table[..., 4:7] = normals.vectors[pixels][place]
-    for name, numbers in (('label', label), ('instance', instance)):
-        if numbers is not None:
-            bits[..., names.index(name)] = numbers[pixels][place]
+    table = np.empty((*keep.shape, len(names)), np.float32)
+    for part in stripes(table.shape):
+        z, shown, vectors, *numbers = (None if one is None else one[part] for one in seen)
+        _fill(table[part], np.where(keep[part], z, np.float32(np.nan)), x, y[part], shown,
+              vectors, [one for one in numbers if one is not None])  # fmt: skip
+    table = table if selection.organized else table[0]
     layout = np.dtype({'names': names, 'formats': [f'<{kind}' for kind in kinds]})
     return cloud_of(types, table.view(layout)[..., 0], header, dense=not selection.organized)
+
+
+def _fill(
+    table: NDArray[np.float32],
+    z: NDArray[np.float32],
+    x: NDArray[np.float32],
+    y: NDArray[np.float32],
+    image: Any,
+    normals: Any,
+    numbers: list[Any],
+) -> None:
+    """Fill the rows of a table: x y z rgb, normals where there are any, and numbers."""
+    np.multiply(z, x, out=table[..., 0])
+    np.multiply(z, y, out=table[..., 1])
+    table[..., 2] = z
+    bits = table.view(np.uint32)
+    colour = image[..., 0].astype(np.uint32)
+    for channel in (1, 2):
+        colour <<= 8
+        colour |= image[..., channel]
+    bits[..., 3] = colour
+    if normals is not None:
+        table[..., 4:7] = normals
+    for place, one in enumerate(numbers, table.shape[-1] - len(numbers)):
+        bits[..., place] = one
 
 
 def laser_scan(types: Types, header: Any, scan: Scan, range_min: float, range_max: float) -> Any:
