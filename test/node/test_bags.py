@@ -51,12 +51,13 @@ def test_record_gets_what_play_publishes(start, tmp_path):
     path = recordings.write(tmp_path / 'bag', recordings.recorded(20, period_s=0.05))
     out = tmp_path / 'out.mcap'
     recorder = start('record', '--out', out)
-    player = start('play', path, '--delay', '4', '--rate', '0.5')
+    # Not sooner than the recorder has found all topics, however long it takes to start.
+    player = start('play', path, '--listeners', str(HUNG), '--delay', '1', '--rate', '0.5')
     began = time.monotonic()
     _, words = player.communicate(timeout=HUNG)
     assert player.returncode == 0, words
     assert 'published 60 messages' in words
-    assert time.monotonic() - began > 4 + 0.95 / 0.5
+    assert time.monotonic() - began > 1 + 0.95 / 0.5
     time.sleep(0.5)
     for _ in range(2):
         recorder.send_signal(signal.SIGINT)

@@ -203,7 +203,7 @@ def test_waiting_ends_by_a_frame_by_closing_and_by_a_lifted_limit():
         pass
     queues.put('a', 'due in 1000 s')
     queues.close()
-    thread.join(5)
+    thread.join(60)
     assert not thread.is_alive()
     assert got[2] is None
     exact(queues)

@@ -8,6 +8,7 @@ import subprocess
 import sys
 import threading
 import time
+from types import SimpleNamespace
 
 import numpy as np
 import psutil
@@ -18,7 +19,7 @@ from diception_ros.bags.mcap_writer import Writer
 from diception_ros.cli.main import main
 from diception_ros.core import images
 from diception_ros.system import engines
-from diception_ros.system.engines import Task
+from diception_ros.system.engines import Done, Task
 
 # Says its number, and then sleeps unless it is to go on.
 SLEEPER = """
@@ -116,6 +117,27 @@ def test_writer_locks_its_file(tmp_path):
         assert first.partial.read_bytes() == before
         first.finish()
     Writer(tmp_path / 'a.mcap')  # nothing keeps it now
+
+
+@pytest.mark.parametrize('gpu', [False, True])
+def test_run_ray_asks_for_processors_and_a_gpu_by_the_device(tmp_path, monkeypatch, gpu):
+    asked = []
+
+    def remote(**options):
+        asked.append(options)
+        return lambda work: SimpleNamespace(remote=lambda task: lambda: Done(task, 0, ''))
+
+    nodes = [{'Alive': alive, 'Resources': {'CPU': 8.0, 'GPU': 1.0}} for alive in (1, 1, 0)]
+    fake = SimpleNamespace(
+        init=lambda **_: None, remote=remote, get=lambda one: one(), nodes=lambda: nodes,
+        wait=lambda waiting: (waiting[:1], waiting[1:]),
+    )  # fmt: skip
+    monkeypatch.setitem(sys.modules, 'ray', fake)
+    # Two living nodes: with a GPU each they run one at a time, otherwise two with four processors.
+    assert engines.slots('ray', 4, gpu) == (2 if gpu else 4)
+    tasks = [Task(Path(name), tmp_path / name, [name], tmp_path) for name in 'ab']
+    assert [one.code for one in engines.run('ray', tasks, 4, gpu)] == [0, 0]
+    assert asked == [{'num_cpus': 4, 'num_gpus': int(gpu), 'max_retries': 0}]
 
 
 @pytest.fixture(scope='module')
