@@ -350,6 +350,10 @@ def _fill(group: Any, spec: Field[Any], keys: Sequence[str]) -> None:
     object.__setattr__(group, spec.name, whole)
 
 
+# Whole numbers of 64 bits, and no infinity.
+_TOO_LARGE = 2**63
+
+
 def _checked(spec: Declared, value: Any) -> Any:
     if value is None and spec.default is None:
         return None
@@ -378,6 +382,10 @@ def _checked(spec: Declared, value: Any) -> Any:
             if end is not None
         )
         raise ValueError(f'{spec.name} is {value}; expected {ends}')
+    for part in value if spec.kind is tuple else (value,):
+        # Where a setting has no end, this is one; written so that NaN fails.
+        if isinstance(part, float | int) and not abs(part) < _TOO_LARGE:
+            raise ValueError(f'{spec.name} is {part}; expected a number below {_TOO_LARGE:.1g}')
     return value
 
 

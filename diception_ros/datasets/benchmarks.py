@@ -37,6 +37,8 @@ class Protocol:
         folders: where the images may lie in it instead, such as 'val'; what `truths` returns is
             looked for there, and beside it.
         more_patterns: further globs, of other copies of the data set.
+        arrays: .npy files that may stand in the folder instead, (N, H, W, 3) RGB of all images
+            and (N, H, W) metres; () if there is no such copy.
         truths: for an image's path in the folder, the paths of the files of its truth; several
             choices, of which the first complete one is taken.
         read: for these files and the image's size, the truth of the whole image.
@@ -61,6 +63,7 @@ class Protocol:
     partial: bool = False
     folders: tuple[str, ...] = ()
     more_patterns: tuple[str, ...] = ()
+    arrays: tuple[str, ...] = ()
     metres: tuple[float, float] = (0.0, float('inf'))
     alignment_side: int = 0
     window: Callable[[Size], tuple[slice, slice]] | None = None
@@ -276,10 +279,12 @@ def _nyuv2_truths(image: str) -> list[tuple[str, ...]]:
 NYUV2 = Protocol(
     name='nyuv2',
     task='depth',
-    layout='test/SCENE/rgb_NNNN.png with test/SCENE/depth_NNNN.png (16 bits, millimetres)',
+    layout='test/SCENE/rgb_NNNN.png with test/SCENE/depth_NNNN.png (16 bits, millimetres), or '
+    'eigen_test_rgb.npy with eigen_test_depth.npy (metres)',
     pattern='test/*/rgb_*.png',
     more_patterns=('test/*/rgb_*.jpg',),  # as BTS wrote them, with sync_depth_NNNN.png
-    folders=('official_splits',),
+    arrays=('eigen_test_rgb.npy', 'eigen_test_depth.npy'),  # nyu_test.zip of DenseDepth
+    folders=('official_splits', 'nyu_test'),
     truths=_nyuv2_truths,
     read=decode.png_depth(1000),
     images=654,

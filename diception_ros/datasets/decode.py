@@ -46,6 +46,7 @@ _NONE = np.zeros(0, np.float32)  # scores of no instance
 OPTICAL = np.ones(3, np.float32)  # x right, y down, z forward, as `Normals`
 SUFFIXES = ('.npz', '.npy', '.png')  # of files of ground truth
 VOID = 255  # of Pascal VOC: a pixel that nobody labelled
+_MAX_ROWS = 1_000_000  # of images in one file
 _MAX_LISTED = 8  # of the values in a message
 
 
@@ -410,6 +411,37 @@ def raw_depth(paths: Sequence[Path], size: Size) -> MetricDepth:
             f'(H, W), got {content.size}'
         )
     return depth(content.reshape(size), str(paths[0]))
+
+
+def npy_rows(path: Path) -> NDArray[Any]:
+    """Many images or labels in one .npy file, (N, H, W) or (N, H, W, 3); mapped, not read.
+
+    Raises:
+        ValueError: it is no such file, or of another shape or kind.
+    """
+    rows = safe_load.npy_file(path, _MAX_ROWS * 3 * MAX_PIXELS)
+    if rows.ndim not in (3, 4) or rows.shape[3:] not in ((), (3,)) or rows.dtype.kind not in 'fu':
+        raise ValueError(
+            f'{path}: expected (N, H, W) or (N, H, W, 3) of bytes or floats, got '
+            f'{_described(rows)}'
+        )
+    return rows
+
+
+def rgb_row(path: Path, row: int) -> NDArray[np.uint8]:
+    """(H, W, 3) uint8 RGB, one image of `npy_rows`; some copies hold its bytes as floats."""
+    values = np.array(npy_rows(path)[row])
+    if values.ndim != 3 or not (np.isfinite(values) & (values >= 0) & (values <= VOID)).all():
+        raise ValueError(f'{path}: expected RGB values from 0 to 255, got others in image {row}')
+    found: NDArray[np.uint8] = np.rint(values).astype(np.uint8)
+    return found
+
+
+def depth_row(path: Path, row: int, size: Size) -> MetricDepth:
+    """Depth in metres, one of `npy_rows`."""
+    values = np.array(npy_rows(path)[row])
+    _check_size(path, values.shape, size)
+    return depth(values, f'{path}, image {row}')
 
 
 def npy_depth(paths: Sequence[Path], size: Size) -> MetricDepth:

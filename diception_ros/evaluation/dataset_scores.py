@@ -16,6 +16,7 @@ from diception_ros.core import images
 from diception_ros.core.frame import Frame
 from diception_ros.core.labels import Disparity, Label, MetricDepth, Normals, io
 from diception_ros.core.prompt import Prompt
+from diception_ros.datasets import decode
 from diception_ros.datasets.benchmarks import Protocol, Size
 from diception_ros.evaluation import evaluators
 from diception_ros.evaluation.evaluators import (
@@ -37,12 +38,14 @@ class BenchmarkSample:
         image: its file.
         truth: the files of its ground truth.
         size: (H, W) of the whole image, pixels.
+        row: number of the image in files of many images; None where each has its own.
     """
 
     name: str
     image: Path
     truth: tuple[Path, ...]
     size: Size
+    row: int | None = None
 
 
 # Returns the label of a sample, of the size that the model receives.
@@ -74,6 +77,8 @@ def find_samples(
         raise FileNotFoundError(f'{root}: no such folder; {expects}')
     if listed is None:
         names, base = _images_in(protocol, root)
+        if not names and (rows := _rows_in(protocol, root)):
+            return rows, 0
         if not names:
             raise ValueError(f'{root}: nothing in it matches {protocol.pattern}; {expects}')
     else:
@@ -117,6 +122,27 @@ def _images_in(protocol: Protocol, root: Path) -> tuple[list[str], Path]:
     return [], root
 
 
+def _rows_in(protocol: Protocol, root: Path) -> list[BenchmarkSample]:
+    """The samples in the arrays of a data set; none where there are no such files."""
+    for folder in (root, *(root / name for name in protocol.folders)):
+        paths = [folder / name for name in protocol.arrays]
+        if not paths or not all(path.is_file() for path in paths):
+            continue
+        image, truth = paths
+        shapes = [decode.npy_rows(path).shape[:3] for path in paths]
+        if shapes[0] != shapes[1]:
+            raise ValueError(
+                f'{truth}: expected a depth for each pixel of {image.name}, {shapes[0]} '
+                f'(N, H, W), got {shapes[1]}'
+            )
+        count, *size = shapes[0]
+        return [
+            BenchmarkSample(f'{image.stem}/{k:04d}', image, (truth,), (size[0], size[1]), k)
+            for k in range(count)
+        ]
+    return []
+
+
 def _size(path: Path) -> Size:
     image = images.opened(path.read_bytes(), str(path))
     return image.height, image.width
@@ -124,7 +150,10 @@ def _size(path: Path) -> Size:
 
 def frame_of(protocol: Protocol, sample: BenchmarkSample) -> Frame:
     """The frame that the model receives of a sample."""
-    image = images.read(sample.image)
+    if sample.row is None:
+        image = images.read(sample.image)
+    else:
+        image = decode.rgb_row(sample.image, sample.row)
     if protocol.window is not None:
         image = np.ascontiguousarray(image[protocol.window(sample.size)])
     return Frame(image)
@@ -132,7 +161,11 @@ def frame_of(protocol: Protocol, sample: BenchmarkSample) -> Frame:
 
 def truth_of(protocol: Protocol, sample: BenchmarkSample) -> MetricDepth | Normals:
     """The true label of that frame; unknown where a pixel does not count."""
-    truth = protocol.read(sample.truth, sample.size)
+    truth: MetricDepth | Normals
+    if sample.row is None:
+        truth = protocol.read(sample.truth, sample.size)
+    else:
+        truth = decode.depth_row(sample.truth[0], sample.row, sample.size)
     if protocol.window is not None:
         truth = crop(truth, protocol.window(sample.size))
     if protocol.counted is not None:

@@ -375,6 +375,11 @@ def _predict_shared(
     from diception_ros.workflows.predict import PredictConfig, predict
 
     assert config.out is not None
+    if samples[0].row is not None:
+        raise ValueError(
+            f'{samples[0].image}: one file of many images is read by one process; leave out '
+            '--jobs and --engine'
+        )
     found = {}
     for column, how in config.column_settings.items():
         folder = config.out / 'predictions' / column

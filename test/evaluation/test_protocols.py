@@ -299,3 +299,46 @@ def test_answers_of_another_size_are_refused(tmp_path):
         dataset_scores.evaluate(
             protocol, cases, {'1': lambda case: Disparity(np.zeros((4, 4), np.float32))}
         )
+
+
+def test_nyuv2_is_read_from_arrays_as_from_files(tmp_path):
+    rng = np.random.default_rng(0)
+    protocol = benchmarks.get('nyuv2')
+    rgb = rng.integers(0, 256, (2, 480, 640, 3)).astype(np.uint8)
+    metres = (rng.integers(500, 9000, (2, 480, 640)) / 1000).astype(np.float32)
+    metres[:, 100:120] = 0  # unknown
+    arrays, single = tmp_path / 'arrays/nyu_test', tmp_path / 'files'
+    arrays.mkdir(parents=True)
+    np.save(arrays / 'eigen_test_rgb.npy', rgb.astype(np.float32))
+    np.save(arrays / 'eigen_test_depth.npy', metres)
+    for k in range(2):
+        images.write(single_file(single, k, 'rgb'), rgb[k])
+        cv2.imwrite(str(single_file(single, k, 'depth')), np.rint(metres[k] * 1000).astype('u2'))
+    found = [dataset_scores.find_samples(protocol, root)[0] for root in (arrays.parent, single)]
+    assert [len(samples) for samples in found] == [2, 2]
+    for first, second in zip(*found, strict=True):
+        frames = [dataset_scores.frame_of(protocol, one).image for one in (first, second)]
+        np.testing.assert_array_equal(*frames)
+        truths = [dataset_scores.truth_of(protocol, one).values for one in (first, second)]
+        np.testing.assert_allclose(*truths, atol=1e-6)
+        assert np.isnan(truths[0][100:120]).all()
+        assert np.isfinite(truths[0][130:400, 60:500]).all()
+
+
+def single_file(root, k, kind):
+    path = root / f'test/room_{k}/{kind}_0000.png'
+    path.parent.mkdir(parents=True, exist_ok=True)
+    return path
+
+
+@pytest.mark.parametrize(('rgb', 'depth'), [
+    (np.zeros((2, 4, 5, 3), np.uint8), np.ones((2, 5, 4), np.float32)),
+    (np.zeros((2, 4, 5, 4), np.uint8), np.ones((2, 4, 5), np.float32)),
+    (np.zeros((2, 4, 5, 3), np.uint8), np.ones((4, 5), np.float32)),
+    (np.zeros((2, 4, 5, 3), np.complex64), np.ones((2, 4, 5), np.float32)),
+])  # fmt: skip
+def test_arrays_that_do_not_fit_are_refused(tmp_path, rgb, depth):
+    np.save(tmp_path / 'eigen_test_rgb.npy', rgb)
+    np.save(tmp_path / 'eigen_test_depth.npy', depth)
+    with pytest.raises(ValueError, match=r'eigen_test_\w+\.npy: expected'):
+        dataset_scores.find_samples(benchmarks.get('nyuv2'), tmp_path)

@@ -10,7 +10,7 @@ import torch
 
 from diception_ros import tasks
 from diception_ros.core import images
-from diception_ros.core.frame import Frame
+from diception_ros.core.frame import Frame, Intrinsics
 from diception_ros.core.labels import Disparity, Mask
 from diception_ros.core.prompt import Point, Prompt
 from diception_ros.core.settings import PredictSettings
@@ -60,6 +60,16 @@ def packed(tiny, monkeypatch):
         lambda points, batch: (seen.append(points), pack(points, batch))[1],
     )
     return seen
+
+
+def test_the_network_takes_no_intrinsics(tiny):
+    """Normals and all else are the same for every field of view, so none has to be known."""
+    prompts = ALL[:2]
+    plain = predictor(tiny).predict([frame()], prompts)
+    for focal in (10.0, 1000.0):
+        calibrated = frame(intrinsics=Intrinsics(focal, focal, 29.5, 19.5))
+        for one, other in zip(plain, predictor(tiny).predict([calibrated], prompts), strict=True):
+            same(one.label, other.label)
 
 
 def test_answers_come_frame_by_frame_with_header_and_size_of_each(tiny):

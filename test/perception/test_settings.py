@@ -17,7 +17,9 @@ from diception_ros.core.geometry import ScaleShift, to_metric
 from diception_ros.core.labels import Disparity
 from diception_ros.core.settings import FitCriteria, PredictSettings
 from diception_ros.node.frame_queue import FrameQueue
+from diception_ros.node.settings import NodeSettings
 from diception_ros.perception.settings import LIVE, PerceptionSettings, clean_categories
+from diception_ros.training.settings import TrainSettings
 
 DEFAULTS = PerceptionSettings()
 
@@ -165,24 +167,44 @@ def test_declaring_them_is_light():
     subprocess.run([sys.executable, '-c', program], check=True)
 
 
-@pytest.mark.parametrize('one', settings.declared(PerceptionSettings), ids=lambda one: one.name)
-def test_every_number_is_finite_and_computable_at_its_ends(one):
+# A value that others ask for.
+BESIDE = {
+    PerceptionSettings: {'depth.scale': 1.0}, NodeSettings: {}, PredictSettings: {},
+    TrainSettings: {'resolution': 64, 'width': 64, 'heads': 1, 'model': 'builtin'},
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ('group', 'one'),
+    [
+        pytest.param(group, one, id=f'{group.__name__} {one.name}')
+        for group in BESIDE
+        for one in settings.declared(group)
+        if one.kind in (int, float)
+    ],
+)
+def test_every_number_is_finite_and_computable_at_its_ends(group, one):
     """Infinite values, NaN and values outside of the range raise; the ends and tiny ones hold."""
-    if one.kind not in (int, float):
-        return
-    beside = {'depth.scale': 1.0} if one.name != 'depth.scale' else {}
-    refused = [one.low - 1, one.high + 1 if one.kind is int else np.nextafter(one.high, np.inf)]
+    beside = {name: value for name, value in BESIDE[group].items() if name != one.name}
+    default = group(**beside) if group is TrainSettings else group()
+    refused = [2**63, -(2**63)]
+    if one.low is not None:
+        refused.append(one.low - 1)
+    if one.high is not None:
+        refused.append(one.high + 1 if one.kind is int else np.nextafter(one.high, np.inf))
     if one.kind is float:
         refused += [float('inf'), -float('inf'), float('nan')]
     for value in refused:
         value = one.kind(value) if np.isfinite(value) else value
         with pytest.raises(ValueError, match=f'{re.escape(one.name)} is .*; expected'):
-            settings.changed(DEFAULTS, {**beside, one.name: value})
-    held = [one.low, one.high]
-    if one.kind is float and one.low <= 0:
+            settings.changed(default, {**beside, one.name: value})
+    held = [end for end in (one.low, one.high) if end is not None]
+    if one.kind is float and (one.low is None or one.low <= 0):
         held += [1e-300, -0.0]
     for value in held:
-        chosen = settings.changed(DEFAULTS, {**beside, one.name: value})
+        if (group, one.name) in ((TrainSettings, 'width'), (TrainSettings, 'heads')):
+            continue  # each must fit the other
+        chosen = settings.changed(default, {**beside, one.name: value})
         assert settings.values(chosen)[one.name] == value
 
 
