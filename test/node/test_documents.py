@@ -62,19 +62,62 @@ def test_the_launch_file_s_parameters_are_the_node_s():
     assert names <= {*(one.name for one in declared()), 'use_sim_time'}
 
 
-def test_layouts_show_topics_that_there_are():
-    known = [
-        row.split('`')[1].removeprefix('~/') for row in parameter_docs.topics().splitlines()[2:]
-    ]
+# What a display of RViz shows, by type of message. Of the images RViz has no way to show normals
+# (32FC3); Foxglove shows them as numbers.
+DISPLAYS = {'Image': 'sensor_msgs/Image', 'PointCloud2': 'sensor_msgs/PointCloud2',
+            'LaserScan': 'sensor_msgs/LaserScan'}  # fmt: skip
+NOT_IN_RVIZ = {'normal/image'}
+
+
+def outputs():
+    """Type by name relative to the node, of every output that docs/node.md lists."""
+    rows = [row.split('|')[2:4] for row in parameter_docs.topics().splitlines()[2:]]
+    return {topic.strip(' `').removeprefix('~/'): kind.strip() for topic, kind in rows}
+
+
+def relative(topic):
+    assert topic.startswith('/perception/')
+    return topic.removeprefix('/perception/')
+
+
+def test_rviz_shows_every_output_that_it_can():
     rviz = yaml.safe_load((ROOT / 'rviz/perception.rviz').read_text())
-    shown = [one['Topic']['Value'] for one in rviz['Visualization Manager']['Displays']]
+    shown = {}
+    for one in rviz['Visualization Manager']['Displays']:
+        topic, plugin = relative(one['Topic']['Value']), one['Class'].split('/')[1]
+        assert topic not in shown
+        assert one['Name'] == topic
+        assert one['Topic']['Reliability Policy'] == 'Reliable'
+        shown[topic] = DISPLAYS[plugin]
+    known = outputs()
+    assert shown == {
+        topic: kind for topic, kind in known.items()
+        if kind in DISPLAYS.values() and topic not in NOT_IN_RVIZ
+    }  # fmt: skip
+
+
+def test_foxglove_shows_every_output():
     layout = json.loads((ROOT / 'rviz/perception.foxglove.json').read_text())
-    for panel in layout['configById'].values():
-        shown += [panel['imageMode']['imageTopic']] if 'imageMode' in panel else []
+    panels, shown = layout['configById'], []
+    for name, panel in panels.items():
+        if 'imageMode' in panel:
+            mode = panel['imageMode']
+            shown += [mode['imageTopic'], *filter(None, [mode.get('calibrationTopic')])]
+            assert panel['foxglovePanelTitle'] == relative(mode['imageTopic'])
+            assert outputs()[relative(mode['imageTopic'])] == 'sensor_msgs/Image'
+        elif name.startswith('RawMessages!'):
+            shown.append(panel['topicPath'])
         shown += panel.get('topics', {})
-    assert len(shown) > 10
-    for topic in shown:
-        assert topic.removeprefix('/perception/') in known
+    assert sorted(map(relative, shown)) == sorted(outputs())
+
+    def placed(tree):
+        """Names of the panels in a mosaic, and in the tabs in it."""
+        if not isinstance(tree, str):
+            return [*placed(tree['first']), *placed(tree['second'])]
+        tabs = panels[tree].get('tabs', ())
+        return [tree, *(name for tab in tabs for name in placed(tab['layout']))]
+
+    assert sorted(placed(layout['layout'])) == sorted(panels)
 
 
 def test_the_profile_is_a_profile():
