@@ -84,6 +84,16 @@ def simulate(out: Path, backend: str | None = None) -> Iterator[int]:
     yield from record.to_bag(what, out, force=True, more=_click)
 
 
+def is_current(path: Path) -> bool:
+    """Whether a bag is a drive that this version of `simulate` recorded: earlier topics differ."""
+    needed = {bag_reader.DEPTH, bag_reader.NORMALS, bag_reader.INSTANCES, bag_reader.JOINTS}
+    try:
+        with Bag(path) as bag:
+            return needed <= set(bag.topics)
+    except (OSError, ValueError):
+        return False
+
+
 def _click(number: int, view: View) -> list[tuple[str, Any]]:
     things = view.instances()
     known = [area * (name in COCO) for name, area in _areas(things)]

@@ -183,7 +183,7 @@ def _simulated(out: Path, backend: str | None, progress: Progress) -> Path:
     """The drive through a room, rendered if it isn't there yet."""
     from diception_ros.live_demo import recording
 
-    if not out.exists():
+    if not recording.is_current(out):
         try:
             with progress.bar(recording.ROOM.views, 'simulate', 'image') as bar:
                 for written in recording.simulate(out, backend):

@@ -154,6 +154,14 @@ def test_answers_to_images_that_nobody_played_are_not_judged(played, control, tm
     assert verify.judge(played, write(tmp_path / 'late', told), NAMES, control) == {}
 
 
+def test_a_drive_of_another_version_is_not_current(played, live, tmp_path):
+    assert recording.is_current(played.path)
+    assert not recording.is_current(live)
+    assert not recording.is_current(tmp_path / 'none.mcap')
+    (tmp_path / 'damaged.mcap').write_bytes(b'damaged')
+    assert not recording.is_current(tmp_path / 'damaged.mcap')
+
+
 def test_the_constant_image_is_rendered_once(tmp_path, monkeypatch):
     calls = []
 
