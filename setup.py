@@ -28,6 +28,7 @@ INSTALL_REQUIRES = [
     'safetensors >=0.4.3',  # safe_open().get_slice and bfloat16 in numpy-free form
     'sentencepiece >=0.2',  # T5 tokenizer of SD3
     'protobuf >=4.22',  # T5 tokenizer conversion; images of Foxglove, for GetMessageClass
+    'onnxruntime >=1.20',  # runs models without torch; 1.20 knows opset 20 and numpy 2
     'peft >=0.13',  # load_lora_weights
     'tqdm >=4.60',  # progress bars
     'shtab >=1.13',  # `diception completion`; the oldest tried that writes for fish
@@ -72,6 +73,8 @@ EXTRAS_REQUIRE = {
         'mkdocs-gen-files >=0.5',
         'mkdocs-literate-nav >=0.6',
     ],
+    # `diception export`: torch's exporter and the tool it simplifies graphs with.
+    'export': ['onnx >=1.17', 'onnxscript >=0.5'],
     # COCO metrics (AP, AR).
     'evaluate': ['pycocotools >=2.0.7'],
 }

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from diception_ros.workflows.convert import ConvertConfig, convert
     from diception_ros.workflows.demo import DemoConfig, demo
     from diception_ros.workflows.evaluate import EvaluateConfig, evaluate
+    from diception_ros.workflows.export import ExportConfig, export
     from diception_ros.workflows.predict import PredictConfig, predict
     from diception_ros.workflows.replay import ReplayConfig, replay
     from diception_ros.workflows.simulate import SimulateConfig, simulate
@@ -31,6 +32,7 @@ __all__ = [
     'ConvertConfig',
     'DemoConfig',
     'EvaluateConfig',
+    'ExportConfig',
     'Frame',
     'Point',
     'PredictConfig',
@@ -43,13 +45,16 @@ __all__ = [
     'convert',
     'demo',
     'evaluate',
+    'export',
     'images',
     'predict',
     'replay',
     'simulate',
     'train',
 ]
-_VERBS = ('adapt', 'convert', 'demo', 'evaluate', 'predict', 'replay', 'simulate', 'train')
+_VERBS = (
+    'adapt', 'convert', 'demo', 'evaluate', 'export', 'predict', 'replay', 'simulate', 'train',
+)  # fmt: skip
 _PLACES = {
     'Frame': 'core.frame',
     'Point': 'core.prompt',

@@ -28,7 +28,16 @@ ROWS = [
     {'cli', 'node'},
 ]
 SIDEWAYS = {('simulation', 'datasets'), ('cli', 'node')}
-NEEDS_TORCH = {'model', 'perception.predictor', 'datasets.batch', 'training'}
+NEEDS_TORCH = {'model', 'datasets.batch', 'training'}
+# Of `model`: what runs a model by ONNX Runtime.
+MODEL_WITHOUT_TORCH = {
+    f'{PACKAGE}.model{end}'
+    for end in (
+        '', '.backend', '.component_configs', '.cycle_spinning', '.folder', '.lapped', '.noise',
+        '.onnx_backend', '.onnx_graphs', '.point_slots', '.sampler', '.text_embeddings',
+        '.weights',
+    )
+}  # fmt: skip
 NEEDS_ROS = {'node'}
 
 
@@ -118,9 +127,9 @@ HEAVY = {'torch', 'mujoco', 'diffusers', 'transformers', 'matplotlib', 'rclpy'}
 LIGHT = sorted(
     name
     for name, _ in modules()
-    if part(name) not in ('model', 'training', 'node')
+    if (part(name) not in ('model', 'training', 'node') or name in MODEL_WITHOUT_TORCH)
     and name != f'{PACKAGE}.__main__'
-    and not name.startswith((f'{PACKAGE}.datasets.batch', f'{PACKAGE}.perception.pred'))
+    and not name.startswith(f'{PACKAGE}.datasets.batch')
 )
 
 

@@ -179,6 +179,7 @@ def config_of(
         'batch-frames': job.batch_frames,
         'compress': job.compress,
         'threads': job.threads,
+        'backend': job.backend,
     }
 
 

@@ -53,6 +53,7 @@ class Job:
         force: replace an existing bag, and start from the beginning.
         resume: continue a replay into the same file.
         threads: of the processor for the model; 0 where the results do not depend on their number.
+        backend: what runs the model; '' where that is not known.
     """
 
     out: Path
@@ -73,6 +74,7 @@ class Job:
     force: bool = False
     resume: bool = False
     threads: int = 0
+    backend: str = ''
 
     def prefix_of(self, camera: Camera) -> str:
         """What the topics of the results of a camera begin with."""

@@ -13,7 +13,6 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.optimize import linear_sum_assignment
 
 from diception_ros.core import geometry
 from diception_ros.core.labels import (
@@ -25,6 +24,9 @@ from diception_ros.core.labels import (
     Mask,
     Normals,
 )
+
+# Relative difference of squared distances that counts as none: far above the rounding of float32.
+_TIE = 1e-3
 
 Merged = tuple[Any, NDArray[np.float32]]
 
@@ -73,7 +75,8 @@ def _disparity(labels: Sequence[Disparity]) -> Merged:
     stack = stack[:, known]  # (N, K)
     # The scale is free, so all are aligned to the one nearest to the mean.
     distance = ((stack - stack.mean(axis=0)) ** 2).sum(axis=1)
-    middle = stack[int(distance.argmin())]
+    # Of two predictions both are as near; rounding must not choose.
+    middle = stack[int((distance <= distance.min() * (1 + _TIE)).argmax())]
     aligned = []
     for item in stack:
         scale_shift = geometry.fit_scale_shift(item, middle)
@@ -110,6 +113,8 @@ def _mask(labels: Sequence[Mask]) -> Merged:
 
 def _instances(labels: Sequence[Instances]) -> Merged:
     """Vote, pixel by pixel, among the instances of the prediction nearest to the others."""
+    from scipy.optimize import linear_sum_assignment
+
     overlaps = [[item.iou(other) for other in labels] for item in labels]
     agreement = [
         sum(float(table.max(axis=1).sum()) if table.size else 0.0 for table in row)
@@ -147,6 +152,8 @@ def _image_labels(labels: Sequence[ImageLabel]) -> Merged:
 
 def _keypoints(labels: Sequence[Keypoints]) -> Merged:
     """Median of each joint over the predictions in which most people of the first appear."""
+    from scipy.optimize import linear_sum_assignment
+
     first = max(labels, key=lambda label: float(label.scores.sum()))
     size, spread = first.size, np.full(first.size, np.nan, np.float32)
     gathered: list[list[Any]] = [[] for _ in first.joints]

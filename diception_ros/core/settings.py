@@ -406,6 +406,12 @@ class ComputeSettings:
     """
 
     device: str = setting('cpu', 'where the model runs: cpu, cuda or cuda:N')
+    backend: str = setting(
+        'auto',
+        'what runs the model: torch, or onnx for ONNX Runtime without torch; auto takes onnx on '
+        'the CPU where the model folder has ONNX graphs and nothing needs torch',
+        choices=('auto', 'torch', 'onnx'),
+    )
     dtype: str = setting(
         'auto',
         'precision of the model; auto is bfloat16 on a GPU and float32 on the CPU',

@@ -16,6 +16,8 @@ from typing import Any
 
 from diception_ros.system import safe_load
 
+# Pixels of the image encoder's input along a side of the cell that a feature vector covers.
+CELL = 16
 # Raises no error, or returns what it expected.
 _Rule = Callable[[Any], str]
 # Numbers in the table of positions: position grid times width. SD3.5 medium has 226 million.

@@ -21,7 +21,8 @@ from transformers import (
     T5TokenizerFast,
 )
 
-from diception_ros.model.encoder import CELL, EfficientNetLite
+from diception_ros.model.component_configs import CELL
+from diception_ros.model.encoder import EfficientNetLite
 from diception_ros.model.folder import (
     apply_silence,
     check_folder,

@@ -33,7 +33,6 @@ _STEM = 32  # channels
 _FOLDED = 1e-3  # epsilon of the batch normalisation
 # Stages after which the stride is 4, 8, 16 and 32 for the last time.
 _STRIDE_4, _STRIDE_8, _STRIDE_16, _STRIDE_32 = 1, 2, 4, 6
-CELL = 16  # pixels of the encoder's input along a side of the cell that a feature vector covers
 # Length of a feature vector: 2 x 2 vectors of stride 8, one of stride 16, one of stride 32.
 FEATURES = 4 * _STAGES[_STRIDE_8][4] + _STAGES[_STRIDE_16][4] + _STAGES[_STRIDE_32][4]
 FINE_CELLS = 4  # vectors of stride 4 along a side of a cell

@@ -64,42 +64,42 @@ class ImageFeatures(nn.Module):
             features: (B, features, h, w).
 
         Returns:
-            (B, L, width) and (B, _WIDE, h, w).
+            (B, L, width) and (B, M, h, w); M is _WIDE and the features of stride 4.
         """
         mixed = functional.gelu(self.mix(features[:, : self.coarse]))
-        return self.embed(mixed).flatten(2).transpose(1, 2), mixed
+        kept = torch.cat([mixed, features[:, self.coarse :]], dim=1)
+        return self.embed(mixed).flatten(2).transpose(1, 2), kept
 
     def refined(
         self,
         output: torch.Tensor,
         tokens: torch.Tensor,
-        mixed: torch.Tensor,
-        features: torch.Tensor,
+        kept: torch.Tensor,
     ) -> torch.Tensor:
         """Return the network's output, refined.
 
         Args:
             output: (N, channels, h, w) of the transformer.
             tokens: (N, L, width) output tokens, normalised.
-            mixed: (N or 1, _WIDE, h, w), returned by `tokens`.
-            features: (N or 1, features, h, w), as `tokens` took them.
+            kept: (N or 1, M, h, w), returned by `tokens`.
 
         Returns:
             (N, channels, h, w).
         """
-        h, w = mixed.shape[-2:]
+        h, w = kept.shape[-2:]
+        mixed, fine = kept[:, :_WIDE], kept[:, _WIDE:]
         p = self.patch
         # (N, _WIDE * p * p, h / p, w / p) -> (N, _WIDE, h, w)
         own = self.spread(tokens).transpose(1, 2).unflatten(2, (h // p, w // p))
         own = functional.pixel_shuffle(own, p)
-        x = torch.cat([own, mixed.expand(len(own), -1, -1, -1)], dim=1)
+        x = torch.cat([own, mixed.expand(own.shape[0], -1, -1, -1)], dim=1)
         x = functional.gelu(self.enter(x))
         for convolution in self.refine:
             x = x + functional.gelu(convolution(x))
         output = output + self.leave(x)
         if self.fine is None:
             return output
-        return output + self.fine(output, x, features[:, self.coarse :])
+        return output + self.fine(output, x, fine)
 
 
 class FineRefinement(nn.Module):
@@ -160,7 +160,7 @@ class FineRefinement(nn.Module):
         """
         edges = functional.pixel_shuffle(features, FINE_CELLS).to(latents.dtype)
         context = functional.pixel_shuffle(self.narrow(context), FINE_CELLS)
-        edges = edges.expand(len(latents), -1, -1, -1)
+        edges = edges.expand(latents.shape[0], -1, -1, -1)
         x = torch.cat([self.paint(latents), context, edges], dim=1)
         x = functional.gelu(self.enter(x))
         for convolution in self.refine:

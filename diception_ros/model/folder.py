@@ -18,7 +18,7 @@ import sys
 from typing import TYPE_CHECKING
 
 from diception_ros.model.component_configs import check_config, check_index, read_json
-from diception_ros.system import safe_load
+from diception_ros.model.weights import tensor_places, weight_files
 
 if TYPE_CHECKING:
     import torch
@@ -171,10 +171,6 @@ def find_device(name: str) -> torch.device:
     return device
 
 
-# The weights that determine results; the prompt table may grow without making another model.
-PARTS = ('vae', 'point_encoder', 'transformer', 'image_encoder')
-
-
 def fingerprint(folder: Path) -> str:
     """SHA-256 over names, types, shapes and values of all weights.
 
@@ -188,29 +184,34 @@ def fingerprint(folder: Path) -> str:
         FileNotFoundError: the folder holds no weights.
         ValueError: a file of weights is damaged.
     """
-    files = [path for part in PARTS for path in sorted((folder / part).glob('*.safetensors'))]
-    if not files:
-        raise FileNotFoundError(f'{folder}: no weights (*.safetensors) in it')
+    files = weight_files(folder)
     seen = [(path, path.stat()) for path in files]
     return _hash_weights(tuple((str(path), stat.st_size, stat.st_mtime_ns) for path, stat in seen))
 
 
+# Torch's names of the types, which fingerprints were made with from the beginning.
+_KINDS = {
+    'F64': 'torch.float64', 'F32': 'torch.float32', 'F16': 'torch.float16',
+    'BF16': 'torch.bfloat16', 'I64': 'torch.int64', 'I32': 'torch.int32', 'U8': 'torch.uint8',
+    'BOOL': 'torch.bool',
+}  # fmt: skip
+
+
 @lru_cache(maxsize=4)
 def _hash_weights(files: tuple[tuple[str, int, int], ...]) -> str:
-    import torch
-
-    found: dict[str, str] = {}
-    for path, *_ in files:
-        part = Path(path).parent.name
-        with safe_load.tensors_file(path) as file:
-            for name in file.keys():  # noqa: SIM118
-                found[f'{part}.{name}'] = path
+    found = {
+        f'{Path(path).parent.name}.{name}': place
+        for path, *_ in files
+        for name, place in tensor_places(Path(path)).items()
+    }
     digest = hashlib.sha256()
     for full in sorted(found):
-        with safe_load.tensors_file(found[full]) as file:
-            value = file.get_tensor(full.partition('.')[2])
-        digest.update(f'{full} {value.dtype} {tuple(value.shape)}\n'.encode())
-        digest.update(value.contiguous().flatten().view(torch.uint8).numpy().data)
+        place = found[full]
+        kind = _KINDS.get(place.dtype, place.dtype)
+        digest.update(f'{full} {kind} {place.shape}\n'.encode())
+        with place.file.open('rb') as file:
+            file.seek(place.offset)
+            digest.update(file.read(place.length))
     return digest.hexdigest()
 
 

@@ -8,7 +8,6 @@ block into its neighbours and fades out, so an error in one block is a soft bump
 
 from __future__ import annotations
 
-import functools
 import math
 from typing import Any
 
@@ -18,6 +17,8 @@ from diffusers.models.autoencoders.vae import DecoderOutput
 from diffusers.models.modeling_outputs import AutoencoderKLOutput
 import torch
 from torch import nn
+
+from diception_ros.model import lapped
 
 
 class PcaAutoencoder(ModelMixin, ConfigMixin):
@@ -33,7 +34,7 @@ class PcaAutoencoder(ModelMixin, ConfigMixin):
             how a pipeline reads a VAE's factor; their values are not used.
         scaling_factor: factor of latents for the network.
         shift_factor: subtracted before.
-        lapped: whether blocks overlap, see `overlap`.
+        lapped: whether blocks overlap, see `lapped.overlap`.
     """
 
     @register_to_config
@@ -68,7 +69,8 @@ class PcaAutoencoder(ModelMixin, ConfigMixin):
         Returns:
             itself, with latents of variance 1 on these images.
         """
-        blocks = self._blocks(images.to(torch.float64)).flatten(0, 2)  # (M, C * p * p)
+        blocks = self._blocks(self._overlap(images.to(torch.float64)))
+        blocks = blocks.flatten(0, 2)  # (M, C * p * p)
         mean = blocks.mean(dim=0)
         values, vectors = torch.linalg.eigh(torch.cov(blocks.T))  # rising
         basis = vectors.T.flip(0)[: self.config.latent_channels]
@@ -90,8 +92,7 @@ class PcaAutoencoder(ModelMixin, ConfigMixin):
         Returns:
             a deterministic distribution over (B, latent_channels, H / p, W / p).
         """
-        latents = (self._blocks(x) - self.mean) @ self.basis.T  # (B, h, w, c)
-        posterior = _Deterministic(latents.permute(0, 3, 1, 2))
+        posterior = _Deterministic(self.coordinates(self._overlap(x)))
         return AutoencoderKLOutput(latent_dist=posterior) if return_dict else (posterior,)
 
     def decode(self, z: torch.Tensor, return_dict: bool = True, generator: Any = None) -> Any:
@@ -105,12 +106,19 @@ class PcaAutoencoder(ModelMixin, ConfigMixin):
         Returns:
             (B, C, H, W).
         """
+        images = self._overlap(self.pixels(z), back=True)
+        return DecoderOutput(sample=images) if return_dict else (images,)
+
+    def coordinates(self, x: torch.Tensor) -> torch.Tensor:
+        """Coordinates of blocks that do not overlap: (B, C, H, W) -> (B, c, h, w)."""
+        return ((self._blocks(x) - self.mean) @ self.basis.T).permute(0, 3, 1, 2)
+
+    def pixels(self, z: torch.Tensor) -> torch.Tensor:
+        """Blocks from their coordinates: (B, c, h, w) -> (B, C, H, W)."""
         p, channels = self.block, self.config.in_channels
         blocks = z.permute(0, 2, 3, 1) @ self.basis + self.mean  # (B, h, w, C * p * p)
         blocks = blocks.unflatten(-1, (channels, p, p))
-        images = blocks.permute(0, 3, 1, 4, 2, 5).flatten(4, 5).flatten(2, 3)  # (B, C, H, W)
-        images = self._overlap(images, back=True)
-        return DecoderOutput(sample=images) if return_dict else (images,)
+        return blocks.permute(0, 3, 1, 4, 2, 5).flatten(4, 5).flatten(2, 3)
 
     def decode_difference(self, latents: torch.Tensor) -> torch.Tensor:
         """Pixels of a difference of latents, in the latents' scale; it keeps their squared sum.
@@ -128,7 +136,6 @@ class PcaAutoencoder(ModelMixin, ConfigMixin):
     def _blocks(self, x: torch.Tensor) -> torch.Tensor:
         """(B, C, H, W) -> (B, h, w, C * p * p)."""
         p = self.block
-        x = self._overlap(x)
         x = x.unflatten(3, (-1, p)).unflatten(2, (-1, p))  # (B, C, h, p, w, p)
         return x.permute(0, 2, 4, 1, 3, 5).flatten(3)
 
@@ -137,45 +144,10 @@ class PcaAutoencoder(ModelMixin, ConfigMixin):
         if not self.config.lapped:
             return x
         rows, columns = (
-            overlap(length, self.block).to(x.device, x.dtype) for length in x.shape[-2:]
+            torch.from_numpy(lapped.overlap(length, self.block)).to(x.device, x.dtype)
+            for length in x.shape[-2:]
         )
         return rows.T @ x @ columns if back else rows @ x @ columns.T
-
-
-@functools.cache
-def overlap(length: int, block: int) -> torch.Tensor:
-    """The orthonormal matrix that turns a block transform into a lapped one.
-
-    Applied to a line of pixels before it is cut into blocks, it mixes the half blocks on both
-    sides of each border; the transposed one undoes that. The rims of the line stay as they are.
-
-    Args:
-        length: of the line, pixels; a multiple of the block.
-        block: pixels, even.
-
-    Returns:
-        (length, length) float64.
-
-    Source: T. D. Tran, J. Liang, C. Tu, "Lapped transform via time-domain pre- and
-    post-filtering", IEEE Transactions on Signal Processing 51(6), 2003: the filter that makes the
-    type-II fast lapped orthogonal transform.
-    """
-    half = block // 2
-    n = torch.arange(half, dtype=torch.float64)
-    scale = torch.full((half, 1), math.sqrt(2 / half), dtype=torch.float64)
-    fourth = scale * torch.cos(math.pi / half * (n[:, None] + 0.5) * (n + 0.5))  # DCT-IV
-    scale[0] = math.sqrt(1 / half)
-    second = scale * torch.cos(math.pi / half * n[:, None] * (n + 0.5))  # DCT-II
-    turn = (second.T @ fourth).flip(0, 1)  # (half, half)
-    one = torch.eye(half, dtype=torch.float64)
-    mirror = one.flip(0)
-    butterfly = torch.cat([torch.cat([one, mirror], 1), torch.cat([mirror, -one], 1)])
-    mix = butterfly @ torch.block_diag(one, turn) @ butterfly / 2  # (block, block)
-    matrix = torch.eye(length, dtype=torch.float64)
-    for border in range(block, length, block):
-        around = slice(border - half, border + half)
-        matrix[around, around] = mix
-    return matrix
 
 
 class _Deterministic:

@@ -1,6 +1,6 @@
 # SPDX-FileCopyrightText: 2026 The diception_ros authors
 # SPDX-License-Identifier: Apache-2.0
-"""Encodes points as tokens; the one place where the order of a point's coordinates is decided."""
+"""Encodes points as tokens; `point_slots` packs them, in the order of the configuration."""
 
 from __future__ import annotations
 
@@ -12,9 +12,7 @@ from diffusers.configuration_utils import register_to_config
 import torch
 from torch import nn
 
-from diception_ros.core.prompt import MAX_POINTS
-
-POINT_ORDERS = ('xy', 'yx')
+from diception_ros.model.point_slots import POINT_ORDERS, pack_points
 
 
 class DiceptionPointEncoder(ModelMixin, ConfigMixin):
@@ -66,44 +64,14 @@ class DiceptionPointEncoder(ModelMixin, ConfigMixin):
     ) -> tuple[torch.Tensor, torch.Tensor]:
         """Pack points into the arrays that the network takes.
 
-        Args:
-            points: for each of the `batch` prompts at most five (x, y) in [0, 1], x to the right
-                and y down, as a share of the image; None for no points at all.
-            batch: number of prompts, N.
+        Args, Raises: see `point_slots.pack_points`.
 
         Returns:
             (N, 5, 2) float32 coordinates in `point_order`, zero where unused; (N, 5) bool, True
             where a point was given.
-
-        Raises:
-            ValueError: another number of lists than prompts, more than five points, a point
-                outside the image.
         """
-        coordinates = torch.zeros(batch, MAX_POINTS, 2)
-        given = torch.zeros(batch, MAX_POINTS, dtype=torch.bool)
-        if points is None:
-            return coordinates, given
-        if len(points) != batch:
-            raise ValueError(
-                f'points holds {len(points)} lists for {batch} prompts; give one each'
-            )
-        for i, mine in enumerate(points):
-            if len(mine) > MAX_POINTS:
-                # Upstream: keeps the first five without a message.
-                raise ValueError(
-                    f'prompt {i} has {len(mine)} points; the model takes at most {MAX_POINTS}'
-                )
-            for j, (x, y) in enumerate(mine):
-                if not (0 <= x <= 1 and 0 <= y <= 1):
-                    raise ValueError(
-                        f'point {j} of prompt {i} is ({x}, {y}); expected x and y in [0, 1], '
-                        'as a share of the image'
-                    )
-                coordinates[i, j] = torch.tensor(
-                    (x, y) if self.config.point_order == 'xy' else (y, x)
-                )
-                given[i, j] = True
-        return coordinates, given
+        coordinates, given = pack_points(points, batch, self.config.point_order)
+        return torch.from_numpy(coordinates), torch.from_numpy(given)
 
     def forward(self, coordinates: torch.Tensor, given: torch.Tensor) -> torch.Tensor:
         """Encode packed points.

@@ -7,17 +7,16 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 import contextlib
 import sys
-from typing import NamedTuple
+from typing import Any, NamedTuple
 import warnings
 
 import numpy as np
 from numpy.typing import NDArray
-import torch
 
 from diception_ros.core.settings import PredictSettings
-from diception_ros.model import adapters, cycle_spinning
+from diception_ros.model import cycle_spinning
+from diception_ros.model.backend import Backend
 from diception_ros.model.cycle_spinning import Offset
-from diception_ros.model.pipeline import DiceptionPipeline
 
 # Stages of a prediction whose seconds are measured, in their order: resizing the frame ('fit'),
 # the VAE's encoder, the transformer, the VAE's decoder, and decoding the output image ('read').
@@ -77,11 +76,11 @@ class BatchedSampler:
     """Samples output images with one loaded model. Not to be shared between threads.
 
     Args:
-        pipe: the model, on the device where it runs.
+        backend: the model, where it runs.
     """
 
-    def __init__(self, pipe: DiceptionPipeline) -> None:
-        self._pipe = pipe
+    def __init__(self, backend: Backend) -> None:
+        self._backend = backend
         self._max_batch = sys.maxsize  # falls when memory runs out
 
     def sample(
@@ -108,7 +107,7 @@ class BatchedSampler:
         for index in order:
             shifts = self._shifts(requests[index])
             rows += [(index, *shift, shift is shifts[-1]) for shift in shifts]
-        latents: dict[tuple[int, Offset], torch.Tensor] = {}
+        latents: dict[tuple[int, Offset], Any] = {}
         outputs: list[NDArray[np.float32]] = []  # of the request that is not complete yet
         offsets: list[Offset] = []
         while rows:
@@ -118,7 +117,9 @@ class BatchedSampler:
             parts = [(requests[index], offset, points) for index, offset, points, _ in batch]
             try:
                 images = self._run(parts, latents, timer)
-            except torch.OutOfMemoryError as error:
+            except Exception as error:
+                if not self._backend.is_out_of_memory(error):
+                    raise
                 self._halve(len(batch), error)
                 continue
             rows = rows[len(batch) :]
@@ -133,21 +134,21 @@ class BatchedSampler:
                         whole = cycle_spinning.blend(outputs, offsets)
                     outputs, offsets = [], []
                     yield index, whole
-        self._pipe.maybe_free_model_hooks()
+        self._backend.end_batch()
 
     def _shifts(self, request: SampleRequest) -> list[tuple[Offset, list[tuple[float, float]]]]:
         """Offsets of the shifted inputs, and the points in them; none may lose a point."""
         side = request.settings.processing_resolution
         return [
             (offset, points)
-            for offset in cycle_spinning.offsets(request.settings.tta_shifts, self._pipe.token)
+            for offset in cycle_spinning.offsets(request.settings.tta_shifts, self._backend.token)
             if (points := cycle_spinning.shift_points(request.points, offset, side)) is not None
         ]
 
     def _run(
         self,
         batch: Sequence[tuple[SampleRequest, Offset, list[tuple[float, float]]]],
-        latents: dict[tuple[int, Offset], torch.Tensor],
+        latents: dict[tuple[int, Offset], Any],
         timer: StageTimer,
     ) -> NDArray[np.float32]:
         """Output images of one batch, (N, S, S, 3); adds the latents of inputs it encodes."""
@@ -156,31 +157,22 @@ class BatchedSampler:
             if key not in latents:
                 sharing = [row[0].item for row, k in zip(batch, inputs, strict=True) if k == key]
                 with timer.stage('encode', sharing):
-                    down, right = (self._pipe.input_scale * step for step in offset)
+                    down, right = (self._backend.input_scale * step for step in offset)
                     shifted = cycle_spinning.shift(request.image, (down, right))
-                    latents[key] = self._encode(shifted)
-        same = len(set(inputs)) == 1
-        image_latents = torch.cat([latents[item] for item in (inputs[:1] if same else inputs)])
-        settings, adapter = batch[0][0].settings, batch[0][0].adapter
+                    latents[key] = self._backend.encode(shifted)
+        image_latents = [latents[key] for key in (inputs[:1] if len(set(inputs)) == 1 else inputs)]
         items = [request.item for request, _, _ in batch]
-        with timer.stage('denoise', items), adapters.enabled(self._pipe.transformer, adapter):
-            like = image_latents[:, : self._pipe.latent_channels]
-            noise = torch.cat([_noise(request.seed, like) for request, _, _ in batch])
-            denoised = self._pipe.denoise(
+        with timer.stage('denoise', items):
+            denoised = self._backend.denoise(
                 image_latents,
                 [request.text for request, _, _ in batch],
                 [points for _, _, points in batch],
-                settings.num_inference_steps,
-                settings.guidance_scale,
-                latents=noise,
-                reuse_last_velocity=settings.reuse_last_velocity,
+                [request.seed for request, _, _ in batch],
+                batch[0][0].settings,
+                batch[0][0].adapter,
             )
         with timer.stage('decode', items):
-            return self._pipe.decode_latents(denoised)
-
-    def _encode(self, image: NDArray[np.uint8]) -> torch.Tensor:
-        planes = torch.from_numpy(image.copy()).permute(2, 0, 1)[None]
-        return self._pipe.encode_image(planes.float() / 127.5 - 1)
+            return self._backend.decode_latents(denoised)
 
     def _halve(self, size: int, error: Exception) -> None:
         if size == 1:
@@ -189,16 +181,9 @@ class BatchedSampler:
                 'processing_resolution, dtype bfloat16, or a GPU that other programs leave free'
             ) from error
         self._max_batch = max(1, size // 2)
-        torch.cuda.empty_cache()
         warnings.warn(
             f'out of GPU memory for a batch of {size}; continuing with {self._max_batch}. '
             f'Set batch_size to {self._max_batch} to start there',
             RuntimeWarning,
             stacklevel=4,
         )
-
-
-def _noise(seed: int, like: torch.Tensor) -> torch.Tensor:
-    # Drawn on the CPU in float32, so that every device and precision starts from the same.
-    generator = torch.Generator().manual_seed(seed % 2**63)
-    return torch.randn(1, *like.shape[1:], generator=generator)

@@ -13,13 +13,17 @@ from dataclasses import dataclass
 import difflib
 import json
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from safetensors.torch import save_file
-import torch
+import numpy as np
+from numpy.typing import NDArray
 
+from diception_ros.model.weights import TensorPlace, read_array, read_metadata, tensor_places
 from diception_ros.system import safe_load
 from diception_ros.system.files import atomic_file
+
+if TYPE_CHECKING:
+    import torch
 
 TABLE_FILE = 'prompt_embeddings.safetensors'
 CLIP_LENGTH = 77  # Source: CLIP's context; both CLIP encoders of SD3 are padded to it
@@ -53,8 +57,8 @@ class PromptTable:
     """
 
     def __init__(self) -> None:
-        self._path: Path | None = None
         self._rows: dict[str, int] = {}
+        self._places: dict[str, TensorPlace] = {}
         self._read: dict[str, PromptEmbedding] = {}
 
     @classmethod
@@ -72,13 +76,12 @@ class PromptTable:
         if not path.is_file():
             raise FileNotFoundError(f'{path}: no such prompt table')
         table = cls()
-        table._path = path
         try:
-            with safe_load.tensors_file(path) as file:
-                about = safe_load.json_text((file.metadata() or {}).get('table', '{}'), 'table')
-                parts = {name: file.get_slice(name) for name in ('tokens', 'pooled')}
-                shapes = {name: part.get_shape() for name, part in parts.items()}
-                kinds = {part.get_dtype() for part in parts.values()}
+            about = safe_load.json_text(read_metadata(path).get('table', '{}'), 'table')
+            places = tensor_places(path)
+            parts = {name: places[name] for name in ('tokens', 'pooled')}
+            shapes = {name: list(part.shape) for name, part in parts.items()}
+            kinds = {part.dtype for part in parts.values()}
             form, texts = about['format'], about['texts']
         except Exception as error:
             raise ValueError(f'{path}: not a prompt table ({error}){_MEND}') from error
@@ -99,6 +102,7 @@ class PromptTable:
                 f'point numbers, a row for each text{_MEND}'
             )
         table._rows = {text: row for row, text in enumerate(texts)}
+        table._places = parts
         return table
 
     def __contains__(self, text: object) -> bool:
@@ -114,16 +118,42 @@ class PromptTable:
     @property
     def made_without_encoders(self) -> bool:
         """Whether it was made without text encoders, by `from_scratch.random_text_table`."""
-        first = next(iter(self), None)
-        return first is not None and len(self[first].tokens) != CLIP_LENGTH + T5_LENGTH
+        shape = self._shape()
+        return shape is not None and shape[0] != CLIP_LENGTH + T5_LENGTH
+
+    def _shape(self) -> tuple[int, ...] | None:
+        """Of the tokens of one text; None for an empty table."""
+        if self._places:
+            return self._places['tokens'].shape[1:]
+        return next((tuple(one.tokens.shape) for one in self._read.values()), None)
+
+    def check(self, texts: Iterable[str]) -> None:
+        """Raise UnknownTextError, which names the known texts, for a text that is not in it."""
+        for text in texts:
+            if text not in self:
+                raise UnknownTextError(self._unknown(text))
+
+    def arrays(self, text: str) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+        """The embedding of a text of the file, without torch.
+
+        Returns:
+            (T, joint_attention_dim) tokens and (pooled_projection_dim,) pooled, see
+            `PromptEmbedding`.
+
+        Raises:
+            UnknownTextError: the file has no such text.
+        """
+        self.check([text])
+        row = self._rows[text]
+        tokens, pooled = (read_array(self._places[name], row) for name in ('tokens', 'pooled'))
+        return tokens.astype(np.float32), pooled.astype(np.float32)
 
     def __getitem__(self, text: str) -> PromptEmbedding:
         """The embedding of `text`; UnknownTextError names the known texts."""
         if text not in self._read:
-            if text not in self._rows or self._path is None:
-                raise UnknownTextError(self._unknown(text))
+            self.check([text])
             row = self._rows[text]
-            with safe_load.tensors_file(self._path) as file:
+            with safe_load.tensors_file(self._places['tokens'].file) as file:
                 self._read[text] = PromptEmbedding(
                     file.get_slice('tokens')[row].clone(), file.get_slice('pooled')[row].clone()
                 )
@@ -152,6 +182,9 @@ class PromptTable:
         texts = list(self)
         if not texts:
             raise ValueError(f'{path}: there is no embedding to save')
+        from safetensors.torch import save_file
+        import torch
+
         with atomic_file(path) as partial:
             save_file(
                 {
@@ -249,6 +282,8 @@ def combine_embeddings(
 
     Source: arXiv 2403.03206, section 4 (text representations of SD3).
     """
+    import torch
+
     clip = torch.cat([first[0], second[0]], dim=-1)  # (N, 77, d1 + d2)
     clip = torch.nn.functional.pad(clip, (0, t5.shape[-1] - clip.shape[-1]))  # (N, 77, d)
     tokens = torch.cat([clip, t5.to(clip.dtype)], dim=1)  # (N, 333, d)

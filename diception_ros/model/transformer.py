@@ -179,20 +179,70 @@ class DiceptionTransformer2DModel(SD3Transformer2DModel):
         Returns:
             (N, C, h, w) velocity.
         """
-        batch, _, h, w = hidden_states.shape
-        noisy = self.pos_embed(hidden_states)  # (N, L, D)
+        image, kept = self.embed_image(image_latents)
+        velocity = self.predict_velocity(
+            hidden_states,
+            image.expand(len(hidden_states), -1, -1, -1),
+            kept,
+            encoder_hidden_states,
+            pooled_projections,
+            point_embeds,
+            timestep,
+        )
+        if not return_dict:
+            return (velocity,)
+        return Transformer2DModelOutput(sample=velocity)  # (N, C, h, w)
+
+    def embed_image(self, image_latents: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor | None]:
+        """The part of `forward` that depends on the input image alone.
+
+        Args:
+            image_latents: (B, C + F, h, w), as in `forward`.
+
+        Returns:
+            (B, h / p, w / p, D) image tokens; (B, M, h, w) what `ImageFeatures.refined` takes of
+            the features, None without an image encoder.
+        """
         # The same patch embedding and positions: cell i of the output is cell i of the image, and
         # nothing else tells the network where to look.
         own = image_latents[:, : self.config.in_channels]
-        image = self.pos_embed(own)  # (N or 1, L, D)
-        mixed = None
+        image = self.pos_embed(own)  # (B, L, D)
+        kept = None
         features = getattr(self, 'image_features', None)
         if features is not None:
-            given = image_latents[:, own.shape[1] :]
-            more, mixed = features.tokens(given)
+            more, kept = features.tokens(image_latents[:, own.shape[1] :])
             image = image + more
-        image = image.expand(batch, -1, -1)  # (N, L, D)
-        tokens = torch.cat([noisy, image], dim=1)  # (N, 2L, D)
+        p = self.config.patch_size
+        h, w = image_latents.shape[-2:]
+        return image.unflatten(1, (h // p, w // p)), kept
+
+    def predict_velocity(
+        self,
+        hidden_states: torch.Tensor,
+        image: torch.Tensor,
+        kept: torch.Tensor | None,
+        encoder_hidden_states: torch.Tensor,
+        pooled_projections: torch.Tensor,
+        point_embeds: torch.Tensor,
+        timestep: torch.Tensor,
+    ) -> torch.Tensor:
+        """The rest of `forward`; the image comes as `embed_image` returned it.
+
+        Args:
+            hidden_states: as in `forward`, like everything that is not named here.
+            image: (N, h / p, w / p, D).
+            kept: (N or 1, M, h, w), or None.
+            encoder_hidden_states: texts.
+            pooled_projections: texts.
+            point_embeds: points.
+            timestep: of each.
+
+        Returns:
+            (N, C, h, w) velocity.
+        """
+        h, w = hidden_states.shape[-2:]
+        noisy = self.pos_embed(hidden_states)  # (N, L, D)
+        tokens = torch.cat([noisy, image.flatten(1, 2)], dim=1)  # (N, 2L, D)
         condition = self.time_text_embed(timestep, pooled_projections)  # (N, D)
         text = self.context_embedder(encoder_hidden_states)  # (N, T, D)
         text = torch.cat([text, point_embeds.to(text.dtype)], dim=1)  # (N, T + P, D)
@@ -212,13 +262,11 @@ class DiceptionTransformer2DModel(SD3Transformer2DModel):
         p = self.config.patch_size
         patches = patches.unflatten(1, (h // p, w // p)).unflatten(-1, (p, p, self.out_channels))
         velocity = torch.einsum('nhwpqc->nchpwq', patches).flatten(4, 5).flatten(2, 3)
-        if features is not None:
-            velocity = features.refined(velocity, tokens, mixed, given)
+        if kept is not None:
+            velocity = self.image_features.refined(velocity, tokens, kept)
         if self.config.get('prediction_type') == 'sample':
             # x = (1 - sigma) clean + sigma noise, so noise - clean = (x - clean) / sigma. In
             # float32: at the last step of a schedule sigma is small, and the difference too.
             sigma = timestep.float().reshape(-1, 1, 1, 1) / 1000
             velocity = ((hidden_states.float() - velocity.float()) / sigma).to(hidden_states.dtype)
-        if not return_dict:
-            return (velocity,)
-        return Transformer2DModelOutput(sample=velocity)  # (N, C, h, w)
+        return velocity

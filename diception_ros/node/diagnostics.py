@@ -28,6 +28,7 @@ NODE_VALUES = {
     'model': 'the model folder',
     'device': 'where the model runs',
     'dtype': 'precision of the model',
+    'backend': 'what runs the model: torch or onnx; empty before it is loaded',
     'tasks': 'tasks that run on every frame',
     'num_inference_steps': 'denoising steps',
     'processing_resolution': 'width and height of the model input, pixels',

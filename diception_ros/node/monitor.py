@@ -101,6 +101,7 @@ class Monitor:
             'model': chosen.model,
             'device': chosen.compute.device,
             'dtype': chosen.compute.dtype,
+            'backend': predictor.backend.name if predictor else '',
             'tasks': ', '.join(perception.task_names),
             'num_inference_steps': perception.predict.num_inference_steps,
             'processing_resolution': perception.predict.processing_resolution

@@ -13,8 +13,8 @@ from diception_ros.perception.settings import PerceptionSettings
 
 # Parameters that can be changed only before the node is configured.
 FIXED = (
-    'model', 'device', 'dtype', 'threads', 'cameras', 'image_transport', 'depth_reference',
-    'conversion', 'policy', 'queue_size',
+    'model', 'device', 'backend', 'dtype', 'threads', 'cameras', 'image_transport',
+    'depth_reference', 'conversion', 'policy', 'queue_size',
 )  # fmt: skip
 # Parameters that are read once, when the process starts.
 READ_ONLY = ('autostart',)

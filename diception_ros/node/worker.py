@@ -27,7 +27,6 @@ from diception_ros.perception.metric_depth import reference_from
 from diception_ros.perception.perceiver import Perceiver
 from diception_ros.perception.query import Query
 from diception_ros.perception.settings import PerceptionSettings
-from diception_ros.system import threads
 
 if TYPE_CHECKING:
     from diception_ros.core.alignment import FitReport
@@ -287,14 +286,17 @@ def load(
         ValueError: a device that does not exist, or settings that do not suit the model.
     """
     begin = time.monotonic()
-    log(f'configuring, 1 of 3: importing torch for the model {node.model!r}')
+    log(f'configuring, 1 of 3: importing what runs the model {node.model!r}')
     from diception_ros.model import folder
     from diception_ros.perception.predictor import Predictor
 
     folder.silence_library_logging()
-    count = threads.limit(node.compute.threads, node.compute.device)
-    log(f'configuring, 2 of 3: loading {node.model!r} onto {node.compute.device}, {count} threads')
-    predictor = Predictor.load(node.model, node.compute)
+    log(f'configuring, 2 of 3: loading {node.model!r} onto {node.compute.device}')
+    predictor = Predictor.load(node.model, node.compute, bool(perception.adapters))
+    log(
+        f'the model runs on {predictor.backend.name}, {predictor.threads} threads '
+        f'({predictor.backend.reason})'
+    )
     perceiver = Perceiver(predictor, types, perception)
     log(f'configuring, 3 of 3: a first answer ({time.monotonic() - begin:.1f} s so far)')
     warm_up(perceiver, types)

@@ -4,41 +4,48 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
+import threading
 import time
-from typing import Any
+from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 from numpy.typing import NDArray
-import torch
 
 from diception_ros.core import ensembling, images
 from diception_ros.core.frame import Frame
 from diception_ros.core.labels import Label
 from diception_ros.core.prompt import Point, Prompt
 from diception_ros.core.settings import ComputeSettings, PredictSettings
-from diception_ros.model import DiceptionPipeline, cycle_spinning, folder
-from diception_ros.model.adapters import Adapters
-from diception_ros.model.folder import find_device
+from diception_ros.model import backend as backends
+from diception_ros.model import cycle_spinning, folder
+from diception_ros.model.backend import Backend
 from diception_ros.model.sampler import BatchedSampler, SampleRequest, StageTimer
 from diception_ros.perception.query import Prediction
 from diception_ros.perception.score_calibration import ScoreCalibration
+from diception_ros.system import threads
 from diception_ros.tasks import BUILTIN, TaskRegistry
+
+if TYPE_CHECKING:
+    from diception_ros.model import DiceptionPipeline
+    from diception_ros.model.torch_backend import TorchBackend
 
 
 class Predictor:
     """Predicts labels with one loaded model. Not to be shared between threads.
 
     Args:
-        pipe: the model, on the device where it runs.
+        pipe: the model, on the device where it runs: a pipeline of torch, or a backend.
         settings: of the predictions.
         place: folder that the model was loaded from; adapters and calibrated scores belong to its
             weights. None if there is none; it then takes no adapter.
 
     Attributes:
         calibration: of the scores; replace it with `ScoreCalibration()` for the codecs' own.
+        backend: what runs the model, 'torch' or 'onnx', and why.
+        threads: of the processor that the model takes; 0 where that was not limited.
         tasks: the tasks it knows; `adapt` adds and removes those of adapters.
         resolution: side of the network's input and output images under `settings`, pixels.
         tta_shifts: number of shifted inputs for one output image under `settings`.
@@ -49,46 +56,105 @@ class Predictor:
 
     def __init__(
         self,
-        pipe: DiceptionPipeline,
+        pipe: DiceptionPipeline | Backend,
         settings: PredictSettings | None = None,
         place: Path | None = None,
     ) -> None:
-        self.pipe = pipe
         self.settings = settings or PredictSettings()
         self.tasks = BUILTIN
         self.calibration = ScoreCalibration.load(place)
-        self._adapters = Adapters(pipe, place)
+        self.threads = 0
+        self._lock = threading.Lock()
+        self._load_torch: Callable[[], TorchBackend] | None = None
+        self._torch: TorchBackend | None = None
+        self._use(_as_backend(pipe, place))
+        self.backend = backends.Choice(self._backend.name, 'given to the Predictor')
         resolved = self._resolved(self.settings)
         self.resolution, self.tta_shifts = resolved.processing_resolution, resolved.tta_shifts
-        self._sampler = BatchedSampler(pipe)
 
     @classmethod
     def load(
-        cls, model: str | Path, compute: ComputeSettings | None = None, **settings: Any
+        cls,
+        model: str | Path,
+        compute: ComputeSettings | None = None,
+        adapters: bool = False,
+        **settings: Any,
     ) -> Predictor:
         """Load a model folder.
 
         Args:
             model: the folder.
-            compute: where it runs; the CPU by default. `device` and `dtype` may also be given by
-                name, as the settings below.
+            compute: where it runs, and on how many threads; None: the CPU, and all threads that
+                torch takes. `device`, `dtype` and `backend` may also be given by name, as the
+                settings below.
+            adapters: whether `adapt` will be called with adapters, which need torch.
             **settings: those of PredictSettings, such as num_inference_steps, seed.
 
         Raises:
             FileNotFoundError: no such model folder.
-            ValueError: a value that is not allowed, or a device that does not exist.
+            ValueError: a value that is not allowed, a device that does not exist, or `backend` is
+                onnx and something needs torch.
         """
+        limited = compute is not None
         compute = compute or ComputeSettings()
-        given = {name: settings.pop(name) for name in ('device', 'dtype') if name in settings}
+        names = ('device', 'dtype', 'backend')
+        given = {name: settings.pop(name) for name in names if name in settings}
         compute = replace(compute, **given)
         chosen = PredictSettings(**settings)
-        device = find_device(compute.device)
-        dtype = compute.dtype
-        if dtype == 'auto':
-            dtype = 'float32' if device.type == 'cpu' else 'bfloat16'
-        pipe = DiceptionPipeline.from_pretrained(model, dtype=getattr(torch, dtype)).to(device)
-        pipe.set_progress_bar_config(disable=True)
-        return cls(pipe, chosen, folder.resolve(model))
+        place = folder.resolve(model)
+        folder.check_folder(place)
+        choice = backends.choose(place, compute, adapters)
+
+        def load_torch() -> TorchBackend:
+            from diception_ros.model.torch_backend import TorchBackend
+
+            if limited:
+                threads.limit(compute.threads, compute.device)
+            return TorchBackend.load(place, compute)
+
+        if choice.name == backends.ONNX:
+            from diception_ros.model.onnx_backend import OnnxBackend
+
+            running = OnnxBackend(place, compute)
+            predictor = cls(running, chosen, place)
+            predictor.threads = running.threads
+            if compute.backend == 'auto':
+                predictor._load_torch = load_torch
+        else:
+            predictor = cls(load_torch(), chosen, place)
+            predictor.threads = threads.limited() if limited else 0
+        predictor.backend = choice
+        return predictor
+
+    @property
+    def pipe(self) -> DiceptionPipeline:
+        """The pipeline of torch; AttributeError with another backend."""
+        if self._torch is None:
+            raise AttributeError(f'backend is {self.backend.name}: there is no pipeline of torch')
+        return self._torch.pipe
+
+    @property
+    def input_scale(self) -> int:
+        """Side of the network's input image divided by the side of its output image."""
+        return self._backend.input_scale
+
+    def _use(self, backend: Backend) -> None:
+        self._backend = backend
+        self._sampler = BatchedSampler(backend)
+        if backend.name == backends.TORCH:
+            self._torch = cast('TorchBackend', backend)
+
+    def _with_adapters(self) -> TorchBackend:
+        """The backend that takes adapters; loaded now if another one runs."""
+        with self._lock:
+            if self._torch is None:
+                if self._load_torch is None:
+                    raise ValueError(
+                        f'backend is {self.backend.name}, and adapters run on torch; set backend '
+                        'to auto or torch'
+                    )
+                self._torch = self._load_torch()
+            return self._torch
 
     def adapt(self, folders: Sequence[str | Path]) -> list[str]:
         """Load these adapters and unload all others.
@@ -104,9 +170,16 @@ class Predictor:
         Raises:
             ValueError: a folder holds no adapter, or one that does not suit the model.
         """
-        # Refuses a name that is taken before anything changes.
-        registry = TaskRegistry(tuple(self._adapters.check(folders)))
-        self._adapters.set_active(folders)
+        if folders or self._backend.name == backends.TORCH:
+            running = self._with_adapters()
+            # Refuses a name that is taken before anything changes.
+            registry = TaskRegistry(tuple(running.adapters.check(folders)))
+            running.adapters.set_active(folders)
+            if running is not self._backend:
+                self._use(running)
+                self.backend = backends.Choice(running.name, 'adapters run on torch')
+        else:
+            registry = BUILTIN
         self.tasks = registry
         return [card.name for card in registry.cards]
 
@@ -167,7 +240,7 @@ class Predictor:
         for frame, prompt in zip(frames, prompts, strict=True):
             prompt.check_inside(frame.size)
         if prompts:
-            self.pipe.get_embeddings(texts)  # fails before any work is done
+            self._backend.embed(texts)  # fails before any work is done
 
         # 1. Resize each frame to the network's input.
         timer = StageTimer(len(prompts), self._now)
@@ -179,7 +252,7 @@ class Predictor:
             with timer.stage('fit', sharing):
                 image = frames[sharing[0]].image
                 resized[key] = (
-                    images.resize(image, key[1] * self.pipe.input_scale)[0],
+                    images.resize(image, key[1] * self.input_scale)[0],
                     images.resize_transform(image.shape[:2], key[1]),
                 )
 
@@ -192,7 +265,7 @@ class Predictor:
                 prompt.shares(frames[index].size),
                 one.seed + member,
                 resolved[one],
-                self._adapters.name_for(prompt.task),
+                self._adapter_of(prompt.task),
             )
             for index, (prompt, one) in enumerate(zip(prompts, settings, strict=True))
             for member in range(one.ensemble_size)
@@ -239,15 +312,15 @@ class Predictor:
                 or an adapter that does not suit the model.
         """
         self._resolved(settings)
-        registry = TaskRegistry(tuple(self._adapters.check(adapters)))
+        cards = self._with_adapters().adapters.check(adapters) if adapters else []
+        registry = TaskRegistry(tuple(cards))
         texts = []
         for prompt in prompts:
             text = registry.get(prompt.task).text(prompt)
             if not registry.is_adapter(prompt.task):  # whose embedding comes with the adapter
                 texts.append(text)
-        pipe = self.pipe
-        if None in (pipe.text_encoder, pipe.text_encoder_2, pipe.text_encoder_3):
-            pipe.get_embeddings(texts)
+        if not self._backend.encodes_texts:
+            self._backend.embed(texts)
 
     def generate(
         self, frame: Frame, text: str, points: tuple[Point, ...] = ()
@@ -267,9 +340,9 @@ class Predictor:
         """
         prompt = Prompt('any', points=points)
         prompt.check_inside(frame.size)
-        self.pipe.get_embeddings([text])
+        self._backend.embed([text])
         settings = self._resolved(self.settings)
-        resized, _ = images.resize(frame.image, self.resolution * self.pipe.input_scale)
+        resized, _ = images.resize(frame.image, self.resolution * self.input_scale)
         shares = prompt.shares(frame.size)
         request = SampleRequest(0, resized, text, shares, self.settings.seed, settings, '')
         ((_, output),) = self._sampler.sample([request], StageTimer(1, self._now))
@@ -277,21 +350,34 @@ class Predictor:
 
     def _resolved(self, settings: PredictSettings) -> PredictSettings:
         """Settings for the sampler: the model's defaults filled in, seed and ensemble neutral."""
-        side: int = settings.processing_resolution or self.pipe.config.resolution
-        multiple = self.pipe.token
-        largest = multiple * self.pipe.transformer.config.pos_embed_max_size
+        side: int = settings.processing_resolution or self._backend.resolution
+        multiple = self._backend.token
+        largest = multiple * self._backend.max_tokens
         if side % multiple or side > largest:
             raise ValueError(
                 f'processing_resolution is {side}; this model takes multiples of {multiple} '
                 f'up to {largest}'
             )
-        shifts: int = settings.tta_shifts or self.pipe.config.shifts
+        shifts: int = settings.tta_shifts or self._backend.shifts
         cycle_spinning.check(shifts, multiple)
         return replace(
             settings, processing_resolution=side, tta_shifts=shifts, seed=0, ensemble_size=1
         )
 
     def _now(self) -> float:
-        if self.pipe.device.type == 'cuda':
-            torch.cuda.synchronize(self.pipe.device)
+        self._backend.synchronize()
         return time.perf_counter()
+
+    def _adapter_of(self, task: str) -> str:
+        running = self._torch
+        if running is None or self._backend.name != backends.TORCH:
+            return ''
+        return running.adapters.name_for(task)
+
+
+def _as_backend(model: DiceptionPipeline | Backend, place: Path | None) -> Backend:
+    if hasattr(model, 'decode_latents') and hasattr(model, 'encode'):
+        return cast(Backend, model)
+    from diception_ros.model.torch_backend import TorchBackend
+
+    return TorchBackend(cast('DiceptionPipeline', model), place)

@@ -33,6 +33,13 @@ def limit(threads: int, device: str) -> int:
     import torch
 
     torch.set_num_threads(threads or automatic(device, processors()))
+    return limited()
+
+
+def limited() -> int:
+    """Threads that torch takes now."""
+    import torch
+
     return int(torch.get_num_threads())
 
 

@@ -4,8 +4,6 @@
 
 from __future__ import annotations
 
-from scipy.optimize import linear_sum_assignment
-
 from diception_ros.core.labels import Instances
 from diception_ros.tasks import _checks
 
@@ -26,6 +24,8 @@ def score(predicted: Instances, truth: Instances) -> dict[str, float]:
     Raises:
         ValueError: the sizes differ.
     """
+    from scipy.optimize import linear_sum_assignment
+
     _checks.same_size(predicted, truth)
     found, there = predicted.present(), truth.present()
     ours, theirs = len(found.scores), len(there.scores)

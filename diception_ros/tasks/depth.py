@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.ndimage import distance_transform_edt
 
 from diception_ros.core.geometry import ScaleShift, fit_scale_shift
 from diception_ros.core.labels import Disparity, MetricDepth
@@ -38,6 +37,8 @@ class Depth(Task[Disparity]):
             TypeError: the label is no Disparity; metres would be generated with far as near.
             ValueError: the label is not square.
         """
+        from scipy.ndimage import distance_transform_edt
+
         if not isinstance(label, Disparity):
             raise TypeError(
                 f'task {self.name!r} paints Disparity, got {type(label).__name__}; '

@@ -33,7 +33,7 @@ from diception_ros import tasks
 from diception_ros.core.settings import PredictSettings
 from diception_ros.datasets.batch import Batch, Prepared
 from diception_ros.model import DiceptionPipeline
-from diception_ros.model.encoder import CELL
+from diception_ros.model.component_configs import CELL
 from diception_ros.model.pca import PcaAutoencoder
 from diception_ros.perception.predictor import Predictor
 from diception_ros.system import files

@@ -25,6 +25,7 @@ from diception_ros.datasets.sample import Sample
 from diception_ros.evaluation.controls import shuffled_order
 from diception_ros.model import DiceptionPipeline
 from diception_ros.model.sampler import BatchedSampler, SampleRequest, StageTimer
+from diception_ros.model.torch_backend import TorchBackend
 from diception_ros.system.files import atomic_file
 from diception_ros.training.samples import Preprocessor
 from diception_ros.training.settings import TrainSettings
@@ -296,7 +297,8 @@ class Validator:
                 )
             )
         timer = StageTimer(len(requests), time.perf_counter)
-        return np.stack([image for _, image in BatchedSampler(pipe).sample(requests, timer)])
+        sampler = BatchedSampler(TorchBackend(pipe))
+        return np.stack([image for _, image in sampler.sample(requests, timer)])
 
     def _score(self, row: int, image: NDArray[np.float32]) -> dict[str, float]:
         task, prompt = self._registry.get(self._prepared.tasks[row]), self._samples[row].prompt

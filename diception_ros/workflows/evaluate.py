@@ -572,19 +572,18 @@ def _load(config: EvaluateConfig) -> tuple[Predictor, dict[str, Any]]:
     """The predictor, and what metrics.json has on it."""
     from diception_ros.model import folder
     from diception_ros.perception.predictor import Predictor
-    from diception_ros.system import threads
 
     name = config.model or 'builtin'
     model = folder.resolve(name)
     folder.silence_library_logging()
-    threads.limit(config.compute.threads, config.compute.device)
     first = next(iter(config.column_settings.values()))
-    predictor = Predictor.load(model, config.compute, **asdict(first))
+    predictor = Predictor.load(model, config.compute, bool(config.adapters), **asdict(first))
     about = {
         'model': {'name': name, 'sha256': files.sha256(model)},
         'settings': {
             'device': config.compute.device,
             'dtype': config.compute.dtype,
+            'backend': predictor.backend.name,
             **asdict(first),
             'num_inference_steps': list(config.num_inference_steps),
             'processing_resolution': predictor.resolution,

@@ -36,7 +36,11 @@ if TYPE_CHECKING:
     from diception_ros.perception.query import Prediction
 
 _ENDS = ('.png', '.jpg', '.jpeg', '.bmp', '.webp', '.tif', '.tiff', '.ppm', '.pgm')
-_VERSIONS = ('torch', 'diffusers', 'transformers', 'numpy')
+# By what runs the model.
+_VERSIONS = {
+    'torch': ('torch', 'diffusers', 'transformers', 'numpy'),
+    'onnx': ('onnxruntime', 'numpy'),
+}
 _BUILTIN = (
     'model: builtin, a small one trained on simulated rooms, for a first look; the real weights: '
     'diception convert --help, then --model DIR (docs/install.md)'
@@ -286,13 +290,17 @@ def _predict(
         'settings': {
             'device': config.compute.device,
             'dtype': config.compute.dtype,
+            'backend': predictor.backend.name,
             **asdict(config.predict),
             'processing_resolution': predictor.resolution,
             'tta_shifts': predictor.tta_shifts,
         },
         'versions': {
             'diception_ros': __version__,
-            **{name: importlib.metadata.version(name) for name in _VERSIONS},
+            **{
+                name: importlib.metadata.version(name)
+                for name in _VERSIONS[predictor.backend.name]
+            },
         },
     }
     skipped = {}
@@ -338,8 +346,9 @@ def _load(config: PredictConfig) -> Predictor:
     from diception_ros.perception.predictor import Predictor
 
     folder.silence_library_logging()
-    threads.limit(config.compute.threads, config.compute.device)
-    return Predictor.load(config.model, config.compute, **asdict(config.predict))
+    return Predictor.load(
+        config.model, config.compute, bool(config.adapters), **asdict(config.predict)
+    )
 
 
 def find_images(given: Sequence[str], out: Path | None = None) -> list[Path]:

@@ -244,12 +244,17 @@ def _replay_one(path: Path, config: ReplayConfig, progress: Progress) -> ReplayR
         from diception_ros.perception.predictor import Predictor
 
         folder.silence_library_logging()
-        count = threads.limit(compute.threads, compute.device)
+        model = folder.resolve(config.model)
+        predictor = Predictor.load(model, compute, bool(perception.adapters))
+        progress.log(
+            f'the model runs on {predictor.backend.name} ({predictor.backend.reason}), '
+            f'{predictor.threads} threads'
+        )
+        job = replace(job, backend=predictor.backend.name)
         if compute.device == 'cpu':
             # Their number decides the last bits of the results.
-            job = replace(job, threads=count)
-        model = folder.resolve(config.model)
-        perceiver = Perceiver(Predictor.load(model, compute), BagTypes(), perception)
+            job = replace(job, threads=predictor.threads)
+        perceiver = Perceiver(predictor, BagTypes(), perception)
         total = job.expected_frames(bag, cameras)
         with progress.bar(total, f'{path.name}: answers', 'frame') as bar:
             result = run(bag, perceiver, job, config.model, bar.update, progress.log)

@@ -9,7 +9,8 @@ import pytest
 from safetensors.torch import load_file, save_file
 import torch
 
-from diception_ros.model.folder import PARTS, fingerprint
+from diception_ros.model.folder import fingerprint
+from diception_ros.model.weights import PARTS
 
 FILE = 'diffusion_pytorch_model.safetensors'
 

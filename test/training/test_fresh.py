@@ -10,7 +10,8 @@ import torch
 from diception_ros import tasks
 from diception_ros.core.settings import PredictSettings
 from diception_ros.model import DiceptionPipeline, DiceptionTransformer2DModel
-from diception_ros.model.pca import PcaAutoencoder, overlap
+from diception_ros.model.lapped import overlap
+from diception_ros.model.pca import PcaAutoencoder
 from diception_ros.perception.predictor import Predictor
 from diception_ros.training.from_scratch import init_pipeline, random_text_table
 
@@ -136,7 +137,7 @@ def test_a_latent_is_its_block():
 
 @pytest.mark.parametrize('block', [2, 4, 8])
 def test_a_lapped_transform_is_a_rotation_that_keeps_constants(block):
-    matrix = overlap(6 * block, block)
+    matrix = torch.from_numpy(overlap(6 * block, block))
     one = torch.eye(6 * block, dtype=torch.float64)
     torch.testing.assert_close(matrix @ matrix.T, one)
     torch.testing.assert_close(matrix.sum(dim=1), torch.ones(6 * block, dtype=torch.float64))

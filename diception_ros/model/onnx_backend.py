@@ -1,0 +1,230 @@
+# SPDX-FileCopyrightText: 2026 The diception_ros authors
+# SPDX-License-Identifier: Apache-2.0
+"""The backend of ONNX Runtime: the graphs of a model folder, and a sampler in numpy."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from diception_ros.core.settings import ComputeSettings, PredictSettings
+from diception_ros.model.backend import ONNX
+from diception_ros.model.component_configs import CELL, read_json
+from diception_ros.model.lapped import overlap
+from diception_ros.model.noise import standard_normal
+from diception_ros.model.onnx_graphs import DECODER, IMAGE, NETWORK
+from diception_ros.model.point_slots import pack_points
+from diception_ros.model.text_embeddings import TABLE_FILE, PromptTable
+from diception_ros.system import threads
+
+# Providers by the beginning of the device's name, the first that is there being used; each needs
+# a build of ONNX Runtime that has it. None of the GPU's has been run so far.
+_PROVIDERS = {
+    'cpu': ('CPUExecutionProvider',),
+    'cuda': ('CUDAExecutionProvider',),
+    'tensorrt': ('TensorrtExecutionProvider', 'CUDAExecutionProvider'),
+}
+# One image of the official size keeps a device busy; more at once only cost memory.
+_DECODE_PIXELS = 768 * 768
+
+
+class _ImageLatents(NamedTuple):
+    """What `DiceptionTransformer2DModel.embed_image` returns.
+
+    Attributes:
+        tokens: (1, h / p, w / p, D) float32.
+        features: (1, M, h, w) float32; None without an image encoder.
+    """
+
+    tokens: NDArray[np.float32]
+    features: NDArray[np.float32] | None
+
+
+class OnnxBackend:
+    """Runs the graphs of a model folder; see `backend.Backend`.
+
+    Args:
+        folder: of the model, as `backend.choose` accepts it for ONNX.
+        compute: where it runs.
+
+    Raises:
+        ImportError: onnxruntime is not installed.
+        ValueError: a device that does not exist, or graphs that cannot be loaded.
+    """
+
+    name = ONNX
+    encodes_texts = False
+
+    def __init__(self, folder: Path, compute: ComputeSettings) -> None:
+        index = read_json(folder / 'model_index.json')
+        self.resolution: int = index.get('resolution', 768)  # as the pipeline's default
+        self.shifts: int = index.get('shifts', 1)
+        network = read_json(folder / 'transformer' / 'config.json')
+        vae = read_json(folder / 'vae' / 'config.json')
+        self._block = 2 ** (len(vae['block_out_channels']) - 1)
+        self._patch: int = network['patch_size']
+        self._channels: int = network['in_channels']
+        self.token = self._block * self._patch
+        self.max_tokens: int = network['pos_embed_max_size']
+        self.input_scale = CELL // self._block if network.get('feature_channels') else 1
+        self._order = read_json(folder / 'point_encoder' / 'config.json').get('point_order', 'xy')
+        self._scheduler = read_json(folder / 'scheduler' / 'scheduler_config.json')
+        self._table = PromptTable()
+        if (folder / TABLE_FILE).is_file():
+            self._table = PromptTable.load(folder / TABLE_FILE)
+        self._embedded: dict[str, tuple[NDArray[np.float32], NDArray[np.float32]]] = {}
+        self.threads = compute.threads or threads.automatic(compute.device, threads.processors())
+        self._image, self._network, self._decoder = (
+            _session(folder / name, compute.device, self.threads)
+            for name in (IMAGE, NETWORK, DECODER)
+        )
+
+    def embed(self, texts: Sequence[str]) -> None:
+        self._table.check(texts)
+
+    def encode(self, image: NDArray[np.uint8]) -> _ImageLatents:
+        planes = image.transpose(2, 0, 1)[None].astype(np.float32) / np.float32(127.5) - 1
+        height, width = (side // self.input_scale for side in image.shape[:2])
+        feeds = {'image': planes, **self._overlaps(self._image, height, width)}
+        tokens, *features = self._image.run(None, feeds)
+        return _ImageLatents(tokens, features[0] if features else None)
+
+    def denoise(
+        self,
+        image_latents: Sequence[_ImageLatents],
+        texts: Sequence[str],
+        points: Sequence[Sequence[tuple[float, float]]],
+        seeds: Sequence[int],
+        settings: PredictSettings,
+        adapter: str,
+    ) -> NDArray[np.float32]:
+        if adapter:
+            raise ValueError(f'adapter {adapter!r}: adapters run on torch; set backend to torch')
+        # The same way as DiceptionPipeline.denoise, which explains it.
+        batch, guided = len(texts), settings.guidance_scale > 1
+        coordinates, given = pack_points(points, batch, self._order)
+        rows, columns = (self._patch * side for side in image_latents[0].tokens.shape[1:3])
+        shape = (1, self._channels, rows, columns)
+        latents = np.concatenate([standard_normal(seed, shape) for seed in seeds])
+        embedded = list(map(self._embedding, ([''] * batch if guided else []) + list(texts)))
+        halves = 2 if guided else 1
+        feeds = {
+            'tokens': np.stack([tokens for tokens, _ in embedded]),
+            'pooled': np.stack([pooled for _, pooled in embedded]),
+            'points': np.concatenate([coordinates] * halves),
+            'given': np.concatenate([given] * halves),
+            'conditional': np.repeat(np.array([0, 1][-halves:], np.float32), batch),
+            'image_tokens': self._batch([one.tokens for one in image_latents], halves, batch),
+        }
+        if image_latents[0].features is not None:
+            features = [one.features for one in image_latents]
+            feeds['features'] = self._batch(features, halves, batch)
+        sigmas = schedule(self._scheduler, settings.num_inference_steps)
+        velocity = np.zeros_like(latents)
+        for number, sigma in enumerate(sigmas[:-1]):
+            last = 0 < number == len(sigmas) - 2
+            if not (settings.reuse_last_velocity and last):
+                feeds['latents'] = np.concatenate([latents] * halves)
+                times = self._scheduler.get('num_train_timesteps', 1000)
+                feeds['timestep'] = np.full(halves * batch, sigma * np.float32(times), np.float32)
+                (velocity,) = self._network.run(None, feeds)
+                if guided:
+                    unconditional, conditional = velocity[:batch], velocity[batch:]
+                    scale = np.float32(settings.guidance_scale)
+                    velocity = unconditional + scale * (conditional - unconditional)
+            latents = latents + (sigmas[number + 1] - sigma) * velocity
+        return latents
+
+    def decode_latents(self, latents: NDArray[np.float32]) -> NDArray[np.float32]:
+        height, width = (self._block * side for side in latents.shape[2:])
+        overlaps = self._overlaps(self._decoder, height, width)
+        together = max(1, _DECODE_PIXELS // (height * width))
+        return np.concatenate([
+            self._decoder.run(None, {'latents': latents[i : i + together], **overlaps})[0]
+            for i in range(0, len(latents), together)
+        ])  # fmt: skip
+
+    def synchronize(self) -> None:
+        pass  # `run` returns when its outputs are there
+
+    def end_batch(self) -> None:
+        pass
+
+    def is_out_of_memory(self, error: Exception) -> bool:
+        # ONNX Runtime has no error of its own for it.
+        return 'Failed to allocate memory' in str(error)
+
+    def _embedding(self, text: str) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+        if text not in self._embedded:
+            self._embedded[text] = self._table.arrays(text)
+        return self._embedded[text]
+
+    def _overlaps(self, session: Any, height: int, width: int) -> dict[str, NDArray[np.float32]]:
+        """The matrices of a lapped transform, for graphs that take them."""
+        if len(session.get_inputs()) == 1:
+            return {}
+        return {
+            'row_overlap': overlap(height, self._block).astype(np.float32),
+            'column_overlap': overlap(width, self._block).astype(np.float32),
+        }
+
+    @staticmethod
+    def _batch(parts: Sequence[Any], halves: int, batch: int) -> NDArray[np.float32]:
+        whole = np.concatenate([*parts] * halves if len(parts) > 1 else parts)
+        return whole if len(whole) > 1 else np.repeat(whole, halves * batch, axis=0)
+
+
+def schedule(config: dict[str, Any], steps: int) -> NDArray[np.float32]:
+    """Sigmas of FlowMatchEulerDiscreteScheduler, as diffusers computes them.
+
+    Args:
+        config: of the scheduler, as `onnx_graphs.check_exportable` accepts it.
+        steps: N.
+
+    Returns:
+        (N + 1,) falling from 1 to 0.
+    """
+    count, shift = config.get('num_train_timesteps', 1000), config.get('shift', 1.0)
+
+    def shifted(sigmas: Any) -> Any:
+        return shift * sigmas / (1 + (shift - 1) * sigmas)
+
+    # diffusers shifts the ends of the table once and all steps again.
+    ends = shifted(np.array([count, 1], np.float32) / np.float32(count)).astype(np.float32)
+    first, last = (float(end) * count for end in ends)
+    sigmas = shifted(np.linspace(first, last, steps) / count)
+    return np.append(sigmas, 0).astype(np.float32)
+
+
+def _session(graph: Path, device: str, count: int) -> Any:
+    import onnxruntime
+
+    kind, _, number = device.partition(':')
+    if kind not in _PROVIDERS or (number and not number.isdecimal()):
+        raise ValueError(f'device is {device!r}; expected cpu, cuda, cuda:N or tensorrt:N')
+    there = onnxruntime.get_available_providers()
+    if _PROVIDERS[kind][0] not in there:
+        raise ValueError(
+            f'device {device!r} needs {_PROVIDERS[kind][0]}, which this onnxruntime '
+            f'{onnxruntime.__version__} does not have (it has {", ".join(there)}); install '
+            'onnxruntime-gpu, or set device to cpu'
+        )
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = count
+    options.log_severity_level = 3  # errors
+    # Threads that wait for work would keep cores busy that others need.
+    options.add_session_config_entry('session.intra_op.allow_spinning', '0')
+    providers: list[Any] = [
+        (name, {'device_id': number or '0'}) if name != 'CPUExecutionProvider' else name
+        for name in dict.fromkeys((*_PROVIDERS[kind], 'CPUExecutionProvider'))
+        if name in there
+    ]
+    try:
+        return onnxruntime.InferenceSession(str(graph), options, providers=providers)
+    except Exception as error:  # its own classes, which derive from nothing in particular
+        reason = str(error).strip().splitlines()[0][:200]
+        raise ValueError(f'{graph}: ONNX Runtime cannot load it ({reason})') from error

@@ -1,0 +1,363 @@
+# SPDX-FileCopyrightText: 2026 The diception_ros authors
+# SPDX-License-Identifier: Apache-2.0
+"""Exports the networks of a model folder as ONNX graphs that read the folder's own weights.
+
+A graph holds no value of a weight: each is an initializer that lies in a .safetensors file of the
+folder, named by its offset (ONNX calls this external data). So a graph stays right for other
+weights of the same layout, and the folder does not grow by them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+import functools
+import inspect
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import nn
+from torch.nn import functional
+
+from diception_ros.core.prompt import MAX_POINTS
+from diception_ros.core.settings import ComputeSettings, PredictSettings
+from diception_ros.model.onnx_backend import OnnxBackend
+from diception_ros.model.onnx_graphs import (
+    DECODER,
+    FORMAT,
+    IMAGE,
+    INDEX_FILE,
+    NETWORK,
+    PRECISIONS,
+    check_exportable,
+)
+from diception_ros.model.pca import PcaAutoencoder
+from diception_ros.model.pipeline import DiceptionPipeline
+from diception_ros.model.torch_backend import TorchBackend
+from diception_ros.model.weights import (
+    PARTS,
+    TensorPlace,
+    layout_hash,
+    tensor_places,
+    weight_files,
+)
+from diception_ros.system import files
+
+# The newest that ONNX Runtime 1.20 knows; 1.20 is the oldest that setup.py allows.
+OPSET = 20
+# Largest difference of an output image, of 0 to 1, with which graphs are accepted; that of fp16
+# is what the last place of bfloat16 is worth, in which torch computes on a GPU.
+TOLERANCES = {'fp32': 1e-4, 'fp16': 4e-3}
+
+
+# ONNX's names of the types of stored weights.
+_TYPES = {'F64': 'DOUBLE', 'F32': 'FLOAT', 'F16': 'FLOAT16', 'BF16': 'BFLOAT16'}
+
+
+class _Graph(nn.Module):
+    """Networks under the names of their folders, so that parameters are named as in the files."""
+
+    def __init__(self, pipe: DiceptionPipeline) -> None:
+        super().__init__()
+        crop = functools.partial(_crop_positions, pipe.transformer.pos_embed)
+        pipe.transformer.pos_embed.cropped_pos_embed = crop
+        for part in PARTS:
+            setattr(self, part, getattr(pipe, part))
+        self.scale = pipe.input_scale
+        self.factor, self.shift = pipe.vae.config.scaling_factor, pipe.vae.config.shift_factor
+
+
+def _crop_positions(embed: Any, height: int, width: int) -> torch.Tensor:
+    """`PatchEmbed.cropped_pos_embed` by indices, which are exported for every size.
+
+    Slices, which diffusers uses, are contiguous for one size alone, and torch exports that one.
+    """
+    side, p = embed.pos_embed_max_size, embed.patch_size
+    table = embed.pos_embed.unflatten(1, (side, side))
+    for axis, length in ((1, height // p), (2, width // p)):
+        index = torch.arange(length) + (side - length) // 2
+        table = table.index_select(axis, index)
+    return table.flatten(1, 2)
+
+
+class _ImageGraph(_Graph):
+    """Everything that depends on the input image alone."""
+
+    def forward(self, image: torch.Tensor, *overlaps: torch.Tensor) -> Any:
+        """(B, 3, D, E) in [-1, 1] -> what `DiceptionTransformer2DModel.embed_image` returns."""
+        dtype = self.transformer.dtype
+        image = image.to(dtype)
+        features = None if self.image_encoder is None else self.image_encoder(image)
+        x = functional.avg_pool2d(image, self.scale) if self.scale > 1 else image
+        if overlaps:
+            rows, columns = (one.to(dtype) for one in overlaps)
+            x = rows @ x @ columns.transpose(0, 1)
+        if isinstance(self.vae, PcaAutoencoder):
+            latents = self.vae.coordinates(x)
+        else:
+            latents = self.vae.encode(x, return_dict=False)[0].mode()
+        latents = (latents - self.shift) * self.factor
+        if features is not None:
+            latents = torch.cat([latents, features.to(latents)], dim=1)
+        tokens, kept = self.transformer.embed_image(latents)
+        found = (tokens,) if kept is None else (tokens, kept)
+        return tuple(one.float() for one in found)
+
+
+class _NetworkGraph(_Graph):
+    """One pass of the transformer, with the point encoder."""
+
+    def forward(
+        self,
+        latents: torch.Tensor,
+        timestep: torch.Tensor,
+        tokens: torch.Tensor,
+        pooled: torch.Tensor,
+        points: torch.Tensor,
+        given: torch.Tensor,
+        conditional: torch.Tensor,
+        image: torch.Tensor,
+        *features: torch.Tensor,
+    ) -> torch.Tensor:
+        """(N, C, h, w) noisy latents -> their velocity; `conditional` is (N,), 0 or 1."""
+        dtype = self.transformer.dtype
+        # The unconditional half has zeros in place of point tokens.
+        point_tokens = self.point_encoder(points, given) * conditional[:, None, None].to(dtype)
+        velocity = self.transformer.predict_velocity(
+            latents.to(dtype),
+            image.to(dtype),
+            features[0].to(dtype) if features else None,
+            tokens.to(dtype),
+            pooled.to(dtype),
+            point_tokens,
+            timestep,
+        )
+        return velocity.float()
+
+
+class _DecoderGraph(_Graph):
+    """Latents to the output image."""
+
+    def forward(self, latents: torch.Tensor, *overlaps: torch.Tensor) -> torch.Tensor:
+        """(N, C, h, w) -> (N, H, W, 3) in [0, 1]."""
+        dtype = self.vae.dtype
+        z = latents.to(dtype) / self.factor + self.shift
+        if isinstance(self.vae, PcaAutoencoder):
+            decoded = self.vae.pixels(z)
+            if overlaps:
+                rows, columns = (one.to(dtype) for one in overlaps)
+                decoded = rows.transpose(0, 1) @ decoded @ columns
+        else:
+            decoded = self.vae.decode(z, return_dict=False)[0]
+        return (decoded.float() / 2 + 0.5).clamp(0, 1).permute(0, 2, 3, 1)
+
+
+def export(
+    folder: Path, precision: str, log: Callable[[str], None] = lambda line: None
+) -> dict[str, int]:
+    """Write the graphs of a model folder into it.
+
+    Args:
+        folder: of the model.
+        precision: in which the graphs compute, one of PRECISIONS.
+        log: called with progress.
+
+    Returns:
+        bytes of each file that was written, by name.
+
+    Raises:
+        ImportError: onnx or onnxscript is not installed.
+        ValueError: the model uses something that the graphs cannot do.
+    """
+    import onnx_ir
+
+    if reason := check_exportable(folder):
+        raise ValueError(f'{folder}: {reason}')
+    places = {
+        f'{file.parent.name}.{name}': place
+        for file in weight_files(folder)
+        for name, place in tensor_places(file).items()
+    }
+    dtype = PRECISIONS[precision]
+    pipe = DiceptionPipeline.from_pretrained(folder, dtype=getattr(torch, dtype))
+    sizes = {}
+    for name, (graph, inputs, outputs) in _graphs(pipe).items():
+        log(f'exporting {name}')
+        with torch.no_grad():
+            # First, because torch.onnx tries other ways after a failure, in some of which axes
+            # that vary become fixed.
+            traced = torch.export.export(
+                graph.eval(), tuple(example for example, _ in inputs.values()), strict=False,
+                dynamic_shapes=_axes(graph, [axes for _, axes in inputs.values()]),
+            )  # fmt: skip
+            program = torch.onnx.export(
+                traced, dynamo=True, input_names=list(inputs), output_names=outputs,
+                opset_version=OPSET, optimize=False, verbose=False,
+            )  # fmt: skip
+        assert program is not None
+        _refer(program.model, places, folder)
+        content = onnx_ir.to_proto(program.model).SerializeToString()
+        files.write_bytes(folder / name, content)
+        sizes[name] = len(content)
+    index = {
+        'format': FORMAT, 'layout': layout_hash(folder), 'precision': precision, 'opset': OPSET,
+        'exporter': f'torch {torch.__version__}',
+    }  # fmt: skip
+    files.write_text(folder / INDEX_FILE, json.dumps(index, indent=2, sort_keys=True) + '\n')
+    return sizes
+
+
+def _graphs(pipe: DiceptionPipeline) -> dict[str, tuple[nn.Module, dict[str, Any], list[str]]]:
+    """Each graph with its inputs (examples, and which of their axes vary) and names of outputs."""
+    config = pipe.transformer.config
+    patch, token, scale = config.patch_size, pipe.token, pipe.input_scale
+    # An example of any size; a size of 1 would be taken as fixed.
+    batch, rows, columns = 2, 2, min(3, config.pos_embed_max_size)
+    Dim = torch.export.Dim
+    # Diffusers' upsampling copies batches of 64 and more, which changes nothing; torch exports
+    # the other way alone.
+    n = Dim('n', max=63)
+    h, w = (Dim(name, min=1, max=config.pos_embed_max_size) for name in ('rows', 'columns'))
+
+    def zeros(*shape: int) -> torch.Tensor:
+        return torch.zeros(*shape)
+
+    lapped = {}
+    if pipe.vae.config.get('lapped'):
+        height, width = token * rows, token * columns
+        lapped = {
+            'row_overlap': (zeros(height, height), {0: token * h, 1: token * h}),
+            'column_overlap': (zeros(width, width), {0: token * w, 1: token * w}),
+        }
+    size = token * scale
+    image = {
+        'image': (zeros(1, 3, size * rows, size * columns), {2: size * h, 3: size * w}),
+        **lapped,
+    }
+    channels, width = config.in_channels, pipe.transformer.inner_dim
+    latents = (
+        zeros(batch, channels, patch * rows, patch * columns), {0: n, 2: patch * h, 3: patch * w}
+    )  # fmt: skip
+    length = len(pipe.prompt_table[next(iter(pipe.prompt_table))].tokens)
+    network = {
+        'latents': latents,
+        'timestep': (torch.ones(batch), {0: n}),
+        'tokens': (zeros(batch, length, config.joint_attention_dim), {0: n}),
+        'pooled': (zeros(batch, config.pooled_projection_dim), {0: n}),
+        'points': (zeros(batch, MAX_POINTS, 2), {0: n}),
+        'given': (torch.zeros(batch, MAX_POINTS, dtype=torch.bool), {0: n}),
+        'conditional': (torch.ones(batch), {0: n}),
+        'image_tokens': (zeros(batch, rows, columns, width), {0: n, 1: h, 2: w}),
+    }
+    made = ['image_tokens']
+    if pipe.image_encoder is not None:
+        own = pipe.transformer.image_features
+        features = own.mix.out_channels + config.feature_channels - own.coarse
+        network['features'] = (
+            zeros(batch, features, patch * rows, patch * columns),
+            {0: n, 2: patch * h, 3: patch * w},
+        )
+        made.append('features')
+    decoder = {'latents': latents, **lapped}
+    return {
+        IMAGE: (_ImageGraph(pipe), image, made),
+        NETWORK: (_NetworkGraph(pipe), network, ['velocity']),
+        DECODER: (_DecoderGraph(pipe), decoder, ['images']),
+    }
+
+
+def _axes(graph: nn.Module, axes: list[Any]) -> tuple[Any, ...]:
+    """The axes as torch wants them: those of a variable argument in a tuple of its own."""
+    parameters = inspect.signature(graph.forward).parameters.values()
+    named = sum(one.kind is one.POSITIONAL_OR_KEYWORD for one in parameters)
+    return (*axes[:named], *([tuple(axes[named:])] if axes[named:] else []))
+
+
+def _refer(model: Any, places: Mapping[str, TensorPlace], folder: Path) -> None:
+    """Let the initializers of a graph lie in the files of weights, and simplify the graph.
+
+    Args:
+        model: an onnx_ir.Model.
+        places: of the tensors in the files, by part and name.
+        folder: of the model, which the files are relative to.
+    """
+    import onnx_ir
+    import onnxscript.optimizer
+
+    graph = model.graph
+    stored = {name: value for name, value in graph.initializers.items() if name in places}
+    # As inputs, so that the optimizer cannot compute with their values.
+    for name, value in stored.items():
+        del graph.initializers[name]
+        value.const_value = None
+        graph.inputs.append(value)
+    onnxscript.optimizer.optimize(model)
+    casts = []
+    for name, value in stored.items():
+        graph.inputs.remove(value)
+        if not value.uses():
+            continue
+        place = places[name]
+        kind = onnx_ir.DataType[_TYPES[place.dtype]]
+        wanted = value.dtype
+        value.const_value = onnx_ir.ExternalTensor(
+            place.file.relative_to(folder).as_posix(), place.offset, place.length, kind,
+            shape=onnx_ir.Shape(place.shape), name=name, base_dir=folder,
+        )  # fmt: skip
+        value.dtype = kind
+        graph.register_initializer(value)
+        if kind != wanted:
+            # ONNX Runtime computes this once, when it loads the graph.
+            cast = onnx_ir.node(
+                'Cast', [value], {'to': wanted}, name=f'{name}.cast',
+                outputs=[onnx_ir.Value(name=f'{name}.cast', type=onnx_ir.TensorType(wanted))],
+            )  # fmt: skip
+            onnx_ir.convenience.replace_all_uses_with(value, cast.outputs[0])
+            cast.replace_input_with(0, value)
+            casts.append(cast)
+    graph.insert_before(graph[0], casts)
+    # Places in this source, and names of all parameters: ten times as long as the graph.
+    for held in (graph, *graph, *graph.inputs, *graph.outputs, *graph.initializers.values()):
+        held.metadata_props.clear()
+
+
+def compare(folder: Path) -> float:
+    """Largest difference of output images of the graphs from those of torch, of 0 to 1.
+
+    Takes an image of noise and bars, every shape of batch that the Predictor makes, points, two
+    steps and guidance.
+
+    Args:
+        folder: of a model with graphs.
+    """
+    random = np.random.default_rng(0)
+    torch_model = TorchBackend.load(folder, ComputeSettings(backend='torch', dtype='float32'))
+    onnx_model = OnnxBackend(folder, ComputeSettings(backend='onnx'))
+    side = torch_model.resolution * torch_model.input_scale
+    image = random.integers(0, 256, (side, side, 3), np.uint8)
+    image[:, ::16] = image[::32] = 255
+    texts = list(torch_model.pipe.prompt_table)
+    worst = 0.0
+    for settings in (
+        PredictSettings(num_inference_steps=1, guidance_scale=1.0),
+        PredictSettings(num_inference_steps=2, guidance_scale=2.0),
+    ):
+        for batch in (1, 3):
+            asked = [texts[number % len(texts)] for number in range(batch)]
+            points = [[], [(0.25, 0.75)], [(0.5, 0.5), (0.1, 0.2)]][:batch]
+            outputs = []
+            for model in (torch_model, onnx_model):
+                latents = model.denoise(
+                    [model.encode(image)], asked, points, list(range(batch)), settings, ''
+                )
+                outputs.append(model.decode_latents(latents))
+            worst = max(worst, float(np.abs(outputs[0] - outputs[1]).max()))
+    return worst
+
+
+def remove(folder: Path) -> None:
+    """Remove the graphs of a model folder."""
+    for name in (INDEX_FILE, IMAGE, NETWORK, DECODER):
+        (folder / name).unlink(missing_ok=True)
