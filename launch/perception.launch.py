@@ -33,11 +33,16 @@ PARAMETERS = {
     'cameras': 'names of several cameras, such as "[front, left]"',
     'image_transport': 'raw or compressed',
     'metric': 'source of metric depth (depth.metric): off, fixed, aligned or height',
+    'camera_height': 'height of the camera above the floor, metres (depth.camera_height)',
     'policy': 'frames received while the model works: latest or all',
     'autostart': 'configure and activate at the start',
     'use_sim_time': 'take the time from /clock',
 }
-NAMES = {'categories': 'semantic.categories', 'metric': 'depth.metric'}
+NAMES = {
+    'categories': 'semantic.categories',
+    'metric': 'depth.metric',
+    'camera_height': 'depth.camera_height',
+}
 # Arguments that are topics.
 TOPICS = {
     'image': 'images of the only camera',

@@ -80,6 +80,33 @@ def relative(topic):
     return topic.removeprefix('/perception/')
 
 
+def test_costmap_and_node_of_navigation_agree():
+    node = yaml.safe_load((ROOT / 'config/navigation.yaml').read_text())['/**']['ros__parameters']
+    chosen = settings.changed(
+        PerceptionSettings(),
+        {name: tuple(one) if isinstance(one, list) else one for name, one in node.items()},
+    )
+    costmap = yaml.safe_load((ROOT / 'config/nav2_costmap.yaml').read_text())
+    costmap = costmap['costmap']['costmap']['ros__parameters']
+    voxel, semantic = costmap['voxel_layer']['camera'], costmap['semantic_layer']['camera']
+    known = outputs()
+    for topic, kind in (
+        (voxel['topic'], 'sensor_msgs/PointCloud2'),
+        (semantic['pointcloud_topic'], 'sensor_msgs/PointCloud2'),
+        (semantic['segmentation_topic'], 'sensor_msgs/Image'),
+        (semantic['confidence_topic'], 'sensor_msgs/Image'),
+        (semantic['labels_topic'], 'vision_msgs/LabelInfo'),
+    ):
+        assert known[relative(topic)] == kind
+    words = [word for kind in semantic['class_types'] for word in semantic[kind]['classes']]
+    assert sorted(words) == sorted([*chosen.categories, 'UNLABELED'])
+    # The semantic layer takes clouds of the label's size alone.
+    assert (chosen.points.stride, chosen.points.voxel) == (1, 0)
+    assert voxel['max_obstacle_height'] > voxel['min_obstacle_height'] > 0
+    assert set(costmap['plugins']) == {key for key, one in costmap.items() if 'plugin' in str(one)
+                                       and isinstance(one, dict)}  # fmt: skip
+
+
 def test_rviz_shows_every_output_that_it_can():
     rviz = yaml.safe_load((ROOT / 'rviz/perception.rviz').read_text())
     shown = {}
@@ -149,3 +176,8 @@ def test_the_launch_file_works_with_the_real_launch(monkeypatch):
     (node,) = (one for one in actions if isinstance(one, LifecycleNode))
     assert node.node_executable == 'perception'
     assert len(actions) == 3
+    path = SOURCE.parent / 'navigation.launch.py'
+    spec = importlib.util.spec_from_file_location('navigation', path)
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    assert len(module.generate_launch_description().entities) == len(module.ARGUMENTS) + 3
