@@ -115,7 +115,8 @@ class Block(NamedTuple):
 
 def by_time(blocks: Iterable[Block]) -> Iterator[RawMessage]:
     """The messages of blocks that may overlap, by log time; each is read as late as possible."""
-    waiting = sorted(blocks, key=lambda block: block.start_ns, reverse=True)
+    # Those of one time in the order of the file, from the end of the list.
+    waiting = sorted(blocks, key=lambda block: block.start_ns)[::-1]
     heap: list[tuple[int, int, RawMessage, Iterator[RawMessage]]] = []
     opened = 0
     while waiting or heap:

@@ -3,12 +3,14 @@
 """Bags of every kind hold the same messages, and damaged ones hold them up to the damage."""
 
 import shutil
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 import recordings
 from rosbags.highlevel import AnyReader
 
+from diception_ros.bags.chunks import Block, by_time
 from diception_ros.bags.reader import Bag
 from diception_ros.bags.storage import scan
 from diception_ros.bags.typestore import TYPES, to_cdr
@@ -61,6 +63,19 @@ def test_bag_files_are_ordered_by_time(tmp_path):
     )
     with pytest.raises(ValueError, match=r'gone\.mcap'):
         Bag(path)
+
+
+def test_messages_of_one_time_keep_the_order_of_the_file():
+    # The messages of the first image are larger than a chunk: two chunks begin at one time.
+    chunks = [[(0, 'a'), (0, 'b')], [(0, 'c'), (1, 'd')], [(1, 'e'), (1, 'f')], [(1, 'g')]]
+    blocks = [
+        Block(
+            chunk[0][0],
+            lambda chunk=chunk: [SimpleNamespace(stamp_ns=stamp, n=n) for stamp, n in chunk],
+        )
+        for chunk in chunks
+    ]
+    assert ''.join(raw.n for raw in by_time(blocks)) == 'abcdefg'
 
 
 def test_messages_of_ros1_have_the_fields_of_ros2(tmp_path):
