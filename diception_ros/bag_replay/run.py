@@ -112,7 +112,7 @@ def replay(
         ) -> None:
             answers = dict(zip(places, perceiver.postprocess(inferred), strict=True))
             result.count(group, answers.values())
-            for kind, text in _notes(group, answers):
+            for kind, text in _notes(group, answers, len(cameras) > 1):
                 if result.notes.setdefault(kind, text) is text:
                     log(text)
             output_bag.record(group, answers, prefixes, reached)
@@ -163,15 +163,19 @@ def _queries(
 
 
 def _notes(
-    group: Sequence[CopiedMessage], answers: Mapping[int, FrameResult]
+    group: Sequence[CopiedMessage], answers: Mapping[int, FrameResult], several: bool
 ) -> Iterator[tuple[str, str]]:
+    """Kind and text of what is logged; each camera of several has its own."""
     for place, record in enumerate(group):
+        notes: list[tuple[str, str]] = []
         if isinstance(record, SkippedImage):
             kind, text = record.problem
-            yield kind, f'frame skipped, as others of this kind will be: {text}'
+            notes.append((kind, f'frame skipped, as others of this kind will be: {text}'))
         if place in answers:
-            for note in answers[place].notes:
-                yield note.kind, note.text
+            notes += [(note.kind, note.text) for note in answers[place].notes]
+        if isinstance(record, SkippedImage | ImageFrame):
+            before = f'{record.camera.name}: ' if several else ''
+            yield from ((before + kind, before + text) for kind, text in notes)
 
 
 def prefetch(items: Iterator[ItemT], depth: int) -> Iterator[ItemT]:

@@ -389,3 +389,24 @@ def test_replay_memory_does_not_grow_with_frames(tmp_path):
     told = [size for size in sizes if size]
     assert len(sizes) == 2000
     assert max(told) < 1.05 * told[3]
+
+
+def test_replay_logs_for_each_camera_why_its_camera_info_is_not_used(tmp_path):
+    messages = []
+    for name, size, frame_id in (('front', (0, 0), 'cam'), ('rear', recordings.SIZE, 'other')):
+        for topic, message, stamp in recorded(2, f'/{name}/image_raw'):
+            if topic.endswith('/camera_info'):
+                header = base.header(MAKE, stamp - LATE - 1000, frame_id)
+                message = camera_info.info(MAKE, recordings.PINHOLE, size, header)
+            messages.append((topic, message, stamp))
+    messages.sort(key=lambda one: one[2])
+    path, logged = write(tmp_path / 'bag', messages), []
+    with Bag(path) as bag:
+        job = Job(
+            tmp_path / 'out.mcap', cameras=('front=/front/image_raw', 'rear=/rear/image_raw')
+        )
+        result = run.replay(bag, perceiver(), job, log=logged.append)
+    assert result.frames == 4
+    assert [line.partition(':')[0] for line in logged] == ['front', 'rear']
+    assert 'its width and height are 0 x 0' in logged[0]
+    assert "the frame_id of CameraInfo is 'other'" in logged[1]
