@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from diception_ros.workflows.replay import ReplayConfig, replay
     from diception_ros.workflows.simulate import SimulateConfig, simulate
     from diception_ros.workflows.train import TrainConfig, train
+    from diception_ros.workflows.view import ViewConfig, view
 
 __all__ = [
     'AdaptConfig',
@@ -41,6 +42,7 @@ __all__ = [
     'ReplayConfig',
     'SimulateConfig',
     'TrainConfig',
+    'ViewConfig',
     'adapt',
     'convert',
     'demo',
@@ -51,9 +53,11 @@ __all__ = [
     'replay',
     'simulate',
     'train',
+    'view',
 ]
 _VERBS = (
     'adapt', 'convert', 'demo', 'evaluate', 'export', 'predict', 'replay', 'simulate', 'train',
+    'view',
 )  # fmt: skip
 _PLACES = {
     'Frame': 'core.frame',

@@ -23,11 +23,11 @@ ROWS = [
     {'evaluation'},
     {'reporting'},
     {'training'},
-    {'live_demo'},
+    {'live_demo', 'viewer', 'node'},
     {'workflows'},
-    {'cli', 'node'},
+    {'cli'},
 ]
-SIDEWAYS = {('simulation', 'datasets'), ('cli', 'node')}
+SIDEWAYS = {('simulation', 'datasets'), ('node', 'viewer')}
 NEEDS_TORCH = {'model', 'datasets.batch', 'training'}
 # Of `model`: what runs a model by ONNX Runtime.
 MODEL_WITHOUT_TORCH = {

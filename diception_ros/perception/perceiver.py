@@ -244,14 +244,15 @@ class Perceiver:
                 result.notes.append(Note('camera_info', text))
             found = {task.name: _label(task, result, memory) for task in query.tasks}
             labels = {name: label for name, label in found.items() if label is not None}
-            depth = None
+            result.labels = labels
             for task in query.tasks:
                 label = labels.get(task.name)
                 if label is None:
                     continue
                 self._add_messages(result, task, label)
                 if task.name == DEPTH and isinstance(label, Disparity):
-                    depth = self._add_metric_depth(result, task, labels, memory)
+                    result.metric_depth = self._add_metric_depth(result, task, labels, memory)
+            depth = result.metric_depth
             if depth is not None:
                 intrinsics = _intrinsics_at(query, depth.size)
                 points.add_points(self._types, result, depth, intrinsics, labels)

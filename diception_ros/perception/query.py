@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from diception_ros.core.frame import Frame
-from diception_ros.core.labels import Label
+from diception_ros.core.labels import Label, MetricDepth
 from diception_ros.core.prompt import Point, Prompt
 
 if TYPE_CHECKING:
@@ -93,6 +93,8 @@ class FrameResult:
         settings: in effect when the query was inferred.
         prompts: of the tasks whose turn it was, those of a task side by side.
         predictions: of the network, one for each prompt.
+        labels: by task, as they are published: categories combined, ids tracked.
+        metric_depth: metres of the depth, None where no topic needs them or a fit failed.
         messages: relative topic and message, in the order of the tasks.
         seconds: by task (its share of the model and decoding), 'model' (encoding, denoising and
             decoding of all tasks) and 'messages' (postprocessing).
@@ -106,6 +108,8 @@ class FrameResult:
     settings: PerceptionSettings
     prompts: list[Prompt] = field(default_factory=list)
     predictions: list[Prediction] = field(default_factory=list)
+    labels: dict[str, Label] = field(default_factory=dict)
+    metric_depth: MetricDepth | None = None
     messages: list[tuple[str, Any]] = field(default_factory=list)
     seconds: dict[str, float] = field(default_factory=dict)
     fit: FitReport | None = None
