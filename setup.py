@@ -62,8 +62,10 @@ EXTRAS_REQUIRE = {
     # Simulated rooms; 3.4 is the oldest tried. Needs a GL library: libegl1 libegl-mesa0
     # libgl1-mesa-dri of Debian and Ubuntu.
     'sim': ['mujoco >=3.5'],
+    # `diception view`; 3.0 brought the root of run_with, 3.18 tried.
+    'view': ['nicegui >=3.0, <4'],
     # `diception replay --view`; 0.41 tried.
-    'view': ['rerun-sdk >=0.20'],
+    'rerun': ['rerun-sdk >=0.20'],
     # `--engine ray` of replay, predict and evaluate; 2.60 tried.
     'ray': ['ray >=2.9'],
     # `make docs`

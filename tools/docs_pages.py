@@ -27,6 +27,7 @@ GUIDES = {
         'node.md',
         'navigation.md',
         'replay.md',
+        'viewing.md',
         'evaluation.md',
         'training.md',
         'adaptation.md',

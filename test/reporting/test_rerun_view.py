@@ -103,7 +103,7 @@ def test_a_viewer_that_does_not_open_is_said(replayed, monkeypatch):
 
 
 def test_real_rerun_reads_what_was_written(replayed, tmp_path):
-    pytest.importorskip('rerun', reason='Rerun is not installed (diception_ros[view])')
+    pytest.importorskip('rerun', reason='Rerun is not installed (diception_ros[rerun])')
     rerun_view.show(*replayed, save=tmp_path / 'a.rrd')
     assert (tmp_path / 'a.rrd').stat().st_size > 10_000
     reading = pytest.importorskip('rerun.chunk', reason='this Rerun reads no files')

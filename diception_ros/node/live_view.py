@@ -1,0 +1,366 @@
+# SPDX-FileCopyrightText: 2026 The diception_ros authors
+# SPDX-License-Identifier: Apache-2.0
+"""What `diception view` shows of a running node: its images, results, diagnostics and parameters.
+
+Callbacks only store. One thread turns messages into snapshots and talks to the node, so that
+neither the page nor the executor waits for it.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable, Mapping, Sequence
+import contextlib
+from dataclasses import replace
+import functools
+import math
+import os
+import threading
+import time
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+import rclpy
+from rclpy.executors import ExternalShutdownException, SingleThreadedExecutor
+from rclpy.qos import QoSProfile, ReliabilityPolicy
+
+from diception_ros import tasks
+from diception_ros.core.labels import Instances, Label, MetricDepth
+from diception_ros.core.prompt import Point, Prompt
+from diception_ros.core.settings import Declared
+from diception_ros.datasets import decode
+from diception_ros.messages import MessageError, base, camera_info
+from diception_ros.messages import images as image_messages
+from diception_ros.messages.outputs import declared as outputs_of
+from diception_ros.node import settings as node_settings
+from diception_ros.node.client import RemoteNode, offered_by, requested, ros_context
+from diception_ros.node.publishers import RosTypes, find
+from diception_ros.system.files import error_text
+from diception_ros.tasks import Task
+from diception_ros.viewer.session import APART, Viewer
+
+# Frames whose messages are kept until they are complete; a node publishes those of one at once.
+KEPT = 8
+# Images that wait for their results: a model of 3 s a frame and a camera of 10 Hz.
+IMAGES = 30
+# Seconds between looks at the node's parameters, which others change, too.
+LOOK_S = 2.0
+# Seconds without a further message after which those of a frame count as complete.
+QUIET_S = 0.03
+# Seconds within which the node's diagnostics, once a second, must name its cameras.
+PATIENCE_S = 15.0
+
+
+class NodeViewer(Viewer):
+    """Shows a running node of this package; of several cameras the first.
+
+    Args:
+        name: its full name.
+
+    Raises:
+        TimeoutError: there is no such node, or it has no camera yet.
+    """
+
+    def __init__(self, name: str) -> None:
+        super().__init__()
+        self._stack = contextlib.ExitStack()
+        self._types = RosTypes()
+        self._values: dict[str, Any] = {}
+        self._descriptors: list[str] = []
+        self._cameras: dict[str, dict[str, str]] = {}
+        self._totals: dict[str, str] = {}
+        self._images: deque[tuple[int, Any]] = deque(maxlen=IMAGES)
+        self._frames: dict[int, dict[str, Any]] = {}
+        self._labels: dict[str, Label] = {}
+        self._subscriptions: dict[str, Any] = {}
+        self._wanted: deque[Callable[[], None]] = deque()
+        self._arrived_s, self._done_s = 0.0, 0.0
+        self._shown: tuple[int, int] = (0, 0)
+        self._changed = threading.Condition()
+        self._closed = False
+        try:
+            self._open(name)
+        except BaseException:
+            self.close()
+            raise
+
+    def _open(self, name: str) -> None:
+        self._stack.enter_context(ros_context())
+        self._node = rclpy.create_node(f'diception_view_{os.getpid()}', enable_rosout=False)
+        self._stack.callback(self._node.destroy_node)
+        self._executor = SingleThreadedExecutor()
+        self._executor.add_node(self._node)
+        self._stack.callback(self._executor.shutdown)
+        spinning = threading.Thread(target=self._spin, daemon=True, name='executor')
+        spinning.start()
+        self._stack.callback(self._end, spinning)
+        self._remote = RemoteNode(self._node, name)
+        self._subscribe(
+            '/diagnostics', 'diagnostic_msgs/msg/DiagnosticArray', self._on_diagnostics
+        )
+        self._remote.wait()
+        self._known = self._remote.parameter_names()
+        self._look()
+        with self._changed:
+            found = self._changed.wait_for(
+                lambda: any(one.get('topic') for one in self._cameras.values()), PATIENCE_S
+            )
+        if not found:
+            raise TimeoutError(
+                f'{self._remote.name} names no camera in /diagnostics within {PATIENCE_S:g} s; is '
+                'it configured and active? `diception lifecycle` tells and changes that'
+            )
+        self._camera, about = next(item for item in self._cameras.items() if item[1].get('topic'))
+        self._topic = about['topic']
+        self.title = f'{self._remote.name}: {self._topic}'
+        self._worker = threading.Thread(target=self._run, daemon=True, name='viewer')
+        self._worker.start()
+
+    def _spin(self) -> None:
+        with contextlib.suppress(ExternalShutdownException):
+            self._executor.spin()
+
+    def _end(self, spinning: threading.Thread) -> None:
+        self._executor.shutdown()
+        spinning.join(timeout=5)
+
+    def close(self) -> None:
+        with self._changed:
+            self._closed = True
+            self._changed.notify_all()
+        if hasattr(self, '_worker'):
+            self._worker.join(timeout=10)
+        self._stack.close()
+
+    # ---- what is wanted -------------------------------------------------------------------------
+
+    def known_tasks(self) -> list[str]:
+        return tasks.names()
+
+    def tasks(self) -> list[str]:
+        return list(self._values.get('tasks') or ())
+
+    def set_tasks(self, names: Sequence[str]) -> None:
+        if not names:
+            raise ValueError('a node needs at least one task')
+        self._set('tasks', [name for name in tasks.names() if name in names])
+
+    def task_for_points(self) -> str:
+        return next((name for name in tasks.names() if tasks.get(name).takes_points), '')
+
+    def declared(self) -> list[Declared]:
+        fixed = (*APART, *node_settings.FIXED, *node_settings.READ_ONLY)
+        return [one for one in node_settings.declared() if one.name not in fixed]
+
+    def values(self) -> Mapping[str, Any]:
+        return self._values
+
+    def set_value(self, name: str, value: Any) -> None:
+        self._set(name, list(value) if isinstance(value, tuple) else value)
+
+    def set_points(self, points: tuple[Point, ...]) -> None:
+        Prompt('any', points=points)
+        before, self.points = self.points, points
+
+        def send() -> None:
+            more = points[len(before) :]
+            if points[: len(before)] != before:
+                self._remote.clear_points(self._camera)
+                more = points
+            for point in more:
+                taken, words = self._remote.click(point, self._camera)
+                if not taken:
+                    raise ValueError(words)
+
+        self._do(send)
+
+    def _set(self, name: str, value: Any) -> None:
+        # The page sees the new value at once; what the node refuses is undone by the next look.
+        self._values = {**self._values, name: value}
+
+        def send() -> None:
+            try:
+                self._remote.set({name: value})
+            finally:
+                self._look()
+
+        self._do(send)
+
+    def _do(self, action: Callable[[], None]) -> None:
+        with self._changed:
+            self._wanted.append(action)
+            self._changed.notify_all()
+
+    def _look(self) -> None:
+        """Read the parameters, and subscribe to the results of the tasks that are on."""
+        known = [one.name for one in node_settings.declared() if one.name in self._known]
+        self._values = self._remote.get(known)
+        wanted = {}
+        for name in self.tasks():
+            task: Task[Any] = tasks.get(name)
+            kinds: list[type[Label] | None] = [None]
+            if name == 'depth' and self._values.get('depth.metric') != 'off':
+                kinds.append(MetricDepth)
+            for kind in kinds:
+                for output in outputs_of(task, self._types, kind):
+                    if not (output.view or output.latched):
+                        wanted[output.topic] = output.kind
+        for topic in set(self._subscriptions) - set(wanted):
+            self._node.destroy_subscription(self._subscriptions.pop(topic))
+        if not hasattr(self, '_camera'):
+            return
+        prefix = (
+            f'{self._remote.name}/{self._camera}/' if self._camera else f'{self._remote.name}/'
+        )
+        for topic, msgtype in wanted.items():
+            if topic not in self._subscriptions:
+                self._subscriptions[topic] = self._subscribe(
+                    prefix + topic, msgtype, functools.partial(self._on_result, topic)
+                )
+        self._labels = {name: self._labels[name] for name in self.tasks() if name in self._labels}
+
+    def _subscribe(self, topic: str, msgtype: str, callback: Callable[[Any], None]) -> Any:
+        offers = self._node.get_publishers_info_by_topic(topic)
+        if offers:
+            qos = requested([offered_by(one.qos_profile) for one in offers], KEPT)
+        else:
+            qos = QoSProfile(depth=KEPT, reliability=ReliabilityPolicy.BEST_EFFORT)
+        return self._node.create_subscription(find(msgtype), topic, callback, qos)
+
+    # ---- callbacks ------------------------------------------------------------------------------
+
+    def _on_image(self, message: Any) -> None:
+        with self._changed:
+            self._images.append((base.stamp_ns(message.header), message))
+
+    def _on_result(self, topic: str, message: Any) -> None:
+        with self._changed:
+            stamp_ns = base.stamp_ns(message.header)
+            self._frames.setdefault(stamp_ns, {})[topic] = message
+            while len(self._frames) > KEPT:
+                del self._frames[next(iter(self._frames))]
+            self._arrived_s = time.monotonic()
+            self._changed.notify_all()
+
+    def _on_diagnostics(self, message: Any) -> None:
+        own = self._remote.name.strip('/')
+        with self._changed:
+            for status in message.status:
+                name, _, rest = status.name.partition(': ')
+                if name.strip('/') != own:
+                    continue
+                values = {pair.key: pair.value for pair in status.values}
+                if rest.startswith('camera'):
+                    self._cameras[rest.removeprefix('camera').strip()] = values
+                elif not rest:
+                    self._totals = values
+            self._changed.notify_all()
+
+    # ---- the thread of this viewer --------------------------------------------------------------
+
+    def _run(self) -> None:
+        image_type = 'CompressedImage' if self._topic.endswith('/compressed') else 'Image'
+        self._subscribe(self._topic, f'sensor_msgs/msg/{image_type}', self._on_image)
+        self._attempt(self._look)
+        looked = time.monotonic()
+        while True:
+            with self._changed:
+                self._changed.wait_for(
+                    lambda: self._closed or self._wanted or self._newest() is not None, LOOK_S
+                )
+                if self._closed:
+                    return
+                action = self._wanted.popleft() if self._wanted else None
+            if action is not None:
+                self._attempt(action)
+            elif time.monotonic() - looked > LOOK_S:
+                self._attempt(self._look)
+                looked = time.monotonic()
+            quiet = QUIET_S - (time.monotonic() - self._arrived_s)
+            if quiet > 0:
+                time.sleep(quiet)
+            self._attempt(self._update)
+
+    def _attempt(self, action: Callable[[], None]) -> None:
+        """Do something with the node, and show why it failed."""
+        try:
+            action()
+        except (OSError, ValueError, RuntimeError, rclpy.exceptions.InvalidHandle) as error:
+            if not self._closed:
+                self._show(error=error_text(error) or type(error).__name__)
+        else:
+            if self.snapshot.error and action != self._update:
+                self._show(error='')
+
+    def _newest(self) -> tuple[int, int] | None:
+        """Stamp and number of messages of the newest frame; None where it is shown already."""
+        if not self._frames:
+            return None
+        stamp_ns = max(self._frames)
+        found = stamp_ns, len(self._frames[stamp_ns])
+        return found if found != self._shown else None
+
+    def _update(self) -> None:
+        """Show the newest frame with results."""
+        with self._changed:
+            newest = self._newest()
+            if newest is None:
+                return
+            self._shown = newest
+            messages = dict(self._frames[newest[0]])
+            image = next((one for stamp, one in self._images if stamp == newest[0]), None)
+        if image is None:
+            return  # the next frame's may have come
+        rgb = image_messages.rgb_from(image)
+        size = rgb.shape[0], rgb.shape[1]
+        messages['size'] = size
+        metric = None
+        for name in self.tasks():
+            label = decode.prediction_from_messages(tasks.get(name), messages)
+            if isinstance(label, Instances):
+                label = self._named(name, label, messages)
+            if label is not None:
+                self._labels[name] = label
+        if 'depth/image' in messages:
+            metric = MetricDepth(image_messages.array_from(messages['depth/image']))
+        infos = [one for topic, one in messages.items() if topic.endswith('/camera_info')]
+        pinhole = None
+        with contextlib.suppress(MessageError):
+            pinhole = camera_info.pinhole(infos[0], size)[0] if infos else None
+        self._show(
+            image=rgb, caption=f'stamp {newest[0] / 1e9:.3f} s', labels=dict(self._labels),
+            metric_depth=metric, intrinsics=pinhole, points=self.points,
+            model_ms=self._number('model_ms_p50'), latency_ms=self._latency(),
+            dropped=int(self._number('dropped', 0)),
+            notes=(f'last error of the node: {self._totals["last_error"]}',)
+            if self._totals.get('last_error') else (),
+        )  # fmt: skip
+
+    def _named(self, task: str, label: Instances, messages: Mapping[str, Any]) -> Instances:
+        """Instances with the categories of the class map, where there are no detections."""
+        classes = messages.get(f'{task}/label')
+        if any(label.categories) or classes is None or not tasks.get(task).takes_category:
+            return label
+        numbers: NDArray[Any] = image_messages.array_from(classes)
+        words = self._values.get('semantic.categories') or ()
+        names = []
+        for k in range(1, len(label.scores) + 1):
+            places = np.flatnonzero(label.ids == k)
+            number = int(numbers.reshape(-1)[places[0]]) if places.size else len(words)
+            names.append(words[number] if number < len(words) else '')
+        return replace(label, categories=tuple(names))
+
+    def _number(self, name: str, default: float = math.nan) -> float:
+        try:
+            return float(self._totals.get(name, default))
+        except ValueError:
+            return default
+
+    def _latency(self) -> float:
+        """Of the slowest task, from the stamp of an image to the published result."""
+        found = [self._number(f'{name}_latency_ms_p50') for name in self.tasks()]
+        return max((value for value in found if not math.isnan(value)), default=math.nan)
+
+    def _show(self, **more: Any) -> None:
+        self.snapshot = replace(self.snapshot, version=self.snapshot.version + 1, drawn={}, **more)
