@@ -192,12 +192,11 @@ def _session(config: ViewConfig) -> Viewer:
         from diception_ros.model import folder
         from diception_ros.perception.perceiver import Perceiver
         from diception_ros.perception.predictor import Predictor
-        from diception_ros.system import threads
         from diception_ros.viewer.session import Session
 
         folder.silence_library_logging()
-        threads.limit(config.compute.threads, config.compute.device)
-        predictor = Predictor.load(config.model, config.compute)
+        adapters = bool(config.perception.adapters)
+        predictor = Predictor.load(config.model, config.compute, adapters)
         session = Session(source, Perceiver(predictor, BagTypes(), config.perception))
         session.start()
     except BaseException:
