@@ -20,7 +20,8 @@ if TYPE_CHECKING:
     from diception_ros.workflows.adapt import AdaptConfig, adapt
     from diception_ros.workflows.convert import ConvertConfig, convert
     from diception_ros.workflows.demo import DemoConfig, demo
-    from diception_ros.workflows.evaluate import EvaluateConfig, evaluate
+    from diception_ros.workflows.evaluate import evaluate
+    from diception_ros.workflows.evaluate_config import EvaluateConfig
     from diception_ros.workflows.export import ExportConfig, export
     from diception_ros.workflows.predict import PredictConfig, predict
     from diception_ros.workflows.replay import ReplayConfig, replay

@@ -27,7 +27,8 @@ from diception_ros.core import settings
 from diception_ros.core.settings import ComputeSettings, PredictSettings
 from diception_ros.system.progress import ConsoleProgress
 from diception_ros.workflows.adapt import LabelSource
-from diception_ros.workflows.evaluate import EvaluateConfig, RoomSettings, evaluate
+from diception_ros.workflows.evaluate import evaluate
+from diception_ros.workflows.evaluate_config import EvaluateConfig, RoomSettings
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
