@@ -45,6 +45,7 @@ class Scene(NamedTuple):
         floor: (H, W) bool, pixels of the floor; None where it is not known.
         height: (H, W) float32, true height above the floor, metres; None where it is not known.
         instance: (H, W) int, the object at each pixel, None where it is not known.
+        gravity: (3,), its direction in the optical frame, None where it is not known.
     """
 
     depth: NDArray[np.float32]
@@ -54,6 +55,7 @@ class Scene(NamedTuple):
     floor: NDArray[np.bool_] | None = None
     height: NDArray[np.float32] | None = None
     instance: NDArray[np.int32] | None = None
+    gravity: tuple[float, float, float] | None = None
 
 
 def main() -> None:
@@ -117,13 +119,17 @@ def measure(scene: Scene) -> dict[str, float]:
         out[f'points dropped{word}'] = 100 * (1 - keep.mean())
     if scene.floor is None or scene.height is None or scene.instance is None:
         return out
-    chosen = cloud.CloudFilter(edge_filter=True, ground='drop')
-    found = cloud.select(scene.depth, scene.lens, chosen, scene.normals)
     obstacle = ~scene.floor & (scene.height > LOW) & (scene.height < HIGH)
-    out['floor found'] = 100.0 * (found.plane is not None)
-    if found.plane is not None and scene.floor.any():
-        out['floor left'] = 100 * found.keep[scene.floor].mean()
-        out['obstacle points lost'] = 100 * (1 - found.keep[obstacle].mean())
+    for word, gravity in (('', scene.gravity), (', gravity not known', None)):
+        chosen = cloud.CloudFilter(ground='drop', gravity=gravity)
+        found = cloud.select(scene.depth, scene.lens, chosen, scene.normals)
+        out[f'floor found{word}'] = 100.0 * (found.plane is not None)
+        if found.plane is None or not scene.floor.any():
+            continue
+        out[f'floor left{word}'] = 100 * found.keep[scene.floor].mean()
+        out[f'obstacle points lost{word}'] = 100 * (1 - found.keep[obstacle].mean())
+        if word:
+            continue
         sizes = np.bincount(scene.instance[obstacle])
         left = np.bincount(scene.instance[obstacle & found.keep], minlength=len(sizes))
         # As many pixels as a costmap notices.
@@ -182,7 +188,10 @@ def rooms(scenes: int, side: int, name: str) -> Iterator[tuple[str, Scene]]:
                 floor = np.isin(category, [NUMBERS['floor'], NUMBERS['rug']])
                 rays = view.camera.rays().reshape(*view.size, 3)
                 height = (view.camera.position + view.depth[..., None] * rays)[..., 2]
-                truth = (view.depth, view.camera.intrinsics, floor, height, view.instance)
+                gravity = tuple((-view.camera.rotation[2]).tolist())
+                truth = (
+                    view.depth, view.camera.intrinsics, floor, height, view.instance, gravity,
+                )  # fmt: skip
                 yield 'true', Scene(view.depth, view.normals, *truth)
                 yield 'resampled', Scene(resampled(view.depth, side), view.normals, *truth)
                 if (answer := predict(model, view.image, view.depth)) is not None:
@@ -228,20 +237,25 @@ def heights(folder: Path, name: str) -> None:
     model = Predictor.load(name)
     found: defaultdict[str, list[tuple[bool, float]]] = defaultdict(list)
     for source, image, truth, lens in frames(folder):
-        plane = cloud.find_ground(truth, lens, (0, 1, 0))
+        plane = cloud.find_ground(truth, lens)
         answer = predict(model, image, truth)
         if plane is None or answer is None:
             continue
-        chosen = settings.changed(
-            PerceptionSettings(),
-            {'depth.metric': 'height', 'depth.camera_height': plane.height},
-        )
-        metres = to_metres(answer[2], lens, '', None, chosen, Memory(), Normals(answer[1]))
-        good = metres.depth is not None
-        ratio = float(np.nanmedian(metres.depth.values / truth)) if good else float('nan')
-        found[source].append((good, ratio))
-    print('\n| source | frames with a floor in the true depth | with metres | depth / truth: '
-          'median | 10 % | 90 % |\n|---|---|---|---|---|---|')  # fmt: skip
+        for word, gravity in (('normals', ''), ('given', ' '.join(map(str, -plane.normal)))):
+            chosen = settings.changed(
+                PerceptionSettings(),
+                {
+                    'depth.metric': 'height',
+                    'depth.camera_height': plane.height,
+                    'points.gravity': gravity,
+                },
+            )
+            metres = to_metres(answer[2], lens, '', None, chosen, Memory(), Normals(answer[1]))
+            good = metres.depth is not None
+            ratio = float(np.nanmedian(metres.depth.values / truth)) if good else float('nan')
+            found[f'{source} | {word}'].append((good, ratio))
+    print('\n| source | gravity | frames whose true depth has a floor | with metres | '
+          'depth / truth: median | 10 % | 90 % |\n|---|---|---|---|---|---|---|')  # fmt: skip
     for source, rows in found.items():
         ratios = [ratio for good, ratio in rows if good] or [float('nan')]
         low, middle, high = np.nanquantile(ratios, [0.1, 0.5, 0.9])

@@ -26,6 +26,8 @@ Mask = NDArray[np.bool_]
 # Angle over which neighbours are compared, radians: 2 pixels of a 640x480 image of 60 degrees. A
 # depth edge of a network is some pixels wide, and more of them in a larger image of the same view.
 NEIGHBOUR_ANGLE = 0.004
+# Gravity in the optical frame of a level camera.
+_LEVEL = (0.0, 1.0, 0.0)
 # Pixels that the ground plane is fitted to: 4 ms for a fit that is stable to a millimetre.
 GROUND_SAMPLES = 4096
 # A normal within this angle of up may be the ground's, while up is only roughly known, and once it
@@ -71,7 +73,8 @@ class CloudFilter:
         edge_jump: relative difference of depth to the neighbours on both sides.
         ground: 'keep', 'drop' or 'only'.
         ground_height: points lower than this above the plane are ground, metres.
-        gravity: (x, y, z), the direction of gravity in the optical frame, any length.
+        gravity: (x, y, z), the direction of gravity in the optical frame, any length; None: not
+            known, the camera is level to 45 degrees.
         camera_height: of the camera above the ground, metres; 0: not known.
     """
 
@@ -84,7 +87,7 @@ class CloudFilter:
     edge_jump: float = 0.05
     ground: str = 'keep'
     ground_height: float = 0.05
-    gravity: tuple[float, float, float] = (0.0, 1.0, 0.0)
+    gravity: tuple[float, float, float] | None = None
     camera_height: float = 0.0
 
 
@@ -250,7 +253,7 @@ def stripes(size: tuple[int, ...]) -> Iterator[slice]:
 def find_ground(
     depth: NDArray[np.float32],
     intrinsics: Intrinsics,
-    gravity: tuple[float, float, float],
+    gravity: tuple[float, float, float] | None = None,
     normals: NDArray[np.float32] | None = None,
     camera_height: float = 0.0,
 ) -> Plane | None:
@@ -264,7 +267,7 @@ def find_ground(
     Args:
         depth: (H, W) float32, metres along the optical axis, NaN = unknown.
         intrinsics: pinhole of the image.
-        gravity: its direction in the optical frame, right to 45 degrees.
+        gravity: its direction in the optical frame; None: see `up_normals`.
         normals: (H, W, 3) float32, unit, NaN = unknown; None: those of the depth.
         camera_height: metres; levels that are off by more than a quarter are not the ground. 0:
             not known.
@@ -311,25 +314,28 @@ def find_ground(
 
 
 def up_normals(
-    vectors: NDArray[np.floating], gravity: tuple[float, float, float]
+    vectors: NDArray[np.floating], gravity: tuple[float, float, float] | None = None
 ) -> tuple[NDArray[np.float64], Mask] | None:
-    """The direction up, measured by the normals of level surfaces.
+    """The direction up, and the normals of level surfaces.
 
     Args:
         vectors: (N, 3), unit, NaN = unknown.
-        gravity: its rough direction.
+        gravity: its direction, any length. None: the camera is level to 45 degrees, and up is
+            where the normals point that are within these: their median, so it is as good as they.
 
     Returns:
-        (3,) float64, unit, and (N,) bool, the normals within 20 degrees of it; None if there are
-        fewer than `GROUND_SHARE` of all.
+        (3,) float64, unit, and (N,) bool, the normals that may be those of level surfaces; None if
+        they are fewer than `GROUND_SHARE` of all.
     """
-    up = -np.array(gravity, np.float64)
+    up = -np.array(gravity or _LEVEL, np.float64)
     up /= np.linalg.norm(up)
-    with np.errstate(invalid='ignore'):
-        for angle in (UP_ROUGHLY, UP_MEASURED + 10, UP_MEASURED, UP_MEASURED):
+    angles = (UP_ROUGHLY,) if gravity else (UP_ROUGHLY, UP_MEASURED + 10, UP_MEASURED, UP_MEASURED)
+    for step, angle in enumerate(angles):
+        with np.errstate(invalid='ignore'):
             mask = vectors @ up > math.cos(math.radians(angle))
-            if np.count_nonzero(mask) < GROUND_SHARE * len(vectors):
-                return None
+        if np.count_nonzero(mask) < GROUND_SHARE * len(vectors):
+            return None
+        if step < len(angles) - 1:
             # The median, as the top of a wall and the rim of a box are no level surfaces.
             up = np.median(vectors[mask].astype(np.float64), axis=0)
             up /= np.linalg.norm(up)

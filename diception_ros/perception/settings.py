@@ -144,7 +144,9 @@ class PointsSettings:
         name='points.ground_height',
     )  # fmt: skip
     gravity: str = setting(
-        '0 1 0', 'x y z, direction of gravity in the optical frame, right to 45 degrees',
+        '',
+        'x y z, direction of gravity in the optical frame, right to a degree; none: the camera is '
+        'level to 45 degrees, and the normals show what is up',
         name='points.gravity',
     )  # fmt: skip
     keep_classes: tuple[str, ...] = setting(
@@ -186,12 +188,14 @@ class PointsSettings:
         )  # fmt: skip
 
     @property
-    def direction(self) -> tuple[float, float, float]:
-        """Of gravity, in the optical frame."""
+    def direction(self) -> tuple[float, float, float] | None:
+        """Of gravity, in the optical frame; None where it is not known."""
         return _direction(self.gravity)
 
 
-def _direction(text: str) -> tuple[float, float, float]:
+def _direction(text: str) -> tuple[float, float, float] | None:
+    if not text.strip():
+        return None
     try:
         x, y, z = (float(part) for part in text.replace(',', ' ').split())
     except ValueError:

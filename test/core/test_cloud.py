@@ -95,7 +95,7 @@ def test_every_voxel_with_a_point_keeps_one():
 @pytest.mark.parametrize(('pitch', 'roll'), [(0, 0), (15, 0), (25, 8), (-5, -10)])
 def test_ground_plane_of_a_known_scene(pitch, roll, with_normals):
     depth, normals, label = scene(pitch=pitch, roll=roll, box=(1.5, 0.2))
-    plane = cloud.find_ground(depth, LENS, (0, 1, 0), normals if with_normals else None)
+    plane = cloud.find_ground(depth, LENS, None, normals if with_normals else None)
     up = rotation(pitch, roll) @ np.array([0.0, -1, 0])
     assert math.degrees(math.acos(min(1, plane.normal @ up))) < 1
     assert plane.height == pytest.approx(HEIGHT, rel=0.01)
@@ -107,8 +107,19 @@ def test_ground_plane_of_a_known_scene(pitch, roll, with_normals):
 def test_gravity_may_be_given_for_a_camera_that_looks_down():
     depth, normals, _ = scene(pitch=70)
     gravity = tuple(rotation(70) @ np.array([0.0, 1, 0]))
-    assert cloud.find_ground(depth, LENS, (0, 1, 0), normals) is None
+    assert cloud.find_ground(depth, LENS, None, normals) is None
     assert cloud.find_ground(depth, LENS, gravity, normals).height == pytest.approx(HEIGHT)
+
+
+def test_given_gravity_is_not_measured_again():
+    """Normals of a network may be off by 20 degrees together; gravity of a mount is not."""
+    _, normals, _ = scene(pitch=10)
+    wrong = (normals.reshape(-1, 3) @ rotation(pitch=20).T).astype(np.float32)
+    up, mask = cloud.up_normals(wrong, (0, 2, 0))
+    np.testing.assert_array_equal(up, [0, -1, 0])
+    measured, _ = cloud.up_normals(wrong)
+    np.testing.assert_allclose(measured, rotation(30) @ [0, -1, 0], atol=1e-5)
+    assert np.count_nonzero(mask) == np.count_nonzero(normals[..., 1] < -0.9)
 
 
 def test_a_wall_alone_has_no_ground():
@@ -116,7 +127,7 @@ def test_a_wall_alone_has_no_ground():
     normals = np.zeros((*SIZE, 3), np.float32)
     normals[..., 2] = -1
     for vectors in (normals, None):
-        assert cloud.find_ground(depth, LENS, (0, 1, 0), vectors) is None
+        assert cloud.find_ground(depth, LENS, None, vectors) is None
     found = cloud.select(depth, LENS, replace(KEEP, ground='drop'), normals)
     assert found.plane is None
     assert found.keep.all()
@@ -128,17 +139,15 @@ def test_the_lowest_level_is_the_ground():
     """A table in front fills more of the image than the floor behind it."""
     depth, normals, label = scene(height=1.2, pitch=20, table=(0.3, 0.7))
     assert np.count_nonzero(label == 5) > np.count_nonzero(label == 1) > 500
-    plane = cloud.find_ground(depth, LENS, (0, 1, 0), normals)
+    plane = cloud.find_ground(depth, LENS, None, normals)
     assert plane.height == pytest.approx(1.2, rel=0.01)
 
 
 def test_a_table_without_floor_is_no_ground_for_a_known_height():
     depth, normals, label = scene(height=1.2, pitch=20, table=(0.3, 0.7))
     normals[label == 1] = np.nan
-    assert cloud.find_ground(depth, LENS, (0, 1, 0), normals).height == pytest.approx(
-        0.5, rel=0.01
-    )
-    assert cloud.find_ground(depth, LENS, (0, 1, 0), normals, 1.2) is None
+    assert cloud.find_ground(depth, LENS, None, normals).height == pytest.approx(0.5, rel=0.01)
+    assert cloud.find_ground(depth, LENS, None, normals, 1.2) is None
 
 
 def blurred(depth, width):
@@ -178,7 +187,7 @@ def test_edge_filter_keeps_sharp_edges_thin_objects_and_slanted_planes():
 
 def test_scan_of_a_known_box():
     depth, normals, label = scene(box=(1.5, 0.2), wall=4.0)
-    plane = cloud.find_ground(depth, LENS, (0, 1, 0), normals)
+    plane = cloud.find_ground(depth, LENS, None, normals)
     obstacle = cloud.heights(depth, LENS, plane) > 0.05
     found = cloud.scan(depth, LENS, obstacle, 0.1, 10.0)
     angles = found.angle_min + found.angle_increment * np.arange(len(found.ranges))

@@ -14,7 +14,7 @@ from diception_ros.core.labels import Disparity, MetricDepth, Normals
 from diception_ros.messages import base
 from diception_ros.messages import images as image_messages
 from diception_ros.perception.metric_depth import Reference, to_metres
-from diception_ros.perception.settings import DepthSettings, PerceptionSettings
+from diception_ros.perception.settings import DepthSettings, PerceptionSettings, PointsSettings
 from diception_ros.perception.tracking import Memory
 
 PINHOLE = Intrinsics(120, 110, 79.5, 44.5)
@@ -237,9 +237,12 @@ def test_a_bad_fit_leaves_no_trace():
 # ---- height -------------------------------------------------------------------------------------
 
 
-def by_height(depth, normals, height=floors.HEIGHT, lens=floors.LENS):
+def by_height(depth, normals, height=floors.HEIGHT, lens=floors.LENS, gravity=''):
     disparity, affine = to_disparity(MetricDepth(depth))
-    asked = PerceptionSettings(depth=DepthSettings(metric='height', camera_height=height))
+    asked = PerceptionSettings(
+        depth=DepthSettings(metric='height', camera_height=height),
+        points=PointsSettings(gravity=gravity),
+    )
     given = None if normals is None else Normals(normals)
     return to_metres(disparity, lens, 'cam', None, asked, Memory(), given), affine
 
@@ -251,6 +254,16 @@ def test_height_gives_the_scale_of_a_known_scene(pitch, roll):
     assert found.notes == []
     assert found.fit.scale_shift == pytest.approx(affine, rel=1e-2, abs=1e-3)
     np.testing.assert_allclose(found.depth.values, depth, rtol=1e-2)
+
+
+def test_height_with_known_gravity_needs_no_exact_normals():
+    depth, normals, _ = floors.scene(pitch=20, box=(1.5, 0.2))
+    wrong = (normals.reshape(-1, 3) @ floors.rotation(pitch=15).T).reshape(normals.shape)
+    gravity = ' '.join(map(str, floors.rotation(20) @ [0.0, 1, 0]))
+    found, _ = by_height(depth, wrong.astype(np.float32), gravity=gravity)
+    np.testing.assert_allclose(found.depth.values, depth, rtol=1e-2)
+    measured, _ = by_height(depth, wrong.astype(np.float32))
+    assert np.abs(measured.depth.values / depth - 1).max() > 0.1
 
 
 def test_height_is_that_above_the_floor_and_not_above_a_table():
