@@ -20,10 +20,14 @@ def find():
 
 
 class Browser:
-    """One page of a browser; use it in a `with`. `errors` has what its console complained of."""
+    """One page of a browser; use it in a `with`. `errors` has what its console complained of.
+
+    A request to the network counts as an error, unless its address begins with `own`.
+    """
 
     def __init__(self, width=1000, height=800):
         self.errors = []
+        self.own = 'file:'
         self._size = width, height
         self._number = 0
         self._rest = b''
@@ -72,9 +76,19 @@ class Browser:
         assert 'exceptionDetails' not in said, said
         return said['result'].get('value')
 
-    def press(self, x, y):
+    def press(self, x, y, button='left'):
         for kind in ('mousePressed', 'mouseReleased'):
-            self.call('Input.dispatchMouseEvent', type=kind, x=x, y=y, button='left', clickCount=1)
+            self.call('Input.dispatchMouseEvent', type=kind, x=x, y=y, button=button, clickCount=1)
+
+    def hover(self, x, y):
+        self.call('Input.dispatchMouseEvent', type='mouseMoved', x=x, y=y)
+
+    def until(self, program, seconds=60):
+        """Wait until an expression in the page is true."""
+        end = time.monotonic() + seconds
+        while not self.ask(program):
+            assert time.monotonic() < end, program
+            time.sleep(0.05)
 
     def key(self, name, code):
         for kind in ('rawKeyDown', 'keyUp'):
@@ -111,7 +125,8 @@ class Browser:
             self.errors.append(str(about))
         if method == 'Network.requestWillBeSent':
             url = about['request']['url']
-            if not url.startswith(('file:', 'data:', 'about:')):
+            own = (self.own, self.own.replace('http', 'ws', 1))
+            if not url.startswith((*own, 'file:', 'data:', 'about:')):
                 self.errors.append(f'asked the network for {url}')
 
     def _read(self):

@@ -20,7 +20,6 @@ import time
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 import rclpy
 from rclpy.executors import ExternalShutdownException, SingleThreadedExecutor
 from rclpy.qos import QoSProfile, ReliabilityPolicy
@@ -44,6 +43,8 @@ from diception_ros.viewer.session import APART, Viewer
 KEPT = 8
 # Images that wait for their results: a model of 3 s a frame and a camera of 10 Hz.
 IMAGES = 30
+# Seconds of latency from which the stamps are of another clock.
+CLOCK_S = 600.0
 # Seconds between looks at the node's parameters, which others change, too.
 LOOK_S = 2.0
 # Seconds without a further message after which those of a frame count as complete.
@@ -338,18 +339,25 @@ class NodeViewer(Viewer):
         )  # fmt: skip
 
     def _named(self, task: str, label: Instances, messages: Mapping[str, Any]) -> Instances:
-        """Instances with the categories of the class map, where there are no detections."""
-        classes = messages.get(f'{task}/label')
-        if any(label.categories) or classes is None or not tasks.get(task).takes_category:
+        """Instances with category and score of the maps, where there are no detections."""
+        if f'{task}/detections' in messages:
             return label
-        numbers: NDArray[Any] = image_messages.array_from(classes)
+        pixels, owners = np.unique(label.ids, return_index=True)
+        first = dict(zip(pixels.tolist(), owners.tolist(), strict=True))  # a pixel of each
         words = self._values.get('semantic.categories') or ()
-        names = []
-        for k in range(1, len(label.scores) + 1):
-            places = np.flatnonzero(label.ids == k)
-            number = int(numbers.reshape(-1)[places[0]]) if places.size else len(words)
-            names.append(words[number] if number < len(words) else '')
-        return replace(label, categories=tuple(names))
+        names, scores = list(label.categories), np.array(label.scores)
+        classes, confidence = messages.get(f'{task}/label'), messages.get(f'{task}/confidence')
+        if classes is not None and tasks.get(task).takes_category:
+            numbers = image_messages.array_from(classes).reshape(-1)
+            for k, place in first.items():
+                if k and numbers[place] < len(words):
+                    names[k - 1] = words[numbers[place]]
+        if confidence is not None:
+            shares = image_messages.array_from(confidence).reshape(-1)
+            for k, place in first.items():
+                if k:
+                    scores[k - 1] = shares[place] / 255
+        return replace(label, categories=tuple(names), scores=scores.astype(np.float32))
 
     def _number(self, name: str, default: float = math.nan) -> float:
         try:
@@ -360,7 +368,8 @@ class NodeViewer(Viewer):
     def _latency(self) -> float:
         """Of the slowest task, from the stamp of an image to the published result."""
         found = [self._number(f'{name}_latency_ms_p50') for name in self.tasks()]
-        return max((value for value in found if not math.isnan(value)), default=math.nan)
+        # Stamps of a recording or of another clock tell nothing.
+        return max((value for value in found if 0 <= value < 1000 * CLOCK_S), default=math.nan)
 
     def _show(self, **more: Any) -> None:
         self.snapshot = replace(self.snapshot, version=self.snapshot.version + 1, drawn={}, **more)

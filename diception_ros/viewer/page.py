@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 import contextlib
+import functools
 import math
 import socket
 import threading
@@ -55,34 +56,17 @@ def served(viewer: Viewer, listening: socket.socket, hosts: Sequence[str]) -> It
         hosts: names under which the page may be asked for; a page of another site whose name
             leads here is refused. '*' allows all.
     """
-    from fastapi import FastAPI, Response
-    from nicegui import ui
     from starlette.middleware.trustedhost import TrustedHostMiddleware
     import uvicorn
 
-    app = FastAPI(docs_url=None, redoc_url=None, openapi_url=None)
-    app.add_middleware(TrustedHostMiddleware, allowed_hosts=[*hosts])
-
-    @app.get('/drawn/{version}/{name:path}')
-    def drawn(version: int, name: str) -> Response:
-        try:
-            data = drawing.jpeg(viewer.snapshot, name)
-        except KeyError:
-            return Response(status_code=404)
-        return Response(data, media_type='image/jpeg', headers={'Cache-Control': 'no-store'})
-
-    # NiceGUI looks at every object of the process, and torch warns of some of its own.
-    with warnings.catch_warnings():
-        warnings.simplefilter('ignore', FutureWarning)
-        ui.run_with(
-            app, root=lambda: _Page(viewer, ui).build(), title='diception view', dark=None,
-            show_welcome_message=False,
-        )  # fmt: skip
+    _viewers[:] = [viewer]
+    trusted = TrustedHostMiddleware(_app(), allowed_hosts=[*hosts])
     server = uvicorn.Server(
         uvicorn.Config(
-            app, log_level='warning', access_log=False, ws='wsproto', timeout_graceful_shutdown=1
+            trusted, log_level='warning', access_log=False, ws='wsproto',
+            timeout_graceful_shutdown=1,
         )
-    )
+    )  # fmt: skip
     thread = threading.Thread(target=server.run, args=([listening],), daemon=True, name='page')
     thread.start()
     try:
@@ -90,6 +74,35 @@ def served(viewer: Viewer, listening: socket.socket, hosts: Sequence[str]) -> It
     finally:
         server.should_exit = True
         thread.join(timeout=10)
+
+
+# The one that is served now; NiceGUI has one application in a process.
+_viewers: list[Viewer] = []
+
+
+@functools.cache
+def _app() -> Any:
+    """The application, which can be served again and again, but not made twice."""
+    from fastapi import FastAPI, Response
+    from nicegui import ui
+
+    app = FastAPI(docs_url=None, redoc_url=None, openapi_url=None)
+
+    @app.get('/drawn/{version}/{name:path}')
+    def drawn(version: int, name: str) -> Response:
+        try:
+            data = drawing.jpeg(_viewers[0].snapshot, name)
+        except KeyError:
+            return Response(status_code=404)
+        return Response(data, media_type='image/jpeg', headers={'Cache-Control': 'no-store'})
+
+    # NiceGUI looks at every object of the process, and torch warns of some of its own.
+    warnings.filterwarnings('ignore', category=FutureWarning, module='nicegui')
+    ui.run_with(
+        app, root=lambda: _Page(_viewers[0], ui).build(), title='diception view', dark=None,
+        show_welcome_message=False,
+    )  # fmt: skip
+    return app
 
 
 class _Page:
@@ -329,7 +342,10 @@ class _Page:
                 if self._mode == CLOUD:
                     self._make_scene()
                 else:
-                    self._tiles = {name: _Tile(self._ui, name, self._mouse) for name in wanted}
+                    self._tiles = {
+                        name: _Tile(self._ui, name, self._mouse, len(wanted) > 1)
+                        for name in wanted
+                    }
         if self._mode == CLOUD:
             self._show_cloud(snapshot)
         for name, tile in self._tiles.items():
@@ -357,12 +373,14 @@ class _Page:
             self._caption.set_text('a cloud needs the task depth; switch it on')
             return
         points, colors, words = found
+        # Few digits: the JSON is a third as long.
+        places, shades = points.astype(float).round(3), colors.astype(float).round(2)
         self._caption.set_text(f'{snapshot.caption} · {len(points)} points, {words}')
         if self._cloud is None:
             with self._scene:
-                self._cloud = self._scene.point_cloud(points.tolist(), colors.tolist(), 0.02)
+                self._cloud = self._scene.point_cloud(places.tolist(), shades.tolist(), 0.02)
         else:
-            self._cloud.set_points(points.tolist(), colors.tolist())
+            self._cloud.set_points(places.tolist(), shades.tolist())
 
     def _show_points(self, snapshot: Snapshot) -> None:
         self._chips.clear()
@@ -391,10 +409,10 @@ class _Page:
 class _Tile:
     """An image that takes clicks, with a second one over it, and points."""
 
-    def __init__(self, ui: Any, name: str, mouse: Callable[[Any], None]) -> None:
+    def __init__(self, ui: Any, name: str, mouse: Callable[[Any], None], titled: bool) -> None:
         events = ['click', 'contextmenu', 'mousemove', 'mouseleave']
         with ui.column().classes('w-full gap-0'):
-            if name != IMAGE:
+            if titled:
                 ui.label(name).classes('text-xs')
             self._image = ui.interactive_image(on_mouse=mouse, events=events, sanitize=False)
         self._image.classes('tile w-full')

@@ -57,7 +57,7 @@ def workplace(tmp_path, tiny, tiny_folder, monkeypatch):
         elif verb == 'evaluate':
             write_adapter(Path('adapter'), tiny_folder)
             write_folder(Path('labels'), lambda k: (ids(k) == 1).astype('uint8'), 10)
-        elif verb == 'predict':
+        elif verb in ('predict', 'view'):
             Path('photos').mkdir()
             images.write(Path('photos/room.png'), np.full((40, 60, 3), 90, np.uint8))
         elif verb == 'convert':
@@ -78,6 +78,8 @@ def workplace(tmp_path, tiny, tiny_folder, monkeypatch):
 def test_example_of_a_docstring_runs(verb, workplace, request):
     if verb in ('simulate', 'demo'):
         request.getfixturevalue('opengl')
+    if verb == 'view':
+        pytest.importorskip('nicegui', reason='NiceGUI is not installed (diception_ros[view])')
     workplace(verb)
     function = getattr(diception_ros, verb)
     (example,) = doctest.DocTestFinder(recurse=False).find(function, verb)
