@@ -34,6 +34,7 @@ PARAMETERS = {
     'image_transport': 'raw or compressed',
     'metric': 'source of metric depth (depth.metric): off, fixed, aligned or height',
     'camera_height': 'height of the camera above the floor, metres (depth.camera_height)',
+    'gravity': 'x y z, direction of gravity in the optical frame (points.gravity)',
     'policy': 'frames received while the model works: latest or all',
     'autostart': 'configure and activate at the start',
     'use_sim_time': 'take the time from /clock',
@@ -42,6 +43,7 @@ NAMES = {
     'categories': 'semantic.categories',
     'metric': 'depth.metric',
     'camera_height': 'depth.camera_height',
+    'gravity': 'points.gravity',
 }
 # Arguments that are topics.
 TOPICS = {
