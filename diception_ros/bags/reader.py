@@ -118,7 +118,7 @@ class Bag(contextlib.AbstractContextManager['Bag']):
         contents = file.contents
         for channel, count in contents.counts.items():
             msgtype, before = channel.definition.msgtype, self.topics.get(channel.topic)
-            offered = channel.qos
+            offered = '' if channel.qos.strip() == '[]' else channel.qos
             if before is not None:
                 count += before.count
                 types = before.msgtype.split(' and ')

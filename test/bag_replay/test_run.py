@@ -13,9 +13,11 @@ from task_examples import example
 
 from diception_ros.bag_replay import checkpoint, run
 from diception_ros.bag_replay.job import Job
-from diception_ros.bags.mcap_writer import partial_of
+from diception_ros.bags import qos
+from diception_ros.bags.mcap_writer import Writer, partial_of
+from diception_ros.bags.qos import Offered
 from diception_ros.bags.reader import Bag
-from diception_ros.bags.typestore import TYPES
+from diception_ros.bags.typestore import TYPES, definition_of
 from diception_ros.core.frame import Intrinsics
 from diception_ros.messages import base, camera_info
 from diception_ros.messages import images as image_messages
@@ -136,6 +138,24 @@ def test_replay_copies_all_messages_beside_few_results(bag, tmp_path):
     assert result.frames == 2
     found = everything(tmp_path / 'out.mcap')
     assert [one for one in found if not one[0].startswith('/perception')] == everything(bag)
+
+
+def test_replay_writes_what_publishers_offer(tmp_path):
+    path, out = tmp_path / 'bag.mcap', tmp_path / 'out.mcap'
+    lossy, latched = Offered(reliable=False, depth=5), Offered(latched=True, depth=1)
+    with Writer(path) as writer:
+        for topic, message, stamp in recorded(2):
+            kind = message.__msgtype__
+            text = qos.to_text(lossy if 'image' in topic else latched)
+            writer.add(topic, kind, definition_of(TYPES, kind), text)
+            writer.write(topic, TYPES.serialize_cdr(message, kind), stamp)
+        writer.finish()
+    replay(path, out, perceiver(tasks=('semantic',)), copy=True)
+    with Bag(out) as bag:
+        found = {name: qos.from_text(topic.qos) for name, topic in bag.topics.items()}
+    assert (found['/camera/image_raw'], found['/words']) == ([lossy], [latched])
+    assert found['/perception/semantic/label'] == [Offered()]
+    assert found['/perception/semantic/label_info'] == [latched]
 
 
 def test_replay_without_views(bag, tmp_path):

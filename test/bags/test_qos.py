@@ -8,6 +8,7 @@ from rosbags.rosbag1 import Writer as Writer1
 from rosbags.typesys import Stores, get_typestore
 
 from diception_ros.bags import qos
+from diception_ros.bags.mcap_writer import Writer
 from diception_ros.bags.qos import Offered
 from diception_ros.bags.reader import Bag
 from diception_ros.bags.storage import scan
@@ -33,6 +34,17 @@ def test_offers_are_read_as_they_were_offered(tmp_path, form):
     files = [path] if path.is_file() else [*path.glob('bag.*')]
     for file in files:  # without the index
         assert {raw.topic: qos.from_text(raw.qos) for raw in scan(file)} == SOME
+
+
+def test_parts_of_a_bag_that_differ_are_put_together(tmp_path):
+    (tmp_path / 'bag').mkdir()
+    latched, plain = Offered(latched=True, depth=1), Offered()
+    for k, text in enumerate((qos.to_text(plain), '[]', qos.to_text(latched))):
+        with Writer(tmp_path / f'bag/bag_{k}.mcap') as writer:
+            writer.add('/map', STRING, 'string data', text)
+            writer.finish()
+    with Bag(tmp_path / 'bag') as bag:
+        assert qos.from_text(bag.topics['/map'].qos) == [plain, latched]
 
 
 def test_a_latching_publisher_of_ros1_is_latched(tmp_path):
