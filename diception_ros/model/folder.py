@@ -7,7 +7,7 @@ Nothing is imported from a folder; torch and the model libraries are imported wh
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 import contextlib
 from functools import lru_cache
 import hashlib
@@ -18,6 +18,7 @@ import sys
 from typing import TYPE_CHECKING
 
 from diception_ros.model.component_configs import check_config, check_index, read_json
+from diception_ros.model.text_embeddings import TABLE_FILE, PromptTable
 from diception_ros.model.weights import tensor_places, weight_files
 
 if TYPE_CHECKING:
@@ -43,6 +44,7 @@ _COMPONENTS = {
     'tokenizer_3': {'T5Tokenizer', 'T5TokenizerFast'},
 }
 _REQUIRED = ('vae', 'transformer', 'point_encoder', 'scheduler')
+_ENCODERS = ('text_encoder', 'text_encoder_2', 'text_encoder_3')
 _LIBRARIES = ('diffusers', 'transformers', 'diception_ros')
 
 
@@ -100,6 +102,27 @@ def check_folder(folder: Path) -> None:
         if not name.startswith('tokenizer'):
             file = 'scheduler_config.json' if name == 'scheduler' else 'config.json'
             check_config(kind, folder / name / file)
+
+
+def check_texts(folder: Path, texts: Sequence[str]) -> None:
+    """Refuse a folder that is no model folder, and texts that its model cannot embed.
+
+    Reads the names in its table of prompts, and imports nothing that runs a model.
+
+    Args:
+        folder: of the model.
+        texts: for the network.
+
+    Raises:
+        FileNotFoundError, ValueError: see `check_folder`; a text has no embedding, and the folder
+            no text encoders.
+    """
+    check_folder(folder)
+    index = read_json(folder / 'model_index.json')
+    encoders = [index.get(name) or [None] for name in _ENCODERS]
+    if all(each[0] for each in encoders) or not (folder / TABLE_FILE).is_file():
+        return
+    PromptTable.load(folder / TABLE_FILE).check(texts)
 
 
 def _class_of(name: str, value: object, index: Path) -> str:

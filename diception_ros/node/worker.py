@@ -292,7 +292,7 @@ def load(
 
     folder.silence_library_logging()
     log(f'configuring, 2 of 3: loading {node.model!r} onto {node.compute.device}')
-    predictor = Predictor.load(node.model, node.compute, bool(perception.adapters))
+    predictor = Predictor.load(node.model, node.compute, bool(perception.adapters), log)
     log(
         f'the model runs on {predictor.backend.name}, {predictor.threads} threads '
         f'({predictor.backend.reason})'

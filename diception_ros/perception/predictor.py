@@ -7,6 +7,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
+import sys
 import threading
 import time
 from typing import TYPE_CHECKING, Any, cast
@@ -78,6 +79,7 @@ class Predictor:
         model: str | Path,
         compute: ComputeSettings | None = None,
         adapters: bool = False,
+        log: Callable[[str], object] = lambda text: None,
         **settings: Any,
     ) -> Predictor:
         """Load a model folder.
@@ -88,6 +90,7 @@ class Predictor:
                 torch takes. `device`, `dtype` and `backend` may also be given by name, as the
                 settings below.
             adapters: whether `adapt` will be called with adapters, which need torch.
+            log: called with a text before something that takes seconds: the import of torch.
             **settings: those of PredictSettings, such as num_inference_steps, seed.
 
         Raises:
@@ -106,6 +109,8 @@ class Predictor:
         choice = backends.choose(place, compute, adapters)
 
         def load_torch() -> TorchBackend:
+            if 'torch' not in sys.modules:
+                log(f'importing torch for the model {str(model)!r}')
             from diception_ros.model.torch_backend import TorchBackend
 
             if limited:

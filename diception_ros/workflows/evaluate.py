@@ -78,6 +78,10 @@ def evaluate(config: EvaluateConfig, progress: Progress = SILENT) -> EvaluateRes
         >>> 0 <= result.numbers['floor']['iou']['1'] <= 1
         True
     """
+    from diception_ros.model import folder
+
+    # Before anything that takes seconds to import.
+    folder.check_folder(folder.resolve(config.model or 'builtin'))
     if config.adapters:
         return _on_labels(config, progress)
     if config.protocol == RGBD:
@@ -94,10 +98,10 @@ def _on_rooms(config: EvaluateConfig, progress: Progress) -> EvaluateResult:
     check_counted(room_config.tasks)
     from diception_ros.evaluation import evaluators, rooms
 
-    predictor, about = _load(config)
+    predictor, about = _load(config, progress)
     side = predictor.resolution
     # As large as the network's input image, so that it is never enlarged.
-    rows = side * predictor.pipe.input_scale
+    rows = side * predictor.input_scale
     size = parse_size(room_config.size) if room_config.size else (rows, round(rows * _ASPECT))
     start = time.monotonic()
     progress.log('mean images of rooms of the training split')
@@ -156,7 +160,7 @@ def _on_dataset(config: EvaluateConfig, progress: Progress) -> EvaluateResult:
         files_of = _predict_shared(config, protocol, samples, progress)
         predict_fns, predictions = dict(files_of), next(iter(files_of.values()))
     else:
-        predictor, about = _load(config)
+        predictor, about = _load(config, progress)
         prompt = Prompt(protocol.task)
 
         def of_sample(predict_fn: Any) -> dataset_scores.PredictFn:
@@ -253,7 +257,7 @@ def _on_rgbd(config: EvaluateConfig, progress: Progress) -> EvaluateResult:
             f'{", ".join(guessed)}: intrinsics are not known; true normals are computed with '
             f'what is given or {rgbd.DEFAULT_FOV_DEG:.0f} degrees across'
         )
-    predictor, about = _load(config)
+    predictor, about = _load(config, progress)
     with _callbacks(config, rgbd_scores.TASKS) as (callbacks, write):
         found = rgbd_scores.evaluate(
             sources,
@@ -291,7 +295,7 @@ def _on_coco(config: EvaluateConfig, progress: Progress) -> EvaluateResult:
     names = evaluators.names(coco_scores.tasks_of(annotated))
     if not annotated.has_people:
         progress.log(f'{config.dataset}: no keypoints in it, poses are not scored')
-    predictor, about = _load(config)
+    predictor, about = _load(config, progress)
     progress.log('mean images of the annotations')
     means = coco_scores.mean_of_set(annotated, names, predictor.resolution)
     with _callbacks(config, names) as (callbacks, write):
@@ -332,7 +336,7 @@ def _on_labels(config: EvaluateConfig, progress: Progress) -> EvaluateResult:
 
     labels = [config.labels.read(card.kind, card.name) for card in brought]
     groups = _group_by_image(labels)
-    predictor, about = _load(config)
+    predictor, about = _load(config, progress)
     predictor.adapt(config.adapters)
     for text in _doubts(brought, labels):
         progress.log(f'{config.labels.data}: {text}')
@@ -409,7 +413,7 @@ def _callbacks(
         yield [results, rows], write
 
 
-def _load(config: EvaluateConfig) -> tuple[Predictor, dict[str, Any]]:
+def _load(config: EvaluateConfig, progress: Progress) -> tuple[Predictor, dict[str, Any]]:
     """The predictor, and what metrics.json has on it."""
     from diception_ros.model import folder
     from diception_ros.perception.predictor import Predictor
@@ -418,7 +422,9 @@ def _load(config: EvaluateConfig) -> tuple[Predictor, dict[str, Any]]:
     model = folder.resolve(name)
     folder.silence_library_logging()
     first = next(iter(config.column_settings.values()))
-    predictor = Predictor.load(model, config.compute, bool(config.adapters), **asdict(first))
+    predictor = Predictor.load(
+        model, config.compute, bool(config.adapters), progress.log, **asdict(first)
+    )
     about = {
         'model': {'name': name, 'sha256': files.sha256(model)},
         'settings': {

@@ -163,13 +163,17 @@ def predict(config: PredictConfig, progress: Progress = SILENT) -> PredictResult
     found = find_images(config.images, config.out)
     points = read_points(config.points)
     if config.prompt is not None:
-        return _generate(config, found, points)
+        return _generate(config, found, points, progress)
     registry = TaskRegistry(tuple(cards.read(folder) for folder in config.adapters))
     names = config.tasks or [card.name for card in registry.cards]
     prompts = make_prompts(names, config.categories, points, registry)
+    from diception_ros.model import folder
+
+    texts = [registry.get(prompt.task).text(prompt) for prompt in prompts]
+    folder.check_texts(folder.resolve(config.model), texts)
     if config.shared:
         return _predict_parts(config, found, progress)
-    predictor = _load(config)
+    predictor = _load(config, progress)
     predictor.adapt(config.adapters)
     predictor.check(prompts, config.predict, config.adapters)
     if config.model == 'builtin':
@@ -320,7 +324,7 @@ def _predict(
 
 
 def _generate(
-    config: PredictConfig, found: list[Path], points: tuple[Point, ...]
+    config: PredictConfig, found: list[Path], points: tuple[Point, ...], progress: Progress
 ) -> PredictResult:
     """Write the network's output image, at the size of the input image."""
     if len(found) > 1:
@@ -332,7 +336,7 @@ def _generate(
     from diception_ros.core.frame import Frame
 
     frame = Frame(images.read(found[0]))
-    output = _load(config).generate(frame, config.prompt or '', points)
+    output = _load(config, progress).generate(frame, config.prompt or '', points)
     height, width = frame.size
     whole = Image.fromarray((output * 255).round().astype(np.uint8))
     images.write(
@@ -341,13 +345,17 @@ def _generate(
     return PredictResult({found[0]: config.out}, {})
 
 
-def _load(config: PredictConfig) -> Predictor:
+def _load(config: PredictConfig, progress: Progress) -> Predictor:
     from diception_ros.model import folder
     from diception_ros.perception.predictor import Predictor
 
     folder.silence_library_logging()
     return Predictor.load(
-        config.model, config.compute, bool(config.adapters), **asdict(config.predict)
+        config.model,
+        config.compute,
+        bool(config.adapters),
+        progress.log,
+        **asdict(config.predict),
     )
 
 

@@ -13,7 +13,7 @@ from pathlib import Path
 import sys
 from typing import TYPE_CHECKING, Any
 
-from diception_ros.core.prompt import read_points
+from diception_ros.core.prompt import Prompt, read_points
 from diception_ros.core.settings import (
     REQUIRED,
     ComputeSettings,
@@ -238,14 +238,16 @@ def _replay_one(path: Path, config: ReplayConfig, progress: Progress) -> ReplayR
             source.check(bag, perception.categories)
         _check_scores(perception, sources)
         poses = poses_of(bag, cameras, config.pose)
-        # These load torch, which takes seconds.
         from diception_ros.model import folder
+
+        folder.check_texts(folder.resolve(config.model), _texts(perception))
+        # These load what runs the model, which may take seconds.
         from diception_ros.perception.perceiver import Perceiver
         from diception_ros.perception.predictor import Predictor
 
         folder.silence_library_logging()
         model = folder.resolve(config.model)
-        predictor = Predictor.load(model, compute, bool(perception.adapters))
+        predictor = Predictor.load(model, compute, bool(perception.adapters), progress.log)
         progress.log(
             f'the model runs on {predictor.backend.name} ({predictor.backend.reason}), '
             f'{predictor.threads} threads'
@@ -341,6 +343,16 @@ def _score(
                 tables.markdown(values, ['value'], headings, registry=perception.registry)
             )
     return found.numbers, shown
+
+
+def _texts(perception: PerceptionSettings) -> list[str]:
+    """What the network is given for the categories."""
+    return [
+        task.text(Prompt(task.name, category))
+        for task in perception.active_tasks
+        if task.takes_category
+        for category in perception.categories
+    ]
 
 
 def _job(config: ReplayConfig) -> Job:

@@ -17,7 +17,7 @@ HEAVY = (
     'torch', 'diffusers', 'transformers', 'peft', 'accelerate', 'onnxruntime', 'scipy', 'skimage',
     'mujoco', 'matplotlib', 'jinja2', 'rclpy', 'rosbags', 'cv2',
 )  # fmt: skip
-READERS = {'cv2', 'rosbags', 'scipy'}  # of bags and images, and metrics
+READERS = {'cv2', 'rosbags'}  # of bags and images
 # Command line, words of the error, and the heavy modules that may be imported for it.
 ERRORS = {
     'predict, option': (f'predict {IMAGE} --tasks depth --out o --sed 3', 'mean --seed', set()),
@@ -28,10 +28,17 @@ ERRORS = {
     'predict, adapter': (
         f'predict {IMAGE} --tasks depth --out o --adapters no', 'no such folder', set(),
     ),
+    'predict, model': (
+        f'predict {IMAGE} --tasks depth --out o --model no', 'no such model folder', set(),
+    ),
+    'predict, category': (
+        f'predict {IMAGE} --tasks semantic --categories xylophone --out o', 'xylophone', {'cv2'},
+    ),
     'replay, task': ('replay no.mcap --tasks dept --out o.mcap', "did you mean 'depth'", set()),
     'replay, bag': ('replay no.mcap --tasks depth --out o.mcap', 'no such bag', READERS),
     'evaluate, task': ('evaluate --tasks dept', 'did you mean depth', set()),
-    'evaluate, folder': ('evaluate no --protocol rgbd', 'no such folder', READERS),
+    'evaluate, folder': ('evaluate no --protocol rgbd', 'no such folder', READERS | {'scipy'}),
+    'evaluate, model': ('evaluate --model no', 'no such model folder', READERS),
     'adapt, folder': ('adapt --data no --task a --kind mask --out o', 'no', READERS),
     'train, settings': ('train --config no.yaml --out o', 'no.yaml', set()),
     'simulate, option': ('simulate --scens 3 --out o', 'mean --scenes', set()),

@@ -26,12 +26,6 @@ from typing import Any
 import cv2
 import numpy as np
 from numpy.typing import NDArray
-from scipy import ndimage
-from scipy.cluster.hierarchy import fcluster, linkage
-from scipy.optimize import linear_sum_assignment
-from scipy.sparse import coo_array
-from scipy.sparse.csgraph import connected_components
-from skimage.segmentation import watershed
 
 # The colours that a network meant: mode seeking in a histogram of a noisy image.
 
@@ -87,6 +81,10 @@ def find_color_modes(smooth: Bytes, rough: Bytes) -> Floats:
         .astype(np.float32)
         .reshape((HISTOGRAM_CELLS,) * 3)
     )
+    # Imported where they are used, as below: a node of other tasks starts a second earlier.
+    from scipy import ndimage
+    from skimage.segmentation import watershed
+
     heights = ndimage.gaussian_filter(counts, VOTE_BLUR_SIGMA, mode='constant', truncate=3)
     # A single vote blurred by one cell has the top 0.06; what is far below belongs to no hill.
     hills = watershed(-heights, mask=heights > 0.04 * least)  # type: ignore[no-untyped-call]
@@ -356,6 +354,10 @@ def _join(image: _PaintedImage, cores: _Cores) -> tuple[Few, Floats]:
     )
     one &= good[a] & good[b]
     one &= ~cores.black[a] & ~cores.black[b]
+    from scipy.cluster.hierarchy import fcluster, linkage
+    from scipy.sparse import coo_array
+    from scipy.sparse.csgraph import connected_components
+
     links = coo_array((np.ones(one.sum()), (a[one], b[one])), (count, count))
     group = connected_components(links, directed=False)[1]
 
@@ -565,6 +567,8 @@ def paint(ids: NDArray[np.int32]) -> NDArray[np.float32]:
     order = np.lexsort((x, y, share))
     colours = lattice(len(present))
     distances = ((wish[order, None] - colours[None]) ** 2).sum(axis=2)
+    from scipy.optimize import linear_sum_assignment
+
     chosen = linear_sum_assignment(distances)[1]
     table = np.zeros((len(areas), 3), np.float32)
     table[present[order]] = colours[chosen]

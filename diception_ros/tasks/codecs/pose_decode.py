@@ -20,7 +20,6 @@ from dataclasses import dataclass
 import cv2
 import numpy as np
 from numpy.typing import NDArray
-from scipy.spatial import cKDTree
 
 from diception_ros.core.labels import COCO_JOINTS, COCO_LIMBS, Keypoints
 from diception_ros.tasks.codecs.pose_from_blur import decode_low_confidence
@@ -160,6 +159,8 @@ def _rings(image: Bytes, discs: Discs) -> Vectors:
     seen = _classify(image, x, y).reshape(len(x), -1)
     # A place that is nearer to another disc tells about that one.
     places = np.stack([x.ravel(), y.ravel()], axis=1)
+    from scipy.spatial import cKDTree
+
     nearest = cKDTree(discs.centres).query(places)[1].reshape(seen.shape)
     seen[nearest != np.arange(len(seen))[:, None]] = -3
     counts = np.stack([(seen == kind).sum(axis=1) for kind in range(kinds)], axis=1)
