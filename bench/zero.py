@@ -38,6 +38,7 @@ class ZeroPredictor:
     """Answers as `predict.Predictor` does, from a table."""
 
     resolution = SIDE
+    backend = SimpleNamespace(name='zero')
 
     def __init__(self):
         self._answers, self.tasks = {}, tasks.BUILTIN
