@@ -14,6 +14,7 @@ is made of seed, target and number alone, so `--target coco --first 17 --count 1
 import argparse
 import contextlib
 from dataclasses import asdict
+import functools
 import io
 import json
 import os
@@ -56,7 +57,7 @@ from diception_ros.datasets import decode, labelled, rgbd
 from diception_ros.datasets import folder as sample_folder
 from diception_ros.datasets.sample import Sample
 from diception_ros.messages import compressed
-from diception_ros.model import adapters, convert, sd3_folder
+from diception_ros.model import adapters, convert, sd3_folder, weights
 from diception_ros.model import folder as model_folder
 from diception_ros.model.text_embeddings import PromptTable
 from diception_ros.node.settings import NodeSettings
@@ -95,6 +96,11 @@ def mutated(name, content, rng):
             value = changed(value, rng)
         with contextlib.suppress(UnicodeEncodeError, yaml.YAMLError):
             return write(value).encode()
+    if name.endswith('.safetensors') and rng.random() < 0.7:
+        begin = 8 + int.from_bytes(content[:8], 'little')
+        header = changed(json.loads(content[8:begin]), rng)
+        text = json.dumps(header).encode()
+        return len(text).to_bytes(8, 'little') + text + content[begin:]
     return mutated_bytes(content, rng)
 
 
@@ -454,18 +460,29 @@ def model(folder):
     table = {'tokens': np.ones((2, 3, 4), np.float32), 'pooled': np.ones((2, 5), np.float32)}
     about = {'format': 'diception_ros prompt table 1', 'texts': ['a', 'b']}
     save_file(table, folder / 'prompt_embeddings.safetensors', {'table': json.dumps(about)})
-    for part in model_folder.PARTS:
-        if (folder / part).is_dir():
-            save_file({'a': np.ones((2, 3), np.float32)}, folder / part / 'x.safetensors')
+    for config in folder.glob('*/config.json'):
+        save_file({'a': np.ones((2, 3), np.float32)}, config.parent / 'x.safetensors')
     card = adapter_card.Card('floor', 'floor', 'mask', 'builtin', '0' * 64, 4, 100, 0.01)
     card.write(folder)
     save_file({'a': np.ones((2, 3), np.float32)}, folder / 'adapter.safetensors')
+
+
+def read_tensors(folder):
+    """Without the library of safetensors."""
+    for file in folder.rglob('*.safetensors'):
+        with contextlib.suppress(ValueError, OSError):
+            weights.read_metadata(file)
+            for place in weights.tensor_places(file).values():
+                with contextlib.suppress(ValueError):
+                    weights.read_array(place)
+    weights.layout_hash(folder)
 
 
 def read_model(folder):
     for reader in (
         model_folder.check_folder,
         model_folder.fingerprint,
+        read_tensors,
         adapter_card.read,
         lambda place: adapters.read(str(place / 'adapter.safetensors')),
         lambda place: sd3_folder.weight_files(place / 'transformer'),
@@ -476,7 +493,7 @@ def read_model(folder):
             reader(folder)
 
 
-def weights(folder):
+def checkpoint_files(folder):
     """An official checkpoint, and the state of a training run."""
     torch.save({'a': torch.ones(2, 3), 'b': {'c': 1.5}}, folder / 'a.pth')
     state = checkpoints.TrainState(3, {}, torch.zeros(4, dtype=torch.uint8), 1)
@@ -484,7 +501,7 @@ def weights(folder):
     torch.save({'format': checkpoints._FORMAT, **state._asdict()}, folder / 'run/state.pt')
 
 
-def read_weights(folder):
+def read_checkpoint_files(folder):
     for reader, path in ((convert._load, 'a.pth'), (checkpoints.load, 'run')):
         with contextlib.suppress(ValueError, OSError):
             reader(folder / path)
@@ -541,7 +558,7 @@ TARGETS = [
     Target('samples', samples, read_samples, add_unknown_keys, 1.5),
     Target('label file', label_file, lambda place: label_io.load_npz(place / 'a.npz')),
     Target('model', model, read_model, share=3),
-    Target('weights', weights, read_weights),
+    Target('checkpoints', checkpoint_files, read_checkpoint_files),
     Target('training', training, lambda place: train_settings.read(place / 'a.yaml'), share=1.5),
     Target('parameters', parameters, read_parameters, share=1.5),
 ]  # fmt: skip
@@ -624,7 +641,10 @@ def batch(target, seed, numbers):
         place = Path(root).resolve() / 'above' / 'named'
         place.mkdir(parents=True)
         Image.fromarray(array()).save(place.parents[1] / SECRET)
-        target.make(place)
+        try:
+            target.make(place)
+        except Exception:
+            return [(-1, f'no good input: {_trace()}')]
         os.chdir(place)
         good = {path: path.read_bytes() for path in sorted(place.rglob('*')) if path.is_file()}
         result, words = read_one(target, place, watch)
@@ -722,7 +742,8 @@ def main():
     parser.add_argument('--target', action='append', default=[])
     args = parser.parse_args()
     cv2.setNumThreads(0)
-    done, faults = fuzz(args.seed, args.count, args.target, args.first, print)
+    report = functools.partial(print, flush=True)
+    done, faults = fuzz(args.seed, args.count, args.target, args.first, report)
     for name, number, words in faults:
         print(f'\n{name}, seed {args.seed}, number {number}:\n{words}')
     print(f'{done} mutations, {len(faults)} faults')

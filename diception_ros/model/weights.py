@@ -12,6 +12,7 @@ from collections.abc import Mapping
 import functools
 import hashlib
 import json
+import math
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -72,7 +73,7 @@ def _places(file: Path, size: int, _mtime: int) -> Mapping[str, TensorPlace]:
             found[name] = TensorPlace(
                 file, str(about['dtype']), shape, begin + first, last - first
             )
-    except (KeyError, TypeError, ValueError) as error:
+    except (KeyError, TypeError, ValueError, OverflowError) as error:
         raise ValueError(f'{file}: damaged, or not a .safetensors file ({error})') from error
     return found
 
@@ -83,7 +84,10 @@ def read_metadata(file: Path) -> dict[str, Any]:
     Raises:
         ValueError: the file is damaged, or not a .safetensors file.
     """
-    return dict(_header(file)[0].get('__metadata__', {}))
+    found = _header(file)[0].get('__metadata__', {})
+    if not isinstance(found, dict):
+        raise ValueError(f'{file}: damaged, or not a .safetensors file (its texts are no object)')
+    return found
 
 
 def _header(file: Path) -> tuple[dict[str, Any], int]:
@@ -117,12 +121,12 @@ def read_array(place: TensorPlace, row: int | None = None) -> NDArray[np.floatin
     if place.dtype not in _DTYPES:
         raise ValueError(f'{place.file}: a tensor of {place.dtype}; expected {", ".join(_DTYPES)}')
     dtype, shape, offset = np.dtype(_DTYPES[place.dtype]), place.shape, place.offset
-    if place.length != int(np.prod(shape, dtype=np.int64)) * dtype.itemsize:
+    if place.length != math.prod(shape) * dtype.itemsize:
         raise ValueError(f'{place.file}: damaged: {place.length} bytes for the shape {shape}')
     if row is not None:
         shape = shape[1:]
-        offset += row * int(np.prod(shape, dtype=np.int64)) * dtype.itemsize
-    count = int(np.prod(shape, dtype=np.int64))
+        offset += row * math.prod(shape) * dtype.itemsize
+    count = math.prod(shape)
     found = np.fromfile(place.file, dtype, count, offset=offset).reshape(shape)
     if place.dtype == 'BF16':
         return (found.astype(np.uint32) << 16).view(np.float32)
