@@ -23,8 +23,6 @@ import zipfile
 
 ROOT = Path(__file__).resolve().parents[1]
 NAME = 'diception_ros'
-# Read at run time, so the package does not work without them.
-DATA = ('model/builtin', 'reporting/templates')
 SHARED = ('config', 'launch', 'rviz', 'resource', 'package.xml')
 # For the developers of the package alone.
 FOREIGN = ('test', 'tests', 'bench', 'findings', '.ci', '.venv', 'demo_output')
@@ -40,10 +38,8 @@ def files(folder: str) -> set[str]:
 
 def check_wheel(names: Collection[str]) -> Iterator[str]:
     """What is wrong with the names of the files of a wheel."""
-    wanted = {path for path in files(NAME) if path.endswith('.py')}
-    for folder in DATA:
-        wanted |= files(f'{NAME}/{folder}')
-    yield from (f'{path} is missing' for path in sorted(wanted - set(names)))
+    # Data files too: setup.py names those that are read at run time.
+    yield from (f'{path} is missing' for path in sorted(files(NAME) - set(names)))
     shared = {name.partition('.data/data/share/')[2] for name in names}
     for folder in ('config', 'launch', 'rviz'):
         for path in files(folder):

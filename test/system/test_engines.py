@@ -148,6 +148,8 @@ def ray():
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv('RAY_USAGE_STATS_ENABLED', '0')
+        # Ray's own is 15: beside busy processes its workers would get no time.
+        patch.setenv('RAY_worker_niceness', '0')
         cluster = Cluster(
             initialize_head=True, head_node_args={'num_cpus': 1, 'include_dashboard': False}
         )
