@@ -5,7 +5,7 @@
 import math
 import time
 
-from nodes import Running, header, image, rgb_array
+from nodes import PATIENCE, Running, header, image, rgb_array, values
 import numpy as np
 import pytest
 from sensor_msgs.msg import Image
@@ -32,8 +32,12 @@ def test_a_running_node_is_shown_and_changed(domain, peer, viewer):
             camera = peer.publisher('/image', Image)
 
             def feed(condition):
-                message = image(rgb_array(), header=header(time.time_ns() % 10**9))
-                peer.feed(camera, message, condition)
+                """Publish images, each with a stamp of its own, until a condition holds."""
+                end = time.monotonic() + PATIENCE
+                while not condition():
+                    assert time.monotonic() < end, shown.snapshot.error
+                    camera.publish(image(rgb_array(), header=header(time.time_ns() % 10**9)))
+                    peer.spin(0.2)
 
             feed(lambda: {'depth', 'semantic'} <= set(shown.snapshot.labels))
             snapshot = shown.snapshot
@@ -48,7 +52,8 @@ def test_a_running_node_is_shown_and_changed(domain, peer, viewer):
             feed(lambda: 'segmentation' in shown.snapshot.labels)
             assert peer.get('tasks') == ['depth', 'segmentation', 'semantic']
             shown.remove_point(Point(3, 4))
-            feed(lambda: 'removed' in node.text)
+            camera_of = '/perception: camera'
+            peer.diagnostics(lambda found: values(found[camera_of])['points'] == '0')
             # A refused value is shown with the reason, and undone.
             shown.set_value('num_inference_steps', 0)
             feed(lambda: 'refuses' in shown.snapshot.error)
