@@ -17,7 +17,7 @@ from diception_ros.perception.predictor import Predictor
 
 TOPICS = {
     'mask': ['mask', 'camera_info', 'overlay'],
-    'instances': ['label', 'camera_info', 'detections', 'color', 'overlay'],
+    'instances': ['label', 'confidence', 'camera_info', 'detections', 'color', 'overlay'],
     'normals': ['image', 'camera_info', 'color'],
     'depth': ['image', 'color'],
     'rgb': ['image', 'camera_info'],
