@@ -245,7 +245,7 @@ def flying(
 
 def stripes(size: tuple[int, ...]) -> Iterator[slice]:
     """Rows of an image in parts that fit into a cache, in which all steps of a filter are done."""
-    high = max(1, _STRIPE // size[1])
+    high = max(1, _STRIPE // max(1, size[1]))
     for first in range(0, size[0], high):
         yield slice(first, min(first + high, size[0]))
 
@@ -503,7 +503,7 @@ def _ray_lengths(size: tuple[int, ...], intrinsics: Intrinsics) -> NDArray[np.fl
     columns, rows = axes(size, intrinsics)
     out = np.sqrt(columns[None] ** 2 + rows[:, None] ** 2 + np.float32(1))
     out.flags.writeable = False
-    return out
+    return np.asarray(out)
 
 
 def _rays(size: tuple[int, ...], intrinsics: Intrinsics) -> NDArray[np.float64]:

@@ -216,7 +216,8 @@ def cloud(
     selection = selection or Selection(1, depth.valid, True)
     pixels, keep = grid(selection.stride), selection.keep
     x, y = axes(keep.shape, strided(intrinsics, selection.stride))
-    given = [depth.values, image, None if normals is None else normals.vectors, label, instance]
+    vectors: Any = None if normals is None else normals.vectors
+    given: list[Any] = [depth.values, image, vectors, label, instance]
     seen = [None if one is None else one[pixels] for one in given]
     if not selection.organized:
         # A list of points is an image of one row.
@@ -228,9 +229,11 @@ def cloud(
     # All fields have four bytes: one array of numbers is faster to fill than a field at a time.
     table = np.empty((*keep.shape, len(names)), np.float32)
     for part in stripes(table.shape):
-        z, shown, vectors, *numbers = (None if one is None else one[part] for one in seen)
-        _fill(table[part], np.where(keep[part], z, np.float32(np.nan)), x, y[part], shown,
-              vectors, [one for one in numbers if one is not None])  # fmt: skip
+        cut: list[Any] = [None if one is None else one[part] for one in seen]
+        z, shown, vectors, *more = cut
+        fields = [one for one in more if one is not None]
+        known: NDArray[np.float32] = np.where(keep[part], z, np.float32(np.nan))
+        _fill(table[part], known, x, y[part], shown, vectors, fields)
     table = table if selection.organized else table[0]
     layout = np.dtype({'names': names, 'formats': [f'<{kind}' for kind in kinds]})
     return cloud_of(types, table.view(layout)[..., 0], header, dense=not selection.organized)

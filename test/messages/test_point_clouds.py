@@ -94,6 +94,8 @@ def test_cloud_of_a_selection_is_a_part_of_the_whole(stride):
     assert (thinned.height, thinned.width) == (1, np.count_nonzero(keep))
     assert thinned.is_dense
     assert point_clouds.records_from(thinned).tobytes() == records[keep].tobytes()
+    nothing = point_clouds.cloud(*given, Selection(stride, np.zeros_like(keep), False))
+    assert (nothing.height, nothing.width, len(nothing.data)) == (1, 0, 0)
 
 
 def test_points_from_returns_the_points_of_cloud():

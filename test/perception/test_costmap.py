@@ -221,3 +221,18 @@ def test_height_needs_the_normals_and_says_so():
 def test_settings_that_do_not_fit_together(changes, problem):
     with pytest.raises(ValueError, match=problem):
         chosen(**changes)
+
+
+def test_filters_change_between_two_frames():
+    depth, normals, _ = scene(pitch=10)
+    given = Canned(depth=to_disparity(MetricDepth(depth))[0], normal=Normals(normals))
+    names = ['depth', 'normal']
+    changes = {'tasks': names, 'depth__metric': 'fixed', 'depth__scale': 1.0}
+    one = Perceiver(given, MAKE, chosen(**changes))
+    query = request(size=SIZE, tasks=names, wanted=['points'])
+    sizes = []
+    for more in ({}, {'points__stride': 2}, {'points__voxel': 0.1}, {}):
+        one.change(chosen(**changes, **more))
+        sizes.append(len(dict(one.process(query).messages)['points'].data))
+    assert sizes[1] * 4 == sizes[0] == sizes[3]
+    assert 0 < sizes[2] < sizes[0]
