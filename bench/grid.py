@@ -35,7 +35,7 @@ def main() -> None:
     from diception_ros.evaluation import rooms
     from diception_ros.perception.predictor import Predictor
 
-    first = Predictor.load(args.model)
+    first = Predictor.load(args.model, backend='torch')
     painters = {n: Predictor(first.pipe, PredictSettings(tta_shifts=n)) for n in args.shifts}
     side = first.resolution * first.pipe.input_scale
     frames = [

@@ -95,7 +95,7 @@ def images(args: Any, predictor: Any) -> Iterator[tuple[bool, Any, list[Any], li
     from diception_ros.simulation.assets.categories import COCO
     from diception_ros.simulation.realism import Realism
 
-    side = predictor.resolution * predictor.pipe.input_scale
+    side = predictor.resolution * predictor.input_scale
     for realism in (Realism(), Realism(cameras=1, textures=1, lighting=1, reflections=1)):
         samples = sample_stream.samples(
             0, (side, round(side * 4 / 3)), TASKS, split='validation', views=1, absent=ABSENT,

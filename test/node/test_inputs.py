@@ -59,13 +59,15 @@ def squeezed(encoding, k):
     return message
 
 
-@pytest.mark.parametrize('transport', ['raw', 'compressed'])
-def test_node_and_predictor_results_are_equal(domain, peer, tiny_folder, transport):
-    import torch
-
+@pytest.mark.parametrize(
+    ('transport', 'backend'), [('raw', 'torch'), ('compressed', 'torch'), ('raw', 'onnx')]
+)
+def test_node_and_predictor_results_are_equal(domain, peer, tiny_folder, transport, backend):
+    from diception_ros.core.settings import ComputeSettings
     from diception_ros.perception.predictor import Predictor
 
-    torch.set_num_threads(1)  # as the node's process
+    # The built-in model has ONNX graphs.
+    model = {'torch': str(tiny_folder), 'onnx': 'builtin'}[backend]
     sent = [raw(encoding, k) for k, encoding in enumerate(KINDS)]
     if transport == 'compressed':
         sent = [squeezed(encoding, k) for k, encoding in enumerate(['.jpg', '.png'])]
@@ -73,14 +75,18 @@ def test_node_and_predictor_results_are_equal(domain, peer, tiny_folder, transpo
     names = {f'/perception/{name}': what for name, what in LABELS.items()}
     for name in names:
         peer.listen(name, Image)
-    parameters = {**QUICK, 'model': tiny_folder, 'image_transport': transport}
+    parameters = {**QUICK, 'model': model, 'image_transport': transport, 'backend': backend}
     with Running(domain, parameters, REAL) as node:
         node.wait_for('active: ', 3 * PATIENCE)  # torch alone may take long on a busy machine
         camera = peer.publisher(topic, type(sent[0]))
         peer.connect(*names)
         peer.feed(camera, sent[0], lambda: all(peer.got[name] for name in names))
         peer.spin(0.5)
-        predictor = Predictor.load(tiny_folder, num_inference_steps=1, guidance_scale=1.0)
+        assert f'the model runs on {backend}' in node.text
+        assert values(peer.diagnostics()['/perception'])['backend'] == backend
+        # One thread, as the node's process.
+        compute = ComputeSettings(backend=backend, threads=1)
+        predictor = Predictor.load(model, compute, num_inference_steps=1, guidance_scale=1.0)
         for message in sent:
             for name in names:
                 peer.got[name].clear()
