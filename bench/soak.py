@@ -65,7 +65,7 @@ VALID = [
 ]  # fmt: skip
 INVALID = [
     {'num_inference_steps': 0}, {'max_rate_hz': float('nan')}, {'max_rate_hz': -1.0},
-    {'tasks': ['depht']}, {'tasks': []}, {'semantic__categories': ['no such category ever']},
+    {'tasks': ['depht']}, {'tasks': []}, {'semantic__categories': ['unknown']},
     {'cameras': ['other']}, {'depth__metric': 'fixed', 'depth__scale': 0.0},
     {'tta_shifts': 10**6}, {'guidance_scale': float('inf')}, {'output_size': 'huge'},
 ]  # fmt: skip

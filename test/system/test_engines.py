@@ -21,6 +21,8 @@ from diception_ros.core import images
 from diception_ros.system import engines
 from diception_ros.system.engines import Done, Task
 
+pytestmark = pytest.mark.slow
+
 # Says its number, and then sleeps unless it is to go on.
 SLEEPER = """
 import os, sys, time
