@@ -110,9 +110,10 @@ class Worker:
         self._reset.set()
 
     def restart_statistics(self) -> None:
-        """Drop timings and fits, after settings changed that they depend on."""
+        """Drop timings, fits and counts of clouds, after settings changed that they depend on."""
         self.timings.clear()
         self.fits = dict.fromkeys(self.fits)
+        self.clouds = {camera: {} for camera in self.clouds}
 
     def _run(self) -> None:
         """Process frames until the queue is closed; an error outside of a frame restarts it."""

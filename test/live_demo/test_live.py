@@ -83,7 +83,7 @@ def test_every_answer_of_a_live_node_has_the_header_of_its_image(tmp_path, tiny_
     assert 0 < counts.processed <= found.complete
     assert found.complete <= found.frames <= counts.processed + counts.waiting
     assert not found.unmatched
-    assert any('importing torch' in word for word in words)
+    assert any('configuring, 1 of 3' in word for word in words)
     assert sum(seconds) > 1  # the player waits as long for listeners
 
 

@@ -280,7 +280,13 @@ class Perceiver:
         self.during(self)
         seconds = {'model': 1.0, 'messages': 0.0, **{task.name: 0.5 for task in query.tasks}}
         return SimpleNamespace(
-            query=query, settings=settings, messages=[], seconds=seconds, fit=None, notes=[]
+            query=query,
+            settings=settings,
+            messages=[],
+            seconds=seconds,
+            fit=None,
+            notes=[],
+            cloud={},
         )
 
     def change(self, **values):

@@ -187,7 +187,7 @@ def test_signals_end_the_node_in_the_middle_of_an_answer(domain, peer, signals):
 
 def test_a_signal_while_the_model_loads_ends_the_node(domain, tiny_folder):
     with Running(domain, {'model': tiny_folder}, REAL) as node:
-        node.wait_for('importing torch')
+        node.wait_for('configuring, 1 of 3')
         used = own(node.process.pid)
         code, seconds = node.end(signal.SIGINT, signal.SIGINT)
         assert code == 0
