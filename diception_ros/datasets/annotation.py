@@ -80,6 +80,21 @@ def check_sizes(
     )
 
 
+def declared_size(height: Any, width: Any, size: tuple[int, int], where: str) -> tuple[int, int]:
+    """(H, W) that a label file declares; that of the image where a tool left it out.
+
+    Raises:
+        ValueError: they are no numbers; it names the file.
+    """
+    try:
+        return int(height or size[0]), int(width or size[1])
+    except (ValueError, *safe_load.MALFORMED) as error:
+        raise ValueError(
+            f"{where}: expected the image's size, {size[1]} x {size[0]} pixels, got "
+            f'{width!r:.40} x {height!r:.40}'
+        ) from error
+
+
 def files_in(folder: Path) -> list[Path]:
     """The files of a folder by name, without hidden ones and those that Windows writes."""
     return sorted(

@@ -312,7 +312,7 @@ def read(path: Path) -> Prepared:
             }
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
         return Prepared(**tensors, **words)
-    except (TypeError, KeyError, ValueError) as error:
+    except (ValueError, *safe_load.MALFORMED) as error:
         raise ValueError(
             f'{path}: no file of prepared samples ({error}); delete it to have it made again'
         ) from error

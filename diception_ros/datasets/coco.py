@@ -30,6 +30,7 @@ from diception_ros.datasets.annotation import (
     check_sizes,
     files_in,
 )
+from diception_ros.system import safe_load
 
 Json = dict[str, Any]
 Size = tuple[int, int]
@@ -88,7 +89,7 @@ def load(path: Path, content: Json) -> CocoFile:
                 )
             of_image[item['image_id']].append(item)
         return CocoFile(path, names, content['images'], of_image)
-    except (KeyError, TypeError, AttributeError) as error:
+    except safe_load.MALFORMED as error:
         raise not_coco(path, error) from error
 
 
@@ -118,7 +119,7 @@ def read(
     loaded = load(file, content)
     try:
         return _read(loaded, wanted, whole_folder, bool(_is_original(content)))
-    except (KeyError, TypeError, AttributeError) as error:
+    except safe_load.MALFORMED as error:
         raise not_coco(file, error) from error
 
 
@@ -150,7 +151,7 @@ def _read(
         seen.add(path)
         data = path.read_bytes()
         frame = Frame(decode.rgb(data, str(path)))
-        size = declared_size(entry, frame.size)
+        size = declared_size(entry, frame.size, file)
         check_sizes(frame.size, size, str(path), f'{file} (image {entry["file_name"]})')
         mine = [
             item for item in loaded.annotations[entry['id']] if names[item['category_id']] in meant
@@ -219,7 +220,7 @@ def _crowd_rle(annotations: Sequence[Json], original: bool) -> tuple[bool, str]:
         try:
             height, width = item['segmentation']['size']
             mask = annotation.run_lengths(item['segmentation']['counts'], (height, width))
-        except (ValueError, KeyError, TypeError):
+        except (ValueError, *safe_load.MALFORMED):
             continue  # reported where its image is read
         _, parts = cv2.findContours(mask.astype(np.uint8), cv2.RETR_CCOMP, cv2.CHAIN_APPROX_SIMPLE)
         if parts is not None and parts.shape[1] == 1:
@@ -305,9 +306,9 @@ def _unnamed(file: Path, seen: set[Path], whole_folder: bool) -> list[str]:
     ]
 
 
-def declared_size(entry: Json, size: Size) -> Size:
+def declared_size(entry: Json, size: Size, file: Path) -> Size:
     """(H, W) in an image's entry; that of the image where a tool left it out."""
-    return int(entry.get('height') or size[0]), int(entry.get('width') or size[1])
+    return annotation.declared_size(entry.get('height'), entry.get('width'), size, str(file))
 
 
 def segmentation_mask(one: Json, size: Size, file: Path) -> NDArray[np.bool_]:

@@ -21,6 +21,7 @@ from diception_ros.core.frame import Frame
 from diception_ros.core.labels import COCO_JOINTS, Instances, Keypoints
 from diception_ros.datasets import annotation, coco, decode
 from diception_ros.datasets.annotation import Region, check_sizes, files_in, load_json
+from diception_ros.system import safe_load
 
 _INSTANCES, _PEOPLE = 'instances_', 'person_keypoints_'
 # Files of COCO's own folder that hold neither.
@@ -91,7 +92,7 @@ class CocoSet:
         for entry in loaded.images:
             try:
                 yield self._frame(entry, finder, people)
-            except (KeyError, TypeError, AttributeError) as error:
+            except safe_load.MALFORMED as error:
                 raise coco.not_coco(loaded.path, error) from error
 
     def _frame(
@@ -103,7 +104,7 @@ class CocoSet:
         loaded, name = self.instances, str(entry['file_name'])
         path = finder.find(name)
         frame = Frame(decode.rgb(path.read_bytes(), str(path)))
-        size = coco.declared_size(entry, frame.size)
+        size = coco.declared_size(entry, frame.size, loaded.path)
         check_sizes(frame.size, size, str(path), f'{loaded.path} (image {name})')
         mine = [item for item in loaded.annotations[entry['id']] if item.get('segmentation')]
         objects, crowds = (

@@ -133,7 +133,7 @@ def _read_frame(path: Path) -> Iterator[Sample]:
                 pose,
                 entry['name'],
             )
-    except (KeyError, TypeError) as error:
+    except safe_load.MALFORMED as error:
         raise ValueError(f'{path}: not a description of a frame ({error!r})') from error
 
 

@@ -28,6 +28,7 @@ from diception_ros.datasets.annotation import (
     check_sizes,
     files_in,
 )
+from diception_ros.system import safe_load
 
 _SHAPES = ('polygon', 'rectangle', 'oriented_rectangle', 'circle', 'mask')
 
@@ -68,7 +69,7 @@ def read(
                 shown[path] = file
             items.append(item)
             lost += empty
-    except (KeyError, TypeError, AttributeError) as error:
+    except safe_load.MALFORMED as error:
         raise ValueError(f'{file}: not what files of LabelMe hold ({error!r})') from error
     embedded = {file.stem for file in contents}
     folders = sorted({file.parent for file in contents})
@@ -93,9 +94,8 @@ def _item(
     where = str(path or f'{file} (imageData)')
     frame = Frame(decode.rgb(data, where))
     size = frame.size
-    declared = (
-        int(content.get('imageHeight') or size[0]),
-        int(content.get('imageWidth') or size[1]),
+    declared = annotation.declared_size(
+        content.get('imageHeight'), content.get('imageWidth'), size, str(file)
     )
     check_sizes(size, declared, where, str(file))
     found, things = [], []

@@ -29,6 +29,7 @@ from diception_ros.core.labels import MetricDepth, Normals
 from diception_ros.datasets import decode
 from diception_ros.datasets.annotation import IMAGE_SUFFIXES, check_sizes, files_in, load_json
 from diception_ros.datasets.labelled_bag import bag_at
+from diception_ros.system import safe_load
 
 if TYPE_CHECKING:
     from diception_ros.bags.reader import Bag
@@ -143,7 +144,7 @@ def _intrinsics(value: Any, where: Path) -> Intrinsics | None:
         if len(numbers) != 4 or not all(map(math.isfinite, numbers)):
             raise ValueError
         return Intrinsics(*numbers)
-    except (TypeError, ValueError) as error:
+    except (ValueError, *safe_load.MALFORMED) as error:
         raise ValueError(
             f'{where}: expected "intrinsics": [fx, fy, cx, cy] in pixels, got {value!r}'
         ) from error

@@ -232,7 +232,7 @@ def _scene_info(path: Path, text: str) -> SceneInfo:
         instances = told['instances']
         names = tuple(str(instances[str(k)]) for k in range(1, len(instances) + 1))
         return SceneInfo(str(told['scene']), names, tuple(map(str, told['stuff'])))
-    except (ValueError, KeyError, TypeError) as error:
+    except (ValueError, *safe_load.MALFORMED) as error:
         raise ValueError(
             f'{path}: {SCENE} is not what `diception simulate` writes ({error!r})'
         ) from error

@@ -34,6 +34,10 @@ _MAX_QUOTED, _MAX_PLAIN = 1 << 20, 4096
 # Bytes that the arrays of a file may have: normals (3 float32) of 150 million pixels.
 MAX_ARRAYS_SIZE = 3 * 4 * 150_000_000
 
+# What code raises that takes the parts of a value to be of the kinds that they should be; such as
+# OverflowError of int(Infinity), which JSON has.
+MALFORMED = (KeyError, IndexError, TypeError, AttributeError, OverflowError)
+
 _Loader: Any = getattr(yaml, 'CSafeLoader', yaml.SafeLoader)
 # What PyYAML raises for a value that does not fit its tag, such as !!bool or !!timestamp.
 _YAML_ERRORS = (

@@ -72,6 +72,36 @@ def test_the_label_of_a_sample_lies_in_its_folder(tmp_path):
         list(folder.read(tmp_path / 'a'))
 
 
+@pytest.mark.parametrize('value', [float('inf'), float('nan'), 'x', [], {}, -1, 10**30])
+def test_sizes_that_are_no_sizes_are_named_with_their_file(tmp_path, value):
+    file = labelled_files.write_coco(tmp_path / 'coco', 'runs', 2)
+    content = json.loads(file.read_text())
+    content['images'][1]['height'] = value or {'a': 1}
+    content['annotations'][1]['segmentation']['size'] = [value, 30]
+    file.write_text(json.dumps(content))
+    with pytest.raises(ValueError, match=r'labels\.json'):
+        read(file.parent)
+    place = labelled_files.write_labelme(tmp_path / 'labelme', count=2)
+    file = place / '001.json'
+    file.write_text(json.dumps({**json.loads(file.read_text()), 'imageHeight': value or {'a': 1}}))
+    with pytest.raises(ValueError, match=r'001\.json'):
+        read(place)
+
+
+@pytest.mark.parametrize(('name', 'value'), [('category', 1.5), ('points', 3), ('label', None)])
+def test_samples_with_values_of_another_kind_are_named(tmp_path, name, value):
+    depth = MetricDepth(np.ones((4, 5), np.float32))
+    folder.create(tmp_path)
+    image = np.zeros((4, 5, 3), np.uint8)
+    folder.write(tmp_path, 0, [Sample(Frame(image), Prompt('depth'), depth, name='x')])
+    about = tmp_path / '000000/frame.json'
+    content = json.loads(about.read_text())
+    content['samples'][0][name] = value
+    about.write_text(json.dumps(content))
+    with pytest.raises(ValueError, match=r'frame\.json: not a description'):
+        list(folder.read(tmp_path))
+
+
 def test_run_lengths_are_of_an_image_within_the_limit(monkeypatch):
     monkeypatch.setattr(annotation, 'MAX_PIXELS', 100)
     assert annotation.run_lengths([40, 60], (10, 10)).sum() == 60
