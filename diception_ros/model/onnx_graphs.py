@@ -20,7 +20,7 @@ IMAGE, NETWORK, DECODER = 'image.onnx', 'network.onnx', 'decoder.onnx'
 INDEX_FILE = 'onnx.json'
 FORMAT = 'diception_ros graphs 1'
 # Precisions in which graphs can compute, with their names in torch.
-PRECISIONS = {'fp32': 'float32', 'fp16': 'float16'}
+PRECISIONS = {'fp32': 'float32'}
 _AGAIN = '; make them again: diception export --model'
 
 

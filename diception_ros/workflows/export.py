@@ -28,8 +28,8 @@ class ExportConfig:
         'graphs are written into the model folder', kind=Path, metavar='DIR',
     )  # fmt: skip
     precision: str = setting(
-        'fp32', 'in which the graphs compute; the weights stay as they are stored. fp16 is for '
-        'GPUs', choices=('fp32', 'fp16'),
+        'fp32', 'in which the graphs compute; the weights stay as they are stored',
+        choices=('fp32',),
     )  # fmt: skip
 
     def __post_init__(self) -> None:
