@@ -2,11 +2,13 @@
 # SPDX-License-Identifier: Apache-2.0
 """Image files are decoded by what their bytes are; damaged ones are never taken for whole."""
 
+import io
 import struct
 
 import cv2
 import encoders
 import numpy as np
+from PIL import Image
 import pytest
 
 from diception_ros.messages import MessageError, compressed
@@ -19,6 +21,10 @@ def smooth(size=(40, 56), seed=0):
 
 
 def file_of(rgb, suffix='.png', *options):
+    if not cv2.haveImageWriter(suffix):  # AVIF before OpenCV 4.12
+        file = io.BytesIO()
+        Image.fromarray(rgb).save(file, suffix[1:])
+        return file.getvalue()
     swapped = rgb if rgb.ndim == 2 else rgb[..., [2, 1, 0, *range(3, rgb.shape[2])]]
     return cv2.imencode(suffix, swapped, options)[1].tobytes()
 
