@@ -29,6 +29,9 @@ from diception_ros.viewer.session import Snapshot, Viewer
 REFRESH_S = 0.05
 # Seconds between clouds, which take about a tenth of that to send.
 CLOUD_S = 1.0
+# Seconds for which a browser may be silent: one without a GPU is busy for seconds with a cloud, and
+# the wireless network of a robot has gaps.
+RECONNECT_S = 30.0
 OVERLAY, BESIDE, CLOUD = 'overlay', 'side by side', '3D'
 _CATEGORIES = 'semantic.categories'
 _STYLE = """
@@ -100,7 +103,7 @@ def _app() -> Any:
     warnings.filterwarnings('ignore', category=FutureWarning, module='nicegui')
     ui.run_with(
         app, root=lambda: _Page(_viewers[0], ui).build(), title='diception view', dark=None,
-        show_welcome_message=False,
+        show_welcome_message=False, reconnect_timeout=RECONNECT_S,
     )  # fmt: skip
     return app
 
