@@ -29,8 +29,8 @@ from diception_ros.viewer.session import Snapshot, Viewer
 REFRESH_S = 0.05
 # Seconds between clouds, which take about a tenth of that to send.
 CLOUD_S = 1.0
-# Seconds for which a browser may be silent: one without a GPU is busy for seconds with a cloud, and
-# the wireless network of a robot has gaps.
+# Seconds for which a browser may be silent: one without a GPU is busy for seconds with a cloud,
+# and the wireless network of a robot has gaps.
 RECONNECT_S = 30.0
 OVERLAY, BESIDE, CLOUD = 'overlay', 'side by side', '3D'
 _CATEGORIES = 'semantic.categories'
