@@ -31,13 +31,14 @@ def main() -> None:
     parser.add_argument('--shifts', type=int, nargs='+', default=[1, 2, 3, 4, 8])
     args = parser.parse_args()
 
-    from diception_ros.core.settings import PredictSettings
     from diception_ros.evaluation import rooms
+    from diception_ros.model import DiceptionPipeline
     from diception_ros.perception.predictor import Predictor
 
-    first = Predictor.load(args.model, backend='torch')
-    painters = {n: Predictor(first.pipe, PredictSettings(tta_shifts=n)) for n in args.shifts}
-    side = first.resolution * first.pipe.input_scale
+    first = Predictor.load(args.model)
+    token = DiceptionPipeline.from_pretrained(args.model).token
+    painters = {n: Predictor.load(args.model, tta_shifts=n) for n in args.shifts}
+    side = first.resolution * first.input_scale
     frames = [
         samples[0].frame
         for samples, _ in rooms.views(0, (side, round(side * 4 / 3)), 'validation', args.rooms)
@@ -52,7 +53,7 @@ def main() -> None:
             start = time.perf_counter()
             image = painter.generate(frame, text)
             seconds[n].append(time.perf_counter() - start)
-            steps[n][name].append(grid(image, first.pipe.token))
+            steps[n][name].append(grid(image, token))
     alone = median(seconds[args.shifts[0]])
     print(f'| shifts | {" | ".join(PROMPTS)} | ms | times that of {args.shifts[0]} |')
     print('|---|' + '---|' * (len(PROMPTS) + 2))

@@ -7,9 +7,10 @@
 Rooms are of the validation split, half of them with the settings of `simulate --realism`; images
 of `--coco` are annotated photographs. A fifth of the category prompts name something that is not
 there. Right is an instance or mask with an IoU of 0.5 or more with one of the truth, and a
-keypoint within a tenth of its person's box from the true one. Even images fit the calibration,
-odd ones are reported: number, mean score, share right by bins, and the expected calibration
-error before and after. `--write` fits it to all and writes `score_calibration.json`.
+keypoint within a tenth of its person's box from the true one. Printed are number, mean score and
+share right by bins, and the expected calibration error, with the tables of the model folder. With
+`--write` a fit to all images is written as `score_calibration.json`, and one to every other image
+is printed on those between.
 """
 
 from __future__ import annotations
@@ -33,6 +34,8 @@ def main() -> None:
     parser.add_argument('--rooms', type=int, default=100)
     parser.add_argument('--coco', type=Path)
     parser.add_argument('--write', type=Path)
+    parser.add_argument('--least', nargs='*', default=[], metavar='TASK=SCORE',
+                        help='calibrated scores below which predictions are dropped')  # fmt: skip
     args = parser.parse_args()
 
     import numpy as np
@@ -40,6 +43,7 @@ def main() -> None:
     from diception_ros.perception.predictor import Predictor
     from diception_ros.perception.score_calibration import (
         FILE,
+        LEAST,
         ScoreCalibration,
         calibration_error,
         fit,
@@ -60,26 +64,28 @@ def main() -> None:
         if not rows:
             continue
         scores, right, number, real = (np.array(column) for column in zip(*rows, strict=True))
-        even = number % 2 == 0
         tables[task] = np.round(fit(scores, right), 4)
-        fitted = ScoreCalibration({task: fit(scores[even], right[even])}).tables[task]
-        for name, mine in (('rooms', ~even & ~real), ('photographs', ~even & real)):
+        calibration, asked = stored, np.ones(len(scores), bool)
+        if args.write:
+            asked = number % 2 == 1
+            calibration = ScoreCalibration({task: fit(scores[~asked], right[~asked])})
+        for name, mine in (('rooms', asked & ~real), ('photographs', asked & real)):
             if not mine.any():
                 continue
-            after = np.interp(scores[mine], *fitted.T)
-            kept = stored.tables.get(task)
-            shown = [calibration_error(scores[mine], right[mine])]
-            shown.append(calibration_error(after, right[mine]))
-            if kept is not None:
-                shown.append(calibration_error(np.interp(scores[mine], *kept.T), right[mine]))
-            print(f'\n{task}, {name}: expected calibration error raw, fitted[, of the folder]:',
-                  ', '.join(f'{one:.3f}' for one in shown))  # fmt: skip
+            before, after = scores[mine], calibration.scores(task, scores[mine])
+            errors = [calibration_error(one, right[mine]) for one in (before, after)]
+            print(f'\n{task}, {name}, {mine.sum()} predictions: expected calibration error '
+                  f'{errors[0]:.3f}, calibrated {errors[1]:.3f}')  # fmt: skip
             print('| number | mean score | share right |\n|---|---|---|')
             for count, score, share in reliability(after, right[mine]):
                 print(f'| {count} | {score:.2f} | {share:.2f} |')
     if args.write:
-        text = json.dumps({task: table.tolist() for task, table in tables.items()})
-        files.write_text(args.write / FILE, text.replace('], "', '],\n"') + '\n')
+        content: dict[str, Any] = {task: table.tolist() for task, table in tables.items()}
+        content[LEAST] = {
+            task: float(score) for task, _, score in (one.partition('=') for one in args.least)
+        }
+        text = json.dumps(content).replace('], "', '],\n"')
+        files.write_text(args.write / FILE, text + '\n')
 
 
 def images(args: Any, predictor: Any) -> Iterator[tuple[bool, Any, list[Any], list[Any]]]:

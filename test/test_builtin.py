@@ -29,16 +29,16 @@ from grid import grid
 # below what was measured on them, and how far each control must stay behind. docs/builtin_model.md
 # has the numbers of 60 rooms.
 LEAST = {
-    ('depth', 'delta1'): (0.86, 0.25),
-    ('segmentation_1', 'iou'): (0.67, 0.45),
-    ('segmentation_5', 'iou'): (0.70, 0.40),
-    ('entity', 'mean_iou'): (0.29, 0.20),
-    ('semantic', 'iou'): (0.37, 0.34),
-    ('pose', 'pck'): (0.30, 0.29),
+    ('depth', 'delta1'): (0.87, 0.25),
+    ('segmentation_1', 'iou'): (0.75, 0.45),
+    ('segmentation_5', 'iou'): (0.75, 0.40),
+    ('entity', 'mean_iou'): (0.35, 0.24),
+    ('semantic', 'iou'): (0.47, 0.42),
+    ('pose', 'pck'): (0.28, 0.27),
 }
-MOST = {('normal', 'mean_deg'): (19.8, 18.8)}
+MOST = {('normal', 'mean_deg'): (18.8, 19.0)}
 # On 16 RGB-D frames of validation rooms with realistic textures, light and cameras.
-RGBD_DELTA1, RGBD_ROW_FREE_CORR, RGBD_NORMALS = 0.6, 0.3, 30.0
+RGBD_DELTA1, RGBD_ROW_FREE_CORR, RGBD_NORMALS = 0.76, 0.7, 18.5
 
 
 @pytest.fixture(scope='module')
@@ -89,7 +89,7 @@ def test_it_beats_all_controls_on_rgbd_frames_of_realistic_rooms(opengl, tmp_pat
         assert normal['mean_deg'][control] > normal['mean_deg']['1']
 
 
-def test_two_translations_leave_no_grid_of_tokens(opengl):
+def test_one_prediction_leaves_little_of_the_grid_of_tokens_and_two_none(opengl):
     """The steps across token borders are like those across the tokens' middles."""
     frames = [samples[0].frame for samples, _ in rooms.views(0, (256, 341), 'validation', 8)]
     pipe = DiceptionPipeline.from_pretrained('builtin', dtype=torch.float32)
@@ -97,8 +97,7 @@ def test_two_translations_leave_no_grid_of_tokens(opengl):
     blended = Predictor(pipe, PredictSettings(tta_shifts=2))
     alone = Predictor(pipe)
     for text in ('[[image2depth]]', '[[image2normal]]'):
-        # What this measures is there, and goes.
-        assert np.mean([grid(alone.generate(view, text), pipe.token) for view in frames]) > 1.3
+        assert np.mean([grid(alone.generate(view, text), pipe.token) for view in frames]) < 1.4
         assert np.mean([grid(blended.generate(view, text), pipe.token) for view in frames]) < 1.15
 
 

@@ -22,6 +22,7 @@ from diception_ros.core.labels import Instances, Keypoints, Label, Mask
 from diception_ros.system import safe_load
 
 FILE = 'score_calibration.json'
+LEAST = 'least'  # its key beside those of tasks
 
 LabelT = TypeVar('LabelT', bound=Label)
 Floats = NDArray[np.float64]
@@ -34,14 +35,20 @@ class ScoreCalibration:
     Attributes:
         tables: (K, 2) float64 by task: a codec's score, rising, and the share that is right, not
             falling; linear between the rows, constant outside.
+        least: by task, the calibrated score below which an instance, or a person by the mean of
+            its keypoints, is no prediction; a mask is never dropped, as it answers a point.
 
     Raises:
         ValueError: a table of another shape or order, or numbers outside [0, 1].
     """
 
     tables: Mapping[str, Floats] = field(default_factory=dict)
+    least: Mapping[str, float] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
+        for task, least in self.least.items():
+            if not 0 <= least <= 1:
+                raise ValueError(f'least score of {task!r}: expected [0, 1], got {least}')
         for task, table in self.tables.items():
             steps = np.diff(table, axis=0) if table.ndim == 2 and len(table) else None
             fits = (
@@ -67,21 +74,38 @@ class ScoreCalibration:
             return cls()
         try:
             found = safe_load.json_object(path)
-            return cls({task: np.asarray(rows, np.float64) for task, rows in found.items()})
-        except (ValueError, TypeError) as error:
+            least = {task: float(share) for task, share in found.pop(LEAST, {}).items()}
+            tables = {task: np.asarray(rows, np.float64) for task, rows in found.items()}
+            return cls(tables, least)
+        except (ValueError, TypeError, AttributeError) as error:
             raise ValueError(f'{path}: no tables of scores ({error})') from error
+
+    def scores(self, task: str, scores: Floats) -> Floats:
+        """A codec's scores, calibrated."""
+        table = self.tables.get(task)
+        return scores if table is None else np.interp(scores, *table.T)
 
     def apply(self, task: str, label: LabelT) -> LabelT:
         """The label with calibrated scores."""
-        table = self.tables.get(task)
-        if table is None or not isinstance(label, (Mask, Instances, Keypoints)):
+        if task not in self.tables or not isinstance(label, (Mask, Instances, Keypoints)):
             return label
         if isinstance(label, Mask):
-            return replace(label, score=float(np.interp(label.score, *table.T)))
-        scores = np.interp(label.scores, *table.T).astype(np.float32)
+            return replace(label, score=float(self.scores(task, np.float64(label.score))))
+        scores = self.scores(task, label.scores).astype(np.float32)
+        least = self.least.get(task, 0.0)
         if isinstance(label, Keypoints):
-            scores = np.where(label.visibility > 0, scores, np.float32(0))
-        return replace(label, scores=scores)
+            seen = label.visibility > 0
+            scores = np.where(seen, scores, np.float32(0))
+            mean = scores.sum(axis=1) / np.maximum(seen.sum(axis=1), 1)
+            kept = mean >= least
+            return replace(
+                label, joints=label.joints[kept], visibility=label.visibility[kept],
+                scores=scores[kept],
+            )  # fmt: skip
+        keep = np.concatenate([[True], scores >= least])
+        ids = np.where(keep[label.ids], label.ids, np.int32(0))
+        calibrated = replace(label, ids=ids, scores=scores)
+        return calibrated if keep.all() else calibrated.present()
 
 
 def fit(scores: Floats, right: Floats, rows: int = 8) -> Floats:

@@ -12,7 +12,7 @@ import pytest
 from diception_ros.cli.main import verbs
 
 ROOT = Path(__file__).resolve().parents[2]
-IMAGE = str(ROOT / 'docs' / 'images' / 'answers.jpg')
+IMAGE = str(ROOT / 'docs' / 'images' / 'real.jpg')
 HEAVY = (
     'torch', 'diffusers', 'transformers', 'peft', 'accelerate', 'onnxruntime', 'scipy', 'skimage',
     'mujoco', 'matplotlib', 'jinja2', 'rclpy', 'rosbags', 'cv2',

@@ -68,10 +68,27 @@ def test_only_scores_of_the_tables_task_change():
     assert found.apply('entity', depth) is depth
 
 
+def test_what_scores_below_the_least_is_no_prediction():
+    found = ScoreCalibration({'entity': np.array([[0.0, 0.0], [1.0, 0.5]])}, {'entity': 0.3})
+    ids = np.array([[0, 1], [2, 2]], np.int32)
+    label = Instances(ids, ('a', 'b'), np.array([0.5, 0.8], np.float32))
+    kept = found.apply('entity', label)
+    assert kept.categories == ('b',)
+    assert kept.scores == pytest.approx([0.4])
+    assert np.array_equal(kept.ids, [[0, 0], [1, 1]])
+    seen = np.full((2, 17), 2, np.uint8)
+    joints = np.zeros((2, 17, 2), np.float32)
+    scores = np.repeat(np.array([[1.0], [0.2]], np.float32), 17, axis=1)
+    people = Keypoints(joints, seen, scores, np.zeros((0, 2), np.float32), (2, 2))
+    assert found.apply('entity', people).scores == pytest.approx(np.full((1, 17), 0.5))
+    assert found.apply('entity', Mask(ids > 0, 0.1)).values.any()
+
+
 @pytest.mark.parametrize(
     'content',
     ['[', '[1]', '{"entity": 3}', '{"entity": [[0.5, 0.1], [0.2, 0.3]]}', '{"entity": [[0, 2]]}',
-     '{"entity": [["a", 0]]}', '{"entity": [[0, 0.5], [0.1, 0.4]]}', '{"entity": []}'],
+     '{"entity": [["a", 0]]}', '{"entity": [[0, 0.5], [0.1, 0.4]]}', '{"entity": []}',
+     '{"least": {"pose": 2}}', '{"least": [1]}'],
 )  # fmt: skip
 def test_file_of_anything_else_is_refused(content, tmp_path):
     (tmp_path / FILE).write_text(content)
