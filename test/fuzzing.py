@@ -2,10 +2,10 @@
 # SPDX-License-Identifier: Apache-2.0
 """Mutates files of every kind that the package reads, and checks what reading them does.
 
-Laws: a reader returns, or raises ValueError or OSError (which the commands print as one line); it
-takes less than SECONDS and GROWTH; it opens no file outside of the folder that was named, starts
-nothing, connects to nothing and runs no code of the file; and a file that was changed in a
-harmless way is read as before.
+Laws: a reader returns, or raises ValueError or OSError (which commands print as one line) whose
+message names the file; it takes less than SECONDS and GROWTH; it opens no file outside of the
+folder that was named, starts nothing, connects to nothing and runs no code of the file; and a file
+that was changed in a harmless way is read as before.
 
 `python test/fuzzing.py --count 3000` is what CI runs, bench/fuzz.py runs more of it. A mutation
 is made of seed, target and number alone, so `--target coco --first 17 --count 1` repeats one.
@@ -621,6 +621,8 @@ def read_one(target, place, watch):
             result = target.read(place)
     except (ValueError, OSError) as error:
         result = error
+        if str(place) not in str(error):
+            return None, f'the error names no file: {_trace()}'
     except _Hang:
         return None, f'hangs for {time.process_time() - began:.1f} s: {_trace()}'
     except BaseException:

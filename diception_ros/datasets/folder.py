@@ -135,6 +135,10 @@ def _read_frame(path: Path) -> Iterator[Sample]:
             )
     except safe_load.MALFORMED as error:
         raise ValueError(f'{path}: not a description of a frame ({error!r})') from error
+    except ValueError as error:
+        if str(path.parent) in str(error):  # of the image or a label
+            raise
+        raise ValueError(f'{path}: not a description of a frame ({error})') from error
 
 
 def _load(path: Path) -> dict[str, Any]:

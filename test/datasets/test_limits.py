@@ -88,7 +88,10 @@ def test_sizes_that_are_no_sizes_are_named_with_their_file(tmp_path, value):
         read(place)
 
 
-@pytest.mark.parametrize(('name', 'value'), [('category', 1.5), ('points', 3), ('label', None)])
+@pytest.mark.parametrize(('name', 'value'), [
+    ('category', 1.5), ('points', 3), ('label', None), ('stamp_ns', -1),
+    ('intrinsics', {'fx': 1}),
+])  # fmt: skip
 def test_samples_with_values_of_another_kind_are_named(tmp_path, name, value):
     depth = MetricDepth(np.ones((4, 5), np.float32))
     folder.create(tmp_path)
@@ -96,7 +99,7 @@ def test_samples_with_values_of_another_kind_are_named(tmp_path, name, value):
     folder.write(tmp_path, 0, [Sample(Frame(image), Prompt('depth'), depth, name='x')])
     about = tmp_path / '000000/frame.json'
     content = json.loads(about.read_text())
-    content['samples'][0][name] = value
+    (content if name in content else content['samples'][0])[name] = value
     about.write_text(json.dumps(content))
     with pytest.raises(ValueError, match=r'frame\.json: not a description'):
         list(folder.read(tmp_path))
