@@ -90,8 +90,8 @@ def _bytes(data: Any) -> Any:
 def _attributes(value: Any) -> Any:
     """A JSON value with attributes in place of the keys of its objects."""
     if isinstance(value, dict):
-        return SimpleNamespace(**{name: _attributes(one) for name, one in value.items()})
-    return [_attributes(one) for one in value] if isinstance(value, list) else value
+        return SimpleNamespace(**{name: _attributes(item) for name, item in value.items()})
+    return [_attributes(item) for item in value] if isinstance(value, list) else value
 
 
 def _json(name: str, definition: bytes) -> Callable[[bytes], Any]:

@@ -22,7 +22,9 @@ from diception_ros.workflows.adapt import AdaptConfig, LabelSource, adapt
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the options of this verb."""
-    others = [one.name for kind in (LabelSource, AdaptSettings) for one in settings.declared(kind)]
+    others = [
+        item.name for kind in (LabelSource, AdaptSettings) for item in settings.declared(kind)
+    ]
     settings.add_arguments(parser, AdaptConfig, others)
     settings.add_arguments(parser.add_argument_group('what it learns from'), LabelSource)
     settings.add_arguments(parser.add_argument_group('how it learns'), AdaptSettings)

@@ -21,8 +21,8 @@ from diception_ros.workflows.predict import PredictConfig, predict
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the options of this verb."""
-    others = {one.name for kind in (ComputeSettings, PredictSettings)
-              for one in settings.declared(kind)}  # fmt: skip
+    others = {item.name for kind in (ComputeSettings, PredictSettings)
+              for item in settings.declared(kind)}  # fmt: skip
     parser.add_argument(
         'images', nargs='+', metavar='IMAGE', help='images, folders of images, or patterns'
     )

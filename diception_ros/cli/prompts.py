@@ -77,7 +77,7 @@ def main(args: argparse.Namespace) -> int:
         ):
             table.add(text, PromptEmbedding(embedding.tokens.to(like), embedding.pooled.to(like)))
         table.save(path)
-    known = {*tasks.texts(), *(one.prompt for one in map(tasks.get, tasks.names()))}
+    known = {*tasks.texts(), *(item.prompt for item in map(tasks.get, tasks.names()))}
     for text in args.add:
         if text and text not in known and not text.startswith('[['):
             print(

@@ -25,9 +25,9 @@ def main(args: argparse.Namespace) -> int:
         if args.node:
             remote.wait()
         rows = [
-            (one.name, one.msgtype, str(one.publishers), str(one.subscribers))
-            for one in remote.topics()
-            if not args.node or one.name.startswith(f'{remote.name}/')
+            (topic.name, topic.msgtype, str(topic.publishers), str(topic.subscribers))
+            for topic in remote.topics()
+            if not args.node or topic.name.startswith(f'{remote.name}/')
         ]
     rows.insert(0, ('topic', 'type', 'publishers', 'subscribers'))
     widths = [max(len(row[k]) for row in rows) for k in range(len(rows[0]))]

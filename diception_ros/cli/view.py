@@ -34,7 +34,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )  # fmt: skip
     ros_environment.add_option(parser)
     settings.add_arguments(parser.add_argument_group('where it runs'), ComputeSettings)
-    every_n = [one.name for one in settings.declared(PerceptionSettings) if one.key]
+    every_n = [item.name for item in settings.declared(PerceptionSettings) if item.key]
     settings.add_arguments(
         parser.add_argument_group('what is predicted, as parameters of the node'),
         PerceptionSettings, {*LIVE, *every_n, 'conversion', 'output_size'},

@@ -124,8 +124,8 @@ def axes(
         (np.arange(size[0], dtype=np.float32) - np.float32(intrinsics.cy))
         / np.float32(intrinsics.fy),
     )
-    for one in out:
-        one.flags.writeable = False
+    for item in out:
+        item.flags.writeable = False
     return out
 
 

@@ -136,8 +136,8 @@ def run(
 def recorded(names: Sequence[str]) -> list[str]:
     """The topics of the results of some tasks, and the diagnostics."""
     types = BagTypes()
-    found = [one for name in names for one in outputs.declared(tasks.get(name), types)]
-    return [DIAGNOSTICS, *(f'{NODE}/{one.topic}' for one in found)]
+    found = [item for name in names for item in outputs.declared(tasks.get(name), types)]
+    return [DIAGNOSTICS, *(f'{NODE}/{item.topic}' for item in found)]
 
 
 def last_counts(bag: Path) -> Counts | None:

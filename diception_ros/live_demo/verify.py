@@ -97,7 +97,7 @@ def check(bag: Path, headers: Mapping[int, str], late: Collection[str] = ()) -> 
             if headers.get(stamp) != message.header.frame_id:
                 found.unmatched.append(f'{topic}: {stamp} {message.header.frame_id!r}')
     every = set().union(*sets)
-    found.complete = sum(one == every for one in sets)
+    found.complete = sum(item == every for item in sets)
     return found
 
 
@@ -136,10 +136,10 @@ def without_memory(names: Sequence[str], types: Types) -> set[str]:
     Instances keep their ids from frame to frame, so theirs depend.
     """
     return {
-        one.topic
+        item.topic
         for name in names
         if not issubclass(tasks.get(name).label, Instances)
-        for one in outputs.declared(tasks.get(name), types)
+        for item in outputs.declared(tasks.get(name), types)
     }
 
 
@@ -252,7 +252,7 @@ def both(drive: Drive, bag: Path) -> Iterator[tuple[RecordedView, Mapping[str, A
     views = bag_reader.views(drive.path)
     for stamp, messages in frames(bag):
         # Both are in the order of time.
-        view = next((one for one in views if one.frame.stamp_ns >= stamp), None)
+        view = next((item for item in views if item.frame.stamp_ns >= stamp), None)
         if view is None:
             return
         if view.frame.stamp_ns == stamp:

@@ -218,20 +218,20 @@ def cloud(
     x, y = axes(keep.shape, strided(intrinsics, selection.stride))
     vectors: Any = None if normals is None else normals.vectors
     given: list[Any] = [depth.values, image, vectors, label, instance]
-    seen = [None if one is None else one[pixels] for one in given]
+    seen = [None if item is None else item[pixels] for item in given]
     if not selection.organized:
         # A list of points is an image of one row.
         rows, columns = np.nonzero(keep)
-        seen = [None if one is None else one[keep][None] for one in seen]
+        seen = [None if item is None else item[keep][None] for item in seen]
         x, y, keep = x[columns], y[rows][None], np.ones((1, len(rows)), bool)
     else:
         y = y[:, None]
     # All fields have four bytes: one array of numbers is faster to fill than a field at a time.
     table = np.empty((*keep.shape, len(names)), np.float32)
     for part in stripes(table.shape):
-        cut: list[Any] = [None if one is None else one[part] for one in seen]
+        cut: list[Any] = [None if item is None else item[part] for item in seen]
         z, shown, vectors, *more = cut
-        fields = [one for one in more if one is not None]
+        fields = [item for item in more if item is not None]
         known: NDArray[np.float32] = np.where(keep[part], z, np.float32(np.nan))
         _fill(table[part], known, x, y[part], shown, vectors, fields)
     table = table if selection.organized else table[0]
@@ -260,8 +260,8 @@ def _fill(
     bits[..., 3] = colour
     if normals is not None:
         table[..., 4:7] = normals
-    for place, one in enumerate(numbers, table.shape[-1] - len(numbers)):
-        bits[..., place] = one
+    for place, item in enumerate(numbers, table.shape[-1] - len(numbers)):
+        bits[..., place] = item
 
 
 def laser_scan(types: Types, header: Any, scan: Scan, range_min: float, range_max: float) -> Any:

@@ -154,10 +154,10 @@ class CameraInfoCache(MessageCache[Any]):
             if stamp == stamp_ns:
                 self._in_step = True
                 return info, 'exact'
-        fitting = [one for one in kept if size in (None, camera_info.image_size(one[1]))]
+        fitting = [item for item in kept if size in (None, camera_info.image_size(item[1]))]
         if not fitting:
             return None, 'none'
-        earlier = [one for one in fitting if one[0] < stamp_ns]
+        earlier = [item for item in fitting if item[0] < stamp_ns]
         # max and min return the first of equals, which is the last received.
         nearest = max(earlier, key=_stamp) if earlier else min(fitting, key=_stamp)
         return nearest[1], 'latest'

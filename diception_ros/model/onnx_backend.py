@@ -118,10 +118,12 @@ class OnnxBackend:
             'points': np.concatenate([coordinates] * halves),
             'given': np.concatenate([given] * halves),
             'conditional': np.repeat(np.array([0, 1][-halves:], np.float32), batch),
-            'image_tokens': self._batch([one.tokens for one in image_latents], halves, batch),
+            'image_tokens': self._batch(
+                [image_latent.tokens for image_latent in image_latents], halves, batch
+            ),
         }
         if image_latents[0].features is not None:
-            features = [one.features for one in image_latents]
+            features = [image_latent.features for image_latent in image_latents]
             feeds['features'] = self._batch(features, halves, batch)
         sigmas = schedule(self._scheduler, settings.num_inference_steps)
         velocity = np.zeros_like(latents)

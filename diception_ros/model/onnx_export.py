@@ -91,7 +91,7 @@ class _ImageGraph(_Graph):
         features = None if self.image_encoder is None else self.image_encoder(image)
         x = functional.avg_pool2d(image, self.scale) if self.scale > 1 else image
         if overlaps:
-            rows, columns = (one.to(dtype) for one in overlaps)
+            rows, columns = (overlap.to(dtype) for overlap in overlaps)
             x = rows @ x @ columns.transpose(0, 1)
         if isinstance(self.vae, PcaAutoencoder):
             latents = self.vae.coordinates(x)
@@ -102,7 +102,7 @@ class _ImageGraph(_Graph):
             latents = torch.cat([latents, features.to(latents)], dim=1)
         tokens, kept = self.transformer.embed_image(latents)
         found = (tokens,) if kept is None else (tokens, kept)
-        return tuple(one.float() for one in found)
+        return tuple(item.float() for item in found)
 
 
 class _NetworkGraph(_Graph):
@@ -146,7 +146,7 @@ class _DecoderGraph(_Graph):
         if isinstance(self.vae, PcaAutoencoder):
             decoded = self.vae.pixels(z)
             if overlaps:
-                rows, columns = (one.to(dtype) for one in overlaps)
+                rows, columns = (overlap.to(dtype) for overlap in overlaps)
                 decoded = rows.transpose(0, 1) @ decoded @ columns
         else:
             decoded = self.vae.decode(z, return_dict=False)[0]
@@ -270,7 +270,7 @@ def _graphs(pipe: DiceptionPipeline) -> dict[str, tuple[nn.Module, dict[str, Any
 def _axes(graph: nn.Module, axes: list[Any]) -> tuple[Any, ...]:
     """The axes as torch wants them: those of a variable argument in a tuple of its own."""
     parameters = inspect.signature(graph.forward).parameters.values()
-    named = sum(one.kind is one.POSITIONAL_OR_KEYWORD for one in parameters)
+    named = sum(parameter.kind is parameter.POSITIONAL_OR_KEYWORD for parameter in parameters)
     return (*axes[:named], *([tuple(axes[named:])] if axes[named:] else []))
 
 

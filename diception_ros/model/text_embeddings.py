@@ -125,7 +125,7 @@ class PromptTable:
         """Of the tokens of one text; None for an empty table."""
         if self._places:
             return self._places['tokens'].shape[1:]
-        return next((tuple(one.tokens.shape) for one in self._read.values()), None)
+        return next((tuple(item.tokens.shape) for item in self._read.values()), None)
 
     def check(self, texts: Iterable[str]) -> None:
         """Raise UnknownTextError, which names the known texts, for a text that is not in it."""

@@ -299,7 +299,7 @@ class _Recorder:
                 self._node.get_logger().info(f'recording {name}')
 
     def _subscribe(self, name: str, msgtype: str, profiles: Sequence[Any]) -> None:
-        offers = [offered_by(one) for one in profiles]
+        offers = [offered_by(profile) for profile in profiles]
         message = _class_of(msgtype)
         known = msgtype in TYPES.types
         definition = definition_of(TYPES, msgtype) if known else definition_from(message)

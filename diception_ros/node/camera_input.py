@@ -388,11 +388,11 @@ class CameraInput:
         """Publishers of a topic."""
         return [
             Publisher(
-                f'{one.node_namespace.rstrip("/")}/{one.node_name}',
-                str(one.topic_type),
-                one.qos_profile.reliability == ReliabilityPolicy.RELIABLE,
+                f'{item.node_namespace.rstrip("/")}/{item.node_name}',
+                str(item.topic_type),
+                item.qos_profile.reliability == ReliabilityPolicy.RELIABLE,
             )
-            for one in self._node.get_publishers_info_by_topic(topic)
+            for item in self._node.get_publishers_info_by_topic(topic)
         ]
 
     def elsewhere(self) -> list[str]:

@@ -321,14 +321,14 @@ class RemoteNode:
         name = topic if topic.startswith('/') else f'{self.name}/{topic}'
         there = self._until(lambda: self._node.get_publishers_info_by_topic(name) or stopped())
         if not there:
-            known = [one.name for one in self._topics() if one.publishers]
+            known = [item.name for item in self._topics() if item.publishers]
             raise TimeoutError(
                 f'nobody publishes on {name} within {self._timeout_s:g} s{near(name, known)}'
             )
         if stopped():
             return
         got: deque[Any] = deque()
-        profile = requested([offered_by(one.qos_profile) for one in there], qos.DEPTH)
+        profile = requested([offered_by(item.qos_profile) for item in there], qos.DEPTH)
         kind = find(there[0].topic_type)
         listening = self._node.create_subscription(
             kind, name, lambda message: got.append(message), profile
@@ -482,5 +482,5 @@ def as_plain(message: Any, whole: bool = False) -> Any:
         return message
     size = len(message)
     items = message if whole or size <= SHOWN_ITEMS else message[:SHOWN_ITEMS]
-    shown = [as_plain(one.item() if hasattr(one, 'item') else one, whole) for one in items]
+    shown = [as_plain(item.item() if hasattr(item, 'item') else item, whole) for item in items]
     return shown if len(shown) == size else [*shown, f'... ({size - len(shown)} more)']

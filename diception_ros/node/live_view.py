@@ -105,7 +105,7 @@ class NodeViewer(Viewer):
         self._look()
         with self._changed:
             found = self._changed.wait_for(
-                lambda: any(one.get('topic') for one in self._cameras.values()), PATIENCE_S
+                lambda: any(camera.get('topic') for camera in self._cameras.values()), PATIENCE_S
             )
         if not found:
             raise TimeoutError(
@@ -152,7 +152,7 @@ class NodeViewer(Viewer):
 
     def declared(self) -> list[Declared]:
         fixed = (*APART, *node_settings.FIXED, *node_settings.READ_ONLY)
-        return [one for one in node_settings.declared() if one.name not in fixed]
+        return [item for item in node_settings.declared() if item.name not in fixed]
 
     def values(self) -> Mapping[str, Any]:
         return self._values
@@ -195,7 +195,7 @@ class NodeViewer(Viewer):
 
     def _look(self) -> None:
         """Read the parameters, and subscribe to the results of the tasks that are on."""
-        known = [one.name for one in node_settings.declared() if one.name in self._known]
+        known = [item.name for item in node_settings.declared() if item.name in self._known]
         self._values = self._remote.get(known)
         wanted = {}
         for name in self.tasks():
@@ -224,7 +224,7 @@ class NodeViewer(Viewer):
     def _subscribe(self, topic: str, msgtype: str, callback: Callable[[Any], None]) -> Any:
         offers = self._node.get_publishers_info_by_topic(topic)
         if offers:
-            qos = requested([offered_by(one.qos_profile) for one in offers], KEPT)
+            qos = requested([offered_by(offer.qos_profile) for offer in offers], KEPT)
         else:
             qos = QoSProfile(depth=KEPT, reliability=ReliabilityPolicy.BEST_EFFORT)
         return self._node.create_subscription(find(msgtype), topic, callback, qos)
@@ -310,7 +310,7 @@ class NodeViewer(Viewer):
                 return
             self._shown = newest
             messages = dict(self._frames[newest[0]])
-            image = next((one for stamp, one in self._images if stamp == newest[0]), None)
+            image = next((item for stamp, item in self._images if stamp == newest[0]), None)
         if image is None:
             return  # the next frame's may have come
         rgb = image_messages.rgb_from(image)
@@ -325,7 +325,7 @@ class NodeViewer(Viewer):
                 self._labels[name] = label
         if 'depth/image' in messages:
             metric = MetricDepth(image_messages.array_from(messages['depth/image']))
-        infos = [one for topic, one in messages.items() if topic.endswith('/camera_info')]
+        infos = [item for topic, item in messages.items() if topic.endswith('/camera_info')]
         pinhole = None
         with contextlib.suppress(MessageError):
             pinhole = camera_info.pinhole(infos[0], size)[0] if infos else None

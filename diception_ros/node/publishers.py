@@ -136,15 +136,15 @@ class Publishers:
         """
         outputs = list(dict.fromkeys(outputs))
         with self._lock:
-            kept = {one for one in self._declared if one in outputs}
+            kept = {item for item in self._declared if item in outputs}
             for camera, made in self._made.items():
-                for one in self._declared:
-                    if one not in kept:
-                        self._node.destroy_publisher(made.pop(one.topic))
-                        self._latched.pop((camera, one.topic), None)
-                for one in outputs:
-                    if one not in kept:
-                        made[one.topic] = self._make(self._prefixes[camera], one)
+                for item in self._declared:
+                    if item not in kept:
+                        self._node.destroy_publisher(made.pop(item.topic))
+                        self._latched.pop((camera, item.topic), None)
+                for output in outputs:
+                    if output not in kept:
+                        made[output.topic] = self._make(self._prefixes[camera], output)
                 for topic, message in latched:
                     if self._latched.get((camera, topic)) != message:
                         made[topic].publish(message)

@@ -72,7 +72,9 @@ class Perceiver:
     def outputs(self, settings: PerceptionSettings | None = None) -> list[Output]:
         """Every topic that may be published under settings, by default those in effect."""
         settings = settings or self._settings
-        found = [one for task in settings.active_tasks for one in self._outputs_of(task, settings)]
+        found = [
+            item for task in settings.active_tasks for item in self._outputs_of(task, settings)
+        ]
         return found + ([*points.OUTPUTS] if settings.depth.metric != 'off' else [])
 
     def latched(self) -> list[tuple[str, Any]]:
@@ -108,7 +110,8 @@ class Perceiver:
             for task in active
             if task.name in cloud
             or any(
-                one.topic in wanted and not one.latched for one in self._outputs_of(task, settings)
+                item.topic in wanted and not item.latched
+                for item in self._outputs_of(task, settings)
             )
         )
 
@@ -181,12 +184,12 @@ class Perceiver:
             self._add_prompts(result)
         predictions = iter(
             self._predictor.infer(
-                [one.query.frame for one in results for _ in one.prompts],
-                [prompt for one in results for prompt in one.prompts],
+                [item.query.frame for item in results for _ in item.prompts],
+                [prompt for item in results for prompt in item.prompts],
                 [
-                    settings.predicting(one.query.frame.stamp_ns)
-                    for one in results
-                    for _ in one.prompts
+                    settings.predicting(item.query.frame.stamp_ns)
+                    for item in results
+                    for _ in item.prompts
                 ],
                 at_model_size=settings.output_size == 'model',
             )
@@ -296,7 +299,7 @@ class Perceiver:
     def _metric_topics(self) -> frozenset[str]:
         """Topics that are made of metric depth."""
         made = outputs.declared(known_tasks.get(DEPTH), self._types, MetricDepth)
-        return points.TOPICS.union(one.topic for one in made)
+        return points.TOPICS.union(item.topic for item in made)
 
     # ---- state from frame to frame --------------------------------------------------------------
 
@@ -342,11 +345,11 @@ class Perceiver:
     def _check_topics(self, active: Sequence[Task[Any]]) -> None:
         owners: dict[str, str] = {}
         for task in active:
-            for one in outputs.declared(task, self._types):
-                owner = owners.setdefault(one.topic, task.name)
+            for item in outputs.declared(task, self._types):
+                owner = owners.setdefault(item.topic, task.name)
                 if owner != task.name:
                     raise ValueError(
-                        f'the tasks {owner} and {task.name} both have a topic {one.topic}; '
+                        f'the tasks {owner} and {task.name} both have a topic {item.topic}; '
                         'use one of them'
                     )
 
@@ -354,7 +357,9 @@ class Perceiver:
 def _label(task: Task[Any], result: FrameResult, memory: Memory) -> Label | None:
     """The label of a task: its predictions combined, and its instances tracked."""
     predicted: list[Any] = [
-        one.label for one in result.predictions if one.prompt.task == task.name
+        prediction.label
+        for prediction in result.predictions
+        if prediction.prompt.task == task.name
     ]
     if not predicted:
         return None
@@ -407,10 +412,10 @@ def _intrinsics_at(query: Query, size: tuple[int, int]) -> Intrinsics | None:
 
 def _seconds(predictions: Sequence[Prediction]) -> dict[str, float]:
     seconds: dict[str, float] = {}
-    for one in predictions:
-        task = one.prompt.task
-        seconds[task] = seconds.get(task, 0.0) + sum(one.seconds.values())
+    for prediction in predictions:
+        task = prediction.prompt.task
+        seconds[task] = seconds.get(task, 0.0) + sum(prediction.seconds.values())
     seconds['model'] = sum(
-        one.seconds[stage] for one in predictions for stage in ('encode', 'denoise', 'decode')
+        item.seconds[stage] for item in predictions for stage in ('encode', 'denoise', 'decode')
     )
     return seconds

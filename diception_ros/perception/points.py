@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from diception_ros.tasks import Task
 
 OUTPUTS = (outputs.POINTS, outputs.SCAN)
-TOPICS = frozenset(one.topic for one in OUTPUTS)
+TOPICS = frozenset(output.topic for output in OUTPUTS)
 # What REP 103 appends to the name of a frame with the axes of an image.
 _OPTICAL = '_optical'
 
@@ -41,7 +41,7 @@ def task_names(active: tuple[Task[Any], ...]) -> set[str]:
 
 def normals_of(labels: Mapping[str, Label]) -> Normals | None:
     """The first label with normals."""
-    return next((one for one in labels.values() if isinstance(one, Normals)), None)
+    return next((label for label in labels.values() if isinstance(label, Normals)), None)
 
 
 def add_points(
@@ -80,7 +80,9 @@ def add_points(
     normals = normals_of(labels)
     vectors = None if normals is None else normals.vectors
     if outputs.POINTS.topic in wanted:
-        instances = next((one for one in labels.values() if isinstance(one, Instances)), None)
+        instances = next(
+            (label for label in labels.values() if isinstance(label, Instances)), None
+        )
         selection = cloud.select(depth.values, intrinsics, chosen, vectors, allowed)
         message = point_clouds.cloud(
             types, query.header, depth, intrinsics, outputs.image_at(query.frame, depth.size),

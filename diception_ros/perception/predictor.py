@@ -240,7 +240,7 @@ class Predictor:
         if settings is None or isinstance(settings, PredictSettings):
             settings = [settings or self.settings] * len(prompts)
         tasks = [self.tasks.get(prompt.task) for prompt in prompts]
-        resolved = {one: self._resolved(one) for one in dict.fromkeys(settings)}
+        resolved = {item: self._resolved(item) for item in dict.fromkeys(settings)}
         texts = [task.text(prompt) for task, prompt in zip(tasks, prompts, strict=True)]
         for frame, prompt in zip(frames, prompts, strict=True):
             prompt.check_inside(frame.size)
@@ -249,7 +249,7 @@ class Predictor:
 
         # 1. Resize each frame to the network's input.
         timer = StageTimer(len(prompts), self._now)
-        sides = [resolved[one].processing_resolution for one in settings]
+        sides = [resolved[setting].processing_resolution for setting in settings]
         inputs = [(id(frame), side) for frame, side in zip(frames, sides, strict=True)]
         resized = {}
         for key in dict.fromkeys(inputs):
@@ -268,12 +268,12 @@ class Predictor:
                 resized[inputs[index]][0],
                 texts[index],
                 prompt.shares(frames[index].size),
-                one.seed + member,
-                resolved[one],
+                item.seed + member,
+                resolved[item],
                 self._adapter_of(prompt.task),
             )
-            for index, (prompt, one) in enumerate(zip(prompts, settings, strict=True))
-            for member in range(one.ensemble_size)
+            for index, (prompt, item) in enumerate(zip(prompts, settings, strict=True))
+            for member in range(item.ensemble_size)
         ]
         labels: list[list[Label]] = [[] for _ in prompts]
         for number, output in self._sampler.sample(requests, timer):

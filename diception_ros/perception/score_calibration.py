@@ -13,7 +13,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar, cast
 
 import numpy as np
 from numpy.typing import NDArray
@@ -80,17 +80,17 @@ class ScoreCalibration:
         except (ValueError, TypeError, AttributeError) as error:
             raise ValueError(f'{path}: no tables of scores ({error})') from error
 
-    def scores(self, task: str, scores: Floats) -> Floats:
+    def scores(self, task: str, scores: NDArray[Any] | float) -> NDArray[Any]:
         """A codec's scores, calibrated."""
         table = self.tables.get(task)
-        return scores if table is None else np.interp(scores, *table.T)
+        return np.asarray(scores if table is None else np.interp(scores, *table.T))
 
     def apply(self, task: str, label: LabelT) -> LabelT:
         """The label with calibrated scores."""
         if task not in self.tables or not isinstance(label, (Mask, Instances, Keypoints)):
             return label
         if isinstance(label, Mask):
-            return replace(label, score=float(self.scores(task, np.float64(label.score))))
+            return replace(label, score=float(self.scores(task, label.score)))
         scores = self.scores(task, label.scores).astype(np.float32)
         least = self.least.get(task, 0.0)
         if isinstance(label, Keypoints):
@@ -105,7 +105,7 @@ class ScoreCalibration:
         keep = np.concatenate([[True], scores >= least])
         ids = np.where(keep[label.ids], label.ids, np.int32(0))
         calibrated = replace(label, ids=ids, scores=scores)
-        return calibrated if keep.all() else calibrated.present()
+        return cast(LabelT, calibrated if keep.all() else calibrated.present())
 
 
 def fit(scores: Floats, right: Floats, rows: int = 8) -> Floats:
@@ -133,7 +133,7 @@ def fit(scores: Floats, right: Floats, rows: int = 8) -> Floats:
         ):
             last = pooled.pop()
             pooled[-1] = [a + b for a, b in zip(pooled[-1], last, strict=True)]
-    return np.array([[one[0] / one[2], _share(one)] for one in pooled])
+    return np.array([[item[0] / item[2], _share(item)] for item in pooled])
 
 
 def _share(pooled: list[float]) -> float:

@@ -299,7 +299,7 @@ class LiveSettings:
 
 
 # Names of the settings that mean something only where frames arrive by themselves.
-LIVE = tuple(one.name for one in declared(LiveSettings))
+LIVE = tuple(item.name for item in declared(LiveSettings))
 
 
 @dataclass(frozen=True)

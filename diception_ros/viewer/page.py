@@ -209,9 +209,9 @@ class _Page:
         ui, viewer = self._ui, self._viewer
         with ui.expansion('Parameters').classes('w-full').props('dense'):
             values = viewer.values()
-            for one in viewer.declared():
-                if one.name in values:
-                    self._parameter(one, values[one.name])
+            for item in viewer.declared():
+                if item.name in values:
+                    self._parameter(item, values[item.name])
 
     def _parameter(self, one: Declared, value: Any) -> None:
         ui = self._ui

@@ -277,8 +277,8 @@ class Session(Viewer):
 
     def declared(self) -> list[Declared]:
         return [
-            one for one in declarations.declared(PerceptionSettings)
-            if one.name not in (*APART, *LIVE) and one.attribute != 'every_n'
+            item for item in declarations.declared(PerceptionSettings)
+            if item.name not in (*APART, *LIVE) and item.attribute != 'every_n'
         ]  # fmt: skip
 
     def values(self) -> dict[str, Any]:

@@ -169,7 +169,7 @@ def _on_dataset(config: EvaluateConfig, progress: Progress) -> EvaluateResult:
             ]
 
         found_fns = _predict_fns(config, predictor)
-        predict_fns = {column: of_sample(one) for column, one in found_fns.items()}
+        predict_fns = {column: of_sample(item) for column, item in found_fns.items()}
     if len(samples) != protocol.images:
         progress.log(f"{len(samples)} images; the paper's table is of {protocol.images}")
     with _callbacks(config, [protocol.task]) as (callbacks, write):
@@ -311,7 +311,9 @@ def _on_coco(config: EvaluateConfig, progress: Progress) -> EvaluateResult:
             'dataset': {
                 'folder': str(config.dataset),
                 'protocol': COCO,
-                'files': [str(one.path) for one in (annotated.instances, annotated.people) if one],
+                'files': [
+                    str(item.path) for item in (annotated.instances, annotated.people) if item
+                ],
                 'images': found.frames,
             },
             'columns': all_columns,
@@ -360,10 +362,10 @@ def _on_labels(config: EvaluateConfig, progress: Progress) -> EvaluateResult:
                     'kind': card.kind,
                     'folder': str(folder),
                     'sha256': cards.digest(folder),
-                    'labels_sha256': one.digest,
-                    'learnt_from_them': _trained_on(card, one),
+                    'labels_sha256': item.digest,
+                    'learnt_from_them': _trained_on(card, item),
                 }
-                for folder, card, one in zip(config.adapters, brought, labels, strict=True)
+                for folder, card, item in zip(config.adapters, brought, labels, strict=True)
             ],
             'labels': {
                 'place': str(config.labels.data),
@@ -501,7 +503,7 @@ def _doubt_axes(
 
 def _group_by_image(labels: Sequence[Labelled]) -> list[list[Sample]]:
     """The samples of each image."""
-    found = [list(samples) for samples in zip(*(one.samples for one in labels), strict=True)]
+    found = [list(samples) for samples in zip(*(label.samples for label in labels), strict=True)]
     for samples in found:
         if len({sample.name for sample in samples}) > 1:
             raise ValueError(
@@ -523,7 +525,7 @@ def _doubts(brought: Sequence[Card], labels: Sequence[Labelled]) -> list[str]:
 
     count = len(labels[0].samples)
     # What adapt logs on few images is about training.
-    found = [text for one in labels for text in one.warnings if 'are few' not in text]
+    found = [text for label in labels for text in label.warnings if 'are few' not in text]
     if count < FEW:
         found.append(
             f'{count} images are few: the numbers mean little, and the mean image, which is '
@@ -532,7 +534,7 @@ def _doubts(brought: Sequence[Card], labels: Sequence[Labelled]) -> list[str]:
     found += [
         f'{card.name} was trained on these very labels ({card.data.get("learnt")} of {count}, and '
         'was chosen by the others), so the numbers mean little for other images'
-        for card, one in zip(brought, labels, strict=True)
-        if _trained_on(card, one)
+        for card, item in zip(brought, labels, strict=True)
+        if _trained_on(card, item)
     ]
     return list(dict.fromkeys(found))

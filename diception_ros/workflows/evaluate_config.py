@@ -160,10 +160,12 @@ class EvaluateConfig:
 
     def _refuse(self, kind: type, why: str, only: Sequence[str] = ()) -> None:
         group = self.rooms if kind is RoomSettings else self
-        for one in declared(kind):
-            given = (one.name in only or not only) and getattr(group, one.attribute) != one.default
+        for item in declared(kind):
+            given = (item.name in only or not only) and getattr(
+                group, item.attribute
+            ) != item.default
             if given:
-                raise ValueError(f'{one.option} {why}')
+                raise ValueError(f'{item.option} {why}')
 
     @property
     def column_settings(self) -> dict[str, PredictSettings]:
