@@ -10,9 +10,10 @@ from collections.abc import Callable, Collection, Iterable, Iterator
 import contextlib
 from dataclasses import dataclass, field
 import heapq
+import io
 import sqlite3
 import struct
-from typing import Any, NamedTuple
+from typing import Any, BinaryIO, NamedTuple
 
 import lz4.frame
 from mcap.exceptions import McapError
@@ -228,6 +229,17 @@ _DECOMPRESSORS: dict[str, Callable[[], Any]] = {
 def file_limit(size: int) -> int:
     """Bytes that a file of this size may unpack to."""
     return max(FILE_UNPACKED_SIZE, FILE_UNPACKED_RATIO * size)
+
+
+def seek(file: BinaryIO, at: int) -> None:
+    """Go to an offset that a file names.
+
+    Raises:
+        CutError: it lies outside of the file.
+    """
+    if at > file.seek(0, io.SEEK_END):
+        raise CutError(f'it names the offset {at}, which lies behind its end')
+    file.seek(at)
 
 
 @contextlib.contextmanager

@@ -30,6 +30,7 @@ from diception_ros.bags.chunks import (
     Unpacker,
     by_time,
     located,
+    seek,
 )
 from diception_ros.bags.mcap_writer import END_SIZE, MAGIC, MESSAGE_HEAD, PREFIX
 from diception_ros.bags.typestore import Definition, RawMessage
@@ -54,7 +55,7 @@ class Mcap:
             start = self._footer(file).summary_start
             if not start:
                 raise CutError('it has no summary')
-            file.seek(start)
+            seek(file, start)
             summary = file.read()
         for record in StreamReader(io.BytesIO(summary), skip_magic=True).records:
             if isinstance(record, records.Statistics):
@@ -118,14 +119,14 @@ class Mcap:
             ReadDataStream(io.BytesIO(end[PREFIX.size :]))
         )
         if footer.summary_start and footer.summary_crc:
-            file.seek(footer.summary_start)
+            seek(file, footer.summary_start)
             if zlib.crc32(file.read()[: -4 - len(MAGIC)]) != footer.summary_crc:
                 raise CutError('the checksum of the summary is wrong')
         return footer
 
     def _chunk(self, at: int, selection: Selection, unpack: Unpacker) -> list[RawMessage]:
         with self.path.open('rb') as file, located(at):
-            file.seek(at)
+            seek(file, at)
             code, data, cut = _record(file, self.path.stat().st_size)
             if code != Opcode.CHUNK:
                 raise CutError('expected a chunk')

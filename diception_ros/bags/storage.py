@@ -32,6 +32,7 @@ from diception_ros.bags.chunks import (
     Unpacker,
     by_time,
     located,
+    seek,
 )
 from diception_ros.bags.mcap_reader import Mcap
 from diception_ros.bags.mcap_writer import MAGIC
@@ -64,7 +65,7 @@ class _Ros1:
             if not len(ROS1_MAGIC) < index <= self.path.stat().st_size:
                 raise CutError('it has no index')
             expected = struct.unpack('<II', fields['conn_count'] + fields['chunk_count'])
-            file.seek(index)
+            seek(file, index)
             for _ in range(sum(expected)):
                 fields, data, cut = _ros1_record(file)
                 if cut:
@@ -115,7 +116,7 @@ class _Ros1:
 
     def _chunk(self, at: int, selection: Selection, unpack: Unpacker) -> list[RawMessage]:
         with self.path.open('rb') as file, located(at):
-            file.seek(at)
+            seek(file, at)
             found = [raw for raw in self._record(file, unpack) if selection.takes(raw)]
         return sorted(found, key=lambda raw: raw.stamp_ns)
 

@@ -448,6 +448,20 @@ def test_mutated_bags_raise_nothing_else_and_whole_ones_are_whole(tmp_path, form
     assert recordings.everything(path) == whole
 
 
+def test_an_offset_behind_the_end_of_a_file_is_damage(tmp_path):
+    """Of the summary of MCAP (its footer), and of the index of ROS 1 (its first record)."""
+    for form, find in (('mcap', lambda d: len(d) - 28), ('ros1', lambda d: d.index(b'_pos=') + 5)):
+        path = recordings.write(tmp_path / 'bag', recorded(2), form)
+        whole = recordings.everything(path)
+        content = bytearray(path.read_bytes())
+        content[find(content) : find(content) + 8] = (2**63).to_bytes(8, 'little')
+        path.write_bytes(content)
+        with Bag(path) as bag:
+            assert [(raw.topic, raw.data) for raw in bag.messages()] == [
+                (topic, data) for topic, _, _, data in whole
+            ]
+
+
 @pytest.mark.parametrize('change', [
     "UPDATE topics SET name = X'00ff'", "UPDATE topics SET type = X'01'",
     "UPDATE messages SET data = 'text' WHERE id = 2", "UPDATE messages SET timestamp = 'now'",
