@@ -405,7 +405,9 @@ class ComputeSettings:
         ValueError: a value that its declaration does not allow.
     """
 
-    device: str = setting('cpu', 'where the model runs: cpu, cuda or cuda:N')
+    device: str = setting(
+        'cpu', 'where the model runs: cpu, cuda or cuda:N; tensorrt with backend onnx only'
+    )
     backend: str = setting(
         'auto',
         'what runs the model: torch, or onnx for ONNX Runtime without torch; auto takes onnx on '
@@ -452,12 +454,12 @@ class PredictSettings:
         42, 'seed of the noise that every result starts from', low=0, high=2**63 - 1
     )
     ensemble_size: int = setting(
-        1, 'results of different noise that are merged into one', low=1, high=100
+        1, 'number of results from different noise that are merged into one', low=1, high=100
     )
     tta_shifts: int = setting(
         0,
-        'results of slightly shifted images that are averaged, which removes the grid of tokens; '
-        '1: off, 0: the value of the model',
+        'number of slightly shifted images whose results are averaged, which removes the grid of '
+        'tokens; 1: off, 0: the value of the model',
         low=0,
         high=16,
     )

@@ -77,7 +77,7 @@ class DepthSettings:
     camera_height: float = setting(
         0.0,
         'height of the camera above the floor, metres; for height, and for points.ground, which '
-        'then takes no table for the floor; 0: not known',
+        'then ignores level surfaces at other heights; 0: not known',
         low=0, high=100, name='depth.camera_height',
     )  # fmt: skip
     criteria: FitCriteria = field(default_factory=FitCriteria)
@@ -117,11 +117,11 @@ class PointsSettings:
         name='points.range_max',
     )  # fmt: skip
     stride: int = setting(
-        1, 'every n-th pixel of every n-th row', low=1, high=64, name='points.stride'
+        1, 'keep every n-th pixel of every n-th row', low=1, high=64, name='points.stride'
     )
     voxel: float = setting(
-        0.0, 'one point of each cube of this side, metres, in a cloud not organised; 0: all',
-        low=0, high=10, name='points.voxel',
+        0.0, 'keep one point of each cube of this side, metres; the cloud is then a list, not '
+        'organized like the image; 0: keep all', low=0, high=10, name='points.voxel',
     )  # fmt: skip
     edge_filter: bool = setting(
         False, 'drop the points that hang between two surfaces at a depth edge',
@@ -136,17 +136,18 @@ class PointsSettings:
         'neighbour and before another', low=0.001, high=1, name='points.edge_jump',
     )  # fmt: skip
     ground: str = setting(
-        'keep', 'points of the floor, found by normals and a fitted plane',
+        'keep', 'keep or drop the points of the floor, or keep only them; the floor is found by '
+        'normals and a fitted plane',
         choices=('keep', 'drop', 'only'), name='points.ground',
     )  # fmt: skip
     ground_height: float = setting(
-        0.05, 'height above the plane up to which points are of the floor, metres', low=0, high=1,
-        name='points.ground_height',
+        0.05, 'height above the fitted plane up to which points belong to the floor, metres',
+        low=0, high=1, name='points.ground_height',
     )  # fmt: skip
     gravity: str = setting(
         '',
-        'x y z, direction of gravity in the optical frame, right to a degree; none: the camera is '
-        'level to 45 degrees, and the normals show what is up',
+        'x y z, direction of gravity in the optical frame, accurate to a degree; empty: estimated '
+        'from the normals, for a camera that is level to 45 degrees',
         name='points.gravity',
     )  # fmt: skip
     keep_classes: tuple[str, ...] = setting(
@@ -214,8 +215,8 @@ class ScanSettings:
     """
 
     frame: str = setting(
-        '', 'frame of the scan: that of the camera with x ahead, y left, z up; none: the frame of '
-        'the image without _optical', name='scan.frame',
+        '', 'frame_id of the scan, a frame at the camera with x ahead, y left, z up; empty: that '
+        'of the image without _optical', name='scan.frame',
     )  # fmt: skip
     range_min: float = setting(
         0.1, 'nearer obstacles are -inf in the scan, metres', low=0, high=1,
