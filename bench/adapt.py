@@ -12,7 +12,7 @@
     python bench/adapt_curves.py RESULTS --out docs/images/adaptation_curves.svg
 
 adapted     low-rank matrices, about 1 % of the parameters, in the built-in model
-untrained   the same matrices in the same network with random weights, that learnt no task
+untrained   the same matrices in the same network with random weights, never trained on a task
 scratch     all weights of the network with random weights
 base        the built-in model asked the same text, without adaptation
 

@@ -53,7 +53,7 @@ def read(path: Path) -> tuple[str, Lines]:
 
 
 def counts_of(lines: Lines) -> list[int]:
-    """Numbers of images that were learnt from."""
+    """Numbers of training images."""
     return sorted({count for one in lines.values() for count in one if count})
 
 

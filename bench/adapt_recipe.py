@@ -10,10 +10,10 @@
     done
     python bench/adapt_recipe.py DATA --workers 2
 
-Learnt from the first images of seed 21, all of them, and judged by the 60 of seed 22, mean IoU;
+Trained on the first images of seed 21, all of them, and judged by the 60 of seed 22, mean IoU;
 both are of the split `train`, so nothing is chosen by the rooms that bench/adapt.py is about. Each
-mask is read at several thresholds: that which `diception adapt` guesses from the labels learnt; a
-half; half of the image's brightest spot, as the task `segmentation` reads; and the best for all
+mask is read at several thresholds: that which `diception adapt` guesses from the training labels;
+a half; half of the image's brightest spot, as the task `segmentation` reads; and the best for all
 60, which nobody can know.
 """
 
@@ -50,7 +50,7 @@ class Variant:
 
     Attributes:
         task: floor or shadow.
-        images: that are learnt from.
+        images: number of training images.
         steps: of the optimiser.
         name: what is different.
         chosen: changed values of AdaptSettings.

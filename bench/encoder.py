@@ -51,7 +51,7 @@ def main() -> None:
     image = torch.randint(256, (2, 3, 256, 256), generator=torch.Generator().manual_seed(0))
     with torch.no_grad():
         found = ours.layers(image / 127.5 - 1)
-        # Their own example normalises by ImageNet's colours; the authors' network learnt this.
+        # Their example normalises by ImageNet's colours; the authors' network was trained on this.
         x = theirs._swish(theirs._bn0(theirs._conv_stem((image.float() - 127) / 128)))
         expected = []
         for number, block in enumerate(theirs._blocks):

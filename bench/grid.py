@@ -37,27 +37,27 @@ def main() -> None:
 
     first = Predictor.load(args.model)
     token = DiceptionPipeline.from_pretrained(args.model).token
-    painters = {n: Predictor.load(args.model, tta_shifts=n) for n in args.shifts}
+    predictors = {n: Predictor.load(args.model, tta_shifts=n) for n in args.shifts}
     side = first.resolution * first.input_scale
     frames = [
         samples[0].frame
         for samples, _ in rooms.views(0, (side, round(side * 4 / 3)), 'validation', args.rooms)
     ]
     steps: dict[int, dict[str, list[float]]] = {
-        n: {name: [] for name in PROMPTS} for n in painters
+        n: {name: [] for name in PROMPTS} for n in predictors
     }
-    seconds: dict[int, list[float]] = {n: [] for n in painters}
-    # The painters take turns, so that a slow minute of the machine is everybody's.
-    for frame, (n, painter) in itertools.product(frames, painters.items()):
+    seconds: dict[int, list[float]] = {n: [] for n in predictors}
+    # The predictors take turns, so that a slow minute of the machine is shared by all.
+    for frame, (n, predictor) in itertools.product(frames, predictors.items()):
         for name, text in PROMPTS.items():
             start = time.perf_counter()
-            image = painter.generate(frame, text)
+            image = predictor.generate(frame, text)
             seconds[n].append(time.perf_counter() - start)
             steps[n][name].append(grid(image, token))
     alone = median(seconds[args.shifts[0]])
     print(f'| shifts | {" | ".join(PROMPTS)} | ms | times that of {args.shifts[0]} |')
     print('|---|' + '---|' * (len(PROMPTS) + 2))
-    for n in painters:
+    for n in predictors:
         shown = ' | '.join(f'{fmean(found):.2f}' for found in steps[n].values())
         taken = median(seconds[n])
         print(f'| {n} | {shown} | {1000 * taken:.0f} | {taken / alone:.2f} |')

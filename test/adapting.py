@@ -1,6 +1,6 @@
 # SPDX-FileCopyrightText: 2026 The diception_ros authors
 # SPDX-License-Identifier: Apache-2.0
-"""Adapters of random numbers, and a network that has learnt just enough to be adapted."""
+"""Adapters of random numbers, and a network that is trained just enough to be adapted."""
 
 import csv
 
@@ -102,7 +102,7 @@ def labels(kind='mask', count=10, task='floor', seed=0, size=(32, 40)):
 
 
 def write_base(folder, steps):
-    """A network that has learnt the discs' background: what is not a disc, and how it lies."""
+    """A network that was trained on the discs' background: what is not a disc, and how it lies."""
     samples = []
     for inside, image in _discs(16, 50, (32, 32)):
         for task, kind in (('depth', 'depth'), ('normal', 'normals'), ('entity', 'instances')):

@@ -1,6 +1,6 @@
 # SPDX-FileCopyrightText: 2026 The diception_ros authors
 # SPDX-License-Identifier: Apache-2.0
-"""What may happen to a painted image between the painter and the reader.
+"""What may happen to a generated image between the network and the decoder.
 
 Each function takes and returns an image (S, S, 3) float32, RGB, nominally in [0, 1].
 """

@@ -19,7 +19,7 @@ from diception_ros.system import files, safe_load
 
 CARD_FILE = 'card.json'
 WEIGHTS_FILE = 'adapter.safetensors'
-# What the answer of a task that is learnt can be; `tasks` has the meaning of each.
+# Kinds of label that an adapter's task can have; `tasks` has the meaning of each.
 KINDS = ('mask', 'instances', 'normals', 'depth', 'rgb')
 _FORMAT = 'diception_ros adapter 1'
 _TYPES: dict[str, tuple[type, ...]] = {'str': (str,), 'int': (int,), 'float': (int, float)}
@@ -39,10 +39,10 @@ class Card:
         base: the model that it was made for, as it was called.
         base_sha256: fingerprint of that model's weights; no other takes the adapter.
         rank: of the low-rank matrices.
-        parameters: numbers that were learnt.
+        parameters: number of trained parameters.
         share: of the base's parameters, so 0.01 is 1 %.
-        data: what it was learnt from: place, hash, images learnt from and held back.
-        settings: how it was learnt.
+        data: the training data: place, hash, numbers of images trained on and held out.
+        settings: of the training.
         metrics: on the images held back, by metric and kind of answer; see
             `train.report.ANSWERS`.
         versions: of the packages that made it.

@@ -70,7 +70,7 @@ class Prompt:
             size: (H, W) of the frame, pixels.
         """
         height, width = size
-        # Upstream: the row over the number of rows, without the half pixel; weights learnt so.
+        # Upstream: the row over the number of rows, without the half pixel; trained so.
         return [(min(max(x, 0) / width, 1), min(max(y, 0) / height, 1)) for x, y in self.points]
 
     def check_inside(self, size: tuple[int, int]) -> None:

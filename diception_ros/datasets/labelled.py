@@ -205,13 +205,13 @@ def _of_one_class(place: Path, items: list[LabelledImage]) -> list[str]:
     if len(empty) == len(items):
         raise ValueError(
             f'{place}: one class only: in none of {len(items)} images anything is labelled '
-            f'(the first is {items[0].where}); nothing can be learnt from that'
+            f'(the first is {items[0].where}); nothing can be learned from that'
         )
     if all(ids.min() == ids.max() and ids.min() > 0 for ids in maps):
         raise ValueError(
             f'{place}: one class only: in all of {len(items)} images every pixel is the thing '
-            f'(the first is {items[0].where}); nothing can be learnt from that; is the background '
-            'another value than 0?'
+            f'(the first is {items[0].where}); nothing can be learned from that; is the '
+            'background another value than 0?'
         )
     if not empty:
         return []

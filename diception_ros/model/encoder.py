@@ -112,7 +112,7 @@ class EfficientNetLite(ModelMixin, ConfigMixin):
             (B, 24, H / 4, W / 4), (B, 40, H / 8, W / 8), (B, 112, H / 16, W / 16) and
             (B, 320, H / 32, W / 32).
         """
-        # The network learnt (v - 127) / 128 of bytes v.
+        # The network was trained on (v - 127) / 128 of bytes v.
         x = functional.relu6(self.stem((images * 127.5 + 0.5) / 128))
         found = []
         for number, stage in enumerate(self.stages):

@@ -106,7 +106,7 @@ class FineRefinement(nn.Module):
     """Refines latents in pixels at stride 4 of the encoder, where its features show edges.
 
     The latents are painted, changed beside the features, and encoded again; both steps are
-    linear, learnt, and reach over the borders of cells.
+    linear, trained, and reach over the borders of cells.
 
     Args:
         channels: of the latents.

@@ -1,6 +1,6 @@
 # SPDX-FileCopyrightText: 2026 The diception_ros authors
 # SPDX-License-Identifier: Apache-2.0
-"""`diception evaluate --adapter`: tasks that were learnt, on labels that people made."""
+"""`diception evaluate --adapters`: trained tasks, on labels that people made."""
 
 import csv
 import json

@@ -86,7 +86,7 @@ def decode_low_confidence(
         image: (H, W, 3) uint8 RGB.
         discs: (M, 2) float64, x right, y down, pixels: the discs that were found.
         clear: (M,) bool, which of them leave no doubt. A spot of colour with such a disc in it is
-            left alone: what else it shows may be the colours of other painters' limbs.
+            left alone: what else it shows may be limbs in the colours of another model.
 
     Returns:
         (P, 17, 2) float32, x right, y down, pixels, NaN where a joint is not to be seen; and
