@@ -257,7 +257,7 @@ def find_ground(
     normals: NDArray[np.float32] | None = None,
     camera_height: float = 0.0,
 ) -> Plane | None:
-    """Find the plane that the camera's carrier stands on.
+    """Find the ground plane, on which the robot stands.
 
     Of the pixels whose normal points up the lowest level that is large enough is taken, and a
     plane is fitted to it by least squares in the inverse depth, in which a plane is linear and

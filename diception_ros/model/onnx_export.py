@@ -275,7 +275,7 @@ def _axes(graph: nn.Module, axes: list[Any]) -> tuple[Any, ...]:
 
 
 def _refer(model: Any, places: Mapping[str, TensorPlace], folder: Path) -> None:
-    """Let the initializers of a graph lie in the files of weights, and simplify the graph.
+    """Make a graph read its initializers from the files of weights, and simplify it.
 
     Args:
         model: an onnx_ir.Model.

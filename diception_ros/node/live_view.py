@@ -368,7 +368,7 @@ class NodeViewer(Viewer):
     def _latency(self) -> float:
         """Of the slowest task, from the stamp of an image to the published result."""
         found = [self._number(f'{name}_latency_ms_p50') for name in self.tasks()]
-        # Stamps of a recording or of another clock tell nothing.
+        # With stamps of a recording or of another clock there is no latency.
         return max((value for value in found if 0 <= value < 1000 * CLOCK_S), default=math.nan)
 
     def _show(self, **more: Any) -> None:

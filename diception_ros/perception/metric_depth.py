@@ -240,7 +240,7 @@ def floor_samples(
 
     A ray r of depth 1 meets the floor at the depth z = height / -(up . r), and up is where the
     normals of level surfaces point. Of several levels (floor, table) the lowest is the floor: a
-    fit to all of them gives depths that are right but for one factor, and with it their heights.
+    fit to all of them gives depths, and so heights, that are right up to one factor.
 
     Args:
         disparity: of the frame.
