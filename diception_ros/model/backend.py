@@ -109,8 +109,14 @@ def choose(folder: Path, compute: ComputeSettings, adapters: bool = False) -> Ch
         adapters: whether adapters will be used.
 
     Raises:
-        ValueError: `backend` is onnx, and something else needs torch.
+        ValueError: `backend` is onnx, and something else needs torch; or TensorRT is the device
+            of another backend.
     """
+    if compute.device.startswith('tensorrt') and compute.backend != ONNX:
+        raise ValueError(
+            f'device is {compute.device}, which needs backend onnx, got {compute.backend}; set '
+            'backend to onnx'
+        )
     if compute.backend == TORCH:
         return Choice(TORCH, 'backend is torch')
     problem = _onnx_problem(folder, compute, adapters)

@@ -224,6 +224,8 @@ def test_an_unknown_device_is_refused(copy):
     for device in ('cuda', 'tpu'):
         with pytest.raises(ValueError, match=f"'{device}'"):
             Predictor.load(copy, ComputeSettings(backend='onnx', device=device))
+    with pytest.raises(ValueError, match='needs backend onnx, got auto; set backend to onnx'):
+        Predictor.load(copy, ComputeSettings(device='tensorrt'))
 
 
 def test_adapters_need_torch(both, tmp_path):
