@@ -69,7 +69,7 @@ $(VENV)/.installed: setup.py $(CONSTRAINTS)
 	@echo 'Installing torch, 1 of 2: 2 GB on disk with the rest, 6 GB where torch brings CUDA, in a few minutes' >&2
 	$(call with_dots,$(BIN)/pip install -q -c $(CONSTRAINTS) torch)
 	@echo 'Installing this package and what it needs, 2 of 2' >&2
-	$(call with_dots,$(BIN)/pip install -q -c $(CONSTRAINTS) --use-pep517 -e '.[ros$(comma)dev$(comma)evaluate$(comma)sim$(comma)view]')
+	$(call with_dots,$(BIN)/pip install -q -c $(CONSTRAINTS) --use-pep517 -e '.[ros$(comma)dev$(comma)evaluate$(comma)sim$(comma)view$(comma)export]')
 	touch $@
 
 $(VENV)/.docs: $(VENV)/.installed

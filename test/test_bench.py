@@ -10,7 +10,7 @@ import pytest
 
 BENCH = Path(__file__).resolve().parents[1] / 'bench'
 # These load the training loop or the model first.
-SLOW = {'adapt', 'adapt_full_size', 'adapt_recipe', 'replay'}
+SLOW = {'adapt', 'adapt_full_size', 'adapt_recipe', 'fuzz', 'replay'}
 SCRIPTS = [
     path for path in sorted(BENCH.glob('*.py'))
     if '__main__' in path.read_text() and path.stem not in SLOW

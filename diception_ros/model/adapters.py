@@ -237,7 +237,7 @@ class Adapters:
     def __init__(self, pipe: DiceptionPipeline, place: Path | None) -> None:
         self._pipe, self._place = pipe, place
         # Now, because `check` may run while `set_active` changes the network.
-        self._layers = layer_shapes(pipe.transformer)
+        self._layers = layer_shapes(pipe.transformer) if place else {}
         self._read: dict[str, tuple[tuple[int, ...], _Adapter]] = {}
         self._held: dict[str, _Adapter] = {}
 

@@ -6,6 +6,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+import importlib.util
 from pathlib import Path
 import shutil
 
@@ -64,6 +65,7 @@ def export(config: ExportConfig, progress: Progress = SILENT) -> ExportResult:
 
     Raises:
         FileNotFoundError: no such model folder.
+        ImportError: onnx or onnxscript is not installed.
         ValueError: the model uses something that the graphs cannot do, or their outputs differ.
 
     Example:
@@ -73,6 +75,9 @@ def export(config: ExportConfig, progress: Progress = SILENT) -> ExportResult:
     """
     from diception_ros.model import folder
 
+    for package in ('onnx', 'onnxscript'):
+        if importlib.util.find_spec(package) is None:
+            raise ModuleNotFoundError(f'{package} is not installed', name=package)
     folder.silence_library_logging()
     place = folder.resolve(config.model)
     folder.check_folder(place)

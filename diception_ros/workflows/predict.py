@@ -169,7 +169,12 @@ def predict(config: PredictConfig, progress: Progress = SILENT) -> PredictResult
     prompts = make_prompts(names, config.categories, points, registry)
     from diception_ros.model import folder
 
-    texts = [registry.get(prompt.task).text(prompt) for prompt in prompts]
+    # Adapters bring the embeddings of their own texts.
+    texts = [
+        registry.get(prompt.task).text(prompt)
+        for prompt in prompts
+        if not registry.is_adapter(prompt.task)
+    ]
     folder.check_texts(folder.resolve(config.model), texts)
     if config.shared:
         return _predict_parts(config, found, progress)

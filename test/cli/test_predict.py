@@ -4,6 +4,7 @@
 
 import json
 from pathlib import Path
+import shutil
 
 import cv2
 import numpy as np
@@ -129,12 +130,18 @@ def test_several_processes_write_the_same_as_one(image_files, tiny_folder, tmp_p
         assert path.read_bytes() == (several / path.relative_to(one)).read_bytes()
 
 
-def test_a_part_that_fails_names_the_reason_of_its_images(image_files, tmp_path, capsys):
-    assert run(*image_files, '--model', tmp_path / 'gone', '--tasks', 'depth', '--out',
+def test_a_part_that_fails_names_the_reason_of_its_images(
+    image_files, tiny_folder, tmp_path, capsys
+):
+    broken = tmp_path / 'broken'
+    shutil.copytree(tiny_folder, broken)
+    for weights in (broken / 'vae').glob('*.safetensors'):
+        weights.write_bytes(weights.read_bytes()[:-5])
+    assert run(*image_files, '--model', broken, '--tasks', 'depth', '--out',
                tmp_path / 'out', '--jobs', '3') == 1  # fmt: skip
     err = capsys.readouterr().err
     assert err.count('skipped') == 3
-    assert 'gone' in err
+    assert 'broken' in err
     assert 'wrote 0 of 3 images' in err
 
 

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 import torch
 
-from diception_ros.model import DiceptionPipeline
+from diception_ros.model import DiceptionPipeline, folder
 
 # ---- folders ------------------------------------------------------------------------------------
 
@@ -102,8 +102,12 @@ def test_folder_may_not_name_strange_classes(tiny_folder, tmp_path, change, mess
         DiceptionPipeline.from_pretrained(tmp_path)
 
 
-def test_loading_prints_nothing_and_leaves_progress_bars_as_they_were(tiny_folder, capfd):
+def test_loading_prints_nothing_and_leaves_progress_bars_as_they_were(
+    tiny_folder, capfd, monkeypatch
+):
     from diffusers.utils import logging
+
+    monkeypatch.setattr(folder, '_silenced', False)  # as commands do
 
     before = logging.is_progress_bar_enabled()
     try:

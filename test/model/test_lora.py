@@ -236,7 +236,7 @@ def test_files_that_are_no_adapters_are_refused(network, tmp_path):
     whole = path.read_bytes()
     for content in (b'', b'x' * 100, whole[:-5]):
         path.write_bytes(content)
-        with pytest.raises(ValueError, match=r'a\.safetensors: damaged, or not the weights'):
+        with pytest.raises(ValueError, match=r'a\.safetensors: damaged, or not'):
             adapters.read(str(path))
     save_file({'x': torch.ones(1)}, path)
     with pytest.raises(ValueError, match='damaged, or not the weights'):

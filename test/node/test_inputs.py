@@ -222,7 +222,7 @@ def test_the_first_image_waits_for_the_first_camera_info_if_somebody_publishes_t
 ):
     monkeypatch.setattr(camera_input, 'FIRST_INFO_S', 3600.0)
     camera = camera_input.CameraInput(
-        peer.node, '', NodeSettings(), lambda one: None, lambda *one: None
+        peer.node, '', NodeSettings(), lambda *one: None, lambda: True, lambda *one: None
     )
     camera.open(1, False)
     head, found = header(1), []
