@@ -4,7 +4,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 import hashlib
 import itertools
@@ -167,6 +167,58 @@ class TaskSampler:
 
 
 # ---- color jitter: the same scene in other light, through another lens --------------------------
+
+
+# With color_jitter an image encoder's features are kept for up to 8 augmented copies of the images
+# of a buffer, 4096 in all (0.5 GB), or for one copy of each where there are more images.
+_COPIES, _KEPT = 8, 4096
+
+
+class EncodedImages:
+    """Latents of images and of their augmented copies, each computed when it is first asked for.
+
+    Args:
+        images: (F, 3, D, D) uint8, RGB.
+        encode: latents (B, C, h, w) of images (B, 3, D, D) float32 in [-1, 1].
+        strength: of `color_jitter`; 0: there is one copy, the image itself.
+        generator: draws the seeds of the copies; its device is that of `encode`.
+
+    Attributes:
+        copies: of each image.
+    """
+
+    def __init__(
+        self,
+        images: torch.Tensor,
+        encode: Callable[[torch.Tensor], torch.Tensor],
+        strength: float,
+        generator: torch.Generator,
+    ) -> None:
+        self._images, self._encode, self._strength = images, encode, strength
+        self.copies = max(1, min(_COPIES, _KEPT // len(images))) if strength else 1
+        self._seeds = jitter_seeds(self.copies * len(images), generator)
+        self._known = torch.zeros(self.copies * len(images), dtype=torch.bool)
+        self._latents: torch.Tensor | None = None
+
+    def latents(self, copies: torch.Tensor, frames: torch.Tensor) -> torch.Tensor:
+        """(B, C, h, w) float16 of some copies of some images, both (B,) int64, on the CPU."""
+        rows = copies * len(self._images) + frames
+        missing = rows.unique()
+        missing = missing[~self._known[missing]]
+        if len(missing):
+            shown = self._images[missing % len(self._images)].to(self._seeds.device)
+            shown = shown.float() / 127.5 - 1
+            if self._strength:
+                seeds = self._seeds[missing.to(self._seeds.device)]
+                shown = color_jitter(shown, self._strength, seeds)
+            found = self._encode(shown).half().cpu()
+            if self._latents is None:
+                # Memory is taken only where something is written.
+                shape = (len(self._known), *found.shape[1:])
+                self._latents = torch.empty(shape, dtype=found.dtype)
+            self._latents[missing], self._known[missing] = found, True
+        assert self._latents is not None
+        return self._latents[rows]
 
 
 def jitter_seeds(count: int, generator: torch.Generator) -> torch.Tensor:

@@ -61,10 +61,6 @@ from diception_ros.training.validation import (
 )
 
 _PCA_IMAGES = 2000  # images, and as many targets, that the autoencoder of a new model is fitted to
-# With color_jitter an image encoder's features are kept for up to 8 augmented copies of the images
-# of a buffer, 4096 in all (1.3 GB), or for one copy of each where there are more images.
-_COPIES, _KEPT = 8, 4096
-_ENCODED_AT_ONCE = 32
 BACKEND = 'inductor'  # of torch.compile
 
 
@@ -105,7 +101,7 @@ class Trainer:
         self.device = self.ranks.device
         self._sampler = TaskSampler(self.task_weights, settings.seed)
         self._buffer: tuple[int, Prepared, dict[str, torch.Tensor]] | None = None
-        self._encoded: tuple[int, torch.Tensor] | None = None
+        self._encoded: tuple[int, samples.EncodedImages] | None = None
 
         # A checkpoint of LoRA holds the matrices alone; the model is where it was.
         resumed = checkpoint if checkpoint and not settings.rank else None
@@ -253,8 +249,9 @@ class Trainer:
     def _image_latents(self, batch: Batch, size: int, mine: slice) -> torch.Tensor:
         """Return (B, C + F, h, w) latents of a batch's images, augmented by color_jitter.
 
-        The image encoder is frozen and takes as long as a training step, so its features are
-        computed once for each buffer and augmented copy, not in each step.
+        The image encoder is frozen and takes as long as a training step, so the features of an
+        image and of its augmented copies are computed once for each buffer: when they are used
+        first.
         """
         settings, generator = self.settings, self.generator
         if self.pipe.image_encoder is None:
@@ -266,25 +263,18 @@ class Trainer:
         number, buffer, _ = self.buffer()
         if self._encoded is None or self._encoded[0] != number:
             self._encoded = None  # frees the last buffer's before the next is computed
-            self._encoded = number, self._encode_buffer(number, buffer.images)
-        copies = self._encoded[1]
-        which = torch.randint(len(copies), (size,), generator=generator, device=self.device)[mine]
-        return copies[which.cpu(), batch.frame].to(self.device).float()
+            seeds = torch.Generator(self.device).manual_seed(settings.seed * 1000 + number)
+            self._encoded = (
+                number,
+                samples.EncodedImages(buffer.images, self._encode, settings.color_jitter, seeds),
+            )
+        encoded = self._encoded[1]
+        which = torch.randint(encoded.copies, (size,), generator=generator, device=self.device)
+        return encoded.latents(which[mine].cpu(), batch.frame.cpu()).to(self.device).float()
 
-    def _encode_buffer(self, number: int, images: torch.Tensor) -> torch.Tensor:
-        """(K, F, C + F, h, w) float16 latents of K copies of F images."""
-        strength = self.settings.color_jitter
-        count = max(1, min(_COPIES, _KEPT // len(images))) if strength else 1
-        generator = torch.Generator(self.device).manual_seed(self.settings.seed * 1000 + number)
-        out = []
-        for part in images.repeat(count, 1, 1, 1).split(_ENCODED_AT_ONCE):
-            shown = part.to(self.device).float() / 127.5 - 1
-            if strength:
-                seeds = samples.jitter_seeds(len(shown), generator)
-                shown = samples.color_jitter(shown, strength, seeds)
-            with torch.autocast(self.device.type, torch.bfloat16, enabled=self.settings.bf16):
-                out.append(self.pipe.encode_image(shown).half().cpu())
-        return torch.cat(out).unflatten(0, (count, len(images)))
+    def _encode(self, images: torch.Tensor) -> torch.Tensor:
+        with torch.autocast(self.device.type, torch.bfloat16, enabled=self.settings.bf16):
+            return self.pipe.encode_image(images)
 
     def _attention_backend(self) -> contextlib.AbstractContextManager[None]:
         """Plain attention on a CPU, where the backward pass of torch's fused one is slow.

@@ -162,3 +162,29 @@ def test_blurred_rims_stay_as_bright_as_they_were(only):
     only('_BLUR')
     flat = torch.full((32, 3, 100, 100), 0.3)
     torch.testing.assert_close(samples.color_jitter(flat, 1.0, seeds(32)), flat)
+
+
+@pytest.mark.parametrize('strength', [0.0, 0.5])
+def test_each_copy_of_an_image_is_encoded_once_whatever_is_asked_first(strength):
+    images = (255 * torch.rand(5, 3, 8, 8, generator=torch.Generator().manual_seed(3))).byte()
+    encoded = []
+
+    def encode(shown):
+        encoded.append(len(shown))
+        return shown.mean(dim=1, keepdim=True)
+
+    def latents(rows):
+        found = samples.EncodedImages(images, encode, strength, torch.Generator().manual_seed(1))
+        every = torch.arange(found.copies * len(images))[rows]
+        taken = [found.latents(part // 5, part % 5) for part in every.split(7)]
+        assert torch.equal(found.latents(every // 5, every % 5), torch.cat(taken))
+        return torch.cat(taken), found.copies
+
+    forwards, copies = latents(slice(None))
+    assert sum(encoded) == 5 * copies
+    assert copies == (8 if strength else 1)
+    order = torch.randperm(5 * copies, generator=torch.Generator().manual_seed(2))
+    torch.testing.assert_close(latents(order)[0], forwards[order])
+    if not strength:
+        plain = (images.float() / 127.5 - 1).mean(dim=1, keepdim=True).half()
+        torch.testing.assert_close(forwards, plain)
