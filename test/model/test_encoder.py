@@ -180,7 +180,9 @@ def test_predictor_gives_the_encoder_the_cameras_own_pixels(monkeypatch):
 
 
 @pytest.mark.parametrize('color_jitter', [0.0, 0.5])
-def test_training_computes_features_of_each_copy_of_an_image_once(color_jitter, tmp_path, monkeypatch):
+def test_training_computes_features_of_each_copy_of_an_image_once(
+    color_jitter, tmp_path, monkeypatch
+):
     encoder().save_pretrained(tmp_path / 'encoder')
     chosen = tiny_settings(encoder=str(tmp_path / 'encoder'), color_jitter=color_jitter)
     trainer = Trainer(chosen, InMemoryDataset(discs(6, 0), discs(2, 1)))
@@ -190,7 +192,9 @@ def test_training_computes_features_of_each_copy_of_an_image_once(color_jitter, 
     calls = []
     run = trainer.pipe.image_encoder.forward
     monkeypatch.setattr(
-        trainer.pipe.image_encoder, 'forward', lambda images: (calls.append(len(images)), run(images))[1]
+        trainer.pipe.image_encoder,
+        'forward',
+        lambda images: (calls.append(len(images)), run(images))[1],
     )
     for _ in range(40):
         trainer.train_step()
