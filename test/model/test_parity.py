@@ -210,8 +210,8 @@ def compare_trace(name, seen, truth):
     """One traced module output of the official network against ours."""
     kind, every = (*name.removeprefix('trace.').split('@every'), '1')[:2]
     ours = {
-        'pos_embed.noise': lambda: seen.embedded[0],
-        'pos_embed.image': lambda: seen.embedded[1].expand_as(seen.embedded[0]),
+        'pos_embed.image': lambda: seen.embedded[0].expand_as(seen.embedded[1]),
+        'pos_embed.noise': lambda: seen.embedded[1],
     }
     for i in range(len([key for key in seen.first if key.startswith('block')])):
         ours[f'block{i}.encoder_hidden_states'] = lambda i=i: seen.first[f'block{i}'][0]
