@@ -21,7 +21,7 @@ from diception_ros.core import images
 from diception_ros.core.labels import Disparity, Instances, Label, MetricDepth, Normals
 from diception_ros.core.prompt import Point, Prompt
 from diception_ros.messages import camera_info, outputs
-from diception_ros.perception import points
+from diception_ros.perception import point_cloud
 from diception_ros.perception.metric_depth import to_metres
 from diception_ros.perception.query import FrameResult, Note, Prediction, Query
 from diception_ros.perception.settings import (
@@ -75,7 +75,7 @@ class Perceiver:
         found = [
             item for task in settings.active_tasks for item in self._outputs_of(task, settings)
         ]
-        return found + ([*points.OUTPUTS] if settings.depth.metric != 'off' else [])
+        return found + ([*point_cloud.OUTPUTS] if settings.depth.metric != 'off' else [])
 
     def latched(self) -> list[tuple[str, Any]]:
         """Topic and message of what tells of the settings in effect rather than of a frame."""
@@ -101,8 +101,8 @@ class Perceiver:
         if not settings.live.lazy:
             return active
         cloud: set[str] = set()
-        if settings.depth.metric != 'off' and not wanted.isdisjoint(points.TOPICS):
-            cloud = {DEPTH} | points.task_names(active)
+        if settings.depth.metric != 'off' and not wanted.isdisjoint(point_cloud.TOPICS):
+            cloud = {DEPTH} | point_cloud.task_names(active)
         if settings.depth.metric == 'height' and not wanted.isdisjoint(self._metric_topics()):
             cloud.update([task.name for task in active if issubclass(task.label, Normals)][:1])
         return tuple(
@@ -258,7 +258,7 @@ class Perceiver:
             depth = result.metric_depth
             if depth is not None:
                 intrinsics = _intrinsics_at(query, depth.size)
-                points.add_points(self._types, result, depth, intrinsics, labels)
+                point_cloud.add_messages(self._types, result, depth, intrinsics, labels)
             result.seconds = _seconds(result.predictions)
             result.seconds['messages'] = time.perf_counter() - start
         return list(results)
@@ -288,7 +288,7 @@ class Perceiver:
             query.reference,
             settings,
             memory,
-            points.normals_of(labels),
+            point_cloud.normals_of(labels),
         )
         result.fit = metres.fit
         result.notes += metres.notes
@@ -299,7 +299,7 @@ class Perceiver:
     def _metric_topics(self) -> frozenset[str]:
         """Topics that are made of metric depth."""
         made = outputs.declared(known_tasks.get(DEPTH), self._types, MetricDepth)
-        return points.TOPICS.union(item.topic for item in made)
+        return point_cloud.TOPICS.union(item.topic for item in made)
 
     # ---- state from frame to frame --------------------------------------------------------------
 

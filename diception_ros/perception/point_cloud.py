@@ -44,7 +44,7 @@ def normals_of(labels: Mapping[str, Label]) -> Normals | None:
     return next((label for label in labels.values() if isinstance(label, Normals)), None)
 
 
-def add_points(
+def add_messages(
     types: Types,
     result: FrameResult,
     depth: MetricDepth,
