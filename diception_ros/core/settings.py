@@ -2,24 +2,24 @@
 # SPDX-License-Identifier: Apache-2.0
 """Settings: each declared once, with type, default, bounds and help, and used everywhere.
 
-A group of settings is a frozen dataclass. A field is made by `setting`, or holds another group
-(`field(default_factory=Group)`), whose settings keep their names. From that one declaration come
-the check of every value, the options of a command line, the parameters of a node, and the copy
-that is saved beside results. People know a setting by its `name`, which may have a dot
-('depth.metric'); a setting with keys is one number for each of them ('every_n.depth').
+A group of settings is a frozen dataclass derived from `Settings`. A field is made by `setting`, or
+holds another group (`field(default_factory=Group)`), whose settings keep their names. From that
+one declaration come the check of every value, the options of a command line, the parameters of a
+node, and the copy that is saved beside results. People know a setting by its `name`, which may
+have a dot ('depth.metric'); a setting with keys is one number for each of them ('every_n.depth').
 """
 
 from __future__ import annotations
 
 import argparse
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import MISSING, Field, dataclass, field, fields, is_dataclass
+from dataclasses import MISSING, Field, dataclass, field, fields, is_dataclass, replace
 import difflib
 import functools
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, ClassVar, TypeVar
 
-GroupT = TypeVar('GroupT')
+GroupT = TypeVar('GroupT', bound='Settings')
 # Default of a setting that has to be given.
 REQUIRED: Any = MISSING
 _WORDS = {
@@ -38,36 +38,36 @@ class Declared:
 
     Attributes:
         name: what people call it, such as 'depth.metric' or 'every_n.depth'.
-        attribute: the field of the group that holds it.
-        key: of a setting with keys, which of them; '' for all others.
         kind: bool, int, float, str, Path, or tuple for a list.
-        item: of a list, the type of its items: str, int or Path.
         default: its value if it is not given; REQUIRED, or None for one that may be absent.
         about: one line of help, with the unit.
         low: smallest value allowed, or None.
         high: largest value allowed, or None.
         choices: the only values allowed; of a list, for each of its items. Empty: all.
-        metavar: what its option shows for the value; '' for a letter.
-        flag: its option where that doesn't follow from the name.
+        item: of a list, the type of its items: str, int or Path.
+        metavar: what its option shows for the value, such as 'DIR'; '' for a letter.
+        flag: its option where that doesn't follow from the name, such as '--categories'.
+        attribute: the field of the group that holds it.
+        key: of a setting with keys, which of them; '' for all others.
     """
 
     name: str
-    attribute: str
-    key: str
     kind: type
-    item: type
     default: Any
     about: str
     low: float | None
     high: float | None
     choices: tuple[Any, ...]
+    item: type
     metavar: str
     flag: str
+    attribute: str = ''
+    key: str = ''
 
     @property
     def option(self) -> str:
         """Its option on a command line, such as '--depth-metric'."""
-        return self.flag or _option(self.name)
+        return self.flag or '--' + self.name.replace('_', '-').replace('.', '-')
 
 
 def setting(
@@ -84,32 +84,30 @@ def setting(
     metavar: str = '',
     flag: str = '',
 ) -> Any:
-    """Declare one setting of a group.
+    """Declare one setting of a group; arguments as the attributes of `Declared`.
 
     Args:
-        default: its value if it is not given; REQUIRED, or None for one that may be absent. Its
-            type is the setting's type unless `kind` is given.
+        default: its value if it is not given; its type is the setting's unless `kind` is given.
         about: one line of help, with the unit.
         low: smallest value allowed.
         high: largest value allowed.
-        choices: the only values allowed; of a list, for each of its texts.
-        name: what people call it; the field's name where it is empty.
+        choices: the only values allowed.
+        name: what people call it; the group's prefix and the field's name where it is empty.
         keys: where there are any, the field is a mapping with a value of the default's type for
             each of them, and those that are not given have the default.
         kind: its type where the default doesn't tell.
-        item: of a list, the type of its items: str, int or Path.
-        metavar: what its option shows for the value, such as 'DIR'.
-        flag: its option, such as '--categories', where that doesn't follow from the name.
+        item: of a list, the type of its items.
+        metavar: what its option shows for the value.
+        flag: its option.
     """
-    about_it = {
-        'about': about, 'low': low, 'high': high, 'choices': choices, 'name': name,
-        'kind': kind or type(default), 'item': item, 'metavar': metavar, 'flag': flag,
-    }  # fmt: skip
+    spec = Declared(
+        name, kind or type(default), default, about, low, high, choices, item, metavar, flag
+    )
     if not keys:
-        return field(default=default, metadata=about_it)
+        return field(default=default, metadata={'declared': spec})
     return field(
         default_factory=lambda: dict.fromkeys(keys, default),
-        metadata={**about_it, 'keys': keys, 'default': default},
+        metadata={'declared': spec, 'keys': keys},
     )
 
 
@@ -119,12 +117,34 @@ def again(kind: type, name: str) -> Any:
     return field(default=spec.default, metadata=spec.metadata)
 
 
-def declared(kind: type) -> list[Declared]:
+def help_of(spec: Field[Any]) -> str:
+    """The help of a field that `setting` or `again` made."""
+    return str(spec.metadata['declared'].about)
+
+
+@dataclass(frozen=True)
+class Settings:
+    """A group of settings, whose values are checked when it is made; see `check`.
+
+    Attributes:
+        name_prefix: what the names of its settings begin with, such as 'depth.'.
+
+    Raises:
+        ValueError: a value that its declaration does not allow.
+    """
+
+    name_prefix: ClassVar[str] = ''
+
+    def __post_init__(self) -> None:
+        check(self)
+
+
+def declared(kind: type[Settings]) -> list[Declared]:
     """Every value that can be set in a group and the groups inside it, in the order of fields."""
     found: list[Declared] = []
     for whole in fields(kind):
         inner = _group(whole)
-        found += declared(inner) if inner else _own(whole)
+        found += declared(inner) if inner else _own(kind.name_prefix, whole)
     return found
 
 
@@ -147,7 +167,7 @@ def check(group: Any) -> None:
             continue
         if keys := whole.metadata.get('keys'):
             _fill(group, whole, keys)
-        for spec in _own(whole):
+        for spec in _own(group.name_prefix, whole):
             held = getattr(group, spec.attribute)
             value = _checked(spec, held[spec.key] if spec.key else held)
             if spec.key:
@@ -164,7 +184,7 @@ def values(group: Any) -> dict[str, Any]:
         if _group(whole):
             found |= values(held)
             continue
-        for spec in _own(whole):
+        for spec in _own(group.name_prefix, whole):
             found[spec.name] = held[spec.key] if spec.key else held
     return found
 
@@ -188,11 +208,11 @@ def changed(group: GroupT, changes: Mapping[str, Any]) -> GroupT:
 
 def _changed(group: GroupT, changes: Mapping[str, Any]) -> GroupT:
     new: dict[str, Any] = {}
-    for whole in fields(group):  # type: ignore[arg-type]
+    for whole in fields(group):
         held = getattr(group, whole.name)
         if _group(whole):
             held = _changed(held, changes)
-        for spec in _own(whole):
+        for spec in _own(group.name_prefix, whole):
             if spec.name in changes:
                 value = changes[spec.name]
                 held = {**held, spec.key: value} if spec.key else value
@@ -206,20 +226,15 @@ def _group(whole: Field[Any]) -> Any:
 
 
 @functools.cache
-def _own(whole: Field[Any]) -> tuple[Declared, ...]:
+def _own(prefix: str, whole: Field[Any]) -> tuple[Declared, ...]:
     """What one field declares; nothing for a group."""
     if _group(whole):
         return ()
-    about = whole.metadata
-    name = about['name'] or whole.name
-    default = about.get('default', whole.default)
-    rest = {
-        key: about[key]
-        for key in ('kind', 'item', 'about', 'low', 'high', 'choices', 'metavar', 'flag')
-    }
+    spec = whole.metadata['declared']
+    name = spec.name or prefix + whole.name
     return tuple(
-        Declared(f'{name}.{key}' if key else name, whole.name, key, default=default, **rest)
-        for key in about.get('keys', ('',))
+        replace(spec, name=f'{name}.{key}' if key else name, attribute=whole.name, key=key)
+        for key in whole.metadata.get('keys', ('',))
     )
 
 
@@ -302,10 +317,10 @@ def from_arguments(kind: type[GroupT], args: argparse.Namespace) -> GroupT:
     """The group that a command line asks for; ValueError says what is not allowed."""
     given = vars(args)
     new: dict[str, Any] = {}
-    for whole in fields(kind):  # type: ignore[arg-type]
+    for whole in fields(kind):
         if inner := _group(whole):
             new[whole.name] = from_arguments(inner, args)
-        for spec in _own(whole):
+        for spec in _own(kind.name_prefix, whole):
             if (value := given.get(spec.name, spec.default)) is REQUIRED:
                 raise ValueError(f'{spec.name} is missing')
             new[whole.name] = {**new.get(whole.name, {}), spec.key: value} if spec.key else value
@@ -334,19 +349,15 @@ def _letter(spec: Declared) -> str:
     return (spec.key or spec.attribute)[0].upper()
 
 
-def _option(name: str) -> str:
-    """Option of a setting: 'depth.metric' -> '--depth-metric'."""
-    return '--' + name.replace('_', '-').replace('.', '-')
-
-
 def _fill(group: Any, spec: Field[Any], keys: Sequence[str]) -> None:
-    name, given = spec.metadata['name'] or spec.name, getattr(group, spec.name)
+    declared, given = spec.metadata['declared'], getattr(group, spec.name)
+    name = declared.name or group.name_prefix + spec.name
     if not isinstance(given, Mapping):
         raise ValueError(f'{name} is {given!r}; expected a value for each of {", ".join(keys)}')
     for key in given:
         if key not in keys:
             raise ValueError(f'no setting {f"{name}.{key}"!r}{near(str(key), keys)}')
-    whole = {**dict.fromkeys(keys, spec.metadata['default']), **given}
+    whole = {**dict.fromkeys(keys, declared.default), **given}
     object.__setattr__(group, spec.name, whole)
 
 
@@ -398,12 +409,8 @@ def _is(kind: type, value: Any) -> bool:
 
 
 @dataclass(frozen=True)
-class ComputeSettings:
-    """Where the model runs.
-
-    Raises:
-        ValueError: a value that its declaration does not allow.
-    """
+class ComputeSettings(Settings):
+    """Where the model runs."""
 
     device: str = setting(
         'cpu', 'where the model runs: cpu, cuda or cuda:N; tensorrt with backend onnx only'
@@ -413,43 +420,28 @@ class ComputeSettings:
         'what runs the model: torch, or onnx for ONNX Runtime without torch; auto takes onnx on '
         'the CPU where the model folder has ONNX graphs and nothing needs torch',
         choices=('auto', 'torch', 'onnx'),
-    )
+    )  # fmt: skip
     dtype: str = setting(
-        'auto',
-        'precision of the model; auto is bfloat16 on a GPU and float32 on the CPU',
+        'auto', 'precision of the model; auto is bfloat16 on a GPU and float32 on the CPU',
         choices=('auto', 'float32', 'bfloat16', 'float16'),
-    )
+    )  # fmt: skip
     threads: int = setting(
-        0,
-        'CPU threads of the model; 0: OMP_NUM_THREADS if set, else '
-        'half of the cores, at most four '
-        'with a GPU',
-        low=0,
-        high=1024,
-    )
-
-    def __post_init__(self) -> None:
-        check(self)
+        0, 'CPU threads of the model; 0: OMP_NUM_THREADS if set, else '
+        'half of the cores, at most four with a GPU', low=0, high=1024,
+    )  # fmt: skip
 
 
 @dataclass(frozen=True)
-class PredictSettings:
-    """How the model answers.
-
-    Raises:
-        ValueError: a value that its declaration does not allow.
-    """
+class PredictSettings(Settings):
+    """How the model answers."""
 
     num_inference_steps: int = setting(
         1, "denoising steps; the paper's tables used 28", low=1, high=1000
     )
     guidance_scale: float = setting(
-        1.0,
-        'weight of the prompt over the empty prompt; 1 or less: none, and twice as fast; '
-        "the paper's tables used 2",
-        low=0,
-        high=30,
-    )
+        1.0, 'weight of the prompt over the empty prompt; 1 or less: none, and twice as fast; '
+        "the paper's tables used 2", low=0, high=30,
+    )  # fmt: skip
     seed: int = setting(
         42, 'seed of the noise that every result starts from', low=0, high=2**63 - 1
     )
@@ -459,10 +451,8 @@ class PredictSettings:
     tta_shifts: int = setting(
         0,
         'number of slightly shifted images whose results are averaged, which removes the grid of '
-        'tokens; 1: off, 0: the value of the model',
-        low=0,
-        high=16,
-    )
+        'tokens; 1: off, 0: the value of the model', low=0, high=16,
+    )  # fmt: skip
     processing_resolution: int = setting(
         0, 'width and height of the model input, pixels; 0: those of the model', low=0, high=4096
     )
@@ -471,36 +461,27 @@ class PredictSettings:
         False, 'skip the last of several steps, which changes little'
     )
 
-    def __post_init__(self) -> None:
-        check(self)
-
 
 @dataclass(frozen=True)
-class FitCriteria:
-    """What a fit of scale and shift to depth references must satisfy.
+class FitCriteria(Settings):
+    """What a fit of scale and shift to depth references must satisfy."""
 
-    Raises:
-        ValueError: a value that its declaration does not allow.
-    """
+    name_prefix = 'depth.'
 
     min_points: int = setting(
-        50, 'for aligned: minimum number of reference depths in the image', low=3, high=10_000_000,
-        name='depth.min_points',
-    )  # fmt: skip
+        50, 'for aligned: minimum number of reference depths in the image', low=3, high=10_000_000
+    )
     inlier_threshold: float = setting(
-        0.15, 'for aligned: relative error of depth up to which a '
-        'reference is an inlier', low=1e-3,
-        high=1, name='depth.inlier_threshold',
+        0.15, 'for aligned: relative error of depth up to which a reference is an inlier',
+        low=1e-3, high=1,
     )  # fmt: skip
     min_inliers: float = setting(
-        0.5, 'for aligned: minimum share of inliers among the references', low=0, high=1,
-        name='depth.min_inliers',
-    )  # fmt: skip
+        0.5, 'for aligned: minimum share of inliers among the references', low=0, high=1
+    )
     max_residual: float = setting(
-        0.08, 'for aligned: maximum root mean square of the relative '
-        'errors of inliers', low=0, high=1,
-        name='depth.max_residual',
+        0.08, 'for aligned: maximum root mean square of the relative errors of inliers', low=0,
+        high=1,
     )  # fmt: skip
 
     def __post_init__(self) -> None:
-        check(self)
+        super().__post_init__()

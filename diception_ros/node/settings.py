@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 import re
 
 from diception_ros.core import settings
-from diception_ros.core.settings import ComputeSettings, Declared, check, setting
+from diception_ros.core.settings import ComputeSettings, Declared, Settings, setting
 from diception_ros.perception.settings import PerceptionSettings
 
 # Parameters that can be changed only before the node is configured.
@@ -23,12 +23,8 @@ _NAME = re.compile(r'[A-Za-z_][A-Za-z0-9_]*')
 
 
 @dataclass(frozen=True)
-class NodeSettings:
-    """The model, where it runs, and the topics of images.
-
-    Raises:
-        ValueError: a value that its declaration does not allow.
-    """
+class NodeSettings(Settings):
+    """The model, where it runs, and the topics of images."""
 
     model: str = setting(
         'builtin', 'model folder; builtin is the small one that comes with the package'
@@ -41,20 +37,20 @@ class NodeSettings:
         'raw',
         'raw: sensor_msgs/Image; compressed: sensor_msgs/CompressedImage on image/compressed',
         choices=('raw', 'compressed'),
-    )
+    )  # fmt: skip
     depth_reference: str = setting(
         'image',
         'for depth.metric aligned, topic depth_reference: image, 16UC1 mm or 32FC1 m; compressed, '
         'compressedDepth of the same on depth_reference/compressedDepth; cloud, PointCloud2',
         choices=('image', 'compressed', 'cloud'),
-    )
+    )  # fmt: skip
     autostart: bool = setting(True, 'configure and activate at the start')
     watchdog_s: float = setting(
         5.0, 'time without images after which the node warns, seconds', low=0.5, high=3600
     )
 
     def __post_init__(self) -> None:
-        check(self)
+        super().__post_init__()
         # How an empty list is written where a file cannot state its type.
         object.__setattr__(self, 'cameras', tuple(filter(None, self.cameras)))
         for camera in self.cameras:

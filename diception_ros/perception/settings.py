@@ -18,7 +18,7 @@ from diception_ros.core.frame import transform_from
 from diception_ros.core.settings import (
     FitCriteria,
     PredictSettings,
-    check,
+    Settings,
     declared,
     setting,
 )
@@ -42,48 +42,38 @@ DEFAULT_CATEGORIES = ('person',)
 
 
 @dataclass(frozen=True)
-class DepthSettings:
-    """Metres from relative depth.
+class DepthSettings(Settings):
+    """Metres from relative depth."""
 
-    Raises:
-        ValueError: a value that its declaration does not allow.
-    """
+    name_prefix = 'depth.'
 
     metric: str = setting(
         'off',
         'source of metric depth: off, fixed scale and shift, aligned to depth references, or the '
-        'height of the camera above the floor',
-        choices=('off', 'fixed', 'aligned', 'height'),
-        name='depth.metric',
-    )
-    scale: float = setting(
-        0.0, 'for fixed: 1/depth at disparity 1 minus 1/depth at '
-        'disparity 0, 1/m', low=0, high=1e6,
-        name='depth.scale',
+        'height of the camera above the floor', choices=('off', 'fixed', 'aligned', 'height'),
     )  # fmt: skip
-    shift: float = setting(
-        0.0, 'for fixed: 1/depth at disparity 0, 1/m', low=-1e6, high=1e6, name='depth.shift'
-    )
+    scale: float = setting(
+        0.0, 'for fixed: 1/depth at disparity 1 minus 1/depth at disparity 0, 1/m', low=0,
+        high=1e6,
+    )  # fmt: skip
+    shift: float = setting(0.0, 'for fixed: 1/depth at disparity 0, 1/m', low=-1e6, high=1e6)
     tolerance_s: float = setting(
-        0.05, 'for aligned: maximum difference of the stamps of frame and '
-        'reference, seconds', low=0,
-        high=3600, name='depth.tolerance_s',
+        0.05, 'for aligned: maximum difference of the stamps of frame and reference, seconds',
+        low=0, high=3600,
     )  # fmt: skip
     reference_transform: str = setting(
         IDENTITY,
         "for aligned: x y z qx qy qz qw, pose of the reference cloud's frame in the optical frame",
-        name='depth.reference_transform',
-    )
+    )  # fmt: skip
     camera_height: float = setting(
         0.0,
         'height of the camera above the floor, metres; for height, and for points.ground, which '
-        'then ignores level surfaces at other heights; 0: not known',
-        low=0, high=100, name='depth.camera_height',
+        'then ignores level surfaces at other heights; 0: not known', low=0, high=100,
     )  # fmt: skip
     criteria: FitCriteria = field(default_factory=FitCriteria)
 
     def __post_init__(self) -> None:
-        check(self)
+        super().__post_init__()
         if self.metric == 'fixed' and not self.scale > 0:
             raise ValueError(
                 "depth.metric is 'fixed' and depth.scale 0; expected how much 1/depth grows from "
@@ -101,66 +91,55 @@ class DepthSettings:
 
 
 @dataclass(frozen=True)
-class PointsSettings:
-    """Which points are in the cloud, and of which the scan is made.
+class PointsSettings(Settings):
+    """Which points are in the cloud, and of which the scan is made."""
 
-    Raises:
-        ValueError: a value that its declaration does not allow.
-    """
+    name_prefix = 'points.'
 
     range_min: float = setting(
-        0.0, 'smallest distance of a point from the camera, metres', low=0, high=1e4,
-        name='points.range_min',
-    )  # fmt: skip
-    range_max: float = setting(
-        0.0, 'largest distance of a point from the camera, metres; 0: no limit', low=0, high=1e4,
-        name='points.range_max',
-    )  # fmt: skip
-    stride: int = setting(
-        1, 'keep every n-th pixel of every n-th row', low=1, high=64, name='points.stride'
+        0.0, 'smallest distance of a point from the camera, metres', low=0, high=1e4
     )
+    range_max: float = setting(
+        0.0, 'largest distance of a point from the camera, metres; 0: no limit', low=0, high=1e4
+    )
+    stride: int = setting(1, 'keep every n-th pixel of every n-th row', low=1, high=64)
     voxel: float = setting(
         0.0, 'keep one point of each cube of this side, metres; the cloud is then a list, not '
-        'organized like the image; 0: keep all', low=0, high=10, name='points.voxel',
+        'organized like the image; 0: keep all', low=0, high=10,
     )  # fmt: skip
     edge_filter: bool = setting(
-        False, 'drop the points that hang between two surfaces at a depth edge',
-        name='points.edge_filter',
-    )  # fmt: skip
+        False, 'drop the points that hang between two surfaces at a depth edge'
+    )
     edge_angle: float = setting(
         85.0, 'for points.edge_filter: largest angle between ray and surface normal, degrees; '
-        'needs the normal task', low=0, high=90, name='points.edge_angle',
+        'needs the normal task', low=0, high=90,
     )  # fmt: skip
     edge_jump: float = setting(
         0.05, 'for points.edge_filter: share of the depth by which a point may be behind one '
-        'neighbour and before another', low=0.001, high=1, name='points.edge_jump',
+        'neighbour and before another', low=0.001, high=1,
     )  # fmt: skip
     ground: str = setting(
         'keep', 'keep or drop the points of the floor, or keep only them; the floor is found by '
-        'normals and a fitted plane',
-        choices=('keep', 'drop', 'only'), name='points.ground',
+        'normals and a fitted plane', choices=('keep', 'drop', 'only'),
     )  # fmt: skip
     ground_height: float = setting(
         0.05, 'height above the fitted plane up to which points belong to the floor, metres',
-        low=0, high=1, name='points.ground_height',
+        low=0, high=1,
     )  # fmt: skip
     gravity: str = setting(
         '',
         'x y z, direction of gravity in the optical frame, accurate to a degree; empty: estimated '
         'from the normals, for a camera that is level to 45 degrees',
-        name='points.gravity',
     )  # fmt: skip
     keep_classes: tuple[str, ...] = setting(
-        (), 'keep only points of these categories, some of semantic.categories',
-        name='points.keep_classes',
-    )  # fmt: skip
+        (), 'keep only points of these categories, some of semantic.categories'
+    )
     drop_classes: tuple[str, ...] = setting(
-        (), 'drop points of these categories, some of semantic.categories',
-        name='points.drop_classes',
-    )  # fmt: skip
+        (), 'drop points of these categories, some of semantic.categories'
+    )
 
     def __post_init__(self) -> None:
-        check(self)
+        super().__post_init__()
         for name in ('keep_classes', 'drop_classes'):
             # How an empty list is written where a file cannot say its type.
             object.__setattr__(self, name, tuple(filter(None, getattr(self, name))))
@@ -207,96 +186,68 @@ def _direction(text: str) -> tuple[float, float, float] | None:
 
 
 @dataclass(frozen=True)
-class ScanSettings:
-    """The scan of the nearest obstacles.
+class ScanSettings(Settings):
+    """The scan of the nearest obstacles."""
 
-    Raises:
-        ValueError: a value that its declaration does not allow.
-    """
+    name_prefix = 'scan.'
 
     frame: str = setting(
         '', 'frame_id of the scan, a frame at the camera with x ahead, y left, z up; empty: that '
-        'of the image without _optical', name='scan.frame',
+        'of the image without _optical',
     )  # fmt: skip
-    range_min: float = setting(
-        0.1, 'nearer obstacles are -inf in the scan, metres', low=0, high=1,
-        name='scan.range_min',
-    )  # fmt: skip
+    range_min: float = setting(0.1, 'nearer obstacles are -inf in the scan, metres', low=0, high=1)
     range_max: float = setting(
-        10.0, 'farther obstacles are inf in the scan, metres', low=1, high=1e4,
-        name='scan.range_max',
-    )  # fmt: skip
+        10.0, 'farther obstacles are inf in the scan, metres', low=1, high=1e4
+    )
     height_max: float = setting(
-        2.0, 'height above the floor up to which points are obstacles, metres', low=0.01, high=100,
-        name='scan.height_max',
-    )  # fmt: skip
-
-    def __post_init__(self) -> None:
-        check(self)
+        2.0, 'height above the floor up to which points are obstacles, metres', low=0.01, high=100
+    )
 
 
 @dataclass(frozen=True)
-class TemporalSettings:
-    """What is kept from frame to frame.
+class TemporalSettings(Settings):
+    """What is kept from frame to frame."""
 
-    Raises:
-        ValueError: a value that its declaration does not allow.
-    """
+    name_prefix = 'temporal.'
 
     noise: str = setting(
         'fixed',
         'noise that results start from: fixed, the same for every frame; per_frame, by the stamp',
         choices=('fixed', 'per_frame'),
-        name='temporal.noise',
-    )
+    )  # fmt: skip
     smooth: float = setting(
-        0.0, 'weight of the last scale and shift in the next; 0: none', low=0,
-        high=0.99, name='temporal.smooth',
-    )  # fmt: skip
+        0.0, 'weight of the last scale and shift in the next; 0: none', low=0, high=0.99
+    )
     track_ids: bool = setting(
-        True, 'objects keep their id, and so their colour, from frame to frame',
-        name='temporal.track_ids',
-    )  # fmt: skip
+        True, 'objects keep their id, and so their colour, from frame to frame'
+    )
     min_iou: float = setting(
-        0.3, 'overlap (intersection over union) from which an object '
-        'keeps its id', low=0.01, high=1,
-        name='temporal.min_iou',
+        0.3, 'overlap (intersection over union) from which an object keeps its id', low=0.01,
+        high=1,
     )  # fmt: skip
     reset_after_s: float = setting(
-        10.0, 'time between frames after which the temporal state is '
-        'reset, seconds', low=0, high=1e6,
-        name='temporal.reset_after_s',
+        10.0, 'time between frames after which the temporal state is reset, seconds', low=0,
+        high=1e6,
     )  # fmt: skip
-
-    def __post_init__(self) -> None:
-        check(self)
 
 
 @dataclass(frozen=True)
-class LiveSettings:
-    """How frames are taken in that arrive by themselves; a replay has none of these.
-
-    Raises:
-        ValueError: a value that its declaration does not allow.
-    """
+class LiveSettings(Settings):
+    """How frames are taken in that arrive by themselves; a replay has none of these."""
 
     max_rate_hz: float = setting(
-        0.0, 'most frames of a camera that are processed per second; 0: no limit',
-        low=0, high=1e4,
-    )  # fmt: skip
+        0.0, 'most frames of a camera that are processed per second; 0: no limit', low=0, high=1e4
+    )
     lazy: bool = setting(True, 'compute only outputs that have a subscriber')
     policy: str = setting(
         'latest',
         'frames received while the model works: latest keeps the newest, all queues them',
         choices=('latest', 'all'),
-    )
+    )  # fmt: skip
     queue_size: int = setting(
         100, 'for all: length of the queue of a camera; further frames are dropped', low=1,
         high=100_000,
     )  # fmt: skip
-
-    def __post_init__(self) -> None:
-        check(self)
 
 
 # Names of the settings that mean something only where frames arrive by themselves.
@@ -304,7 +255,7 @@ LIVE = tuple(item.name for item in declared(LiveSettings))
 
 
 @dataclass(frozen=True)
-class PerceptionSettings:
+class PerceptionSettings(Settings):
     """What is asked about every frame.
 
     Raises:
@@ -321,28 +272,23 @@ class PerceptionSettings:
         (), 'folders written by diception adapt; each adds a task that runs on every frame'
     )
     categories: tuple[str, ...] = setting(
-        DEFAULT_CATEGORIES,
-        'categories of the tasks that take one; the first wins a tie',
-        name='semantic.categories',
-        flag='--categories',
-    )
-    every_n: Mapping[str, int] = setting(
-        1, 'run the task on every n-th frame of a camera', low=1, high=10_000,
-        keys=TASKS,
+        DEFAULT_CATEGORIES, 'categories of the tasks that take one; the first wins a tie',
+        name='semantic.categories', flag='--categories',
     )  # fmt: skip
+    every_n: Mapping[str, int] = setting(
+        1, 'run the task on every n-th frame of a camera', low=1, high=10_000, keys=TASKS
+    )
 
     predict: PredictSettings = field(default_factory=PredictSettings)
     output_size: str = setting(
-        'camera',
-        "size of the results: that of the camera's image, or of the "
-        'model input, with its CameraInfo',
-        choices=('camera', 'model'),
-    )
+        'camera', "size of the results: that of the camera's image, or of the "
+        'model input, with its CameraInfo', choices=('camera', 'model'),
+    )  # fmt: skip
     conversion: str = setting(
         'own',
         'what converts raw images to RGB: own, or cv_bridge where it returns the same bytes',
         choices=('own', 'cv_bridge'),
-    )
+    )  # fmt: skip
     depth: DepthSettings = field(default_factory=DepthSettings)
     points: PointsSettings = field(default_factory=PointsSettings)
     scan: ScanSettings = field(default_factory=ScanSettings)
@@ -350,7 +296,7 @@ class PerceptionSettings:
     live: LiveSettings = field(default_factory=LiveSettings)
 
     def __post_init__(self) -> None:
-        check(self)
+        super().__post_init__()
         # How an empty list is written where a file cannot say its type.
         object.__setattr__(self, 'adapters', tuple(filter(None, self.adapters)))
         registry = TaskRegistry(tuple(cards.read(folder) for folder in self.adapters))

@@ -12,12 +12,12 @@ from typing import Any
 
 import yaml
 
-from diception_ros.core.settings import again, check, setting
+from diception_ros.core.settings import Settings, again, help_of, setting
 from diception_ros.system import files, safe_load
 
 
 @dataclass(frozen=True)
-class TrainSettings:
+class TrainSettings(Settings):
     """How a model is trained. Defaults are those of the paper where it states them.
 
     Raises:
@@ -178,7 +178,7 @@ class TrainSettings:
     save_fp16: bool = setting(False, 'write OUT/model in float16, half the size')
 
     def __post_init__(self) -> None:
-        check(self)
+        super().__post_init__()
         if self.width % self.heads:
             raise ValueError(f'width is {self.width}; expected a multiple of heads, {self.heads}')
         if not self.model and not self.resolution:
@@ -264,7 +264,7 @@ def differences(old: TrainSettings, new: TrainSettings) -> list[str]:
 def table() -> str:
     """All settings with help and defaults, one per line, for `diception train --help`."""
     return '\n'.join(
-        f'  {field.name:31}{field.metadata["about"]} (default: {field.default!r})'
+        f'  {field.name:31}{help_of(field)} (default: {field.default!r})'
         for field in fields(TrainSettings)
     )
 
@@ -292,7 +292,7 @@ def _value(where: str, name: Any, value: Any) -> Any:
 
 
 @dataclass(frozen=True)
-class AdaptSettings:
+class AdaptSettings(Settings):
     """How a model is adapted to a new task from a few images.
 
     Raises:
@@ -332,11 +332,11 @@ class AdaptSettings:
         0.6, "side of the smallest random crop as a fraction of the image's", low=0.1, high=1
     )
     color_jitter: float = setting(
-        0.3, again(TrainSettings, 'color_jitter').metadata['about'], low=0, high=2
+        0.3, help_of(again(TrainSettings, 'color_jitter')), low=0, high=2
     )
     buffer: int = setting(400, 'random crops that are drawn at a time', low=1)
     cond_dropout: float = setting(
-        0.05, again(TrainSettings, 'cond_dropout').metadata['about'], low=0, high=1
+        0.05, help_of(again(TrainSettings, 'cond_dropout')), low=0, high=1
     )
     ema: float = setting(0.98, 'decay of the weight average (EMA); 0: none', low=0, high=1)
     device: str = again(TrainSettings, 'device')
@@ -346,7 +346,7 @@ class AdaptSettings:
     gradient_checkpointing: bool = again(TrainSettings, 'gradient_checkpointing')
 
     def __post_init__(self) -> None:
-        check(self)
+        super().__post_init__()
         if self.rank and self.share:
             raise ValueError(
                 f'rank is {self.rank} and share {self.share:g}; one determines the other, give '

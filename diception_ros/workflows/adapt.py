@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from diception_ros.core.adapter_card import KINDS
-from diception_ros.core.settings import REQUIRED, check, setting
+from diception_ros.core.settings import REQUIRED, Settings, setting
 from diception_ros.system import files
 from diception_ros.system.progress import SILENT, Progress
 from diception_ros.training.settings import AdaptSettings
@@ -20,12 +20,8 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True)
-class LabelSource:
-    """Where labels are, and which of them.
-
-    Raises:
-        ValueError: a value that its declaration does not allow.
-    """
+class LabelSource(Settings):
+    """Where labels are, and which of them."""
 
     data: Path | None = setting(
         None, 'folder with images/ and labels/, COCO or LabelMe JSON, or a bag', kind=Path,
@@ -41,9 +37,6 @@ class LabelSource:
     skip_bad: bool = setting(
         False, 'leave out images with an annotation that cannot be read, instead of failing'
     )
-
-    def __post_init__(self) -> None:
-        check(self)
 
     def read(self, kind: str, task: str) -> Labelled:
         """The labels for a task; raises what `datasets.labelled.read` does."""
@@ -64,12 +57,8 @@ class LabelSource:
 
 
 @dataclass(frozen=True)
-class AdaptConfig:
-    """What is learned, and from what.
-
-    Raises:
-        ValueError: a value that its declaration does not allow.
-    """
+class AdaptConfig(Settings):
+    """What is learned, and from what."""
 
     task: str = setting(
         REQUIRED, 'name of the new task: small letters, digits and _', kind=str, metavar='NAME'
@@ -86,7 +75,7 @@ class AdaptConfig:
     learning: AdaptSettings = field(default_factory=AdaptSettings)
 
     def __post_init__(self) -> None:
-        check(self)
+        super().__post_init__()
         if self.labels.data is None:
             raise ValueError('give --data LABELS, images with labels to learn from')
 

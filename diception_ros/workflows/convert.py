@@ -7,17 +7,13 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from diception_ros.core.settings import REQUIRED, check, setting
+from diception_ros.core.settings import REQUIRED, Settings, setting
 from diception_ros.system.progress import SILENT, Progress
 
 
 @dataclass(frozen=True)
-class ConvertConfig:
-    """What a model folder is made of.
-
-    Raises:
-        ValueError: a value that its declaration does not allow.
-    """
+class ConvertConfig(Settings):
+    """What a model folder is made of."""
 
     sd3: Path = setting(
         REQUIRED, 'stable-diffusion-3-medium in the layout of diffusers', kind=Path, metavar='DIR'
@@ -45,9 +41,6 @@ class ConvertConfig:
     add: tuple[str, ...] = setting(
         (), 'more texts to embed, beside those of the tasks', metavar='TEXT'
     )
-
-    def __post_init__(self) -> None:
-        check(self)
 
 
 @dataclass(frozen=True)

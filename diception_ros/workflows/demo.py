@@ -14,7 +14,7 @@ import time
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from diception_ros import tasks
-from diception_ros.core.settings import REQUIRED, ComputeSettings, check, setting
+from diception_ros.core.settings import REQUIRED, ComputeSettings, Settings, setting
 from diception_ros.system import files, safe_load
 from diception_ros.system.progress import SILENT, Progress
 
@@ -37,12 +37,8 @@ _BEFORE = 3.0
 
 
 @dataclass(frozen=True)
-class DemoConfig:
-    """What is played to the node.
-
-    Raises:
-        ValueError: a value that its declaration does not allow.
-    """
+class DemoConfig(Settings):
+    """What is played to the node."""
 
     out: Path = setting(
         REQUIRED, 'folder for the results; what is in it is replaced', kind=Path, metavar='DIR'
@@ -64,9 +60,6 @@ class DemoConfig:
         choices=('egl', 'osmesa'),
     )  # fmt: skip
     compute: ComputeSettings = field(default_factory=ComputeSettings)
-
-    def __post_init__(self) -> None:
-        check(self)
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,13 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from diception_ros import tasks
-from diception_ros.core.settings import ComputeSettings, PredictSettings, check, declared, setting
+from diception_ros.core.settings import (
+    ComputeSettings,
+    PredictSettings,
+    Settings,
+    declared,
+    setting,
+)
 from diception_ros.datasets import benchmarks
 from diception_ros.system import engines
 from diception_ros.workflows.adapt import LabelSource
@@ -22,12 +28,8 @@ _SHARED = ('jobs', 'engine')
 
 
 @dataclass(frozen=True)
-class RoomSettings:
-    """Simulated rooms on which a model is scored.
-
-    Raises:
-        ValueError: a value that its declaration does not allow.
-    """
+class RoomSettings(Settings):
+    """Simulated rooms on which a model is scored."""
 
     scenes: int = setting(200, 'number of rooms, one image each', low=1, metavar='N')
     split: str = setting(
@@ -53,13 +55,13 @@ class RoomSettings:
     )  # fmt: skip
 
     def __post_init__(self) -> None:
-        check(self)
+        super().__post_init__()
         if self.size:
             parse_size(self.size)
 
 
 @dataclass(frozen=True)
-class EvaluateConfig:
+class EvaluateConfig(Settings):
     """What is scored, and on what: `labels` with adapters, else `dataset`, else rooms.
 
     Raises:
@@ -105,7 +107,7 @@ class EvaluateConfig:
     predict: PredictSettings = field(default_factory=PredictSettings)
 
     def __post_init__(self) -> None:
-        check(self)
+        super().__post_init__()
         engines.check_device(self.engine, self.compute.device)
         if not self.num_inference_steps:
             raise ValueError('num_inference_steps is empty; expected one or more numbers')

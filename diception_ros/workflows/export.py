@@ -10,18 +10,14 @@ import importlib.util
 from pathlib import Path
 import shutil
 
-from diception_ros.core.settings import check, setting
+from diception_ros.core.settings import Settings, setting
 from diception_ros.system import files
 from diception_ros.system.progress import SILENT, Progress
 
 
 @dataclass(frozen=True)
-class ExportConfig:
-    """Which graphs are made.
-
-    Raises:
-        ValueError: a value that its declaration does not allow.
-    """
+class ExportConfig(Settings):
+    """Which graphs are made."""
 
     model: str = setting('builtin', "model folder, or 'builtin'", metavar='DIR')
     out: Path | None = setting(
@@ -32,9 +28,6 @@ class ExportConfig:
         'fp32', 'in which the graphs compute; the weights stay as they are stored',
         choices=('fp32',),
     )  # fmt: skip
-
-    def __post_init__(self) -> None:
-        check(self)
 
 
 @dataclass(frozen=True)

@@ -22,7 +22,7 @@ from diception_ros.core.settings import (
     REQUIRED,
     ComputeSettings,
     PredictSettings,
-    check,
+    Settings,
     setting,
     to_arguments,
 )
@@ -55,7 +55,7 @@ def points_text(points: str | Sequence[Sequence[float]]) -> str:
 
 
 @dataclass(frozen=True)
-class PredictConfig:
+class PredictConfig(Settings):
     """What is predicted, and where the results go.
 
     Raises:
@@ -103,7 +103,7 @@ class PredictConfig:
 
     def __post_init__(self) -> None:
         object.__setattr__(self, 'points', points_text(self.points))
-        check(self)
+        super().__post_init__()
         read_points(self.points)
         part_of(self.part)
         engines.check_device(self.engine, self.compute.device)

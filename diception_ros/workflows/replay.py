@@ -17,7 +17,7 @@ from diception_ros.core.prompt import Prompt, read_points
 from diception_ros.core.settings import (
     REQUIRED,
     ComputeSettings,
-    check,
+    Settings,
     setting,
     to_arguments,
 )
@@ -37,7 +37,7 @@ _OURS = ('bags', 'out', 'jobs', 'engine', 'summary', 'report', 'threads', 'view'
 
 
 @dataclass(frozen=True)
-class ReplayConfig:
+class ReplayConfig(Settings):
     """Which bags are replayed, and how; `perception` holds what the node has as parameters.
 
     Raises:
@@ -122,7 +122,7 @@ class ReplayConfig:
 
     def __post_init__(self) -> None:
         object.__setattr__(self, 'points', points_text(self.points))
-        check(self)
+        super().__post_init__()
         if self.end is not None and not self.end > self.start:
             raise ValueError(f'end is {self.end}; expected more than start, {self.start}')
         points, perception = read_points(self.points), self.perception

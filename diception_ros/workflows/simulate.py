@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 import re
 
-from diception_ros.core.settings import REQUIRED, check, setting
+from diception_ros.core.settings import REQUIRED, Settings, setting
 from diception_ros.system import files
 from diception_ros.system.progress import SILENT, Progress
 
@@ -17,7 +17,7 @@ BAG = '.mcap'
 
 
 @dataclass(frozen=True)
-class SimulateConfig:
+class SimulateConfig(Settings):
     """What to render, and where to.
 
     Raises:
@@ -62,7 +62,7 @@ class SimulateConfig:
     force: bool = setting(False, 'overwrite what is at PATH')
 
     def __post_init__(self) -> None:
-        check(self)
+        super().__post_init__()
         parse_size(self.size)
         if self.out.suffix in ('.bag', '.db3'):
             raise ValueError(f'out is {self.out}; bags are written as .mcap')

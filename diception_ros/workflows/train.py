@@ -9,12 +9,12 @@ from dataclasses import dataclass
 import os
 from pathlib import Path
 
-from diception_ros.core.settings import REQUIRED, check, setting
+from diception_ros.core.settings import REQUIRED, Settings, setting
 from diception_ros.system.progress import SILENT, Progress
 
 
 @dataclass(frozen=True)
-class TrainConfig:
+class TrainConfig(Settings):
     """A training run.
 
     Raises:
@@ -32,7 +32,7 @@ class TrainConfig:
     resume: bool = setting(False, 'continue from the last checkpoint in DIR')
 
     def __post_init__(self) -> None:
-        check(self)
+        super().__post_init__()
         if self.config is None and not self.resume:
             raise ValueError('give --config FILE, such as config/train.yaml, or --resume')
 

@@ -11,7 +11,7 @@ from pathlib import Path
 import socket
 from typing import TYPE_CHECKING
 
-from diception_ros.core.settings import ComputeSettings, check, setting
+from diception_ros.core.settings import ComputeSettings, Settings, setting
 from diception_ros.perception.settings import PerceptionSettings
 from diception_ros.system.processes import ended_by_signals
 from diception_ros.system.progress import SILENT, Progress
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True)
-class ViewConfig:
+class ViewConfig(Settings):
     """What is shown, and where.
 
     Raises:
@@ -52,7 +52,7 @@ class ViewConfig:
     perception: PerceptionSettings = field(default_factory=PerceptionSettings)
 
     def __post_init__(self) -> None:
-        check(self)
+        super().__post_init__()
         own = self.model != 'builtin' or self.compute != ComputeSettings()
         if self.of_node and (own or self.perception != PerceptionSettings()):
             raise ValueError(

@@ -15,13 +15,13 @@ from diception_ros.core.settings import (
     REQUIRED,
     ComputeSettings,
     PredictSettings,
-    check,
+    Settings,
     setting,
 )
 
 
 @dataclass(frozen=True)
-class Kitchen:
+class Kitchen(Settings):
     """One setting of every kind."""
 
     dishes: tuple[str, ...] = setting(('soup', 'bread'), 'what is cooked', name='menu.dishes')
@@ -32,9 +32,6 @@ class Kitchen:
     cook: str = setting('Ana', 'who', choices=('Ana', 'Bo'))
     spoons: Mapping[str, int] = setting(1, 'of each', low=0, high=9, keys=('soup', 'rice'))
     cooking: PredictSettings = field(default_factory=PredictSettings)
-
-    def __post_init__(self) -> None:
-        check(self)
 
 
 @pytest.mark.parametrize(
@@ -182,16 +179,13 @@ def test_options_made_of_a_group_give_it_back():
 
 
 @dataclass(frozen=True)
-class Trip:
+class Trip(Settings):
     """Settings that have to be given, may be absent, or are paths."""
 
     place: Path = setting(REQUIRED, 'where to', kind=Path)
     stops: tuple[Path, ...] = setting((), 'on the way', item=Path, flag='--stop')
     days: tuple[int, ...] = setting((1, 2), 'which', item=int)
     guide: str | None = setting(None, 'who', kind=str, choices=('Ana', 'Bo'))
-
-    def __post_init__(self) -> None:
-        check(self)
 
 
 def test_paths_lists_and_absent_values():
