@@ -281,3 +281,30 @@ def _blur(images: torch.Tensor, sigmas: torch.Tensor) -> torch.Tensor:
             functional.pad(out, padding, mode='replicate'), kernel, groups=count * channels
         )
     return out.reshape(images.shape)
+
+
+def mix_statistics(
+    features: torch.Tensor, probability: float, generator: torch.Generator
+) -> torch.Tensor:
+    """Mix channel means and deviations of feature maps, never their patterns (MixStyle).
+
+    Args:
+        features: (B, C, h, w) float32.
+        probability: that a map takes up to a half of another's statistics.
+        generator: source of all randomness, on the device of the features.
+
+    Returns:
+        (B, C, h, w).
+
+    Source: arXiv 2104.02008 (MixStyle). The share of the other is uniform up to a half, as in the
+    eighth run of bench/notes/builtin_model_runs.md, in place of the paper's beta distribution.
+    """
+    count, device = len(features), features.device
+    deviation, mean = torch.std_mean(features, dim=(2, 3), keepdim=True)
+    deviation = deviation + 1e-4  # of a channel that is constant
+    other = torch.randperm(count, generator=generator, device=device)
+    chosen = torch.rand(count, generator=generator, device=device) < probability
+    share = 0.5 * torch.rand(count, generator=generator, device=device) * chosen
+    share = share[:, None, None, None]
+    pattern = (features - mean) / deviation
+    return pattern * deviation.lerp(deviation[other], share) + mean.lerp(mean[other], share)

@@ -109,6 +109,12 @@ class TrainSettings(Settings):
         'none, 1: the most that leaves everything recognizable',
         low=0, high=2,
     )  # fmt: skip
+    mixstyle: float = setting(
+        0.0,
+        "probability that channel means and deviations of an image's encoder features are mixed "
+        "with another's of the batch (MixStyle), against overfitting to simulated images",
+        low=0, high=1,
+    )  # fmt: skip
 
     # Optimization.
     max_steps: int = setting(100_000, 'optimizer steps', low=1)

@@ -270,7 +270,12 @@ class Trainer:
             )
         encoded = self._encoded[1]
         which = torch.randint(encoded.copies, (size,), generator=generator, device=self.device)
-        return encoded.latents(which[mine].cpu(), batch.frame.cpu()).to(self.device).float()
+        latents = encoded.latents(which[mine].cpu(), batch.frame.cpu()).to(self.device).float()
+        if settings.mixstyle:
+            split = self.pipe.vae.config.latent_channels
+            mixed = samples.mix_statistics(latents[:, split:], settings.mixstyle, generator)
+            latents = torch.cat([latents[:, :split], mixed], dim=1)
+        return latents
 
     def _encode(self, images: torch.Tensor) -> torch.Tensor:
         with torch.autocast(self.device.type, torch.bfloat16, enabled=self.settings.bf16):

@@ -184,7 +184,9 @@ def test_training_computes_features_of_each_copy_of_an_image_once(
     color_jitter, tmp_path, monkeypatch
 ):
     encoder().save_pretrained(tmp_path / 'encoder')
-    chosen = tiny_settings(encoder=str(tmp_path / 'encoder'), color_jitter=color_jitter)
+    chosen = tiny_settings(
+        encoder=str(tmp_path / 'encoder'), color_jitter=color_jitter, mixstyle=color_jitter
+    )
     trainer = Trainer(chosen, InMemoryDataset(discs(6, 0), discs(2, 1)))
     features = trainer.pipe.transformer.image_features
     before = {name: value.clone() for name, value in features.state_dict().items()}

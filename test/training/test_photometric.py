@@ -188,3 +188,21 @@ def test_each_copy_of_an_image_is_encoded_once_whatever_is_asked_first(strength)
     if not strength:
         plain = (images.float() / 127.5 - 1).mean(dim=1, keepdim=True).half()
         torch.testing.assert_close(forwards, plain)
+
+
+def test_mixed_features_keep_their_pattern_and_take_statistics_between_those_of_two():
+    generator = torch.Generator().manual_seed(0)
+    features = torch.randn(16, 5, 8, 8, generator=generator)
+    features = features * torch.rand(16, 5, 1, 1) * 4 + torch.randn(16, 5, 1, 1) * 3
+    unmixed = samples.mix_statistics(features, 0.0, generator)
+    torch.testing.assert_close(unmixed, features)
+    mixed = samples.mix_statistics(features, 1.0, generator)
+
+    def normalized(maps):
+        deviation, mean = torch.std_mean(maps, dim=(2, 3), keepdim=True)
+        return (maps - mean) / deviation
+
+    torch.testing.assert_close(normalized(mixed), normalized(features), atol=2e-3, rtol=0)
+    mean, low, high = mixed.mean(dim=(2, 3)), *features.mean(dim=(2, 3)).aminmax(dim=0)
+    assert ((mean > low - 1e-4) & (mean < high + 1e-4)).all()
+    assert (mean - features.mean(dim=(2, 3))).abs().amax(dim=1).gt(1e-3).sum() >= 12
