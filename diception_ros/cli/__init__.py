@@ -1,7 +1,7 @@
 # SPDX-FileCopyrightText: 2026 The diception_ros authors
 # SPDX-License-Identifier: Apache-2.0
-"""The command `diception`: one file per verb.
+"""The command `diception`: the options of its verbs, and what each prints.
 
-A verb's file has a docstring (its help), `add_arguments(parser)` and `main(args) -> exit code`.
-It imports heavy things inside `main`, so that every `--help` answers at once.
+A verb is a function with its help as docstring, declared by `verbs.verb`. These modules import
+heavy things inside functions, so that every `--help` is printed at once.
 """

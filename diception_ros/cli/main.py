@@ -1,25 +1,23 @@
 # SPDX-FileCopyrightText: 2026 The diception_ros authors
 # SPDX-License-Identifier: Apache-2.0
-"""Finds the verbs, parses the command line, and turns errors into one line and an exit code."""
+"""Parses the command line, and turns errors into one line and an exit code."""
 
 from __future__ import annotations
 
 import argparse
-import ast
 from collections.abc import Sequence
 import difflib
-import importlib
 import os
-from pathlib import Path
-import pkgutil
 import re
 import sys
 import traceback
 from typing import Any, NoReturn
 
-from diception_ros import __version__, cli
+from diception_ros import __version__
+from diception_ros.cli import node, tools, workflows  # noqa: F401  # they declare the verbs
+from diception_ros.cli.verbs import VERBS
 from diception_ros.core.settings import RENAMED
-from diception_ros.system import processes
+from diception_ros.system import processes, ros_environment
 from diception_ros.system.files import error_text
 
 # Options that were renamed, beside those of settings.RENAMED.
@@ -94,12 +92,6 @@ def _did_you_mean(given: str, known: Sequence[str], before: str = '') -> str:
     return f'; did you mean {before}{close[0]}?' if close else ''
 
 
-def verbs() -> list[str]:
-    """The verbs: the other files of this folder."""
-    names = (module.name for module in pkgutil.iter_modules(cli.__path__))
-    return sorted(name for name in names if name != 'main' and not name.startswith('_'))
-
-
 def parser(verb: str | None = None) -> Parser:
     """The command line.
 
@@ -109,16 +101,12 @@ def parser(verb: str | None = None) -> Parser:
     top = Parser(prog='diception', description='One diffusion model for six perception tasks.')
     top.add_argument('--version', action='version', version=f'diception_ros {__version__}')
     choices = top.add_subparsers(dest='verb', metavar='VERB', required=True, parser_class=Parser)
-    for name in verbs():
-        source = Path(cli.__path__[0], f'{name}.py').read_text(encoding='utf-8')
-        about = ast.get_docstring(ast.parse(source)) or ''
+    for name, (about, add_options, _) in sorted(VERBS.items()):
         # argparse fills in names after a percent sign of help.
-        line = about.splitlines()[0].rstrip('.').replace('%', '%%')
+        line = about.partition('\n')[0].rstrip('.').replace('%', '%%')
         each = choices.add_parser(name, help=line, description=about)
         if verb in (None, name):
-            module = importlib.import_module(f'diception_ros.cli.{name}')
-            module.add_arguments(each)
-            each.set_defaults(run=module.main)
+            add_options(each)
     return top
 
 
@@ -138,8 +126,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     first = next((text for text in arguments if not text.startswith('-')), '')
     args = parser(first).parse_args(arguments)
     processes.obey_parent()
+    ros_environment.follow_option(args)
     try:
-        return int(args.run(args) or 0)
+        return int(VERBS[args.verb].run(args) or 0)
     except KeyboardInterrupt:
         print('interrupted', file=sys.stderr)
         return 130

@@ -46,7 +46,8 @@ class Declared:
         choices: the only values allowed; of a list, for each of its items. Empty: all.
         item: of a list, the type of its items: str, int or Path.
         metavar: what its option shows for the value, such as 'DIR'; '' for a letter.
-        flag: its option where that doesn't follow from the name, such as '--categories'.
+        flag: its option where that doesn't follow from the name, such as '--categories'; a word
+            without dashes makes it a positional argument.
         attribute: the field of the group that holds it.
         key: of a setting with keys, which of them; '' for all others.
     """
@@ -273,9 +274,10 @@ def near(name: str, known: Collection[str]) -> str:
 
 def add_arguments(
     parser: argparse._ActionsContainer,
-    kind: type,
+    kind: type[Settings],
     leave_out: Collection[str] = (),
     only: Collection[str] | None = None,
+    titles: Mapping[str, str] | None = None,
 ) -> None:
     """Give a command line one option for each setting of a group.
 
@@ -284,33 +286,50 @@ def add_arguments(
         kind: the group.
         leave_out: names of settings that have no option; `from_arguments` gives their defaults.
         only: names of the settings that have one; all where it is None.
+        titles: by field that holds a group, the title above the options of that group; a group
+            without a title has no options. None: one list for all.
     """
-    for spec in declared(kind):
-        if spec.name in leave_out or (only is not None and spec.name not in only):
-            continue
-        about = spec.about.replace('%', '%%')
-        more: dict[str, Any] = {'dest': spec.name, 'default': spec.default}
-        if spec.default is REQUIRED:
-            more = {'dest': spec.name, 'required': True}
-        elif spec.default not in (None, (), '') and spec.kind is not bool:
-            shown = ' '.join(map(str, spec.default)) if spec.kind is tuple else spec.default
-            about = f'{about} (default: {shown})'
-        if spec.kind is bool:
-            toggle = argparse.BooleanOptionalAction if spec.default else 'store_true'
-            parser.add_argument(spec.option, action=toggle, help=about, **more)
-            continue
-        if spec.kind is tuple:
+    for whole in fields(kind):
+        if inner := _group(whole):
+            if titles is None:
+                add_arguments(parser, inner, leave_out, only)
+            elif title := titles.get(whole.name):
+                add_arguments(parser.add_argument_group(title), inner, leave_out, only)
+        for spec in _own(kind.name_prefix, whole):
+            if spec.name not in leave_out and (only is None or spec.name in only):
+                _add_argument(parser, spec)
+
+
+def _add_argument(parser: argparse._ActionsContainer, spec: Declared) -> None:
+    about = spec.about.replace('%', '%%')
+    is_list, is_positional = spec.kind is tuple, not spec.option.startswith('-')
+    more: dict[str, Any] = {'default': spec.default}
+    if spec.default is REQUIRED:
+        more = {} if is_positional else {'required': True}
+    elif spec.default not in (None, (), '') and spec.kind is not bool:
+        shown = ' '.join(map(str, spec.default)) if is_list else spec.default
+        about = f'{about} (default: {shown})'
+    if spec.kind is bool:
+        toggle = argparse.BooleanOptionalAction if spec.default else 'store_true'
+        parser.add_argument(spec.option, dest=spec.name, action=toggle, help=about, **more)
+        return
+    if is_positional:
+        optional = '*' if is_list else '?'
+        more['nargs'] = ('+' if is_list else None) if spec.default is REQUIRED else optional
+    else:
+        more['dest'] = spec.name
+        if is_list:
             more['nargs'] = '*'
             if spec.default == ():  # may be given several times
                 more |= {'action': 'extend', 'default': []}
-        parser.add_argument(
-            spec.option,
-            type=spec.item if spec.kind is tuple else spec.kind,
-            help=about,
-            choices=spec.choices or None,
-            metavar=spec.metavar or (None if spec.choices else _letter(spec)),
-            **more,
-        )
+    parser.add_argument(
+        spec.option,
+        type=spec.item if is_list else spec.kind,
+        help=about,
+        choices=spec.choices or None,
+        metavar=spec.metavar or (None if spec.choices else _letter(spec)),
+        **more,
+    )
 
 
 def from_arguments(kind: type[GroupT], args: argparse.Namespace) -> GroupT:

@@ -17,7 +17,6 @@ from pathlib import Path
 import shutil
 import sys
 import tempfile
-from typing import Any
 
 PROFILE = 'config/fastdds_shm.xml'
 # Fast DDS 3, which came with Kilted, renamed it.
@@ -61,23 +60,16 @@ def profile() -> Path | None:
 def add_option(parser: argparse.ArgumentParser) -> None:
     """Declare the option --no-shared-memory of a verb that uses ROS."""
     parser.add_argument(
-        '--shared-memory', action=_SharedMemory, nargs=0, default=True,
+        '--shared-memory', action=argparse.BooleanOptionalAction, default=True,
         help='use the Fast DDS profile of this package, with shared memory that images fit into, '
         'unless the environment names another (default: yes)',
     )  # fmt: skip
 
 
-class _SharedMemory(argparse.BooleanOptionalAction):
-    """Sets DISABLED, so that child processes follow."""
-
-    def __init__(self, option_strings: list[str], dest: str, **more: Any) -> None:
-        more.pop('nargs')
-        super().__init__(option_strings, dest, **more)
-
-    def __call__(self, parser: Any, namespace: Any, *given: Any) -> None:
-        super().__call__(parser, namespace, *given)
-        if not namespace.shared_memory:
-            os.environ[DISABLED] = '1'
+def follow_option(args: argparse.Namespace) -> None:
+    """Set DISABLED if --no-shared-memory was given, so that child processes follow."""
+    if not getattr(args, 'shared_memory', True):
+        os.environ[DISABLED] = '1'
 
 
 def use_profile(

@@ -14,7 +14,7 @@ import time
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from diception_ros import tasks
-from diception_ros.core.settings import REQUIRED, ComputeSettings, Settings, setting
+from diception_ros.core.settings import ComputeSettings, Settings, setting
 from diception_ros.system import files, safe_load
 from diception_ros.system.progress import SILENT, Progress
 
@@ -41,11 +41,12 @@ class DemoConfig(Settings):
     """What is played to the node."""
 
     out: Path = setting(
-        REQUIRED, 'folder for the results; what is in it is replaced', kind=Path, metavar='DIR'
-    )
+        Path('demo_output'), 'folder for the results; what is in it is replaced', kind=Path,
+        metavar='DIR',
+    )  # fmt: skip
     bag: Path | None = setting(
         None, 'a recording with images of a camera (default: a simulated drive)', kind=Path,
-        metavar='BAG',
+        metavar='BAG', flag='bag',
     )  # fmt: skip
     camera: str | None = setting(
         None, 'topic of the images, where BAG has several', kind=str, metavar='TOPIC'

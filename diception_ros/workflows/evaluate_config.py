@@ -68,7 +68,10 @@ class EvaluateConfig(Settings):
         ValueError: a value that its declaration does not allow, or values that exclude each other.
     """
 
-    dataset: Path | None = setting(None, 'folder, or a bag', kind=Path, metavar='DATASET')
+    dataset: Path | None = setting(
+        None, 'folder of a data set, or a bag with depth (protocol rgbd)', kind=Path,
+        metavar='DATASET', flag='dataset',
+    )  # fmt: skip
     model: str | None = setting(
         None, "model folder, or 'builtin' (default: builtin)", kind=str, metavar='DIR'
     )

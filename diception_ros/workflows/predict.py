@@ -64,7 +64,7 @@ class PredictConfig(Settings):
 
     images: tuple[str, ...] = setting(
         REQUIRED, 'images, folders of images, and patterns such as *.png', kind=tuple,
-        metavar='IMAGE',
+        metavar='IMAGE', flag='images',
     )  # fmt: skip
     out: Path = setting(
         REQUIRED, 'folder for --tasks, image file for --prompt', kind=Path, metavar='PATH'

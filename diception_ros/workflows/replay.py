@@ -45,8 +45,9 @@ class ReplayConfig(Settings):
     """
 
     bags: tuple[str, ...] = setting(
-        REQUIRED, 'bags, folders of bags, or patterns such as *.mcap', kind=tuple, metavar='BAG'
-    )
+        REQUIRED, 'bags, folders of bags, or patterns such as *.mcap', kind=tuple, metavar='BAG',
+        flag='bags',
+    )  # fmt: skip
     out: Path = setting(
         REQUIRED, 'bag that is written, ending in .mcap; of several bags the folder for them',
         kind=Path, metavar='PATH',

@@ -31,7 +31,7 @@ class ViewConfig(Settings):
 
     sources: tuple[str, ...] = setting(
         (), 'images, folders of images, patterns, or one bag; none: a camera or a running node',
-        metavar='SOURCE',
+        metavar='SOURCE', flag='sources',
     )  # fmt: skip
     camera: str | None = setting(
         None, 'number or path of a camera of this machine; beside a bag, the topic of its images',

@@ -18,8 +18,8 @@ from diception_ros.bag_replay.checkpoint import state_path
 from diception_ros.bag_replay.job import Job
 from diception_ros.bags.cameras import choose
 from diception_ros.bags.reader import Bag
-from diception_ros.cli import replay as verb
 from diception_ros.cli.main import main
+from diception_ros.cli.verbs import VERBS
 from diception_ros.core import adapter_card as cards
 from diception_ros.core import geometry, images
 from diception_ros.core import settings as core_settings
@@ -319,7 +319,7 @@ def test_a_truth_of_no_task_lists_those_of_adapters(folders, tmp_path):
 
 def test_the_processes_of_many_bags_are_given_the_adapters(folders):
     parser = argparse.ArgumentParser()
-    verb.add_arguments(parser)
+    VERBS['replay'].add_options(parser)
     given = ['a.mcap', '--out', 'x', '--adapters', *folders.values()]
     config = core_settings.from_arguments(ReplayConfig, parser.parse_args(given))
     options = core_settings.to_arguments(config, ('bags', 'out'))

@@ -8,8 +8,9 @@ import sys
 
 import pytest
 
-from diception_ros.cli.completion import SHELLS
-from diception_ros.cli.main import main, parser, verbs
+from diception_ros.cli.main import main, parser
+from diception_ros.cli.tools import SHELLS
+from diception_ros.cli.verbs import VERBS
 
 
 def script(shell, capsys):
@@ -33,7 +34,7 @@ def completed(text, *words):
 @pytest.mark.skipif(shutil.which('bash') is None, reason='bash is not installed')
 def test_bash_completes_verbs_options_choices_and_files(capsys, tmp_path, monkeypatch):
     text = script('bash', capsys)
-    assert set(verbs()) <= set(completed(text, 'diception', '""'))
+    assert set(VERBS) <= set(completed(text, 'diception', '""'))
     assert completed(text, 'diception', 'pred') == ['predict']
     assert '--tasks' in completed(text, 'diception', 'predict', '--ta')
     assert completed(text, 'diception', 'predict', '--tasks', 'se') == ['segmentation', 'semantic']
@@ -48,7 +49,7 @@ def test_bash_completes_verbs_options_choices_and_files(capsys, tmp_path, monkey
 @pytest.mark.parametrize('shell', SHELLS)
 def test_every_shell_reads_its_script(shell, capsys, tmp_path):
     text = script(shell, capsys)
-    for verb in verbs():
+    for verb in VERBS:
         assert verb in text
     if shutil.which(shell) is None:
         pytest.skip(f'{shell} is not installed')

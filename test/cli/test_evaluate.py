@@ -288,16 +288,15 @@ def test_an_unknown_protocol_lists_the_known(tmp_path, capsys):
 
 
 def test_json_has_the_numbers_and_nothing_else_is_printed(monkeypatch, capsys):
-    from diception_ros.cli import evaluate as verb
-    from diception_ros.workflows.evaluate import EvaluateResult
+    from diception_ros.workflows import evaluate as module
 
     numbers = {'depth': {'delta1': {'1': np.float32(0.5), 'mean': float('nan')}}}
 
     def evaluated(config, progress):
         print('a library prints')
-        return EvaluateResult(numbers, ['1', 'mean'], 3, '| a table |', 'three images')
+        return module.EvaluateResult(numbers, ['1', 'mean'], 3, '| a table |', 'three images')
 
-    monkeypatch.setattr(verb, 'evaluate', evaluated)
+    monkeypatch.setattr(module, 'evaluate', evaluated)
     assert evaluate('--json') == 0
     printed = capsys.readouterr()
     document = json.loads(printed.out)

@@ -19,8 +19,8 @@ from recordings import recorded, write
 
 from diception_ros.bag_replay import jobs
 from diception_ros.bags.reader import Bag
-from diception_ros.cli import replay as verb
 from diception_ros.cli.main import main
+from diception_ros.cli.verbs import VERBS
 from diception_ros.core import settings
 from diception_ros.workflows.replay import ReplayConfig
 
@@ -201,7 +201,7 @@ def test_options_are_handed_on_as_they_were_given():
              *'--no-temporal-track-ids --start 1.5 --categories'.split(),
              'hot dog']  # fmt: skip
     parser = argparse.ArgumentParser()
-    verb.add_arguments(parser)
+    VERBS['replay'].add_options(parser)
     config = settings.from_arguments(ReplayConfig, parser.parse_args(given))
     again = settings.to_arguments(config, ('bags', 'out'))
     other = parser.parse_args(['a', 'b', '--out=o', *again])

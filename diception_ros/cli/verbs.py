@@ -1,27 +1,60 @@
 # SPDX-FileCopyrightText: 2026 The diception_ros authors
 # SPDX-License-Identifier: Apache-2.0
-"""The option --json: one JSON document on stdout, and all else on stderr.
-
-docs/conventions.md has the schema.
-"""
+"""The table of verbs, and the option --json, which docs/conventions.md describes."""
 
 from __future__ import annotations
 
 import argparse
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 import contextlib
+import inspect
 import json
 import math
 import sys
-from typing import Any
+from typing import Any, NamedTuple
 
 from diception_ros import __version__
 
 # Raised when a field changes its meaning or goes away; new fields may come at any time.
 SCHEMA = 1
 
+AddOptions = Callable[[argparse.ArgumentParser], None]
+Run = Callable[[argparse.Namespace], int]
 
-def add_option(parser: argparse.ArgumentParser) -> None:
+
+class Verb(NamedTuple):
+    """A verb of the command line.
+
+    Attributes:
+        about: its help; the first line stands in the list of verbs.
+        add_options: declares its options.
+        run: does it; returns the exit code.
+    """
+
+    about: str
+    add_options: AddOptions
+    run: Run
+
+
+VERBS: dict[str, Verb] = {}
+
+
+def verb(add_options: AddOptions) -> Callable[[Run], Run]:
+    """Declare a function as the verb of its name, with its docstring as help."""
+
+    def declare(run: Run) -> Run:
+        VERBS[run.__name__] = Verb(inspect.getdoc(run) or '', add_options, run)
+        return run
+
+    return declare
+
+
+def log(text: str) -> None:
+    """Print a line to stderr."""
+    print(text, file=sys.stderr, flush=True)
+
+
+def add_json_option(parser: argparse.ArgumentParser) -> None:
     """Declare --json."""
     parser.add_argument(
         '--json', action='store_true',
@@ -30,7 +63,7 @@ def add_option(parser: argparse.ArgumentParser) -> None:
 
 
 @contextlib.contextmanager
-def printed(args: argparse.Namespace) -> Iterator[dict[str, Any]]:
+def json_document(args: argparse.Namespace) -> Iterator[dict[str, Any]]:
     """A dictionary that is printed at the end if --json was given; nothing after an error.
 
     Until then what libraries print to stdout goes to stderr.
