@@ -33,8 +33,8 @@ NEEDS_TORCH = {'model', 'datasets.batch', 'training'}
 MODEL_WITHOUT_TORCH = {
     f'{PACKAGE}.model{end}'
     for end in (
-        '', '.backend', '.component_configs', '.cycle_spinning', '.folder', '.lapped', '.noise',
-        '.onnx_backend', '.onnx_graphs', '.point_slots', '.sampler', '.text_embeddings',
+        '', '.backend', '.component_configs', '.cycle_spinning', '.folder', '.inputs',
+        '.onnx_backend', '.sampler', '.text_embeddings',
         '.weights',
     )
 }  # fmt: skip

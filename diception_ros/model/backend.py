@@ -13,10 +13,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from diception_ros.core.settings import ComputeSettings, PredictSettings
-from diception_ros.model import onnx_graphs
+from diception_ros.model import onnx_backend
 from diception_ros.model.component_configs import read_json
 
-TORCH, ONNX = 'torch', 'onnx'
+TORCH, ONNX = 'torch', onnx_backend.OnnxBackend.name
 
 
 class Backend(Protocol):
@@ -134,9 +134,9 @@ def choose(folder: Path, compute: ComputeSettings, adapters: bool = False) -> Ch
 def _onnx_problem(folder: Path, compute: ComputeSettings, adapters: bool) -> str:
     if adapters:
         return 'adapters run on torch'
-    if problem := onnx_graphs.find_problem(folder):
+    if problem := onnx_backend.find_problem(folder):
         return problem
-    wanted = onnx_graphs.dtype(folder)
+    wanted = onnx_backend.graph_dtype(folder)
     if compute.dtype not in ('auto', wanted):
         return f'dtype is {compute.dtype}, and the ONNX graphs in {folder} compute in {wanted}'
     if importlib.util.find_spec('onnxruntime') is None:

@@ -23,14 +23,14 @@ from torch.nn import functional
 
 from diception_ros.core.prompt import MAX_POINTS
 from diception_ros.core.settings import ComputeSettings, PredictSettings
-from diception_ros.model.onnx_backend import OnnxBackend
-from diception_ros.model.onnx_graphs import (
+from diception_ros.model.onnx_backend import (
     DECODER,
     FORMAT,
     IMAGE,
     INDEX_FILE,
     NETWORK,
     PRECISIONS,
+    OnnxBackend,
     check_exportable,
 )
 from diception_ros.model.pca import PcaAutoencoder

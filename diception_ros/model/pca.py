@@ -18,7 +18,7 @@ from diffusers.models.modeling_outputs import AutoencoderKLOutput
 import torch
 from torch import nn
 
-from diception_ros.model import lapped
+from diception_ros.model.inputs import overlap
 
 
 class PcaAutoencoder(ModelMixin, ConfigMixin):
@@ -34,7 +34,7 @@ class PcaAutoencoder(ModelMixin, ConfigMixin):
             how a pipeline reads a VAE's factor; their values are not used.
         scaling_factor: factor of latents for the network.
         shift_factor: subtracted before.
-        lapped: whether blocks overlap, see `lapped.overlap`.
+        lapped: whether blocks overlap, see `inputs.overlap`.
     """
 
     @register_to_config
@@ -144,7 +144,7 @@ class PcaAutoencoder(ModelMixin, ConfigMixin):
         if not self.config.lapped:
             return x
         rows, columns = (
-            torch.from_numpy(lapped.overlap(length, self.block)).to(x.device, x.dtype)
+            torch.from_numpy(overlap(length, self.block)).to(x.device, x.dtype)
             for length in x.shape[-2:]
         )
         return rows.T @ x @ columns if back else rows @ x @ columns.T

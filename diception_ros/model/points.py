@@ -1,6 +1,6 @@
 # SPDX-FileCopyrightText: 2026 The diception_ros authors
 # SPDX-License-Identifier: Apache-2.0
-"""Encodes points as tokens; `point_slots` packs them, in the order of the configuration."""
+"""Encodes points as tokens; `inputs` packs them, in the order of the configuration."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from diffusers.configuration_utils import register_to_config
 import torch
 from torch import nn
 
-from diception_ros.model.point_slots import POINT_ORDERS, pack_points
+from diception_ros.model.inputs import POINT_ORDERS, pack_points
 
 
 class DiceptionPointEncoder(ModelMixin, ConfigMixin):
@@ -64,7 +64,7 @@ class DiceptionPointEncoder(ModelMixin, ConfigMixin):
     ) -> tuple[torch.Tensor, torch.Tensor]:
         """Pack points into the arrays that the network takes.
 
-        Args, Raises: see `point_slots.pack_points`.
+        Args, Raises: see `inputs.pack_points`.
 
         Returns:
             (N, 5, 2) float32 coordinates in `point_order`, zero where unused; (N, 5) bool, True

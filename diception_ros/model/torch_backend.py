@@ -15,7 +15,7 @@ from diception_ros.core.settings import ComputeSettings, PredictSettings
 from diception_ros.model import adapters
 from diception_ros.model.backend import TORCH
 from diception_ros.model.folder import find_device
-from diception_ros.model.noise import standard_normal
+from diception_ros.model.inputs import standard_normal
 from diception_ros.model.pipeline import DiceptionPipeline
 
 

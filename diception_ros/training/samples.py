@@ -44,7 +44,7 @@ class Preprocessor:
         point_order: of the model's point encoder.
         hflip: add a horizontally flipped copy of each sample.
         registry: holds the tasks of the samples.
-        input_scale: side of the model's input image by the resolution, see `Components`.
+        input_scale: side of the model's input image by the resolution.
     """
 
     resolution: int

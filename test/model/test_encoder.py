@@ -17,10 +17,10 @@ from diception_ros.core.frame import Frame
 from diception_ros.core.prompt import Prompt
 from diception_ros.model import DiceptionPipeline
 from diception_ros.model.encoder import FEATURES, FINE, EfficientNetLite, folded
-from diception_ros.model.features import FineRefinement
 from diception_ros.model.folder import fingerprint
 from diception_ros.model.pca import PcaAutoencoder
 from diception_ros.model.tiny import tiny_pipeline
+from diception_ros.model.transformer import FineRefinement
 from diception_ros.perception.predictor import Predictor
 from diception_ros.training.checkpoints import add_encoder
 from diception_ros.training.sources import InMemoryDataset

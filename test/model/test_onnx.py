@@ -17,7 +17,7 @@ from diception_ros.core.frame import Frame
 from diception_ros.core.labels import Disparity
 from diception_ros.core.prompt import Point, Prompt
 from diception_ros.core.settings import ComputeSettings, PredictSettings
-from diception_ros.model import DiceptionPipeline, backend, noise, onnx_backend, weights
+from diception_ros.model import DiceptionPipeline, backend, inputs, onnx_backend, weights
 from diception_ros.model.folder import resolve
 from diception_ros.perception.predictor import Predictor
 
@@ -55,7 +55,7 @@ def copy(tmp_path):
 @pytest.mark.parametrize('seed', [0, 42, 2**32 + 5, 2**63 - 1])
 def test_noise_is_what_torch_draws(seed, shape):
     expected = torch.randn(*shape, generator=torch.Generator().manual_seed(seed)).numpy()
-    np.testing.assert_allclose(noise.standard_normal(seed, shape), expected, atol=1e-6)
+    np.testing.assert_allclose(inputs.standard_normal(seed, shape), expected, atol=1e-6)
 
 
 @pytest.mark.parametrize('steps', [1, 2, 5, 28])

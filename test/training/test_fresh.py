@@ -10,7 +10,7 @@ import torch
 from diception_ros import tasks
 from diception_ros.core.settings import PredictSettings
 from diception_ros.model import DiceptionPipeline, DiceptionTransformer2DModel
-from diception_ros.model.lapped import overlap
+from diception_ros.model.inputs import overlap
 from diception_ros.model.pca import PcaAutoencoder
 from diception_ros.perception.predictor import Predictor
 from diception_ros.training.from_scratch import init_pipeline, random_text_table
