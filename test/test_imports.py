@@ -34,8 +34,7 @@ MODEL_WITHOUT_TORCH = {
     f'{PACKAGE}.model{end}'
     for end in (
         '', '.backend', '.component_configs', '.cycle_spinning', '.folder', '.inputs',
-        '.onnx_backend', '.sampler', '.text_embeddings',
-        '.weights',
+        '.onnx_backend', '.sampler', '.text_embeddings', '.weights',
     )
 }  # fmt: skip
 NEEDS_ROS = {'node'}

@@ -14,7 +14,7 @@ WRITERS = {'write_text', 'write_bytes', 'savez', 'savez_compressed', 'save_file'
 ALLOWED = {
     'bags/reader.py:_decompress': 'into a temporary folder',
     'bags/reader.py:_whole_pages': 'into a temporary folder',
-    'model/components.py:save_pretrained': 'into a folder that the caller makes atomic',
+    'model/pipeline.py:save_pretrained': 'into a folder that the caller makes atomic',
     'model/convert.py:_copy_component': 'into an atomic folder of `convert`',
     'model/convert.py:_write': 'into an atomic folder of `convert`',
     'model/convert.py:_write_index': 'into an atomic folder of `convert`',

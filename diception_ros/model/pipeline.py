@@ -511,12 +511,8 @@ class DiceptionPipeline(DiffusionPipeline, SD3LoraLoaderMixin):
             name, what, channels = 'image', image, self.vae.config.in_channels
             factor = self.vae_scale_factor * patch * self.input_scale
         else:
-            name, what, channels = (
-                'image_latents',
-                image_latents,
-                self.transformer.config.in_channels,
-            )
-            channels += self.transformer.config.get('feature_channels', 0)
+            name, what, config = 'image_latents', image_latents, self.transformer.config
+            channels = config.in_channels + config.get('feature_channels', 0)
             factor = patch
         batch = len(prompt)
         if what.ndim != 4 or what.shape[1] != channels or what.shape[0] not in (1, batch):
