@@ -45,7 +45,7 @@ def all_three(rgb: ImageLabel, rng: np.random.Generator) -> ImageLabel:
     return channels.eight_bit(channels.noise(channels.blur(rgb), rng))
 
 
-def painter(rgb: ImageLabel, rng: np.random.Generator, drift: float = 0.04) -> ImageLabel:
+def image_decoder(rgb: ImageLabel, rng: np.random.Generator, drift: float = 0.04) -> ImageLabel:
     """Like an image decoder: low-pass, noise that neighbours and channels share, slow drift.
 
     At 768 pixels the blur has 1.2 pixels, the noise sigma 0.04 and a range of 2 pixels; both
@@ -73,7 +73,7 @@ CHANNELS: dict[str, Callable[[ImageLabel, np.random.Generator], ImageLabel]] = {
     'noise 0.05': channels.noise,
     'blur 1': lambda rgb, rng: channels.blur(rgb),
     'blur+noise+8': all_three,
-    'painter': painter,
+    'decoder': image_decoder,
 }
 
 

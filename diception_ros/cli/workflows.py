@@ -40,9 +40,11 @@ def adapt(args: argparse.Namespace) -> int:
 
 def _print_metrics(card: Any) -> None:
     if not card.metrics:
-        print('no images were held back, so its quality is unknown')
+        print('no validation images, so its quality is unknown')
         return
-    print(f'at step {card.metrics["step"]}, on {card.data["held_back"]} images held back:')
+    print(
+        f'at step {card.metrics["step"]}, on {card.data["validation_images"]} validation images:'
+    )
     for metric, numbers in card.metrics.items():
         if metric not in ('step', 'threshold'):
             print(
@@ -125,7 +127,7 @@ def evaluate(args: argparse.Namespace) -> int:
     With DATASET and --protocol: a folder in its usual layout, scored as in the paper.
     --predictions scores what `diception predict` wrote earlier, without loading a model.
 
-    A table goes to stdout; OUT gets metrics.json, answers.csv, first.png and worst.png.
+    A table goes to stdout; OUT gets metrics.json, predictions.csv, first.png and worst.png.
     docs/evaluation.md explains each number.
     """
     from diception_ros.workflows.evaluate_config import RoomSettings

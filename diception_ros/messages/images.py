@@ -90,8 +90,7 @@ def depth_from(message: Any) -> NDArray[np.float32]:
         if encoding not in DEPTH_UNITS:
             raise MessageError(
                 f'encoding {quoted(encoding)}',
-                f'expected a depth image of 16UC1 (mm) or 32FC1 (m), got '
-                f'{quoted(encoding)}',
+                f'expected a depth image of 16UC1 (mm) or 32FC1 (m), got {quoted(encoding)}',
             )
         values, unit = array_from(message), DEPTH_UNITS[encoding]
     metres = values.astype(np.float32)

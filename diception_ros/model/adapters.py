@@ -314,16 +314,16 @@ class Adapters:
                 'use that model, or adapt this one'
             )
 
-    def _check_text(self, text: str, brought: PromptEmbedding) -> None:
+    def _check_text(self, text: str, own: PromptEmbedding) -> None:
         table = self._pipe.prompt_table
         other = next((known for known in table), None) if text not in table else text
         if other is None:
             return
         mine = table[other]
-        if mine.tokens.shape != brought.tokens.shape or mine.pooled.shape != brought.pooled.shape:
+        if mine.tokens.shape != own.tokens.shape or mine.pooled.shape != own.pooled.shape:
             raise ValueError(f'its text {text!r} was embedded by other text encoders')
         if other == text and not all(
             torch.allclose(known.float().cpu(), new.float(), rtol=_CLOSE, atol=_CLOSE)
-            for known, new in ((mine.tokens, brought.tokens), (mine.pooled, brought.pooled))
+            for known, new in ((mine.tokens, own.tokens), (mine.pooled, own.pooled))
         ):
             raise ValueError(f'the model knows its text {text!r} by another embedding')

@@ -23,8 +23,8 @@ from diception_ros.tasks import BUILTIN, TaskRegistry
 
 FORMAT = 1  # of metrics.json
 
-# What the table shows of each kind of question, the number that matters most first; +1 where more
-# is better, -1 where less is. Of a task that an adapter brought see `shown_of`.
+# What the table shows of each kind of item, the number that matters most first; +1 where more
+# is better, -1 where less is. Of the task of an adapter see `shown_of`.
 SHOWN: dict[str, dict[str, int]] = {
     'depth': {'abs_rel': -1, 'rmse': -1, 'delta1': 1, 'delta2': 1, 'delta3': 1},
     'normal': {'mean_deg': -1, 'median_deg': -1, 'within_11_25': 1, 'within_22_5': 1,
@@ -46,12 +46,12 @@ Numbers = Mapping[str, Mapping[str, Mapping[str, float]]]
 
 
 def main_metric(kind: str, registry: TaskRegistry = BUILTIN) -> tuple[str, int] | None:
-    """The number by which answers to this kind of question are ranked, and its direction."""
+    """The number by which predictions of this kind of item are ranked, and its direction."""
     return next(iter(shown_of(kind, registry).items()), None)
 
 
 def shown_of(kind: str, registry: TaskRegistry = BUILTIN) -> Mapping[str, int]:
-    """What is shown of a kind of question, as in `SHOWN`; nothing where it is not known."""
+    """What is shown of a kind of item, as in `SHOWN`; nothing where it is not known."""
     return SHOWN.get(metric_family(kind, registry), {})
 
 
@@ -74,7 +74,7 @@ def markdown(
     """A table of the numbers that matter.
 
     Args:
-        numbers: by kind of question (or data set), metric and column.
+        numbers: by kind of item (or data set), metric and column.
         columns: in their order.
         headings: what to write above a column; its own name where there is none.
         shown: which metrics of which kind, see `SHOWN`; all of a kind that nothing is known of.
@@ -161,22 +161,22 @@ class PredictionCSV(contextlib.ExitStack):
         super().__init__()
         partial = self.enter_context(files.atomic_file(path))
         self._writer = csv.writer(self.enter_context(partial.open('w', newline='')))
-        self._writer.writerow(('frame', 'question', 'category', 'metric', 'value'))
+        self._writer.writerow(('frame', 'item', 'category', 'metric', 'value'))
 
     def on_prediction(
         self,
         number: int,
         frame: Frame,
-        question: EvalItem,
+        item: EvalItem,
         predicted: Label,
         score: Mapping[str, float],
     ) -> None:
         """See `EvalCallback`."""
-        category = question.prompt.category or ''
-        truth = question.truth
+        category = item.prompt.category or ''
+        truth = item.truth
         if isinstance(truth, Mask | Instances):
             asked_for = truth.values if isinstance(truth, Mask) else truth.ids > 0
             score = {**score, 'share': float(asked_for.mean())}
         for metric, value in score.items():
-            row = (number, question.name, category, metric, csv_value(float(value)))
+            row = (number, item.name, category, metric, csv_value(float(value)))
             self._writer.writerow(row)

@@ -59,6 +59,8 @@ SELECTION_METRIC = {
     'rgb': ('mae', False),
 }
 _LABELS_FILE = 'labels.json'
+# Names in labels.json until release 0.1.
+RENAMED = {'learnt': 'train_images', 'held_back': 'validation_images'}
 
 
 class FewShotDataset:
@@ -170,7 +172,8 @@ def prepare_adaptation(
     )  # fmt: skip
     card = Card(
         name, prompt, kind, model, folder.fingerprint(place), rank, parameters, parameters / total,
-        {'sha256': labels.digest, 'learnt': len(train), 'held_back': len(held_out)},
+        {'sha256': labels.digest, 'train_images': len(train),
+         'validation_images': len(held_out)},
         {**asdict(chosen), 'lr': lr, 'max_steps': steps}, {},
         {'diception_ros': __version__,
          **{package: importlib.metadata.version(package) for package in _VERSIONS}},
@@ -392,7 +395,9 @@ def _check_identity(out: Path, identity: dict[str, object]) -> None:
         raise FileNotFoundError(
             f'{out}: nothing to go on from; begin without --resume, in a new or empty folder'
         )
-    before = safe_load.json_object(path)
+    before = {
+        RENAMED.get(name, name): value for name, value in safe_load.json_object(path).items()
+    }
     for name, now in identity.items():
         if before.get(name) != now:
             raise ValueError(

@@ -60,7 +60,7 @@ class EvaluateResult:
 
 
 def evaluate(config: EvaluateConfig, progress: Progress = SILENT) -> EvaluateResult:
-    """Score a model; `out` gets metrics.json, answers.csv, first.png and worst.png.
+    """Score a model; `out` gets metrics.json, predictions.csv, first.png and worst.png.
 
     Args:
         config: what is scored, and on what.
@@ -180,10 +180,10 @@ def _on_dataset(config: EvaluateConfig, progress: Progress) -> EvaluateResult:
                 'predictions': {
                     'folder': str(predictions.folder),
                     'cropped': predictions.cropped,
-                    'stories': _metadata(predictions),
+                    'metadata': _metadata(predictions),
                 }
             }
-        _doubt_axes(found, protocol, progress)
+        _warn_of_axes(found, protocol, progress)
         for metric, columns in found.numbers[protocol.name].items():
             columns[_PAPER] = protocol.published.get(metric, math.nan)
         all_columns = [*found.columns, _PAPER]
@@ -328,19 +328,19 @@ def _on_coco(config: EvaluateConfig, progress: Progress) -> EvaluateResult:
 
 
 def _on_labels(config: EvaluateConfig, progress: Progress) -> EvaluateResult:
-    brought = [cards.read(folder) for folder in config.adapters]
-    registry = TaskRegistry(tuple(brought))
-    names = [card.name for card in brought]
+    adapter_cards = [cards.read(folder) for folder in config.adapters]
+    registry = TaskRegistry(tuple(adapter_cards))
+    names = [card.name for card in adapter_cards]
     check_counted(names, registry)
     import numpy as np
 
     from diception_ros.evaluation import controls, rooms
 
-    labels = [config.labels.read(card.kind, card.name) for card in brought]
+    labels = [config.labels.read(card.kind, card.name) for card in adapter_cards]
     groups = _group_by_image(labels)
     predictor, about = _load(config, progress)
     predictor.adapt(config.adapters)
-    for text in _doubts(brought, labels):
+    for text in _warnings(adapter_cards, labels):
         progress.log(f'{config.labels.data}: {text}')
     start = time.monotonic()
     means = controls.mean_targets(groups, predictor.resolution, registry)
@@ -363,12 +363,12 @@ def _on_labels(config: EvaluateConfig, progress: Progress) -> EvaluateResult:
                     'folder': str(folder),
                     'sha256': cards.digest(folder),
                     'labels_sha256': item.digest,
-                    'learnt_from_them': _trained_on(card, item),
+                    'trained_on_these': _trained_on(card, item),
                 }
-                for folder, card, item in zip(config.adapters, brought, labels, strict=True)
+                for folder, card, item in zip(config.adapters, adapter_cards, labels, strict=True)
             ],
             'labels': {
-                'place': str(config.labels.data),
+                'path': str(config.labels.data),
                 'category': config.labels.category,
                 'images': [sample.name for sample in labels[0].samples],
             },
@@ -410,7 +410,7 @@ def _callbacks(
 
     with (
         files.exclusive_folder(out),
-        tables.PredictionCSV(out / 'answers.csv') as rows,
+        tables.PredictionCSV(out / 'predictions.csv') as rows,
     ):
         yield [results, rows], write
 
@@ -486,7 +486,7 @@ def _metadata(predictions: PredictionFiles) -> list[Any]:
     return list(found.values())
 
 
-def _doubt_axes(
+def _warn_of_axes(
     found: EvaluationResult, protocol: benchmarks.Protocol, progress: Progress
 ) -> None:
     numbers = found.numbers[protocol.name]
@@ -519,7 +519,7 @@ def _trained_on(card: Card, labels: Labelled) -> bool:
     return card.data.get('sha256') == labels.digest
 
 
-def _doubts(brought: Sequence[Card], labels: Sequence[Labelled]) -> list[str]:
+def _warnings(adapter_cards: Sequence[Card], labels: Sequence[Labelled]) -> list[str]:
     """What has to be known to read the numbers."""
     from diception_ros.datasets.labelled import FEW
 
@@ -532,9 +532,9 @@ def _doubts(brought: Sequence[Card], labels: Sequence[Labelled]) -> list[str]:
             'made of their labels, knows much of each'
         )
     found += [
-        f'{card.name} was trained on these very labels ({card.data.get("learnt")} of {count}, and '
+        f'{card.name} was trained on these very labels ({card.data.get("train_images")} of {count}, and '
         'was chosen by the others), so the numbers mean little for other images'
-        for card, item in zip(brought, labels, strict=True)
+        for card, item in zip(adapter_cards, labels, strict=True)
         if _trained_on(card, item)
     ]
     return list(dict.fromkeys(found))

@@ -259,7 +259,7 @@ def _replay_one(path: Path, config: ReplayConfig, progress: Progress) -> ReplayR
             job = replace(job, threads=predictor.threads)
         perceiver = Perceiver(predictor, BagTypes(), perception)
         total = job.expected_frames(bag, cameras)
-        with progress.bar(total, f'{path.name}: answers', 'frame') as bar:
+        with progress.bar(total, f'{path.name}: predictions', 'frame') as bar:
             result = run(bag, perceiver, job, config.model, bar.update, progress.log)
     numbers: Mapping[str, Any] = {}
     tables: list[str] = []
@@ -394,12 +394,12 @@ def _job(config: ReplayConfig) -> Job:
 def _log_result(path: Path, result: Result, job: Job, progress: Progress) -> None:
     if result.seconds:
         progress.log(
-            f'wrote answers to {result.frames} frames to {job.out} ({result.seconds:.1f} s, '
+            f'wrote predictions for {result.frames} frames to {job.out} ({result.seconds:.1f} s, '
             f'{result.answered / result.seconds:.2f} frames/s)'
         )
     else:
         progress.log(
-            f'answers to {result.frames} frames were whole in {job.out}, left as they are'
+            f'predictions for {result.frames} frames were complete in {job.out}, left as they are'
         )
     if result.skipped:
         kinds = ', '.join(f'{count} {kind}' for kind, count in result.skipped.items())
@@ -407,7 +407,7 @@ def _log_result(path: Path, result: Result, job: Job, progress: Progress) -> Non
     if result.not_copied:
         progress.log(f'{path}: topics not copied: {", ".join(result.not_copied)}')
     if result.damage:
-        progress.log(f'{result.damage}; answered up to there')
+        progress.log(f'{result.damage}; processed up to there')
 
 
 def _summary(path: Path, result: Result, job: Job) -> dict[str, Any]:

@@ -39,7 +39,7 @@ def test_rooms_leave_a_table_and_files(opengl, tiny_folder, tmp_path, capsys):
     assert table[0] == ['', 'metric', '1 step', '2 steps', 'shuffled', 'mean']
     assert [row[0] for row in table[2:] if row[0]] == evaluators.names(tasks.names())
     files = {path.name for path in out.iterdir()}
-    assert files == {'metrics.json', 'answers.csv', 'first.png', 'worst.png'}
+    assert files == {'metrics.json', 'predictions.csv', 'first.png', 'worst.png'}
     found = json.loads((out / 'metrics.json').read_text())
     assert found['columns'] == ['1', '2', 'shuffled', 'mean']
     assert found['numbers'].keys() == set(evaluators.names(tasks.names()))
@@ -51,7 +51,7 @@ def test_rooms_leave_a_table_and_files(opengl, tiny_folder, tmp_path, capsys):
     assert found['settings']['processing_resolution'] == 64
     assert found['model'] == {'name': str(tiny_folder), 'sha256': sha256(tiny_folder)}
     assert images.read(out / 'first.png').shape[0] > 4 * 2 * 240
-    with (out / 'answers.csv').open() as file:
+    with (out / 'predictions.csv').open() as file:
         lines = list(csv.DictReader(file))
     depth = [float(line['value']) for line in lines if line['metric'] == 'abs_rel']
     assert len(depth) == 4
@@ -187,7 +187,7 @@ def test_a_model_and_its_predictions_in_files_score_the_same(name, tiny_folder, 
         assert found == pytest.approx(columns['a'][metric]['2'], rel=1e-4), metric
     assert columns['a'][first]['1'] != columns['a'][first]['2']
     assert one['model']['sha256'] == sha256(tiny_folder)
-    assert two['predictions']['stories'][0]['settings']['num_inference_steps'] == 2
+    assert two['predictions']['metadata'][0]['settings']['num_inference_steps'] == 2
     assert one['dataset']['images'] == two['dataset']['images'] == 2
     assert (tmp_path / 'a/first.png').is_file()
     assert (tmp_path / 'b/worst.png').is_file()

@@ -105,12 +105,12 @@ def test_the_numbers_by_hand(kind, tiny_folder, tmp_path, capsys):
     assert content['kind'] == 'labels'
     assert content['model'] == {'name': str(tiny_folder), 'sha256': sha256(tiny_folder)}
     (told,) = content['adapters']
-    assert (told['task'], told['kind'], told['learnt_from_them']) == ('mine', kind, False)
+    assert (told['task'], told['kind'], told['trained_on_these']) == ('mine', kind, False)
     assert content['labels']['images'] == [sample.name for sample in samples]
     assert {path.name for path in out.iterdir()} == {
-        'metrics.json', 'answers.csv', 'first.png', 'worst.png'
+        'metrics.json', 'predictions.csv', 'first.png', 'worst.png'
     }  # fmt: skip
-    with (out / 'answers.csv').open() as file:
+    with (out / 'predictions.csv').open() as file:
         lines = [line for line in csv.DictReader(file) if line['metric'] == metric]
     assert len(lines) == COUNT
 
@@ -168,13 +168,13 @@ def test_images_of_several_sizes(tiny_folder, tmp_path):
 def test_labels_that_it_learnt_from_and_few_are_said(tiny_folder, tmp_path, capsys):
     place = written(tmp_path / 'labels', 'mask')
     digest = labelled.read(place, 'mask', 'mine').digest
-    data = {'sha256': digest, 'learnt': 7, 'held_back': 2}
+    data = {'sha256': digest, 'train_images': 7, 'validation_images': 2}
     adapter = write_adapter(tmp_path / 'a', tiny_folder, 'mine', data=data)
     given = ('--adapters', adapter, '--data', place, '--model', tiny_folder)
     assert evaluate(*given, '--out', tmp_path / 'out') == 0
     assert 'mine was trained on these very labels (7 of 9' in capsys.readouterr().err
     content = json.loads((tmp_path / 'out' / 'metrics.json').read_text())
-    assert content['adapters'][0]['learnt_from_them'] is True
+    assert content['adapters'][0]['trained_on_these'] is True
     few = files.write_folder(tmp_path / 'few', lambda k: label_of('mask', k), 3)
     assert evaluate('--adapters', adapter, '--data', few, '--model', tiny_folder) == 0
     told = capsys.readouterr().err

@@ -15,7 +15,7 @@ from diception_ros.core.adapter_card import Card
 GOOD = {
     'name': 'floor', 'prompt': '[[image2segmentation]] Fußboden', 'kind': 'mask', 'base': 'm',
     'base_sha256': '0a' * 32, 'rank': 4, 'parameters': 1000, 'share': 0.01,
-    'data': {'sha256': '1', 'learnt': 8}, 'settings': {'lr': 1e-3, 'bf16': False},
+    'data': {'sha256': '1', 'train_images': 8}, 'settings': {'lr': 1e-3, 'bf16': False},
     'metrics': {'step': 50, 'iou': {'true': 0.5}}, 'versions': {'torch': '2'},
     'threshold': 0.3,
 }  # fmt: skip

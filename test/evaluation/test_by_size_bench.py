@@ -22,28 +22,28 @@ SIDE = 10
 
 def write(path, sizes):
     """An evaluation in which things of k pixels are answered with an IoU of k / 100."""
-    diary = PredictionCSV(path)
+    log = PredictionCSV(path)
     frame = Frame(np.zeros((SIDE, SIDE, 3), np.uint8))
     for number, size in enumerate(sizes):
         truth = Mask(np.arange(SIDE * SIDE).reshape(SIDE, SIDE) < size)
         for name in ('semantic', 'other'):
             score = {'iou': size / 100 if name == 'semantic' else 0.0}
-            diary.on_prediction(
+            log.on_prediction(
                 number, frame, EvalItem(name, Prompt('semantic'), truth), truth, score
             )
-    diary.close()
+    log.close()
 
 
 def test_parts_are_equal_and_from_small_to_large(tmp_path):
     sizes = [30, 0, 4, 2, 90, 50, 3]  # where nothing was asked for, there is no size
-    write(tmp_path / 'answers.csv', sizes)
-    rows = by_size(tmp_path / 'answers.csv', 'semantic', 'iou', 3)
+    write(tmp_path / 'predictions.csv', sizes)
+    rows = by_size(tmp_path / 'predictions.csv', 'semantic', 'iou', 3)
     assert [count for count, _, _ in rows] == [2, 2, 2]
     np.testing.assert_allclose([share for _, share, _ in rows], [0.025, 0.17, 0.7])
     np.testing.assert_allclose([iou for _, _, iou in rows], [0.025, 0.17, 0.7])
 
 
 def test_too_few_answers_are_told(tmp_path):
-    write(tmp_path / 'answers.csv', [5, 0])
+    write(tmp_path / 'predictions.csv', [5, 0])
     with pytest.raises(ValueError, match='1 answers to semantic have iou'):
-        by_size(tmp_path / 'answers.csv', 'semantic', 'iou', 2)
+        by_size(tmp_path / 'predictions.csv', 'semantic', 'iou', 2)

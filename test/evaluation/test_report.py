@@ -143,18 +143,18 @@ def test_points_lie_where_they_were_asked():
     assert not answer.any()
 
 
-def test_the_diary_holds_every_number(tmp_path):
-    diary = PredictionCSV(tmp_path / 'answers.csv')
+def test_the_log_holds_every_number(tmp_path):
+    log = PredictionCSV(tmp_path / 'predictions.csv')
     frame, question, truth, _ = asked(0)
-    diary.on_prediction(7, frame, question, truth, {'iou': 1 / 3, 'other': NAN})
-    diary.close()
-    with (tmp_path / 'answers.csv').open() as file:
+    log.on_prediction(7, frame, question, truth, {'iou': 1 / 3, 'other': NAN})
+    log.close()
+    with (tmp_path / 'predictions.csv').open() as file:
         lines = list(csv.DictReader(file))
     assert lines == [
-        {'frame': '7', 'question': 'segmentation_1', 'category': '', 'metric': 'iou',
+        {'frame': '7', 'item': 'segmentation_1', 'category': '', 'metric': 'iou',
          'value': '0.333333'},
-        {'frame': '7', 'question': 'segmentation_1', 'category': '', 'metric': 'other',
+        {'frame': '7', 'item': 'segmentation_1', 'category': '', 'metric': 'other',
          'value': ''},
-        {'frame': '7', 'question': 'segmentation_1', 'category': '', 'metric': 'share',
+        {'frame': '7', 'item': 'segmentation_1', 'category': '', 'metric': 'share',
          'value': f'{truth.values.mean():.6g}'},
     ]  # fmt: skip

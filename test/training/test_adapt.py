@@ -183,7 +183,7 @@ CARD = cards.Card('floor', TEXT, 'mask', 'builtin', '0' * 64, 1, 1, 0.01)
         ({'text': TEXT + ' other'}, 'begun with another prompt'),
         ({'kind': 'rgb'}, 'begun with another kind'),
         ({'min_crop_scale': 0.5}, 'begun with another min_crop_scale'),
-        ({'val_fraction': 0.5}, 'begun with another learnt'),
+        ({'val_fraction': 0.5}, 'begun with another train_images'),
         ({'seed': 1}, 'begun with other settings'),
         ({'rank': 3}, 'begun with other settings'),
         ({'lr': 0.1}, 'begun with other settings'),

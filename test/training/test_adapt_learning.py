@@ -73,7 +73,7 @@ def test_images_held_back_are_never_learnt_from(base, tmp_path, monkeypatch):
     card = fit_adapter(what, settings, tmp_path / 'a', progress=False)
     assert seen == {sample.name for sample in what.train}
     assert not seen & {sample.name for sample in what.held_out}
-    assert (card.data['learnt'], card.data['held_back']) == (8, 2)
+    assert (card.data['train_images'], card.data['validation_images']) == (8, 2)
     assert 'from 8 images, validated on 2 others' in describe(what)
 
 
