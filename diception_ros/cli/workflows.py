@@ -42,9 +42,8 @@ def _print_metrics(card: Any) -> None:
     if not card.metrics:
         print('no validation images, so its quality is unknown')
         return
-    print(
-        f'at step {card.metrics["step"]}, on {card.data["validation_images"]} validation images:'
-    )
+    count = card.data['validation_images']
+    print(f'at step {card.metrics["step"]}, on {count} validation images:')
     for metric, numbers in card.metrics.items():
         if metric not in ('step', 'threshold'):
             print(

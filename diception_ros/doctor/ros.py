@@ -83,16 +83,16 @@ def _messages(report: Mapping[str, str], name: str) -> Iterator[Finding]:
     if lacking:
         yield Finding(
             'messages', BROKEN, '; '.join(f'{item}: {report[item]}' for item in lacking),
-            _how_to_install(lacking, name),
+            _install(lacking, name),
         )  # fmt: skip
     if 'vision_msgs' in report:
         yield Finding(
             'messages', WARN, 'no vision_msgs, so detections and label_info are not published',
-            _how_to_install(['vision_msgs'], name) if name else 'it comes with a ROS installation alone',
+            _install(['vision_msgs'], name) if name else 'it comes with a ROS installation alone',
         )  # fmt: skip
 
 
-def _how_to_install(packages: list[str], name: str) -> str:
+def _install(packages: list[str], name: str) -> str:
     if name:
         return missing_packages.packages(packages, name)
     return 'pip install ' + ' '.join(f'ros-{package.replace("_", "-")}' for package in packages)

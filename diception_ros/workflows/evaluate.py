@@ -519,6 +519,10 @@ def _trained_on(card: Card, labels: Labelled) -> bool:
     return card.data.get('sha256') == labels.digest
 
 
+def _train_images(card: Card) -> Any:
+    return card.data.get('train_images', card.data.get('learnt'))  # its name until release 0.1
+
+
 def _warnings(adapter_cards: Sequence[Card], labels: Sequence[Labelled]) -> list[str]:
     """What has to be known to read the numbers."""
     from diception_ros.datasets.labelled import FEW
@@ -532,8 +536,8 @@ def _warnings(adapter_cards: Sequence[Card], labels: Sequence[Labelled]) -> list
             'made of their labels, knows much of each'
         )
     found += [
-        f'{card.name} was trained on these very labels ({card.data.get("train_images")} of {count}, and '
-        'was chosen by the others), so the numbers mean little for other images'
+        f'{card.name} was trained on these very labels ({_train_images(card)} of {count}, and was '
+        'chosen by the others), so the numbers mean little for other images'
         for card, item in zip(adapter_cards, labels, strict=True)
         if _trained_on(card, item)
     ]

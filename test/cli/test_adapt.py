@@ -57,7 +57,7 @@ def test_ten_images_become_a_task_that_predict_asks(base, data, tmp_path, capsys
         and line.endswith('from 8 images, validated on 2 others')
         for line in lines
     )
-    assert told.out.startswith('at step 3, on 2 images held back:\n  image_mae')
+    assert told.out.startswith('at step 3, on 2 validation images:\n  image_mae')
     assert 'wrong image' in told.out
     assert lines[-1] == (
         f'wrote {out}; try it: diception predict IMAGE --model {base} --adapters {out} '
@@ -118,7 +118,7 @@ def test_few_images_and_a_full_folder(base, tmp_path, capsys):
     told = capsys.readouterr()
     assert f'{few}: 3 labelled images are few' in told.err
     assert 'from 3 images, none held out, so there will be no metrics' in told.err
-    assert 'no images were held back, so its quality is unknown' in told.out
+    assert 'no validation images, so its quality is unknown' in told.out
     assert run(base, few, tmp_path / 'a', '--max-steps', '1') == 1
     assert 'exists and is not empty; choose another folder' in capsys.readouterr().err
     assert run(base, few, tmp_path / 'a', '--max-steps', '1', '--resume') == 1

@@ -47,7 +47,7 @@ def test_answers_are_those_of_the_node(bag, tiny, tiny_folder, tmp_path, capsys)
     out = tmp_path / 'out.mcap'
     assert run(bag, '--out', out, '--model', tiny_folder, *QUICK) == 0
     said = capsys.readouterr().err
-    assert 'answers to 4 frames' in said
+    assert 'predictions for 4 frames' in said
     assert 'drive.mcap: answers: ' in said
     assert sorted(p.name for p in tmp_path.iterdir()) == ['drive.mcap', 'out.mcap']
     asked = Perceiver(Predictor.load(tiny_folder), BagTypes(), recordings.asked(
@@ -99,7 +99,7 @@ def test_a_damaged_bag_gives_exit_code_3(tiny_folder, tmp_path, capsys):
     assert run(bag, '--out', out, '--model', tiny_folder, *QUICK) == 3
     said = capsys.readouterr().err
     assert 'damaged at byte' in said
-    assert 'answered up to there' in said
+    assert 'processed up to there' in said
     assert recordings.everything(out)
     bag.write_bytes(content[:100])
     assert run(bag, '--out', tmp_path / 'none.mcap', '--model', tiny_folder) == 3
@@ -163,7 +163,7 @@ def test_many_bags_of_which_some_fail(tmp_path, tiny_folder, capsys):
     bag = folder / 'a.mcap'
     assert run(bag, '--out', alone, '--model', tiny_folder, *QUICK, '--no-views') == 0
     assert alone.read_bytes() == (out / 'a.mcap').read_bytes()
-    assert 'answers to 3 frames' in (out / 'a.log').read_text()
+    assert 'predictions for 3 frames' in (out / 'a.log').read_text()
 
 
 def test_what_is_neither_a_file_nor_a_folder_is_said(tmp_path, capsys):

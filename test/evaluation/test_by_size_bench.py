@@ -45,5 +45,5 @@ def test_parts_are_equal_and_from_small_to_large(tmp_path):
 
 def test_too_few_answers_are_told(tmp_path):
     write(tmp_path / 'predictions.csv', [5, 0])
-    with pytest.raises(ValueError, match='1 answers to semantic have iou'):
+    with pytest.raises(ValueError, match='1 predictions of semantic have iou'):
         by_size(tmp_path / 'predictions.csv', 'semantic', 'iou', 2)

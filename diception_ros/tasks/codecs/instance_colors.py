@@ -35,8 +35,7 @@ Whole = NDArray[np.int32]
 Floats = NDArray[np.float32]
 
 # VOTE_BLUR_SIGMA and PASS_RATIO were chosen by a sweep over 20 and 45 instances at 768 pixels, and
-# 25 of random colours, through a simulated image decoder (`simulated_decoder` in bench/decode.py); the rest
-# by eye.
+# 25 of random colours, through a simulated image decoder (bench/decode.py); the rest by eye.
 
 # Histogram cells per channel (so a cell is 8/255 wide), and the blur of the votes in cells. With
 # 1.5 cells, random colours 0.15 apart ran into one hill.
