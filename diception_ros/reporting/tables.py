@@ -12,6 +12,7 @@ import json
 import math
 from pathlib import Path
 import platform
+from types import MappingProxyType
 from typing import Any
 
 from diception_ros import __version__
@@ -42,6 +43,9 @@ COUNTS = ('images', 'skipped', 'instances', 'categories', 'people', 'ignored')
 _PACKAGES = ('numpy', 'opencv-python', 'scipy', 'torch', 'diffusers', 'transformers',
              'mujoco', 'pycocotools')  # fmt: skip
 
+# The column of published numbers.
+PAPER = 'paper'
+
 Numbers = Mapping[str, Mapping[str, Mapping[str, float]]]
 
 
@@ -55,32 +59,30 @@ def shown_of(kind: str, registry: TaskRegistry = BUILTIN) -> Mapping[str, int]:
     return SHOWN.get(metric_family(kind, registry), {})
 
 
-def headings(columns: Sequence[str]) -> dict[str, str]:
-    """What to write above columns that are numbers of steps."""
-    return {
-        column: f'{column} step' + ('' if column == '1' else 's')
-        for column in columns
-        if column.isdigit()
-    }
+def heading(column: str) -> str:
+    """What stands above a column: those of a model are named after its number of steps."""
+    if column == PAPER:
+        return 'paper, 28 steps, guidance 2'
+    return f'{column} step{"" if column == "1" else "s"}' if column.isdigit() else column
 
 
 def markdown(
     numbers: Numbers,
     columns: Sequence[str],
-    headings: Mapping[str, str],
     shown: Mapping[str, Mapping[str, int]] = SHOWN,
     registry: TaskRegistry = BUILTIN,
+    headings: Mapping[str, str] = MappingProxyType({}),
 ) -> str:
     """A table of the numbers that matter.
 
     Args:
         numbers: by kind of item (or data set), metric and column.
         columns: in their order.
-        headings: what to write above a column; its own name where there is none.
         shown: which metrics of which kind, see `SHOWN`; all of a kind that nothing is known of.
         registry: holds the tasks of the kinds.
+        headings: what stands above a column; that of `heading` where there is none.
     """
-    rows = [['', 'metric', *(headings.get(column, column) for column in columns)]]
+    rows = [['', 'metric', *(headings.get(item, heading(item)) for item in columns)]]
     for kind, metrics in numbers.items():
         every = {name: 0 for name in metrics if name not in COUNTS}
         mine = shown.get(kind) or shown_of(kind, registry) or every

@@ -290,7 +290,7 @@ def _score(
     numbers = verify.judge(played, out / 'live.mcap', names, control, count, progress)
     tables.write_json(out / 'metrics.json', {'kind': 'demo', 'numbers': numbers})
     columns = [verify.MODEL, verify.CONSTANT]
-    return numbers, tables.markdown(numbers, columns, {}, _SHOWN)
+    return numbers, tables.markdown(numbers, columns, _SHOWN)
 
 
 @contextlib.contextmanager

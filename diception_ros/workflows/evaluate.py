@@ -34,7 +34,6 @@ if TYPE_CHECKING:
     from diception_ros.perception.predictor import Predictor
 
 _ASPECT = 4 / 3  # width by height of the images of rooms, as in training
-_PAPER = 'paper'
 # The axes of a ground truth are doubted where a mirrored one fits so much better.
 _DOUBT = 0.8
 
@@ -110,21 +109,15 @@ def _on_rooms(config: EvaluateConfig, progress: Progress) -> EvaluateResult:
     )
     with _callbacks(config, evaluators.names(room_config.tasks)) as (callbacks, write):
         views = rooms.views(
-            room_config.scene_seed,
-            size,
-            room_config.split,  # type: ignore[arg-type]
-            room_config.scenes,
+            room_config.scene_seed, size, room_config.split, room_config.scenes,  # type: ignore[arg-type]
             backend=room_config.gl,
-        )
-        found = rooms.evaluate(
-            progress.each(views, room_config.scenes, unit='room'),
-            _predict_fns(config, predictor),
-            means,
-            room_config.tasks,
-            callbacks,
-        )
+        )  # fmt: skip
+        each = progress.each(views, room_config.scenes, unit='room')
+        predict_fns = _predict_fns(config, predictor)
+        found = rooms.evaluate(each, predict_fns, means, room_config.tasks, callbacks)
         seconds = time.monotonic() - start
-        content = {
+        write({
+            'kind': 'rooms', **about,
             'rooms': {
                 'split': room_config.split,
                 'seed': room_config.scene_seed,
@@ -136,9 +129,9 @@ def _on_rooms(config: EvaluateConfig, progress: Progress) -> EvaluateResult:
             'numbers': found.numbers,
             'categories': found.categories,
             'seconds': round(seconds, 1),
-        }
-        write({'kind': 'rooms', **about, **content})
-    return _result(found, f'{found.frames} images of {room_config.split} rooms in {seconds:.0f} s')
+        })  # fmt: skip
+    summary = f'{found.frames} images of {room_config.split} rooms in {seconds:.0f} s'
+    return _result(found.numbers, found.columns, found.frames, summary)
 
 
 def _on_dataset(config: EvaluateConfig, progress: Progress) -> EvaluateResult:
@@ -161,15 +154,15 @@ def _on_dataset(config: EvaluateConfig, progress: Progress) -> EvaluateResult:
         predict_fns, predictions = dict(files_of), next(iter(files_of.values()))
     else:
         predictor, about = _load(config, progress)
-        prompt = Prompt(protocol.task)
 
         def of_sample(predict_fn: Any) -> dataset_scores.PredictFn:
-            return lambda sample: predict_fn(dataset_scores.frame_of(protocol, sample), [prompt])[
-                0
-            ]
+            prompts = [Prompt(protocol.task)]
+            return lambda sample: predict_fn(dataset_scores.frame_of(protocol, sample), prompts)[0]
 
-        found_fns = _predict_fns(config, predictor)
-        predict_fns = {column: of_sample(item) for column, item in found_fns.items()}
+        predict_fns = {
+            column: of_sample(predict_fn)
+            for column, predict_fn in _predict_fns(config, predictor).items()
+        }
     if len(samples) != protocol.images:
         progress.log(f"{len(samples)} images; the paper's table is of {protocol.images}")
     with _callbacks(config, [protocol.task]) as (callbacks, write):
@@ -184,10 +177,9 @@ def _on_dataset(config: EvaluateConfig, progress: Progress) -> EvaluateResult:
                 }
             }
         _warn_of_axes(found, protocol, progress)
-        for metric, columns in found.numbers[protocol.name].items():
-            columns[_PAPER] = protocol.published.get(metric, math.nan)
-        all_columns = [*found.columns, _PAPER]
-        content = {
+        columns = _add_published(found, {protocol.name: protocol.published})
+        write({
+            'kind': 'dataset', **about,
             'dataset': {
                 'folder': str(config.dataset),
                 'protocol': protocol.name,
@@ -195,18 +187,15 @@ def _on_dataset(config: EvaluateConfig, progress: Progress) -> EvaluateResult:
                 'images': found.frames,
                 'without_truth': without,
             },
-            'columns': all_columns,
+            'columns': columns,
             'numbers': found.numbers,
             'images': [sample.name for sample in samples],
-        }
-        write({'kind': 'dataset', **about, **content})
+        })  # fmt: skip
     # The paper does not say in which space it aligned, so both are shown.
     more = {'abs_rel_in_depth': -1, 'delta1_in_depth': 1} if protocol.task == 'depth' else {}
     shown = {protocol.name: {**tables.SHOWN[protocol.task], **more}}
-    headings = {**tables.headings(found.columns), _PAPER: 'paper, 28 steps, guidance 2'}
-    table = tables.markdown(found.numbers, all_columns, headings, shown)
     summary = f'{found.frames} images of {config.dataset}'
-    return EvaluateResult(found.numbers, all_columns, found.frames, table, summary)
+    return _result(found.numbers, columns, found.frames, summary, shown)
 
 
 def _predict_shared(
@@ -245,7 +234,6 @@ def _predict_shared(
 def _on_rgbd(config: EvaluateConfig, progress: Progress) -> EvaluateResult:
     from diception_ros.datasets import rgbd
     from diception_ros.evaluation import rgbd_scores
-    from diception_ros.reporting import tables
 
     assert config.dataset is not None
     sources = rgbd.find_sources(
@@ -265,30 +253,27 @@ def _on_rgbd(config: EvaluateConfig, progress: Progress) -> EvaluateResult:
             callbacks,
             lambda frames, total: progress.each(frames, total, unit='image'),
         )
-        content = {
+        write({
+            'kind': 'dataset', **about,
             'dataset': {'folder': str(config.dataset), 'protocol': RGBD, 'frames': found.frames},
             'columns': found.columns,
             'numbers': found.numbers,
             'sources': found.sources,
-        }
-        write({'kind': 'dataset', **about, **content})
+        })  # fmt: skip
     numbers, shown = dict(found.numbers), dict(rgbd_scores.SHOWN)
     if len(sources) > 1:
         for name, by_task in found.sources.items():
             numbers |= {f'{name} {task}': by_task[task] for task in by_task}
             shown |= {f'{name} {task}': rgbd_scores.SHOWN[task] for task in by_task}
-    headings = tables.headings(found.columns)
-    table = tables.markdown(numbers, found.columns, headings, shown)
     count = sum(found.frames.values())
     summary = f'{count} images of {len(sources)} sources of {config.dataset}'
-    return EvaluateResult(numbers, found.columns, count, table, summary)
+    return _result(numbers, found.columns, count, summary, shown)
 
 
 def _on_coco(config: EvaluateConfig, progress: Progress) -> EvaluateResult:
     check_counted(['entity'])
     from diception_ros.datasets import coco_eval
     from diception_ros.evaluation import coco_scores, evaluators
-    from diception_ros.reporting import tables
 
     assert config.dataset is not None
     annotated = coco_eval.find_set(config.dataset, config.labels.images)
@@ -303,11 +288,9 @@ def _on_coco(config: EvaluateConfig, progress: Progress) -> EvaluateResult:
         found = coco_scores.evaluate(
             annotated, frames, _predict_fns(config, predictor), means, names, callbacks
         )
-        for name, numbers in found.numbers.items():
-            for metric, columns in numbers.items():
-                columns[_PAPER] = coco_scores.PUBLISHED.get(name, {}).get(metric, math.nan)
-        all_columns = [*found.columns, _PAPER]
-        content = {
+        columns = _add_published(found, coco_scores.PUBLISHED)
+        write({
+            'kind': 'dataset', **about,
             'dataset': {
                 'folder': str(config.dataset),
                 'protocol': COCO,
@@ -316,15 +299,12 @@ def _on_coco(config: EvaluateConfig, progress: Progress) -> EvaluateResult:
                 ],
                 'images': found.frames,
             },
-            'columns': all_columns,
+            'columns': columns,
             'numbers': found.numbers,
             'categories': found.categories,
-        }
-        write({'kind': 'dataset', **about, **content})
-    headings = {**tables.headings(found.columns), _PAPER: 'paper, 28 steps, guidance 2'}
-    table = tables.markdown(found.numbers, all_columns, headings, coco_scores.SHOWN)
+        })  # fmt: skip
     summary = f'{found.frames} images of {config.dataset}'
-    return EvaluateResult(found.numbers, all_columns, found.frames, table, summary)
+    return _result(found.numbers, columns, found.frames, summary, coco_scores.SHOWN)
 
 
 def _on_labels(config: EvaluateConfig, progress: Progress) -> EvaluateResult:
@@ -346,16 +326,12 @@ def _on_labels(config: EvaluateConfig, progress: Progress) -> EvaluateResult:
     means = controls.mean_targets(groups, predictor.resolution, registry)
     with _callbacks(config, names, registry) as (callbacks, write):
         each = progress.each(groups, len(groups), unit='image')
-        found = rooms.evaluate(
-            ((samples, np.random.default_rng(0)) for samples in each),
-            _predict_fns(config, predictor),
-            means,
-            names,
-            callbacks,
-            registry,
-        )
+        views = ((samples, np.random.default_rng(0)) for samples in each)
+        predict_fns = _predict_fns(config, predictor)
+        found = rooms.evaluate(views, predict_fns, means, names, callbacks, registry)
         seconds = time.monotonic() - start
-        content = {
+        write({
+            'kind': 'labels', **about,
             'adapters': [
                 {
                     'task': card.name,
@@ -375,20 +351,35 @@ def _on_labels(config: EvaluateConfig, progress: Progress) -> EvaluateResult:
             'columns': found.columns,
             'numbers': found.numbers,
             'seconds': round(seconds, 1),
-        }
-        write({'kind': 'labels', **about, **content})
+        })  # fmt: skip
     summary = f'{found.frames} images of {config.labels.data} in {seconds:.0f} s'
-    return _result(found, summary, registry)
+    return _result(found.numbers, found.columns, found.frames, summary, registry=registry)
+
+
+def _add_published(
+    found: EvaluationResult, published: Mapping[str, Mapping[str, float]]
+) -> list[str]:
+    """Add the paper's numbers as a last column, NaN where it has none; returns the columns."""
+    from diception_ros.reporting.tables import PAPER
+
+    for name, numbers in found.numbers.items():
+        for metric, columns in numbers.items():
+            columns[PAPER] = published.get(name, {}).get(metric, math.nan)
+    return [*found.columns, PAPER]
 
 
 def _result(
-    found: EvaluationResult, summary: str, registry: TaskRegistry = BUILTIN
+    numbers: Mapping[str, Mapping[str, Mapping[str, float]]],
+    columns: Sequence[str],
+    frames: int,
+    summary: str,
+    shown: Mapping[str, Mapping[str, int]] | None = None,
+    registry: TaskRegistry = BUILTIN,
 ) -> EvaluateResult:
     from diception_ros.reporting import tables
 
-    headings = tables.headings(found.columns)
-    table = tables.markdown(found.numbers, found.columns, headings, registry=registry)
-    return EvaluateResult(found.numbers, found.columns, found.frames, table, summary)
+    table = tables.markdown(numbers, columns, shown or tables.SHOWN, registry)
+    return EvaluateResult(numbers, columns, frames, table, summary)
 
 
 @contextlib.contextmanager
@@ -443,6 +434,7 @@ def _load(config: EvaluateConfig, progress: Progress) -> tuple[Predictor, dict[s
 
 
 def _predict_fns(config: EvaluateConfig, predictor: Predictor) -> dict[str, Any]:
+    """By column what predicts the labels of a frame and prompts."""
     return {
         column: _predict_fn(predictor, settings)
         for column, settings in config.column_settings.items()

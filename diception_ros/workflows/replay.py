@@ -340,9 +340,10 @@ def _score(
         }
         if values:
             headings = {'value': camera or 'value'}
-            shown.append(
-                tables.markdown(values, ['value'], headings, registry=perception.registry)
+            table = tables.markdown(
+                values, ['value'], registry=perception.registry, headings=headings
             )
+            shown.append(table)
     return found.numbers, shown
 
 

@@ -11,24 +11,6 @@ from diception_ros.cli import main as command
 from diception_ros.cli.verbs import VERBS
 
 
-@pytest.mark.parametrize('arguments', [[], *([verb] for verb in VERBS)])
-def test_help_answers_without_torch(arguments):
-    # Time is what users feel; what it depends on is whether torch is imported, so that is tested.
-    program = (
-        'import sys\n'
-        'from diception_ros.cli.main import main\n'
-        'try:\n'
-        f'    main({[*arguments, "--help"]!r})\n'
-        'except SystemExit as end:\n'
-        '    assert end.code == 0\n'
-        "heavy = {'torch', 'diffusers', 'transformers', 'cv2', 'scipy', 'skimage'}\n"
-        'assert not heavy & set(sys.modules), heavy & set(sys.modules)\n'
-    )
-    done = subprocess.run([sys.executable, '-c', program], capture_output=True, text=True)
-    assert done.returncode == 0, done.stderr
-    assert 'usage: diception' in done.stdout
-
-
 @pytest.mark.parametrize(('line', 'message'), [
     ('predct x', 'did you mean predict?'),
     ('predict x --out y --taks depth', 'unknown option --taks; did you mean --tasks?'),

@@ -29,7 +29,7 @@ def test_the_table_by_hand():
         'normal': {'mean_deg': {'1': 12.3456, 'mean': 30.0}},
         'wetness': {'mae': {'1': 0.5}, 'images': {'1': 1}},
     }
-    assert tables.markdown(numbers, ['1', 'mean'], {'1': '1 step'}) == '\n'.join(
+    assert tables.markdown(numbers, ['1', 'mean']) == '\n'.join(
         [
             '|         | metric     | 1 step | mean  |',
             '|---------|------------|--------|-------|',
