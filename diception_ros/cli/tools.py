@@ -78,16 +78,16 @@ def doctor(args: argparse.Namespace) -> int:
     OK. WARN: it runs, but something could be better, or an optional part is missing. BROKEN: it
     cannot run, and the exit code is 1. Nothing is changed.
     """
-    from diception_ros.doctor import check_machine
-    from diception_ros.doctor.checks import BROKEN, WARN
+    from diception_ros.doctor import checks
 
     findings = []
     with json_document(args) as document:
-        for finding in check_machine(args.model, args.device):
+        for finding in checks.check_machine(args.model, args.device):
             findings.append(finding)
             print(finding, flush=True)
         broken, warnings = (
-            sum(finding.verdict == verdict for finding in findings) for verdict in (BROKEN, WARN)
+            sum(finding.verdict == verdict for finding in findings)
+            for verdict in (checks.BROKEN, checks.WARN)
         )
         print(f'{broken} broken, {warnings} to look at')
         document |= {'broken': broken, 'warnings': warnings, 'findings': [*map(asdict, findings)]}

@@ -6,8 +6,8 @@ import json
 
 import pytest
 
-from diception_ros import doctor
 from diception_ros.cli import main as command
+from diception_ros.doctor import checks
 from diception_ros.doctor.checks import BROKEN, OK, WARN, Finding
 
 
@@ -21,7 +21,7 @@ from diception_ros.doctor.checks import BROKEN, OK, WARN, Finding
 )
 def test_the_exit_code_is_1_when_something_is_broken(monkeypatch, capsys, verdicts, code, last):
     found = [Finding('it', verdict, 'as it is', 'do this') for verdict in verdicts]
-    monkeypatch.setattr(doctor, 'check_machine', lambda model, device: iter(found))
+    monkeypatch.setattr(checks, 'check_machine', lambda model, device: iter(found))
     assert command.main(['doctor']) == code
     lines = capsys.readouterr().out.splitlines()
     assert lines[-1] == last
@@ -40,7 +40,7 @@ def test_a_real_look_is_about_everything(capsys, tmp_path):
 
 def test_json_is_the_only_thing_on_stdout(monkeypatch, capsys):
     found = [Finding('disk', OK, 'as it is'), Finding('ros', BROKEN, 'gone', 'do this')]
-    monkeypatch.setattr(doctor, 'check_machine', lambda model, device: iter(found))
+    monkeypatch.setattr(checks, 'check_machine', lambda model, device: iter(found))
     assert command.main(['doctor', '--json']) == 1
     printed = capsys.readouterr()
     document = json.loads(printed.out)

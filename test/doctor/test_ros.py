@@ -6,7 +6,7 @@ import sys
 
 import pytest
 
-from diception_ros.doctor import ros
+from diception_ros.doctor import checks
 from diception_ros.doctor.checks import BROKEN, OK, WARN
 from diception_ros.system import ros_environment
 
@@ -20,7 +20,7 @@ def fake(tmp_path, monkeypatch):
     """Packages with this text in them; those of ROS that are not given fail."""
 
     def make(**texts):
-        nothing = dict.fromkeys((*ros._NEEDED, 'vision_msgs'), 'raise ImportError("not here")')
+        nothing = dict.fromkeys((*checks._NEEDED, 'vision_msgs'), 'raise ImportError("not here")')
         for name, text in {**nothing, **texts}.items():
             package = tmp_path / name
             package.mkdir(exist_ok=True)
@@ -33,7 +33,7 @@ def fake(tmp_path, monkeypatch):
 
 
 def found(about, environment):
-    return [one for one in ros.ros(environment) if one.about == about]
+    return [one for one in checks.ros(environment) if one.about == about]
 
 
 @pytest.mark.parametrize(
@@ -46,14 +46,14 @@ def found(about, environment):
 )
 def test_an_rclpy_that_does_not_work_is_broken(fake, text, says):
     fake(rclpy=text)
-    (finding,) = ros.ros({'ROS_DISTRO': 'jazzy'})
+    (finding,) = checks.ros({'ROS_DISTRO': 'jazzy'})
     assert finding.verdict == BROKEN
     assert says in finding.found
     assert finding.cure
 
 
 def test_messages_that_are_missing_come_with_the_distribution(fake):
-    messages = {name: '' for name in ros._NEEDED if name != 'diagnostic_msgs'}
+    messages = {name: '' for name in checks._NEEDED if name != 'diagnostic_msgs'}
     fake(rclpy=WORKS, **messages)
     needed, wanted = found('messages', {'ROS_DISTRO': 'jazzy'})
     assert (needed.verdict, wanted.verdict) == (BROKEN, WARN)
@@ -66,7 +66,7 @@ def test_messages_that_are_missing_come_with_the_distribution(fake):
 def test_a_middleware_that_is_not_there_is_broken(fake):
     fake(
         rclpy='def get_rmw_implementation_identifier(): raise RuntimeError("no librmw_x.so")',
-        **dict.fromkeys(ros._NEEDED, ''),
+        **dict.fromkeys(checks._NEEDED, ''),
     )
     (finding,) = found('middleware', {'ROS_DISTRO': 'jazzy', 'RMW_IMPLEMENTATION': 'rmw_x'})
     assert finding.verdict == BROKEN
@@ -75,7 +75,7 @@ def test_a_middleware_that_is_not_there_is_broken(fake):
 
 
 def test_another_middleware_needs_no_profile(fake):
-    fake(rclpy=WORKS.replace('fastrtps', 'cyclonedds'), **dict.fromkeys(ros._NEEDED, ''))
+    fake(rclpy=WORKS.replace('fastrtps', 'cyclonedds'), **dict.fromkeys(checks._NEEDED, ''))
     assert not found('profile', {'ROS_DISTRO': 'jazzy'})
     fake(rclpy=WORKS)
     assert found('profile', {'ROS_DISTRO': 'jazzy'})[0].verdict == WARN
@@ -87,11 +87,11 @@ def test_another_middleware_needs_no_profile(fake):
 ])  # fmt: skip
 def test_each_distribution_reads_its_variable(distro, right, wrong):
     shipped = str(ros_environment.profile())
-    assert ros.profile(distro, {right: shipped}).verdict == OK
-    other = ros.profile(distro, {wrong: shipped})
+    assert checks.profile(distro, {right: shipped}).verdict == OK
+    other = checks.profile(distro, {wrong: shipped})
     assert other.verdict == WARN
     assert f'export {right}={shipped}' in other.cure
-    nothing = ros.profile(distro, {})
+    nothing = checks.profile(distro, {})
     assert nothing.verdict == WARN
     assert f'export {right}={shipped}' in nothing.cure
 
@@ -104,7 +104,7 @@ def test_a_profile_that_does_not_help_is_told(tmp_path):
     udp.write_text(text.replace('<type>SHM</type>', '<type>UDPv4</type>'))
     for path, says in ((small, '524288'), (udp, 'less than'), (tmp_path / 'no.xml', 'No such'),
                        ('', 'set to nothing')):  # fmt: skip
-        finding = ros.profile('kilted', {NEW: str(path)})
+        finding = checks.profile('kilted', {NEW: str(path)})
         assert finding.verdict == WARN
         assert says in finding.found
 
@@ -133,7 +133,7 @@ def bridge(fake, monkeypatch):
         fake(cv_bridge=text)
         check = encodings.check_cv_bridge.__wrapped__  # not the cached one
         monkeypatch.setattr(encodings, 'check_cv_bridge', check)
-        return next(one for one in ros.clashes() if one.about == 'cv_bridge')
+        return next(one for one in checks.clashes() if one.about == 'cv_bridge')
 
     return find
 
@@ -165,9 +165,9 @@ def test_no_advice_has_a_placeholder_for_the_distribution(fake, monkeypatch):
     for name in ('', 'humble', 'jazzy', 'kilted', 'lyrical', 'rolling'):
         environment = {'ROS_DISTRO': name} if name else {}
         fake(rclpy=WORKS)
-        texts = [str(one) for one in ros.ros(environment)]
+        texts = [str(one) for one in checks.ros(environment)]
         fake(rclpy='import no_such_module')
-        texts += [str(one) for one in ros.ros(environment)]
+        texts += [str(one) for one in checks.ros(environment)]
         texts += [missing_packages.ros(environment), missing_packages.packages(['tf2_msgs'], name)
                   if name else '']  # fmt: skip
         for text in texts:
@@ -178,11 +178,11 @@ def test_no_advice_has_a_placeholder_for_the_distribution(fake, monkeypatch):
 
 def test_pytest_9_beside_launch_testing_is_told(fake, monkeypatch):
     fake(launch_testing='')
-    monkeypatch.setattr(ros, '_version', lambda name: '9.0.1')
+    monkeypatch.setattr(checks, '_version', lambda name: '9.0.1')
     monkeypatch.delenv('PYTEST_DISABLE_PLUGIN_AUTOLOAD', raising=False)
-    assert [one.about for one in ros.clashes()] == ['pytest']
-    monkeypatch.setattr(ros, '_version', lambda name: '8.4.2')
-    assert not [*ros.clashes()]
-    monkeypatch.setattr(ros, '_version', lambda name: '9.0.1')
+    assert [one.about for one in checks.clashes()] == ['pytest']
+    monkeypatch.setattr(checks, '_version', lambda name: '8.4.2')
+    assert not [*checks.clashes()]
+    monkeypatch.setattr(checks, '_version', lambda name: '9.0.1')
     monkeypatch.setenv('PYTEST_DISABLE_PLUGIN_AUTOLOAD', '1')
-    assert not [*ros.clashes()]
+    assert not [*checks.clashes()]
