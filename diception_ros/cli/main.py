@@ -126,7 +126,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     first = next((text for text in arguments if not text.startswith('-')), '')
     args = parser(first).parse_args(arguments)
     processes.obey_parent()
-    ros_environment.follow_option(args)
+    if not getattr(args, 'shared_memory', True):
+        ros_environment.disable_profile()
     try:
         return int(VERBS[args.verb].run(args) or 0)
     except KeyboardInterrupt:

@@ -66,10 +66,9 @@ def add_option(parser: argparse.ArgumentParser) -> None:
     )  # fmt: skip
 
 
-def follow_option(args: argparse.Namespace) -> None:
-    """Set DISABLED if --no-shared-memory was given, so that child processes follow."""
-    if not getattr(args, 'shared_memory', True):
-        os.environ[DISABLED] = '1'
+def disable_profile() -> None:
+    """Set DISABLED, as --no-shared-memory asks; child processes follow."""
+    os.environ[DISABLED] = '1'
 
 
 def use_profile(

@@ -47,11 +47,12 @@ def test_option_disables_the_profile_for_child_processes_too(monkeypatch, tmp_pa
     monkeypatch.setenv(DISABLED, '')
     parser = argparse.ArgumentParser()
     ros_environment.add_option(parser)
-    ros_environment.follow_option(parser.parse_args([]))
+    assert parser.parse_args([]).shared_memory
     for name in ros_environment.VARIABLES:  # a node that another test started here has set one
         monkeypatch.delenv(name, raising=False)
     assert ros_environment.use_profile({**ros_environment.os.environ}, tmp_path)
-    ros_environment.follow_option(parser.parse_args(['--no-shared-memory']))
+    assert not parser.parse_args(['--no-shared-memory']).shared_memory
+    ros_environment.disable_profile()
     assert not ros_environment.use_profile({**ros_environment.os.environ}, tmp_path)
 
 
