@@ -250,7 +250,16 @@ def heights(folder: Path, name: str) -> None:
                     'points.gravity': gravity,
                 },
             )
-            metres = to_metres(answer[2], lens, '', None, chosen, Memory(), Normals(answer[1]))
+            metres = to_metres(
+                answer[2],
+                lens,
+                '',
+                None,
+                chosen,
+                Memory(),
+                Normals(answer[1]),
+                chosen.points.direction,
+            )
             good = metres.depth is not None
             ratio = float(np.nanmedian(metres.depth.values / truth)) if good else float('nan')
             found[f'{source} | {word}'].append((good, ratio))

@@ -35,6 +35,7 @@ PARAMETERS = {
     'metric': 'source of metric depth (depth.metric): off, fixed, aligned or height',
     'camera_height': 'height of the camera above the floor, metres (depth.camera_height)',
     'gravity': 'x y z, direction of gravity in the optical frame (points.gravity)',
+    'gravity_frame': 'frame of /tf with z up, in place of gravity (points.gravity_frame)',
     'policy': 'frames received while the model works: latest or all',
     'autostart': 'configure and activate at the start',
     'use_sim_time': 'take the time from /clock',
@@ -44,6 +45,7 @@ NAMES = {
     'metric': 'depth.metric',
     'camera_height': 'depth.camera_height',
     'gravity': 'points.gravity',
+    'gravity_frame': 'points.gravity_frame',
 }
 # Arguments that are topics.
 TOPICS = {

@@ -121,6 +121,7 @@ def replay(
         stream = frames(
             bag, cameras, job.selection(bag), job.copy, start.messages,
             perceiver.settings.depth.tolerance_s, decoder(perceiver.settings.conversion, log),
+            perceiver.settings.points.gravity_frame if perceiver.needs_gravity(wanted) else '',
         )  # fmt: skip
         for group in _groups(prefetch(stream, 2 * job.batch_frames + 2), job.batch_frames):
             queries = _queries(group, wanted, needed, job)
@@ -156,7 +157,7 @@ def _queries(
     return {
         place: Query(
             record.camera.name, record.frame, record.header, record.info, needed, job.points,
-            wanted=wanted, reference=record.reference,
+            wanted=wanted, reference=record.reference, gravity=record.gravity,
         )
         for place, record in enumerate(group) if isinstance(record, ImageFrame)
     }  # fmt: skip

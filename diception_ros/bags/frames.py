@@ -10,10 +10,11 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Collection, Iterator, Sequence
+import contextlib
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from diception_ros.messages import MessageError, base
+from diception_ros.messages import MessageError, base, poses
 from diception_ros.messages import images as image_messages
 from diception_ros.messages.encodings import Decoder, decode
 from diception_ros.messages.synchronizer import REFERENCE_CAPACITY, CameraInfoCache, MessageCache
@@ -54,6 +55,7 @@ class ImageFrame(CopiedMessage):
         header: std_msgs/Header of the image.
         info: CameraInfo that belongs to it, or None.
         reference: message with depths that belongs to it, or None.
+        gravity: its direction in the frame of the image, by /tf; None where it is not known.
     """
 
     camera: Camera
@@ -61,6 +63,7 @@ class ImageFrame(CopiedMessage):
     header: Any
     info: Any
     reference: Any
+    gravity: tuple[float, float, float] | None = None
 
 
 @dataclass(frozen=True, eq=False)
@@ -109,6 +112,7 @@ def frames(
     skip: int = 0,
     tolerance_s: float = 0.05,
     decoder: Decoder = decode,
+    gravity_frame: str = '',
 ) -> Iterator[CopiedMessage]:
     """Read the images of a bag.
 
@@ -121,19 +125,24 @@ def frames(
             that belong to later images are still read.
         tolerance_s: largest difference of the stamps of an image and its reference, seconds.
         decoder: converts raw images, see `encodings.decoder`.
+        gravity_frame: frame of /tf with z up; '' where the direction of gravity is of no use.
 
     Yields:
         `ImageFrame`, `SkippedImage` or `CopiedMessage`, in the order of the bag.
     """
     tolerance_ns = round(tolerance_s * 1e9)
+    transforms = _transforms(bag, gravity_frame)
     images = {
-        camera.topic: _CameraMessages(bag, camera, tolerance_ns, decoder) for camera in cameras
+        camera.topic: _CameraMessages(bag, camera, tolerance_ns, decoder, transforms)
+        for camera in cameras
     }
-    listeners: dict[str, list[_CameraMessages]] = {}
-    for listener in images.values():
-        for topic in (listener.camera.info, listener.camera.reference):
+    listeners: dict[str, list[_CameraMessages | _Transforms]] = {}
+    if transforms is not None and poses.TF in bag.topics:
+        listeners[poses.TF] = [transforms]
+    for messages in images.values():
+        for topic in (messages.camera.info, messages.camera.reference):
             if topic:
-                listeners.setdefault(topic, []).append(listener)
+                listeners.setdefault(topic, []).append(messages)
     topics = None if copy else [*images, *listeners]
     waiting: deque[tuple[RawMessage, _CameraMessages | None]] = deque()
     counts = dict.fromkeys(images, 0)
@@ -165,11 +174,46 @@ def frames(
     yield from ready(None)
 
 
+class _Transforms:
+    """The transforms of a bag, and the frame whose z axis points up."""
+
+    def __init__(self, bag: Bag, level_frame: str) -> None:
+        self.buffer, self.level_frame = poses.TransformBuffer(), level_frame
+        self._bag = bag
+
+    def add(self, raw: RawMessage) -> None:
+        """Store the transforms of a message."""
+        with contextlib.suppress(ValueError):  # one that cannot be read is missing
+            self.buffer.add(self._bag.decode(raw), raw.topic == poses.TF_STATIC)
+
+
+def _transforms(bag: Bag, level_frame: str) -> _Transforms | None:
+    """Transforms with all static ones of the bag, which are recorded where recording began."""
+    topics = [
+        name for name in (poses.TF, poses.TF_STATIC)
+        if name in bag.topics and bag.topics[name].msgtype == poses.TRANSFORMS
+    ]  # fmt: skip
+    if not level_frame or not topics:
+        return None
+    found = _Transforms(bag, level_frame)
+    if poses.TF_STATIC in topics:
+        for raw in bag.messages([poses.TF_STATIC]):
+            found.add(raw)
+    return found
+
+
 class _CameraMessages:
     """Messages that belong to the images of one camera."""
 
-    def __init__(self, bag: Bag, camera: Camera, tolerance_ns: int, decoder: Decoder) -> None:
-        self.camera = camera
+    def __init__(
+        self,
+        bag: Bag,
+        camera: Camera,
+        tolerance_ns: int,
+        decoder: Decoder,
+        transforms: _Transforms | None,
+    ) -> None:
+        self.camera, self._transforms = camera, transforms
         self._bag, self._tolerance_ns, self._decoder = bag, tolerance_ns, decoder
         self._infos = CameraInfoCache()
         self._references: MessageCache[Any] = MessageCache(REFERENCE_CAPACITY)
@@ -191,9 +235,13 @@ class _CameraMessages:
         """Whether no message that belongs to an image is awaited any more."""
         if now_ns - raw.stamp_ns > PATIENCE_NS:
             return True
-        _, stamp_ns = self._decode(raw)
+        message, stamp_ns = self._decode(raw)
         if self.camera.info and self._infos.newest_ns < stamp_ns:
             return False
+        if message is not None and self._transforms is not None:
+            frame_id, level = message.header.frame_id, self._transforms.level_frame
+            if not self._transforms.buffer.complete(frame_id, level, stamp_ns):
+                return False
         last_ns = stamp_ns + self._tolerance_ns
         return not self.camera.reference or self._references.newest_ns >= last_ns
 
@@ -211,7 +259,14 @@ class _CameraMessages:
         except MessageError as error:
             return SkippedImage(raw, copied, self.camera, (error.kind, str(error)))
         reference = self._references.nearest(stamp_ns, self._tolerance_ns)
-        return ImageFrame(raw, copied, self.camera, frame, message.header, info, reference)
+        gravity = None
+        if self._transforms is not None:
+            gravity = self._transforms.buffer.gravity(
+                frame.frame_id, self._transforms.level_frame, stamp_ns
+            )
+        return ImageFrame(
+            raw, copied, self.camera, frame, message.header, info, reference, gravity
+        )
 
     def _decode(self, raw: RawMessage) -> tuple[Any, int]:
         """Message and stamp; None and -1 if it cannot be read. Keeps the last one."""

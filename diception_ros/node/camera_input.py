@@ -1,6 +1,6 @@
 # SPDX-FileCopyrightText: 2026 The diception_ros authors
 # SPDX-License-Identifier: Apache-2.0
-"""Subscriptions of one camera: images, CameraInfo, depth references and prompts.
+"""Subscriptions of one camera (images, CameraInfo, depth references, prompts), and to /tf.
 
 Callbacks only store what they receive.
 """
@@ -9,20 +9,22 @@ from __future__ import annotations
 
 from collections.abc import Callable
 import contextlib
+import functools
 import threading
 import time
 from typing import Any
 
 from rclpy.callback_groups import CallbackGroup
 from rclpy.node import Node
-from rclpy.qos import QoSProfile, ReliabilityPolicy
+from rclpy.qos import DurabilityPolicy, QoSProfile, ReliabilityPolicy
 from rclpy.qos_overriding_options import QoSOverridingOptions
 from rclpy.subscription import Subscription
 from std_srvs.srv import Trigger
 
 from diception_ros.core.frame import Intrinsics
 from diception_ros.core.prompt import MAX_POINTS, Point, Prompt
-from diception_ros.messages import base
+from diception_ros.doctor import missing_packages
+from diception_ros.messages import base, poses
 from diception_ros.messages.synchronizer import (
     FIRST_INFO_S,
     NEXT_INFO_S,
@@ -31,9 +33,11 @@ from diception_ros.messages.synchronizer import (
     MessageCache,
 )
 from diception_ros.node import publishers
+from diception_ros.node.log import Log
 from diception_ros.node.publishers import find
 from diception_ros.node.settings import NodeSettings
 from diception_ros.node.watchdog import Publisher, Subscribed
+from diception_ros.perception.settings import PerceptionSettings
 
 try:
     from rclpy.event_handler import UnsupportedEventTypeError
@@ -46,6 +50,8 @@ LATE = 10
 EVENTS_S = 0.01
 # Messages of other topics that it holds; a few of each may arrive at once.
 SMALL = 10
+# Messages of /tf and of /tf_static that it holds, as of tf2's listener.
+TRANSFORM_DEPTH = 100
 MSGTYPES = {
     ('image', 'raw'): 'sensor_msgs/msg/Image',
     ('image', 'compressed'): 'sensor_msgs/msg/CompressedImage',
@@ -466,3 +472,64 @@ class CameraInput:
         count = self.points.clear()
         response.success, response.message = True, f'{count} points removed'
         return response
+
+
+class TransformInput:
+    """Subscriptions to /tf and /tf_static, which exist while the direction of gravity is of use.
+
+    Args:
+        node: that owns them.
+        log: of the node.
+    """
+
+    def __init__(self, node: Node, log: Log) -> None:
+        self._node, self._log, self._buffer = node, log, poses.TransformBuffer()
+        self._topics = {
+            topic: node.resolve_topic_name(topic) for topic in (poses.TF_STATIC, poses.TF)
+        }
+        self._subscriptions: list[Subscription] = []
+        self._first = True
+
+    def subscribe(self, settings: PerceptionSettings) -> None:
+        """Subscribe, or unsubscribe, as settings need it."""
+        points = settings.points
+        known = points.direction is not None or not points.gravity_frame
+        if settings.depth.metric == 'off' or known:
+            self.close()
+        elif not self._subscriptions:
+            try:
+                kind = find(poses.TRANSFORMS)
+            except ImportError as error:
+                text = f'gravity is not read from /tf: {missing_packages.cure(error)}'
+                self._log.info_once('tf2_msgs', f'{text}; or set points.gravity')
+                return
+            self._first = True
+            for topic in self._topics:
+                static = topic == poses.TF_STATIC
+                qos = QoSProfile(
+                    depth=TRANSFORM_DEPTH,
+                    reliability=ReliabilityPolicy.RELIABLE if static
+                    else ReliabilityPolicy.BEST_EFFORT,
+                    durability=DurabilityPolicy.TRANSIENT_LOCAL if static
+                    else DurabilityPolicy.VOLATILE,
+                )  # fmt: skip
+                add = functools.partial(self._buffer.add, static=static)
+                self._subscriptions.append(self._node.create_subscription(kind, topic, add, qos))
+
+    def close(self) -> None:
+        """Unsubscribe."""
+        while self._subscriptions:
+            self._node.destroy_subscription(self._subscriptions.pop())
+
+    def clear(self) -> None:
+        """Drop the transforms that have a time, after a jump of time."""
+        self._buffer.clear()
+
+    def gravity(
+        self, frame_id: str, level_frame: str, stamp_ns: int
+    ) -> tuple[float, float, float] | None:
+        """See `TransformBuffer.gravity`; waits for transforms as for a CameraInfo."""
+        if not any(map(self._node.count_publishers, self._topics.values())):
+            return None
+        wait_s, self._first = FIRST_INFO_S if self._first else NEXT_INFO_S, False
+        return self._buffer.gravity(frame_id, level_frame, stamp_ns, wait_s)

@@ -67,6 +67,8 @@ CAMERA_VALUES = {
     'publishers': 'publishers of images',
     'silence_s': 'seconds without an image, 0 while they arrive',
     'camera_info': 'exact: of the same stamp; latest: of another stamp; none: not received',
+    'gravity': 'of clouds, scans and depth.metric height: where its direction is from, '
+    'points.gravity, tf or normals',
     'points': 'points clicked',
     'fit_points': 'of depth.metric aligned and height: references in the last fit',
     'fit_inliers': 'share of them that agree',

@@ -28,7 +28,7 @@ from rclpy.task import Future
 from diception_ros.doctor import missing_packages
 from diception_ros.messages.detections import DETECTIONS
 from diception_ros.node import camera_input, monitor, worker
-from diception_ros.node.camera_input import SMALL, CameraInput
+from diception_ros.node.camera_input import SMALL, CameraInput, TransformInput
 from diception_ros.node.frame_queue import FrameQueue
 from diception_ros.node.log import Log
 from diception_ros.node.monitor import Monitor
@@ -78,6 +78,7 @@ class PerceptionNode(LifecycleNode):  # type: ignore[misc]
         self._perceiver: Perceiver | None = None
         self._outputs: Publishers | None = None
         self._categories: Any = None
+        self._transforms = TransformInput(self, self.log)
         self.parameters = Parameters(self, self._accept, self._change, self._fixed_because)
         for text in self.parameters.unknown:
             self.log.warning(f'parameters: {text}')
@@ -267,8 +268,9 @@ class PerceptionNode(LifecycleNode):  # type: ignore[misc]
             self, {name: camera.prefix for name, camera in self.cameras.items()}, self._mismatch
         )
         self.worker = Worker(
-            self.queue, self._perceiver, self.cameras, self._outputs, self.now, self.log
-        )
+            self.queue, self._perceiver, self.cameras, self._outputs, self.now, self.log,
+            self._transforms,
+        )  # fmt: skip
         self._categories = self.create_subscription(
             find('std_msgs/msg/String'), '~/prompt/categories', self._set_categories, SMALL
         )
@@ -296,6 +298,7 @@ class PerceptionNode(LifecycleNode):  # type: ignore[misc]
         frames = 1 if perception.live.policy == 'latest' else perception.live.queue_size
         for camera in self.cameras.values():
             camera.open(frames, perception.depth.metric == 'aligned')
+        self._transforms.subscribe(perception)
         self._monitor.watch()
         self.log.info(
             f'active: {", ".join(camera.topic for camera in self.cameras.values())} -> '
@@ -308,6 +311,7 @@ class PerceptionNode(LifecycleNode):  # type: ignore[misc]
             camera.close()
         if self.worker is not None:
             self.worker.stop()
+        self._transforms.close()
         if self._outputs is not None:
             self._outputs.close()
 
@@ -343,6 +347,7 @@ class PerceptionNode(LifecycleNode):  # type: ignore[misc]
             self._outputs.set_outputs(self._perceiver.outputs(), self._perceiver.latched())
             for camera in self.cameras.values():
                 camera.subscribe_reference(settings.depth.metric == 'aligned')
+            self._transforms.subscribe(settings)
 
     def _set_categories(self, message: Any) -> None:
         categories = [*camera_input.parse_categories(message.data)]
@@ -376,6 +381,7 @@ class PerceptionNode(LifecycleNode):  # type: ignore[misc]
         self.worker.reset()
         for camera in self.cameras.values():
             camera.clear()
+        self._transforms.clear()
 
     def _warn_of_overrides(self) -> None:
         """Log QoS overrides that match no topic, which rclpy ignores silently."""

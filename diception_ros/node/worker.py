@@ -30,7 +30,7 @@ from diception_ros.perception.settings import PerceptionSettings
 
 if TYPE_CHECKING:
     from diception_ros.core.alignment import FitReport
-    from diception_ros.node.camera_input import CameraInput
+    from diception_ros.node.camera_input import CameraInput, TransformInput
     from diception_ros.node.publishers import Publishers
     from diception_ros.perception.metric_depth import Reference
     from diception_ros.perception.predictor import Predictor
@@ -54,6 +54,7 @@ class Worker:
         publishers: of the results.
         now: returns the node's clock, nanoseconds, and whether time is simulated.
         log: of the node.
+        transforms: tell the direction of gravity.
 
     Attributes:
         timings: of recent frames with the present tasks and settings: 'model', 'overhead', and for
@@ -62,6 +63,8 @@ class Worker:
         fits: by camera, the last fit to a depth reference.
         clouds: by camera, the counts of the last cloud, see `FrameResult.cloud`.
         infos: by camera, how the CameraInfo of the last frame was found.
+        gravity: by camera, where the direction of gravity of the last frame is from; '' where it
+            was of no use.
         idle: topics without subscribers, '' while frames are processed.
         fault: why the thread stopped working and was restarted, '' while frames are processed.
     """
@@ -74,15 +77,18 @@ class Worker:
         publishers: Publishers,
         now: Callable[[], tuple[int, bool]],
         log: Log,
+        transforms: TransformInput,
     ) -> None:
         self.timings = Timings()
         self.failed: dict[str, Counter[str]] = {camera: Counter() for camera in cameras}
         self.fits: dict[str, FitReport | None] = dict.fromkeys(cameras)
         self.clouds: dict[str, dict[str, float]] = {camera: {} for camera in cameras}
         self.infos = dict.fromkeys(cameras, 'none')
+        self.gravity = dict.fromkeys(cameras, '')
         self.idle = self.fault = ''
         self._queue, self._perceiver, self._cameras = queue, perceiver, cameras
         self._publishers, self._now, self._log = publishers, now, log
+        self._transforms = transforms
         self._decode = encodings.decoder(perceiver.settings.conversion, log.info)
         self._thread: threading.Thread | None = None
         self._reset, self._stopping = threading.Event(), threading.Event()
@@ -180,6 +186,7 @@ class Worker:
                 points,
                 wanted=wanted,
                 reference=self._reference(camera, frame.stamp_ns),
+                gravity=self._gravity(camera.name, frame, wanted),
             )
         )
         if any(task.takes_category for task in tasks) and (
@@ -199,6 +206,18 @@ class Worker:
         if message is None:
             return None
         return reference_from(message, transform_from(settings.reference_transform))
+
+    def _gravity(
+        self, camera: str, frame: Frame, wanted: frozenset[str]
+    ) -> tuple[float, float, float] | None:
+        """The direction of gravity in the frame of an image, by /tf."""
+        points = self._perceiver.settings.points
+        self.gravity[camera] = '' if points.direction is None else 'points.gravity'
+        if not self._perceiver.needs_gravity(wanted):
+            return None
+        found = self._transforms.gravity(frame.frame_id, points.gravity_frame, frame.stamp_ns)
+        self.gravity[camera] = 'normals' if found is None else 'tf'
+        return found
 
     def _record(self, camera: CameraInput, result: FrameResult, seconds: float) -> None:
         """Keep the timings and the fit of a result, and log its notes."""
@@ -248,6 +267,8 @@ def about(worker: Worker, camera: str) -> dict[str, Any]:
     """The values of a camera's diagnostics that the worker has."""
     fit = worker.fits[camera]
     values: dict[str, Any] = {'camera_info': worker.infos[camera]}
+    if worker.gravity[camera]:
+        values['gravity'] = worker.gravity[camera]
     if fit is not None:
         values |= {
             'fit_points': fit.points,

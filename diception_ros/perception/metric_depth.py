@@ -166,6 +166,7 @@ def to_metres(
     settings: PerceptionSettings,
     memory: Memory,
     normals: Normals | None = None,
+    gravity: tuple[float, float, float] | None = None,
 ) -> Metres:
     """Metres of a disparity.
 
@@ -178,12 +179,13 @@ def to_metres(
         settings: `metric` must not be 'off'.
         memory: of the camera; the scale and shift that were used are kept in it.
         normals: for height: of the frame, of the size of the disparity.
+        gravity: for height: its direction in the optical frame; None: not known.
     """
     if settings.depth.metric == 'fixed':
         affine = ScaleShift(settings.depth.scale, settings.depth.shift)
         return Metres(geometry.to_metric(disparity, affine), None, [])
     if settings.depth.metric == 'height':
-        samples = floor_samples(disparity, intrinsics, normals, settings)
+        samples = floor_samples(disparity, intrinsics, normals, settings, gravity)
         return (
             samples
             if isinstance(samples, Metres)
@@ -235,6 +237,7 @@ def floor_samples(
     intrinsics: Intrinsics | None,
     normals: Normals | None,
     settings: PerceptionSettings,
+    gravity: tuple[float, float, float] | None = None,
 ) -> Samples | Metres:
     """Depths of the floor's pixels, which follow from the height of the camera above it.
 
@@ -246,7 +249,8 @@ def floor_samples(
         disparity: of the frame.
         intrinsics: pinhole of the image that the disparity is of.
         normals: of the frame.
-        settings: `depth.camera_height`, `points.gravity`, and the criteria of the fit.
+        settings: `depth.camera_height`, and the criteria of the fit.
+        gravity: its direction in the optical frame; None: not known.
 
     Returns:
         The depths; or no metres, and why.
@@ -261,9 +265,9 @@ def floor_samples(
         return none('no normals', 'the frame has no normals; let every_n.normal be 1')
     step = max(1, math.isqrt(disparity.values.size // cloud.GROUND_SAMPLES))
     pixels = cloud.grid(step)
-    found = cloud.up_normals(normals.vectors[pixels].reshape(-1, 3), settings.points.direction)
+    found = cloud.up_normals(normals.vectors[pixels].reshape(-1, 3), gravity)
     if found is None:
-        return none('no floor', 'no floor is seen: too few normals point up (points.gravity)')
+        return none('no floor', 'no floor is seen: too few normals point up (points.gravity, /tf)')
     up, level = found
     known = disparity.values[pixels]
     x, y = geometry.axes(known.shape, cloud.strided(intrinsics, step))

@@ -115,6 +115,16 @@ class Perceiver:
             )
         )
 
+    def needs_gravity(self, wanted: frozenset[str]) -> bool:
+        """Whether the direction of gravity by /tf is of use for a query.
+
+        Args:
+            wanted: relative names of topics with subscribers.
+        """
+        return not wanted.isdisjoint(self._metric_topics()) and point_cloud.needs_gravity(
+            self._settings, wanted
+        )
+
     def check(self, settings: PerceptionSettings) -> None:
         """Check that the model can do what settings ask for; runs nothing, changes nothing.
 
@@ -279,6 +289,12 @@ class Perceiver:
         query, settings = result.query, result.settings
         if settings.depth.metric == 'off' or query.wanted.isdisjoint(self._metric_topics()):
             return None
+        if (
+            query.gravity is None
+            and point_cloud.needs_floor(settings)
+            and point_cloud.needs_gravity(settings, query.wanted)
+        ):
+            result.notes.append(_no_gravity(query, settings))
         disparity = labels[task.name]
         assert isinstance(disparity, Disparity)
         metres = to_metres(
@@ -289,6 +305,7 @@ class Perceiver:
             settings,
             memory,
             point_cloud.normals_of(labels),
+            point_cloud.gravity_of(query, settings),
         )
         result.fit = metres.fit
         result.notes += metres.notes
@@ -408,6 +425,19 @@ def _intrinsics_at(query: Query, size: tuple[int, int]) -> Intrinsics | None:
     if frame.intrinsics is None or size == frame.size:
         return frame.intrinsics
     return frame.intrinsics.to_model(images.ResizeTransform(frame.size, size[0]))
+
+
+def _no_gravity(query: Query, settings: PerceptionSettings) -> Note:
+    text = 'the direction of gravity is estimated from the normals, which may be off by degrees'
+    if settings.points.gravity_frame:
+        text += (
+            f': /tf and /tf_static do not connect points.gravity_frame, '
+            f'{settings.points.gravity_frame!r}, with the frame of the image, '
+            f'{query.frame.frame_id!r}, at its time'
+        )
+    return Note(
+        'gravity', f'{text}; set points.gravity, or points.gravity_frame to a frame of /tf'
+    )
 
 
 def _seconds(predictions: Sequence[Prediction]) -> dict[str, float]:

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from diception_ros.core import cloud
 from diception_ros.core.labels import Instances, Label, MetricDepth, Normals
 from diception_ros.messages import base, camera_info, outputs, point_clouds
-from diception_ros.perception.query import FrameResult, Note
+from diception_ros.perception.query import FrameResult, Note, Query
 
 if TYPE_CHECKING:
     from diception_ros.core.frame import Intrinsics
@@ -37,6 +37,28 @@ def task_names(active: tuple[Task[Any], ...]) -> set[str]:
     instances = [task for task in active if issubclass(task.label, Instances)]
     classes = [task.name for task in instances if task.takes_category]
     return {*normals[:1], *[task.name for task in instances[:1]], *classes[:1]}
+
+
+def needs_gravity(settings: PerceptionSettings, wanted: frozenset[str]) -> bool:
+    """Whether results depend on the direction of gravity, and the settings do not tell it.
+
+    Args:
+        settings: in effect.
+        wanted: relative names of topics with subscribers.
+    """
+    if settings.points.direction is not None or settings.depth.metric == 'off':
+        return False
+    return outputs.SCAN.topic in wanted or needs_floor(settings)
+
+
+def needs_floor(settings: PerceptionSettings) -> bool:
+    """Whether the settings ask for the floor; a scan needs it whatever they are."""
+    return settings.depth.metric == 'height' or settings.points.ground != 'keep'
+
+
+def gravity_of(query: Query, settings: PerceptionSettings) -> tuple[float, float, float] | None:
+    """The direction of gravity in the optical frame, as it is set, or by /tf; None: not known."""
+    return settings.points.direction or query.gravity
 
 
 def normals_of(labels: Mapping[str, Label]) -> Normals | None:
@@ -76,7 +98,8 @@ def add_messages(
     except ValueError as error:
         result.notes.append(Note('no classes', str(error)))
         return
-    chosen = settings.points.filter(settings.depth.camera_height)
+    gravity = gravity_of(query, settings)
+    chosen = settings.points.filter(settings.depth.camera_height, gravity)
     normals = normals_of(labels)
     vectors = None if normals is None else normals.vectors
     if outputs.POINTS.topic in wanted:
@@ -91,7 +114,7 @@ def add_messages(
         result.messages.append((outputs.POINTS.topic, message))
         _report(result, selection, chosen.ground)
     if outputs.SCAN.topic in wanted:
-        _add_scan(types, result, depth, intrinsics, vectors, allowed)
+        _add_scan(types, result, depth, intrinsics, vectors, allowed, chosen)
 
 
 def _add_scan(
@@ -101,6 +124,7 @@ def _add_scan(
     intrinsics: Intrinsics,
     normals: NDArray[np.float32] | None,
     allowed: NDArray[np.bool_] | None,
+    filters: cloud.CloudFilter,
 ) -> None:
     query, chosen = result.query, result.settings.scan
     frame_id = scan_frame(query.frame.frame_id, chosen.frame)
@@ -111,10 +135,7 @@ def _add_scan(
         )
         result.notes.append(Note('scan frame', text))
         return
-    filters = replace(
-        result.settings.points.filter(result.settings.depth.camera_height),
-        range_min=0.0, range_max=0.0, stride=1, voxel=0.0, ground='drop',
-    )  # fmt: skip
+    filters = replace(filters, range_min=0.0, range_max=0.0, stride=1, voxel=0.0, ground='drop')
     selection = cloud.select(depth.values, intrinsics, filters, normals, allowed)
     obstacle = selection.keep
     if selection.plane is not None:
@@ -144,7 +165,7 @@ def _report(result: FrameResult, selection: cloud.Selection, ground: str) -> Non
         result.cloud['ground_height'] = selection.plane.height
     elif ground != 'keep':
         text = (
-            'no floor is seen, so no point counts as floor; check points.gravity and '
+            'no floor is seen, so no point counts as floor; check points.gravity, /tf and '
             'depth.camera_height if there is one in view'
         )
         result.notes.append(Note('no ground', text))

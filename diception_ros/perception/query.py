@@ -49,6 +49,8 @@ class Query:
         reference: depths for `depth.metric: aligned`: the Image or PointCloud2 that matches the
             frame, or a Reference read from it; None if there is none. One that cannot be used
             becomes a note.
+        gravity: its direction in the optical frame by /tf, see `Perceiver.needs_gravity`; None
+            where it is not known. `points.gravity` goes before it.
     """
 
     camera: str
@@ -59,6 +61,7 @@ class Query:
     points: tuple[Point, ...] = ()
     wanted: frozenset[str] = frozenset()
     reference: Any | None = None
+    gravity: tuple[float, float, float] | None = None
 
 
 @dataclass(frozen=True, eq=False)

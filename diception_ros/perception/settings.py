@@ -128,8 +128,14 @@ class PointsSettings(Settings):
     )  # fmt: skip
     gravity: str = setting(
         '',
-        'x y z, direction of gravity in the optical frame, accurate to a degree; empty: estimated '
-        'from the normals, for a camera that is level to 45 degrees',
+        'x y z, direction of gravity in the optical frame, accurate to a degree; empty: by '
+        'points.gravity_frame',
+    )  # fmt: skip
+    gravity_frame: str = setting(
+        'base_link',
+        'frame with z up, to which /tf and /tf_static connect the optical frame; empty, or not '
+        'connected: gravity is estimated from the normals, for a camera that is level to 45 '
+        'degrees',
     )  # fmt: skip
     keep_classes: tuple[str, ...] = setting(
         (), 'keep only points of these categories, some of semantic.categories'
@@ -152,11 +158,14 @@ class PointsSettings(Settings):
             )
         _direction(self.gravity)
 
-    def filter(self, camera_height: float) -> CloudFilter:
+    def filter(
+        self, camera_height: float, gravity: tuple[float, float, float] | None = None
+    ) -> CloudFilter:
         """The filters; those of classes apart.
 
         Args:
             camera_height: of the camera above the floor, metres; 0: not known.
+            gravity: its direction in the optical frame; None: not known.
         """
         # Here, so that the help of a command line, which reads the settings, loads no labels.
         from diception_ros.core.cloud import CloudFilter
@@ -164,12 +173,12 @@ class PointsSettings(Settings):
         return CloudFilter(
             self.range_min, self.range_max, self.stride, self.voxel, self.edge_filter,
             self.edge_angle, self.edge_jump, self.ground, self.ground_height,
-            self.direction, camera_height,
+            gravity, camera_height,
         )  # fmt: skip
 
     @property
     def direction(self) -> tuple[float, float, float] | None:
-        """Of gravity, in the optical frame; None where it is not known."""
+        """Of gravity, in the optical frame; None where it is not set."""
         return _direction(self.gravity)
 
 

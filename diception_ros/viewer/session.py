@@ -408,7 +408,7 @@ class Session(Viewer):
             '', item.frame, base.header(BagTypes(), item.frame.stamp_ns, item.frame.frame_id),
             item.info, tuple(map(settings.registry.get, stale)), points,
             wanted=frozenset({f'{DEPTH}/image'} if settings.depth.metric != 'off' else ()),
-            reference=item.reference,
+            reference=item.reference, gravity=item.gravity,
         )  # fmt: skip
         result = self._perceiver.process(query)
         kept = {name: self._labels[name] for name in request.tasks if name not in stale}

@@ -40,6 +40,7 @@ class SourceFrame:
         position: on the source's scale: the number of the image, or seconds from the beginning.
         info: sensor_msgs/CameraInfo, or None.
         reference: message with depths that belongs to it, or None.
+        gravity: its direction in the optical frame, None where it is not known.
     """
 
     frame: Frame
@@ -47,6 +48,7 @@ class SourceFrame:
     position: float
     info: Any = None
     reference: Any = None
+    gravity: tuple[float, float, float] | None = None
 
 
 class Source(ABC):
@@ -116,6 +118,7 @@ class BagFrames(Source):
         topic: of the images; '' for the only camera of the bag.
         reference: topic of depths for `depth.metric: aligned`; '' for none.
         tolerance_s: largest difference of the stamps of an image and its reference, seconds.
+        gravity_frame: frame of /tf with z up; '' where gravity is not wanted.
 
     Raises:
         FileNotFoundError, ValueError: no bag, or no such topic.
@@ -125,7 +128,12 @@ class BagFrames(Source):
     step = 0.1
 
     def __init__(
-        self, path: Path, topic: str = '', reference: str = '', tolerance_s: float = 0.05
+        self,
+        path: Path,
+        topic: str = '',
+        reference: str = '',
+        tolerance_s: float = 0.05,
+        gravity_frame: str = '',
     ) -> None:
         self._bag = Bag(path)
         try:
@@ -135,7 +143,8 @@ class BagFrames(Source):
         except ValueError:
             self.close()
             raise
-        self._tolerance_s, self._reported = tolerance_s, False
+        self._tolerance_s, self._gravity_frame = tolerance_s, gravity_frame
+        self._reported = False
         self._begin_ns = self._bag.start_ns or 0
         self.end = ((self._bag.end_ns or self._begin_ns) - self._begin_ns) / 1e9
         self.title = f'{path}: {self._cameras[0].topic}'
@@ -147,7 +156,7 @@ class BagFrames(Source):
         # `frames` reads the CameraInfo that belongs to the first image, but none before it.
         self._records = frames(
             self._bag, self._cameras, FrameSelection(start_ns if position > 0 else None),
-            tolerance_s=self._tolerance_s,
+            tolerance_s=self._tolerance_s, gravity_frame=self._gravity_frame,
         )  # fmt: skip
 
     def read(self) -> SourceFrame | None:
@@ -157,8 +166,9 @@ class BagFrames(Source):
             if isinstance(record, ImageFrame):
                 position = (record.raw.stamp_ns - self._begin_ns) / 1e9
                 return SourceFrame(
-                    record.frame, f'{position:.2f} s', position, record.info, record.reference
-                )
+                    record.frame, f'{position:.2f} s', position, record.info, record.reference,
+                    record.gravity,
+                )  # fmt: skip
         if self._bag.damage is not None and not self._reported:
             self._reported = True
             raise ValueError(str(self._bag.damage))

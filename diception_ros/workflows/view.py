@@ -173,8 +173,9 @@ def _source(config: ViewConfig) -> Source:
     if bags:
         perception = config.perception
         return sources.BagFrames(
-            bags[0], config.camera or '', config.depth_reference, perception.depth.tolerance_s
-        )
+            bags[0], config.camera or '', config.depth_reference, perception.depth.tolerance_s,
+            perception.points.gravity_frame,
+        )  # fmt: skip
     if config.depth_reference:
         raise ValueError('depth_reference is a topic of a bag, and no bag is given')
     if paths and config.camera is not None:

@@ -5,6 +5,7 @@
 from dataclasses import replace
 import os
 
+import floors
 import numpy as np
 import pytest
 import recordings
@@ -19,7 +20,7 @@ from diception_ros.bags.qos import Offered
 from diception_ros.bags.reader import Bag
 from diception_ros.bags.typestore import TYPES, definition_of
 from diception_ros.core.frame import Intrinsics
-from diception_ros.messages import base, camera_info
+from diception_ros.messages import base, camera_info, poses
 from diception_ros.messages import images as image_messages
 from diception_ros.perception.query import Query
 
@@ -65,6 +66,35 @@ def test_replay_results_equal_those_of_the_perceiver(bag, tmp_path):
     assert not result.skipped
     assert result.damage == ''
     assert {topic for topic, *_ in expected} == {f'/perception/{topic}' for topic in wanted}
+
+
+def test_replay_takes_gravity_from_the_transforms_of_the_bag(tmp_path):
+    """As if it had been given: static and moving, also of what is recorded before the part."""
+    turned = floors.rotation(10, 5)
+    upright = np.array([[1.0, 0, 0], [0, 0, 1], [0, -1, 0]])  # of the level optical frame
+    header = base.header(MAKE, 0, 'base_link')
+    static = poses.transform(MAKE, np.zeros(3), upright, header, 'mast')
+    messages = [('/tf_static', static, BEGIN), *recorded(5)]
+    for k in range(5):
+        header = base.header(MAKE, BEGIN + k * 100_000_000 + 1, 'mast')
+        moved = poses.transform(MAKE, np.zeros(3), turned.T, header, 'cam')
+        # After its image, and so much that the next image is before it.
+        messages.append(('/tf', moved, BEGIN + LATE + k * 100_000_000 + 150_000_000))
+    path = write(tmp_path / 'bag', sorted(messages, key=lambda one: one[2]))
+    common = {
+        'tasks': ('depth', 'normal'), 'points__ground': 'drop',
+        'depth__metric': 'fixed', 'depth__scale': 0.5, 'depth__shift': 0.1,
+    }  # fmt: skip
+    gravity = ' '.join(map(repr, (turned @ [0, 1, 0]).tolist()))
+    found = []
+    for name, changes in (('tf', {}), ('given', {'points__gravity': gravity}),
+                          ('none', {'points__gravity_frame': ''})):  # fmt: skip
+        out = tmp_path / f'{name}.mcap'
+        result = replay(path, out, perceiver(**common, **changes), start_s=0.25)
+        found.append(everything(out))
+        assert ('gravity' in result.notes) == (name == 'none'), result.notes
+    assert [topic for topic, *_ in found[0]].count('/perception/points') == 2
+    assert found[0] == found[1]
 
 
 def test_replay_is_the_same_for_every_run_and_format(tmp_path):

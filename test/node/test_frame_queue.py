@@ -17,7 +17,7 @@ from diception_ros.node import worker
 from diception_ros.node.diagnostics import ERROR, NodeReport, statuses
 from diception_ros.node.frame_queue import FrameQueue, QueuedFrame
 from diception_ros.node.log import Log
-from diception_ros.perception.settings import DepthSettings
+from diception_ros.perception.settings import DepthSettings, PointsSettings
 
 
 class Clock:
@@ -252,7 +252,7 @@ def test_a_failed_worker_thread_is_an_error_and_starts_again(monkeypatch):
         info = warning = error = lines.append
 
     perceiver = SimpleNamespace(settings=SimpleNamespace(conversion='own'))
-    one = worker.Worker(Queue(), perceiver, {}, None, None, Log(Logger))
+    one = worker.Worker(Queue(), perceiver, {}, None, None, Log(Logger), None)
     one.start()
     one._thread.join(60)
     assert results == []
@@ -268,12 +268,16 @@ class Perceiver:
 
     def __init__(self, during=lambda one: None):
         self.settings = SimpleNamespace(
-            conversion='own', categories=('cat',), depth=DepthSettings()
-        )
+            conversion='own', categories=('cat',), depth=DepthSettings(),
+            points=PointsSettings(),
+        )  # fmt: skip
         self.names, self.during = ['semantic'], during
 
     def required_tasks(self, wanted):
         return tuple(map(tasks.get, self.names))
+
+    def needs_gravity(self, wanted):
+        return False
 
     def process(self, query):
         settings = self.settings
@@ -307,8 +311,9 @@ def processing(perceiver):
     )  # fmt: skip
     log = Log(SimpleNamespace(info=print, warning=print, error=print))
     one = worker.Worker(
-        FrameQueue(['front']), perceiver, {'front': camera}, publishers, lambda: (5, True), log
-    )
+        FrameQueue(['front']), perceiver, {'front': camera}, publishers, lambda: (5, True), log,
+        None,
+    )  # fmt: skip
     message = images.image(BagTypes(), np.zeros((8, 8, 3), np.uint8), 'rgb8',
                            base.header(BagTypes(), 5, ''))  # fmt: skip
     return one, lambda: one._process(QueuedFrame('front', message, 0.0)), published

@@ -199,7 +199,7 @@ def test_height_needs_the_normals_and_says_so():
         tasks=('depth', 'semantic'), depth__metric='height', depth__camera_height=HEIGHT
     )
     assert 'depth/image' not in topics(result)
-    assert [note.kind for note in result.notes] == ['no normals']
+    assert [note.kind for note in result.notes] == ['gravity', 'no normals']
 
 
 @pytest.mark.parametrize(

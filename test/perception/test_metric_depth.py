@@ -244,7 +244,9 @@ def by_height(depth, normals, height=floors.HEIGHT, lens=floors.LENS, gravity=''
         points=PointsSettings(gravity=gravity),
     )
     given = None if normals is None else Normals(normals)
-    return to_metres(disparity, lens, 'cam', None, asked, Memory(), given), affine
+    return to_metres(
+        disparity, lens, 'cam', None, asked, Memory(), given, asked.points.direction
+    ), affine
 
 
 @pytest.mark.parametrize(('pitch', 'roll'), [(0, 0), (20, 0), (25, 8), (-5, -10)])
