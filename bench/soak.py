@@ -106,7 +106,7 @@ def camera(name, rate, seed):
         number = sequence % 10**6
         header.stamp.nanosec = number * 1000 + tag(name, header.stamp.sec, number)
         size = SIZE if chance.random() < 0.95 else (40, 80)
-        message = nodes.image(nodes.picture(sequence % 50, size), header=header)
+        message = nodes.image(nodes.rgb_array(sequence % 50, size), header=header)
         if chance.random() < 0.03:
             message.step = 1
         elif chance.random() < 0.02:
@@ -335,14 +335,24 @@ class Soak:
     def measure(self):
         import psutil
 
-        one, memory = psutil.Process(self.node.pid), []
+        one, memory, shared = psutil.Process(self.node.pid), [], []
         for _ in range(5):  # an image in work needs some for a moment
-            memory.append(one.memory_info().rss / 1e6)
+            info = one.memory_info()
+            memory.append(info.rss / 1e6)
+            shared.append(info.shared / 1e6)
             self.peer.spin(1)
         return {
-            'rss_mb': statistics.median(memory), 'threads': one.num_threads(),
+            'rss_mb': statistics.median(memory),
+            # Of it, pages of files and of shared memory: weights, libraries, Fast DDS's segments.
+            'shared_mb': statistics.median(shared), 'threads': one.num_threads(),
             'fds': one.num_fds(), 'cpu_s': sum(one.cpu_times()[:2]),
         }  # fmt: skip
+
+    def seen(self):
+        """Whether a depth of each camera came."""
+        for one in (self.node, *self.cameras.values()):
+            one.check()
+        return all(self.heard[name, 'disparity/image'] for name in CAMERAS)
 
     def warm_up(self):
         """Every setting once with images, so that what is loaded at the first use is loaded."""
@@ -357,9 +367,7 @@ class Soak:
         for name in CAMERAS:
             self.start(name)
             self.view(name)
-        self.peer.until(
-            lambda: all(self.heard[name, 'disparity/image'] for name in CAMERAS), seconds=600
-        )
+        self.peer.until(self.seen, seconds=600)
         begin = time.monotonic()
         self.warm_up()
         while (now := time.monotonic() - begin) < self.args.minutes * 60:

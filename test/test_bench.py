@@ -1,7 +1,8 @@
 # SPDX-FileCopyrightText: 2026 The diception_ros authors
 # SPDX-License-Identifier: Apache-2.0
-"""The benches say at once how they are run: their help comes before torch does."""
+"""The help of every bench comes before torch is imported, and the test helpers they call exist."""
 
+import ast
 from pathlib import Path
 import subprocess
 import sys
@@ -35,3 +36,31 @@ def test_help_comes_without_torch(path):
     assert done.returncode == 0, done.stderr
     assert done.stdout.startswith('usage: ')
     assert done.stderr.splitlines()[-1] == 'False'
+
+
+def names(path):
+    """What a module of test/ defines at its top."""
+    for node in ast.parse(path.read_text()).body:
+        if isinstance(node, ast.FunctionDef | ast.ClassDef):
+            yield node.name
+        elif isinstance(node, ast.Import | ast.ImportFrom):
+            yield from (alias.asname or alias.name for alias in node.names)
+        else:
+            yield from (part.id for part in ast.walk(node) if isinstance(part, ast.Name))
+
+
+@pytest.mark.parametrize('path', sorted(BENCH.glob('*.py')), ids=lambda path: path.stem)
+def test_helpers_of_tests_that_are_called_exist(path):
+    # No type checker reads bench/, and a long run does not belong into this suite.
+    tree = ast.parse(path.read_text())
+    imported = {
+        alias.asname or alias.name: set(names(BENCH.parent / 'test' / f'{alias.name}.py'))
+        for node in ast.walk(tree) if isinstance(node, ast.Import) for alias in node.names
+        if (BENCH.parent / 'test' / f'{alias.name}.py').is_file()
+    }  # fmt: skip
+    missing = [
+        f'line {node.lineno}: {node.value.id}.{node.attr}' for node in ast.walk(tree)
+        if isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name)
+        and node.attr not in imported.get(node.value.id, {node.attr})
+    ]  # fmt: skip
+    assert not missing

@@ -6,7 +6,9 @@ from pathlib import Path
 import subprocess
 import sys
 
+from fuzz_targets import Target
 import fuzzing
+import mutations
 import numpy as np
 import pytest
 
@@ -24,7 +26,7 @@ def test_mutated_files_of_every_kind_break_no_law():
 
 @pytest.mark.parametrize(('read', 'says'), [
     (lambda place: 1 / 0, 'ZeroDivisionError'),
-    (lambda place: (place.parents[1] / fuzzing.SECRET).read_bytes(), 'reads '),
+    (lambda place: (place.parents[1] / mutations.SECRET).read_bytes(), 'reads '),
     (lambda place: (place.parents[1] / 'new').write_text(''), 'writes '),
     (lambda place: subprocess.run(['true'], check=True), 'subprocess.Popen'),
     (lambda place: (place / 'ran').touch(), 'code of the file ran'),
@@ -34,7 +36,7 @@ def test_the_harness_sees_a_broken_law(tmp_path, read, says):
     def make(place):
         (place / 'a').write_bytes(b'content')
 
-    target = fuzzing.Target('broken', make, lambda place: None if good(place) else read(place))
+    target = Target('broken', make, lambda place: None if good(place) else read(place))
 
     def good(place):
         return (place / 'a').read_bytes() == b'content'
@@ -48,7 +50,7 @@ def test_a_mutation_is_made_of_seed_target_and_number_alone():
     for name in ('a.json', 'a.yaml', 'a.bin'):
         content = b'{"a": [1, 2.5, "b"], "c": null}'
         made = [
-            [fuzzing.mutated(name, content, np.random.default_rng([0, k])) for k in range(20)]
+            [mutations.mutated(name, content, np.random.default_rng([0, k])) for k in range(20)]
             for _ in range(2)
         ]
         assert made[0] == made[1]

@@ -89,7 +89,7 @@ class OnnxBackend:
         self._embedded: dict[str, tuple[NDArray[np.float32], NDArray[np.float32]]] = {}
         self.threads = compute.threads or threads.automatic(compute.device, threads.processors())
         self._image, self._network, self._decoder = (
-            _session(folder / name, compute.device, self.threads)
+            _Graph(folder / name, compute.device, self.threads)
             for name in (IMAGE, NETWORK, DECODER)
         )
 
@@ -100,7 +100,7 @@ class OnnxBackend:
         planes = image.transpose(2, 0, 1)[None].astype(np.float32) / np.float32(127.5) - 1
         height, width = (side // self.input_scale for side in image.shape[:2])
         feeds = {'image': planes, **self._overlaps(self._image, height, width)}
-        tokens, *features = self._image.run(None, feeds)
+        tokens, *features = self._image.run(feeds)
         return _ImageLatents(tokens, features[0] if features else None)
 
     def denoise(
@@ -143,7 +143,7 @@ class OnnxBackend:
                 feeds['latents'] = np.concatenate([latents] * halves)
                 times = self._scheduler.get('num_train_timesteps', 1000)
                 feeds['timestep'] = np.full(halves * batch, sigma * np.float32(times), np.float32)
-                (velocity,) = self._network.run(None, feeds)
+                velocity = self._network.run(feeds)[0]
                 if guided:
                     unconditional, conditional = velocity[:batch], velocity[batch:]
                     scale = np.float32(settings.guidance_scale)
@@ -156,7 +156,7 @@ class OnnxBackend:
         overlaps = self._overlaps(self._decoder, height, width)
         together = max(1, _DECODE_PIXELS // (height * width))
         return np.concatenate([
-            self._decoder.run(None, {'latents': latents[i : i + together], **overlaps})[0]
+            self._decoder.run({'latents': latents[i : i + together], **overlaps})[0]
             for i in range(0, len(latents), together)
         ])  # fmt: skip
 
@@ -168,16 +168,16 @@ class OnnxBackend:
 
     def is_out_of_memory(self, error: Exception) -> bool:
         # ONNX Runtime has no error of its own for it.
-        return 'Failed to allocate memory' in str(error)
+        return 'Failed to allocate memory' in str(error.__cause__ or error)
 
     def _embedding(self, text: str) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
         if text not in self._embedded:
             self._embedded[text] = self._table.arrays(text)
         return self._embedded[text]
 
-    def _overlaps(self, session: Any, height: int, width: int) -> dict[str, NDArray[np.float32]]:
+    def _overlaps(self, graph: _Graph, height: int, width: int) -> dict[str, NDArray[np.float32]]:
         """The matrices of a lapped transform, for graphs that take them."""
-        if len(session.get_inputs()) == 1:
+        if graph.inputs == 1:
             return {}
         return {
             'row_overlap': overlap(height, self._block).astype(np.float32),
@@ -212,34 +212,66 @@ def schedule(config: dict[str, Any], steps: int) -> NDArray[np.float32]:
     return np.append(sigmas, 0).astype(np.float32)
 
 
-def _session(graph: Path, device: str, count: int) -> Any:
-    import onnxruntime
+class _Graph:
+    """A graph that ONNX Runtime has loaded.
 
-    kind, _, number = device.partition(':')
-    if kind not in _PROVIDERS or (number and not number.isdecimal()):
-        raise ValueError(f'device is {device!r}; expected cpu, cuda, cuda:N or tensorrt:N')
-    there = onnxruntime.get_available_providers()
-    if _PROVIDERS[kind][0] not in there:
-        raise ValueError(
-            f'device {device!r} needs {_PROVIDERS[kind][0]}, which this onnxruntime '
-            f'{onnxruntime.__version__} does not have (it has {", ".join(there)}); install '
-            'onnxruntime-gpu, or set device to cpu'
-        )
-    options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = count
-    options.log_severity_level = 3  # errors
-    # Threads that wait for work would keep cores busy that others need.
-    options.add_session_config_entry('session.intra_op.allow_spinning', '0')
-    providers: list[Any] = [
-        (name, {'device_id': number or '0'}) if name != 'CPUExecutionProvider' else name
-        for name in dict.fromkeys((*_PROVIDERS[kind], 'CPUExecutionProvider'))
-        if name in there
-    ]
-    try:
-        return onnxruntime.InferenceSession(str(graph), options, providers=providers)
-    except Exception as error:  # its own classes, which derive from nothing in particular
-        reason = str(error).strip().splitlines()[0][:200]
-        raise ValueError(f'{graph}: ONNX Runtime cannot load it ({reason})') from error
+    Attributes:
+        inputs: how many it takes.
+
+    Raises:
+        ValueError: a device that does not exist, or a damaged file.
+    """
+
+    def __init__(self, path: Path, device: str, threads: int) -> None:
+        import onnxruntime
+
+        kind, _, number = device.partition(':')
+        if kind not in _PROVIDERS or (number and not number.isdecimal()):
+            raise ValueError(f'device is {device!r}; expected cpu, cuda, cuda:N or tensorrt:N')
+        there = onnxruntime.get_available_providers()
+        if _PROVIDERS[kind][0] not in there:
+            raise ValueError(
+                f'device {device!r} needs {_PROVIDERS[kind][0]}, which this onnxruntime '
+                f'{onnxruntime.__version__} does not have (it has {", ".join(there)}); install '
+                'onnxruntime-gpu, or set device to cpu'
+            )
+        options = onnxruntime.SessionOptions()
+        options.intra_op_num_threads = threads
+        options.log_severity_level = 4  # fatal ones; errors are raised, too
+        # Threads that wait for work would keep cores busy that others need.
+        options.add_session_config_entry('session.intra_op.allow_spinning', '0')
+        providers: list[Any] = [
+            (name, {'device_id': number or '0'}) if name != 'CPUExecutionProvider' else name
+            for name in dict.fromkeys((*_PROVIDERS[kind], 'CPUExecutionProvider'))
+            if name in there
+        ]
+        self._path = path
+        try:
+            # The fallback would print to stdout, and run on the CPU what was meant for a GPU.
+            self._session = onnxruntime.InferenceSession(
+                str(path), options, providers=providers, enable_fallback=0
+            )
+        except Exception as error:  # its own classes, which derive from nothing in particular
+            raise ValueError(f'{path}: ONNX Runtime cannot load it ({_line(error)})') from error
+        self.inputs = len(self._session.get_inputs())
+
+    def run(self, feeds: dict[str, NDArray[np.float32]]) -> list[NDArray[np.float32]]:
+        """Its outputs.
+
+        Raises:
+            ValueError: the graph cannot take these inputs: another model's, or a damaged file.
+        """
+        try:
+            outputs: list[NDArray[np.float32]] = self._session.run(None, feeds)
+        except Exception as error:
+            raise ValueError(
+                f'{self._path}: ONNX Runtime cannot run it ({_line(error)})'
+            ) from error
+        return outputs
+
+
+def _line(error: Exception) -> str:
+    return str(error).strip().partition('\n')[0][:200]
 
 
 # ---- graphs in a model folder -------------------------------------------------------------------

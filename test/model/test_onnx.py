@@ -228,6 +228,45 @@ def test_an_unknown_device_is_refused(copy):
         Predictor.load(copy, ComputeSettings(device='tensorrt'))
 
 
+def broken(name, folder):
+    """Breaks a graph in one way."""
+    onnx = pytest.importorskip('onnx')
+    path = folder / 'decoder.onnx'
+    if name == 'cut off':
+        path.write_bytes(path.read_bytes()[:-20])
+        return
+    model = onnx.load(path, load_external_data=False)
+    if name == 'another input':
+        renamed = model.graph.input[0].name
+        for node in model.graph.node:
+            node.input[:] = ['z' if one == renamed else one for one in node.input]
+        model.graph.input[0].name = 'z'
+    else:  # the name of a file of weights
+        for tensor in model.graph.initializer:
+            for entry in tensor.external_data:
+                entry.value = name if entry.key == 'location' else entry.value
+    path.write_bytes(model.SerializeToString())
+
+
+@pytest.mark.parametrize(
+    ('name', 'words'),
+    [
+        ('cut off', 'load'), ('another input', 'run'), ('../outside.safetensors', 'load'),
+        ('/dev/zero', 'load'), ('vae/../../outside.safetensors', 'load'), ('link', 'load'),
+    ],
+)  # fmt: skip
+def test_a_damaged_graph_is_named_and_nothing_outside_is_read(copy, name, words):
+    outside = copy.parent / 'outside.safetensors'
+    shutil.copy(copy / 'vae' / 'diffusion_pytorch_model.safetensors', outside)
+    (copy / 'link').symlink_to(outside)
+    broken(name, copy)
+    with pytest.raises(
+        ValueError, match=rf'decoder\.onnx: ONNX Runtime cannot {words} it'
+    ) as found:
+        Predictor.load(copy, ONNX).generate(frame(), '[[image2depth]]')
+    assert '\n' not in str(found.value)
+
+
 def test_adapters_need_torch(both, tmp_path):
     with pytest.raises(ValueError, match='adapters run on torch'):
         both[1].adapt([tmp_path])
