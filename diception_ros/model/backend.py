@@ -34,20 +34,13 @@ class Backend(Protocol):
         encodes_texts: whether it embeds texts that are not in the prompt table.
     """
 
-    @property
-    def name(self) -> str: ...
-    @property
-    def resolution(self) -> int: ...
-    @property
-    def shifts(self) -> int: ...
-    @property
-    def token(self) -> int: ...
-    @property
-    def input_scale(self) -> int: ...
-    @property
-    def max_tokens(self) -> int: ...
-    @property
-    def encodes_texts(self) -> bool: ...
+    name: str
+    resolution: int
+    shifts: int
+    token: int
+    input_scale: int
+    max_tokens: int
+    encodes_texts: bool
 
     def embed(self, texts: Sequence[str]) -> None:
         """Embed texts for what follows; UnknownTextError for one that cannot be."""

@@ -36,6 +36,11 @@ class TorchBackend:
     def __init__(self, pipe: DiceptionPipeline, place: Path | None = None) -> None:
         self.pipe = pipe
         self.adapters = adapters.Adapters(pipe, place)
+        self.resolution, self.shifts = int(pipe.config.resolution), int(pipe.config.shifts)
+        self.token, self.input_scale = pipe.token, pipe.input_scale
+        self.max_tokens = int(pipe.transformer.config.pos_embed_max_size)
+        encoders = (pipe.text_encoder, pipe.text_encoder_2, pipe.text_encoder_3)
+        self.encodes_texts = None not in encoders
 
     @classmethod
     def load(cls, folder: Path, compute: ComputeSettings) -> TorchBackend:
@@ -51,31 +56,6 @@ class TorchBackend:
         pipe = DiceptionPipeline.from_pretrained(folder, dtype=getattr(torch, dtype)).to(device)
         pipe.set_progress_bar_config(disable=True)
         return cls(pipe, folder)
-
-    @property
-    def resolution(self) -> int:
-        return int(self.pipe.config.resolution)
-
-    @property
-    def shifts(self) -> int:
-        return int(self.pipe.config.shifts)
-
-    @property
-    def token(self) -> int:
-        return self.pipe.token
-
-    @property
-    def input_scale(self) -> int:
-        return self.pipe.input_scale
-
-    @property
-    def max_tokens(self) -> int:
-        return int(self.pipe.transformer.config.pos_embed_max_size)
-
-    @property
-    def encodes_texts(self) -> bool:
-        pipe = self.pipe
-        return None not in (pipe.text_encoder, pipe.text_encoder_2, pipe.text_encoder_3)
 
     def embed(self, texts: Sequence[str]) -> None:
         self.pipe.get_embeddings(texts)
