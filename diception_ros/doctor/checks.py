@@ -85,12 +85,7 @@ _EXTRAS = {
 def interpreter(
     version: tuple[int, ...] = sys.version_info[:3], environment: Mapping[str, str] = os.environ
 ) -> Finding:
-    """Check whether this Python is a supported one, and sees the packages of ROS.
-
-    Args:
-        version: of Python.
-        environment: variables of the process.
-    """
+    """Check whether this Python is a supported one, and sees the packages of ROS."""
     found = f'{".".join(map(str, version))}, {sys.executable}'
     span = f'{_dotted(OLDEST)} to {_dotted(NEWEST)}'
     if version < OLDEST:
@@ -335,11 +330,7 @@ def space(places: Mapping[str, Path] | None = None) -> Finding:
 
 
 def shared_memory(place: Path = Path('/dev/shm')) -> Iterator[Finding]:
-    """Check whether processes can exchange images in shared memory.
-
-    Args:
-        place: folder of shared memory.
-    """
+    """Check whether processes can exchange images in shared memory."""
     if not place.is_dir():
         yield Finding(
             'memory', WARN, f'no {place}, so messages go through the network card',
@@ -370,11 +361,7 @@ _WEIGHTLESS = ('scheduler', 'tokenizer', 'tokenizer_2', 'tokenizer_3')
 
 
 def model(name: str) -> Finding:
-    """Check whether a model folder is complete; weights are not read.
-
-    Args:
-        name: a model folder, or 'builtin'.
-    """
+    """Check whether a model folder is complete; weights are not read."""
     from diception_ros.model import folder
 
     path = folder.resolve(name)
@@ -437,11 +424,7 @@ report(found)
 
 
 def ros(environment: Mapping[str, str] = os.environ) -> Iterator[Finding]:
-    """Check ROS: the distribution, rclpy, message packages and the middleware.
-
-    Args:
-        environment: variables of the process.
-    """
+    """Check ROS: the distribution, rclpy, message packages and the middleware."""
     name = distro(environment)
     sourced = bool(environment.get('ROS_DISTRO'))
     if not sourced and importlib.util.find_spec('rclpy') is None:
@@ -497,12 +480,7 @@ def _install(packages: list[str], name: str) -> str:
 
 
 def profile(name: str, environment: Mapping[str, str] = os.environ) -> Finding:
-    """Check whether large images get through Fast DDS between processes.
-
-    Args:
-        name: of the distribution.
-        environment: variables of the process.
-    """
+    """Check whether large images get through Fast DDS between processes."""
     right = ros_environment.variable(name)
     other = next(variable for variable in ros_environment.VARIABLES if variable != right)
     file = ros_environment.profile()

@@ -35,12 +35,7 @@ _ROS = re.compile(r'_?rclpy|rcl_|rosidl_|rmw_|ament_|\w+_(msgs|srvs|interfaces)$
 
 
 def cure(error: ImportError, environment: Mapping[str, str] = os.environ) -> str:
-    """How to fix a failed import, in a sentence or more.
-
-    Args:
-        error: the failed import.
-        environment: variables of the process.
-    """
+    """How to fix a failed import, in a sentence or more."""
     module = (error.name or '').split('.')[0]
     if any(str(error).startswith(f'{library}:') for library in _SYSTEM):
         # Only the first missing one is reported, so all are named.
@@ -101,12 +96,7 @@ def ros(environment: Mapping[str, str] = os.environ) -> str:
 
 
 def packages(names: Iterable[str], distro: str) -> str:
-    """The command that installs packages of a ROS distribution on Debian and Ubuntu.
-
-    Args:
-        names: of the packages, such as 'sensor_msgs'.
-        distro: such as 'jazzy'.
-    """
+    """The command that installs packages of a ROS distribution on Debian and Ubuntu."""
     return 'apt-get install ' + ' '.join(
         f'ros-{distro}-{name.replace("_", "-")}' for name in names
     )

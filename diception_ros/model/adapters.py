@@ -49,12 +49,7 @@ def parameters_per_rank(transformer: DiceptionTransformer2DModel) -> int:
 
 
 def choose_rank(transformer: DiceptionTransformer2DModel, whole: int, share: float) -> int:
-    """The largest rank with at most a fraction of the parameters of the base.
-
-    Args:
-        transformer: without adapters.
-        whole: parameters of the base.
-        share: 0.01 is 1 %.
+    """The largest rank with at most `share` (0.01: 1 %) of the `whole` parameters of the base.
 
     Raises:
         ValueError: one rank has more than that.
@@ -74,12 +69,7 @@ def choose_rank(transformer: DiceptionTransformer2DModel, whole: int, share: flo
 def insert(
     transformer: DiceptionTransformer2DModel, name: str, rank: int
 ) -> dict[str, nn.Parameter]:
-    """Insert a new adapter, disabled.
-
-    Args:
-        transformer: the network.
-        name: of the adapter.
-        rank: of its matrices; the scale is 1.
+    """Insert a new adapter of scale 1, disabled.
 
     Returns:
         Its parameters, by their names in a file; only they require gradients. The first matrix is
@@ -133,12 +123,7 @@ def load(
 def check(
     layers: Mapping[str, tuple[int, int]], name: str, values: Mapping[str, torch.Tensor]
 ) -> None:
-    """Check that matrices fit a network.
-
-    Args:
-        layers: of the network, see `layer_shapes`.
-        name: of the adapter, for messages.
-        values: its matrices.
+    """Check that the matrices of an adapter fit a network, see `layer_shapes`.
 
     Raises:
         ValueError: the matrices are of another network.
@@ -243,9 +228,6 @@ class Adapters:
 
     def check(self, folders: Sequence[str | Path]) -> list[Card]:
         """Check that adapters fit the model; changes nothing.
-
-        Args:
-            folders: of adapters.
 
         Returns:
             Their cards, in the same order.

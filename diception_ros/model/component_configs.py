@@ -167,11 +167,7 @@ def check_index(index: Mapping[str, Any], path: Path) -> None:
 
 
 def check_config(kind: str, path: Path) -> None:
-    """Check the configuration of one component.
-
-    Args:
-        kind: name of its class.
-        path: its config.json or scheduler_config.json.
+    """Check the config.json, or scheduler_config.json, of a component by the name of its class.
 
     Raises:
         FileNotFoundError: the file does not exist.

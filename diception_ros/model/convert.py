@@ -70,10 +70,7 @@ class Checkpoint:
 
 
 def read_checkpoint(path: str | Path) -> Checkpoint:
-    """Read the official checkpoint; its tensors stay on disk until they are used.
-
-    Args:
-        path: DICEPTION_v1.pth.
+    """Read DICEPTION_v1.pth, the official checkpoint; tensors stay on disk until they are used.
 
     Raises:
         ConvertError: no such file, not the official layout, or a pickle that is more than tensors.

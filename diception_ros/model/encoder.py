@@ -122,10 +122,7 @@ class EfficientNetLite(ModelMixin, ConfigMixin):
         return found
 
     def forward(self, images: torch.Tensor) -> torch.Tensor:
-        """Features of cells of 16 x 16 pixels.
-
-        Args:
-            images: as in `layers`.
+        """Features of cells of 16 x 16 pixels of images as `layers` takes them.
 
         Returns:
             (B, features, H / 16, W / 16) in float32, of mean 0 and deviation 1 over what the
@@ -142,10 +139,7 @@ class EfficientNetLite(ModelMixin, ConfigMixin):
 
     @torch.no_grad()
     def normalise(self, images: torch.Tensor) -> EfficientNetLite:
-        """Take means and deviations from images.
-
-        Args:
-            images: as in `layers`, some hundreds.
+        """Take means and deviations from some hundred images as `layers` takes them.
 
         Returns:
             itself.

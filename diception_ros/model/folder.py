@@ -59,9 +59,6 @@ def resolve(model: str | Path) -> Path:
 def check_folder(folder: Path) -> None:
     """Refuse a folder that is not a DICEPTION pipeline before anything in it is used.
 
-    Args:
-        folder: the folder.
-
     Raises:
         FileNotFoundError: it is not there, or has no model_index.json.
         ValueError: it belongs to another pipeline, names a class outside the known ones, or a
@@ -108,10 +105,6 @@ def check_texts(folder: Path, texts: Sequence[str]) -> None:
     """Refuse a folder that is no model folder, and texts that its model cannot embed.
 
     Reads the names in its table of prompts, and imports nothing that runs a model.
-
-    Args:
-        folder: of the model.
-        texts: for the network.
 
     Raises:
         FileNotFoundError, ValueError: see `check_folder`; a text has no embedding, and the folder
@@ -199,9 +192,6 @@ def fingerprint(folder: Path) -> str:
 
     It does not depend on how they are split into files; a copy in another precision has another
     fingerprint. Reads every file once, about a second per gigabyte, and again only after a change.
-
-    Args:
-        folder: of the model.
 
     Raises:
         FileNotFoundError: the folder holds no weights.

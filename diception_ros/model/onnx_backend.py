@@ -280,9 +280,6 @@ def _line(error: Exception) -> str:
 def find_problem(folder: Path) -> str:
     """Why the graphs of a model folder cannot be used; '' where they can.
 
-    Args:
-        folder: of the model, as `folder.check_folder` accepts it.
-
     Raises:
         ValueError: the file that describes the graphs is damaged.
     """

@@ -327,9 +327,6 @@ def compare(folder: Path) -> float:
 
     Takes an image of noise and bars, every shape of batch that the Predictor makes, points, two
     steps and guidance.
-
-    Args:
-        folder: of a model with graphs.
     """
     random = np.random.default_rng(0)
     torch_model = TorchBackend.load(folder, ComputeSettings(backend='torch', dtype='float32'))

@@ -288,9 +288,6 @@ class DiceptionPipeline(DiffusionPipeline, SD3LoraLoaderMixin):
     def get_embeddings(self, texts: Sequence[str]) -> list[PromptEmbedding]:
         """Look texts up in the prompt table; encode missing ones, if there are text encoders.
 
-        Args:
-            texts: N texts.
-
         Returns:
             N embeddings, on the device and in the dtype of the table.
 
@@ -306,9 +303,6 @@ class DiceptionPipeline(DiffusionPipeline, SD3LoraLoaderMixin):
 
     def embed_prompts(self, texts: Sequence[str]) -> tuple[torch.Tensor, torch.Tensor]:
         """Embeddings of texts as a batch for the network; see `get_embeddings`.
-
-        Args:
-            texts: N texts.
 
         Returns:
             (N, 333, joint_attention_dim) tokens; (N, pooled_projection_dim) pooled.

@@ -73,11 +73,7 @@ class SampleRequest(NamedTuple):
 
 
 class BatchedSampler:
-    """Samples output images with one loaded model. Not to be shared between threads.
-
-    Args:
-        backend: the model, where it runs.
-    """
+    """Samples output images with one loaded model. Not to be shared between threads."""
 
     def __init__(self, backend: Backend) -> None:
         self._backend = backend
@@ -88,9 +84,7 @@ class BatchedSampler:
     ) -> Iterator[tuple[int, NDArray[np.float32]]]:
         """Sample the output images; each input, and each shifted one, is encoded once.
 
-        Args:
-            requests: in any order.
-            timer: charged with encoding, denoising and decoding.
+        The timer is charged with encoding, denoising and decoding.
 
         Yields:
             Index of a request and its output image, (S, S, 3) float32 in [0, 1].

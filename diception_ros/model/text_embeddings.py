@@ -63,10 +63,7 @@ class PromptTable:
 
     @classmethod
     def load(cls, path: str | Path) -> PromptTable:
-        """Open a table; tensors stay on disk until they are used.
-
-        Args:
-            path: a file that `save` wrote.
+        """Open a table that `save` wrote; tensors stay on disk until they are used.
 
         Raises:
             FileNotFoundError: the file does not exist.

@@ -86,16 +86,7 @@ def run(
 def run_local(
     todo: Sequence[Task], jobs: int, started: Callable[[Task], None] = lambda task: None
 ) -> Generator[Done, None, None]:
-    """Run `jobs` at a time on this machine.
-
-    Args:
-        todo: the tasks.
-        jobs: processes at a time.
-        started: called with each task that starts.
-
-    Yields:
-        Results in the order in which the processes end.
-    """
+    """Run `jobs` at a time on this machine; see `run`."""
     waiting, running = deque(todo), list[tuple[Task, processes.Subprocess]]()
     try:
         while waiting or running:
@@ -117,15 +108,7 @@ def run_local(
 
 
 def run_ray(todo: Sequence[Task], jobs: int, gpu: bool) -> Generator[Done, None, None]:
-    """Run them on a cluster of Ray whose machines see the same files.
-
-    Args:
-        todo: the tasks.
-        jobs: processors that each takes.
-        gpu: whether each takes a GPU.
-
-    Yields:
-        Results in the order in which the processes end.
+    """Run them on a cluster of Ray whose machines see the same files; see `run`.
 
     Raises:
         ModuleNotFoundError: without Ray.

@@ -150,11 +150,7 @@ class Subprocess:
 def process_group(
     folder: Path, environment: Mapping[str, str]
 ) -> Iterator[Callable[[str, Sequence[str]], Subprocess]]:
-    """Start verbs of `diception`, and end those that still run at the end of a `with`.
-
-    Args:
-        folder: for logs.
-        environment: variables of all of them.
+    """Start verbs of `diception` with these variables; end those that run at the end of a `with`.
 
     Yields:
         A function of a name and a command line, without the program, that starts a process.

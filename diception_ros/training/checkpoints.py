@@ -113,11 +113,7 @@ class Weights(Protocol):
 
 
 class FullFinetune:
-    """All weights of transformer and point encoder; written as a model folder.
-
-    Args:
-        pipe: the model.
-    """
+    """All weights of transformer and point encoder; written as a model folder."""
 
     def __init__(self, pipe: DiceptionPipeline) -> None:
         self._pipe = pipe
@@ -194,13 +190,6 @@ def save(
     out: Path, weights: Weights, ema: Ema | None, state: TrainState, settings: TrainSettings
 ) -> Path:
     """Write a checkpoint, and delete all but the last `settings.keep`.
-
-    Args:
-        out: folder of the run.
-        weights: trained weights.
-        ema: their average, if any.
-        state: the rest.
-        settings: of the run.
 
     Returns:
         its folder, which appears under this name when it is complete.

@@ -84,12 +84,7 @@ class Optimizer:
 
 
 def lr_factor(settings: TrainSettings, step: int) -> float:
-    """Factor of the learning rate: rises during warm-up, then 1, falls to 0 at the end.
-
-    Args:
-        settings: max_steps, warmup and lr_decay_fraction.
-        step: steps done before this one.
-    """
+    """Factor of the learning rate after so many steps: rises in warm-up, 1, falls to 0."""
     up = (step + 1) / settings.warmup if settings.warmup else 1.0
     fall = settings.lr_decay_fraction * settings.max_steps
     down = (settings.max_steps - step) / fall if fall else 1.0
@@ -113,12 +108,7 @@ class Ema:
         self.average = {name: value.detach().clone() for name, value in parameters.items()}
 
     def update(self, parameters: Mapping[str, Any], step: int) -> None:
-        """Include the weights after one step.
-
-        Args:
-            parameters: by name.
-            step: steps done, from 1.
-        """
+        """Include the weights after a step; `step` counts from 1."""
         keep = min(self.decay, (1 + step) / (10 + step))  # Source: TensorFlow's moving average
         with torch.no_grad():
             torch._foreach_lerp_(

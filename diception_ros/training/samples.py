@@ -105,13 +105,10 @@ def parse_task_weights(text: str, registry: TaskRegistry = BUILTIN) -> dict[str,
 
 
 def interleave(weights: Mapping[str, int]) -> list[str]:
-    """The tasks of one round, each as often as its weight, spread evenly.
+    """The tasks of one round, each as often as its weight says, spread evenly.
 
     Any run of consecutive samples has each task in about its proportion, whatever the batch size;
     a batch of a multiple of the round's length has it exactly.
-
-    Args:
-        weights: samples of each task in a round.
 
     Returns:
         names of tasks, as many as the sum of the weights.
@@ -132,10 +129,6 @@ class TaskSampler:
 
     Samples of a task come in random order, each once before any comes again. The choice depends on
     the position alone, so a resumed run needs no sampler state.
-
-    Args:
-        weights: samples of each task in a round.
-        seed: of the random orders.
     """
 
     def __init__(self, weights: Mapping[str, int], seed: int) -> None:

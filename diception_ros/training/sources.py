@@ -47,12 +47,7 @@ class Dataset(Protocol):
 
 
 class InMemoryDataset:
-    """Samples in memory; every buffer holds all of them.
-
-    Args:
-        samples: to train on.
-        validation: held-out samples.
-    """
+    """Samples in memory; every buffer holds all of them."""
 
     def __init__(self, samples: Sequence[Sample], validation: Sequence[Sample] = ()) -> None:
         self._samples, self._validation = list(samples), list(validation)

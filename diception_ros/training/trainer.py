@@ -198,10 +198,7 @@ class Trainer:
         return dict(found), float(norm)
 
     def losses(self, batch: Batch) -> tuple[torch.Tensor, torch.Tensor]:
-        """The loss of each sample under newly drawn noise.
-
-        Args:
-            batch: on the device.
+        """The loss of each sample of a batch, which is on the device, under newly drawn noise.
 
         Returns:
             (B,) losses; (B,) bool, whether a sample has a known cell.

@@ -96,10 +96,6 @@ class AdaptResult:
 def adapt(config: AdaptConfig, progress: Progress = SILENT) -> AdaptResult:
     """Train an adapter: about 1 % of the model's parameters, for one new task.
 
-    Args:
-        config: what is learned, and from what.
-        progress: logs what the labels lack and what is learned, and shows a bar.
-
     Raises:
         FileExistsError: `out` is not empty, and `resume` isn't given.
         FileNotFoundError: no labels or no model, or nothing to resume.

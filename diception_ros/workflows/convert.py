@@ -57,10 +57,6 @@ class ConvertResult:
 def convert(config: ConvertConfig, progress: Progress = SILENT) -> ConvertResult:
     """Make a model folder; it appears under its name when it is complete.
 
-    Args:
-        config: what it is made of.
-        progress: logs each step.
-
     Raises:
         ValueError, OSError: a source is missing or isn't what it should be, or the disk is full.
 

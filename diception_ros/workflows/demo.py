@@ -93,10 +93,6 @@ def demo(config: DemoConfig, progress: Progress = SILENT) -> DemoResult:
 
     `out` gets the bags, the logs, a contact sheet, and the report of the replay.
 
-    Args:
-        config: what is played.
-        progress: logs each stage, and shows bars.
-
     Raises:
         BlockingIOError: another demo writes into `out`.
         ChildProcessError: the player, the node or the recorder failed.

@@ -61,10 +61,6 @@ class EvaluateResult:
 def evaluate(config: EvaluateConfig, progress: Progress = SILENT) -> EvaluateResult:
     """Score a model; `out` gets metrics.json, predictions.csv, first.png and worst.png.
 
-    Args:
-        config: what is scored, and on what.
-        progress: logs what should be known to read the numbers, and shows a bar.
-
     Raises:
         FileNotFoundError: no model, data set or labels.
         ImportError: MuJoCo or pycocotools is missing.

@@ -52,10 +52,6 @@ def export(config: ExportConfig, progress: Progress = SILENT) -> ExportResult:
     megabyte at most, and belong to every model with these configurations and this layout of its
     files. Graphs that were there are replaced. Needs the packages onnx and onnxscript.
 
-    Args:
-        config: which graphs are made.
-        progress: logs each step.
-
     Raises:
         FileNotFoundError: no such model folder.
         ImportError: onnx or onnxscript is not installed.

@@ -144,10 +144,6 @@ def predict(config: PredictConfig, progress: Progress = SILENT) -> PredictResult
     For each image a folder of `out` gets, for each task, a preview (.png), the label without loss
     (.npz, see `diception_ros.core.labels.io`) and how it was made (.json); and sheet.png.
 
-    Args:
-        config: what is predicted, and where the results go.
-        progress: logs images that are left out, and shows a bar.
-
     Raises:
         FileNotFoundError: none of the images exists, or no such model.
         ValueError: an unknown task, one that lacks a category or points, or categories or points

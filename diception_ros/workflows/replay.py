@@ -185,10 +185,6 @@ def replay(config: ReplayConfig, progress: Progress = SILENT) -> ReplayResult:
 
     Several bags run in processes of their own, so that none stops another.
 
-    Args:
-        config: which bags are replayed, and how.
-        progress: logs what was left out, and shows bars.
-
     Raises:
         BlockingIOError: another replay writes the same bag.
         FileExistsError: the bag exists, and neither `force` nor `resume` is given.

@@ -100,10 +100,6 @@ def parse_size(text: str) -> tuple[int, int]:
 def simulate(config: SimulateConfig, progress: Progress = SILENT) -> SimulateResult:
     """Render rooms into a folder of samples, a bag, or a folder of images and labels.
 
-    Args:
-        config: what to render, and where to.
-        progress: shows how far it is.
-
     Raises:
         FileExistsError: there is something at `out`, and `force` isn't given.
         ValueError: an unknown name in `realism`.

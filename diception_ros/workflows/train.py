@@ -55,10 +55,6 @@ class TrainResult:
 def train(config: TrainConfig, progress: Progress = SILENT) -> TrainResult:
     """Train a new model, or continue with one; `accelerate launch` starts it on several GPUs.
 
-    Args:
-        config: where its settings are, and where it writes.
-        progress: logs, and shows a bar.
-
     Raises:
         BlockingIOError: another run writes into `out`.
         FileExistsError: `out` is not empty, and `resume` isn't given.

@@ -82,10 +82,6 @@ class ViewResult:
 def view(config: ViewConfig, progress: Progress = SILENT) -> ViewResult:
     """Serve a page with images and predictions until Ctrl-C.
 
-    Args:
-        config: what is shown, and where.
-        progress: logs the address of the page.
-
     Raises:
         ModuleNotFoundError: NiceGUI is not installed (the extra 'view').
         FileNotFoundError: no such image, bag or model.
