@@ -16,7 +16,7 @@ import tempfile
 from typing import Any
 
 from diffusers import AutoencoderKL, FlowMatchEulerDiscreteScheduler, SD3Transformer2DModel
-from tokenizers.pre_tokenizers import ByteLevel
+from tokenizers import Tokenizer, decoders, models, pre_tokenizers, processors
 import torch
 from transformers import (
     CLIPTextConfig,
@@ -179,7 +179,7 @@ def _tokenizers(folder: Path) -> tuple[Any, Any, Any]:
 
     Built from files: how a tokenizer is built in memory differs between transformers 4 and 5.
     """
-    letters = sorted(ByteLevel.alphabet())
+    letters = sorted(pre_tokenizers.ByteLevel.alphabet())
     words = [
         *letters,
         *(letter + '</w>' for letter in letters),
@@ -197,53 +197,14 @@ def _tokenizers(folder: Path) -> tuple[Any, Any, Any]:
     t5.mkdir()
     special = ['<pad>', '</s>', '<unk>']
     letters = [*special, '▁', *string.ascii_letters, *string.digits, *string.punctuation, ' ']
-    template = [
-        {'Sequence': {'id': 'A', 'type_id': 0}},
-        {'SpecialToken': {'id': '</s>', 'type_id': 0}},
-    ]
-    metaspace = {
-        'type': 'Metaspace',
-        'replacement': '▁',
-        'prepend_scheme': 'always',
-        'split': True,
-    }
-    (t5 / 'tokenizer.json').write_text(
-        json.dumps(
-            {
-                'version': '1.0',
-                'truncation': None,
-                'padding': None,
-                'normalizer': None,
-                'added_tokens': [
-                    {
-                        'id': i,
-                        'content': token,
-                        'single_word': False,
-                        'lstrip': False,
-                        'rstrip': False,
-                        'normalized': False,
-                        'special': True,
-                    }
-                    for i, token in enumerate(special)
-                ],
-                'pre_tokenizer': metaspace,
-                'decoder': metaspace,
-                'post_processor': {
-                    'type': 'TemplateProcessing',
-                    'single': template,
-                    'pair': template,
-                    'special_tokens': {'</s>': {'id': '</s>', 'ids': [1], 'tokens': ['</s>']}},
-                },
-                'model': {
-                    'type': 'Unigram',
-                    'unk_id': 2,
-                    'vocab': [
-                        [letter, -1.0 if i > 2 else 0.0] for i, letter in enumerate(letters)
-                    ],
-                },
-            }
-        )
+    scores = [-1.0 if i > 2 else 0.0 for i in range(len(letters))]
+    made = Tokenizer(models.Unigram(list(zip(letters, scores, strict=True)), unk_id=2))
+    made.add_special_tokens(special)
+    made.pre_tokenizer, made.decoder = pre_tokenizers.Metaspace(), decoders.Metaspace()
+    made.post_processor = processors.TemplateProcessing(
+        single='$A </s>', pair='$A </s> $B </s>', special_tokens=[('</s>', 1)]
     )
+    made.save(str(t5 / 'tokenizer.json'))
     (t5 / 'tokenizer_config.json').write_text(
         json.dumps(
             {

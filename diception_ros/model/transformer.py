@@ -368,9 +368,9 @@ class ImageFeatures(nn.Module):
 
 
 class FineRefinement(nn.Module):
-    """Refines latents of so many channels in pixels at stride 4 of the encoder, where its features show edges.
+    """Refines latents in pixels at stride 4 of the encoder, where its features show edges.
 
-    The latents are painted, changed beside the features, and encoded again; both steps are
+    The latents are decoded, changed beside the features, and encoded again; both steps are
     linear, trained, and reach over the borders of cells.
     """
 

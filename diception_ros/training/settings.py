@@ -6,13 +6,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, fields
-import difflib
 from pathlib import Path
 from typing import Any
 
 import yaml
 
-from diception_ros.core.settings import Settings, again, help_of, setting
+from diception_ros.core.settings import Settings, again, help_of, near, setting
 from diception_ros.system import files, safe_load
 
 
@@ -285,9 +284,7 @@ def _check_renamed(where: str, names: Mapping[Any, Any]) -> None:
 def _value(where: str, name: Any, value: Any) -> Any:
     kinds = {field.name: type(field.default) for field in fields(TrainSettings)}
     if name not in kinds:
-        near = difflib.get_close_matches(str(name), kinds, n=1)
-        hint = f'; did you mean {near[0]!r}?' if near else f'; known: {", ".join(kinds)}'
-        raise ValueError(f'{where}: no setting {name!r}{hint}')
+        raise ValueError(f'{where}: no setting {name!r}{near(str(name), kinds)}')
     if kinds[name] is float and isinstance(value, str):
         # YAML 1.1 reads 2e-5 as a text: it requires a dot in a number.
         try:
