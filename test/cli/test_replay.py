@@ -48,7 +48,7 @@ def test_answers_are_those_of_the_node(bag, tiny, tiny_folder, tmp_path, capsys)
     assert run(bag, '--out', out, '--model', tiny_folder, *QUICK) == 0
     said = capsys.readouterr().err
     assert 'predictions for 4 frames' in said
-    assert 'drive.mcap: answers: ' in said
+    assert 'drive.mcap: predictions: ' in said
     assert sorted(p.name for p in tmp_path.iterdir()) == ['drive.mcap', 'out.mcap']
     asked = Perceiver(Predictor.load(tiny_folder), BagTypes(), recordings.asked(
         tasks=('depth', 'normal')))  # fmt: skip

@@ -112,7 +112,9 @@ def together(tmp_path_factory):
         free.bind(('127.0.0.1', 0))
         port = free.getsockname()[1]
     program = f'import sys; sys.path[:0] = [{str(TESTS)!r}, {str(TESTS / "training")!r}]\n'
-    program += f'import pathlib, test_parallel\ntest_parallel.part(pathlib.Path({str(out)!r}))\n'
+    program += (
+        f'import pathlib, test_distributed\ntest_distributed.part(pathlib.Path({str(out)!r}))\n'
+    )
     running = [
         subprocess.Popen(
             [sys.executable, '-c', program], stderr=subprocess.PIPE, text=True,
