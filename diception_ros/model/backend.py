@@ -40,7 +40,9 @@ class Backend(Protocol):
     token: int
     input_scale: int
     max_tokens: int
-    encodes_texts: bool
+
+    @property
+    def encodes_texts(self) -> bool: ...
 
     def embed(self, texts: Sequence[str]) -> None:
         """Embed texts for what follows; UnknownTextError for one that cannot be."""

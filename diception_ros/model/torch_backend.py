@@ -39,8 +39,6 @@ class TorchBackend:
         self.resolution, self.shifts = int(pipe.config.resolution), int(pipe.config.shifts)
         self.token, self.input_scale = pipe.token, pipe.input_scale
         self.max_tokens = int(pipe.transformer.config.pos_embed_max_size)
-        encoders = (pipe.text_encoder, pipe.text_encoder_2, pipe.text_encoder_3)
-        self.encodes_texts = None not in encoders
 
     @classmethod
     def load(cls, folder: Path, compute: ComputeSettings) -> TorchBackend:
@@ -56,6 +54,11 @@ class TorchBackend:
         pipe = DiceptionPipeline.from_pretrained(folder, dtype=getattr(torch, dtype)).to(device)
         pipe.set_progress_bar_config(disable=True)
         return cls(pipe, folder)
+
+    @property
+    def encodes_texts(self) -> bool:
+        pipe = self.pipe
+        return None not in (pipe.text_encoder, pipe.text_encoder_2, pipe.text_encoder_3)
 
     def embed(self, texts: Sequence[str]) -> None:
         self.pipe.get_embeddings(texts)
