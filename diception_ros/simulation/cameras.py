@@ -36,6 +36,8 @@ _FREE: dict[CameraRig, tuple[_FreeKind, ...]] = {
     'hand': ('hand', 'hand', 'hand', 'near', 'near', 'above'),
 }
 _NEAREST_FREE, _MOST_OF_ONE_FREE, _MOST_ROLL = 0.15, 0.85, math.radians(25)
+# Of close-ups: field of view, half a thing's extent by half the image's, least share of the image.
+_CLOSE_FOV_DEG, _CLOSE_FILL, _CLOSE_SHARE = (22.0, 70.0), (0.4, 1.3), 0.05
 _TURN_RATE, _PEAK = 0.9, 1.5  # rad/s; highest speed of `_interpolate` relative to its mean
 
 # From a body whose x is ahead, y left and z up to the optical frame, as a rotation's columns.
@@ -133,6 +135,8 @@ def sample_view(
     Returns:
         The camera; None if many tries found no good view, as in a room that is too full.
     """
+    if scene.realism.closeups:
+        return _closeup(rng, scene, size)
     if scene.realism.cameras:
         return _free_view(rng, scene, size, rig)
     rig = rig or sample_rig(rng)
@@ -240,8 +244,38 @@ def _free_view(
     return None
 
 
-def _is_free_good(scene: Scene, camera: PinholeCamera) -> bool:
-    # Something to see, and not only one surface; things may fill the image and be close.
+def _closeup(
+    rng: np.random.Generator, scene: Scene, size: tuple[int, int]
+) -> PinholeCamera | None:
+    # As people take photographs: of one thing, large, mostly from about its own height.
+    things = [k for k, name in enumerate(scene.categories, 1) if name not in STUFF]
+    (shapes, instance), u = scene.solids, rng.uniform
+    for _ in range(_TRIES):
+        target = things[int(rng.integers(len(things)))]
+        mine = instance == target
+        reach = shapes.size[mine].max(axis=1, keepdims=True)
+        low, high = ((shapes.position[mine] + reach * side) for side in (-1, 1))
+        low, high = low.min(axis=0), high.max(axis=0)
+        half = math.tan(math.radians(u(*_CLOSE_FOV_DEG)) / 2)
+        far = max(0.2, float(np.linalg.norm(high - low)) / 2 / half / u(*_CLOSE_FILL))
+        raised = u(-0.12, 0.45) if u() < 0.7 else u(0.3, 1.4)
+        around, roll = u(-math.pi, math.pi), 0.05 * rng.standard_normal()
+        ahead = math.cos(raised) * math.cos(around), math.cos(raised) * math.sin(around)
+        x, y, z = (low + high) / 2 + far * np.array([*ahead, math.sin(raised)])
+        turned, tilted = half * u(-0.35, 0.35), half * u(-0.25, 0.25)
+        viewpoint = Viewpoint(x, y, z, around + math.pi + turned, raised + tilted, roll)
+        camera = _camera(viewpoint, _intrinsics(half, size), size)
+        if (
+            z > 0.05 and is_clear(scene, camera.position, 0.1)
+            and _is_free_good(scene, camera, target)
+        ):  # fmt: skip
+            return camera
+    return None
+
+
+def _is_free_good(scene: Scene, camera: PinholeCamera, target: int = 0) -> bool:
+    # Something to see, and not only one surface; things may fill the image and be close. Of a
+    # close-up, the thing that it is of.
     step = max(1, max(camera.size) // _RAYS)
     shapes, instance = scene.solids
     index, depth = first_hit(shapes, camera.position, camera.rays(step))
@@ -250,6 +284,8 @@ def _is_free_good(scene: Scene, camera: PinholeCamera) -> bool:
     if contains(scene.primitives, camera.position).any():
         return False
     seen = np.bincount(instance[index], minlength=len(scene.categories) + 1) / len(index)
+    if target:
+        return bool(seen[target] >= _CLOSE_SHARE and seen.max() <= _MOST_OF_ONE_FREE)
     is_thing = np.array([False, *(name not in STUFF for name in scene.categories)])
     return bool(
         (seen[is_thing] > 0).any() and (seen > 0).sum() >= 3 and seen.max() <= _MOST_OF_ONE_FREE
@@ -284,8 +320,12 @@ def _free_stance(rng: np.random.Generator, scene: Scene, kind: _FreeKind) -> Vie
 
 def _sample_intrinsics(rng: np.random.Generator, size: tuple[int, int]) -> Intrinsics:
     # Field of view along the longer side: 45 to 100 degrees.
-    height, width = size
-    focal = max(size) / 2 / math.tan(math.radians(rng.uniform(45, 100)) / 2)
+    return _intrinsics(math.tan(math.radians(rng.uniform(45, 100)) / 2), size)
+
+
+def _intrinsics(half: float, size: tuple[int, int]) -> Intrinsics:
+    # `half`: tangent of half the field of view along the longer side.
+    (height, width), focal = size, max(size) / 2 / half
     return Intrinsics(focal, focal, (width - 1) / 2, (height - 1) / 2)
 
 

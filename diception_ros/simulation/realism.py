@@ -33,7 +33,8 @@ _CLOTH_SHINE = 0.03  # which `materials.sample_palette` gives to fabric and clot
 _SURFACES: dict[str, Pattern] = {
     'floor': 'real floor', 'wall': 'real wall', 'ceiling': 'real ceiling',
 }  # fmt: skip
-_SHARES = ('cameras', 'textures', 'lighting', 'reflections', 'meshes')
+_ALL = ('cameras', 'textures', 'lighting', 'reflections', 'meshes')
+_SHARES = (*_ALL, 'closeups')  # at the end: each draws its own number of `sample`
 _SHELL_THICK = 0.05  # metres; thinner parts of walls are skirting boards
 
 
@@ -52,6 +53,8 @@ class Realism:
         lighting: lamps are coloured, dim or glaring, or shine from one side.
         reflections: shiny floors mirror the room.
         meshes: furniture models stand among the furniture of primitives, if there is a folder.
+        closeups: every view is of one thing, which fills much of the image, as in photographs that
+            people take; in place of `cameras`.
         furniture: that folder, see `diception_ros.simulation.assets.meshes`; None for none.
 
     Raises:
@@ -63,6 +66,7 @@ class Realism:
     lighting: float = 0.0
     reflections: float = 0.0
     meshes: float = 1.0
+    closeups: float = 0.0
     furniture: str | None = None
 
     def __post_init__(self) -> None:
@@ -74,15 +78,17 @@ class Realism:
     def is_plain(self) -> bool:
         """Whether every setting is off."""
         return not (
-            self.cameras or self.textures or self.lighting or self.reflections or self.furniture
-        )
+            self.cameras or self.textures or self.lighting or self.reflections or self.closeups
+            or self.furniture
+        )  # fmt: skip
 
     @classmethod
     def parse(cls, text: str, furniture: str | None = None) -> Realism:
         """Settings from names with optional shares, such as 'cameras,textures:0.8'.
 
         Args:
-            text: names of settings, separated by commas; 'all' for all of them; '' for none.
+            text: names of settings, separated by commas; 'all' for all but closeups;
+                '' for none.
             furniture: folder of furniture models.
 
         Raises:
@@ -99,7 +105,7 @@ class Realism:
                 value = float(share) if share else 1.0
             except ValueError:
                 raise ValueError(f'realism: expected {name}:SHARE, got {item}') from None
-            shares.update(dict.fromkeys(_SHARES if name == 'all' else (name,), value))
+            shares.update(dict.fromkeys(_ALL if name == 'all' else (name,), value))
         return cls(**shares, furniture=furniture)
 
     def sample(self, rng: np.random.Generator) -> Realism:

@@ -13,9 +13,9 @@ from surfaces import normals_from
 from diception_ros.core import geometry
 from diception_ros.simulation import cameras, mjcf, sample_stream, scenes
 from diception_ros.simulation.assets import meshes, textures
-from diception_ros.simulation.assets.categories import MODELED
+from diception_ros.simulation.assets.categories import MODELED, STUFF
 from diception_ros.simulation.assets.primitives import Placement, PrimitiveType
-from diception_ros.simulation.raycast import Primitives, contains, intersect
+from diception_ros.simulation.raycast import Primitives, contains, first_hit, intersect
 from diception_ros.simulation.realism import PLAIN, Realism
 
 ALL = Realism(cameras=1, textures=1, lighting=1, reflections=1)
@@ -169,6 +169,29 @@ def test_cameras_roll_and_look_down_and_come_close():
     assert (np.abs(roll) > 10).mean() > 0.1
     assert pitch.max() > 70
     assert height.min() < 0.4
+
+
+def test_closeups_show_one_thing_large_from_inside_the_room():
+    largest = {}
+    for closeups in (0, 1):
+        realism, shares = Realism(cameras=1, closeups=closeups), []
+        for number in range(4):
+            scene = scenes.make_scene(7, number, realism=realism)
+            things = np.array([False, *(name not in STUFF for name in scene.categories)])
+            for k in range(4):
+                rng = scenes.rng_for(7, number, 'train', 1 + 2 * k)
+                camera = cameras.sample_view(rng, scene, SIZE, 'robot')
+                if camera is None:
+                    continue
+                assert not contains(scene.primitives, camera.position).any()
+                assert cameras.is_clear(scene, camera.position, 0.1)
+                index, _ = first_hit(scene.primitives, camera.position, camera.rays(4))
+                seen = np.bincount(scene.instance[index], minlength=len(things))
+                shares.append(seen[things].max() / len(index))
+        largest[closeups] = np.median(shares)
+        assert len(shares) > 10
+    assert largest[1] > 1.5 * largest[0]
+    assert largest[1] > 0.15
 
 
 def test_points_inside_of_primitives_are_found():
