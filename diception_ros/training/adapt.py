@@ -11,7 +11,7 @@ OUT/run/                                 log, validation, sheets, checkpoints: s
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import asdict, replace
+from dataclasses import asdict, fields, replace
 import importlib.metadata
 import json
 import math
@@ -187,35 +187,27 @@ def prepare_adaptation(
     from_scratch.add_text(pipe.prompt_table, prompt)
     predicts_sample = transformer.config.get('prediction_type') == 'sample'
     samples_per_step = chosen.batch_size * chosen.gradient_accumulation_steps
-    settings = TrainSettings(
-        model=model,
-        rank=rank,
-        frozen_bf16=chosen.bf16 and chosen.device != 'cpu',
-        source='labels',
-        task_weights=f'{name}=1',
-        buffer=chosen.buffer,
-        buffer_refresh_steps=max(1, -(-chosen.buffer // samples_per_step)),
-        hflip=False,
-        color_jitter=chosen.color_jitter,
-        max_steps=steps,
-        batch_size=chosen.batch_size,
-        gradient_accumulation_steps=chosen.gradient_accumulation_steps,
-        lr=lr,
-        ema=chosen.ema,
-        pure_noise_prob=_PURE_NOISE_PROB if predicts_sample else 0.0,
-        weighting='sample' if predicts_sample else 'velocity',
-        cond_dropout=chosen.cond_dropout,
-        seed=chosen.seed,
-        device=chosen.device,
-        bf16=chosen.bf16,
-        gradient_checkpointing=chosen.gradient_checkpointing,
-        log_every=chosen.validate_every,
-        save_every=chosen.validate_every,
-        keep=1,
-        validate_every=chosen.validate_every if held_out else 0,
-        validation_samples=max(2, len(held_out)),
-        validation_num_inference_steps=chosen.validation_num_inference_steps,
-    )
+    names = {item.name for item in fields(TrainSettings)}
+    shared = {key: value for key, value in asdict(chosen).items() if key in names}
+    own: dict[str, Any] = {
+        'model': model,
+        'rank': rank,
+        'frozen_bf16': chosen.bf16 and chosen.device != 'cpu',
+        'source': 'labels',
+        'task_weights': f'{name}=1',
+        'buffer_refresh_steps': max(1, -(-chosen.buffer // samples_per_step)),
+        'hflip': False,
+        'max_steps': steps,
+        'lr': lr,
+        'pure_noise_prob': _PURE_NOISE_PROB if predicts_sample else 0.0,
+        'weighting': 'sample' if predicts_sample else 'velocity',
+        'log_every': chosen.validate_every,
+        'save_every': chosen.validate_every,
+        'keep': 1,
+        'validate_every': chosen.validate_every if held_out else 0,
+        'validation_samples': max(2, len(held_out)),
+    }
+    settings = TrainSettings(**shared | own)
     return Adaptation(card, settings, train, held_out, pipe, registry)
 
 

@@ -44,16 +44,8 @@ class LabelSource(Settings):
 
         if self.data is None:
             raise ValueError('data is missing; give labelled images')
-        return labelled.read(
-            self.data,
-            kind,
-            task,
-            category=self.category,
-            image_topic=self.image_topic,
-            label_topic=self.label_topic,
-            images=self.images,
-            skip_bad=self.skip_bad,
-        )
+        options = {name: value for name, value in vars(self).items() if name != 'data'}
+        return labelled.read(self.data, kind, task, **options)
 
 
 @dataclass(frozen=True)

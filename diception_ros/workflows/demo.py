@@ -14,9 +14,10 @@ import time
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from diception_ros import tasks
-from diception_ros.core.settings import ComputeSettings, Settings, setting
+from diception_ros.core.settings import ComputeSettings, Settings, again, setting
 from diception_ros.system import files, safe_load
 from diception_ros.system.progress import SILENT, Progress
+from diception_ros.workflows.simulate import SimulateConfig
 
 if TYPE_CHECKING:
     from diception_ros.live_demo.recording import Drive
@@ -56,10 +57,7 @@ class DemoConfig(Settings):
     tasks: tuple[str, ...] = setting(
         tuple(tasks.names()), 'tasks to run', choices=tuple(tasks.names()), metavar='TASK'
     )
-    gl: str | None = setting(
-        None, 'OpenGL library (default: that in MUJOCO_GL, or egl)', kind=str,
-        choices=('egl', 'osmesa'),
-    )  # fmt: skip
+    gl: str | None = again(SimulateConfig, 'gl')
     compute: ComputeSettings = field(default_factory=ComputeSettings)
 
 

@@ -13,13 +13,14 @@ from diception_ros.core.settings import (
     ComputeSettings,
     PredictSettings,
     Settings,
+    again,
     declared,
     setting,
 )
 from diception_ros.datasets import benchmarks
 from diception_ros.system import engines
 from diception_ros.workflows.adapt import LabelSource
-from diception_ros.workflows.simulate import parse_size
+from diception_ros.workflows.simulate import SimulateConfig, parse_size
 
 # Protocols that read one's own recordings or annotations, beside those of the paper's data sets.
 COCO, RGBD = 'coco', 'rgbd'
@@ -49,10 +50,7 @@ class RoomSettings(Settings):
         50, 'rooms of the training split, four images each, that make the mean image', low=1,
         metavar='N',
     )  # fmt: skip
-    gl: str | None = setting(
-        None, 'OpenGL library (default: that in MUJOCO_GL, or egl)', kind=str,
-        choices=('egl', 'osmesa'),
-    )  # fmt: skip
+    gl: str | None = again(SimulateConfig, 'gl')
 
     def __post_init__(self) -> None:
         super().__post_init__()

@@ -32,6 +32,11 @@ if TYPE_CHECKING:
     from diception_ros.bags.cameras import Camera
     from diception_ros.datasets.ground_truth import GroundTruthSource
 
+# Settings that a job has under the same names.
+_OF_JOB = (
+    'cameras', 'camera_infos', 'depth_references', 'every', 'max_frames', 'views', 'copy', 'force',
+    'resume',
+)  # fmt: skip
 # Options that are not passed on to the process of a bag.
 _OURS = ('bags', 'out', 'jobs', 'engine', 'summary', 'report', 'threads', 'view', 'view_file')
 
@@ -370,21 +375,13 @@ def _job(config: ReplayConfig) -> Job:
         batch = 1 if on_cpu else max(1, perception.predict.batch_size // results)
     return Job(
         config.out,
-        cameras=config.cameras,
-        camera_infos=config.camera_infos,
-        depth_references=config.depth_references,
         start_s=config.start,
         end_s=config.end,
-        every=config.every,
-        max_frames=config.max_frames,
-        views=config.views,
-        copy=config.copy,
         points=read_points(config.points),
         prefix=config.prefix.rstrip('/'),
         batch_frames=batch,
         compress=config.compression == 'zstd',
-        force=config.force,
-        resume=config.resume,
+        **{name: getattr(config, name) for name in _OF_JOB},
     )
 
 
