@@ -173,9 +173,9 @@ def opencv() -> Iterator[Finding]:
     """Check whether OpenCV can be imported, which needs system libraries; no finding if it can."""
     if importlib.util.find_spec('cv2') is None:
         return
-    answer = processes.run_isolated('import cv2\nreport(cv2.__version__)')
-    if answer.value is None:
-        error = ImportError(answer.error.partition('Error: ')[2] or answer.error, name='cv2')
+    result = processes.run_isolated('import cv2\nreport(cv2.__version__)')
+    if result.value is None:
+        error = ImportError(result.error.partition('Error: ')[2] or result.error, name='cv2')
         yield Finding('opencv', BROKEN, str(error), missing_packages.cure(error))
 
 
@@ -219,7 +219,7 @@ import torch
 found = [torch.cuda.get_device_properties(k) for k in range(torch.cuda.device_count())]
 report({
     'torch': torch.__version__, 'cuda': torch.version.cuda, 'threads': torch.get_num_threads(),
-    'devices': [[one.name, one.total_memory] for one in found],
+    'devices': [[item.name, item.total_memory] for item in found],
 })
 """
 _BUILD = 'install a build of torch for CUDA: https://pytorch.org/get-started/locally'
@@ -235,10 +235,10 @@ def device(wanted: str, driver: Path = _DRIVER) -> Finding:
     Returns:
         A finding about 'torch' if it cannot be imported, else about 'device'.
     """
-    answer = processes.run_isolated(_PROGRAM)
-    if answer.value is None:
-        return Finding('torch', BROKEN, answer.error, missing_packages.install(['torch']))
-    return device_finding(wanted, answer.value, driver.exists())
+    result = processes.run_isolated(_PROGRAM)
+    if result.value is None:
+        return Finding('torch', BROKEN, result.error, missing_packages.install(['torch']))
+    return device_finding(wanted, result.value, driver.exists())
 
 
 def device_finding(wanted: str, report: dict[str, Any], driver: bool) -> Finding:
@@ -304,13 +304,13 @@ def graphics(environment: Mapping[str, str] = os.environ) -> Iterator[Finding]:
     if importlib.util.find_spec('mujoco') is None:
         return
     backend = environment.get('MUJOCO_GL') or 'egl'
-    answer = processes.run_isolated(_GL)
-    if answer.value is None:
-        reason = answer.error.partition('Error: ')[2] or answer.error
+    result = processes.run_isolated(_GL)
+    if result.value is None:
+        reason = result.error.partition('Error: ')[2] or result.error
         found, _, cure = reason.rpartition('; ')
         yield Finding('graphics', WARN, found or reason, cure)
     else:
-        yield Finding('graphics', OK, f'{backend}, MuJoCo {answer.value}')
+        yield Finding('graphics', OK, f'{backend}, MuJoCo {result.value}')
 
 
 def space(places: Mapping[str, Path] | None = None) -> Finding:
@@ -433,11 +433,11 @@ def ros(environment: Mapping[str, str] = os.environ) -> Iterator[Finding]:
             missing_packages.ros(environment),
         )  # fmt: skip
         return
-    answer = processes.run_isolated(_ROS_PROGRAM)
-    report = answer.value
+    result = processes.run_isolated(_ROS_PROGRAM)
+    report = result.value
     if report is None:
         cure = missing_packages.ros(environment)
-        yield Finding('ros', BROKEN, f'{name or "ROS"}: rclpy: {answer.error}', cure)
+        yield Finding('ros', BROKEN, f'{name or "ROS"}: rclpy: {result.error}', cure)
         return
     where = '' if sourced else ', not sourced'
     yield Finding(

@@ -276,14 +276,14 @@ class Adapters:
         if known is not None and known[0] == mark and known[1].card == card:
             return known[1]
         self._check_base(folder, card)
-        one = _Adapter(card, *read(str(path)))
+        adapter = _Adapter(card, *read(str(path)))
         try:
-            check(self._layers, card.name, one.values)
-            self._check_text(card.prompt, one.prompt)
+            check(self._layers, card.name, adapter.values)
+            self._check_text(card.prompt, adapter.prompt)
         except ValueError as error:
             raise ValueError(f'adapter {str(folder)!r}: {error}') from error
-        self._read[str(folder)] = mark, one
-        return one
+        self._read[str(folder)] = mark, adapter
+        return adapter
 
     def _check_base(self, folder: Path, card: Card) -> None:
         if self._place is None:

@@ -341,12 +341,12 @@ def compare(folder: Path) -> float:
         PredictSettings(num_inference_steps=2, guidance_scale=2.0),
     ):
         for batch in (1, 3):
-            asked = [texts[number % len(texts)] for number in range(batch)]
+            prompts = [texts[number % len(texts)] for number in range(batch)]
             points = [[], [(0.25, 0.75)], [(0.5, 0.5), (0.1, 0.2)]][:batch]
             outputs = []
             for model in (torch_model, onnx_model):
                 latents = model.denoise(
-                    [model.encode(image)], asked, points, list(range(batch)), settings, ''
+                    [model.encode(image)], prompts, points, list(range(batch)), settings, ''
                 )
                 outputs.append(model.decode_latents(latents))
             worst = max(worst, float(np.abs(outputs[0] - outputs[1]).max()))

@@ -233,7 +233,7 @@ class DiceptionPipeline(DiffusionPipeline, SD3LoraLoaderMixin):
 
         Args:
             image: (B, 3, H, W) in [-1, 1]; with an image encoder `input_scale` times the
-                sides of its answers.
+                sides of its outputs.
             sample: draw from the posterior instead of taking its mean.
             generator: for the draw.
 
@@ -446,7 +446,7 @@ class DiceptionPipeline(DiffusionPipeline, SD3LoraLoaderMixin):
         Args:
             image: (B, 3, S, S) float in [-1, 1], B is 1 or N; None when `image_latents` is given.
                 Sides are multiples of the VAE's factor times the patch size; of a model with an
-                image encoder `input_scale` times as wide, and the answers are not.
+                image encoder `input_scale` times as wide as the outputs.
             prompt: N texts, such as '[[image2depth]]' or '[[image2semantic]] person'.
             points: N lists of at most five (x, y) in [0, 1], x right, y down; None for no points.
             num_inference_steps: Euler steps.

@@ -207,7 +207,7 @@ class PromptTable:
         if self.made_without_encoders:
             return (
                 f'no embedding for {text!r}{hint} This model was trained without text encoders, '
-                f'so it knows these texts and no others: {there}. Ask one of them, or give '
+                f'so it knows these texts and no others: {there}. Use one of them, or give '
                 'another model (--model DIR) that diception convert made'
             )
         return (

@@ -152,7 +152,7 @@ class DiceptionTransformer2DModel(SD3Transformer2DModel):
         return built
 
     def add_image_features(self, features: int) -> None:
-        """Add the parameters for features of an image encoder; untrained they change no answer.
+        """Add the parameters for features of an image encoder; untrained they change no output.
 
         Args:
             features: F, channels that image latents bring beside their own. With the encoder's
@@ -284,8 +284,8 @@ class DiceptionTransformer2DModel(SD3Transformer2DModel):
 
 # ---- features of an image encoder ---------------------------------------------------------------
 #
-# Their parameters can be added to trained weights: all outputs start at zero, so answers stay the
-# same until the new parameters are trained.
+# Their parameters can be added to trained weights: all their outputs start at zero, so the
+# model's stay the same until the new parameters are trained.
 
 
 class ImageFeatures(nn.Module):
@@ -399,10 +399,10 @@ class FineRefinement(nn.Module):
             return
         unit = torch.zeros(channels, channels, 5, 5)  # a component each, in the middle cell
         unit[range(channels), range(channels), 2, 2] = 1
-        painted = vae.decode_difference(unit.to(vae.basis)) / vae.config.scaling_factor
+        pixels = vae.decode_difference(unit.to(vae.basis)) / vae.config.scaling_factor
         first = 2 * FINE_CELLS - FINE_CELLS // 2
         window = slice(first, first + 2 * FINE_CELLS)
-        kernel = functional.pixel_unshuffle(painted, 2)[..., window, window].float()
+        kernel = functional.pixel_unshuffle(pixels, 2)[..., window, window].float()
         self.paint.weight.copy_(kernel)
         self.paint.bias.zero_()
         self.encode.weight.copy_(kernel * vae.config.scaling_factor**2)

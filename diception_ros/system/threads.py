@@ -50,9 +50,9 @@ def automatic(device: str, share: int) -> int:
         device: where the model runs.
         share: processors that there are for this process and what works for it.
     """
-    asked = os.environ.get('OMP_NUM_THREADS', '').partition(',')[0]
-    if asked.isdecimal() and int(asked):
-        return int(asked)
+    configured = os.environ.get('OMP_NUM_THREADS', '').partition(',')[0]
+    if configured.isdecimal() and int(configured):
+        return int(configured)
     half = max(1, share // 2)
     return half if device == 'cpu' else min(half, WITH_GPU)
 

@@ -328,7 +328,7 @@ class _BestState:
         self.metrics: dict[str, object] = {}
         found: dict[int, validation.Metrics] = {}
         for row in validation.read_csv(out / 'run' / 'validation.csv', trained.step):
-            numbers = {name: float(row[name]) for name in validation.ANSWERS}
+            numbers = {name: float(row[name]) for name in validation.COLUMNS}
             found.setdefault(int(row['step']), {})[row['metric']] = numbers
         for step, metrics in found.items():
             self._update(step, metrics)
@@ -353,7 +353,7 @@ class _BestState:
         before = self.folder
         # With the digits of the log, or a resumed run would decide otherwise.
         metrics = {
-            metric: {answer: float(f'{value:.6g}') for answer, value in numbers.items()}
+            metric: {kind: float(f'{value:.6g}') for kind, value in numbers.items()}
             for metric, numbers in scores[self._task].items()
         }
         if self._update(step, metrics):

@@ -69,7 +69,7 @@ def find_encoder(folder: str, pipe: DiceptionPipeline | None) -> EfficientNetLit
 
 
 def add_encoder(pipe: DiceptionPipeline, encoder: EfficientNetLite) -> None:
-    """Add an image encoder to a model; before training its answers stay the same."""
+    """Add an image encoder to a model; before training its outputs stay the same."""
     if pipe.image_encoder is encoder:
         return
     pipe.register_modules(image_encoder=encoder.to(memory_format=torch.channels_last))

@@ -42,8 +42,8 @@ _BATCH = 32  # images in one forward pass, at most
 _BATCH_PIXELS = _BATCH * 128**2  # likewise; at SD3's 768 px one image fills a GPU
 
 # Prediction for the sample's own image, for another sample's image, and the mean training target.
-ANSWERS = ('true', 'shuffled', 'mean')
-VALIDATION_COLUMNS = ('step', 'task', 'metric', *ANSWERS)
+COLUMNS = ('true', 'shuffled', 'mean')
+VALIDATION_COLUMNS = ('step', 'task', 'metric', *COLUMNS)
 
 Metrics = dict[str, dict[str, float]]  # number by metric and kind of prediction
 Scores = dict[str, Metrics]  # by task
@@ -228,7 +228,7 @@ class Validator:
             sheet: where a contact sheet of input, target and prediction is written.
 
         Returns:
-            number by task, metric and kind of prediction (`ANSWERS`), mean over samples;
+            number by task, metric and kind of prediction (`COLUMNS`), mean over samples;
             `image_mae` is the mean absolute error of the output image, in [0, 1]; for masks also
             the result of `choose_threshold`.
         """
@@ -245,13 +245,13 @@ class Validator:
                 'mean': [mean] * len(mine),
             }
             columns = {
-                answer: [self._score(row, image) for row, image in zip(mine, some, strict=True)]
-                for answer, some in outputs.items()
+                kind: [self._score(row, image) for row, image in zip(mine, some, strict=True)]
+                for kind, some in outputs.items()
             }
             scores[task] = {
                 metric: {
-                    answer: _nanmean(np.array([item[metric] for item in column]))
-                    for answer, column in columns.items()
+                    kind: _nanmean(np.array([item[metric] for item in column]))
+                    for kind, column in columns.items()
                 }
                 for metric in columns['true'][0]
             }
@@ -321,7 +321,7 @@ class Validator:
                     data.targets[row].permute(1, 2, 0).numpy(),
                     np.rint(outputs[row] * 255).astype(np.uint8),
                 ]
-                names += [task, 'truth', 'answer']
+                names += [task, 'truth', 'prediction']
         factor = max(1, round(_CELL / len(panels[0])))
         enlarged = [panel.repeat(factor, axis=0).repeat(factor, axis=1) for panel in panels]
         path.parent.mkdir(parents=True, exist_ok=True)

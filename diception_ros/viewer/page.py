@@ -213,26 +213,26 @@ class _Page:
                 if item.name in values:
                     self._parameter(item, values[item.name])
 
-    def _parameter(self, one: Declared, value: Any) -> None:
+    def _parameter(self, item: Declared, value: Any) -> None:
         ui = self._ui
 
         def change(event: Any) -> None:
             try:
-                self._viewer.set_value(one.name, _typed(one, event.sender.value))
+                self._viewer.set_value(item.name, _typed(item, event.sender.value))
             except ValueError as error:
                 ui.notify(str(error), type='negative')
-                event.sender.set_value(_plain(self._viewer.values()[one.name]))
+                event.sender.set_value(_plain(self._viewer.values()[item.name]))
 
-        if one.kind is bool:
-            made = ui.switch(one.name, value=value, on_change=change)
-        elif one.choices and one.kind is not tuple:
-            made = ui.select([*one.choices], label=one.name, value=value, on_change=change)
+        if item.kind is bool:
+            made = ui.switch(item.name, value=value, on_change=change)
+        elif item.choices and item.kind is not tuple:
+            made = ui.select([*item.choices], label=item.name, value=value, on_change=change)
         else:
-            made = ui.input(one.name, value=_plain(value))
+            made = ui.input(item.name, value=_plain(value))
             made.on('keydown.enter', change)
             made.on('blur', lambda event: change(event) if event.sender.value != _plain(
-                self._viewer.values()[one.name]) else None)  # fmt: skip
-        made.classes('w-full').props('dense').tooltip(one.about)
+                self._viewer.values()[item.name]) else None)  # fmt: skip
+        made.classes('w-full').props('dense').tooltip(item.about)
 
     # ---- events ---------------------------------------------------------------------------------
 
@@ -470,13 +470,13 @@ def _plain(value: Any) -> Any:
     return value if isinstance(value, bool) else str(value)
 
 
-def _typed(one: Declared, value: Any) -> Any:
+def _typed(item: Declared, value: Any) -> Any:
     """What was typed, as the setting wants it; the setting itself reports what does not fit."""
-    if one.kind is tuple:
+    if item.kind is tuple:
         return tuple(part.strip() for part in str(value).split(',') if part.strip())
-    if one.kind in (int, float):
+    if item.kind in (int, float):
         try:
-            return one.kind(value)
+            return item.kind(value)
         except ValueError:
-            raise ValueError(f'{one.name} is {value!r}; expected a number') from None
+            raise ValueError(f'{item.name} is {value!r}; expected a number') from None
     return value

@@ -118,7 +118,7 @@ def view(config: ViewConfig, progress: Progress = SILENT) -> ViewResult:
                 progress.log(f'{viewer.title}: {address} (Ctrl-C ends it)')
                 if open_to_others:
                     progress.log(
-                        f'warning: {config.host} is reachable from other machines; whoever opens '
+                        f'warning: {config.host} is reachable from other machines; anybody who opens '
                         'the page sees the images and can change settings, without a password'
                     )
                 ended.wait(config.seconds or None)

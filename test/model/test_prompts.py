@@ -74,7 +74,7 @@ def test_unknown_text_says_what_there_is_and_how_it_is_added():
 
 def test_a_table_that_no_text_encoder_made_names_its_texts_and_other_models_but_no_way_to_add():
     told = unknown(3, '[[find]] unicorn')
-    assert "'[[image2pose]]', '[[find]]' with cup / hot dog. Ask one of them" in told
+    assert "'[[image2pose]]', '[[find]]' with cup / hot dog. Use one of them" in told
     assert 'another model (--model DIR)' in told
     assert '--add' not in told
 

@@ -90,7 +90,7 @@ def falling(monkeypatch, values):
     def run(self, pipe, sheet=None):
         number = int(sheet.stem)
         step.append(number)
-        return {'floor': {'best_iou': dict.fromkeys(validation.ANSWERS, values[number])}}
+        return {'floor': {'best_iou': dict.fromkeys(validation.COLUMNS, values[number])}}
 
     monkeypatch.setattr(validation.Validator, 'run', run)
     return step
@@ -156,7 +156,7 @@ def test_the_best_state_is_the_one_of_the_best_number(kind, values, best, enough
     for step, value in enumerate(values, 1):
         runner.step = step
         scores = {
-            'floor': {adapt.SELECTION_METRIC[kind][0]: dict.fromkeys(validation.ANSWERS, value)}
+            'floor': {adapt.SELECTION_METRIC[kind][0]: dict.fromkeys(validation.COLUMNS, value)}
         }
         if kept.should_stop(step, scores) and ended is None:
             ended = step

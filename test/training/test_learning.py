@@ -50,7 +50,7 @@ def test_200_steps_in_rooms_beat_the_constant_image(tmp_path):
     with (tmp_path / 'run' / 'validation.csv').open() as lines:
         found = {line['metric']: line for line in csv.DictReader(lines)}
     error, angle = (
-        {answer: float(found[metric][answer]) for answer in validation.ANSWERS}
+        {answer: float(found[metric][answer]) for answer in validation.COLUMNS}
         for metric in ('image_mae', 'mean_deg')
     )
     assert error['true'] < 0.95 * error['mean']
