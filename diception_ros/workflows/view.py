@@ -118,8 +118,8 @@ def view(config: ViewConfig, progress: Progress = SILENT) -> ViewResult:
                 progress.log(f'{viewer.title}: {address} (Ctrl-C ends it)')
                 if open_to_others:
                     progress.log(
-                        f'warning: {config.host} is reachable from other machines; anybody who opens '
-                        'the page sees the images and can change settings, without a password'
+                        f'warning: {config.host} is reachable from other machines; all who open '
+                        'the page see the images and can change settings, without a password'
                     )
                 ended.wait(config.seconds or None)
             return ViewResult(address, viewer.snapshot.version)
