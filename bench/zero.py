@@ -25,6 +25,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1] / 'test'))
 from task_examples import example
 
 from diception_ros import tasks
+from diception_ros.core import adapter_card as cards
 from diception_ros.core.images import ResizeTransform
 from diception_ros.node import process
 from diception_ros.perception.perceiver import Perceiver
@@ -50,6 +51,9 @@ class ZeroPredictor:
             if prompt.category == 'unknown':
                 raise ValueError('no embedding for unknown')
 
+    def adapt(self, adapters):
+        self.tasks = tasks.TaskRegistry(tuple(cards.read(folder) for folder in adapters))
+
     def infer(self, frames, prompts, settings, at_model_size=False):
         if self._fails:
             raise RuntimeError('out of GPU memory for a single answer')
@@ -70,7 +74,7 @@ class ZeroPredictor:
     def _label(self, prompt, size):
         key = prompt.task, prompt.category, size
         if key not in self._answers:
-            task = tasks.get(prompt.task)
+            task = self.tasks.get(prompt.task)
             label = example(task, np.random.default_rng(0), SIDE)
             if task.takes_category:
                 label = task.decode(task.encode(label), prompt)

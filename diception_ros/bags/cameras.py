@@ -116,8 +116,12 @@ def _split(wanted: str) -> tuple[str, str]:
     return name, topic
 
 
-def _only(bag: Bag) -> str:
-    """The only topic of colour images, else of images; the raw one of a camera with both."""
+def image_topics(bag: Bag) -> list[str]:
+    """Topics of colour images, else of images; the raw one of a camera with both.
+
+    Raises:
+        ValueError: there are none; the message lists the topics that there are.
+    """
     images = [name for name, t in bag.topics.items() if t.msgtype in IMAGES and t.count]
     if not images:
         known = ', '.join(f'{t.name} ({t.msgtype})' for _, t in sorted(bag.topics.items()))
@@ -129,12 +133,20 @@ def _only(bag: Bag) -> str:
                 break
         raise ValueError(f'{bag.path}: {text}')
     images = [name for name in images if name == _base(name) or _base(name) not in images]
-    coloured = images if len(images) == 1 else [n for n in images if _is_colour(bag, n)]
-    if len(coloured) == 1:
-        return coloured[0]
+    return [n for n in images if len(images) == 1 or _is_colour(bag, n)] or images
+
+
+def _only(bag: Bag) -> str:
+    """The only camera's topic of images.
+
+    Raises:
+        ValueError: there are none or several.
+    """
+    found = image_topics(bag)
+    if len(found) == 1:
+        return found[0]
     rows = '\n'.join(
-        f'  {name} ({bag.topics[name].count} of {bag.topics[name].msgtype})'
-        for name in coloured or images
+        f'  {name} ({bag.topics[name].count} of {bag.topics[name].msgtype})' for name in found
     )
     raise ValueError(f'{bag.path}: choose with --camera, there are images on\n{rows}')
 

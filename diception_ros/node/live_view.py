@@ -25,6 +25,7 @@ from rclpy.executors import ExternalShutdownException, SingleThreadedExecutor
 from rclpy.qos import QoSProfile, ReliabilityPolicy
 
 from diception_ros import tasks
+from diception_ros.core import adapter_card as cards
 from diception_ros.core.labels import Instances, Label, MetricDepth
 from diception_ros.core.prompt import Point, Prompt
 from diception_ros.core.settings import Declared
@@ -54,7 +55,7 @@ PATIENCE_S = 15.0
 
 
 class NodeViewer(Viewer):
-    """Shows a running node of this package; of several cameras the first.
+    """Shows a running node of this package, one camera at a time.
 
     Args:
         name: its full name.
@@ -75,6 +76,11 @@ class NodeViewer(Viewer):
         self._frames: dict[int, dict[str, Any]] = {}
         self._labels: dict[str, Label] = {}
         self._subscriptions: dict[str, Any] = {}
+        self._images_from: Any = None
+        # Folder and task of the adapters that were seen, by task.
+        self._adapters: dict[str, tuple[str, Task[Any]]] = {}
+        self._unread: list[str] = []
+        self._points_of: dict[str, tuple[Point, ...]] = {}
         self._wanted: deque[Callable[[], None]] = deque()
         self._arrived_s, self._done_s = 0.0, 0.0
         self._shown: tuple[int, int] = (0, 0)
@@ -112,9 +118,10 @@ class NodeViewer(Viewer):
                 f'{self._remote.name} names no camera in /diagnostics within {PATIENCE_S:g} s; is '
                 'it configured and active? `diception lifecycle` tells and changes that'
             )
-        self._camera, about = next(item for item in self._cameras.items() if item[1].get('topic'))
-        self._topic = about['topic']
-        self.title = f'{self._remote.name}: {self._topic}'
+        self._camera = next(name for name, about in self._cameras.items() if about.get('topic'))
+        self.camera = self._camera
+        self.cameras = [*self._cameras] if len(self._cameras) > 1 else ()
+        self.title = f'{self._remote.name}: {self._cameras[self._camera]["topic"]}'
         self._worker = threading.Thread(target=self._run, daemon=True, name='viewer')
         self._worker.start()
 
@@ -137,15 +144,26 @@ class NodeViewer(Viewer):
     # ---- what is wanted -------------------------------------------------------------------------
 
     def known_tasks(self) -> list[str]:
-        return tasks.names()
+        return [*tasks.names(), *self._adapters]
 
     def tasks(self) -> list[str]:
-        return list(self._values.get('tasks') or ())
+        on = self._values.get('adapters') or ()
+        return [
+            *(self._values.get('tasks') or ()),
+            *(name for name, (folder, _) in self._adapters.items() if folder in on),
+        ]
 
     def set_tasks(self, names: Sequence[str]) -> None:
         if not names:
             raise ValueError('a node needs at least one task')
-        self._set('tasks', [name for name in tasks.names() if name in names])
+        wanted: dict[str, Any] = {'tasks': [name for name in tasks.names() if name in names]}
+        on = list(self._values.get('adapters') or ())
+        known = {folder: name for name, (folder, _) in self._adapters.items()}
+        kept = [folder for folder in on if known.get(folder, names[0]) in names]
+        kept += [folder for folder, name in known.items() if name in names and folder not in on]
+        if kept != on:
+            wanted['adapters'] = kept
+        self._set(wanted)
 
     def task_for_points(self) -> str:
         return next((name for name in tasks.names() if tasks.get(name).takes_points), '')
@@ -158,31 +176,39 @@ class NodeViewer(Viewer):
         return self._values
 
     def set_value(self, name: str, value: Any) -> None:
-        self._set(name, list(value) if isinstance(value, tuple) else value)
+        self._set({name: list(value) if isinstance(value, tuple) else value})
+
+    def set_camera(self, name: str) -> None:
+        if name not in self._cameras:
+            raise ValueError(f'no camera {name!r}; expected one of {", ".join(self._cameras)}')
+        self._points_of[self.camera] = self.points
+        self.camera, self.points = name, self._points_of.get(name, ())
+        self._do(lambda: self._show_camera(name))
 
     def set_points(self, points: tuple[Point, ...]) -> None:
         Prompt('any', points=points)
         before, self.points = self.points, points
+        camera = self.camera
 
         def send() -> None:
             more = points[len(before) :]
             if points[: len(before)] != before:
-                self._remote.clear_points(self._camera)
+                self._remote.clear_points(camera)
                 more = points
             for point in more:
-                taken, words = self._remote.click(point, self._camera)
+                taken, words = self._remote.click(point, camera)
                 if not taken:
                     raise ValueError(words)
 
         self._do(send)
 
-    def _set(self, name: str, value: Any) -> None:
+    def _set(self, values: Mapping[str, Any]) -> None:
         # The page sees the new value at once; what the node refuses is undone by the next look.
-        self._values = {**self._values, name: value}
+        self._values = {**self._values, **values}
 
         def send() -> None:
             try:
-                self._remote.set({name: value})
+                self._remote.set(values)
             finally:
                 self._look()
 
@@ -197,9 +223,10 @@ class NodeViewer(Viewer):
         """Read the parameters, and subscribe to the results of the tasks that are on."""
         known = [item.name for item in node_settings.declared() if item.name in self._known]
         self._values = self._remote.get(known)
+        self._read_adapters()
         wanted = {}
         for name in self.tasks():
-            task: Task[Any] = tasks.get(name)
+            task = self._task(name)
             kinds: list[type[Label] | None] = [None]
             if name == 'depth' and self._values.get('depth.metric') != 'off':
                 kinds.append(MetricDepth)
@@ -220,6 +247,39 @@ class NodeViewer(Viewer):
                     prefix + topic, msgtype, functools.partial(self._on_result, topic)
                 )
         self._labels = {name: self._labels[name] for name in self.tasks() if name in self._labels}
+
+    def _read_adapters(self) -> None:
+        """Read the cards of the node's adapters, which are on this machine or are not shown."""
+        read = {folder for folder, _ in self._adapters.values()}
+        self._unread = []
+        for folder in self._values.get('adapters') or ():
+            if folder and folder not in read:
+                try:
+                    card = cards.read(folder)
+                    self._adapters = {**self._adapters, card.name: (folder, tasks.of(card))}
+                except (OSError, ValueError):
+                    self._unread.append(folder)
+
+    def _task(self, name: str) -> Task[Any]:
+        return self._adapters[name][1] if name in self._adapters else tasks.get(name)
+
+    def _show_camera(self, name: str) -> None:
+        """Subscribe to another camera."""
+        for topic in [*self._subscriptions]:
+            self._node.destroy_subscription(self._subscriptions.pop(topic))
+        if self._images_from is not None:
+            self._node.destroy_subscription(self._images_from)
+        with self._changed:
+            self._camera, self._shown = name, (0, 0)
+            self._images.clear()
+            self._frames.clear()
+            self._labels = {}
+        topic = self._cameras[name].get('topic', '')
+        self.title = f'{self._remote.name}: {topic}'
+        image_type = 'CompressedImage' if topic.endswith('/compressed') else 'Image'
+        self._images_from = self._subscribe(topic, f'sensor_msgs/msg/{image_type}', self._on_image)
+        self._look()
+        self._show(labels={}, metric_depth=None, caption=f'waiting for an image of {topic}')
 
     def _subscribe(self, topic: str, msgtype: str, callback: Callable[[Any], None]) -> Any:
         offers = self._node.get_publishers_info_by_topic(topic)
@@ -261,9 +321,7 @@ class NodeViewer(Viewer):
     # ---- the thread of this viewer --------------------------------------------------------------
 
     def _run(self) -> None:
-        image_type = 'CompressedImage' if self._topic.endswith('/compressed') else 'Image'
-        self._subscribe(self._topic, f'sensor_msgs/msg/{image_type}', self._on_image)
-        self._attempt(self._look)
+        self._attempt(lambda: self._show_camera(self._camera))
         looked = time.monotonic()
         while True:
             with self._changed:
@@ -318,7 +376,7 @@ class NodeViewer(Viewer):
         messages['size'] = size
         metric = None
         for name in self.tasks():
-            label = decode.prediction_from_messages(tasks.get(name), messages)
+            label = decode.prediction_from_messages(self._task(name), messages)
             if isinstance(label, Instances):
                 label = self._named(name, label, messages)
             if label is not None:
@@ -334,9 +392,17 @@ class NodeViewer(Viewer):
             metric_depth=metric, intrinsics=pinhole, points=self.points,
             model_ms=self._number('model_ms_p50'), latency_ms=self._latency(),
             dropped=int(self._number('dropped', 0)),
-            notes=(f'last error of the node: {self._totals["last_error"]}',)
-            if self._totals.get('last_error') else (),
+            notes=self._notes(),
         )  # fmt: skip
+
+    def _notes(self) -> tuple[str, ...]:
+        found = [
+            f'the task of the adapter {folder} is not shown: this machine has no such folder'
+            for folder in self._unread
+        ]
+        if self._totals.get('last_error'):
+            found.append(f'last error of the node: {self._totals["last_error"]}')
+        return tuple(found)
 
     def _named(self, task: str, label: Instances, messages: Mapping[str, Any]) -> Instances:
         """Instances with category and score of the maps, where there are no detections."""
@@ -347,7 +413,7 @@ class NodeViewer(Viewer):
         words = self._values.get('semantic.categories') or ()
         names, scores = list(label.categories), np.array(label.scores)
         classes, confidence = messages.get(f'{task}/label'), messages.get(f'{task}/confidence')
-        if classes is not None and tasks.get(task).takes_category:
+        if classes is not None and self._task(task).takes_category:
             numbers = image_messages.array_from(classes).reshape(-1)
             for k, place in first.items():
                 if k and numbers[place] < len(words):

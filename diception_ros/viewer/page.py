@@ -7,13 +7,13 @@ Every browser has its own choice of what is shown; tasks, points and parameters 
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable, Iterator, Sequence
 import contextlib
 import functools
 import math
 import socket
 import threading
-import time
 from typing import Any
 from urllib.parse import quote
 import warnings
@@ -27,8 +27,10 @@ from diception_ros.viewer.session import Snapshot, Viewer
 
 # Seconds between looks for a new snapshot; the page is as quick as a cinema film then.
 REFRESH_S = 0.05
-# Seconds between clouds, which take about a tenth of that to send.
+# Seconds between clouds.
 CLOUD_S = 1.0
+# Seconds to wait for a browser to draw a cloud, which takes seconds without a GPU.
+DRAWN_S = 30.0
 # Seconds for which a browser may be silent: one without a GPU is busy for seconds with a cloud,
 # and the wireless network of a robot has gaps.
 RECONNECT_S = 30.0
@@ -118,7 +120,7 @@ class _Page:
         self._names: tuple[str, ...] = ()
         self._tiles: dict[str, _Tile] = {}
         self._cloud: Any = None
-        self._cloud_due = 0.0
+        self._cloud_in_work = False
         self._building = False
 
     def build(self) -> None:
@@ -126,7 +128,14 @@ class _Page:
         ui.add_css(_STYLE)
         with ui.row().classes('w-full items-baseline gap-x-4 gap-y-0'):
             ui.label('diception view').classes('text-lg font-bold')
-            ui.label(viewer.title).classes('text-sm break-words')
+            self._title = ui.label(viewer.title).classes('text-sm break-words')
+            if viewer.cameras:
+                ui.select(
+                    [*viewer.cameras], value=viewer.camera, label='camera',
+                    on_change=lambda event: self._guarded(
+                        lambda: viewer.set_camera(event.value)
+                    )(),
+                ).props('dense options-dense').classes('min-w-40').mark('camera')  # fmt: skip
             self._status = ui.label('').classes('text-sm').mark('status')
         self._error = ui.label('').classes('text-negative text-sm break-words')
         with ui.element('div').classes('columns'):
@@ -180,10 +189,8 @@ class _Page:
         ui, viewer = self._ui, self._viewer
         ui.label('Tasks').classes('font-bold')
         self._switches: dict[str, Any] = {}
-        with ui.row().classes('gap-x-4 gap-y-0'):
-            for name in viewer.known_tasks():
-                switch = ui.switch(name, value=name in viewer.tasks(), on_change=self._switch)
-                self._switches[name] = switch.props('dense')
+        self._switch_row = ui.row().classes('gap-x-4 gap-y-0')
+        self._follow_tasks()
         words = list(viewer.values().get(_CATEGORIES, ()))
         self._words = ui.select(
             [*dict.fromkeys([*words, *CATEGORIES])], multiple=True, value=words,
@@ -255,10 +262,14 @@ class _Page:
         self._follow_tasks()
 
     def _follow_tasks(self) -> None:
-        """Let the switches show which tasks are on, whoever switched them."""
+        """Let the switches show which tasks there are and which are on, whoever changed them."""
         self._building = True
-        for name, switch in self._switches.items():
-            switch.set_value(name in self._viewer.tasks())
+        for name in self._viewer.known_tasks():
+            if name not in self._switches:
+                with self._switch_row:
+                    switch = self._ui.switch(name, on_change=self._switch)
+                self._switches[name] = switch.props('dense')
+            self._switches[name].set_value(name in self._viewer.tasks())
         self._building = False
 
     def _set_words(self) -> None:
@@ -304,6 +315,7 @@ class _Page:
             return
         self._shown = snapshot.version
         self._status.set_text(status(snapshot))
+        self._title.set_text(viewer.title)
         problem = ' · '.join(filter(None, (snapshot.error, *snapshot.notes)))
         self._error.set_text(problem)
         self._error.set_visibility(bool(problem))
@@ -367,23 +379,43 @@ class _Page:
         )
 
     def _show_cloud(self, snapshot: Snapshot) -> None:
-        if time.monotonic() < self._cloud_due:
+        """Send a cloud, unless the browser has not drawn the one before."""
+        from nicegui import background_tasks
+
+        if self._cloud_in_work:
             self._shown = -1  # look again
             return
-        self._cloud_due = time.monotonic() + CLOUD_S
-        found = drawing.cloud(snapshot, self._over if self._over != 'depth' else IMAGE)
-        if found is None:
-            self._caption.set_text('a cloud needs the task depth; switch it on')
-            return
-        points, colors, words = found
-        # Few digits: the JSON is a third as long.
-        places, shades = points.astype(float).round(3), colors.astype(float).round(2)
-        self._caption.set_text(f'{snapshot.caption} · {len(points)} points, {words}')
-        if self._cloud is None:
-            with self._scene:
-                self._cloud = self._scene.point_cloud(places.tolist(), shades.tolist(), 0.02)
-        else:
-            self._cloud.set_points(places.tolist(), shades.tolist())
+        self._cloud_in_work = True
+        background_tasks.create(self._send_cloud(snapshot))
+
+    async def _send_cloud(self, snapshot: Snapshot) -> None:
+        from nicegui import run
+
+        scene = self._scene
+        try:
+            # In a thread, since the loop must answer the browser meanwhile.
+            over = self._over if self._over != 'depth' else IMAGE
+            found = await run.io_bound(_cloud_lists, snapshot, over)
+            if scene.is_deleted or scene is not self._scene:
+                return
+            if found is None:
+                self._caption.set_text('a cloud needs the task depth; switch it on')
+                return
+            places, shades, words = found
+            self._caption.set_text(f'{snapshot.caption} · {len(places)} points, {words}')
+            if self._cloud is None:
+                with scene:
+                    self._cloud = scene.point_cloud(places, shades, 0.02)
+            else:
+                self._cloud.set_points(places, shades)
+            # The browser answers after the next frame that it draws, so clouds do not pile up.
+            with contextlib.suppress(TimeoutError):
+                await scene.client.run_javascript(
+                    'await new Promise(done => requestAnimationFrame(done))', timeout=DRAWN_S
+                )
+            await asyncio.sleep(CLOUD_S)
+        finally:
+            self._cloud_in_work = False
 
     def _show_points(self, snapshot: Snapshot) -> None:
         self._chips.clear()
@@ -407,6 +439,16 @@ class _Page:
                     ui.label(name).classes('font-bold')
                     for entry in drawing.legend(label):
                         _entry(ui, entry)
+
+
+def _cloud_lists(snapshot: Snapshot, over: str) -> tuple[list[Any], list[Any], str] | None:
+    """Points, colours and a caption as the scene takes them."""
+    found = drawing.cloud(snapshot, over)
+    if found is None:
+        return None
+    points, colors, words = found
+    # Few digits: the JSON is a third as long.
+    return points.astype(float).round(3).tolist(), colors.astype(float).round(2).tolist(), words
 
 
 class _Tile:

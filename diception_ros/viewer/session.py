@@ -35,6 +35,8 @@ from diception_ros.viewer.sources import Source, SourceFrame
 
 # Parameters that the page has controls of their own for, or that mean nothing to it.
 APART = ('tasks', 'adapters', 'semantic.categories', 'conversion', 'output_size')
+# Seconds that a prediction in work may take when the session is closed.
+CLOSE_S = 3.0
 # Images of a bag that are skipped at most to catch up with its time; then time is set anew.
 MAX_SKIPPED = 100
 
@@ -89,9 +91,13 @@ class Viewer(ABC):
         plays: whether images follow each other by themselves.
         snapshot: the newest.
         points: on the object, pixels of the image.
+        cameras: names to choose from; () where there is one camera.
+        camera: the one that is shown, '' where there is one camera.
     """
 
     title = ''
+    cameras: Sequence[str] = ()
+    camera = ''
     end = 0.0
     step = 1.0
     plays = False
@@ -131,6 +137,10 @@ class Viewer(ABC):
     @abstractmethod
     def set_points(self, points: tuple[Point, ...]) -> None:
         """Replace the points."""
+
+    def set_camera(self, name: str) -> None:
+        """Show another camera."""
+        raise ValueError(f'{self.title} has no cameras to choose from')
 
     def add_point(self, point: Point) -> None:
         """Add a point; the task that takes points is switched on."""
@@ -222,6 +232,7 @@ class Session(Viewer):
         super().__init__()
         self.title, self.end, self.step = source.title, source.end, source.step
         self.plays = source.plays
+        self.cameras, self.camera = source.cameras, source.camera
         self._source, self._perceiver = source, perceiver
         settings = perceiver.settings
         self._wanted = _Request(settings, settings.task_names, (), time.monotonic())
@@ -248,8 +259,9 @@ class Session(Viewer):
             self._closed = True
             self._changed.notify_all()
         if self._thread.is_alive():
-            self._thread.join()
-        self._source.close()
+            self._thread.join(CLOSE_S)
+        if not self._thread.is_alive():  # or it reads yet, and the process ends anyway
+            self._source.close()
 
     # ---- what is wanted -------------------------------------------------------------------------
 
@@ -290,6 +302,13 @@ class Session(Viewer):
     def set_points(self, points: tuple[Point, ...]) -> None:
         Prompt('any', points=points)
         self._want(points=points)
+
+    def set_camera(self, name: str) -> None:
+        if name not in self.cameras:
+            raise ValueError(f'no camera {name!r}; expected one of {", ".join(self.cameras)}')
+        with self._changed:
+            self.camera, self._seek = name, self.snapshot.position
+        self._want(points=())
 
     def _want(self, settings: PerceptionSettings | None = None, **more: Any) -> None:
         """Replace the request; the one before is not answered any more."""
@@ -350,10 +369,17 @@ class Session(Viewer):
         """Read the image at a position; False where there is none."""
         self._began, self._item = None, None
         self._perceiver.reset()
+        self._choose_camera()
         if not self._source.live:
             self._source.seek(position)
         self._item, self._number = self._source.read(), self._number + 1
         return self._item is not None
+
+    def _choose_camera(self) -> None:
+        """Let the source give images of the camera that is wanted."""
+        if self._source.camera != self.camera:
+            self._source.choose(self.camera)
+            self.title = self._source.title
 
     def _follow(self) -> bool:
         """Read the next image at its time; False at the end, or where the wait was ended."""

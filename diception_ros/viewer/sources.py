@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from diception_ros.bags.cameras import choose
+from diception_ros.bags.cameras import choose, image_topics
 from diception_ros.bags.frames import (
     CopiedMessage,
     FrameSelection,
@@ -61,9 +61,13 @@ class Source(ABC):
         plays: whether images have times of their own.
         live: whether they arrive whether they are read or not.
         dropped: images that arrived and were not read.
+        cameras: names to choose from; () where there is one camera.
+        camera: the chosen one, '' where there is one camera.
     """
 
     title = ''
+    cameras: Sequence[str] = ()
+    camera = ''
     end = 0.0
     step = 1.0
     plays = False
@@ -81,6 +85,10 @@ class Source(ABC):
     def seek(self, position: float) -> None:
         """Let `read` continue at a position."""
         raise ValueError(f'{self.title} has no positions')
+
+    def choose(self, camera: str) -> None:
+        """Let `read` give images of another camera, after the next `seek`."""
+        raise ValueError(f'{self.title} has no cameras to choose from')
 
     def close(self) -> None:
         """Release files and devices."""
@@ -111,11 +119,11 @@ class ImageFiles(Source):
 
 
 class BagFrames(Source):
-    """Images of one camera of a bag; positions are seconds of log time from its beginning.
+    """Images of a bag, of one camera at a time; positions are seconds of log time from its start.
 
     Args:
         path: of the bag.
-        topic: of the images; '' for the only camera of the bag.
+        topic: of the images; '' for all cameras of the bag, the first one to begin with.
         reference: topic of depths for `depth.metric: aligned`; '' for none.
         tolerance_s: largest difference of the stamps of an image and its reference, seconds.
         gravity_frame: frame of /tf with z up; '' where gravity is not wanted.
@@ -135,11 +143,12 @@ class BagFrames(Source):
         tolerance_s: float = 0.05,
         gravity_frame: str = '',
     ) -> None:
-        self._bag = Bag(path)
+        self._path, self._bag, self._reference = path, Bag(path), reference
         try:
-            self._cameras = choose(
-                self._bag, [topic] if topic else [], references=[reference] if reference else []
-            )
+            topics = [topic] if topic or reference else image_topics(self._bag)
+            if len(topics) > 1:
+                self.cameras = topics
+            self.choose(topics[0])
         except ValueError:
             self.close()
             raise
@@ -147,15 +156,20 @@ class BagFrames(Source):
         self._reported = False
         self._begin_ns = self._bag.start_ns or 0
         self.end = ((self._bag.end_ns or self._begin_ns) - self._begin_ns) / 1e9
-        self.title = f'{path}: {self._cameras[0].topic}'
         self._records: Iterator[CopiedMessage] = iter(())
         self.seek(0)
+
+    def choose(self, camera: str) -> None:
+        references = [self._reference] if self._reference else []
+        self._chosen = choose(self._bag, [camera] if camera else [], references=references)
+        self.camera = self._chosen[0].topic if self.cameras else ''
+        self.title = f'{self._path}: {self._chosen[0].topic}'
 
     def seek(self, position: float) -> None:
         start_ns = self._begin_ns + round(min(max(position, 0), self.end) * 1e9)
         # `frames` reads the CameraInfo that belongs to the first image, but none before it.
         self._records = frames(
-            self._bag, self._cameras, FrameSelection(start_ns if position > 0 else None),
+            self._bag, self._chosen, FrameSelection(start_ns if position > 0 else None),
             tolerance_s=self._tolerance_s, gravity_frame=self._gravity_frame,
         )  # fmt: skip
 

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 from sensor_msgs.msg import Image
 
+from diception_ros.core.adapter_card import Card
 from diception_ros.core.prompt import Point
 from diception_ros.node.live_view import NodeViewer
 
@@ -23,20 +24,32 @@ def viewer(domain, monkeypatch):
     return NodeViewer
 
 
-def test_a_running_node_is_shown_and_changed(domain, peer, viewer):
-    with Running(domain, {'tasks': '[depth, semantic]'}) as node:
+def card(name):
+    return Card(
+        name=name, prompt=f'[[image2segmentation]] {name}', kind='mask', base='builtin',
+        base_sha256='0' * 64, rank=2, parameters=10, share=0.01,
+    )  # fmt: skip
+
+
+def test_a_running_node_is_shown_and_changed(domain, peer, viewer, tmp_path):
+    parameters = {'tasks': '[depth, semantic]', 'cameras': '[front, left]'}
+    with Running(domain, parameters) as node:
         node.wait_for('active: ')
         shown = viewer('/perception')
         try:
-            assert shown.title == '/perception: /image'
-            camera = peer.publisher('/image', Image)
+            assert shown.title == '/perception: /front/image'
+            assert (shown.cameras, shown.camera) == (['front', 'left'], 'front')
+            camera = peer.publisher('/front/image', Image)
+
+            size = (48, 64)
 
             def feed(condition):
                 """Publish images, each with a stamp of its own, until a condition holds."""
                 end = time.monotonic() + PATIENCE
                 while not condition():
                     assert time.monotonic() < end, shown.snapshot.error
-                    camera.publish(image(rgb_array(), header=header(time.time_ns() % 10**9)))
+                    head = header(time.time_ns() % 10**9)
+                    camera.publish(image(rgb_array(size=size), header=head))
                     peer.spin(0.2)
 
             feed(lambda: {'depth', 'semantic'} <= set(shown.snapshot.labels))
@@ -52,7 +65,7 @@ def test_a_running_node_is_shown_and_changed(domain, peer, viewer):
             feed(lambda: 'segmentation' in shown.snapshot.labels)
             assert peer.get('tasks') == ['depth', 'segmentation', 'semantic']
             shown.remove_point(Point(3, 4))
-            camera_of = '/perception: camera'
+            camera_of = '/perception: camera front'
             peer.diagnostics(lambda found: values(found[camera_of])['points'] == '0')
             # A refused value is shown with the reason, and undone.
             shown.set_value('num_inference_steps', 0)
@@ -62,6 +75,21 @@ def test_a_running_node_is_shown_and_changed(domain, peer, viewer):
             # What others change is followed.
             assert peer.set(tasks=['normal']) == ''
             feed(lambda: set(shown.snapshot.labels) == {'normal'})
+            # The other camera, whose images are of another size.
+            shown.set_camera('left')
+            camera, size = peer.publisher('/left/image', Image), (24, 32)
+            feed(lambda: shown.snapshot.labels and shown.snapshot.image.shape[:2] == size)
+            assert shown.title == '/perception: /left/image'
+            # The task of an adapter is shown as the others are, and switched.
+            card('floor').write(tmp_path)
+            assert peer.set(adapters=[str(tmp_path)]) == ''
+            feed(lambda: {'normal', 'floor'} <= set(shown.snapshot.labels))
+            assert 'floor' in shown.known_tasks()
+            shown.set_tasks(['normal'])
+            feed(lambda: set(shown.snapshot.labels) == {'normal'})
+            assert 'floor' not in shown.tasks()
+            shown.set_tasks(['floor', 'normal'])
+            feed(lambda: 'floor' in shown.snapshot.labels)
         finally:
             shown.close()
     with pytest.raises(TimeoutError, match='no node /perceptio'):

@@ -163,6 +163,27 @@ def test_a_bag_is_read_from_any_second(tmp_path):
         BagFrames(tmp_path / 'drive.mcap', '/other')
 
 
+def test_the_cameras_of_a_bag_are_switched(tmp_path, opened):
+    both = [*recorded(3), *recorded(3, '/left/image_raw', size=(12, 16))]
+    bag = BagFrames(write(tmp_path / 'drive', sorted(both, key=lambda one: one[2])))
+    session = opened(bag)
+    until(lambda: session.snapshot.labels)
+    assert session.cameras == ['/camera/image_raw', '/left/image_raw']
+    session.seek(0.2)
+    session.add_point(Point(30, 20))
+    until(lambda: session.snapshot.points and session.snapshot.position > 0.1)
+    position = session.snapshot.position
+    session.set_camera('/left/image_raw')
+    until(lambda: session.snapshot.image.shape == (12, 16, 3))
+    assert np.array_equal(session.snapshot.image, image(2, (12, 16)))
+    assert abs(session.snapshot.position - position) < 0.05
+    assert session.points == ()
+    assert session.title.endswith(': /left/image_raw')
+    with pytest.raises(ValueError, match="no camera 'right'"):
+        session.set_camera('right')
+    assert BagFrames(tmp_path / 'drive.mcap', '/left/image_raw').cameras == ()
+
+
 def test_a_bag_plays_to_its_end_and_drops_what_the_model_is_too_slow_for(tmp_path, opened):
     bag = BagFrames(write(tmp_path / 'drive', recorded(12, period_s=0.02)))
     session = opened(bag, Cheap(seconds=0.05))
