@@ -31,18 +31,17 @@ def main() -> None:
     parser.add_argument('--shifts', type=int, nargs='+', default=[1, 2, 3, 4, 8])
     args = parser.parse_args()
 
-    from diception_ros.evaluation import rooms
     from diception_ros.model import DiceptionPipeline
     from diception_ros.perception.predictor import Predictor
+    from diception_ros.simulation import sample_stream
 
     first = Predictor.load(args.model)
     token = DiceptionPipeline.from_pretrained(args.model).token
     predictors = {n: Predictor.load(args.model, tta_shifts=n) for n in args.shifts}
     side = first.resolution * first.input_scale
-    frames = [
-        samples[0].frame
-        for samples, _ in rooms.views(0, (side, round(side * 4 / 3)), 'validation', args.rooms)
-    ]
+    size = side, round(side * 4 / 3)
+    views = sample_stream.room_views(0, size, 'validation', args.rooms)
+    frames = [samples[0].frame for samples, _ in views]
     steps: dict[int, dict[str, list[float]]] = {
         n: {name: [] for name in PROMPTS} for n in predictors
     }

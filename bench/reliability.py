@@ -95,8 +95,8 @@ def images(args: Any, predictor: Any) -> Iterator[tuple[bool, Any, list[Any], li
     import numpy as np
 
     from diception_ros.core.prompt import Prompt
-    from diception_ros.datasets import coco_eval
-    from diception_ros.evaluation import coco_scores
+    from diception_ros.datasets import coco
+    from diception_ros.evaluation import dataset_scores
     from diception_ros.simulation import sample_stream
     from diception_ros.simulation.assets.categories import COCO
     from diception_ros.simulation.realism import Realism
@@ -113,8 +113,8 @@ def images(args: Any, predictor: Any) -> Iterator[tuple[bool, Any, list[Any], li
             yield False, group[0].frame, [s.prompt for s in group], [s.label for s in group]
     if args.coco:
         names = ('segmentation_1', 'entity', 'semantic', 'pose')
-        for taken in coco_eval.find_set(args.coco).frames():
-            items = coco_scores.items_of(taken, names)
+        for taken in coco.find_set(args.coco).frames():
+            items = dataset_scores.coco_items(taken, names)
             prompts, truths = [one.prompt for one in items], [one.truth for one in items]
             rng = np.random.default_rng(taken.seed)
             missing = [name for name in COCO if name not in taken.objects.categories]

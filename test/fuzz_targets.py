@@ -36,8 +36,7 @@ from diception_ros.core.labels import io as label_io
 from diception_ros.core.prompt import Prompt
 from diception_ros.core.settings import ComputeSettings, PredictSettings
 from diception_ros.datasets import decode, labelled, rgbd
-from diception_ros.datasets import folder as sample_folder
-from diception_ros.datasets.sample import Sample
+from diception_ros.datasets.sample import Sample, create_folder, read_folder, write_frame
 from diception_ros.messages import compressed
 from diception_ros.model import adapters, backend, convert, sd3_folder, weights
 from diception_ros.model import folder as model_folder
@@ -331,13 +330,13 @@ def read_rgbd(folder):
 
 
 def samples(folder):
-    sample_folder.create(folder)
+    create_folder(folder)
     depth = MetricDepth(array((12, 16)).astype(np.float32) + 1)
-    sample_folder.write(folder, 0, [Sample(Frame(array()), Prompt('depth'), depth, name='a')])
+    write_frame(folder, 0, [Sample(Frame(array()), Prompt('depth'), depth, name='a')])
 
 
 def read_samples(folder):
-    return [sample.label.values.tolist() for sample in sample_folder.read(folder)]
+    return [sample.label.values.tolist() for sample in read_folder(folder)]
 
 
 def label_file(folder):

@@ -15,7 +15,6 @@ import torch
 from diception_ros.cli.main import main
 from diception_ros.core import images
 from diception_ros.core.settings import PredictSettings
-from diception_ros.evaluation import rooms
 from diception_ros.model import DiceptionPipeline
 from diception_ros.model.folder import resolve
 from diception_ros.perception.predictor import Predictor
@@ -91,7 +90,8 @@ def test_it_beats_all_controls_on_rgbd_frames_of_realistic_rooms(opengl, tmp_pat
 
 def test_one_prediction_leaves_little_of_the_grid_of_tokens_and_two_none(opengl):
     """The steps across token borders are like those across the tokens' middles."""
-    frames = [samples[0].frame for samples, _ in rooms.views(0, (256, 341), 'validation', 8)]
+    views = sample_stream.room_views(0, (256, 341), 'validation', 8)
+    frames = [samples[0].frame for samples, _ in views]
     pipe = DiceptionPipeline.from_pretrained('builtin', dtype=torch.float32)
     pipe.set_progress_bar_config(disable=True)
     blended = Predictor(pipe, PredictSettings(tta_shifts=2))

@@ -17,7 +17,6 @@ from diception_ros.core.images import MAX_PIXELS
 from diception_ros.core.labels import Instances, Label, Mask
 from diception_ros.system import safe_load
 
-KINDS = ('mask', 'instances', 'normals', 'depth', 'rgb')
 IMAGE_SUFFIXES = ('.png', '.jpg', '.jpeg', '.bmp', '.webp', '.avif')
 
 
@@ -26,7 +25,7 @@ class LabelQuery:
     """What to read.
 
     Attributes:
-        kind: one of KINDS.
+        kind: one of `adapter_card.KINDS`.
         category: the name of a category, '*' for all, '' where there is no choice to make; of
             label images the number of the object.
         image_topic: of a bag, '' where there is no choice to make.

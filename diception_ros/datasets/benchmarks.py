@@ -12,17 +12,20 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 import difflib
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from diception_ros.core.images import MAX_PIXELS
+from diception_ros.core.labels import MetricDepth, Normals
 from diception_ros.datasets import decode
-
-if TYPE_CHECKING:
-    from diception_ros.core.labels import MetricDepth, Normals
+from diception_ros.system import safe_load
+from diception_ros.tasks.normal import IMAGE_TO_CAMERA_AXES
 
 Size = tuple[int, int]  # (H, W), pixels
+
+_MAX_ROWS = 1_000_000  # of images in one file
 
 
 @dataclass(frozen=True)
@@ -90,6 +93,106 @@ def get(name: str) -> Protocol:
     return _PROTOCOLS[name]
 
 
+# Ground truth in the files of the data sets.
+
+
+def png_depth(per_metre: float) -> Callable[[Sequence[Path], Size], MetricDepth]:
+    """Reader of depth in 16-bit PNG files, of which a metre is `per_metre`."""
+
+    def read(paths: Sequence[Path], size: Size) -> MetricDepth:
+        array = decode.load_array(paths[0])
+        if array.dtype != np.uint16 or array.ndim != 2:
+            raise ValueError(
+                f'{paths[0]}: expected depth as a grey 16-bit PNG, got {decode.described(array)}'
+            )
+        _check_size(paths[0], array.shape, size)
+        return decode.depth(array, str(paths[0]), per_metre)
+
+    return read
+
+
+def raw_depth(paths: Sequence[Path], size: Size) -> MetricDepth:
+    """Read 32-bit floats, row by row, without a header; metres, infinity is unknown."""
+    content = np.fromfile(paths[0], '<f4')
+    if content.size != size[0] * size[1]:
+        raise ValueError(
+            f'{paths[0]}: expected {size[0] * size[1]} 32-bit floats for an image of {size} '
+            f'(H, W), got {content.size}'
+        )
+    return decode.depth(content.reshape(size), str(paths[0]))
+
+
+def npy_rows(path: Path) -> NDArray[Any]:
+    """Many images or labels in one .npy file, (N, H, W) or (N, H, W, 3); mapped, not read.
+
+    Raises:
+        ValueError: it is no such file, or of another shape or kind.
+    """
+    rows = safe_load.npy_file(path, _MAX_ROWS * 3 * MAX_PIXELS)
+    if rows.ndim not in (3, 4) or rows.shape[3:] not in ((), (3,)) or rows.dtype.kind not in 'fu':
+        raise ValueError(
+            f'{path}: expected (N, H, W) or (N, H, W, 3) of bytes or floats, got '
+            f'{decode.described(rows)}'
+        )
+    return rows
+
+
+def rgb_row(path: Path, row: int) -> NDArray[np.uint8]:
+    """(H, W, 3) uint8 RGB, one image of `npy_rows`; some copies hold its bytes as floats."""
+    values = np.array(npy_rows(path)[row])
+    if values.ndim != 3 or not (np.isfinite(values) & (values >= 0) & (values <= 255)).all():
+        raise ValueError(f'{path}: expected RGB values from 0 to 255, got others in image {row}')
+    found: NDArray[np.uint8] = np.rint(values).astype(np.uint8)
+    return found
+
+
+def depth_row(path: Path, row: int, size: Size) -> MetricDepth:
+    """Depth in metres, one of `npy_rows`."""
+    values = np.array(npy_rows(path)[row])
+    _check_size(path, values.shape, size)
+    return decode.depth(values, f'{path}, image {row}')
+
+
+def npy_depth(paths: Sequence[Path], size: Size) -> MetricDepth:
+    """Read depth in metres and the mask of known pixels, two .npy files."""
+    metres, mask = (decode.load_array(path).squeeze() for path in paths)
+    for path, array in zip(paths, (metres, mask), strict=True):
+        _check_size(path, array.shape, size)
+    return decode.depth(np.where(mask.astype(bool), metres, np.float32(np.nan)), str(paths[0]))
+
+
+def benchmark_normals(paths: Sequence[Path], size: Size) -> Normals:
+    """Read normals of an evaluation set, by the kind of file.
+
+    .npy: (H, W, 3) floats with x right, y up, z to the viewer, unknown where zero: Marigold's
+    evaluation sets and DIODE. .png: 8 bits for [-1, 1], x right, y down, z forward, but pointing
+    away from the camera, unknown where black: DSINE's evaluation sets.
+    """
+    path, array = paths[0], decode.load_array(paths[0])
+    expected = 'three floats' if path.suffix == '.npy' else 'an 8-bit RGB PNG'
+    kind = 'f' if path.suffix == '.npy' else 'u'
+    if array.ndim != 3 or array.shape[2] != 3 or array.dtype.kind != kind:
+        raise ValueError(
+            f'{path}: expected normals of shape (H, W, 3), {expected}, got '
+            f'{decode.described(array)}'
+        )
+    _check_size(path, array.shape[:2], size)
+    return decode.normals(
+        array, str(path), IMAGE_TO_CAMERA_AXES if kind == 'f' else -decode.OPTICAL
+    )
+
+
+def normals_beside(image: str) -> list[tuple[str, ...]]:
+    """Where the normals of N_img.png or N.png lie: N_normal.npy or N_normal.png."""
+    stem = image.rsplit('.', 1)[0].removesuffix('_img')
+    return [(f'{stem}_normal.npy',), (f'{stem}_normal.png',)]
+
+
+def _check_size(path: Path, shape: tuple[int, ...], size: Size) -> None:
+    if shape != size:
+        raise ValueError(f"{path}: expected its image's size {size} (H, W), got {shape}")
+
+
 def normals_table(
     mean: float, median: float, within_11_25: float, within_22_5: float, within_30: float
 ) -> dict[str, float]:
@@ -119,7 +222,7 @@ DIODE = Protocol(
     layout='indoors/ and outdoor/ SCENE/SCAN/N.png with N_depth.npy (metres) and N_depth_mask.npy',
     pattern='*door*/scene_*/scan_*/*.png',
     truths=_diode_truths,
-    read=decode.npy_depth,
+    read=npy_depth,
     images=771,
     folders=('val',),
     metres=(0.6, 350.0),
@@ -137,8 +240,8 @@ DIODE_NORMALS = Protocol(
     task='normal',
     layout='indoors/SCENE/SCAN/N.png with N_normal.npy',
     pattern='indoors/scene_*/scan_*/*.png',
-    truths=decode.normals_beside,
-    read=decode.benchmark_normals,
+    truths=normals_beside,
+    read=benchmark_normals,
     images=325,
     folders=('val',),
     published=normals_table(16.297, 11.117, 50.548, 83.325, 88.774),
@@ -166,7 +269,7 @@ ETH3D = Protocol(
     'depth/SCENE_dslr_depth/SCENE/ground_truth_depth/dslr_images/N.JPG (32-bit floats, metres)',
     pattern='rgb/*/images/dslr_images/*.JPG',
     truths=_eth3d_truths,
-    read=decode.raw_depth,
+    read=raw_depth,
     images=454,
     metres=(1e-5, float('inf')),
     alignment_side=1024,
@@ -184,8 +287,8 @@ IBIMS_NORMALS = Protocol(
     task='normal',
     layout='N_img.png with N_normal.npy, in the folder or in ibims/',
     pattern='**/*_img.png',
-    truths=decode.normals_beside,
-    read=decode.benchmark_normals,
+    truths=normals_beside,
+    read=benchmark_normals,
     images=100,
 )
 
@@ -240,7 +343,7 @@ KITTI = Protocol(
     pattern='*/*_sync/image_02/data/*.png',
     folders=('raw', 'raw_data', 'kitti_raw'),
     truths=_kitti_truths,
-    read=decode.png_depth(256),
+    read=png_depth(256),
     images=652,
     partial=True,  # 45 of the split's 697 images have none
     metres=(1e-5, 80.0),
@@ -286,7 +389,7 @@ NYUV2 = Protocol(
     arrays=('eigen_test_rgb.npy', 'eigen_test_depth.npy'),  # nyu_test.zip of DenseDepth
     folders=('official_splits', 'nyu_test'),
     truths=_nyuv2_truths,
-    read=decode.png_depth(1000),
+    read=png_depth(1000),
     images=654,
     metres=(1e-3, 10.0),
     counted=nyu_eigen_crop,
@@ -304,8 +407,8 @@ NYUV2_NORMALS = Protocol(
     task='normal',
     layout='test/N_img.png with test/N_normal.png (DSINE) or test/N_normal.npy (Marigold)',
     pattern='test/*_img.png',
-    truths=decode.normals_beside,
-    read=decode.benchmark_normals,
+    truths=normals_beside,
+    read=benchmark_normals,
     images=654,
     published=normals_table(18.338, 10.106, 52.850, 77.079, 82.903),
 )
@@ -322,7 +425,7 @@ SCANNET = Protocol(
     layout='SCENE/color/N.jpg with SCENE/depth/N.png (16 bits, millimetres, of one size)',
     pattern='scene*/color/*.jpg',
     truths=lambda image: [(image.replace('/color/', '/depth/').replace('.jpg', '.png'),)],
-    read=decode.png_depth(1000),
+    read=png_depth(1000),
     images=800,
     folders=('scans', 'scans_test'),
     metres=(1e-3, 10.0),
@@ -340,8 +443,8 @@ SCANNET_NORMALS = Protocol(
     task='normal',
     layout='SCENE/N_img.png with SCENE/N_normal.png (DSINE) or SCENE/N_normal.npy (Marigold)',
     pattern='scene*/*_img.png',
-    truths=decode.normals_beside,
-    read=decode.benchmark_normals,
+    truths=normals_beside,
+    read=benchmark_normals,
     images=300,
     published=normals_table(18.842, 10.266, 53.610, 74.895, 82.864),
 )

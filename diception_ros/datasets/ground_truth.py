@@ -1,6 +1,6 @@
 # SPDX-FileCopyrightText: 2026 The diception_ros authors
 # SPDX-License-Identifier: Apache-2.0
-"""Ground truth of a replay: a topic of the bag, or a folder of files."""
+"""Ground truth of a task: from arrays, files and messages; of a replay, from a topic or folder."""
 
 from __future__ import annotations
 
@@ -8,10 +8,25 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+from numpy.typing import NDArray
+
 from diception_ros.bags.cameras import COMPRESSED, IMAGE
-from diception_ros.core.labels import Keypoints
+from diception_ros.core.labels import (
+    Disparity,
+    ImageLabel,
+    Instances,
+    Keypoints,
+    Label,
+    Mask,
+    MetricDepth,
+    Normals,
+    io,
+)
 from diception_ros.datasets import decode
-from diception_ros.tasks import BUILTIN, TaskRegistry
+from diception_ros.messages import images as image_messages
+from diception_ros.messages.point_clouds import keypoints_from
+from diception_ros.tasks import BUILTIN, Task, TaskRegistry
 
 if TYPE_CHECKING:
     from diception_ros.bags.cameras import Camera
@@ -20,7 +35,100 @@ if TYPE_CHECKING:
     from diception_ros.core.frame import Frame
 
 CLOUD = 'sensor_msgs/msg/PointCloud2'
+SUFFIXES = ('.npz', '.npy', '.png')  # of files of ground truth
 POSES = ('geometry_msgs/msg/PoseStamped', 'tf2_msgs/msg/TFMessage')
+
+
+def truth_from_array(
+    task: Task[Any], array: NDArray[Any], categories: Sequence[str], where: str = ''
+) -> Label:
+    """The true label of a task from an array.
+
+    Args:
+        task: whose label it is.
+        array: of depth as `decode.depth` takes it, of normals as `decode.normals`, of a mask
+            whole numbers, of entities their ids, of semantic the indices of the categories from
+            0 (255 for none), of images uint8 RGB.
+        categories: that were queried.
+        where: for messages.
+
+    Raises:
+        ValueError: the array holds no such label.
+    """
+    kind = task.label
+    where = f'{where}: truth of {task.name}' if where else f'truth of {task.name}'
+    if issubclass(kind, Disparity):
+        return decode.depth(array, where)
+    if issubclass(kind, Normals):
+        return decode.normals(array, where)
+    if issubclass(kind, ImageLabel):
+        return decode.image(array, where)
+    if array.ndim != 2 or array.dtype.kind not in 'ui':
+        raise ValueError(
+            f'{where}: expected whole numbers with one channel, got {decode.described(array)}'
+        )
+    if issubclass(kind, Mask):
+        return Mask(array > 0)
+    if not task.takes_category:
+        return decode.instances(array, where)
+    ids = np.zeros(array.shape, np.int32)
+    for number in range(len(categories)):
+        ids[array == number] = number + 1
+    return Instances(ids, tuple(categories), np.ones(len(categories), np.float32))
+
+
+def truth_from_file(task: Task[Any], path: Path, categories: Sequence[str]) -> Label:
+    """The true label in a file.
+
+    Args:
+        task: whose label it is.
+        path: a label as `diception predict` writes it (.npz), or an array (.npy, .png) as
+            `truth_from_array` takes it.
+        categories: that were queried.
+
+    Raises:
+        ValueError: it is no such file.
+    """
+    if path.suffix != '.npz':
+        try:
+            array = decode.load_array(path)
+        except ValueError as error:
+            raise ValueError(f'truth of {task.name}: {error}') from error
+        return truth_from_array(task, array, categories, str(path))
+    kind = task.label
+    label = io.load_npz(path)
+    if not isinstance(label, (kind, MetricDepth) if issubclass(kind, Disparity) else kind):
+        raise ValueError(f'{path}: expected {kind.__name__}, got {type(label).__name__}')
+    return label
+
+
+def truth_from_message(task: Task[Any], message: Any, categories: Sequence[str]) -> Label:
+    """The true label in a sensor_msgs/Image or CompressedImage, see `truth_from_array`.
+
+    Raises:
+        ValueError: it holds no such label, or the task is of people (`people_from_message`).
+    """
+    kind = task.label
+    if issubclass(kind, Keypoints):
+        raise ValueError(f'{task.name}: a cloud of joints needs the size of the image')
+    if issubclass(kind, Disparity) and hasattr(message, 'format'):
+        return truth_from_array(task, image_messages.depth_from(message), categories)
+    decoded = (
+        image_messages.rgb_from if issubclass(kind, ImageLabel) else image_messages.array_from
+    )
+    return truth_from_array(task, decoded(message), categories)
+
+
+def people_from_message(message: Any, size: tuple[int, int]) -> Keypoints:
+    """True people in a cloud of joints, those with any joint in the image.
+
+    Args:
+        message: sensor_msgs/PointCloud2; ids of people may have gaps, as where they are ids of
+            all objects of a scene.
+        size: (H, W) of the image, pixels.
+    """
+    found = keypoints_from(message, size)
+    return found.select((found.visibility > 0).any(axis=1))
 
 
 class GroundTruthSource:
@@ -90,9 +198,9 @@ class GroundTruthSource:
         self._number = 0
 
     def _list(self, folder: Path) -> None:
-        files = sorted(path for path in folder.iterdir() if path.suffix in decode.SUFFIXES)
+        files = sorted(path for path in folder.iterdir() if path.suffix in SUFFIXES)
         if not files:
-            raise ValueError(f'{folder}: no file in it that ends in {", ".join(decode.SUFFIXES)}')
+            raise ValueError(f'{folder}: no file in it that ends in {", ".join(SUFFIXES)}')
         self._files = {int(p.stem): p for p in files if p.stem.isdigit()}
         # Stamps of this century in nanoseconds have 18 digits or more; anything else counts.
         if len(self._files) < len(files) or any(stamp < 10**17 for stamp in self._files):
@@ -123,16 +231,16 @@ class GroundTruthSource:
             if message is None:
                 return None
             if issubclass(self._task.label, Keypoints):
-                return decode.people_from_message(message, frame.size)
-            return decode.truth_from_message(self._task, message, categories)
+                return people_from_message(message, frame.size)
+            return truth_from_message(self._task, message, categories)
         number = self._number
         self._number += 1
         if self._ordered:
             if number >= len(self._ordered):
                 return None
-            return decode.truth_from_file(self._task, self._ordered[number], categories)
+            return truth_from_file(self._task, self._ordered[number], categories)
         path = self._files.get(frame.stamp_ns)
-        return None if path is None else decode.truth_from_file(self._task, path, categories)
+        return None if path is None else truth_from_file(self._task, path, categories)
 
     def check(self, bag: Bag, categories: Sequence[str]) -> None:
         """Read the first label, to validate it before the long run.
@@ -141,12 +249,10 @@ class GroundTruthSource:
             ValueError: it is not of the kind of the task.
         """
         if self._ordered or self._files:
-            decode.truth_from_file(
-                self._task, [*self._ordered, *self._files.values()][0], categories
-            )
+            truth_from_file(self._task, [*self._ordered, *self._files.values()][0], categories)
         elif not issubclass(self._task.label, Keypoints):
             for raw in bag.messages([self.topic]):
-                decode.truth_from_message(self._task, bag.decode(raw), categories)
+                truth_from_message(self._task, bag.decode(raw), categories)
                 break
 
     def begin(self) -> None:

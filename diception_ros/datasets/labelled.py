@@ -2,7 +2,12 @@
 # SPDX-License-Identifier: Apache-2.0
 """Labels in the formats that annotation tools write, and the checks that hold for all of them.
 
-`read` recognises the format of a place; each format is a module here that makes `LabelledImage`s.
+`read` recognises the format of a place: COCO, LabelMe, a bag with a topic of images and one of
+labels, or a folder of images and labels of the same names:
+
+FOLDER/images/NAME.png   or .jpg .jpeg .bmp .webp
+FOLDER/labels/NAME.png   the meaning of its pixels depends on the kind; depth and normals may
+                         be .npy, images of kind rgb any format that the images may have
 """
 
 from __future__ import annotations
@@ -14,19 +19,30 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
-from diception_ros.core.labels import Instances, Mask
+from diception_ros.bags.cameras import COMPRESSED, IMAGES
+from diception_ros.bags.reader import ENDS, Bag, bags_in, read_messages
+from diception_ros.bags.typestore import RawMessage
+from diception_ros.core.adapter_card import KINDS
+from diception_ros.core.frame import Frame
+from diception_ros.core.labels import Instances, Label, Mask
 from diception_ros.core.prompt import Prompt
-from diception_ros.datasets import coco, image_folder, labelled_bag, labelme
+from diception_ros.datasets import coco, decode, labelme
 from diception_ros.datasets.annotation import (
-    KINDS,
+    IMAGE_SUFFIXES,
     LabelledImage,
     LabelQuery,
     check_sizes,
     files_in,
     load_json,
 )
+from diception_ros.datasets.decode import RasterDecoder
 from diception_ros.datasets.sample import Sample
+from diception_ros.messages import base
+from diception_ros.messages import images as image_messages
+from diception_ros.messages.base import MessageError
+from diception_ros.messages.synchronizer import MessageCache
 from diception_ros.system import files
 
 Found = tuple[list[LabelledImage], list[str]]
@@ -45,17 +61,17 @@ def labelled_items(place: Path, wanted: LabelQuery) -> Found:
         FileNotFoundError: as the format's `read`.
     """
     readers: dict[str, Callable[[], Found]] = {}
-    if place.is_dir() and image_folder.matches(place):
-        readers['a folder with images/ and labels/'] = partial(image_folder.read, place, wanted)
-    bag = labelled_bag.bag_at(place)
+    if place.is_dir() and _is_image_folder(place):
+        readers['a folder with images/ and labels/'] = partial(_read_folder, place, wanted)
+    bag = bag_at(place)
     if bag is not None:
-        readers[f'the bag {bag.name}'] = partial(labelled_bag.read, bag, wanted)
-    files = _json_files(place)
-    if files:
-        contents = {file: load_json(file) for file in files}
-        if len(files) == 1 and coco.matches(contents[files[0]]):
-            readers[f'the COCO file {files[0].name}'] = partial(
-                coco.read, files[0], contents[files[0]], wanted, whole_folder=place.is_dir()
+        readers[f'the bag {bag.name}'] = partial(_read_bag, bag, wanted)
+    contents = {file: load_json(file) for file in _json_files(place)}
+    if contents:
+        first = next(iter(contents))
+        if len(contents) == 1 and coco.matches(contents[first]):
+            readers[f'the COCO file {first.name}'] = partial(
+                coco.read, first, contents[first], wanted, whole_folder=place.is_dir()
             )
         elif place.is_dir() and any(map(labelme.matches, contents.values())):
             readers['files of LabelMe'] = partial(labelme.read, place, contents, wanted)
@@ -227,4 +243,214 @@ def _digest(kind: str, category: str, items: list[LabelledImage]) -> str:
     return files.sha256_of_parts([kind.encode(), category.encode(), *contents])
 
 
-__all__ = ['KINDS', 'Labelled', 'read']
+# A folder of images and labels.
+
+
+_IMAGES, _LABELS = 'images', 'labels'
+_ENDS = {
+    'mask': ('.png',), 'instances': ('.png',), 'normals': ('.png', '.npy'),
+    'depth': ('.png', '.npy'), 'rgb': IMAGE_SUFFIXES,
+}  # fmt: skip
+
+
+def _is_image_folder(place: Path) -> bool:
+    if not (place / _IMAGES).is_dir() or not (place / _LABELS).is_dir():
+        return False
+    # Labels that are all JSON are those of LabelMe or COCO in a folder of their own.
+    labels = files_in(place / _LABELS)
+    return not labels or any(file.suffix.lower() != '.json' for file in labels)
+
+
+def _read_folder(place: Path, wanted: LabelQuery) -> Found:
+    shown = _by_name(place / _IMAGES, IMAGE_SUFFIXES, 'images')
+    ends = _ENDS[wanted.kind]
+    answers = _by_name(place / _LABELS, ends, f'labels of kind {wanted.kind}')
+    for name, file in shown.items():
+        if name not in answers:
+            expected = ' or '.join(f'{_LABELS}/{name}{end}' for end in ends)
+            raise FileNotFoundError(
+                f'{file}: an image without a label; expected {expected}; draw it, or take the '
+                'image out'
+            )
+    for name, file in answers.items():
+        if name not in shown:
+            raise ValueError(
+                f'{file}: a label without an image; expected {_IMAGES}/{name}.png or .jpg; add '
+                'it, or take the label out'
+            )
+    decoder, items = RasterDecoder(wanted.kind, wanted.category), []
+    for name, file in shown.items():
+        content, label_bytes = file.read_bytes(), answers[name].read_bytes()
+        frame, where = Frame(decode.rgb(content, str(file))), str(answers[name])
+        rgb = wanted.kind == 'rgb'
+        array = decode.rgb(label_bytes, where) if rgb else decode.load_array(answers[name])
+        check_sizes(frame.size, (*array.shape, 1, 1)[:2], str(file), where)
+        label = decoder.label(array, where)
+        items.append(LabelledImage(file.name, where, frame, label, (content, label_bytes)))
+    return decoder.finish(items, str(place / _LABELS))
+
+
+def _by_name(folder: Path, ends: tuple[str, ...], what: str) -> dict[str, Path]:
+    found: dict[str, Path] = {}
+    for file in files_in(folder):
+        if file.suffix.lower() not in ends:
+            raise ValueError(
+                f'{file}: expected {what}, which end in {", ".join(ends)}; save it as one, or '
+                'take it out'
+            )
+        if file.stem in found:
+            raise ValueError(
+                f'{file}: expected one file of each name, got {found[file.stem].name} too; take '
+                'one of them out'
+            )
+        found[file.stem] = file
+    return found
+
+
+# A bag of images and labels.
+
+
+_WHOLE = ('mono8', '8UC1', 'mono16', '16UC1', '32SC1')
+_COLOURS = ('rgb8', 'bgr8', 'rgba8', 'bgra8', '8UC3', 'rgb16', 'bgr16')
+# Encodings of labels by their kind.
+ENCODINGS = {
+    'mask': _WHOLE, 'instances': _WHOLE, 'normals': ('32FC3',), 'depth': ('16UC1', '32FC1'),
+    'rgb': _COLOURS,
+}  # fmt: skip
+
+
+def bag_at(place: Path) -> Path | None:
+    """The bag that a place is or holds; None if it is something else.
+
+    Raises:
+        ValueError: it is a folder of several bags.
+    """
+    if place.is_file():
+        return place if place.name.removesuffix('.zstd').endswith(ENDS) else None
+    try:
+        found = bags_in(place)
+    except ValueError:
+        return None
+    if len(found) > 1:
+        raise ValueError(
+            f'{place}: expected one bag, got {", ".join(path.name for path in found)}; name one'
+        )
+    return found[0]
+
+
+def _read_bag(place: Path, wanted: LabelQuery) -> Found:
+    """The labelled images of a bag, which belong to labels by their stamps.
+
+    Images without a label with their stamp are left out and counted: usually a few images of a
+    recording are labelled.
+    """
+    image, answer = _topics(place, wanted)
+    decoder = RasterDecoder(wanted.kind, wanted.category)
+    labels: MessageCache[tuple[Label, bytes]] = MessageCache(capacity=None)
+    unmatched = set[int]()
+    for raw, message in read_messages(place, (answer,)):
+        stamp, where = _stamp(raw, message, place), f'{place}: {answer}'
+        if stamp in unmatched:
+            raise ValueError(f'{where}: two labels have the stamp {_stamp_name(stamp)}')
+        unmatched.add(stamp)
+        where = f'{where} at {_stamp_name(stamp)}'
+        label = decoder.label(_array(raw, message, wanted.kind, where), where)
+        labels.add(stamp, (label, raw.data))
+    items: dict[int, LabelledImage] = {}
+    without, count = 0, len(unmatched)
+    for raw, message in read_messages(place, (image,)):
+        stamp = _stamp(raw, message, place)
+        matched = labels.exact(stamp)
+        if matched is None:
+            without += 1
+            continue
+        where = f'{place}: {image} at {_stamp_name(stamp)}'
+        if stamp in items:
+            raise ValueError(f'{where}: two images have this stamp')
+        try:
+            frame = image_messages.frame_from(message)
+        except MessageError as error:
+            raise ValueError(f'{where}: {error}') from error
+        label, data = matched
+        source = f'{place}: {answer} at {_stamp_name(stamp)}'
+        items[stamp] = LabelledImage(_stamp_name(stamp), source, frame, label, (raw.data, data))
+        unmatched.discard(stamp)
+    if unmatched:
+        raise ValueError(
+            f'{place}: {answer} at {_stamp_name(min(unmatched))} is a label without an image: '
+            f'{image} has none with this stamp ({len(unmatched)} of {count} labels); give a '
+            'label the stamp of the image that it was made of'
+        )
+    left_out = (
+        f'{without} of {without + len(items)} images of {image} have no label with their stamp '
+        f'on {answer} and are left out.'
+    )
+    notes = [left_out] if without else []
+    found, more = decoder.finish(list(items.values()), f'{place}: {answer}')
+    return found, [*notes, *more]
+
+
+def _array(raw: RawMessage, message: Any, kind: str, where: str) -> NDArray[Any]:
+    try:
+        if kind == 'rgb':
+            return image_messages.rgb_from(message)
+        encoding = str(getattr(message, 'encoding', raw.msgtype))
+        if encoding not in ENCODINGS[kind]:
+            raise ValueError(
+                f'{where}: expected {", ".join(ENCODINGS[kind])} for kind {kind}, got {encoding}'
+            )
+        return image_messages.array_from(message)
+    except MessageError as error:
+        raise ValueError(f'{where}: {error}') from error
+
+
+def _topics(place: Path, wanted: LabelQuery) -> tuple[str, str]:
+    """The topics of images and of labels."""
+    with Bag(place) as bag:
+        if bag.damage:
+            raise ValueError(str(bag.damage))
+        known = {name: t.msgtype for name, t in bag.topics.items() if t.msgtype in IMAGES}
+    for topic in (wanted.image_topic, wanted.label_topic):
+        if topic and topic not in known:
+            raise ValueError(
+                f'{place}: no topic {topic!r} with images; there are '
+                f'{", ".join(sorted(known)) or "none"}'
+            )
+    encodings = {topic: 'compressed' for topic, kind in known.items() if kind == COMPRESSED}
+    plain = tuple(topic for topic in known if topic not in encodings)
+    for raw, message in read_messages(place, plain) if plain else ():
+        encodings.setdefault(raw.topic, str(message.encoding))
+        if len(encodings) == len(known):
+            break
+    listing = ', '.join(f'{topic} ({encodings.get(topic, "empty")})' for topic in sorted(known))
+    colours = {topic for topic, name in encodings.items() if name in (*_COLOURS, 'compressed')}
+    images = {wanted.image_topic} if wanted.image_topic else colours - {wanted.label_topic}
+    suits = {topic for topic, name in encodings.items() if name in ENCODINGS[wanted.kind]}
+    labels = {wanted.label_topic} if wanted.label_topic else suits - {wanted.image_topic}
+    if len(images) != 1:
+        raise ValueError(_choice(place, 'images', 'image_topic', images, listing or 'none'))
+    if len(labels) != 1 or labels == images:
+        what = f'labels of kind {wanted.kind}'
+        raise ValueError(_choice(place, what, 'label_topic', labels, listing))
+    return images.pop(), labels.pop()
+
+
+def _choice(place: Path, what: str, argument: str, found: set[str], listing: str) -> str:
+    got = f'got {len(found)}: {", ".join(sorted(found))}' if found else 'got none'
+    return (
+        f'{place}: expected one topic of {what}, {got}; name it as {argument}; topics with '
+        f'images: {listing}'
+    )
+
+
+def _stamp(raw: RawMessage, message: Any, place: Path) -> int:
+    try:
+        return base.stamp_ns(message.header)
+    except MessageError as error:
+        raise ValueError(f'{place}: {raw.topic}: {error}') from error
+
+
+def _stamp_name(stamp_ns: int) -> str:
+    # Of one length, so that the order of names is that of time.
+    seconds, rest = divmod(stamp_ns, base.NANO)
+    return f'{seconds:010d}.{rest:09d}'

@@ -28,7 +28,8 @@ from diception_ros.core.frame import Frame, Intrinsics
 from diception_ros.core.labels import MetricDepth, Normals
 from diception_ros.datasets import decode
 from diception_ros.datasets.annotation import IMAGE_SUFFIXES, check_sizes, files_in, load_json
-from diception_ros.datasets.labelled_bag import bag_at
+from diception_ros.datasets.ground_truth import truth_from_message
+from diception_ros.datasets.labelled import bag_at
 from diception_ros.system import safe_load
 
 if TYPE_CHECKING:
@@ -204,7 +205,7 @@ def _read_bag(path: Path, camera: Any) -> Iterator[RgbdFrame]:
             if not isinstance(taken, ImageFrame) or taken.reference is None:
                 continue
             frame, where = taken.frame, f'{path}: {camera.reference}'
-            label = decode.truth_from_message(tasks.get('depth'), taken.reference, ())
+            label = truth_from_message(tasks.get('depth'), taken.reference, ())
             assert isinstance(label, MetricDepth)
             check_sizes(frame.size, label.size, f'{path}: {camera.topic}', where)
             pinhole = frame.intrinsics or default_intrinsics(frame.size)

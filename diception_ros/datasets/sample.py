@@ -1,17 +1,29 @@
 # SPDX-FileCopyrightText: 2026 The diception_ros authors
 # SPDX-License-Identifier: Apache-2.0
-"""One training or evaluation sample: a prompt on a frame, and its true label."""
+"""One training or evaluation sample, and samples in a folder, stored without loss.
+
+FOLDER/samples.json         {"format": 1}: marks a folder of samples
+FOLDER/000000/image.png     the image, 8-bit RGB
+FOLDER/000000/frame.json    header, intrinsics, camera pose, and the samples of this image
+FOLDER/000000/0_depth.npz   the label of sample 0, see `diception_ros.core.labels.io`
+"""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, dataclass
+import json
+from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
-from diception_ros.core.frame import Frame
-from diception_ros.core.labels import Label
-from diception_ros.core.prompt import Prompt
+from diception_ros.core import images
+from diception_ros.core.frame import Frame, Intrinsics
+from diception_ros.core.labels import Label, io
+from diception_ros.core.prompt import Point, Prompt
+from diception_ros.datasets.annotation import load_json
+from diception_ros.system import files, safe_load
 
 _TOLERANCE = 1e-6  # of a rotation that went through a file
 
@@ -75,3 +87,119 @@ class Sample:
                 f'(H, W), got {self.label.size}'
             )
         self.prompt.check_inside(self.frame.size)
+
+
+FORMAT = 1
+_MARK = 'samples.json'
+
+
+def create_folder(root: Path, force: bool = False) -> None:
+    """Make an empty folder for samples.
+
+    Args:
+        root: the folder.
+        force: delete existing samples; never anything but a folder of samples.
+
+    Raises:
+        FileExistsError: the folder holds something.
+    """
+    if root.exists() and (not root.is_dir() or any(root.iterdir())):
+        if not (root / _MARK).is_file():
+            raise FileExistsError(
+                f'{root} exists and is no folder of samples; choose another name'
+            )
+        if not force:
+            raise FileExistsError(f'{root} already holds samples; --force replaces them')
+        files.empty_folder(root)  # and keep it, since this run may hold a lock on it
+    root.mkdir(parents=True, exist_ok=True)
+    files.write_text(root / _MARK, json.dumps({'format': FORMAT}) + '\n')
+
+
+def write_frame(root: Path, number: int, samples: Sequence[Sample]) -> None:
+    """Write all samples of one frame into a folder that `create_folder` made.
+
+    Args:
+        root: the folder.
+        number: of the frame, 0 to 999999; frames are read in this order.
+        samples: one or more, all of one and the same frame and pose.
+
+    Raises:
+        FileExistsError: there is a frame of this number.
+        ValueError: no samples, or of several frames.
+    """
+    if not samples or any(
+        item.frame is not samples[0].frame or item.pose is not samples[0].pose for item in samples
+    ):
+        raise ValueError(f'{root}: expected samples that share one frame, for frame {number}')
+    frame, pose = samples[0].frame, samples[0].pose
+    entries = []
+    with files.atomic_folder(root / f'{number:06d}') as place:
+        images.write(place / 'image.png', frame.image)
+        for k, sample in enumerate(samples):
+            file = f'{k}_{sample.prompt.task}.npz'
+            io.save_npz(sample.label, place / file)
+            entries.append(
+                {
+                    'name': sample.name,
+                    'task': sample.prompt.task,
+                    'category': sample.prompt.category,
+                    'points': [point._asdict() for point in sample.prompt.points],
+                    'label': file,
+                }
+            )
+        about = {
+            'stamp_ns': frame.stamp_ns,
+            'frame_id': frame.frame_id,
+            'intrinsics': frame.intrinsics and asdict(frame.intrinsics),
+            'pose': pose
+            and {'position': pose.position.tolist(), 'rotation': pose.rotation.tolist()},
+            'samples': entries,
+        }
+        files.write_text(place / 'frame.json', json.dumps(about, indent=1) + '\n')
+
+
+def read_folder(root: Path) -> Iterator[Sample]:
+    """Read the samples of a folder, in the order of their frames.
+
+    Raises:
+        FileNotFoundError: there is no such folder, or a file of it is missing.
+        ValueError: it is not a folder of samples of this format, or a file in it is damaged.
+    """
+    mark = root / _MARK
+    if not mark.is_file():
+        raise FileNotFoundError(f'{root} is no folder of samples: it has no {_MARK}')
+    version = load_json(mark).get('format')
+    if version != FORMAT:
+        raise ValueError(f'{mark}: expected format {FORMAT}, got {version}')
+    for about in sorted(root.glob('??????/frame.json')):
+        yield from _read_frame(about)
+
+
+def _read_frame(path: Path) -> Iterator[Sample]:
+    about = load_json(path)
+    try:
+        frame = Frame(
+            images.read(path.parent / 'image.png'),
+            about['stamp_ns'],
+            about['frame_id'],
+            about['intrinsics'] and Intrinsics(**about['intrinsics']),
+        )
+        pose = about['pose'] and Pose(
+            np.array(about['pose']['position'], np.float64),
+            np.array(about['pose']['rotation'], np.float64),
+        )
+        for entry in about['samples']:
+            points = tuple(Point(**point) for point in entry['points'])
+            yield Sample(
+                frame,
+                Prompt(entry['task'], entry['category'], points),
+                io.load_npz(path.parent / Path(entry['label']).name),
+                pose,
+                entry['name'],
+            )
+    except safe_load.MALFORMED as error:
+        raise ValueError(f'{path}: not a description of a frame ({error!r})') from error
+    except ValueError as error:
+        if str(path.parent) in str(error):  # of the image or a label
+            raise
+        raise ValueError(f'{path}: not a description of a frame ({error})') from error

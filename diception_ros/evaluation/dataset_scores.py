@@ -1,10 +1,10 @@
 # SPDX-FileCopyrightText: 2026 The diception_ros authors
 # SPDX-License-Identifier: Apache-2.0
-"""Evaluation on the data sets of the paper; predictions are passed in, so no model is loaded."""
+"""Evaluation on data sets: those of the paper by its protocols, and COCO-format annotations."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeVar
@@ -14,16 +14,29 @@ from numpy.typing import NDArray
 
 from diception_ros.core import images
 from diception_ros.core.frame import Frame
-from diception_ros.core.labels import Disparity, Label, MetricDepth, Normals, io
+from diception_ros.core.labels import (
+    Disparity,
+    Instances,
+    Label,
+    Mask,
+    MetricDepth,
+    Normals,
+    io,
+)
 from diception_ros.core.prompt import Prompt
-from diception_ros.datasets import decode
+from diception_ros.datasets import benchmarks
 from diception_ros.datasets.benchmarks import Protocol, Size
+from diception_ros.datasets.coco import CocoFrame, CocoSet
+from diception_ros.datasets.sample import Sample
 from diception_ros.evaluation import evaluators
 from diception_ros.evaluation.evaluators import (
+    FIVE_POINTS,
+    ONE_POINT,
     EvalCallback,
     EvalItem,
     EvaluationResult,
     Evaluator,
+    mask_items,
 )
 
 MapT = TypeVar('MapT', bound=Disparity | MetricDepth | Normals)
@@ -129,7 +142,7 @@ def _rows_in(protocol: Protocol, root: Path) -> list[BenchmarkSample]:
         if not paths or not all(path.is_file() for path in paths):
             continue
         image, truth = paths
-        shapes = [decode.npy_rows(path).shape[:3] for path in paths]
+        shapes = [benchmarks.npy_rows(path).shape[:3] for path in paths]
         if shapes[0] != shapes[1]:
             raise ValueError(
                 f'{truth}: expected a depth for each pixel of {image.name}, {shapes[0]} '
@@ -153,7 +166,7 @@ def frame_of(protocol: Protocol, sample: BenchmarkSample) -> Frame:
     if sample.row is None:
         image = images.read(sample.image)
     else:
-        image = decode.rgb_row(sample.image, sample.row)
+        image = benchmarks.rgb_row(sample.image, sample.row)
     if protocol.window is not None:
         image = np.ascontiguousarray(image[protocol.window(sample.size)])
     return Frame(image)
@@ -165,7 +178,7 @@ def truth_of(protocol: Protocol, sample: BenchmarkSample) -> MetricDepth | Norma
     if sample.row is None:
         truth = protocol.read(sample.truth, sample.size)
     else:
-        truth = decode.depth_row(sample.truth[0], sample.row, sample.size)
+        truth = benchmarks.depth_row(sample.truth[0], sample.row, sample.size)
     if protocol.window is not None:
         truth = crop(truth, protocol.window(sample.size))
     if protocol.counted is not None:
@@ -346,3 +359,85 @@ class PredictionFiles:
             if path.is_file():
                 return path
         return None
+
+
+# COCO-format annotations, with the controls of `evaluators`.
+
+
+COCO_TASKS = ('segmentation', 'entity', 'semantic', 'pose')
+# Figures of the paper, arXiv 2502.17157: points on the mean of 23 data sets (not COCO), the others
+# on COCO val2017; how it chose categories and scored people it doesn't say in full.
+COCO_PUBLISHED: Mapping[str, Mapping[str, float]] = {
+    ONE_POINT: {'iou': 0.471},
+    FIVE_POINTS: {'iou': 0.572},
+    'entity': {'ar_small': 0.121, 'ar_medium': 0.439, 'ar_large': 0.637},
+    'semantic': {'ap': 0.332},
+    'pose': {'ap': 0.578},
+}
+COCO_SHOWN = {
+    ONE_POINT: {'iou': 1},
+    FIVE_POINTS: {'iou': 1},
+    'entity': {'ar': 1, 'ar_small': 1, 'ar_medium': 1, 'ar_large': 1, 'ap': 1, 'mean_iou': 1},
+    'semantic': {'ap': 1, 'ar': 1, 'iou': 1, 'category_iou': 1, 'mean_iou': 1},
+    'pose': {'ap': 1, 'ap50': 1, 'ar': 1, 'pck': 1, 'located': 1},
+}
+
+
+def coco_tasks(annotated: CocoSet, task_names: Sequence[str] = COCO_TASKS) -> list[str]:
+    """The tasks that a set has annotations for, of those asked."""
+    return [
+        task
+        for task in task_names
+        if task in COCO_TASKS and (task != 'pose' or annotated.has_people)
+    ]
+
+
+def coco_items(taken: CocoFrame, names: Sequence[str]) -> list[EvalItem]:
+    """The items of one image.
+
+    One object by one and by five points, chosen by the image's name; all entities; each category
+    in the image; all people. Items without anything to find are left out, except entities and
+    people: predictions there are wrong.
+
+    Args:
+        taken: the image.
+        names: of items, see `evaluators.names`.
+    """
+    rng = np.random.default_rng(taken.seed)
+    objects, items = taken.objects, []
+    if len(objects.categories) and {ONE_POINT, FIVE_POINTS} & set(names):
+        number = 1 + int(rng.integers(len(objects.categories)))
+        mask = Mask(objects.ids == number)
+        items += mask_items(Prompt('segmentation'), mask, rng)
+    if 'entity' in names:
+        nameless = Instances(objects.ids, ('',) * len(objects.scores), objects.scores)
+        items.append(EvalItem('entity', Prompt('entity'), nameless, crowds=taken.crowds))
+    if 'semantic' in names:
+        for category in dict.fromkeys(objects.categories):
+            truth, crowds = (
+                label.select(np.array([name == category for name in label.categories], np.bool_))
+                for label in (objects, taken.crowds)
+            )
+            prompt = Prompt('semantic', category)
+            items.append(EvalItem('semantic', prompt, truth, crowds=crowds))
+    if 'pose' in names and taken.people is not None:
+        items.append(
+            EvalItem(
+                'pose', Prompt('pose'), taken.people, areas=taken.areas, ignored=taken.ignored
+            )
+        )
+    return [item for item in items if item.name in names]
+
+
+def coco_means(
+    annotated: CocoSet, names: Sequence[str], resolution: int
+) -> dict[str, NDArray[np.float32]]:
+    """`evaluators.mean_targets` of the evaluated images themselves: there is no training split."""
+    return evaluators.mean_targets(_samples(annotated, names), resolution)
+
+
+def _samples(annotated: CocoSet, names: Sequence[str]) -> Iterator[list[Sample]]:
+    for taken in annotated.frames():
+        # Of a mask the two items have one target.
+        items = [item for item in coco_items(taken, names) if item.name != FIVE_POINTS]
+        yield [Sample(taken.frame, item.prompt, item.truth, name=taken.name) for item in items]

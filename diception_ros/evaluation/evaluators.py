@@ -1,11 +1,19 @@
 # SPDX-FileCopyrightText: 2026 The diception_ros authors
 # SPDX-License-Identifier: Apache-2.0
-"""Items to evaluate (a query and its true label), and the numbers that their answers give."""
+"""Items to evaluate (a query and its true label), their scores, and controls beside them.
+
+Controls are what a prediction that ignores the image would score on the same queries. A metric by
+itself says little: floors are near at the bottom of almost every image. So each one stands beside
+two controls: `shuffled`, what the model predicts when the image is another one, and `mean`, the
+mean of the target images of the training data. A result that does not clearly beat both ignores
+the image.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+import itertools
 from typing import Any, Protocol
 
 import cv2
@@ -13,6 +21,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from diception_ros import tasks
+from diception_ros.core import images
 from diception_ros.core.frame import Frame
 from diception_ros.core.labels import (
     Disparity,
@@ -22,10 +31,13 @@ from diception_ros.core.labels import (
     Mask,
     MetricDepth,
     Normals,
+    resize_label,
 )
 from diception_ros.core.prompt import MAX_POINTS, Point, Prompt
 from diception_ros.datasets.sample import Sample
 from diception_ros.evaluation import metrics
+from diception_ros.simulation import sample_stream
+from diception_ros.system.progress import SILENT, Progress
 from diception_ros.tasks import BUILTIN, TaskRegistry, depth
 from diception_ros.tasks.pose import RIGHT
 
@@ -37,6 +49,7 @@ _FAMILIES: dict[type, str] = {
     Disparity: 'depth',
     ImageLabel: 'rgb',
 }
+SHUFFLED, MEAN = 'shuffled', 'mean'
 ONE_POINT, FIVE_POINTS = 'segmentation_1', 'segmentation_5'
 
 # The longest diagonal of a simulated room is 10.4 m, so every pixel counts; predictions are
@@ -44,6 +57,11 @@ ONE_POINT, FIVE_POINTS = 'segmentation_1', 'segmentation_5'
 ROOM_METRES = (1e-3, 12.0)
 # For labels from anywhere; no depth is below a millimetre.
 ANY_METRES = (1e-3, float('inf'))
+# Views of each room whose targets make the mean: loading a room costs three of them.
+_MEAN_VIEWS = 4
+
+# All queries about one frame, answered in the order of the prompts.
+PredictFn = Callable[[Frame, Sequence[Prompt]], Sequence[Label]]
 
 
 def metric_family(name: str, registry: TaskRegistry = BUILTIN) -> str:
@@ -290,3 +308,197 @@ def innermost(mask: NDArray[np.bool_]) -> Point:
     distance = np.rint(cv2.distanceTransform(padded, cv2.DIST_L2, cv2.DIST_MASK_PRECISE) ** 2)
     row, column = np.unravel_index(int(distance.argmax()), distance.shape)
     return Point(float(column) - 1, float(row) - 1)
+
+
+# Controls, and evaluation beside them.
+
+
+def shuffled_order(groups: Sequence[Hashable]) -> list[int]:
+    """For each item the index of the next one of its group, cyclically.
+
+    Args:
+        groups: of each item, such as its task: only the image is wrong then, not the query.
+    """
+    rows: dict[Hashable, list[int]] = {}
+    for row, group in enumerate(groups):
+        rows.setdefault(group, []).append(row)
+    following = {
+        row: mine[(k + 1) % len(mine)] for mine in rows.values() for k, row in enumerate(mine)
+    }
+    return [following[row] for row in range(len(groups))]
+
+
+def mean_targets(
+    groups: Iterable[Sequence[Sample]], resolution: int, registry: TaskRegistry = BUILTIN
+) -> dict[str, NDArray[np.float32]]:
+    """The mean of the target images of each task.
+
+    Args:
+        groups: samples, of the training split.
+        resolution: S, side of the model's input, pixels.
+        registry: holds the samples' tasks.
+
+    Returns:
+        (S, S, 3) float32 in [0, 1] by name of task.
+    """
+    from diception_ros.datasets.batch import fit_label  # loads torch
+
+    totals: dict[str, NDArray[np.float64]] = {}
+    counts: dict[str, int] = {}
+    for sample in itertools.chain.from_iterable(groups):
+        name = sample.prompt.task
+        target = registry.get(name).encode(fit_label(sample, resolution, registry))
+        if name not in totals:
+            totals[name], counts[name] = np.zeros(target.shape), 0
+        totals[name] += target
+        counts[name] += 1
+    return {name: (total / counts[name]).astype(np.float32) for name, total in totals.items()}
+
+
+class MeanControl:
+    """Predictions decoded from mean targets.
+
+    Args:
+        means: see `mean_targets`.
+        registry: holds their tasks.
+    """
+
+    def __init__(
+        self, means: Mapping[str, NDArray[np.float32]], registry: TaskRegistry = BUILTIN
+    ) -> None:
+        self._means, self._registry = means, registry
+        self._decoded: dict[tuple[str, str | None, tuple[int, int]], Label] = {}
+
+    def predict(self, prompt: Prompt, size: tuple[int, int]) -> Label | None:
+        """The label in the mean target, at a size (H, W); None where the task has no mean."""
+        target = self._means.get(prompt.task)
+        if target is None:
+            return None
+        key = prompt.task, prompt.category, size
+        if key not in self._decoded:
+            label: Label = self._registry.get(prompt.task).decode(target, prompt)
+            self._decoded[key] = label.to_image_size(images.ResizeTransform(size, len(target)))
+        return self._decoded[key]
+
+
+def mean_of_rooms(
+    seed: int,
+    size: tuple[int, int],
+    resolution: int,
+    rooms: int,
+    backend: str | None = None,
+    progress: Progress = SILENT,
+) -> dict[str, NDArray[np.float32]]:
+    """`mean_targets` of the first rooms of the training split."""
+    count = rooms * _MEAN_VIEWS
+    found = progress.each(
+        sample_stream.room_views(seed, size, 'train', count, _MEAN_VIEWS, backend),
+        count,
+        'mean image',
+        'view',
+    )
+    return mean_targets((samples for samples, _ in found), resolution)
+
+
+def evaluate_samples(
+    groups: Iterable[sample_stream.Group],
+    predict: Mapping[str, PredictFn],
+    means: Mapping[str, NDArray[np.float32]],
+    task_names: Sequence[str],
+    callbacks: Sequence[EvalCallback] = (),
+    registry: TaskRegistry = BUILTIN,
+) -> EvaluationResult:
+    """Evaluate the samples of each image, such as a view of a simulated room.
+
+    Args:
+        groups: the samples of each image, and its source of randomness.
+        predict: by column, such as '1' for one inference step; at least one.
+        means: see `mean_targets`; tasks without one have no control of that kind.
+        task_names: names of tasks; samples of others are dropped.
+        callbacks: receive the predictions of the first column.
+        registry: holds the tasks.
+
+    Raises:
+        ValueError: a task is not known, or its labels cannot be scored.
+    """
+    built = ((samples[0].frame, build_items(samples, rng)) for samples, rng in groups)
+    return evaluate_items(built, predict, means, names(task_names), callbacks, registry)
+
+
+def evaluate_items(
+    groups: Iterable[tuple[Frame, Sequence[EvalItem]]],
+    predict: Mapping[str, PredictFn],
+    means: Mapping[str, NDArray[np.float32]],
+    names: Sequence[str],
+    callbacks: Sequence[EvalCallback] = (),
+    registry: TaskRegistry = BUILTIN,
+) -> EvaluationResult:
+    """Evaluate the items of each frame, beside both controls.
+
+    The shuffled predictions are computed in the first column alone: they see the wrong image,
+    whatever the number of steps. The image is the next frame's, and the first one's for the last.
+
+    Args:
+        groups: frames with their items.
+        predict: by column; at least one.
+        means: see `mean_targets`.
+        names: of items, see `names`; others are dropped.
+        callbacks: receive the predictions of the first column.
+        registry: holds the tasks.
+    """
+    first, *others = predict
+    columns = (*predict, SHUFFLED, MEAN)
+    scores = {name: {column: create(name, registry) for column in columns} for name in names}
+    control = MeanControl(means, registry)
+    opening: Frame | None = None
+    waiting: list[EvalItem] = []
+    frames = 0
+    for number, (frame, items) in enumerate(groups):
+        mine = [item for item in items if item.name in scores]
+        opening, frames = opening or frame, number + 1
+        # Together, so that the image is encoded once and the batch is large.
+        prompts = [item.prompt for item in mine] + [_on(item, frame.size) for item in waiting]
+        found = predict[first](frame, prompts)
+        for item, label in zip(mine, found[: len(mine)], strict=True):
+            score = scores[item.name][first].update(item, label)
+            for callback in callbacks:
+                callback.on_prediction(number, frame, item, label, score)
+            constant = control.predict(item.prompt, frame.size)
+            if constant is not None:
+                scores[item.name][MEAN].update(item, constant)
+        _count(waiting, found[len(mine) :], scores, SHUFFLED)
+        for column in others:
+            prompts = [item.prompt for item in mine]
+            _count(mine, predict[column](frame, prompts), scores, column)
+        waiting = mine
+    if opening is not None and frames > 1:
+        found = predict[first](opening, [_on(item, opening.size) for item in waiting])
+        _count(waiting, found, scores, SHUFFLED)
+    result = EvaluationResult(columns, {}, frames=frames)
+    for name, mine_by_column in scores.items():
+        result.numbers[name] = by_metric(mine_by_column)
+        result.categories |= mine_by_column[first].categories()
+    return result
+
+
+def _on(item: EvalItem, size: tuple[int, int]) -> Prompt:
+    """The prompt of an item on an image of another size: its points move with the pixels."""
+    prompt, (height, width) = item.prompt, item.truth.size
+    if not prompt.points or size == (height, width):
+        return prompt
+    across, down = size[1] / width, size[0] / height
+    points = tuple(
+        Point((x + 0.5) * across - 0.5, (y + 0.5) * down - 0.5) for x, y in prompt.points
+    )
+    return replace(prompt, points=points)
+
+
+def _count(
+    items: Sequence[EvalItem],
+    labels: Sequence[Label],
+    scores: Mapping[str, Mapping[str, Evaluator]],
+    column: str,
+) -> None:
+    for item, label in zip(items, labels, strict=True):
+        # The prediction for another image may be of its size.
+        scores[item.name][column].update(item, resize_label(label, item.truth.size))

@@ -11,7 +11,6 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Iterable, Mapping
 import contextlib
-from dataclasses import replace
 import io
 from typing import Any, Literal
 
@@ -385,19 +384,9 @@ class KeypointAP(_CocoMetric):
         for k, joints in enumerate(predicted.joints):
             here = joints[np.isfinite(joints[:, 0])]
             inside = (np.abs(here[:, None] - middle) <= size).all(axis=(0, 2)).any()
-            person = replace(
-                predicted,
-                joints=predicted.joints[k : k + 1],
-                visibility=predicted.visibility[k : k + 1],
-                scores=predicted.scores[k : k + 1],
-            )
+            person = predicted.select(np.arange(len(predicted.joints)) == k)
             keep.append(not inside or right_joints(person, truth, self._alpha)[0] > 0)
-        return replace(
-            predicted,
-            joints=predicted.joints[keep],
-            visibility=predicted.visibility[keep],
-            scores=predicted.scores[keep],
-        )
+        return predicted.select(np.array(keep, np.bool_))
 
     def compute(self) -> dict[str, float]:
         """COCO's numbers and PCK of all images.

@@ -24,8 +24,7 @@ from diception_ros.core.labels.normals import unit
 from diception_ros.core.prompt import Prompt
 from diception_ros.datasets.rgbd import RgbdFrame, RgbdSource, plane_normals
 from diception_ros.evaluation import evaluators
-from diception_ros.evaluation.evaluators import EvalCallback, EvalItem, Evaluator
-from diception_ros.evaluation.rooms import PredictFn
+from diception_ros.evaluation.evaluators import EvalCallback, EvalItem, Evaluator, PredictFn
 
 TASKS = ('depth', 'normal')
 CONTROLS = ('constant', 'ramp', 'mean', 'other')

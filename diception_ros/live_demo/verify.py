@@ -22,8 +22,7 @@ from diception_ros.core.frame import Frame
 from diception_ros.core.geometry import to_disparity
 from diception_ros.core.labels import Instances, Label, Mask, MetricDepth, visualize
 from diception_ros.core.prompt import Prompt
-from diception_ros.datasets import decode
-from diception_ros.evaluation import controls, evaluators, rooms
+from diception_ros.evaluation import evaluators
 from diception_ros.evaluation.evaluators import ONE_POINT, EvalItem, task_of
 from diception_ros.live_demo.recording import NODE, Drive
 from diception_ros.messages import base, outputs
@@ -155,7 +154,7 @@ def label(
         categories: that were looked for.
     """
     known = tasks.get(task)
-    found = decode.prediction_from_messages(known, {**messages, 'size': size})
+    found = outputs.to_label(known, {**messages, 'size': size})
     if not isinstance(found, Instances) or not known.takes_category:
         return found
     # Which category a thing is of stands in the map of categories; vision_msgs may be missing.
@@ -189,7 +188,7 @@ def constant(
     cache: Path,
     backend: str | None = None,
     progress: Progress = SILENT,
-) -> controls.MeanControl:
+) -> evaluators.MeanControl:
     """A baseline that always predicts the mean output image of the training split.
 
     Args:
@@ -201,17 +200,17 @@ def constant(
     """
     file = cache / f'constant_{size[1]}x{size[0]}_{side}.npz'
     if not file.exists():
-        means = rooms.mean_of_rooms(0, size, side, _ROOMS, backend, progress)
+        means = evaluators.mean_of_rooms(0, size, side, _ROOMS, backend, progress)
         with files.atomic_file(file) as partial, partial.open('wb') as opened:
             np.savez_compressed(opened, **means)  # type: ignore[arg-type]
-    return controls.MeanControl(safe_load.npz_file(file))
+    return evaluators.MeanControl(safe_load.npz_file(file))
 
 
 def judge(
     drive: Drive,
     bag: Path,
     names: Sequence[str],
-    control: controls.MeanControl,
+    control: evaluators.MeanControl,
     count: int = 0,
     progress: Progress = SILENT,
 ) -> Numbers:

@@ -10,7 +10,7 @@ they cannot differ.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Mapping
 import functools
 from typing import Any, NamedTuple, Protocol
 
@@ -39,6 +39,16 @@ CLOUD = 'sensor_msgs/msg/PointCloud2'
 
 # Metres alone may be called depth/image (REP 118): what has no unit goes by another name.
 _RELATIVE = {'depth/image': 'disparity/image'}
+
+
+# Which content (see `_table`) holds all of a label; of others it is 'values'.
+_CONTENTS: dict[type, str] = {
+    Normals: 'normals',
+    Mask: 'mask',
+    Instances: 'ids',
+    ImageLabel: 'color',
+    Keypoints: 'keypoints',
+}
 
 
 class TaskLike(Protocol):
@@ -153,6 +163,42 @@ def from_label(
         and types.has(output.kind)
         and (info is not None or content != 'camera_info')
     ]
+
+
+def to_label(task: TaskLike, messages: Mapping[str, Any]) -> Label | None:
+    """The label in the messages of one frame, as `from_label` made them.
+
+    Args:
+        task: that was predicted.
+        messages: by topic relative to the node, such as 'normal/image'; 'size' is (H, W).
+
+    Returns:
+        None where the messages do not hold it: the task did not run, or only metres are there.
+    """
+    kind = task.label
+    topics = {content: output.topic for output, content in _rows(task, kind)}
+    message = messages.get(topics[_CONTENTS.get(kind, 'values')])
+    if message is None:
+        return None
+    if kind is Keypoints:
+        size = messages.get('size')
+        return None if size is None else point_clouds.keypoints_from(message, size)
+    if kind is ImageLabel:
+        return ImageLabel.from_image(image_messages.rgb_from(message))
+    array = image_messages.array_from(message)
+    if kind is Mask:
+        return Mask(array > 0)
+    if kind is not Instances:
+        label: Label = kind(array)
+        return label
+    ids = array.astype(np.int32)
+    count = int(ids.max())
+    names, scores = [''] * count, np.ones(count, np.float32)
+    found = messages.get(topics['detections'])
+    for detection in found.detections if found is not None else ():
+        number, best = int(detection.id), detection.results[0].hypothesis
+        names[number - 1], scores[number - 1] = best.class_id, best.score
+    return Instances(ids, tuple(names), scores)
 
 
 def from_settings(

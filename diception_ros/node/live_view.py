@@ -29,10 +29,10 @@ from diception_ros.core import adapter_card as cards
 from diception_ros.core.labels import Instances, Label, MetricDepth
 from diception_ros.core.prompt import Point, Prompt
 from diception_ros.core.settings import Declared
-from diception_ros.datasets import decode
 from diception_ros.messages import MessageError, base, camera_info
 from diception_ros.messages import images as image_messages
 from diception_ros.messages.outputs import declared as outputs_of
+from diception_ros.messages.outputs import to_label
 from diception_ros.node import settings as node_settings
 from diception_ros.node.client import RemoteNode, offered_by, requested, ros_context
 from diception_ros.node.publishers import RosTypes, find
@@ -376,7 +376,7 @@ class NodeViewer(Viewer):
         messages['size'] = size
         metric = None
         for name in self.tasks():
-            label = decode.prediction_from_messages(self._task(name), messages)
+            label = to_label(self._task(name), messages)
             if isinstance(label, Instances):
                 label = self._named(name, label, messages)
             if label is not None:

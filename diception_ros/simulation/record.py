@@ -17,7 +17,7 @@ from diception_ros import tasks
 from diception_ros.bags import mcap_writer
 from diception_ros.bags.typestore import BagTypes
 from diception_ros.core.labels import COCO_JOINTS
-from diception_ros.datasets import folder
+from diception_ros.datasets.sample import create_folder, write_frame
 from diception_ros.messages import base, camera_info, poses
 from diception_ros.messages import images as image_messages
 from diception_ros.messages.point_clouds import JOINT, joint_cloud
@@ -77,7 +77,7 @@ def to_folder(recording: Recording, out: Path, force: bool = False) -> Iterator[
 
     Args:
         recording: what to record.
-        out: the folder, see `diception_ros.datasets.folder`.
+        out: the folder, see `diception_ros.datasets.sample`.
         force: replace samples that are there.
 
     Yields:
@@ -88,7 +88,7 @@ def to_folder(recording: Recording, out: Path, force: bool = False) -> Iterator[
         ImportError, OSError: see `renderer.open_gl_context`.
     """
     with Renderer(recording.size, recording.backend) as renderer:
-        folder.create(out, force)
+        create_folder(out, force)
         written = 0
         seed, split = recording.seed, recording.split
         for number in range(recording.scenes):
@@ -102,7 +102,7 @@ def to_folder(recording: Recording, out: Path, force: bool = False) -> Iterator[
                     view, tasks.names(), rng, f'{view.scene.name}/{k}',
                     stuff=recording.stuff, metric=True, stamp_ns=_stamp(written, recording.rate),
                 )  # fmt: skip
-                folder.write(out, written, samples)
+                write_frame(out, written, samples)
                 written += 1
                 yield written
 

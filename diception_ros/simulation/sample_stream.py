@@ -27,6 +27,11 @@ FRAME_ID = 'camera_optical'
 
 # Purposes of `scenes.rng_for`: 0 is the scene itself, then two for each view.
 CAMERA, PROMPTS = 1, 2
+# And of the five points of `evaluators.mask_items`.
+_POINTS = 2**16
+
+# The samples of one view, and a source of randomness that belongs to it.
+Group = tuple[Sequence[Sample], np.random.Generator]
 
 # An object of a prompt covers at least this fraction of the image, and this many pixels.
 _LEAST_SHARE, _LEAST_PIXELS = 0.002, 16
@@ -93,6 +98,32 @@ def samples(
                 yield from make_samples(
                     view, names, rng, name, absent=absent, stuff=stuff, metric=metric
                 )
+
+
+def room_views(
+    seed: int, size: tuple[int, int], split: Split, count: int, each: int = 1,
+    backend: str | None = None,
+) -> Iterator[Group]:  # fmt: skip
+    """Render views of rooms, each with every query that the simulation knows the label of.
+
+    Args:
+        seed: of the rooms.
+        size: (H, W), pixels.
+        split: which rooms.
+        count: of views.
+        each: views of one room.
+        backend: OpenGL library, see `renderer.open_gl_context`.
+
+    Yields:
+        The samples of one view, and a source of randomness that belongs to it.
+    """
+    # Always all tasks: the queries of one must not depend on which others are evaluated.
+    stream = samples(seed, size, split=split, views=each, metric=True, backend=backend)
+    found = itertools.groupby(stream, key=lambda sample: sample.name.rsplit('/', 1)[0])
+    for name, mine in itertools.islice(found, count):
+        _, _, scene, view = name.split('/')
+        rng = scenes.rng_for(seed, int(scene), split, _POINTS + int(view))
+        yield list(mine), rng
 
 
 def scene_numbers(worker: int, workers: int, first: int = 0) -> Iterator[int]:

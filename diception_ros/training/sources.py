@@ -21,9 +21,9 @@ from typing import Any, Protocol
 
 import torch
 
-from diception_ros.datasets import batch, folder
+from diception_ros.datasets import batch
 from diception_ros.datasets.batch import Prepared
-from diception_ros.datasets.sample import Sample
+from diception_ros.datasets.sample import Sample, read_folder
 from diception_ros.system.processes import exit_with_parent
 from diception_ros.training.distributed import SINGLE, Processes
 from diception_ros.training.samples import Preprocessor, take_per_task
@@ -273,7 +273,7 @@ def open_dataset(
             from diception_ros.simulation import bag_reader
 
             return bag_reader.samples(Path(place), names, settings.seed, metric=True)
-        return (item for item in folder.read(Path(place)) if item.prompt.task in names)
+        return (item for item in read_folder(Path(place)) if item.prompt.task in names)
 
     train, held_out = settings.folder or settings.bags, settings.validation_folder
     if settings.source == 'bag':

@@ -22,7 +22,7 @@ from diception_ros.core.labels import Mask
 from diception_ros.core.settings import PredictSettings
 from diception_ros.datasets.batch import Prepared, fit_label
 from diception_ros.datasets.sample import Sample
-from diception_ros.evaluation.controls import shuffled_order
+from diception_ros.evaluation.evaluators import shuffled_order
 from diception_ros.model import DiceptionPipeline
 from diception_ros.model.sampler import BatchedSampler, SampleRequest, StageTimer
 from diception_ros.model.torch_backend import TorchBackend

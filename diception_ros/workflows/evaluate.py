@@ -91,7 +91,8 @@ def evaluate(config: EvaluateConfig, progress: Progress = SILENT) -> EvaluateRes
 def _on_rooms(config: EvaluateConfig, progress: Progress) -> EvaluateResult:
     room_config = config.rooms
     check_counted(room_config.tasks)
-    from diception_ros.evaluation import evaluators, rooms
+    from diception_ros.evaluation import evaluators
+    from diception_ros.simulation import sample_stream
 
     predictor, about = _load(config, progress)
     side = predictor.resolution
@@ -100,17 +101,17 @@ def _on_rooms(config: EvaluateConfig, progress: Progress) -> EvaluateResult:
     size = parse_size(room_config.size) if room_config.size else (rows, round(rows * _ASPECT))
     start = time.monotonic()
     progress.log('mean images of rooms of the training split')
-    means = rooms.mean_of_rooms(
+    means = evaluators.mean_of_rooms(
         room_config.scene_seed, size, side, room_config.mean_scenes, room_config.gl, progress
     )
     with _callbacks(config, evaluators.names(room_config.tasks)) as (callbacks, write):
-        views = rooms.views(
+        views = sample_stream.room_views(
             room_config.scene_seed, size, room_config.split, room_config.scenes,  # type: ignore[arg-type]
             backend=room_config.gl,
         )  # fmt: skip
         each = progress.each(views, room_config.scenes, unit='room')
         predict_fns = _predict_fns(config, predictor)
-        found = rooms.evaluate(each, predict_fns, means, room_config.tasks, callbacks)
+        found = evaluators.evaluate_samples(each, predict_fns, means, room_config.tasks, callbacks)
         seconds = time.monotonic() - start
         write({
             'kind': 'rooms', **about,
@@ -268,23 +269,23 @@ def _on_rgbd(config: EvaluateConfig, progress: Progress) -> EvaluateResult:
 
 def _on_coco(config: EvaluateConfig, progress: Progress) -> EvaluateResult:
     check_counted(['entity'])
-    from diception_ros.datasets import coco_eval
-    from diception_ros.evaluation import coco_scores, evaluators
+    from diception_ros.datasets import coco
+    from diception_ros.evaluation import dataset_scores, evaluators
 
     assert config.dataset is not None
-    annotated = coco_eval.find_set(config.dataset, config.labels.images)
-    names = evaluators.names(coco_scores.tasks_of(annotated))
+    annotated = coco.find_set(config.dataset, config.labels.images)
+    names = evaluators.names(dataset_scores.coco_tasks(annotated))
     if not annotated.has_people:
         progress.log(f'{config.dataset}: no keypoints in it, poses are not scored')
     predictor, about = _load(config, progress)
     progress.log('mean images of the annotations')
-    means = coco_scores.mean_of_set(annotated, names, predictor.resolution)
+    means = dataset_scores.coco_means(annotated, names, predictor.resolution)
     with _callbacks(config, names) as (callbacks, write):
         frames = progress.each(annotated.frames(), annotated.count, unit='image')
-        found = coco_scores.evaluate(
-            annotated, frames, _predict_fns(config, predictor), means, names, callbacks
-        )
-        columns = _add_published(found, coco_scores.PUBLISHED)
+        groups = ((taken.frame, dataset_scores.coco_items(taken, names)) for taken in frames)
+        predict_fns = _predict_fns(config, predictor)
+        found = evaluators.evaluate_items(groups, predict_fns, means, names, callbacks)
+        columns = _add_published(found, dataset_scores.COCO_PUBLISHED)
         write({
             'kind': 'dataset', **about,
             'dataset': {
@@ -300,7 +301,7 @@ def _on_coco(config: EvaluateConfig, progress: Progress) -> EvaluateResult:
             'categories': found.categories,
         })  # fmt: skip
     summary = f'{found.frames} images of {config.dataset}'
-    return _result(found.numbers, columns, found.frames, summary, coco_scores.SHOWN)
+    return _result(found.numbers, columns, found.frames, summary, dataset_scores.COCO_SHOWN)
 
 
 def _on_labels(config: EvaluateConfig, progress: Progress) -> EvaluateResult:
@@ -310,7 +311,7 @@ def _on_labels(config: EvaluateConfig, progress: Progress) -> EvaluateResult:
     check_counted(names, registry)
     import numpy as np
 
-    from diception_ros.evaluation import controls, rooms
+    from diception_ros.evaluation import evaluators
 
     labels = [config.labels.read(card.kind, card.name) for card in adapter_cards]
     groups = _group_by_image(labels)
@@ -319,12 +320,12 @@ def _on_labels(config: EvaluateConfig, progress: Progress) -> EvaluateResult:
     for text in _warnings(adapter_cards, labels):
         progress.log(f'{config.labels.data}: {text}')
     start = time.monotonic()
-    means = controls.mean_targets(groups, predictor.resolution, registry)
+    means = evaluators.mean_targets(groups, predictor.resolution, registry)
     with _callbacks(config, names, registry) as (callbacks, write):
         each = progress.each(groups, len(groups), unit='image')
         views = ((samples, np.random.default_rng(0)) for samples in each)
         predict_fns = _predict_fns(config, predictor)
-        found = rooms.evaluate(views, predict_fns, means, names, callbacks, registry)
+        found = evaluators.evaluate_samples(views, predict_fns, means, names, callbacks, registry)
         seconds = time.monotonic() - start
         write({
             'kind': 'labels', **about,

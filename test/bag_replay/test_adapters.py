@@ -29,7 +29,7 @@ from diception_ros.core.labels import ImageLabel, io
 from diception_ros.core.prompt import Prompt
 from diception_ros.datasets.ground_truth import GroundTruthSource
 from diception_ros.evaluation import bag_scores
-from diception_ros.evaluation.temporal_stability import FrameState, TemporalConsistency
+from diception_ros.evaluation.bag_scores import FrameState, TemporalConsistency
 from diception_ros.messages import base, camera_info
 from diception_ros.messages import images as image_messages
 from diception_ros.perception.perceiver import Perceiver

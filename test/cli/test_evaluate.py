@@ -86,11 +86,11 @@ def test_repeats_exactly_and_one_task_is_asked_what_all_are(opengl, tiny_folder,
 
 def test_the_image_reaches_the_model(opengl, tiny_folder, tmp_path, monkeypatch):
     """A model that knows the answers is perfect, and not when it sees another room."""
-    from diception_ros.evaluation import rooms
+    from diception_ros.simulation import sample_stream
     from diception_ros.workflows import evaluate as module
 
     known = {}
-    for samples, rng in rooms.views(0, (48, 64), 'test', 4):
+    for samples, rng in sample_stream.room_views(0, (48, 64), 'test', 4):
         known[samples[0].frame.image.tobytes()] = {
             one.name: one.truth for one in evaluators.build_items(samples, rng)
         }

@@ -18,7 +18,7 @@ from diception_ros.core.labels import Disparity
 from diception_ros.core.prompt import Prompt
 from diception_ros.core.settings import PredictSettings
 from diception_ros.datasets import labelled
-from diception_ros.evaluation import controls, rooms
+from diception_ros.evaluation import evaluators
 from diception_ros.perception.predictor import Predictor
 from diception_ros.system.files import sha256
 from diception_ros.tasks import TaskRegistry
@@ -91,7 +91,7 @@ def test_the_numbers_by_hand(kind, tiny_folder, tmp_path, capsys):
         found = predictor.infer(frames, [Prompt('mine')] * COUNT, settings)
         return [one.label for one in found]
 
-    means = controls.mean_targets([samples], predictor.resolution, predictor.tasks)['mine']
+    means = evaluators.mean_targets([samples], predictor.resolution, predictor.tasks)['mine']
     constant = task.decode(means).to_image_size(ResizeTransform(files.SIZE, predictor.resolution))
     # Of normals the pixels are pooled, which is nearly the same here.
     close = {'rel': 1e-3 if kind == 'normals' else 1e-9}
@@ -186,7 +186,7 @@ def test_labels_that_it_learnt_from_and_few_are_said(tiny_folder, tmp_path, caps
 def test_the_base_scores_the_same_with_an_adapter_that_is_not_asked(tiny_folder, tmp_path):
     adapter = write_adapter(tmp_path / 'a', tiny_folder, 'mine')
     samples = discs(4, 0)
-    means = controls.mean_targets([samples], 32)
+    means = evaluators.mean_targets([samples], 32)
     predictor = Predictor.load(tiny_folder)
 
     def table():
@@ -195,7 +195,8 @@ def test_the_base_scores_the_same_with_an_adapter_that_is_not_asked(tiny_folder,
         def answer(frame, prompts):
             return [one.label for one in predictor.predict([frame], prompts)]
 
-        return rooms.evaluate(groups, {'1': answer}, means, ('depth', 'segmentation')).numbers
+        names = 'depth', 'segmentation'
+        return evaluators.evaluate_samples(groups, {'1': answer}, means, names).numbers
 
     without = table()
     predictor.adapt([adapter])

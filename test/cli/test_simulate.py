@@ -15,7 +15,7 @@ from diception_ros.bags.reader import read_messages
 from diception_ros.cli import main as command
 from diception_ros.core import geometry
 from diception_ros.core.labels import MetricDepth
-from diception_ros.datasets import folder
+from diception_ros.datasets.sample import read_folder
 from diception_ros.messages import images as image_messages
 from diception_ros.messages.point_clouds import joints_from
 
@@ -30,7 +30,7 @@ def simulate(*arguments):
 def test_folder(tmp_path):
     out = tmp_path / 'out'
     assert simulate('--out', out) == 0
-    samples = list(folder.read(out))
+    samples = list(read_folder(out))
     assert len({sample.frame.stamp_ns for sample in samples}) == 6
     assert {sample.prompt.task for sample in samples} == set(tasks.names())
     for sample in samples:
@@ -158,14 +158,14 @@ def test_osmesa_draws_the_same_things(tmp_path):
     done = subprocess.run([sys.executable, '-c', program], capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     assert simulate('--out', tmp_path / 'e') == 0
-    one, two = (next(folder.read(tmp_path / name)) for name in 'oe')
+    one, two = (next(read_folder(tmp_path / name)) for name in 'oe')
     differs = abs(one.label.values - two.label.values) > 1e-3
     assert differs.mean() < 0.01
 
 
 def test_mujoco_is_loaded_only_to_render():
     program = (
-        'import sys, diception_ros.bags.typestore, diception_ros.datasets.folder\n'
+        'import sys, diception_ros.bags.typestore, diception_ros.datasets.sample\n'
         'import diception_ros.simulation.sample_stream\n'
         'import diception_ros.simulation.record\n'
         "assert 'mujoco' not in sys.modules and 'torch' not in sys.modules\n"

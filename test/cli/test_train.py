@@ -8,7 +8,7 @@ import pytest
 
 from diception_ros.cli import main as command
 from diception_ros.core import images
-from diception_ros.datasets import folder
+from diception_ros.datasets.sample import create_folder, write_frame
 
 CONFIG = """
 resolution: 32
@@ -30,10 +30,10 @@ validation_samples: 2
 @pytest.fixture
 def config(tmp_path):
     for name, seed in (('train', 0), ('held', 1)):
-        folder.create(tmp_path / name)
+        create_folder(tmp_path / name)
         samples = discs(4, seed)
         for k in range(4):
-            folder.write(tmp_path / name, k, samples[2 * k : 2 * k + 2])
+            write_frame(tmp_path / name, k, samples[2 * k : 2 * k + 2])
     file = tmp_path / 'train.yaml'
     file.write_text(
         f'{CONFIG}folder: {tmp_path / "train"}\nvalidation_folder: {tmp_path / "held"}\n'

@@ -9,8 +9,8 @@ import pytest
 from diception_ros import tasks
 from diception_ros.core.labels import Disparity, Normals, resize_label
 from diception_ros.core.prompt import Prompt
-from diception_ros.datasets import decode, labelled
-from diception_ros.evaluation import bag_scores, evaluators, rooms
+from diception_ros.datasets import benchmarks, ground_truth, labelled
+from diception_ros.evaluation import bag_scores, evaluators
 from diception_ros.evaluation.evaluators import EvalItem
 from diception_ros.tasks.normal import IMAGE_TO_CAMERA_AXES
 
@@ -25,14 +25,14 @@ def readers(tmp_path, array, kind, task, suffix):
     if kind == 'normals':
         # The evaluation sets have y up and z to the viewer.
         np.save(tmp_path / 'theirs.npy', array * IMAGE_TO_CAMERA_AXES)
-        theirs = lambda: decode.benchmark_normals([tmp_path / 'theirs.npy'], files.SIZE)  # noqa: E731
+        theirs = lambda: benchmarks.benchmark_normals([tmp_path / 'theirs.npy'], files.SIZE)  # noqa: E731
     elif suffix == '.npy':
-        theirs = lambda: decode.npy_depth([path, tmp_path / 'known.npy'], files.SIZE)  # noqa: E731
+        theirs = lambda: benchmarks.npy_depth([path, tmp_path / 'known.npy'], files.SIZE)  # noqa: E731
     else:
-        theirs = lambda: decode.png_depth(1000)([path], files.SIZE)  # noqa: E731
+        theirs = lambda: benchmarks.png_depth(1000)([path], files.SIZE)  # noqa: E731
     return {
         'adapt': lambda: labelled.read(place, kind, task).samples[0].label,
-        'replay': lambda: decode.truth_from_file(tasks.get(task), path, ()),
+        'replay': lambda: ground_truth.truth_from_file(tasks.get(task), path, ()),
         'protocol': theirs,
     }
 
@@ -96,7 +96,7 @@ def test_evaluate_and_replay_score_the_same_pixels_of_a_prediction_of_another_si
     predicted = Normals(unit_vectors(rng, (24, 32)))
     item = EvalItem('normal', Prompt('normal'), truth)
     evaluator = evaluators.create('normal')
-    rooms._count([item], [predicted], {'normal': {'shuffled': evaluator}}, 'shuffled')
+    evaluators._count([item], [predicted], {'normal': {'shuffled': evaluator}}, 'shuffled')
 
     class Asked:
         categories, registry = (), tasks.BUILTIN

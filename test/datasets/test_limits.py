@@ -19,8 +19,8 @@ from diception_ros.core import images
 from diception_ros.core.frame import Frame
 from diception_ros.core.labels import MetricDepth
 from diception_ros.core.prompt import Prompt
-from diception_ros.datasets import annotation, decode, folder, labelled
-from diception_ros.datasets.sample import Sample
+from diception_ros.datasets import annotation, decode, labelled
+from diception_ros.datasets.sample import Sample, create_folder, read_folder, write_frame
 from diception_ros.messages import MessageError, compressed
 
 
@@ -62,14 +62,14 @@ def test_labelme_follows_paths_to_the_folder_above_and_no_further(tmp_path):
 
 def test_the_label_of_a_sample_lies_in_its_folder(tmp_path):
     depth = MetricDepth(np.ones((4, 5), np.float32))
-    folder.create(tmp_path / 'a')
+    create_folder(tmp_path / 'a')
     image = np.zeros((4, 5, 3), np.uint8)
-    folder.write(tmp_path / 'a', 0, [Sample(Frame(image), Prompt('depth'), depth, name='x')])
+    write_frame(tmp_path / 'a', 0, [Sample(Frame(image), Prompt('depth'), depth, name='x')])
     about = tmp_path / 'a/000000/frame.json'
     shutil.move(tmp_path / 'a/000000/0_depth.npz', tmp_path / '0_depth.npz')
     about.write_text(about.read_text().replace('0_depth', '../../0_depth'))
     with pytest.raises(FileNotFoundError):
-        list(folder.read(tmp_path / 'a'))
+        list(read_folder(tmp_path / 'a'))
 
 
 @pytest.mark.parametrize('value', [float('inf'), float('nan'), 'x', [], {}, -1, 10**30])
@@ -94,15 +94,15 @@ def test_sizes_that_are_no_sizes_are_named_with_their_file(tmp_path, value):
 ])  # fmt: skip
 def test_samples_with_values_of_another_kind_are_named(tmp_path, name, value):
     depth = MetricDepth(np.ones((4, 5), np.float32))
-    folder.create(tmp_path)
+    create_folder(tmp_path)
     image = np.zeros((4, 5, 3), np.uint8)
-    folder.write(tmp_path, 0, [Sample(Frame(image), Prompt('depth'), depth, name='x')])
+    write_frame(tmp_path, 0, [Sample(Frame(image), Prompt('depth'), depth, name='x')])
     about = tmp_path / '000000/frame.json'
     content = json.loads(about.read_text())
     (content if name in content else content['samples'][0])[name] = value
     about.write_text(json.dumps(content))
     with pytest.raises(ValueError, match=r'frame\.json: not a description'):
-        list(folder.read(tmp_path))
+        list(read_folder(tmp_path))
 
 
 def test_run_lengths_are_of_an_image_within_the_limit(monkeypatch):

@@ -16,8 +16,7 @@ from diception_ros.bags.reader import Bag
 from diception_ros.core import geometry
 from diception_ros.core.frame import Frame
 from diception_ros.core.prompt import Point, Prompt
-from diception_ros.datasets import decode
-from diception_ros.datasets.ground_truth import GroundTruthSource
+from diception_ros.datasets.ground_truth import GroundTruthSource, truth_from_file
 from diception_ros.evaluation import bag_scores
 from diception_ros.messages import base
 from diception_ros.messages import images as image_messages
@@ -156,7 +155,7 @@ def test_depths_in_files(tmp_path, end, kind, unit):
     assert numbers['abs_rel'] < (1e-2 if unit == 1000 else 1e-4)
     assert numbers['images'] == COUNT
     # By the scores alone any unit would do, as they scale.
-    read = decode.truth_from_file(tasks.get('depth'), folder / f'{BEGIN}.{end}', ()).values
+    read = truth_from_file(tasks.get('depth'), folder / f'{BEGIN}.{end}', ()).values
     np.testing.assert_allclose(read[3:], metres(0)[3:], atol=2e-3 if unit == 1000 else 1e-6)
     assert np.isnan(read[:3]).all()
 

@@ -20,8 +20,7 @@ from diception_ros.core.frame import Frame, Intrinsics, Transform
 from diception_ros.core.labels import Disparity, Instances, MetricDepth, io
 from diception_ros.datasets.ground_truth import GroundTruthSource, poses_of
 from diception_ros.evaluation import bag_scores
-from diception_ros.evaluation.bag_scores import ScaleShiftFitter
-from diception_ros.evaluation.temporal_stability import FrameState, TemporalConsistency
+from diception_ros.evaluation.bag_scores import FrameState, ScaleShiftFitter, TemporalConsistency
 from diception_ros.messages import base, point_clouds, poses
 from diception_ros.messages import images as image_messages
 from diception_ros.reporting import html_report

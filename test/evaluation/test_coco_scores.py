@@ -10,8 +10,8 @@ import pytest
 
 from diception_ros.cli import main as command
 from diception_ros.core.labels import COCO_JOINTS, Instances, Keypoints, Mask
-from diception_ros.datasets import coco_eval
-from diception_ros.evaluation import coco_scores, evaluators
+from diception_ros.datasets import coco
+from diception_ros.evaluation import dataset_scores, evaluators
 
 pytest.importorskip('pycocotools')
 
@@ -51,8 +51,8 @@ def perfect(found):
     """Returns the truth of every query about its own image."""
     known = {}
     for taken in found.frames():
-        known[taken.frame.image.tobytes()] = coco_scores.items_of(
-            taken, evaluators.names(coco_scores.TASKS)
+        known[taken.frame.image.tobytes()] = dataset_scores.coco_items(
+            taken, evaluators.names(dataset_scores.COCO_TASKS)
         )
 
     def predict(frame, prompts):
@@ -76,13 +76,14 @@ def empty(prompt, size):
 
 
 def scored(found, predict):
-    names = evaluators.names(coco_scores.tasks_of(found))
-    return coco_scores.evaluate(found, found.frames(), {'1': predict}, {}, names)
+    names = evaluators.names(dataset_scores.coco_tasks(found))
+    groups = ((taken.frame, dataset_scores.coco_items(taken, names)) for taken in found.frames())
+    return evaluators.evaluate_items(groups, {'1': predict}, {}, names)
 
 
 @pytest.mark.parametrize('how', ['polygon', 'runs', 'packed'])
 def test_the_truth_is_perfect_and_another_image_is_not(tmp_path, how):
-    found = coco_eval.find_set(write_set(tmp_path, how=how))
+    found = coco.find_set(write_set(tmp_path, how=how))
     assert (found.count, found.has_people) == (4, True)
     result = scored(found, perfect(found))
     assert result.frames == 4
@@ -97,7 +98,7 @@ def test_the_truth_is_perfect_and_another_image_is_not(tmp_path, how):
 
 
 def test_people_without_keypoints_and_crowds_are_not_counted(tmp_path):
-    found = coco_eval.find_set(write_set(tmp_path))
+    found = coco.find_set(write_set(tmp_path))
     frames = list(found.frames())
     assert [len(taken.people.joints) for taken in frames] == [1, 1, 1, 0]
     assert frames[3].ignored.tolist() == [[4, 1, 24, 18]]
@@ -121,12 +122,12 @@ def test_predictions_in_a_crowd_are_not_counted(tmp_path):
     place = write_set(tmp_path, people=False)
     file = place / f'annotations/instances_{SPLIT}.json'
     content = json.loads(file.read_text())
-    truth = perfect(coco_eval.find_set(place))
-    before = scored(coco_eval.find_set(place), truth).numbers['entity']['ap']['1']
+    truth = perfect(coco.find_set(place))
+    before = scored(coco.find_set(place), truth).numbers['entity']['ap']['1']
     # The prediction stays; one of the objects is marked as a crowd.
     content['annotations'][1]['iscrowd'] = 1
     file.write_text(json.dumps(content))
-    found = coco_eval.find_set(place)
+    found = coco.find_set(place)
     taken = next(iter(found.frames()))
     assert (taken.objects.categories, taken.crowds.categories) == (('cup',), ('box',))
     numbers = scored(found, truth).numbers['entity']
@@ -135,9 +136,9 @@ def test_predictions_in_a_crowd_are_not_counted(tmp_path):
 
 
 def test_the_choice_of_an_object_depends_on_the_image_alone(tmp_path):
-    found = coco_eval.find_set(write_set(tmp_path))
+    found = coco.find_set(write_set(tmp_path))
     names = evaluators.names(['segmentation'])
-    first, again = ([coco_scores.items_of(taken, names) for taken in found.frames()]
+    first, again = ([dataset_scores.coco_items(taken, names) for taken in found.frames()]
                     for _ in range(2))  # fmt: skip
     for items, others in zip(first, again, strict=True):
         assert [item.prompt for item in items] == [item.prompt for item in others]
@@ -155,14 +156,14 @@ def test_what_is_no_coco_set_is_named(tmp_path, change, match):
     place = write_set(tmp_path)
     change(place)
     with pytest.raises((ValueError, FileNotFoundError), match=match):
-        list(coco_eval.find_set(place).frames())
+        list(coco.find_set(place).frames())
 
 
 def test_a_single_file_is_a_set(tmp_path):
     file = files.write_coco(tmp_path)
-    found = coco_eval.find_set(file)
+    found = coco.find_set(file)
     assert (found.count, found.has_people) == (files.COUNT, False)
-    assert coco_scores.tasks_of(found) == ['segmentation', 'entity', 'semantic']
+    assert dataset_scores.coco_tasks(found) == ['segmentation', 'entity', 'semantic']
 
 
 @pytest.mark.slow
@@ -173,7 +174,7 @@ def test_evaluate_prints_controls_and_the_papers_figures(tiny_folder, tmp_path, 
     rows = [[cell.strip() for cell in line.split('|')[1:-1]]
             for line in capsys.readouterr().out.splitlines()]  # fmt: skip
     assert rows[0] == ['', 'metric', '1 step', 'shuffled', 'mean', 'paper, 28 steps, guidance 2']
-    assert [row[0] for row in rows[2:] if row[0]] == evaluators.names(coco_scores.TASKS)
+    assert [row[0] for row in rows[2:] if row[0]] == evaluators.names(dataset_scores.COCO_TASKS)
     assert next(row for row in rows if row[0] == 'semantic')[-1] == '0.332'
     found = json.loads((tmp_path / 'out/metrics.json').read_text())
     assert found['dataset']['images'] == 4

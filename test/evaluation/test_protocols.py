@@ -12,7 +12,7 @@ import pytest
 from diception_ros.core import images
 from diception_ros.core.labels import Disparity, MetricDepth, Normals
 from diception_ros.core.prompt import Prompt
-from diception_ros.datasets import benchmarks, decode
+from diception_ros.datasets import benchmarks
 from diception_ros.evaluation import dataset_scores
 from diception_ros.evaluation.evaluators import EvalItem
 
@@ -102,7 +102,7 @@ def test_a_wall_before_the_camera_faces_it(tmp_path):
     images.write(tmp_path / 'a_normal.png', ((wall + 1) / 2 * 255).round().astype(np.uint8))
     np.save(tmp_path / 'a_normal.npy', wall)
     for kind in ('png', 'npy'):
-        vectors = decode.benchmark_normals([tmp_path / f'a_normal.{kind}'], (4, 6)).vectors
+        vectors = benchmarks.benchmark_normals([tmp_path / f'a_normal.{kind}'], (4, 6)).vectors
         np.testing.assert_allclose(vectors, np.broadcast_to([0, 0, -1], (4, 6, 3)), atol=1e-2)
 
 
@@ -110,7 +110,7 @@ def test_vectors_that_are_no_directions_are_unknown(tmp_path):
     vectors = np.zeros((1, 5, 3))
     vectors[0, :, 2] = [0, 0.4, 0.6, 1.4, 1.6]
     np.save(tmp_path / 'normal.npy', vectors)
-    found = decode.benchmark_normals([tmp_path / 'normal.npy'], (1, 5))
+    found = benchmarks.benchmark_normals([tmp_path / 'normal.npy'], (1, 5))
     assert found.valid.tolist() == [[False, False, True, True, False]]
 
 
@@ -253,28 +253,28 @@ def test_damaged_and_strange_files_are_named(tmp_path):
     with pytest.raises(
         ValueError, match=r'x\.png: expected depth as a grey 16-bit PNG, got uint8'
     ):
-        decode.png_depth(1000)([path], size)
+        benchmarks.png_depth(1000)([path], size)
     cv2.imwrite(str(path), np.zeros((48, 63), np.uint16))
     with pytest.raises(ValueError, match=r"its image's size \(48, 64\) \(H, W\), got \(48, 63\)"):
-        decode.png_depth(1000)([path], size)
+        benchmarks.png_depth(1000)([path], size)
     path.write_bytes(b'no image')
     with pytest.raises(ValueError, match=r'x\.png: not an image that can be read.*\(8 bytes'):
-        decode.png_depth(1000)([path], size)
+        benchmarks.png_depth(1000)([path], size)
     with pytest.raises(ValueError, match='expected 3072 32-bit floats'):
-        decode.raw_depth([path], size)
+        benchmarks.raw_depth([path], size)
     broken = tmp_path / 'x.npy'
     broken.write_bytes(b'no array')
     with pytest.raises(ValueError, match=r'x\.npy: not an array'):
-        decode.benchmark_normals([broken], size)
+        benchmarks.benchmark_normals([broken], size)
     np.save(broken, np.zeros(size))
     with pytest.raises(ValueError, match=r'expected normals of shape \(H, W, 3\)'):
-        decode.benchmark_normals([broken], size)
+        benchmarks.benchmark_normals([broken], size)
     np.save(broken, np.zeros((10, 10, 3)))
     with pytest.raises(ValueError, match="its image's size"):
-        decode.benchmark_normals([broken], size)
+        benchmarks.benchmark_normals([broken], size)
     cv2.imwrite(str(path), np.zeros((*size, 3), np.uint16))
     with pytest.raises(ValueError, match='expected 8 bits a colour, got 16'):
-        decode.benchmark_normals([path], size)
+        benchmarks.benchmark_normals([path], size)
 
 
 def test_a_broken_image_is_named(tmp_path):

@@ -15,7 +15,7 @@ from diception_ros.core.contact_sheet import contact_sheet
 from diception_ros.core.geometry import to_disparity
 from diception_ros.core.labels import Instances, MetricDepth
 from diception_ros.core.prompt import Point
-from diception_ros.evaluation.controls import MeanControl
+from diception_ros.evaluation.evaluators import MeanControl
 from diception_ros.live_demo import recording, verify
 from diception_ros.messages import base, outputs
 from diception_ros.simulation import bag_reader, record

@@ -12,7 +12,7 @@ from diception_ros.bags.typestore import BagTypes
 from diception_ros.core.frame import Intrinsics, transform_from
 from diception_ros.core.geometry import back_project
 from diception_ros.core.labels import MetricDepth
-from diception_ros.datasets import decode
+from diception_ros.datasets.ground_truth import truth_from_message
 from diception_ros.messages import base, point_clouds
 from diception_ros.messages import images as image_messages
 from diception_ros.perception.metric_depth import Reference, reference_from
@@ -71,7 +71,7 @@ def test_compressed_depth_is_read_as_the_raw_image():
     read, expected = reference_from(message, HERE), reference_from(raw, HERE)
     assert (read.stamp_ns, read.frame_id) == (expected.stamp_ns, expected.frame_id)
     np.testing.assert_array_equal(read.image, expected.image)
-    truth = [decode.truth_from_message(BUILTIN.get('depth'), one, ()) for one in (message, raw)]
+    truth = [truth_from_message(BUILTIN.get('depth'), one, ()) for one in (message, raw)]
     np.testing.assert_array_equal(truth[0].values, truth[1].values)
     message.format = 'rgb8; jpeg compressed bgr8'
     with pytest.raises(ValueError, match='holds no depth'):
@@ -85,13 +85,13 @@ def test_labels_that_were_sent_as_png_are_read_as_the_raw_image():
         format='mono8; png compressed ', data=cv2.imencode('.png', values)[1],
     )  # fmt: skip
     truth = [
-        decode.truth_from_message(BUILTIN.get('entity'), one, ())
+        truth_from_message(BUILTIN.get('entity'), one, ())
         for one in (message, image(values, 'mono8'))
     ]
     np.testing.assert_array_equal(truth[0].ids, truth[1].ids)
     message.data = cv2.imencode('.jpg', values)[1]
     with pytest.raises(ValueError, match='does not keep numbers'):
-        decode.truth_from_message(BUILTIN.get('entity'), message, ())
+        truth_from_message(BUILTIN.get('entity'), message, ())
 
 
 def test_other_images_are_refused():

@@ -11,7 +11,7 @@ import pytest
 from diception_ros import tasks
 from diception_ros.bags import mcap_writer
 from diception_ros.bags.typestore import BagTypes
-from diception_ros.datasets import folder
+from diception_ros.datasets.sample import create_folder, read_folder, write_frame
 from diception_ros.simulation import bag_reader, sample_stream
 from diception_ros.simulation.record import START_NS, frame_messages, scene_message
 
@@ -43,7 +43,7 @@ def write(path, shown, leave_out=(), stories=True, lost=()):
 
 @pytest.mark.parametrize('stuff', [False, True])
 def test_a_bag_and_a_folder_of_the_same_views_give_equal_samples(shown, tmp_path, stuff):
-    folder.create(tmp_path / 'folder')
+    create_folder(tmp_path / 'folder')
     numbers = [0, 1] * 4
     for k, (view, stamp_ns) in enumerate(zip(shown, stamps(8), strict=True)):
         name = f'{view.scene.name}/{numbers[k]}'
@@ -51,7 +51,7 @@ def test_a_bag_and_a_folder_of_the_same_views_give_equal_samples(shown, tmp_path
             view, tasks.names(), np.random.default_rng(k), name, stuff=stuff, metric=True,
             stamp_ns=stamp_ns,
         )  # fmt: skip
-        folder.write(tmp_path / 'folder', k, asked)
+        write_frame(tmp_path / 'folder', k, asked)
     bag = write(tmp_path / 'bag.mcap', shown)
     got = []
     for k, view in enumerate(bag_reader.views(bag)):
@@ -59,7 +59,7 @@ def test_a_bag_and_a_folder_of_the_same_views_give_equal_samples(shown, tmp_path
         rng = np.random.default_rng(k)
         got += sample_stream.samples_of_image(view, view.frame, view.pose(), tasks.names(), rng,
                                        view.name, stuff=stuff, metric=True)  # fmt: skip
-    expected = list(folder.read(tmp_path / 'folder'))
+    expected = list(read_folder(tmp_path / 'folder'))
     assert len(got) == len(expected) > 40
     for one, two in zip(got, expected, strict=True):
         assert one.name == two.name

@@ -11,7 +11,7 @@ import torch
 from diception_ros.bags import mcap_writer
 from diception_ros.bags.typestore import BagTypes
 from diception_ros.core.labels import MetricDepth
-from diception_ros.datasets import folder
+from diception_ros.datasets.sample import create_folder, write_frame
 from diception_ros.messages import base
 from diception_ros.messages import images as image_messages
 from diception_ros.training.samples import Preprocessor, take_per_task
@@ -23,10 +23,10 @@ TASKS = ['segmentation', 'depth']
 
 def test_a_folder_is_read_whole(tmp_path):
     for name, seed in (('train', 0), ('validation', 1)):
-        folder.create(tmp_path / name)
+        create_folder(tmp_path / name)
         samples = discs(3, seed)
         for k in range(3):
-            folder.write(tmp_path / name, k, samples[2 * k : 2 * k + 2])
+            write_frame(tmp_path / name, k, samples[2 * k : 2 * k + 2])
     chosen = replace(
         tiny(), source='folder', folder=str(tmp_path / 'train'),
         validation_folder=str(tmp_path / 'validation'), validation_samples=2,
@@ -59,9 +59,9 @@ def recorded(path, count, seed):
 def test_bags_and_a_folder_of_the_same_samples_are_the_same_pool(tmp_path):
     samples = recorded(tmp_path / 'drive.mcap', 4, 0)
     held = recorded(tmp_path / 'other.mcap', 2, 1)
-    folder.create(tmp_path / 'folder')
+    create_folder(tmp_path / 'folder')
     for k, sample in enumerate(samples):
-        folder.write(tmp_path / 'folder', k, [sample])
+        write_frame(tmp_path / 'folder', k, [sample])
     bag = open_dataset(
         tiny(source='bag', bags=str(tmp_path / 'drive.mcap'), task_weights='depth=1',
              validation_bags=str(tmp_path / 'other.mcap')), ['depth'], SIDE)  # fmt: skip

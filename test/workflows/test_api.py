@@ -18,7 +18,7 @@ from recordings import recorded, write
 
 import diception_ros
 from diception_ros.core import images
-from diception_ros.datasets import folder
+from diception_ros.datasets.sample import create_folder, write_frame
 from diception_ros.model.tiny import write_official
 
 ROOT = Path(diception_ros.__file__).parent
@@ -65,9 +65,9 @@ def workplace(tmp_path, tiny, tiny_folder, monkeypatch):
             sd3.rename('sd3')
             checkpoint.rename('v1.pth')
         elif verb == 'train':
-            folder.create(Path('samples'))
+            create_folder(Path('samples'))
             for k in range(2):
-                folder.write(Path('samples'), k, discs(2, 0)[2 * k : 2 * k + 2])
+                write_frame(Path('samples'), k, discs(2, 0)[2 * k : 2 * k + 2])
             Path('train.yaml').write_text(TRAIN)
 
     return make

@@ -4,7 +4,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -78,6 +78,15 @@ class Keypoints(Label):
             )
         if not np.isfinite(untyped).all():
             raise ValueError('Keypoints.untyped: expected finite pixels')
+
+    def select(self, keep: NDArray[np.bool_]) -> Keypoints:
+        """The people for which `keep`, (P,) bool, is True; untyped points stay."""
+        return replace(
+            self,
+            joints=self.joints[keep],
+            visibility=self.visibility[keep],
+            scores=self.scores[keep],
+        )
 
     def resized(self, size: tuple[int, int]) -> Keypoints:
         scale = np.array([size[1] / self.size[1], size[0] / self.size[0]])

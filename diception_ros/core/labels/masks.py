@@ -140,7 +140,10 @@ class Instances(Label):
 
     def present(self) -> Instances:
         """The instances that own at least one pixel, renumbered in their order."""
-        keep = self.areas > 0
+        return self.select(self.areas > 0)
+
+    def select(self, keep: NDArray[np.bool_]) -> Instances:
+        """The instances k with `keep[k - 1]`, (N,) bool, renumbered in their order."""
         if keep.all():
             return self
         number = np.zeros(len(keep) + 1, np.int32)
@@ -174,6 +177,11 @@ class ImageLabel(Label):
     """
 
     values: NDArray[np.float32]
+
+    @classmethod
+    def from_image(cls, image: NDArray[np.uint8]) -> ImageLabel:
+        """The label that shows an image, (H, W, 3) uint8 RGB."""
+        return cls(image.astype(np.float32) / np.float32(255))
 
     def __post_init__(self) -> None:
         values = freeze(self, 'values', np.float32, ('H', 'W', 3))

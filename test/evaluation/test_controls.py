@@ -9,7 +9,8 @@ import pytest
 from diception_ros import tasks
 from diception_ros.core import images
 from diception_ros.core.labels import Disparity, Mask
-from diception_ros.evaluation import controls, rooms
+from diception_ros.evaluation import evaluators
+from diception_ros.simulation.sample_stream import room_views
 
 COUNT = 5
 ASKED = ('depth', 'segmentation')
@@ -52,7 +53,7 @@ def labels(groups, task):
 
 
 def test_true_answers_are_perfect_and_shuffled_ones_are_the_next_views(groups):
-    verdict = rooms.evaluate(fresh(groups), {'1': seer(groups)}, {}, ASKED)
+    verdict = evaluators.evaluate_samples(fresh(groups), {'1': seer(groups)}, {}, ASKED)
     assert verdict.columns == ('1', 'shuffled', 'mean')
     assert verdict.frames == COUNT
     assert verdict.numbers['depth']['disparity_mae']['1'] == pytest.approx(0, abs=1e-6)
@@ -68,7 +69,7 @@ def test_true_answers_are_perfect_and_shuffled_ones_are_the_next_views(groups):
 
 
 def test_who_does_not_look_scores_the_same_on_the_wrong_image(groups):
-    verdict = rooms.evaluate(fresh(groups), {'1': blind}, {}, ASKED)
+    verdict = evaluators.evaluate_samples(fresh(groups), {'1': blind}, {}, ASKED)
     for metrics in verdict.numbers.values():
         for metric, columns in metrics.items():
             assert columns['1'] == pytest.approx(columns['shuffled'], nan_ok=True), metric
@@ -83,24 +84,24 @@ def test_who_reads_only_the_question_scores_the_same_on_the_wrong_image(groups):
             labels.append(Mask(np.ascontiguousarray(left)))
         return labels
 
-    verdict = rooms.evaluate(fresh(groups), {'1': answer}, {}, ['segmentation'])
+    verdict = evaluators.evaluate_samples(fresh(groups), {'1': answer}, {}, ['segmentation'])
     for name in ('segmentation_1', 'segmentation_5'):
         found = verdict.numbers[name]['iou']
         assert 0 < found['1'] == pytest.approx(found['shuffled'])
 
 
 def test_a_single_view_has_no_other_image(groups):
-    verdict = rooms.evaluate(fresh(groups)[:1], {'1': blind}, {}, ASKED)
+    verdict = evaluators.evaluate_samples(fresh(groups)[:1], {'1': blind}, {}, ASKED)
     assert verdict.numbers['segmentation_1']['images'] == {'1': 1, 'shuffled': 0, 'mean': 0}
-    assert rooms.evaluate([], {'1': blind}, {}, ASKED).frames == 0
+    assert evaluators.evaluate_samples([], {'1': blind}, {}, ASKED).frames == 0
 
 
 def test_the_mean_is_the_mean_of_what_is_painted(groups):
     learnt = discs(7, 1)
-    means = controls.mean_targets([learnt[:4], learnt[4:]], SIDE)
+    means = evaluators.mean_targets([learnt[:4], learnt[4:]], SIDE)
     masks = [one.label.values for one in learnt if one.prompt.task == 'segmentation']
     np.testing.assert_allclose(means['segmentation'][..., 1], np.mean(masks, axis=0), atol=1e-6)
-    verdict = rooms.evaluate(fresh(groups), {'1': blind}, means, ASKED)
+    verdict = evaluators.evaluate_samples(fresh(groups), {'1': blind}, means, ASKED)
     for name, task in (('depth', 'depth'), ('segmentation_5', 'segmentation')):
         constant = tasks.get(task).decode(means[task])
         scores = [tasks.get(task).score(constant, label) for label in labels(groups, task)]
@@ -110,8 +111,8 @@ def test_the_mean_is_the_mean_of_what_is_painted(groups):
 
 
 def test_the_mean_is_brought_to_the_size_of_the_frame(groups):
-    big = controls.mean_targets([discs(3, 2)], 64)
-    verdict = rooms.evaluate(fresh(groups), {'1': blind}, big, ASKED)
+    big = evaluators.mean_targets([discs(3, 2)], 64)
+    verdict = evaluators.evaluate_samples(fresh(groups), {'1': blind}, big, ASKED)
     constant = (
         tasks.get('depth')
         .decode(big['depth'])
@@ -133,7 +134,7 @@ def test_every_number_of_steps_has_a_column_and_the_first_is_shuffled(groups):
         return counted
 
     answers = {'1': counting('1', blind), '4': counting('4', seer(groups))}
-    verdict = rooms.evaluate(fresh(groups), answers, {}, ASKED)
+    verdict = evaluators.evaluate_samples(fresh(groups), answers, {}, ASKED)
     assert verdict.columns == ('1', '4', 'shuffled', 'mean')
     assert verdict.numbers['segmentation_1']['iou']['4'] == 1
     assert verdict.numbers['segmentation_1']['iou']['1'] < 0.5
@@ -141,7 +142,7 @@ def test_every_number_of_steps_has_a_column_and_the_first_is_shuffled(groups):
 
 
 def test_other_tasks_are_left_out(groups):
-    verdict = rooms.evaluate(fresh(groups), {'1': blind}, {}, ['depth'])
+    verdict = evaluators.evaluate_samples(fresh(groups), {'1': blind}, {}, ['depth'])
     assert list(verdict.numbers) == ['depth']
 
 
@@ -157,29 +158,29 @@ def test_callbacks_receive_each_prediction_once(groups):
             seen.append((number, question.name))
 
     answers = {'1': blind, '4': seer(groups)}
-    rooms.evaluate(fresh(groups), answers, {}, ASKED, [Eye()])
+    evaluators.evaluate_samples(fresh(groups), answers, {}, ASKED, [Eye()])
     names = ('depth', 'segmentation_1', 'segmentation_5')
     assert sorted(seen) == [(k, name) for k in range(COUNT) for name in names]
 
 
 def test_views_are_as_many_as_asked_and_of_their_split(opengl):
     for split, each in (('test', 1), ('train', 2)):
-        found = list(rooms.views(3, (48, 64), split, 3, each))
+        found = list(room_views(3, (48, 64), split, 3, each))
         names = [samples[0].name.rsplit('/', 1)[0] for samples, _ in found]
         assert len(set(names)) == 3
         assert all(name.startswith(f'{split}/3/') for name in names)
         for samples, _ in found:
             assert len({id(one.frame) for one in samples}) == 1
             assert {'depth', 'normal', 'entity'} <= {one.prompt.task for one in samples}
-    again = [rng.integers(2**62) for _, rng in rooms.views(3, (48, 64), 'train', 3, 2)]
+    again = [rng.integers(2**62) for _, rng in room_views(3, (48, 64), 'train', 3, 2)]
     assert again == [rng.integers(2**62) for _, rng in found]
     assert len(set(again)) == 3
 
 
 def test_the_mean_of_rooms_is_of_the_training_split(opengl):
-    found = rooms.mean_of_rooms(3, (32, 48), 32, 1)
-    samples = [mine for mine, _ in rooms.views(3, (32, 48), 'train', 4, 4)]
-    expected = controls.mean_targets(samples, 32)
+    found = evaluators.mean_of_rooms(3, (32, 48), 32, 1)
+    samples = [mine for mine, _ in room_views(3, (32, 48), 'train', 4, 4)]
+    expected = evaluators.mean_targets(samples, 32)
     assert found.keys() == expected.keys()
     for task in found:
         np.testing.assert_array_equal(found[task], expected[task])

@@ -11,8 +11,7 @@ from task_examples import example
 from diception_ros import tasks
 from diception_ros.core.frame import Frame, Intrinsics
 from diception_ros.core.prompt import Point, Prompt
-from diception_ros.datasets import folder
-from diception_ros.datasets.sample import Pose, Sample
+from diception_ros.datasets.sample import Pose, Sample, create_folder, read_folder, write_frame
 
 SIZE = 48
 
@@ -61,10 +60,10 @@ def assert_same(one, two):
 
 def test_samples_come_back_as_they_were(tmp_path):
     written = [frame_of_samples(seed) for seed in range(3)]
-    folder.create(tmp_path / 'out')
+    create_folder(tmp_path / 'out')
     for number, samples in enumerate(written):
-        folder.write(tmp_path / 'out', number, samples)
-    read = list(folder.read(tmp_path / 'out'))
+        write_frame(tmp_path / 'out', number, samples)
+    read = list(read_folder(tmp_path / 'out'))
     flat = [sample for samples in written for sample in samples]
     assert len(read) == len(flat)
     for one, two in zip(flat, read, strict=True):
@@ -73,50 +72,50 @@ def test_samples_come_back_as_they_were(tmp_path):
 
 
 def test_nothing_is_overwritten_unasked(tmp_path):
-    folder.create(tmp_path / 'out')
-    folder.write(tmp_path / 'out', 0, frame_of_samples(0))
+    create_folder(tmp_path / 'out')
+    write_frame(tmp_path / 'out', 0, frame_of_samples(0))
     with pytest.raises(FileExistsError, match='--force'):
-        folder.create(tmp_path / 'out')
-    folder.create(tmp_path / 'out', force=True)
-    assert list(folder.read(tmp_path / 'out')) == []
+        create_folder(tmp_path / 'out')
+    create_folder(tmp_path / 'out', force=True)
+    assert list(read_folder(tmp_path / 'out')) == []
 
 
 def test_other_peoples_files_are_never_deleted(tmp_path):
     (tmp_path / 'thesis.tex').write_text('x')
     for place in (tmp_path, tmp_path / 'thesis.tex'):
         with pytest.raises(FileExistsError, match='another'):
-            folder.create(place, force=True)
+            create_folder(place, force=True)
     assert (tmp_path / 'thesis.tex').read_text() == 'x'
 
 
 def test_samples_of_several_frames_are_refused(tmp_path):
-    folder.create(tmp_path / 'out')
+    create_folder(tmp_path / 'out')
     mixed = [frame_of_samples(0)[0], frame_of_samples(1)[0]]
     for wrong in ([], mixed):
         with pytest.raises(ValueError, match='share one frame'):
-            folder.write(tmp_path / 'out', 0, wrong)
+            write_frame(tmp_path / 'out', 0, wrong)
 
 
 def test_what_is_no_folder_of_samples_is_said(tmp_path):
     with pytest.raises(FileNotFoundError, match=r'samples\.json'):
-        list(folder.read(tmp_path))
+        list(read_folder(tmp_path))
     (tmp_path / 'samples.json').write_text(json.dumps({'format': 99}))
     with pytest.raises(ValueError, match='99'):
-        list(folder.read(tmp_path))
+        list(read_folder(tmp_path))
     (tmp_path / 'samples.json').write_text('{')
     with pytest.raises(ValueError, match='not JSON'):
-        list(folder.read(tmp_path))
+        list(read_folder(tmp_path))
 
 
 def test_a_damaged_frame_is_named(tmp_path):
-    folder.create(tmp_path / 'out')
-    folder.write(tmp_path / 'out', 0, frame_of_samples(0))
+    create_folder(tmp_path / 'out')
+    write_frame(tmp_path / 'out', 0, frame_of_samples(0))
     about = tmp_path / 'out' / '000000' / 'frame.json'
     content = json.loads(about.read_text())
     del content['samples'][0]['task']
     about.write_text(json.dumps(content))
     with pytest.raises(ValueError, match=r'frame\.json'):
-        list(folder.read(tmp_path / 'out'))
+        list(read_folder(tmp_path / 'out'))
 
 
 def test_a_sample_checks_itself():
