@@ -176,7 +176,7 @@ def rooms(scenes: int, side: int, name: str) -> Iterator[tuple[str, Scene]]:
     """Views of simulated rooms."""
     from diception_ros.perception.predictor import Predictor
     from diception_ros.simulation import sample_stream
-    from diception_ros.simulation.assets.categories import NUMBERS
+    from diception_ros.simulation.assets import NUMBERS
     from diception_ros.simulation.renderer import Renderer
 
     model = Predictor.load(name)

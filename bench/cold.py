@@ -163,13 +163,12 @@ def replay(tree, work, out):
 def node(tree, work, out):
     """The node in a process, a camera and a listener in this one."""
     del work
-    from diception_ros.live_demo import run as demo
     from diception_ros.system import ros_environment
 
     ros_environment.prepare()
-    with demo.domain() as number:
+    with ros_environment.domain() as number:
         line, environment = command(tree, 'node', '--ros-args', '-p', 'tasks:=[depth]')
-        environment = {**environment, **demo.variables(number), 'PYTHONPATH': str(tree)}
+        environment = {**environment, **ros_environment.variables(number), 'PYTHONPATH': str(tree)}
         log = out / 'node.txt'
         with log.open('wb') as file, listener(number) as peer:
             begin = time.time()

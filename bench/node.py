@@ -30,7 +30,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from diception_ros.live_demo import run
+from diception_ros.system import ros_environment
 from diception_ros.system.processes import Subprocess
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -244,8 +244,8 @@ def main():
     parser.add_argument('--rate', type=float, default=10, help='images a second')
     args = parser.parse_args()
     if args.limit:
-        with run.domain() as number:
-            os.environ.update(run.variables(number), OMP_NUM_THREADS='1')
+        with ros_environment.domain() as number:
+            os.environ.update(ros_environment.variables(number), OMP_NUM_THREADS='1')
             receive(args.seconds, args.limit, args.base and args.base.resolve())
         return
     print(
@@ -253,8 +253,8 @@ def main():
         '| CPU % | idle CPU % |'
     )
     print('|---|---|---|---|---|---|---|---|---|---|')
-    with run.domain() as number:
-        os.environ.update(run.variables(number), OMP_NUM_THREADS='1')
+    with ros_environment.domain() as number:
+        os.environ.update(ros_environment.variables(number), OMP_NUM_THREADS='1')
         for name, size in SIZES.items():
             for count, tasks in TASKS.items():
                 ours, bare, sent = measure(size, tasks, args.seconds, args.rate)

@@ -98,7 +98,7 @@ def images(args: Any, predictor: Any) -> Iterator[tuple[bool, Any, list[Any], li
     from diception_ros.datasets import coco
     from diception_ros.evaluation import dataset_scores
     from diception_ros.simulation import sample_stream
-    from diception_ros.simulation.assets.categories import COCO
+    from diception_ros.simulation.assets import COCO
     from diception_ros.simulation.realism import Realism
 
     side = predictor.resolution * predictor.input_scale

@@ -35,7 +35,7 @@ import time
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / 'test'))
 
-from diception_ros.live_demo import run
+from diception_ros.system import ros_environment
 from diception_ros.system.processes import Subprocess
 
 CAMERAS = ('front', 'rear')
@@ -428,8 +428,13 @@ def main():
     parser.add_argument('--log', type=Path, default=Path('soak.jsonl'), help='one line a round')
     parser.add_argument('--verbose', action='store_true', help='print each action')
     args = parser.parse_args()
-    with run.domain() as number, tempfile.TemporaryDirectory() as folder, ExitStack() as stack:
-        os.environ.update(run.variables(number), OMP_NUM_THREADS='1', MALLOC_ARENA_MAX='2')
+    with (
+        ros_environment.domain() as number,
+        tempfile.TemporaryDirectory() as folder,
+        ExitStack() as stack,
+    ):
+        own = ros_environment.variables(number)
+        os.environ.update(own, OMP_NUM_THREADS='1', MALLOC_ARENA_MAX='2')
         soak = Soak(args, number, Path(folder), stack)
         try:
             rounds = soak.run()

@@ -24,13 +24,12 @@ from diception_ros.core.labels import Instances, Label, Mask, MetricDepth, visua
 from diception_ros.core.prompt import Prompt
 from diception_ros.evaluation import evaluators
 from diception_ros.evaluation.evaluators import ONE_POINT, EvalItem, task_of
-from diception_ros.live_demo.recording import NODE, Drive
+from diception_ros.live_demo.run import NODE, Drive
 from diception_ros.messages import base, outputs
 from diception_ros.messages import images as image_messages
 from diception_ros.messages.base import Types
 from diception_ros.messages.detections import LABEL_INFO
-from diception_ros.simulation import bag_reader
-from diception_ros.simulation.bag_reader import RecordedView
+from diception_ros.simulation.views import RecordedView, recorded_views
 from diception_ros.system import files, safe_load
 from diception_ros.system.progress import SILENT, Progress
 
@@ -248,7 +247,7 @@ def judge(
 
 def both(drive: Drive, bag: Path) -> Iterator[tuple[RecordedView, Mapping[str, Any]]]:
     """Each processed image with its ground truth, and the results."""
-    views = bag_reader.views(drive.path)
+    views = recorded_views(drive.path)
     for stamp, messages in frames(bag):
         # Both are in the order of time.
         view = next((item for item in views if item.frame.stamp_ns >= stamp), None)

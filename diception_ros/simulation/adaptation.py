@@ -37,8 +37,8 @@ from diception_ros.core.frame import Frame
 from diception_ros.core.labels import ImageLabel, Label, Mask
 from diception_ros.core.prompt import Prompt
 from diception_ros.datasets.sample import Pose, Sample
+from diception_ros.simulation.assets.primitives import extents, first_hit
 from diception_ros.simulation.cameras import CameraRig, PinholeCamera
-from diception_ros.simulation.raycast import extents, first_hit
 from diception_ros.simulation.record import Recording
 from diception_ros.simulation.renderer import LightLevels, Renderer
 from diception_ros.simulation.sample_stream import FRAME_ID, scene_numbers, scene_views

@@ -16,9 +16,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from diception_ros.core.frame import Intrinsics
-from diception_ros.simulation.assets.categories import STUFF
-from diception_ros.simulation.assets.primitives import about_x, about_y, about_z
-from diception_ros.simulation.raycast import contains, first_hit
+from diception_ros.simulation.assets import STUFF
+from diception_ros.simulation.assets.primitives import (
+    about_x,
+    about_y,
+    about_z,
+    contains,
+    first_hit,
+)
 from diception_ros.simulation.scenes import Scene
 
 CameraRig = Literal['robot', 'hand']

@@ -21,8 +21,8 @@ from diception_ros.datasets.sample import create_folder, write_frame
 from diception_ros.messages import base, camera_info, poses
 from diception_ros.messages import images as image_messages
 from diception_ros.messages.point_clouds import JOINT, joint_cloud
-from diception_ros.simulation import cameras, sample_stream, scenes
-from diception_ros.simulation.assets.categories import CATEGORIES, STUFF
+from diception_ros.simulation import cameras, sample_stream, scenes, views
+from diception_ros.simulation.assets import CATEGORIES, STUFF
 from diception_ros.simulation.cameras import CameraRig
 from diception_ros.simulation.realism import PLAIN, Realism
 from diception_ros.simulation.renderer import Renderer
@@ -144,7 +144,7 @@ def to_bag(
                 stamp_ns = _stamp(written, recording.rate)
                 view = renderer.render(camera)
                 if k == 0:
-                    bag.write_message('/camera/scene', scene_message(scene), stamp_ns)
+                    bag.write_message(views.SCENE, scene_message(scene), stamp_ns)
                 for topic, message in (*frame_messages(view, stamp_ns), *more(written, view)):
                     bag.write_message(topic, message, stamp_ns)
                 written += 1
@@ -161,10 +161,10 @@ def frame_messages(view: View, stamp_ns: int) -> list[tuple[str, Any]]:
     world = base.header(types, stamp_ns, WORLD)
     pose = camera.position, camera.rotation
     maps: dict[str, tuple[NDArray[Any], str]] = {
-        '/camera/image_raw': (view.image, 'rgb8'),
-        '/camera/depth/image': (view.depth, '32FC1'),
-        '/camera/normals/image': (view.normals, '32FC3'),
-        '/camera/instances/image': (view.instance.astype(np.uint16), '16UC1'),
+        views.IMAGE: (view.image, 'rgb8'),
+        views.DEPTH: (view.depth, '32FC1'),
+        views.NORMALS: (view.normals, '32FC3'),
+        views.INSTANCES: (view.instance.astype(np.uint16), '16UC1'),
         '/camera/semantic/image': (view.category(), 'mono8'),
     }
     return [
@@ -172,9 +172,9 @@ def frame_messages(view: View, stamp_ns: int) -> list[tuple[str, Any]]:
             (topic, image_messages.image(types, array, encoding, header))
             for topic, (array, encoding) in maps.items()
         ),
-        ('/camera/camera_info', camera_info.info(types, camera.intrinsics, camera.size, header)),
-        ('/camera/joints', joint_cloud(types, joints(view), header)),
-        ('/camera/pose', poses.pose_stamped(types, *pose, world)),
+        (views.INFO, camera_info.info(types, camera.intrinsics, camera.size, header)),
+        (views.JOINTS, joint_cloud(types, joints(view), header)),
+        (views.POSE, poses.pose_stamped(types, *pose, world)),
         ('/tf', poses.transform(types, *pose, world, sample_stream.FRAME_ID)),
     ]
 

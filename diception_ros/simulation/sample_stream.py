@@ -1,27 +1,30 @@
 # SPDX-FileCopyrightText: 2026 The diception_ros authors
 # SPDX-License-Identifier: Apache-2.0
-"""Endless training samples from simulated rooms: image, prompt and label."""
+"""Training samples (image, prompt, label) of simulated rooms, rendered endlessly or from bags."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+import hashlib
 import itertools
+from pathlib import Path
 
 import numpy as np
 
 from diception_ros import tasks as known_tasks
+from diception_ros.bags.reader import bags_in
 from diception_ros.core.frame import Frame
 from diception_ros.core.geometry import to_disparity
 from diception_ros.core.labels import Label, Mask
 from diception_ros.core.prompt import MAX_POINTS, Point, Prompt
 from diception_ros.datasets.sample import Pose, Sample
 from diception_ros.simulation import cameras, scenes
-from diception_ros.simulation.assets.categories import COCO, MODELED
+from diception_ros.simulation.assets import COCO, MODELED
 from diception_ros.simulation.cameras import CameraRig
 from diception_ros.simulation.realism import PLAIN, Realism
 from diception_ros.simulation.renderer import Renderer
 from diception_ros.simulation.scenes import Split
-from diception_ros.simulation.views import GroundTruth, View
+from diception_ros.simulation.views import GroundTruth, View, recorded_views
 
 FRAME_ID = 'camera_optical'
 
@@ -212,6 +215,45 @@ def samples_of_image(
             prompt, label = question
             out.append(Sample(frame, prompt, label, pose, f'{name}/{task}'))
     return out
+
+
+def bag_samples(
+    path: Path, tasks: Sequence[str], seed: int = 0, *, absent: float = 0.1, stuff: bool = False,
+    metric: bool = False,
+) -> Iterator[Sample]:  # fmt: skip
+    """Prompts and labels of the images of bags, as `diception simulate --out FILE.mcap` writes.
+
+    A bag has labels and no prompts; these are drawn as for rendered views. It needs images under
+    `/camera/image_raw`; a task without its topic has no samples.
+
+    Args:
+        path: a bag, or a folder of bags, which are read in the order of their names.
+        tasks: names of tasks; one sample of each for each image whose label was recorded.
+        seed: of the prompts, which follow from it and the name of the image.
+        absent: see `samples`.
+        stuff: see `samples`.
+        metric: see `samples`.
+
+    Yields:
+        Samples; those of one image share a frame.
+
+    Raises:
+        FileNotFoundError: there is no bag.
+        ValueError: a bag is damaged, has no images, or its messages contradict each other.
+    """
+    try:
+        found = sorted(bags_in(path))
+    except ValueError as error:
+        raise FileNotFoundError(str(error)) from error
+    for bag in found:
+        for view in recorded_views(bag):
+            digest = hashlib.sha256(f'{seed} {view.name}'.encode()).digest()
+            rng = np.random.default_rng(int.from_bytes(digest[:8], 'little'))
+            known = view.tasks
+            yield from samples_of_image(
+                view, view.frame, view.pose(), [task for task in tasks if task in known], rng,
+                view.name, absent=absent, stuff=stuff, metric=metric,
+            )  # fmt: skip
 
 
 def _make_sample(

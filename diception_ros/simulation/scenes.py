@@ -14,20 +14,19 @@ from numpy.typing import NDArray
 
 from diception_ros.simulation import layout, rooms
 from diception_ros.simulation import realism as realistic
-from diception_ros.simulation.assets import meshes
-from diception_ros.simulation.assets.categories import NUMBERS
+from diception_ros.simulation.assets import NUMBERS, meshes
 from diception_ros.simulation.assets.materials import Material, sample_palette
 from diception_ros.simulation.assets.meshes import FurnitureLibrary, MeshObject, PlacedMesh
 from diception_ros.simulation.assets.people import Person
 from diception_ros.simulation.assets.primitives import (
     Placement,
     Primitive,
+    Primitives,
     PrimitiveType,
     SceneObject,
     about_z,
 )
 from diception_ros.simulation.layout import FloorPlan, Footprint, Walls
-from diception_ros.simulation.raycast import Primitives
 from diception_ros.simulation.realism import PLAIN, Realism
 from diception_ros.simulation.rooms import Light
 
@@ -68,7 +67,7 @@ class Scene:
         primitives: all primitives.
         instance: (N,) int64, the instance that each primitive belongs to, from 1.
         materials: N, what each primitive looks like.
-        categories: of each instance, a name of `diception_ros.simulation.assets.categories`;
+        categories: of each instance, a name of `diception_ros.simulation.assets`;
             instance k is `categories[k - 1]`. The room's own parts are instances too.
         bodies: the people.
         lights: the lamps; the first casts shadows.

@@ -9,12 +9,13 @@ smaller than one image. A profile gives it more.
 from __future__ import annotations
 
 import argparse
-from collections.abc import Callable, Mapping, MutableMapping
+from collections.abc import Callable, Iterator, Mapping, MutableMapping
 import contextlib
 import importlib.metadata
 import os
 from pathlib import Path
 import shutil
+import socket
 import sys
 import tempfile
 
@@ -28,6 +29,8 @@ _OLD = ('foxy', 'galactic', 'humble', 'iron', 'jazzy')
 _DISTROS = {3: 'humble', 5: 'iron', 7: 'jazzy', 9: 'kilted', 10: 'lyrical'}
 # Free bytes that the profile needs: a segment of 64 MiB for this process and one for another.
 _SHARED_MEMORY = 2 * 64 * 2**20
+# Ports of these domains lie below the ephemeral ports of Linux.
+_DOMAINS = range(10, 100)
 
 
 def distro(environment: Mapping[str, str] = os.environ) -> str:
@@ -169,3 +172,38 @@ def _writable(folder: Path) -> bool:
             return True
     except OSError:
         return False
+
+
+@contextlib.contextmanager
+def domain() -> Iterator[int]:
+    """A ROS domain of its own among the demos, benches and tests of this machine, in a `with`.
+
+    Raises:
+        OSError: all of them are taken.
+    """
+    for step in range(len(_DOMAINS)):
+        number = _DOMAINS[(os.getpid() + step) % len(_DOMAINS)]
+        with socket.socket(socket.AF_UNIX) as lock:
+            try:
+                # An abstract name: nothing is left behind, whatever happens.
+                lock.bind(f'\0diception_ros_domain_{number}')
+            except OSError:
+                continue
+            yield number
+            return
+    raise OSError('every ROS domain from 10 to 99 is taken by another demo, bench or test')
+
+
+def variables(number: int) -> dict[str, str]:
+    """Variables for processes that talk to each other on this machine and to nobody else.
+
+    Args:
+        number: ROS_DOMAIN_ID.
+    """
+    found, name = {**os.environ, 'ROS_DOMAIN_ID': str(number)}, distro()
+    if name == 'humble':
+        found['ROS_LOCALHOST_ONLY'] = '1'
+    else:
+        found['ROS_AUTOMATIC_DISCOVERY_RANGE'] = 'LOCALHOST'
+    use_profile(found)
+    return found

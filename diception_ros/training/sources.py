@@ -270,9 +270,9 @@ def open_dataset(
 
     def read(place: str) -> Iterable[Sample]:
         if settings.source == 'bag':
-            from diception_ros.simulation import bag_reader
+            from diception_ros.simulation import sample_stream
 
-            return bag_reader.samples(Path(place), names, settings.seed, metric=True)
+            return sample_stream.bag_samples(Path(place), names, settings.seed, metric=True)
         return (item for item in read_folder(Path(place)) if item.prompt.task in names)
 
     train, held_out = settings.folder or settings.bags, settings.validation_folder

@@ -20,8 +20,7 @@ from diception_ros.system.progress import SILENT, Progress
 from diception_ros.workflows.simulate import SimulateConfig
 
 if TYPE_CHECKING:
-    from diception_ros.live_demo.recording import Drive
-    from diception_ros.live_demo.run import Counts
+    from diception_ros.live_demo.run import Counts, Drive
     from diception_ros.live_demo.verify import HeaderCheck
 
 # Metrics of the table; the first one of each task matters most.
@@ -119,11 +118,11 @@ def demo(config: DemoConfig, progress: Progress = SILENT) -> DemoResult:
 
 def _demo(config: DemoConfig, progress: Progress) -> DemoResult:
     from diception_ros.bags.typestore import BagTypes
-    from diception_ros.live_demo import recording, verify
+    from diception_ros.live_demo import run, verify
 
     begin, out = time.monotonic(), config.out
     bag = config.bag or _simulated(out / 'drive.mcap', config.gl, progress)
-    played = recording.read(bag, config.camera)
+    played = run.read_drive(bag, config.camera)
     if 'segmentation' not in config.tasks:
         played = replace(played, click=None)  # no task takes it
     names = [name for name in config.tasks if name != 'segmentation' or played.click is not None]
@@ -132,7 +131,7 @@ def _demo(config: DemoConfig, progress: Progress) -> DemoResult:
         + (f', {played.seconds:.0f} s' if played.seconds else '')
     )
     counts = _live(played, config, names, progress)
-    headers = recording.headers(played, config.seconds)
+    headers = run.headers(played, config.seconds)
     progress.log('    checking the headers of the results')
     late = verify.without_memory(['segmentation'], BagTypes())
     found = verify.check(out / 'live.mcap', headers, late)
@@ -169,12 +168,12 @@ def _demo(config: DemoConfig, progress: Progress) -> DemoResult:
 
 def _simulated(out: Path, backend: str | None, progress: Progress) -> Path:
     """The drive through a room, rendered if it isn't there yet."""
-    from diception_ros.live_demo import recording
+    from diception_ros.live_demo import run
 
-    if not recording.is_current(out):
+    if not run.is_current(out):
         try:
-            with progress.bar(recording.ROOM.views, 'simulate', 'image') as bar:
-                for written in recording.simulate(out, backend):
+            with progress.bar(run.ROOM.views, 'simulate', 'image') as bar:
+                for written in run.simulate_drive(out, backend):
                     bar.update(written - bar.n)
         except OSError as error:
             raise OSError(f'{error}; or give a recording: diception demo BAG') from error
@@ -233,15 +232,15 @@ def _log_counts(counts: Counts, found: HeaderCheck, published: int, progress: Pr
 def _replay(played: Drive, config: DemoConfig, names: list[str], progress: Progress) -> None:
     from diception_ros.core.settings import PredictSettings
     from diception_ros.perception.settings import PerceptionSettings
-    from diception_ros.simulation import bag_reader
+    from diception_ros.simulation import views
     from diception_ros.workflows.replay import ReplayConfig, replay
 
     progress.log('3/4 replay: every image, without ROS, into a report')
     # What the bags of `diception simulate` have and a replay can score.
     truths = {
-        'depth': bag_reader.DEPTH,
-        'normal': bag_reader.NORMALS,
-        'pose': bag_reader.JOINTS,
+        'depth': views.DEPTH,
+        'normal': views.NORMALS,
+        'pose': views.JOINTS,
     }
     truth = [f'{name}={truths[name]}' for name in names if name in truths]
     click = played.click
@@ -275,10 +274,10 @@ def _score(
     from diception_ros.live_demo import verify
     from diception_ros.model import folder
     from diception_ros.reporting import tables
-    from diception_ros.simulation import bag_reader
+    from diception_ros.simulation import views
 
     out = config.out
-    view = next(bag_reader.views(played.path))
+    view = next(views.recorded_views(played.path))
     index = safe_load.json_object(folder.resolve(config.model) / 'model_index.json')
     control = verify.constant(int(index['resolution']), view.size, out, config.gl, progress)
     numbers = verify.judge(played, out / 'live.mcap', names, control, count, progress)

@@ -11,7 +11,7 @@ from recordings import BEGIN, MAKE, recorded, write
 
 from diception_ros.cli import main as command
 from diception_ros.core import images
-from diception_ros.live_demo.recording import CLICK
+from diception_ros.live_demo.run import CLICK
 from diception_ros.system import files
 
 

@@ -12,8 +12,8 @@ from diception_ros import tasks
 from diception_ros.core.frame import Frame
 from diception_ros.core.labels import Disparity, Instances, Mask
 from diception_ros.core.prompt import Point
-from diception_ros.live_demo import recording, run, verify
-from diception_ros.live_demo.recording import CLICK
+from diception_ros.live_demo import run, verify
+from diception_ros.live_demo.run import CLICK
 from diception_ros.messages import base, outputs
 from diception_ros.messages import images as image_messages
 
@@ -34,7 +34,7 @@ def answered(count, frame_id='cam', topics=TOPICS):
 
 @pytest.fixture
 def headers(tmp_path):
-    return recording.headers(recording.read(write(tmp_path / 'camera', recorded(6))))
+    return run.headers(run.read_drive(write(tmp_path / 'camera', recorded(6))))
 
 
 def test_every_header_of_an_image_is_found(tmp_path, headers):
@@ -128,13 +128,13 @@ def test_what_was_not_answered_is_none():
 
 def test_a_recording_of_ones_own_is_read(tmp_path):
     click = MAKE.make('geometry_msgs/msg/Point', x=5.0, y=3.0, z=0.0)
-    one = recording.read(write(tmp_path / 'a', [*recorded(4), (CLICK, click, BEGIN + STEP)]))
+    one = run.read_drive(write(tmp_path / 'a', [*recorded(4), (CLICK, click, BEGIN + STEP)]))
     assert (one.frames, one.compressed, one.truth) == (4, False, False)
     assert one.click == Point(5.0, 3.0)
     assert one.topics == ['/camera/image_raw', '/camera/camera_info', CLICK]
     assert one.seconds == pytest.approx(0.3, abs=0.05)
     pressed = recorded(4, '/front/image/compressed', compressed=True, info=False)
-    other = recording.read(write(tmp_path / 'b', pressed))
+    other = run.read_drive(write(tmp_path / 'b', pressed))
     assert (other.compressed, other.click, other.topics) == (
         True,
         None,
@@ -143,8 +143,8 @@ def test_a_recording_of_ones_own_is_read(tmp_path):
     two = [*recorded(2, '/a/image'), *recorded(2, '/b/image')]
     bag = write(tmp_path / 'c', sorted(two, key=lambda message: message[2]))
     with pytest.raises(ValueError, match='choose with --camera'):
-        recording.read(bag)
-    assert recording.read(bag, '/b/image').camera.info == '/b/camera_info'
+        run.read_drive(bag)
+    assert run.read_drive(bag, '/b/image').camera.info == '/b/camera_info'
 
 
 def test_what_is_recorded_is_all_that_the_tasks_say():

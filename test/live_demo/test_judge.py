@@ -16,9 +16,10 @@ from diception_ros.core.geometry import to_disparity
 from diception_ros.core.labels import Instances, MetricDepth
 from diception_ros.core.prompt import Point
 from diception_ros.evaluation.evaluators import MeanControl
-from diception_ros.live_demo import recording, verify
+from diception_ros.live_demo import run, verify
 from diception_ros.messages import base, outputs
-from diception_ros.simulation import bag_reader, record
+from diception_ros.simulation import record
+from diception_ros.simulation.views import IMAGE, recorded_views
 
 NAMES = tasks.names()
 FIRST = 2  # image that is clicked on
@@ -33,16 +34,16 @@ def played(tmp_path_factory):
     """A short drive of small images, with a click."""
     if importlib.util.find_spec('mujoco') is None:
         pytest.skip('MuJoCo is not installed')
-    room = {**vars(recording.ROOM), 'views': 4, 'size': (96, 128)}
+    room = {**vars(run.ROOM), 'views': 4, 'size': (96, 128)}
     path = tmp_path_factory.mktemp('drive') / 'drive.mcap'
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(recording, 'ROOM', record.Recording(**room))
-        patch.setattr(recording, '_CLICKED', FIRST)
+        patch.setattr(run, 'ROOM', record.Recording(**room))
+        patch.setattr(run, '_CLICKED', FIRST)
         try:
-            assert [*recording.simulate(path)] == [1, 2, 3, 4]
+            assert [*run.simulate_drive(path)] == [1, 2, 3, 4]
         except OSError as error:
             pytest.skip(str(error))
-    return recording.read(path)
+    return run.read_drive(path)
 
 
 def true_labels(view, played):
@@ -66,8 +67,8 @@ def true_labels(view, played):
 
 
 def answered(played, change=lambda name, label: label):
-    for view in bag_reader.views(played.path):
-        header = view.messages[bag_reader.IMAGE].header
+    for view in recorded_views(played.path):
+        header = view.messages[IMAGE].header
         for name, label in true_labels(view, played):
             task = tasks.get(name)
             wanted = {one.topic for one in outputs.declared(task, MAKE)}
@@ -93,7 +94,7 @@ def control():
 def test_somebody_clicks_on_the_largest_thing_that_models_know(played):
     assert played.truth
     assert played.click is not None
-    views = [*bag_reader.views(played.path)]
+    views = [*recorded_views(played.path)]
     view = views[FIRST]
     number = view.instances().ids[round(played.click.y), round(played.click.x)]
     assert view.instances().categories[number - 1] == played.categories[0] == 'refrigerator'
@@ -112,7 +113,7 @@ def test_the_truth_itself_is_judged_best(played, live, control):
 
 def test_answers_of_another_image_are_judged_worse(played, live, control, tmp_path):
     told = [*answered(played)]
-    last = [*bag_reader.views(played.path)][-1].messages[bag_reader.IMAGE].header
+    last = [*recorded_views(played.path)][-1].messages[IMAGE].header
     shifted = write(
         tmp_path / 'shifted',
         [
@@ -130,16 +131,16 @@ def test_answers_of_another_image_are_judged_worse(played, live, control, tmp_pa
 
 def test_only_what_was_asked_is_judged(played, live, control):
     assert set(verify.judge(played, live, ['normal'], control)) == {'normal'}
-    nobody = recording.Drive(**{**vars(played), 'click': None})
+    nobody = run.Drive(**{**vars(played), 'click': None})
     assert 'segmentation_1' not in verify.judge(nobody, live, NAMES, control)
 
 
 def test_a_click_on_a_wall_asks_for_the_wall(played):
-    view = next(bag_reader.views(played.path))
+    view = next(recorded_views(played.path))
     room = view.instances(stuff=True)
     walls = [k for k, name in enumerate(room.categories, 1) if name == 'wall']
     row, column = np.argwhere(np.isin(room.ids, walls))[0]
-    clicked = recording.Drive(**{**vars(played), 'click': Point(float(column), float(row))})
+    clicked = run.Drive(**{**vars(played), 'click': Point(float(column), float(row))})
     (question,) = verify.ask(view, clicked, ['segmentation'])
     assert question.truth.values[row, column]
     assert not (question.truth.values & (view.instances().ids > 0)).any()
@@ -155,11 +156,11 @@ def test_answers_to_images_that_nobody_played_are_not_judged(played, control, tm
 
 
 def test_a_drive_of_another_version_is_not_current(played, live, tmp_path):
-    assert recording.is_current(played.path)
-    assert not recording.is_current(live)
-    assert not recording.is_current(tmp_path / 'none.mcap')
+    assert run.is_current(played.path)
+    assert not run.is_current(live)
+    assert not run.is_current(tmp_path / 'none.mcap')
     (tmp_path / 'damaged.mcap').write_bytes(b'damaged')
-    assert not recording.is_current(tmp_path / 'damaged.mcap')
+    assert not run.is_current(tmp_path / 'damaged.mcap')
 
 
 def test_the_constant_image_is_rendered_once(tmp_path, monkeypatch):
@@ -179,7 +180,7 @@ def test_the_constant_image_is_rendered_once(tmp_path, monkeypatch):
 
 def played_frame(played, title):
     """The image under 'image 2 of 4'."""
-    return [*bag_reader.views(played.path)][int(title.split()[1]) - 1].frame.image
+    return [*recorded_views(played.path)][int(title.split()[1]) - 1].frame.image
 
 
 def test_the_sheet_shows_answers_above_truths(played, live, tmp_path, monkeypatch):
@@ -192,7 +193,7 @@ def test_the_sheet_shows_answers_above_truths(played, live, tmp_path, monkeypatc
 
     monkeypatch.setattr(verify, 'contact_sheet', keep)
     verify.write(tmp_path / 'with.png', played, live, NAMES, 4)
-    own = recording.Drive(**{**vars(played), 'truth': False})
+    own = run.Drive(**{**vars(played), 'truth': False})
     verify.write(tmp_path / 'without.png', own, live, NAMES, 4)
     (drawn, titles, columns), (answers, others, _) = sheets
     assert columns == 1 + len(NAMES)

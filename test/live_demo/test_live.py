@@ -7,7 +7,7 @@ import os
 import pytest
 from recordings import BEGIN, MAKE, recorded, write
 
-from diception_ros.live_demo import recording, run, verify
+from diception_ros.live_demo import run, verify
 from diception_ros.system import ros_environment
 
 
@@ -42,10 +42,10 @@ def test_the_last_word_of_the_node_counts(tmp_path):
 
 
 def test_no_two_share_a_domain():
-    with run.domain() as one, run.domain() as other:
+    with ros_environment.domain() as one, ros_environment.domain() as other:
         assert one != other
         assert {one, other} <= set(range(10, 100))
-    with run.domain() as again:
+    with ros_environment.domain() as again:
         assert again == one
 
 
@@ -58,7 +58,7 @@ def test_the_processes_talk_to_each_other_alone(monkeypatch, distro, name):
     known = ('ROS_LOCALHOST_ONLY', 'ROS_AUTOMATIC_DISCOVERY_RANGE')
     for variable in (*ros_environment.VARIABLES, *known):
         monkeypatch.delenv(variable, raising=False)
-    found = run.variables(42)
+    found = ros_environment.variables(42)
     new = {key: found[key] for key in found.keys() - os.environ.keys()}
     assert set(new) - {'ROS_DOMAIN_ID'} == {name, ros_environment.variable(distro)}
     assert found['ROS_DOMAIN_ID'] == '42'
@@ -67,7 +67,7 @@ def test_the_processes_talk_to_each_other_alone(monkeypatch, distro, name):
 @pytest.mark.ros
 def test_every_answer_of_a_live_node_has_the_header_of_its_image(tmp_path, tiny_folder):
     pytest.importorskip('rclpy')
-    played = recording.read(write(tmp_path / 'drive', recorded(12)))
+    played = run.read_drive(write(tmp_path / 'drive', recorded(12)))
     words, seconds = [], []
     wishes = run.LiveOptions(str(tiny_folder), 'cpu', ('depth', 'entity'), 0.75)
     counts = run.run(played, wishes, tmp_path / 'live.mcap', words.append, seconds.append)
@@ -77,7 +77,7 @@ def test_every_answer_of_a_live_node_has_the_header_of_its_image(tmp_path, tiny_
     # in the last diagnostics; its results may be recorded or not.
     assert counts.received == counts.processed + counts.dropped + counts.waiting
     assert counts.failed == 0
-    headers = recording.headers(played, wishes.seconds)
+    headers = run.headers(played, wishes.seconds)
     assert len(headers) == 8  # of the twelve
     found = verify.check(tmp_path / 'live.mcap', headers)
     assert 0 < counts.processed <= found.complete
@@ -90,7 +90,7 @@ def test_every_answer_of_a_live_node_has_the_header_of_its_image(tmp_path, tiny_
 @pytest.mark.ros
 def test_a_node_that_cannot_be_configured_is_told(tmp_path):
     pytest.importorskip('rclpy')
-    played = recording.read(write(tmp_path / 'drive', recorded(2)))
+    played = run.read_drive(write(tmp_path / 'drive', recorded(2)))
     wishes = run.LiveOptions('builtin', '5', ('depth',), 60.0)  # refused before torch is imported
     with pytest.raises(ChildProcessError, match='cannot configure: device is 5; expected a text'):
         run.run(played, wishes, tmp_path / 'live.mcap', lambda text: None, lambda more: None)

@@ -90,11 +90,11 @@ def test_node_matches_the_messages_of_the_same_bags_by_the_rule(tmp_path):
     from rclpy.serialization import deserialize_message
     from sensor_msgs.msg import CameraInfo, Image
 
-    from diception_ros.live_demo import run as live
+    from diception_ros.system import ros_environment
 
     names = ['/perception/normal/image', '/perception/normal/camera_info']
     parameters = {'tasks': '[normal]', 'lazy': 'false', 'policy': 'all'}
-    with live.domain() as domain, Peer(domain) as peer:
+    with ros_environment.domain() as domain, Peer(domain) as peer:
         for name, kind in zip(names, (Image, CameraInfo), strict=True):
             peer.listen(name, kind)
         with Running(domain, parameters) as node:

@@ -4,7 +4,7 @@
 
 import pytest
 
-from diception_ros.live_demo import run
+from diception_ros.system import ros_environment
 
 pytest.importorskip('rclpy', reason='rclpy is not installed')
 
@@ -19,7 +19,7 @@ def pytest_collection_modifyitems(items):
 @pytest.fixture(scope='session')
 def domain():
     """A number that stays ours until this process ends, whoever else tests on this machine."""
-    with run.domain() as number:
+    with ros_environment.domain() as number:
         yield number
 
 

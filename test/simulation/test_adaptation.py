@@ -10,8 +10,8 @@ from simulated import SIZE, world
 
 from diception_ros.core.labels import ImageLabel, Mask
 from diception_ros.simulation import adaptation, scenes
-from diception_ros.simulation.assets.categories import CATEGORIES
-from diception_ros.simulation.raycast import extents, first_hit
+from diception_ros.simulation.assets import CATEGORIES
+from diception_ros.simulation.assets.primitives import extents, first_hit
 from diception_ros.simulation.renderer import LightLevels
 from diception_ros.simulation.sample_stream import samples as ordinary
 from diception_ros.simulation.sample_stream import scene_views

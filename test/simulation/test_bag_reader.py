@@ -12,8 +12,9 @@ from diception_ros import tasks
 from diception_ros.bags import mcap_writer
 from diception_ros.bags.typestore import BagTypes
 from diception_ros.datasets.sample import create_folder, read_folder, write_frame
-from diception_ros.simulation import bag_reader, sample_stream
+from diception_ros.simulation import sample_stream
 from diception_ros.simulation.record import START_NS, frame_messages, scene_message
+from diception_ros.simulation.views import recorded_views
 
 STEP = 100_000_000
 
@@ -54,7 +55,7 @@ def test_a_bag_and_a_folder_of_the_same_views_give_equal_samples(shown, tmp_path
         write_frame(tmp_path / 'folder', k, asked)
     bag = write(tmp_path / 'bag.mcap', shown)
     got = []
-    for k, view in enumerate(bag_reader.views(bag)):
+    for k, view in enumerate(recorded_views(bag)):
         assert view.tasks == ['depth', 'normal', 'entity', 'segmentation', 'semantic', 'pose']
         rng = np.random.default_rng(k)
         got += sample_stream.samples_of_image(view, view.frame, view.pose(), tasks.names(), rng,
@@ -75,9 +76,9 @@ def test_a_bag_and_a_folder_of_the_same_views_give_equal_samples(shown, tmp_path
 def test_questions_follow_from_the_seed_and_the_name(shown, tmp_path):
     whole = write(tmp_path / 'whole.mcap', shown)
     rest = write(tmp_path / 'rest.mcap', shown[4:])
-    asked = list(bag_reader.samples(whole, ['segmentation', 'depth']))
-    again = list(bag_reader.samples(rest, ['segmentation', 'depth']))
-    other = list(bag_reader.samples(whole, ['segmentation', 'depth'], seed=1))
+    asked = list(sample_stream.bag_samples(whole, ['segmentation', 'depth']))
+    again = list(sample_stream.bag_samples(rest, ['segmentation', 'depth']))
+    other = list(sample_stream.bag_samples(whole, ['segmentation', 'depth'], seed=1))
     assert len(asked) == len(other) == 16
     assert [(one.name, one.prompt) for one in asked[8:]] == [
         (one.name, one.prompt) for one in again
@@ -89,7 +90,7 @@ def test_questions_follow_from_the_seed_and_the_name(shown, tmp_path):
 def test_a_folder_of_bags_is_all_of_them_by_name(shown, tmp_path):
     write(tmp_path / 'b.mcap', shown[:2])
     write(tmp_path / 'a.mcap', shown[2:6])
-    names = [one.name for one in bag_reader.samples(tmp_path, ['depth'])]
+    names = [one.name for one in sample_stream.bag_samples(tmp_path, ['depth'])]
     assert names == [f'{shown[k].scene.name}/{k % 2}/depth' for k in (2, 3, 4, 5, 0, 1)]
 
 
@@ -103,14 +104,14 @@ def test_a_folder_of_bags_is_all_of_them_by_name(shown, tmp_path):
 ])  # fmt: skip
 def test_what_was_not_recorded_is_not_asked(shown, tmp_path, missing, tasks_left):
     bag = write(tmp_path / 'bag.mcap', shown, [missing], missing != '/camera/scene')
-    asked = {one.prompt.task for one in bag_reader.samples(bag, tasks.names())}
+    asked = {one.prompt.task for one in sample_stream.bag_samples(bag, tasks.names())}
     assert asked == tasks_left
 
 
 def test_a_lost_message_is_not_that_of_the_image_before(shown, tmp_path):
     lost = [(1, '/camera/depth/image'), (4, '/camera/image_raw')]
     bag = write(tmp_path / 'bag.mcap', shown[:6], lost=lost)
-    got = list(bag_reader.samples(bag, ['depth', 'normal'], metric=True))
+    got = list(sample_stream.bag_samples(bag, ['depth', 'normal'], metric=True))
     expected = [(k, task) for k in range(6) for task in ('depth', 'normal')]
     expected = [(k, task) for k, task in expected if k != 4 and (k, task) != (1, 'depth')]
     assert len(got) == len(expected)
@@ -123,17 +124,17 @@ def test_a_lost_message_is_not_that_of_the_image_before(shown, tmp_path):
 
 def test_pinhole_and_pose_are_optional(shown, tmp_path):
     bag = write(tmp_path / 'bag.mcap', shown[:1], ['/camera/pose', '/camera/camera_info'])
-    (sample,) = bag_reader.samples(bag, ['depth'])
+    (sample,) = sample_stream.bag_samples(bag, ['depth'])
     assert sample.pose is None
     assert sample.frame.intrinsics is None
 
 
 def test_errors_name_the_bag(shown, tmp_path):
     with pytest.raises(FileNotFoundError, match='no bag'):
-        next(bag_reader.samples(tmp_path, ['depth']))
+        next(sample_stream.bag_samples(tmp_path, ['depth']))
     bag = write(tmp_path / 'blind.mcap', shown[:1], ['/camera/image_raw'])
     with pytest.raises(ValueError, match=r'blind\.mcap: no images'):
-        next(bag_reader.samples(bag, ['depth']))
+        next(sample_stream.bag_samples(bag, ['depth']))
 
     with mcap_writer.create(tmp_path / 'short.mcap') as out:
         told = json.loads(scene_message(shown[0].scene).data)
@@ -143,9 +144,9 @@ def test_errors_name_the_bag(shown, tmp_path):
         for topic, message in frame_messages(shown[0], START_NS):
             out.write_message(topic, message, START_NS)
     with pytest.raises(ValueError, match='names 1 instances'):
-        next(bag_reader.samples(tmp_path / 'short.mcap', ['entity']))
+        next(sample_stream.bag_samples(tmp_path / 'short.mcap', ['entity']))
     with mcap_writer.create(tmp_path / 'odd.mcap') as out:
         message = BagTypes().make('std_msgs/msg/String', data='hello')
         out.write_message('/camera/scene', message, START_NS)
     with pytest.raises(ValueError, match=r'odd\.mcap: /camera/scene is not'):
-        next(bag_reader.samples(tmp_path / 'odd.mcap', ['depth']))
+        next(sample_stream.bag_samples(tmp_path / 'odd.mcap', ['depth']))

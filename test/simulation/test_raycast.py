@@ -8,9 +8,13 @@ import numpy as np
 import pytest
 
 from diception_ros.core.frame import Intrinsics
-from diception_ros.simulation.assets.primitives import PrimitiveType
+from diception_ros.simulation.assets.primitives import (
+    Primitives,
+    PrimitiveType,
+    first_hit,
+    intersect,
+)
 from diception_ros.simulation.cameras import PinholeCamera
-from diception_ros.simulation.raycast import Primitives, first_hit, intersect
 from diception_ros.simulation.renderer import hit_geometry
 
 

@@ -11,11 +11,16 @@ from simulated import SIZE, edges
 from surfaces import normals_from
 
 from diception_ros.core import geometry
-from diception_ros.simulation import cameras, mjcf, sample_stream, scenes
-from diception_ros.simulation.assets import meshes, textures
-from diception_ros.simulation.assets.categories import MODELED, STUFF
-from diception_ros.simulation.assets.primitives import Placement, PrimitiveType
-from diception_ros.simulation.raycast import Primitives, contains, first_hit, intersect
+from diception_ros.simulation import cameras, renderer, sample_stream, scenes
+from diception_ros.simulation.assets import MODELED, STUFF, meshes, textures
+from diception_ros.simulation.assets.primitives import (
+    Placement,
+    Primitives,
+    PrimitiveType,
+    contains,
+    first_hit,
+    intersect,
+)
 from diception_ros.simulation.realism import PLAIN, Realism
 
 ALL = Realism(cameras=1, textures=1, lighting=1, reflections=1)
@@ -314,7 +319,7 @@ def test_depth_and_ids_of_models_are_what_mujoco_casts(furnished):
         mine = np.flatnonzero((np.isin(view.instance, numbers) & ~edges(view)).ravel())[::11]
         if not mine.size:
             continue
-        xml, files, _ = mjcf.model(scene, SIZE, 0, 256)
+        xml, files, _ = renderer.mujoco_model(scene, SIZE, 0, 256)
         model = mujoco.MjModel.from_xml_string(xml, files)
         data = mujoco.MjData(model)
         mujoco.mj_forward(model, data)

@@ -13,12 +13,11 @@ from simulated import SIZE
 
 from diception_ros.core.labels import COCO_JOINTS
 from diception_ros.simulation import cameras, scenes
-from diception_ros.simulation.assets import materials
-from diception_ros.simulation.assets.categories import CATEGORIES, NUMBERS, STUFF
+from diception_ros.simulation.assets import CATEGORIES, NUMBERS, STUFF, materials
 from diception_ros.simulation.assets.materials import Material, sample_palette
 from diception_ros.simulation.assets.people import person
+from diception_ros.simulation.assets.primitives import first_hit
 from diception_ros.simulation.layout import Footprint
-from diception_ros.simulation.raycast import first_hit
 
 JOINT = {name: k for k, name in enumerate(COCO_JOINTS)}
 

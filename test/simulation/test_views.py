@@ -14,8 +14,8 @@ from diception_ros import tasks
 from diception_ros.core import geometry
 from diception_ros.core.labels import Keypoints, MetricDepth
 from diception_ros.simulation import cameras, sample_stream, scenes
-from diception_ros.simulation.assets.categories import CATEGORIES, STUFF
-from diception_ros.simulation.raycast import first_hit
+from diception_ros.simulation.assets import CATEGORIES, STUFF
+from diception_ros.simulation.assets.primitives import first_hit
 
 
 @pytest.fixture(params=['plain', 'realistic'])
@@ -40,13 +40,13 @@ def test_depth_and_ids_are_what_mujoco_casts(renderer):
     # An independent ray caster: MuJoCo's own collision geometry.
     import mujoco
 
-    from diception_ros.simulation import mjcf
+    from diception_ros.simulation.renderer import mujoco_model
 
     scene = scenes.make_scene(3, 1, 'test')
     camera = cameras.sample_view(scenes.rng_for(3, 1, 'test', 1), scene, SIZE)
     renderer.load(scene)
     view = renderer.render(camera)
-    xml, files, _ = mjcf.model(scene, SIZE, 0, 256)
+    xml, files, _ = mujoco_model(scene, SIZE, 0, 256)
     model = mujoco.MjModel.from_xml_string(xml, files)
     data = mujoco.MjData(model)
     mujoco.mj_forward(model, data)

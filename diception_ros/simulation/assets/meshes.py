@@ -40,7 +40,7 @@ _VERSION = 4  # of what the cache holds
 _TEXTURE = 256  # side of the largest texture, pixels
 
 # The name of a model in the catalogue, in lower case, to a category of
-# `diception_ros.simulation.assets.categories`. The first match counts. None leaves a model out: it
+# `diception_ros.simulation.assets`. The first match counts. None leaves a model out: it
 # does not belong in a room, or it is a set of several things that would count as one.
 _CATEGORIES: tuple[tuple[str, str | None], ...] = (
     (r'sitting|lying|mannequin|holding|doll', None),  # people in the air; nobody
@@ -141,7 +141,7 @@ class CatalogEntry:
     Attributes:
         key: unique name, library first.
         name: what the catalogue calls it.
-        category: a name of `diception_ros.simulation.assets.categories`.
+        category: a name of `diception_ros.simulation.assets`.
         size: metres, along x (depth), y (width) and z (height).
         library: the `.sh3f` file.
         path: of the OBJ file in it.
