@@ -220,13 +220,7 @@ def prepare(
         ValueError: no samples, an unknown task, or a sample that its task cannot ask.
     """
     rgb_images: list[NDArray[np.uint8]] = []
-    frame: list[int] = []
-    targets: list[NDArray[np.uint8]] = []
-    valid: list[NDArray[np.bool_]] = []
-    texts: list[str] = []
-    points: list[list[tuple[float, float]]] = []
-    task_names: list[str] = []
-    names: list[str] = []
+    rows: list[tuple[Any, ...]] = []
     seen: dict[bool, tuple[Any, int]] = {}
     for original in samples:
         for turned in (False, True) if mirrored else (False,):
@@ -238,32 +232,24 @@ def prepare(
                 seen[turned] = original.frame, place
             task = registry.get(sample.prompt.task)
             label = fit_label(sample, resolution, registry)
-            frame.append(place)
-            targets.append(np.rint(task.encode(label) * 255).astype(np.uint8))
-            valid.append(label.valid)
-            texts.append(task.text(sample.prompt))
-            points.append(sample.prompt.shares(sample.frame.size))
-            task_names.append(task.name)
-            names.append(sample.name)
-    if not names:
+            target = np.rint(task.encode(label) * 255).astype(np.uint8)
+            text, shares = task.text(sample.prompt), sample.prompt.shares(sample.frame.size)
+            rows.append((place, target, label.valid, text, shares, task.name, sample.name))
+    if not rows:
         raise ValueError('prepare: expected at least one sample, got none')
+    frame, targets, valid, texts, points, task_names, names = zip(*rows, strict=True)
     packed, given = pack(points, len(points))
     return Prepared(
         _planes(rgb_images),
         torch.tensor(frame),
         _planes(targets),
         torch.from_numpy(np.stack(valid))[:, None],
-        tuple(texts),
+        texts,
         packed,
         given,
-        tuple(task_names),
-        tuple(names),
+        task_names,
+        names,
     )
-
-
-def collate(samples: Sequence[Sample], resolution: int, pack: Pack) -> Batch:
-    """The batch of these samples, in their order; see `prepare`."""
-    return prepare(samples, resolution, pack).batch(torch.arange(len(samples)))
 
 
 def join(parts: Sequence[Prepared]) -> Prepared:

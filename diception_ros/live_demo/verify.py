@@ -167,11 +167,7 @@ def label(
 
 def only(things: Instances, categories: Collection[str]) -> Instances:
     """The things of some categories, numbered anew from 1."""
-    kept = [k for k, name in enumerate(things.categories) if name in categories]
-    ids = np.zeros_like(things.ids)
-    for number, k in enumerate(kept, 1):
-        ids[things.ids == k + 1] = number
-    return Instances(ids, tuple(things.categories[k] for k in kept), things.scores[kept])
+    return things.select(np.array([name in categories for name in things.categories], np.bool_))
 
 
 MODEL, CONSTANT = 'model', 'mean image'

@@ -88,20 +88,10 @@ def samples(
     rig: CameraRig | None = None,
     backend: str | None = None,
 ) -> Iterator[Sample]:
-    """Render endless labelled images.
+    """Render endless labelled images of `target`; views that show too little are left out.
 
-    Args:
-        target: the label, see above.
-        seed: of the data set; of equal seeds the rooms and cameras are those of
-            `sample_stream.samples`.
-        size: (H, W), pixels.
-        split: scenes of different splits never meet.
-        views: of each scene, of which those are left out that show too little.
-        worker: which process this is, 0 to workers - 1.
-        workers: how many processes share the scenes.
-        first: number of the first scene.
-        rig: 'robot' or 'hand'; None for both.
-        backend: OpenGL library, see `renderer.open_gl_context`.
+    The other arguments are those of `sample_stream.samples`: of equal seeds, rooms and cameras are
+    the same.
 
     Yields:
         Samples whose prompt is `Prompt(target)` and whose label is a `Mask`, or an `ImageLabel`
@@ -143,8 +133,7 @@ def scene_samples(
 
 def _answer(renderer: Renderer, target: Target, view: View) -> tuple[NDArray[np.uint8], Label]:
     if target == 'highlight':
-        full = ImageLabel(view.image.astype(np.float32) / np.float32(255))
-        return renderer.render_image(view.camera, DIM), full
+        return renderer.render_image(view.camera, DIM), ImageLabel.from_image(view.image)
     if target == 'shadow':
         return view.image, shadow(view, render_unshadowed(renderer, view.camera))
     return view.image, floor(view) if target == 'floor' else graspable(view)
@@ -201,14 +190,7 @@ def shadow(view: View, full: NDArray[np.uint8]) -> Mask:
 
 
 def remove_slits(mask: NDArray[np.bool_]) -> NDArray[np.bool_]:
-    """Keep the connected regions that contain a square of `_SLIT` of the image.
-
-    Args:
-        mask: (H, W) bool.
-
-    Returns:
-        (H, W) bool.
-    """
+    """Keep the connected regions, (H, W) bool, that contain a square of `_SLIT` of the image."""
     side = max(2, round(_SLIT * max(mask.shape)))
     _, region = cv2.connectedComponents(mask.astype(np.uint8))
     # Where a square begins at its upper left corner.
@@ -220,15 +202,7 @@ def remove_slits(mask: NDArray[np.bool_]) -> NDArray[np.bool_]:
 
 
 def is_occluded(view: View, where: NDArray[np.bool_]) -> NDArray[np.bool_]:
-    """Whether surfaces that face the lamp that casts shadows are occluded from it.
-
-    Args:
-        view: the view.
-        where: (H, W) bool, the pixels to test.
-
-    Returns:
-        (P,) bool, for each of these pixels.
-    """
+    """(P,) bool: which of the P pixels `where`, (H, W) bool, face the lamp but are occluded."""
     camera = view.camera
     chosen = where.ravel()
     depth, normals = view.depth.ravel()[chosen], view.normals[where] @ camera.rotation.T

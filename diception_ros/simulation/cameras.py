@@ -128,17 +128,9 @@ def sample_rig(rng: np.random.Generator) -> CameraRig:
 def sample_view(
     rng: np.random.Generator, scene: Scene, size: tuple[int, int], rig: CameraRig | None = None
 ) -> PinholeCamera | None:
-    """Draw a camera with a good view.
+    """Draw a camera with a good view; None if many tries found none, as in too full a room.
 
-    Args:
-        rng: source of all randomness.
-        scene: the room.
-        size: (H, W) of the image, pixels.
-        rig: 'robot' for one that is low and level, 'hand' for one that a person holds; None
-            draws one of them.
-
-    Returns:
-        The camera; None if many tries found no good view, as in a room that is too full.
+    'robot' is low and level, 'hand' is held by a person; None draws one of them.
     """
     if scene.realism.closeups:
         return _closeup(rng, scene, size)
@@ -163,16 +155,8 @@ def sample_path(
     for an instant at each. A robot moves at up to 0.4 m/s, a person at up to 0.7 m/s; both turn at
     no more than 0.9 rad/s.
 
-    Args:
-        rng: source of all randomness.
-        scene: the room.
-        size: (H, W) of the images, pixels.
-        rig: 'robot' or 'hand'.
-        count: number of images.
-        rate: images per second.
-
     Returns:
-        `count` cameras; None if no path was found.
+        `count` cameras, `rate` of them per second; None if no path was found.
     """
     intrinsics, speed = _sample_intrinsics(rng, size), 0.4 if rig == 'robot' else 0.7
     viewpoints: list[Viewpoint] = []

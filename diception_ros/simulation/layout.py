@@ -12,7 +12,7 @@ from typing import NamedTuple
 import numpy as np
 
 from diception_ros.simulation.assets import furniture as make
-from diception_ros.simulation.assets import small_objects
+from diception_ros.simulation.assets import small_objects as things
 from diception_ros.simulation.assets.materials import Palette, pick, seed
 from diception_ros.simulation.assets.meshes import FurnitureLibrary, MeshObject
 from diception_ros.simulation.assets.people import Person, Posture, person
@@ -175,7 +175,7 @@ _USES: tuple[tuple[tuple[Builder, ...], tuple[Builder, ...]], ...] = (
     ),
     ((make.bed, make.cabinet, make.cabinet, make.desk, make.lamp, make.plant), (make.couch,)),
     (
-        (make.counter, make.refrigerator, small_objects.oven, make.cabinet, make.plant),
+        (make.counter, make.refrigerator, things.oven, make.cabinet, make.plant),
         (make.dining_table,),
     ),
     (
@@ -195,86 +195,36 @@ _USES: tuple[tuple[tuple[Builder, ...], tuple[Builder, ...]], ...] = (
 # Objects that stand on each kind of furniture.
 _ON: dict[str, tuple[Builder, ...]] = {
     'dining table': (
-        small_objects.bowl,
-        small_objects.cup,
-        small_objects.cup,
-        small_objects.bottle,
-        small_objects.wine_glass,
-        small_objects.fruit,
-        small_objects.fruit,
-        small_objects.vase,
-        small_objects.book,
-        small_objects.laptop,
+        things.bowl, things.cup, things.cup, things.bottle, things.wine_glass, things.fruit,
+        things.fruit, things.vase, things.book, things.laptop,
     ),
     'desk': (
-        small_objects.laptop,
-        small_objects.monitor,
-        small_objects.keyboard,
-        small_objects.mouse,
-        small_objects.cup,
-        small_objects.book,
-        small_objects.book,
-        small_objects.phone,
-        small_objects.table_lamp,
-        small_objects.small_plant,
+        things.laptop, things.monitor, things.keyboard, things.mouse, things.cup, things.book,
+        things.book, things.phone, things.table_lamp, things.small_plant,
     ),
     'table': (
-        small_objects.cup,
-        small_objects.book,
-        small_objects.phone,
-        small_objects.bowl,
-        small_objects.fruit,
-        small_objects.vase,
-        small_objects.small_plant,
-        small_objects.laptop,
+        things.cup, things.book, things.phone, things.bowl, things.fruit, things.vase,
+        things.small_plant, things.laptop,
     ),
     'counter': (
-        small_objects.bottle,
-        small_objects.bottle,
-        small_objects.bowl,
-        small_objects.cup,
-        small_objects.cup,
-        small_objects.fruit,
-        small_objects.vase,
-        small_objects.microwave,
+        things.bottle, things.bottle, things.bowl, things.cup, things.cup, things.fruit,
+        things.vase, things.microwave,
     ),
     'cabinet': (
-        small_objects.vase,
-        small_objects.small_plant,
-        small_objects.table_lamp,
-        small_objects.book,
-        small_objects.teddy,
-        small_objects.bottle,
-        small_objects.monitor,
-        small_objects.box,
+        things.vase, things.small_plant, things.table_lamp, things.book, things.teddy,
+        things.bottle, things.monitor, things.box,
     ),
     'shelf': (
-        small_objects.vase,
-        small_objects.small_plant,
-        small_objects.teddy,
-        small_objects.bowl,
-        small_objects.box,
-        small_objects.ball,
-        small_objects.bottle,
+        things.vase, things.small_plant, things.teddy, things.bowl, things.box, things.ball,
+        things.bottle,
     ),
-    'bed': (
-        small_objects.teddy,
-        small_objects.book,
-        small_objects.laptop,
-        small_objects.backpack,
-        small_objects.phone,
-    ),
-}
+    'bed': (things.teddy, things.book, things.laptop, things.backpack, things.phone),
+}  # fmt: skip
 
 _ON_FLOORS: tuple[Builder, ...] = (
-    small_objects.box,
-    small_objects.box,
-    small_objects.ball,
-    small_objects.ball,
-    small_objects.backpack,
-    small_objects.suitcase,
-    small_objects.teddy,
-)
+    things.box, things.box, things.ball, things.ball, things.backpack, things.suitcase,
+    things.teddy,
+)  # fmt: skip
 
 
 def place_furniture(
@@ -356,7 +306,7 @@ def place_on_surfaces(
                 yield from _row_of_books(rng, palette, surface, place)
                 continue
             if obj.category == 'counter':
-                first: tuple[Builder, ...] = (small_objects.sink,)
+                first: tuple[Builder, ...] = (things.sink,)
                 count = int(rng.integers(2, 6))
             else:
                 first, count = (), int(rng.integers(0, 3 if obj.category == 'shelf' else 6))
@@ -413,7 +363,7 @@ def _row_of_books(
 ) -> Iterator[_Placed]:
     y, end = -surface.half_y, surface.half_y - rng.uniform(0, 1.2) * surface.half_y
     while True:
-        volume = small_objects.standing_book(rng, palette)
+        volume = things.standing_book(rng, palette)
         y += volume.half[1]
         if y + volume.half[1] > end:
             return

@@ -24,7 +24,7 @@ from diception_ros.simulation.assets.materials import (
 )
 from diception_ros.simulation.assets.primitives import Primitive
 from diception_ros.simulation.layout import Walls
-from diception_ros.simulation.rooms import Light
+from diception_ros.simulation.rooms import Light, rounded
 
 # Of these, paint is print: letters, photographs, bands.
 _PRINTED = ('book', 'box', 'bottle', 'suitcase', 'backpack', 'cup', 'sports ball', 'rug', 'bowl')
@@ -121,16 +121,9 @@ PLAIN = Realism()
 def apply_textures(
     rng: np.random.Generator, parts: Sequence[Primitive], categories: Sequence[str]
 ) -> list[Primitive]:
-    """Give parts other materials; their geometry stays.
+    """Give parts of these categories other materials; their geometry and order stay.
 
-    Args:
-        rng: source of all randomness.
-        parts: of a room.
-        categories: of each part.
-
-    Returns:
-        The parts in the same order. What had one material before still has one, but walls, floor
-        and ceiling are all different.
+    What had one material before still has one, but walls, floor and ceiling are all different.
     """
     known: dict[tuple[Material, str], Material] = {}
     out = []
@@ -164,14 +157,8 @@ def apply_lighting(
 ) -> tuple[tuple[Light, ...], tuple[float, float, float]]:  # fmt: skip
     """Light of any colour and strength; sometimes from a side, as through a window.
 
-    Args:
-        rng: source of all randomness.
-        room: the room's size.
-        lamps: of the plain room.
-        ambient: RGB of the plain room.
-
     Returns:
-        Lamps and light from everywhere. The first lamp casts shadows, as before.
+        Lamps and ambient light; the first lamp casts shadows, as before.
     """
     u = rng.uniform
     # Warm as a bulb to cold as a cloudy sky; now and then a colour.
@@ -185,19 +172,19 @@ def apply_lighting(
     out = []
     for k, lamp in enumerate(lamps):
         colour = np.array(lamp.colour) * tint * level * (key if lamp.shadow else 1 / key)
-        lamp = replace(lamp, colour=_rounded(colour))
+        lamp = replace(lamp, colour=rounded(colour))
         if k == 0 and u() < 0.45:
             # A low light at one wall that shines across the room: long shadows, dark sides.
             wall, along = int(rng.integers(4)), u(-0.7, 0.7)
             place = room.against(wall, along * room.length(wall), 0.15)
             ahead = (math.cos(place.yaw), math.sin(place.yaw), u(-0.9, -0.25))
             lamp = replace(
-                lamp, position=_rounded((place.x, place.y, min(room.height - 0.2, u(1.2, 2.3)))),
-                direction=_rounded(ahead), colour=_rounded(colour * u(1.0, 1.8)),
+                lamp, position=rounded((place.x, place.y, min(room.height - 0.2, u(1.2, 2.3)))),
+                direction=rounded(ahead), colour=rounded(colour * u(1.0, 1.8)),
             )  # fmt: skip
         out.append(lamp)
     fill = level**0.7 * u(0.5, 1.2)
-    return tuple(out), _rounded(np.array(ambient) * fill * (0.5 + 0.5 * tint))
+    return tuple(out), rounded(np.array(ambient) * fill * (0.5 + 0.5 * tint))
 
 
 def _shell(rng: np.random.Generator, part: Primitive, category: str) -> Material:
@@ -243,8 +230,3 @@ def _thing(rng: np.random.Generator, old: Material, category: str) -> Material:
     if category in _PRINTED:
         return new('real print', 0.0) if luck < 0.7 else old
     return new('real paint', 0.0) if luck < 0.7 else old
-
-
-def _rounded(colour: np.ndarray | tuple[float, ...]) -> tuple[float, float, float]:
-    red, green, blue = (round(float(part), 4) for part in colour)
-    return red, green, blue

@@ -4,7 +4,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 import math
 
@@ -113,37 +113,32 @@ def sample_lights(
         for share, shadow in ((0.65, True), (0.35, False)) if k == 0 else ((1.0, False),):
             strength = share * total / count
             colour = (strength * (1 + warmth), strength, strength * (1 - warmth))
-            out.append(Light(place, (tilt[0], tilt[1], -1.0), _rounded(colour), shadow))
+            out.append(Light(place, (tilt[0], tilt[1], -1.0), rounded(colour), shadow))
     if rng.uniform() < 0.3:
         angle, strength = rng.uniform(0, 2 * math.pi), rng.uniform(0.2, 0.45)
         out.append(
             Light((0.0, 0.0, round(room.height, 4)),
                   (round(math.cos(angle), 4), round(math.sin(angle), 4), -1.2),
-                  _rounded((strength, strength * 0.95, strength * 0.85)),
+                  rounded((strength, strength * 0.95, strength * 0.85)),
                   shadow=False, parallel=True)
         )  # fmt: skip
     level = rng.uniform(0.22, 0.45)
-    return tuple(out), _rounded((level, level, level * rng.uniform(0.95, 1.15)))
+    return tuple(out), rounded((level, level, level * rng.uniform(0.95, 1.15)))
 
 
-def _rounded(colour: tuple[float, float, float]) -> tuple[float, float, float]:
-    red, green, blue = (round(part, 4) for part in colour)
-    return red, green, blue
+def rounded(vector: Iterable[float]) -> tuple[float, float, float]:
+    """Three numbers to four digits, which are equal on all machines."""
+    x, y, z = (round(float(part), 4) for part in vector)
+    return x, y, z
 
 
 _Hung = tuple[SceneObject, float]  # and the height, metres, of its lower end
 
 
 def _panel(
-    obj: SceneObject,
-    material: Material,
-    x: float,
-    y: float,
-    z: float,
-    half_x: float,
-    half_y: float,
-    half_z: float,
-) -> None:
+    obj: SceneObject, material: Material, x: float, y: float, z: float, half_x: float,
+    half_y: float, half_z: float,
+) -> None:  # fmt: skip
     # A board parallel to the wall whose texture stands upright.
     obj.box(material, (x, y, z), (half_y, half_z, half_x), UPRIGHT)
 
@@ -159,12 +154,8 @@ def _door(rng: np.random.Generator, palette: Palette) -> _Hung:
     _panel(obj, frame, 0.02, 0, height + 0.03, 0.02, half + 0.06, 0.03)
     for z in (0.55, 1.45):
         _panel(obj, leaf, 0.032, 0, z, 0.006, half * 0.7, 0.35)
-    obj.capsule(
-        palette.metal[0],
-        np.array([0.07, half * 0.85, 1.02]),
-        np.array([0.07, half * 0.6, 1.02]),
-        0.012,
-    )
+    handle = [np.array([0.07, half * share, 1.02]) for share in (0.85, 0.6)]
+    obj.capsule(palette.metal[0], *handle, 0.012)
     obj.cylinder(palette.metal[0], (0.05, half * 0.85, 1.02), 0.01, 0.025, about_y(math.pi / 2))
     return obj, 0.0
 
@@ -187,16 +178,8 @@ def _picture(rng: np.random.Generator, palette: Palette) -> _Hung:
     obj = SceneObject('picture', (0.03, half), 2 * tall)
     white = (0.93, 0.92, 0.9)
     _panel(obj, pick(rng, palette.wood + palette.metal), 0.012, 0, tall, 0.012, half, tall)
-    _panel(
-        obj,
-        Material('picture', white, white, 0.0, seed(rng), 0.05),
-        0.024,
-        0,
-        tall,
-        0.002,
-        half - 0.02,
-        tall - 0.02,
-    )
+    image = Material('picture', white, white, 0.0, seed(rng), 0.05)
+    _panel(obj, image, 0.024, 0, tall, 0.002, half - 0.02, tall - 0.02)
     return obj, rng.uniform(1.15, 1.6)
 
 

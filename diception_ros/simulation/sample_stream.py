@@ -107,15 +107,7 @@ def room_views(
     seed: int, size: tuple[int, int], split: Split, count: int, each: int = 1,
     backend: str | None = None,
 ) -> Iterator[Group]:  # fmt: skip
-    """Render views of rooms, each with every query that the simulation knows the label of.
-
-    Args:
-        seed: of the rooms.
-        size: (H, W), pixels.
-        split: which rooms.
-        count: of views.
-        each: views of one room.
-        backend: OpenGL library, see `renderer.open_gl_context`.
+    """Render `count` views of rooms, `each` of one room, with every query whose label is known.
 
     Yields:
         The samples of one view, and a source of randomness that belongs to it.
@@ -130,16 +122,7 @@ def room_views(
 
 
 def scene_numbers(worker: int, workers: int, first: int = 0) -> Iterator[int]:
-    """The endless scene numbers of one of several processes.
-
-    Args:
-        worker: which process this is, 0 to workers - 1.
-        workers: how many processes share the scenes.
-        first: number of the first scene, of all of them.
-
-    Raises:
-        ValueError: a worker that is none of the workers.
-    """
+    """The endless scene numbers of one of several processes, see `samples`."""
     if not 0 <= worker < workers:
         raise ValueError(f'worker: expected 0 to {workers - 1}, got {worker}')
     return itertools.count(first + (worker - first) % workers, workers)
@@ -186,21 +169,9 @@ def samples_of_image(
     rng: np.random.Generator, name: str, *, absent: float = 0.1, stuff: bool = False,
     metric: bool = False,
 ) -> list[Sample]:  # fmt: skip
-    """Samples of one image, one for each task.
+    """Samples of one image that share its frame, one for each task with a label.
 
-    Args:
-        truth: its ground truth.
-        frame: the image.
-        pose: of the camera, if known.
-        tasks: names of tasks; one without a label in this view is left out.
-        rng: source of all randomness.
-        name: of the view; the task is added to it.
-        absent: see `samples`.
-        stuff: see `samples`.
-        metric: see `samples`.
-
-    Returns:
-        Samples that share the frame.
+    `absent`, `stuff` and `metric` are those of `samples`; the task is added to `name`.
 
     Raises:
         ValueError: an unknown task, or invalid ground truth; the message names view and task.
@@ -230,9 +201,9 @@ def bag_samples(
         path: a bag, or a folder of bags, which are read in the order of their names.
         tasks: names of tasks; one sample of each for each image whose label was recorded.
         seed: of the prompts, which follow from it and the name of the image.
-        absent: see `samples`.
-        stuff: see `samples`.
-        metric: see `samples`.
+        absent: see `samples`, as for `stuff` and `metric`.
+        stuff: whether floor, walls and ceiling are entities.
+        metric: depth as `MetricDepth`.
 
     Yields:
         Samples; those of one image share a frame.

@@ -100,11 +100,10 @@ class Scene:
             return self.primitives, self.instance
         sizes = np.array([model.model.entry.size for model in self.meshes])
         places = np.array([model.place[:3] for model in self.meshes])
-        depth, width, height = sizes.T
         boxes = Primitives(
             np.full(len(sizes), int(PrimitiveType.BOX)),
-            np.stack([depth, width, height], axis=1) / 2,
-            places + np.stack([0 * height, 0 * height, height / 2], axis=1),
+            sizes / 2,
+            places + sizes * [0, 0, 0.5],
             np.array([about_z(model.place.yaw) for model in self.meshes]),
         )
         joined = [np.concatenate([getattr(self.primitives, name), getattr(boxes, name)])

@@ -24,6 +24,11 @@ SIZE = (24, 40)
 BYTE = 0.5 / 255 + 1e-6
 
 
+def collate(samples, resolution, pack):
+    """All samples as one batch."""
+    return batch.prepare(samples, resolution, pack).batch(torch.arange(len(samples)))
+
+
 def packer(order='xy'):
     return DiceptionPointEncoder(1, 1, 1, order).pack
 
@@ -42,7 +47,7 @@ def sample(task, seed=0, frame=None, label=None, size=SIZE):
 
 def test_every_task_becomes_its_image():
     samples = [sample(task) for task in tasks.names()]
-    out = batch.collate(samples, S, packer())
+    out = collate(samples, S, packer())
     assert out.image.shape == out.target.shape == (len(samples), 3, S, S)
     assert out.valid.shape == (len(samples), 1, S, S)
     assert out.tasks == tuple(tasks.names())
@@ -64,7 +69,7 @@ def test_unknown_pixels_are_not_valid():
     values[:, :20] = np.nan
     vectors = normals(SIZE, np.random.default_rng(0)).vectors.copy()
     vectors[:, :20] = np.nan
-    out = batch.collate(
+    out = collate(
         [sample('depth', label=Disparity(values)), sample('normal', label=Normals(vectors))],
         S, packer(),
     )  # fmt: skip
@@ -75,7 +80,7 @@ def test_unknown_pixels_are_not_valid():
 
 def test_metres_are_painted_as_disparity():
     depth = metric(SIZE, np.random.default_rng(1))
-    out = batch.collate([sample('depth', label=depth)], S, packer())
+    out = collate([sample('depth', label=depth)], S, packer())
     nearest = (
         depth.to_model_size(images.ResizeTransform(SIZE, S)).values
         == depth.to_model_size(images.ResizeTransform(SIZE, S)).values.min()
@@ -87,7 +92,7 @@ def test_metres_are_painted_as_disparity():
 def test_a_label_of_another_kind_is_refused():
     wrong = sample('depth', label=mask(SIZE, np.random.default_rng(0)))
     with pytest.raises(ValueError, match=r'depth 0: task .depth. paints Disparity'):
-        batch.collate([wrong], S, packer())
+        collate([wrong], S, packer())
     with pytest.raises(ValueError, match='at least one'):
         batch.prepare([], S, packer())
 
@@ -99,7 +104,7 @@ def test_samples_of_one_frame_share_its_image():
     assert len(out) == 6
     assert len(out.images) == 4
     assert out.frame.tolist() == [0, 1, 0, 1, 2, 3]
-    turned = batch.collate([flip(one) for one in samples], S, packer())
+    turned = collate([flip(one) for one in samples], S, packer())
     got = out.batch(torch.tensor([1, 3, 5]))
     assert torch.equal(got.image, turned.image)
     assert torch.equal(got.target, turned.target)
@@ -129,6 +134,6 @@ def test_points_reach_the_network_as_in_prediction(tiny, monkeypatch, order):
     tiny.embed_prompts(['[[image2segmentation]]'])
     predictor = Predictor(tiny, PredictSettings(num_inference_steps=1, guidance_scale=1.0))
     predictor.predict([one.frame], [one.prompt])
-    out = batch.collate([one], S, encoder)
+    out = collate([one], S, encoder)
     assert torch.equal(out.points, seen[0][0])
     assert torch.equal(out.point_labels, seen[0][1])

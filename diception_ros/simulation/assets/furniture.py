@@ -72,12 +72,8 @@ def couch(rng: np.random.Generator, palette: Palette) -> SceneObject:
         obj.ellipsoid(cushion, (-depth + 0.24, y, seat + 0.2), (0.1, 0.3, 0.21))
         obj.seats.append(Seat(0.12, y, seat))
         if rng.uniform() < 0.3:
-            obj.ellipsoid(
-                pick(rng, palette.vivid),
-                (-depth + 0.34, y + 0.1, seat + 0.17),
-                (0.07, 0.2, 0.2),
-                about_y(-0.3),
-            )
+            middle = (-depth + 0.34, y + 0.1, seat + 0.17)
+            obj.ellipsoid(pick(rng, palette.vivid), middle, (0.07, 0.2, 0.2), about_y(-0.3))
     for x in (-depth + 0.06, depth - 0.06):
         for y in (-half + 0.06, half - 0.06):
             obj.cylinder(pick(rng, palette.wood), (x, y, 0.03), 0.025, 0.03)
@@ -116,16 +112,8 @@ def desk(rng: np.random.Generator, palette: Palette) -> SceneObject:
         y, paint = obj.half[1] - 0.22, pick(rng, palette.paint)
         obj.box(paint, (0, y, 0.32), (obj.half[0] - 0.05, 0.18, 0.3))
         for k in range(3):
-            _front(
-                obj,
-                shade_of(paint, 0.9),
-                palette,
-                obj.half[0] - 0.05,
-                y,
-                0.12 + 0.2 * k,
-                0.17,
-                0.09,
-            )
+            drawer = shade_of(paint, 0.9)
+            _front(obj, drawer, palette, obj.half[0] - 0.05, y, 0.12 + 0.2 * k, 0.17, 0.09)
     return obj
 
 
@@ -148,10 +136,8 @@ def bench(rng: np.random.Generator, palette: Palette) -> SceneObject:
 def shelf(rng: np.random.Generator, palette: Palette) -> SceneObject:
     """A bookcase; its boards are surfaces."""
     half, depth, height = rng.uniform(0.35, 0.65), rng.uniform(0.14, 0.2), rng.uniform(0.8, 2.0)
-    obj, board = (
-        SceneObject('shelf', (depth, half), height),
-        pick(rng, palette.wood + palette.paint),
-    )
+    obj = SceneObject('shelf', (depth, half), height)
+    board = pick(rng, palette.wood + palette.paint)
     obj.box(board, (-depth + 0.008, 0, height / 2), (0.008, half - 0.02, height / 2 - 0.01))
     for y in (-half + 0.012, half - 0.012):
         obj.box(board, (0, y, height / 2), (depth, 0.012, height / 2))
@@ -180,9 +166,8 @@ def cabinet(rng: np.random.Generator, palette: Palette) -> SceneObject:
     for r in range(rows):
         for c in range(columns):
             y = (2 * c + 1 - columns) * wide
-            _front(
-                obj, door, palette, depth, y, 0.08 + tall * (2 * r + 1), wide * 0.95, tall * 0.94
-            )
+            z = 0.08 + tall * (2 * r + 1)
+            _front(obj, door, palette, depth, y, z, wide * 0.95, tall * 0.94)
     if height < 1.3:
         obj.surfaces.append(Surface(0, 0, height, depth * 0.85, half * 0.9, 0.8))
     return obj
@@ -199,16 +184,8 @@ def counter(rng: np.random.Generator, palette: Palette) -> SceneObject:
     count = max(2, round(half / 0.28))
     for k in range(count):
         y = (2 * k + 1 - count) * half / count
-        _front(
-            obj,
-            shade_of(paint, 0.95),
-            palette,
-            depth - 0.015,
-            y,
-            0.45,
-            half / count * 0.94,
-            0.36,
-        )
+        door = shade_of(paint, 0.95)
+        _front(obj, door, palette, depth - 0.015, y, 0.45, half / count * 0.94, 0.36)
     obj.surfaces.append(Surface(0, 0, height, depth * 0.8, half * 0.92, 0.6))
     return obj
 
@@ -239,12 +216,8 @@ def lamp(rng: np.random.Generator, palette: Palette) -> SceneObject:
     obj.cylinder(metal, (0, 0, 0.012), 0.15, 0.012)
     obj.cylinder(metal, (0, 0, height / 2), 0.014, height / 2)
     glow = round(rng.uniform(0.2, 0.8), 2)
-    obj.cylinder(
-        flat(hsv(0.11, rng.uniform(0.05, 0.4), 0.95), 0.0, glow),
-        (0, 0, height - 0.1),
-        rng.uniform(0.12, 0.2),
-        rng.uniform(0.1, 0.15),
-    )
+    cover = flat(hsv(0.11, rng.uniform(0.05, 0.4), 0.95), 0.0, glow)
+    obj.cylinder(cover, (0, 0, height - 0.1), rng.uniform(0.12, 0.2), rng.uniform(0.1, 0.15))
     return obj
 
 

@@ -15,6 +15,7 @@ from diception_ros.simulation.assets.materials import Material, Palette, flat, h
 from diception_ros.simulation.assets.primitives import (
     Rotation,
     SceneObject,
+    Triple,
     about_x,
     about_y,
     about_z,
@@ -192,18 +193,16 @@ def _dress(
     trunk, build = about_y(pose.lean), rng.uniform(0.9, 1.15)
     hips = (joints[11] + joints[12]) / 2
 
-    def on_trunk(x: float, z: float) -> tuple[float, float, float]:
+    def on_trunk(x: float, z: float) -> Triple:
         return coordinates(hips + trunk @ np.array([x * h, 0, z * h]))
 
-    obj.ellipsoid(
-        trousers, on_trunk(0, 0.015), (0.066 * h * build, 0.096 * h * build, 0.085 * h), trunk
-    )
-    obj.ellipsoid(
-        shirt, on_trunk(0.002, 0.115), (0.066 * h * build, 0.093 * h * build, 0.13 * h), trunk
-    )
-    obj.ellipsoid(
-        shirt, on_trunk(0, 0.185), (0.068 * h * build, 0.106 * h * build, 0.12 * h), trunk
-    )
+    for cloth, x, z, (depth, width, tall) in (
+        (trousers, 0, 0.015, (0.066, 0.096, 0.085)),
+        (shirt, 0.002, 0.115, (0.066, 0.093, 0.13)),
+        (shirt, 0, 0.185, (0.068, 0.106, 0.12)),
+    ):
+        half = (depth * h * build, width * h * build, tall * h)
+        obj.ellipsoid(cloth, on_trunk(x, z), half, trunk)
     obj.capsule(shirt, joints[5], joints[6], 0.04 * h)
     for k in (0, 1):
         obj.capsule(shirt, joints[5 + k], joints[7 + k], 0.03 * h * build)
@@ -232,32 +231,23 @@ def _head(
     centre = joints[0] - face @ [0.062 * h, 0, -0.012 * h]
     neck = (joints[5] + joints[6]) / 2
 
-    def at(x: float, y: float, z: float) -> tuple[float, float, float]:
-        return coordinates(centre + face @ np.array([x * h, y * h, z * h]))
+    def part(material: Material, middle: Triple, half: Triple) -> None:
+        place = coordinates(centre + face @ np.array([share * h for share in middle]))
+        x, y, z = half
+        obj.ellipsoid(material, place, (x * h, y * h, z * h), face)
 
     hair = flat(hsv(rng.uniform(0.03, 0.12), rng.uniform(0, 0.7), rng.uniform(0.04, 0.75)), 0.2)
     obj.capsule(skin, neck, centre - face @ [0.01 * h, 0, 0.02 * h], 0.03 * h)
-    obj.ellipsoid(skin, at(0, 0, 0), (0.056 * h, 0.045 * h, 0.067 * h), face)
-    obj.ellipsoid(skin, at(0.058, 0, -0.012), (0.011 * h, 0.008 * h, 0.012 * h), face)
+    part(skin, (0, 0, 0), (0.056, 0.045, 0.067))
+    part(skin, (0.058, 0, -0.012), (0.011, 0.008, 0.012))
     style = rng.uniform()
     if style > 0.08:
-        obj.ellipsoid(hair, at(-0.012, 0, 0.018), (0.055 * h, 0.049 * h, 0.06 * h), face)
+        part(hair, (-0.012, 0, 0.018), (0.055, 0.049, 0.06))
     if style > 0.6:
-        obj.ellipsoid(hair, at(-0.035, 0, -0.03), (0.03 * h, 0.047 * h, 0.09 * h), face)
-    mouth = flat((0.6, 0.25, 0.22), 0.1)
-    obj.ellipsoid(mouth, at(0.05, 0, -0.034), (0.006 * h, 0.014 * h, 0.004 * h), face)
+        part(hair, (-0.035, 0, -0.03), (0.03, 0.047, 0.09))
+    part(flat((0.6, 0.25, 0.22), 0.1), (0.05, 0, -0.034), (0.006, 0.014, 0.004))
     for side in (1, -1):
-        obj.ellipsoid(skin, at(0, side * 0.044, -0.004), (0.01 * h, 0.006 * h, 0.016 * h), face)
-        obj.ellipsoid(
-            flat((0.96, 0.96, 0.95), 0.4),
-            at(0.046, side * 0.02, 0.008),
-            (0.008 * h, 0.01 * h, 0.007 * h),
-            face,
-        )
-        obj.ellipsoid(
-            flat((0.08, 0.06, 0.05), 0.6),
-            at(0.0525, side * 0.02, 0.008),
-            (0.004 * h, 0.005 * h, 0.005 * h),
-            face,
-        )
-        obj.ellipsoid(hair, at(0.05, side * 0.02, 0.021), (0.006 * h, 0.012 * h, 0.0025 * h), face)
+        part(skin, (0, side * 0.044, -0.004), (0.01, 0.006, 0.016))
+        part(flat((0.96, 0.96, 0.95), 0.4), (0.046, side * 0.02, 0.008), (0.008, 0.01, 0.007))
+        part(flat((0.08, 0.06, 0.05), 0.6), (0.0525, side * 0.02, 0.008), (0.004, 0.005, 0.005))
+        part(hair, (0.05, side * 0.02, 0.021), (0.006, 0.012, 0.0025))

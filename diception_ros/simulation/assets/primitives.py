@@ -8,7 +8,7 @@ its middle, x to its front, y to its left, z up.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from enum import IntEnum
 import math
 from typing import NamedTuple
@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 
 from diception_ros.simulation.assets.materials import Material
 
+Triple = tuple[float, float, float]
 Vector = NDArray[np.float64]  # (3,) metres
 Rotation = NDArray[np.float64]  # (3, 3), columns are the axes of the inner frame
 
@@ -108,54 +109,34 @@ class SceneObject:
     seats: list[Seat] = field(default_factory=list)
 
     def box(
-        self,
-        material: Material,
-        middle: tuple[float, float, float],
-        half: tuple[float, float, float],
-        turn: Rotation | None = None,
+        self, material: Material, middle: Triple, half: Triple, turn: Rotation | None = None
     ) -> None:
         """Add a box of these half lengths."""
         self._add(PrimitiveType.BOX, half, middle, turn, material)
 
     def ellipsoid(
-        self,
-        material: Material,
-        middle: tuple[float, float, float],
-        half: tuple[float, float, float],
-        turn: Rotation | None = None,
+        self, material: Material, middle: Triple, half: Triple, turn: Rotation | None = None
     ) -> None:
         """Add an ellipsoid of these half axes."""
         self._add(PrimitiveType.ELLIPSOID, half, middle, turn, material)
 
     def cylinder(
-        self,
-        material: Material,
-        middle: tuple[float, float, float],
-        radius: float,
-        half: float,
+        self, material: Material, middle: Triple, radius: float, half: float,
         turn: Rotation | None = None,
-    ) -> None:
+    ) -> None:  # fmt: skip
         """Add a cylinder along z of this half length."""
         self._add(PrimitiveType.CYLINDER, (radius, half, 0.0), middle, turn, material)
 
     def capsule(self, material: Material, start: Vector, end: Vector, radius: float) -> None:
         """Add a capsule whose caps are centred at two points."""
-        half = float(np.linalg.norm(end - start)) / 2
-        middle = (start + end) / 2
-        self.parts.append(
-            Primitive(
-                PrimitiveType.CAPSULE, (radius, half, 0.0), middle, along(end - start), material
-            )
-        )
+        size = (radius, float(np.linalg.norm(end - start)) / 2, 0.0)
+        turn, middle = along(end - start), (start + end) / 2
+        self.parts.append(Primitive(PrimitiveType.CAPSULE, size, middle, turn, material))
 
     def _add(
-        self,
-        kind: PrimitiveType,
-        size: tuple[float, float, float],
-        middle: tuple[float, float, float],
-        turn: Rotation | None,
+        self, kind: PrimitiveType, size: Triple, middle: Triple, turn: Rotation | None,
         material: Material,
-    ) -> None:
+    ) -> None:  # fmt: skip
         rotation = np.eye(3) if turn is None else turn
         self.parts.append(Primitive(kind, size, np.array(middle, float), rotation, material))
 
@@ -163,18 +144,16 @@ class SceneObject:
         """The primitives in the frame of the placement."""
         rotation, origin = about_z(place.yaw), np.array([place.x, place.y, place.z])
         return [
-            Primitive(
-                part.kind,
-                part.size,
-                origin + rotation @ part.position,
-                rotation @ part.rotation,
-                part.material,
+            replace(
+                part,
+                position=origin + rotation @ part.position,
+                rotation=rotation @ part.rotation,
             )
             for part in self.parts
         ]
 
 
-def coordinates(point: Vector) -> tuple[float, float, float]:
+def coordinates(point: Vector) -> Triple:
     """x, y and z of a point, as the methods of `SceneObject` take them."""
     x, y, z = point.tolist()
     return x, y, z
@@ -311,14 +290,7 @@ def contains(primitives: Primitives, point: _Floats) -> NDArray[np.bool_]:
 
 
 def extents(primitives: Primitives) -> tuple[_Floats, _Floats]:
-    """Axis-aligned bounding boxes of the primitives, world.
-
-    Args:
-        primitives: the primitives.
-
-    Returns:
-        (N, 3) float64, metres, the lowest coordinates, and (N, 3) float64, the highest.
-    """
+    """Axis-aligned boxes, world: (N, 3) float64, metres, lowest and highest coordinates."""
     turn, size = primitives.rotation, primitives.size
     tall = np.abs(turn[:, :, 2]) * size[:, 1:2]
     half = np.choose(

@@ -93,11 +93,8 @@ def book(rng: np.random.Generator, palette: Palette) -> SceneObject:
     half_y = rng.uniform(0.09, 0.13)
     half_z = rng.uniform(0.008, 0.025)
     obj, cover = SceneObject('book', (half_x, half_y), 2 * half_z), pick(rng, palette.vivid)
-    obj.box(
-        flat((0.92, 0.9, 0.84), 0.0),
-        (0.002, 0, half_z),
-        (half_x - 0.003, half_y - 0.004, half_z * 0.85),
-    )
+    pages = (half_x - 0.003, half_y - 0.004, half_z * 0.85)
+    obj.box(flat((0.92, 0.9, 0.84), 0.0), (0.002, 0, half_z), pages)
     for z in (half_z * 0.12, half_z * 1.88):
         obj.box(cover, (0, 0, z), (half_x, half_y, half_z * 0.12))
     obj.box(cover, (-half_x + 0.002, 0, half_z), (0.002, half_y, half_z))
@@ -112,16 +109,10 @@ def standing_book(rng: np.random.Generator, palette: Palette) -> SceneObject:
     obj = SceneObject('book', (half_x, half_y), 2 * half_z)
     cover = pick(rng, palette.vivid + palette.paint)
     obj.box(cover, (0, 0, half_z), (half_x, half_y, half_z))
-    obj.box(
-        flat((0.93, 0.91, 0.85), 0.0),
-        (0.0, 0, half_z * 1.5),
-        (half_x * 0.6, half_y * 0.8, half_z * 0.505),
-    )
-    obj.box(
-        shade_of(cover, 1.6),
-        (half_x, 0, half_z * rng.uniform(1.1, 1.5)),
-        (0.001, half_y, half_z * 0.1),
-    )
+    pages = (half_x * 0.6, half_y * 0.8, half_z * 0.505)
+    obj.box(flat((0.93, 0.91, 0.85), 0.0), (0.0, 0, half_z * 1.5), pages)
+    title = (half_x, 0, half_z * rng.uniform(1.1, 1.5))
+    obj.box(shade_of(cover, 1.6), title, (0.001, half_y, half_z * 0.1))
     return obj
 
 
@@ -135,9 +126,8 @@ def laptop(rng: np.random.Generator, palette: Palette) -> SceneObject:
     lid, screen = np.array([0, 0, depth]), np.array([0.006, 0, depth])
     turn, hinge = about_y(-tilt), np.array([-depth, 0, 0.012])
     obj.box(body, coordinates(hinge + turn @ lid), (0.005, half, depth), turn)
-    obj.box(
-        _screen(rng), coordinates(hinge + turn @ screen), (0.002, half * 0.94, depth * 0.92), turn
-    )
+    middle = coordinates(hinge + turn @ screen)
+    obj.box(_screen(rng), middle, (0.002, half * 0.94, depth * 0.92), turn)
     return obj
 
 
@@ -215,9 +205,8 @@ def table_lamp(rng: np.random.Generator, palette: Palette) -> SceneObject:
     obj.ellipsoid(metal, (0, 0, 0.09), (0.06, 0.06, 0.09))
     obj.cylinder(metal, (0, 0, 0.22), 0.01, 0.06)
     glow = round(rng.uniform(0.2, 0.8), 2)
-    obj.cylinder(
-        flat(hsv(0.11, rng.uniform(0.1, 0.4), 0.95), 0.0, glow), (0, 0, 0.33), 0.11, 0.085
-    )
+    cover = flat(hsv(0.11, rng.uniform(0.1, 0.4), 0.95), 0.0, glow)
+    obj.cylinder(cover, (0, 0, 0.33), 0.11, 0.085)
     return obj
 
 
@@ -337,18 +326,11 @@ def suitcase(rng: np.random.Generator, palette: Palette) -> SceneObject:
     obj = SceneObject('suitcase', (0.13, half), 2 * tall + 0.3)
     obj.box(shell, (0, 0, tall + 0.05), (0.11, half, tall))
     for k in range(-2, 3):
-        obj.box(
-            shade_of(shell, 0.75),
-            (0.112, k * half * 0.38, tall + 0.05),
-            (0.008, half * 0.06, tall * 0.9),
-        )
+        rib = (0.112, k * half * 0.38, tall + 0.05)
+        obj.box(shade_of(shell, 0.75), rib, (0.008, half * 0.06, tall * 0.9))
     for side in (-1, 1):
         obj.ellipsoid(DARK, (0, side * half * 0.8, 0.03), (0.03, 0.02, 0.03))
         obj.cylinder(palette.metal[0], (-0.07, side * 0.07, 2 * tall + 0.15), 0.008, 0.13)
-    obj.capsule(
-        DARK,
-        np.array([-0.07, -0.08, 2 * tall + 0.28]),
-        np.array([-0.07, 0.08, 2 * tall + 0.28]),
-        0.013,
-    )
+    grip = [np.array([-0.07, y, 2 * tall + 0.28]) for y in (-0.08, 0.08)]
+    obj.capsule(DARK, *grip, 0.013)
     return obj
