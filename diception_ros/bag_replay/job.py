@@ -80,6 +80,12 @@ class Job:
         """What the topics of the results of a camera begin with."""
         return f'{self.prefix}/{camera.name}/' if camera.name else f'{self.prefix}/'
 
+    def owner_of(self, topic: str, cameras: Sequence[Camera]) -> tuple[str, str] | None:
+        """Prefix and name of the camera whose result a topic holds; of several the longest."""
+        found = [(self.prefix_of(camera), camera.name) for camera in cameras]
+        fits = [(prefix, name) for prefix, name in found if topic.startswith(prefix)]
+        return max(fits, key=lambda fit: len(fit[0])) if fits else None
+
     def selection(self, bag: Bag) -> FrameSelection:
         """The images of a bag that are used."""
         zero = bag.start_ns or 0

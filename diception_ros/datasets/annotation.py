@@ -22,17 +22,7 @@ IMAGE_SUFFIXES = ('.png', '.jpg', '.jpeg', '.bmp', '.webp', '.avif')
 
 @dataclass(frozen=True)
 class LabelQuery:
-    """What to read.
-
-    Attributes:
-        kind: one of `adapter_card.KINDS`.
-        category: the name of a category, '*' for all, '' where there is no choice to make; of
-            label images the number of the object.
-        image_topic: of a bag, '' where there is no choice to make.
-        label_topic: likewise.
-        images: folder of the images of COCO and LabelMe files; None for the usual ones.
-        skip_bad: leave out images with an annotation that cannot be read, instead of failing.
-    """
+    """What to read; the fields are arguments of `labelled.read`."""
 
     kind: str
     category: str = ''
@@ -111,21 +101,14 @@ def load_json(path: Path) -> dict[str, Any]:
 # Polygons, circles and run lengths as masks. Annotation tools put the corner of the first pixel at
 # (0, 0), so that its centre is (0.5, 0.5).
 
-
 Size = tuple[int, int]
 
 
 def polygon(points: NDArray[np.float64], size: Size) -> NDArray[np.bool_]:
-    """The pixels whose centres lie in a polygon, by the even-odd rule.
+    """The pixels, (H, W) bool, whose centres lie in a polygon, by the even-odd rule.
 
-    Of two polygons that share an edge, a pixel belongs to one and not to both.
-
-    Args:
-        points: (N, 2) float64 x, y, pixels from the image's corner; need not lie inside it.
-        size: (H, W), pixels.
-
-    Returns:
-        (H, W) bool.
+    Of two polygons that share an edge, a pixel belongs to one and not to both. Points are (N, 2)
+    float64 x, y, pixels from the image's corner; they need not lie inside it.
     """
     height, width = size
     crossed = np.zeros((height, width + 1), np.bool_)
@@ -154,7 +137,7 @@ def circle(centre: Sequence[float], rim: Sequence[float], size: Size) -> NDArray
 
 
 def run_lengths(counts: Any, size: Size) -> NDArray[np.bool_]:
-    """The mask in COCO's run lengths.
+    """The mask, (H, W) bool, in COCO's run lengths.
 
     Decoded here and not by pycocotools: what has to be checked is their sum, for which packed
     ones must be unpacked anyway, and reading labels needs no further package.
@@ -163,9 +146,6 @@ def run_lengths(counts: Any, size: Size) -> NDArray[np.bool_]:
         counts: whole numbers, or packed as text: how many pixels are outside, inside, outside,
             ... going down the columns from left to right.
         size: (H, W), pixels.
-
-    Returns:
-        (H, W) bool.
 
     Raises:
         ValueError: they are no run lengths of an image of this size.
@@ -216,7 +196,6 @@ def unpacked(text: str) -> list[int]:
 
 
 # Labels from regions that have a category and may belong together, as in COCO and LabelMe.
-
 
 ALL = '*'
 

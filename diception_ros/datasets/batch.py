@@ -43,14 +43,7 @@ class Window(NamedTuple):
 
 
 def crop(sample: Sample, window: Window) -> Sample:
-    """The sample of a part of the image.
-
-    Args:
-        sample: without points, and of any label but people.
-        window: within the image.
-
-    Returns:
-        The part. It has neither pose nor intrinsics.
+    """The sample of a part of the image; it has neither pose nor intrinsics.
 
     Raises:
         ValueError: the window is not inside the image, or the sample is of people or has points.
@@ -83,13 +76,8 @@ def crop(sample: Sample, window: Window) -> Sample:
 def flip(sample: Sample) -> Sample:
     """The sample of the left-right mirrored scene.
 
-    Each kind of label has its own rule: a normal negates x, a left wrist becomes a right one.
-
-    Args:
-        sample: any sample.
-
-    Returns:
-        The mirrored one. It has no pose: no camera saw the mirrored scene.
+    Each kind of label has its own rule: a normal negates x, a left wrist becomes a right one. It
+    has no pose: no camera saw the mirrored scene.
     """
     frame, width = sample.frame, sample.frame.size[1]
     intrinsics = frame.intrinsics
@@ -178,12 +166,7 @@ class Prepared:
         return torch.tensor([i for i, name in enumerate(self.tasks) if name == task])
 
     def batch(self, rows: torch.Tensor, device: torch.device | str = 'cpu') -> Batch:
-        """The batch of these samples.
-
-        Args:
-            rows: (B,) int64, 0 to N - 1.
-            device: where its tensors go; they travel as bytes.
-        """
+        """The batch of samples `rows`, (B,) int64; images travel to the device as bytes."""
         which = rows.tolist()
         return Batch(
             self.images[self.frame[rows]].to(device).float() / 127.5 - 1,
@@ -253,11 +236,7 @@ def prepare(
 
 
 def join(parts: Sequence[Prepared]) -> Prepared:
-    """Several lots as one, in their order.
-
-    Args:
-        parts: at least one, all of one resolution and one point order.
-    """
+    """Several lots as one, in their order; of one resolution and one point order."""
     starts = np.cumsum([0, *(len(part.images) for part in parts)]).tolist()
     return Prepared(
         torch.cat([part.images for part in parts]),

@@ -104,16 +104,10 @@ def not_coco(path: Path, error: Exception) -> ValueError:
 def read(
     file: Path, content: Json, wanted: LabelQuery, whole_folder: bool
 ) -> tuple[list[LabelledImage], list[str]]:
-    """The labelled images, and notes for the user.
+    """The labelled images of a JSON file, and notes for the user.
 
-    An image of the file without annotations shows nothing of the category.
-
-    Args:
-        file: the JSON file.
-        content: of the file.
-        wanted: kind 'mask' or 'instances'.
-        whole_folder: whether its folder was named rather than the file, so that an image there
-            that the file does not name is an error and not a choice.
+    An image of the file without annotations shows nothing of the category. With `whole_folder`,
+    its folder was named and not the file: an image there that the file does not name is an error.
 
     Raises:
         FileNotFoundError: an image is missing.
@@ -395,20 +389,20 @@ class CocoSet:
 
     Attributes:
         instances: file with masks.
-        people: file with keypoints, or None.
+        people: file with keypoints, if any; else that of the masks.
         images: folder of the images; None for the usual ones.
         count: number of images.
     """
 
     instances: CocoFile
-    people: CocoFile | None
+    people: CocoFile
     images: Path | None
     count: int
 
     @property
     def has_people(self) -> bool:
         """Whether any image has keypoints."""
-        every = () if self.people is None else self.people.annotations.values()
+        every = self.people.annotations.values()
         return any('keypoints' in item for mine in every for item in mine)
 
     def frames(self) -> Iterator[CocoFrame]:
@@ -506,9 +500,7 @@ def _split(file: Path) -> str:
     return file.stem.removeprefix(_INSTANCES).removeprefix(_PEOPLE)
 
 
-def _by_name(loaded: CocoFile | None) -> dict[str, list[Json]]:
-    if loaded is None:
-        return {}
+def _by_name(loaded: CocoFile) -> dict[str, list[Json]]:
     return {
         str(entry['file_name']): [
             item for item in loaded.annotations[entry['id']] if 'keypoints' in item

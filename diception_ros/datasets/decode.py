@@ -38,14 +38,7 @@ _MAX_LISTED = 8  # of the values in a message
 
 
 def rgb(content: bytes, where: str) -> NDArray[np.uint8]:
-    """An image as viewers show it: a rotation noted in the file (EXIF) is carried out.
-
-    Args:
-        content: bytes of the file.
-        where: for messages.
-
-    Returns:
-        (H, W, 3) uint8 RGB.
+    """An image file, (H, W, 3) uint8 RGB, as viewers show it: rotated as its EXIF data say.
 
     Raises:
         ValueError: it is no image, cut off, or has more than MAX_PIXELS.
@@ -56,11 +49,7 @@ def rgb(content: bytes, where: str) -> NDArray[np.uint8]:
 
 
 def raster(content: bytes, where: str) -> NDArray[Any]:
-    """The numbers in a PNG, rotated as a viewer does.
-
-    Args:
-        content: bytes of the file.
-        where: for messages.
+    """The numbers in a PNG file, rotated as a viewer does.
 
     Returns:
         (H, W) uint8 or uint16, of an image with a palette the indices into it; (H, W, 3) uint8
@@ -95,9 +84,6 @@ def raster(content: bytes, where: str) -> NDArray[Any]:
 
 def load_array(path: Path) -> NDArray[Any]:
     """The numbers in a .npy file, or in a PNG as `raster` reads it.
-
-    Args:
-        path: of the file.
 
     Raises:
         ValueError: it is no such file, cut off, or has more than MAX_PIXELS of three numbers.
@@ -184,11 +170,7 @@ def normals(array: NDArray[Any], where: str, axes: NDArray[np.float32] | None = 
 
 
 def instances(array: NDArray[Any], where: str) -> Instances:
-    """Instances from a map of ids, in the order of the ids; see the head of the module.
-
-    Args:
-        array: (H, W) whole numbers >= 0, or three equal channels of them.
-        where: for messages.
+    """Instances from ids in their order: (H, W) whole numbers >= 0, or three equal channels.
 
     Raises:
         ValueError: another dtype or shape, or a negative id.
@@ -273,11 +255,7 @@ class RasterDecoder:
             self._chosen = int(category)
 
     def label(self, array: NDArray[Any], where: str) -> Label:
-        """The label in an array.
-
-        Args:
-            array: as `depth`, `normals` or `instances` takes it; a mask is a map of ids.
-            where: for messages.
+        """The label in an array as `depth`, `normals`, `instances` or `image` takes it, or of ids.
 
         Raises:
             ValueError: it holds no such label, or is unknown at every pixel.

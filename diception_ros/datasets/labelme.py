@@ -41,12 +41,7 @@ def matches(content: Mapping[str, Any]) -> bool:
 def read(
     place: Path, contents: Mapping[Path, dict[str, Any]], wanted: LabelQuery
 ) -> tuple[list[LabelledImage], list[str]]:
-    """The labelled images, and notes for the user.
-
-    Args:
-        place: a folder with one .json for each image.
-        contents: content of each.
-        wanted: kind 'mask' or 'instances'.
+    """The labelled images of a folder with one .json for each, and notes for the user.
 
     Raises:
         FileNotFoundError: an image is missing.

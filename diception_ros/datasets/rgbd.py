@@ -216,17 +216,10 @@ def _read_bag(path: Path, camera: Any) -> Iterator[RgbdFrame]:
 def plane_normals(depth: MetricDepth, intrinsics: Intrinsics) -> Normals:
     """Normals of planes fitted to a measured depth map; unknown where the fit is bad.
 
-    The inverse depth of a plane is linear in the pixel, and the
-    noise of stereo and structured light is constant in it: a linear least-squares fit in a window
-    is the plane. It is bad where the residual is more than MAX_RESIDUAL of the depth, as at edges,
-    or where less than MIN_KNOWN of the window is known.
-
-    Args:
-        depth: metres along the optical axis.
-        intrinsics: pinhole of the same image.
-
-    Returns:
-        Normals that point to the camera.
+    The inverse depth of a plane is linear in the pixel, and the noise of stereo and structured
+    light is constant in it: a linear least-squares fit in a window is the plane. It is bad where
+    the residual is more than MAX_RESIDUAL of the depth, as at edges, or where less than MIN_KNOWN
+    of the window is known.
     """
     height, width = depth.size
     radius = max(1, round(width * WINDOW_SHARE))

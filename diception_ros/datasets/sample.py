@@ -94,24 +94,12 @@ _MARK = 'samples.json'
 
 
 def create_folder(root: Path, force: bool = False) -> None:
-    """Make an empty folder for samples.
-
-    Args:
-        root: the folder.
-        force: delete existing samples; never anything but a folder of samples.
+    """Make an empty folder for samples; `force` deletes samples that are there, nothing else.
 
     Raises:
         FileExistsError: the folder holds something.
     """
-    if root.exists() and (not root.is_dir() or any(root.iterdir())):
-        if not (root / _MARK).is_file():
-            raise FileExistsError(
-                f'{root} exists and is no folder of samples; choose another name'
-            )
-        if not force:
-            raise FileExistsError(f'{root} already holds samples; --force replaces them')
-        files.empty_folder(root)  # and keep it, since this run may hold a lock on it
-    root.mkdir(parents=True, exist_ok=True)
+    files.create_folder(root, (root / _MARK).is_file(), 'samples', force)
     files.write_text(root / _MARK, json.dumps({'format': FORMAT}) + '\n')
 
 
@@ -121,7 +109,7 @@ def write_frame(root: Path, number: int, samples: Sequence[Sample]) -> None:
     Args:
         root: the folder.
         number: of the frame, 0 to 999999; frames are read in this order.
-        samples: one or more, all of one and the same frame and pose.
+        samples: one or more, of one frame and pose.
 
     Raises:
         FileExistsError: there is a frame of this number.

@@ -294,7 +294,6 @@ def _walk(
 ) -> Iterator[_ScoredFrame]:
     """The frames of a replay in order."""
     topics = {source.topic for source in sources if source.topic} | set(poses.values())
-    prefixes = {job.prefix_of(camera): camera.name for camera in cameras}
     tolerance_ns = round(perception.depth.tolerance_s * 1e9)
     for source in sources:
         source.begin()
@@ -302,7 +301,7 @@ def _walk(
         bag, aside, written = (stack.enter_context(Bag(each)) for each in (path, path, out))
         selection = job.selection(bag)
         lookup = MessageLookup(aside, topics, selection.start_ns)
-        results = _ResultMessages(written, prefixes)
+        results = _ResultMessages(written, job, cameras)
         for record in frames(bag, cameras, selection, tolerance_s=perception.depth.tolerance_s):
             if not isinstance(record, ImageFrame):
                 continue
@@ -326,10 +325,11 @@ def _walk(
 class _ResultMessages:
     """The messages of a written bag, frame by frame."""
 
-    def __init__(self, bag: Bag, prefixes: dict[str, str]) -> None:
-        self._bag, self._prefixes = bag, prefixes
-        topics = [topic for topic in bag.topics if self._owner(topic) is not None
-                  and not topic.endswith(('/color', '/overlay'))]  # fmt: skip
+    def __init__(self, bag: Bag, job: Job, cameras: Sequence[Camera]) -> None:
+        self._bag = bag
+        owners = {topic: job.owner_of(topic, cameras) for topic in bag.topics}
+        self._owners = {topic: owner for topic, owner in owners.items() if owner is not None}
+        topics = [topic for topic in self._owners if not topic.endswith(('/color', '/overlay'))]
         self._stream = bag.messages(topics)
         self._next = next(self._stream, None) if topics else None
 
@@ -337,20 +337,13 @@ class _ResultMessages:
         """Messages of the next frame of a camera, by relative topic."""
         found: dict[str, Any] = {}
         while self._next is not None and self._next.stamp_ns == log_ns:
-            owner = self._owner(self._next.topic)
-            assert owner is not None
-            prefix, name = owner
+            prefix, name = self._owners[self._next.topic]
             topic = self._next.topic.removeprefix(prefix)
             if name != camera or topic in found:
                 break
             found[topic] = self._bag.decode(self._next)
             self._next = next(self._stream, None)
         return found
-
-    def _owner(self, topic: str) -> tuple[str, str] | None:
-        """Prefix and camera of a topic; of several prefixes the longest."""
-        fits = [(p, name) for p, name in self._prefixes.items() if topic.startswith(p)]
-        return max(fits, key=lambda fit: len(fit[0])) if fits else None
 
 
 # Temporal consistency: how much results change from frame to frame where the scene does not.

@@ -65,16 +65,7 @@ PredictFn = Callable[[Frame, Sequence[Prompt]], Sequence[Label]]
 
 
 def metric_family(name: str, registry: TaskRegistry = BUILTIN) -> str:
-    """The name whose metrics and directions hold for an item.
-
-    Args:
-        name: of the item.
-        registry: holds its task.
-
-    Returns:
-        The name itself; for the task of an adapter 'segmentation', 'entity', 'normal', 'depth' or
-        'rgb', by its kind of label.
-    """
+    """The name whose metrics hold for an item: its own; of an adapter's task one by its label."""
     return _FAMILIES[registry.get(name).label] if registry.is_adapter(name) else name
 
 
@@ -177,11 +168,7 @@ class Evaluator:
 
 
 def by_metric(columns: Mapping[str, Evaluator]) -> dict[str, dict[str, float]]:
-    """The numbers of evaluators by metric and column, NaN where a column has none.
-
-    Args:
-        columns: one evaluator each; the first one has all metrics.
-    """
+    """The numbers of evaluators by metric and column; the first one has all metrics, else NaN."""
     results = {column: evaluator.compute() for column, evaluator in columns.items()}
     return {
         metric: {column: found.get(metric, float('nan')) for column, found in results.items()}
@@ -253,12 +240,7 @@ def task_of(name: str) -> str:
 
 
 def build_items(samples: Sequence[Sample], rng: np.random.Generator) -> list[EvalItem]:
-    """The items of one image.
-
-    Args:
-        samples: of one image.
-        rng: source of randomness; used for masks alone, see `mask_items`.
-    """
+    """The items of the samples of one image; `rng` is for masks alone, see `mask_items`."""
     items: list[EvalItem] = []
     for sample in samples:
         if isinstance(sample.label, Mask) and sample.prompt.points:
@@ -274,11 +256,6 @@ def mask_items(prompt: Prompt, mask: Mask, rng: np.random.Generator) -> list[Eva
     The one point is the pixel of the object that is farthest from its outline and the border of
     the image, where Segment Anything's evaluation puts its first point; the five are different
     pixels of it at random, all given at once, as in the paper.
-
-    Args:
-        prompt: whose points are replaced.
-        mask: the true mask.
-        rng: source of randomness.
     """
     rows, columns = np.nonzero(mask.values)
     if not len(rows):
@@ -293,13 +270,9 @@ def mask_items(prompt: Prompt, mask: Mask, rng: np.random.Generator) -> list[Eva
 
 
 def innermost(mask: NDArray[np.bool_]) -> Point:
-    """The pixel of a mask that is farthest from all pixels outside.
+    """The first pixel of a mask, row by row, that is farthest from all pixels outside.
 
-    Args:
-        mask: (H, W) bool, at least one True; beyond the border of the image everything is outside.
-
-    Returns:
-        The first such pixel, row by row.
+    The mask is (H, W) bool with at least one True; beyond the image everything is outside.
 
     Source: Segment Anything, evaluation of single clicks.
     """
@@ -316,8 +289,7 @@ def innermost(mask: NDArray[np.bool_]) -> Point:
 def shuffled_order(groups: Sequence[Hashable]) -> list[int]:
     """For each item the index of the next one of its group, cyclically.
 
-    Args:
-        groups: of each item, such as its task: only the image is wrong then, not the query.
+    With tasks as groups, only the image is wrong then, not the query.
     """
     rows: dict[Hashable, list[int]] = {}
     for row, group in enumerate(groups):
@@ -331,16 +303,7 @@ def shuffled_order(groups: Sequence[Hashable]) -> list[int]:
 def mean_targets(
     groups: Iterable[Sequence[Sample]], resolution: int, registry: TaskRegistry = BUILTIN
 ) -> dict[str, NDArray[np.float32]]:
-    """The mean of the target images of each task.
-
-    Args:
-        groups: samples, of the training split.
-        resolution: S, side of the model's input, pixels.
-        registry: holds the samples' tasks.
-
-    Returns:
-        (S, S, 3) float32 in [0, 1] by name of task.
-    """
+    """The mean target image of each task, (S, S, 3) float32 in [0, 1], S being the resolution."""
     from diception_ros.datasets.batch import fit_label  # loads torch
 
     totals: dict[str, NDArray[np.float64]] = {}
@@ -356,12 +319,7 @@ def mean_targets(
 
 
 class MeanControl:
-    """Predictions decoded from mean targets.
-
-    Args:
-        means: see `mean_targets`.
-        registry: holds their tasks.
-    """
+    """Predictions decoded from mean targets, see `mean_targets`."""
 
     def __init__(
         self, means: Mapping[str, NDArray[np.float32]], registry: TaskRegistry = BUILTIN

@@ -409,16 +409,7 @@ class KeypointAP(_CocoMetric):
 
 
 def right_joints(predicted: Keypoints, truth: Keypoints, alpha: float) -> tuple[int, int]:
-    """Count the true joints that are predicted closely enough, see `KeypointAP`.
-
-    Args:
-        predicted: the prediction.
-        truth: of the same size.
-        alpha: tolerance, as a share of the longer side of the box around a person's joints.
-
-    Returns:
-        How many are right, and how many are labelled.
-    """
+    """Number of true joints predicted within `alpha`, see `KeypointAP`, and of all true ones."""
     boxes = np.array([_box(joints) for joints in truth.joints]).reshape(-1, 4)
     reach = alpha * (boxes[:, 2:] - boxes[:, :2]).max(axis=1, initial=0)
     labelled = (truth.visibility > 0) & (reach[:, None] > 0)  # (T, 17)

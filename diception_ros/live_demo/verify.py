@@ -144,14 +144,7 @@ def without_memory(names: Sequence[str], types: Types) -> set[str]:
 def label(
     task: str, messages: Mapping[str, Any], size: tuple[int, int], categories: Sequence[str]
 ) -> Label | None:
-    """The label in the messages of one frame; None if there is none.
-
-    Args:
-        task: its name.
-        messages: by topic relative to the node.
-        size: (H, W) of the image, pixels.
-        categories: that were looked for.
-    """
+    """The label of a task in the messages of one frame, by topic; None if there is none."""
     known = tasks.get(task)
     found = outputs.to_label(known, {**messages, 'size': size})
     if not isinstance(found, Instances) or not known.takes_category:

@@ -40,23 +40,16 @@ HISTOGRAM_BINS = 40
 
 
 class WorstResults(Generic[ContentT]):
-    """Keeps the worst results of each name; of equal ones the earlier.
-
-    Args:
-        limit: how many are kept.
-    """
+    """Keeps the worst `limit` results of each name; of equal ones the earlier."""
 
     def __init__(self, limit: int) -> None:
         self._limit = limit
         self._kept: dict[str, list[tuple[float, int, ContentT]]] = {}
 
     def accepts(self, name: str, value: float, direction: int) -> bool:
-        """Whether a result is among the worst so far.
+        """Whether a result is among the worst so far; NaN never is.
 
-        Args:
-            name: of the task or item.
-            value: its main metric; NaN is never among them.
-            direction: 1 where more is better, -1 where less is.
+        The direction is 1 where more is better, -1 where less is.
         """
         kept = self._kept.setdefault(name, [])
         badness = -value * direction

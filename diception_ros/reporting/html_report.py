@@ -62,13 +62,7 @@ def _plot(macro: str, plot: Mapping[str, Any]) -> str:
 def lines(
     title: str, unit: str, series: Mapping[str, tuple[Sequence[float], Sequence[float]]]
 ) -> str:
-    """Numbers over time as SVG.
-
-    Args:
-        title: what they are.
-        unit: of the numbers, '' for none.
-        series: by name, seconds and numbers; NaN leaves a gap.
-    """
+    """Numbers over time as SVG; a series is seconds and numbers, of which NaN leaves a gap."""
     known = [
         (x, y)
         for xs, ys in series.values()
@@ -97,14 +91,7 @@ def lines(
 
 
 def bars(title: str, unit: str, edges: Sequence[float], counts: Sequence[float]) -> str:
-    """How often numbers occur, as SVG.
-
-    Args:
-        title: what they are.
-        unit: of the numbers.
-        edges: of the bins, one more than counts.
-        counts: how many are in each.
-    """
+    """How often numbers occur, as SVG; there is one more edge than bins."""
     most = max(counts, default=0)
     if not most:
         return ''
@@ -189,13 +176,7 @@ def _thinned(xs: Sequence[float], ys: Sequence[float]) -> list[tuple[float, floa
 def page(
     metrics: Mapping[str, Any], rows: Sequence[Mapping[str, Any]], sheets: ReportImages
 ) -> str:
-    """The report as HTML.
-
-    Args:
-        metrics: what metrics.json holds.
-        rows: of frames.csv.
-        sheets: images.
-    """
+    """The report as HTML, of what metrics.json and frames.csv hold."""
     columns = _metrics_of(rows, sheets.registry)
     return (
         _templates()

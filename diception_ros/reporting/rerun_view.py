@@ -83,17 +83,16 @@ def show(
             _at(rerun, record.frame.stamp_ns)
             name = record.camera.name or 'camera'
             rerun.log(f'{name}/image', rerun.Image(record.frame.image))
-        prefixes = {job.prefix_of(camera): camera.name or 'camera' for camera in cameras}
         for raw in out.messages():
-            fits = [p for p in prefixes if raw.topic.startswith(p)]
-            if not fits:
+            owner = job.owner_of(raw.topic, cameras)
+            if owner is None:
                 continue
-            prefix = max(fits, key=len)
+            prefix, name = owner
             message = out.decode(raw)
             logged = _logged(rerun, raw, message)
             if logged is not None:
                 _at(rerun, base.stamp_ns(message.header))
-                rerun.log(f'{prefixes[prefix]}/{raw.topic.removeprefix(prefix)}', logged)
+                rerun.log(f'{name or "camera"}/{raw.topic.removeprefix(prefix)}', logged)
     # Waits until all is sent or written.
     rerun.disconnect()
 

@@ -260,7 +260,9 @@ def write_image_folder(
     wanted = recording.scenes * recording.views
     written = skipped = number = 0
     with Renderer(recording.size, recording.backend) as renderer:
-        _create(out, force)
+        files.create_folder(out, _is_ours(out), 'labelled images', force)
+        for part in ('images', 'labels'):
+            (out / part).mkdir()
         _write_about(out, recording, target, {'complete': False})
         while written < wanted and number < _PATIENCE * recording.scenes:
             found = scene_samples(
@@ -279,19 +281,6 @@ def write_image_folder(
             number += 1
     counts = {'images': written, 'rooms': number, 'views_left_out': skipped}
     _write_about(out, recording, target, {'complete': written == wanted, **counts})
-
-
-def _create(out: Path, force: bool) -> None:
-    if out.exists() and (not out.is_dir() or any(out.iterdir())):
-        if not _is_ours(out):
-            raise FileExistsError(
-                f'{out} exists and is no folder of labelled images; choose another name'
-            )
-        if not force:
-            raise FileExistsError(f'{out} already holds images; --force replaces them')
-        files.empty_folder(out)  # and keep it, since this run may hold a lock on it
-    for part in ('images', 'labels'):
-        (out / part).mkdir(parents=True)
 
 
 def _is_ours(out: Path) -> bool:

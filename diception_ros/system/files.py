@@ -100,6 +100,29 @@ def empty_folder(folder: Path) -> None:
         shutil.rmtree(path) if path.is_dir() and not path.is_symlink() else path.unlink()
 
 
+def create_folder(folder: Path, is_ours: bool, what: str, force: bool) -> None:
+    """Make an empty folder.
+
+    Args:
+        folder: to make.
+        is_ours: whether this package wrote what is in it.
+        what: it is to hold, for messages.
+        force: delete what is in it, but only if it `is_ours`.
+
+    Raises:
+        FileExistsError: it holds something, and may not be emptied.
+    """
+    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+        if not is_ours:
+            raise FileExistsError(
+                f'{folder} exists and is no folder of {what}; choose another name'
+            )
+        if not force:
+            raise FileExistsError(f'{folder} already holds {what}; --force replaces them')
+        empty_folder(folder)  # and keep it, since this run may hold a lock on it
+    folder.mkdir(parents=True, exist_ok=True)
+
+
 @contextlib.contextmanager
 def _naming(path: Path) -> Iterator[None]:
     """Make errors of a full disk name the file, whichever library raised them."""

@@ -292,7 +292,7 @@ def _on_coco(config: EvaluateConfig, progress: Progress) -> EvaluateResult:
                 'folder': str(config.dataset),
                 'protocol': COCO,
                 'files': [
-                    str(item.path) for item in (annotated.instances, annotated.people) if item
+                    str(item.path) for item in (annotated.instances, annotated.people)
                 ],
                 'images': found.frames,
             },
