@@ -128,7 +128,7 @@ def people_from_message(message: Any, size: tuple[int, int]) -> Keypoints:
         size: (H, W) of the image, pixels.
     """
     found = keypoints_from(message, size)
-    return found.select((found.visibility > 0).any(axis=1))
+    return found.select(np.any(found.visibility, axis=1))
 
 
 class GroundTruthSource:
