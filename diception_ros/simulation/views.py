@@ -4,10 +4,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from abc import ABC, abstractmethod
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -37,42 +38,58 @@ _NEEDS = {
 }  # fmt: skip
 
 
-class GroundTruth(Protocol):
+class GroundTruth(ABC):
     """Ground-truth labels of an image: of a rendered view, or of one recorded in a bag."""
 
     @property
+    @abstractmethod
     def size(self) -> tuple[int, int]:
         """(H, W) of the image, pixels."""
-        ...
 
+    @abstractmethod
+    def numbered(self) -> tuple[NDArray[np.int32], tuple[str, ...], tuple[str, ...]]:
+        """(H, W) number of each pixel's instance, the categories of all, and which are stuff.
+
+        Number k, from 1, has category k - 1; 0 is none.
+        """
+
+    @abstractmethod
     def metric_depth(self) -> MetricDepth:
         """Depth, metres."""
-        ...
 
+    @abstractmethod
     def surface_normals(self) -> Normals:
         """Normals in the camera's optical frame."""
-        ...
 
-    def instances(self, stuff: bool = False) -> Instances:
-        """All instances; floor, walls and ceiling only with `stuff`."""
-        ...
-
-    def of_category(self, category: str) -> Instances:
-        """The instances of one category."""
-        ...
-
+    @abstractmethod
     def keypoints(self) -> Keypoints:
-        """Joints of the people."""
-        ...
+        """Joints of the people that are at least partly visible, in the order of the scene."""
 
     @property
+    @abstractmethod
     def has_people_without_joints(self) -> bool:
-        """Whether the image shows somebody whose joints are not known."""
-        ...
+        """Whether the image shows somebody whose joints are not known; False if unknown."""
+
+    def instances(self, stuff: bool = False) -> Instances:
+        """The visible instances in the order of the scene; parts of the room only with `stuff`."""
+        numbers, categories, parts = self.numbered()
+        return _select(numbers, categories, [stuff or name not in parts for name in categories])
+
+    def of_category(self, category: str) -> Instances:
+        """The visible instances of one category."""
+        numbers, categories, _ = self.numbered()
+        return _select(numbers, categories, [name == category for name in categories])
+
+
+def _select(
+    numbers: NDArray[np.int32], categories: tuple[str, ...], wanted: Sequence[bool]
+) -> Instances:
+    label = Instances(numbers, categories, np.ones(len(categories), np.float32))
+    return label.select((label.areas > 0) & np.array(wanted, np.bool_))
 
 
 @dataclass(frozen=True, eq=False)
-class View:
+class View(GroundTruth):
     """A rendered view.
 
     Attributes:
@@ -97,40 +114,23 @@ class View:
 
     @property
     def size(self) -> tuple[int, int]:
-        """(H, W), pixels."""
         return self.image.shape[0], self.image.shape[1]
 
     def metric_depth(self) -> MetricDepth:
-        """Depth as a label, metres."""
         return MetricDepth(self.depth)
 
     def surface_normals(self) -> Normals:
-        """Normals as a label."""
         return Normals(self.normals)
 
     def category(self) -> NDArray[np.uint8]:
         """(H, W) uint8: number of the category, see `simulation.assets`."""
         return self.scene.category_numbers[self.instance].astype(np.uint8)
 
-    def instances(self, stuff: bool = False) -> Instances:
-        """The instances in the image, in the order of the scene.
-
-        Args:
-            stuff: whether floor, walls and ceiling count as instances.
-        """
-        return select_instances(
-            self.instance, self.scene.categories, lambda name: stuff or name not in STUFF
-        )
-
-    def of_category(self, category: str) -> Instances:
-        """The instances of one category; empty if the image shows none."""
-        return select_instances(
-            self.instance, self.scene.categories, lambda name: name == category
-        )
+    def numbered(self) -> tuple[NDArray[np.int32], tuple[str, ...], tuple[str, ...]]:
+        return self.instance, self.scene.categories, STUFF
 
     @property
     def has_people_without_joints(self) -> bool:
-        """Whether the image shows somebody whose joints are not known: a furniture model."""
         known = [body.instance for body in self.scene.bodies]
         shown = np.bincount(self.instance.ravel(), minlength=len(self.scene.categories) + 1) > 0
         people = np.array([False, *(name == 'person' for name in self.scene.categories)])
@@ -167,20 +167,6 @@ class View:
         return Keypoints(joints, visibility, scores, untyped, (height, width))
 
 
-def select_instances(
-    numbers: NDArray[np.int32], categories: tuple[str, ...], wanted: Callable[[str], bool]
-) -> Instances:
-    """The instances of some categories that have at least one pixel, in the order of the scene.
-
-    Args:
-        numbers: (H, W) int32, number of the instance at each pixel, from 1; 0 where none is.
-        categories: of each instance; number k is `categories[k - 1]`.
-        wanted: whether instances of a category are selected.
-    """
-    label = Instances(numbers, categories, np.ones(len(categories), np.float32))
-    return label.select((label.areas > 0) & np.array([*map(wanted, categories)], np.bool_))
-
-
 # Views of bags.
 
 
@@ -200,7 +186,7 @@ class SceneInfo:
 
 
 @dataclass(frozen=True, eq=False)
-class RecordedView:
+class RecordedView(GroundTruth):
     """One image of a bag with its recorded labels.
 
     Attributes:
@@ -217,7 +203,6 @@ class RecordedView:
 
     @property
     def size(self) -> tuple[int, int]:
-        """(H, W) of the image, pixels."""
         return self.frame.size
 
     @property
@@ -227,28 +212,12 @@ class RecordedView:
         return [task for task, topics in _NEEDS.items() if known.issuperset(topics)]
 
     def metric_depth(self) -> MetricDepth:
-        """Depth, metres."""
         return MetricDepth(image_messages.array_from(self.messages[DEPTH]))
 
     def surface_normals(self) -> Normals:
-        """Normals in the camera's optical frame."""
         return Normals(image_messages.array_from(self.messages[NORMALS]))
 
-    def instances(self, stuff: bool = False) -> Instances:
-        """All instances, in the order of the scene; the parts of the room only with `stuff`."""
-        return select_instances(
-            self._numbers(), self.info.categories,
-            lambda name: stuff or name not in self.info.stuff,
-        )  # fmt: skip
-
-    def of_category(self, category: str) -> Instances:
-        """The instances of one category that are visible."""
-        return select_instances(
-            self._numbers(), self.info.categories, lambda name: name == category
-        )
-
     def keypoints(self) -> Keypoints:
-        """Joints of the people, in the order of the scene."""
         joints = joints_from(self.messages[JOINTS])
         joints = joints[joints['joint'] != UNTYPED]
         numbers, person = np.unique(joints['instance'], return_inverse=True)
@@ -263,12 +232,10 @@ class RecordedView:
 
     @property
     def has_people_without_joints(self) -> bool:
-        """Whether the image shows a person of whom no joint was recorded; False if unknown."""
         if INSTANCES not in self.messages or not self.info.categories:
             return False
-        shown = np.unique(self._numbers())
-        names = self.info.categories
-        people = {int(k) for k in shown if k and names[k - 1] == 'person'}
+        numbers, names, _ = self.numbered()
+        people = {int(k) for k in np.unique(numbers) if k and names[k - 1] == 'person'}
         return bool(people - set(joints_from(self.messages[JOINTS])['instance'].tolist()))
 
     def pose(self) -> Pose | None:
@@ -280,14 +247,14 @@ class RecordedView:
         rotation = Rotation.from_quat([turn.x, turn.y, turn.z, turn.w]).as_matrix()
         return Pose(np.array([at.x, at.y, at.z]), np.asarray(rotation, np.float64))
 
-    def _numbers(self) -> NDArray[np.int32]:
+    def numbered(self) -> tuple[NDArray[np.int32], tuple[str, ...], tuple[str, ...]]:
         numbers = image_messages.array_from(self.messages[INSTANCES]).astype(np.int32)
         if numbers.max() > len(self.info.categories):
             raise ValueError(
                 f'{self.name}: {INSTANCES} has number {numbers.max()}, but {SCENE} names '
                 f'{len(self.info.categories)} instances; record both from the beginning'
             )
-        return numbers
+        return numbers, self.info.categories, self.info.stuff
 
 
 def recorded_views(path: Path) -> Iterator[RecordedView]:
