@@ -248,11 +248,6 @@ def label_of(kind: str, regions: Sequence[Region], size: tuple[int, int]) -> tup
 
     Where objects overlap, the one with fewer pixels lies in front, so none vanishes behind an
     object that contains it.
-
-    Args:
-        kind: 'mask' or 'instances'.
-        regions: of the chosen categories.
-        size: (H, W) of the image, pixels.
     """
     things: dict[Hashable, tuple[str, NDArray[np.bool_]]] = {}
     for region in regions:

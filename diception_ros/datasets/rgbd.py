@@ -87,11 +87,6 @@ class RgbdSource:
 def find_sources(place: Path, image_topic: str = '', depth_topic: str = '') -> list[RgbdSource]:
     """The sources in a folder or bag, by name; files are read later.
 
-    Args:
-        place: see the head of the module.
-        image_topic: of a bag with several cameras.
-        depth_topic: of a bag with several depth images.
-
     Raises:
         FileNotFoundError: no such place, or an image without depth.
         ValueError: the place has no such layout.

@@ -146,17 +146,8 @@ def score(
 ) -> Scores:
     """Score the predictions of a replay.
 
-    Args:
-        path: the bag that was replayed.
-        out: the bag that was written.
-        cameras: of the replay.
-        job: of the replay.
-        perception: settings of the replay.
-        sources: of ground truth.
-        poses: topics with the pose of a camera, by camera.
-        align: 'frame' or 'bag': what depth is scaled and shifted by.
-        callbacks: called with every frame.
-        progress: called with the number of further frames done.
+    `poses` are topics with the pose of a camera, by camera. Depth is scaled and shifted for each
+    frame or for the whole bag, as `align` says. `progress` gets the number of further frames.
 
     Raises:
         ValueError: a truth is not of the type of the task, or its size does not fit.

@@ -225,12 +225,6 @@ def evaluate(
 ) -> EvaluationResult:
     """Evaluate every sample.
 
-    Args:
-        protocol: of the data set.
-        samples: see `find_samples`.
-        predict: by column.
-        callbacks: receive the predictions of the first column.
-
     Returns:
         The numbers under the protocol's name; of normals also `mean_deg_x` and so on, see
         `metrics.AngularError`.
@@ -398,10 +392,6 @@ def coco_items(taken: CocoFrame, names: Sequence[str]) -> list[EvalItem]:
     One object by one and by five points, chosen by the image's name; all entities; each category
     in the image; all people. Items without anything to find are left out, except entities and
     people: predictions there are wrong.
-
-    Args:
-        taken: the image.
-        names: of items, see `evaluators.names`.
     """
     rng = np.random.default_rng(taken.seed)
     objects, items = taken.objects, []

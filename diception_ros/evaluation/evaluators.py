@@ -368,14 +368,6 @@ def evaluate_samples(
 ) -> EvaluationResult:
     """Evaluate the samples of each image, such as a view of a simulated room.
 
-    Args:
-        groups: the samples of each image, and its source of randomness.
-        predict: by column, such as '1' for one inference step; at least one.
-        means: see `mean_targets`; tasks without one have no control of that kind.
-        task_names: names of tasks; samples of others are dropped.
-        callbacks: receive the predictions of the first column.
-        registry: holds the tasks.
-
     Raises:
         ValueError: a task is not known, or its labels cannot be scored.
     """

@@ -71,12 +71,6 @@ def evaluate(
     and `model_better`, the share of images in which the model's first column has the better
     `abs_rel` or `mean_deg`.
 
-    Args:
-        sources: at least one.
-        predict: by column; at least one.
-        callbacks: receive the predictions of the first column.
-        each: wraps the iterator over frames, for a progress bar.
-
     Raises:
         ValueError: a file of a source is damaged.
     """

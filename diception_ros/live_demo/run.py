@@ -97,10 +97,6 @@ class Drive:
 def simulate_drive(out: Path, backend: str | None = None) -> Iterator[int]:
     """Record the drive through the room, with its click.
 
-    Args:
-        out: the bag.
-        backend: OpenGL library, see `renderer.open_gl_context`.
-
     Yields:
         How many frames were written after each one.
 
@@ -172,12 +168,7 @@ def _areas(things: Instances) -> list[tuple[str, int]]:
 
 
 def headers(drive: Drive, seconds: float = math.inf) -> dict[int, str]:
-    """The frame_id of each image, by its stamp in nanoseconds.
-
-    Args:
-        drive: the recording.
-        seconds: how much of it is read.
-    """
+    """The frame_id of each image, by its stamp in nanoseconds."""
     found = {}
     with Bag(drive.path) as bag:
         stop = None if math.isinf(seconds) else (bag.start_ns or 0) + round(seconds * 1e9)
@@ -234,13 +225,6 @@ def run(
     progress: Callable[[float], None],
 ) -> Counts:
     """Play to the node, and record its results.
-
-    Args:
-        drive: what is played.
-        options: of the node and the player.
-        out: the bag that is recorded; logs are written beside it.
-        log: called with lines for the user.
-        progress: called with the seconds that have passed while the player runs.
 
     Raises:
         ChildProcessError: a process ended early or failed.

@@ -79,10 +79,7 @@ def frames(bag: Path) -> Iterator[tuple[int, dict[str, Any]]]:
 def check(bag: Path, headers: Mapping[int, str], late: Collection[str] = ()) -> HeaderCheck:
     """Check whether every result has the header of an image.
 
-    Args:
-        bag: that was recorded.
-        headers: frame_id of the images by stamp.
-        late: topics without results in the beginning; they do not make a frame incomplete.
+    Topics that are `late` have no results in the beginning; they do not make a frame incomplete.
     """
     found = HeaderCheck()
     sets = []
@@ -101,11 +98,6 @@ def check(bag: Path, headers: Mapping[int, str], late: Collection[str] = ()) -> 
 
 def compare(bag: Path, replayed: Path, topics: Collection[str]) -> tuple[int, int]:
     """Count the messages of a recording that equal those of a replay, byte for byte.
-
-    Args:
-        bag: that was recorded.
-        replayed: that `diception replay` wrote for the same images.
-        topics: that are compared, relative to the node.
 
     Returns:
         Number of equal messages, and of all.
@@ -179,12 +171,7 @@ def constant(
 ) -> evaluators.MeanControl:
     """A baseline that always predicts the mean output image of the training split.
 
-    Args:
-        side: of the model's square, pixels.
-        size: (H, W) of the camera's images, pixels.
-        cache: folder that keeps the mean images, since rendering takes time.
-        backend: OpenGL library, see `simulation.renderer`.
-        progress: shows a bar.
+    The mean images are kept in the folder `cache`, since rendering takes time.
     """
     file = cache / f'constant_{size[1]}x{size[0]}_{side}.npz'
     if not file.exists():
@@ -203,14 +190,6 @@ def judge(
     progress: Progress = SILENT,
 ) -> Numbers:
     """Score the node and the mean image.
-
-    Args:
-        drive: with truth.
-        bag: that was recorded.
-        names: of the tasks.
-        control: predicts the mean image.
-        count: number of processed images, for the bar.
-        progress: shows a bar.
 
     Returns:
         numbers by kind of prompt, metric and column.
@@ -290,15 +269,7 @@ _BLANK = 24  # grey of the sheet
 
 
 def write(out: Path, drive: Drive, bag: Path, names: Sequence[str], count: int) -> None:
-    """Draw the contact sheet: some images, results, and the ground truth where there is one.
-
-    Args:
-        out: the image file.
-        drive: what was played.
-        bag: what was recorded.
-        names: of the tasks; a column each.
-        count: number of processed images.
-    """
+    """Draw the contact sheet: some images, results, and the ground truth where there is one."""
     wanted = {round(place * (count - 1)) for place in _PLACES}
     shown: list[NDArray[np.uint8]] = []
     titles: list[str] = []

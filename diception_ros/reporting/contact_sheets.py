@@ -75,11 +75,7 @@ class WorstResults(Generic[ContentT]):
 class QualitativeResults:
     """Collects inputs, truths and predictions of an evaluation.
 
-    Args:
-        names: of items, in the order of the sheet.
-        first: how many images are shown, with all their items.
-        worst: how many results of each name are shown.
-        registry: holds the tasks.
+    Shown are all items of the `first` images, and the `worst` results of each name.
     """
 
     def __init__(
@@ -209,11 +205,7 @@ class ResultImage:
 class ReportImages:
     """Collects images while the results of a replay are scored.
 
-    Args:
-        total: expected number of frames.
-        spread: how many of them are shown whatever their scores.
-        worst: how many of each task are shown because of theirs.
-        registry: holds the tasks.
+    Of `total` frames, `spread` are shown whatever their scores, and the `worst` of each task.
 
     Attributes:
         registry: holds the tasks.

@@ -29,9 +29,6 @@ if TYPE_CHECKING:
 def check(window: bool = True) -> None:
     """Check that a replay can be shown.
 
-    Args:
-        window: whether in a window rather than a file.
-
     Raises:
         ModuleNotFoundError: Rerun is not installed.
         OSError: there is no display for a window.
@@ -55,13 +52,6 @@ def show(
     save: Path | None = None,
 ) -> None:
     """Show a replay.
-
-    Args:
-        path: the bag that was replayed.
-        job: of the replay.
-        cameras: of the replay.
-        perception: settings of the replay.
-        save: a file for the viewer (.rrd) instead of a window.
 
     Raises:
         OSError: the viewer does not open.

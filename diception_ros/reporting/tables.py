@@ -154,9 +154,6 @@ class PredictionCSV(contextlib.ExitStack):
     The file appears at the end of a `with`, or when it is closed.
 
     Of masks and instances also the share of the image that they cover: `share`, 0 to 1.
-
-    Args:
-        path: of the file.
     """
 
     def __init__(self, path: Path) -> None:

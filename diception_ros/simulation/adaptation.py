@@ -243,11 +243,7 @@ def write_image_folder(
     A view with too small a mask is left out, and further rooms are rendered until there are enough
     images.
 
-    Args:
-        recording: what to record; `rate` and `stuff` have no meaning here.
-        target: the label.
-        out: the folder.
-        force: replace a folder that this function wrote, and nothing else.
+    `rate` and `stuff` of the recording have no meaning here; `force` replaces what this wrote.
 
     Yields:
         The number of images written so far, after each one.

@@ -75,11 +75,6 @@ class Recording:
 def to_folder(recording: Recording, out: Path, force: bool = False) -> Iterator[int]:
     """Write samples of all tasks into a folder; depth is in metres.
 
-    Args:
-        recording: what to record.
-        out: the folder, see `diception_ros.datasets.sample`.
-        force: replace samples that are there.
-
     Yields:
         The number of frames written, after each one.
 
@@ -115,12 +110,8 @@ def to_bag(
 ) -> Iterator[int]:
     """Write a bag as a robot records it on smooth paths through the rooms.
 
-    Args:
-        recording: what to record.
-        out: the file, ending in .mcap.
-        force: replace a file that is there.
-        more: returns topics and messages to record after those of a view, by the number of the
-            frame and the view.
+    `more` returns topics and messages that follow those of a view, by the number of the frame
+    and the view.
 
     Yields:
         The number of frames written, after each one.

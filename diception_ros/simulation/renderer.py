@@ -314,11 +314,6 @@ class Renderer:
     ) -> NDArray[np.uint8]:
         """Render only the image, optionally with other light.
 
-        Args:
-            camera: where it is seen from.
-            levels: how bright the light is.
-            shadows: whether shadows are rendered.
-
         Returns:
             (H, W, 3) uint8, 0..255, RGB.
 

@@ -151,12 +151,6 @@ def rng_for(seed: int, number: int, split: Split, purpose: int) -> np.random.Gen
 def make_scene(seed: int, number: int, split: Split = 'train', realism: Realism = PLAIN) -> Scene:
     """Generate one room with everything in it.
 
-    Args:
-        seed: of the data set.
-        number: of the scene in it.
-        split: different splits never share a scene.
-        realism: what is added to plain rooms, and to which share of them.
-
     Returns:
         The same scene, bit for bit, on every machine.
 

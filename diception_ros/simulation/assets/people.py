@@ -71,12 +71,6 @@ def person(
 ) -> Person:
     """Draw a person.
 
-    Args:
-        rng: source of all randomness.
-        palette: where clothes are taken from.
-        posture: of the body.
-        seat: height of what they sit on, metres.
-
     Returns:
         The person; the lowest foot stands on the floor, or the body sits at the height of the seat
         above the origin.
