@@ -156,9 +156,8 @@ def resampled(truth: NDArray[np.float32], side: int) -> NDArray[np.float32]:
 
 def predict(model: Any, image: NDArray[np.uint8], truth: NDArray[np.float32]) -> Any:
     """Depth at the scale of the truth, normals, and the disparity; None for a bad fit."""
-    from diception_ros.core.alignment import align
     from diception_ros.core.frame import Frame
-    from diception_ros.core.geometry import to_metric
+    from diception_ros.core.geometry import align, to_metric
     from diception_ros.core.prompt import Prompt
     from diception_ros.core.settings import FitCriteria
 

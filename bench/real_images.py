@@ -45,8 +45,8 @@ def main() -> None:
     from skimage import data
 
     from diception_ros.core import images
-    from diception_ros.core.contact_sheet import contact_sheet
     from diception_ros.core.frame import Frame
+    from diception_ros.core.images import contact_sheet
     from diception_ros.core.labels import visualize
     from diception_ros.core.prompt import Point, Prompt
     from diception_ros.perception.predictor import Predictor

@@ -25,9 +25,8 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1] / 'test'))
 import recordings
 
 from diception_ros.bag_replay import run
-from diception_ros.bag_replay.job import Job
-from diception_ros.bags.cameras import choose
-from diception_ros.bags.frames import FrameSelection, ImageFrame, frames
+from diception_ros.bag_replay.run import Job
+from diception_ros.bags.frames import FrameSelection, ImageFrame, choose, frames
 from diception_ros.bags.reader import Bag
 from diception_ros.bags.typestore import BagTypes
 from diception_ros.core.prompt import Prompt

@@ -24,15 +24,14 @@ import torch
 import yaml
 
 from diception_ros.bag_replay import checkpoint, run
-from diception_ros.bag_replay.job import Job
+from diception_ros.bag_replay.run import Job
 from diception_ros.bags import typestore
 from diception_ros.bags.mcap_writer import Writer
 from diception_ros.bags.reader import Bag
 from diception_ros.bags.typestore import Definition
 from diception_ros.core import adapter_card, images, settings
 from diception_ros.core.frame import Frame
-from diception_ros.core.labels import MetricDepth
-from diception_ros.core.labels import io as label_io
+from diception_ros.core.labels import MetricDepth, load_npz, save_npz
 from diception_ros.core.prompt import Prompt
 from diception_ros.core.settings import ComputeSettings, PredictSettings
 from diception_ros.datasets import decode, labelled, rgbd
@@ -340,7 +339,7 @@ def read_samples(folder):
 
 
 def label_file(folder):
-    label_io.save_npz(MetricDepth(array((12, 16)).astype(np.float32) + 1), folder / 'a.npz')
+    save_npz(MetricDepth(array((12, 16)).astype(np.float32) + 1), folder / 'a.npz')
 
 
 def model(folder):
@@ -467,7 +466,7 @@ TARGETS = [
     Target('label arrays', label_arrays, read_labels('depth')),
     Target('rgbd', rgbd_frames, read_rgbd, add_unknown_keys),
     Target('samples', samples, read_samples, add_unknown_keys, 1.5),
-    Target('label file', label_file, lambda place: label_io.load_npz(place / 'a.npz')),
+    Target('label file', label_file, lambda place: load_npz(place / 'a.npz')),
     Target('model', model, read_model, share=3),
     Target('graphs', graphs, read_graphs, share=0.5, files='*onnx*'),
     Target('checkpoints', checkpoint_files, read_checkpoint_files),

@@ -33,8 +33,8 @@ from diception_ros.messages.outputs import IMAGE
 from diception_ros.system import files, safe_load
 
 if TYPE_CHECKING:
-    from diception_ros.bag_replay.job import Job
-    from diception_ros.bags.cameras import Camera
+    from diception_ros.bag_replay.run import Job
+    from diception_ros.bags.frames import Camera
     from diception_ros.bags.mcap_writer import Writer
     from diception_ros.bags.reader import Bag
     from diception_ros.messages.outputs import Output
@@ -97,13 +97,7 @@ def remove_files(out: Path) -> None:
 
 
 def save(path: Path, checkpoint: Checkpoint, config: Mapping[str, Any]) -> None:
-    """Write a checkpoint file, and replace an earlier one.
-
-    Args:
-        path: of the file.
-        checkpoint: how far the replay is.
-        config: what has to be the same on resume, see `config_of`.
-    """
+    """Write a checkpoint file, with the config that must be the same on resume (`config_of`)."""
     head = {
         'format': FORMAT,
         'offset': checkpoint.offset,
@@ -197,13 +191,9 @@ def is_finished(job: Job) -> bool:
 def start_of(job: Job, config: Mapping[str, Any]) -> Checkpoint:
     """Where a replay starts: at the beginning, at a checkpoint, or behind the last frame.
 
-    Args:
-        job: says what is written, and whether it may be replaced or resumed.
-        config: what has to be the same, see `config_of`.
-
     Raises:
-        FileExistsError: the bag or a part of it exists, and may be neither.
-        ValueError: it was begun with another config.
+        FileExistsError: the bag or a part of it exists, and may be neither replaced nor resumed.
+        ValueError: it was begun with another config, see `config_of`.
     """
     partial, state = partial_of(job.out), state_path(job.out)
     exists = job.out.exists()
@@ -333,11 +323,7 @@ class ReplayWriter(contextlib.AbstractContextManager['ReplayWriter']):
                 self._save(reached(), offset)
 
     def finish(self, now: Checkpoint) -> None:
-        """Complete the bag and give it its name; the last checkpoint stays beside it.
-
-        Raises:
-            OSError: there is no room.
-        """
+        """Complete the bag and give it its name; the last checkpoint stays beside it."""
         self._save(now, self._writer.flush())
         self._writer.finish()
 

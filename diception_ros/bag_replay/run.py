@@ -1,31 +1,181 @@
 # SPDX-FileCopyrightText: 2026 The diception_ros authors
 # SPDX-License-Identifier: Apache-2.0
-"""Replays one bag: one thread reads, one runs the model, one makes messages and writes them."""
+"""Replays of bags: options and result of one, how it runs, and the names and table of several.
+
+One thread reads, one runs the model, one makes messages and writes them.
+"""
 
 from __future__ import annotations
 
 from collections import Counter, deque
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 import contextlib
-from dataclasses import replace
+from dataclasses import KW_ONLY, dataclass, field, replace
+import glob
+import os
+from pathlib import Path
 import time
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from diception_ros.bag_replay import checkpoint
 from diception_ros.bag_replay.checkpoint import Checkpoint, ReplayWriter
-from diception_ros.bag_replay.job import Job, Result
-from diception_ros.bags.cameras import choose
-from diception_ros.bags.frames import CopiedMessage, ImageFrame, SkippedImage, frames
+from diception_ros.bags.frames import (
+    Camera,
+    CopiedMessage,
+    FrameSelection,
+    ImageFrame,
+    SkippedImage,
+    choose,
+    frames,
+)
 from diception_ros.bags.mcap_writer import Writer
+from diception_ros.bags.reader import ENDS, Bag, bags_in
+from diception_ros.core.prompt import Point
 from diception_ros.messages.encodings import decoder
-from diception_ros.perception.query import Query
+from diception_ros.perception.query import FrameResult, Query
+from diception_ros.system import safe_load
+from diception_ros.system.engines import Done
 
 if TYPE_CHECKING:
-    from diception_ros.bags.reader import Bag
     from diception_ros.perception.perceiver import Perceiver
-    from diception_ros.perception.query import FrameResult
     from diception_ros.tasks import Task
+
+
+# Exit code of a replay whose bag is damaged.
+DAMAGED = 3
+
+
+def exit_code(damage: str, skipped: Mapping[str, int], frames: int, not_copied: int = 0) -> int:
+    """Exit code of a replay that reached the end of its bag.
+
+    Frames that were left out are counted by type of fault; `not_copied` is a number of topics.
+    """
+    return DAMAGED if damage else int(bool(skipped) or bool(not_copied) or not frames)
+
+
+@dataclass(frozen=True)
+class Job:
+    """Options of the replay of one bag.
+
+    Attributes:
+        out: the bag that is written.
+        cameras: topics of images, see `cameras.choose`.
+        camera_infos: topics of CameraInfo, one for each camera, or none.
+        depth_references: topics of depths, one for each camera, or none.
+        start_s: seconds from the beginning of the bag to the first image.
+        end_s: seconds from the beginning of the bag before which the last image is; None: all.
+        every: the first image and every n-th after it are used.
+        max_frames: images of each camera; 0 for all.
+        views: whether visualization images (color, overlay) are rendered.
+        copy: whether all messages of the bag are copied.
+        points: prompt, pixels.
+        prefix: of the topics of the results.
+        batch_frames: images for which inference runs at once.
+        compress: whether the written bag is compressed.
+        force: replace an existing bag, and start from the beginning.
+        resume: continue a replay into the same file.
+        threads: of the processor for the model; 0 where the results do not depend on their number.
+        backend: what runs the model; '' where that is not known.
+    """
+
+    out: Path
+    _: KW_ONLY
+    cameras: tuple[str, ...] = ()
+    camera_infos: tuple[str, ...] = ()
+    depth_references: tuple[str, ...] = ()
+    start_s: float = 0.0
+    end_s: float | None = None
+    every: int = 1
+    max_frames: int = 0
+    views: bool = True
+    copy: bool = False
+    points: tuple[Point, ...] = ()
+    prefix: str = '/perception'
+    batch_frames: int = 1
+    compress: bool = True
+    force: bool = False
+    resume: bool = False
+    threads: int = 0
+    backend: str = ''
+
+    def prefix_of(self, camera: Camera) -> str:
+        """What the topics of the results of a camera begin with."""
+        return f'{self.prefix}/{camera.name}/' if camera.name else f'{self.prefix}/'
+
+    def owner_of(self, topic: str, cameras: Sequence[Camera]) -> tuple[str, str] | None:
+        """Prefix and name of the camera whose result a topic holds; of several the longest."""
+        found = [(self.prefix_of(camera), camera.name) for camera in cameras]
+        fits = [(prefix, name) for prefix, name in found if topic.startswith(prefix)]
+        return max(fits, key=lambda fit: len(fit[0])) if fits else None
+
+    def selection(self, bag: Bag) -> FrameSelection:
+        """The images of a bag that are used."""
+        zero = bag.start_ns or 0
+        start = zero + round(self.start_s * 1e9) if self.start_s else None
+        stop = None if self.end_s is None else zero + round(self.end_s * 1e9)
+        return FrameSelection(start, stop, self.every, self.max_frames)
+
+    def expected_frames(self, bag: Bag, cameras: Sequence[Camera]) -> int:
+        """Number of frames for a progress bar; an estimate if only a part of the bag is used."""
+        selection = self.selection(bag)
+        first_ns, last_ns = bag.start_ns or 0, bag.end_ns or 0
+        first = max(selection.start_ns or 0, first_ns)
+        stop = min(selection.stop_ns or 2**63, last_ns + 1)
+        share = max(0.0, min(1.0, (stop - first) / (last_ns - first_ns + 1)))
+        total = 0
+        for camera in cameras:
+            count = -(-round(bag.topics[camera.topic].count * share) // self.every)
+            total += min(count, self.max_frames) if self.max_frames else count
+        return total
+
+
+@dataclass
+class Result:
+    """Result of the replay of one bag.
+
+    Attributes:
+        cameras: whose images were used.
+        frames: number of frames with results, those before a resume too.
+        answered: number of frames with results of this run.
+        skipped: number of frames that could not be decoded, by type of fault.
+        not_copied: why a topic could not be copied, by topic.
+        damage: where the bag could not be read any further, '' if it is whole.
+        notes: what was logged once, by type.
+        seconds: from the first image to the finished bag.
+        model_s: seconds of them in the model.
+        journal: file with a line for each frame, see `checkpoint.COLUMNS`.
+        finished_before: the bag was finished by an earlier run, and nothing was left to do.
+    """
+
+    cameras: list[Camera] = field(default_factory=list)
+    frames: int = 0
+    answered: int = 0
+    skipped: Counter[str] = field(default_factory=Counter)
+    not_copied: dict[str, str] = field(default_factory=dict)
+    damage: str = ''
+    notes: dict[str, str] = field(default_factory=dict)
+    seconds: float = 0.0
+    model_s: float = 0.0
+    journal: Path | None = None
+    finished_before: bool = False
+
+    @property
+    def code(self) -> int:
+        """Exit code: 0, 1 (frames or topics left out) or 3 (damaged bag)."""
+        if self.finished_before:
+            return 0
+        return exit_code(self.damage, self.skipped, self.frames, len(self.not_copied))
+
+    def count(self, records: Iterable[CopiedMessage], answers: Collection[FrameResult]) -> None:
+        """Add the results of some messages of the bag."""
+        for record in records:
+            if isinstance(record, SkippedImage):
+                self.skipped[record.problem[0]] += 1
+        self.frames += len(answers)
+        self.answered += len(answers)
+        self.model_s += sum(answer.seconds.get('model', 0.0) for answer in answers)
+
 
 ADVICE = 'Make room, and go on with --resume'
 # Copied messages that are held until a batch of images is full, bytes.
@@ -180,11 +330,9 @@ def _notes(
 
 
 def prefetch(items: Iterator[ItemT], depth: int) -> Iterator[ItemT]:
-    """Compute items in another thread while earlier ones are in use.
+    """Compute up to `depth` items in another thread while earlier ones are in use.
 
-    Args:
-        items: exceptions that they raise are raised here, in their turn.
-        depth: largest number of items held.
+    Exceptions that they raise are raised here, in their turn.
     """
     with ThreadPoolExecutor(1, thread_name_prefix='reader') as pool:
         waiting: deque[Future[ItemT]] = deque()
@@ -204,8 +352,7 @@ def prefetch(items: Iterator[ItemT], depth: int) -> Iterator[ItemT]:
 class BackgroundWriter(contextlib.AbstractContextManager['BackgroundWriter']):
     """Runs calls in order in another thread, and none after one that failed; use it in a `with`.
 
-    Args:
-        depth: largest number of calls that wait.
+    At most `depth` calls wait.
     """
 
     def __init__(self, depth: int) -> None:
@@ -240,3 +387,56 @@ class BackgroundWriter(contextlib.AbstractContextManager['BackgroundWriter']):
         except BaseException:
             self._failed = True
             raise
+
+
+def find_bags(given: Sequence[str]) -> list[Path]:
+    """The bags of a command line: bags, folders of bags, and patterns.
+
+    Raises:
+        FileNotFoundError: there is no such bag, or a pattern matches none.
+        ValueError: a folder has none.
+    """
+    found: list[Path] = []
+    for name in given:
+        matched = sorted(glob.glob(name, recursive=True)) if glob.has_magic(name) else []
+        for path in [name] if Path(name).exists() or not matched else matched:
+            found += bags_in(Path(path))
+    return list(dict.fromkeys(found))
+
+
+def summary_path(out: Path) -> Path:
+    """The file for the result of a replay as JSON."""
+    return out.with_suffix('.json')
+
+
+def output_names(bags: Sequence[Path]) -> list[str]:
+    """Names of what is written, one for each bag: what sets it apart from the others."""
+    full = [Path(os.path.abspath(bag)) for bag in bags]
+    plain = [path.name.removesuffix('.zstd') for path in full]
+    stems = [name.rpartition('.')[0] if name.endswith(ENDS) else name for name in plain]
+    if len(set(stems)) == len(stems):
+        return stems
+    root = Path(os.path.commonpath([path.parent for path in full]))
+    return ['_'.join(path.relative_to(root).parts) for path in full]
+
+
+def results_table(done: Sequence[Done]) -> str:
+    """The results of all bags, in Markdown."""
+    rows = [('bag', 'frames', 'seconds', 'result')]
+    for each in done:
+        frames = seconds = ''
+        result = 'done' if each.code == 0 else each.words
+        if each.code in (0, 1, DAMAGED) and summary_path(each.task.out).exists():
+            summary = safe_load.json_object(summary_path(each.task.out))
+            frames, seconds = str(summary['frames']), f'{summary["seconds"]:.1f}'
+            skipped, lost = sum(summary['skipped'].values()), len(summary.get('not_copied', ()))
+            if summary['damage']:
+                result = summary['damage']
+            elif skipped or lost:
+                parts = [f'{skipped} frames left out'] * bool(skipped)
+                result = ', '.join([*parts, *[f'{lost} topics not copied'] * bool(lost)])
+        rows.append((str(each.task.source), frames, seconds, result))
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    lines = [f'| {" | ".join(map(str.ljust, row, widths))} |' for row in rows]
+    rule = '|' + '|'.join('-' * (width + 2) for width in widths) + '|'
+    return '\n'.join([lines[0], rule, *lines[1:]])

@@ -37,12 +37,7 @@ class NotABagError(ValueError):
 
 
 class CutError(Exception):
-    """The data ends, or contradicts its format.
-
-    Args:
-        reason: what is wrong.
-        at: offset in the file, bytes; None if not known yet.
-    """
+    """The data ends, or contradicts its format; `at` is the offset in the file, None if unknown."""
 
     def __init__(self, reason: str, at: int | None = None) -> None:
         super().__init__(reason)
@@ -166,15 +161,8 @@ class Selection(NamedTuple):
         )
 
 
-ALL = Selection()
-
-
 class Unpacker:
-    """Decompresses what one pass through a file reads, within limits.
-
-    Args:
-        size: of the file, bytes.
-    """
+    """Decompresses what one pass through a file of `size` bytes reads, within limits."""
 
     def __init__(self, size: int) -> None:
         self._left = file_limit(size)
@@ -232,11 +220,7 @@ def file_limit(size: int) -> int:
 
 
 def seek(file: BinaryIO, at: int) -> None:
-    """Go to an offset that a file names.
-
-    Raises:
-        CutError: it lies outside of the file.
-    """
+    """Go to an offset that a file names; CutError if it lies outside of the file."""
     if at > file.seek(0, io.SEEK_END):
         raise CutError(f'it names the offset {at}, which lies behind its end')
     file.seek(at)

@@ -118,11 +118,7 @@ class Index:
             self._counts[number] += count
 
     def ending(self, at: int) -> bytes:
-        """All that stands behind the last chunk of a finished file.
-
-        Args:
-            at: where that begins.
-        """
+        """All that stands behind the last chunk of a finished file, from the offset `at`."""
         data_end = packed(records.DataEnd(0))
         starts = [chunk.message_start_time for chunk in self._chunks]
         ends = [chunk.message_end_time for chunk in self._chunks]
@@ -270,13 +266,10 @@ class Writer(contextlib.AbstractContextManager['Writer']):
     def write(
         self, topic: str, data: bytes | memoryview, stamp_ns: int, rest: bytes | memoryview = b''
     ) -> None:
-        """Write a message.
+        """Write a message to a topic that was added; the log time is nanoseconds since the epoch.
 
-        Args:
-            topic: that was added.
-            data: the message; must not change before the next flush.
-            stamp_ns: log time, nanoseconds since the epoch.
-            rest: of the message, behind `data`, where it lies elsewhere; must not change either.
+        `data` and `rest`, which is behind it where it lies elsewhere, must not change before the
+        next flush.
         """
         number = self._index.channel(topic)
         self._places.setdefault(number, []).append((stamp_ns, self._size))
@@ -336,19 +329,11 @@ class Writer(contextlib.AbstractContextManager['Writer']):
         return self._end
 
     def sync(self) -> None:
-        """Wait until what was flushed is on the disk.
-
-        Raises:
-            OSError: there is no room.
-        """
+        """Wait until what was flushed is on the disk; OSError if there is no room."""
         os.fsync(self._file.fileno())
 
     def finish(self) -> None:
-        """Complete the file and give it its name.
-
-        Raises:
-            OSError: there is no room.
-        """
+        """Complete the file and give it its name; OSError if there is no room."""
         self.flush()
         self._seal()
         self.sync()

@@ -74,11 +74,7 @@ def from_text(text: str) -> list[Offered]:
 
 
 def combined(offers: Sequence[Offered]) -> Offered:
-    """What one publisher in place of all offers, so that every subscriber of theirs is served.
-
-    Args:
-        offers: of the publishers; without any, the default.
-    """
+    """What one publisher offers in place of all, so that every subscriber of theirs is served."""
     if not offers:
         return Offered()
     return Offered(

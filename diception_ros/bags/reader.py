@@ -13,9 +13,22 @@ import re
 from typing import Any
 
 from diception_ros.bags import typestore
-from diception_ros.bags.chunks import Block, DamageError, Selection, by_time, file_limit
+from diception_ros.bags.chunks import (
+    FAULTS,
+    Block,
+    Channel,
+    Contents,
+    CutError,
+    DamageError,
+    LimitError,
+    NotABagError,
+    Selection,
+    Unpacker,
+    by_time,
+    file_limit,
+)
+from diception_ros.bags.formats import SQLITE_MAGIC, open_format
 from diception_ros.bags.mcap_writer import zstd
-from diception_ros.bags.storage import SQLITE_MAGIC, Storage
 from diception_ros.bags.typestore import Definition, RawMessage
 from diception_ros.system import safe_load
 from diception_ros.system.files import TempFolder
@@ -24,6 +37,7 @@ from diception_ros.system.files import TempFolder
 ENDS = ('.mcap', '.db3', '.bag')
 # Name of a part of a split bag: that of its folder or the one that rosbag2 gives, and a number.
 _PART = re.compile('(.*)_[0-9]+')
+ZSTD_MAGIC = b'\x28\xb5\x2f\xfd'
 
 
 @dataclass(frozen=True)
@@ -46,6 +60,98 @@ class Topic:
     definition: Definition
     encoding: str
     qos: str = ''
+
+
+class Storage:
+    """One file of a bag.
+
+    Args:
+        path: where its bytes are.
+        name: of the file in messages, that of the compressed one where it was decompressed.
+        fault: what is known to be wrong with it.
+
+    Attributes:
+        contents: what it holds.
+        damage: where it cannot be read any further; known from the beginning if it has no index.
+
+    Raises:
+        ValueError: it is no file of a bag.
+    """
+
+    def __init__(
+        self, path: Path, name: Path | None = None, fault: DamageError | None = None
+    ) -> None:
+        self.name, self.damage = name or path, fault
+        self._size = path.stat().st_size
+        self.contents = Contents()
+        if fault is not None and not self._size:
+            return
+        try:
+            self._format = open_format(path)
+            try:
+                self.contents = self._format.contents()
+                self._indexed = True
+            except NotABagError:
+                raise
+            except FAULTS:
+                self._indexed = False
+                self._format = open_format(path)  # without what it read of an index
+                self._scan_contents()
+        except NotABagError as error:
+            raise ValueError(f'{self.name}: {error}') from error
+
+    def read(self, selection: Selection) -> Iterator[RawMessage]:
+        """The selected messages by log time; without an index in the order of the file.
+
+        Raises:
+            DamageError: the file cannot be read any further.
+        """
+        if not self.contents.counts:
+            return
+        if self._indexed:
+            unpack = Unpacker(self._size)
+            yield from self._counted(self._format.messages(selection, unpack), unpack)
+        else:
+            yield from filter(selection.takes, self.scan())
+
+    def scan(self) -> Iterator[RawMessage]:
+        """All messages in the order of the file, without its index; DamageError as `read`."""
+        unpack = Unpacker(self._size)
+        return self._counted(self._format.scan(unpack), unpack)
+
+    def _counted(self, messages: Iterator[RawMessage], unpack: Unpacker) -> Iterator[RawMessage]:
+        """The messages, unpacked; what is wrong is raised with its place."""
+        count, last = 0, ''
+        try:
+            for raw in messages:
+                if raw.data[:4] == ZSTD_MAGIC:  # rosbag2 compresses by message, too
+                    data, problem = unpack(raw.data, 'zstd')
+                    if problem:
+                        raise CutError(problem)
+                    raw = raw._replace(data=data)
+                yield raw
+                count, last = count + 1, f', the last logged at {raw.stamp_ns / 1e9:.9f}'
+        except LimitError as error:
+            raise DamageError(f'{self.name}: refused after {count} messages: {error}') from error
+        except (*FAULTS, MemoryError) as error:
+            at = error.at if isinstance(error, CutError) else None
+            place = '' if at is None else f' at byte {at} of {self._size},'
+            raise DamageError(
+                f'{self.name}: damaged{place} after {count} messages{last} '
+                f'({str(error) or type(error).__name__})'
+            ) from error
+
+    def _scan_contents(self) -> None:
+        try:
+            for raw in self.scan():
+                self.contents.counts[
+                    Channel(raw.topic, raw.definition, raw.encoding, raw.qos)
+                ] += 1
+                self.contents.span(raw.stamp_ns, raw.stamp_ns)
+            if not self._format.has_end():
+                raise DamageError(f'{self.name}: damaged behind its last message')
+        except DamageError as damage:
+            self.damage = self.damage or damage
 
 
 class Bag(contextlib.AbstractContextManager['Bag']):
@@ -95,14 +201,9 @@ class Bag(contextlib.AbstractContextManager['Bag']):
         start_ns: int | None = None,
         stop_ns: int | None = None,
     ) -> Iterator[RawMessage]:
-        """Messages by log time.
+        """Messages of some topics (None: all) by log time, from `start_ns` and before `stop_ns`.
 
         Files without an index are read in their order, which is nearly that of time.
-
-        Args:
-            topics: of these; None for all.
-            start_ns: from this log time on.
-            stop_ns: before this log time.
         """
         selection = Selection(topics, start_ns, stop_ns)
         blocks = (
@@ -135,11 +236,7 @@ class Bag(contextlib.AbstractContextManager['Bag']):
 
 
 def read_messages(path: Path, topics: Collection[str] = ()) -> Iterator[tuple[RawMessage, Any]]:
-    """All messages of a bag that has to be whole, with what they decode to.
-
-    Args:
-        path: see `Bag`.
-        topics: of these; none for all.
+    """All messages of a bag (or of some topics) that has to be whole, with what they decode to.
 
     Raises:
         FileNotFoundError: there is no such file or folder.

@@ -8,15 +8,18 @@ ROS 1 are converted to those of ROS 2, images of Foxglove to those of sensor_msg
 
 from __future__ import annotations
 
+import base64
 from collections.abc import Callable
 from dataclasses import fields
 import functools
 import re
+from types import SimpleNamespace
 from typing import Any, NamedTuple
 
+import numpy as np
 from rosbags.typesys import Stores, get_types_from_idl, get_types_from_msg, get_typestore
 
-from diception_ros.bags import foxglove
+from diception_ros.system import safe_load
 
 # The oldest supported distribution; the messages used here have not changed since.
 TYPES = get_typestore(Stores.ROS2_HUMBLE)
@@ -73,7 +76,7 @@ class Definition(NamedTuple):
         name = self.name
         if self.encoding in ('ros1msg', 'ros2msg') and name.count('/') == 1:
             name = name.replace('/', '/msg/')
-        return foxglove.MSGTYPES.get(name, _RENAMED.get(name, name))
+        return FOXGLOVE_MSGTYPES.get(name, _RENAMED.get(name, name))
 
 
 class RawMessage(NamedTuple):
@@ -163,7 +166,7 @@ def _decoded(raw: RawMessage) -> tuple[Any, Any]:
     """A message, and the store of its type."""
     definition = raw.definition
     ros = raw.encoding in ('cdr', 'ros1')
-    if not (ros or raw.encoding in foxglove.DECODERS):
+    if not (ros or raw.encoding in FOXGLOVE_DECODERS):
         raise ValueError(
             f'topic {raw.topic}: {definition.name} is encoded as {raw.encoding!r}; expected cdr, '
             'ros1, or an image of Foxglove as protobuf or json'
@@ -193,9 +196,9 @@ def _reason(error: Exception) -> str:
 def _reader(definition: Definition, encoding: str) -> tuple[Callable[[bytes], Any], Any]:
     """What decodes messages, and the store of their type; kept, since its code is generated."""
     msgtype = definition.msgtype
-    if encoding in foxglove.DECODERS:
-        parse = foxglove.DECODERS[encoding](definition.name, definition.data)
-        return lambda data: foxglove.to_ros(parse(data), msgtype, TYPES.types), TYPES
+    if encoding in FOXGLOVE_DECODERS:
+        parse = FOXGLOVE_DECODERS[encoding](definition.name, definition.data)
+        return lambda data: _foxglove_to_ros(parse(data), msgtype, TYPES.types), TYPES
     if not definition.data:
         return lambda data: TYPES.deserialize_cdr(data, msgtype), TYPES
     name = definition.name if '/msg/' in definition.name else msgtype
@@ -211,7 +214,7 @@ def _reader(definition: Definition, encoding: str) -> tuple[Callable[[bytes], An
         return lambda data: _to_ros2(store.deserialize_ros1(data, name), msgtype, target), target
     if msgtype != name:  # of foxglove_msgs
         read = store.deserialize_cdr
-        return lambda data: foxglove.to_ros(read(data, name), msgtype, TYPES.types), TYPES
+        return lambda data: _foxglove_to_ros(read(data, name), msgtype, TYPES.types), TYPES
     return lambda data: store.deserialize_cdr(data, name), store
 
 
@@ -249,3 +252,110 @@ def _to_ros2_value(value: Any, store: Any) -> Any:
         return [_to_ros2_value(element, store) for element in value]
     msgtype = getattr(value, '__msgtype__', '')
     return _to_ros2(value, _RENAMED.get(msgtype, msgtype), store) if msgtype else value
+
+
+# Images and CameraInfo of Foxglove's schemas, as protobuf, as JSON and as foxglove_msgs of ROS.
+# They become messages of sensor_msgs, so that all that reads images reads them.
+# Source: docs.foxglove.dev/docs/sdk/schemas.
+
+# Types of sensor_msgs by the name of the schema.
+FOXGLOVE_MSGTYPES = {
+    prefix + name: f'sensor_msgs/msg/{msgtype}'
+    for prefix in ('foxglove.', 'foxglove_msgs/msg/')
+    for name, msgtype in (
+        ('CompressedImage', 'CompressedImage'), ('RawImage', 'Image'),
+        ('CameraCalibration', 'CameraInfo'),
+    )
+}  # fmt: skip
+
+
+def _foxglove_to_ros(message: Any, msgtype: str, types: Any) -> Any:
+    """A message with the fields of a schema of Foxglove, as one of sensor_msgs of class `msgtype`.
+
+    Raises:
+        ValueError: the message is none of `FOXGLOVE_MSGTYPES`.
+        AttributeError: a field is missing.
+    """
+    if msgtype not in FOXGLOVE_MSGTYPES.values():
+        raise ValueError('expected an image or a calibration of Foxglove')
+    header = types['std_msgs/msg/Header'](
+        stamp=_time(message.timestamp, types), frame_id=message.frame_id
+    )
+    if msgtype.endswith('CompressedImage'):
+        return types[msgtype](header=header, format=message.format, data=_bytes(message.data))
+    size = {'height': int(message.height), 'width': int(message.width)}
+    if msgtype.endswith('/Image'):
+        return types[msgtype](
+            header=header, encoding=message.encoding, is_bigendian=0, step=int(message.step),
+            data=_bytes(message.data), **size,
+        )  # fmt: skip
+    roi = types['sensor_msgs/msg/RegionOfInterest'](
+        x_offset=0, y_offset=0, height=0, width=0, do_rectify=False
+    )
+    matrices = {name: _numbers(message, name) for name in 'dkrp'}
+    for name, count in (('k', 9), ('r', 9), ('p', 12)):
+        if not matrices[name].size:  # unknown, for which sensor_msgs has zeros
+            matrices[name] = np.zeros(count)
+    return types[msgtype](
+        header=header, distortion_model=message.distortion_model, binning_x=0, binning_y=0,
+        roi=roi, **matrices, **size,
+    )  # fmt: skip
+
+
+def _numbers(message: Any, name: str) -> Any:
+    """A matrix; its name is a capital letter in protobuf and JSON."""
+    values = getattr(message, name.upper(), None)
+    return np.asarray(getattr(message, name, ()) if values is None else values, np.float64)
+
+
+def _time(stamp: Any, types: Any) -> Any:
+    """Protobuf has seconds and nanos, JSON sec and nsec, ROS sec and nanosec."""
+    seconds = getattr(stamp, 'seconds', None)
+    seconds = stamp.sec if seconds is None else seconds
+    rest = next(
+        getattr(stamp, name) for name in ('nanos', 'nsec', 'nanosec') if hasattr(stamp, name)
+    )
+    return types['builtin_interfaces/msg/Time'](sec=int(seconds), nanosec=int(rest))
+
+
+def _bytes(data: Any) -> Any:
+    data = base64.b64decode(data, validate=True) if isinstance(data, str) else data
+    return np.frombuffer(bytes(data), np.uint8)
+
+
+def _attributes(value: Any) -> Any:
+    """A JSON value with attributes in place of the keys of its objects."""
+    if isinstance(value, dict):
+        return SimpleNamespace(**{name: _attributes(item) for name, item in value.items()})
+    return [_attributes(item) for item in value] if isinstance(value, list) else value
+
+
+def _json(name: str, definition: bytes) -> Callable[[bytes], Any]:
+    def parse(data: bytes) -> Any:
+        return _attributes(safe_load.json_text(data, 'message'))
+
+    return parse
+
+
+def _protobuf(name: str, definition: bytes) -> Callable[[bytes], Any]:
+    """A parser; the definition is a FileDescriptorSet, in any order of its files."""
+    from google.protobuf import descriptor_pb2, descriptor_pool, message_factory
+
+    if name not in FOXGLOVE_MSGTYPES:
+        raise ValueError('only images and calibrations of Foxglove are read')
+    waiting = list(descriptor_pb2.FileDescriptorSet.FromString(definition).file)
+    pool, known = descriptor_pool.DescriptorPool(), set[str]()
+    while waiting:
+        ready = [file for file in waiting if known.issuperset(file.dependency)]
+        if not ready:
+            raise ValueError(f'the file that {waiting[0].name} imports is missing')
+        for file in ready:
+            pool.AddSerializedFile(file.SerializeToString())
+            known.add(file.name)
+        waiting = [file for file in waiting if file.name not in known]
+    made: Any = message_factory.GetMessageClass(pool.FindMessageTypeByName(name))
+    return lambda data: made.FromString(data)
+
+
+# What makes a parser of messages from the name and the definition of a type, by encoding.
+FOXGLOVE_DECODERS = {'protobuf': _protobuf, 'json': _json}

@@ -174,8 +174,9 @@ def predict(args: argparse.Namespace) -> int:
     """Predict depth, normals, masks, instances and human poses of images.
 
     With --tasks every result is written to OUT/IMAGE/ as a preview (.png), as the label itself,
-    without loss (.npz, see diception_ros.core.labels.io), and with its metadata (.json); sheet.png
-    shows them side by side. With --prompt the network's output image is written to OUT as it is.
+    without loss (.npz, see diception_ros.core.labels.save_npz), and with its metadata (.json);
+    sheet.png shows them side by side. With --prompt the network's output image is written to OUT
+    as it is.
     """
     config = settings.from_arguments(api.PredictConfig, args)
     with json_document(args) as document:

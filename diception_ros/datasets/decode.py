@@ -21,8 +21,15 @@ from PIL import Image, ImageOps
 
 from diception_ros.core import images
 from diception_ros.core.images import MAX_PIXELS
-from diception_ros.core.labels import ImageLabel, Instances, Label, Mask, MetricDepth, Normals
-from diception_ros.core.labels.normals import unit
+from diception_ros.core.labels import (
+    ImageLabel,
+    Instances,
+    Label,
+    Mask,
+    MetricDepth,
+    Normals,
+    unit,
+)
 from diception_ros.datasets.annotation import LabelledImage
 from diception_ros.system import safe_load
 from diception_ros.tasks.normal import IMAGE_TO_CAMERA_AXES, MAX_LENGTH, MIN_LENGTH

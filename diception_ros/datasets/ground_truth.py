@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from diception_ros.bags.cameras import COMPRESSED, IMAGE
+from diception_ros.bags.frames import COMPRESSED, IMAGE
 from diception_ros.core.labels import (
     Disparity,
     ImageLabel,
@@ -21,7 +21,7 @@ from diception_ros.core.labels import (
     Mask,
     MetricDepth,
     Normals,
-    io,
+    load_npz,
 )
 from diception_ros.datasets import decode
 from diception_ros.messages import images as image_messages
@@ -29,8 +29,7 @@ from diception_ros.messages.point_clouds import keypoints_from
 from diception_ros.tasks import BUILTIN, Task, TaskRegistry
 
 if TYPE_CHECKING:
-    from diception_ros.bags.cameras import Camera
-    from diception_ros.bags.frames import MessageLookup
+    from diception_ros.bags.frames import Camera, MessageLookup
     from diception_ros.bags.reader import Bag
     from diception_ros.core.frame import Frame
 
@@ -96,7 +95,7 @@ def truth_from_file(task: Task[Any], path: Path, categories: Sequence[str]) -> L
             raise ValueError(f'truth of {task.name}: {error}') from error
         return truth_from_array(task, array, categories, str(path))
     kind = task.label
-    label = io.load_npz(path)
+    label = load_npz(path)
     if not isinstance(label, (kind, MetricDepth) if issubclass(kind, Disparity) else kind):
         raise ValueError(f'{path}: expected {kind.__name__}, got {type(label).__name__}')
     return label

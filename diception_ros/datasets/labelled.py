@@ -21,7 +21,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from diception_ros.bags.cameras import COMPRESSED, IMAGES
+from diception_ros.bags.frames import COMPRESSED, IMAGES
 from diception_ros.bags.reader import ENDS, Bag, bags_in, read_messages
 from diception_ros.bags.typestore import RawMessage
 from diception_ros.core.adapter_card import KINDS

@@ -158,24 +158,24 @@ def _read_folder(
 
 
 def _bag(path: Path, image_topic: str, depth_topic: str) -> RgbdSource:
-    from diception_ros.bags import cameras
+    from diception_ros.bags import frames
     from diception_ros.bags.reader import Bag
 
     with Bag(path) as bag:
         wanted = (image_topic,) if image_topic else ()
         depths = (depth_topic or _depth_topic(bag),)
-        (camera,) = cameras.choose(bag, wanted, references=depths)
+        (camera,) = frames.choose(bag, wanted, references=depths)
         count = bag.topics[camera.topic].count or 0
     return RgbdSource(path.stem, bool(camera.info), partial(_read_bag, path, camera), count)
 
 
 def _depth_topic(bag: Bag) -> str:
     """The only topic of depth images of a bag."""
-    from diception_ros.bags import cameras
+    from diception_ros.bags import frames
 
     found = []
     for topic in bag.topics.values():
-        if topic.msgtype not in cameras.IMAGES:
+        if topic.msgtype not in frames.IMAGES:
             continue
         for raw in bag.messages([topic.name]):
             message = bag.decode(raw)

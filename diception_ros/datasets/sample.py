@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 
 from diception_ros.core import images
 from diception_ros.core.frame import Frame, Intrinsics
-from diception_ros.core.labels import Label, io
+from diception_ros.core.labels import Label, load_npz, save_npz
 from diception_ros.core.prompt import Point, Prompt
 from diception_ros.datasets.annotation import load_json
 from diception_ros.system import files, safe_load
@@ -125,7 +125,7 @@ def write_frame(root: Path, number: int, samples: Sequence[Sample]) -> None:
         images.write(place / 'image.png', frame.image)
         for k, sample in enumerate(samples):
             file = f'{k}_{sample.prompt.task}.npz'
-            io.save_npz(sample.label, place / file)
+            save_npz(sample.label, place / file)
             entries.append(
                 {
                     'name': sample.name,
@@ -181,7 +181,7 @@ def _read_frame(path: Path) -> Iterator[Sample]:
             yield Sample(
                 frame,
                 Prompt(entry['task'], entry['category'], points),
-                io.load_npz(path.parent / Path(entry['label']).name),
+                load_npz(path.parent / Path(entry['label']).name),
                 pose,
                 entry['name'],
             )

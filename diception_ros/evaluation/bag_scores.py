@@ -19,7 +19,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from diception_ros.bag_replay.job import Job
+from diception_ros.bag_replay.run import Job
 from diception_ros.bags.frames import ImageFrame, MessageLookup, frames
 from diception_ros.bags.reader import Bag
 from diception_ros.core import geometry
@@ -41,7 +41,7 @@ from diception_ros.evaluation import evaluators, metrics
 from diception_ros.messages.outputs import to_label
 
 if TYPE_CHECKING:
-    from diception_ros.bags.cameras import Camera
+    from diception_ros.bags.frames import Camera
     from diception_ros.datasets.ground_truth import GroundTruthSource
     from diception_ros.perception.settings import PerceptionSettings
 

@@ -21,7 +21,7 @@ from diception_ros.core.labels import (
     Mask,
     MetricDepth,
     Normals,
-    io,
+    load_npz,
 )
 from diception_ros.core.prompt import Prompt
 from diception_ros.datasets import benchmarks
@@ -321,7 +321,7 @@ class PredictionFiles:
             ValueError: it is no label, of another kind, or of another size.
         """
         path = self._files[sample.name]
-        label = io.load_npz(path)
+        label = load_npz(path)
         if not isinstance(label, self._kind):
             raise ValueError(
                 f'{path}: expected {self._kind.__name__} for protocol {self._protocol.name}, '

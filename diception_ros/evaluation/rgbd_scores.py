@@ -19,8 +19,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from diception_ros.core.labels import Disparity, Label, MetricDepth, Normals, resize_label
-from diception_ros.core.labels.normals import unit
+from diception_ros.core.labels import Disparity, Label, MetricDepth, Normals, resize_label, unit
 from diception_ros.core.prompt import Prompt
 from diception_ros.datasets.rgbd import RgbdFrame, RgbdSource, plane_normals
 from diception_ros.evaluation import evaluators

@@ -19,7 +19,7 @@ from typing import Any
 import numpy as np
 
 from diception_ros import tasks
-from diception_ros.bags.cameras import COMPRESSED, Camera, choose
+from diception_ros.bags.frames import COMPRESSED, Camera, choose
 from diception_ros.bags.mcap_writer import partial_of
 from diception_ros.bags.reader import Bag
 from diception_ros.bags.typestore import BagTypes

@@ -17,9 +17,9 @@ from diception_ros import tasks
 from diception_ros.bags.reader import Bag
 from diception_ros.bags.typestore import TYPES
 from diception_ros.core import images
-from diception_ros.core.contact_sheet import contact_sheet
 from diception_ros.core.frame import Frame
 from diception_ros.core.geometry import to_disparity
+from diception_ros.core.images import contact_sheet
 from diception_ros.core.labels import Instances, Label, Mask, MetricDepth, visualize
 from diception_ros.core.prompt import Prompt
 from diception_ros.evaluation import evaluators
@@ -28,7 +28,7 @@ from diception_ros.live_demo.run import NODE, Drive
 from diception_ros.messages import base, outputs
 from diception_ros.messages import images as image_messages
 from diception_ros.messages.base import Types
-from diception_ros.messages.detections import LABEL_INFO
+from diception_ros.messages.outputs import LABEL_INFO
 from diception_ros.simulation.views import RecordedView, recorded_views
 from diception_ros.system import files, safe_load
 from diception_ros.system.progress import SILENT, Progress

@@ -65,13 +65,7 @@ def stamp_ns(header: Any) -> int:
 
 
 def header(types: Types, stamp_ns: int, frame_id: str) -> Any:
-    """std_msgs/Header.
-
-    Args:
-        types: makes the message.
-        stamp_ns: nanoseconds since the epoch, >= 0.
-        frame_id: name of the frame.
-    """
+    """A std_msgs/Header of a stamp in nanoseconds since the epoch, >= 0."""
     seconds, rest = divmod(stamp_ns, NANO)
     stamp = types.make('builtin_interfaces/msg/Time', sec=seconds, nanosec=rest)
     return types.make('std_msgs/msg/Header', stamp=stamp, frame_id=frame_id)

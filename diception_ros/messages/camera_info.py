@@ -17,14 +17,7 @@ LARGEST = 1e12
 
 
 def info(types: Types, intrinsics: Intrinsics, size: tuple[int, int], header: Any) -> Any:
-    """sensor_msgs/CameraInfo of a rectified image; inverse of `intrinsics_from`.
-
-    Args:
-        types: makes the message.
-        intrinsics: pinhole of the image.
-        size: (H, W), pixels.
-        header: std_msgs/Header.
-    """
+    """A sensor_msgs/CameraInfo of a rectified image of `size`, (H, W); see `intrinsics_from`."""
     p = np.eye(3, 4)
     p[0, 0], p[1, 1], p[0, 2], p[1, 2] = (
         intrinsics.fx, intrinsics.fy, intrinsics.cx, intrinsics.cy
@@ -33,16 +26,10 @@ def info(types: Types, intrinsics: Intrinsics, size: tuple[int, int], header: An
 
 
 def intrinsics_from(info: Any) -> Intrinsics | None:
-    """The pinhole of the image of a CameraInfo.
+    """The pinhole of the image of a CameraInfo; None where the camera is not calibrated (K is 0).
 
     It is that of P, as in depth_image_proc and image_geometry for a rectified image, or of K if P
     is not filled in. Distortion is not undone. Region of interest and binning are applied.
-
-    Args:
-        info: sensor_msgs/CameraInfo.
-
-    Returns:
-        The pinhole, or None where the camera is not calibrated (K is 0).
 
     Raises:
         MessageError: 'camera_info': a number in K or P is not finite, or a focal length is not
@@ -63,14 +50,10 @@ def intrinsics_from(info: Any) -> Intrinsics | None:
 
 
 def pinhole(info: Any | None, size: tuple[int, int]) -> tuple[Intrinsics | None, str]:
-    """The pinhole of an image, or why its CameraInfo cannot be used and what to do about it.
-
-    Args:
-        info: sensor_msgs/CameraInfo that came with the image; None if there is none.
-        size: (H, W) of the image, pixels.
+    """The pinhole of an image of `size` (H, W), or why its CameraInfo cannot be used.
 
     Returns:
-        The pinhole and ''; or None and one sentence for the log.
+        The pinhole and ''; or None and one sentence for the log, with what to do about it.
     """
     if info is None:
         return None, (
@@ -144,17 +127,12 @@ def check_size(info: Any, size: tuple[int, int]) -> None:
 
 
 def scaled(types: Types, info: Any, size: tuple[int, int], header: Any | None = None) -> Any:
-    """The CameraInfo of the same image once it was resized.
+    """The CameraInfo of the same image once it was resized to `size` (H, W).
 
     Where the size stays, so does everything. Where it changes, the new one speaks of the image
     itself: width and height are its size, and region of interest and binning are worked into K and
-    P and then empty, since a scaled offset is no whole number of pixels.
-
-    Args:
-        types: what makes the message.
-        info: sensor_msgs/CameraInfo of the camera's image.
-        size: (H, W) of the image that it is wanted for.
-        header: std_msgs/Header of the new one; None keeps it.
+    P and then empty, since a scaled offset is no whole number of pixels. Without a header that of
+    the camera's CameraInfo is kept.
 
     Raises:
         MessageError: 'camera_info': K or P is not finite, or the size of the image is 0.

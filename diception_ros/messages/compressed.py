@@ -49,18 +49,12 @@ def republish(transport: str, topic: str = 'TOPIC') -> str:
 
 
 def decode(message: Any) -> NDArray[np.uint8]:
-    """Decode the image of a CompressedImage.
+    """Decode the image of a sensor_msgs/CompressedImage: (H, W, 3) uint8 RGB.
 
     JPEG, PNG, WebP, TIFF and AVIF are read by OpenCV, else by Pillow; JPEG XL where Pillow has a
     plugin for it. A rotation noted in the file is not applied, because CameraInfo describes the
     pixels as they were sent. A Bayer pattern that was compressed as it left the sensor is
     interpolated. 16 bits are scaled to 8.
-
-    Args:
-        message: sensor_msgs/CompressedImage.
-
-    Returns:
-        (H, W, 3) uint8 RGB.
 
     Raises:
         MessageError: a file that is damaged or too large ('jpeg', 'png', ...), a depth image,
@@ -96,9 +90,6 @@ def decode_depth(message: Any) -> NDArray[np.uint16] | NDArray[np.float32]:
     compressed_depth_image_transport writes a header of 12 bytes and then PNG or RVL (Wilson, "Fast
     Lossless Depth Image Compression", 2017). 16UC1 keeps the values; 32FC1 stores A / depth + B in
     16 bits, with A and B in the header and 0 for unknown.
-
-    Args:
-        message: sensor_msgs/CompressedImage.
 
     Returns:
         (H, W) uint16 as the sensor wrote it, usually mm with 0 = unknown; or, of 32FC1, float32
@@ -145,9 +136,6 @@ def decode_depth(message: Any) -> NDArray[np.uint16] | NDArray[np.float32]:
 
 def decode_array(message: Any) -> NDArray[Any]:
     """The values of a lossless file of one channel, such as labels that were sent as PNG.
-
-    Args:
-        message: sensor_msgs/CompressedImage.
 
     Returns:
         (H, W) uint8 or uint16, as they were compressed.

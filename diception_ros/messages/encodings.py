@@ -112,13 +112,10 @@ _NUMBERS = re.compile('(8|16|32|64)([USF])C([0-9]*)')
 
 
 def decode(message: Any) -> NDArray[np.uint8]:
-    """Convert a raw Image to RGB.
+    """Convert a sensor_msgs/Image to RGB.
 
     16 bits are scaled to 8 by the full range (65535 becomes 255). Bayer patterns are interpolated
     linearly. YUV is BT.601 with limited range, as OpenCV and cv_bridge read it. Alpha is dropped.
-
-    Args:
-        message: sensor_msgs/Image.
 
     Returns:
         (H, W, 3) uint8 RGB; for 'rgb8' without padding a view of the message's data.
@@ -153,15 +150,10 @@ def packed(message: Any) -> tuple[NDArray[Any], Layout]:
 
 
 def rows(message: Any, dtype: np.dtype[Any], channels: int) -> NDArray[Any]:
-    """The numbers of an Image without padding, in this machine's byte order.
-
-    Args:
-        message: sensor_msgs/Image.
-        dtype: of one number.
-        channels: numbers per pixel.
+    """The numbers of a sensor_msgs/Image without padding, in this machine's byte order.
 
     Returns:
-        (H, W) or, with more than one channel, (H, W, channels) of the dtype; a view of the
+        (H, W) or, with more than one channel a pixel, (H, W, channels) of the dtype; a view of the
         message's data where possible.
 
     Raises:
@@ -276,16 +268,12 @@ class Bridge(NamedTuple):
 
 
 def decoder(conversion: str, log: Callable[[str], object] | None = None) -> Decoder:
-    """The function that converts raw Images to RGB.
+    """The function that converts raw Images to RGB, by a `conversion` 'own' or 'cv_bridge'.
 
     With 'cv_bridge', cv_bridge converts the encodings for which it returns the same bytes as
     `decode`, so that results do not depend on this choice. `decode` converts the others, rows with
     padding, which cv_bridge does not read, and big-endian images, which it cannot swap with
-    numpy 2.
-
-    Args:
-        conversion: 'own' or 'cv_bridge'.
-        log: receives one line about how far cv_bridge agrees.
+    numpy 2. `log` receives one line about how far cv_bridge agrees.
     """
     if conversion != 'cv_bridge':
         return decode

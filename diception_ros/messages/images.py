@@ -33,19 +33,16 @@ def frame_from(
     decode: encodings.Decoder = encodings.decode,
     no_info: str = '',
 ) -> Frame:
-    """Make a Frame of a camera's image.
+    """Make a Frame of a sensor_msgs/Image or CompressedImage; it may view the message's data.
 
     A CameraInfo that cannot be used costs the intrinsics, never the frame; `no_intrinsics` of the
     frame has the reason.
 
     Args:
-        message: sensor_msgs/Image or CompressedImage.
+        message: the image.
         info: sensor_msgs/CameraInfo of the image, if there is one.
         decode: converts raw images, see `encodings.decoder`.
         no_info: why there is no CameraInfo, see `CameraInfoCache.why_none`.
-
-    Returns:
-        The frame. Its image may be a view of the message's data.
 
     Raises:
         MessageError: the image cannot be read (see `rgb_from`) or the stamp is before the epoch
@@ -72,9 +69,6 @@ def rgb_from(message: Any, decode: encodings.Decoder = encodings.decode) -> NDAr
 
 def depth_from(message: Any) -> NDArray[np.float32]:
     """Decode a depth image: 16UC1 or mono16 in mm, 32FC1 in metres, raw or compressedDepth.
-
-    Args:
-        message: sensor_msgs/Image or CompressedImage.
 
     Returns:
         (H, W) float32, metres along the optical axis, NaN = unknown (0, negative, infinite).

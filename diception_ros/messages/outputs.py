@@ -10,7 +10,7 @@ they cannot differ.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Mapping, Sequence
 import functools
 from typing import Any, NamedTuple, Protocol
 
@@ -29,13 +29,17 @@ from diception_ros.core.labels import (
     MetricDepth,
     Normals,
 )
-from diception_ros.messages import base, camera_info, detections, point_clouds
+from diception_ros.messages import base, camera_info, point_clouds
 from diception_ros.messages import images as image_messages
 from diception_ros.messages.base import Types
 
 IMAGE = 'sensor_msgs/msg/Image'
 INFO = 'sensor_msgs/msg/CameraInfo'
 CLOUD = 'sensor_msgs/msg/PointCloud2'
+DETECTIONS = 'vision_msgs/msg/Detection2DArray'
+LABEL_INFO = 'vision_msgs/msg/LabelInfo'
+# Class of an unlabelled pixel; by the rule of vision_msgs the largest number of the map's type.
+UNLABELLED = 255
 
 # Metres alone may be called depth/image (REP 118): what has no unit goes by another name.
 _RELATIVE = {'depth/image': 'disparity/image'}
@@ -88,14 +92,8 @@ SCAN = Output('scan', 'sensor_msgs/msg/LaserScan')
 def declared(task: TaskLike, types: Types, kind: type[Label] | None = None) -> list[Output]:
     """All topics of a task, known before any frame arrives.
 
-    Args:
-        task: the task.
-        types: knows whether vision_msgs is installed.
-        kind: of the label; None: the task's own. `MetricDepth` for the metres that a disparity is
-            converted to.
-
-    Returns:
-        The topics: those of `from_label` in their order, and the latched of `from_settings`.
+    Those of `from_label` in their order, and the latched of `from_settings`. A `kind` of label
+    other than the task's is `MetricDepth`, for the metres that a disparity is converted to.
 
     Raises:
         TypeError: this kind of label is not published.
@@ -147,7 +145,7 @@ def from_label(
         'ids': lambda: image(_ids(any_label), '16UC1'),
         'classes': lambda: image(class_map(any_label, categories), 'mono8'),
         'confidence': lambda: image(_confidence(any_label), 'mono8'),
-        'detections': lambda: detections.detections(types, _detected(label), header),
+        'detections': lambda: detection_array(types, _detected(label), header),
         'keypoints': lambda: point_clouds.joint_cloud(
             types, point_clouds.joints_of(any_label), header
         ),
@@ -204,32 +202,21 @@ def to_label(task: TaskLike, messages: Mapping[str, Any]) -> Label | None:
 def from_settings(
     types: Types, task: TaskLike, categories: tuple[str, ...]
 ) -> list[tuple[str, Any]]:
-    """The latched messages of a task, which hold until the settings change.
+    """Topics and latched messages of a task, which hold until the settings change.
 
     They belong to no frame, so their header is empty: the same settings give the same bytes.
-
-    Args:
-        types: makes messages.
-        task: whose topics they are.
-        categories: those given to `from_label`.
-
-    Returns:
-        Pairs of topic and message.
+    `categories` are those given to `from_label`.
     """
     header = base.header(types, 0, '')
     return [
-        (output.topic, detections.label_info(types, categories, header))
+        (output.topic, label_info(types, categories, header))
         for output in declared(task, types)
         if output.latched
     ]
 
 
 def image_at(frame: Frame, size: tuple[int, int]) -> NDArray[np.uint8]:
-    """The frame's image at the size (H, W) of a label: the frame's, or the network's output.
-
-    Returns:
-        (H, W, 3) uint8 RGB.
-    """
+    """The frame's image, uint8 RGB, at the size (H, W) of a label, the frame's or the network's."""
     return frame.image if size == frame.size else images.resize(frame.image, size[0])[0]
 
 
@@ -248,7 +235,7 @@ def _table(
         return Output(f'{name}/{end}', message, **more), content
 
     info = row('camera_info', 'camera_info', INFO)
-    found = row('detections', 'detections', detections.DETECTIONS)
+    found = row('detections', 'detections', DETECTIONS)
     color = row('color', 'color', view=True)
     overlay = row('overlay', 'overlay', view=True)
     if issubclass(kind, Disparity):
@@ -266,7 +253,7 @@ def _table(
         confidence = row('confidence', 'confidence')
         if not takes_category:
             return row('label', 'ids'), confidence, info, found, color, overlay
-        names = row('label_info', 'label_info', detections.LABEL_INFO, latched=True)
+        names = row('label_info', 'label_info', LABEL_INFO, latched=True)
         ids = row('instances', 'ids')
         return row('label', 'classes'), confidence, ids, info, names, found, color, overlay
     if issubclass(kind, ImageLabel):
@@ -286,19 +273,12 @@ def _ids(label: Instances) -> NDArray[np.uint16]:
 
 
 def class_map(label: Instances, categories: tuple[str, ...]) -> NDArray[np.uint8]:
-    """Category of each pixel: index into `categories`, 255 where there is none.
-
-    Args:
-        label: its categories are among `categories`.
-        categories: at most 255.
-
-    Returns:
-        (H, W) uint8.
+    """Category of each pixel, (H, W) uint8: index into `categories`, 255 where there is none.
 
     Raises:
-        ValueError: a category of the label is not among them, or they are too many.
+        ValueError: a category of the label is not among them, or they are more than 255.
     """
-    if len(categories) > detections.UNLABELLED:
+    if len(categories) > UNLABELLED:
         raise ValueError(f'a mono8 map holds at most 255 categories, got {len(categories)}')
     number = {name: k for k, name in enumerate(categories)}
     unknown = sorted(set(label.categories) - set(number))
@@ -306,7 +286,7 @@ def class_map(label: Instances, categories: tuple[str, ...]) -> NDArray[np.uint8
         raise ValueError(
             f'expected instances of {", ".join(map(repr, categories))}, got {unknown[0]!r}'
         )
-    numbers = [detections.UNLABELLED, *(number[name] for name in label.categories)]
+    numbers = [UNLABELLED, *(number[name] for name in label.categories)]
     return np.array(numbers, np.uint8)[label.ids]
 
 
@@ -316,6 +296,90 @@ def _confidence(label: Instances) -> NDArray[np.uint8]:
     return np.rint(scores * 255).astype(np.uint8)[label.ids]
 
 
-def _detected(label: Any) -> Any:
-    people = isinstance(label, Keypoints)
-    return detections.people_of(label) if people else detections.instances_of(label)
+def _detected(label: Any) -> list[Detection]:
+    return _people_of(label) if isinstance(label, Keypoints) else _instances_of(label)
+
+
+# Boxes, and what the numbers in a label map mean: vision_msgs, which may not be installed.
+
+
+class Detection(NamedTuple):
+    """One object or person in an image.
+
+    Attributes:
+        number: the same as in the label map or in the cloud of joints.
+        category: its category, '' if the task has none.
+        score: confidence, [0, 1].
+        low: x and y of the upper left corner, pixels (centres at whole numbers).
+        high: x and y of the lower right corner.
+    """
+
+    number: int
+    category: str
+    score: float
+    low: tuple[float, float]
+    high: tuple[float, float]
+
+
+def _instances_of(label: Instances) -> list[Detection]:
+    """The instances that have pixels; boxes enclose whole pixels."""
+    return [
+        Detection(number, label.categories[number - 1], float(label.scores[number - 1]),
+                  (x0 - 0.5, y0 - 0.5), (x1 - 0.5, y1 - 0.5))
+        for number, (x0, y0, x1, y1) in enumerate(label.boxes.tolist(), 1)
+        if x1 > x0
+    ]  # fmt: skip
+
+
+def _people_of(label: Keypoints) -> list[Detection]:
+    """Persons with at least one joint; boxes enclose the joints, scores are their mean."""
+    found = []
+    rows = zip(label.joints, label.scores, label.visibility > 0, strict=True)
+    for number, (joints, scores, here) in enumerate(rows, 1):
+        if here.any():
+            low, high = joints[here].min(axis=0).tolist(), joints[here].max(axis=0).tolist()
+            score = float(scores[here].mean())
+            found.append(Detection(number, 'person', score, tuple(low), tuple(high)))
+    return found
+
+
+def detection_array(types: Types, objects: Sequence[Detection], header: Any) -> Any:
+    """Make a vision_msgs/Detection2DArray; `id` is the number, `class_id` the category."""
+    no_pose = types.make(
+        'geometry_msgs/msg/PoseWithCovariance', covariance=np.zeros(36, np.float64),
+        pose=types.make(
+            'geometry_msgs/msg/Pose',
+            position=types.make('geometry_msgs/msg/Point', x=0.0, y=0.0, z=0.0),
+            orientation=types.make('geometry_msgs/msg/Quaternion', x=0.0, y=0.0, z=0.0, w=1.0),
+        ),
+    )  # fmt: skip
+    found = []
+    for item in objects:
+        (x0, y0), (x1, y1) = item.low, item.high
+        middle = types.make('vision_msgs/msg/Point2D', x=(x0 + x1) / 2, y=(y0 + y1) / 2)
+        centre = types.make('vision_msgs/msg/Pose2D', position=middle, theta=0.0)
+        box = types.make(
+            'vision_msgs/msg/BoundingBox2D', center=centre, size_x=x1 - x0, size_y=y1 - y0
+        )
+        hypothesis = types.make(
+            'vision_msgs/msg/ObjectHypothesis', class_id=item.category, score=item.score
+        )
+        result = types.make(
+            'vision_msgs/msg/ObjectHypothesisWithPose', hypothesis=hypothesis, pose=no_pose
+        )
+        found.append(types.make(
+            'vision_msgs/msg/Detection2D', header=header, results=[result], bbox=box,
+            id=str(item.number),
+        ))  # fmt: skip
+    return types.make(DETECTIONS, header=header, detections=found)
+
+
+def label_info(types: Types, categories: Sequence[str], header: Any) -> Any:
+    """Make a vision_msgs/LabelInfo of a mono8 map: 0 is the first category, 255 unlabelled."""
+    names = [*enumerate(categories), (UNLABELLED, 'UNLABELED')]
+    classes = [
+        types.make('vision_msgs/msg/VisionClass', class_id=number, class_name=name)
+        for number, name in names
+    ]
+    # The threshold is 0: nothing in the map was cut off by a score.
+    return types.make(LABEL_INFO, header=header, class_map=classes, threshold=0.0)

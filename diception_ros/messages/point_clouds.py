@@ -46,10 +46,7 @@ UNTYPED = 255
 
 
 def points_from(message: Any) -> NDArray[np.float32]:
-    """The points of a cloud whose coordinates are all finite.
-
-    Args:
-        message: sensor_msgs/PointCloud2 with fields x, y and z.
+    """The points of a sensor_msgs/PointCloud2 whose coordinates are all finite.
 
     Returns:
         (N, 3) float32, metres, in the frame of the message's header.
@@ -68,13 +65,11 @@ def points_from(message: Any) -> NDArray[np.float32]:
 
 
 def records_from(message: Any) -> NDArray[Any]:
-    """All points of a cloud with all fields; inverse of `cloud_of`.
-
-    Args:
-        message: sensor_msgs/PointCloud2; fields of several numbers are read as arrays.
+    """All points of a sensor_msgs/PointCloud2 with all fields; inverse of `cloud_of`.
 
     Returns:
-        (height * width,) with one numpy field for each PointField; read-only.
+        (height * width,) with one numpy field for each PointField, those of several numbers as
+        arrays; read-only.
 
     Raises:
         MessageError: 'cloud': the layout is not possible, or the data are not of the size that
@@ -130,11 +125,7 @@ def _sensor_msgs_py() -> Any | None:
 
 
 def check_fields(records: NDArray[Any], names: tuple[str, ...]) -> None:
-    """Check that a cloud has these fields, of one number each.
-
-    Raises:
-        MessageError: 'cloud': it does not.
-    """
+    """Raise MessageError 'cloud' unless a cloud has these fields, of one number each."""
     existing = records.dtype.names or ()
     for name in names:
         if name not in existing or records.dtype[name].shape:
@@ -148,11 +139,8 @@ def check_fields(records: NDArray[Any], names: tuple[str, ...]) -> None:
 def cloud_of(types: Types, records: NDArray[Any], header: Any, dense: bool = False) -> Any:
     """Make a sensor_msgs/PointCloud2 with the layout of a record array.
 
-    Args:
-        types: makes the message.
-        records: (N,), or (H, W) for an organised cloud, with fields of one number each.
-        header: std_msgs/Header.
-        dense: whether all numbers are finite.
+    The records are (N,), or (H, W) for an organised cloud, with fields of one number each; `dense`
+    tells whether all numbers are finite.
     """
     height, width = records.shape if records.ndim == 2 else (1, len(records))
     step = records.dtype.itemsize
@@ -265,14 +253,9 @@ def _fill(
 
 
 def laser_scan(types: Types, header: Any, scan: Scan, range_min: float, range_max: float) -> Any:
-    """Make a sensor_msgs/LaserScan.
+    """Make a sensor_msgs/LaserScan; the frame of its header has x ahead, y left and z up.
 
-    Args:
-        types: makes the message.
-        header: std_msgs/Header; its frame has x ahead, y left and z up.
-        scan: angles and ranges.
-        range_min: smallest range, metres.
-        range_max: largest range, metres.
+    Smallest and largest range are in metres.
     """
     return types.make(
         'sensor_msgs/msg/LaserScan', header=header, angle_min=scan.angle_min,
@@ -284,13 +267,7 @@ def laser_scan(types: Types, header: Any, scan: Scan, range_min: float, range_ma
 
 
 def joint_cloud(types: Types, joints: NDArray[Any], header: Any) -> Any:
-    """Make a sensor_msgs/PointCloud2 of joints; inverse of `joints_from`.
-
-    Args:
-        types: makes the message.
-        joints: (N,) of dtype JOINT.
-        header: std_msgs/Header.
-    """
+    """Make a sensor_msgs/PointCloud2 of joints, (N,) of dtype JOINT; inverse of `joints_from`."""
     return cloud_of(types, joints.astype(JOINT, copy=False), header)
 
 
@@ -331,11 +308,7 @@ def joints_of(label: Keypoints) -> NDArray[Any]:
 
 
 def keypoints_from(message: Any, size: tuple[int, int]) -> Keypoints:
-    """Read the persons of a cloud of joints; inverse of `joints_of`.
-
-    Args:
-        message: sensor_msgs/PointCloud2 made by `joint_cloud`.
-        size: (H, W) of the image, pixels.
+    """The persons of a cloud of joints, in an image of `size` (H, W); inverse of `joints_of`.
 
     Raises:
         MessageError: 'cloud': it has other fields, or a joint has impossible values.

@@ -135,10 +135,7 @@ class CameraInfoCache(MessageCache[Any]):
         self._in_step = False
 
     def match(self, message: Any) -> tuple[Any | None, str]:
-        """The CameraInfo of an image, by the rule above.
-
-        Args:
-            message: sensor_msgs/Image or CompressedImage.
+        """The CameraInfo of a sensor_msgs/Image or CompressedImage, by the rule above.
 
         Returns:
             The CameraInfo, and how it was found: 'exact' (same stamp), 'latest' (another stamp)

@@ -73,15 +73,7 @@ class PlayOptions:
 
 
 def play(path: Path, options: PlayOptions, ended: threading.Event) -> int:
-    """Play a bag until its end or an event.
-
-    Args:
-        path: of the bag.
-        options: how.
-        ended: ends it when set.
-
-    Returns:
-        Number of published messages.
+    """Play a bag until its end, or until `ended` is set; returns the number of published messages.
 
     Raises:
         ValueError: a topic is not in the bag, or the rate is not positive.
@@ -224,7 +216,7 @@ def record(
     simulated: bool = False,
     compress: bool = True,
 ) -> Recording:
-    """Record topics until an event.
+    """Record topics until `ended` is set.
 
     Args:
         out: the bag, ending in .mcap.
@@ -315,10 +307,7 @@ class _Recorder:
 
 
 def definition_from(message: Any) -> str:
-    """Definition of a type in the language of .msg files, from its class and those of its fields.
-
-    Args:
-        message: class of messages of an installed package.
+    """Definition of a class of messages and of its fields', in the language of .msg files.
 
     Raises:
         ImportError: the package of a field is not installed.

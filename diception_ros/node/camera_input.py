@@ -33,10 +33,9 @@ from diception_ros.messages.synchronizer import (
     MessageCache,
 )
 from diception_ros.node import publishers
-from diception_ros.node.log import Log
+from diception_ros.node.diagnostics import Log, Publisher, Subscribed
 from diception_ros.node.publishers import find
 from diception_ros.node.settings import NodeSettings
-from diception_ros.node.watchdog import Publisher, Subscribed
 from diception_ros.perception.settings import PerceptionSettings
 
 try:
@@ -146,14 +145,11 @@ def pixel(position: tuple[float, float, float], intrinsics: Intrinsics | None) -
 
 
 class ImageGate(CallbackGroup):  # type: ignore[misc]
-    """Lets the executor take images only while somebody wants one.
+    """Lets the executor take images only while `accepts` returns true.
 
     Events of the subscription (lost images, incompatible QoS) are behind it, too: Fast DDS ends a
     wait for the events of a subscription at once while it holds an image, so an executor that
     waits for events alone would spin.
-
-    Args:
-        accepts: whether to take the next image.
     """
 
     def __init__(self, accepts: Callable[[], bool]) -> None:
@@ -190,15 +186,10 @@ class SequenceNumbers:
         self._lost = 0
 
     def skipped(self, publisher: bytes, number: int, lost: int) -> int | None:
-        """Number of images between this one and the last of the publisher that were replaced.
+        """Number of images between this one and the last of its publisher that were replaced.
 
-        Args:
-            publisher: its identifier.
-            number: of the message, by its publisher.
-            lost: images that the middleware reports as lost on the way so far.
-
-        Returns:
-            The number; None if a later image of the publisher was received before.
+        None if a later image of the publisher was received before. `lost` is the number of images
+        that the middleware reports as lost on the way so far.
         """
         last = self._last.get(publisher, number - 1)
         if number <= last:
@@ -279,11 +270,9 @@ class CameraInput:
         )
 
     def open(self, frames: int, aligned: bool) -> None:
-        """Subscribe to images and CameraInfo.
+        """Subscribe to images and CameraInfo, and to depth references if `aligned`.
 
-        Args:
-            frames: images that the middleware holds while a callback is late.
-            aligned: whether to subscribe to depth references.
+        `frames` is the number of images that the middleware holds while a callback is late.
         """
         self.lost = 0
         self._numbers, self._numbered = SequenceNumbers(), False
@@ -378,11 +367,7 @@ class CameraInput:
         self.references.clear()
 
     def subscribed(self, fix_hint: str) -> Subscribed:
-        """The subscription to images, for the watchdog.
-
-        Args:
-            fix_hint: what to do against lost images.
-        """
+        """The subscription to images, for the watchdog, and what to do against lost images."""
         images = self._images
         reliable = images is not None and (
             images.qos_profile.reliability == ReliabilityPolicy.RELIABLE

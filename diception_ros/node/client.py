@@ -195,11 +195,7 @@ class RemoteNode:
         return str(self._call('get_state', GetState, GetState.Request()).current_state.label)
 
     def change_state(self, transition: str, timeout_s: float) -> None:
-        """Trigger a transition of the lifecycle.
-
-        Args:
-            transition: configure, activate, deactivate, cleanup or shutdown.
-            timeout_s: how long it may take; configure loads the model.
+        """Trigger a transition of the lifecycle; configure may take long, as it loads the model.
 
         Raises:
             ValueError: the node refuses it, or it fails; the node's log has the reason.
@@ -216,11 +212,7 @@ class RemoteNode:
     # ---- points ---------------------------------------------------------------------------------
 
     def click(self, point: Point, camera: str = '') -> tuple[bool, str]:
-        """Add a point to the prompt of a camera.
-
-        Args:
-            point: pixel of the camera's image.
-            camera: its name, '' where there is only one.
+        """Add a pixel of a camera's image to the prompt of the camera ('' for a single one).
 
         Returns:
             Whether the node took it, and what it logged about it; '' if it logged nothing in time.
@@ -431,13 +423,8 @@ def read_value(name: str, text: str, kind: Parameter.Type) -> Any:
     Knowing the type, `off` and `1` stay texts where a text is expected, 2 becomes 2.0, and one
     word becomes a list of one.
 
-    Args:
-        name: of the parameter, for the error.
-        text: the YAML.
-        kind: of the parameter.
-
     Raises:
-        ValueError: the text is no value of that type.
+        ValueError: the text is no value of that type; the message has the name.
     """
     types = Parameter.Type
     try:
@@ -464,11 +451,9 @@ def read_value(name: str, text: str, kind: Parameter.Type) -> Any:
 
 
 def as_plain(message: Any, whole: bool = False) -> Any:
-    """A message as dictionaries, lists, numbers and texts, for YAML.
+    """A message or a field as dictionaries, lists, numbers and texts, for YAML.
 
-    Args:
-        message: of ROS, or a field of one.
-        whole: keep long arrays and texts, which are cut otherwise.
+    Long arrays and texts are cut unless `whole`.
     """
     if hasattr(message, 'get_fields_and_field_types'):
         names = message.get_fields_and_field_types()

@@ -1,21 +1,273 @@
 # SPDX-FileCopyrightText: 2026 The diception_ros authors
 # SPDX-License-Identifier: Apache-2.0
-"""The content of /diagnostics. Knows no ROS but the numbers of the levels.
+"""What the node tells about itself: its log, why images are missing, and /diagnostics.
 
 WARN: results are missing or worse than they could be, and somebody can do something about it.
 ERROR: there are no results at all although there should be.
+
+Knows no ROS but the numbers of the levels.
 """
 
 from __future__ import annotations
 
 from collections import deque
+from collections.abc import Sequence
 from dataclasses import dataclass, field
+import difflib
 import threading
-from typing import Any
+from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 
+from diception_ros.messages.compressed import VIDEO_TYPES, republish
 from diception_ros.node.frame_queue import Counts
+from diception_ros.system.ros_environment import PROFILE, VARIABLES, profile
+
+# Kinds of messages that are logged: broken messages may differ in endless ways.
+KINDS = 30
+
+
+class Logger(Protocol):
+    """The methods of rclpy's logger that are used."""
+
+    def info(self, message: str) -> object: ...
+    def warning(self, message: str) -> object: ...
+    def error(self, message: str) -> object: ...
+
+
+class Log:
+    """A logger that can log each kind of message once; safe between threads.
+
+    Attributes:
+        last_error: text of the last error, '' before the first.
+    """
+
+    def __init__(self, logger: Logger) -> None:
+        self.last_error = ''
+        self._logger = logger
+        self._logged: set[str] = set()
+        self._lock = threading.Lock()
+
+    def info(self, text: str) -> None:
+        """Log at level INFO."""
+        self._logger.info(text)
+
+    def warning(self, text: str) -> None:
+        """Log at level WARN."""
+        self._logger.warning(text)
+
+    def error(self, text: str) -> None:
+        """Log at level ERROR and store it as `last_error`."""
+        self.last_error = text
+        self._logger.error(text)
+
+    def info_once(self, kind: str, text: str) -> None:
+        """Log at level INFO unless this kind was logged before."""
+        if self._is_new(kind):
+            self._logger.info(text)
+
+    def warning_once(self, kind: str, text: str) -> None:
+        """Log at level WARN unless this kind was logged before."""
+        if self._is_new(kind):
+            self._logger.warning(text)
+
+    def error_once(self, kind: str, text: str) -> None:
+        """Log at level ERROR unless this kind was logged before; always store `last_error`."""
+        self.last_error = text
+        if self._is_new(kind):
+            self._logger.error(text)
+
+    def again(self, kind: str) -> None:
+        """Log the next message of this kind again."""
+        with self._lock:
+            self._logged.discard(kind)
+
+    def _is_new(self, kind: str) -> bool:
+        with self._lock:
+            if kind in self._logged or len(self._logged) > KINDS:
+                return False
+            self._logged.add(kind)
+            full = len(self._logged) > KINDS
+        if full:
+            self._logger.warning(
+                f'{KINDS} kinds of problems were logged; others are only counted, see /diagnostics'
+            )
+        return not full
+
+
+# Most topics that one warning lists.
+MOST = 5
+# Difference between stamps and clock that is logged, seconds: far beyond any latency, near enough
+# that the unsynchronised clocks of two machines are noticed.
+WILD_S = 10.0
+
+
+@dataclass(frozen=True)
+class Publisher:
+    """A publisher of a topic.
+
+    Attributes:
+        node: its full name.
+        kind: type of its messages, such as 'sensor_msgs/msg/Image'.
+        reliable: whether it offers reliable delivery.
+    """
+
+    node: str
+    kind: str
+    reliable: bool
+
+
+@dataclass(frozen=True)
+class Subscribed:
+    """How the node subscribes to a camera's images.
+
+    Attributes:
+        topic: full name of the topic.
+        relative: its name before remapping, such as 'image'.
+        kind: type of the expected messages.
+        reliable: whether reliable delivery is required.
+        fix_hint: what to do against lost images, '' where the middleware is not known to lose any.
+    """
+
+    topic: str
+    relative: str
+    kind: str
+    reliable: bool
+    fix_hint: str
+
+
+class Silence(NamedTuple):
+    """Result of one look at a camera's counter.
+
+    Attributes:
+        seconds: without an image if these are too many, else 0.
+        began: whether this silence is reported for the first time.
+        ended: whether images have just returned.
+    """
+
+    seconds: float
+    began: bool
+    ended: bool
+
+
+def explain(
+    subscribed: Subscribed,
+    publishers: list[Publisher],
+    silence: float,
+    elsewhere: Sequence[str] = (),
+) -> str:
+    """Why no images are received, and what to do.
+
+    Args:
+        subscribed: how the node subscribes.
+        publishers: of the topic, of any message type.
+        silence: seconds without an image.
+        elsewhere: other topics that have publishers of the expected type.
+    """
+    topic, remap = subscribed.topic, f'--ros-args -r {subscribed.relative}:='
+    begin = f'no images on {topic} for {silence:.0f} s; it has '
+    if not publishers and elsewhere:
+        close = difflib.get_close_matches(topic, elsewhere, n=1, cutoff=0)
+        return (
+            f'{begin}no publisher, but there are images on {", ".join(elsewhere[:MOST])}. Is it '
+            f'one of these? Then {remap}{close[0]}'
+        )
+    if not publishers:
+        return (
+            f'{begin}no publisher. Is the camera running, and is this its topic? If not: '
+            f'{remap}TOPIC; ROS_DOMAIN_ID must be the same on both sides'
+        )
+    names = ', '.join(sorted({publisher.node for publisher in publishers}))
+    plural = 's' if len(publishers) > 1 else ''
+    begin += f'{len(publishers)} publisher{plural} ({names})'
+    kinds = sorted({publisher.kind for publisher in publishers})
+    if subscribed.kind not in kinds:
+        video = next((VIDEO_TYPES[kind] for kind in kinds if kind in VIDEO_TYPES), '')
+        return f'{begin} of {", ".join(kinds)}, but {subscribed.kind} is expected; ' + (
+            f'decode the video first: {republish(video, topic)}'
+            if video
+            else 'set image_transport to raw or compressed'
+        )
+    if subscribed.reliable and not any(publisher.reliable for publisher in publishers):
+        return (
+            f'{begin} that offers best effort, and reliable delivery is required; set '
+            f'qos_overrides.{topic}.subscription.reliability to best_effort'
+        )
+    end = 'which is silent, paused, or loses images on the way'
+    return f'{begin}, {end}{"; " if subscribed.fix_hint else ""}{subscribed.fix_hint}'
+
+
+def loss_hint(rmw: str, environment: dict[str, str]) -> str:
+    """What to do against lost images with this middleware and environment; '' if nothing."""
+    files = {environment[name] for name in VARIABLES if environment.get(name)}
+    shipped = str(profile())
+    if 'fastrtps' not in rmw or files - {shipped}:
+        return ''
+    return (
+        'Fast DDS loses large best-effort messages between processes: set '
+        f'{VARIABLES[0]} (Jazzy and older: {VARIABLES[1]}) to the {PROFILE} of this package '
+        + (f'for the camera, as it is set for this node: {shipped}' if files else
+           'for this node and for the camera')
+    )  # fmt: skip
+
+
+class Watchdog:
+    """Detects that the images of one camera stop, by a clock that never jumps as /clock may.
+
+    Args:
+        limit: longest normal time between two images, seconds.
+        now: steady time at which it starts, seconds.
+    """
+
+    def __init__(self, limit: float, now: float) -> None:
+        self._limit = limit
+        self._last = now
+        self._count = 0
+        self._silent = False
+
+    def update(self, now: float, count: int, expected: bool = True) -> Silence:
+        """Compare the number of received images with that of the last call.
+
+        Args:
+            now: steady time, seconds.
+            count: images received so far.
+            expected: whether the node subscribes at all.
+        """
+        if count != self._count:
+            self._count, self._last = count, now
+            ended, self._silent = self._silent, False
+            return Silence(0.0, False, ended)
+        if not expected:
+            self._last = now
+        seconds = now - self._last
+        if seconds < self._limit:
+            return Silence(0.0, False, False)
+        began, self._silent = not self._silent, True
+        return Silence(seconds, began, False)
+
+
+def clock_mismatch(now_ns: int, stamp_ns: int, simulated: bool) -> str:
+    """Why an image's stamp and the clock do not belong together, and what to do; '' if they do.
+
+    Both are nanoseconds; `now_ns` is 0 where a simulated clock has not started.
+    """
+    if simulated and now_ns == 0:
+        return (
+            'use_sim_time is set, but nothing is received on /clock, so latencies are wrong; play '
+            'the recording with --clock, or set use_sim_time to false'
+        )
+    age = (now_ns - stamp_ns) / 1e9
+    if abs(age) <= WILD_S:
+        return ''
+    before = f'{abs(age):.0f} s {"before" if age > 0 else "after"}'
+    if simulated:
+        return f'images are stamped {before} /clock; they and the clock have different sources'
+    return (
+        f"images are stamped {before} this machine's clock, so latencies are wrong; for a "
+        'recording set use_sim_time to true and play it with --clock, for two machines '
+        'synchronise their clocks'
+    )
+
 
 OK, WARN, ERROR = 0, 1, 2
 # Durations kept for percentiles: a p99 below the maximum, and a minute of a slow camera.
@@ -241,23 +493,14 @@ class Timings:
 
 
 class Rate:
-    """Increase of a counter per second, over the last few seconds.
-
-    Args:
-        window: length of the time that is looked at, seconds.
-    """
+    """Increase of a counter per second, over a window of the last few seconds."""
 
     def __init__(self, window: float = 5.0) -> None:
         self._window = window
         self._counts: deque[tuple[float, int]] = deque()
 
     def update(self, now: float, count: int) -> float:
-        """Store a counter and return its rate, 1/s.
-
-        Args:
-            now: steady time, seconds.
-            count: value of the counter.
-        """
+        """Store a counter at a steady time, seconds, and return its rate, 1/s."""
         self._counts.append((now, count))
         while len(self._counts) > 2 and now - self._counts[0][0] > self._window:
             self._counts.popleft()

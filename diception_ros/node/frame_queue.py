@@ -57,13 +57,7 @@ class Counts:
 
 @dataclass(frozen=True)
 class QueuedFrame:
-    """An image message that waits, or is in work.
-
-    Attributes:
-        camera: its name.
-        message: sensor_msgs/Image or CompressedImage.
-        arrived: when it was queued, seconds of the queue's clock.
-    """
+    """An image message that waits or is in work, and when it was queued, seconds of that clock."""
 
     camera: str
     message: Any
@@ -141,10 +135,7 @@ class FrameQueue:
     def put(self, camera: str, message: Any, skipped: int = 0) -> None:
         """Queue a frame, or drop one; never blocks.
 
-        Args:
-            camera: its name.
-            message: the image.
-            skipped: frames before it that the middleware replaced.
+        `skipped` is the number of frames before it that the middleware replaced.
         """
         with self._changed:
             self._count(camera, received=1 + skipped, replaced=skipped)

@@ -256,7 +256,8 @@ class NodeViewer(Viewer):
             if folder and folder not in read:
                 try:
                     card = cards.read(folder)
-                    self._adapters = {**self._adapters, card.name: (folder, tasks.of(card))}
+                    task = tasks.adapter_task(card)
+                    self._adapters = {**self._adapters, card.name: (folder, task)}
                 except (OSError, ValueError):
                     self._unread.append(folder)
 

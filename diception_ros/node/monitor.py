@@ -20,15 +20,14 @@ from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus, KeyValue
 from rclpy.utilities import get_rmw_implementation_identifier
 
 from diception_ros.node import diagnostics
-from diception_ros.node.diagnostics import Rate
+from diception_ros.node.diagnostics import Rate, Watchdog, explain, loss_hint
 from diception_ros.node.frame_queue import Counts
-from diception_ros.node.watchdog import Watchdog, explain, loss_hint
 from diception_ros.node.worker import about
 
 if TYPE_CHECKING:
     from diception_ros.node.camera_input import CameraInput
+    from diception_ros.node.diagnostics import Log
     from diception_ros.node.frame_queue import FrameQueue
-    from diception_ros.node.log import Log
     from diception_ros.node.parameters import Parameters
     from diception_ros.node.worker import Worker
     from diception_ros.perception.predictor import Predictor
@@ -61,11 +60,7 @@ class Monitored(Protocol):
 
 
 class Monitor:
-    """Publishes diagnostics and watches the cameras.
-
-    Args:
-        node: the node that is monitored.
-    """
+    """Publishes diagnostics and watches the cameras."""
 
     def __init__(self, node: Monitored) -> None:
         self._node = node

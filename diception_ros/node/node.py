@@ -26,11 +26,11 @@ from rclpy.parameter import Parameter
 from rclpy.task import Future
 
 from diception_ros.doctor import missing_packages
-from diception_ros.messages.detections import DETECTIONS
+from diception_ros.messages.outputs import DETECTIONS
 from diception_ros.node import camera_input, monitor, worker
 from diception_ros.node.camera_input import SMALL, CameraInput, TransformInput
+from diception_ros.node.diagnostics import Log
 from diception_ros.node.frame_queue import FrameQueue
-from diception_ros.node.log import Log
 from diception_ros.node.monitor import Monitor
 from diception_ros.node.parameters import Parameters
 from diception_ros.node.publishers import Publishers, RosTypes, find

@@ -30,11 +30,7 @@ if TYPE_CHECKING:
 
 
 def of_publisher(mismatch: Callable[[str], None]) -> PublisherEventCallbacks:
-    """Callbacks of a publisher.
-
-    Args:
-        mismatch: called with the policy when a subscription requests what is not offered.
-    """
+    """Callbacks of a publisher; `mismatch` gets the policy that a subscription is not offered."""
     return PublisherEventCallbacks(incompatible_qos=lambda event: mismatch(policy_of(event)))
 
 
@@ -43,9 +39,8 @@ def of_subscription(
 ) -> SubscriptionEventCallbacks:
     """Callbacks of a subscription.
 
-    Args:
-        mismatch: called with the policy when a publisher does not offer what is requested.
-        lost: called with the number of messages lost since the subscription began, or None.
+    `mismatch` gets the policy that a publisher does not offer, `lost` the number of messages lost
+    since the subscription began.
     """
     return SubscriptionEventCallbacks(
         incompatible_qos=lambda event: mismatch(policy_of(event)),
@@ -127,12 +122,9 @@ class Publishers:
     def set_outputs(
         self, outputs: Sequence[Output], latched: Collection[tuple[str, Any]] = ()
     ) -> None:
-        """Create publishers for these outputs, and destroy all others.
+        """Create publishers for these outputs of every camera, and destroy all others.
 
-        Args:
-            outputs: of every camera.
-            latched: topic and message of the latched ones; published where it is not what a
-                publisher published last.
+        Latched messages are published where they are not what a publisher published last.
         """
         outputs = list(dict.fromkeys(outputs))
         with self._lock:

@@ -18,10 +18,9 @@ from diception_ros.core.prompt import Point
 from diception_ros.messages import base, encodings
 from diception_ros.messages import images as image_messages
 from diception_ros.messages.base import MessageError, Types
-from diception_ros.node import watchdog
-from diception_ros.node.diagnostics import Timings
+from diception_ros.node import diagnostics
+from diception_ros.node.diagnostics import KINDS, Log, Timings
 from diception_ros.node.frame_queue import FrameQueue, Outcome, QueuedFrame
-from diception_ros.node.log import KINDS, Log
 from diception_ros.node.settings import NodeSettings
 from diception_ros.perception.metric_depth import reference_from
 from diception_ros.perception.perceiver import Perceiver
@@ -29,7 +28,7 @@ from diception_ros.perception.query import Query
 from diception_ros.perception.settings import PerceptionSettings
 
 if TYPE_CHECKING:
-    from diception_ros.core.alignment import FitReport
+    from diception_ros.core.geometry import FitReport
     from diception_ros.node.camera_input import CameraInput, TransformInput
     from diception_ros.node.publishers import Publishers
     from diception_ros.perception.metric_depth import Reference
@@ -244,7 +243,7 @@ class Worker:
         self._clockless = self._clockless + 1 if now_ns == 0 else 0
         if 0 < self._clockless < PATIENCE:
             return
-        if problem := watchdog.clock_mismatch(now_ns, stamp_ns, simulated):
+        if problem := diagnostics.clock_mismatch(now_ns, stamp_ns, simulated):
             self._log.warning_once(f'clock, {"none" if now_ns == 0 else simulated}', problem)
 
     def _count_failure(self, camera: str, error: Exception) -> None:
@@ -296,12 +295,6 @@ def load(
     node: NodeSettings, perception: PerceptionSettings, types: Types, log: Callable[[str], None]
 ) -> tuple[Predictor, Perceiver]:
     """Load the model and process one image, so that the next ones take their usual time.
-
-    Args:
-        node: which model, and where it runs.
-        perception: what is predicted, and how.
-        types: makes messages.
-        log: called with the progress.
 
     Raises:
         FileNotFoundError: no such model folder.

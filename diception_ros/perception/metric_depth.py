@@ -12,9 +12,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from diception_ros.core import cloud, geometry
-from diception_ros.core.alignment import FitReport, align, evaluate_fit, smooth
 from diception_ros.core.frame import Transform, transform_from
-from diception_ros.core.geometry import ScaleShift
+from diception_ros.core.geometry import FitReport, ScaleShift, align, evaluate_fit, smooth
 from diception_ros.core.labels import Disparity, MetricDepth, Normals
 from diception_ros.perception.query import Note
 from diception_ros.perception.settings import IDENTITY

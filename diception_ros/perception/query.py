@@ -16,7 +16,7 @@ from diception_ros.core.labels import Label, MetricDepth
 from diception_ros.core.prompt import Point, Prompt
 
 if TYPE_CHECKING:
-    from diception_ros.core.alignment import FitReport
+    from diception_ros.core.geometry import FitReport
     from diception_ros.perception.settings import PerceptionSettings
     from diception_ros.tasks import Task
 

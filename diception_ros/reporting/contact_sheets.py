@@ -16,8 +16,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from diception_ros.core import images
-from diception_ros.core.contact_sheet import contact_sheet
 from diception_ros.core.frame import Frame
+from diception_ros.core.images import contact_sheet
 from diception_ros.core.labels import Disparity, Label, resize_label, visualize
 from diception_ros.evaluation.evaluators import EvalItem
 from diception_ros.reporting.tables import main_metric

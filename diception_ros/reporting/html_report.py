@@ -25,7 +25,7 @@ from diception_ros.system import files
 from diception_ros.tasks import TaskRegistry
 
 if TYPE_CHECKING:
-    from diception_ros.bag_replay.job import Job, Result
+    from diception_ros.bag_replay.run import Job, Result
     from diception_ros.evaluation.bag_scores import Scores
     from diception_ros.perception.settings import PerceptionSettings
     from diception_ros.reporting.contact_sheets import ReportImages

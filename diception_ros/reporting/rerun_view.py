@@ -20,8 +20,8 @@ from diception_ros.messages import base, point_clouds
 from diception_ros.messages import images as image_messages
 
 if TYPE_CHECKING:
-    from diception_ros.bag_replay.job import Job
-    from diception_ros.bags.cameras import Camera
+    from diception_ros.bag_replay.run import Job
+    from diception_ros.bags.frames import Camera
     from diception_ros.bags.typestore import RawMessage
     from diception_ros.perception.settings import PerceptionSettings
 

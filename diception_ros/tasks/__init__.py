@@ -11,7 +11,7 @@ holds the tasks of this folder and those of the adapters in use.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 import difflib
 import importlib
 import pkgutil
@@ -24,7 +24,7 @@ from diception_ros.core.adapter_card import Card, check_distinct
 from diception_ros.core.prompt import Prompt
 
 if TYPE_CHECKING:
-    from diception_ros.core.labels import Label
+    from diception_ros.core.labels import ImageLabel, Label
 
 LabelT = TypeVar('LabelT', bound='Label')
 
@@ -90,6 +90,35 @@ class Task(Generic[LabelT]):
         raise NotImplementedError
 
 
+def check_square(label: Label) -> int:
+    """Side S of a label to encode; ValueError unless it is square."""
+    height, width = label.size
+    if height != width:
+        raise ValueError(
+            f'{type(label).__name__}: expected the size of the model, (S, S), got '
+            f'{label.size}; use to_model_size first'
+        )
+    return height
+
+
+def check_output_image(rgb: NDArray[Any]) -> int:
+    """Side S of an output image; ValueError unless it is (S, S, 3) float32 and finite."""
+    if rgb.dtype != np.float32 or rgb.ndim != 3 or rgb.shape != (len(rgb), len(rgb), 3):
+        raise ValueError(f'output image: expected (S, S, 3) float32, got {rgb.shape} {rgb.dtype}')
+    if not np.isfinite(rgb).all():
+        raise ValueError('output image: expected finite numbers, got NaN or infinity')
+    return len(rgb)
+
+
+def check_same_size(predicted: Label, truth: Label) -> None:
+    """Raise ValueError unless both labels are of one size."""
+    if predicted.size != truth.size:
+        raise ValueError(
+            f'expected two labels of one size, got predicted {predicted.size} '
+            f'and true {truth.size} (H, W)'
+        )
+
+
 @dataclass(frozen=True)
 class TaskRegistry:
     """Tasks by name: those of this folder, and those of some adapters.
@@ -102,14 +131,12 @@ class TaskRegistry:
     """
 
     cards: tuple[Card, ...] = ()
+    _of_adapters: dict[str, Task[Any]] = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
         check_distinct(self.cards)
-        object.__setattr__(self, '_adapter_tasks', {card.name: of(card) for card in self.cards})
-
-    @property
-    def _of_adapters(self) -> dict[str, Task[Any]]:
-        return self._adapter_tasks  # type: ignore[attr-defined, no-any-return]
+        of_adapters = {card.name: adapter_task(card) for card in self.cards}
+        object.__setattr__(self, '_of_adapters', of_adapters)
 
     def names(self) -> list[str]:
         """Names of the tasks of this folder in alphabetical order, then those of the adapters."""
@@ -153,11 +180,14 @@ def get(name: str) -> Task[Any]:
     return BUILTIN.get(name)
 
 
-def of(card: Card) -> Task[Any]:
-    """The task of an adapter.
+# Of each kind of label but images, the task that encodes, decodes and scores it.
+_TASK_OF_KIND = {
+    'mask': 'segmentation', 'instances': 'entity', 'normals': 'normal', 'depth': 'depth'
+}  # fmt: skip
 
-    Args:
-        card: of the adapter.
+
+def adapter_task(card: Card) -> Task[Any]:
+    """The task of an adapter with this card; it takes neither points nor a category.
 
     Raises:
         ValueError: a task of this folder has the name.
@@ -166,10 +196,38 @@ def of(card: Card) -> Task[Any]:
         raise ValueError(
             f'a new task cannot be called {card.name!r}, which is one of {", ".join(names())}'
         )
-    from diception_ros.tasks import _adapter_task
+    if card.kind not in _TASK_OF_KIND:
+        from diception_ros.core.labels import ImageLabel
 
-    task: Task[Any] = _adapter_task.adapted(card)
+        return ImageTask(card.name, card.prompt, ImageLabel)
+    like = importlib.import_module(f'{__name__}.{_TASK_OF_KIND[card.kind]}').TASK
+    more = {'threshold': card.threshold} if card.kind == 'mask' else {}
+    task: Task[Any] = replace(like, name=card.name, prompt=card.prompt, takes_points=False, **more)
     return task
+
+
+class ImageTask(Task['ImageLabel']):
+    """The label is the output image itself."""
+
+    def encode(self, label: ImageLabel) -> NDArray[np.float32]:
+        check_square(label)
+        return label.values
+
+    def decode(self, rgb: NDArray[np.float32], prompt: Prompt | None = None) -> ImageLabel:
+        check_output_image(rgb)
+        return self.label(np.clip(rgb, 0, 1))
+
+    def score(self, predicted: ImageLabel, truth: ImageLabel) -> dict[str, float]:
+        """`mae`, mean absolute error of the channels, in [0, 1]; `psnr` in dB.
+
+        Raises:
+            ValueError: the sizes differ.
+        """
+        check_same_size(predicted, truth)
+        error = predicted.values.astype(np.float64) - truth.values
+        square = float(np.mean(error**2))
+        psnr = -10 * np.log10(square) if square else float('inf')
+        return {'mae': float(np.mean(np.abs(error))), 'psnr': float(psnr)}
 
 
 # Without adapters.

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from diception_ros.core.geometry import ScaleShift, fit_scale_shift
 from diception_ros.core.labels import Disparity, MetricDepth
-from diception_ros.tasks import Task, _checks
+from diception_ros.tasks import Task, check_output_image, check_same_size, check_square
 
 if TYPE_CHECKING:
     from diception_ros.core.prompt import Prompt
@@ -44,7 +44,7 @@ class Depth(Task[Disparity]):
                 f'task {self.name!r} paints Disparity, got {type(label).__name__}; '
                 'geometry.to_disparity makes one of MetricDepth'
             )
-        side = _checks.square(label)
+        side = check_square(label)
         values = label.values
         if not label.valid.any():
             return np.zeros((side, side, 3), np.float32)
@@ -59,7 +59,7 @@ class Depth(Task[Disparity]):
 
     def decode(self, rgb: NDArray[np.float32], prompt: Prompt | None = None) -> Disparity:
         """Mean of the three channels; every pixel has an answer."""
-        _checks.output_image(rgb)
+        check_output_image(rgb)
         return Disparity(np.clip(rgb, 0, 1).mean(axis=-1, dtype=np.float32))
 
     def score(
@@ -103,7 +103,7 @@ class Depth(Task[Disparity]):
 
         Source: the protocol of Marigold and GenPercept (least_square_disparity, least_square).
         """
-        _checks.same_size(predicted, truth)
+        check_same_size(predicted, truth)
         if align not in ('disparity', 'depth'):
             raise ValueError(f"align: expected 'disparity' or 'depth', got {align!r}")
         if isinstance(truth, Disparity):

@@ -10,11 +10,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from diception_ros.core.labels import Instances
-from diception_ros.tasks import Task, _checks, _instances
+from diception_ros.tasks import Task, check_output_image, check_same_size, check_square
 from diception_ros.tasks.codecs import instance_colors
 
 if TYPE_CHECKING:
     from diception_ros.core.prompt import Prompt
+
+
+# IoU from which a predicted instance counts as the true one; COCO's AP50 uses it too.
+MATCH = 0.5
 
 
 class Entity(Task[Instances]):
@@ -22,7 +26,7 @@ class Entity(Task[Instances]):
 
     def encode(self, label: Instances) -> NDArray[np.float32]:
         """Colours follow from place and size of the instances: see `instance_colors.paint`."""
-        _checks.square(label)
+        check_square(label)
         return instance_colors.paint(label.ids)
 
     def decode(self, rgb: NDArray[np.float32], prompt: Prompt | None = None) -> Instances:
@@ -32,17 +36,39 @@ class Entity(Task[Instances]):
         through eight bits and noise of sigma 0.05, 0.97 to 0.99 through JPEG 70, blur and
         noise; one instance in a few images is counted too many or too few by the latter.
         """
-        _checks.output_image(rgb)
+        check_output_image(rgb)
         ids, scores = instance_colors.find_instances(rgb)
         return Instances(ids, ('',) * len(scores), scores)
 
     def score(self, predicted: Instances, truth: Instances) -> dict[str, float]:
-        """`mean_iou`, and `precision`, `recall`, `f1` at an IoU of 0.5: see `_instances.score`.
+        """Compare instances of one image, whatever their categories.
+
+        `mean_iou` is the mean over true instances of the best IoU that any predicted one has with
+        it; NaN where nothing is there to be found. For the rest, predicted and true instances are
+        matched one to one so that the sum of IoUs is largest (Hungarian method), and pairs from an
+        IoU of 0.5 on count: `precision`, their share of the predicted (NaN where none is);
+        `recall`, their share of the true (NaN where none is); `f1`, twice their number by the
+        number of predicted and true (NaN where both are none, so 0 where only one is). Instances
+        without pixels do not count.
 
         Raises:
             ValueError: the sizes differ.
         """
-        return _instances.score(predicted, truth)
+        from scipy.optimize import linear_sum_assignment
+
+        check_same_size(predicted, truth)
+        found, there = predicted.present(), truth.present()
+        ours, theirs = len(found.scores), len(there.scores)
+        nan = float('nan')
+        iou = there.iou(found)
+        rows, columns = linear_sum_assignment(iou, maximize=True)
+        matched = int((iou[rows, columns] >= MATCH).sum())
+        return {
+            'mean_iou': float(iou.max(axis=1, initial=0).mean()) if theirs else nan,
+            'precision': matched / ours if ours else nan,
+            'recall': matched / theirs if theirs else nan,
+            'f1': 2 * matched / (ours + theirs) if ours + theirs else nan,
+        }
 
 
 TASK = Entity('entity', '[[image2entity]]', Instances)

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from diception_ros.core.labels import Normals
-from diception_ros.tasks import Task, _checks
+from diception_ros.tasks import Task, check_output_image, check_same_size, check_square
 
 if TYPE_CHECKING:
     from diception_ros.core.prompt import Prompt
@@ -37,7 +37,7 @@ class Normal(Task[Normals]):
 
     def encode(self, label: Normals) -> NDArray[np.float32]:
         """(n + 1) / 2 on the image's axes; unknown pixels mid-grey, a vector of length 0."""
-        _checks.square(label)
+        check_square(label)
         rgb: NDArray[np.float32] = np.nan_to_num(
             (label.vectors * IMAGE_TO_CAMERA_AXES + 1) / 2, nan=0.5
         )
@@ -47,7 +47,7 @@ class Normal(Task[Normals]):
         """Unit vectors, denoised; unknown where the generated vector has no valid length."""
         import cv2
 
-        _checks.output_image(rgb)
+        check_output_image(rgb)
         vectors = np.clip(rgb, 0, 1)
         vectors *= 2
         vectors -= 1
@@ -112,7 +112,7 @@ def angles_deg(predicted: Normals, truth: Normals) -> NDArray[np.float64]:
     Raises:
         ValueError: the sizes differ.
     """
-    _checks.same_size(predicted, truth)
+    check_same_size(predicted, truth)
     both = predicted.valid & truth.valid
     p = predicted.vectors[both].astype(np.float64)
     t = truth.vectors[both].astype(np.float64)

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from diception_ros.core.labels import Keypoints
-from diception_ros.tasks import Task, _checks
+from diception_ros.tasks import Task, check_output_image, check_same_size, check_square
 from diception_ros.tasks.codecs import pose_decode, pose_skeleton
 
 if TYPE_CHECKING:
@@ -31,14 +31,14 @@ class Pose(Task[Keypoints]):
 
     def encode(self, label: Keypoints) -> NDArray[np.float32]:
         """Hidden joints are drawn as visible ones; absent and untyped ones are not drawn."""
-        return pose_skeleton.draw(label.joints, _checks.square(label))
+        return pose_skeleton.draw(label.joints, check_square(label))
 
     def decode(self, rgb: NDArray[np.float32], prompt: Prompt | None = None) -> Keypoints:
         """People, and untyped points without limbs: see `codecs.pose_decode`.
 
         In images with other limb colours than ours all joints are points without a type.
         """
-        _checks.output_image(rgb)
+        check_output_image(rgb)
         return pose_decode.find_people(rgb)
 
     def score(self, predicted: Keypoints, truth: Keypoints) -> dict[str, float]:
@@ -56,7 +56,7 @@ class Pose(Task[Keypoints]):
         Raises:
             ValueError: the sizes differ.
         """
-        _checks.same_size(predicted, truth)
+        check_same_size(predicted, truth)
         here = truth.visibility > 0
         people = np.flatnonzero(here.any(axis=1))
         similar = np.zeros((len(predicted.joints), len(people)))

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from diception_ros.core.labels import Mask
-from diception_ros.tasks import Task, _checks
+from diception_ros.tasks import Task, check_output_image, check_same_size, check_square
 
 if TYPE_CHECKING:
     from diception_ros.core.prompt import Prompt
@@ -36,7 +36,7 @@ class Segmentation(Task[Mask]):
     threshold: float | None = None
 
     def encode(self, label: Mask) -> NDArray[np.float32]:
-        _checks.square(label)
+        check_square(label)
         return np.repeat(label.values[..., None].astype(np.float32), 3, axis=-1)
 
     def decode(self, rgb: NDArray[np.float32], prompt: Prompt | None = None) -> Mask:
@@ -51,7 +51,7 @@ class Segmentation(Task[Mask]):
 
         Source: the stability score of Segment Anything, with other thresholds.
         """
-        _checks.output_image(rgb)
+        check_output_image(rgb)
         grey = np.clip(rgb, 0, 1).mean(axis=-1, dtype=np.float32)
         threshold = self.threshold
         if threshold is None:
@@ -69,7 +69,7 @@ class Segmentation(Task[Mask]):
         Raises:
             ValueError: the sizes differ.
         """
-        _checks.same_size(predicted, truth)
+        check_same_size(predicted, truth)
         union = int((predicted.values | truth.values).sum())
         both = int((predicted.values & truth.values).sum())
         return {'iou': both / union if union else float('nan')}

@@ -17,7 +17,7 @@ from scipy.special import stdtrit
 import torch
 
 from diception_ros.core import images
-from diception_ros.core.contact_sheet import contact_sheet
+from diception_ros.core.images import contact_sheet
 from diception_ros.core.labels import Mask
 from diception_ros.core.settings import PredictSettings
 from diception_ros.datasets.batch import Prepared, fit_label

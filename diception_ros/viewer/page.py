@@ -18,8 +18,7 @@ from typing import Any
 from urllib.parse import quote
 import warnings
 
-from diception_ros.core.coco import CATEGORIES
-from diception_ros.core.prompt import MAX_POINTS, Point
+from diception_ros.core.prompt import COCO_CATEGORIES, MAX_POINTS, Point
 from diception_ros.core.settings import Declared
 from diception_ros.viewer import drawing
 from diception_ros.viewer.drawing import IMAGE
@@ -193,7 +192,7 @@ class _Page:
         self._follow_tasks()
         words = list(viewer.values().get(_CATEGORIES, ()))
         self._words = ui.select(
-            [*dict.fromkeys([*words, *CATEGORIES])], multiple=True, value=words,
+            [*dict.fromkeys([*words, *COCO_CATEGORIES])], multiple=True, value=words,
             label='categories', new_value_mode='add-unique', with_input=True,
             on_change=self._set_words,
         )  # fmt: skip

@@ -14,13 +14,14 @@ from typing import Any
 
 import numpy as np
 
-from diception_ros.bags.cameras import choose, image_topics
 from diception_ros.bags.frames import (
     CopiedMessage,
     FrameSelection,
     ImageFrame,
     SkippedImage,
+    choose,
     frames,
+    image_topics,
 )
 from diception_ros.bags.reader import ENDS, Bag
 from diception_ros.core import images

@@ -142,7 +142,7 @@ def predict(config: PredictConfig, progress: Progress = SILENT) -> PredictResult
     """Predict every task for every image, and write the results.
 
     For each image a folder of `out` gets, for each task, a preview (.png), the label without loss
-    (.npz, see `diception_ros.core.labels.io`) and how it was made (.json); and sheet.png.
+    (.npz, see `diception_ros.core.labels.save_npz`) and how it was made (.json); and sheet.png.
 
     Raises:
         FileNotFoundError: none of the images exists, or no such model.
@@ -444,8 +444,8 @@ def _write(
         What `PredictResult.results` has of the image.
     """
     from diception_ros.core import images
-    from diception_ros.core.contact_sheet import contact_sheet
-    from diception_ros.core.labels import io
+    from diception_ros.core.images import contact_sheet
+    from diception_ros.core.labels import save_npz
 
     folder.mkdir(parents=True, exist_ok=True)
     previews, names = [frame.image], [path.name]
@@ -457,7 +457,7 @@ def _write(
         preview = prediction.label.preview(frame.image)
         images.write(folder / f'{name}.png', preview)
         more = {} if prediction.uncertainty is None else {'uncertainty': prediction.uncertainty}
-        io.save_npz(prediction.label, folder / f'{name}.npz', **more)
+        save_npz(prediction.label, folder / f'{name}.npz', **more)
         metadata: dict[str, Any] = {
             'image': str(path),
             'size': {'height': frame.size[0], 'width': frame.size[1]},

@@ -28,8 +28,8 @@ from diception_ros.system.progress import SILENT, Progress
 from diception_ros.workflows.predict import folders_of, points_text
 
 if TYPE_CHECKING:
-    from diception_ros.bag_replay.job import Job, Result
-    from diception_ros.bags.cameras import Camera
+    from diception_ros.bag_replay.run import Job, Result
+    from diception_ros.bags.frames import Camera
     from diception_ros.datasets.ground_truth import GroundTruthSource
 
 # Settings that a job has under the same names.
@@ -205,9 +205,9 @@ def replay(config: ReplayConfig, progress: Progress = SILENT) -> ReplayResult:
         >>> result.frames, 0 <= result.numbers['']['depth']['delta1'] <= 1
         (3, True)
     """
-    from diception_ros.bag_replay import jobs
+    from diception_ros.bag_replay import run as replays
 
-    bags = jobs.find(config.bags)
+    bags = replays.find_bags(config.bags)
     if len(bags) > 1 or config.engine != engines.LOCAL:
         return _replay_each(bags, config, progress)
     return _replay_one(bags[0], config, progress)
@@ -215,9 +215,9 @@ def replay(config: ReplayConfig, progress: Progress = SILENT) -> ReplayResult:
 
 def _replay_one(path: Path, config: ReplayConfig, progress: Progress) -> ReplayResult:
     from diception_ros.bag_replay import checkpoint
-    from diception_ros.bag_replay.job import DAMAGED
+    from diception_ros.bag_replay.run import DAMAGED
     from diception_ros.bag_replay.run import replay as run
-    from diception_ros.bags.cameras import choose
+    from diception_ros.bags.frames import choose
     from diception_ros.bags.reader import Bag
     from diception_ros.bags.typestore import BagTypes
     from diception_ros.datasets.ground_truth import GroundTruthSource, poses_of
@@ -359,7 +359,7 @@ def _texts(perception: PerceptionSettings) -> list[str]:
 
 
 def _job(config: ReplayConfig) -> Job:
-    from diception_ros.bag_replay.job import Job
+    from diception_ros.bag_replay.run import Job
 
     if config.out.suffix != '.mcap':
         raise ValueError(f'out is {config.out}; expected a name that ends in .mcap')
@@ -420,8 +420,8 @@ def _summary(path: Path, result: Result, job: Job) -> dict[str, Any]:
 
 def _replay_each(bags: Sequence[Path], config: ReplayConfig, progress: Progress) -> ReplayResult:
     """Replay each bag in a process of its own."""
-    from diception_ros.bag_replay import jobs
-    from diception_ros.bag_replay.job import DAMAGED
+    from diception_ros.bag_replay import run as replays
+    from diception_ros.bag_replay.run import DAMAGED
 
     if config.out.suffix == '.mcap':
         raise ValueError(f'out is {config.out}; of {len(bags)} bags expected a folder')
@@ -441,7 +441,7 @@ def _replay_each(bags: Sequence[Path], config: ReplayConfig, progress: Progress)
 
         bar.update(len(done))
         for task in todo:
-            jobs.summary_of(task.out).unlink(missing_ok=True)
+            replays.summary_path(task.out).unlink(missing_ok=True)
         gpu = config.compute.device.startswith('cuda')
         results = engines.run(config.engine, todo, config.jobs, gpu, started)
         with contextlib.closing(results):
@@ -453,13 +453,13 @@ def _replay_each(bags: Sequence[Path], config: ReplayConfig, progress: Progress)
                 if result.code not in (0, DAMAGED):
                     progress.log(f'{result.task.source}: {result.words}')
     done.sort(key=lambda result: bags.index(result.task.source))
-    return ReplayResult([_bag_result(result) for result in done], [jobs.table(done)])
+    return ReplayResult([_bag_result(result) for result in done], [replays.results_table(done)])
 
 
 def _bag_result(done: Done) -> BagResult:
-    from diception_ros.bag_replay import jobs
+    from diception_ros.bag_replay import run as replays
 
-    file = jobs.summary_of(done.task.out)
+    file = replays.summary_path(done.task.out)
     if not file.exists():
         return BagResult(done.task.source, done.task.out, done.code)
     found = safe_load.json_object(file)
@@ -468,17 +468,17 @@ def _bag_result(done: Done) -> BagResult:
 
 
 def _tasks(bags: Sequence[Path], config: ReplayConfig) -> list[Task]:
-    from diception_ros.bag_replay import jobs
+    from diception_ros.bag_replay import run as replays
 
     # Those that run at a time divide the processors among them.
     share = config.jobs if config.engine == engines.RAY else threads.processors() // config.jobs
     count = config.compute.threads or threads.automatic(config.compute.device, share)
     options = to_arguments(config, (*_OURS, *LIVE))
     found = []
-    for bag, name in zip(bags, jobs.names(bags), strict=True):
+    for bag, name in zip(bags, replays.output_names(bags), strict=True):
         out = (config.out / f'{name}.mcap').absolute()
         more = [f'--report={config.report / name}'] if config.report else []
-        more += [f'--summary={jobs.summary_of(out)}', f'--threads={count}']
+        more += [f'--summary={replays.summary_path(out)}', f'--threads={count}']
         command = [sys.executable, '-m', 'diception_ros', 'replay', str(bag.absolute()),
                    f'--out={out}', *more, *options]  # fmt: skip
         needs = (bag.absolute(), *folders_of(config.model, config.perception.adapters))
@@ -488,18 +488,19 @@ def _tasks(bags: Sequence[Path], config: ReplayConfig) -> list[Task]:
 
 def _finished(task: Task, config: ReplayConfig) -> bool:
     """Whether nothing is left to do: the summary is written, and then all cleaned up."""
-    from diception_ros.bag_replay import checkpoint, jobs
+    from diception_ros.bag_replay import checkpoint
+    from diception_ros.bag_replay import run as replays
 
-    written = task.out.exists() and jobs.summary_of(task.out).exists()
+    written = task.out.exists() and replays.summary_path(task.out).exists()
     return written and not config.force and not checkpoint.state_path(task.out).exists()
 
 
 def _before(task: Task) -> Done:
     """Result of an earlier run."""
-    from diception_ros.bag_replay import jobs
-    from diception_ros.bag_replay.job import exit_code
+    from diception_ros.bag_replay import run as replays
+    from diception_ros.bag_replay.run import exit_code
 
-    summary = safe_load.json_object(jobs.summary_of(task.out))
+    summary = safe_load.json_object(replays.summary_path(task.out))
     code = exit_code(
         summary['damage'],
         summary['skipped'],

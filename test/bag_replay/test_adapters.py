@@ -15,8 +15,8 @@ from recordings import BEGIN, LATE, MAKE, SIZE, everything, image, recorded, wri
 
 from diception_ros.bag_replay import run
 from diception_ros.bag_replay.checkpoint import state_path
-from diception_ros.bag_replay.job import Job
-from diception_ros.bags.cameras import choose
+from diception_ros.bag_replay.run import Job
+from diception_ros.bags.frames import choose
 from diception_ros.bags.reader import Bag
 from diception_ros.cli.main import main
 from diception_ros.cli.verbs import VERBS
@@ -25,7 +25,7 @@ from diception_ros.core import geometry, images
 from diception_ros.core import settings as core_settings
 from diception_ros.core.adapter_card import WEIGHTS_FILE, Card
 from diception_ros.core.frame import Frame
-from diception_ros.core.labels import ImageLabel, io
+from diception_ros.core.labels import ImageLabel, save_npz
 from diception_ros.core.prompt import Prompt
 from diception_ros.datasets.ground_truth import GroundTruthSource
 from diception_ros.evaluation import bag_scores
@@ -180,7 +180,7 @@ def test_truth_in_folders(folders, tmp_path):
             elif kind == 'rgb':
                 images.write(folder / f'{name}.png', label.preview())
             else:
-                io.save_npz(label, folder / f'{name}.npz')
+                save_npz(label, folder / f'{name}.npz')
         truth.append(f'{task}={folder}')
     found, *_ = judged(bag, tmp_path / 'out.mcap', asked(folders), truth)
     numbers = found.numbers['']

@@ -11,7 +11,7 @@ import recordings
 from recordings import everything, perceiver, recorded, write
 
 from diception_ros.bag_replay import run
-from diception_ros.bag_replay.job import Job
+from diception_ros.bag_replay.run import Job
 from diception_ros.bags.reader import Bag
 
 LIVES = 20
@@ -25,7 +25,7 @@ sys.path.insert(0, sys.argv[1])
 import recordings
 from diception_ros.bags import mcap_writer
 from diception_ros.bag_replay import checkpoint, run
-from diception_ros.bag_replay.job import Job
+from diception_ros.bag_replay.run import Job
 from diception_ros.bags.reader import Bag
 checkpoint.CHUNK_FRAMES = 2
 bag, out = Path(sys.argv[2]), Path(sys.argv[3])

@@ -13,7 +13,7 @@ from recordings import BEGIN, LATE, MAKE, everything, perceiver, recorded, write
 from task_examples import example
 
 from diception_ros.bag_replay import checkpoint, run
-from diception_ros.bag_replay.job import Job
+from diception_ros.bag_replay.run import Job
 from diception_ros.bags import qos
 from diception_ros.bags.mcap_writer import Writer, partial_of
 from diception_ros.bags.qos import Offered
@@ -250,8 +250,7 @@ def test_frames_references_are_matched_within_the_tolerance(tmp_path):
     path = write(tmp_path / 'bag', sorted(messages, key=lambda one: one[2]))
     seen = []
     with Bag(path) as bag:
-        from diception_ros.bags.cameras import choose
-        from diception_ros.bags.frames import FrameSelection, frames
+        from diception_ros.bags.frames import FrameSelection, choose, frames
 
         for taken in frames(bag, choose(bag, ['/image'], references=['/depth']), FrameSelection()):
             seen.append(None if taken.reference is None else

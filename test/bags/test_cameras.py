@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import recordings
 
-from diception_ros.bags.cameras import Camera, beside, choose
+from diception_ros.bags.frames import Camera, beside, choose
 from diception_ros.bags.reader import Bag
 from diception_ros.messages import base
 from diception_ros.messages import images as image_messages

@@ -18,9 +18,9 @@ from rosbags.rosbag1 import Writer as Writer1
 from rosbags.typesys import Stores, get_typestore
 
 from diception_ros.bag_replay import run
-from diception_ros.bag_replay.job import Job
+from diception_ros.bag_replay.run import Job
 from diception_ros.bags import chunks
-from diception_ros.bags.cameras import choose
+from diception_ros.bags.frames import choose
 from diception_ros.bags.mcap_writer import MAGIC, PREFIX, Writer, zstd
 from diception_ros.bags.reader import Bag, bags_in
 from diception_ros.bags.typestore import TYPES, Definition, definition_of, to_copy

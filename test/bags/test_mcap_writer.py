@@ -10,7 +10,7 @@ from rosbags.highlevel import AnyReader
 
 from diception_ros.bags.chunks import DamageError
 from diception_ros.bags.mcap_writer import LONG, Writer, partial_of
-from diception_ros.bags.storage import scan
+from diception_ros.bags.reader import Storage
 
 TEXT = 'string data\n'
 
@@ -75,11 +75,11 @@ def test_writer_flushed_messages_are_readable_without_an_end(tmp_path):
         assert len(file.read()) == ends[-1]
     found = []
     with pytest.raises(DamageError, match='byte'):
-        found.extend(raw.data for raw in scan(partial_of(path)))
+        found.extend(raw.data for raw in Storage(partial_of(path)).scan())
     assert len(found) == 0 or len(found) == 16
     found = []
     try:
-        for raw in scan(partial_of(path)):
+        for raw in Storage(partial_of(path)).scan():
             found.append(raw.stamp_ns)
     except DamageError:
         pass

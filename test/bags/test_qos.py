@@ -10,8 +10,7 @@ from rosbags.typesys import Stores, get_typestore
 from diception_ros.bags import qos
 from diception_ros.bags.mcap_writer import Writer
 from diception_ros.bags.qos import Offered
-from diception_ros.bags.reader import Bag
-from diception_ros.bags.storage import scan
+from diception_ros.bags.reader import Bag, Storage
 
 STRING = 'std_msgs/msg/String'
 SOME = {
@@ -33,7 +32,7 @@ def test_offers_are_read_as_they_were_offered(tmp_path, form):
             assert qos.from_text(raw.qos) == SOME[raw.topic]
     files = [path] if path.is_file() else [*path.glob('bag.*')]
     for file in files:  # without the index
-        assert {raw.topic: qos.from_text(raw.qos) for raw in scan(file)} == SOME
+        assert {raw.topic: qos.from_text(raw.qos) for raw in Storage(file).scan()} == SOME
 
 
 def test_parts_of_a_bag_that_differ_are_put_together(tmp_path):

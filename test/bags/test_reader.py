@@ -11,8 +11,7 @@ import recordings
 from rosbags.highlevel import AnyReader
 
 from diception_ros.bags.chunks import Block, by_time
-from diception_ros.bags.reader import Bag
-from diception_ros.bags.storage import scan
+from diception_ros.bags.reader import Bag, Storage
 from diception_ros.bags.typestore import TYPES, to_cdr
 from diception_ros.messages import camera_info
 from diception_ros.messages import images as image_messages
@@ -91,7 +90,7 @@ def test_a_scan_of_a_whole_file_finds_what_its_index_does(tmp_path, form):
     path = recordings.write(tmp_path / 'bag', recordings.recorded(COUNT), form)
     file = path if path.is_file() else next(p for p in path.iterdir() if p.suffix != '.yaml')
     with Bag(file) as bag:
-        assert [*scan(file)] == [*bag.messages()]
+        assert [*Storage(file).scan()] == [*bag.messages()]
 
 
 @pytest.mark.parametrize('form', [*FILES, 'sqlite3-file'])

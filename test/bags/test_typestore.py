@@ -8,7 +8,7 @@ import pytest
 from diception_ros.bags import mcap_writer, typestore
 from diception_ros.bags.reader import read_messages
 from diception_ros.core.frame import Intrinsics
-from diception_ros.messages import base, camera_info, detections, poses
+from diception_ros.messages import base, camera_info, outputs, poses
 from diception_ros.messages import images as image_messages
 from diception_ros.messages.point_clouds import JOINT, joint_cloud
 
@@ -28,7 +28,7 @@ def some_messages():
     pose = np.array([1.0, 2, 3]), np.eye(3)
     joints = np.zeros(17, JOINT)
     joints['x'], joints['u'], joints['instance'] = rng.random(17), np.nan, 40_000
-    thing = detections.Detection(7, 'cup', 0.5, (1.0, 2.0), (3.0, 5.0))
+    thing = outputs.Detection(7, 'cup', 0.5, (1.0, 2.0), (3.0, 5.0))
     for k in range(3):
         stamp = STAMP + k * 100_000_000
         header, world = (base.header(TYPES, stamp, name) for name in ('cam', 'map'))
@@ -39,8 +39,8 @@ def some_messages():
         yield '/pose', poses.pose_stamped(TYPES, *pose, world), stamp
         yield '/tf', poses.transform(TYPES, *pose, world, 'cam'), stamp
         yield '/joints', joint_cloud(TYPES, joints, header), stamp
-        yield '/things', detections.detections(TYPES, [thing], header), stamp
-        yield '/words', detections.label_info(TYPES, ['cup'], header), stamp
+        yield '/things', outputs.detection_array(TYPES, [thing], header), stamp
+        yield '/words', outputs.label_info(TYPES, ['cup'], header), stamp
         yield '/text', TYPES.make('std_msgs/msg/String', data='é {}'), stamp
 
 

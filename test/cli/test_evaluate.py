@@ -14,7 +14,7 @@ import pytest
 from diception_ros import tasks
 from diception_ros.cli import main as command
 from diception_ros.core import images
-from diception_ros.core.labels import Disparity, Normals, io
+from diception_ros.core.labels import Disparity, Normals, save_npz
 from diception_ros.datasets import benchmarks
 from diception_ros.evaluation import evaluators
 from diception_ros.perception.predictor import Predictor
@@ -218,7 +218,7 @@ def test_scoring_files_loads_no_model(tiny_folder, tmp_path):
     for place in PLACES['scannet'][0]:
         label = Disparity(np.random.default_rng(0).random((48, 64), np.float32))
         (tmp_path / 'out' / place).mkdir(parents=True)
-        io.save_npz(label, tmp_path / 'out' / place / 'depth.npz')
+        save_npz(label, tmp_path / 'out' / place / 'depth.npz')
     arguments = ['evaluate', tmp_path / 'data', '--protocol', 'scannet', '--predictions',
                  tmp_path / 'out', '--out', tmp_path / 'scores']  # fmt: skip
     program = (
@@ -242,7 +242,7 @@ def test_axes_that_disagree_are_doubted(tmp_path, capsys):
     for place, truth in zip(PLACES['scannet_normals'][0], truths, strict=True):
         (tmp_path / 'out' / place).mkdir(parents=True)
         mirrored = Normals((truth * [-1, 1, 1]).astype(np.float32))
-        io.save_npz(mirrored, tmp_path / 'out' / place / 'normal.npz')
+        save_npz(mirrored, tmp_path / 'out' / place / 'normal.npz')
     asked = (tmp_path / 'data', '--protocol', 'scannet_normals', '--predictions', tmp_path / 'out')
     assert evaluate(*asked) == 0
     err = capsys.readouterr().err

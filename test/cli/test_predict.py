@@ -14,7 +14,7 @@ from diception_ros import tasks
 from diception_ros.cli.main import main
 from diception_ros.core import images
 from diception_ros.core.frame import Frame
-from diception_ros.core.labels import io
+from diception_ros.core.labels import load_npz
 from diception_ros.core.prompt import Point, Prompt
 from diception_ros.perception.predictor import Predictor
 from diception_ros.workflows.predict import PredictConfig
@@ -78,7 +78,7 @@ def test_files_hold_what_the_predictor_says(image_files, tiny_folder, tmp_path):
         [Prompt('depth'), Prompt('segmentation', points=(Point(10, 20),))],
     )
     for prediction in found:
-        label = io.load_npz(folder / f'{prediction.prompt.task}.npz')
+        label = load_npz(folder / f'{prediction.prompt.task}.npz')
         np.testing.assert_array_equal(label.values, prediction.label.values)
         preview = prediction.label.preview(images.read(image_files[0]))
         np.testing.assert_array_equal(
@@ -260,7 +260,7 @@ def test_json_names_the_files_that_were_written(image_files, tiny_folder, tmp_pa
         metadata = json.loads(Path(result['metadata']).read_text())
         assert metadata['label']['kind'] == result['kind']
         assert metadata['seconds'] == result['seconds']
-        assert type(io.load_npz(Path(result['label']))).__name__ == result['kind']
+        assert type(load_npz(Path(result['label']))).__name__ == result['kind']
         assert images.read(Path(result['preview'])).shape == (40, 60, 3)
     assert [one['image'] for one in document['skipped']] == [str(broken)]
     # After an error there is nothing.

@@ -17,7 +17,7 @@ import pytest
 import recordings
 from recordings import recorded, write
 
-from diception_ros.bag_replay import jobs
+from diception_ros.bag_replay.run import find_bags, output_names
 from diception_ros.bags.reader import Bag
 from diception_ros.cli.main import main
 from diception_ros.cli.verbs import VERBS
@@ -179,21 +179,21 @@ def test_bags_are_found_in_folders_and_by_patterns(tmp_path):
     for name in ('a', 'b'):
         write(tmp_path / name, recorded(1))
     folder = write(tmp_path / 'c', recorded(1), 'sqlite3')
-    assert [p.name for p in jobs.find([str(tmp_path)])] == ['c', 'a.mcap', 'b.mcap']
-    assert jobs.find([str(tmp_path / '*.mcap')]) == [tmp_path / 'a.mcap', tmp_path / 'b.mcap']
-    assert jobs.find([str(folder), str(folder)]) == [folder]
+    assert [p.name for p in find_bags([str(tmp_path)])] == ['c', 'a.mcap', 'b.mcap']
+    assert find_bags([str(tmp_path / '*.mcap')]) == [tmp_path / 'a.mcap', tmp_path / 'b.mcap']
+    assert find_bags([str(folder), str(folder)]) == [folder]
     for nothing in ('nothing', '*.bag'):
         with pytest.raises(FileNotFoundError, match='no such bag'):
-            jobs.find([str(tmp_path / nothing)])
+            find_bags([str(tmp_path / nothing)])
     (tmp_path / 'empty').mkdir()
     with pytest.raises(ValueError, match='no bags'):
-        jobs.find([str(tmp_path / 'empty')])
+        find_bags([str(tmp_path / 'empty')])
 
 
 def test_names_of_many_bags_differ(tmp_path):
-    assert jobs.names([Path('/x/a.mcap'), Path('/x/b.bag')]) == ['a', 'b']
-    assert jobs.names([Path('/x/1/a.mcap'), Path('/x/2/a.mcap')]) == ['1_a.mcap', '2_a.mcap']
-    assert jobs.names([Path('/x/a.mcap'), Path('/x/a.bag')]) == ['a.mcap', 'a.bag']
+    assert output_names([Path('/x/a.mcap'), Path('/x/b.bag')]) == ['a', 'b']
+    assert output_names([Path('/x/1/a.mcap'), Path('/x/2/a.mcap')]) == ['1_a.mcap', '2_a.mcap']
+    assert output_names([Path('/x/a.mcap'), Path('/x/a.bag')]) == ['a.mcap', 'a.bag']
 
 
 def test_options_are_handed_on_as_they_were_given():

@@ -116,7 +116,7 @@ def test_reading_a_card_loads_no_torch(tmp_path):
     code = (
         'import sys; from diception_ros import tasks\n'
         'from diception_ros.core import adapter_card as card\n'
-        'print(tasks.of(card.read(sys.argv[1])).name, "torch" in sys.modules)'
+        'print(tasks.adapter_task(card.read(sys.argv[1])).name, "torch" in sys.modules)'
     )
     told = subprocess.run(
         [sys.executable, '-c', code, tmp_path], capture_output=True, text=True, check=True

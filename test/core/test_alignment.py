@@ -7,8 +7,15 @@ import math
 import numpy as np
 import pytest
 
-from diception_ros.core.alignment import MAX_REFERENCES, FitReport, align, evaluate_fit, smooth
-from diception_ros.core.geometry import ScaleShift, fit_scale_shift
+from diception_ros.core.geometry import (
+    MAX_REFERENCES,
+    FitReport,
+    ScaleShift,
+    align,
+    evaluate_fit,
+    fit_scale_shift,
+    smooth,
+)
 from diception_ros.core.settings import FitCriteria
 
 TRUTH = ScaleShift(0.8, 0.12)  # 1/m: from 1.1 m at disparity 1 to 8.3 m at 0

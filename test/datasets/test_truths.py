@@ -10,8 +10,8 @@ from recordings import BEGIN, LATE, MAKE, SIZE, image, write
 
 from diception_ros import tasks
 from diception_ros.bag_replay import run
-from diception_ros.bag_replay.job import Job
-from diception_ros.bags.cameras import choose
+from diception_ros.bag_replay.run import Job
+from diception_ros.bags.frames import choose
 from diception_ros.bags.reader import Bag
 from diception_ros.core import geometry
 from diception_ros.core.frame import Frame

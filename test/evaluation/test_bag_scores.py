@@ -12,12 +12,12 @@ from recordings import BEGIN, LATE, MAKE, SIZE, image, write
 from surfaces import normals_from
 
 from diception_ros.bag_replay import run
-from diception_ros.bag_replay.job import Job
-from diception_ros.bags.cameras import choose
+from diception_ros.bag_replay.run import Job
+from diception_ros.bags.frames import choose
 from diception_ros.bags.reader import Bag
 from diception_ros.core import geometry
 from diception_ros.core.frame import Frame, Intrinsics, Transform
-from diception_ros.core.labels import Disparity, Instances, MetricDepth, io
+from diception_ros.core.labels import Disparity, Instances, MetricDepth, save_npz
 from diception_ros.datasets.ground_truth import GroundTruthSource, poses_of
 from diception_ros.evaluation import bag_scores
 from diception_ros.evaluation.bag_scores import FrameState, ScaleShiftFitter, TemporalConsistency
@@ -147,7 +147,7 @@ def test_truth_in_folders(bag, tmp_path, names):
                     str(path), np.nan_to_num(np.round(metres(k).values * 1000)).astype(np.uint16)
                 )
             elif end == 'npz':
-                io.save_npz(said(task, k), path)
+                save_npz(said(task, k), path)
             else:
                 np.save(path, said(task, k).ids)
     found, *_ = judged(bag, tmp_path, [f'{task}={folder}' for task, folder in folders.items()])
@@ -193,7 +193,7 @@ def test_numbers_that_nobody_has_are_no_people(bag, tmp_path):
 def test_missing_truths_are_counted(bag, tmp_path):
     folder = tmp_path / 'some'
     folder.mkdir()
-    io.save_npz(metres(2), folder / f'{BEGIN + 200_000_000}.npz')
+    save_npz(metres(2), folder / f'{BEGIN + 200_000_000}.npz')
     found, *_ = judged(bag, tmp_path, [f'depth={folder}'])
     assert found.missing['']['depth'] == COUNT - 1
     assert found.numbers['']['depth']['images'] == 1

@@ -6,7 +6,7 @@ from layouts import write
 import numpy as np
 import pytest
 
-from diception_ros.core.labels import Disparity, Normals, io
+from diception_ros.core.labels import Disparity, Normals, save_npz
 from diception_ros.datasets import benchmarks
 from diception_ros.evaluation import dataset_scores
 from diception_ros.evaluation.dataset_scores import PredictionFiles
@@ -25,7 +25,7 @@ def answer(size, value):
 
 def put(folder, name, label, task='depth'):
     (folder / name).mkdir(parents=True, exist_ok=True)
-    io.save_npz(label, folder / name / f'{task}.npz')
+    save_npz(label, folder / name / f'{task}.npz')
 
 
 @pytest.mark.parametrize('drop', [0, 1])

@@ -11,8 +11,8 @@ from recordings import MAKE, write
 
 from diception_ros import tasks
 from diception_ros.core import images
-from diception_ros.core.contact_sheet import contact_sheet
 from diception_ros.core.geometry import to_disparity
+from diception_ros.core.images import contact_sheet
 from diception_ros.core.labels import Instances, MetricDepth
 from diception_ros.core.prompt import Point
 from diception_ros.evaluation.evaluators import MeanControl

@@ -51,7 +51,9 @@ def made(task, label, wanted=None, types=TYPES, **more):
 
 
 # The kind of answer that no task has by itself.
-GLOW = tasks.of(Card('glow', '[[image2segmentation]] glow', 'rgb', 'x', '0' * 64, 1, 1, 0.01))
+GLOW = tasks.adapter_task(
+    Card('glow', '[[image2segmentation]] glow', 'rgb', 'x', '0' * 64, 1, 1, 0.01)
+)
 EVERY = [*map(tasks.get, tasks.names()), GLOW]
 every_task = pytest.mark.parametrize('task', EVERY, ids=[task.name for task in EVERY])
 both_sizes = pytest.mark.parametrize('at_camera', [True, False], ids=['camera', 'model'])

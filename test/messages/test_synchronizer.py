@@ -11,7 +11,7 @@ import recordings
 from recordings import BEGIN, MAKE
 
 from diception_ros.bag_replay import run
-from diception_ros.bag_replay.job import Job
+from diception_ros.bag_replay.run import Job
 from diception_ros.bags.reader import Bag
 from diception_ros.core.frame import Intrinsics
 from diception_ros.messages import base, camera_info

@@ -14,9 +14,8 @@ from diception_ros import tasks
 from diception_ros.bags.typestore import BagTypes
 from diception_ros.messages import base, images
 from diception_ros.node import worker
-from diception_ros.node.diagnostics import ERROR, NodeReport, statuses
+from diception_ros.node.diagnostics import ERROR, Log, NodeReport, statuses
 from diception_ros.node.frame_queue import FrameQueue, QueuedFrame
-from diception_ros.node.log import Log
 from diception_ros.perception.settings import DepthSettings, PointsSettings
 
 

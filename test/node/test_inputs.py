@@ -15,7 +15,7 @@ import pytest
 from sensor_msgs.msg import CameraInfo, CompressedImage, Image, LaserScan, PointCloud2
 
 from diception_ros.bag_replay import run
-from diception_ros.bag_replay.job import Job
+from diception_ros.bag_replay.run import Job
 from diception_ros.bags.mcap_writer import Writer
 from diception_ros.bags.reader import Bag
 from diception_ros.bags.typestore import TYPES, BagTypes, definition_of

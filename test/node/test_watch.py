@@ -13,10 +13,18 @@ from rosgraph_msgs.msg import Clock
 from sensor_msgs.msg import CompressedImage, Image
 from std_msgs.msg import Header
 
-from diception_ros.node import diagnostics, watchdog
-from diception_ros.node.diagnostics import Rate, Timings
-from diception_ros.node.log import KINDS, Log
-from diception_ros.node.watchdog import Publisher, Subscribed, Watchdog, explain, loss_hint
+from diception_ros.node import diagnostics
+from diception_ros.node.diagnostics import (
+    KINDS,
+    Log,
+    Publisher,
+    Rate,
+    Subscribed,
+    Timings,
+    Watchdog,
+    explain,
+    loss_hint,
+)
 from diception_ros.system import ros_environment
 
 CAMERA = '/perception: camera'
@@ -184,11 +192,11 @@ def test_loss_hint_is_for_fast_dds_without_a_profile():
 
 def test_clock_mismatch_says_what_to_do():
     day = 86_400 * 10**9
-    assert watchdog.clock_mismatch(day, day - 9 * 10**9, False) == ''
-    assert 'before this machine' in watchdog.clock_mismatch(day, 0, False)
-    assert 'after this machine' in watchdog.clock_mismatch(0, day, False)
-    assert 'nothing is received on /clock' in watchdog.clock_mismatch(0, day, True)
-    assert 'after /clock' in watchdog.clock_mismatch(1, day, True)
+    assert diagnostics.clock_mismatch(day, day - 9 * 10**9, False) == ''
+    assert 'before this machine' in diagnostics.clock_mismatch(day, 0, False)
+    assert 'after this machine' in diagnostics.clock_mismatch(0, day, False)
+    assert 'nothing is received on /clock' in diagnostics.clock_mismatch(0, day, True)
+    assert 'after /clock' in diagnostics.clock_mismatch(1, day, True)
 
 
 def test_log_once_per_kind_and_a_bounded_number_of_kinds():

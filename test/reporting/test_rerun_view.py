@@ -13,7 +13,7 @@ import pytest
 import recordings
 
 from diception_ros.bag_replay import run
-from diception_ros.bag_replay.job import Job
+from diception_ros.bag_replay.run import Job
 from diception_ros.bags.reader import Bag
 from diception_ros.perception.perceiver import Perceiver
 from diception_ros.reporting import rerun_view

@@ -28,7 +28,7 @@ def card(kind, name='floor', prompt='[[image2segmentation]] floor'):
 
 @pytest.mark.parametrize('kind', KINDS)
 def test_it_keeps_the_laws_of_every_task(kind):
-    task = tasks.of(card(kind))
+    task = tasks.adapter_task(card(kind))
     assert (task.name, task.prompt, task.label) == ('floor', card(kind).prompt, LABELS[kind])
     assert not task.takes_points
     assert not task.takes_category
@@ -50,14 +50,14 @@ def test_it_keeps_the_laws_of_every_task(kind):
 
 @pytest.mark.parametrize('kind', LIKE)
 def test_it_paints_reads_and_scores_as_the_task_that_it_is_like(kind):
-    task, like = tasks.of(card(kind)), tasks.get(LIKE[kind])
+    task, like = tasks.adapter_task(card(kind)), tasks.get(LIKE[kind])
     label = example(like, np.random.default_rng(1), SIZE)
     np.testing.assert_array_equal(task.encode(label), like.encode(label))
     assert task.score(label, label) == like.score(label, label)
 
 
 def test_its_text_is_the_card_s_and_nothing_may_be_added():
-    task = tasks.of(card('mask'))
+    task = tasks.adapter_task(card('mask'))
     assert task.text(Prompt('floor')) == '[[image2segmentation]] floor'
     for prompt in (Prompt('floor', 'cup'), Prompt('floor', points=(Point(1, 1),))):
         with pytest.raises(ValueError, match='floor'):
@@ -65,7 +65,7 @@ def test_its_text_is_the_card_s_and_nothing_may_be_added():
 
 
 def test_an_image_is_read_as_it_is_painted_and_cut_to_what_can_be():
-    task = tasks.of(card('rgb'))
+    task = tasks.adapter_task(card('rgb'))
     rgb = np.random.default_rng(0).uniform(-0.2, 1.2, (8, 8, 3)).astype(np.float32)
     np.testing.assert_array_equal(task.decode(rgb).values, rgb.clip(0, 1))
     label = task.decode(rgb)
@@ -101,6 +101,6 @@ def test_a_registry_holds_the_tasks_of_its_adapters_and_no_other_does():
 
 @pytest.mark.parametrize('name', tasks.names())
 def test_no_task_of_the_base_can_be_replaced(name):
-    for make in (tasks.of, lambda one: TaskRegistry((one,))):
+    for make in (tasks.adapter_task, lambda one: TaskRegistry((one,))):
         with pytest.raises(ValueError, match=f"cannot be called '{name}', which is one of depth"):
             make(card('mask', name))

@@ -13,8 +13,7 @@ import task_examples
 from task_examples import example, random_skeletons
 
 from diception_ros import tasks
-from diception_ros.core.labels import COCO_JOINTS, COCO_LIMBS, Keypoints
-from diception_ros.core.labels.keypoints import COCO_MIRROR
+from diception_ros.core.labels import COCO_JOINTS, COCO_LIMBS, COCO_MIRROR, Keypoints
 from diception_ros.core.prompt import Prompt
 from diception_ros.tasks.codecs import pose_skeleton
 

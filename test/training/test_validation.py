@@ -246,7 +246,7 @@ def test_the_guess_is_the_best_threshold_of_one_who_knows_how_likely_a_pixel_is(
 
 def test_the_task_of_an_adapter_reads_by_its_threshold(tmp_path):
     Card('grey', 'text', 'mask', 'base', 'a' * 64, 1, 1, 0.01, threshold=0.2).write(tmp_path)
-    task = tasks.of(cards.read(tmp_path))
+    task = tasks.adapter_task(cards.read(tmp_path))
     np.testing.assert_array_equal(task.decode(painted(0.23, 0.11), Prompt('grey')).values, TRUTH)
     assert not tasks.get('segmentation').decode(painted(0.23, 0.11)).values.any()
 

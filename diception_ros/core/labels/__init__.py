@@ -11,14 +11,26 @@ compare their arrays to compare content.
 from __future__ import annotations
 
 from diception_ros.core.labels.base import Label, resize_label
-from diception_ros.core.labels.depth import Disparity, MetricDepth
-from diception_ros.core.labels.keypoints import COCO_JOINTS, COCO_LIMBS, Keypoints
-from diception_ros.core.labels.masks import ImageLabel, Instances, Mask
-from diception_ros.core.labels.normals import Normals
+from diception_ros.core.labels.kinds import (
+    COCO_JOINTS,
+    COCO_LIMBS,
+    COCO_MIRROR,
+    Disparity,
+    ImageLabel,
+    Instances,
+    Keypoints,
+    Mask,
+    MetricDepth,
+    Normals,
+    load_npz,
+    save_npz,
+    unit,
+)
 
 __all__ = [
     'COCO_JOINTS',
     'COCO_LIMBS',
+    'COCO_MIRROR',
     'Disparity',
     'ImageLabel',
     'Instances',
@@ -27,5 +39,8 @@ __all__ = [
     'Mask',
     'MetricDepth',
     'Normals',
+    'load_npz',
     'resize_label',
+    'save_npz',
+    'unit',
 ]

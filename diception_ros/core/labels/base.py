@@ -6,7 +6,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from dataclasses import fields, replace
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
 
 import numpy as np
 from numpy.typing import DTypeLike, NDArray
@@ -58,7 +58,6 @@ class Label(ABC):
     def flip(self) -> Self:
         """The label of the left-right mirrored image."""
 
-    @abstractmethod
     def preview(self, image: NDArray[np.uint8] | None = None) -> NDArray[np.uint8]:
         """The label drawn for people: (H, W, 3) uint8 RGB.
 
@@ -69,6 +68,15 @@ class Label(ABC):
         Raises:
             ValueError: the image is not of the label's size.
         """
+        if image is not None and (image.dtype != np.uint8 or image.shape != (*self.size, 3)):
+            raise ValueError(
+                f'{type(self).__name__}.preview: expected an image {(*self.size, 3)} uint8, '
+                f'got {image.shape} {image.dtype}'
+            )
+        return self._drawn(image)
+
+    @abstractmethod
+    def _drawn(self, image: NDArray[np.uint8] | None) -> NDArray[np.uint8]: ...
 
     def to_model_size(self, transform: ResizeTransform) -> Self:
         """The label at the model's size.
@@ -87,6 +95,21 @@ class Label(ABC):
         """
         check_size(self, transform.model, 'model square')
         return self.resized(transform.image_size)
+
+
+class MapLabel(Label):
+    """A label with one array of pixels, the field `array_name`."""
+
+    array_name: ClassVar[str] = 'values'
+
+    @property
+    def size(self) -> tuple[int, int]:
+        height, width = getattr(self, self.array_name).shape[:2]
+        return height, width
+
+    def flip(self) -> Self:
+        mirrored = np.ascontiguousarray(getattr(self, self.array_name)[:, ::-1])
+        return replace(self, **{self.array_name: mirrored})  # type: ignore[type-var]
 
 
 LabelT = TypeVar('LabelT', bound=Label)
@@ -149,15 +172,6 @@ def check_size(label: Label, size: tuple[int, int], what: str) -> None:
         raise ValueError(
             f'{type(label).__name__}: expected the size of the {what}, {size} (H, W), '
             f'got {label.size}'
-        )
-
-
-def check_image(label: Label, image: NDArray[np.uint8] | None) -> None:
-    """Raise ValueError unless the image to preview on is None or uint8 RGB of the label's size."""
-    if image is not None and (image.dtype != np.uint8 or image.shape != (*label.size, 3)):
-        raise ValueError(
-            f'{type(label).__name__}.preview: expected an image {(*label.size, 3)} uint8, '
-            f'got {image.shape} {image.dtype}'
         )
 
 

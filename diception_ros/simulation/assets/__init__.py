@@ -4,7 +4,7 @@
 
 from __future__ import annotations
 
-from diception_ros.core import coco
+from diception_ros.core.prompt import COCO_CATEGORIES
 
 # Parts of the room itself. EntitySeg-like label sets count them as regions, a robot that looks for
 # objects does not; labels of the simulation can include them or leave them out.
@@ -33,4 +33,4 @@ MODELED = (
 CATEGORIES = ('', *STUFF, *COCO, *_OTHERS, *MODELED, 'object')
 NUMBERS = {name: number for number, name in enumerate(CATEGORIES)}
 
-assert {*COCO, *MODELED} <= set(coco.CATEGORIES)
+assert {*COCO, *MODELED} <= set(COCO_CATEGORIES)

@@ -7,8 +7,7 @@ import pytest
 from task_examples import random_skeletons
 
 from diception_ros import tasks
-from diception_ros.core.labels import COCO_JOINTS, Keypoints
-from diception_ros.core.labels.keypoints import COCO_MIRROR
+from diception_ros.core.labels import COCO_JOINTS, COCO_MIRROR, Keypoints
 from diception_ros.tasks.codecs import pose_skeleton
 
 TASK = tasks.get('pose')

@@ -16,17 +16,20 @@ from pathlib import Path
 import sqlite3
 import struct
 from typing import BinaryIO
+import zlib
+
+from mcap import records
+from mcap.data_stream import ReadDataStream
+from mcap.opcode import Opcode
+from mcap.stream_reader import StreamReader
 
 from diception_ros.bags import qos
 from diception_ros.bags.chunks import (
-    ALL,
     FAULTS,
     Block,
     Channel,
     Contents,
     CutError,
-    DamageError,
-    LimitError,
     NotABagError,
     Selection,
     Unpacker,
@@ -34,12 +37,193 @@ from diception_ros.bags.chunks import (
     located,
     seek,
 )
-from diception_ros.bags.mcap_reader import Mcap
-from diception_ros.bags.mcap_writer import MAGIC
+from diception_ros.bags.mcap_writer import END_SIZE, MAGIC, MESSAGE_HEAD, PREFIX
 from diception_ros.bags.typestore import Definition, RawMessage
 
+# A record that claims to be longer was never written as one, bytes.
+MAX_RECORD = 1 << 40
+
+
+class Format:
+    """A file of a bag."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    def contents(self) -> Contents:
+        """What its index or its tables list; CutError without one, or if pages are missing."""
+        raise NotImplementedError
+
+    def messages(self, selection: Selection, unpack: Unpacker) -> Iterator[RawMessage]:
+        """The selected messages by log time, after `contents`."""
+        raise NotImplementedError
+
+    def scan(self, unpack: Unpacker) -> Iterator[RawMessage]:
+        """All messages in the order of the file, as many as there are of one that is cut off."""
+        raise NotImplementedError
+
+    def has_end(self) -> bool:
+        """Whether the file has an index, or all of its pages."""
+        try:
+            type(self)(self.path).contents()
+        except FAULTS:
+            return False
+        return True
+
+
+class Mcap(Format):
+    """An MCAP file. Source: mcap.dev/spec.
+
+    The records are those of the `mcap` package. Its readers raise at a chunk that is cut off and
+    decompress without a limit, so chunks are taken apart here.
+    """
+
+    def __init__(self, path: Path) -> None:
+        super().__init__(path)
+        self._schemas: dict[int, Definition] = {}
+        self._channels: dict[int, Channel] = {}
+        self._chunks: list[records.ChunkIndex] = []
+
+    def contents(self) -> Contents:
+        found, statistics = Contents(), None
+        with self.path.open('rb') as file:
+            start = self._footer(file).summary_start
+            if not start:
+                raise CutError('it has no summary')
+            seek(file, start)
+            summary = file.read()
+        for record in StreamReader(io.BytesIO(summary), skip_magic=True).records:
+            if isinstance(record, records.Statistics):
+                statistics = record
+            elif isinstance(record, records.ChunkIndex):
+                self._chunks.append(record)
+            else:
+                self._declare(record)
+        if statistics is None or (statistics.message_count and not self._chunks):
+            raise CutError('it has no index')
+        for number, channel in self._channels.items():
+            found.counts[channel] += statistics.channel_message_counts.get(number, 0)
+        if statistics.message_count:
+            found.span(statistics.message_start_time, statistics.message_end_time)
+        return found
+
+    def messages(self, selection: Selection, unpack: Unpacker) -> Iterator[RawMessage]:
+        blocks = []
+        for chunk in self._chunks:
+            numbers = chunk.message_index_offsets
+            topics = {self._channels[n].topic for n in numbers if n in self._channels}
+            wanted = selection.topics is None or not numbers or topics & {*selection.topics}
+            if wanted and selection.meets(chunk.message_start_time, chunk.message_end_time):
+                read = functools.partial(self._chunk, chunk.chunk_start_offset, selection, unpack)
+                blocks.append(Block(chunk.message_start_time, read))
+        yield from by_time(blocks)
+
+    def scan(self, unpack: Unpacker) -> Iterator[RawMessage]:
+        size = self.path.stat().st_size
+        with self.path.open('rb') as file:
+            file.seek(len(MAGIC))
+            while True:
+                at = file.tell()
+                with located(at):
+                    code, data, cut = _record(file, size)
+                    if code in (Opcode.DATA_END, Opcode.FOOTER):
+                        return
+                    if code == Opcode.CHUNK:
+                        yield from self._inside(data, cut, unpack)
+                    else:
+                        yield from self._understand(code, data)
+
+    def has_end(self) -> bool:
+        """Whether the file has a footer, and a summary that fits its checksum, or none."""
+        try:
+            with self.path.open('rb') as file:
+                self._footer(file)
+        except FAULTS:
+            return False
+        return True
+
+    def _footer(self, file: BinaryIO) -> records.Footer:
+        size = file.seek(0, io.SEEK_END)
+        file.seek(max(0, size - END_SIZE))
+        end = file.read()
+        if len(end) < END_SIZE or not end.endswith(MAGIC) or end[0] != Opcode.FOOTER:
+            raise CutError('it has no end')
+        footer: records.Footer = records.Footer.read(
+            ReadDataStream(io.BytesIO(end[PREFIX.size :]))
+        )
+        if footer.summary_start and footer.summary_crc:
+            seek(file, footer.summary_start)
+            if zlib.crc32(file.read()[: -4 - len(MAGIC)]) != footer.summary_crc:
+                raise CutError('the checksum of the summary is wrong')
+        return footer
+
+    def _chunk(self, at: int, selection: Selection, unpack: Unpacker) -> list[RawMessage]:
+        with self.path.open('rb') as file, located(at):
+            seek(file, at)
+            code, data, cut = _record(file, self.path.stat().st_size)
+            if code != Opcode.CHUNK:
+                raise CutError('expected a chunk')
+            found = [raw for raw in self._inside(data, cut, unpack) if selection.takes(raw)]
+        return sorted(found, key=lambda raw: raw.stamp_ns)
+
+    def _inside(self, data: bytes, cut: bool, unpack: Unpacker) -> Iterator[RawMessage]:
+        """The messages of a chunk."""
+        chunk = records.Chunk.read(ReadDataStream(io.BytesIO(data)))
+        plain, problem = unpack(chunk.data, chunk.compression)
+        check = chunk.uncompressed_crc
+        if not (cut or problem) and check and zlib.crc32(plain) != check:
+            # Which of the messages are right is unknown.
+            raise CutError('the checksum of a chunk is wrong')
+        at = 0
+        while at + PREFIX.size <= len(plain):
+            code, length = PREFIX.unpack_from(plain, at)
+            at += PREFIX.size
+            if at + length > len(plain):
+                break
+            yield from self._understand(code, plain[at : at + length])
+            at += length
+        if cut or problem or len(plain) != chunk.uncompressed_size:
+            raise CutError(problem or 'a chunk ends too early')
+
+    def _understand(self, code: int, data: bytes) -> Iterator[RawMessage]:
+        if code == Opcode.MESSAGE:
+            number, _, stamp_ns, _ = MESSAGE_HEAD.unpack_from(data)
+            if number not in self._channels:
+                raise CutError(f'a message is on channel {number}, which was not declared')
+            yield self._channels[number].message(stamp_ns, data[MESSAGE_HEAD.size :])
+        elif code == Opcode.SCHEMA:
+            self._declare(records.Schema.read(ReadDataStream(io.BytesIO(data))))
+        elif code == Opcode.CHANNEL:
+            self._declare(records.Channel.read(ReadDataStream(io.BytesIO(data))))
+
+    def _declare(self, record: records.McapRecord) -> None:
+        if isinstance(record, records.Schema):
+            self._schemas[record.id] = Definition(record.name, record.encoding, record.data)
+        elif isinstance(record, records.Channel):
+            definition = self._schemas.get(record.schema_id, Definition(''))
+            ros1 = definition.encoding == 'ros1msg'
+            encoding = record.message_encoding or ('ros1' if ros1 else 'cdr')
+            offered = record.metadata.get('offered_qos_profiles', '')
+            self._channels[record.id] = Channel(record.topic, definition, encoding, offered)
+
+
+def _record(file: BinaryIO, size: int) -> tuple[int, bytes, bool]:
+    """Code and data of a record, and whether it is cut off, which only a chunk may be."""
+    head = file.read(PREFIX.size)
+    if len(head) < PREFIX.size:
+        raise CutError('it ends there')
+    code, length = PREFIX.unpack(head)
+    if not 1 <= code <= 0x7F or length > MAX_RECORD:
+        raise CutError('no record begins there')
+    cut = file.tell() + length > size
+    if cut and code != Opcode.CHUNK:
+        raise CutError(
+            'a message ends too early' if code == Opcode.MESSAGE else 'a record ends too early'
+        )
+    return code, file.read(size if cut else length), cut
+
+
 SQLITE_MAGIC, ROS1_MAGIC = b'SQLite format 3\0', b'#ROSBAG V2.0\n'
-ZSTD_MAGIC = b'\x28\xb5\x2f\xfd'
 # Op codes of records of ROS 1. Source: wiki.ros.org/Bags/Format/2.0.
 _ROS1_MESSAGE, _ROS1_HEADER, _ROS1_CHUNK, _ROS1_CHUNK_INFO, _ROS1_CONNECTION = 2, 3, 5, 6, 7
 # Page size, change counter, number of pages, and the change for which that holds, in the header of
@@ -47,16 +231,15 @@ _ROS1_MESSAGE, _ROS1_HEADER, _ROS1_CHUNK, _ROS1_CHUNK_INFO, _ROS1_CONNECTION = 2
 _SQLITE_HEAD = struct.Struct('>16xH6xII60xI4x')
 
 
-class _Ros1:
+class Ros1(Format):
     """A bag of ROS 1. Source: wiki.ros.org/Bags/Format/2.0."""
 
     def __init__(self, path: Path) -> None:
-        self.path = path
+        super().__init__(path)
         self._connections: dict[int, Channel] = {}
         self._chunks: list[tuple[int, int, int, set[str]]] = []  # offset, log times, topics
 
     def contents(self) -> Contents:
-        """What the index lists; CutError without one."""
         found, counts = Contents(), dict[int, int]()
         with self.path.open('rb') as file:
             file.readline()
@@ -89,7 +272,6 @@ class _Ros1:
         return found
 
     def messages(self, selection: Selection, unpack: Unpacker) -> Iterator[RawMessage]:
-        """The selected messages by log time."""
         yield from by_time(
             Block(start, functools.partial(self._chunk, at, selection, unpack))
             for at, start, end, topics in self._chunks
@@ -98,21 +280,12 @@ class _Ros1:
         )
 
     def scan(self, unpack: Unpacker) -> Iterator[RawMessage]:
-        """All messages in the order of the file, as many as there are of one that is cut off."""
         size = self.path.stat().st_size
         with self.path.open('rb') as file:
             file.readline()
             while (at := file.tell()) != size:
                 with located(at):
                     yield from self._record(file, unpack)
-
-    def has_end(self) -> bool:
-        """Whether the file has an index."""
-        try:
-            _Ros1(self.path).contents()
-        except FAULTS:
-            return False
-        return True
 
     def _chunk(self, at: int, selection: Selection, unpack: Unpacker) -> list[RawMessage]:
         with self.path.open('rb') as file, located(at):
@@ -195,14 +368,10 @@ def _ros1_time(data: bytes) -> int:
     return int(seconds * 10**9 + rest)
 
 
-class _Sqlite:
+class Sqlite(Format):
     """A database of rosbag2."""
 
-    def __init__(self, path: Path) -> None:
-        self.path = path
-
     def contents(self) -> Contents:
-        """What the tables hold; CutError if pages are missing."""
         with self.path.open('rb') as file:
             page, change, pages, valid = _SQLITE_HEAD.unpack(file.read(_SQLITE_HEAD.size))
         page = 65536 if page == 1 else page
@@ -221,20 +390,11 @@ class _Sqlite:
         return found
 
     def messages(self, selection: Selection, unpack: Unpacker) -> Iterator[RawMessage]:
-        """The selected messages by log time."""
         return self._rows(selection)
 
     def scan(self, unpack: Unpacker) -> Iterator[RawMessage]:
-        """All messages in the order of the file; no index is used, which may be cut off."""
+        # Without an index, which may be cut off.
         return self._rows(None)
-
-    def has_end(self) -> bool:
-        """Whether no page is missing."""
-        try:
-            self.contents()
-        except FAULTS:
-            return False
-        return True
 
     @contextlib.contextmanager
     def _opened(self) -> Iterator[sqlite3.Connection]:
@@ -303,114 +463,14 @@ class _Sqlite:
                     yield channels[number].message(stamp_ns, data)
 
 
-def _format_of(path: Path) -> Mcap | _Sqlite | _Ros1:
+def open_format(path: Path) -> Format:
+    """The file of a bag at a path; NotABagError where it is none."""
     with path.open('rb') as file:
         start = file.read(len(SQLITE_MAGIC))
     if start.startswith(MAGIC):
         return Mcap(path)
     if start == SQLITE_MAGIC:
-        return _Sqlite(path)
+        return Sqlite(path)
     if start.startswith(ROS1_MAGIC):
-        return _Ros1(path)
+        return Ros1(path)
     raise NotABagError(f'not a bag (its first bytes are {start[:8].hex(" ") or "missing"})')
-
-
-class Storage:
-    """One file of a bag.
-
-    Args:
-        path: where its bytes are.
-        name: of the file in messages, that of the compressed one where it was decompressed.
-        fault: what is known to be wrong with it.
-
-    Attributes:
-        contents: what it holds.
-        damage: where it cannot be read any further; known from the beginning if it has no index.
-
-    Raises:
-        ValueError: it is no file of a bag.
-    """
-
-    def __init__(
-        self, path: Path, name: Path | None = None, fault: DamageError | None = None
-    ) -> None:
-        self.name, self.damage = name or path, fault
-        self._size = path.stat().st_size
-        self.contents = Contents()
-        if fault is not None and not self._size:
-            return
-        try:
-            self._format = _format_of(path)
-            try:
-                self.contents = self._format.contents()
-                self._indexed = True
-            except NotABagError:
-                raise
-            except FAULTS:
-                self._indexed = False
-                self._format = _format_of(path)  # without what it read of an index
-                self._scan_contents()
-        except NotABagError as error:
-            raise ValueError(f'{self.name}: {error}') from error
-
-    def read(self, selection: Selection = ALL) -> Iterator[RawMessage]:
-        """The selected messages by log time; without an index in the order of the file.
-
-        Raises:
-            DamageError: the file cannot be read any further.
-        """
-        if not self.contents.counts:
-            return
-        if self._indexed:
-            unpack = Unpacker(self._size)
-            yield from self._counted(self._format.messages(selection, unpack), unpack)
-        else:
-            yield from filter(selection.takes, self.scan())
-
-    def scan(self) -> Iterator[RawMessage]:
-        """All messages in the order of the file, without its index.
-
-        Raises:
-            DamageError: the file cannot be read any further.
-        """
-        unpack = Unpacker(self._size)
-        return self._counted(self._format.scan(unpack), unpack)
-
-    def _counted(self, messages: Iterator[RawMessage], unpack: Unpacker) -> Iterator[RawMessage]:
-        """The messages, unpacked; what is wrong is raised with its place."""
-        count, last = 0, ''
-        try:
-            for raw in messages:
-                if raw.data[:4] == ZSTD_MAGIC:  # rosbag2 compresses by message, too
-                    data, problem = unpack(raw.data, 'zstd')
-                    if problem:
-                        raise CutError(problem)
-                    raw = raw._replace(data=data)
-                yield raw
-                count, last = count + 1, f', the last logged at {raw.stamp_ns / 1e9:.9f}'
-        except LimitError as error:
-            raise DamageError(f'{self.name}: refused after {count} messages: {error}') from error
-        except (*FAULTS, MemoryError) as error:
-            at = error.at if isinstance(error, CutError) else None
-            place = '' if at is None else f' at byte {at} of {self._size},'
-            raise DamageError(
-                f'{self.name}: damaged{place} after {count} messages{last} '
-                f'({str(error) or type(error).__name__})'
-            ) from error
-
-    def _scan_contents(self) -> None:
-        try:
-            for raw in self.scan():
-                self.contents.counts[
-                    Channel(raw.topic, raw.definition, raw.encoding, raw.qos)
-                ] += 1
-                self.contents.span(raw.stamp_ns, raw.stamp_ns)
-            if not self._format.has_end():
-                raise DamageError(f'{self.name}: damaged behind its last message')
-        except DamageError as damage:
-            self.damage = self.damage or damage
-
-
-def scan(path: Path) -> Iterator[RawMessage]:
-    """All messages of a file in its order, without its index; see `Storage.scan`."""
-    return Storage(path).scan()
