@@ -37,7 +37,7 @@ class NotABagError(ValueError):
 
 
 class CutError(Exception):
-    """The data ends, or contradicts its format; `at` is the offset in the file, None if unknown."""
+    """The data ends, or contradicts its format; `at` is its offset in the file, if known."""
 
     def __init__(self, reason: str, at: int | None = None) -> None:
         super().__init__(reason)

@@ -216,7 +216,7 @@ def from_settings(
 
 
 def image_at(frame: Frame, size: tuple[int, int]) -> NDArray[np.uint8]:
-    """The frame's image, uint8 RGB, at the size (H, W) of a label, the frame's or the network's."""
+    """The frame's image, uint8 RGB, at a label's size (H, W): the frame's or the network's."""
     return frame.image if size == frame.size else images.resize(frame.image, size[0])[0]
 
 
