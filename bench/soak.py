@@ -11,7 +11,8 @@ images) and a calm of 15 s in which everything is as at the start.
 
 Checked of every diagnostics message: received = processed + dropped + failed + waiting, for the
 node and each camera. Checked of every result: its header is one of its camera. Checked in each
-calm: resident memory (median of five) at most 2 % above that of the first round after which 100
+calm: private resident memory (without pages of files and shared memory, which the kernel takes
+away and gives back; median of five) at most 2 % above that of the first round after which 100
 images were processed, as many threads and file descriptors. The exit code is 1 if something did
 not hold.
 """
@@ -335,17 +336,15 @@ class Soak:
     def measure(self):
         import psutil
 
-        one, memory, shared = psutil.Process(self.node.pid), [], []
+        one, infos = psutil.Process(self.node.pid), []
         for _ in range(5):  # an image in work needs some for a moment
-            info = one.memory_info()
-            memory.append(info.rss / 1e6)
-            shared.append(info.shared / 1e6)
+            infos.append(one.memory_info())
             self.peer.spin(1)
         return {
-            'rss_mb': statistics.median(memory),
-            # Of it, pages of files and of shared memory: weights, libraries, Fast DDS's segments.
-            'shared_mb': statistics.median(shared), 'threads': one.num_threads(),
-            'fds': one.num_fds(), 'cpu_s': sum(one.cpu_times()[:2]),
+            'private_mb': statistics.median((info.rss - info.shared) / 1e6 for info in infos),
+            'rss_mb': statistics.median(info.rss / 1e6 for info in infos),
+            'threads': one.num_threads(), 'fds': one.num_fds(),
+            'cpu_s': sum(one.cpu_times()[:2]),
         }  # fmt: skip
 
     def seen(self):
@@ -394,7 +393,7 @@ class Soak:
         warm = [one for one in rounds if one['processed'] >= WARM] or rounds
         first = warm[0]
         for one in warm[1:]:
-            if one['rss_mb'] > GROWTH * first['rss_mb']:
+            if one['private_mb'] > GROWTH * first['private_mb']:
                 self.wrong['rounds with too much memory'] += 1
             for name in ('threads', 'fds'):
                 if one[name] != first[name]:
@@ -402,14 +401,15 @@ class Soak:
 
     def report(self, rounds):
         """Print the table of docs and RESULTS."""
-        print('| minute | MB | threads | file descriptors | CPU s | processed |')
-        print('|---|---|---|---|---|---|')
+        print('| minute | private MB | MB | threads | file descriptors | CPU s | processed |')
+        print('|---|---|---|---|---|---|---|')
         step = max(1, len(rounds) // 8)
         for one in (
             rounds[::step] if rounds[-1] in rounds[::step] else [*rounds[::step], rounds[-1]]
         ):
-            print(f'| {one["at_s"] / 60:.0f} | {one["rss_mb"]:.1f} | {one["threads"]} | '
-                  f'{one["fds"]} | {one["cpu_s"]:.0f} | {one["processed"]} |')  # fmt: skip
+            print(f'| {one["at_s"] / 60:.0f} | {one["private_mb"]:.1f} | {one["rss_mb"]:.1f} | '
+                  f'{one["threads"]} | {one["fds"]} | {one["cpu_s"]:.0f} | '
+                  f'{one["processed"]} |')  # fmt: skip
         print(f'{self.diagnostics} diagnostics; last counts {self.last}')
         print(f'{sum(self.heard.values())} results heard; {self.started} cameras started')
         print(f'done: {dict(self.done)}')

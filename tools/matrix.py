@@ -2,16 +2,18 @@
 # SPDX-License-Identifier: Apache-2.0
 """Runs the tests of model, messages and node on several Pythons, ROS releases, numpys and OpenCVs.
 
-    python tools/matrix.py [--only NAME ...] [--logs DIR]
+    python tools/matrix.py [--only NAME ...] [--logs DIR] [--keep DIR] [--node TEST ...]
 
 Each combination gets a virtual environment of its own, which is removed afterwards (up to 6 GB and
-some minutes each); the Pythons are those of PATH and of pyenv. Prints the table of
-docs/install.md. The exit code is 1 if a combination fails, or cannot be installed.
+some minutes each) unless --keep names a folder for them; the Pythons are those of PATH and of
+pyenv. Prints the table of docs/install.md. The exit code is 1 if a combination fails, or cannot be
+installed.
 """
 
 from __future__ import annotations
 
 import argparse
+from collections.abc import Sequence
 from dataclasses import dataclass
 import datetime
 import json
@@ -25,7 +27,8 @@ import tempfile
 
 ROOT = Path(__file__).resolve().parents[1]
 # All tests of the node start processes, which marks them slow; of the others the quick ones do.
-RUNS = (['test/model', 'test/messages', '-m', 'not slow'], ['test/node'])
+QUICK = ['test/model', 'test/messages', '-m', 'not slow']
+NODE = ['test/node']
 # rclpy and sensor_msgs of the ROS releases on PyPI; the other ROS packages follow from them.
 ROS = {
     'jazzy': ('ros-rclpy==7.1.6', 'ros-sensor-msgs==5.3.6'),
@@ -69,13 +72,12 @@ class Combination:
         return '\n'.join([*kept, *other]) + '\n'
 
 
-# Each Python, release of ROS, and major version of numpy and OpenCV at least once; the first and
-# the third are what robots with Ubuntu 22.04 and 24.04 have.
+# Each Python, release of ROS, and major version of numpy and OpenCV at least once; the first two
+# are what robots with Ubuntu 22.04 and 24.04 have.
 COMBINATIONS = (
     Combination('py310', '3.10', 'jazzy', 'constraints-py310.txt'),
-    Combination('py311', '3.11', 'kilted', 'constraints.txt'),
     Combination('jazzy', '3.12', 'jazzy', 'constraints-ros.txt'),
-    Combination('opencv4', '3.12', 'kilted', 'constraints.txt', ('opencv-python==4.14.0.94',)),
+    Combination('opencv4', '3.11', 'kilted', 'constraints.txt', ('opencv-python==4.14.0.94',)),
     Combination('py313', '3.13', 'kilted', 'constraints.txt'),
 )
 
@@ -96,8 +98,16 @@ def interpreter(version: str) -> str:
     raise FileNotFoundError(f'python{version} is neither in PATH nor in {pyenv}')
 
 
-def run(one: Combination, logs: Path) -> tuple[dict[str, str], str]:
+def run(
+    one: Combination, logs: Path, keep: Path | None = None, node: Sequence[str] = NODE
+) -> tuple[dict[str, str], str]:
     """Versions and the outcome of a combination.
+
+    Args:
+        one: the combination.
+        logs: folder of its log.
+        keep: folder where its virtual environment stays, or is already.
+        node: tests of the node.
 
     Raises:
         OSError: no such Python.
@@ -105,7 +115,8 @@ def run(one: Combination, logs: Path) -> tuple[dict[str, str], str]:
     """
     with tempfile.TemporaryDirectory() as folder, (logs / f'{one.name}.log').open('w') as log:
         place = Path(folder)
-        pins, python = place / 'pins.txt', str(place / 'venv' / 'bin' / 'python')
+        environment = keep / one.name if keep else place / 'venv'
+        pins, python = place / 'pins.txt', str(environment / 'bin' / 'python')
         pins.write_text(one.pins())
         variables = {name: value for name, value in os.environ.items() if name != 'PYTHONPATH'}
         variables |= {'PYTEST_DISABLE_PLUGIN_AUTOLOAD': '1', 'OMP_NUM_THREADS': '1',
@@ -117,16 +128,18 @@ def run(one: Combination, logs: Path) -> tuple[dict[str, str], str]:
             ).returncode
 
         def install(*what: str) -> None:
-            command = [python, '-m', 'pip', 'install', '-q', '-c', str(pins), *what]
+            command = [python, '-m', 'pip', 'install', '-q', '--no-compile', '-c', str(pins)]
+            command += what
             if code := call(*command):
                 raise subprocess.CalledProcessError(code, command)
 
-        call(interpreter(one.python), '-m', 'venv', str(place / 'venv'))
+        if not Path(python).exists():
+            call(interpreter(one.python), '-m', 'venv', str(environment))
         install('torch')
         install('--use-pep517', '-e', '.[ros,dev]')
         found = json.loads(subprocess.check_output([python, '-c', VERSIONS], env=variables))
         outcomes = []
-        for number, arguments in enumerate(RUNS):
+        for number, arguments in enumerate((QUICK, list(node))):
             report = place / f'{number}.xml'
             call(python, '-m', 'pytest', '-q', '-p', 'no:cacheprovider', f'--junitxml={report}',
                  *arguments)  # fmt: skip
@@ -155,6 +168,9 @@ def main() -> int:
     parser.add_argument('--only', nargs='+', choices=names, default=names, metavar='NAME',
                         help=f'some of {", ".join(names)}')  # fmt: skip
     parser.add_argument('--logs', type=Path, help='folder for logs; by default a temporary one')
+    parser.add_argument('--keep', type=Path, help='folder where virtual environments stay')
+    parser.add_argument('--node', nargs='+', default=NODE, metavar='TEST',
+                        help='tests of the node; all by default')  # fmt: skip
     args = parser.parse_args()
     logs = args.logs or Path(tempfile.mkdtemp(prefix='matrix-'))
     logs.mkdir(parents=True, exist_ok=True)
@@ -166,7 +182,7 @@ def main() -> int:
         if one.name not in args.only:
             continue
         try:
-            found, text = run(one, logs)
+            found, text = run(one, logs, args.keep, args.node)
         except (OSError, subprocess.CalledProcessError) as error:
             found, text = {}, f'not run: {error}'
         failed |= not found or 'failed' in text

@@ -243,8 +243,8 @@ def test_run_ray_resumes_after_a_lost_worker(ray, tmp_path):
 
 
 def test_run_ray_is_interrupted(ray, tmp_path):
-    tasks = [task(tmp_path, name, SLEEPER) for name in 'ab']
-    interrupt_when(lambda: said(tasks[0]) or said(tasks[1]))
+    tasks = [task(tmp_path, name, SLEEPER) for name in 'abc']  # one more than processors
+    interrupt_when(lambda: sum(bool(said(one)) for one in tasks) == 2)
     with pytest.raises(KeyboardInterrupt):
-        next(engines.run_ray(tasks, 2, gpu=False))
-    assert sorted(said(one)[1:] for one in tasks) == [[], ['interrupted']]
+        next(engines.run_ray(tasks, 1, gpu=False))
+    assert sorted(said(one)[1:] for one in tasks) == [[], ['interrupted'], ['interrupted']]
