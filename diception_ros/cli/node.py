@@ -346,9 +346,12 @@ def record(args: argparse.Namespace) -> int:
 
     if args.out.suffix != '.mcap':
         raise ValueError(f'--out is {args.out}; expected a name that ends in .mcap')
-    for path in (args.out, partial_of(args.out)):
+    partial = partial_of(args.out)
+    for path in (args.out, partial):
         if path.exists() and not (args.force and path.is_file()):
             hint = '; --force replaces it' if path.is_file() else ' and is no file'
+            if path == partial:
+                hint = f', readable, of a recording that was killed{hint}; rename it to keep it'
             raise FileExistsError(f'{path} exists{hint}')
     with ended_by_signals() as ended:
         recording = bag_tools.record(

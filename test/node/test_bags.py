@@ -12,7 +12,7 @@ import time
 import pytest
 import recordings
 
-from diception_ros.bags.mcap_writer import Writer
+from diception_ros.bags.mcap_writer import Writer, partial_of
 from diception_ros.bags.qos import Offered
 
 pytest.importorskip('rclpy')
@@ -82,13 +82,32 @@ def test_record_gets_what_play_publishes(start, tmp_path):
     assert recordings.BEGIN < told[0] < told[-1] == sent[-1][2]
 
 
-def test_play_loop_ends_with_a_signal(start, tmp_path):
+def test_play_loops_and_ends_with_a_signal_and_a_killed_record_is_not_lost(start, tmp_path):
     path = recordings.write(tmp_path / 'bag', recordings.recorded(3, period_s=0.02), 'ros1')
     out = tmp_path / 'out.mcap'
     recorder = start('record', '/words', '--out', out, '--seconds', '8')
     player = start('play', path, '--loop', '--no-clock', '--topics', '/words', '--delay', '3')
     _, words = recorder.communicate(timeout=HUNG)
     assert recorder.returncode == 0, words
+
+    killed = tmp_path / 'killed.mcap'
+    partial = partial_of(killed)
+    recorder = start('record', '/words', '--out', killed)
+    end = time.monotonic() + HUNG
+    while not (partial.exists() and recordings.everything(partial)):
+        assert time.monotonic() < end
+        time.sleep(0.5)
+    recorder.kill()
+    recorder.wait()
+    before = partial.read_bytes()
+    again = start('record', '/words', '--out', killed, '--seconds', '1')
+    _, words = again.communicate(timeout=HUNG)
+    assert 'readable, of a recording that was killed; --force replaces it' in words
+    assert (again.returncode, partial.read_bytes()) == (1, before)
+    again = start('record', '/words', '--out', killed, '--seconds', '1', '--force')
+    assert 'wrote' in again.communicate(timeout=HUNG)[1]
+    assert not partial.exists()
+
     player.send_signal(signal.SIGTERM)
     _, words = player.communicate(timeout=HUNG)
     assert player.returncode == 0, words
