@@ -12,6 +12,7 @@ import sys
 from typing import TYPE_CHECKING, Any
 
 from diception_ros.cli.verbs import log, verb
+from diception_ros.core import settings
 from diception_ros.system import ros_environment
 
 if TYPE_CHECKING:
@@ -268,31 +269,10 @@ def topics(args: argparse.Namespace) -> int:
 
 
 def _play_options(parser: argparse.ArgumentParser) -> None:
+    from diception_ros.node.settings import PlaySettings
+
     parser.add_argument('bag', type=Path, metavar='BAG', help='bag: file or folder')
-    parser.add_argument(
-        '--rate', type=float, default=1.0, metavar='R', help='speed factor (default: 1)'
-    )
-    parser.add_argument('--loop', action='store_true', help='start again at the end')
-    parser.add_argument(
-        '--clock', action=argparse.BooleanOptionalAction, default=True,
-        help='publish /clock (default: yes)',
-    )  # fmt: skip
-    parser.add_argument(
-        '--topics', nargs='+', default=[], metavar='TOPIC', help='topics to play (default: all)'
-    )
-    parser.add_argument(
-        '--start', type=float, default=0.0, metavar='S', help='seconds after the beginning'
-    )
-    parser.add_argument('--end', type=float, metavar='S', help='seconds after the beginning')
-    parser.add_argument(
-        '--delay', type=float, default=1.0, metavar='S',
-        help='before the first message, for the discovery of subscribers (default: %(default)s)',
-    )  # fmt: skip
-    parser.add_argument(
-        '--listeners', type=float, default=0.0, metavar='S',
-        help='before that, wait at most S seconds until every topic has a subscriber; 0: do not '
-        'wait (default: 0)',
-    )  # fmt: skip
+    settings.add_arguments(parser, PlaySettings)
     ros_environment.add_option(parser)
 
 
@@ -303,12 +283,10 @@ def play(args: argparse.Namespace) -> int:
     Plays rosbag2 and bags of ROS 1 through rclpy, with /clock. Ctrl-C ends it.
     """
     from diception_ros.node import bag_tools
+    from diception_ros.node.settings import PlaySettings
     from diception_ros.system.processes import ended_by_signals
 
-    options = bag_tools.PlayOptions(
-        args.rate, args.loop, args.clock, tuple(args.topics), args.start, args.end, args.delay,
-        args.listeners,
-    )  # fmt: skip
+    options = settings.from_arguments(PlaySettings, args)
     with ended_by_signals() as ended:
         published = bag_tools.play(args.bag, options, ended)
     log(f'published {published} messages')

@@ -28,6 +28,7 @@ from diception_ros.bags.typestore import TYPES, RawMessage, definition_of, to_cd
 from diception_ros.doctor import missing_packages
 from diception_ros.node.client import offered_by, profile_of, requested, ros_context
 from diception_ros.node.publishers import find
+from diception_ros.node.settings import PlaySettings
 from diception_ros.system import ros_environment
 
 # Topics whose last message later subscribers get.
@@ -46,33 +47,7 @@ DEPTH = 100
 _BASIC = {'boolean': 'bool', 'octet': 'byte', 'float': 'float32', 'double': 'float64'}
 
 
-@dataclass(frozen=True)
-class PlayOptions:
-    """How a bag is played.
-
-    Attributes:
-        rate: factor of the speed.
-        loop: start again at the end.
-        clock: publish /clock.
-        topics: to play; none for all.
-        start_s: seconds from the beginning of the bag to the first message.
-        end_s: seconds from the beginning of the bag to the end; None: all.
-        delay_s: seconds before the first message, in which subscribers are discovered.
-        listen_s: before that, seconds within which every topic must have a subscriber; 0 does not
-            wait.
-    """
-
-    rate: float = 1.0
-    loop: bool = False
-    clock: bool = True
-    topics: tuple[str, ...] = ()
-    start_s: float = 0.0
-    end_s: float | None = None
-    delay_s: float = 1.0
-    listen_s: float = 0.0
-
-
-def play(path: Path, options: PlayOptions, ended: threading.Event) -> int:
+def play(path: Path, options: PlaySettings, ended: threading.Event) -> int:
     """Play a bag until its end, or until `ended` is set; returns the number of published messages.
 
     Raises:
@@ -93,7 +68,7 @@ def play(path: Path, options: PlayOptions, ended: threading.Event) -> int:
 class _Player:
     """One node that plays one bag."""
 
-    def __init__(self, node: Any, bag: Bag, options: PlayOptions, ended: threading.Event) -> None:
+    def __init__(self, node: Any, bag: Bag, options: PlaySettings, ended: threading.Event) -> None:
         self._bag, self._options, self._ended = bag, options, ended
         unknown = sorted(set(options.topics) - set(bag.topics))
         if unknown:

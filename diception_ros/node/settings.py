@@ -1,6 +1,6 @@
 # SPDX-FileCopyrightText: 2026 The diception_ros authors
 # SPDX-License-Identifier: Apache-2.0
-"""Parameters that only a running node has, beside those of `perception.settings`."""
+"""Parameters that only a running node has, beside those of `perception.settings`; of `play`."""
 
 from __future__ import annotations
 
@@ -58,6 +58,28 @@ class NodeSettings(Settings):
                 raise ValueError(f'cameras has {camera!r}; expected letters, digits and _ alone')
         if len(set(self.cameras)) < len(self.cameras):
             raise ValueError(f'cameras names one twice: {", ".join(self.cameras)}')
+
+
+@dataclass(frozen=True)
+class PlaySettings(Settings):
+    """How `bag_tools.play` plays a bag."""
+
+    rate: float = setting(1.0, 'speed factor')
+    loop: bool = setting(False, 'start again at the end')
+    clock: bool = setting(True, 'publish /clock (default: yes)')
+    topics: tuple[str, ...] = setting((), 'topics to play (default: all)', metavar='TOPIC')
+    start_s: float = setting(0.0, 'seconds after the beginning', name='start')
+    end_s: float | None = setting(
+        None, 'seconds after the beginning', name='end', kind=float, metavar='S'
+    )
+    delay_s: float = setting(
+        1.0, 'seconds before the first message, for the discovery of subscribers', name='delay',
+        metavar='S',
+    )  # fmt: skip
+    listen_s: float = setting(
+        0.0, 'seconds before that, within which every topic must have a subscriber; 0: do not '
+        'wait', name='listeners', metavar='S',
+    )  # fmt: skip
 
 
 def declared() -> list[Declared]:
