@@ -11,7 +11,6 @@ from __future__ import annotations
 import argparse
 from collections.abc import Callable, Iterator, Mapping, MutableMapping
 import contextlib
-import importlib.metadata
 import os
 from pathlib import Path
 import shutil
@@ -37,6 +36,8 @@ def distro(environment: Mapping[str, str] = os.environ) -> str:
     """The ROS distribution: the sourced one, else that of the wheels; '' if none."""
     if sourced := environment.get('ROS_DISTRO'):
         return sourced
+    import importlib.metadata  # takes as long as all else that help imports
+
     try:
         version = importlib.metadata.version('rclpy')
     except importlib.metadata.PackageNotFoundError:
