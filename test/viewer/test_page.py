@@ -2,19 +2,20 @@
 # SPDX-License-Identifier: Apache-2.0
 """The page in a real browser: it loads from itself alone, clicks move the mask, tasks switch."""
 
+import contextlib
 import socket
 
 import chromium
 import numpy as np
 import pytest
-from recordings import Cheap, asked
+from recordings import Cheap, asked, recorded, write
 
 from diception_ros.bags.typestore import BagTypes
 from diception_ros.core import images
 from diception_ros.core.labels import Mask
 from diception_ros.perception.perceiver import Perceiver
 from diception_ros.viewer.session import Session
-from diception_ros.viewer.sources import ImageFiles
+from diception_ros.viewer.sources import BagFrames, ImageFiles
 
 SIZE = (96, 128)
 # The mean absolute difference between the present image of a tile and one kept before.
@@ -47,14 +48,21 @@ class Discs(Cheap):
 
 @pytest.fixture
 def address(tmp_path):
+    images.write(tmp_path / 'room.png', np.full((*SIZE, 3), (200, 120, 40), np.uint8))
+    with opened(ImageFiles([tmp_path / 'room.png'])) as found:
+        yield found
+
+
+@contextlib.contextmanager
+def opened(source):
+    """The address of a page, and its session."""
     pytest.importorskip('nicegui', reason='NiceGUI is not installed (diception_ros[view])')
     if chromium.find() is None:
         pytest.skip('no Chromium here: apt-get install chromium')
     from diception_ros.viewer.page import served
 
-    images.write(tmp_path / 'room.png', np.full((*SIZE, 3), (200, 120, 40), np.uint8))
     perceiver = Perceiver(Discs(), BagTypes(), asked(tasks=('depth', 'normal')))
-    session = Session(ImageFiles([tmp_path / 'room.png']), perceiver)
+    session = Session(source, perceiver)
     session.start()
     with socket.create_server(('127.0.0.1', 0)) as listening:
         port = listening.getsockname()[1]
@@ -125,6 +133,35 @@ def test_a_click_moves_the_mask_and_a_task_switch_changes_the_image(address):
                          deviceScaleFactor=1, mobile=False)  # fmt: skip
             assert browser.ask('document.documentElement.scrollWidth') <= width
         assert browser.errors == []
+
+
+@pytest.mark.slow
+def test_the_camera_is_switched_and_a_playing_cloud_is_drawn(tmp_path):
+    both = [*recorded(40), *recorded(40, '/left/image_raw', size=(12, 16))]
+    path = write(tmp_path / 'drive', sorted(both, key=lambda one: one[2]))
+    with opened(BagFrames(path)) as (url, session), chromium.Browser(1000, 800) as browser:
+        browser.own = url.rstrip('/')
+        browser.open(url)
+        browser.until('document.querySelector(".tile img")?.naturalWidth == 32')
+        browser.press(*browser.ask(
+            '(b => [b.x + b.width / 2, b.y + b.height / 2])'
+            '(document.querySelector(".q-select").getBoundingClientRect())'
+        ))  # fmt: skip
+        browser.until('document.querySelectorAll(".q-menu .q-item").length == 2')
+        browser.ask(CLICK.format('.q-menu .q-item', '/left/image_raw'))
+        browser.until('document.querySelector(".tile img")?.naturalWidth == 16')
+        assert session.camera == '/left/image_raw'
+        browser.until('document.body.innerText.includes("drive.mcap: /left/image_raw")')
+        browser.ask(CLICK.format('button', '3D'))
+        browser.until('document.body.innerText.includes(" points, relative depth")')
+        version = session.snapshot.version
+        session.play(True)
+        browser.until('!!document.querySelector("canvas")')
+        while session.playing:
+            browser.until('!document.body.innerText.includes("onnection lost")', 0.2)
+        assert session.snapshot.version > version
+        # A browser without a GPU warns of that.
+        assert [error for error in browser.errors if 'WebGL' not in error] == []
 
 
 @pytest.mark.slow
