@@ -5,6 +5,7 @@
 from __future__ import annotations
 
 import argparse
+import gc
 from typing import Any
 
 import diception_ros as api
@@ -300,4 +301,7 @@ def view(args: argparse.Namespace) -> int:
     A click on an object is a point. Ctrl-C ends it. docs/viewing.md has details.
     """
     api.view(settings.from_arguments(api.ViewConfig, args), ConsoleProgress())
+    # At its end the interpreter searches all objects for garbage, several times: most of the time
+    # between Ctrl-C and the prompt.
+    gc.freeze()
     return 0
