@@ -425,7 +425,7 @@ def results_table(done: Sequence[Done]) -> str:
     rows = [('bag', 'frames', 'seconds', 'result')]
     for each in done:
         frames = seconds = ''
-        result = 'done' if each.code == 0 else each.words
+        result = 'done' if each.code == 0 else each.last_line
         if each.code in (0, 1, DAMAGED) and summary_path(each.task.out).exists():
             summary = safe_load.json_object(summary_path(each.task.out))
             frames, seconds = str(summary['frames']), f'{summary["seconds"]:.1f}'

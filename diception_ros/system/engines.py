@@ -20,7 +20,7 @@ LOCAL, RAY = ENGINES = ('local', 'ray')
 # Seconds that an interrupted process gets to leave a file with an index. A step of the model is
 # not interrupted, and the large one takes long on a CPU.
 ENDING_S = 20.0
-NAP_S = 0.05
+POLL_S = 0.05
 # Restarts of a process that a cluster lost; Ray's own number.
 RETRIES = 3
 
@@ -51,12 +51,12 @@ class Done(NamedTuple):
     Attributes:
         task: the task.
         code: exit code of the process.
-        words: the last line of its log.
+        last_line: of its log.
     """
 
     task: Task
     code: int
-    words: str
+    last_line: str
 
 
 def run(
@@ -94,7 +94,7 @@ def run_local(
                 task = waiting.popleft()
                 running.append((task, _start(task)))
                 started(task)
-            time.sleep(NAP_S)
+            time.sleep(POLL_S)
             for task, child in list(running):
                 if (code := child.code) is not None:
                     running.remove((task, child))
@@ -145,7 +145,7 @@ def run_task(task: Task) -> Done:
     try:
         # In short naps: Ray's cancel does not wake a thread that waits for a process.
         while (code := child.code) is None:
-            time.sleep(NAP_S)
+            time.sleep(POLL_S)
         return _done(task, child, code)
     except BaseException:
         child.end(ENDING_S)
@@ -181,11 +181,7 @@ def slots(engine: str, jobs: int, gpu: bool) -> int:
 
 
 def _connect() -> Any:
-    """The module of Ray, connected to the cluster that RAY_ADDRESS names, or to a local one.
-
-    Raises:
-        ModuleNotFoundError: without Ray.
-    """
+    """The module of Ray, connected to the cluster that RAY_ADDRESS names, or to a local one."""
     try:
         import ray
     except ImportError as error:
@@ -197,11 +193,7 @@ def _connect() -> Any:
 
 
 def _run_on_node(task: Task) -> Done:
-    """Run a task on a node of the cluster.
-
-    Raises:
-        FileNotFoundError: a file that it needs is not on this node.
-    """
+    """Run a task on a node of the cluster, which must have the files that it needs."""
     for path in (task.folder, task.out.parent, *task.needs):
         if not (task.folder / path).exists():
             import ray
@@ -216,18 +208,14 @@ def _run_on_node(task: Task) -> Done:
 
 
 def _start(task: Task) -> processes.Subprocess:
-    """Start the process of a task; its log is a file beside what it writes.
-
-    Raises:
-        OSError: no process could be started, or the log can't be written.
-    """
+    """Start the process of a task; its log is a file beside what it writes."""
     log = task.out.with_suffix('.log')
     return processes.Subprocess(task.out.stem, task.command, log, folder=task.folder)
 
 
 def _done(task: Task, child: processes.Subprocess, code: int) -> Done:
-    words = child.last_line or 'no word'
-    return Done(task, code, words if code >= 0 else f'ended by signal {-code}')
+    line = child.last_line or 'no log'
+    return Done(task, code, line if code >= 0 else f'ended by signal {-code}')
 
 
 def _check_resources(nodes: Sequence[dict[str, Any]], wanted: dict[str, int]) -> None:

@@ -201,7 +201,7 @@ class TrainSettings(Settings):
 
 
 # A resumed run may have other values of these: they change no optimizer step.
-FREE = (
+CHANGEABLE_ON_RESUME = (
     'max_steps', 'device', 'log_every', 'save_every', 'keep', 'validate_every',
     'validation_samples', 'validation_num_inference_steps', 'cache', 'save_fp16',
 )  # fmt: skip
@@ -262,7 +262,8 @@ def differences(old: TrainSettings, new: TrainSettings) -> list[str]:
     return [
         f'{field.name}: {getattr(old, field.name)!r}, now {getattr(new, field.name)!r}'
         for field in fields(old)
-        if field.name not in FREE and getattr(old, field.name) != getattr(new, field.name)
+        if field.name not in CHANGEABLE_ON_RESUME
+        and getattr(old, field.name) != getattr(new, field.name)
     ]
 
 

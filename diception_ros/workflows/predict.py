@@ -105,7 +105,7 @@ class PredictConfig(Settings):
         object.__setattr__(self, 'points', points_text(self.points))
         super().__post_init__()
         read_points(self.points)
-        part_of(self.part)
+        parse_part(self.part)
         engines.check_device(self.engine, self.compute.device)
         if self.part and self.shared:
             raise ValueError('part is for one process; leave out jobs and engine')
@@ -186,11 +186,11 @@ def predict(config: PredictConfig, progress: Progress = SILENT) -> PredictResult
         return _predict(config, predictor, folders, prompts, progress)
 
 
-# Options that are not passed on to the process of a part.
-_OURS = ('images', 'out', 'jobs', 'engine', 'part', 'threads')
+# Options that the process of a part does not get.
+_NOT_PASSED_ON = ('images', 'out', 'jobs', 'engine', 'part', 'threads')
 
 
-def part_of(text: str) -> tuple[int, int]:
+def parse_part(text: str) -> tuple[int, int]:
     """Number, from 1, and count of a part: '2/4' -> (2, 4), '' -> (1, 1).
 
     Raises:
@@ -222,7 +222,7 @@ def _predict_part(
     progress: Progress,
 ) -> PredictResult:
     """Process every N-th image, and write which were left out beside the results."""
-    number, count = part_of(config.part)
+    number, count = parse_part(config.part)
     folders = _folders(found, config.out)
     mine = dict(list(folders.items())[number - 1 :: count])
     config.out.mkdir(parents=True, exist_ok=True)
@@ -251,7 +251,7 @@ def _predict_parts(
             command = [
                 sys.executable, '-m', 'diception_ros', 'predict', f'--out={config.out}',
                 f'--part={k}/{count}', f'--threads={number_of_threads}',
-                *to_arguments(config, _OURS), '--', *config.images,
+                *to_arguments(config, _NOT_PASSED_ON), '--', *config.images,
             ]  # fmt: skip
             needs = (*folders_of(config.model, config.adapters), *filter(Path.exists, mine))
             part = Path(f'part {k} of {count}')
@@ -268,8 +268,8 @@ def _predict_parts(
                     for file in (done.task.out, done.task.out.with_suffix('.log')):
                         file.unlink()
                 else:
-                    progress.log(f'{done.task.source}: {done.words}')
-                    skipped |= dict.fromkeys(mine, done.words)
+                    progress.log(f'{done.task.source}: {done.last_line}')
+                    skipped |= dict.fromkeys(mine, done.last_line)
                 bar.update(len(mine))
     for path, why in skipped.items():
         progress.log(f'skipped {path}: {why}')

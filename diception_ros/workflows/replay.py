@@ -37,8 +37,18 @@ _OF_JOB = (
     'cameras', 'camera_infos', 'depth_references', 'every', 'max_frames', 'views', 'copy', 'force',
     'resume',
 )  # fmt: skip
-# Options that are not passed on to the process of a bag.
-_OURS = ('bags', 'out', 'jobs', 'engine', 'summary', 'report', 'threads', 'view', 'view_file')
+# Options that the process of a bag does not get.
+_NOT_PASSED_ON = (
+    'bags',
+    'out',
+    'jobs',
+    'engine',
+    'summary',
+    'report',
+    'threads',
+    'view',
+    'view_file',
+)
 
 
 @dataclass(frozen=True)
@@ -451,7 +461,7 @@ def _replay_each(bags: Sequence[Path], config: ReplayConfig, progress: Progress)
                 bar.update()
                 done.append(result)
                 if result.code not in (0, DAMAGED):
-                    progress.log(f'{result.task.source}: {result.words}')
+                    progress.log(f'{result.task.source}: {result.last_line}')
     done.sort(key=lambda result: bags.index(result.task.source))
     return ReplayResult([_bag_result(result) for result in done], [replays.results_table(done)])
 
@@ -473,7 +483,7 @@ def _tasks(bags: Sequence[Path], config: ReplayConfig) -> list[Task]:
     # Those that run at a time divide the processors among them.
     share = config.jobs if config.engine == engines.RAY else threads.processors() // config.jobs
     count = config.compute.threads or threads.automatic(config.compute.device, share)
-    options = to_arguments(config, (*_OURS, *LIVE))
+    options = to_arguments(config, (*_NOT_PASSED_ON, *LIVE))
     found = []
     for bag, name in zip(bags, replays.output_names(bags), strict=True):
         out = (config.out / f'{name}.mcap').absolute()

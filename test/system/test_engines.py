@@ -74,7 +74,7 @@ def test_run_local_reports_exit_codes_and_last_lines(tmp_path):
         task(tmp_path, 'c', 'import os; os.kill(os.getpid(), 9)'), task(tmp_path, 'd', ''),
     ]  # fmt: skip
     found = sorted(engines.run_local(tasks, 2))
-    assert [(one.code, one.words) for one in found] == [
+    assert [(one.code, one.last_line) for one in found] == [
         (0, 'fine'), (1, 'no'), (-9, 'ended by signal 9'), (0, 'no word'),
     ]  # fmt: skip
 
@@ -82,7 +82,7 @@ def test_run_local_reports_exit_codes_and_last_lines(tmp_path):
 def test_run_task_runs_in_the_folder_of_the_command_line(tmp_path):
     (tmp_path / 'there').mkdir()
     one = task(tmp_path / 'there', 'a', 'import os; print(os.getcwd())')
-    assert engines.run_task(one).words == str(tmp_path / 'there')
+    assert engines.run_task(one).last_line == str(tmp_path / 'there')
 
 
 def test_run_local_interrupt_ends_processes_and_starts_no_more(tmp_path):
@@ -208,8 +208,8 @@ def test_run_ray_names_the_node_on_which_a_file_is_missing(ray, tmp_path):
     one = task(tmp_path, 'a', 'print("ran")')._replace(needs=(tmp_path, tmp_path / 'gone.mcap'))
     (done,) = engines.run_ray([one], 1, gpu=False)
     assert done.code == 1
-    assert f'{tmp_path / "gone.mcap"} is not on the Ray node' in done.words
-    assert any(node['NodeID'][:8] in done.words for node in ray.nodes())
+    assert f'{tmp_path / "gone.mcap"} is not on the Ray node' in done.last_line
+    assert any(node['NodeID'][:8] in done.last_line for node in ray.nodes())
     assert not said(one)
 
 
@@ -238,7 +238,7 @@ def test_run_ray_resumes_after_a_lost_worker(ray, tmp_path):
     threading.Thread(target=kill).start()
     (done,) = engines.run_ray([one], 1, gpu=False)
     assert done.code == 0
-    assert int(done.words) != killed[0]
+    assert int(done.last_line) != killed[0]
     assert gone(killed[0])
 
 
