@@ -214,7 +214,7 @@ def _start(task: Task) -> processes.Subprocess:
 
 
 def _done(task: Task, child: processes.Subprocess, code: int) -> Done:
-    line = child.last_line or 'no log'
+    line = child.last_line or 'no output'
     return Done(task, code, line if code >= 0 else f'ended by signal {-code}')
 
 

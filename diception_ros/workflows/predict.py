@@ -187,7 +187,7 @@ def predict(config: PredictConfig, progress: Progress = SILENT) -> PredictResult
 
 
 # Options that the process of a part does not get.
-_NOT_PASSED_ON = ('images', 'out', 'jobs', 'engine', 'part', 'threads')
+_LOCAL = ('images', 'out', 'jobs', 'engine', 'part', 'threads')
 
 
 def parse_part(text: str) -> tuple[int, int]:
@@ -251,7 +251,7 @@ def _predict_parts(
             command = [
                 sys.executable, '-m', 'diception_ros', 'predict', f'--out={config.out}',
                 f'--part={k}/{count}', f'--threads={number_of_threads}',
-                *to_arguments(config, _NOT_PASSED_ON), '--', *config.images,
+                *to_arguments(config, _LOCAL), '--', *config.images,
             ]  # fmt: skip
             needs = (*folders_of(config.model, config.adapters), *filter(Path.exists, mine))
             part = Path(f'part {k} of {count}')

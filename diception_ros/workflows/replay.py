@@ -38,17 +38,7 @@ _OF_JOB = (
     'resume',
 )  # fmt: skip
 # Options that the process of a bag does not get.
-_NOT_PASSED_ON = (
-    'bags',
-    'out',
-    'jobs',
-    'engine',
-    'summary',
-    'report',
-    'threads',
-    'view',
-    'view_file',
-)
+_LOCAL = ('bags', 'out', 'jobs', 'engine', 'summary', 'report', 'threads', 'view', 'view_file')
 
 
 @dataclass(frozen=True)
@@ -483,7 +473,7 @@ def _tasks(bags: Sequence[Path], config: ReplayConfig) -> list[Task]:
     # Those that run at a time divide the processors among them.
     share = config.jobs if config.engine == engines.RAY else threads.processors() // config.jobs
     count = config.compute.threads or threads.automatic(config.compute.device, share)
-    options = to_arguments(config, (*_NOT_PASSED_ON, *LIVE))
+    options = to_arguments(config, (*_LOCAL, *LIVE))
     found = []
     for bag, name in zip(bags, replays.output_names(bags), strict=True):
         out = (config.out / f'{name}.mcap').absolute()

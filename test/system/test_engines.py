@@ -75,7 +75,7 @@ def test_run_local_reports_exit_codes_and_last_lines(tmp_path):
     ]  # fmt: skip
     found = sorted(engines.run_local(tasks, 2))
     assert [(one.code, one.last_line) for one in found] == [
-        (0, 'fine'), (1, 'no'), (-9, 'ended by signal 9'), (0, 'no word'),
+        (0, 'fine'), (1, 'no'), (-9, 'ended by signal 9'), (0, 'no output'),
     ]  # fmt: skip
 
 
