@@ -436,8 +436,8 @@ def resume(
     A run that ended before its first checkpoint starts again.
 
     Args:
-        chosen: its settings, which may differ in those that change no step (`settings.CHANGEABLE_ON_RESUME`).
-            None for those of the run. With lr_decay_fraction another max_steps changes the
+        chosen: its settings, which may differ in those that change no step, see
+            `settings.CHANGEABLE_ON_RESUME`. None for those of the run. With lr_decay_fraction another max_steps changes the
             learning rate from here on, which is noted.
         out: its folder.
         dataset: as at its start.
