@@ -437,8 +437,8 @@ def resume(
 
     Args:
         chosen: its settings, which may differ in those that change no step, see
-            `settings.CHANGEABLE_ON_RESUME`. None for those of the run. With lr_decay_fraction another max_steps changes the
-            learning rate from here on, which is noted.
+            `settings.CHANGEABLE_ON_RESUME`. None for those of the run. With lr_decay_fraction
+            another max_steps changes the learning rate from here on, which is noted.
         out: its folder.
         dataset: as at its start.
         pipe: as at its start.
