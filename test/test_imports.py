@@ -33,7 +33,7 @@ NEEDS_TORCH = {'model', 'datasets.batch', 'training'}
 MODEL_WITHOUT_TORCH = {
     f'{PACKAGE}.model{end}'
     for end in (
-        '', '.backend', '.component_configs', '.cycle_spinning', '.folder', '.inputs',
+        '', '.backend', '.component_configs', '.folder', '.inputs',
         '.onnx_backend', '.sampler', '.text_embeddings', '.weights',
     )
 }  # fmt: skip

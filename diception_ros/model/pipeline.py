@@ -88,7 +88,7 @@ class DiceptionPipeline(DiffusionPipeline, SD3LoraLoaderMixin):
         tokenizer: of CLIP-L, or None; the others likewise.
         image_encoder: EfficientNetLite whose features the transformer reads, or None.
         resolution: S, side in pixels of the square images that the model was made for.
-        shifts: default of tta_shifts, see `cycle_spinning`; above 1 for a model in whose output
+        shifts: default of tta_shifts, see `sampler`; above 1 for a model in whose output
             images the token grid is visible.
 
     Source: arXiv 2502.17157 and its released inference code.

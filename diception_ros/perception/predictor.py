@@ -21,9 +21,9 @@ from diception_ros.core.labels import Label
 from diception_ros.core.prompt import Point, Prompt
 from diception_ros.core.settings import ComputeSettings, PredictSettings
 from diception_ros.model import backend as backends
-from diception_ros.model import cycle_spinning, folder
+from diception_ros.model import folder
 from diception_ros.model.backend import Backend
-from diception_ros.model.sampler import BatchedSampler, SampleRequest, StageTimer
+from diception_ros.model.sampler import BatchedSampler, SampleRequest, StageTimer, check_shifts
 from diception_ros.perception.query import Prediction
 from diception_ros.perception.score_calibration import ScoreCalibration
 from diception_ros.system import threads
@@ -364,7 +364,7 @@ class Predictor:
                 f'up to {largest}'
             )
         shifts: int = settings.tta_shifts or self._backend.shifts
-        cycle_spinning.check(shifts, multiple)
+        check_shifts(shifts, multiple)
         return replace(
             settings, processing_resolution=side, tta_shifts=shifts, seed=0, ensemble_size=1
         )

@@ -16,9 +16,9 @@ from diception_ros.model import (
     DiceptionPointEncoder,
     DiceptionTransformer2DModel,
     PromptTable,
-    cycle_spinning,
 )
 from diception_ros.model.pca import PcaAutoencoder
+from diception_ros.model.sampler import check_shifts
 from diception_ros.model.text_embeddings import PromptEmbedding
 from diception_ros.training.settings import TrainSettings
 
@@ -50,7 +50,7 @@ def init_pipeline(
             f'resolution is {settings.resolution}; expected a multiple of {factor}, '
             'pca_patch times patch'
         )
-    cycle_spinning.check(settings.tta_shifts, factor)
+    check_shifts(settings.tta_shifts, factor)
     side = settings.resolution // settings.pca_patch
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(settings.seed)

@@ -14,7 +14,7 @@ from diception_ros.core.frame import Frame, Intrinsics
 from diception_ros.core.labels import Disparity, Mask
 from diception_ros.core.prompt import Point, Prompt
 from diception_ros.core.settings import PredictSettings
-from diception_ros.model import cycle_spinning
+from diception_ros.model import sampler
 from diception_ros.model.folder import find_device
 from diception_ros.model.pipeline import DiceptionPipeline
 from diception_ros.model.sampler import STAGES
@@ -138,16 +138,16 @@ def test_shifted_answers_are_those_of_the_pipeline_blended(tiny, batch_size):
         tta_shifts=4,
         batch_size=batch_size,
     )
-    places = cycle_spinning.offsets(4, 16)
+    places = sampler.shift_offsets(4, 16)
     alone = []
     for place in places:
-        square = torch.from_numpy(cycle_spinning.shift(view.image, place).copy()).permute(2, 0, 1)
+        square = torch.from_numpy(sampler.shift(view.image, place).copy()).permute(2, 0, 1)
         out = tiny(
             square[None] / 127.5 - 1, ['[[image2depth]]'], num_inference_steps=2,
             guidance_scale=1.0, generator=torch.Generator().manual_seed(9),
         )  # fmt: skip
         alone.append(out.images[0])
-    by_hand = cycle_spinning.blend(alone, places)
+    by_hand = sampler.blend(alone, places)
     np.testing.assert_allclose(mine.generate(view, '[[image2depth]]'), by_hand, atol=1e-5)
     # And in company: another task before it, another frame after it.
     found = mine.predict([view, frame(seed=1)], [NORMAL, DEPTH])
@@ -188,7 +188,7 @@ def test_a_shifted_image_without_the_point_is_not_asked(tiny, packed):
         (0, 0),
         *(
             (30 / 64 - right / 64, 30 / 64 - down / 64)
-            for down, right in cycle_spinning.offsets(4, 16)
+            for down, right in sampler.shift_offsets(4, 16)
         ),
     ]
 

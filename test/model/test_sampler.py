@@ -5,7 +5,7 @@
 import numpy as np
 import pytest
 
-from diception_ros.model import cycle_spinning
+from diception_ros.model import sampler
 
 SIDE, TOKEN = 64, 16
 COUNTS = [1, 2, 3, 4, 5, 8, 16]
@@ -18,8 +18,8 @@ def image(seed=0):
 @pytest.mark.parametrize('token', [2, 7, 8, 16])
 def test_offsets_are_spread_evenly_over_a_token_along_each_axis(token):
     for count in range(1, token + 1):
-        places = cycle_spinning.offsets(count, token)
-        assert places[0] == cycle_spinning.NO_SHIFT
+        places = sampler.shift_offsets(count, token)
+        assert places[0] == sampler.NO_SHIFT
         for axis in (0, 1):
             phases = sorted(place[axis] % token for place in places)
             gaps = np.diff([*phases, phases[0] + token])
@@ -30,18 +30,18 @@ def test_offsets_are_spread_evenly_over_a_token_along_each_axis(token):
 
 @pytest.mark.parametrize('count', COUNTS)
 def test_shifted_and_blended_is_the_image_itself(count):
-    places = cycle_spinning.offsets(count, TOKEN)
+    places = sampler.shift_offsets(count, TOKEN)
     square = image()
-    seen = [cycle_spinning.shift(square, place).astype(np.float32) for place in places]
+    seen = [sampler.shift(square, place).astype(np.float32) for place in places]
     assert all(one.shape == square.shape for one in seen)
-    np.testing.assert_allclose(cycle_spinning.blend(seen, places), square, atol=1e-4)
+    np.testing.assert_allclose(sampler.blend(seen, places), square, atol=1e-4)
 
 
 def test_one_alone_is_not_touched():
     one = image().astype(np.float32)
-    assert cycle_spinning.blend([one], [cycle_spinning.NO_SHIFT]) is one
+    assert sampler.blend([one], [sampler.NO_SHIFT]) is one
     square = image()
-    assert cycle_spinning.shift(square, cycle_spinning.NO_SHIFT) is square
+    assert sampler.shift(square, sampler.NO_SHIFT) is square
 
 
 @pytest.mark.parametrize('place', [(3, -5), (-8, 8), (0, 1)])
@@ -51,41 +51,39 @@ def test_a_shifted_image_is_cut_out_at_its_offset_and_mirrored_beyond(place):
     beyond = [
         np.where(i < 0, -i, np.where(i >= SIDE, 2 * (SIDE - 1) - i, i)) for i in (rows, columns)
     ]
-    np.testing.assert_array_equal(cycle_spinning.shift(square, place), square[np.ix_(*beyond)])
+    np.testing.assert_array_equal(sampler.shift(square, place), square[np.ix_(*beyond)])
 
 
-@pytest.mark.parametrize('place', [(3, -5), (-8, 8), (0, 1), cycle_spinning.NO_SHIFT])
+@pytest.mark.parametrize('place', [(3, -5), (-8, 8), (0, 1), sampler.NO_SHIFT])
 def test_a_point_stays_on_its_pixel(place):
     square = image()
     for row, column in [(0, 0), (9, 20), (40, 55), (SIDE - 1, SIDE - 1), (31, 2)]:
         share = ((column + 0.5) / SIDE, (row + 0.5) / SIDE)
-        moved = cycle_spinning.shift_points([share], place, SIDE)
+        moved = sampler.shift_points([share], place, SIDE)
         inside = 0 <= row - place[0] < SIDE and 0 <= column - place[1] < SIDE
         assert (moved is not None) == inside
         if moved is not None:
             x, y = (int(value * SIDE) for value in moved[0])
-            np.testing.assert_array_equal(
-                cycle_spinning.shift(square, place)[y, x], square[row, column]
-            )
+            np.testing.assert_array_equal(sampler.shift(square, place)[y, x], square[row, column])
 
 
 def test_one_lost_point_is_enough_to_leave_a_shifted_image_out():
     inside, rim = (0.5, 0.5), (0.01, 0.5)
-    assert cycle_spinning.shift_points([inside, rim], (0, 4), SIDE) is None
-    assert cycle_spinning.shift_points([inside], (0, 4), SIDE) == [(0.5 - 4 / SIDE, 0.5)]
-    assert cycle_spinning.shift_points([(0.25, 0.5), (60 / SIDE, 0.5)], (0, -4), SIDE) is None
-    assert cycle_spinning.shift_points([], (0, 4), SIDE) == []
+    assert sampler.shift_points([inside, rim], (0, 4), SIDE) is None
+    assert sampler.shift_points([inside], (0, 4), SIDE) == [(0.5 - 4 / SIDE, 0.5)]
+    assert sampler.shift_points([(0.25, 0.5), (60 / SIDE, 0.5)], (0, -4), SIDE) is None
+    assert sampler.shift_points([], (0, 4), SIDE) == []
 
 
 @pytest.mark.parametrize('count', [2, 4, 8])
 @pytest.mark.parametrize('axis', [0, 1])
 def test_what_is_the_same_in_every_token_fades_away(count, axis):
-    places = cycle_spinning.offsets(count, TOKEN)
+    places = sampler.shift_offsets(count, TOKEN)
     # The same in every image that is painted, wherever it lies: a wave of one token.
     wave = np.sin(2 * np.pi * (np.arange(SIDE) + 0.5) / TOKEN)
     grid = np.broadcast_to(wave if axis else wave[:, None], (SIDE, SIDE))
     painted = np.repeat(grid[..., None], 3, axis=2).astype(np.float32)
-    found = cycle_spinning.blend([painted] * count, places)
+    found = sampler.blend([painted] * count, places)
     middle = slice(TOKEN, SIDE - TOKEN)  # where all of them look
     assert np.abs(painted[middle, middle]).max() > 0.9
     assert np.abs(found[middle, middle]).max() < 1e-5
@@ -93,11 +91,10 @@ def test_what_is_the_same_in_every_token_fades_away(count, axis):
 
 def test_what_only_some_see_makes_no_edge():
     # All that is painted about shifted images is white, at home black.
-    places = cycle_spinning.offsets(4, TOKEN)
+    places = sampler.shift_offsets(4, TOKEN)
     painted = [
-        np.full((SIDE, SIDE, 3), float(place != cycle_spinning.NO_SHIFT), np.float32)
-        for place in places
+        np.full((SIDE, SIDE, 3), float(place != sampler.NO_SHIFT), np.float32) for place in places
     ]
-    found = cycle_spinning.blend(painted, places)
+    found = sampler.blend(painted, places)
     np.testing.assert_allclose(found[TOKEN:-TOKEN, TOKEN:-TOKEN], 0.75, atol=1e-6)
     assert max(np.abs(np.diff(found, axis=axis)).max() for axis in (0, 1)) < 0.2
