@@ -137,17 +137,7 @@ def label(
     task: str, messages: Mapping[str, Any], size: tuple[int, int], categories: Sequence[str]
 ) -> Label | None:
     """The label of a task in the messages of one frame, by topic; None if there is none."""
-    known = tasks.get(task)
-    found = outputs.to_label(known, {**messages, 'size': size})
-    if not isinstance(found, Instances) or not known.takes_category:
-        return found
-    # Which category a thing is of stands in the map of categories; vision_msgs may be missing.
-    said = image_messages.array_from(messages[f'{task}/label'])
-    names = []
-    for number in range(1, len(found.scores) + 1):
-        there = said[found.ids == number]
-        names.append(categories[int(there[0])] if there.size else '')
-    return Instances(found.ids, tuple(names), np.asarray(found.scores, np.float32))
+    return outputs.to_label(tasks.get(task), {**messages, 'size': size}, categories)
 
 
 def only(things: Instances, categories: Collection[str]) -> Instances:

@@ -163,12 +163,15 @@ def from_label(
     ]
 
 
-def to_label(task: TaskLike, messages: Mapping[str, Any]) -> Label | None:
+def to_label(
+    task: TaskLike, messages: Mapping[str, Any], categories: Sequence[str] = ()
+) -> Label | None:
     """The label in the messages of one frame, as `from_label` made them.
 
     Args:
         task: that was predicted.
         messages: by topic relative to the node, such as 'normal/image'; 'size' is (H, W).
+        categories: those given to `from_label`.
 
     Returns:
         None where the messages do not hold it: the task did not run, or only metres are there.
@@ -193,9 +196,20 @@ def to_label(task: TaskLike, messages: Mapping[str, Any]) -> Label | None:
     count = int(ids.max())
     names, scores = [''] * count, np.ones(count, np.float32)
     found = messages.get(topics['detections'])
-    for detection in found.detections if found is not None else ():
-        number, best = int(detection.id), detection.results[0].hypothesis
-        names[number - 1], scores[number - 1] = best.class_id, best.score
+    if found is not None:
+        for detection in found.detections:
+            number, best = int(detection.id), detection.results[0].hypothesis
+            names[number - 1], scores[number - 1] = best.class_id, best.score
+        return Instances(ids, tuple(names), scores)
+    # Without vision_msgs there are no detections; the maps hold the same for each pixel.
+    numbers, pixels = np.unique(ids[ids > 0], return_index=True)
+    known = [key for key in ('classes', 'confidence') if topics.get(key) in messages]
+    maps = {key: image_messages.array_from(messages[topics[key]])[ids > 0] for key in known}
+    for number, pixel in zip(numbers.tolist(), pixels.tolist(), strict=True):
+        if 'classes' in maps and maps['classes'][pixel] < len(categories):
+            names[number - 1] = categories[maps['classes'][pixel]]
+        if 'confidence' in maps:
+            scores[number - 1] = maps['confidence'][pixel] / 255
     return Instances(ids, tuple(names), scores)
 
 

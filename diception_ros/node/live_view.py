@@ -19,14 +19,13 @@ import threading
 import time
 from typing import Any
 
-import numpy as np
 import rclpy
 from rclpy.executors import ExternalShutdownException, SingleThreadedExecutor
 from rclpy.qos import QoSProfile, ReliabilityPolicy
 
 from diception_ros import tasks
 from diception_ros.core import adapter_card as cards
-from diception_ros.core.labels import Instances, Label, MetricDepth
+from diception_ros.core.labels import Label, MetricDepth
 from diception_ros.core.prompt import Point, Prompt
 from diception_ros.core.settings import Declared
 from diception_ros.messages import MessageError, base, camera_info
@@ -376,10 +375,9 @@ class NodeViewer(Viewer):
         size = rgb.shape[0], rgb.shape[1]
         messages['size'] = size
         metric = None
+        categories = self._values.get('semantic.categories') or ()
         for name in self.tasks():
-            label = to_label(self._task(name), messages)
-            if isinstance(label, Instances):
-                label = self._named(name, label, messages)
+            label = to_label(self._task(name), messages, categories)
             if label is not None:
                 self._labels[name] = label
         if 'depth/image' in messages:
@@ -404,27 +402,6 @@ class NodeViewer(Viewer):
         if self._totals.get('last_error'):
             found.append(f'last error of the node: {self._totals["last_error"]}')
         return tuple(found)
-
-    def _named(self, task: str, label: Instances, messages: Mapping[str, Any]) -> Instances:
-        """Instances with category and score of the maps, where there are no detections."""
-        if f'{task}/detections' in messages:
-            return label
-        pixels, owners = np.unique(label.ids, return_index=True)
-        first = dict(zip(pixels.tolist(), owners.tolist(), strict=True))  # a pixel of each
-        words = self._values.get('semantic.categories') or ()
-        names, scores = list(label.categories), np.array(label.scores)
-        classes, confidence = messages.get(f'{task}/label'), messages.get(f'{task}/confidence')
-        if classes is not None and self._task(task).takes_category:
-            numbers = image_messages.array_from(classes).reshape(-1)
-            for k, place in first.items():
-                if k and numbers[place] < len(words):
-                    names[k - 1] = words[numbers[place]]
-        if confidence is not None:
-            shares = image_messages.array_from(confidence).reshape(-1)
-            for k, place in first.items():
-                if k:
-                    scores[k - 1] = shares[place] / 255
-        return replace(label, categories=tuple(names), scores=scores.astype(np.float32))
 
     def _number(self, name: str, default: float = math.nan) -> float:
         try:

@@ -4,6 +4,7 @@
 
 from types import SimpleNamespace
 
+from kinds import assert_same
 import numpy as np
 import pytest
 from surfaces import normals_from
@@ -91,6 +92,29 @@ def test_declared_without_vision_msgs():
         got = made(task, label_of(task), wanted=[one.topic for one in more], types=WithoutVision())
         assert list(got) == [one.topic for one in less if not one.latched]
         assert outputs.from_settings(WithoutVision(), task, CATEGORIES) == []
+
+
+@every_task
+@pytest.mark.parametrize('types', [TYPES, WithoutVision()], ids=['vision_msgs', 'without'])
+def test_to_label_reads_what_from_label_made(task, types):
+    label = label_of(task)
+    wanted = [one.topic for one in outputs.declared(task, types)]
+    messages = {**made(task, label, wanted, types), 'size': SIZE}
+    read = outputs.to_label(task, messages, CATEGORIES)
+    if isinstance(label, Instances):  # one without pixels is in no message
+        count = int(label.ids.max())
+        owned = label.areas[:count] > 0
+        np.testing.assert_array_equal(read.ids, label.ids)
+        names = np.array(label.categories[:count])
+        assert (np.array(read.categories)[owned] == names[owned]).all()
+        near = 1e-6 if types is TYPES else 0.5 / 255 + 1e-6  # confidence maps have 8 bits
+        np.testing.assert_allclose(read.scores[owned], label.scores[:count][owned], atol=near)
+    elif isinstance(label, Mask):
+        np.testing.assert_array_equal(read.values, label.values)
+    else:
+        near = 0.5 / 255 + 1e-6 if task is GLOW else 1e-6
+        assert_same(label, read, atol=near)
+    assert outputs.to_label(task, {'size': SIZE}, CATEGORIES) is None
 
 
 @every_task
