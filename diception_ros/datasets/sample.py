@@ -16,47 +16,15 @@ import json
 from pathlib import Path
 
 import numpy as np
-from numpy.typing import NDArray
 
 from diception_ros.core import images
-from diception_ros.core.frame import Frame, Intrinsics
+from diception_ros.core.frame import Frame, Intrinsics, Transform
 from diception_ros.core.labels import Label, load_npz, save_npz
 from diception_ros.core.prompt import Point, Prompt
 from diception_ros.datasets.annotation import load_json
 from diception_ros.system import files, safe_load
 
 _TOLERANCE = 1e-6  # of a rotation that went through a file
-
-
-@dataclass(frozen=True, eq=False)
-class Pose:
-    """Pose of a camera.
-
-    Attributes:
-        position: (3,) float64, metres, world (z up).
-        rotation: (3, 3) float64, from the camera's optical frame (x right, y down, z forward) to
-            the world.
-
-    Raises:
-        ValueError: wrong dtype or shape, or the matrix is no rotation.
-    """
-
-    position: NDArray[np.float64]
-    rotation: NDArray[np.float64]
-
-    def __post_init__(self) -> None:
-        for name, shape in (('position', (3,)), ('rotation', (3, 3))):
-            array = getattr(self, name)
-            if array.shape != shape or array.dtype != np.float64 or not np.isfinite(array).all():
-                raise ValueError(
-                    f'Pose.{name}: expected {shape} float64, got {array.shape} {array.dtype}'
-                )
-            view = array.view()
-            view.flags.writeable = False
-            object.__setattr__(self, name, view)
-        off = np.abs(self.rotation @ self.rotation.T - np.eye(3)).max()
-        if off > _TOLERANCE or np.linalg.det(self.rotation) < 0:
-            raise ValueError(f'Pose.rotation: expected a rotation, got one off by {off:.3g}')
 
 
 @dataclass(frozen=True, eq=False)
@@ -67,7 +35,8 @@ class Sample:
         frame: the image.
         prompt: the query.
         label: the true label, of the frame's size.
-        pose: of the camera, where it is known.
+        pose: of the camera's optical frame (x right, y down, z forward) in the world (z up), where
+            it is known.
         name: identifies the sample in its source, for messages.
 
     Raises:
@@ -77,7 +46,7 @@ class Sample:
     frame: Frame
     prompt: Prompt
     label: Label
-    pose: Pose | None = None
+    pose: Transform | None = None
     name: str = ''
 
     def __post_init__(self) -> None:
@@ -140,7 +109,7 @@ def write_frame(root: Path, number: int, samples: Sequence[Sample]) -> None:
             'frame_id': frame.frame_id,
             'intrinsics': frame.intrinsics and asdict(frame.intrinsics),
             'pose': pose
-            and {'position': pose.position.tolist(), 'rotation': pose.rotation.tolist()},
+            and {'position': pose.translation.tolist(), 'rotation': pose.rotation.tolist()},
             'samples': entries,
         }
         files.write_text(place / 'frame.json', json.dumps(about, indent=1) + '\n')
@@ -172,10 +141,7 @@ def _read_frame(path: Path) -> Iterator[Sample]:
             about['frame_id'],
             about['intrinsics'] and Intrinsics(**about['intrinsics']),
         )
-        pose = about['pose'] and Pose(
-            np.array(about['pose']['position'], np.float64),
-            np.array(about['pose']['rotation'], np.float64),
-        )
+        pose = about['pose'] and _pose(about['pose'])
         for entry in about['samples']:
             points = tuple(Point(**point) for point in entry['points'])
             yield Sample(
@@ -191,3 +157,13 @@ def _read_frame(path: Path) -> Iterator[Sample]:
         if str(path.parent) in str(error):  # of the image or a label
             raise
         raise ValueError(f'{path}: not a description of a frame ({error})') from error
+
+
+def _pose(values: dict[str, list[float]]) -> Transform:
+    rotation, position = (np.array(values[name], np.float64) for name in ('rotation', 'position'))
+    if position.shape != (3,) or rotation.shape != (3, 3) or not np.isfinite(position).all():
+        raise ValueError(f'pose: expected (3,) and (3, 3), got {position.shape}, {rotation.shape}')
+    off = np.abs(rotation @ rotation.T - np.eye(3)).max()
+    if not off <= _TOLERANCE or np.linalg.det(rotation) < 0:
+        raise ValueError(f'pose: expected a rotation, got one off by {off:.3g}')
+    return Transform(rotation, position)

@@ -23,7 +23,7 @@ from diception_ros.bag_replay.run import Job
 from diception_ros.bags.frames import ImageFrame, MessageLookup, frames
 from diception_ros.bags.reader import Bag
 from diception_ros.core import geometry
-from diception_ros.core.frame import Frame, Transform, rotation_from
+from diception_ros.core.frame import Frame, Transform
 from diception_ros.core.geometry import ScaleShift
 from diception_ros.core.labels import (
     Disparity,
@@ -39,6 +39,7 @@ from diception_ros.core.labels import (
 from diception_ros.core.prompt import Prompt
 from diception_ros.evaluation import evaluators, metrics
 from diception_ros.messages.outputs import to_label
+from diception_ros.messages.poses import pose_of
 
 if TYPE_CHECKING:
     from diception_ros.bags.frames import Camera
@@ -390,23 +391,6 @@ class TemporalConsistency:
             if numbers:
                 found[task] = {**numbers, 'compared': share}
         return found
-
-
-def pose_of(message: Any, frame_id: str) -> Transform | None:
-    """The camera's pose in a PoseStamped or a transform; None if it is of another frame."""
-    if hasattr(message, 'transforms'):
-        for transform in message.transforms:
-            if transform.child_frame_id == frame_id:
-                return _pose(transform.transform.rotation, transform.transform.translation)
-        return None
-    return _pose(message.pose.orientation, message.pose.position)
-
-
-def _pose(q: Any, p: Any) -> Transform | None:
-    numbers = [float(number) for number in (q.x, q.y, q.z, q.w)]
-    if not np.linalg.norm(numbers) > 0:
-        return None
-    return Transform(rotation_from(*numbers), np.array([float(p.x), float(p.y), float(p.z)]))
 
 
 def is_warped(now: FrameState, last: FrameState) -> bool:

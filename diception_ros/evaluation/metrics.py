@@ -275,13 +275,15 @@ class InstanceAP(_CocoMetric):
             self._add(crowds.present(), self._truths, 1)
 
     def _add(self, label: Instances, sink: list[dict[str, Any]], crowd: int) -> None:
+        from pycocotools import mask as coco_mask
+
         areas, boxes = label.areas.tolist(), label.boxes.tolist()
         for k, name in enumerate(label.categories):
             x0, y0, x1, y1 = boxes[k]
             self._write(
                 sink,
                 name if self._by_category else '',
-                segmentation=encode_rle(label.ids == k + 1),
+                segmentation=coco_mask.encode(np.asfortranarray(label.ids == k + 1, np.uint8)),
                 area=areas[k],
                 bbox=[x0, y0, x1 - x0, y1 - y0],
                 score=float(label.scores[k]),
@@ -421,14 +423,6 @@ def right_joints(predicted: Keypoints, truth: Keypoints, alpha: float) -> tuple[
 
     pairs = linear_sum_assignment(hits, maximize=True)
     return int(hits[pairs].sum()), int(labelled.sum())
-
-
-def encode_rle(mask: NDArray[np.bool_]) -> dict[str, Any]:
-    """COCO's run-length encoding of a mask (H, W)."""
-    from pycocotools import mask as coco_mask
-
-    code: dict[str, Any] = coco_mask.encode(np.asfortranarray(mask, np.uint8))
-    return code
 
 
 def _coco_mean(table: NDArray[np.float64]) -> float:

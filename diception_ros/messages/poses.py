@@ -1,6 +1,6 @@
 # SPDX-FileCopyrightText: 2026 The diception_ros authors
 # SPDX-License-Identifier: Apache-2.0
-"""Write poses (geometry_msgs/PoseStamped, tf2_msgs/TFMessage), and look transforms up."""
+"""Write and read poses (geometry_msgs/PoseStamped, tf2_msgs/TFMessage), look transforms up."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from diception_ros.core.frame import rotation_from
+from diception_ros.core.frame import Transform, rotation_from
 from diception_ros.messages import base
 from diception_ros.messages.base import Types
 from diception_ros.messages.synchronizer import MessageCache
@@ -76,6 +76,23 @@ def transform(
                              rotation=_quaternion(types, rotation)),
     )  # fmt: skip
     return types.make(TRANSFORMS, transforms=[moved])
+
+
+def pose_of(message: Any, frame_id: str) -> Transform | None:
+    """The pose of a frame in a PoseStamped or a TFMessage; None if it has none, or a false one."""
+    if hasattr(message, 'transforms'):
+        for transform in message.transforms:
+            if transform.child_frame_id == frame_id:
+                return _pose(transform.transform.rotation, transform.transform.translation)
+        return None
+    return _pose(message.pose.orientation, message.pose.position)
+
+
+def _pose(q: Any, p: Any) -> Transform | None:
+    numbers = [float(number) for number in (q.x, q.y, q.z, q.w)]
+    if not 0 < np.linalg.norm(numbers) < np.inf:
+        return None
+    return Transform(rotation_from(*numbers), np.array([float(p.x), float(p.y), float(p.z)]))
 
 
 def _quaternion(types: Types, rotation: NDArray[np.float64]) -> Any:

@@ -33,10 +33,10 @@ from numpy.typing import NDArray
 
 from diception_ros import __version__
 from diception_ros.core import images
-from diception_ros.core.frame import Frame
+from diception_ros.core.frame import Frame, Transform
 from diception_ros.core.labels import ImageLabel, Label, Mask
 from diception_ros.core.prompt import Prompt
-from diception_ros.datasets.sample import Pose, Sample
+from diception_ros.datasets.sample import Sample
 from diception_ros.simulation.assets.primitives import extents, first_hit
 from diception_ros.simulation.cameras import CameraRig, PinholeCamera
 from diception_ros.simulation.record import Recording
@@ -126,7 +126,7 @@ def scene_samples(
             Frame(image, 0, FRAME_ID, camera.intrinsics),
             Prompt(target),
             label,
-            Pose(camera.position, camera.rotation),
+            Transform(camera.rotation, camera.position),
             f'{view.scene.name}/{k}/{target}',
         )
 

@@ -13,11 +13,11 @@ import numpy as np
 
 from diception_ros import tasks as known_tasks
 from diception_ros.bags.reader import bags_in
-from diception_ros.core.frame import Frame
+from diception_ros.core.frame import Frame, Transform
 from diception_ros.core.geometry import to_disparity
 from diception_ros.core.labels import Label, Mask
 from diception_ros.core.prompt import MAX_POINTS, Point, Prompt
-from diception_ros.datasets.sample import Pose, Sample
+from diception_ros.datasets.sample import Sample
 from diception_ros.simulation import cameras, scenes
 from diception_ros.simulation.assets import COCO, MODELED
 from diception_ros.simulation.cameras import CameraRig
@@ -158,14 +158,14 @@ def make_samples(
     """Samples of one rendered view; see `samples_of_image`."""
     camera = view.camera
     frame = Frame(view.image, stamp_ns, FRAME_ID, camera.intrinsics)
-    pose = Pose(camera.position, camera.rotation)
+    pose = Transform(camera.rotation, camera.position)
     return samples_of_image(
         view, frame, pose, tasks, rng, name, absent=absent, stuff=stuff, metric=metric
     )
 
 
 def samples_of_image(
-    truth: GroundTruth, frame: Frame, pose: Pose | None, tasks: Sequence[str],
+    truth: GroundTruth, frame: Frame, pose: Transform | None, tasks: Sequence[str],
     rng: np.random.Generator, name: str, *, absent: float = 0.1, stuff: bool = False,
     metric: bool = False,
 ) -> list[Sample]:  # fmt: skip

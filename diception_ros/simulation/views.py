@@ -12,15 +12,14 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.spatial.transform import Rotation
 
 from diception_ros.bags.reader import read_messages
-from diception_ros.core.frame import Frame
+from diception_ros.core.frame import Frame, Transform
 from diception_ros.core.labels import COCO_JOINTS, Instances, Keypoints, MetricDepth, Normals
-from diception_ros.datasets.sample import Pose
 from diception_ros.messages import base
 from diception_ros.messages import images as image_messages
 from diception_ros.messages.point_clouds import UNTYPED, joints_from
+from diception_ros.messages.poses import pose_of
 from diception_ros.messages.synchronizer import CameraInfoCache
 from diception_ros.simulation.assets import STUFF
 from diception_ros.simulation.cameras import PinholeCamera
@@ -238,14 +237,10 @@ class RecordedView(GroundTruth):
         people = {int(k) for k in np.unique(numbers) if k and names[k - 1] == 'person'}
         return bool(people - set(joints_from(self.messages[JOINTS])['instance'].tolist()))
 
-    def pose(self) -> Pose | None:
+    def pose(self) -> Transform | None:
         """The pose of the camera, None if it was not recorded."""
         message = self.messages.get(POSE)
-        if message is None:
-            return None
-        at, turn = message.pose.position, message.pose.orientation
-        rotation = Rotation.from_quat([turn.x, turn.y, turn.z, turn.w]).as_matrix()
-        return Pose(np.array([at.x, at.y, at.z]), np.asarray(rotation, np.float64))
+        return None if message is None else pose_of(message, self.frame.frame_id)
 
     def numbered(self) -> tuple[NDArray[np.int32], tuple[str, ...], tuple[str, ...]]:
         numbers = image_messages.array_from(self.messages[INSTANCES]).astype(np.int32)

@@ -9,9 +9,9 @@ import pytest
 from task_examples import example
 
 from diception_ros import tasks
-from diception_ros.core.frame import Frame, Intrinsics
+from diception_ros.core.frame import Frame, Intrinsics, Transform
 from diception_ros.core.prompt import Point, Prompt
-from diception_ros.datasets.sample import Pose, Sample, create_folder, read_folder, write_frame
+from diception_ros.datasets.sample import Sample, create_folder, read_folder, write_frame
 
 SIZE = 48
 
@@ -31,7 +31,7 @@ def frame_of_samples(seed):
         'camera_optical',
         Intrinsics(*rng.uniform(20, 90, 4).tolist()) if knows else None,
     )
-    pose = Pose(rng.normal(size=3), turn(rng)) if knows else None
+    pose = Transform(turn(rng), rng.normal(size=3)) if knows else None
     out = []
     for name in tasks.names():
         points = (Point(3.25, 4.0), Point(47.0, 0.1)) if tasks.get(name).takes_points else ()
@@ -48,7 +48,7 @@ def assert_same(one, two):
     assert (one.prompt, one.name) == (two.prompt, two.name)
     assert (one.pose is None) == (two.pose is None)
     if one.pose is not None:
-        np.testing.assert_array_equal(one.pose.position, two.pose.position)
+        np.testing.assert_array_equal(one.pose.translation, two.pose.translation)
         np.testing.assert_array_equal(one.pose.rotation, two.pose.rotation)
     assert type(one.label) is type(two.label)
     for name in one.label.__dataclass_fields__:
@@ -127,9 +127,16 @@ def test_a_sample_checks_itself():
         Sample(sample.frame, Prompt('segmentation', points=(Point(99, 1),)), sample.label)
 
 
-def test_a_pose_is_a_rotation():
-    for wrong in (np.eye(3) * 1.01, np.diag([1.0, 1, -1])):
-        with pytest.raises(ValueError, match='rotation'):
-            Pose(np.zeros(3), wrong)
-    with pytest.raises(ValueError, match='position'):
-        Pose(np.zeros(2), np.eye(3))
+@pytest.mark.parametrize(('name', 'wrong'), [
+    ('rotation', (np.eye(3) * 1.01).tolist()), ('rotation', np.diag([1.0, 1, -1]).tolist()),
+    ('rotation', np.eye(2).tolist()), ('position', [0.0, 0.0]), ('position', [0, 0, None]),
+])  # fmt: skip
+def test_a_pose_is_a_rotation_and_a_position(tmp_path, name, wrong):
+    create_folder(tmp_path / 'out')
+    write_frame(tmp_path / 'out', 0, frame_of_samples(0))
+    about = tmp_path / 'out' / '000000' / 'frame.json'
+    content = json.loads(about.read_text())
+    content['pose'][name] = wrong
+    about.write_text(json.dumps(content))
+    with pytest.raises(ValueError, match=r'frame\.json: .*pose'):
+        list(read_folder(tmp_path / 'out'))

@@ -69,7 +69,7 @@ def test_a_bag_and_a_folder_of_the_same_views_give_equal_samples(shown, tmp_path
         np.testing.assert_array_equal(one.frame.image, two.frame.image)
         for name in ('stamp_ns', 'frame_id', 'intrinsics', 'size'):
             assert getattr(one.frame, name) == getattr(two.frame, name)
-        np.testing.assert_array_equal(one.pose.position, two.pose.position)
+        np.testing.assert_array_equal(one.pose.translation, two.pose.translation)
         np.testing.assert_allclose(one.pose.rotation, two.pose.rotation, rtol=0, atol=1e-8)
 
 

@@ -18,28 +18,6 @@ SIDE = 128  # of a texture, pixels
 _Map = NDArray[np.float64]
 
 
-def render_pattern(
-    pattern: str, first: NDArray[np.float64], second: NDArray[np.float64], rng: np.random.Generator
-) -> NDArray[np.uint8]:
-    """Paint one texture.
-
-    Args:
-        pattern: a name of `diception_ros.simulation.assets.materials.Pattern`.
-        first: (3,) float64 RGB in [0, 1], the ground.
-        second: (3,) float64 RGB in [0, 1], what is painted on it.
-        rng: source of all randomness.
-
-    Returns:
-        (n, n, 3) uint8 RGB.
-    """
-    if pattern in _PICTURES:
-        colours = _PICTURES[pattern](rng, first, second)
-    else:
-        share = _SHARES[pattern](rng)[..., None]
-        colours = first * (1 - share) + second * share
-    return np.asarray(np.clip(colours, 0, 1) * 255 + 0.5, np.uint8)
-
-
 def _grid() -> tuple[_Map, _Map]:
     row, column = np.mgrid[:SIDE, :SIDE] / SIDE
     return column, row
@@ -247,10 +225,15 @@ class Material:
     def texture(self) -> NDArray[np.uint8]:
         """The pattern in its colours: (n, m, 3) uint8 RGB; tiles without a seam where it tiles."""
         rng = np.random.Generator(np.random.PCG64(self.seed))
+        first, second = np.array(self.first), np.array(self.second)
         if self.is_detailed:
-            first, second = np.array(self.first), np.array(self.second)
             return textures.paint(self.pattern, first, second, rng, self.extent)
-        return render_pattern(self.pattern, np.array(self.first), np.array(self.second), rng)
+        if self.pattern in _PICTURES:
+            colours = _PICTURES[self.pattern](rng, first, second)
+        else:
+            share = _SHARES[self.pattern](rng)[..., None]
+            colours = first * (1 - share) + second * share
+        return np.asarray(np.clip(colours, 0, 1) * 255 + 0.5, np.uint8)
 
 
 def hsv(hue: float, saturation: float, value: float) -> Colour:
