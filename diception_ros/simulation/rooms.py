@@ -154,8 +154,8 @@ def _door(rng: np.random.Generator, palette: Palette) -> _Hung:
     _panel(obj, frame, 0.02, 0, height + 0.03, 0.02, half + 0.06, 0.03)
     for z in (0.55, 1.45):
         _panel(obj, leaf, 0.032, 0, z, 0.006, half * 0.7, 0.35)
-    handle = [np.array([0.07, half * share, 1.02]) for share in (0.85, 0.6)]
-    obj.capsule(palette.metal[0], *handle, 0.012)
+    start, end = (np.array([0.07, half * share, 1.02]) for share in (0.85, 0.6))
+    obj.capsule(palette.metal[0], start, end, 0.012)
     obj.cylinder(palette.metal[0], (0.05, half * 0.85, 1.02), 0.01, 0.025, about_y(math.pi / 2))
     return obj, 0.0
 

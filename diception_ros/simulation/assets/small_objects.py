@@ -331,6 +331,6 @@ def suitcase(rng: np.random.Generator, palette: Palette) -> SceneObject:
     for side in (-1, 1):
         obj.ellipsoid(DARK, (0, side * half * 0.8, 0.03), (0.03, 0.02, 0.03))
         obj.cylinder(palette.metal[0], (-0.07, side * 0.07, 2 * tall + 0.15), 0.008, 0.13)
-    grip = [np.array([-0.07, y, 2 * tall + 0.28]) for y in (-0.08, 0.08)]
-    obj.capsule(DARK, *grip, 0.013)
+    left, right = (np.array([-0.07, y, 2 * tall + 0.28]) for y in (-0.08, 0.08))
+    obj.capsule(DARK, left, right, 0.013)
     return obj
