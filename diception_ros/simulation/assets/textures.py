@@ -439,14 +439,6 @@ def _worn(rng: _Rng, shape: tuple[int, int], first: _Image, second: _Image) -> _
     return image
 
 
-def _photograph(rng: _Rng, shape: tuple[int, int], first: _Image, second: _Image) -> _Image:
-    return _photo(rng, shape)
-
-
-def _paper(rng: _Rng, shape: tuple[int, int], first: _Image, second: _Image) -> _Image:
-    return _page(rng, shape)
-
-
 PAINTERS: dict[str, Callable[..., _Image]] = {
     'real wall': _wall,
     'real floor': _floor,
@@ -455,6 +447,6 @@ PAINTERS: dict[str, Callable[..., _Image]] = {
     'real cloth': _cloth,
     'real print': _print,
     'real paint': _worn,
-    'real photograph': _photograph,
-    'real page': _paper,
+    'real photograph': lambda rng, shape, first, second: _photo(rng, shape),
+    'real page': lambda rng, shape, first, second: _page(rng, shape),
 }
