@@ -169,10 +169,10 @@ def measure(
     if count > len(everything):
         raise ValueError(f'{data}: {task} has {len(everything)} images, asked for {count}')
     order = np.random.default_rng(seed).permutation(len(everything)) if seed else range(count)
-    learnt = [everything[k] for k in order[:count]]
+    trained = [everything[k] for k in order[:count]]
     chosen = replace(chosen, seed=seed)
     prompt = f'[[image2segmentation]] {task}'
-    known = labelled.Labelled(learnt or everything[:1], '', ())
+    known = labelled.Labelled(trained or everything[:1], '', ())
     what = prepare_adaptation(model_of(method, place), task, prompt, kind, known, chosen)
     settings = what.settings
     if method == 'scratch':

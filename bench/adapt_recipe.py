@@ -112,7 +112,7 @@ def main() -> None:
 def measure(data: Path, bf16: bool, job: tuple[Variant, int]) -> list[float]:
     """Mean IoU of the images of seed 22, by reading."""
     variant, seed = job
-    learnt = samples(data, variant.task, '21')[: variant.images]
+    trained = samples(data, variant.task, '21')[: variant.images]
     test = samples(data, variant.task, '22')
     chosen = AdaptSettings(
         **{
@@ -124,7 +124,7 @@ def measure(data: Path, bf16: bool, job: tuple[Variant, int]) -> list[float]:
         }
     )
     prompt = f'[[image2segmentation]] {variant.task}'
-    known = labelled.Labelled(learnt, '', ())
+    known = labelled.Labelled(trained, '', ())
     what = prepare_adaptation('builtin', variant.task, prompt, 'mask', known, chosen)
     settings = replace(what.settings, **variant.run)
     source = FewShotDataset(what.train, [], settings.buffer, chosen.min_crop_scale, chosen.seed)

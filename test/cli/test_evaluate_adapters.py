@@ -165,7 +165,7 @@ def test_images_of_several_sizes(tiny_folder, tmp_path):
     assert (out / 'worst.png').is_file()
 
 
-def test_labels_that_it_learnt_from_and_few_are_said(tiny_folder, tmp_path, capsys):
+def test_labels_that_it_was_trained_on_and_few_are_logged(tiny_folder, tmp_path, capsys):
     place = written(tmp_path / 'labels', 'mask')
     digest = labelled.read(place, 'mask', 'mine').digest
     data = {'sha256': digest, 'train_images': 7, 'validation_images': 2}

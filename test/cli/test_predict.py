@@ -6,7 +6,6 @@ import json
 from pathlib import Path
 import shutil
 
-import cv2
 import numpy as np
 import pytest
 
@@ -222,25 +221,6 @@ def test_unknown_task_lists_the_known(image_files, tiny_folder, tmp_path, capsys
     (line,) = capsys.readouterr().err.splitlines()
     assert line.startswith("diception predict: no task 'dept'; did you mean 'depth'? known: depth")
     assert 'segmentation' in line
-
-
-@pytest.mark.parametrize('depth', [np.uint8, np.uint16])
-def test_grey_and_16_bit_images_are_read(tmp_path, depth):
-    ramp = np.linspace(0, np.iinfo(depth).max, 64).astype(depth).reshape(8, 8)
-    cv2.imwrite(str(tmp_path / 'grey.png'), ramp)
-    read = images.read(tmp_path / 'grey.png')
-    assert read.dtype == np.uint8
-    assert read.shape == (8, 8, 3)
-    assert np.abs(read[..., 0].astype(float) - ramp / np.iinfo(depth).max * 255).max() <= 1
-
-
-def test_image_round_trip(tmp_path):
-    pixels = np.random.default_rng(0).integers(0, 256, (5, 7, 3), np.uint8)
-    images.write(tmp_path / 'ä b.png', pixels)
-    np.testing.assert_array_equal(images.read(tmp_path / 'ä b.png'), pixels)
-    with pytest.raises(ValueError, match=r"no image format '\.xyz'; use \.png"):
-        images.write(tmp_path / 'a.xyz', pixels)
-    assert not Path(tmp_path / 'a.xyz').exists()
 
 
 def test_json_names_the_files_that_were_written(image_files, tiny_folder, tmp_path, capsys):

@@ -4,12 +4,14 @@
 
 from __future__ import annotations
 
+import cv2
 from hypothesis import given
 from hypothesis import strategies as st
 import numpy as np
 from PIL import Image
 import pytest
 
+from diception_ros.core import images
 from diception_ros.core.images import ResizeTransform, contact_sheet, resize
 
 sides = st.integers(1, 3000)
@@ -101,3 +103,22 @@ def test_images_of_several_sizes_are_refused():
         contact_sheet([np.zeros((2, 2, 3), np.uint8), np.zeros((2, 3, 3), np.uint8)], ['a', 'b'])
     with pytest.raises(ValueError, match='0 names for 1 images'):
         contact_sheet([np.zeros((2, 2, 3), np.uint8)], [])
+
+
+@pytest.mark.parametrize('depth', [np.uint8, np.uint16])
+def test_grey_and_16_bit_images_are_read(tmp_path, depth):
+    ramp = np.linspace(0, np.iinfo(depth).max, 64).astype(depth).reshape(8, 8)
+    cv2.imwrite(str(tmp_path / 'grey.png'), ramp)
+    read = images.read(tmp_path / 'grey.png')
+    assert read.dtype == np.uint8
+    assert read.shape == (8, 8, 3)
+    assert np.abs(read[..., 0].astype(float) - ramp / np.iinfo(depth).max * 255).max() <= 1
+
+
+def test_image_round_trip(tmp_path):
+    pixels = np.random.default_rng(0).integers(0, 256, (5, 7, 3), np.uint8)
+    images.write(tmp_path / 'ä b.png', pixels)
+    np.testing.assert_array_equal(images.read(tmp_path / 'ä b.png'), pixels)
+    with pytest.raises(ValueError, match=r"no image format '\.xyz'; use \.png"):
+        images.write(tmp_path / 'a.xyz', pixels)
+    assert not (tmp_path / 'a.xyz').exists()

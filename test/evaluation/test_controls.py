@@ -97,9 +97,9 @@ def test_a_single_view_has_no_other_image(groups):
 
 
 def test_the_mean_is_the_mean_of_what_is_painted(groups):
-    learnt = discs(7, 1)
-    means = evaluators.mean_targets([learnt[:4], learnt[4:]], SIDE)
-    masks = [one.label.values for one in learnt if one.prompt.task == 'segmentation']
+    trained = discs(7, 1)
+    means = evaluators.mean_targets([trained[:4], trained[4:]], SIDE)
+    masks = [one.label.values for one in trained if one.prompt.task == 'segmentation']
     np.testing.assert_allclose(means['segmentation'][..., 1], np.mean(masks, axis=0), atol=1e-6)
     verdict = evaluators.evaluate_samples(fresh(groups), {'1': blind}, means, ASKED)
     for name, task in (('depth', 'depth'), ('segmentation_5', 'segmentation')):

@@ -252,6 +252,6 @@ def test_of_sd3_rank_128_is_1_4_percent():
     assert whole == pytest.approx(2.03e9, rel=0.005)
     assert len(adapters.layer_shapes(network)) == 24 * 3
     assert set(adapters.layer_shapes(network).values()) == {(1536, 1536)}
-    learnt = adapters.PAPER_RANK * adapters.parameters_per_rank(network)
-    assert learnt == 128 * 24 * 3 * 2 * 1536 == 28_311_552
-    assert learnt / whole == pytest.approx(0.014, abs=5e-5)
+    trained = adapters.PAPER_RANK * adapters.parameters_per_rank(network)
+    assert trained == 128 * 24 * 3 * 2 * 1536 == 28_311_552
+    assert trained / whole == pytest.approx(0.014, abs=5e-5)

@@ -385,7 +385,7 @@ def test_out_of_memory_halves_the_batch_and_goes_on(tiny, monkeypatch):
         same(one.label, other.label, atol=1e-4)
     calls.clear()
     tight.predict([frame()], [DEPTH, NORMAL])
-    assert calls == [2]  # it has learnt
+    assert calls == [2]  # it has adapted to the memory
 
     monkeypatch.setattr(
         tiny,

@@ -106,7 +106,7 @@ def test_a_task_without_its_adapter_is_an_error(predictor, folders):
         predictor.check([Prompt('my_mask')], settings, [folders['depth']])
 
 
-def test_a_learnt_task_takes_neither_points_nor_a_category(predictor, folders):
+def test_an_adapter_task_takes_neither_points_nor_a_category(predictor, folders):
     for prompt in (Prompt('my_mask', 'cup'), Prompt('my_mask', points=(Point(1, 1),))):
         with pytest.raises(ValueError, match='my_mask'):
             predictor.check([prompt], PredictSettings(), [folders['mask']])

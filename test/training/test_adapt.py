@@ -65,7 +65,7 @@ def test_the_same_seed_gives_the_same_bytes_and_another_one_others(base, whole, 
         (Trainer, 'train_step', 4),
         (validation.Validator, 'run', 2),
         (checkpoints, 'save', 2),  # the best state is newer than the last checkpoint
-        (adapt.shutil, 'copyfile', 1),  # everything is learnt
+        (adapt.shutil, 'copyfile', 1),  # everything is trained
         (cards.Card, 'write', 1),
     ],
 )
@@ -84,7 +84,7 @@ def test_stopped_and_resumed_is_uninterrupted_bit_for_bit(
 
 
 def falling(monkeypatch, values):
-    """Let the validations find these IoUs, whatever was learnt."""
+    """Let the validations find these IoUs, whatever was trained."""
     step = []
 
     def run(self, pipe, sheet=None):

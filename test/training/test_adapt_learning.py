@@ -44,22 +44,22 @@ CARD = cards.Card('floor', TEXT, 'mask', 'builtin', '0' * 64, 1, 1, 0.01)
 
 @pytest.mark.parametrize('count', range(1, 16))
 @pytest.mark.parametrize('share', [0.0, 0.2, 0.9])
-def test_each_image_is_learnt_from_or_held_back(count, share):
+def test_each_image_is_for_training_or_validation(count, share):
     known = labels(count=count).samples
-    learnt, held = split(known, share, 0)
-    assert [one for one in known if one in learnt] == learnt
+    trained, held = split(known, share, 0)
+    assert [one for one in known if one in trained] == trained
     assert [one for one in known if one in held] == held
-    assert len(learnt) + len(held) == count
-    assert learnt
-    assert not any(one in learnt for one in held)
+    assert len(trained) + len(held) == count
+    assert trained
+    assert not any(one in trained for one in held)
     assert (len(held) >= 2) == (share > 0 and count >= 10)
-    assert held or len(learnt) == count
+    assert held or len(trained) == count
     if len(held) > 2:
         assert len(held) in (round(share * count), count - 1)
-    assert split(known, share, 0) == (learnt, held)
+    assert split(known, share, 0) == (trained, held)
 
 
-def test_images_held_back_are_never_learnt_from(base, tmp_path, monkeypatch):
+def test_validation_images_are_never_trained_on(base, tmp_path, monkeypatch):
     seen = set()
     was = FewShotDataset.buffer
 
@@ -77,7 +77,7 @@ def test_images_held_back_are_never_learnt_from(base, tmp_path, monkeypatch):
     assert 'from 8 images, validated on 2 others' in describe(what)
 
 
-def test_of_few_images_none_is_held_back(base, tmp_path):
+def test_of_few_images_none_is_for_validation(base, tmp_path):
     few = labels(count=9)
     what, settings = plan(base, few)
     assert len(what.train) == 9
@@ -92,14 +92,14 @@ def test_of_few_images_none_is_held_back(base, tmp_path):
 
 
 @pytest.mark.parametrize(('count', 'steps'), [(1, 50), (5, 50), (9, 90), (10, 1000)])
-def test_without_images_held_back_few_are_not_learnt_for_long(count, steps, base):
+def test_without_validation_few_images_take_few_steps(count, steps, base):
     what, _ = plan(base, labels(count=count), max_steps=0)
     assert what.settings.max_steps == what.card.settings['max_steps'] == steps
     what, _ = plan(base, labels(count=count), max_steps=7)
     assert what.settings.max_steps == what.card.settings['max_steps'] == 7
 
 
-def test_the_base_stays_bit_for_bit_and_the_file_holds_what_learnt(base, tmp_path):
+def test_the_base_stays_bit_for_bit_and_the_file_holds_what_was_trained(base, tmp_path):
     what, settings = plan(base)
     card = fit_adapter(what, settings, tmp_path / 'a', progress=False)
     fresh = load_pipeline(base)
@@ -210,8 +210,8 @@ def test_a_frozen_base_in_bfloat16_learns_in_float32(base):
         ('rgb', 60, 6e-3, 'mae'),
     ],
 )
-def test_each_kind_is_learnt_by_the_built_in_model(kind, steps, lr, metric, tmp_path):
-    """One percent of the parameters; on what was learnt from better than the mean image."""
+def test_the_built_in_model_learns_each_kind(kind, steps, lr, metric, tmp_path):
+    """One percent of the parameters; on what was trained on better than the mean image."""
     settings = chosen(
         rank=0,
         max_steps=steps,

@@ -15,7 +15,7 @@ from diception_ros.training.trainer import Trainer
 
 @pytest.mark.usefixtures('opengl')
 def test_200_steps_in_rooms_beat_the_constant_image(tmp_path):
-    """Normals of rooms never learnt from, against the mean image and the wrong image.
+    """Normals of rooms never trained on, against the mean image and the wrong image.
 
     Seeds 0 to 4 gave 0.87 to 0.93 of the mean image's error, 0.82 to 0.93 of that of answers to
     another image, and 2.4 to 4.9 degrees less than the mean image.
@@ -81,7 +81,7 @@ def test_a_new_network_learns_a_task_in_200_steps():
     assert error['true'] < 0.6 * error['shuffled']
 
 
-def test_eight_samples_are_learnt_by_heart():
+def test_eight_samples_are_memorized():
     """Gate 1."""
     samples = discs(8, 0, ['segmentation'])
     runner = Trainer(

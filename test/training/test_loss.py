@@ -29,7 +29,7 @@ def test_the_true_velocity_has_no_loss_and_its_opposite_has(weighting):
 
 
 def test_a_step_along_the_velocity_leads_to_the_image():
-    """What is learnt is what the pipeline's scheduler goes along, from every noise level."""
+    """What is trained is what the pipeline's scheduler goes along, from every noise level."""
     clean, noise = latents(0), latents(1)
     scheduler = FlowMatchEulerDiscreteScheduler(shift=3.0)
     scheduler.set_timesteps(4)

@@ -1,6 +1,6 @@
 # SPDX-FileCopyrightText: 2026 The diception_ros authors
 # SPDX-License-Identifier: Apache-2.0
-"""Sources: a pool follows from its number, and what is held out is never learnt from."""
+"""Sources: a pool follows from its number, and what is held out is never trained on."""
 
 from dataclasses import replace
 

@@ -59,8 +59,8 @@ class Oracle:
 
 
 def test_an_oracle_is_perfect_and_both_controls_are_not(tmp_path):
-    held, learnt = discs(8, 1), FORM.collate(discs(30, 0))
-    judge = validation.Validator(held, FORM, learnt, tiny())
+    held, trained = discs(8, 1), FORM.collate(discs(30, 0))
+    judge = validation.Validator(held, FORM, trained, tiny())
     oracle = Oracle(FORM.collate(held))
     scores = judge.run(oracle, tmp_path / 'sheet.png')
     assert scores['segmentation']['iou']['true'] == 1
@@ -69,8 +69,8 @@ def test_an_oracle_is_perfect_and_both_controls_are_not(tmp_path):
         error = scores[task]['image_mae']
         assert error['true'] == 0
         assert error['shuffled'] > 0.05
-        # The mean of what was learnt from, by hand.
-        mean = learnt.targets[learnt.rows(task)].float().mean(dim=0) / 255
+        # The mean of what was trained on, by hand.
+        mean = trained.targets[trained.rows(task)].float().mean(dim=0) / 255
         truth = FORM.collate(held)
         truth = truth.targets[truth.rows(task)].float() / 255
         assert error['mean'] == pytest.approx(float((truth - mean).abs().mean()), abs=1e-6)
