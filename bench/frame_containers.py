@@ -85,7 +85,7 @@ def main():
     camera = SimpleNamespace(
         name='', prefix='', frame_id=None, info_of=lambda message: (None, 'none'),
         points=SimpleNamespace(of=lambda size: ((), 0)),
-        infos=SimpleNamespace(why_none=lambda message: ''),
+        camera_infos=SimpleNamespace(why_none=lambda message: ''),
     )  # fmt: skip
     queue = FrameQueue([''])
     log = mock.Mock()

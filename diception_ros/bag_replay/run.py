@@ -235,7 +235,7 @@ def replay(
         log(f'goes on after {start.frames} frames')
     outputs = [output for output in perceiver.outputs() if job.views or not output.view]
     wanted = frozenset(output.topic for output in outputs)
-    needed = perceiver.required_tasks(wanted)
+    needed = perceiver.tasks_for_topics(wanted)
     prefixes = {camera.name: job.prefix_of(camera) for camera in cameras}
     began = time.perf_counter()
 

@@ -61,7 +61,7 @@ class Camera:
 def choose(
     bag: Bag,
     wanted: Sequence[str] = (),
-    infos: Sequence[str] = (),
+    camera_infos: Sequence[str] = (),
     references: Sequence[str] = (),
 ) -> list[Camera]:
     """The cameras whose images are used.
@@ -70,7 +70,7 @@ def choose(
         bag: the bag.
         wanted: topics of images, or NAME=TOPIC to name the camera; none for the only camera of
             the bag.
-        infos: topics of CameraInfo, one for each camera; none: beside the images, where
+        camera_infos: topics of CameraInfo, one for each camera; none: beside the images, where
             image_transport puts it.
         references: topics of depths, one for each camera, or none.
 
@@ -84,7 +84,7 @@ def choose(
         _check(bag, topic, IMAGES, 'images')
     if len(set(topics)) < len(topics):
         raise ValueError(f'a camera is named twice: {", ".join(topics)}')
-    for given, option in ((infos, '--camera-info'), (references, '--depth-reference')):
+    for given, option in ((camera_infos, '--camera-info'), (references, '--depth-reference')):
         if given and len(given) != len(pairs):
             raise ValueError(
                 f'{option} names {len(given)} topics for {len(pairs)} cameras; give one for each'
@@ -97,8 +97,8 @@ def choose(
         raise ValueError(f'two cameras have one name: {", ".join(names)}; give NAME=TOPIC')
     found = []
     for k, (name, topic) in enumerate(zip(names, topics, strict=True)):
-        info = infos[k] if infos else beside(topic)
-        if infos:
+        info = camera_infos[k] if camera_infos else beside(topic)
+        if camera_infos:
             _check(bag, info, (INFO,), 'CameraInfo')
         elif info not in bag.topics or bag.topics[info].msgtype != INFO:
             info = ''

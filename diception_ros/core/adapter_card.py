@@ -127,10 +127,7 @@ def check_distinct(cards: Iterable[Card]) -> None:
 
 
 def read(folder: str | Path) -> Card:
-    """Read the card of an adapter.
-
-    Args:
-        folder: of the adapter, as `diception adapt` wrote it.
+    """Read the card of an adapter's folder, as `diception adapt` wrote it.
 
     Raises:
         ValueError: there is no such folder, or it holds no adapter; a value that cannot be.

@@ -72,9 +72,6 @@ def fit_scale_shift(
 def to_disparity(depth: MetricDepth) -> tuple[Disparity, ScaleShift]:
     """Inverse depth, stretched to [0, 1] so that the nearest pixel is 1 and the farthest 0.
 
-    Args:
-        depth: metres.
-
     Returns:
         The disparity, and the scale and shift (1/m) with which `to_metric` leads back. Where all
         depths are equal there is no span to stretch: the disparity is 0.5 and the scale 0. Where
@@ -94,14 +91,9 @@ def to_disparity(depth: MetricDepth) -> tuple[Disparity, ScaleShift]:
 
 
 def to_metric(disparity: Disparity, affine: ScaleShift) -> MetricDepth:
-    """Depth in metres; inverse of `to_disparity`.
+    """Depth in metres, by a scale and shift in 1/m from disparity to inverse depth.
 
-    Args:
-        disparity: unitless.
-        affine: scale and shift in 1/m that turn the disparity into inverse depth.
-
-    Returns:
-        Metres; unknown where the inverse depth is not positive, that is beyond infinity.
+    Inverse of `to_disparity`. Unknown where the inverse depth is not positive, beyond infinity.
     """
     inverse = disparity.values.astype(np.float64) * affine.scale + affine.shift
     farthest = float(np.finfo(np.float32).max) / 2
@@ -115,10 +107,6 @@ def axes(
     size: tuple[int, ...], intrinsics: Intrinsics
 ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
     """The rays of an image's pixels: x / z of each column and y / z of each row.
-
-    Args:
-        size: (H, W), pixels.
-        intrinsics: pinhole of the image.
 
     Returns:
         (W,) and (H,) float32, read-only.
@@ -136,10 +124,6 @@ def axes(
 
 def back_project(depth: MetricDepth, intrinsics: Intrinsics) -> NDArray[np.float32]:
     """The point in space that each pixel shows.
-
-    Args:
-        depth: metres along the optical axis.
-        intrinsics: pinhole of the same image.
 
     Returns:
         (H, W, 3) float32, metres, camera optical frame; NaN where the depth is unknown.
@@ -198,7 +182,7 @@ class FitReport:
 def align(
     disparity: NDArray[np.floating[Any]], depth: NDArray[np.floating[Any]], criteria: FitCriteria
 ) -> FitReport:
-    """Fit scale and shift robustly; the same input gives the same answer, bit for bit.
+    """Fit scale and shift robustly; the same input gives the same output, bit for bit.
 
     Lines through pairs of references are tried (RANSAC, judged by MSAC), and the best is refined
     by least squares in which a reference counts less the worse it agrees, and not at all beyond
@@ -208,9 +192,6 @@ def align(
         disparity: (N,) unitless, at the places of the references, NaN = unknown.
         depth: (N,) metres, what is known there; NaN or not positive = unknown.
         criteria: what the fit must satisfy.
-
-    Returns:
-        The fit, and whether it is good.
 
     Raises:
         ValueError: not as many depths as disparities.
@@ -266,13 +247,7 @@ def evaluate_fit(
 
 
 def smooth(last: ScaleShift, new: ScaleShift, keep: float) -> ScaleShift:
-    """Between two fits: the inverse depths that follow are blended, as they are linear in both.
-
-    Args:
-        last: of the frame before.
-        new: of this frame.
-        keep: share of the last, [0, 1).
-    """
+    """A fit with `keep`, [0, 1), of the last one: inverse depths are blended, linear in both."""
     return ScaleShift(
         keep * last.scale + (1 - keep) * new.scale, keep * last.shift + (1 - keep) * new.shift
     )

@@ -70,25 +70,14 @@ class ResizeTransform:
         return np.array([self.resolution / width, self.resolution / height])
 
     def to_model(self, points: NDArray[Any]) -> NDArray[np.float64]:
-        """Map points from the image to the square.
+        """Map points (..., 2), x right, y down, from pixels of the image to float64 of the square.
 
-        Args:
-            points: (..., 2) any real dtype, pixels of the image, x right, y down; NaN stays NaN.
-
-        Returns:
-            (..., 2) float64, pixels of the square.
+        NaN stays NaN.
         """
         return (np.asarray(points, np.float64) + 0.5) * self.scale - 0.5
 
     def to_image(self, points: NDArray[Any]) -> NDArray[np.float64]:
-        """Map points from the square to the image; inverse of `to_model`.
-
-        Args:
-            points: (..., 2) any real dtype, pixels of the square, x right, y down; NaN stays NaN.
-
-        Returns:
-            (..., 2) float64, pixels of the image.
-        """
+        """Map points from the square to the image; inverse of `to_model`."""
         return (np.asarray(points, np.float64) + 0.5) / self.scale - 0.5
 
 
@@ -143,12 +132,9 @@ def read(path: str | Path) -> NDArray[np.uint8]:
 def opened(content: bytes | NDArray[np.uint8], what: str) -> Image.Image:
     """An image file whose declared size is within MAX_PIXELS; its pixels are not read yet.
 
-    Args:
-        content: the bytes, or (N,) uint8.
-        what: where they come from, for the message.
-
     Raises:
-        ValueError: it is no image that Pillow knows, or declares more pixels.
+        ValueError: it is no image that Pillow knows, or declares more pixels; `what` tells in the
+            message where the bytes come from.
     """
     many = f'{what}: expected at most {MAX_PIXELS} pixels, got more; scale it down'
     try:
@@ -187,17 +173,10 @@ def unreadable(what: str, size: int, error: Exception | None = None) -> ValueErr
 
 
 def decode(content: bytes | NDArray[np.uint8], what: str) -> NDArray[np.uint8]:
-    """The image that the bytes of a file hold; see `read`.
-
-    Args:
-        content: the bytes, or (N,) uint8.
-        what: where they come from, for the message.
-
-    Returns:
-        (H, W, 3) uint8 RGB.
+    """The image, (H, W, 3) uint8 RGB, that the bytes of a file hold; see `read`.
 
     Raises:
-        ValueError: it is not an image, or a damaged one.
+        ValueError: it is not an image, or a damaged one; `what` names it in the message.
     """
     import cv2
 
@@ -218,11 +197,7 @@ def decode(content: bytes | NDArray[np.uint8], what: str) -> NDArray[np.uint8]:
 
 
 def write(path: str | Path, image: NDArray[np.uint8]) -> None:
-    """Write an image file; its suffix says which format.
-
-    Args:
-        path: of the file.
-        image: (H, W, 3) uint8 RGB.
+    """Write an image, (H, W, 3) uint8 RGB; the suffix of the file says which format.
 
     Raises:
         OSError: the file cannot be written.

@@ -77,24 +77,13 @@ class Prompt:
                 raise ValueError(f'Prompt.points: {point} lies outside any image')
 
     def shares(self, size: tuple[int, int]) -> list[tuple[float, float]]:
-        """The points as the model takes them: (x, y) in [0, 1], x right, y down.
-
-        Args:
-            size: (H, W) of the frame, pixels.
-        """
+        """The points as the model takes them: (x, y) in [0, 1] of a frame of size (H, W)."""
         height, width = size
         # Upstream: the row over the number of rows, without the half pixel; trained so.
         return [(min(max(x, 0) / width, 1), min(max(y, 0) / height, 1)) for x, y in self.points]
 
     def check_inside(self, size: tuple[int, int]) -> None:
-        """Make sure that every point lies in a frame of this size.
-
-        Args:
-            size: (H, W) of the frame, pixels.
-
-        Raises:
-            ValueError: a point lies outside; the message names it and the size.
-        """
+        """Raise ValueError if a point lies outside of a frame of size (H, W); it names both."""
         height, width = size
         for point in self.points:
             if point.x >= width - 0.5 or point.y >= height - 0.5:

@@ -154,9 +154,6 @@ def check(group: Any) -> None:
 
     Whole numbers given for numbers become numbers, lists of texts tuples, and mappings given for
     groups inside the group those groups.
-
-    Args:
-        group: a dataclass whose fields are settings or groups.
     """
     for whole in fields(group):
         held = getattr(group, whole.name)
@@ -191,11 +188,7 @@ def values(group: Any) -> dict[str, Any]:
 
 
 def changed(group: GroupT, changes: Mapping[str, Any]) -> GroupT:
-    """The group with other values; the group that is given stays as it is.
-
-    Args:
-        group: what holds where nothing is said.
-        changes: values by the names that people call them.
+    """The group with other values, by the names that people call them; the given one stays.
 
     Raises:
         ValueError: no setting has this name, or a value is not allowed.
@@ -255,9 +248,7 @@ RENAMED = {
 def renamed(name: str, known: Collection[str]) -> str | None:
     """The present name of a setting that was renamed; None where `name` is no old name of any.
 
-    Args:
-        name: what was given.
-        known: names of all settings here; another group may use an old name for its own.
+    `known` are the names of all settings here; another group may use an old name for its own.
     """
     if name in known:
         return None
@@ -279,15 +270,9 @@ def add_arguments(
     only: Collection[str] | None = None,
     titles: Mapping[str, str] | None = None,
 ) -> None:
-    """Give a command line one option for each setting of a group.
+    """Give a command line one option for each setting of a group, or for `only` some names.
 
-    Args:
-        parser: of the command line, or a group of its options.
-        kind: the group.
-        leave_out: names of settings that have no option; `from_arguments` gives their defaults.
-        only: names of the settings that have one; all where it is None.
-        titles: by field that holds a group, the title above the options of that group; a group
-            without a title has no options. None: one list for all.
+    `from_arguments` gives those that are left out their defaults.
     """
     for whole in fields(kind):
         if inner := _group(whole):

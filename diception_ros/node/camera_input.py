@@ -217,7 +217,7 @@ class CameraInput:
         name: of the camera.
         prefix: of its topics, '' or 'front/'.
         topic: full name of the topic of images.
-        infos: the last CameraInfos.
+        camera_infos: the last CameraInfos.
         points: prompt.
         references: the last depth references, as messages.
         lost: images that the middleware reports as lost.
@@ -235,7 +235,7 @@ class CameraInput:
     ) -> None:
         self.name = name
         self.prefix = f'{name}/' if name else ''
-        self.infos = CameraInfoCache()
+        self.camera_infos = CameraInfoCache()
         self.points = PromptPoints()
         self.references: MessageCache[Any] = MessageCache(REFERENCE_CAPACITY)
         self.lost = 0
@@ -277,7 +277,10 @@ class CameraInput:
         self.lost = 0
         self._numbers, self._numbered = SequenceNumbers(), False
         self._info = self._subscribe(
-            'sensor_msgs/msg/CameraInfo', f'{self.prefix}camera_info', self.infos.add_info, SMALL
+            'sensor_msgs/msg/CameraInfo',
+            f'{self.prefix}camera_info',
+            self.camera_infos.add_info,
+            SMALL,
         )
         self.subscribe_reference(aligned)
         msgtype = MSGTYPES['image', self._settings.image_transport]
@@ -356,14 +359,14 @@ class CameraInput:
             MessageError: the stamp of the image is before the epoch.
         """
         stamp_ns = base.stamp_ns(message.header)
-        if not self.infos.awaited and self._node.count_publishers(self._info_topic):
-            self.infos.await_first(FIRST_INFO_S)
-        self.infos.await_stamp(stamp_ns, NEXT_INFO_S)
-        return self.infos.match(message)
+        if not self.camera_infos.awaited and self._node.count_publishers(self._info_topic):
+            self.camera_infos.await_first(FIRST_INFO_S)
+        self.camera_infos.await_stamp(stamp_ns, NEXT_INFO_S)
+        return self.camera_infos.match(message)
 
     def clear(self) -> None:
         """Drop what is matched by stamps, after a jump of time."""
-        self.infos.clear()
+        self.camera_infos.clear()
         self.references.clear()
 
     def subscribed(self, fix_hint: str) -> Subscribed:
@@ -441,7 +444,7 @@ class CameraInput:
                     f'point in frame {frame!r} is refused; expected one in the frame of the '
                     f'images, {self.frame_id!r}'
                 )
-            return pixel((position.x, position.y, position.z), self.infos.intrinsics())
+            return pixel((position.x, position.y, position.z), self.camera_infos.intrinsics())
 
         self._add(find_pixel)
 

@@ -134,14 +134,8 @@ class RemoteNode:
         Raises:
             ValueError: the node has no such parameter.
         """
-        request = GetParameters.Request(names=list(names))
-        values = self._call('get_parameters', GetParameters, request).values
-        if len(values) != len(names):
-            self._refuse_unknown(names)
-        return {
-            name: parameter_value_to_python(value)
-            for name, value in zip(names, values, strict=False)
-        }
+        found = self._read('get_parameters', GetParameters, 'values', names)
+        return {name: parameter_value_to_python(value) for name, value in found.items()}
 
     def describe(self, names: Sequence[str]) -> dict[str, ParameterDescriptor]:
         """Types, ranges and descriptions of parameters.
@@ -149,11 +143,7 @@ class RemoteNode:
         Raises:
             ValueError: the node has no such parameter.
         """
-        request = DescribeParameters.Request(names=list(names))
-        found = self._call('describe_parameters', DescribeParameters, request).descriptors
-        if len(found) != len(names):
-            self._refuse_unknown(names)
-        return dict(zip(names, found, strict=False))
+        return self._read('describe_parameters', DescribeParameters, 'descriptors', names)
 
     def set(self, values: Mapping[str, Any]) -> None:
         """Set parameters, all or none.
@@ -182,11 +172,15 @@ class RemoteNode:
         if not result.successful:
             raise ValueError(f'{self.name} refuses: {result.reason or "no reason given"}')
 
-    def _refuse_unknown(self, names: Sequence[str]) -> None:
-        known = self.parameter_names()
-        for name in names:
-            if name not in known:
-                raise ValueError(f'{self.name} has no parameter {name!r}{near(name, known)}')
+    def _read(self, service: str, kind: Any, field: str, names: Sequence[str]) -> dict[str, Any]:
+        """What a service tells of parameters, by name; ValueError if there is none of a name."""
+        found = getattr(self._call(service, kind, kind.Request(names=list(names))), field)
+        if len(found) != len(names):
+            known = self.parameter_names()
+            for name in names:
+                if name not in known:
+                    raise ValueError(f'{self.name} has no parameter {name!r}{near(name, known)}')
+        return dict(zip(names, found, strict=False))
 
     # ---- lifecycle ------------------------------------------------------------------------------
 
@@ -388,7 +382,7 @@ class RemoteNode:
     def _until(self, condition: Any, timeout_s: float = 0.0) -> Any:
         """What a condition returns as soon as that is true; None after the timeout."""
         end = time.monotonic() + (timeout_s or self._timeout_s)
-        with _Spinner(self._node) as spin:
+        with _spinning(self._node) as spin:
             while not (found := condition()):
                 if time.monotonic() > end:
                     return None
@@ -396,25 +390,20 @@ class RemoteNode:
             return found
 
 
-class _Spinner:
-    """Spins a node, or merely waits where an executor does."""
-
-    def __init__(self, node: Node) -> None:
-        self._node = node
-        self._executor: SingleThreadedExecutor | None = None
-
-    def __enter__(self) -> Any:
-        if self._node.executor is not None:
-            return threading.Event().wait
-        self._executor = SingleThreadedExecutor(context=self._node.context)
-        self._executor.add_node(self._node)
-        return self._executor.spin_once
-
-    def __exit__(self, *_: object) -> None:
-        if self._executor is not None:
-            self._executor.remove_node(self._node)
-            self._node.executor = None  # type: ignore[assignment]
-            self._executor.shutdown()
+@contextlib.contextmanager
+def _spinning(node: Node) -> Iterator[Callable[[float], object]]:
+    """Yield what spins a node for some seconds, or merely waits where an executor spins it."""
+    if node.executor is not None:
+        yield threading.Event().wait
+        return
+    executor = SingleThreadedExecutor(context=node.context)
+    executor.add_node(node)
+    try:
+        yield executor.spin_once
+    finally:
+        executor.remove_node(node)
+        node.executor = None  # type: ignore[assignment]
+        executor.shutdown()
 
 
 def read_value(name: str, text: str, kind: Parameter.Type) -> Any:

@@ -142,7 +142,7 @@ class NodeViewer(Viewer):
 
     # ---- what is wanted -------------------------------------------------------------------------
 
-    def known_tasks(self) -> list[str]:
+    def available_tasks(self) -> list[str]:
         return [*tasks.names(), *self._adapters]
 
     def tasks(self) -> list[str]:
@@ -152,7 +152,7 @@ class NodeViewer(Viewer):
             *(name for name, (folder, _) in self._adapters.items() if folder in on),
         ]
 
-    def set_tasks(self, names: Sequence[str]) -> None:
+    def set_active_tasks(self, names: Sequence[str]) -> None:
         if not names:
             raise ValueError('a node needs at least one task')
         wanted: dict[str, Any] = {'tasks': [name for name in tasks.names() if name in names]}

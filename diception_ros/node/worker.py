@@ -61,7 +61,7 @@ class Worker:
         failed: by camera, number of frames that failed, by type of fault.
         fits: by camera, the last fit to a depth reference.
         clouds: by camera, the counts of the last cloud, see `FrameResult.cloud`.
-        infos: by camera, how the CameraInfo of the last frame was found.
+        info_matches: by camera, how the CameraInfo of the last frame was found.
         gravity: by camera, where the direction of gravity of the last frame is from; '' where it
             was of no use.
         idle: topics without subscribers, '' while frames are processed.
@@ -82,7 +82,7 @@ class Worker:
         self.failed: dict[str, Counter[str]] = {camera: Counter() for camera in cameras}
         self.fits: dict[str, FitReport | None] = dict.fromkeys(cameras)
         self.clouds: dict[str, dict[str, float]] = {camera: {} for camera in cameras}
-        self.infos = dict.fromkeys(cameras, 'none')
+        self.info_matches = dict.fromkeys(cameras, 'none')
         self.gravity = dict.fromkeys(cameras, '')
         self.idle = self.fault = ''
         self._queue, self._perceiver, self._cameras = queue, perceiver, cameras
@@ -149,7 +149,7 @@ class Worker:
         began = time.perf_counter()
         camera, message = self._cameras[queued.camera], queued.message
         wanted = self._publishers.subscribed_topics(camera.name)
-        tasks = self._perceiver.required_tasks(wanted)
+        tasks = self._perceiver.tasks_for_topics(wanted)
         if tasks != self._running.get(camera.name, tasks):
             self.timings.clear()
         self._running[camera.name] = tasks
@@ -164,8 +164,8 @@ class Worker:
         if self._reset.is_set():
             self._reset.clear()
             self._perceiver.reset()
-        info, self.infos[camera.name] = camera.info_of(message)
-        no_info = camera.infos.why_none(message) if info is None else ''
+        info, self.info_matches[camera.name] = camera.info_of(message)
+        no_info = camera.camera_infos.why_none(message) if info is None else ''
         frame = image_messages.frame_from(message, info, self._decode, no_info)
         self._check_clock(frame.stamp_ns)
         camera.frame_id = frame.frame_id
@@ -265,7 +265,7 @@ class Worker:
 def about(worker: Worker, camera: str) -> dict[str, Any]:
     """The values of a camera's diagnostics that the worker has."""
     fit = worker.fits[camera]
-    values: dict[str, Any] = {'camera_info': worker.infos[camera]}
+    values: dict[str, Any] = {'camera_info': worker.info_matches[camera]}
     if worker.gravity[camera]:
         values['gravity'] = worker.gravity[camera]
     if fit is not None:

@@ -75,14 +75,10 @@ class Reference:
             raise ValueError(f'Reference.points: expected (N, 3), got {self.points.shape}')
 
     def samples(self, size: tuple[int, int], intrinsics: Intrinsics | None) -> Samples:
-        """The references that lie in an image of the frame; a subset of a large reference image.
-
-        Args:
-            size: (H, W) of that image, pixels.
-            intrinsics: pinhole of that image; only points need it.
+        """The references in an image of the frame of `size` (H, W); of a large image a subset.
 
         Raises:
-            ValueError: points without a pinhole.
+            ValueError: points without the pinhole of that image.
         """
         if self.points is not None:
             return _projected(self.points, size, intrinsics)
@@ -102,9 +98,7 @@ class Reference:
 def reference_from(message: Any, transform: Transform) -> Reference:
     """Read a sensor_msgs/Image (16UC1 mm, 32FC1 m), its compressedDepth, or a PointCloud2.
 
-    Args:
-        message: the message.
-        transform: of the cloud's frame in the camera optical frame; an image is of that frame.
+    An image is of the camera optical frame, in which `transform` gives the pose of a cloud's.
 
     Raises:
         ValueError: the message cannot be read, or its encoding is none of a depth.

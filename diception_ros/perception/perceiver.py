@@ -16,7 +16,6 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from diception_ros import tasks as known_tasks
 from diception_ros.core import images
 from diception_ros.core.labels import Disparity, Instances, Label, MetricDepth, Normals
 from diception_ros.core.prompt import Point, Prompt
@@ -30,6 +29,7 @@ from diception_ros.perception.settings import (
     PerceptionSettings,
 )
 from diception_ros.perception.tracking import Memory, Tracks
+from diception_ros.tasks import BUILTIN
 
 if TYPE_CHECKING:
     from diception_ros.core.frame import Intrinsics
@@ -86,7 +86,7 @@ class Perceiver:
             for message in outputs.from_settings(self._types, task, settings.categories)
         ]
 
-    def required_tasks(self, wanted: frozenset[str]) -> tuple[Task[Any], ...]:
+    def tasks_for_topics(self, wanted: frozenset[str]) -> tuple[Task[Any], ...]:
         """The tasks that topics need, in the order of the settings.
 
         Cloud and scan need the depth, and the first tasks with normals, with instances and with
@@ -145,7 +145,7 @@ class Perceiver:
         # A category that is set is checked when it is set, whether a task asks for it or not. The
         # default is not: a model without it is no fault of other settings.
         set_now = [word for word in settings.categories if word not in DEFAULT_CATEGORIES]
-        takers = [name for name in known_tasks.names() if known_tasks.get(name).takes_category]
+        takers = [name for name in BUILTIN.names() if BUILTIN.get(name).takes_category]
         if not any(task.takes_category for task in active):
             prompts += [Prompt(name, word) for name in takers for word in set_now]
         self._predictor.check(prompts, settings.predicting(), settings.adapters)
@@ -315,7 +315,7 @@ class Perceiver:
 
     def _metric_topics(self) -> frozenset[str]:
         """Topics that are made of metric depth."""
-        made = outputs.declared(known_tasks.get(DEPTH), self._types, MetricDepth)
+        made = outputs.declared(BUILTIN.get(DEPTH), self._types, MetricDepth)
         return point_cloud.TOPICS.union(item.topic for item in made)
 
     # ---- state from frame to frame --------------------------------------------------------------
@@ -391,13 +391,8 @@ def combine(labels: Sequence[Instances]) -> Instances:
     """Combine instances of several categories of one frame into one label.
 
     A pixel of several instances goes to the one with the highest score, and among equals to the
-    label that comes first. An instance that loses all its pixels is left out.
-
-    Args:
-        labels: at least one, all of one size.
-
-    Returns:
-        The instances, numbered in the order of the labels.
+    label that comes first. An instance that loses all its pixels is left out. The others are
+    numbered in the order of the labels.
 
     Raises:
         ValueError: no labels, or of several sizes.

@@ -162,15 +162,9 @@ class Predictor:
             return self._torch
 
     def adapt(self, folders: Sequence[str | Path]) -> list[str]:
-        """Load these adapters and unload all others.
+        """Load these adapters' folders and unload all others; returns the names of their tasks.
 
         Predictions of the model's own tasks stay the same, bit for bit.
-
-        Args:
-            folders: of adapters, as `diception adapt` writes them.
-
-        Returns:
-            The names of their tasks.
 
         Raises:
             ValueError: a folder holds no adapter, or one that does not suit the model.
@@ -306,15 +300,10 @@ class Predictor:
     ) -> None:
         """Check that prompts can be predicted with these settings, without running any network.
 
-        Args:
-            prompts: the prompts.
-            settings: of the predictions.
-            adapters: folders that would be given to `adapt` before.
-
         Raises:
             ValueError: settings that do not suit the model, an unknown task, a prompt that lacks
                 what its task needs, a text without embedding while the model has no text encoders,
-                or an adapter that does not suit the model.
+                or one of the adapters (folders for `adapt`) does not suit the model.
         """
         self._resolved(settings)
         cards = self._with_adapters().adapters.check(adapters) if adapters else []
@@ -330,15 +319,12 @@ class Predictor:
     def generate(
         self, frame: Frame, text: str, points: tuple[Point, ...] = ()
     ) -> NDArray[np.float32]:
-        """The network's output image for any text, not decoded by any task.
+        """The network's output image for any text, not decoded: (S, S, 3) float32 in [0, 1].
 
         Args:
             frame: of any size.
             text: prompt of the network, such as '[[image2depth]]'.
             points: at most five, in pixels of the frame.
-
-        Returns:
-            (S, S, 3) float32 in [0, 1].
 
         Raises:
             ValueError: a point outside the frame, a text without embedding.

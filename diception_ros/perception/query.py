@@ -42,7 +42,7 @@ class Query:
         frame: the image, as `messages.images.frame_from` decodes its message.
         header: std_msgs/Header of the image message; all messages of the result have it.
         info: sensor_msgs/CameraInfo of the image, None if there is none.
-        tasks: to predict, such as those of `Perceiver.required_tasks`; `every_n` leaves some out.
+        tasks: to predict, such as `Perceiver.tasks_for_topics`; `every_n` leaves some out.
         points: on the object for tasks that take points, pixels of the frame; without any, these
             tasks are left out.
         wanted: relative names of topics with subscribers; no other message is made.

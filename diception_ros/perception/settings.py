@@ -1,6 +1,6 @@
 # SPDX-FileCopyrightText: 2026 The diception_ros authors
 # SPDX-License-Identifier: Apache-2.0
-"""What is asked about every frame, and how: parameters of the node, options of a replay.
+"""What is predicted about every frame, and how: parameters of the node, options of a replay.
 
 All can be changed while frames come in. `Perceiver.change` checks what depends on the model.
 """
@@ -265,7 +265,7 @@ LIVE = tuple(item.name for item in declared(LiveSettings))
 
 @dataclass(frozen=True)
 class PerceptionSettings(Settings):
-    """What is asked about every frame.
+    """What is predicted about every frame.
 
     Raises:
         ValueError: a value that its declaration does not allow, an unknown task, a folder that is
@@ -273,7 +273,7 @@ class PerceptionSettings(Settings):
             together.
     """
 
-    # What is asked.
+    # What is predicted.
     tasks: tuple[str, ...] = setting(
         ('depth', 'normal'), f'tasks that run on every frame, of {", ".join(TASKS)}'
     )
@@ -315,31 +315,31 @@ class PerceptionSettings(Settings):
                 f'tasks has {name!r}, which an adapter brings; leave it out, its folder in '
                 'adapters is enough'
             )
-        asked = [registry.get(name) for name in self.tasks]
+        chosen = [registry.get(name) for name in self.tasks]
         if not self.task_names:
             raise ValueError(f'tasks is empty; expected some of {", ".join(TASKS)}')
         _once('tasks', self.tasks)
         object.__setattr__(self, 'categories', clean_categories(self.categories))
-        if not self.categories and any(task.takes_category for task in asked):
-            names = ', '.join(task.name for task in asked if task.takes_category)
+        if not self.categories and any(task.takes_category for task in chosen):
+            names = ', '.join(task.name for task in chosen if task.takes_category)
             raise ValueError(f'semantic.categories is empty; {names} among tasks needs some')
-        self._check_points(asked)
+        self._check_points(chosen)
         if self.depth.metric != 'off' and DEPTH not in self.tasks:
             raise ValueError(
                 f'depth.metric is {self.depth.metric!r} and tasks has no depth; add it, or set '
                 "depth.metric to 'off'"
             )
 
-    def _check_points(self, asked: Sequence[Task[Any]]) -> None:
+    def _check_points(self, chosen: Sequence[Task[Any]]) -> None:
         """Check that the tasks are active that the height and the classes of points need."""
-        if self.depth.metric == 'height' and not any(task.name == NORMAL for task in asked):
+        if self.depth.metric == 'height' and not any(task.name == NORMAL for task in chosen):
             raise ValueError(
                 "depth.metric is 'height' and tasks has no normal; add it: the floor is found by "
                 'its normals'
             )
         for name in ('keep_classes', 'drop_classes'):
             classes = getattr(self.points, name)
-            if classes and not any(task.takes_category for task in asked):
+            if classes and not any(task.takes_category for task in chosen):
                 raise ValueError(f'points.{name} is set and tasks has no semantic; add it')
             for word in classes:
                 if word not in self.categories:

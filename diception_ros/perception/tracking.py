@@ -34,14 +34,11 @@ class Tracks:
         self._missed: dict[int, int] = {}  # labels without it, by id
 
     def follow(self, label: Instances, min_iou: float) -> Instances:
-        """Give the instances of a label their ids.
+        """Give the instances of a label their ids; its own ids are ignored.
 
         Instances of the last labels and of this one are paired so that the sum of overlaps is
-        largest (Hungarian method); a pair must be of one category and overlap by `min_iou`.
-
-        Args:
-            label: the label; its own ids are ignored.
-            min_iou: intersection over union from which two instances are the same.
+        largest (Hungarian method); a pair must be of one category and overlap (intersection over
+        union) by `min_iou`.
 
         Returns:
             The instances with their ids. Ids below the largest that are not in the image have no

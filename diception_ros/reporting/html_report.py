@@ -333,7 +333,7 @@ def _plots(
 def metrics(
     bag: Path,
     job: Job,
-    asked: PerceptionSettings,
+    perception: PerceptionSettings,
     model: tuple[str, Path],
     result: Result,
     scores: Scores,
@@ -357,9 +357,9 @@ def metrics(
                 'folder': folder,
                 'sha256': cards.digest(folder),
             }
-            for folder, card in zip(asked.adapters, asked.registry.cards, strict=True)
+            for folder, card in zip(perception.adapters, perception.registry.cards, strict=True)
         ],
-        'settings': settings.values(asked),
+        'settings': settings.values(perception),
         'options': {
             'start': job.start_s, 'end': job.end_s, 'every': job.every,
             'max_frames': job.max_frames, 'batch_frames': job.batch_frames,

@@ -11,7 +11,6 @@ from pathlib import Path
 
 import numpy as np
 
-from diception_ros import tasks as known_tasks
 from diception_ros.bags.reader import bags_in
 from diception_ros.core.frame import Frame, Transform
 from diception_ros.core.geometry import to_disparity
@@ -25,6 +24,7 @@ from diception_ros.simulation.realism import PLAIN, Realism
 from diception_ros.simulation.renderer import Renderer
 from diception_ros.simulation.scenes import Split
 from diception_ros.simulation.views import GroundTruth, View, recorded_views
+from diception_ros.tasks import BUILTIN
 
 FRAME_ID = 'camera_optical'
 
@@ -87,9 +87,9 @@ def samples(
         ImportError, OSError: see `renderer.open_gl_context`.
         ValueError: an unknown task or split, or a worker that is none of the workers.
     """
-    names = known_tasks.names() if tasks is None else list(tasks)
+    names = BUILTIN.names() if tasks is None else list(tasks)
     for name in names:
-        known_tasks.get(name)
+        BUILTIN.get(name)
     numbers = scene_numbers(worker, workers, first)
     with Renderer(size, backend) as renderer:
         for number in numbers:

@@ -100,14 +100,7 @@ THRESHOLDS_DEG = {'within_11_25': 11.25, 'within_22_5': 22.5, 'within_30': 30.0}
 
 
 def angles_deg(predicted: Normals, truth: Normals) -> NDArray[np.float64]:
-    """Angle at each pixel that both labels know.
-
-    Args:
-        predicted: the answer.
-        truth: of the same size.
-
-    Returns:
-        (K,) float64 in [0, 180], degrees.
+    """Angle at each pixel that both labels know: (K,) float64 in [0, 180], degrees.
 
     Raises:
         ValueError: the sizes differ.
@@ -127,13 +120,7 @@ def _quieten(vectors: Floats) -> list[Floats]:
 
     In each window the variance is compared with that of the noise: a window that holds no more is
     replaced by its mean, one that holds much more is left alone. So an image without noise comes
-    back as it was, bit for bit.
-
-    Args:
-        vectors: (S, S, 3) float32, generated vectors.
-
-    Returns:
-        Three of (S, S) float32, the channels.
+    back as it was, bit for bit. Returns the channels of vectors (S, S, 3), three of (S, S).
 
     Source: the filter of Lee (1980), its gain averaged over windows as in He et al., "Guided Image
         Filtering" (2010).

@@ -189,7 +189,7 @@ class _Page:
         ui.label('Tasks').classes('font-bold')
         self._switches: dict[str, Any] = {}
         self._switch_row = ui.row().classes('gap-x-4 gap-y-0')
-        self._follow_tasks()
+        self._update_task_switches()
         words = list(viewer.values().get(_CATEGORIES, ()))
         self._words = ui.select(
             [*dict.fromkeys([*words, *COCO_CATEGORIES])], multiple=True, value=words,
@@ -257,13 +257,13 @@ class _Page:
         if self._building:
             return
         on = [name for name, switch in self._switches.items() if switch.value]
-        self._guarded(lambda: self._viewer.set_tasks(on))()
-        self._follow_tasks()
+        self._guarded(lambda: self._viewer.set_active_tasks(on))()
+        self._update_task_switches()
 
-    def _follow_tasks(self) -> None:
+    def _update_task_switches(self) -> None:
         """Let the switches show which tasks there are and which are on, whoever changed them."""
         self._building = True
-        for name in self._viewer.known_tasks():
+        for name in self._viewer.available_tasks():
             if name not in self._switches:
                 with self._switch_row:
                     switch = self._ui.switch(name, on_change=self._switch)
@@ -321,7 +321,7 @@ class _Page:
         self._caption.set_text(snapshot.caption)
         if self._slider is not None:
             self._slider.set_value(snapshot.position)
-        self._follow_tasks()
+        self._update_task_switches()
         names = [name for name in snapshot.labels if drawing.shown(snapshot, name) is not None]
         if self._over not in names:
             self._over = names[-1] if names else ''

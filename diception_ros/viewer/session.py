@@ -107,7 +107,7 @@ class Viewer(ABC):
         self.points: tuple[Point, ...] = ()
 
     @abstractmethod
-    def known_tasks(self) -> Sequence[str]:
+    def available_tasks(self) -> Sequence[str]:
         """Names of all tasks that can be switched."""
 
     @abstractmethod
@@ -115,7 +115,7 @@ class Viewer(ABC):
         """Names of those that are on."""
 
     @abstractmethod
-    def set_tasks(self, names: Sequence[str]) -> None:
+    def set_active_tasks(self, names: Sequence[str]) -> None:
         """Switch these on and all others off."""
 
     @abstractmethod
@@ -150,7 +150,7 @@ class Viewer(ABC):
         name = self.task_for_points()
         points = with_point(self.points, point, (image.shape[0], image.shape[1]))
         if name and name not in self.tasks():
-            self.set_tasks([*self.tasks(), name])
+            self.set_active_tasks([*self.tasks(), name])
         self.set_points(points)
 
     def remove_point(self, place: Point) -> None:
@@ -265,13 +265,13 @@ class Session(Viewer):
 
     # ---- what is wanted -------------------------------------------------------------------------
 
-    def known_tasks(self) -> list[str]:
+    def available_tasks(self) -> list[str]:
         return self._wanted.settings.registry.names()
 
     def tasks(self) -> tuple[str, ...]:
         return self._wanted.tasks
 
-    def set_tasks(self, names: Sequence[str]) -> None:
+    def set_active_tasks(self, names: Sequence[str]) -> None:
         settings, registry = self._wanted.settings, self._wanted.settings.registry
         unknown = [name for name in names if name not in registry.names()]
         if unknown:
@@ -284,7 +284,9 @@ class Session(Viewer):
 
     def task_for_points(self) -> str:
         settings, on = self._wanted.settings, self._wanted.tasks
-        takers = [name for name in self.known_tasks() if settings.registry.get(name).takes_points]
+        takers = [
+            name for name in self.available_tasks() if settings.registry.get(name).takes_points
+        ]
         return next((name for name in takers if name in on), takers[0] if takers else '')
 
     def declared(self) -> list[Declared]:

@@ -52,7 +52,7 @@ def test_replay_results_equal_those_of_the_perceiver(bag, tmp_path):
         message = image_messages.image(MAKE, recordings.image(k), 'rgb8', header)
         answer = asked.process(
             Query('', image_messages.frame_from(message, info), header, info,
-                    asked.required_tasks(wanted), wanted=wanted)
+                    asked.tasks_for_topics(wanted), wanted=wanted)
         )  # fmt: skip
         expected += [
             ('/perception/' + topic, one.__msgtype__, stamp + LATE,

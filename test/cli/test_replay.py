@@ -61,7 +61,7 @@ def test_answers_are_those_of_the_node(bag, tiny, tiny_folder, tmp_path, capsys)
         message = image_messages.image(BagTypes(), recordings.image(k), 'rgb8', header)
         frame = image_messages.frame_from(message, info)
         for topic, one in asked.process(
-            Query('', frame, header, info, asked.required_tasks(wanted), wanted=wanted)
+            Query('', frame, header, info, asked.tasks_for_topics(wanted), wanted=wanted)
         ).messages:
             data = bytes(TYPES.serialize_cdr(one, one.__msgtype__))
             expected.append(('/perception/' + topic, stamp + recordings.LATE, data))

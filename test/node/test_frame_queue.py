@@ -272,7 +272,7 @@ class Perceiver:
         )  # fmt: skip
         self.names, self.during = ['semantic'], during
 
-    def required_tasks(self, wanted):
+    def tasks_for_topics(self, wanted):
         return tuple(map(tasks.get, self.names))
 
     def needs_gravity(self, wanted):
@@ -305,7 +305,7 @@ def processing(perceiver):
     )  # fmt: skip
     camera = SimpleNamespace(
         name='front', prefix='', info_of=lambda message: (None, 'none'),
-        infos=SimpleNamespace(why_none=lambda message: ''),
+        camera_infos=SimpleNamespace(why_none=lambda message: ''),
         points=SimpleNamespace(of=lambda size: ((), 0)),
     )  # fmt: skip
     log = Log(SimpleNamespace(info=print, warning=print, error=print))

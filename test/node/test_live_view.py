@@ -84,11 +84,11 @@ def test_a_running_node_is_shown_and_changed(domain, peer, viewer, tmp_path):
             card('floor').write(tmp_path)
             assert peer.set(adapters=[str(tmp_path)]) == ''
             feed(lambda: {'normal', 'floor'} <= set(shown.snapshot.labels))
-            assert 'floor' in shown.known_tasks()
-            shown.set_tasks(['normal'])
+            assert 'floor' in shown.available_tasks()
+            shown.set_active_tasks(['normal'])
             feed(lambda: set(shown.snapshot.labels) == {'normal'})
             assert 'floor' not in shown.tasks()
-            shown.set_tasks(['floor', 'normal'])
+            shown.set_active_tasks(['floor', 'normal'])
             feed(lambda: 'floor' in shown.snapshot.labels)
         finally:
             shown.close()

@@ -156,12 +156,12 @@ def test_adapters_alone_are_enough(one, folders):
 
 def test_lazy_asks_an_adapter_only_where_somebody_listens(one, folders):
     take(one, folders, 'mask', 'rgb')
-    assert named(one.required_tasks(frozenset(['my_mask/overlay']))) == ('my_mask',)
+    assert named(one.tasks_for_topics(frozenset(['my_mask/overlay']))) == ('my_mask',)
     wanted = frozenset(['my_rgb/image', 'normal/image'])
-    assert named(one.required_tasks(wanted)) == ('normal', 'my_rgb')
-    assert named(one.required_tasks(frozenset(['my_depth/image']))) == ()
+    assert named(one.tasks_for_topics(wanted)) == ('normal', 'my_rgb')
+    assert named(one.tasks_for_topics(frozenset(['my_depth/image']))) == ()
     take(one, folders, 'mask', lazy=False)
-    assert named(one.required_tasks(frozenset())) == (*EVERY, 'my_mask')
+    assert named(one.tasks_for_topics(frozenset())) == (*EVERY, 'my_mask')
 
 
 def test_the_network_changes_in_the_thread_that_perceives(one, folders, monkeypatch):

@@ -193,7 +193,7 @@ def test_height_needs_the_normals_and_says_so():
     one = Perceiver(
         Canned(), MAKE, chosen(depth__metric='height', depth__camera_height=0.5, tasks=TASKS)
     )
-    needed = one.required_tasks(frozenset(['depth/image']))
+    needed = one.tasks_for_topics(frozenset(['depth/image']))
     assert [task.name for task in needed] == ['depth', 'normal']
     result, *_ = run(
         tasks=('depth', 'semantic'), depth__metric='height', depth__camera_height=HEIGHT

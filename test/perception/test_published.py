@@ -53,7 +53,7 @@ def test_what_comes_out_was_announced(tiny, names, metric):
         assert message.header.stamp == request().header.stamp
         frame_id = 'base' if output.topic == 'scan' else request().header.frame_id
         assert message.header.frame_id == frame_id
-    assert named(one.required_tasks(frozenset(topics(answer)))) == tuple(names)
+    assert named(one.tasks_for_topics(frozenset(topics(answer)))) == tuple(names)
 
 
 def test_outputs_of_settings_that_do_not_hold_yet(tiny):
@@ -78,18 +78,18 @@ def test_outputs_of_settings_that_do_not_hold_yet(tiny):
 )
 def test_only_what_is_listened_to_is_needed(wanted, names):
     one = Perceiver(Canned(), MAKE, chosen(depth__metric='aligned'))
-    assert named(one.required_tasks(frozenset(wanted))) == tuple(names)
+    assert named(one.tasks_for_topics(frozenset(wanted))) == tuple(names)
 
 
 def test_without_metres_nothing_needs_their_topics():
     one = Perceiver(Canned(), MAKE, chosen())
     wanted = frozenset(['depth/image', 'depth/camera_info', 'points'])
-    assert named(one.required_tasks(wanted)) == ()
+    assert named(one.tasks_for_topics(wanted)) == ()
 
 
 def test_all_is_needed_where_laziness_is_off():
     assert (
-        named(Perceiver(Canned(), MAKE, chosen(lazy=False)).required_tasks(frozenset())) == EVERY
+        named(Perceiver(Canned(), MAKE, chosen(lazy=False)).tasks_for_topics(frozenset())) == EVERY
     )
 
 

@@ -118,12 +118,12 @@ def test_a_click_asks_again_for_what_takes_points_alone(files, opened):
 def test_tasks_are_switched_and_wrong_ones_refused(files, opened):
     session = opened(ImageFiles(files))
     until(lambda: session.snapshot.labels)
-    session.set_tasks(['normal'])
+    session.set_active_tasks(['normal'])
     until(lambda: list(session.snapshot.labels) == ['normal'])
     with pytest.raises(ValueError, match="no task 'norm'"):
-        session.set_tasks(['norm'])
+        session.set_active_tasks(['norm'])
     assert session.tasks() == ('normal',)
-    session.set_tasks([])
+    session.set_active_tasks([])
     until(lambda: not session.snapshot.labels)
     with pytest.raises(ValueError, match='num_inference_steps'):
         session.set_value('num_inference_steps', 0)

@@ -116,34 +116,24 @@ LabelT = TypeVar('LabelT', bound=Label)
 
 
 def resize_label(label: LabelT, size: tuple[int, int]) -> LabelT:
-    """A label at another size by picking, for scores and drawings; the aspect may change.
+    """A label at another size (H, W) by picking, for scores and drawings; the aspect may change.
 
     Each new pixel takes the value of the old pixel that contains its centre; joints move with the
     pixels. Nothing is blended, so what is scored are values that the model predicted (or that a
     sensor measured): between two surfaces a blend would make up a depth that neither has. Where
     scores are computed, the prediction is brought to the size of the truth.
-
-    Args:
-        label: of any kind.
-        size: (H, W) to produce, pixels.
-
-    Returns:
-        The label itself where the size is right already.
     """
     return label if label.size == size else label.picked(size)
 
 
 def freeze(label: Any, name: str, dtype: DTypeLike, shape: tuple[int | str, ...]) -> NDArray[Any]:
-    """Check one array of a label under construction, and keep a read-only view of it.
+    """Check one array of a label in its `__post_init__`, and keep a read-only view of it.
 
     Args:
-        label: the frozen dataclass in its `__post_init__`.
+        label: the frozen dataclass.
         name: the field.
         dtype: the only accepted dtype; a silent conversion would hide a mistaken unit.
         shape: required lengths, or a letter for a free length.
-
-    Returns:
-        The read-only view.
 
     Raises:
         TypeError: the field is not an array.
@@ -183,15 +173,7 @@ ScalarT = TypeVar('ScalarT', bound=np.generic)
 
 
 def nearest(values: NDArray[ScalarT], size: tuple[int, int]) -> NDArray[ScalarT]:
-    """Pick for each new pixel the old pixel that contains its centre; invents no value.
-
-    Args:
-        values: (H, W) or (H, W, C) any dtype.
-        size: new (H, W), pixels.
-
-    Returns:
-        New array of that size and the same dtype.
-    """
+    """(H, W) or (H, W, C) at another size; a new pixel is the old one that contains its centre."""
     # Not cv2.INTER_NEAREST, which picks by the pixel's corner and so shifts by half a pixel.
     height, width = values.shape[:2]
     rows = (2 * np.arange(size[0]) + 1) * height // (2 * size[0])
@@ -201,18 +183,11 @@ def nearest(values: NDArray[ScalarT], size: tuple[int, int]) -> NDArray[ScalarT]
 
 
 def linear(values: NDArray[np.float32], size: tuple[int, int]) -> NDArray[np.float32]:
-    """Blend neighbours: linearly where a side grows, by pixel area where it shrinks.
+    """(H, W) or (H, W, C) float32 at another size, blended linearly, by area where a side shrinks.
 
-    Unknown pixels are ignored: a new pixel is the blend of the known ones under it, and is
-    unknown itself where these make up less than half of its weight. Where a side shrinks, the
-    result is aligned with points to a tenth of an old pixel.
-
-    Args:
-        values: (H, W) or (H, W, C) float32, NaN where unknown (in all C channels at once).
-        size: new (H, W), pixels.
-
-    Returns:
-        New float32 array of that size.
+    Unknown pixels (NaN in all channels) are ignored: a new pixel is the blend of the known ones
+    under it, and is unknown itself where these make up less than half of its weight. Where a side
+    shrinks, the result is aligned with points to a tenth of an old pixel.
     """
     known = ~np.isnan(values if values.ndim == 2 else values[..., 0])
     if known.all():

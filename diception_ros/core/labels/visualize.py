@@ -25,14 +25,7 @@ MIDDLE, LEFT, RIGHT = (245, 245, 245), (64, 160, 255), (255, 150, 40)
 
 
 def spectral(values: NDArray[np.float32]) -> Rgb:
-    """Colour a map: 0 red, 1 violet blue, NaN grey.
-
-    Args:
-        values: (H, W) float32 in [0, 1], NaN = unknown.
-
-    Returns:
-        (H, W, 3) uint8 RGB.
-    """
+    """Colour a map, (H, W) float32 in [0, 1]: 0 red, 1 violet blue, NaN grey; uint8 RGB."""
     unknown = np.isnan(values)
     index = np.where(unknown, 0, values * 255 + np.float32(0.5)).astype(np.uint8)
     out: Rgb = np.take(_spectral_table(), index, axis=0)
@@ -53,9 +46,6 @@ def normal_colours(vectors: NDArray[np.float32]) -> Rgb:
 
     Args:
         vectors: (H, W, 3) float32 unit, camera optical frame (x right, y down, z forward).
-
-    Returns:
-        (H, W, 3) uint8 RGB.
     """
     height, width = vectors.shape[:2]
     # Whole rows: numpy walks a last axis of three at less than half the speed.
@@ -91,9 +81,6 @@ def draw_regions(ids: NDArray[np.int32], image: Rgb | None) -> Rgb:
     Args:
         ids: (H, W) int32, 0 = leave the image as it is, 1..N.
         image: (H, W, 3) uint8 RGB, or None for dark grey.
-
-    Returns:
-        (H, W, 3) uint8 RGB.
     """
     canvas = backdrop((ids.shape[0], ids.shape[1]), image)
     table = np.array([(0, 0, 0)] + [colour(k) for k in range(int(ids.max()))], np.float32)
@@ -120,13 +107,7 @@ def thickness(canvas: Rgb) -> int:
 
 
 def draw_texts(canvas: Rgb, ids: NDArray[np.int32], texts: tuple[str, ...]) -> None:
-    """Write a text into the middle of each region that has pixels.
-
-    Args:
-        canvas: (H, W, 3) uint8 RGB, drawn upon.
-        ids: (H, W) int32, 0 = none, 1..N the regions.
-        texts: N of them; '' writes nothing.
-    """
+    """Write a text ('': none) into the middle of each region k of ids, (H, W) int32."""
     import cv2
 
     scale = max(0.35, min(canvas.shape[:2]) / 1200)

@@ -54,14 +54,11 @@ MIN_INSTANCE_SHARE = 5e-5
 
 
 def find_color_modes(smooth: Bytes, rough: Bytes) -> Floats:
-    """The colours that were meant.
+    """The colours that were meant: (K, 3) float32 in [0, 255] RGB, without black.
 
     Args:
         smooth: (H, W, 3) uint8 RGB, the image without the noise of single pixels.
         rough: (H, W) uint8, largest difference of a channel to a neighbour.
-
-    Returns:
-        (K, 3) float32 in [0, 255] RGB; black is not among them.
     """
     height, width = rough.shape
     # Averages over small blocks vote, so that the noise of single pixels does not widen the hills.
@@ -104,14 +101,11 @@ def smallest_type(count: int) -> type[np.uint8] | type[np.uint16]:
 def nearest_to(
     channels: tuple[Bytes, Bytes, Bytes], modes: Floats
 ) -> NDArray[np.uint8 | np.uint16]:
-    """The nearest mode of each pixel.
+    """The nearest mode of each pixel: (H, W), 0 unknown, 1 black, k + 2 the k-th mode.
 
     Args:
         channels: red, green and blue, each (H, W) uint8.
         modes: (K, 3) float32 in [0, 255] RGB.
-
-    Returns:
-        (H, W) uint8 or uint16, 0 unknown, 1 black, k + 2 the k-th mode.
     """
     cells = _cells(*channels)
     # A colour that every second pixel of every second line misses is rare: it stays unknown.
@@ -145,14 +139,11 @@ def _cells(red: Bytes, green: Bytes, blue: Bytes) -> NDArray[np.uint16]:
 
 
 def _without_passes(hills: Whole, heights: Floats) -> NDArray[np.int64]:
-    """Join hills between which the pass is high.
+    """(K + 1,) int64, the hill that each is a part of after those with a high pass were joined.
 
     Args:
         hills: (CELLS, CELLS, CELLS) int32, 0 = flat land, 1..K.
         heights: (CELLS, CELLS, CELLS) float32 >= 0, votes per cell.
-
-    Returns:
-        (K + 1,) int64, the hill that each hill is a part of.
     """
     count = int(hills.max()) + 1
     tops = np.zeros(count, np.float32)
@@ -424,15 +415,12 @@ def _borders(
 
 
 def _fill(image: _PaintedImage, owner: Few, colours: Floats) -> Few:
-    """Let the pixels that no core covers choose.
+    """Let the pixels that no core covers choose; owners as given, nothing unknown.
 
     Args:
         image: where their colours are.
         owner: (H, W) uint8 or uint16, 0 = not known, 1 = black, 2.. the instances.
         colours: (N + 2, 3) float32 in [0, 255] RGB, what each is drawn in.
-
-    Returns:
-        (H, W) of the same type, nothing unknown.
     """
     unknown = owner == 0
     at = np.flatnonzero(unknown)
@@ -519,14 +507,10 @@ MIN_BRIGHTNESS = 0.6
 
 
 def lattice(count: int) -> NDArray[np.float32]:
-    """At least `count` colours, evenly spaced and none of them dark.
+    """At least `count` colours, evenly spaced and none of them dark: (K, 3) float32 in [0, 1] RGB.
 
-    Args:
-        count: how many are needed.
-
-    Returns:
-        (K, 3) float32 in [0, 1] RGB, K >= count: all colours of a cubic lattice whose brightest
-        channel reaches `MIN_BRIGHTNESS`; the coarsest such lattice from `MIN_LATTICE_LEVELS` on.
+    All colours of a cubic lattice whose brightest channel reaches `MIN_BRIGHTNESS`; the coarsest
+    such lattice from `MIN_LATTICE_LEVELS` on.
     """
     for levels in itertools.count(MIN_LATTICE_LEVELS):
         steps = np.arange(levels, dtype=np.float32) / np.float32(levels - 1)

@@ -66,15 +66,7 @@ def limits(side: int) -> tuple[float, float]:
 
 
 def radii(joints: Floats, side: int) -> NDArray[np.float64]:
-    """Radius of the discs of each person.
-
-    Args:
-        joints: (P, 17, 2) float32, x right, y down, pixels, NaN where absent.
-        side: of the image, pixels.
-
-    Returns:
-        (P,) float64, pixels.
-    """
+    """Radius of the discs of persons (P, 17, 2), (P,) float64 pixels, in an image of this side."""
     extent = np.zeros(len(joints))
     for k, person in enumerate(joints):
         here = person[np.isfinite(person).all(axis=1)]
@@ -198,11 +190,7 @@ class Discs:
 
 
 def find_discs(image: Bytes) -> Discs:
-    """Find the discs, those that overlap each by itself.
-
-    Args:
-        image: (H, W, 3) uint8 RGB.
-    """
+    """Find the discs in a uint8 RGB image, those that overlap each by itself."""
     redness, ahead = (cv2.GaussianBlur(each, (3, 3), 0) for each in _redness(image))
     level = MIN_REDNESS * 255
     count, index, stats, _ = cv2.connectedComponentsWithStats(

@@ -1,6 +1,6 @@
 # SPDX-FileCopyrightText: 2026 The diception_ros authors
 # SPDX-License-Identifier: Apache-2.0
-"""What the Perceiver asks about which frame."""
+"""Which tasks the Perceiver predicts for which frame."""
 
 import numpy as np
 from perceptions import (
@@ -97,6 +97,6 @@ def test_latched_messages_are_those_of_the_settings():
 
 def test_a_listener_to_a_latched_topic_starts_no_task():
     one = semantic()
-    assert one.required_tasks(frozenset(['semantic/label_info'])) == ()
+    assert one.tasks_for_topics(frozenset(['semantic/label_info'])) == ()
     wanted = frozenset(['semantic/label_info', 'semantic/label'])
-    assert [task.name for task in one.required_tasks(wanted)] == ['semantic']
+    assert [task.name for task in one.tasks_for_topics(wanted)] == ['semantic']
