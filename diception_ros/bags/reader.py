@@ -182,15 +182,17 @@ class Bag(contextlib.AbstractContextManager['Bag']):
         self.path = path
         self.damage: DamageError | None = None
         self.topics: dict[str, Topic] = {}
-        self.start_ns: int | None = None
-        self.end_ns: int | None = None
         with contextlib.ExitStack() as stack:
             temp = stack.enter_context(TempFolder())
             self._files = [_open(file, temp) for file in files_of(path)]
             self._stack = stack.pop_all()
         for file in self._files:
             self.damage = self.damage or file.damage
-            self._add(file)
+            self._add(file.contents)
+        contents = [file.contents for file in self._files]
+        spans = [each for each in contents if each.start_ns <= each.end_ns]
+        self.start_ns = min((span.start_ns for span in spans), default=None)
+        self.end_ns = max((span.end_ns for span in spans), default=None)
 
     def __exit__(self, *_: object) -> None:
         self._stack.close()
@@ -215,8 +217,7 @@ class Bag(contextlib.AbstractContextManager['Bag']):
         except DamageError as damage:
             self.damage = damage
 
-    def _add(self, file: Storage) -> None:
-        contents = file.contents
+    def _add(self, contents: Contents) -> None:
         for channel, count in contents.counts.items():
             msgtype, before = channel.definition.msgtype, self.topics.get(channel.topic)
             offered = '' if channel.qos.strip() == '[]' else channel.qos
@@ -229,10 +230,6 @@ class Bag(contextlib.AbstractContextManager['Bag']):
             self.topics[channel.topic] = Topic(
                 channel.topic, msgtype, count, channel.definition, channel.encoding, offered
             )
-        if contents.start_ns <= contents.end_ns:
-            self.start_ns = min(contents.start_ns, contents.start_ns if self.start_ns is None
-                                else self.start_ns)  # fmt: skip
-            self.end_ns = max(self.end_ns or 0, contents.end_ns)
 
 
 def read_messages(path: Path, topics: Collection[str] = ()) -> Iterator[tuple[RawMessage, Any]]:

@@ -25,6 +25,7 @@ one of the image.
 from __future__ import annotations
 
 from collections import deque
+import operator
 import threading
 from typing import Any, Generic, TypeVar
 
@@ -156,7 +157,8 @@ class CameraInfoCache(MessageCache[Any]):
             return None, 'none'
         earlier = [item for item in fitting if item[0] < stamp_ns]
         # max and min return the first of equals, which is the last received.
-        nearest = max(earlier, key=_stamp) if earlier else min(fitting, key=_stamp)
+        by_stamp = operator.itemgetter(0)
+        nearest = max(earlier, key=by_stamp) if earlier else min(fitting, key=by_stamp)
         return nearest[1], 'latest'
 
     def why_none(self, message: Any) -> str:
@@ -181,7 +183,3 @@ class CameraInfoCache(MessageCache[Any]):
         """
         kept = self._snapshot()
         return camera_info.intrinsics_from(kept[0][1]) if kept else None
-
-
-def _stamp(pair: tuple[int, Any]) -> int:
-    return pair[0]

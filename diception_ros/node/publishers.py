@@ -29,11 +29,6 @@ if TYPE_CHECKING:
     from diception_ros.messages.outputs import Output
 
 
-def of_publisher(mismatch: Callable[[str], None]) -> PublisherEventCallbacks:
-    """Callbacks of a publisher; `mismatch` gets the policy that a subscription is not offered."""
-    return PublisherEventCallbacks(incompatible_qos=lambda event: mismatch(policy_of(event)))
-
-
 def of_subscription(
     mismatch: Callable[[str], None], lost: Callable[[int], None] | None
 ) -> SubscriptionEventCallbacks:
@@ -185,5 +180,7 @@ class Publishers:
                 durability=durability,
             ),
             qos_overriding_options=QoSOverridingOptions.with_default_policies(),
-            event_callbacks=of_publisher(lambda policy: self._mismatch(name, policy)),
+            event_callbacks=PublisherEventCallbacks(
+                incompatible_qos=lambda event: self._mismatch(name, policy_of(event))
+            ),
         )
