@@ -148,7 +148,7 @@ def replay(tree, work, out):
     """Frames per second, without the start of the process."""
     walls, cpus = zip(
         *(
-            run(tree, out, 'replay', work / f'bag{count}', '--out', out / f'{count}.mcap',
+            run(tree, out, 'replay', work / f'bag{count}.mcap', '--out', out / f'{count}.mcap',
                 '--tasks', 'depth', 'normal')
             for count in (LONG, SHORT)
         ), strict=True,

@@ -430,8 +430,9 @@ class ComputeSettings(Settings):
         choices=('auto', 'float32', 'bfloat16', 'float16'),
     )  # fmt: skip
     threads: int = setting(
-        0, 'CPU threads of the model; 0: OMP_NUM_THREADS if set, else '
-        'half of the cores, at most four with a GPU', low=0, high=1024,
+        0, 'CPU threads of the model; 0: OMP_NUM_THREADS if set, else half of the cores, at most '
+        'four with a GPU, at least two with the onnx backend where there are two',
+        low=0, high=1024,
     )  # fmt: skip
 
 

@@ -19,7 +19,7 @@ from diception_ros.model.component_configs import CELL, read_json
 from diception_ros.model.inputs import overlap, pack_points, standard_normal
 from diception_ros.model.text_embeddings import TABLE_FILE, PromptTable
 from diception_ros.model.weights import layout_hash
-from diception_ros.system import threads
+from diception_ros.system import memory, threads
 
 # All that depends on the input image alone; one pass of the transformer; latents to pixels. They
 # lie in the model folder itself, because ONNX Runtime reads weights from no other folder than a
@@ -87,11 +87,14 @@ class OnnxBackend:
         if (folder / TABLE_FILE).is_file():
             self._table = PromptTable.load(folder / TABLE_FILE)
         self._embedded: dict[str, tuple[NDArray[np.float32], NDArray[np.float32]]] = {}
-        self.threads = compute.threads or threads.automatic(compute.device, threads.processors())
+        self.threads = compute.threads or threads.automatic(
+            compute.device, threads.processors(), least=2
+        )
         self._image, self._network, self._decoder = (
             _Graph(folder / name, compute.device, self.threads)
             for name in (IMAGE, NETWORK, DECODER)
         )
+        memory.release()  # the float16 copies of the weights
 
     def embed(self, texts: Sequence[str]) -> None:
         self._table.check(texts)
@@ -238,6 +241,8 @@ class _Graph:
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = threads
         options.log_severity_level = 4  # fatal ones; errors are raised, too
+        # The arena keeps what the largest batch took, and makes no prediction faster.
+        options.enable_cpu_mem_arena = False
         # Threads that wait for work would keep cores busy that others need.
         options.add_session_config_entry('session.intra_op.allow_spinning', '0')
         providers: list[Any] = [

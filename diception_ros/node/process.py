@@ -17,7 +17,7 @@ import threading
 import time
 from typing import TYPE_CHECKING, NoReturn
 
-from diception_ros.system import ros_environment
+from diception_ros.system import memory, ros_environment
 
 if TYPE_CHECKING:
     from diception_ros.node.node import PerceptionNode
@@ -26,6 +26,9 @@ if TYPE_CHECKING:
 # Seconds for the node to end by itself, and then to be destroyed; two in all for the user.
 GRACE = 1.4
 DESTROY_TIMEOUT = 0.4
+# Of the C library: Python's lock lets few threads allocate at a time, and each heap keeps its own
+# free memory.
+HEAPS = 2
 
 
 def run(arguments: Sequence[str], load: Load | None = None) -> NoReturn:
@@ -39,6 +42,7 @@ def run(arguments: Sequence[str], load: Load | None = None) -> NoReturn:
         ValueError: ROS does not understand the arguments.
         ImportError: rclpy or another package is not installed.
     """
+    memory.limit_heaps(HEAPS)
     with _signals() as (wait, wake):
         thread = _Thread(arguments, load, ended=wake)
         thread.start()

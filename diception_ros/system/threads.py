@@ -5,7 +5,8 @@
 Torch takes one for each core unless told otherwise. Its threads wait for the slowest of them after
 every operation, so a single other process that is busy on one of the cores stops them all: on two
 cores a replay ran at 0.55 frames/s with two threads and at 7.9 with one. A robot has such
-processes, and a replay reads and writes in threads of its own.
+processes, and a replay reads and writes in threads of its own. Threads of ONNX Runtime take the
+next piece of work when they are done with one, so two of them are worth it on two cores.
 """
 
 from __future__ import annotations
@@ -43,17 +44,18 @@ def limited() -> int:
     return int(torch.get_num_threads())
 
 
-def automatic(device: str, share: int) -> int:
+def automatic(device: str, share: int, least: int = 1) -> int:
     """Threads that leave room for others.
 
     Args:
         device: where the model runs.
         share: processors that there are for this process and what works for it.
+        least: threads where there are as many processors, whatever else they do.
     """
     configured = os.environ.get('OMP_NUM_THREADS', '').partition(',')[0]
     if configured.isdecimal() and int(configured):
         return int(configured)
-    half = max(1, share // 2)
+    half = max(1, share // 2, min(least, share))
     return half if device == 'cpu' else min(half, WITH_GPU)
 
 

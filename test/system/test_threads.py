@@ -19,6 +19,14 @@ def test_half_of_the_processors(monkeypatch, device, share, expected):
     assert threads.automatic(device, share) == expected
 
 
+@pytest.mark.parametrize(('share', 'expected'), [(1, 1), (2, 2), (3, 2), (4, 2), (16, 8)])
+def test_two_threads_at_least_for_onnx_where_there_are_two_processors(
+    monkeypatch, share, expected
+):
+    monkeypatch.delenv('OMP_NUM_THREADS', raising=False)
+    assert threads.automatic('cpu', share, least=2) == expected
+
+
 @pytest.mark.parametrize(('said', 'expected'), [
     ('3', 3), ('5,2', 5), ('', 8), ('0', 8), ('many', 8),
 ])  # fmt: skip
