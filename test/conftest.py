@@ -8,6 +8,7 @@ import os
 from pathlib import Path
 import signal
 
+import hypothesis
 import pytest
 
 # What nohup or a script's background makes deaf would be deaf in every process that a test starts.
@@ -19,6 +20,9 @@ for _signal, _usual in (
         signal.signal(_signal, _usual)
 
 os.environ.setdefault('HF_HUB_OFFLINE', '1')  # no test may reach for the network
+# On a busy machine an example may take longer than hypothesis' 200 ms.
+hypothesis.settings.register_profile('no deadline', deadline=None)
+hypothesis.settings.load_profile('no deadline')
 
 
 # Seconds that each test file took in the last run, kept in pytest's cache.
