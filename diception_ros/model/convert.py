@@ -172,9 +172,9 @@ def _load(path: Path) -> Any:
             ) from error
         raise ConvertError(f'{path}: not a torch checkpoint; {_identify(path)}') from error
     except Exception as error:  # torch's reader of pickles raises errors of every type
-        why = (str(error).splitlines() or [type(error).__name__])[0][:120]
+        reason = files.first_line(error)
         raise ConvertError(
-            f'{path}: damaged or not a torch checkpoint ({why}); {_identify(path)}'
+            f'{path}: damaged or not a torch checkpoint ({reason}); {_identify(path)}'
         ) from error
 
 

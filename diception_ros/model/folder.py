@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING
 from diception_ros.model.component_configs import check_config, check_index, read_json
 from diception_ros.model.text_embeddings import TABLE_FILE, PromptTable
 from diception_ros.model.weights import tensor_places, weight_files
+from diception_ros.system.files import first_line
 
 if TYPE_CHECKING:
     import torch
@@ -141,7 +142,7 @@ def naming_folder(folder: Path) -> Iterator[None]:
             raise
         if type(error).__name__ == 'OutOfMemoryError':
             raise
-        reason = (str(error).strip().splitlines() or [type(error).__name__])[0][:200]
+        reason = first_line(error)
         raise ValueError(
             f'{folder}: its weights or configuration cannot be loaded ({reason}); copy the model '
             'folder again'

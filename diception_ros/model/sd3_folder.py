@@ -25,6 +25,7 @@ from diception_ros.model.text_embeddings import (
     encode_t5,
 )
 from diception_ros.system import safe_load
+from diception_ros.system.files import first_line
 
 ENCODERS = ('text_encoder', 'text_encoder_2', 'text_encoder_3')
 TOKENIZERS = ('tokenizer', 'tokenizer_2', 'tokenizer_3')
@@ -125,7 +126,7 @@ def reading(source: Path) -> Iterator[None]:
                 raise ConvertError(
                     f'{file}: a Git LFS pointer: run git lfs pull where it came from'
                 ) from error
-        reason = (str(error).strip().splitlines() or [type(error).__name__])[0][:200]
+        reason = first_line(error)
         place = '' if str(source) in reason else f'{source}: '
         raise ConvertError(
             f'{place}{reason}; this part of SD3 cannot be read, download it again'

@@ -289,3 +289,8 @@ def error_text(error: Exception) -> str:
     reason = error.strerror[:1].lower() + error.strerror[1:]
     names = [str(name) for name in (error.filename, error.filename2) if name is not None]
     return f'{", ".join(names)}: {reason}' if names else reason
+
+
+def first_line(error: Exception) -> str:
+    """The first line of an error's text, at most 200 characters; without a text its type."""
+    return (str(error).strip().splitlines() or [type(error).__name__])[0][:200]

@@ -206,7 +206,7 @@ def save(
         try:
             torch.save({'format': _FORMAT, **state._asdict()}, partial / 'state.pt')
         except RuntimeError as error:  # what torch raises on a full disk
-            reason = str(error).splitlines()[0]
+            reason = files.first_line(error)
             raise OSError(
                 f'{partial}/state.pt could not be written: {reason}; is there room on the disk?'
             ) from error
@@ -229,7 +229,7 @@ def load(path: Path) -> TrainState:
     except FileNotFoundError:
         raise
     except Exception as error:  # torch's reader of pickles raises errors of every type
-        reason = (str(error).splitlines() or [''])[0]
+        reason = files.first_line(error)
         raise ValueError(
             f'{file}: damaged, or more than tensors and numbers ({reason})'
         ) from error
