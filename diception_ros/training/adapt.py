@@ -284,11 +284,8 @@ def fit_adapter(
         _check_identity(out, identity)
         # Stopped before its settings were written, it starts again.
         begin = trainer.resume if (run / 'settings.yaml').is_file() else trainer.start
-    elif out.exists() and (not out.is_dir() or any(out.iterdir())):
-        raise FileExistsError(
-            f'{out} exists and is not empty; choose another folder, or --resume to go on'
-        )
     else:
+        trainer.check_new(out)
         begin = trainer.start
     trained = begin(adaptation.settings, run, dataset, adaptation.pipe, adaptation.registry)
     if not resume:

@@ -382,6 +382,14 @@ def _check_compiler(device: torch.device) -> None:
 # ---- runs ---------------------------------------------------------------------------------------
 
 
+def check_new(out: Path) -> None:
+    """Raise FileExistsError unless the folder of a run is new or empty."""
+    if out.exists() and (not out.is_dir() or any(out.iterdir())):
+        raise FileExistsError(
+            f'{out} exists and is not empty; choose another folder, or --resume to go on'
+        )
+
+
 def start(
     chosen: TrainSettings,
     out: Path,
@@ -402,10 +410,7 @@ def start(
         FileExistsError: the folder is not empty.
         ValueError: see Trainer.
     """
-    if out.exists() and (not out.is_dir() or any(out.iterdir())):
-        raise FileExistsError(
-            f'{out} exists and is not empty; choose another folder, or --resume to go on'
-        )
+    check_new(out)
     trainer = Trainer(chosen, dataset, pipe=pipe, registry=registry)
     _write_settings(trainer, out)
     return trainer
