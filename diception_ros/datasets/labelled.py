@@ -195,7 +195,7 @@ def read(
     notes += _of_one_class(place, items)
     if len(items) < FEW:
         notes.append(
-            f'{len(items)} labelled images are few: expect answers that suit these images and '
+            f'{len(items)} labelled images are few: expect predictions that suit these images and '
             'often fail on others, and a validation that says little; label at least '
             f'{FEW}, better 50.'
         )
@@ -264,15 +264,15 @@ def _is_image_folder(place: Path) -> bool:
 def _read_folder(place: Path, wanted: LabelQuery) -> Found:
     shown = _by_name(place / _IMAGES, IMAGE_SUFFIXES, 'images')
     ends = _ENDS[wanted.kind]
-    answers = _by_name(place / _LABELS, ends, f'labels of kind {wanted.kind}')
+    labels = _by_name(place / _LABELS, ends, f'labels of kind {wanted.kind}')
     for name, file in shown.items():
-        if name not in answers:
+        if name not in labels:
             expected = ' or '.join(f'{_LABELS}/{name}{end}' for end in ends)
             raise FileNotFoundError(
                 f'{file}: an image without a label; expected {expected}; draw it, or take the '
                 'image out'
             )
-    for name, file in answers.items():
+    for name, file in labels.items():
         if name not in shown:
             raise ValueError(
                 f'{file}: a label without an image; expected {_IMAGES}/{name}.png or .jpg; add '
@@ -280,10 +280,10 @@ def _read_folder(place: Path, wanted: LabelQuery) -> Found:
             )
     decoder, items = RasterDecoder(wanted.kind, wanted.category), []
     for name, file in shown.items():
-        content, label_bytes = file.read_bytes(), answers[name].read_bytes()
-        frame, where = Frame(decode.rgb(content, str(file))), str(answers[name])
+        content, label_bytes = file.read_bytes(), labels[name].read_bytes()
+        frame, where = Frame(decode.rgb(content, str(file))), str(labels[name])
         rgb = wanted.kind == 'rgb'
-        array = decode.rgb(label_bytes, where) if rgb else decode.load_array(answers[name])
+        array = decode.rgb(label_bytes, where) if rgb else decode.load_array(labels[name])
         check_sizes(frame.size, (*array.shape, 1, 1)[:2], str(file), where)
         label = decoder.label(array, where)
         items.append(LabelledImage(file.name, where, frame, label, (content, label_bytes)))
@@ -344,12 +344,12 @@ def _read_bag(place: Path, wanted: LabelQuery) -> Found:
     Images without a label with their stamp are left out and counted: usually a few images of a
     recording are labelled.
     """
-    image, answer = _topics(place, wanted)
+    image_topic, label_topic = _topics(place, wanted)
     decoder = RasterDecoder(wanted.kind, wanted.category)
     labels: MessageCache[tuple[Label, bytes]] = MessageCache(capacity=None)
     unmatched = set[int]()
-    for raw, message in read_messages(place, (answer,)):
-        stamp, where = _stamp(raw, message, place), f'{place}: {answer}'
+    for raw, message in read_messages(place, (label_topic,)):
+        stamp, where = _stamp(raw, message, place), f'{place}: {label_topic}'
         if stamp in unmatched:
             raise ValueError(f'{where}: two labels have the stamp {_stamp_name(stamp)}')
         unmatched.add(stamp)
@@ -358,13 +358,13 @@ def _read_bag(place: Path, wanted: LabelQuery) -> Found:
         labels.add(stamp, (label, raw.data))
     items: dict[int, LabelledImage] = {}
     without, count = 0, len(unmatched)
-    for raw, message in read_messages(place, (image,)):
+    for raw, message in read_messages(place, (image_topic,)):
         stamp = _stamp(raw, message, place)
         matched = labels.exact(stamp)
         if matched is None:
             without += 1
             continue
-        where = f'{place}: {image} at {_stamp_name(stamp)}'
+        where = f'{place}: {image_topic} at {_stamp_name(stamp)}'
         if stamp in items:
             raise ValueError(f'{where}: two images have this stamp')
         try:
@@ -372,21 +372,21 @@ def _read_bag(place: Path, wanted: LabelQuery) -> Found:
         except MessageError as error:
             raise ValueError(f'{where}: {error}') from error
         label, data = matched
-        source = f'{place}: {answer} at {_stamp_name(stamp)}'
+        source = f'{place}: {label_topic} at {_stamp_name(stamp)}'
         items[stamp] = LabelledImage(_stamp_name(stamp), source, frame, label, (raw.data, data))
         unmatched.discard(stamp)
     if unmatched:
         raise ValueError(
-            f'{place}: {answer} at {_stamp_name(min(unmatched))} is a label without an image: '
-            f'{image} has none with this stamp ({len(unmatched)} of {count} labels); give a '
-            'label the stamp of the image that it was made of'
+            f'{place}: {label_topic} at {_stamp_name(min(unmatched))} is a label without an '
+            f'image: {image_topic} has none with this stamp ({len(unmatched)} of {count} labels); '
+            'give a label the stamp of the image that it was made of'
         )
     left_out = (
-        f'{without} of {without + len(items)} images of {image} have no label with their stamp '
-        f'on {answer} and are left out.'
+        f'{without} of {without + len(items)} images of {image_topic} have no label with their '
+        f'stamp on {label_topic} and are left out.'
     )
     notes = [left_out] if without else []
-    found, more = decoder.finish(list(items.values()), f'{place}: {answer}')
+    found, more = decoder.finish(list(items.values()), f'{place}: {label_topic}')
     return found, [*notes, *more]
 
 

@@ -107,10 +107,10 @@ def _item(
         things.append(
             [label, group, *(shape.get(key) for key in ('shape_type', 'points', 'mask'))]
         )
-    answer, empty = annotation.label_of(wanted.kind, found, size)
+    made, empty = annotation.label_of(wanted.kind, found, size)
     # Not the whole file: it may hold the image again, and the version that saved it.
     label_bytes = json.dumps(things).encode()
-    return LabelledImage(file.name, str(file), frame, answer, (data, label_bytes)), path, empty
+    return LabelledImage(file.name, str(file), frame, made, (data, label_bytes)), path, empty
 
 
 def _image(file: Path, content: dict[str, Any], images: Path | None) -> tuple[Path | None, bytes]:

@@ -1,3 +1,3 @@
 # SPDX-FileCopyrightText: 2026 The diception_ros authors
 # SPDX-License-Identifier: Apache-2.0
-"""Metrics and evaluators: how good a model's answers are."""
+"""Metrics and evaluators: how good a model's predictions are."""

@@ -91,7 +91,7 @@ class FrameCallback(Protocol):
         number: int,
         camera: str,
         taken: ImageFrame,
-        answers: dict[str, Label],
+        predictions: dict[str, Label],
         truths: dict[str, Label],
         row: dict[str, float],
     ) -> None:
@@ -358,13 +358,13 @@ class FrameState:
 
     Attributes:
         frame: the frame.
-        answers: predictions by task, of the frame's size.
+        predictions: predictions by task, of the frame's size.
         pose: of the camera in the world, None where it is unknown.
         depth: metres, of the frame's size; None where unknown.
     """
 
     frame: Frame
-    answers: dict[str, Any]
+    predictions: dict[str, Any]
     pose: Transform | None = None
     depth: MetricDepth | None = None
 
@@ -383,8 +383,8 @@ class TemporalConsistency:
         here, there = _pairs(last, now)
         share = len(here) / (now.frame.size[0] * now.frame.size[1])
         found = {}
-        for task, label in now.answers.items():
-            before = last.answers.get(task)
+        for task, label in now.predictions.items():
+            before = last.predictions.get(task)
             if before is None or isinstance(label, Keypoints):
                 continue
             numbers = _compare(task, before, label, last, now, here, there)

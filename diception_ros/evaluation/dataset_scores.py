@@ -242,7 +242,8 @@ def evaluate(
             label = predict_one(sample)
             if label.size != truth.size:
                 raise ValueError(
-                    f'{sample.image}: expected an answer of {truth.size} (H, W), got {label.size}'
+                    f'{sample.image}: expected a prediction of {truth.size} (H, W), '
+                    f'got {label.size}'
                 )
             score = scores[column].update(item, label)
             for callback in callbacks if column == first else ():
@@ -302,8 +303,9 @@ class PredictionFiles:
             other = owners.setdefault(path, sample.name)
             if other != sample.name:
                 raise ValueError(
-                    f'{path}: this answer would count for {other} and for {sample.name}; predict '
-                    'all images of the data set by one command, so that their folders differ'
+                    f'{path}: this prediction would count for {other} and for {sample.name}; '
+                    'predict all images of the data set by one command, so that their folders '
+                    'differ'
                 )
             self._files[sample.name] = path
         if lacking:

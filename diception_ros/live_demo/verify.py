@@ -152,7 +152,7 @@ _ROOMS = 10
 Numbers = dict[str, dict[str, dict[str, float]]]
 
 
-def constant(
+def mean_control(
     side: int,
     size: tuple[int, int],
     cache: Path,
@@ -171,7 +171,7 @@ def constant(
     return evaluators.MeanControl(safe_load.npz_file(file))
 
 
-def judge(
+def score(
     drive: Drive,
     bag: Path,
     names: Sequence[str],
@@ -185,17 +185,17 @@ def judge(
         numbers by kind of prompt, metric and column.
     """
     tallies: dict[str, dict[str, evaluators.Evaluator]] = {}
-    for view, messages in progress.each(both(drive, bag), count, 'score', 'image'):
-        for question in ask(view, drive, names):
-            found = answer(question, messages, view, drive)
-            other = control.predict(question.prompt, view.size)
+    for view, messages in progress.each(matched_views(drive, bag), count, 'score', 'image'):
+        for item in items_of(view, drive, names):
+            found = prediction_of(item, messages, view, drive)
+            other = control.predict(item.prompt, view.size)
             if found is None or other is None:
                 continue
             mine = tallies.setdefault(
-                question.name, {who: evaluators.create(question.name) for who in (MODEL, CONSTANT)}
+                item.name, {who: evaluators.create(item.name) for who in (MODEL, CONSTANT)}
             )
-            mine[MODEL].update(question, found)
-            mine[CONSTANT].update(question, other)
+            mine[MODEL].update(item, found)
+            mine[CONSTANT].update(item, other)
     return {
         kind: evaluators.by_metric(tallies[kind])
         for kind in evaluators.names(names)
@@ -203,7 +203,7 @@ def judge(
     }
 
 
-def both(drive: Drive, bag: Path) -> Iterator[tuple[RecordedView, Mapping[str, Any]]]:
+def matched_views(drive: Drive, bag: Path) -> Iterator[tuple[RecordedView, Mapping[str, Any]]]:
     """Each processed image with its ground truth, and the results."""
     views = recorded_views(drive.path)
     for stamp, messages in frames(bag):
@@ -215,7 +215,7 @@ def both(drive: Drive, bag: Path) -> Iterator[tuple[RecordedView, Mapping[str, A
             yield view, messages
 
 
-def ask(view: RecordedView, drive: Drive, names: Sequence[str]) -> list[EvalItem]:
+def items_of(view: RecordedView, drive: Drive, names: Sequence[str]) -> list[EvalItem]:
     """The prompts of the node for an image, with the ground truth."""
     known: dict[str, Callable[[], Label]] = {
         'depth': view.metric_depth,
@@ -242,11 +242,11 @@ def ask(view: RecordedView, drive: Drive, names: Sequence[str]) -> list[EvalItem
     return found
 
 
-def answer(
-    question: EvalItem, messages: Mapping[str, Any], view: RecordedView, drive: Drive
+def prediction_of(
+    item: EvalItem, messages: Mapping[str, Any], view: RecordedView, drive: Drive
 ) -> Label | None:
     """The node's label for a prompt; None where there is none."""
-    prompt = question.prompt
+    prompt = item.prompt
     found = label(prompt.task, messages, view.size, drive.categories)
     if isinstance(found, Instances) and prompt.category is not None:
         return only(found, [prompt.category])
@@ -283,11 +283,11 @@ def _frames(
 ) -> Iterator[tuple[Frame, Mapping[str, Any], dict[str, NDArray[np.uint8]] | None, int]]:
     """Processed images by their numbers: results, drawn ground truth by task, the number."""
     if drive.truth:
-        for number, (view, messages) in enumerate(both(drive, bag)):
+        for number, (view, messages) in enumerate(matched_views(drive, bag)):
             if number in wanted:
                 truths = {
-                    task_of(question.name): _truth(question, view, drive)
-                    for question in ask(view, drive, names)
+                    task_of(item.name): _truth(item, view, drive)
+                    for item in items_of(view, drive, names)
                 }
                 yield view.frame, messages, truths, number
         return
@@ -302,11 +302,11 @@ def _frames(
                     break
 
 
-def _truth(question: EvalItem, view: RecordedView, drive: Drive) -> NDArray[np.uint8]:
-    label: Label = question.truth
+def _truth(item: EvalItem, view: RecordedView, drive: Drive) -> NDArray[np.uint8]:
+    label: Label = item.truth
     if isinstance(label, MetricDepth):
         label = to_disparity(label)[0]
-    elif question.prompt.category is not None:  # all categories in one image, as in the result
+    elif item.prompt.category is not None:  # all categories in one image, as in the result
         label = only(view.instances(), drive.categories)
     return label.preview(view.frame.image)
 

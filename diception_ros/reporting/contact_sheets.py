@@ -107,7 +107,7 @@ class QualitativeResults:
         bad = self._worst.accepts(item.name, value, direction)
         if not bad and number >= self._first:
             return
-        drawn = draw_answer(frame, item, predicted), f'{metric} {value:.3g}'
+        drawn = draw_prediction(frame, item, predicted), f'{metric} {value:.3g}'
         if number < self._first:
             self._opening.setdefault(number, {})[item.name] = drawn
         if bad:
@@ -147,7 +147,7 @@ def _write_sheet(path: Path, cells: Sequence[Rgb], titles: Sequence[str], column
     images.write(path, contact_sheet(padded, titles, columns))
 
 
-def draw_answer(frame: Frame, item: EvalItem, predicted: Label) -> list[Rgb]:
+def draw_prediction(frame: Frame, item: EvalItem, predicted: Label) -> list[Rgb]:
     """Input, truth and prediction, drawn at one size that is large enough to look at.
 
     The points of a query, or its category, are drawn on the truth.
@@ -189,7 +189,7 @@ class ResultImage:
         task: of the result.
         words: its main metric, such as 'abs_rel 0.123'.
         image: of the camera, a data URI.
-        answer: the result drawn, a data URI of the same size.
+        prediction: the result drawn, a data URI of the same size.
         truth: the ground truth drawn, a data URI of the same size; '' without one.
     """
 
@@ -198,7 +198,7 @@ class ResultImage:
     task: str
     words: str
     image: str
-    answer: str
+    prediction: str
     truth: str = ''
 
 
@@ -229,15 +229,15 @@ class ReportImages:
         number: int,
         camera: str,
         taken: ImageFrame,
-        answers: dict[str, Any],
+        predictions: dict[str, Any],
         truths: dict[str, Any],
         row: dict[str, float],
     ) -> None:
         """See `bag_scores.FrameCallback`."""
         frame = taken.frame
-        for task, answer in answers.items():
-            if isinstance(answer, Disparity):
-                counts = np.histogram(answer.values, HISTOGRAM_BINS, (0, 1))[0]
+        for task, prediction in predictions.items():
+            if isinstance(prediction, Disparity):
+                counts = np.histogram(prediction.values, HISTOGRAM_BINS, (0, 1))[0]
                 self.values[task] = self.values.get(task, np.zeros_like(counts)) + counts
             metric, direction = main_metric(task, self.registry) or ('iou', 1)
             if self.registry.get(task).takes_category:
@@ -250,7 +250,7 @@ class ReportImages:
             words = '' if math.isnan(value) else f'{metric} {value:.4g}'
             uris = [
                 data_uri(resize_label(label, frame.size).preview(frame.image))
-                for label in (answer, truths.get(task))
+                for label in (prediction, truths.get(task))
                 if label is not None
             ]
             result = ResultImage(number, camera, task, words, data_uri(frame.image), *uris)

@@ -394,7 +394,7 @@ def metrics(
 def with_journal(rows: list[dict[str, Any]], journal: Path) -> list[dict[str, Any]]:
     """Rows with the seconds that each frame took; without rows those of the journal alone."""
     with journal.open(newline='') as file:
-        told = [
+        lines = [
             {
                 'camera': line['camera'], 'stamp_ns': int(line['stamp_ns']),
                 'log_ns': int(line['log_ns']), 'model_s': float(line['model_s']),
@@ -405,5 +405,5 @@ def with_journal(rows: list[dict[str, Any]], journal: Path) -> list[dict[str, An
     known = {(row['camera'], row['log_ns'], row['stamp_ns']): row for row in rows}
     return [
         {**line, **known.get((line['camera'], line['log_ns'], line['stamp_ns']), {})}
-        for line in told
+        for line in lines
     ]

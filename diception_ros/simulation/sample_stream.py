@@ -179,11 +179,11 @@ def samples_of_image(
     out = []
     for task in tasks:
         try:
-            question = _make_sample(truth, task, rng, absent, stuff, metric)
+            found = _make_sample(truth, task, rng, absent, stuff, metric)
         except ValueError as error:
             raise ValueError(f'{name}/{task}: {error}') from error
-        if question is not None:
-            prompt, label = question
+        if found is not None:
+            prompt, label = found
             out.append(Sample(frame, prompt, label, pose, f'{name}/{task}'))
     return out
 
@@ -247,7 +247,7 @@ def _make_sample(
         return _category(truth, rng, absent)
     if task == 'segmentation':
         return _points(truth, rng)
-    raise ValueError(f'task {task!r}: the simulation has no answer for it')
+    raise ValueError(f'task {task!r}: the simulation has no label for it')
 
 
 def _category(

@@ -295,7 +295,7 @@ def test_an_unknown_protocol_lists_the_known():
 def test_answers_of_another_size_are_refused(tmp_path):
     write('scannet', tmp_path)
     protocol, cases = read('scannet', tmp_path)
-    with pytest.raises(ValueError, match=r'expected an answer of \(48, 64\)'):
+    with pytest.raises(ValueError, match=r'expected a prediction of \(48, 64\)'):
         dataset_scores.evaluate(
             protocol, cases, {'1': lambda case: Disparity(np.zeros((4, 4), np.float32))}
         )

@@ -49,7 +49,7 @@ def played(tmp_path_factory):
 def true_labels(view, played):
     """The label that answers each task."""
     for name in NAMES:
-        for question in verify.ask(view, played, [name]):
+        for question in verify.items_of(view, played, [name]):
             label = question.truth
             if isinstance(label, MetricDepth):
                 label = to_disparity(label)[0]
@@ -103,7 +103,7 @@ def test_somebody_clicks_on_the_largest_thing_that_models_know(played):
 
 
 def test_the_truth_itself_is_judged_best(played, live, control):
-    numbers = verify.judge(played, live, NAMES, control)
+    numbers = verify.score(played, live, NAMES, control)
     assert set(numbers) == set(BEST)
     for kind, (metric, best) in BEST.items():
         found = numbers[kind][metric]
@@ -122,7 +122,7 @@ def test_answers_of_another_image_are_judged_worse(played, live, control, tmp_pa
             if message.header.stamp.nanosec == 0
         ],
     )
-    right, wrong = (verify.judge(played, bag, NAMES, control) for bag in (live, shifted))
+    right, wrong = (verify.score(played, bag, NAMES, control) for bag in (live, shifted))
     for kind in ('entity', 'segmentation_1', 'normal'):
         metric, best = BEST[kind]
         error = [abs(one[kind][metric][verify.MODEL] - best) for one in (right, wrong)]
@@ -130,9 +130,9 @@ def test_answers_of_another_image_are_judged_worse(played, live, control, tmp_pa
 
 
 def test_only_what_was_asked_is_judged(played, live, control):
-    assert set(verify.judge(played, live, ['normal'], control)) == {'normal'}
+    assert set(verify.score(played, live, ['normal'], control)) == {'normal'}
     nobody = run.Drive(**{**vars(played), 'click': None})
-    assert 'segmentation_1' not in verify.judge(nobody, live, NAMES, control)
+    assert 'segmentation_1' not in verify.score(nobody, live, NAMES, control)
 
 
 def test_a_click_on_a_wall_asks_for_the_wall(played):
@@ -141,7 +141,7 @@ def test_a_click_on_a_wall_asks_for_the_wall(played):
     walls = [k for k, name in enumerate(room.categories, 1) if name == 'wall']
     row, column = np.argwhere(np.isin(room.ids, walls))[0]
     clicked = run.Drive(**{**vars(played), 'click': Point(float(column), float(row))})
-    (question,) = verify.ask(view, clicked, ['segmentation'])
+    (question,) = verify.items_of(view, clicked, ['segmentation'])
     assert question.truth.values[row, column]
     assert not (question.truth.values & (view.instances().ids > 0)).any()
 
@@ -152,7 +152,7 @@ def test_answers_to_images_that_nobody_played_are_not_judged(played, control, tm
         header = base.header(MAKE, stamp + 1_000_000, message.header.frame_id)
         fields = {**vars(message), 'header': header}
         told.append((topic, message.__class__(**fields), stamp + 1_000_000))
-    assert verify.judge(played, write(tmp_path / 'late', told), NAMES, control) == {}
+    assert verify.score(played, write(tmp_path / 'late', told), NAMES, control) == {}
 
 
 def test_a_drive_of_another_version_is_not_current(played, live, tmp_path):
@@ -172,7 +172,7 @@ def test_the_constant_image_is_rendered_once(tmp_path, monkeypatch):
 
     monkeypatch.setattr(verify, 'rooms', SimpleNamespace(mean_of_rooms=means))
     for size in ((48, 64), (48, 64), (24, 32)):
-        found = verify.constant(32, size, tmp_path)
+        found = verify.mean_control(32, size, tmp_path)
         answer = found.predict(SimpleNamespace(task='depth', category=None), size)
         np.testing.assert_allclose(answer.values, 0.25, atol=1e-6)
     assert [args[1:3] for args in calls] == [((48, 64), 32), ((24, 32), 32)]

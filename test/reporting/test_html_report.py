@@ -114,7 +114,7 @@ def test_images_come_before_numbers_and_the_truth_beside_its_prediction():
     places = [html.index(text) for text in ('<figure>', 'the worst first by', 'What was run')]
     assert places == sorted(places)
     worst = sheets.worst()[0]
-    assert worst.truth not in ('', worst.answer)
+    assert worst.truth not in ('', worst.prediction)
     assert html.count(worst.truth) == 1
     assert html.count('>truth<') == 1
     assert html.count('>image<') == 10

@@ -17,7 +17,7 @@ from diception_ros.core.prompt import Point, Prompt
 from diception_ros.evaluation import evaluators
 from diception_ros.evaluation.evaluators import EvalItem
 from diception_ros.reporting import tables
-from diception_ros.reporting.contact_sheets import QualitativeResults, draw_answer
+from diception_ros.reporting.contact_sheets import QualitativeResults, draw_prediction
 from diception_ros.reporting.tables import PredictionCSV
 
 NAN = float('nan')
@@ -111,7 +111,7 @@ def test_first_views_are_shown_with_what_was_not_asked_left_out(tmp_path):
     gallery.write(tmp_path)
     assert [path.name for path in tmp_path.iterdir()] == ['first.png']
     # Two views, each a row of truths and a row of answers below the input and two kinds.
-    panels = draw_answer(*asked(0)[:3])
+    panels = draw_prediction(*asked(0)[:3])
     height, width = images.read(tmp_path / 'first.png').shape[:2]
     assert height > 4 * panels[0].shape[0]
     assert width > 3 * panels[0].shape[1]
@@ -124,7 +124,7 @@ def test_nothing_seen_leaves_no_images(tmp_path):
 
 @pytest.mark.parametrize('side', [20, 300])
 def test_images_are_large_enough_and_not_too_large(side):
-    panels = draw_answer(*asked(0, side=side)[:3])
+    panels = draw_prediction(*asked(0, side=side)[:3])
     assert len({image.shape for image in panels}) == 1
     height, width = panels[0].shape[:2]
     assert min(height, width) >= 240
@@ -136,7 +136,7 @@ def test_points_lie_where_they_were_asked():
     black = Frame(np.zeros((20, 30, 3), np.uint8))
     truth = Mask(np.zeros((20, 30), np.bool_))
     question = EvalItem('segmentation_1', Prompt('segmentation', points=(Point(24, 5),)), truth)
-    _, shown, answer = draw_answer(black, question, truth)
+    _, shown, answer = draw_prediction(black, question, truth)
     rows, columns = np.nonzero(shown.any(axis=-1))
     assert abs(rows.mean() - (5.5 * 12 - 0.5)) < 1
     assert abs(columns.mean() - (24.5 * 12 - 0.5)) < 1
