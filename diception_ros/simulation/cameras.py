@@ -16,7 +16,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from diception_ros.core.frame import Intrinsics
-from diception_ros.simulation.assets import STUFF
 from diception_ros.simulation.assets.primitives import (
     about_x,
     about_y,
@@ -202,14 +201,10 @@ def is_clear(scene: Scene, position: NDArray[np.float64], gap: float = 0.2) -> b
 
 def is_good_view(scene: Scene, camera: PinholeCamera) -> bool:
     """Whether a view is good: several objects, none of which fills it, nothing too close."""
-    step = max(1, max(camera.size) // _RAYS)
-    shapes, instance = scene.solids
-    index, depth = first_hit(shapes, camera.position, camera.rays(step))
-    if (index < 0).any() or depth.min() < _NEAREST or np.median(depth) < 1.0:
+    seen, depth = _shown(scene, camera)
+    if depth.min() < _NEAREST or np.median(depth) < 1.0:
         return False
-    seen = np.bincount(instance[index], minlength=len(scene.categories) + 1) / len(index)
-    is_thing = np.array([False, *(name not in STUFF for name in scene.categories)])
-    things = seen[is_thing]
+    things = seen[scene.is_thing]
     return bool(
         (things > 0).sum() >= _LEAST_THINGS
         and things.sum() >= _LEAST_SHARE
@@ -237,10 +232,10 @@ def _closeup(
     rng: np.random.Generator, scene: Scene, size: tuple[int, int]
 ) -> PinholeCamera | None:
     # As people take photographs: of one thing, large, mostly from about its own height.
-    things = [k for k, name in enumerate(scene.categories, 1) if name not in STUFF]
+    things = np.flatnonzero(scene.is_thing)
     (shapes, instance), u = scene.solids, rng.uniform
     for _ in range(_TRIES):
-        target = things[int(rng.integers(len(things)))]
+        target = int(things[int(rng.integers(len(things)))])
         mine = instance == target
         reach = shapes.size[mine].max(axis=1, keepdims=True)
         low, high = ((shapes.position[mine] + reach * side) for side in (-1, 1))
@@ -265,20 +260,22 @@ def _closeup(
 def _is_free_good(scene: Scene, camera: PinholeCamera, target: int = 0) -> bool:
     # Something to see, and not only one surface; things may fill the image and be close. Of a
     # close-up, the thing that it is of.
-    step = max(1, max(camera.size) // _RAYS)
-    shapes, instance = scene.solids
-    index, depth = first_hit(shapes, camera.position, camera.rays(step))
-    if (index < 0).any() or depth.min() < _NEAREST_FREE:
+    seen, depth = _shown(scene, camera)
+    if depth.min() < _NEAREST_FREE or contains(scene.primitives, camera.position).any():
         return False
-    if contains(scene.primitives, camera.position).any():
-        return False
-    seen = np.bincount(instance[index], minlength=len(scene.categories) + 1) / len(index)
     if target:
         return bool(seen[target] >= _CLOSE_SHARE and seen.max() <= _MOST_OF_ONE_FREE)
-    is_thing = np.array([False, *(name not in STUFF for name in scene.categories)])
-    return bool(
-        (seen[is_thing] > 0).any() and (seen > 0).sum() >= 3 and seen.max() <= _MOST_OF_ONE_FREE
-    )
+    things = seen[scene.is_thing]
+    return bool((things > 0).any() and (seen > 0).sum() >= 3 and seen.max() <= _MOST_OF_ONE_FREE)
+
+
+def _shown(scene: Scene, camera: PinholeCamera) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Share of the image of each instance, by some rays, and depths, 0 where nothing is hit."""
+    shapes, instance = scene.solids
+    step = max(1, max(camera.size) // _RAYS)
+    index, depth = first_hit(shapes, camera.position, camera.rays(step))
+    seen = np.bincount(instance[index], minlength=len(scene.categories) + 1) / len(index)
+    return seen, np.where(index < 0, 0, depth)
 
 
 def _free_stance(rng: np.random.Generator, scene: Scene, kind: _FreeKind) -> Viewpoint:
@@ -286,7 +283,7 @@ def _free_stance(rng: np.random.Generator, scene: Scene, kind: _FreeKind) -> Vie
     tilted = u(-_MOST_ROLL, _MOST_ROLL)
     roll = tilted if u() < (0.25 if kind == 'robot' else 0.5) else 0.05 * rng.standard_normal()
     if kind in ('near', 'above'):
-        things = [k for k, name in enumerate(scene.categories, 1) if name not in STUFF]
+        things = np.flatnonzero(scene.is_thing)
         shapes, instance = scene.solids
         mine = instance == things[int(rng.integers(len(things)))]
         target = shapes.position[mine].mean(axis=0)

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from diception_ros.simulation import layout, rooms
 from diception_ros.simulation import realism as realistic
-from diception_ros.simulation.assets import NUMBERS, meshes
+from diception_ros.simulation.assets import NUMBERS, STUFF, meshes
 from diception_ros.simulation.assets.materials import Material, sample_palette
 from diception_ros.simulation.assets.meshes import FurnitureLibrary, MeshObject, PlacedMesh
 from diception_ros.simulation.assets.people import Person
@@ -110,6 +110,11 @@ class Scene:
                   for name in ('kind', 'size', 'position', 'rotation')]  # fmt: skip
         numbers = np.array([model.instance for model in self.meshes])
         return Primitives(*joined), np.concatenate([self.instance, numbers])
+
+    @property
+    def is_thing(self) -> NDArray[np.bool_]:
+        """(M + 1,) bool: whether each instance is an object, no part of the room; 0 is none."""
+        return np.array([False, *(name not in STUFF for name in self.categories)])
 
     @property
     def category_numbers(self) -> NDArray[np.int64]:
