@@ -5,9 +5,9 @@
     python tools/matrix.py [--only NAME ...] [--logs DIR] [--keep DIR] [--node TEST ...]
 
 Each combination gets a virtual environment of its own, which is removed afterwards (up to 6 GB and
-some minutes each) unless --keep names a folder for them; the Pythons are those of PATH and of
-pyenv. Prints the table of docs/install.md. The exit code is 1 if a combination fails, or cannot be
-installed.
+some minutes each) unless --keep names a folder for them: one that is there is used as it is. The
+Pythons are those of PATH and of pyenv. Prints the table of docs/install.md. The exit code is 1 if
+a combination fails, or cannot be installed.
 """
 
 from __future__ import annotations
@@ -135,8 +135,8 @@ def run(
 
         if not Path(python).exists():
             call(interpreter(one.python), '-m', 'venv', str(environment))
-        install('torch')
-        install('--use-pep517', '-e', '.[ros,dev]')
+            install('torch')
+            install('--use-pep517', '-e', '.[ros,dev]')
         found = json.loads(subprocess.check_output([python, '-c', VERSIONS], env=variables))
         outcomes = []
         for number, arguments in enumerate((QUICK, list(node))):
