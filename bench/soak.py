@@ -64,6 +64,11 @@ VALID = [
     {'depth__metric': 'fixed', 'depth__scale': 1.0, 'depth__shift': 0.1},
     {'depth__metric': 'aligned'},
 ]  # fmt: skip
+# The largest batch of all valid settings, whose memory ONNX Runtime and torch keep.
+LARGEST = {
+    'tasks': ['semantic', 'pose', 'depth'], 'ensemble_size': 2, 'guidance_scale': 2.0,
+    'num_inference_steps': 2, 'tta_shifts': 2,
+}  # fmt: skip
 INVALID = [
     {'num_inference_steps': 0}, {'max_rate_hz': float('nan')}, {'max_rate_hz': -1.0},
     {'tasks': ['depht']}, {'tasks': []}, {'semantic__categories': ['unknown']},
@@ -358,6 +363,15 @@ class Soak:
         for values in VALID:
             self.set(values)
             self.peer.spin(1)
+        self.settle()
+        self.set(LARGEST)
+        before = self.processed()
+        self.peer.until(lambda: self.processed() >= before + 3, seconds=600)
+        self.settle()
+
+    def processed(self):
+        """Images of both cameras, by the last diagnostics."""
+        return self.last.get(NODE, {}).get('processed', 0)
 
     def run(self):
         """The rounds; returns the measures at the end of each."""
@@ -376,7 +390,7 @@ class Soak:
             self.peer.spin(max(CALM, begin + next_end - time.monotonic()) - 5)
             self.node.check()
             found = {'at_s': time.monotonic() - begin, **self.measure()}
-            found['processed'] = self.last.get(NODE, {}).get('processed', 0)
+            found['processed'] = self.processed()
             rounds.append(found)
             counts = {
                 'counts': dict(self.last),
