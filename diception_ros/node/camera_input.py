@@ -23,7 +23,6 @@ from std_srvs.srv import Trigger
 
 from diception_ros.core.frame import Intrinsics
 from diception_ros.core.prompt import MAX_POINTS, Point, Prompt
-from diception_ros.doctor import missing_packages
 from diception_ros.messages import base, poses
 from diception_ros.messages.synchronizer import (
     FIRST_INFO_S,
@@ -37,6 +36,7 @@ from diception_ros.node.diagnostics import Log, Publisher, Subscribed
 from diception_ros.node.publishers import find
 from diception_ros.node.settings import NodeSettings
 from diception_ros.perception.settings import PerceptionSettings
+from diception_ros.system import ros_environment
 
 try:
     from rclpy.event_handler import UnsupportedEventTypeError
@@ -487,9 +487,13 @@ class TransformInput:
         elif not self._subscriptions:
             try:
                 kind = find(poses.TRANSFORMS)
-            except ImportError as error:
-                text = f'gravity is not read from /tf: {missing_packages.cure(error)}'
-                self._log.info_once('tf2_msgs', f'{text}; or set points.gravity')
+            except ImportError:
+                distro = ros_environment.distro() or 'rolling'
+                self._log.info_once(
+                    'tf2_msgs',
+                    'tf2_msgs is not installed, so gravity is not read from /tf; it is in the '
+                    f'package ros-{distro}-tf2-msgs',
+                )
                 return
             self._first = True
             for topic in self._topics:
