@@ -24,8 +24,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from diception_ros.bags import qos
+from diception_ros.bags.formats import is_complete
 from diception_ros.bags.frames import CopiedMessage, ImageFrame
-from diception_ros.bags.mcap_writer import Index, is_complete, partial_of
+from diception_ros.bags.mcap_writer import Index, partial_of
 from diception_ros.bags.typestore import TYPES, definition_of, to_copy
 from diception_ros.core import adapter_card as cards
 from diception_ros.core import settings as declared

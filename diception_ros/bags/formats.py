@@ -37,7 +37,7 @@ from diception_ros.bags.chunks import (
     located,
     seek,
 )
-from diception_ros.bags.mcap_writer import END_SIZE, MAGIC, MESSAGE_HEAD, PREFIX
+from diception_ros.bags.mcap_writer import END_SIZE, LIBRARY, MAGIC, MESSAGE_HEAD, PREFIX, packed
 from diception_ros.bags.typestore import Definition, RawMessage
 
 # A record that claims to be longer was never written as one, bytes.
@@ -474,3 +474,13 @@ def open_format(path: Path) -> Format:
     if start.startswith(ROS1_MAGIC):
         return Ros1(path)
     raise NotABagError(f'not a bag (its first bytes are {start[:8].hex(" ") or "missing"})')
+
+
+def is_complete(path: Path) -> bool:
+    """Whether a file was finished by `mcap_writer.Writer`, by its first record and its summary."""
+    header = MAGIC + packed(records.Header('ros2', LIBRARY))
+    try:
+        with path.open('rb') as file:
+            return file.read(len(header)) == header and Mcap(path).has_end()
+    except OSError:
+        return False

@@ -33,7 +33,7 @@ if sys.version_info >= (3, 14):
 else:
     from backports import zstd
 
-__all__ = ['MAGIC', 'Writer', 'create', 'is_complete', 'partial_of', 'zstd']
+__all__ = ['MAGIC', 'Writer', 'create', 'partial_of', 'zstd']
 
 MAGIC = b'\x89MCAP0\r\n'
 LIBRARY = 'diception_ros'
@@ -435,26 +435,6 @@ def create(path: Path, force: bool = False) -> Iterator[Writer]:
 def partial_of(path: Path) -> Path:
     """Name of a file until it is finished: 'out.partial.mcap' of 'out.mcap'."""
     return path.with_name(f'{path.stem}.partial{path.suffix}')
-
-
-def is_complete(path: Path) -> bool:
-    """Whether a file was finished by `Writer`, going by its first record and its summary."""
-    try:
-        with path.open('rb') as file:
-            start = file.read(len(MAGIC) + PREFIX.size + CHUNK_HEAD_SIZE)
-            file.seek(-END_SIZE, os.SEEK_END)
-            end = file.read()
-            footer = records.Footer.read(ReadDataStream(io.BytesIO(end[PREFIX.size :])))
-            file.seek(footer.summary_start)
-            summary = file.read()[: -_U32.size - len(MAGIC)]
-    except (OSError, McapError, struct.error, ValueError, OverflowError):
-        return False
-    header = MAGIC + packed(records.Header('ros2', LIBRARY))
-    return (
-        start.startswith(header)
-        and end.endswith(MAGIC)
-        and zlib.crc32(summary) == footer.summary_crc
-    )
 
 
 def packed(record: records.McapRecord) -> bytes:

@@ -5,6 +5,10 @@
 Everything works on the depth image, not on points: a pixel's neighbours are its neighbours on the
 surface, and what a plane looks like is linear in the inverse depth. The frame is the camera
 optical frame throughout: x right, y down, z forward, metres.
+
+In all functions `depth` is (H, W) float32, metres along the optical axis, NaN = unknown;
+`intrinsics` is the pinhole of that image; and `normals` are (H, W, 3) float32, unit, NaN =
+unknown, or None where there are none.
 """
 
 from __future__ import annotations
@@ -118,15 +122,7 @@ def select(
     normals: NDArray[np.float32] | None = None,
     allowed: Mask | None = None,
 ) -> Selection:
-    """Apply all filters to a depth image.
-
-    Args:
-        depth: (H, W) float32, metres along the optical axis, NaN = unknown.
-        intrinsics: pinhole of the image.
-        chosen: the filters.
-        normals: (H, W, 3) float32, unit, NaN = unknown; None where there are none.
-        allowed: (H, W) bool, pixels whose category is wanted; None: all.
-    """
+    """Apply all filters to a depth image; `allowed` are the pixels (H, W) of wanted categories."""
     pixels = grid(chosen.stride)
     z = depth[pixels]
     lens = strided(intrinsics, chosen.stride)
@@ -186,23 +182,14 @@ def flying(
     jump: float,
     normals: NDArray[np.float32] | None = None,
 ) -> Mask:
-    """Points that hang in the air at depth edges.
+    """Points that hang in the air at depth edges: (H, W) bool, False where the depth is unknown.
 
     A network blurs a depth edge, so its pixels lie between the two surfaces. A point is dropped if
-    among its neighbours one is nearer and one is farther, both by more than `jump` and by more
-    than the surface's own slope, which the normal gives: the two surfaces themselves stay, as does
-    an object that is narrower than the neighbourhood. Where the surface is seen at an `angle` from
-    its normal or more, an error of a pixel moves a point far, so it is dropped too.
-
-    Args:
-        depth: (H, W) float32, metres along the optical axis, NaN = unknown.
-        intrinsics: pinhole of the image.
-        angle: between ray and normal, degrees; only with normals.
-        jump: relative difference of depth.
-        normals: (H, W, 3) float32, unit, NaN = unknown.
-
-    Returns:
-        (H, W) bool; False where the depth is unknown.
+    among its neighbours one is nearer and one is farther, both by more than `jump` (a relative
+    difference) and by more than the surface's own slope, which the normal gives: the two surfaces
+    themselves stay, as does an object that is narrower than the neighbourhood. Where the surface
+    is seen at an `angle` (degrees) from its normal or more, an error of a pixel moves a point far,
+    so it is dropped too.
     """
     import cv2  # not for those who only make messages
 
@@ -257,7 +244,7 @@ def find_ground(
     normals: NDArray[np.float32] | None = None,
     camera_height: float = 0.0,
 ) -> Plane | None:
-    """Find the ground plane, on which the robot stands.
+    """Find the ground plane, on which the robot stands; None where none is seen.
 
     Of the pixels whose normal points up the lowest level that is large enough is taken, and a
     plane is fitted to it by least squares in the inverse depth, in which a plane is linear and
@@ -265,15 +252,12 @@ def find_ground(
     `camera_height` tells.
 
     Args:
-        depth: (H, W) float32, metres along the optical axis, NaN = unknown.
-        intrinsics: pinhole of the image.
+        depth: metres.
+        intrinsics: pinhole.
         gravity: its direction in the optical frame; None: see `up_normals`.
-        normals: (H, W, 3) float32, unit, NaN = unknown; None: those of the depth.
+        normals: None: those of the depth.
         camera_height: metres; levels that are off by more than a quarter are not the ground. 0:
             not known.
-
-    Returns:
-        The plane, None where none is seen.
     """
     step = max(1, math.isqrt(depth.size // GROUND_SAMPLES))
     pixels = grid(step)
@@ -343,11 +327,7 @@ def up_normals(
 
 
 def depth_normals(depth: NDArray[np.floating], intrinsics: Intrinsics) -> NDArray[np.float64]:
-    """Normals of a depth image, from differences of the inverse depth.
-
-    Args:
-        depth: (H, W), metres along the optical axis, NaN = unknown; at least 2 x 2.
-        intrinsics: pinhole of the image.
+    """Normals of a depth image of at least 2 x 2, from differences of the inverse depth.
 
     Returns:
         (H, W, 3) float64, unit, to the camera; NaN where a neighbour is unknown.
@@ -399,14 +379,8 @@ def scan(
     """The nearest obstacle of each direction, in the plane of the optical x and z axes.
 
     Angles are those of the columns' rays; a range holds at least one column, near the borders
-    of a wide image several.
-
-    Args:
-        depth: (H, W) float32, metres along the optical axis, NaN = unknown.
-        intrinsics: pinhole of the image.
-        obstacle: (H, W) bool, pixels that show one.
-        range_min: nearer obstacles are -inf, metres.
-        range_max: farther ones are inf, metres.
+    of a wide image several. Of the `obstacle` pixels, (H, W) bool, those nearer than `range_min`
+    are -inf and those farther than `range_max`, metres, are inf.
 
     Source: REP 117 for what is not a range.
     """
@@ -428,14 +402,11 @@ def scan(
 
 
 def lowest_level(below: NDArray[np.float64], least: int) -> float | None:
-    """The largest of the distances below the camera at which many points are.
+    """The median of the lowest level: the largest distance below the camera at which points are.
 
     Args:
         below: (N,) distances of points below the camera, > `LEAST_HEIGHT`, any one unit of length.
-        least: points that a level has.
-
-    Returns:
-        The median of the level, None where there is none.
+        least: points that a level has; None is returned where there is no such level.
     """
     # Relative bins: an error of the depth moves a point in proportion.
     steps = np.floor(np.log(below / LEAST_HEIGHT) / math.log(1.08)).astype(np.int64)

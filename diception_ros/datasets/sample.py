@@ -5,7 +5,7 @@
 FOLDER/samples.json         {"format": 1}: marks a folder of samples
 FOLDER/000000/image.png     the image, 8-bit RGB
 FOLDER/000000/frame.json    header, intrinsics, camera pose, and the samples of this image
-FOLDER/000000/0_depth.npz   the label of sample 0, see `diception_ros.core.labels.io`
+FOLDER/000000/0_depth.npz   the label of sample 0, see `diception_ros.core.labels.save_npz`
 """
 
 from __future__ import annotations

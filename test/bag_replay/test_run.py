@@ -2,8 +2,11 @@
 # SPDX-License-Identifier: Apache-2.0
 """A bag in, a bag out: what the Perceiver says of every frame, whatever happens on the way."""
 
+from __future__ import annotations
+
 from dataclasses import replace
 import os
+import threading
 
 import floors
 import numpy as np
@@ -13,7 +16,7 @@ from recordings import BEGIN, LATE, MAKE, everything, perceiver, recorded, write
 from task_examples import example
 
 from diception_ros.bag_replay import checkpoint, run
-from diception_ros.bag_replay.run import Job
+from diception_ros.bag_replay.run import BackgroundWriter, Job, prefetch
 from diception_ros.bags import qos
 from diception_ros.bags.mcap_writer import Writer, partial_of
 from diception_ros.bags.qos import Offered
@@ -459,3 +462,49 @@ def test_replay_logs_for_each_camera_why_its_camera_info_is_not_used(tmp_path):
     assert [line.partition(':')[0] for line in logged] == ['front', 'rear']
     assert 'its width and height are 0 x 0' in logged[0]
     assert "the frame_id of CameraInfo is 'other'" in logged[1]
+
+
+def test_prefetch_keeps_order_and_raises_in_turn():
+    def items():
+        yield from range(20)
+        raise OSError('the disk is gone')
+
+    came = []
+
+    def take():
+        for item in prefetch(items(), 5):
+            came.append(item)
+
+    with pytest.raises(OSError, match='the disk is gone'):
+        take()
+    assert came == list(range(20))
+
+
+def test_background_writer_keeps_order():
+    done = []
+    with BackgroundWriter(3) as background:
+        for k in range(50):
+            background.submit(done.append, k)
+        background.join()
+        assert done == list(range(50))
+
+
+def test_background_writer_stops_at_the_first_error():
+    done, go = [], threading.Event()
+
+    def fail():
+        go.wait(60)
+        raise OSError('no room')
+
+    def run():
+        with BackgroundWriter(9) as background:
+            background.submit(done.append, 1)
+            background.submit(fail)
+            background.submit(done.append, 2)  # waits already when that fails
+            background.submit(done.append, 3)
+            go.set()
+            background.join()
+
+    with pytest.raises(OSError, match='no room'):
+        run()
+    assert done == [1]
