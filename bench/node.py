@@ -3,7 +3,7 @@
 """How much time the node adds to the model's, for each size of images and number of tasks.
 
     python bench/node.py [--seconds 20] [--rate 10]
-    python bench/node.py --limit 1 [--base DIR]
+    python bench/node.py --limit 1 [--base DIR] [--rounds 5]
 
 Three processes with the shared memory of config/fastdds_shm.xml: a camera that stamps and
 publishes images and listens to the answers (this one), the node with a model of no cost
@@ -12,8 +12,9 @@ until the node, or the relay, has published all answers about it, as it says its
 the image to the node is in it and the way of the answer back is not. CPU is of one core.
 
 With --limit: what it costs to receive images of 1280x720 at 30 Hz and answer as many a second,
-beside a bare rclpy subscriber that does nothing and, with --base, the node of another checkout
-(its bench/zero.py); all of them listen to the same camera at the same time.
+beside a bare rclpy subscriber that takes every image and does nothing with it and, with --base,
+the node of another checkout (its bench/zero.py); all of them listen to the same camera at the same
+time. What a process takes of a core without images is subtracted; the median of the rounds.
 """
 
 from __future__ import annotations
@@ -113,7 +114,7 @@ def worker():
     process.run(sys.argv[sys.argv.index('--ros-args') :], zero.load)
 
 
-def receive(seconds, limit, base):
+def receive(seconds, limit, base, rounds):
     """Print the CPU of nodes that answer `limit` times a second, and of a bare subscriber."""
     trees = {'node': ROOT, **({'base': base} if base else {})}
     with tempfile.TemporaryDirectory() as folder, ExitStack() as stack:
@@ -130,12 +131,18 @@ def receive(seconds, limit, base):
             )
             stack.callback(children[name].end)
         listened = {f'/{name}/{TOPICS["depth"]}': name for name in trees}
-        heard, busy, idle = film(children, SIZES['1280x720'], listened, seconds, 30)[1:]
-    print('| | answers/s | CPU % | idle CPU % |\n|---|---|---|---|')
-    for name in children:
-        count = sum(number for topic, number in heard.items() if listened[topic] == name)
-        print(f'| {name} | {count / seconds:.2f} | {100 * busy[name] / seconds:.1f} | '
-              f'{100 * idle[name] / IDLE:.1f} |')  # fmt: skip
+        found = {name: [] for name in children}
+        for _ in range(rounds):
+            heard, busy, idle = film(children, SIZES['1280x720'], listened, seconds, 30)[1:]
+            for name in children:
+                count = sum(number for topic, number in heard.items() if listened[topic] == name)
+                above = 100 * (busy[name] / seconds - idle[name] / IDLE)
+                found[name].append((count / seconds, above, 100 * idle[name] / IDLE))
+    print('| | results/s | CPU % above idle | of all rounds | idle CPU % |\n|---|---|---|---|---|')
+    for name, rows in found.items():
+        rate, above, idle = np.median(rows, axis=0)
+        spread = ', '.join(f'{row[1]:.1f}' for row in sorted(rows, key=lambda row: row[1]))
+        print(f'| {name} | {rate:.2f} | {above:.1f} | {spread} | {idle:.1f} |')
 
 
 def measure(size, tasks, seconds, rate):
@@ -241,12 +248,13 @@ def main():
     parser.add_argument('--seconds', type=float, default=20, help='of images, for each line')
     parser.add_argument('--limit', type=float, default=0.0, help='answers a second; see above')
     parser.add_argument('--base', type=Path, help='with --limit: another checkout')
+    parser.add_argument('--rounds', type=int, default=5, help='with --limit')
     parser.add_argument('--rate', type=float, default=10, help='images a second')
     args = parser.parse_args()
     if args.limit:
         with ros_environment.domain() as number:
             os.environ.update(ros_environment.variables(number), OMP_NUM_THREADS='1')
-            receive(args.seconds, args.limit, args.base and args.base.resolve())
+            receive(args.seconds, args.limit, args.base and args.base.resolve(), args.rounds)
         return
     print(
         '| image | tasks | p50 ms | p99 ms | relay p50 | relay p99 | p99 ratio | answered '

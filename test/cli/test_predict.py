@@ -15,6 +15,7 @@ from diception_ros.core import images
 from diception_ros.core.frame import Frame
 from diception_ros.core.labels import load_npz
 from diception_ros.core.prompt import Point, Prompt
+from diception_ros.model.folder import resolve
 from diception_ros.perception.predictor import Predictor
 from diception_ros.workflows.predict import PredictConfig
 
@@ -111,10 +112,11 @@ def test_broken_images_are_reported_and_skipped(image_files, tiny_folder, tmp_pa
     assert len([*(tmp_path / 'out').rglob('depth.npz')]) == 2
 
 
-def test_several_processes_write_the_same_as_one(image_files, tiny_folder, tmp_path, capsys):
+def test_several_processes_write_the_same_as_one(image_files, tmp_path, capsys):
+    # The built-in model needs no torch, whose import takes each process seconds.
     (tmp_path / 'a/broken.jpg').write_bytes(image_files[2].read_bytes()[:50])
-    given = [*image_files, tmp_path / 'a/broken.jpg', '--model', tiny_folder, '--tasks', 'depth',
-             '--threads', '1', *QUICK]  # fmt: skip
+    given = [*image_files, tmp_path / 'a/broken.jpg', '--tasks', 'depth', '--threads', '1',
+             *QUICK]  # fmt: skip
     one, several = tmp_path / 'one', tmp_path / 'several'
     assert run(*given, '--out', one) == 1
     capsys.readouterr()
@@ -129,11 +131,9 @@ def test_several_processes_write_the_same_as_one(image_files, tiny_folder, tmp_p
         assert path.read_bytes() == (several / path.relative_to(one)).read_bytes()
 
 
-def test_a_part_that_fails_names_the_reason_of_its_images(
-    image_files, tiny_folder, tmp_path, capsys
-):
+def test_a_part_that_fails_names_the_reason_of_its_images(image_files, tmp_path, capsys):
     broken = tmp_path / 'broken'
-    shutil.copytree(tiny_folder, broken)
+    shutil.copytree(resolve('builtin'), broken)
     for weights in (broken / 'vae').glob('*.safetensors'):
         weights.write_bytes(weights.read_bytes()[:-5])
     assert run(*image_files, '--model', broken, '--tasks', 'depth', '--out',

@@ -137,7 +137,8 @@ def test_a_name_of_another_kind_or_a_bag_that_is_there_is_refused(
     assert (tmp_path / 'out.mcap').read_text() == 'mine'
 
 
-def test_many_bags_of_which_some_fail(tmp_path, tiny_folder, capsys):
+def test_many_bags_of_which_some_fail(tmp_path, capsys):
+    # The built-in model needs no torch, whose import takes each process seconds.
     folder = tmp_path / 'bags'
     folder.mkdir()
     write(folder / 'a', recorded(3))
@@ -145,7 +146,7 @@ def test_many_bags_of_which_some_fail(tmp_path, tiny_folder, capsys):
     cut = write(folder / 'c', recorded(3))
     cut.write_bytes(cut.read_bytes()[:-100])  # the end of the index
     out = tmp_path / 'out'
-    code = run(folder, '--out', out, '--model', tiny_folder, *QUICK, '--no-views', '--jobs', '2')
+    code = run(folder, '--out', out, *QUICK, '--no-views', '--jobs', '2')
     assert code == 1
     told = capsys.readouterr()
     table = told.out
@@ -161,7 +162,7 @@ def test_many_bags_of_which_some_fail(tmp_path, tiny_folder, capsys):
     assert 'damaged' in rows[2][3]
     alone = tmp_path / 'alone.mcap'
     bag = folder / 'a.mcap'
-    assert run(bag, '--out', alone, '--model', tiny_folder, *QUICK, '--no-views') == 0
+    assert run(bag, '--out', alone, *QUICK, '--no-views') == 0
     assert alone.read_bytes() == (out / 'a.mcap').read_bytes()
     assert 'predictions for 3 frames' in (out / 'a.log').read_text()
 
@@ -245,7 +246,7 @@ def test_threads_hold_and_are_told(bag, tiny_folder, tmp_path):
     assert told['options']['threads'] == 2
 
 
-def test_ray_does_the_same(tmp_path, tiny_folder, monkeypatch, capsys):
+def test_ray_does_the_same(tmp_path, monkeypatch, capsys):
     """A stand-in for Ray that has what is used of it."""
 
     def remote(**options):
@@ -259,24 +260,24 @@ def test_ray_does_the_same(tmp_path, tiny_folder, monkeypatch, capsys):
     monkeypatch.setitem(sys.modules, 'ray', fake)
     bag = write(tmp_path / 'a', recorded(2))
     out = tmp_path / 'out'
-    assert run(bag, '--out', out, '--model', tiny_folder, *QUICK, '--engine', 'ray') == 0
+    assert run(bag, '--out', out, *QUICK, '--engine', 'ray') == 0
     with Bag(out / 'a.mcap') as written:
         assert written.topics['/perception/disparity/image'].count == 2
     monkeypatch.setitem(sys.modules, 'ray', None)
-    assert run(bag, '--out', out, '--model', tiny_folder, '--engine', 'ray') == 1
+    assert run(bag, '--out', out, '--engine', 'ray') == 1
     said = capsys.readouterr().err
     assert 'needs Ray' in said
     assert '-m pip install' in said
 
 
-def test_what_was_finished_is_left_when_many_go_on(tmp_path, tiny_folder, capsys):
+def test_what_was_finished_is_left_when_many_go_on(tmp_path, capsys):
     folder = tmp_path / 'bags'
     folder.mkdir()
     for name in 'ab':
         write(folder / name, recorded(2))
     out = tmp_path / 'out'
     out.mkdir()
-    asked = ['--model', tiny_folder, *QUICK, '--no-views']
+    asked = [*QUICK, '--no-views']
     assert (
         run(folder / 'a.mcap', '--out', out / 'a.mcap', '--summary', out / 'a.json', *asked) == 0
     )
@@ -298,7 +299,7 @@ main.main(sys.argv[1:])
 
 
 def test_what_is_left_to_do_of_a_finished_bag_is_done_when_many_go_on(
-    tmp_path, tiny_folder, capsys
+    tmp_path, capsys
 ):
     folder, truth = tmp_path / 'bags', tmp_path / 'truth'
     for one in (folder, truth):
@@ -307,7 +308,7 @@ def test_what_is_left_to_do_of_a_finished_bag_is_done_when_many_go_on(
         write(folder / name, recorded(3))
     for k in range(3):
         np.save(truth / f'{k}.npy', np.linspace(1, 4, 24 * 32, dtype=np.float32).reshape(24, 32))
-    asked = ['--model', tiny_folder, *QUICK, '--no-views', '--truth', f'depth={truth}']
+    asked = [*QUICK, '--no-views', '--truth', f'depth={truth}']
     quiet, out = tmp_path / 'quiet', tmp_path / 'out'
     assert run(folder, '--out', quiet, *asked, '--threads', '1') == 0
     out.mkdir()

@@ -71,7 +71,7 @@ def squeezed(encoding, k):
 
 
 @pytest.mark.parametrize(
-    ('transport', 'backend'), [('raw', 'torch'), ('compressed', 'torch'), ('raw', 'onnx')]
+    ('transport', 'backend'), [('raw', 'torch'), ('compressed', 'onnx')]
 )
 def test_node_and_predictor_results_are_equal(domain, peer, tiny_folder, transport, backend):
     # The built-in model has ONNX graphs.
@@ -247,7 +247,7 @@ def broken(dice, k):
     return message, told
 
 
-def test_5000_damaged_messages_are_counted(domain, peer):
+def test_1600_damaged_messages_are_counted(domain, peer):
     dice = random.Random(0)
     parameters = {
         'tasks': '[depth]', 'policy': 'all', 'queue_size': '10000', 'lazy': 'false',
@@ -269,7 +269,7 @@ def test_5000_damaged_messages_are_counted(domain, peer):
         assert failed == 0
         infos.publish(broken(dice, 7)[1])
         peer.spin(0.5)
-        for k in range(5000):
+        for k in range(1600):
             message, told = broken(dice, k)
             if told is not None:
                 infos.publish(told)
@@ -279,16 +279,16 @@ def test_5000_damaged_messages_are_counted(domain, peer):
             if k % 200 == 0:
                 peer.spin(0.05)
         name = '/perception: camera'
-        peer.until(lambda: peer.count('failed') + peer.count('processed') >= 5100 + done)
+        peer.until(lambda: peer.count('failed') + peer.count('processed') >= 1632 + done)
         # A CameraInfo that cannot be used costs no image.
-        assert peer.count('failed') == 4375
-        assert peer.count('processed') == done + 100 + 625
+        assert peer.count('failed') == 1400
+        assert peer.count('processed') == done + 32 + 200
         told = values(peer.diagnostics()[name])
         kinds = {key: int(value) for key, value in told.items() if key.startswith('failed_')}
-        assert sum(kinds.values()) == 4375
+        assert sum(kinds.values()) == 1400
         # Known kinds one by one; of the endless unknown ones only some are reported.
         assert not [kind for kind in kinds if 'camera_info' in kind]
-        assert kinds['failed_stamp'] == 625
+        assert kinds['failed_stamp'] == 200
         errors = [line for line in node.lines if '[ERROR]' in line]
         assert 5 <= len(errors) <= 40
         assert 'Traceback' not in node.text

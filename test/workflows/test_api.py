@@ -19,6 +19,7 @@ from recordings import recorded, write
 import diception_ros
 from diception_ros.core import images
 from diception_ros.datasets.sample import create_folder, write_frame
+from diception_ros.model.folder import resolve
 from diception_ros.model.tiny import write_official
 
 ROOT = Path(diception_ros.__file__).parent
@@ -45,7 +46,8 @@ def workplace(tmp_path, tiny, tiny_folder, monkeypatch):
     monkeypatch.chdir(tmp_path)
 
     def make(verb):
-        Path('model').symlink_to(tiny_folder)
+        # A demo's node is a process of its own, where the import of torch takes seconds.
+        Path('model').symlink_to(resolve('builtin') if verb == 'demo' else tiny_folder)
         if verb == 'adapt':
             write_base(Path('small_model'), 1)
             write_folder(Path('labels'), lambda k: (ids(k) == 1).astype('uint8'), 10)
