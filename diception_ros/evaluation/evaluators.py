@@ -36,7 +36,6 @@ from diception_ros.core.labels import (
 from diception_ros.core.prompt import MAX_POINTS, Point, Prompt
 from diception_ros.datasets.sample import Sample
 from diception_ros.evaluation import metrics
-from diception_ros.simulation import sample_stream
 from diception_ros.system.progress import SILENT, Progress
 from diception_ros.tasks import BUILTIN, TaskRegistry, depth
 from diception_ros.tasks.pose import RIGHT
@@ -348,18 +347,16 @@ def mean_of_rooms(
     progress: Progress = SILENT,
 ) -> dict[str, NDArray[np.float32]]:
     """`mean_targets` of the first rooms of the training split."""
+    from diception_ros.simulation import sample_stream  # loads what rooms are made of
+
     count = rooms * _MEAN_VIEWS
-    found = progress.each(
-        sample_stream.room_views(seed, size, 'train', count, _MEAN_VIEWS, backend),
-        count,
-        'mean image',
-        'view',
-    )
+    views = sample_stream.room_views(seed, size, 'train', count, _MEAN_VIEWS, backend)
+    found = progress.each(views, count, 'mean image', 'view')
     return mean_targets((samples for samples, _ in found), resolution)
 
 
 def evaluate_samples(
-    groups: Iterable[sample_stream.Group],
+    groups: Iterable[tuple[Sequence[Sample], np.random.Generator]],
     predict: Mapping[str, PredictFn],
     means: Mapping[str, NDArray[np.float32]],
     task_names: Sequence[str],

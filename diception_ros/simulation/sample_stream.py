@@ -11,7 +11,6 @@ from pathlib import Path
 
 import numpy as np
 
-from diception_ros.bags.reader import bags_in
 from diception_ros.core.frame import Frame, Transform
 from diception_ros.core.geometry import to_disparity
 from diception_ros.core.labels import Label, Mask
@@ -32,9 +31,6 @@ FRAME_ID = 'camera_optical'
 CAMERA, PROMPTS = 1, 2
 # And of the five points of `evaluators.mask_items`.
 _POINTS = 2**16
-
-# The samples of one view, and a source of randomness that belongs to it.
-Group = tuple[Sequence[Sample], np.random.Generator]
 
 # An object of a prompt covers at least this fraction of the image, and this many pixels.
 _LEAST_SHARE, _LEAST_PIXELS = 0.002, 16
@@ -106,7 +102,7 @@ def samples(
 def room_views(
     seed: int, size: tuple[int, int], split: Split, count: int, each: int = 1,
     backend: str | None = None,
-) -> Iterator[Group]:  # fmt: skip
+) -> Iterator[tuple[Sequence[Sample], np.random.Generator]]:  # fmt: skip
     """Render `count` views of rooms, `each` of one room, with every query whose label is known.
 
     Yields:
@@ -212,6 +208,8 @@ def bag_samples(
         FileNotFoundError: there is no bag.
         ValueError: a bag is damaged, has no images, or its messages contradict each other.
     """
+    from diception_ros.bags.reader import bags_in  # not for rendered views
+
     try:
         found = sorted(bags_in(path))
     except ValueError as error:

@@ -13,7 +13,6 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from diception_ros.bags.reader import read_messages
 from diception_ros.core.frame import Frame, Transform
 from diception_ros.core.labels import COCO_JOINTS, Instances, Keypoints, MetricDepth, Normals
 from diception_ros.messages import base
@@ -260,6 +259,8 @@ def recorded_views(path: Path) -> Iterator[RecordedView]:
     Raises:
         FileNotFoundError, ValueError: see `reader.read_messages`; or the bag has no images.
     """
+    from diception_ros.bags.reader import read_messages  # not for rendered views
+
     info, count, found = SceneInfo(path.stem), 0, False
     messages: dict[str, Any] = {}
     infos = CameraInfoCache()

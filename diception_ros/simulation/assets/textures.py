@@ -17,7 +17,6 @@ import string
 import cv2
 import numpy as np
 from numpy.typing import NDArray
-from scipy import ndimage
 
 _Image = NDArray[np.float32]  # (H, W, 3) RGB, 0..255
 _Field = NDArray[np.float32]  # (H, W), about -1..1
@@ -256,6 +255,8 @@ def _lines(rng: _Rng, image: _Image, count: int) -> None:
         else:
             steps = np.cumsum(rng.standard_normal((24, 2)), axis=0)
             points = rng.uniform(0, 1, 2) * (wide, high) + steps * max(high, wide) * 0.03
+            from scipy import ndimage  # for these lines alone
+
             points = ndimage.uniform_filter1d(points, 5, axis=0)
         cv2.polylines(image, [points.astype(np.int32)], False, ink, thick, cv2.LINE_AA)
 
