@@ -130,7 +130,9 @@ def test_foxglove_shows_every_output():
         if 'imageMode' in panel:
             mode = panel['imageMode']
             shown += [mode['imageTopic'], *filter(None, [mode.get('calibrationTopic')])]
-            assert panel['foxglovePanelTitle'] == relative(mode['imageTopic'])
+            # Each of the two programs reads its own key.
+            for title in ('foxglovePanelTitle', 'lichtblickPanelTitle'):
+                assert panel[title] == relative(mode['imageTopic'])
             assert outputs()[relative(mode['imageTopic'])] == 'sensor_msgs/Image'
         elif name.startswith('RawMessages!'):
             shown.append(panel['topicPath'])
