@@ -21,7 +21,7 @@ ROOT = Path(__file__).resolve().parents[1]
 ZERO = [str(ROOT / 'bench' / 'zero.py')]
 REAL = ['-m', 'diception_ros', 'node']
 # Machines that test are slow at times; nothing here waits that long when all is well.
-PATIENCE = 180
+PATIENCE = 600
 
 
 class Running:

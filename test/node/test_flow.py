@@ -276,23 +276,28 @@ def test_metric_depth_is_published_only_after_a_good_fit(domain, peer, kind):
             if kind == 'cloud':
                 sent = cloud_of(depth, head)
             peer.got[metres].clear()
+
+            def answers(head=head):
+                # On a busy machine those of the images before may come now.
+                return [one for one in peer.got[metres] if one.header == head]
+
             for _ in range(20):
                 infos.publish(info(head))
                 references.publish(sent)
                 peer.spin(0.05)
                 camera.publish(image(rgb_array(), header=head))
                 peer.spin(0.1)
-                if peer.got[metres]:
+                if answers():
                     break
             if good:
-                assert peer.got[metres][-1].header == head
-                answer = image_messages.array_from(peer.got[metres][-1])
+                peer.until(answers, 'no metric depth')
+                answer = image_messages.array_from(answers()[-1])
                 assert np.nanmax(np.abs(answer - truth)) < 1e-3
                 peer.until(lambda: peer.got[cloud], 'no points')
                 told = peer.diagnostics(lambda found: 'fit_points' in values(found[name]))
                 assert float(values(told[name])['fit_inliers']) > 0.99
             else:
-                assert not peer.got[metres]
+                assert not answers()
                 told = peer.diagnostics(lambda found: values(found[name]).get('fit_problem'))
                 assert told[name].level == b'\x01'
                 assert 'no metric depth' in told[name].message
