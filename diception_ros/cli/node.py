@@ -11,7 +11,7 @@ from pathlib import Path
 import sys
 from typing import TYPE_CHECKING, Any
 
-from diception_ros.cli.verbs import log, verb
+from diception_ros.cli.verbs import log, main, verb
 from diception_ros.core import settings
 from diception_ros.system import ros_environment
 
@@ -47,8 +47,6 @@ def node(args: argparse.Namespace) -> int:
 
 def perception() -> int:
     """The executable `perception` of `ros2 run` and of launch files."""
-    from diception_ros.cli.main import main
-
     return main(['node', *sys.argv[1:]])
 
 

@@ -9,7 +9,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from diception_ros.cli.verbs import add_json_option, json_document, log, verb
+from diception_ros.cli.verbs import add_json_option, json_document, log, parser, verb
 
 SHELLS = ('bash', 'zsh', 'fish')
 # Values of options and arguments without a type of their own.
@@ -30,8 +30,6 @@ def completion(args: argparse.Namespace) -> int:
     The script is static, so pressing Tab runs no Python. Print it anew after an update.
     """
     import shtab
-
-    from diception_ros.cli.main import parser
 
     whole = parser()
     _add_hints(whole)
