@@ -34,6 +34,8 @@ def main() -> None:
     parser.add_argument('--rooms', type=int, default=100)
     parser.add_argument('--coco', type=Path)
     parser.add_argument('--write', type=Path)
+    parser.add_argument('--tasks', nargs='*', choices=TASKS, default=TASKS,
+                        help='calibrated by --write; others keep their scores')  # fmt: skip
     parser.add_argument('--least', nargs='*', default=[], metavar='TASK=SCORE',
                         help='calibrated scores below which predictions are dropped')  # fmt: skip
     args = parser.parse_args()
@@ -80,7 +82,7 @@ def main() -> None:
             for count, score, share in reliability(after, right[mine]):
                 print(f'| {count} | {score:.2f} | {share:.2f} |')
     if args.write:
-        content: dict[str, Any] = {task: table.tolist() for task, table in tables.items()}
+        content: dict[str, Any] = {task: tables[task].tolist() for task in args.tasks}
         content[LEAST] = {
             task: float(score) for task, _, score in (one.partition('=') for one in args.least)
         }
