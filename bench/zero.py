@@ -36,7 +36,7 @@ STAGES = ('fit', 'encode', 'denoise', 'decode', 'read')
 
 
 class ZeroPredictor:
-    """Answers as `predict.Predictor` does, from a table."""
+    """Answers as `Predictor` does, from a table."""
 
     resolution = SIDE
     backend = SimpleNamespace(name='zero')
@@ -83,7 +83,7 @@ class ZeroPredictor:
 
 
 def load(node, perception, types, say):
-    """Stands in for `ros.model.load`."""
+    """Stands in for `node.worker.load`."""
     if not node.model.startswith(('zero', 'builtin')):
         raise FileNotFoundError(f'{node.model}: no such model folder')
     loaded = os.environ.get('ZERO_LOADED')

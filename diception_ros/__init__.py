@@ -2,9 +2,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """DICEPTION, one diffusion model for six perception tasks, as a ROS 2 package.
 
-Each verb of the command line is a function of a config that returns a result. `Predictor` keeps a
-model loaded, for programs that predict again and again. Names are imported on first use, so that
-`import diception_ros` loads neither torch nor rclpy.
+A verb that runs a model or makes data is a function of a config that returns a result. `Predictor`
+keeps a model loaded, for programs that predict again and again. Names are imported on first use,
+so that `import diception_ros` loads neither torch nor rclpy.
 """
 
 from importlib import import_module

@@ -188,7 +188,7 @@ def _old(store, message):
 
 
 class Cheap:
-    """Answers as `predict.Predictor` does, with examples of the tasks that the image draws.
+    """Answers as `Predictor` does, with examples of the tasks that the image draws.
 
     Args:
         seconds: that each call takes.

@@ -60,7 +60,7 @@ class Job:
 
     Attributes:
         out: the bag that is written.
-        cameras: topics of images, see `cameras.choose`.
+        cameras: topics of images, see `bags.frames.choose`.
         camera_infos: topics of CameraInfo, one for each camera, or none.
         depth_references: topics of depths, one for each camera, or none.
         start_s: seconds from the beginning of the bag to the first image.

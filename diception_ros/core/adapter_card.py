@@ -43,11 +43,11 @@ class Card:
         share: of the base's parameters, so 0.01 is 1 %.
         data: the training data: place, hash, numbers of images trained on and held out.
         settings: of the training.
-        metrics: on the images held back, by metric and kind of answer; see
-            `train.report.ANSWERS`.
+        metrics: on the validation images, by metric, of the prediction, of that for another image
+            (`shuffled`) and of the mean image (`mean`).
         versions: of the packages that made it.
         threshold: of a mask, how bright a pixel must be that belongs to it, in [0, 1]; see
-            `train.thresholds`.
+            `training/validation.py`.
 
     Raises:
         ValueError: a value that cannot be.

@@ -63,8 +63,8 @@ class Worker:
         fits: by camera, the last fit to a depth reference.
         clouds: by camera, the counts of the last cloud, see `FrameResult.cloud`.
         info_matches: by camera, how the CameraInfo of the last frame was found.
-        gravity: by camera, where the direction of gravity of the last frame is from; '' where it
-            was of no use.
+        gravity: by camera, where the direction of gravity of the last frame is from: 'tf',
+            'normals', or 'points.gravity' wherever that is set; otherwise ''.
         idle: topics without subscribers, '' while frames are processed.
         fault: why the thread stopped working and was restarted, '' while frames are processed.
     """
@@ -213,7 +213,7 @@ class Worker:
         """The direction of gravity in the frame of an image, by /tf."""
         points = self._perceiver.settings.points
         self.gravity[camera] = '' if points.direction is None else 'points.gravity'
-        if not self._perceiver.needs_gravity(wanted):
+        if not self._perceiver.needs_gravity(wanted):  # set, or of no use
             return None
         found = self._transforms.gravity(frame.frame_id, points.gravity_frame, frame.stamp_ns)
         self.gravity[camera] = 'normals' if found is None else 'tf'

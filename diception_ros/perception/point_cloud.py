@@ -92,7 +92,10 @@ def add_messages(
         text += f', which needs a CameraInfo: {problem}'
         result.notes.append(Note('no camera_info', text))
         return
-    classes = _classes(result, labels)
+    categorized = _categorized(result, labels)
+    classes = None
+    if categorized is not None:
+        classes = outputs.class_map(categorized, settings.categories)
     try:
         allowed = _allowed(settings, classes)
     except ValueError as error:
@@ -103,9 +106,10 @@ def add_messages(
     normals = normals_of(labels)
     vectors = None if normals is None else normals.vectors
     if outputs.POINTS.topic in wanted:
-        instances = next(
-            (label for label in labels.values() if isinstance(label, Instances)), None
-        )
+        instances = categorized
+        if instances is None:
+            every = (label for label in labels.values() if isinstance(label, Instances))
+            instances = next(every, None)
         selection = cloud.select(depth.values, intrinsics, chosen, vectors, allowed)
         message = point_clouds.cloud(
             types, query.header, depth, intrinsics, outputs.image_at(query.frame, depth.size),
@@ -171,12 +175,12 @@ def _report(result: FrameResult, selection: cloud.Selection, ground: str) -> Non
         result.notes.append(Note('no ground', text))
 
 
-def _classes(result: FrameResult, labels: Mapping[str, Label]) -> NDArray[np.uint8] | None:
-    """Number of the category of each pixel, as in the label map; None without such a task."""
+def _categorized(result: FrameResult, labels: Mapping[str, Label]) -> Instances | None:
+    """Instances of the task that takes categories; None if this frame has no label of it."""
     for task in result.query.tasks:
         label = labels.get(task.name)
         if task.takes_category and isinstance(label, Instances):
-            return outputs.class_map(label, result.settings.categories)
+            return label
     return None
 
 

@@ -79,7 +79,7 @@ def to_folder(recording: Recording, out: Path, force: bool = False) -> Iterator[
         The number of frames written, after each one.
 
     Raises:
-        FileExistsError: see `folder.create`.
+        FileExistsError: see `datasets.sample.create_folder`.
         ImportError, OSError: see `renderer.open_gl_context`.
     """
     with Renderer(recording.size, recording.backend) as renderer:
@@ -171,7 +171,7 @@ def frame_messages(view: View, stamp_ns: int) -> list[tuple[str, Any]]:
 
 
 def joints(view: View) -> Any:
-    """All joints of the people in a view: (17 P,) of dtype `messages.joints.JOINT`."""
+    """All joints of the people in a view: (17 P,) of dtype `point_clouds.JOINT`."""
     people, bodies = view.keypoints(), view.bodies()
     out = np.zeros((len(bodies), len(COCO_JOINTS)), JOINT)
     for k, body in enumerate(bodies):

@@ -1,6 +1,6 @@
 # SPDX-FileCopyrightText: 2026 The diception_ros authors
 # SPDX-License-Identifier: Apache-2.0
-"""From samples to batches: which task and sample come next, preprocessing, color jitter."""
+"""From samples to batches: order of tasks and samples, preprocessing, color jitter, MixStyle."""
 
 from __future__ import annotations
 

@@ -28,13 +28,14 @@ def run(stamp_ns=5, tasks=TASKS, wanted=None, **changes):
     given = Canned(
         depth=disparity,
         normal=Normals(normals),
+        entity=Instances((parts == 1).astype(np.int32), ('',), np.ones(1, np.float32)),
         semantic={
             'box': Instances(ids, ('box',), np.array([0.8], np.float32)),
             'cup': Instances(0 * ids, (), np.zeros(0, np.float32)),
         },
     )
     settings = {
-        'tasks': TASKS, 'depth__metric': 'fixed',
+        'tasks': tuple(dict.fromkeys((*tasks, *TASKS))), 'depth__metric': 'fixed',
         'depth__scale': affine.scale, 'depth__shift': affine.shift, 'semantic__categories': WORDS,
         **changes,
     }  # fmt: skip
@@ -111,8 +112,9 @@ def test_semantic_layer_refuses_a_thinned_cloud():
     assert layer.refused == ['size']
 
 
-def test_label_of_the_cloud_is_that_of_the_label_map():
-    result, _, parts = run()
+@pytest.mark.parametrize('tasks', [TASKS, ('depth', 'entity', 'semantic', 'normal')])
+def test_label_and_instance_of_the_cloud_are_those_of_the_semantic_maps(tasks):
+    result, _, parts = run(tasks=tasks)
     _, points = records(result)
     np.testing.assert_array_equal(points['label'], image(result, 'semantic/label').ravel())
     np.testing.assert_array_equal(points['instance'], image(result, 'semantic/instances').ravel())

@@ -1,6 +1,6 @@
 # SPDX-FileCopyrightText: 2026 The diception_ros authors
 # SPDX-License-Identifier: Apache-2.0
-"""From an output image to instances: one instance per colour, black is background.
+"""Instances as an image, one colour each on black (`paint`), and back (`find_instances`).
 
 The model draws each instance in some colour of its own choice, and not evenly: an image of 64
 colours comes back from the image decoder with 200 000. What is done about it, without any setting
@@ -27,13 +27,12 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-# The colours that a network meant: mode seeking in a histogram of a noisy image.
-
-
 Bytes = NDArray[np.uint8]
 Whole = NDArray[np.int32]
 Floats = NDArray[np.float32]
 
+# Mode seeking in a histogram of a noisy image: the colours that the network meant.
+#
 # VOTE_BLUR_SIGMA and PASS_RATIO were chosen by a sweep over 20 and 45 instances at 768 pixels, and
 # 25 of random colours, through a simulated image decoder (bench/decode.py); the rest by eye.
 
