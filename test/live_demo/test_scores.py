@@ -170,7 +170,7 @@ def test_the_constant_image_is_rendered_once(tmp_path, monkeypatch):
         calls.append(args)
         return {'depth': np.full((32, 32, 3), 0.25, np.float32)}
 
-    monkeypatch.setattr(verify, 'rooms', SimpleNamespace(mean_of_rooms=means))
+    monkeypatch.setattr(verify.evaluators, 'mean_of_rooms', means)
     for size in ((48, 64), (48, 64), (24, 32)):
         found = verify.mean_control(32, size, tmp_path)
         answer = found.predict(SimpleNamespace(task='depth', category=None), size)

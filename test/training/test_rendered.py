@@ -169,7 +169,8 @@ def test_who_renders_leaves_the_processor_to_the_training(monkeypatch):
     )  # rendering would take long at this priority
     try:
         source._submit(0, FORM)
-        assert source._executor.submit(os.nice, 0).result() == 19
+        lowest = min(os.nice(0) + 19, 19)
+        assert source._executor.submit(os.nice, 0).result() == lowest
     finally:
         source.close()
 

@@ -26,11 +26,11 @@ FORM = Preprocessor(SIDE, 'xy', False)
 class Oracle:
     """A pipeline that paints the target of the image that it is shown."""
 
-    config = SimpleNamespace(shifts=1)
+    config = SimpleNamespace(resolution=SIDE, shifts=1)
     token = 8
     input_scale = 1
     latent_channels = 3
-    transformer = None
+    transformer = SimpleNamespace(config=SimpleNamespace(pos_embed_max_size=SIDE))
 
     def __init__(self, prepared):
         self._prepared = prepared
@@ -105,7 +105,7 @@ def test_answers_are_blended_as_many_as_the_model_says():
     class Copyist(Oracle):
         """Paints what it is shown."""
 
-        config = SimpleNamespace(shifts=4)
+        config = SimpleNamespace(resolution=SIDE, shifts=4)
 
         def denoise(self, image_latents, texts, *_, **__):
             seen.append(len(texts))
