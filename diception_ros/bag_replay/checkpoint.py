@@ -282,7 +282,7 @@ class ReplayWriter(contextlib.AbstractContextManager['ReplayWriter']):
     def record(
         self,
         group: Sequence[CopiedMessage],
-        answers: Mapping[int, FrameResult],
+        results: Mapping[int, FrameResult],
         prefixes: Mapping[str, str],
         reached: Callable[[], Checkpoint],
     ) -> None:
@@ -290,7 +290,7 @@ class ReplayWriter(contextlib.AbstractContextManager['ReplayWriter']):
 
         Args:
             group: the messages.
-            answers: by place in the group.
+            results: by place in the group.
             prefixes: of the topics of results, by camera.
             reached: returns how far the model is after them.
 
@@ -304,19 +304,19 @@ class ReplayWriter(contextlib.AbstractContextManager['ReplayWriter']):
             self._messages += 1
             if record.copied:
                 self._copy(record)
-            answer = answers.get(place)
-            if answer is None or not isinstance(record, ImageFrame):
+            result = results.get(place)
+            if result is None or not isinstance(record, ImageFrame):
                 continue
             log_ns = record.raw.stamp_ns
-            for topic, message in answer.messages:
+            for topic, message in result.messages:
                 data, rest = _serialised(message)
                 self._writer.write(prefixes[record.camera.name] + topic, data, log_ns, rest)
-            seconds = answer.seconds
+            seconds = result.seconds
             self._journal.write(
                 f'{record.camera.name},{record.frame.stamp_ns},{log_ns},'
                 f'{seconds.get("model", 0.0):.6f},{seconds.get("messages", 0.0):.6f}\n'
             )
-        self._unsaved += len(answers)
+        self._unsaved += len(results)
         if self._writer.waiting >= CHUNK or self._unsaved >= CHUNK_FRAMES:
             offset = self._writer.flush()
             self._unsaved = 0

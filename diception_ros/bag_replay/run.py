@@ -167,14 +167,14 @@ class Result:
             return 0
         return exit_code(self.damage, self.skipped, self.frames, len(self.not_copied))
 
-    def count(self, records: Iterable[CopiedMessage], answers: Collection[FrameResult]) -> None:
+    def count(self, records: Iterable[CopiedMessage], results: Collection[FrameResult]) -> None:
         """Add the results of some messages of the bag."""
         for record in records:
             if isinstance(record, SkippedImage):
                 self.skipped[record.problem[0]] += 1
-        self.frames += len(answers)
-        self.answered += len(answers)
-        self.model_s += sum(answer.seconds.get('model', 0.0) for answer in answers)
+        self.frames += len(results)
+        self.answered += len(results)
+        self.model_s += sum(result.seconds.get('model', 0.0) for result in results)
 
 
 ADVICE = 'Make room, and go on with --resume'
@@ -260,13 +260,13 @@ def replay(
         def finish(
             group: Sequence[CopiedMessage], places: Sequence[int], inferred: Sequence[FrameResult]
         ) -> None:
-            answers = dict(zip(places, perceiver.postprocess(inferred), strict=True))
-            result.count(group, answers.values())
-            for kind, text in _notes(group, answers, len(cameras) > 1):
+            results = dict(zip(places, perceiver.postprocess(inferred), strict=True))
+            result.count(group, results.values())
+            for kind, text in _notes(group, results, len(cameras) > 1):
                 if result.notes.setdefault(kind, text) is text:
                     log(text)
-            output_bag.record(group, answers, prefixes, reached)
-            progress(len(answers))
+            output_bag.record(group, results, prefixes, reached)
+            progress(len(results))
 
         stream = frames(
             bag, cameras, job.selection(bag), job.copy, start.messages,
@@ -314,7 +314,7 @@ def _queries(
 
 
 def _notes(
-    group: Sequence[CopiedMessage], answers: Mapping[int, FrameResult], several: bool
+    group: Sequence[CopiedMessage], results: Mapping[int, FrameResult], several: bool
 ) -> Iterator[tuple[str, str]]:
     """Kind and text of what is logged; each camera of several has its own."""
     for place, record in enumerate(group):
@@ -322,8 +322,8 @@ def _notes(
         if isinstance(record, SkippedImage):
             kind, text = record.problem
             notes.append((kind, f'frame skipped, as others of this kind will be: {text}'))
-        if place in answers:
-            notes += [(note.kind, note.text) for note in answers[place].notes]
+        if place in results:
+            notes += [(note.kind, note.text) for note in results[place].notes]
         if isinstance(record, SkippedImage | ImageFrame):
             before = f'{record.camera.name}: ' if several else ''
             yield from ((before + kind, before + text) for kind, text in notes)

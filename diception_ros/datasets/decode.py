@@ -41,9 +41,6 @@ VOID = 255  # of Pascal VOC: a pixel that nobody labelled
 _MAX_LISTED = 8  # of the values in a message
 
 
-# Files to arrays.
-
-
 def rgb(content: bytes, where: str) -> NDArray[np.uint8]:
     """An image file, (H, W, 3) uint8 RGB, as viewers show it: rotated as its EXIF data say.
 
@@ -107,9 +104,6 @@ def _loaded(content: bytes, where: str) -> Image.Image:
     except Exception as error:  # Pillow's plugins raise errors of every type
         raise images.unreadable(where, len(content), error) from error
     return image
-
-
-# Arrays to labels.
 
 
 def depth(array: NDArray[Any], where: str, per_metre: float = MILLIMETRES) -> MetricDepth:

@@ -314,9 +314,6 @@ def _detected(label: Any) -> list[Detection]:
     return _people_of(label) if isinstance(label, Keypoints) else _instances_of(label)
 
 
-# Boxes, and what the numbers in a label map mean: vision_msgs, which may not be installed.
-
-
 class Detection(NamedTuple):
     """One object or person in an image.
 

@@ -81,9 +81,9 @@ def transform(
 def pose_of(message: Any, frame_id: str) -> Transform | None:
     """The pose of a frame in a PoseStamped or a TFMessage; None if it has none, or a false one."""
     if hasattr(message, 'transforms'):
-        for transform in message.transforms:
-            if transform.child_frame_id == frame_id:
-                return _pose(transform.transform.rotation, transform.transform.translation)
+        for stamped in message.transforms:
+            if stamped.child_frame_id == frame_id:
+                return _pose(stamped.transform.rotation, stamped.transform.translation)
         return None
     return _pose(message.pose.orientation, message.pose.position)
 

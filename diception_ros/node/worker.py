@@ -281,10 +281,7 @@ def about(worker: Worker, camera: str) -> dict[str, Any]:
     return {**values, **{f'failed_{kind}': n for kind, n in failed.items()}}
 
 
-# Loading the model and trying it once, with progress in the log. Imports torch when it runs.
-
-
-# Signature of `load`.
+# Signature of `load`, which loads the model and tries it once, with progress in the log.
 Load = Callable[
     [NodeSettings, PerceptionSettings, Types, Callable[[str], None]], tuple['Predictor', Perceiver]
 ]
@@ -315,7 +312,7 @@ def load(
         f'({predictor.backend.reason})'
     )
     perceiver = Perceiver(predictor, types, perception)
-    log(f'configuring, 3 of 3: a first answer ({time.monotonic() - begin:.1f} s so far)')
+    log(f'configuring, 3 of 3: a first prediction ({time.monotonic() - begin:.1f} s so far)')
     warm_up(perceiver, types)
     log(f'configured in {time.monotonic() - begin:.1f} s')
     return predictor, perceiver

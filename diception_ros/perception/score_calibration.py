@@ -36,7 +36,7 @@ class ScoreCalibration:
         tables: (K, 2) float64 by task: a codec's score, rising, and the share that is right, not
             falling; linear between the rows, constant outside.
         least: by task, the calibrated score below which an instance, or a person by the mean of
-            its keypoints, is no prediction; a mask is never dropped, as it answers a point.
+            its keypoints, is no prediction; a mask is never dropped, since a point was given.
 
     Raises:
         ValueError: a table of another shape or order, or numbers outside [0, 1].

@@ -31,9 +31,9 @@ if TYPE_CHECKING:
 MAX_CATEGORIES = 255
 
 TASKS = tuple(tasks.names())
-# The task that depth.* is about, and whose answer can become metres.
+# The task that depth.* is about, and whose prediction can become metres.
 DEPTH = 'depth'
-# The task whose answer shows which way is up.
+# The task whose prediction shows which way is up.
 NORMAL = 'normal'
 IDENTITY = '0 0 0 0 0 0 1'
 
@@ -365,7 +365,7 @@ class PerceptionSettings(Settings):
         return registry
 
     def predicting(self, stamp_ns: int = 0) -> PredictSettings:
-        """How the model answers about a frame with this stamp, nanoseconds."""
+        """How the model predicts a frame with this stamp, nanoseconds."""
         if self.temporal.noise == 'fixed':
             return self.predict
         # Far apart for stamps that are near, so that no member of an ensemble comes twice.

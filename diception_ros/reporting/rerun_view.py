@@ -40,7 +40,7 @@ def check(window: bool = True) -> None:
         # Rerun's viewer would exit at once and drop all that is sent to it.
         raise OSError(
             'there is no screen for --view (neither DISPLAY nor WAYLAND_DISPLAY is set); '
-            '--view-file answers.rrd writes a file, which `rerun answers.rrd` opens elsewhere'
+            '--view-file results.rrd writes a file, which `rerun results.rrd` opens elsewhere'
         )
 
 

@@ -58,7 +58,7 @@ class Depth(Task[Disparity]):
         return np.repeat(grey[..., None], 3, axis=-1)
 
     def decode(self, rgb: NDArray[np.float32], prompt: Prompt | None = None) -> Disparity:
-        """Mean of the three channels; every pixel has an answer."""
+        """Mean of the three channels; every pixel is predicted."""
         check_output_image(rgb)
         return Disparity(np.clip(rgb, 0, 1).mean(axis=-1, dtype=np.float32))
 
@@ -82,7 +82,7 @@ class Depth(Task[Disparity]):
         numbers.
 
         Args:
-            predicted: the answer.
+            predicted: the prediction.
             truth: of the same size.
             align: 'disparity' fits the prediction to 1/truth, which is what it is affine to;
                 'depth' fits it to the truth itself, as is customary for models that predict

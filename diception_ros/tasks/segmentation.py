@@ -45,9 +45,9 @@ class Segmentation(Task[Mask]):
         The score measures confidence: of the pixels that are brighter than half-way from
         black to the threshold, the share that is brighter than half-way from there to white. It is
         the IoU of the masks that a stricter and a laxer threshold would have given: 1 for pure
-        black and white, 0 for grey, and 0 where nothing is bright, since an empty mask is no
-        answer to a point. At 0.5, noise of sigma 0.05 (0.03 in the mean of the channels) stays
-        eight sigma inside.
+        black and white, 0 for grey, and 0 where nothing is bright, since a point is always on
+        something. At 0.5, noise of sigma 0.05 (0.03 in the mean of the channels) stays eight
+        sigma inside.
 
         Source: the stability score of Segment Anything, with other thresholds.
         """

@@ -28,8 +28,8 @@ class Semantic(Entity):
         """As of the entity task.
 
         Raises:
-            ValueError: the label is not square, or holds more than one category, since an image
-                answers a question about one.
+            ValueError: the label is not square, or holds more than one category, since an output
+                image shows one.
         """
         names = sorted(set(label.categories))
         if len(names) > 1:

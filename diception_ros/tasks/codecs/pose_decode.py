@@ -298,7 +298,7 @@ def _gather(
 
 # People whom a network was not sure about: no discs, and colours that run into one another.
 #
-# A network that answers in one step draws the mean of all that may be there. Then a disc that may
+# A network that predicts in one step draws the mean of all that may be there. Then a disc that may
 # be here or there is no disc any more, and what is left of left and right is little. But the
 # palette of `pose_skeleton` goes along the body, so a pixel still tells the height on the body to
 # be expected there, and that is enough to say about where each joint is. How red the colours are
