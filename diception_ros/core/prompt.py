@@ -59,38 +59,48 @@ class Prompt:
             raise ValueError('Prompt.task: expected the name of a task, got an empty string')
         if self.category is not None and not self.category.strip():
             raise ValueError('Prompt.category: expected a name or None, got an empty string')
-        if not isinstance(self.points, tuple):
-            raise TypeError(
-                f'Prompt.points: expected a tuple of Point, got {type(self.points).__name__}'
-            )
-        if len(self.points) > MAX_POINTS:
-            raise ValueError(
-                f'Prompt.points: the model takes at most {MAX_POINTS} points, '
-                f'got {len(self.points)}'
-            )
-        for point in self.points:
-            if not isinstance(point, Point):
-                raise TypeError(f'Prompt.points: expected Point(x, y), got {point!r}')
-            if not (math.isfinite(point.x) and math.isfinite(point.y)):
-                raise ValueError(f'Prompt.points: expected finite pixels, got {point}')
-            if point.x < -0.5 or point.y < -0.5:
-                raise ValueError(f'Prompt.points: {point} lies outside any image')
-
-    def shares(self, size: tuple[int, int]) -> list[tuple[float, float]]:
-        """The points as the model takes them: (x, y) in [0, 1] of a frame of size (H, W)."""
-        height, width = size
-        # Upstream: the row over the number of rows, without the half pixel; trained so.
-        return [(min(max(x, 0) / width, 1), min(max(y, 0) / height, 1)) for x, y in self.points]
+        check_points(self.points)
 
     def check_inside(self, size: tuple[int, int]) -> None:
         """Raise ValueError if a point lies outside of a frame of size (H, W); it names both."""
-        height, width = size
-        for point in self.points:
-            if point.x >= width - 0.5 or point.y >= height - 0.5:
-                raise ValueError(
-                    f'{point} lies outside the frame of {width} x {height} pixels '
-                    f'(x from 0 to {width - 1}, y from 0 to {height - 1})'
-                )
+        check_points(self.points, size)
+
+
+def check_points(points: object, size: tuple[int, int] | None = None) -> None:
+    """Check points as a Prompt takes them.
+
+    Args:
+        points: in pixels of the frame.
+        size: (H, W) of the frame; None while it is not known.
+
+    Raises:
+        TypeError: they are no tuple of Point (a bare pair does not say which number is x).
+        ValueError: too many points, or one that is not finite or lies outside of the frame, or
+            left of or above any frame.
+    """
+    if not isinstance(points, tuple):
+        raise TypeError(f'points: expected a tuple of Point, got {type(points).__name__}')
+    if len(points) > MAX_POINTS:
+        raise ValueError(f'points: the model takes at most {MAX_POINTS} points, got {len(points)}')
+    for point in points:
+        if not isinstance(point, Point):
+            raise TypeError(f'points: expected Point(x, y), got {point!r}')
+        if not (math.isfinite(point.x) and math.isfinite(point.y)):
+            raise ValueError(f'points: expected finite pixels, got {point}')
+        if point.x < -0.5 or point.y < -0.5:
+            raise ValueError(f'points: {point} lies outside any image')
+        if size is not None and (point.x >= size[1] - 0.5 or point.y >= size[0] - 0.5):
+            raise ValueError(
+                f'{point} lies outside the frame of {size[1]} x {size[0]} pixels '
+                f'(x from 0 to {size[1] - 1}, y from 0 to {size[0] - 1})'
+            )
+
+
+def fractions_of(points: tuple[Point, ...], size: tuple[int, int]) -> list[tuple[float, float]]:
+    """Points as the model takes them: (x, y) in [0, 1] of a frame of size (H, W)."""
+    height, width = size
+    # Upstream: the row over the number of rows, without the half pixel; trained so.
+    return [(min(max(x, 0) / width, 1), min(max(y, 0) / height, 1)) for x, y in points]
 
 
 def read_points(text: str) -> tuple[Point, ...]:

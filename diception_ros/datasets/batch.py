@@ -24,7 +24,7 @@ from diception_ros.core import images
 from diception_ros.core.frame import Frame
 from diception_ros.core.geometry import to_disparity
 from diception_ros.core.labels import Disparity, Instances, Keypoints, Label, MetricDepth
-from diception_ros.core.prompt import Point
+from diception_ros.core.prompt import Point, fractions_of
 from diception_ros.datasets.sample import Sample
 from diception_ros.system import safe_load
 from diception_ros.system.files import atomic_file
@@ -216,7 +216,8 @@ def prepare(
             task = registry.get(sample.prompt.task)
             label = fit_label(sample, resolution, registry)
             target = np.rint(task.encode(label) * 255).astype(np.uint8)
-            text, shares = task.text(sample.prompt), sample.prompt.shares(sample.frame.size)
+            text = task.text(sample.prompt)
+            shares = fractions_of(sample.prompt.points, sample.frame.size)
             rows.append((place, target, label.valid, text, shares, task.name, sample.name))
     if not rows:
         raise ValueError('prepare: expected at least one sample, got none')

@@ -22,7 +22,7 @@ from rclpy.subscription import Subscription
 from std_srvs.srv import Trigger
 
 from diception_ros.core.frame import Intrinsics
-from diception_ros.core.prompt import MAX_POINTS, Point, Prompt
+from diception_ros.core.prompt import MAX_POINTS, Point, check_points
 from diception_ros.messages import base, poses
 from diception_ros.messages.synchronizer import (
     FIRST_INFO_S,
@@ -82,7 +82,7 @@ class PromptPoints:
                     f'{point} is refused: the model takes at most {MAX_POINTS} points and has '
                     f'them; clear them first (service ~/prompt/clear)'
                 )
-            Prompt('any', points=(point,)).check_inside(self._size)
+            check_points((point,), self._size)
             self._points = (*self._points, point)
             return len(self._points)
 

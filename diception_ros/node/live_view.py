@@ -26,7 +26,7 @@ from rclpy.qos import QoSProfile, ReliabilityPolicy
 from diception_ros import tasks
 from diception_ros.core import adapter_card as cards
 from diception_ros.core.labels import Label, MetricDepth
-from diception_ros.core.prompt import Point, Prompt
+from diception_ros.core.prompt import Point, check_points
 from diception_ros.core.settings import Declared
 from diception_ros.messages import MessageError, base, camera_info
 from diception_ros.messages import images as image_messages
@@ -185,7 +185,7 @@ class NodeViewer(Viewer):
         self._do(lambda: self._show_camera(name))
 
     def set_points(self, points: tuple[Point, ...]) -> None:
-        Prompt('any', points=points)
+        check_points(points)
         before, self.points = self.points, points
         camera = self.camera
 

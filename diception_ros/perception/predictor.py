@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from diception_ros.core import ensembling, images
 from diception_ros.core.frame import Frame
 from diception_ros.core.labels import Label
-from diception_ros.core.prompt import Point, Prompt
+from diception_ros.core.prompt import Point, Prompt, check_points, fractions_of
 from diception_ros.core.settings import ComputeSettings, PredictSettings
 from diception_ros.model import backend as backends
 from diception_ros.model import folder
@@ -261,7 +261,7 @@ class Predictor:
                 index,
                 resized[inputs[index]][0],
                 texts[index],
-                prompt.shares(frames[index].size),
+                fractions_of(prompt.points, frames[index].size),
                 item.seed + member,
                 resolved[item],
                 self._adapter_of(prompt.task),
@@ -329,12 +329,11 @@ class Predictor:
         Raises:
             ValueError: a point outside the frame, a text without embedding.
         """
-        prompt = Prompt('any', points=points)
-        prompt.check_inside(frame.size)
+        check_points(points, frame.size)
         self._backend.embed([text])
         settings = self._resolved(self.settings)
         resized, _ = images.resize(frame.image, self.resolution * self.input_scale)
-        shares = prompt.shares(frame.size)
+        shares = fractions_of(points, frame.size)
         request = SampleRequest(0, resized, text, shares, self.settings.seed, settings, '')
         ((_, output),) = self._sampler.sample([request], StageTimer(1, self._now))
         return output

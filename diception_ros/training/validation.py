@@ -19,6 +19,7 @@ import torch
 from diception_ros.core import images
 from diception_ros.core.images import contact_sheet
 from diception_ros.core.labels import Mask
+from diception_ros.core.prompt import fractions_of
 from diception_ros.core.settings import PredictSettings
 from diception_ros.datasets.batch import Prepared, fit_label
 from diception_ros.datasets.sample import Sample
@@ -290,7 +291,8 @@ class Validator:
             place = int(data.frame[other])
             if place not in inputs:
                 inputs[place] = np.ascontiguousarray(data.images[place].permute(1, 2, 0).numpy())
-            points = self._samples[row].prompt.shares(self._samples[row].frame.size)
+            sample = self._samples[row]
+            points = fractions_of(sample.prompt.points, sample.frame.size)
             requests.append(
                 SampleRequest(
                     number, inputs[place], data.texts[row], points, settings.seed, settings, ''

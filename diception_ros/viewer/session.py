@@ -24,7 +24,7 @@ from diception_ros.bags.typestore import BagTypes
 from diception_ros.core import settings as declarations
 from diception_ros.core.frame import Intrinsics
 from diception_ros.core.labels import Label, MetricDepth
-from diception_ros.core.prompt import MAX_POINTS, Point, Prompt
+from diception_ros.core.prompt import MAX_POINTS, Point, check_points
 from diception_ros.core.settings import Declared
 from diception_ros.messages import base
 from diception_ros.perception.perceiver import Perceiver
@@ -198,7 +198,7 @@ def with_point(
     inside = Point(
         round(min(max(point.x, 0), size[1] - 1), 1), round(min(max(point.y, 0), size[0] - 1), 1)
     )
-    Prompt('any', points=(*points, inside)).check_inside(size)
+    check_points((*points, inside), size)
     return (*points, inside)
 
 
@@ -302,7 +302,7 @@ class Session(Viewer):
         self._want(declarations.changed(self._wanted.settings, {name: value}))
 
     def set_points(self, points: tuple[Point, ...]) -> None:
-        Prompt('any', points=points)
+        check_points(points)
         self._want(points=points)
 
     def set_camera(self, name: str) -> None:
