@@ -33,7 +33,7 @@ from diception_ros.core.prompt import Prompt
 from diception_ros.model import folder
 from diception_ros.perception.perceiver import Perceiver
 from diception_ros.perception.predictor import Predictor
-from diception_ros.system import threads
+from diception_ros.system import resources
 
 
 def main() -> None:
@@ -57,7 +57,7 @@ def main() -> None:
         guidance_scale=args.guidance_scale,
         batch_size=args.batch_frames * len(args.tasks),
     )  # fmt: skip
-    count = threads.limit(args.threads, args.device)
+    count = resources.limit_threads(args.threads, args.device)
     predictor = Predictor.load(folder.resolve(args.model), device=args.device)
     with tempfile.TemporaryDirectory() as temporary:
         path = args.bag or made(Path(temporary) / 'bag', args)
@@ -75,7 +75,7 @@ def main() -> None:
     best = {name: max(found) for name, found in rates.items()}
     middle = {name: statistics.median(found) for name, found in rates.items()}
     print(f'{len(images)} frames of {images[0].size}, tasks {" ".join(args.tasks)}, '
-          f'{count} threads of {threads.processors()} processors')  # fmt: skip
+          f'{count} threads of {resources.processors()} processors')  # fmt: skip
     print('| | best frames/s | median frames/s | least processor ms a frame |\n|---|---|---|---|')
     for name in rates:
         print(f'| {name} | {best[name]:.2f} | {middle[name]:.2f} | {min(costs[name]):.1f} |')

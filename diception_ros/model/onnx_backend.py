@@ -19,7 +19,7 @@ from diception_ros.model.component_configs import CELL, read_json
 from diception_ros.model.inputs import overlap, pack_points, standard_normal
 from diception_ros.model.text_embeddings import TABLE_FILE, PromptTable
 from diception_ros.model.weights import layout_hash
-from diception_ros.system import memory, threads
+from diception_ros.system import resources
 
 # All that depends on the input image alone; one pass of the transformer; latents to pixels. They
 # lie in the model folder itself, because ONNX Runtime reads weights from no other folder than a
@@ -87,14 +87,14 @@ class OnnxBackend:
         if (folder / TABLE_FILE).is_file():
             self._table = PromptTable.load(folder / TABLE_FILE)
         self._embedded: dict[str, tuple[NDArray[np.float32], NDArray[np.float32]]] = {}
-        self.threads = compute.threads or threads.automatic(
-            compute.device, threads.processors(), least=2
+        self.threads = compute.threads or resources.automatic_threads(
+            compute.device, resources.processors(), least=2
         )
         self._image, self._network, self._decoder = (
             _Graph(folder / name, compute.device, self.threads)
             for name in (IMAGE, NETWORK, DECODER)
         )
-        memory.release()  # the float16 copies of the weights
+        resources.release_memory()  # the float16 copies of the weights
 
     def embed(self, texts: Sequence[str]) -> None:
         self._table.check(texts)

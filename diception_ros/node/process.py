@@ -17,7 +17,7 @@ import threading
 import time
 from typing import TYPE_CHECKING, NoReturn
 
-from diception_ros.system import memory, ros_environment
+from diception_ros.system import resources, ros_environment
 
 if TYPE_CHECKING:
     from diception_ros.node.node import PerceptionNode
@@ -42,7 +42,7 @@ def run(arguments: Sequence[str], load: Load | None = None) -> NoReturn:
         ValueError: ROS does not understand the arguments.
         ImportError: rclpy or another package is not installed.
     """
-    memory.limit_heaps(HEAPS)
+    resources.limit_heaps(HEAPS)
     with _signals() as (wait, wake):
         thread = _Thread(arguments, load, ended=wake)
         thread.start()

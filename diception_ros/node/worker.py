@@ -26,7 +26,7 @@ from diception_ros.perception.metric_depth import reference_from
 from diception_ros.perception.perceiver import Perceiver
 from diception_ros.perception.query import Query
 from diception_ros.perception.settings import PerceptionSettings
-from diception_ros.system import memory
+from diception_ros.system import resources
 
 if TYPE_CHECKING:
     from diception_ros.core.geometry import FitReport
@@ -305,7 +305,7 @@ def load(
 
     folder.silence_library_logging()
     log(f'configuring, 2 of 3: loading {node.model!r} onto {node.compute.device}')
-    with memory.loading():
+    with resources.model_loading():
         predictor = Predictor.load(node.model, node.compute, bool(perception.adapters), log)
     log(
         f'the model runs on {predictor.backend.name}, {predictor.threads} threads '

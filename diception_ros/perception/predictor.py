@@ -26,7 +26,7 @@ from diception_ros.model.backend import Backend
 from diception_ros.model.sampler import BatchedSampler, SampleRequest, StageTimer, check_shifts
 from diception_ros.perception.query import Prediction
 from diception_ros.perception.score_calibration import ScoreCalibration
-from diception_ros.system import threads
+from diception_ros.system import resources
 from diception_ros.tasks import BUILTIN, TaskRegistry
 
 if TYPE_CHECKING:
@@ -114,7 +114,7 @@ class Predictor:
             from diception_ros.model.torch_backend import TorchBackend
 
             if limited:
-                threads.limit(compute.threads, compute.device)
+                resources.limit_threads(compute.threads, compute.device)
             return TorchBackend.load(place, compute)
 
         if choice.name == backends.ONNX:
@@ -127,7 +127,7 @@ class Predictor:
                 predictor._load_torch = load_torch
         else:
             predictor = cls(load_torch(), chosen, place)
-            predictor.threads = threads.limited() if limited else 0
+            predictor.threads = resources.thread_limit() if limited else 0
         predictor.backend = choice
         return predictor
 

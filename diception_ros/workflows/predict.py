@@ -26,7 +26,7 @@ from diception_ros.core.settings import (
     setting,
     to_arguments,
 )
-from diception_ros.system import engines, files, safe_load, threads
+from diception_ros.system import engines, files, resources, safe_load
 from diception_ros.system.progress import SILENT, Progress
 from diception_ros.tasks import BUILTIN, TaskRegistry
 
@@ -241,8 +241,8 @@ def _predict_parts(
         folders = _folders(found, config.out)
         paths, skipped = list(folders), dict[Path, str]()
         count = min(len(paths), engines.slots(config.engine, config.jobs, gpu))
-        share = config.jobs if config.engine == engines.RAY else threads.processors() // count
-        number_of_threads = config.compute.threads or threads.automatic(
+        share = config.jobs if config.engine == engines.RAY else resources.processors() // count
+        number_of_threads = config.compute.threads or resources.automatic_threads(
             config.compute.device, share
         )
         parts, shares = list[engines.Task](), dict[Path, list[Path]]()

@@ -22,7 +22,7 @@ from diception_ros.core.settings import (
     to_arguments,
 )
 from diception_ros.perception.settings import LIVE, PerceptionSettings
-from diception_ros.system import engines, files, safe_load, threads
+from diception_ros.system import engines, files, resources, safe_load
 from diception_ros.system.engines import Done, Task
 from diception_ros.system.progress import SILENT, Progress
 from diception_ros.workflows.predict import folders_of, points_text
@@ -471,8 +471,8 @@ def _tasks(bags: Sequence[Path], config: ReplayConfig) -> list[Task]:
     from diception_ros.bag_replay import run as replays
 
     # Those that run at a time divide the processors among them.
-    share = config.jobs if config.engine == engines.RAY else threads.processors() // config.jobs
-    count = config.compute.threads or threads.automatic(config.compute.device, share)
+    share = config.jobs if config.engine == engines.RAY else resources.processors() // config.jobs
+    count = config.compute.threads or resources.automatic_threads(config.compute.device, share)
     options = to_arguments(config, (*_LOCAL, *LIVE))
     found = []
     for bag, name in zip(bags, replays.output_names(bags), strict=True):

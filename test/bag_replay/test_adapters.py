@@ -36,7 +36,7 @@ from diception_ros.perception.perceiver import Perceiver
 from diception_ros.perception.query import Query
 from diception_ros.reporting import html_report, rerun_view
 from diception_ros.reporting.contact_sheets import ReportImages
-from diception_ros.system import threads
+from diception_ros.system import resources
 from diception_ros.tasks import TaskRegistry
 from diception_ros.workflows.replay import ReplayConfig
 
@@ -346,7 +346,7 @@ def test_the_command_writes_what_the_node_would_publish(real, tiny_folder, tmp_p
     from diception_ros.bags.typestore import TYPES
     from diception_ros.perception.predictor import Predictor
 
-    threads.limit(0, 'cpu')  # as the command does: with more, answers differ by rounding
+    resources.limit_threads(0, 'cpu')  # as the command does: with more, answers differ by rounding
     settings = asked(real, tasks=('depth', 'normal'), temporal__track_ids=True)
     perceiver, expected = Perceiver(Predictor.load(tiny_folder), MAKE, settings), []
     wanted = frozenset(one.topic for one in perceiver.outputs())

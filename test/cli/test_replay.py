@@ -211,12 +211,12 @@ def test_options_are_handed_on_as_they_were_given():
 
 
 def test_processes_divide_the_processors(tmp_path, monkeypatch):
-    from diception_ros.system import engines, threads
+    from diception_ros.system import engines
 
     for name in 'ab':
         write(tmp_path / name, recorded(1))
     monkeypatch.delenv('OMP_NUM_THREADS', raising=False)
-    monkeypatch.setattr(threads, 'processors', lambda: 16)
+    monkeypatch.setattr(resources, 'processors', lambda: 16)
     seen = []
 
     def engine(todo, *_):
@@ -298,9 +298,7 @@ main.main(sys.argv[1:])
 """
 
 
-def test_what_is_left_to_do_of_a_finished_bag_is_done_when_many_go_on(
-    tmp_path, capsys
-):
+def test_what_is_left_to_do_of_a_finished_bag_is_done_when_many_go_on(tmp_path, capsys):
     folder, truth = tmp_path / 'bags', tmp_path / 'truth'
     for one in (folder, truth):
         one.mkdir()

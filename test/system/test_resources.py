@@ -8,7 +8,7 @@ import sys
 
 import pytest
 
-from diception_ros.system import threads
+from diception_ros.system import resources
 
 
 @pytest.mark.parametrize(('device', 'share', 'expected'), [
@@ -16,7 +16,7 @@ from diception_ros.system import threads
 ])  # fmt: skip
 def test_half_of_the_processors(monkeypatch, device, share, expected):
     monkeypatch.delenv('OMP_NUM_THREADS', raising=False)
-    assert threads.automatic(device, share) == expected
+    assert resources.automatic_threads(device, share) == expected
 
 
 @pytest.mark.parametrize(('share', 'expected'), [(1, 1), (2, 2), (3, 2), (4, 2), (16, 8)])
@@ -24,7 +24,7 @@ def test_two_threads_at_least_for_onnx_where_there_are_two_processors(
     monkeypatch, share, expected
 ):
     monkeypatch.delenv('OMP_NUM_THREADS', raising=False)
-    assert threads.automatic('cpu', share, least=2) == expected
+    assert resources.automatic_threads('cpu', share, least=2) == expected
 
 
 @pytest.mark.parametrize(('said', 'expected'), [
@@ -32,7 +32,7 @@ def test_two_threads_at_least_for_onnx_where_there_are_two_processors(
 ])  # fmt: skip
 def test_what_the_environment_says_holds(monkeypatch, said, expected):
     monkeypatch.setenv('OMP_NUM_THREADS', said)
-    assert threads.automatic('cpu', 16) == expected
+    assert resources.automatic_threads('cpu', 16) == expected
 
 
 @pytest.mark.parametrize(('quota', 'expected'), [
@@ -41,17 +41,17 @@ def test_what_the_environment_says_holds(monkeypatch, said, expected):
 ])  # fmt: skip
 def test_a_container_has_what_it_may_use(monkeypatch, tmp_path, quota, expected):
     monkeypatch.setattr(os, 'sched_getaffinity', lambda pid: range(64), raising=False)
-    monkeypatch.setattr(threads, 'QUOTA', tmp_path / 'cpu.max')
+    monkeypatch.setattr(resources, 'QUOTA', tmp_path / 'cpu.max')
     if quota is not None:
-        threads.QUOTA.write_text(quota + '\n')
-    assert threads.processors() == expected
+        resources.QUOTA.write_text(quota + '\n')
+    assert resources.processors() == expected
 
 
 def test_it_holds_in_threads_that_begin_later():
     program = (
         'import threading\n'
-        'from diception_ros.system import threads\n'
-        'assert threads.limit(3, "cpu") == 3\n'
+        'from diception_ros.system import resources\n'
+        'assert resources.limit_threads(3, "cpu") == 3\n'
         'import torch\n'
         'found = []\n'
         'def work():\n'

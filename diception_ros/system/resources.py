@@ -1,0 +1,123 @@
+# SPDX-FileCopyrightText: 2026 The diception_ros authors
+# SPDX-License-Identifier: Apache-2.0
+"""Threads of the processor and memory that a process takes for a model.
+
+Torch takes one thread for each core unless told otherwise. Its threads wait for the slowest of
+them after every operation, so a single other process that is busy on one of the cores stops them
+all: on two cores a replay ran at 0.55 frames/s with two threads and at 7.9 with one. A robot has
+such processes, and a replay reads and writes in threads of its own. Threads of ONNX Runtime take
+the next piece of work when they are done with one, so two of them are worth it on two cores.
+
+glibc keeps freed memory in the heap of the thread that took it: for a model whose weights are
+stored as float16 and run as float32 that is as much again as half of them. What is done about it
+has no effect where the C library is not glibc.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+import contextlib
+import ctypes
+import math
+import os
+from pathlib import Path
+import sys
+
+# What a container may use, in microseconds of each period; 'max' where it is all.
+QUOTA = Path('/sys/fs/cgroup/cpu.max')
+# With a GPU little is left to do but loading the model, where more threads wait for the memory.
+WITH_GPU = 4
+
+
+def limit_threads(threads: int, device: str) -> int:
+    """Let torch take so many threads in this process; imports torch.
+
+    Args:
+        threads: 0 for as many as suit this machine.
+        device: where the model runs.
+
+    Returns:
+        how many there are now.
+    """
+    import torch
+
+    torch.set_num_threads(threads or automatic_threads(device, processors()))
+    return thread_limit()
+
+
+def thread_limit() -> int:
+    """Threads that torch takes now."""
+    import torch
+
+    return int(torch.get_num_threads())
+
+
+def automatic_threads(device: str, share: int, least: int = 1) -> int:
+    """Threads that leave room for others.
+
+    Args:
+        device: where the model runs.
+        share: processors that there are for this process and what works for it.
+        least: threads where there are as many processors, whatever else they do.
+    """
+    configured = os.environ.get('OMP_NUM_THREADS', '').partition(',')[0]
+    if configured.isdecimal() and int(configured):
+        return int(configured)
+    half = max(1, share // 2, min(least, share))
+    return half if device == 'cpu' else min(half, WITH_GPU)
+
+
+def processors() -> int:
+    """Processors that this process may use, those of its container alone."""
+    try:
+        count = len(os.sched_getaffinity(0))
+    except AttributeError:  # not on Linux
+        count = os.cpu_count() or 1
+    try:
+        quota, period = QUOTA.read_text().split()
+        return max(1, min(count, math.ceil(int(quota) / int(period))))
+    except (OSError, ValueError, ZeroDivisionError):  # no container, or one without a limit
+        return count
+
+
+# Parameters of mallopt, see malloc.h of glibc.
+_TRIM_THRESHOLD, _MMAP_THRESHOLD, _ARENA_MAX = -1, -3, -8
+# Above the threshold a block is mapped by itself, and unmapped when it is freed. glibc begins with
+# 128 KiB and raises it to 32 MiB at most, which saves the network's intermediate results from
+# being mapped anew for every prediction (a third of the time).
+_SMALL, _LARGE = 128 << 10, 32 << 20
+
+
+def limit_heaps(count: int) -> None:
+    """Let threads share a number of heaps, rather than have eight for each processor."""
+    _mallopt(_ARENA_MAX, count)
+
+
+@contextlib.contextmanager
+def model_loading() -> Iterator[None]:
+    """Map large blocks by themselves while a model is loaded; sets thresholds of the process."""
+    _mallopt(_MMAP_THRESHOLD, _SMALL)
+    try:
+        yield
+    finally:
+        _mallopt(_MMAP_THRESHOLD, _LARGE)
+        _mallopt(_TRIM_THRESHOLD, _LARGE)
+        release_memory()
+
+
+def release_memory() -> None:
+    """Return the free pages of all heaps to the system."""
+    if (library := _library()) is not None:
+        library.malloc_trim(0)
+
+
+def _mallopt(parameter: int, value: int) -> None:
+    if (library := _library()) is not None:
+        library.mallopt(parameter, value)
+
+
+def _library() -> ctypes.CDLL | None:
+    if sys.platform != 'linux':
+        return None
+    library = ctypes.CDLL(None)
+    return library if hasattr(library, 'malloc_trim') and hasattr(library, 'mallopt') else None
