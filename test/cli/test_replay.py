@@ -211,7 +211,7 @@ def test_options_are_handed_on_as_they_were_given():
 
 
 def test_processes_divide_the_processors(tmp_path, monkeypatch):
-    from diception_ros.system import engines
+    from diception_ros.system import engines, resources
 
     for name in 'ab':
         write(tmp_path / name, recorded(1))
