@@ -103,7 +103,8 @@ class OnnxBackend:
         planes = image.transpose(2, 0, 1)[None].astype(np.float32) / np.float32(127.5) - 1
         height, width = (side // self.input_scale for side in image.shape[:2])
         feeds = {'image': planes, **self._overlaps(self._image, height, width)}
-        tokens, *features = self._image.run(feeds)
+        rows, columns = height // self.token, width // self.token
+        tokens, *features = self._image.run(feeds, (1, rows, columns, None))
         return _ImageLatents(tokens, features[0] if features else None)
 
     def denoise(
@@ -146,7 +147,7 @@ class OnnxBackend:
                 feeds['latents'] = np.concatenate([latents] * halves)
                 times = self._scheduler.get('num_train_timesteps', 1000)
                 feeds['timestep'] = np.full(halves * batch, sigma * np.float32(times), np.float32)
-                velocity = self._network.run(feeds)[0]
+                velocity = self._network.run(feeds, feeds['latents'].shape)[0]
                 if guided:
                     unconditional, conditional = velocity[:batch], velocity[batch:]
                     scale = np.float32(settings.guidance_scale)
@@ -158,10 +159,12 @@ class OnnxBackend:
         height, width = (self._block * side for side in latents.shape[2:])
         overlaps = self._overlaps(self._decoder, height, width)
         together = max(1, _DECODE_PIXELS // (height * width))
-        return np.concatenate([
-            self._decoder.run({'latents': latents[i : i + together], **overlaps})[0]
-            for i in range(0, len(latents), together)
-        ])  # fmt: skip
+        parts = []
+        for i in range(0, len(latents), together):
+            part = latents[i : i + together]
+            shape = (len(part), height, width, 3)
+            parts.append(self._decoder.run({'latents': part, **overlaps}, shape)[0])
+        return np.concatenate(parts)
 
     def synchronize(self) -> None:
         pass  # `run` returns when its outputs are there
@@ -260,11 +263,18 @@ class _Graph:
             raise ValueError(f'{path}: ONNX Runtime cannot load it ({_line(error)})') from error
         self.inputs = len(self._session.get_inputs())
 
-    def run(self, feeds: dict[str, NDArray[np.float32]]) -> list[NDArray[np.float32]]:
+    def run(
+        self, feeds: dict[str, NDArray[np.float32]], shape: tuple[int | None, ...]
+    ) -> list[NDArray[np.float32]]:
         """Its outputs.
 
+        Args:
+            feeds: its inputs, by name.
+            shape: of the first output; None where any number will do.
+
         Raises:
-            ValueError: the graph cannot take these inputs: another model's, or a damaged file.
+            ValueError: the graph cannot take these inputs, or its output is of another shape: it
+                is another model's, or damaged.
         """
         try:
             outputs: list[NDArray[np.float32]] = self._session.run(None, feeds)
@@ -272,6 +282,14 @@ class _Graph:
             raise ValueError(
                 f'{self._path}: ONNX Runtime cannot run it ({_line(error)})'
             ) from error
+        got = outputs[0].shape
+        if len(got) != len(shape) or any(
+            wanted not in (None, side) for wanted, side in zip(shape, got, strict=True)
+        ):
+            raise ValueError(
+                f'{self._path}: expected an output of shape {shape}, got {got}; the graph is '
+                f"another model's, or damaged{_AGAIN} {self._path.parent}"
+            )
         return outputs
 
 
