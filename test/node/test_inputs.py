@@ -70,9 +70,7 @@ def squeezed(encoding, k):
     return message
 
 
-@pytest.mark.parametrize(
-    ('transport', 'backend'), [('raw', 'torch'), ('compressed', 'onnx')]
-)
+@pytest.mark.parametrize(('transport', 'backend'), [('raw', 'torch'), ('compressed', 'onnx')])
 def test_node_and_predictor_results_are_equal(domain, peer, tiny_folder, transport, backend):
     # The built-in model has ONNX graphs.
     model = {'torch': str(tiny_folder), 'onnx': 'builtin'}[backend]
