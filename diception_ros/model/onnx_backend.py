@@ -20,6 +20,7 @@ from diception_ros.model.inputs import overlap, pack_points, standard_normal
 from diception_ros.model.text_embeddings import TABLE_FILE, PromptTable
 from diception_ros.model.weights import layout_hash
 from diception_ros.system import resources
+from diception_ros.system.files import first_line
 
 # All that depends on the input image alone; one pass of the transformer; latents to pixels. They
 # lie in the model folder itself, because ONNX Runtime reads weights from no other folder than a
@@ -260,7 +261,9 @@ class _Graph:
                 str(path), options, providers=providers, enable_fallback=0
             )
         except Exception as error:  # its own classes, which derive from nothing in particular
-            raise ValueError(f'{path}: ONNX Runtime cannot load it ({_line(error)})') from error
+            raise ValueError(
+                f'{path}: ONNX Runtime cannot load it ({first_line(error)})'
+            ) from error
         self.inputs = len(self._session.get_inputs())
 
     def run(
@@ -280,7 +283,7 @@ class _Graph:
             outputs: list[NDArray[np.float32]] = self._session.run(None, feeds)
         except Exception as error:
             raise ValueError(
-                f'{self._path}: ONNX Runtime cannot run it ({_line(error)})'
+                f'{self._path}: ONNX Runtime cannot run it ({first_line(error)})'
             ) from error
         got = outputs[0].shape
         if len(got) != len(shape) or any(
@@ -291,10 +294,6 @@ class _Graph:
                 f"another model's, or damaged{_AGAIN} {self._path.parent}"
             )
         return outputs
-
-
-def _line(error: Exception) -> str:
-    return str(error).strip().partition('\n')[0][:200]
 
 
 # ---- graphs in a model folder -------------------------------------------------------------------
