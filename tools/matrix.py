@@ -118,9 +118,11 @@ def run(
         environment = keep / one.name if keep else place / 'venv'
         pins, python = place / 'pins.txt', str(environment / 'bin' / 'python')
         pins.write_text(one.pins())
-        variables = {name: value for name, value in os.environ.items() if name != 'PYTHONPATH'}
-        variables |= {'PYTEST_DISABLE_PLUGIN_AUTOLOAD': '1', 'OMP_NUM_THREADS': '1',
-                      'PIP_DISABLE_PIP_VERSION_CHECK': '1'}  # fmt: skip
+        # The tree beside this file, also in an environment kept from another one, and in the nodes
+        # that tests start elsewhere.
+        variables = {**os.environ, 'PYTHONPATH': str(ROOT), 'OMP_NUM_THREADS': '1',
+                     'PYTEST_DISABLE_PLUGIN_AUTOLOAD': '1',
+                     'PIP_DISABLE_PIP_VERSION_CHECK': '1'}  # fmt: skip
 
         def call(*command: str) -> int:
             return subprocess.run(
