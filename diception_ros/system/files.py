@@ -8,10 +8,12 @@ from collections.abc import Iterator
 import contextlib
 import errno
 import fcntl
+import functools
 import hashlib
 import os
 from pathlib import Path
 import shutil
+import stat
 import tempfile
 from typing import IO
 
@@ -22,26 +24,39 @@ _BLOCK = 1 << 20  # bytes read at a time
 _NO_LOCKS = (errno.ENOLCK, errno.ENOTSUP)
 
 
+# End of the names of files and folders of this package that are not complete.
+_PARTIAL = '.diception.partial'
+
+
 def _partial(path: Path) -> Path:
     """Where a file or folder is while it is not complete."""
-    return path.with_name(f'{path.name}.partial')
+    return path.with_name(f'{path.name}{_PARTIAL}')
 
 
 @contextlib.contextmanager
 def atomic_file(path: str | Path) -> Iterator[Path]:
     """Write a file so that it appears under its name only when it is complete.
 
+    The incomplete file is locked. What killed processes left beside it is removed.
+
     Args:
-        path: of the file; one that exists is replaced at the end of the block.
+        path: of the file; one that exists is replaced at the end of the block, and a pipe or a
+            device, such as /dev/stdout, is written to directly.
 
     Yields:
         The path to write to, in the same folder. It is removed if the block raises.
 
     Raises:
+        BlockingIOError: another process writes it.
         OSError: the file cannot be written; it names the file, also for a full disk.
     """
-    path = Path(path)
+    if _is_stream(Path(path)):
+        yield Path(path)
+        return
+    path = Path(os.path.realpath(path))  # what a link names is replaced, not the link
     partial = _partial(path)
+    _remove_partials_beside(path.parent)
+    descriptor = _create_locked(path)
     try:
         with _naming(path):
             yield partial
@@ -49,6 +64,34 @@ def atomic_file(path: str | Path) -> Iterator[Path]:
     finally:
         with contextlib.suppress(OSError):
             partial.unlink(missing_ok=True)
+        os.close(descriptor)
+
+
+def _is_stream(path: Path) -> bool:
+    """Whether a pipe, a terminal or another device is there."""
+    try:
+        mode = path.stat().st_mode
+    except OSError:
+        return False
+    return not stat.S_ISREG(mode) and not stat.S_ISDIR(mode)
+
+
+def _create_locked(path: Path) -> int:
+    """Descriptor of the incomplete file of a path, locked."""
+    partial = _partial(path)
+    while True:
+        with _naming(path):
+            descriptor = os.open(partial, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o666)
+        try:
+            lock(descriptor, f'{path}: another process writes it; wait for it to end')
+            # Another process may have removed or renamed it before it was locked.
+            with contextlib.suppress(FileNotFoundError):
+                if os.path.samestat(os.fstat(descriptor), partial.stat()):
+                    return descriptor
+        except BaseException:
+            os.close(descriptor)
+            raise
+        os.close(descriptor)
 
 
 def write_bytes(path: str | Path, content: bytes) -> None:
@@ -82,6 +125,7 @@ def atomic_folder(path: Path, replace: bool = False) -> Iterator[Path]:
     if path.exists() and not replace:
         raise FileExistsError(f'{path} exists')
     partial = _partial(path)
+    _remove_partials_beside(path.parent)
     with exclusive_folder(partial, f'{path}: another process writes it; wait for it to end'):
         try:
             empty_folder(partial)
@@ -129,7 +173,7 @@ def _naming(path: Path) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        if error.filename is None and error.errno is not None:
+        if error.errno is not None and error.filename in (None, str(_partial(path))):
             error.filename = str(path)
         raise
     except Exception as error:
@@ -162,7 +206,8 @@ def lock(file: int | IO[bytes], busy: str) -> None:
 def exclusive_folder(folder: Path, busy: str = '') -> Iterator[None]:
     """Make a folder where there is none, and keep other runs out of it during a `with`.
 
-    A folder that was made and is still empty at the end is removed.
+    What killed runs left incomplete in it is removed. A folder that was made and is still empty
+    at the end is removed.
 
     Args:
         folder: that one run writes at a time.
@@ -180,12 +225,37 @@ def exclusive_folder(folder: Path, busy: str = '') -> Iterator[None]:
             descriptor,
             busy or f'{folder}: another run writes it; wait for it to end, or give another --out',
         )
+        remove_partials(folder)
         yield
     finally:
         if made:
             with contextlib.suppress(OSError):  # not empty
                 folder.rmdir()
         os.close(descriptor)
+
+
+def remove_partials(folder: Path) -> None:
+    """Remove what killed processes left incomplete in a folder and those in it.
+
+    Files and folders that a process is writing stay, since it holds a lock on them.
+    """
+    for place, folders, names in os.walk(folder):
+        for name in filter(_is_partial, [*folders, *names]):
+            _remove_unlocked(Path(place, name))
+        folders[:] = [name for name in folders if not _is_partial(name)]
+
+
+# A limit only so that a process that writes into ever new folders does not grow.
+@functools.lru_cache(maxsize=1024)
+def _remove_partials_beside(folder: Path) -> None:
+    """As `remove_partials`, of the folder alone, and once."""
+    with contextlib.suppress(OSError):
+        for name in filter(_is_partial, os.listdir(folder)):
+            _remove_unlocked(folder / name)
+
+
+def _is_partial(name: str) -> bool:
+    return name.endswith(_PARTIAL)
 
 
 def sha256(path: Path) -> str:
@@ -251,15 +321,20 @@ def remove_abandoned() -> None:
     except FileNotFoundError:  # none can be written, as where the root is read-only
         return
     for path in place.glob(f'{PREFIX}*'):
-        descriptor = _locked(path)
-        if descriptor is not None:
-            _remove(path, descriptor)
+        _remove_unlocked(path, os.O_DIRECTORY)
 
 
-def _locked(path: Path) -> int | None:
-    """Descriptor of the locked folder; None if it is locked, or not a folder of this user."""
+def _remove_unlocked(path: Path, flags: int = 0) -> None:
+    """Remove a file or folder of this user that no process holds."""
+    descriptor = _locked(path, flags)
+    if descriptor is not None:
+        _remove(path, descriptor)
+
+
+def _locked(path: Path, flags: int = os.O_DIRECTORY) -> int | None:
+    """Descriptor of the locked file or folder; None if it is locked, or not of this user."""
     try:
-        descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW)
+        descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | flags)
     except OSError:
         return None
     try:
@@ -273,7 +348,11 @@ def _locked(path: Path) -> int | None:
 
 
 def _remove(path: Path, descriptor: int) -> None:
-    shutil.rmtree(path, ignore_errors=True)
+    with contextlib.suppress(OSError):
+        if path.is_dir():
+            shutil.rmtree(path, ignore_errors=True)
+        else:
+            path.unlink(missing_ok=True)
     os.close(descriptor)
 
 

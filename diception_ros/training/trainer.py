@@ -384,6 +384,7 @@ def _check_compiler(device: torch.device) -> None:
 
 def check_new(out: Path) -> None:
     """Raise FileExistsError unless the folder of a run is new or empty."""
+    files.remove_partials(out)
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
         raise FileExistsError(
             f'{out} exists and is not empty; choose another folder, or --resume to go on'

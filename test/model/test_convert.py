@@ -402,9 +402,9 @@ def test_killed_conversion_leaves_no_folder_and_can_be_repeated(official, tmp_pa
     process.stdin.close()
     process.stdout.close()
     assert not (tmp_path / 'out').exists()
-    assert not (tmp_path / 'out.partial/model_index.json').exists()
+    assert not (tmp_path / 'out.diception.partial/model_index.json').exists()
     with pytest.raises(FileNotFoundError):
-        DiceptionPipeline.from_pretrained(tmp_path / 'out.partial')
+        DiceptionPipeline.from_pretrained(tmp_path / 'out.diception.partial')
     convert(*official, tmp_path / 'out', texts=TEXTS)
     assert os.listdir(tmp_path) == ['out']
     DiceptionPipeline.from_pretrained(tmp_path / 'out', dtype=torch.bfloat16)

@@ -3,6 +3,7 @@
 """Files: written whole or not at all, locked, hashed, and temporary folders."""
 
 import errno
+import os
 from pathlib import Path
 import subprocess
 import sys
@@ -40,11 +41,90 @@ def test_atomic_file_leaves_nothing_after_an_error(tmp_path, error):
     assert not [*tmp_path.iterdir()]
 
 
+KILLED = """
+import os, signal, sys
+from pathlib import Path
+from diception_ros.system import files
+out = Path(sys.argv[1])
+with files.atomic_file(out / 'one' / 'a.npz') as file, files.atomic_folder(out / 'b') as folder:
+    file.write_bytes(b'half')
+    (folder / 'c').touch()
+    os.kill(os.getpid(), getattr(signal, sys.argv[2]))
+"""
+
+
+def killed(out, name):
+    """A process that writes a file and a folder, and gets a signal in the middle."""
+    (out / 'one').mkdir(parents=True, exist_ok=True)
+    return subprocess.Popen([sys.executable, '-c', KILLED, str(out), name])
+
+
+def test_the_next_run_removes_what_a_killed_one_left_incomplete(tmp_path):
+    out = tmp_path / 'out'
+    killed(out, 'SIGKILL').wait()
+    assert len([*out.rglob('*.partial')]) == 2
+    (out / 'other.partial').touch()  # of another program
+    with files.exclusive_folder(out):
+        assert {path.name for path in out.rglob('*')} == {'one', 'other.partial'}
+
+
+def test_another_name_beside_it_removes_what_a_killed_run_left_incomplete(tmp_path):
+    killed(tmp_path, 'SIGKILL').wait()
+    with files.atomic_folder(tmp_path / 'd'):
+        files.write_text(tmp_path / 'one' / 'd', 'whole')
+        assert not (tmp_path / 'b.diception.partial').exists()
+    assert {str(path.relative_to(tmp_path)) for path in tmp_path.rglob('*')} == {
+        'one', 'one/d', 'd'
+    }  # fmt: skip
+
+
+def test_what_a_living_process_writes_stays_and_is_refused_to_others(tmp_path):
+    process = killed(tmp_path, 'SIGSTOP')
+    try:
+        os.waitpid(process.pid, os.WUNTRACED)
+        with files.exclusive_folder(tmp_path):
+            assert len([*tmp_path.rglob('*.partial')]) == 2
+        for name, write in (
+            ('one/a.npz', lambda path: files.write_text(path, 'other')),
+            ('b', lambda path: files.atomic_folder(path).__enter__()),
+        ):
+            with pytest.raises(BlockingIOError) as caught:
+                write(tmp_path / name)
+            expected = f'{tmp_path / name}: another process writes it; wait for it to end'
+            assert files.error_text(caught.value).lower() == expected.lower()
+    finally:
+        process.kill()
+        process.wait()
+
+
+def test_a_pipe_is_written_to_and_a_link_keeps_its_place(tmp_path):
+    os.mkfifo(tmp_path / 'pipe')
+    reader = os.open(tmp_path / 'pipe', os.O_RDONLY | os.O_NONBLOCK)
+    files.write_text(tmp_path / 'pipe', 'text')
+    assert os.read(reader, 10) == b'text'
+    os.close(reader)
+    (tmp_path / 'place').mkdir()
+    for aim in ('a', 'b'):
+        (tmp_path / 'link').unlink(missing_ok=True)
+        (tmp_path / 'link').symlink_to(Path('place', aim))
+        files.write_text(tmp_path / 'link', aim)
+        files.write_text(tmp_path / 'link', aim)
+        assert (tmp_path / 'link').is_symlink()
+        assert (tmp_path / 'place' / aim).read_text() == aim
+    assert (tmp_path / 'pipe').is_fifo()
+
+
+def test_an_error_names_the_file_and_not_the_incomplete_one(tmp_path):
+    with pytest.raises(FileNotFoundError) as caught:
+        files.write_text(tmp_path / 'no' / 'a', 'text')
+    assert files.error_text(caught.value) == f'{tmp_path}/no/a: no such file or directory'
+
+
 @pytest.mark.parametrize('replace', [False, True])
 def test_atomic_folder_appears_whole_and_clears_what_a_killed_run_left(tmp_path, replace):
     path = tmp_path / 'model'
-    (tmp_path / 'model.partial' / 'deep').mkdir(parents=True)
-    (tmp_path / 'model.partial' / 'left').touch()
+    (tmp_path / 'model.diception.partial' / 'deep').mkdir(parents=True)
+    (tmp_path / 'model.diception.partial' / 'left').touch()
     if replace:
         path.mkdir()
         (path / 'old').touch()

@@ -213,6 +213,8 @@ def test_what_cannot_be_gone_on_with_is_refused(source, tmp_path):
 
 
 def test_a_run_that_ended_before_its_first_checkpoint_starts_again(source, tmp_path):
+    (tmp_path / 'run').mkdir()
+    (tmp_path / 'run' / 'settings.yaml.diception.partial').touch()  # of one that was killed
     trainer.start(tiny(), tmp_path / 'run', source)
     resumed = trainer.resume(None, tmp_path / 'run', source)
     assert resumed.step == 0
