@@ -97,7 +97,7 @@ def to_metric(disparity: Disparity, affine: ScaleShift) -> MetricDepth:
     """
     inverse = disparity.values.astype(np.float64) * affine.scale + affine.shift
     farthest = float(np.finfo(np.float32).max) / 2
-    with np.errstate(divide='ignore', invalid='ignore'):
+    with np.errstate(divide='ignore', invalid='ignore', over='ignore'):
         metres = np.where(inverse * farthest > 1, 1 / inverse, np.nan)
     return MetricDepth(metres.astype(np.float32))
 

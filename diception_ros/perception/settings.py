@@ -41,6 +41,12 @@ IDENTITY = '0 0 0 0 0 0 1'
 DEFAULT_CATEGORIES = ('person',)
 
 
+def _zero_or(name: str, value: float, least: float) -> None:
+    """Raise ValueError for a length that is so small that quotients by it overflow."""
+    if 0 < value < least:
+        raise ValueError(f'{name} is {value}; expected 0 or at least {least}')
+
+
 @dataclass(frozen=True)
 class DepthSettings(Settings):
     """Metres from relative depth."""
@@ -68,12 +74,14 @@ class DepthSettings(Settings):
     camera_height: float = setting(
         0.0,
         'height of the camera above the floor, metres; for height, and for points.ground, which '
-        'then ignores level surfaces at other heights; 0: not known', low=0, high=100,
+        'then ignores level surfaces at other heights; 0: not known, else at least 0.01', low=0,
+        high=100,
     )  # fmt: skip
     criteria: FitCriteria = field(default_factory=FitCriteria)
 
     def __post_init__(self) -> None:
         super().__post_init__()
+        _zero_or('depth.camera_height', self.camera_height, 0.01)
         if self.metric == 'fixed' and not self.scale > 0:
             raise ValueError(
                 "depth.metric is 'fixed' and depth.scale 0; expected how much 1/depth grows from "
@@ -105,7 +113,7 @@ class PointsSettings(Settings):
     stride: int = setting(1, 'keep every n-th pixel of every n-th row', low=1, high=64)
     voxel: float = setting(
         0.0, 'keep one point of each cube of this side, metres; the cloud is then a list, not '
-        'organized like the image; 0: keep all', low=0, high=10,
+        'organized like the image; 0: keep all, else at least 0.001', low=0, high=10,
     )  # fmt: skip
     edge_filter: bool = setting(
         False, 'drop the points that hang between two surfaces at a depth edge'
@@ -146,6 +154,7 @@ class PointsSettings(Settings):
 
     def __post_init__(self) -> None:
         super().__post_init__()
+        _zero_or('points.voxel', self.voxel, 0.001)
         for name in ('keep_classes', 'drop_classes'):
             # How an empty list is written where a file cannot say its type.
             object.__setattr__(self, name, tuple(filter(None, getattr(self, name))))

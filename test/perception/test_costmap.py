@@ -3,17 +3,20 @@
 """Cloud and scan of a known scene, and what costmap layers of nav2 make of them."""
 
 from dataclasses import replace
+import math
 
 from floors import HEIGHT, LENS, SIZE, scene
 import numpy as np
 from perceptions import MAKE, Canned, chosen, image, request, topics
 import pytest
 
+from diception_ros.core import settings
 from diception_ros.core.frame import Frame
 from diception_ros.core.geometry import to_disparity
 from diception_ros.core.labels import Instances, MetricDepth, Normals
 from diception_ros.messages import base, camera_info, point_clouds
 from diception_ros.perception.perceiver import Perceiver
+from diception_ros.perception.settings import PerceptionSettings
 
 TASKS = ('depth', 'semantic', 'normal')
 WORDS = ('cup', 'box')
@@ -34,7 +37,7 @@ def run(stamp_ns=5, tasks=TASKS, wanted=None, **changes):
             'cup': Instances(0 * ids, (), np.zeros(0, np.float32)),
         },
     )
-    settings = {
+    chosen_values = {
         'tasks': tuple(dict.fromkeys((*tasks, *TASKS))), 'depth__metric': 'fixed',
         'depth__scale': affine.scale, 'depth__shift': affine.shift, 'semantic__categories': WORDS,
         **changes,
@@ -45,7 +48,7 @@ def run(stamp_ns=5, tasks=TASKS, wanted=None, **changes):
         query, header=header, info=camera_info.info(MAKE, LENS, SIZE, header),
         frame=Frame(query.frame.image, stamp_ns, FRAME_ID, LENS),
     )  # fmt: skip
-    return Perceiver(given, MAKE, chosen(**settings)).process(query), depth, parts
+    return Perceiver(given, MAKE, chosen(**chosen_values)).process(query), depth, parts
 
 
 def records(result):
@@ -223,6 +226,28 @@ def test_height_needs_the_normals_and_says_so():
 def test_settings_that_do_not_fit_together(changes, problem):
     with pytest.raises(ValueError, match=problem):
         chosen(**changes)
+
+
+NUMBERS = [one for one in settings.declared(PerceptionSettings) if one.kind in (int, float)]
+
+
+@pytest.mark.filterwarnings('error')
+@pytest.mark.parametrize('one', NUMBERS, ids=lambda one: one.name)
+def test_every_number_at_its_ends_is_refused_by_name_or_calculated_with(one):
+    more = {'points__ground': 'drop', 'points__edge_filter': True, 'points__voxel': 0.1}
+    if one.name == 'depth.camera_height':
+        more['depth__metric'] = 'height'
+    values = {one.low, one.high, -1, 2**63}
+    if one.kind is float:
+        values |= {5e-324, 1e-300, -0.0, 1e308, math.inf, -math.inf, math.nan}
+    problems = []
+    for value in values - {None}:
+        try:
+            run(**{**more, one.name.replace('.', '__'): value})
+        except ValueError as error:
+            problems.append(str(error))
+    assert all(one.name in problem for problem in problems)
+    assert problems
 
 
 def test_filters_change_between_two_frames():
