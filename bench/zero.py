@@ -5,8 +5,8 @@
     python bench/zero.py --ros-args -p tasks:="[depth, normal]" -r image:=/camera/image_raw
 
 Its answers are the examples of the tasks, whatever the image. ZERO_SECONDS in the environment
-makes each frame last that long, ZERO_FAILS=1 makes each fail, and loading waits for the file
-ZERO_LOADED; the tests of the node use all three.
+makes each frame last that long, ZERO_FAILS=1 makes each fail, loading waits for the file
+ZERO_LOADED, and diagnostics are published every ZERO_REPORT_S seconds; the tests use all four.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ from task_examples import example
 from diception_ros import tasks
 from diception_ros.core import adapter_card as cards
 from diception_ros.core.images import ResizeTransform
-from diception_ros.node import process
+from diception_ros.node import diagnostics, process
 from diception_ros.perception.perceiver import Perceiver
 
 # Side of the square of the examples; they are stretched to the frame's size.
@@ -99,4 +99,5 @@ if __name__ == '__main__':
     argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     ).parse_known_args()  # for --help; the rest is for ROS
+    diagnostics.PERIOD = float(os.environ.get('ZERO_REPORT_S', diagnostics.PERIOD))
     process.run(sys.argv[1:], load)

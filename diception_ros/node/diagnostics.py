@@ -100,6 +100,8 @@ MOST = 5
 # Difference between stamps and clock that is logged, seconds: far beyond any latency, near enough
 # that the unsynchronised clocks of two machines are noticed.
 WILD_S = 10.0
+# Seconds between two reports, as diagnostic_updater.
+PERIOD = 1.0
 
 
 @dataclass(frozen=True)

@@ -32,8 +32,6 @@ if TYPE_CHECKING:
     from diception_ros.node.worker import Worker
     from diception_ros.perception.predictor import Predictor
 
-# Seconds between two reports, as diagnostic_updater.
-PERIOD = 1.0
 DEPTH = 10
 # Reports in a row with another node of this name, before it is reported.
 NAMESAKE_REPORTS = 3
@@ -154,9 +152,9 @@ class Monitor:
     def _run(self) -> None:
         due = time.monotonic()
         while not self._ended.wait(max(0.0, due - time.monotonic())):
-            due = max(due + PERIOD, time.monotonic())
+            due = max(due + diagnostics.PERIOD, time.monotonic())
             try:
-                self._publisher.publish(self._message(self.report()))
+                self._publisher.publish(self._message())
             except Exception as error:  # the next report may succeed
                 if not self._ended.is_set():
                     self._node.log.error_once('monitor', f'diagnostics failed: {error!r}')
@@ -205,9 +203,11 @@ class Monitor:
             values,
         )
 
-    def _message(self, report: diagnostics.NodeReport) -> DiagnosticArray:
+    def _message(self) -> DiagnosticArray:
         array = DiagnosticArray()
+        # Before the values are read: none is older than the stamp.
         array.header.stamp = self._node.get_clock().now().to_msg()
+        report = self.report()
         device = str(report.values['device'])
         for status in diagnostics.statuses(report):
             array.status.append(

@@ -262,7 +262,8 @@ def test_1600_damaged_messages_are_counted(domain, peer):
         infos = peer.publisher('/camera_info', CameraInfo, history=HistoryPolicy.KEEP_ALL)
         good = image(rgb_array(size=(8, 12)), header=header(0))
         peer.feed(camera, good, lambda: peer.count('processed'))
-        peer.spin(1.2)
+        peer.spin(0.5)  # until what was published has arrived
+        peer.diagnostics()
         done, failed = peer.count('processed'), peer.count('failed')
         assert failed == 0
         infos.publish(broken(dice, 7)[1])
