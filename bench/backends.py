@@ -4,11 +4,11 @@
 
 Each backend has a process of its own; they take turns, and the best of all rounds counts.
 
-    python bench/backends.py --threads 1
-    python bench/backends.py --threads 1 --base fbaa75e [--model DIR]
+    python bench/backends.py --sides torch:1 onnx:1
+    python bench/backends.py --sides base:1 base:2 onnx:1 onnx:2 --base fbaa75e [--model DIR]
 
-With --base the Predictor of another commit (in a temporary git worktree) with its own built-in
-model takes turns with them, and a last column says how many times as many predictions onnx makes.
+A side is a backend and its threads, and `base` the Predictor of another commit (in a temporary git
+worktree) with its own built-in model. The last column is the first side's value by the last one's.
 """
 
 from __future__ import annotations
@@ -18,12 +18,14 @@ import contextlib
 import json
 import os
 from pathlib import Path
+import statistics
 import subprocess
 import sys
 import time
 
 TASKS = ('depth', 'normal', 'segmentation', 'entity', 'pose', 'semantic')
-COUNTS = (1, 4, 6)
+# Frames of one call and tasks of each.
+CALLS = ((1, 1), (1, 4), (1, 6), (8, 1))
 BACKENDS = ('torch', 'onnx')
 ROOT = Path(__file__).resolve().parents[1]
 STAGES = ('encode', 'denoise', 'decode')
@@ -54,7 +56,8 @@ def load(backend: str, model: str, threads: int):
 def serve(args: argparse.Namespace) -> None:
     """One backend: for each line of input, the processor's milliseconds of all counts."""
     begin, wall = time.process_time(), time.perf_counter()
-    predictor, Frame, Point, Prompt = load(args.serve, args.model, args.threads)
+    backend, _, threads = args.serve.partition(':')
+    predictor, Frame, Point, Prompt = load(backend, args.model, int(threads))
     load_s = {'load_cpu_s': time.process_time() - begin, 'load_s': time.perf_counter() - wall}
     import numpy as np
 
@@ -64,11 +67,11 @@ def serve(args: argparse.Namespace) -> None:
     pages = Path('/proc/self/statm')
     for _ in sys.stdin:
         found = {}
-        for count in COUNTS:
-            frame = Frame(image)
+        for views, count in CALLS:
+            frames = [Frame(image) for _ in range(views)]
             start = time.process_time(), time.perf_counter()
-            seconds = [one.seconds for one in predictor.predict([frame], prompts[:count])]
-            found[count] = [
+            seconds = [one.seconds for one in predictor.predict(frames, prompts[:count])]
+            found[f'{views} frames, {count} tasks'] = [
                 1e3 * (time.process_time() - start[0]),
                 1e3 * (time.perf_counter() - start[1]),
                 1e3 * sum(one[stage] for one in seconds for stage in STAGES),
@@ -81,42 +84,50 @@ def main() -> None:
     """Print a Markdown table."""
     parser = argparse.ArgumentParser(description=(__doc__ or '').splitlines()[0])
     parser.add_argument('--model', default='builtin')
-    parser.add_argument('--threads', type=int, default=1)
+    parser.add_argument('--sides', nargs='+', type=side, default=['torch:1', 'onnx:1'])
     parser.add_argument('--rounds', type=int, default=9)
-    parser.add_argument('--base', help='a commit to compare with')
-    parser.add_argument('--serve', choices=(*BACKENDS, 'base'), help=argparse.SUPPRESS)
+    parser.add_argument('--base', default='fbaa75e', help='the commit of base')
+    parser.add_argument('--serve', type=side, help=argparse.SUPPRESS)
     args = parser.parse_args()
     if args.serve:
         return serve(args)
     with contextlib.ExitStack() as stack:
-        trees = dict.fromkeys(BACKENDS, ROOT)
-        if args.base:
+        trees = dict.fromkeys(args.sides, ROOT)
+        if bases := [name for name in args.sides if name.startswith('base')]:
             import cold
 
-            trees = {'base': stack.enter_context(cold.checkout(args.base)), **trees}
+            trees |= dict.fromkeys(bases, stack.enter_context(cold.checkout(args.base)))
         found = rounds(trees, args)
-    names = list(trees)
     rows = []
     for what, key in (('import and load, processor s', 'load_cpu_s'), ('memory, MB', 'memory_mb')):
-        rows.append((what, [min(one[key] for one in found[name]) for name in names]))
-    for count in COUNTS:
+        rows.append((what, [min(one[key] for one in found[name]) for name in trees]))
+    for views, count in CALLS:
+        call = f'{views} frames, {count} tasks'
         for what, place in (('processor', 0), ('wall', 1), ('network, wall', 2)):
-            best = [min(one['ms'][str(count)][place] for one in found[name]) for name in names]
-            rows.append((f'{count} predictions, {what} ms', best))
-    ratios = 'onnx by torch |' + (' base by onnx |' if args.base else '')
-    print(f'| | {" | ".join(names)} | {ratios}')
-    print('|---' * (len(names) + ratios.count('|') + 1) + '|')
+            times = [[one['ms'][call][place] for one in found[name]] for name in trees]
+            rows.append((f'{call}: {what} ms', list(map(min, times))))
+            if what == 'wall':
+                medians = list(map(statistics.median, times))
+                rows.append((f'{call}: median wall ms', medians))
+    print(f'| | {" | ".join(trees)} | first by last |')
+    print('|---' * (len(trees) + 2) + '|')
     for what, values in rows:
-        torch_, onnx = values[-2:]
-        ends = [onnx / torch_, *([values[0] / onnx] if args.base else [])]
-        cells = [f'{value:.3g}' for value in values] + [f'{end:.2f}' for end in ends]
-        print(f'| {what} | {" | ".join(cells)} |')
+        cells = [f'{value:.3g}' for value in values]
+        print(f'| {what} | {" | ".join(cells)} | {values[0] / values[-1]:.2f} |')
     return None
+
+
+def side(text: str) -> str:
+    """A backend and its threads, checked: `onnx:2`."""
+    backend, _, threads = text.partition(':')
+    if backend not in (*BACKENDS, 'base') or not threads.isdecimal():
+        raise argparse.ArgumentTypeError(f'expected torch:N, onnx:N or base:N, got {text!r}')
+    return text
 
 
 def rounds(trees: dict[str, Path], args: argparse.Namespace) -> dict[str, list[dict]]:
     """What each process measured, round by round; they take turns."""
-    command = [sys.executable, __file__, '--model', args.model, '--threads', str(args.threads)]
+    command = [sys.executable, __file__, '--model', args.model]
     processes = {
         name: subprocess.Popen(
             [*command, '--serve', name], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True,

@@ -398,9 +398,9 @@ def read_graphs(folder):
     compute = ComputeSettings(threads=1, backend='onnx')
     backend.choose(folder, compute)
     model = OnnxBackend(folder, compute)
-    latents = model.encode(np.zeros((64, 64, 3), np.uint8))
+    latents = model.encode([np.zeros((64, 64, 3), np.uint8)])
     once = PredictSettings(num_inference_steps=1, guidance_scale=1.0)
-    return model.decode_latents(model.denoise([latents], [''], [[]], [0], once, '')).tolist()
+    return model.decode_latents(model.denoise(latents, [''], [[]], [0], once, '')).tolist()
 
 
 def checkpoint_files(folder):

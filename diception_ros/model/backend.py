@@ -47,8 +47,8 @@ class Backend(Protocol):
     def embed(self, texts: Sequence[str]) -> None:
         """Embed texts for what follows; UnknownTextError for one that cannot be."""
 
-    def encode(self, image: NDArray[np.uint8]) -> Any:
-        """Image latents of a (D, D, 3) uint8 RGB image, D being `input_scale` times S."""
+    def encode(self, images: Sequence[NDArray[np.uint8]]) -> list[Any]:
+        """Image latents of each (D, D, 3) uint8 RGB image, D being `input_scale` times S."""
 
     def denoise(
         self,

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
+import sys
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -91,6 +92,9 @@ class OnnxBackend:
         self.threads = compute.threads or resources.automatic_threads(
             compute.device, resources.processors(), least=2
         )
+        # Parts of a batch that have a core each share nothing but the weights; cores that work on
+        # one part send each other every intermediate result.
+        self._at_once = self.threads if compute.device == 'cpu' else 1
         self._image, self._network, self._decoder = (
             _Graph(folder / name, compute.device, self.threads)
             for name in (IMAGE, NETWORK, DECODER)
@@ -100,7 +104,10 @@ class OnnxBackend:
     def embed(self, texts: Sequence[str]) -> None:
         self._table.check(texts)
 
-    def encode(self, image: NDArray[np.uint8]) -> _ImageLatents:
+    def encode(self, images: Sequence[NDArray[np.uint8]]) -> list[_ImageLatents]:
+        return resources.concurrently(self._encode, images, self._at_once)
+
+    def _encode(self, image: NDArray[np.uint8]) -> _ImageLatents:
         planes = image.transpose(2, 0, 1)[None].astype(np.float32) / np.float32(127.5) - 1
         height, width = (side // self.input_scale for side in image.shape[:2])
         feeds = {'image': planes, **self._overlaps(self._image, height, width)}
@@ -119,6 +126,22 @@ class OnnxBackend:
     ) -> NDArray[np.float32]:
         if adapter:
             raise ValueError(f'adapter {adapter!r}: adapters run on torch; set backend to torch')
+
+        def denoise(rows: slice) -> NDArray[np.float32]:
+            own = image_latents if len(image_latents) == 1 else image_latents[rows]
+            return self._denoise(own, texts[rows], points[rows], seeds[rows], settings)
+
+        parts = resources.concurrently(denoise, self._parts(len(texts)), self._at_once)
+        return np.concatenate(parts)
+
+    def _denoise(
+        self,
+        image_latents: Sequence[_ImageLatents],
+        texts: Sequence[str],
+        points: Sequence[Sequence[tuple[float, float]]],
+        seeds: Sequence[int],
+        settings: PredictSettings,
+    ) -> NDArray[np.float32]:
         # The same way as DiceptionPipeline.denoise, which explains it.
         batch, guided = len(texts), settings.guidance_scale > 1
         coordinates, given = pack_points(points, batch, self._order)
@@ -159,13 +182,14 @@ class OnnxBackend:
     def decode_latents(self, latents: NDArray[np.float32]) -> NDArray[np.float32]:
         height, width = (self._block * side for side in latents.shape[2:])
         overlaps = self._overlaps(self._decoder, height, width)
-        together = max(1, _DECODE_PIXELS // (height * width))
-        parts = []
-        for i in range(0, len(latents), together):
-            part = latents[i : i + together]
+
+        def decode(rows: slice) -> NDArray[np.float32]:
+            part = latents[rows]
             shape = (len(part), height, width, 3)
-            parts.append(self._decoder.run({'latents': part, **overlaps}, shape)[0])
-        return np.concatenate(parts)
+            return self._decoder.run({'latents': part, **overlaps}, shape)[0]
+
+        parts = self._parts(len(latents), max(1, _DECODE_PIXELS // (height * width)))
+        return np.concatenate(resources.concurrently(decode, parts, self._at_once))
 
     def synchronize(self) -> None:
         pass  # `run` returns when its outputs are there
@@ -176,6 +200,12 @@ class OnnxBackend:
     def is_out_of_memory(self, error: Exception) -> bool:
         # ONNX Runtime has no error of its own for it.
         return 'Failed to allocate memory' in str(error.__cause__ or error)
+
+    def _parts(self, count: int, largest: int = sys.maxsize) -> list[slice]:
+        """Nearly equal parts of a batch: one for each that may run at once, or more."""
+        number = max(min(self._at_once, count), -(-count // largest))
+        ends = [count * part // number for part in range(number + 1)]
+        return list(map(slice, ends, ends[1:]))
 
     def _embedding(self, text: str) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
         if text not in self._embedded:

@@ -346,7 +346,7 @@ def compare(folder: Path) -> float:
             outputs = []
             for model in (torch_model, onnx_model):
                 latents = model.denoise(
-                    [model.encode(image)], prompts, points, list(range(batch)), settings, ''
+                    model.encode([image]), prompts, points, list(range(batch)), settings, ''
                 )
                 outputs.append(model.decode_latents(latents))
             worst = max(worst, float(np.abs(outputs[0] - outputs[1]).max()))

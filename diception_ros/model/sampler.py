@@ -162,13 +162,16 @@ class BatchedSampler:
     ) -> NDArray[np.float32]:
         """Output images of one batch, (N, S, S, 3); adds the latents of inputs it encodes."""
         inputs = [(id(request.image), offset) for request, offset, _ in batch]
-        for key, (request, offset, _) in dict(zip(inputs, batch, strict=True)).items():
-            if key not in latents:
-                sharing = [row[0].item for row, k in zip(batch, inputs, strict=True) if k == key]
-                with timer.stage('encode', sharing):
-                    down, right = (self._backend.input_scale * step for step in offset)
-                    shifted = shift(request.image, (down, right))
-                    latents[key] = self._backend.encode(shifted)
+        rows = dict(zip(inputs, batch, strict=True))
+        missing = [key for key in rows if key not in latents]
+        sharing = [row[0].item for row, key in zip(batch, inputs, strict=True) if key in missing]
+        with timer.stage('encode', sharing):
+            scale = self._backend.input_scale
+            shifted = [
+                shift(request.image, (scale * down, scale * right))
+                for request, (down, right), _ in map(rows.__getitem__, missing)
+            ]
+            latents.update(zip(missing, self._backend.encode(shifted), strict=True))
         image_latents = [latents[key] for key in (inputs[:1] if len(set(inputs)) == 1 else inputs)]
         items = [request.item for request, _, _ in batch]
         with timer.stage('denoise', items):

@@ -63,9 +63,9 @@ class TorchBackend:
     def embed(self, texts: Sequence[str]) -> None:
         self.pipe.get_embeddings(texts)
 
-    def encode(self, image: NDArray[np.uint8]) -> torch.Tensor:
-        planes = torch.from_numpy(image.copy()).permute(2, 0, 1)[None]
-        return self.pipe.encode_image(planes.float() / 127.5 - 1)
+    def encode(self, images: Sequence[NDArray[np.uint8]]) -> list[torch.Tensor]:
+        planes = [torch.from_numpy(image.copy()).permute(2, 0, 1)[None] for image in images]
+        return [self.pipe.encode_image(image.float() / 127.5 - 1) for image in planes]
 
     def denoise(
         self,

@@ -245,15 +245,16 @@ class Predictor:
         timer = StageTimer(len(prompts), self._now)
         sides = [resolved[setting].processing_resolution for setting in settings]
         inputs = [(id(frame), side) for frame, side in zip(frames, sides, strict=True)]
-        resized = {}
-        for key in dict.fromkeys(inputs):
-            sharing = [index for index, other in enumerate(inputs) if other == key]
-            with timer.stage('fit', sharing):
-                image = frames[sharing[0]].image
-                resized[key] = (
-                    images.resize(image, key[1] * self.input_scale)[0],
-                    images.resize_transform(image.shape[:2], key[1]),
-                )
+        image_of = {key: frame.image for key, frame in zip(inputs, frames, strict=True)}
+
+        def resize(key: tuple[int, int]) -> tuple[NDArray[np.uint8], images.ResizeTransform]:
+            image, side = image_of[key], key[1]
+            square, _ = images.resize(image, side * self.input_scale)
+            return square, images.resize_transform(image.shape[:2], side)
+
+        with timer.stage('fit', range(len(prompts))):
+            pairs = resources.concurrently(resize, image_of, self.threads)
+        resized = dict(zip(image_of, pairs, strict=True))
 
         # 2. Sample the output images; an ensemble has several, with different noise.
         requests = [

@@ -15,13 +15,18 @@ has no effect where the C library is not glibc.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 import contextlib
 import ctypes
 import math
 import os
 from pathlib import Path
 import sys
+from typing import TypeVar
+
+ItemT = TypeVar('ItemT')
+ResultT = TypeVar('ResultT')
 
 # What a container may use, in microseconds of each period; 'max' where it is all.
 QUOTA = Path('/sys/fs/cgroup/cpu.max')
@@ -78,6 +83,21 @@ def processors() -> int:
         return max(1, min(count, math.ceil(int(quota) / int(period))))
     except (OSError, ValueError, ZeroDivisionError):  # no container, or one without a limit
         return count
+
+
+def concurrently(
+    call: Callable[[ItemT], ResultT], items: Iterable[ItemT], threads: int
+) -> list[ResultT]:
+    """Call a function that lets other threads run for each item, in so many threads.
+
+    Returns:
+        what it returned, in the order of the items; the first exception is raised.
+    """
+    given = list(items)
+    if min(threads, len(given)) < 2:
+        return list(map(call, given))
+    with ThreadPoolExecutor(min(threads, len(given))) as pool:
+        return list(pool.map(call, given))
 
 
 # Parameters of mallopt, see malloc.h of glibc.

@@ -127,7 +127,7 @@ def test_a_rectangle_gives_the_rectangle_of_torch(both):
     for one in both:
         model = one._backend
         latents = model.denoise(
-            [model.encode(image)], ['[[image2depth]]'] * 2, [[], [(0.1, 0.9)]], [1, 2],
+            model.encode([image]), ['[[image2depth]]'] * 2, [[], [(0.1, 0.9)]], [1, 2],
             PredictSettings(), '',
         )  # fmt: skip
         outputs.append(model.decode_latents(latents))
