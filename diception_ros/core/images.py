@@ -20,7 +20,7 @@ import warnings
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image, ImageOps
+from PIL import Image, ImageOps, UnidentifiedImageError
 
 from diception_ros.system import files
 
@@ -166,7 +166,9 @@ def png_is_whole(content: bytes) -> bool:
 
 def unreadable(what: str, size: int, error: Exception | None = None) -> ValueError:
     """The error for a file of so many bytes that is no image, or a damaged one."""
-    reason = f'; {str(error) or type(error).__name__}' if error else ''
+    # Pillow's names the object in memory that it read.
+    told = error and not isinstance(error, UnidentifiedImageError)
+    reason = f'; {str(error) or type(error).__name__}' if told else ''
     return ValueError(
         f'{what}: not an image that can be read, or one that is cut off ({size} bytes{reason})'
     )
@@ -220,6 +222,14 @@ _GAP = 4
 _WIDEST = 640  # a wider image is shrunk, so that a sheet of six fits a screen
 
 
+def drawable(text: str) -> str:
+    """A text for cv2.putText, with '?' for what is not Unicode, such as bytes of a file's name.
+
+    OpenCV 4.11 to 5.0 end the process at a lone surrogate.
+    """
+    return text.encode(errors='replace').decode()
+
+
 def contact_sheet(
     images: Sequence[NDArray[np.uint8]], names: Sequence[str], columns: int = 0
 ) -> NDArray[np.uint8]:
@@ -259,7 +269,7 @@ def contact_sheet(
         top = _GAP + (i // columns) * (height + _BAR + _GAP)
         left = _GAP + (i % columns) * (cell + _GAP)
         cv2.putText(
-            sheet, name, (left + 2, top + _BAR - 7), cv2.FONT_HERSHEY_SIMPLEX, 0.48,
+            sheet, drawable(name), (left + 2, top + _BAR - 7), cv2.FONT_HERSHEY_SIMPLEX, 0.48,
             (235, 235, 235), 1, cv2.LINE_AA,
         )  # fmt: skip
         small = cv2.resize(image, (width, height), interpolation=cv2.INTER_AREA)

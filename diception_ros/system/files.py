@@ -50,7 +50,7 @@ def atomic_file(path: str | Path) -> Iterator[Path]:
         BlockingIOError: another process writes it.
         OSError: the file cannot be written; it names the file, also for a full disk.
     """
-    if _is_stream(Path(path)):
+    if is_stream(Path(path)):
         yield Path(path)
         return
     path = Path(os.path.realpath(path))  # what a link names is replaced, not the link
@@ -67,7 +67,7 @@ def atomic_file(path: str | Path) -> Iterator[Path]:
         os.close(descriptor)
 
 
-def _is_stream(path: Path) -> bool:
+def is_stream(path: Path) -> bool:
     """Whether a pipe, a terminal or another device is there."""
     try:
         mode = path.stat().st_mode

@@ -376,7 +376,10 @@ def find_images(given: Sequence[str], out: Path | None = None) -> list[Path]:
         path = Path(text)
         if path.is_dir():
             inside = sorted(p for p in path.rglob('*') if p.suffix.lower() in _ENDS)
-            inside = [p for p in inside if out is None or out not in p.parents]
+            inside = [
+                p for p in inside
+                if not (out in p.parents or p.is_dir() or files.is_stream(p))
+            ]  # fmt: skip
             if not inside:
                 raise ValueError(f'{path}: no images in it; expected {" ".join(_ENDS)}')
             found += inside

@@ -3,6 +3,7 @@
 """`diception predict`, as a user types it."""
 
 import json
+import os
 from pathlib import Path
 import shutil
 
@@ -17,7 +18,7 @@ from diception_ros.core.labels import load_npz
 from diception_ros.core.prompt import Point, Prompt
 from diception_ros.model.folder import resolve
 from diception_ros.perception.predictor import Predictor
-from diception_ros.workflows.predict import PredictConfig
+from diception_ros.workflows.predict import PredictConfig, find_images
 
 QUICK = ['--num-inference-steps', '1', '--guidance-scale', '1']
 
@@ -110,6 +111,14 @@ def test_broken_images_are_reported_and_skipped(image_files, tiny_folder, tmp_pa
         assert f'a/{name}' in err
     assert 'wrote 2 of 5 images' in err
     assert len([*(tmp_path / 'out').rglob('depth.npz')]) == 2
+
+
+def test_pipes_and_folders_named_like_images_are_left_out(image_files, tmp_path):
+    os.mkfifo(tmp_path / 'a/pipe.png')  # reading it would wait for a writer
+    (tmp_path / 'a/folder.png').mkdir()
+    (tmp_path / 'a/gone.png').symlink_to('gone.png')  # stays, and is reported
+    found = find_images([str(tmp_path / 'a')])
+    assert [path.name for path in found] == ['gone.png', 'one.png']
 
 
 def test_several_processes_write_the_same_as_one(image_files, tmp_path, capsys):

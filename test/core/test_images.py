@@ -4,6 +4,8 @@
 
 from __future__ import annotations
 
+import os
+
 import cv2
 from hypothesis import given
 from hypothesis import strategies as st
@@ -13,6 +15,7 @@ import pytest
 
 from diception_ros.core import images
 from diception_ros.core.images import ResizeTransform, contact_sheet, resize
+from diception_ros.core.labels import visualize
 
 sides = st.integers(1, 3000)
 
@@ -96,6 +99,19 @@ def test_every_image_is_there(size, columns):
 def test_large_images_are_shrunk():
     sheet = contact_sheet([np.full((1080, 1920, 3), 200, np.uint8)] * 2, ['a', 'b'], 2)
     assert sheet.shape[1] < 1400
+
+
+def test_texts_that_are_not_unicode_are_drawn_with_question_marks():
+    # OpenCV's putText ends the process at what stands for a byte that is not UTF-8.
+    image, ids = np.zeros((40, 60, 3), np.uint8), np.ones((40, 60), np.int32)
+    drawn = []
+    for text in (os.fsdecode(b'a\xff.png'), 'a?.png'):
+        canvas = image.copy()
+        visualize.draw_texts(canvas, ids, (text,))
+        drawn.append((canvas, contact_sheet([image], [text])))
+    np.testing.assert_array_equal(drawn[0][0], drawn[1][0])
+    np.testing.assert_array_equal(drawn[0][1], drawn[1][1])
+    assert drawn[0][0].any()
 
 
 def test_images_of_several_sizes_are_refused():

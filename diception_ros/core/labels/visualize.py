@@ -10,6 +10,8 @@ import functools
 import numpy as np
 from numpy.typing import NDArray
 
+from diception_ros.core.images import drawable
+
 Rgb = NDArray[np.uint8]
 
 # The eleven colours of ColorBrewer's "Spectral" (Cynthia Brewer, Apache-2.0), red to violet. The
@@ -111,7 +113,7 @@ def draw_texts(canvas: Rgb, ids: NDArray[np.int32], texts: tuple[str, ...]) -> N
     import cv2
 
     scale = max(0.35, min(canvas.shape[:2]) / 1200)
-    for k, text in enumerate(texts, 1):
+    for k, text in enumerate(map(drawable, texts), 1):
         region = np.pad(ids == k, 1).astype(np.uint8) if text else np.zeros(0, np.uint8)
         if not region.any():
             continue
