@@ -203,11 +203,11 @@ class Peer:
             self.executor.spin_once(timeout_sec=0.02)
         return found
 
-    def feed(self, publisher, message, condition, seconds=PATIENCE):
+    def feed(self, publisher, message, condition, seconds=PATIENCE, slowest=2.0):
         """Publish a message over and over until a condition holds.
 
-        Ever more slowly: on a busy machine the answers on many topics pile up, and the executor
-        takes those of the first subscriptions first.
+        Ever more slowly, down to a pause of `slowest` seconds: on a busy machine the answers on
+        many topics pile up, and the executor takes those of the first subscriptions first.
         """
         end, pause = time.monotonic() + seconds, 0.05
         while not condition():
@@ -216,7 +216,7 @@ class Peer:
             again = time.monotonic() + pause
             while not condition() and (rest := again - time.monotonic()) > 0:
                 self.executor.spin_once(timeout_sec=rest)
-            pause = min(1.3 * pause, 2.0)
+            pause = min(1.3 * pause, slowest)
 
     def connect(self, *topics):
         """Wait until what we listen to is published."""
