@@ -4,7 +4,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 import contextlib
 import errno
 import fcntl
@@ -136,6 +136,14 @@ def atomic_folder(path: Path, replace: bool = False) -> Iterator[Path]:
                 partial.rename(path)
         finally:
             shutil.rmtree(partial, ignore_errors=True)
+
+
+def check_outputs(outputs: Iterable[Path | None], inputs: Iterable[Path]) -> None:
+    """Raise ValueError if a file that is to be written is one that is read."""
+    known = [path for path in inputs if path.exists()]
+    for path in outputs:
+        if path is not None and path.exists() and any(map(path.samefile, known)):
+            raise ValueError(f'{path} is what is read, and would be replaced; give another name')
 
 
 def empty_folder(folder: Path) -> None:

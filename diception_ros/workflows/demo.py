@@ -107,6 +107,10 @@ def demo(config: DemoConfig, progress: Progress = SILENT) -> DemoResult:
     # Options are validated before anything is imported or done.
     if config.bag is not None and not config.bag.exists():
         raise FileNotFoundError(f'{config.bag}: no such bag')
+    if config.bag is not None:
+        # Those that begin anew.
+        written = [config.out / name for name in ('live.mcap', 'live.partial.mcap', 'replay.mcap')]
+        files.check_outputs(written, [config.bag])
     from diception_ros.model import folder
 
     folder.check_folder(folder.resolve(config.model))

@@ -218,12 +218,15 @@ def _replay_one(path: Path, config: ReplayConfig, progress: Progress) -> ReplayR
     from diception_ros.bag_replay.run import DAMAGED
     from diception_ros.bag_replay.run import replay as run
     from diception_ros.bags.frames import choose
-    from diception_ros.bags.reader import Bag
+    from diception_ros.bags.mcap_writer import partial_of
+    from diception_ros.bags.reader import Bag, files_of
     from diception_ros.bags.typestore import BagTypes
     from diception_ros.datasets.ground_truth import GroundTruthSource, poses_of
     from diception_ros.reporting import rerun_view
 
     perception, compute, job = config.perception, config.compute, _job(config)
+    written = (job.out, partial_of(job.out), config.summary, config.view_file)
+    files.check_outputs(written, (path, *files_of(path)))
     if config.view or config.view_file:
         rerun_view.check(window=config.view)
     with Bag(path) as bag:

@@ -35,6 +35,15 @@ def test_impossible_wishes_are_refused(tmp_path, tiny_folder, capsys, arguments,
     assert not out.exists() or not [*out.iterdir()]
 
 
+def test_the_recording_of_an_earlier_demo_is_not_replaced(tmp_path, tiny_folder, capsys):
+    pytest.importorskip('rclpy')
+    (tmp_path / 'live.mcap').write_text('mine')
+    bag = tmp_path / 'live.mcap'
+    assert demo(bag, '--model', tiny_folder, '--out', tmp_path) == 1
+    assert 'is what is read, and would be replaced' in capsys.readouterr().err
+    assert bag.read_text() == 'mine'
+
+
 def test_two_demos_do_not_share_a_folder(tmp_path, tiny_folder, capsys):
     pytest.importorskip('rclpy')
     place = os.open(tmp_path, os.O_RDONLY)

@@ -137,6 +137,19 @@ def test_a_name_of_another_kind_or_a_bag_that_is_there_is_refused(
     assert (tmp_path / 'out.mcap').read_text() == 'mine'
 
 
+def test_what_is_read_is_not_written(tmp_path, capsys):
+    recording = write(tmp_path / 'drive.partial.mcap', recorded(1))  # as a killed record leaves it
+    (tmp_path / 'link.mcap').symlink_to(recording)
+    before = recording.read_bytes()
+    for name, more in (
+        ('drive.partial.mcap', ()), ('drive.mcap', ()), ('link.mcap', ()),
+        ('out.mcap', ('--summary', recording)), ('out.mcap', ('--view-file', recording)),
+    ):  # fmt: skip
+        assert run(recording, '--out', tmp_path / name, '--force', *more) == 1
+        assert ' is what is read, and would be replaced' in capsys.readouterr().err
+        assert recording.read_bytes() == before
+
+
 def test_many_bags_of_which_some_fail(tmp_path, capsys):
     # The built-in model needs no torch, whose import takes each process seconds.
     folder = tmp_path / 'bags'
