@@ -276,11 +276,11 @@ def train(args: argparse.Namespace) -> int:
 
 
 def _view_options(parser: argparse.ArgumentParser) -> None:
-    from diception_ros.perception.settings import LIVE, PerceptionSettings
+    from diception_ros.perception.settings import LIVE, MESSAGES, PerceptionSettings
 
     every_n = [item.name for item in settings.declared(PerceptionSettings) if item.key]
     settings.add_arguments(
-        parser, api.ViewConfig, {*LIVE, *every_n, 'conversion', 'output_size'},
+        parser, api.ViewConfig, {*LIVE, *MESSAGES, *every_n},
         titles={
             'compute': 'where it runs',
             'perception': 'what is predicted, as parameters of the node',

@@ -270,6 +270,13 @@ class LiveSettings(Settings):
 
 # Names of the settings that mean something only where frames arrive by themselves.
 LIVE = tuple(item.name for item in declared(LiveSettings))
+# Names of the settings that act on messages alone, so that a viewer of labels has none of them;
+# gravity also decides on depth.metric 'height'.
+MESSAGES = (
+    *(item.name for group in (PointsSettings, ScanSettings) for item in declared(group)
+      if item.attribute not in ('gravity', 'gravity_frame')),
+    'conversion', 'output_size',
+)  # fmt: skip
 
 
 @dataclass(frozen=True)

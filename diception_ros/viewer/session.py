@@ -29,12 +29,12 @@ from diception_ros.core.settings import Declared
 from diception_ros.messages import base
 from diception_ros.perception.perceiver import Perceiver
 from diception_ros.perception.query import Query
-from diception_ros.perception.settings import DEPTH, LIVE, PerceptionSettings
+from diception_ros.perception.settings import DEPTH, LIVE, MESSAGES, PerceptionSettings
 from diception_ros.system.files import error_text
 from diception_ros.viewer.sources import Source, SourceFrame
 
-# Parameters that the page has controls of their own for, or that mean nothing to it.
-APART = ('tasks', 'adapters', 'semantic.categories', 'conversion', 'output_size')
+# Parameters that the page has controls of their own for, or that are read when it starts.
+APART = ('tasks', 'adapters', 'semantic.categories', 'points.gravity_frame')
 # Seconds that a prediction in work may take when the session is closed.
 CLOSE_S = 3.0
 # Images of a bag that are skipped at most to catch up with its time; then time is set anew.
@@ -292,7 +292,7 @@ class Session(Viewer):
     def declared(self) -> list[Declared]:
         return [
             item for item in declarations.declared(PerceptionSettings)
-            if item.name not in (*APART, *LIVE) and item.attribute != 'every_n'
+            if item.name not in (*APART, *LIVE, *MESSAGES) and item.attribute != 'every_n'
         ]  # fmt: skip
 
     def values(self) -> dict[str, Any]:

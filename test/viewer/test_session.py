@@ -11,9 +11,10 @@ import pytest
 from recordings import Cheap, asked, image, recorded, write
 
 from diception_ros.bags.typestore import BagTypes
-from diception_ros.core import images
+from diception_ros.core import images, settings
 from diception_ros.core.prompt import Point
 from diception_ros.perception.perceiver import Perceiver
+from diception_ros.perception.settings import LIVE, MESSAGES, PerceptionSettings
 from diception_ros.viewer.session import Session, with_point, without_nearest
 from diception_ros.viewer.sources import BagFrames, CameraDevice, ImageFiles, is_bag
 
@@ -129,6 +130,15 @@ def test_tasks_are_switched_and_wrong_ones_refused(files, opened):
         session.set_value('num_inference_steps', 0)
     session.set_value('num_inference_steps', 3)
     assert session.values()['num_inference_steps'] == 3
+
+
+def test_parameters_are_those_that_what_is_shown_depends_on(files, opened):
+    session = opened(ImageFiles(files))
+    names = {one.name for one in session.declared()}
+    assert {'num_inference_steps', 'depth.metric', 'points.gravity'} <= names
+    assert {name for name in names if name.startswith('points.')} == {'points.gravity'}
+    assert not names & {*LIVE, *MESSAGES, 'tasks', 'scan.frame', 'output_size'}
+    assert names < {one.name for one in settings.declared(PerceptionSettings)}
 
 
 def test_images_are_shown_by_number_and_a_broken_one_is_named(files, opened):
