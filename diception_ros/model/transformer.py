@@ -14,10 +14,11 @@ import torch
 from torch import nn
 from torch.nn import functional
 
-from diception_ros.model.encoder import FEATURES, FINE, FINE_CELLS
+from diception_ros.model.encoder import FEATURES, FINE, FINE_CELLS, POSE
 from diception_ros.model.pca import PcaAutoencoder
 
 _WIDE = 96  # channels; Source: the probe of issue 19, whose decoder was four convolutions of it
+_POSE_WIDE = 48  # channels more, where MoveNet's features are among the image's
 _CONVOLUTIONS = 3  # of a refinement, beside its first and its last
 # Channels of the refinement at stride 4: three convolutions of 32 cost a fifth of the transformer.
 _FINE_WIDE = 32
@@ -305,17 +306,19 @@ class ImageFeatures(nn.Module):
     def __init__(self, features: int, width: int, patch: int, channels: int) -> None:
         super().__init__()
         self.patch = patch
-        self.coarse = FEATURES if features == FEATURES + FINE else features
-        self.mix = nn.Conv2d(self.coarse, _WIDE, 1)
-        self.embed = nn.Conv2d(_WIDE, width, patch, patch)
+        fine = features in (FEATURES + FINE, FEATURES + POSE + FINE)
+        self.coarse = features - FINE if fine else features
+        self.mixed = _WIDE + _POSE_WIDE if self.coarse == FEATURES + POSE else _WIDE
+        self.mix = nn.Conv2d(self.coarse, self.mixed, 1)
+        self.embed = nn.Conv2d(self.mixed, width, patch, patch)
         self.spread = nn.Linear(width, patch * patch * _WIDE)
-        self.enter = nn.Conv2d(2 * _WIDE, _WIDE, 3, padding=1)
+        self.enter = nn.Conv2d(_WIDE + self.mixed, _WIDE, 3, padding=1)
         self.refine = nn.ModuleList(
             nn.Conv2d(_WIDE, _WIDE, 3, padding=1) for _ in range(_CONVOLUTIONS)
         )
         self.leave = nn.Conv2d(_WIDE, channels, 3, padding=1)
         zero = [self.embed, self.leave]
-        self.fine = FineRefinement(channels) if features > self.coarse else None
+        self.fine = FineRefinement(channels) if fine else None
         if self.fine is not None:
             zero.append(self.fine.leave)
         for last in zero:
@@ -329,7 +332,7 @@ class ImageFeatures(nn.Module):
             features: (B, features, h, w).
 
         Returns:
-            (B, L, width) and (B, M, h, w); M is _WIDE and the features of stride 4.
+            (B, L, width) and (B, M, h, w); M is `mixed` and the features of stride 4.
         """
         mixed = functional.gelu(self.mix(features[:, : self.coarse]))
         kept = torch.cat([mixed, features[:, self.coarse :]], dim=1)
@@ -352,7 +355,7 @@ class ImageFeatures(nn.Module):
             (N, channels, h, w).
         """
         h, w = kept.shape[-2:]
-        mixed, fine = kept[:, :_WIDE], kept[:, _WIDE:]
+        mixed, fine = kept[:, : self.mixed], kept[:, self.mixed :]
         p = self.patch
         # (N, _WIDE * p * p, h / p, w / p) -> (N, _WIDE, h, w)
         own = self.spread(tokens).transpose(1, 2).unflatten(2, (h // p, w // p))

@@ -270,7 +270,10 @@ class Trainer:
         latents = encoded.latents(which[mine].cpu(), batch.frame.cpu()).to(self.device).float()
         if settings.mixstyle:
             split = self.pipe.vae.config.latent_channels
-            mixed = samples.mix_statistics(latents[:, split:], settings.mixstyle, generator)
+            features = latents[:, split:]
+            mixed = samples.mix_statistics(features, settings.mixstyle, generator)
+            own = self.pipe.image_encoder.pose_features  # logits, whose values mean something
+            mixed[:, own] = features[:, own]
             latents = torch.cat([latents[:, :split], mixed], dim=1)
         return latents
 

@@ -16,7 +16,7 @@ import torch
 from diception_ros.core.frame import Frame
 from diception_ros.core.prompt import Prompt
 from diception_ros.model import DiceptionPipeline
-from diception_ros.model.encoder import FEATURES, FINE, EfficientNetLite, folded
+from diception_ros.model.encoder import FEATURES, FINE, POSE, EfficientNetLite, MoveNet, folded
 from diception_ros.model.folder import fingerprint
 from diception_ros.model.pca import PcaAutoencoder
 from diception_ros.model.tiny import tiny_pipeline
@@ -83,7 +83,40 @@ def test_features_are_normalised_on_the_images_they_were_fitted_to():
     assert (found.std(dim=(0, 2, 3)) < 1.01).all()
 
 
-@pytest.fixture(params=[FEATURES, FEATURES + FINE], ids=['stride 8', 'stride 4'])
+@pytest.mark.parametrize(('height', 'width'), [(128, 128), (128, 64), (32, 96)])
+def test_movenet_reads_three_quarters_of_the_sides(height, width):
+    network = MoveNet().eval()
+    images = torch.rand(2, 3, height, width, generator=torch.Generator().manual_seed(2)) * 2 - 1
+    found = network(images)
+    assert found.shape == (2, POSE, height // 16, width // 16)
+    if height == width:  # of 96 px, cells of 3 x 3 vectors of stride 4: nothing is interpolated
+        small = torch.nn.functional.interpolate(images, size=(96, 96), mode='bilinear')
+        maps = torch.nn.functional.pixel_unshuffle(network.layers(small)[-1], 3)
+        assert torch.equal(found[:, -maps.shape[1] :], maps)
+
+
+def test_mixed_statistics_leave_the_maps_of_movenet(tmp_path):
+    encoder(FEATURES + POSE + FINE).save_pretrained(tmp_path)
+    runs = []
+    for mixstyle in (0.0, 1.0):
+        trainer = Trainer(
+            tiny_settings(encoder=str(tmp_path), mixstyle=mixstyle), InMemoryDataset(discs(6, 0))
+        )
+        size = trainer.settings.batch_size
+        runs.append(trainer._image_latents(trainer.batch(0), size, slice(size)))
+    plain, mixed = runs
+    start = plain.shape[1] - FEATURES - POSE - FINE
+    same = (plain == mixed).flatten(2).all(2).all(0)
+    assert same[start + FEATURES : start + FEATURES + POSE].all()
+    # Some channels of random weights are constant.
+    assert same[start : start + FEATURES].float().mean() < 0.5
+    assert same[start + FEATURES + POSE :].float().mean() < 0.5
+
+
+@pytest.fixture(
+    params=[FEATURES, FEATURES + FINE, FEATURES + POSE + FINE],
+    ids=['stride 8', 'stride 4', 'MoveNet'],
+)
 def features(request):
     return request.param
 
