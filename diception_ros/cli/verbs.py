@@ -189,6 +189,17 @@ def parser(verb: str | None = None) -> Parser:
     return top
 
 
+def _open_streams() -> None:
+    """Open standard streams that are closed, as `2>&-` does, to nowhere.
+
+    The next file that is opened would have their number, and what libraries write to it.
+    """
+    for name, mode in (('stdin', 'r'), ('stdout', 'w'), ('stderr', 'w')):
+        if getattr(sys, name) is None:
+            # The lowest number that is free.
+            setattr(sys, name, os.fdopen(os.open(os.devnull, os.O_RDWR), mode))
+
+
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one verb.
 
@@ -198,6 +209,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     Returns:
         exit code: 0 done, 1 failed with an error message, 2 wrong command line, 130 interrupted.
     """
+    _open_streams()
     arguments = sys.argv[1:] if arguments is None else arguments
     if not arguments:
         parser('').print_help()
@@ -226,6 +238,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
             '`diception doctor` looks at everything',
             file=sys.stderr,
         )
+    except MemoryError as error:
+        # NumPy's says how much was asked for.
+        print(f'diception {args.verb}: out of memory. {error}'.rstrip(' .'), file=sys.stderr)
     except Exception:
         traceback.print_exc()
         print(

@@ -51,6 +51,18 @@ def test_module_is_the_command():
     assert done.stdout.startswith('diception_ros 0.')
 
 
+@pytest.mark.parametrize('closed', ['2>&-', '<&- >&- 2>&-'])
+def test_closed_streams_are_opened_so_that_no_file_takes_their_place(closed):
+    program = (
+        'import sys\nfrom diception_ros.cli.main import main\n'
+        'code = main(["predict", "/no/such.png", "--tasks", "depth", "--out", "/no"])\n'
+        'print("a line", file=sys.stderr, flush=True)\n'
+        'sys.exit(code == 1 and open(__import__("os").devnull).fileno() > 2 and 42)'
+    )
+    shell = ['sh', '-c', f'exec "$0" "$@" {closed}']
+    assert subprocess.run([*shell, sys.executable, '-c', program], check=False).returncode == 42
+
+
 @pytest.mark.parametrize(
     ('error', 'code', 'says'),
     [
@@ -59,6 +71,7 @@ def test_module_is_the_command():
         (OSError(28, 'No space left on device'), 1, 'convert: no space left on device\n'),
         (ModuleNotFoundError("No module named 'torch'"), 1, '-m pip install'),
         (KeyboardInterrupt(), 130, 'interrupted'),
+        (MemoryError('Unable to allocate 9 GiB'), 1, 'convert: out of memory. Unable to allocate'),
         (ZeroDivisionError('x'), 1, 'this is a bug'),
     ],
 )
