@@ -169,6 +169,9 @@ def node(tree, work, out):
     with ros_environment.domain() as number:
         line, environment = command(tree, 'node', '--ros-args', '-p', 'tasks:=[depth]')
         environment = {**environment, **ros_environment.variables(number), 'PYTHONPATH': str(tree)}
+        if tree == ROOT:  # names its own; the base has the one that its launch file names
+            for name in ros_environment.VARIABLES:
+                environment.pop(name, None)
         log = out / 'node.txt'
         with log.open('wb') as file, listener(number) as peer:
             begin = time.time()

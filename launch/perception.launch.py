@@ -18,7 +18,7 @@ from launch.substitutions import LaunchConfiguration
 from launch_ros.actions import LifecycleNode, Node
 import yaml
 
-from diception_ros.system.ros_environment import DISABLED, PROFILE, VARIABLES, variable
+from diception_ros.system.ros_environment import DISABLED, NODE_PROFILE, VARIABLES, variable
 
 # The share folder of the package when it is installed, the repository when it is not.
 HERE = Path(__file__).resolve().parents[1]
@@ -129,5 +129,7 @@ def profile(wanted):
     if any(os.environ.get(name) for name in VARIABLES):
         return []
     return [
-        SetEnvironmentVariable(variable(os.environ.get('ROS_DISTRO', '')), str(HERE / PROFILE))
+        SetEnvironmentVariable(
+            variable(os.environ.get('ROS_DISTRO', '')), str(HERE / NODE_PROFILE)
+        )
     ]

@@ -130,7 +130,7 @@ class _Thread(threading.Thread):
             self._ended()
 
     def _spin(self) -> None:
-        more_arguments = ros_environment.prepare()
+        more_arguments = ros_environment.prepare(ros_environment.NODE_PROFILE)
         import rclpy
         from rclpy.executors import SingleThreadedExecutor
         from rclpy.signals import SignalHandlerOptions

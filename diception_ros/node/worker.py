@@ -314,6 +314,7 @@ def load(
     perceiver = Perceiver(predictor, types, perception)
     log(f'configuring, 3 of 3: a first prediction ({time.monotonic() - begin:.1f} s so far)')
     warm_up(perceiver, types)
+    resources.release_memory()  # this thread's heap; the worker may get another one
     log(f'configured in {time.monotonic() - begin:.1f} s')
     return predictor, perceiver
 

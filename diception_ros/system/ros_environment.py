@@ -19,6 +19,8 @@ import sys
 import tempfile
 
 PROFILE = 'config/fastdds_shm.xml'
+# Of a process that sends no images but the node's results.
+NODE_PROFILE = 'config/fastdds_shm_node.xml'
 # Fast DDS 3, which came with Kilted, renamed it.
 VARIABLES = ('FASTDDS_DEFAULT_PROFILES_FILE', 'FASTRTPS_DEFAULT_PROFILES_FILE')
 # Set to anything, it keeps this package and the processes that it starts from naming the profile.
@@ -50,15 +52,15 @@ def variable(distro: str) -> str:
     return VARIABLES[distro in _OLD]
 
 
-def profile() -> Path | None:
-    """The profile of this package, in the repository or where it was installed."""
+def profile(name: str = PROFILE) -> Path | None:
+    """A profile of this package, in the repository or where it was installed."""
     package = Path(__file__).resolve().parents[1]
     roots = [
         package.parent,  # the repository
         Path(sys.prefix, 'share', package.name),  # pip
         *(parent / 'share' / package.name for parent in package.parents),  # colcon
     ]
-    return next((root / PROFILE for root in roots if (root / PROFILE).is_file()), None)
+    return next((root / name for root in roots if (root / name).is_file()), None)
 
 
 def add_option(parser: argparse.ArgumentParser) -> None:
@@ -76,7 +78,9 @@ def disable_profile() -> None:
 
 
 def use_profile(
-    environment: MutableMapping[str, str] = os.environ, shared_memory: Path = Path('/dev/shm')
+    environment: MutableMapping[str, str] = os.environ,
+    shared_memory: Path = Path('/dev/shm'),
+    name: str = PROFILE,
 ) -> bool:
     """Set the variable of the profile unless a variable is set; call it before rclpy.init.
 
@@ -84,11 +88,12 @@ def use_profile(
         environment: variables of the process.
         shared_memory: where Fast DDS puts its segments. With too little room there, as in a
             container of 64 MB, the profile would leave it without shared memory, so it isn't set.
+        name: PROFILE or NODE_PROFILE.
 
     Returns:
         Whether the variable was set.
     """
-    file = profile()
+    file = profile(name)
     other_rmw = 'fastrtps' not in environment.get('RMW_IMPLEMENTATION', 'rmw_fastrtps_cpp')
     chosen = any(environment.get(name) for name in (*VARIABLES, DISABLED))
     if file is None or other_rmw or chosen:
@@ -102,16 +107,19 @@ def use_profile(
     return True
 
 
-def prepare() -> list[str]:
+def prepare(profile_name: str = PROFILE) -> list[str]:
     """Prepare the environment of this process for rclpy; call it before rclpy.init.
 
     Sets the Fast DDS profile, a folder for temporary files (torch does not import without one) and
     the log directory, each only where the user did not.
 
+    Args:
+        profile_name: PROFILE or NODE_PROFILE.
+
     Returns:
         Further arguments for rclpy.init.
     """
-    use_profile()
+    use_profile(name=profile_name)
     try:
         tempfile.gettempdir()
     except FileNotFoundError:

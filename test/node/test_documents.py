@@ -14,6 +14,7 @@ import yaml
 from diception_ros.core import settings
 from diception_ros.node.settings import NodeSettings, declared
 from diception_ros.perception.settings import PerceptionSettings
+from diception_ros.system import ros_environment
 from tools import parameter_docs
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -149,10 +150,15 @@ def test_foxglove_shows_every_output():
     assert sorted(placed(layout['layout'])) == sorted(panels)
 
 
-def test_the_profile_is_a_profile():
-    root = ElementTree.parse(ROOT / 'config/fastdds_shm.xml').getroot()
+@pytest.mark.parametrize(
+    ('name', 'mib'), [(ros_environment.PROFILE, 64), (ros_environment.NODE_PROFILE, 32)]
+)
+def test_the_profile_is_a_profile(name, mib):
+    root = ElementTree.parse(ROOT / name).getroot()
     sizes = [int(one.text) for one in root.iter() if one.tag.endswith('segment_size')]
-    assert sizes == [64 * 2**20]
+    assert sizes == [mib * 2**20]
+    (piece,) = (int(one.text) for one in root.iter() if one.tag.endswith('maxMessageSize'))
+    assert piece <= sizes[0] / 4
 
 
 def test_the_launch_file_works_with_the_real_launch(monkeypatch):

@@ -215,7 +215,8 @@ def test_hash_of_a_folder_knows_names_and_contents(tmp_path):
 
 
 def test_the_profile_of_fast_dds_is_found():
-    assert ros_environment.profile() == Path(__file__).parents[2] / ros_environment.PROFILE
+    for name in (ros_environment.PROFILE, ros_environment.NODE_PROFILE):
+        assert ros_environment.profile(name) == Path(__file__).parents[2] / name
 
 
 HOLDER = """

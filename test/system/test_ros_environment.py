@@ -98,7 +98,7 @@ def test_prepare_finds_a_folder_for_temporary_files(monkeypatch, tmp_path):
     def fail():
         raise FileNotFoundError('no usable temporary directory')
 
-    monkeypatch.setattr(ros_environment, 'use_profile', lambda: False)
+    monkeypatch.setattr(ros_environment, 'use_profile', lambda name: False)
     monkeypatch.setattr(ros_environment.tempfile, 'gettempdir', fail)
     monkeypatch.setattr(ros_environment.tempfile, 'tempdir', None)
     monkeypatch.setenv('TMPDIR', '/nowhere')
