@@ -22,13 +22,17 @@ TYPES = Parameter.Type
 
 @pytest.fixture
 def diception(domain, monkeypatch, capsys):
-    """Runs a verb in the domain: its exit code, what it prints, and its errors."""
+    """Runs a verb in the domain: its exit code, what it prints, and its errors.
+
+    It waits for a minute, since nodes find each other slowly on a busy machine.
+    """
     monkeypatch.setenv('ROS_DOMAIN_ID', str(domain))
     monkeypatch.setenv('ROS_AUTOMATIC_DISCOVERY_RANGE', 'LOCALHOST')
     monkeypatch.setenv('DICEPTION_NO_SHARED_MEMORY', '1')
 
     def run(*arguments):
-        code = main([*map(str, arguments)])
+        patience = () if '--timeout' in arguments else ('--timeout', '60')
+        code = main([*map(str, arguments), *patience])
         out, err = capsys.readouterr()
         return code, out.strip(), err.strip()
 
@@ -99,7 +103,7 @@ def test_parameters_lifecycle_points_and_topics_of_a_running_node(domain, peer, 
         executor.add_node(asking)
         thread = threading.Thread(target=executor.spin, daemon=True)
         thread.start()
-        remote = RemoteNode(asking)
+        remote = RemoteNode(asking, timeout_s=60.0)
         remote.set({'tasks': ('normal',), 'depth.scale': 3})
         assert remote.get(['tasks', 'depth.scale']) == {'tasks': ['normal'], 'depth.scale': 3.0}
         assert remote.click(Point(1.0, 2.0))[0] in (True, False)

@@ -132,8 +132,9 @@ def test_counts_are_exact_under_overload_and_cameras_alternate(domain, peer):
                 words.publish(String(data=dice.choice(['chair', 'a, b', '', ' , '])))
             peer.spin(0.002)
             if peer.got['/diagnostics']:
-                array = peer.got['/diagnostics'].pop(0)
-                check({one.name: one for one in array.status})
+                found = {one.name: one for one in peer.got['/diagnostics'].pop(0).status}
+                if names[0] in found:  # what was sent before it was configured has no cameras
+                    check(found)
             elif k == 1:
                 peer.diagnostics()
         last = peer.diagnostics(
@@ -143,9 +144,10 @@ def test_counts_are_exact_under_overload_and_cameras_alternate(domain, peer):
         front, left = (values(last[name]) for name in names)
         assert int(front['dropped_replaced']) > 100
         assert front['failed'] == left['failed'] == '0'
-        # Five times as many images are no reason to be served more often than in turn.
-        share = int(front['processed']) / int(left['processed'])
-        assert 0.7 < share < 1.5
+        # Five times as many images are no reason to be served more often than in turn, where
+        # images of both wait all the time: a process that gets little time publishes too few.
+        if int(left['dropped_replaced']) > int(left['processed']):
+            assert 0.7 < int(front['processed']) / int(left['processed']) < 1.5
         assert 'Traceback' not in node.text
 
 
