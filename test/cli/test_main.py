@@ -5,10 +5,13 @@
 import subprocess
 import sys
 
+import numpy as np
 import pytest
 
 from diception_ros.cli import main as command
 from diception_ros.cli.verbs import VERBS
+from diception_ros.core import images
+from diception_ros.system import files
 
 
 @pytest.mark.parametrize(('line', 'message'), [
@@ -84,3 +87,27 @@ def test_errors_become_a_line_and_an_exit_code(monkeypatch, capsys, error, code,
     err = capsys.readouterr().err
     assert says in err
     assert ('Traceback' in err) == isinstance(error, ZeroDivisionError)
+
+
+ROOM = '--size 64x48 --scenes 1 --seed 1'
+
+
+@pytest.mark.parametrize('line', [
+    'predict a.png --tasks depth', f'evaluate --tasks depth --mean-scenes 1 {ROOM}',
+    f'simulate --views 1 {ROOM}', f'simulate --labels floor {ROOM}',
+])  # fmt: skip
+def test_a_folder_that_another_run_writes_is_refused(tmp_path, monkeypatch, capsys, line, request):
+    if not line.startswith('predict'):
+        request.getfixturevalue('opengl')
+    monkeypatch.chdir(tmp_path)
+    images.write('a.png', np.zeros((48, 64, 3), np.uint8))
+    with files.exclusive_folder(tmp_path / 'out'):
+        assert command.main([*line.split(), '--out', 'out']) == 1
+        assert 'out: another run writes it; wait for it to end' in capsys.readouterr().err
+        assert not [*(tmp_path / 'out').iterdir()]
+
+
+def test_a_model_folder_that_another_run_writes_is_refused(tmp_path, capsys):
+    with files.atomic_folder(tmp_path / 'out'):
+        assert command.main(['tiny', '--out', str(tmp_path / 'out')]) == 1
+        assert 'out: another process writes it; wait for it to end' in capsys.readouterr().err
