@@ -59,7 +59,7 @@ def export(config: ExportConfig, progress: Progress = SILENT) -> ExportResult:
 
     Example:
         >>> from diception_ros import ExportConfig, export
-        >>> export(ExportConfig(out='exported')).difference < 1e-4
+        >>> export(ExportConfig(model='model', out='exported')).difference < 1e-4
         True
     """
     from diception_ros.model import folder

@@ -6,7 +6,7 @@ from importlib.util import find_spec
 import json
 from pathlib import Path
 
-from asking import ask
+from asking import ask, encoder, with_encoder
 from discs import discs
 from discs import tiny as tiny_settings
 import numpy as np
@@ -19,28 +19,10 @@ from diception_ros.model import DiceptionPipeline
 from diception_ros.model.encoder import FEATURES, FINE, POSE, EfficientNetLite, MoveNet, folded
 from diception_ros.model.folder import fingerprint
 from diception_ros.model.pca import PcaAutoencoder
-from diception_ros.model.tiny import tiny_pipeline
 from diception_ros.model.transformer import FineRefinement
 from diception_ros.perception.predictor import Predictor
-from diception_ros.training.checkpoints import add_encoder
 from diception_ros.training.sources import InMemoryDataset
 from diception_ros.training.trainer import Trainer
-
-
-def encoder(features=FEATURES):
-    """An encoder of random weights whose features have mean 0 and deviation 1 on noise."""
-    with torch.random.fork_rng():
-        torch.manual_seed(0)
-        return EfficientNetLite(features).eval().normalise(torch.rand(8, 3, 64, 64) * 2 - 1)
-
-
-def with_encoder(trained=False, features=FEATURES):
-    pipe = tiny_pipeline()
-    add_encoder(pipe, encoder(features))
-    if trained:
-        for value in pipe.transformer.image_features.parameters():
-            torch.nn.init.normal_(value, std=0.1, generator=torch.Generator().manual_seed(3))
-    return pipe
 
 
 @pytest.fixture

@@ -17,7 +17,7 @@ from diception_ros.core.frame import Frame
 from diception_ros.core.labels import Disparity
 from diception_ros.core.prompt import Point, Prompt
 from diception_ros.core.settings import ComputeSettings, PredictSettings
-from diception_ros.model import DiceptionPipeline, backend, inputs, onnx_backend, weights
+from diception_ros.model import backend, inputs, onnx_backend, weights
 from diception_ros.model.folder import resolve
 from diception_ros.perception.predictor import Predictor
 
@@ -308,21 +308,3 @@ def test_images_are_predicted_without_torch(tmp_path):
     subprocess.run([sys.executable, '-c', program], check=True, timeout=120)
     about = json.loads((tmp_path / 'out' / 'view.png' / 'depth.json').read_text())
     assert about['settings']['backend'] == 'onnx'
-
-
-# ---- export ------------------------------------------------------------------------------------
-
-
-@pytest.mark.slow
-def test_export_of_a_model_with_a_vae(tiny_folder, tmp_path):
-    pytest.importorskip('onnxscript')
-    from diception_ros import ExportConfig, export
-
-    names = ('text_encoder', 'text_encoder_2', 'text_encoder_3', 'tokenizer', 'tokenizer_2',
-             'tokenizer_3')  # fmt: skip
-    bare = DiceptionPipeline.from_pretrained(tiny_folder, **dict.fromkeys(names))
-    bare.save_pretrained(tmp_path / 'model')
-    found = export(ExportConfig(model=str(tmp_path / 'model'), out=tmp_path / 'out'))
-    assert found.difference < CLOSE
-    assert not (tmp_path / 'model' / 'onnx.json').exists()
-    assert Predictor.load(tmp_path / 'out').backend.name == 'onnx'

@@ -10,6 +10,7 @@ import subprocess
 import sys
 
 from adapting import write_adapter, write_base
+from asking import with_encoder
 from discs import discs
 from labelled_files import ids, write_folder
 import numpy as np
@@ -17,10 +18,13 @@ import pytest
 from recordings import recorded, write
 
 import diception_ros
+from diception_ros import tasks
 from diception_ros.core import images
 from diception_ros.datasets.sample import create_folder, write_frame
+from diception_ros.model.encoder import FEATURES, FINE
 from diception_ros.model.folder import resolve
 from diception_ros.model.tiny import write_official
+from diception_ros.perception.predictor import Predictor
 
 ROOT = Path(diception_ros.__file__).parent
 VERBS = sorted(name for name in diception_ros.__all__ if f'{name.capitalize()}Config' in
@@ -40,6 +44,15 @@ validate_every: 0
 """
 
 
+def write_bare(folder):
+    """A tiny model with VAE and image encoder, without text encoders."""
+    pipe = with_encoder(trained=True, features=FEATURES + FINE)
+    pipe.embed_prompts(['', *tasks.texts()])
+    for name in ('text_encoder', 'text_encoder_2', 'text_encoder_3'):
+        setattr(pipe, name, None)
+    pipe.save_pretrained(folder)
+
+
 @pytest.fixture
 def workplace(tmp_path, tiny, tiny_folder, monkeypatch):
     """A folder with what the example of a verb names, in a function of the verb."""
@@ -47,7 +60,10 @@ def workplace(tmp_path, tiny, tiny_folder, monkeypatch):
 
     def make(verb):
         # A demo's node is a process of its own, where the import of torch takes seconds.
-        Path('model').symlink_to(resolve('builtin') if verb == 'demo' else tiny_folder)
+        if verb == 'export':
+            write_bare(Path('model'))
+        else:
+            Path('model').symlink_to(resolve('builtin') if verb == 'demo' else tiny_folder)
         if verb == 'adapt':
             write_base(Path('small_model'), 1)
             write_folder(Path('labels'), lambda k: (ids(k) == 1).astype('uint8'), 10)
@@ -90,6 +106,9 @@ def test_example_of_a_docstring_runs(verb, workplace, request):
     said = []
     doctest.DocTestRunner(optionflags=options).run(example, out=said.append)
     assert not said, ''.join(said)
+    if verb == 'export':
+        assert not Path('model/onnx.json').exists()
+        assert Predictor.load('exported').backend.name == 'onnx'
 
 
 @pytest.mark.parametrize('verb', VERBS)
