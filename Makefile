@@ -14,10 +14,11 @@ MODEL ?= builtin
 
 .PHONY: demo test check docs format dist dist-check matrix clean
 
-# One thread a process: two of them share the cores, and tiny networks want no more.
+# Three workers for two cores, since one of them often waits for a node; one thread each, since they
+# share the cores and tiny networks want no more.
 test: export OMP_NUM_THREADS := 1
-test: $(VENV)/.installed  ## everything, in under ten minutes on two cores
-	$(BIN)/python -m pytest -p xdist -n 2 --dist loadfile --no-loadscope-reorder
+test: $(VENV)/.installed  ## everything, in about eight minutes on two cores
+	$(BIN)/python -m pytest -p xdist -n 3 --dist loadfile --no-loadscope-reorder
 
 check: $(VENV)/.installed  ## style, types, import direction; in under a minute
 	$(BIN)/ruff check .

@@ -4,6 +4,7 @@
 
 from collections import Counter
 import importlib.util
+import json
 import os
 from pathlib import Path
 import signal
@@ -25,29 +26,40 @@ hypothesis.settings.register_profile('no deadline', deadline=None)
 hypothesis.settings.load_profile('no deadline')
 
 
-# Seconds that each test file took in the last run, kept in pytest's cache.
+# Seconds that each test file took in the last run, kept in pytest's cache; before the first run
+# those of seconds.json, a copy of such a cache without short files. Only the order depends on it.
 _DURATIONS = 'diception_ros/seconds_of_files'
-# Assumed for a test marked slow in a file that has not run yet, seconds.
-_SLOW_S = 3.0
+_STORED = json.loads(Path(__file__).with_name('seconds.json').read_text())
 _seconds = Counter()
 
 
 # Folders whose tests start processes, train or render, so that most of them are slow.
 _SLOW_FOLDERS = {'bag_replay', 'cli', 'live_demo', 'node', 'simulation', 'training', 'workflows'}
+# Folders whose tests mostly wait for nodes, while a core is idle.
+_WAITING_FOLDERS = {'live_demo', 'node'}
 
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(config, items):
-    """Mark slow tests, and run the longest files first, so that both workers end together."""
+    """Mark slow tests, and order the files for several workers.
+
+    The longest files run first, so that the workers end together; what waits is spread among what
+    computes, so that no core is idle.
+    """
     for item in items:
         if item.path.parent.name in _SLOW_FOLDERS or 'opengl' in item.fixturenames:
             item.add_marker('slow')
     cache = getattr(config, 'cache', None)  # None with -p no:cacheprovider
-    took = cache.get(_DURATIONS, {}) if cache else {}
-    assumed = Counter(_file_of(item.nodeid) for item in items if item.get_closest_marker('slow'))
-    items.sort(
-        key=lambda item: -took.get(_file_of(item.nodeid), _SLOW_S * assumed[_file_of(item.nodeid)])
-    )
+    took = {**_STORED, **(cache.get(_DURATIONS, {}) if cache else {})}
+    places = {}
+    for waiting in (False, True):
+        files = {_file_of(item.nodeid) for item in items
+                 if (item.path.parent.name in _WAITING_FOLDERS) == waiting}  # fmt: skip
+        whole, begun = sum(took.get(file, 0) for file in files) or 1, 0
+        for file in sorted(files, key=lambda file: (-took.get(file, 0), file)):
+            places[file] = begun / whole
+            begun += took.get(file, 0)
+    items.sort(key=lambda item: places[_file_of(item.nodeid)])
 
 
 def pytest_runtest_logreport(report):
