@@ -195,13 +195,16 @@ def test_every_number_is_finite_and_computable_at_its_ends(group, one):
         refused.append(one.high + 1 if one.kind is int else np.nextafter(one.high, np.inf))
     if one.kind is float:
         refused += [float('inf'), -float('inf'), float('nan')]
+    held = [end for end in (one.low, one.high) if end is not None]
+    if one.kind is float and (one.low is None or one.low <= 0):
+        # Of these lengths only 0 is so small; test_costmap calculates with the others' ends.
+        tiny = refused if one.name in ('points.voxel', 'depth.camera_height') else held
+        tiny.append(1e-300)
+        held.append(-0.0)
     for value in refused:
         value = one.kind(value) if np.isfinite(value) else value
         with pytest.raises(ValueError, match=f'{re.escape(one.name)} is .*; expected'):
             settings.changed(default, {**beside, one.name: value})
-    held = [end for end in (one.low, one.high) if end is not None]
-    if one.kind is float and (one.low is None or one.low <= 0):
-        held += [1e-300, -0.0]
     for value in held:
         if (group, one.name) in ((TrainSettings, 'width'), (TrainSettings, 'heads')):
             continue  # each must fit the other
