@@ -21,7 +21,7 @@ import numpy as np
 
 from diception_ros.messages.compressed import VIDEO_TYPES, republish
 from diception_ros.node.frame_queue import Counts
-from diception_ros.system.ros_environment import PROFILE, VARIABLES, profile
+from diception_ros.system.ros_environment import NODE_PROFILE, PROFILE, VARIABLES, profile
 
 # Kinds of messages that are logged: broken messages may differ in endless ways.
 KINDS = 30
@@ -203,12 +203,12 @@ def loss_hint(rmw: str, environment: dict[str, str]) -> str:
     """What to do against lost images with this middleware and environment; '' if nothing."""
     files = {environment[name] for name in VARIABLES if environment.get(name)}
     shipped = str(profile())
-    if 'fastrtps' not in rmw or files - {shipped}:
+    if 'fastrtps' not in rmw or files - {shipped, str(profile(NODE_PROFILE))}:
         return ''
     return (
         'Fast DDS loses large best-effort messages between processes: set '
         f'{VARIABLES[0]} (Jazzy and older: {VARIABLES[1]}) to the {PROFILE} of this package '
-        + (f'for the camera, as it is set for this node: {shipped}' if files else
+        + (f'for the camera, as one is set for this node: {shipped}' if files else
            'for this node and for the camera')
     )  # fmt: skip
 

@@ -181,11 +181,12 @@ def test_watchdog_reports_each_silence_once():
 def test_loss_hint_is_for_fast_dds_without_a_profile():
     assert 'config/fastdds_shm.xml' in loss_hint('rmw_fastrtps_cpp', {})
     assert loss_hint('rmw_cyclonedds_cpp', {}) == ''
-    shipped = str(ros_environment.profile())
+    names = (ros_environment.PROFILE, ros_environment.NODE_PROFILE)
+    shipped = [str(ros_environment.profile(name)) for name in names]
     for name in ('FASTDDS_DEFAULT_PROFILES_FILE', 'FASTRTPS_DEFAULT_PROFILES_FILE'):
-        assert 'for the camera, as it is set for this node' in loss_hint(
-            'rmw_fastrtps_cpp', {name: shipped}
-        )
+        for file in shipped:
+            hint = loss_hint('rmw_fastrtps_cpp', {name: file})
+            assert hint.endswith(f'for the camera, as one is set for this node: {shipped[0]}')
         assert loss_hint('rmw_fastrtps_cpp', {name: '/a.xml'}) == ''
         assert loss_hint('rmw_fastrtps_cpp', {name: ''}) != ''
 
