@@ -8,6 +8,7 @@ ONNX Runtime is imported when a model is loaded.
 from __future__ import annotations
 
 from collections.abc import Sequence
+import functools
 from pathlib import Path
 import sys
 from typing import Any, NamedTuple
@@ -23,13 +24,15 @@ from diception_ros.model.weights import layout_hash
 from diception_ros.system import resources
 from diception_ros.system.files import first_line
 
-# All that depends on the input image alone; one pass of the transformer; latents to pixels. They
-# lie in the model folder itself, because ONNX Runtime reads weights from no other folder than a
-# graph's own and those in it.
-IMAGE, NETWORK, DECODER = 'image.onnx', 'network.onnx', 'decoder.onnx'
+# All that depends on the input image alone; on timestep and pooled text alone; one pass of the
+# transformer; latents to pixels. They lie in the model folder itself, because ONNX Runtime reads
+# weights from no other folder than a graph's own and those in it.
+IMAGE, CONDITION, NETWORK, DECODER = GRAPHS = (
+    'image.onnx', 'condition.onnx', 'network.onnx', 'decoder.onnx'
+)  # fmt: skip
 # What the graphs were made of.
 INDEX_FILE = 'onnx.json'
-FORMAT = 'diception_ros graphs 1'
+FORMAT = 'diception_ros graphs 2'
 # Precisions in which graphs can compute, with their names in torch.
 PRECISIONS = {'fp32': 'float32'}
 _AGAIN = '; make them again: diception export --model'
@@ -40,6 +43,8 @@ _PROVIDERS = {
     'cuda': ('CUDAExecutionProvider',),
     'tensorrt': ('TensorrtExecutionProvider', 'CUDAExecutionProvider'),
 }
+# Bytes of conditions that are kept.
+_CONDITIONS = 64 << 20
 # One image of the official size keeps a device busy; more at once only cost memory.
 _DECODE_PIXELS = 768 * 768
 
@@ -99,6 +104,13 @@ class OnnxBackend:
             _Graph(folder / name, compute.device, self.threads)
             for name in (IMAGE, NETWORK, DECODER)
         )
+        self._load_condition = functools.partial(
+            _Graph, folder / CONDITION, compute.device, self.threads
+        )
+        if compute.device != 'cpu':
+            self._load_condition = functools.cache(self._load_condition)
+        # By text and time, each as it is computed alone, whatever else a batch holds.
+        self._conditions: dict[tuple[str, np.float32], NDArray[np.float32]] = {}
         resources.release_memory()  # the float16 copies of the weights
 
     def embed(self, texts: Sequence[str]) -> None:
@@ -127,6 +139,9 @@ class OnnxBackend:
         if adapter:
             raise ValueError(f'adapter {adapter!r}: adapters run on torch; set backend to torch')
 
+        times = self._times(schedule(self._scheduler, settings.num_inference_steps))
+        self._add_conditions(['', *texts] if settings.guidance_scale > 1 else texts, times)
+
         def denoise(rows: slice) -> NDArray[np.float32]:
             own = image_latents if len(image_latents) == 1 else image_latents[rows]
             return self._denoise(own, texts[rows], points[rows], seeds[rows], settings)
@@ -148,11 +163,10 @@ class OnnxBackend:
         rows, columns = (self._patch * side for side in image_latents[0].tokens.shape[1:3])
         shape = (1, self._channels, rows, columns)
         latents = np.concatenate([standard_normal(seed, shape) for seed in seeds])
-        embedded = list(map(self._embedding, ([''] * batch if guided else []) + list(texts)))
+        texts = ([''] * batch if guided else []) + list(texts)
         halves = 2 if guided else 1
         feeds = {
-            'tokens': np.stack([tokens for tokens, _ in embedded]),
-            'pooled': np.stack([pooled for _, pooled in embedded]),
+            'tokens': np.stack([self._embedding(text)[0] for text in texts]),
             'points': np.concatenate([coordinates] * halves),
             'given': np.concatenate([given] * halves),
             'conditional': np.repeat(np.array([0, 1][-halves:], np.float32), batch),
@@ -164,13 +178,15 @@ class OnnxBackend:
             features = [image_latent.features for image_latent in image_latents]
             feeds['features'] = self._batch(features, halves, batch)
         sigmas = schedule(self._scheduler, settings.num_inference_steps)
+        times = self._times(sigmas)
         velocity = np.zeros_like(latents)
         for number, sigma in enumerate(sigmas[:-1]):
             last = 0 < number == len(sigmas) - 2
             if not (settings.reuse_last_velocity and last):
                 feeds['latents'] = np.concatenate([latents] * halves)
-                times = self._scheduler.get('num_train_timesteps', 1000)
-                feeds['timestep'] = np.full(halves * batch, sigma * np.float32(times), np.float32)
+                time = times[number]
+                feeds['timestep'] = np.full(halves * batch, time, np.float32)
+                feeds['condition'] = np.stack([self._conditions[text, time] for text in texts])
                 velocity = self._network.run(feeds, feeds['latents'].shape)[0]
                 if guided:
                     unconditional, conditional = velocity[:batch], velocity[batch:]
@@ -200,6 +216,25 @@ class OnnxBackend:
     def is_out_of_memory(self, error: Exception) -> bool:
         # ONNX Runtime has no error of its own for it.
         return 'Failed to allocate memory' in str(error.__cause__ or error)
+
+    def _times(self, sigmas: NDArray[np.float32]) -> NDArray[np.float32]:
+        times: NDArray[np.float32] = sigmas[:-1] * np.float32(
+            self._scheduler.get('num_train_timesteps', 1000)
+        )
+        return times
+
+    def _add_conditions(self, texts: Sequence[str], times: NDArray[np.float32]) -> None:
+        """Compute the conditions that are missing; the graph's weights stay in memory on a GPU."""
+        if sum(one.nbytes for one in self._conditions.values()) > _CONDITIONS:
+            self._conditions.clear()
+        wanted = [(text, time) for text in dict.fromkeys(texts) for time in times]
+        missing = [key for key in wanted if key not in self._conditions]
+        if not missing:
+            return
+        graph = self._load_condition()
+        for text, time in missing:
+            feeds = {'timestep': np.array([time]), 'pooled': self._embedding(text)[1][None]}
+            self._conditions[text, time] = graph.run(feeds, (1, None))[0][0]
 
     def _parts(self, count: int, largest: int = sys.maxsize) -> list[slice]:
         """Nearly equal parts of a batch: one for each that may run at once, or more."""
@@ -343,7 +378,7 @@ def find_problem(folder: Path) -> str:
             f'{folder / INDEX_FILE}: format is {index.get("format")!r}, expected {FORMAT!r}'
             f'{_AGAIN} {folder}'
         )
-    if missing := [name for name in (IMAGE, NETWORK, DECODER) if not (folder / name).is_file()]:
+    if missing := [name for name in GRAPHS if not (folder / name).is_file()]:
         return f'{folder} lacks {missing[0]}{_AGAIN} {folder}'
     if index.get('layout') != layout_hash(folder):
         return (

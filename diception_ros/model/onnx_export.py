@@ -9,7 +9,7 @@ weights of the same layout, and the folder does not grow by them.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 import functools
 import inspect
 import json
@@ -24,8 +24,10 @@ from torch.nn import functional
 from diception_ros.core.prompt import MAX_POINTS
 from diception_ros.core.settings import ComputeSettings, PredictSettings
 from diception_ros.model.onnx_backend import (
+    CONDITION,
     DECODER,
     FORMAT,
+    GRAPHS,
     IMAGE,
     INDEX_FILE,
     NETWORK,
@@ -105,15 +107,88 @@ class _ImageGraph(_Graph):
         return tuple(item.float() for item in found)
 
 
+class _ConditionGraph(_Graph):
+    """Everything in the transformer that depends on timestep and pooled text alone."""
+
+    def forward(self, timestep: torch.Tensor, pooled: torch.Tensor) -> torch.Tensor:
+        """(N,) and (N, P) -> (N, M): the outputs of all adaptive normalisations, in a row."""
+        embedded = self.transformer.time_text_embed(timestep, pooled.to(self.transformer.dtype))
+        found = [norm.linear(norm.silu(embedded)) for norm in _adaptive(self.transformer)]
+        return torch.cat(found, dim=1).float()
+
+
+def _adaptive(transformer: nn.Module) -> list[Any]:
+    """Normalisations whose scales and shifts are a projection of the condition."""
+    return [module for module in transformer.modules() if hasattr(module, 'silu')]
+
+
+class _Columns(nn.Module):
+    """Returns some columns."""
+
+    def __init__(self, first: int, count: int) -> None:
+        super().__init__()
+        self.columns = slice(first, first + count)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return x[:, self.columns]
+
+
+class _OfTheFirstHalf(nn.Module):
+    """A projection of the first half of the tokens."""
+
+    def __init__(self, projection: nn.Module) -> None:
+        super().__init__()
+        self.weight, self.bias = projection.weight, projection.bias
+
+    def forward(self, tokens: torch.Tensor) -> torch.Tensor:
+        return functional.linear(_first_half(tokens), self.weight, self.bias)
+
+
+def _first_half(tokens: torch.Tensor) -> torch.Tensor:
+    return tokens.unflatten(1, (2, -1))[:, 0]
+
+
+def _last_block(
+    block: Any,
+    hidden_states: torch.Tensor,
+    encoder_hidden_states: torch.Tensor,
+    temb: torch.Tensor,
+) -> tuple[None, torch.Tensor]:
+    """The block without what nothing uses: the image's tokens after they were attended to."""
+    norm, gate, mlp_shift, mlp_scale, mlp_gate = block.norm1(hidden_states, emb=temb)
+    text = block.norm1_context(encoder_hidden_states, temb)
+    attended, _ = block.attn(hidden_states=norm, encoder_hidden_states=text)
+    tokens = _first_half(hidden_states) + gate[:, None] * attended
+    norm = block.norm2(tokens) * (1 + mlp_scale[:, None]) + mlp_shift[:, None]
+    return None, tokens + mlp_gate[:, None] * block.ff(norm)
+
+
 class _NetworkGraph(_Graph):
-    """One pass of the transformer, with the point encoder."""
+    """One pass of the transformer, with the point encoder.
+
+    Args:
+        pipe: changed: its transformer takes what _ConditionGraph returns as the pooled text.
+    """
+
+    def __init__(self, pipe: DiceptionPipeline) -> None:
+        super().__init__(pipe)
+        place = 0
+        for norm in _adaptive(self.transformer):
+            width = norm.linear.out_features
+            norm.silu, norm.linear = nn.Identity(), _Columns(place, width)
+            place += width
+        self.transformer.time_text_embed = _Pooled()
+        last = self.transformer.transformer_blocks[-1]
+        if last.context_pre_only and not last.use_dual_attention:
+            last.attn.to_q = _OfTheFirstHalf(last.attn.to_q)
+            last.forward = functools.partial(_last_block, last)
 
     def forward(
         self,
         latents: torch.Tensor,
         timestep: torch.Tensor,
         tokens: torch.Tensor,
-        pooled: torch.Tensor,
+        condition: torch.Tensor,
         points: torch.Tensor,
         given: torch.Tensor,
         conditional: torch.Tensor,
@@ -129,11 +204,18 @@ class _NetworkGraph(_Graph):
             image.to(dtype),
             features[0].to(dtype) if features else None,
             tokens.to(dtype),
-            pooled.to(dtype),
+            condition.to(dtype),
             point_tokens,
             timestep,
         )
         return velocity.float()
+
+
+class _Pooled(nn.Module):
+    """Returns the second of two inputs."""
+
+    def forward(self, timestep: torch.Tensor, pooled: torch.Tensor) -> torch.Tensor:
+        return pooled
 
 
 class _DecoderGraph(_Graph):
@@ -182,7 +264,7 @@ def export(
     dtype = PRECISIONS[precision]
     pipe = DiceptionPipeline.from_pretrained(folder, dtype=getattr(torch, dtype))
     sizes = {}
-    for name, (graph, inputs, outputs) in _graphs(pipe).items():
+    for name, graph, inputs, outputs in _graphs(pipe):
         log(f'exporting {name}')
         with torch.no_grad():
             # First, because torch.onnx tries other ways after a failure, in some of which axes
@@ -208,8 +290,13 @@ def export(
     return sizes
 
 
-def _graphs(pipe: DiceptionPipeline) -> dict[str, tuple[nn.Module, dict[str, Any], list[str]]]:
-    """Each graph with its inputs (examples, and which of their axes vary) and names of outputs."""
+def _graphs(
+    pipe: DiceptionPipeline,
+) -> Iterator[tuple[str, nn.Module, dict[str, Any], list[str]]]:
+    """Each graph with its inputs (examples, and which of their axes vary) and names of outputs.
+
+    The network's comes last, because it changes the pipeline.
+    """
     config = pipe.transformer.config
     patch, token, scale = config.patch_size, pipe.token, pipe.input_scale
     # An example of any size; a size of 1 would be taken as fixed.
@@ -240,11 +327,15 @@ def _graphs(pipe: DiceptionPipeline) -> dict[str, tuple[nn.Module, dict[str, Any
         zeros(batch, channels, patch * rows, patch * columns), {0: n, 2: patch * h, 3: patch * w}
     )  # fmt: skip
     length = len(pipe.prompt_table[next(iter(pipe.prompt_table))].tokens)
+    timestep = (torch.ones(batch), {0: n})
+    pooled = (zeros(batch, config.pooled_projection_dim), {0: n})
+    yield CONDITION, _ConditionGraph(pipe), {'timestep': timestep, 'pooled': pooled}, ['condition']
+    condition = sum(norm.linear.out_features for norm in _adaptive(pipe.transformer))
     network = {
         'latents': latents,
-        'timestep': (torch.ones(batch), {0: n}),
+        'timestep': timestep,
         'tokens': (zeros(batch, length, config.joint_attention_dim), {0: n}),
-        'pooled': (zeros(batch, config.pooled_projection_dim), {0: n}),
+        'condition': (zeros(batch, condition), {0: n}),
         'points': (zeros(batch, MAX_POINTS, 2), {0: n}),
         'given': (torch.zeros(batch, MAX_POINTS, dtype=torch.bool), {0: n}),
         'conditional': (torch.ones(batch), {0: n}),
@@ -259,12 +350,9 @@ def _graphs(pipe: DiceptionPipeline) -> dict[str, tuple[nn.Module, dict[str, Any
             {0: n, 2: patch * h, 3: patch * w},
         )
         made.append('features')
-    decoder = {'latents': latents, **lapped}
-    return {
-        IMAGE: (_ImageGraph(pipe), image, made),
-        NETWORK: (_NetworkGraph(pipe), network, ['velocity']),
-        DECODER: (_DecoderGraph(pipe), decoder, ['images']),
-    }
+    yield IMAGE, _ImageGraph(pipe), image, made
+    yield DECODER, _DecoderGraph(pipe), {'latents': latents, **lapped}, ['images']
+    yield NETWORK, _NetworkGraph(pipe), network, ['velocity']
 
 
 def _axes(graph: nn.Module, axes: list[Any]) -> tuple[Any, ...]:
@@ -355,5 +443,5 @@ def compare(folder: Path) -> float:
 
 def remove(folder: Path) -> None:
     """Remove the graphs of a model folder."""
-    for name in (INDEX_FILE, IMAGE, NETWORK, DECODER):
+    for name in (INDEX_FILE, *GRAPHS):
         (folder / name).unlink(missing_ok=True)

@@ -61,7 +61,6 @@ class JointAttentionProcessor:
         """
         if attention_mask is not None:
             raise ValueError('JointAttentionProcessor attends every token and takes no mask')
-        length = hidden_states.shape[1]
 
         def heads(tokens: torch.Tensor) -> torch.Tensor:
             return tokens.unflatten(-1, (attn.heads, -1))  # (B, L, heads, d)
@@ -73,6 +72,7 @@ class JointAttentionProcessor:
             query = attn.norm_q(query)
         if attn.norm_k is not None:
             key = attn.norm_k(key)
+        length = query.shape[1]
 
         if encoder_hidden_states is not None:
             text_query = heads(attn.add_q_proj(encoder_hidden_states))
