@@ -245,12 +245,13 @@ def exclusive_folder(folder: Path, busy: str = '') -> Iterator[None]:
 def remove_partials(folder: Path) -> None:
     """Remove what killed processes left incomplete in a folder and those in it.
 
-    Files and folders that a process is writing stay, since it holds a lock on them.
+    Files and folders that a process is writing stay, since it holds a lock on them. Hidden
+    folders are not looked into: of a home, they have most files.
     """
     for place, folders, names in os.walk(folder):
         for name in filter(_is_partial, [*folders, *names]):
             _remove_unlocked(Path(place, name))
-        folders[:] = [name for name in folders if not _is_partial(name)]
+        folders[:] = [n for n in folders if not _is_partial(n) and not n.startswith('.')]
 
 
 # A limit only so that a process that writes into ever new folders does not grow.
