@@ -499,7 +499,7 @@ def profile(name: str, environment: Mapping[str, str] = os.environ) -> Finding:
             both,
         )  # fmt: skip
     try:
-        text = Path(path).read_text()
+        text = Path(path).read_text('utf-8', 'replace')
     except OSError as error:
         return Finding('profile', WARN, f'{right}: {error}', both)
     sizes = [int(size) for size in re.findall(r'<segment_size>\s*(\d+)', text)]

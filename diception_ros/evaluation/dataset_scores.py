@@ -96,7 +96,8 @@ def find_samples(
             raise ValueError(f'{root}: nothing in it matches {protocol.pattern}; {expects}')
     else:
         base = root
-        lines = [line.split() for line in listed.read_text().splitlines()]
+        text = listed.read_text('utf-8', 'surrogateescape')
+        lines = [line.split() for line in text.splitlines()]
         names = [words[0] for words in lines if words and words[1:2] != ['None']]
         if not names:
             raise ValueError(f'{listed}: expected a line for each image, got none')

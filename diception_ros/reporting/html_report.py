@@ -393,7 +393,7 @@ def metrics(
 
 def with_journal(rows: list[dict[str, Any]], journal: Path) -> list[dict[str, Any]]:
     """Rows with the seconds that each frame took; without rows those of the journal alone."""
-    with journal.open(newline='') as file:
+    with journal.open(newline='', encoding='utf-8') as file:
         lines = [
             {
                 'camera': line['camera'], 'stamp_ns': int(line['stamp_ns']),

@@ -141,7 +141,7 @@ def csv_value(value: Any) -> Any:
 def write_csv(path: Path, rows: Sequence[Mapping[str, Any]]) -> None:
     """Write a line for each row, in one piece; the columns are those of all rows."""
     columns = list(dict.fromkeys(name for row in rows for name in row))
-    with files.atomic_file(path) as partial, partial.open('w', newline='') as file:
+    with files.atomic_file(path) as partial, partial.open('w', -1, *files.UTF8, '') as file:
         writer = csv.writer(file, lineterminator='\n')
         writer.writerow(columns)
         for row in rows:
@@ -159,7 +159,7 @@ class PredictionCSV(contextlib.ExitStack):
     def __init__(self, path: Path) -> None:
         super().__init__()
         partial = self.enter_context(files.atomic_file(path))
-        self._writer = csv.writer(self.enter_context(partial.open('w', newline='')))
+        self._writer = csv.writer(self.enter_context(partial.open('w', -1, *files.UTF8, '')))
         self._writer.writerow(('frame', 'item', 'category', 'metric', 'value'))
 
     def on_prediction(

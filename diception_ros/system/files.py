@@ -100,9 +100,13 @@ def write_bytes(path: str | Path, content: bytes) -> None:
         partial.write_bytes(content)
 
 
+# What no Unicode is, as a file's name may be, becomes \udcff and so on, as on stderr.
+UTF8 = ('utf-8', 'backslashreplace')
+
+
 def write_text(path: str | Path, text: str) -> None:
     """Write a whole file as UTF-8; see `atomic_file`."""
-    write_bytes(path, text.encode())
+    write_bytes(path, text.encode(*UTF8))
 
 
 @contextlib.contextmanager

@@ -5,6 +5,7 @@
 import csv
 from dataclasses import replace
 import json
+import os
 
 import numpy as np
 import pytest
@@ -20,6 +21,7 @@ from diception_ros.evaluation.evaluators import EvalItem
 from diception_ros.reporting import tables
 from diception_ros.reporting.contact_sheets import QualitativeResults, draw_prediction
 from diception_ros.reporting.tables import PredictionCSV
+from diception_ros.system import files
 
 NAN = float('nan')
 
@@ -145,6 +147,18 @@ def test_points_lie_where_they_were_asked():
     assert abs(rows.mean() - (5.5 * 12 - 0.5)) < 1
     assert abs(columns.mean() - (24.5 * 12 - 0.5)) < 1
     assert not answer.any()
+
+
+def test_names_that_are_no_unicode_are_written_as_escapes_in_utf_8(tmp_path):
+    name = os.fsdecode('ä'.encode() + b'\xff')
+    tables.write_csv(tmp_path / 'a.csv', [{'item': name}])
+    log = PredictionCSV(tmp_path / 'b.csv')
+    frame, item, truth, _ = asked(0)
+    log.on_prediction(0, frame, replace(item, prompt=Prompt('semantic', name)), truth, {'iou': 1})
+    log.close()
+    files.write_text(tmp_path / 'c.html', name)
+    for path in tmp_path.iterdir():
+        assert 'ä\\udcff'.encode() in path.read_bytes()
 
 
 def test_the_log_holds_every_number(tmp_path):
