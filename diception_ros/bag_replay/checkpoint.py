@@ -180,11 +180,11 @@ def config_of(
 
 def is_finished(job: Job) -> bool:
     """Whether a job that resumes has nothing to do: the bag is complete, its files removed."""
-    kept = (state_path(job.out), journal_path(job.out), partial_of(job.out))
+    state_files = (state_path(job.out), journal_path(job.out), partial_of(job.out))
     return (
         job.resume
         and not job.force
-        and not any(path.exists() for path in kept)
+        and not any(path.exists() for path in state_files)
         and is_complete(job.out)
     )
 

@@ -105,8 +105,8 @@ class Job:
 
     def owner_of(self, topic: str, cameras: Sequence[Camera]) -> tuple[str, str] | None:
         """Prefix and name of the camera whose result a topic holds; of several the longest."""
-        found = [(self.prefix_of(camera), camera.name) for camera in cameras]
-        fits = [(prefix, name) for prefix, name in found if topic.startswith(prefix)]
+        prefixes = [(self.prefix_of(camera), camera.name) for camera in cameras]
+        fits = [(prefix, name) for prefix, name in prefixes if topic.startswith(prefix)]
         return max(fits, key=lambda fit: len(fit[0])) if fits else None
 
     def selection(self, bag: Bag) -> FrameSelection:
@@ -396,12 +396,12 @@ def find_bags(given: Sequence[str]) -> list[Path]:
         FileNotFoundError: there is no such bag, or a pattern matches none.
         ValueError: a folder has none.
     """
-    found: list[Path] = []
+    bags: list[Path] = []
     for name in given:
         matched = sorted(glob.glob(name, recursive=True)) if glob.has_magic(name) else []
         for path in [name] if Path(name).exists() or not matched else matched:
-            found += bags_in(Path(path))
-    return list(dict.fromkeys(found))
+            bags += bags_in(Path(path))
+    return list(dict.fromkeys(bags))
 
 
 def summary_path(out: Path) -> Path:

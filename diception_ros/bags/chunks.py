@@ -180,7 +180,7 @@ class Unpacker:
             raise CutError(f'a chunk is compressed by {compression!r}')
         make = _DECOMPRESSORS[compression]
         limit = min(max(UNPACKED_SIZE, UNPACKED_RATIO * len(packed)), self._left)
-        found: list[bytes] = []
+        pieces: list[bytes] = []
         size, problem = 0, ''
         unpack = make()
         step = 1 << 16  # in pieces, so that what stands before a fault comes out
@@ -190,8 +190,8 @@ class Unpacker:
                 while piece or not (unpack.eof or unpack.needs_input):
                     if unpack.eof:
                         unpack = make()
-                    found.append(unpack.decompress(piece, limit - size + 1))
-                    size += len(found[-1])
+                    pieces.append(unpack.decompress(piece, limit - size + 1))
+                    size += len(pieces[-1])
                     if size > limit:
                         raise LimitError(
                             f'{len(packed)} bytes unpack to more than {limit}; a recording does '
@@ -203,7 +203,7 @@ class Unpacker:
         except (zstd.ZstdError, RuntimeError, OSError, EOFError) as error:
             problem = f'cannot be decompressed ({error})'
         self._left -= size
-        return b''.join(found), problem
+        return b''.join(pieces), problem
 
 
 # What makes a decompressor, by the name in the file.

@@ -85,7 +85,7 @@ class Mcap(Format):
         self._chunks: list[records.ChunkIndex] = []
 
     def contents(self) -> Contents:
-        found, statistics = Contents(), None
+        contents, statistics = Contents(), None
         with self.path.open('rb') as file:
             start = self._footer(file).summary_start
             if not start:
@@ -102,10 +102,10 @@ class Mcap(Format):
         if statistics is None or (statistics.message_count and not self._chunks):
             raise CutError('it has no index')
         for number, channel in self._channels.items():
-            found.counts[channel] += statistics.channel_message_counts.get(number, 0)
+            contents.counts[channel] += statistics.channel_message_counts.get(number, 0)
         if statistics.message_count:
-            found.span(statistics.message_start_time, statistics.message_end_time)
-        return found
+            contents.span(statistics.message_start_time, statistics.message_end_time)
+        return contents
 
     def messages(self, selection: Selection, unpack: Unpacker) -> Iterator[RawMessage]:
         blocks = []
@@ -163,8 +163,8 @@ class Mcap(Format):
             code, data, cut = _record(file, self.path.stat().st_size)
             if code != Opcode.CHUNK:
                 raise CutError('expected a chunk')
-            found = [raw for raw in self._inside(data, cut, unpack) if selection.takes(raw)]
-        return sorted(found, key=lambda raw: raw.stamp_ns)
+            messages = [raw for raw in self._inside(data, cut, unpack) if selection.takes(raw)]
+        return sorted(messages, key=lambda raw: raw.stamp_ns)
 
     def _inside(self, data: bytes, cut: bool, unpack: Unpacker) -> Iterator[RawMessage]:
         """The messages of a chunk."""
@@ -240,7 +240,7 @@ class Ros1(Format):
         self._chunks: list[tuple[int, int, int, set[str]]] = []  # offset, log times, topics
 
     def contents(self) -> Contents:
-        found, counts = Contents(), dict[int, int]()
+        contents, counts = Contents(), dict[int, int]()
         with self.path.open('rb') as file:
             file.readline()
             fields, _, _ = _ros1_record(file)
@@ -264,12 +264,12 @@ class Ros1(Format):
                     topics = {self._connections[number].topic for number in entries}
                     self._chunks.append((at, *times, topics))
                     if entries:
-                        found.span(*times)
+                        contents.span(*times)
         if (len(self._connections), len(self._chunks)) != expected:
             raise CutError('the index is not complete')
         for number, channel in self._connections.items():
-            found.counts[channel] += counts.get(number, 0)
-        return found
+            contents.counts[channel] += counts.get(number, 0)
+        return contents
 
     def messages(self, selection: Selection, unpack: Unpacker) -> Iterator[RawMessage]:
         yield from by_time(
@@ -290,8 +290,8 @@ class Ros1(Format):
     def _chunk(self, at: int, selection: Selection, unpack: Unpacker) -> list[RawMessage]:
         with self.path.open('rb') as file, located(at):
             seek(file, at)
-            found = [raw for raw in self._record(file, unpack) if selection.takes(raw)]
-        return sorted(found, key=lambda raw: raw.stamp_ns)
+            messages = [raw for raw in self._record(file, unpack) if selection.takes(raw)]
+        return sorted(messages, key=lambda raw: raw.stamp_ns)
 
     def _record(self, file: BinaryIO, unpack: Unpacker) -> Iterator[RawMessage]:
         fields, data, cut = _ros1_record(file)
@@ -377,17 +377,17 @@ class Sqlite(Format):
         page = 65536 if page == 1 else page
         if change == valid and page * pages > self.path.stat().st_size:
             raise CutError('pages are missing')
-        found = Contents()
+        contents = Contents()
         with self._opened() as base:
             for number, channel in self._channels(base).items():
                 count, low, high = base.execute(
                     'SELECT count(*), min(timestamp), max(timestamp) FROM messages '
                     'WHERE topic_id = ?', (number,),
                 ).fetchone()  # fmt: skip
-                found.counts[channel] += count
+                contents.counts[channel] += count
                 if count:
-                    found.span(low, high)
-        return found
+                    contents.span(low, high)
+        return contents
 
     def messages(self, selection: Selection, unpack: Unpacker) -> Iterator[RawMessage]:
         return self._rows(selection)
@@ -424,7 +424,7 @@ class Sqlite(Format):
                     'FROM message_definitions'
                 )
             }
-        found = {}
+        channels = {}
         columns = {row[1] for row in base.execute('PRAGMA table_info(topics)')}
         offered = 'offered_qos_profiles' if 'offered_qos_profiles' in columns else "''"
         for number, name, msgtype, encoding, text_of_qos in base.execute(
@@ -437,10 +437,10 @@ class Sqlite(Format):
             if not (isinstance(kind, str) and isinstance(text, str)):
                 raise CutError('a definition is no text')
             definition = Definition(msgtype, kind if text else '', text.encode())
-            found[number] = Channel(
+            channels[number] = Channel(
                 name, definition, encoding, text_of_qos if isinstance(text_of_qos, str) else ''
             )
-        return found
+        return channels
 
     def _rows(self, selection: Selection | None) -> Iterator[RawMessage]:
         with self._opened() as base:

@@ -84,10 +84,13 @@ def choose(
         _check(bag, topic, IMAGES, 'images')
     if len(set(topics)) < len(topics):
         raise ValueError(f'a camera is named twice: {", ".join(topics)}')
-    for given, option in ((camera_infos, '--camera-info'), (references, '--depth-reference')):
-        if given and len(given) != len(pairs):
+    for listed, option in (
+        (camera_infos, '--camera-info'),
+        (references, '--depth-reference'),
+    ):
+        if listed and len(listed) != len(pairs):
             raise ValueError(
-                f'{option} names {len(given)} topics for {len(pairs)} cameras; give one for each'
+                f'{option} names {len(listed)} topics for {len(pairs)} cameras; give one for each'
             )
     names = [name for name, _ in pairs]
     if len(pairs) > 1 and not all(names):
@@ -95,7 +98,7 @@ def choose(
         names = [name or other for name, other in zip(names, derived, strict=True)]
     if len(set(names)) < len(names):
         raise ValueError(f'two cameras have one name: {", ".join(names)}; give NAME=TOPIC')
-    found = []
+    cameras = []
     for k, (name, topic) in enumerate(zip(names, topics, strict=True)):
         info = camera_infos[k] if camera_infos else beside(topic)
         if camera_infos:
@@ -105,8 +108,8 @@ def choose(
         reference = references[k] if references else ''
         if reference:
             _check(bag, reference, (*IMAGES, 'sensor_msgs/msg/PointCloud2'), 'depths')
-        found.append(Camera(name, topic, info, reference))
-    return found
+        cameras.append(Camera(name, topic, info, reference))
+    return cameras
 
 
 def beside(topic: str) -> str:
@@ -154,11 +157,11 @@ def _only(bag: Bag) -> str:
     Raises:
         ValueError: there are none or several.
     """
-    found = image_topics(bag)
-    if len(found) == 1:
-        return found[0]
+    topics = image_topics(bag)
+    if len(topics) == 1:
+        return topics[0]
     rows = '\n'.join(
-        f'  {name} ({bag.topics[name].count} of {bag.topics[name].msgtype})' for name in found
+        f'  {name} ({bag.topics[name].count} of {bag.topics[name].msgtype})' for name in topics
     )
     raise ValueError(f'{bag.path}: choose with --camera, there are images on\n{rows}')
 
@@ -177,7 +180,7 @@ def _is_colour(bag: Bag, topic: str) -> bool:
 
 
 def _check(bag: Bag, topic: str, msgtypes: tuple[str, ...], what: str) -> None:
-    known = [name for name, found in bag.topics.items() if found.msgtype in msgtypes]
+    known = [name for name, details in bag.topics.items() if details.msgtype in msgtypes]
     if topic in known:
         return
     if topic in bag.topics:
@@ -191,12 +194,12 @@ def _check(bag: Bag, topic: str, msgtypes: tuple[str, ...], what: str) -> None:
 
 def _names(topics: Sequence[str]) -> list[str]:
     """Short names that differ: the last parts of the topics that name the camera."""
-    kept = []
+    telling = []
     for topic in topics:
         parts = [part for part in topic.split('/') if part]
-        kept.append([part for part in parts if not _PLAIN.fullmatch(part)] or parts)
-    for length in range(1, max(map(len, kept)) + 1):
-        names = ['_'.join(parts[-length:]) for parts in kept]
+        telling.append([part for part in parts if not _PLAIN.fullmatch(part)] or parts)
+    for length in range(1, max(map(len, telling)) + 1):
+        names = ['_'.join(parts[-length:]) for parts in telling]
         if len(set(names)) == len(names):
             return names
     return ['_'.join(part for part in topic.split('/') if part) for topic in topics]
@@ -372,11 +375,11 @@ def _transforms(bag: Bag, level_frame: str) -> _Transforms | None:
     ]  # fmt: skip
     if not level_frame or not topics:
         return None
-    found = _Transforms(bag, level_frame)
+    transforms = _Transforms(bag, level_frame)
     if poses.TF_STATIC in topics:
         for raw in bag.messages([poses.TF_STATIC]):
-            found.add(raw)
-    return found
+            transforms.add(raw)
+    return transforms
 
 
 class _CameraMessages:

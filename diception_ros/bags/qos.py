@@ -60,14 +60,14 @@ def from_text(text: str) -> list[Offered]:
     if len(text) > _MAX_TEXT:
         return []
     try:
-        found = safe_load.yaml_text(text, 'offered_qos_profiles') or []
+        profiles = safe_load.yaml_text(text, 'offered_qos_profiles') or []
         return [
             Offered(
                 str(each['reliability']) not in ('best_effort', '2'),
                 str(each['durability']) in ('transient_local', '1'),
                 int(each['depth']) or DEPTH,
             )
-            for each in found
+            for each in profiles
         ]
     except (KeyError, TypeError, ValueError, OverflowError):
         return []

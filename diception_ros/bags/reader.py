@@ -313,10 +313,10 @@ def files_of(path: Path) -> list[Path]:
         if file is None:
             raise ValueError(f'{path}: metadata.yaml names {name.name}, which is not there')
         listed.append(file)
-    found = listed or sorted(file for file in path.iterdir() if _is_part(file))
-    if not found:
+    parts = listed or sorted(file for file in path.iterdir() if _is_part(file))
+    if not parts:
         raise ValueError(f'{path}: no bag, there is no file in it that ends in {", ".join(ENDS)}')
-    return found
+    return parts
 
 
 def _listed(metadata: Path) -> list[Path]:

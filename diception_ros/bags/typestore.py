@@ -238,13 +238,15 @@ def _upgraded(types: Any) -> Any:
 def _to_ros2(message: Any, msgtype: str, store: Any) -> Any:
     """A message of ROS 1 as one of ROS 2: CameraInfo has small letters, Header has no seq."""
     known = {field.name.lower(): field.name for field in fields(message)}
-    found = {}
+    ros2_fields = {}
     made: Any = store.types[msgtype]
     for field in fields(made):
         if field.name.lower() not in known:
             raise ValueError(f'a {msgtype} of ROS 1 has no field {field.name}')
-        found[field.name] = _to_ros2_value(getattr(message, known[field.name.lower()]), store)
-    return made(**found)
+        ros2_fields[field.name] = _to_ros2_value(
+            getattr(message, known[field.name.lower()]), store
+        )
+    return made(**ros2_fields)
 
 
 def _to_ros2_value(value: Any, store: Any) -> Any:

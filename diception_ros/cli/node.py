@@ -109,9 +109,9 @@ def click(args: argparse.Namespace) -> int:
             log(remote.clear_points(args.camera))
         if args.y is None:
             return 0
-        taken, words = remote.click(Point(args.x, args.y), args.camera)
+        accepted, words = remote.click(Point(args.x, args.y), args.camera)
         log(words or 'sent; the node logged nothing about it')
-        return 0 if taken else 1
+        return 0 if accepted else 1
 
 
 def _echo_options(parser: argparse.ArgumentParser) -> None:
@@ -218,19 +218,19 @@ def _yaml(value: Any) -> str:
 
 
 def _description(remote: RemoteNode, name: str) -> str:
-    found = remote.describe([name])[name]
+    descriptor = remote.describe([name])[name]
     from rclpy.parameter import Parameter
 
     lines = [
-        f'{name}: {found.description}',
-        f'  type: {Parameter.Type(found.type).name.lower()}',
+        f'{name}: {descriptor.description}',
+        f'  type: {Parameter.Type(descriptor.type).name.lower()}',
         f'  value: {_yaml(remote.get([name])[name])}',
     ]
-    for allowed in [*found.integer_range, *found.floating_point_range]:
+    for allowed in [*descriptor.integer_range, *descriptor.floating_point_range]:
         lines.append(f'  range: {allowed.from_value:g} to {allowed.to_value:g}')
-    if found.additional_constraints:
-        lines.append(f'  constraints: {found.additional_constraints}')
-    if found.read_only:
+    if descriptor.additional_constraints:
+        lines.append(f'  constraints: {descriptor.additional_constraints}')
+    if descriptor.read_only:
         lines.append('  read only')
     return '\n'.join(lines)
 

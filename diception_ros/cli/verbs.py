@@ -120,13 +120,13 @@ class Parser(argparse.ArgumentParser):
     def parse_known_args(self, args: Any = None, namespace: Any = None) -> Any:
         """As the base class, but arguments that no option takes are an error of this parser."""
         self._given = [str(text) for text in args or ()]
-        found, extra = super().parse_known_args(args, namespace)
+        parsed, extra = super().parse_known_args(args, namespace)
         for text in extra:
             if text.startswith('--'):
                 self.error(f'unknown option {text.partition("=")[0]}{self._hint(text)}')
         if extra:
             self.error(f'unexpected argument {extra[0]!r}')
-        return found, extra
+        return parsed, extra
 
     def error(self, message: str) -> NoReturn:
         """As the base class, without the usage in front of the error."""
@@ -153,9 +153,9 @@ class Parser(argparse.ArgumentParser):
         ]
 
     def _hint(self, text: str) -> str:
-        given = text.removeprefix('--').partition('=')[0]
+        flag = text.removeprefix('--').partition('=')[0]
         known = [name.removeprefix('--') for name in self._option_string_actions]
-        plain = given.removeprefix('no-')
+        plain = flag.removeprefix('no-')
         new = [_RENAMED_OPTIONS.get(plain, '')]
         for old, names in RENAMED.items():
             if old.replace('_', '-').replace('.', '-') == plain:
@@ -163,7 +163,7 @@ class Parser(argparse.ArgumentParser):
         for name in new:
             if name in known:
                 return f'; it is now --{name}'
-        return _did_you_mean(given, known, '--')
+        return _did_you_mean(flag, known, '--')
 
 
 def _did_you_mean(given: str, known: Sequence[str], before: str = '') -> str:

@@ -197,7 +197,7 @@ def flying(
     kernel = np.ones((2 * reach + 1, 2 * reach + 1), np.uint8)
     columns, rows = axes(depth.shape, intrinsics)
     steep = np.float32(math.cos(math.radians(angle)) ** 2)
-    found = np.empty(depth.shape, bool)
+    flying_pixels = np.empty(depth.shape, bool)
     for part in stripes(depth.shape):
         first, last = max(0, part.start - reach), part.stop + reach
         inverse = np.float32(1) / depth[first:last]
@@ -212,7 +212,7 @@ def flying(
         # (near - v) / v and (v - far) / v, of which the smaller counts.
         between = np.minimum(near - inverse, inverse - far)
         if normals is None:
-            found[part] = between > np.float32(jump) * inverse
+            flying_pixels[part] = between > np.float32(jump) * inverse
             continue
         x, y, z = (normals[part, :, axis] for axis in range(3))
         # Product of the normal and the ray of depth 1: on a plane the inverse depth changes from
@@ -225,9 +225,9 @@ def flying(
             along[bad], slope[bad] = 1, 0
         slope += np.float32(jump) * along
         lengths = columns**2 + (rows[part, None] ** 2 + np.float32(1))
-        found[part] = between * along > slope * inverse
-        found[part] |= (along**2 < steep * lengths) & (inverse > 0)
-    return found
+        flying_pixels[part] = between * along > slope * inverse
+        flying_pixels[part] |= (along**2 < steep * lengths) & (inverse > 0)
+    return flying_pixels
 
 
 def stripes(size: tuple[int, ...]) -> Iterator[slice]:
@@ -264,10 +264,10 @@ def find_ground(
     z, lens = depth[pixels].astype(np.float64), strided(intrinsics, step)
     rays = _rays(z.shape, lens)
     vectors = depth_normals(z, lens) if normals is None else normals[pixels].astype(np.float64)
-    found = up_normals(vectors.reshape(-1, 3), gravity)
-    if found is None:
+    normals_and_mask = up_normals(vectors.reshape(-1, 3), gravity)
+    if normals_and_mask is None:
         return None
-    up, mask = found
+    up, mask = normals_and_mask
     points = (rays * z[..., None]).reshape(-1, 3)[mask]
     below = -points @ up
     usable = below > LEAST_HEIGHT

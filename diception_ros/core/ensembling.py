@@ -125,19 +125,19 @@ def _instances(labels: Sequence[Instances]) -> Merged:
     first = labels[best]
     count = len(first.scores)
     votes = np.zeros((count + 1, *first.size), np.int32)
-    found = np.zeros(count)
+    occurrences = np.zeros(count)
     rows, columns = np.ogrid[: first.size[0], : first.size[1]]
     for label, table in zip(labels, overlaps[best], strict=True):
         renamed = np.zeros(len(label.scores) + 1, np.int32)
         for mine, theirs in zip(*linear_sum_assignment(-table), strict=True):
             if table[mine, theirs] >= 0.5:  # the same instance by COCO's loosest measure
                 renamed[theirs + 1] = mine + 1
-                found[mine] += 1
+                occurrences[mine] += 1
         votes[renamed[label.ids], rows, columns] += 1
     ids = votes.argmax(axis=0).astype(np.int32)
-    kept = found > len(labels) / 2
-    ids[~np.concatenate([[True], kept])[ids]] = 0
-    scores = (first.scores * found / len(labels)).astype(np.float32)
+    confirmed = occurrences > len(labels) / 2
+    ids[~np.concatenate([[True], confirmed])[ids]] = 0
+    scores = (first.scores * occurrences / len(labels)).astype(np.float32)
     merged = Instances(ids, first.categories, scores).present()
     agreeing = np.take_along_axis(votes, ids[None], axis=0)[0]
     return merged, (1 - agreeing / len(labels)).astype(np.float32)

@@ -142,11 +142,11 @@ class Settings:
 
 def declared(kind: type[Settings]) -> list[Declared]:
     """Every value that can be set in a group and the groups inside it, in the order of fields."""
-    found: list[Declared] = []
+    listed: list[Declared] = []
     for whole in fields(kind):
         inner = _group(whole)
-        found += declared(inner) if inner else _own(kind.name_prefix, whole)
-    return found
+        listed += declared(inner) if inner else _own(kind.name_prefix, whole)
+    return listed
 
 
 def check(group: Any) -> None:
@@ -176,15 +176,15 @@ def check(group: Any) -> None:
 
 def values(group: Any) -> dict[str, Any]:
     """Every value of a group by the name that people call it; inverse of `changed`."""
-    found: dict[str, Any] = {}
+    values_by_name: dict[str, Any] = {}
     for whole in fields(group):
         held = getattr(group, whole.name)
         if _group(whole):
-            found |= values(held)
+            values_by_name |= values(held)
             continue
         for spec in _own(group.name_prefix, whole):
-            found[spec.name] = held[spec.key] if spec.key else held
-    return found
+            values_by_name[spec.name] = held[spec.key] if spec.key else held
+    return values_by_name
 
 
 def changed(group: GroupT, changes: Mapping[str, Any]) -> GroupT:
@@ -319,13 +319,13 @@ def _add_argument(parser: argparse._ActionsContainer, spec: Declared) -> None:
 
 def from_arguments(kind: type[GroupT], args: argparse.Namespace) -> GroupT:
     """The group that a command line asks for; ValueError says what is not allowed."""
-    given = vars(args)
+    values_read = vars(args)
     new: dict[str, Any] = {}
     for whole in fields(kind):
         if inner := _group(whole):
             new[whole.name] = from_arguments(inner, args)
         for spec in _own(kind.name_prefix, whole):
-            if (value := given.get(spec.name, spec.default)) is REQUIRED:
+            if (value := values_read.get(spec.name, spec.default)) is REQUIRED:
                 raise ValueError(f'{spec.name} is missing')
             new[whole.name] = {**new.get(whole.name, {}), spec.key: value} if spec.key else value
     return kind(**new)
@@ -333,20 +333,20 @@ def from_arguments(kind: type[GroupT], args: argparse.Namespace) -> GroupT:
 
 def to_arguments(group: Any, leave_out: Collection[str] = ()) -> list[str]:
     """The options that give a group its values, without those at their defaults."""
-    given, found = values(group), list[str]()
+    values_by_name, arguments = values(group), list[str]()
     for spec in declared(type(group)):
-        value = given[spec.name]
+        value = values_by_name[spec.name]
         if spec.name in leave_out or value == spec.default:
             continue
         if spec.kind is bool:
-            found.append(spec.option if value else spec.option.replace('--', '--no-', 1))
+            arguments.append(spec.option if value else spec.option.replace('--', '--no-', 1))
         elif spec.kind is tuple:
             # With '=', so that a name may begin with a dash.
             each = [f'{spec.option}={part}' for part in value]
-            found += each if spec.default == () else [spec.option, *map(str, value)]
+            arguments += each if spec.default == () else [spec.option, *map(str, value)]
         else:
-            found.append(f'{spec.option}={value}')
-    return found
+            arguments.append(f'{spec.option}={value}')
+    return arguments
 
 
 def _letter(spec: Declared) -> str:
@@ -354,14 +354,14 @@ def _letter(spec: Declared) -> str:
 
 
 def _fill(group: Any, spec: Field[Any], keys: Sequence[str]) -> None:
-    declared, given = spec.metadata['declared'], getattr(group, spec.name)
+    declared, by_key = spec.metadata['declared'], getattr(group, spec.name)
     name = declared.name or group.name_prefix + spec.name
-    if not isinstance(given, Mapping):
-        raise ValueError(f'{name} is {given!r}; expected a value for each of {", ".join(keys)}')
-    for key in given:
+    if not isinstance(by_key, Mapping):
+        raise ValueError(f'{name} is {by_key!r}; expected a value for each of {", ".join(keys)}')
+    for key in by_key:
         if key not in keys:
             raise ValueError(f'no setting {f"{name}.{key}"!r}{near(str(key), keys)}')
-    whole = {**dict.fromkeys(keys, declared.default), **given}
+    whole = {**dict.fromkeys(keys, declared.default), **by_key}
     object.__setattr__(group, spec.name, whole)
 
 

@@ -222,7 +222,7 @@ def prepare(
     if not rows:
         raise ValueError('prepare: expected at least one sample, got none')
     frame, targets, valid, texts, points, task_names, names = zip(*rows, strict=True)
-    packed, given = pack(points, len(points))
+    packed, used = pack(points, len(points))
     return Prepared(
         _planes(rgb_images),
         torch.tensor(frame),
@@ -230,7 +230,7 @@ def prepare(
         torch.from_numpy(np.stack(valid))[:, None],
         texts,
         packed,
-        given,
+        used,
         task_names,
         names,
     )
@@ -299,8 +299,8 @@ def fit_label(sample: Sample, resolution: int, registry: TaskRegistry = BUILTIN)
             f'sample {sample.name}: task {sample.prompt.task!r} paints {kind.__name__}, '
             f'got a label of kind {type(label).__name__}'
         )
-    found: Label = label
-    return found
+    resized: Label = label
+    return resized
 
 
 def _planes(rgb_images: Sequence[NDArray[np.uint8]]) -> torch.Tensor:

@@ -142,8 +142,8 @@ def rgb_row(path: Path, row: int) -> NDArray[np.uint8]:
     values = np.array(npy_rows(path)[row])
     if values.ndim != 3 or not (np.isfinite(values) & (values >= 0) & (values <= 255)).all():
         raise ValueError(f'{path}: expected RGB values from 0 to 255, got others in image {row}')
-    found: NDArray[np.uint8] = np.rint(values).astype(np.uint8)
-    return found
+    pixels: NDArray[np.uint8] = np.rint(values).astype(np.uint8)
+    return pixels
 
 
 def depth_row(path: Path, row: int, size: Size) -> MetricDepth:

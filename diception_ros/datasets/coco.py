@@ -158,25 +158,25 @@ def _read(
             and (crowd_rle or not isinstance(item.get('segmentation'), dict))
             for item in mine
         ]
-        kept = mine
+        chosen = mine
         if wanted.kind == 'instances':
-            kept = [item for item, is_crowd in zip(mine, crowd, strict=True) if not is_crowd]
+            chosen = [item for item, is_crowd in zip(mine, crowd, strict=True) if not is_crowd]
             crowds += sum(crowd)
-            singles += sum(bool(item.get('iscrowd')) for item in kept)
+            singles += sum(bool(item.get('iscrowd')) for item in chosen)
         try:
-            found = [
+            regions = [
                 Region(names[item['category_id']], k, segmentation_mask(item, size, file))
-                for k, item in enumerate(kept)
+                for k, item in enumerate(chosen)
             ]
         except ValueError as error:
             if not wanted.skip_bad:
                 raise ValueError(f'{error}; --skip-bad leaves its image out') from error
             bad.append(str(error))
             continue
-        label, empty = annotation.label_of(wanted.kind, found, size)
+        label, empty = annotation.label_of(wanted.kind, regions, size)
         lost += empty
         source = json.dumps(
-            [(names[item['category_id']], item['segmentation']) for item in kept], sort_keys=True
+            [(names[item['category_id']], item['segmentation']) for item in chosen], sort_keys=True
         ).encode()
         where = f'{file} ({entry["file_name"]})'
         items.append(LabelledImage(str(entry['file_name']), where, frame, label, (data, source)))
@@ -462,9 +462,9 @@ def find_set(place: Path, images: Path | None = None) -> CocoSet:
     """
     if not place.exists():
         raise FileNotFoundError(f'{place}: no such file or folder; {LAYOUT}')
-    found = [place]
+    json_files = [place]
     if place.is_dir():
-        found = [
+        json_files = [
             file
             for folder in (place, place / 'annotations')
             if folder.is_dir()
@@ -472,10 +472,10 @@ def find_set(place: Path, images: Path | None = None) -> CocoSet:
             if file.suffix.lower() == '.json' and not file.name.startswith(_OTHERS)
         ]
     splits: dict[str, list[Path]] = {}
-    for file in found:
+    for file in json_files:
         splits.setdefault(_split(file), []).append(file)
     if len(splits) != 1:
-        names = ', '.join(str(file.relative_to(place)) for file in found) or 'none'
+        names = ', '.join(str(file.relative_to(place)) for file in json_files) or 'none'
         raise ValueError(f'{place}: expected the COCO files of one split, got {names}; {LAYOUT}')
     ((split, files),) = splits.items()
     folder = files[0].parent

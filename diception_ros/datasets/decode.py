@@ -124,11 +124,11 @@ def depth(array: NDArray[Any], where: str, per_metre: float = MILLIMETRES) -> Me
         )
     metres = array / np.float64(per_metre) if array.dtype == np.uint16 else array
     metres = metres.astype(np.float32)
-    given = metres[np.isfinite(metres) & (metres != 0)]
-    if given.size and given.max() <= 0:
+    nonzero = metres[np.isfinite(metres) & (metres != 0)]
+    if nonzero.size and nonzero.max() <= 0:
         raise ValueError(
-            f'{where}: expected metres > 0, or 0 or NaN where unknown, got {given.min():.4g} to '
-            f'{given.max():.4g}'
+            f'{where}: expected metres > 0, or 0 or NaN where unknown, got {nonzero.min():.4g} to '
+            f'{nonzero.max():.4g}'
         )
     with np.errstate(invalid='ignore'):
         known = np.isfinite(metres) & (metres > 0)
@@ -160,12 +160,13 @@ def normals(array: NDArray[Any], where: str, axes: NDArray[np.float32] | None = 
     with np.errstate(invalid='ignore'):
         length = np.linalg.norm(vectors, axis=-1)
         known = (length >= MIN_LENGTH) & (length <= MAX_LENGTH)
-        given = length[np.isfinite(length) & (length > 0)]
+        lengths = length[np.isfinite(length) & (length > 0)]
     # Colours always have some length, black for unknown that of (-1, -1, -1).
-    if not colours and given.size and not known.any():
+    if not colours and lengths.size and not known.any():
         raise ValueError(
             f'{where}: expected unit vectors (lengths from {MIN_LENGTH} to {MAX_LENGTH} are '
-            f'normalised, 0 or NaN is unknown), got lengths {given.min():.4g} to {given.max():.4g}'
+            f'normalised, 0 or NaN is unknown), got lengths {lengths.min():.4g} to '
+            f'{lengths.max():.4g}'
         )
     return unit(np.where(known[..., None], vectors, np.float32(np.nan)))
 
@@ -273,15 +274,15 @@ class RasterDecoder:
                 self._void.append(where)
             self._others += len(label.categories) > 0 and where not in self._only_255[-1:]
             return label
-        found: Label = depth(array, where) if self._kind == 'depth' else normals(array, where)
-        if not found.valid.any():
+        decoded: Label = depth(array, where) if self._kind == 'depth' else normals(array, where)
+        if not decoded.valid.any():
             raise ValueError(
                 f'{where}: expected a label, got one that is unknown at every pixel; remove the '
                 'image and its label'
             )
         # Single ones at a grazing angle may point away; most cannot: visible surfaces face the
         # camera.
-        if isinstance(found, Normals) and np.nanmedian(found.vectors[..., 2]) > 0:
+        if isinstance(decoded, Normals) and np.nanmedian(decoded.vectors[..., 2]) > 0:
             expected = 'z < 0 (z points forward)'
             if array.dtype == np.uint8:
                 expected = 'blue for what faces the camera'
@@ -289,7 +290,7 @@ class RasterDecoder:
                 f'{where}: expected normals that point to the camera, {expected}, got most of '
                 'them pointing away; see docs/conventions.md'
             )
-        return found
+        return decoded
 
     def finish(
         self, items: list[LabelledImage], place: str

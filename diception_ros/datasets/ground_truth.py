@@ -126,8 +126,8 @@ def people_from_message(message: Any, size: tuple[int, int]) -> Keypoints:
             all objects of a scene.
         size: (H, W) of the image, pixels.
     """
-    found = keypoints_from(message, size)
-    return found.select(np.any(found.visibility, axis=1))
+    people = keypoints_from(message, size)
+    return people.select(np.any(people.visibility, axis=1))
 
 
 class GroundTruthSource:
@@ -272,7 +272,7 @@ def poses_of(bag: Bag, cameras: Sequence[Camera], given: Sequence[str]) -> dict[
     """
     if given and len(given) != len(cameras):
         raise ValueError(f'--pose names {len(given)} topics for {len(cameras)} cameras')
-    found = {}
+    topics = {}
     for number, camera in enumerate(cameras):
         if given:
             topic = given[number]
@@ -282,11 +282,11 @@ def poses_of(bag: Bag, cameras: Sequence[Camera], given: Sequence[str]) -> dict[
                     f'--pose {topic}: expected one of {", ".join(POSES)}, which are on '
                     f'{", ".join(there) or "no topic"}'
                 )
-            found[camera.name] = topic
+            topics[camera.name] = topic
             continue
         base = camera.topic.removesuffix('/compressed').rpartition('/')[0]
         for topic in (f'{base}/pose', '/tf'):
             if topic in bag.topics and bag.topics[topic].msgtype in POSES:
-                found[camera.name] = topic
+                topics[camera.name] = topic
                 break
-    return found
+    return topics

@@ -291,20 +291,20 @@ def _read_folder(place: Path, wanted: LabelQuery) -> Found:
 
 
 def _by_name(folder: Path, ends: tuple[str, ...], what: str) -> dict[str, Path]:
-    found: dict[str, Path] = {}
+    by_stem: dict[str, Path] = {}
     for file in files_in(folder):
         if file.suffix.lower() not in ends:
             raise ValueError(
                 f'{file}: expected {what}, which end in {", ".join(ends)}; save it as one, or '
                 'take it out'
             )
-        if file.stem in found:
+        if file.stem in by_stem:
             raise ValueError(
-                f'{file}: expected one file of each name, got {found[file.stem].name} too; take '
+                f'{file}: expected one file of each name, got {by_stem[file.stem].name} too; take '
                 'one of them out'
             )
-        found[file.stem] = file
-    return found
+        by_stem[file.stem] = file
+    return by_stem
 
 
 # A bag of images and labels.
@@ -328,14 +328,14 @@ def bag_at(place: Path) -> Path | None:
     if place.is_file():
         return place if place.name.removesuffix('.zstd').endswith(ENDS) else None
     try:
-        found = bags_in(place)
+        bags = bags_in(place)
     except ValueError:
         return None
-    if len(found) > 1:
+    if len(bags) > 1:
         raise ValueError(
-            f'{place}: expected one bag, got {", ".join(path.name for path in found)}; name one'
+            f'{place}: expected one bag, got {", ".join(path.name for path in bags)}; name one'
         )
-    return found[0]
+    return bags[0]
 
 
 def _read_bag(place: Path, wanted: LabelQuery) -> Found:
@@ -386,8 +386,8 @@ def _read_bag(place: Path, wanted: LabelQuery) -> Found:
         f'stamp on {label_topic} and are left out.'
     )
     notes = [left_out] if without else []
-    found, more = decoder.finish(list(items.values()), f'{place}: {label_topic}')
-    return found, [*notes, *more]
+    labelled, more = decoder.finish(list(items.values()), f'{place}: {label_topic}')
+    return labelled, [*notes, *more]
 
 
 def _array(raw: RawMessage, message: Any, kind: str, where: str) -> NDArray[Any]:

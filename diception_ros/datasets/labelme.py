@@ -93,7 +93,7 @@ def _item(
         content.get('imageHeight'), content.get('imageWidth'), size, str(file)
     )
     check_sizes(size, declared, where, str(file))
-    found, things = [], []
+    regions, things = [], []
     for k, shape in enumerate(content['shapes']):
         label = str(shape['label'])
         if label not in meant:
@@ -101,13 +101,13 @@ def _item(
         group = shape.get('group_id')
         thing = (label, 'shape', k) if group is None else (label, 'group', group)
         try:
-            found.append(Region(label, thing, _mask(shape, size)))
+            regions.append(Region(label, thing, _mask(shape, size)))
         except ValueError as error:
             raise ValueError(f'{file}: shape {k} ({label!r}): {error}') from error
         things.append(
             [label, group, *(shape.get(key) for key in ('shape_type', 'points', 'mask'))]
         )
-    made, empty = annotation.label_of(wanted.kind, found, size)
+    made, empty = annotation.label_of(wanted.kind, regions, size)
     # Not the whole file: it may hold the image again, and the version that saved it.
     label_bytes = json.dumps(things).encode()
     return LabelledImage(file.name, str(file), frame, made, (data, label_bytes)), path, empty

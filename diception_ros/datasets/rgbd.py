@@ -95,9 +95,9 @@ def find_sources(place: Path, image_topic: str = '', depth_topic: str = '') -> l
         raise FileNotFoundError(f'{place}: no such folder or bag; {LAYOUT}')
     if place.is_dir():
         folders = [place, *sorted(path for path in place.iterdir() if path.is_dir())]
-        found = [path for path in folders if (path / 'rgb').is_dir()]
-        if found:
-            return [_folder(path) for path in found]
+        with_rgb = [path for path in folders if (path / 'rgb').is_dir()]
+        if with_rgb:
+            return [_folder(path) for path in with_rgb]
     bag = bag_at(place)
     if bag is None:
         raise ValueError(f'{place}: no RGB-D frames in it; {LAYOUT}')
@@ -173,7 +173,7 @@ def _depth_topic(bag: Bag) -> str:
     """The only topic of depth images of a bag."""
     from diception_ros.bags import frames
 
-    found = []
+    topics = []
     for topic in bag.topics.values():
         if topic.msgtype not in frames.IMAGES:
             continue
@@ -181,14 +181,14 @@ def _depth_topic(bag: Bag) -> str:
             message = bag.decode(raw)
             encoding = getattr(message, 'encoding', getattr(message, 'format', ''))
             if encoding in ('16UC1', 'mono16', '32FC1') or 'compresseddepth' in encoding.lower():
-                found.append(topic.name)
+                topics.append(topic.name)
             break
-    if len(found) != 1:
+    if len(topics) != 1:
         raise ValueError(
             f'{bag.path}: expected one topic of depth images, got '
-            f'{", ".join(found) or "none"}; name it with --label-topic'
+            f'{", ".join(topics) or "none"}; name it with --label-topic'
         )
-    return found[0]
+    return topics[0]
 
 
 def _read_bag(path: Path, camera: Any) -> Iterator[RgbdFrame]:
@@ -196,11 +196,11 @@ def _read_bag(path: Path, camera: Any) -> Iterator[RgbdFrame]:
     from diception_ros.bags.reader import Bag
 
     with Bag(path) as bag:
-        for taken in frames(bag, [camera], FrameSelection()):
-            if not isinstance(taken, ImageFrame) or taken.reference is None:
+        for item in frames(bag, [camera], FrameSelection()):
+            if not isinstance(item, ImageFrame) or item.reference is None:
                 continue
-            frame, where = taken.frame, f'{path}: {camera.reference}'
-            label = truth_from_message(tasks.get('depth'), taken.reference, ())
+            frame, where = item.frame, f'{path}: {camera.reference}'
+            label = truth_from_message(tasks.get('depth'), item.reference, ())
             assert isinstance(label, MetricDepth)
             check_sizes(frame.size, label.size, f'{path}: {camera.topic}', where)
             pinhole = frame.intrinsics or default_intrinsics(frame.size)

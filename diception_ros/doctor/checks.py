@@ -61,9 +61,9 @@ def check_machine(model_name: str, device_name: str) -> Iterator[Finding]:
     yield interpreter()
     yield from packages()
     yield from opencv()
-    found = device(device_name)
-    yield found
-    if found.about != 'torch':  # without it the folder cannot be checked
+    torch_finding = device(device_name)
+    yield torch_finding
+    if torch_finding.about != 'torch':  # without it the folder cannot be checked
         yield model(model_name)
     yield from ros()
     yield from clashes()
@@ -86,30 +86,30 @@ def interpreter(
     version: tuple[int, ...] = sys.version_info[:3], environment: Mapping[str, str] = os.environ
 ) -> Finding:
     """Check whether this Python is a supported one, and sees the packages of ROS."""
-    found = f'{".".join(map(str, version))}, {sys.executable}'
+    python = f'{".".join(map(str, version))}, {sys.executable}'
     span = f'{_dotted(OLDEST)} to {_dotted(NEWEST)}'
     if version < OLDEST:
         return Finding(
-            'python', BROKEN, f'{found}; expected {span}',
+            'python', BROKEN, f'{python}; expected {span}',
             'use a newer one: ROS 2 Humble (Ubuntu 22.04) and later have it; for make: '
             'make demo PYTHON=python3.11',
         )  # fmt: skip
     wanted = missing_packages.built_for(environment)
     running = f'python{version[0]}.{version[1]}'
     if wanted and running not in wanted:
-        return Finding('python', BROKEN, found, missing_packages.ros(environment))
+        return Finding('python', BROKEN, python, missing_packages.ros(environment))
     if wanted and missing_packages.in_venv() and not sees_system():
         return Finding(
-            'python', WARN, f'{found}, a virtual environment that does not see the packages of '
+            'python', WARN, f'{python}, a virtual environment that does not see the packages of '
             'apt, some of which ROS needs',
             'make it with: python3 -m venv --system-site-packages venv',
         )  # fmt: skip
     if version[:2] > NEWEST:
         return Finding(
-            'python', WARN, f'{found}; tried are {span}',
+            'python', WARN, f'{python}; tried are {span}',
             'if a library has no release for it yet, take an older Python',
         )  # fmt: skip
-    return Finding('python', OK, found)
+    return Finding('python', OK, python)
 
 
 def sees_system() -> bool:
@@ -307,8 +307,8 @@ def graphics(environment: Mapping[str, str] = os.environ) -> Iterator[Finding]:
     result = processes.run_isolated(_GL)
     if result.value is None:
         reason = result.error.partition('Error: ')[2] or result.error
-        found, _, cure = reason.rpartition('; ')
-        yield Finding('graphics', WARN, found or reason, cure)
+        problem, _, cure = reason.rpartition('; ')
+        yield Finding('graphics', WARN, problem or reason, cure)
     else:
         yield Finding('graphics', OK, f'{backend}, MuJoCo {result.value}')
 
@@ -540,15 +540,15 @@ report('')
 def _bridge() -> Finding:
     from diception_ros.messages import encodings
 
-    found = encodings.check_cv_bridge()
-    reason = found.reason
+    checked = encodings.check_cv_bridge()
+    reason = checked.reason
     if not reason:
         out = processes.run_isolated(_BRIDGE_OUT)
         if out.value is not None:
-            return Finding('cv_bridge', OK, f'agrees on {len(found.encodings)} encodings')
+            return Finding('cv_bridge', OK, f'agrees on {len(checked.encodings)} encodings')
         reason = (
-            f'imgmsg_to_cv2 agrees on {len(found.encodings)} encodings, but cv2_to_imgmsg fails: '
-            f'{out.error}'
+            f'imgmsg_to_cv2 agrees on {len(checked.encodings)} encodings, but cv2_to_imgmsg '
+            f'fails: {out.error}'
         )
     versions = ', '.join(
         f'{name} {_version(name)}' for name in ('numpy', 'opencv-python') if _version(name)

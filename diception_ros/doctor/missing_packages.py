@@ -121,15 +121,15 @@ def requirements(extra: str = '') -> list[str]:
         lines = importlib.metadata.requires('diception_ros') or []
     except importlib.metadata.PackageNotFoundError:
         return []
-    found = []
+    requirement_lines = []
     for line in lines:
         wanted, _, marker = (part.strip() for part in line.partition(';'))
         extras = re.findall(r'extra == ["\']([^"\']+)', marker)
         older = re.search(r'python_version < ["\'](\d+)\.(\d+)', marker)
         needed = older is None or sys.version_info < (int(older[1]), int(older[2]))
         if needed and extras == ([extra] if extra else []):
-            found.append(wanted)
-    return found
+            requirement_lines.append(wanted)
+    return requirement_lines
 
 
 def _extras() -> list[str]:
@@ -142,8 +142,8 @@ def _extras() -> list[str]:
 
 def name_of(requirement: str) -> str:
     """'ros-rclpy[fastrtps]>=1' -> 'ros-rclpy'."""
-    found = re.match(r'[\w.-]+', requirement)
-    return found[0] if found else requirement
+    match = re.match(r'[\w.-]+', requirement)
+    return match[0] if match else requirement
 
 
 def in_venv() -> bool:
@@ -155,9 +155,9 @@ def built_for(environment: Mapping[str, str]) -> list[str]:
     """The Pythons that the sourced ROS has packages for, such as ['python3.12']."""
     return list(
         dict.fromkeys(
-            found[1]
+            match[1]
             for path in environment.get('PYTHONPATH', '').split(os.pathsep)
-            if (found := re.search(r'/lib/(python3\.\d+)/(?:site|dist)-packages', path))
+            if (match := re.search(r'/lib/(python3\.\d+)/(?:site|dist)-packages', path))
         )
     )
 

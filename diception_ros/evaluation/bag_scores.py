@@ -75,12 +75,12 @@ class ScaleShiftFitter:
 
     def compute(self) -> dict[tuple[str, str], ScaleShift]:
         """Scale and shift (1/m) by camera and task; NaN where nothing is known."""
-        found = {}
+        fits = {}
         for key, (n, x, y, xx, xy) in self._sums.items():
             variance = n * xx - x * x
             scale = (n * xy - x * y) / variance if variance > 0 else 0.0
-            found[key] = ScaleShift(float(scale), float((y - scale * x) / n) if n else math.nan)
-        return found
+            fits[key] = ScaleShift(float(scale), float((y - scale * x) / n) if n else math.nan)
+        return fits
 
 
 class FrameCallback(Protocol):
@@ -264,15 +264,15 @@ class _CameraScorer:
 
     def _category_iou(self, prediction: Any, true: Any) -> dict[str, float]:
         """Intersection over union of the pixels of each category, and their mean."""
-        found = {}
+        iou = {}
         for number, name in enumerate(self._perception.categories):
             ids = [k + 1 for k, category in enumerate(prediction.categories) if category == name]
             predicted, actual = np.isin(prediction.ids, ids), true.ids == number + 1
             union = int((predicted | actual).sum())
-            found[f'iou_{name}'] = int((predicted & actual).sum()) / union if union else math.nan
-        known = [value for value in found.values() if not math.isnan(value)]
-        found['mean_iou'] = sum(known) / len(known) if known else math.nan
-        return found
+            iou[f'iou_{name}'] = int((predicted & actual).sum()) / union if union else math.nan
+        known = [value for value in iou.values() if not math.isnan(value)]
+        iou['mean_iou'] = sum(known) / len(known) if known else math.nan
+        return iou
 
 
 def _walk(
@@ -301,9 +301,9 @@ def _walk(
             messages = {**results.next(name, log_ns), 'size': frame.size}
             predictions, truths = {}, {}
             for task in perception.task_names:
-                found = to_label(perception.registry.get(task), messages)
-                if found is not None:
-                    predictions[task] = found
+                prediction = to_label(perception.registry.get(task), messages)
+                if prediction is not None:
+                    predictions[task] = prediction
             for source in sources:
                 if source.camera in ('', name):
                     label = source.of(frame, log_ns, lookup, tolerance_ns, perception.categories)
@@ -327,15 +327,15 @@ class _ResultMessages:
 
     def next(self, camera: str, log_ns: int) -> dict[str, Any]:
         """Messages of the next frame of a camera, by relative topic."""
-        found: dict[str, Any] = {}
+        messages: dict[str, Any] = {}
         while self._next is not None and self._next.stamp_ns == log_ns:
             prefix, name = self._owners[self._next.topic]
             topic = self._next.topic.removeprefix(prefix)
-            if name != camera or topic in found:
+            if name != camera or topic in messages:
                 break
-            found[topic] = self._bag.decode(self._next)
+            messages[topic] = self._bag.decode(self._next)
             self._next = next(self._stream, None)
-        return found
+        return messages
 
 
 # Temporal consistency: how much results change from frame to frame where the scene does not.
@@ -382,15 +382,15 @@ class TemporalConsistency:
             return {}
         here, there = _pairs(last, now)
         share = len(here) / (now.frame.size[0] * now.frame.size[1])
-        found = {}
+        stability = {}
         for task, label in now.predictions.items():
             before = last.predictions.get(task)
             if before is None or isinstance(label, Keypoints):
                 continue
             numbers = _compare(task, before, label, last, now, here, there)
             if numbers:
-                found[task] = {**numbers, 'compared': share}
-        return found
+                stability[task] = {**numbers, 'compared': share}
+        return stability
 
 
 def is_warped(now: FrameState, last: FrameState) -> bool:

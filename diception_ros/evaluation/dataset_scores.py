@@ -130,9 +130,9 @@ def _images_in(protocol: Protocol, root: Path) -> tuple[list[str], Path]:
     """The paths of the images, and the folder that they are relative to."""
     for folder in (root, *(root / name for name in protocol.folders)):
         for pattern in (protocol.pattern, *protocol.more_patterns):
-            found = [path for path in folder.glob(pattern) if not path.name.startswith('.')]
-            if found:
-                return sorted(path.relative_to(folder).as_posix() for path in found), folder
+            image_files = [path for path in folder.glob(pattern) if not path.name.startswith('.')]
+            if image_files:
+                return sorted(path.relative_to(folder).as_posix() for path in image_files), folder
     return [], root
 
 
@@ -430,7 +430,10 @@ def coco_means(
 
 
 def _samples(annotated: CocoSet, names: Sequence[str]) -> Iterator[list[Sample]]:
-    for taken in annotated.frames():
+    for annotated_frame in annotated.frames():
         # Of a mask the two items have one target.
-        items = [item for item in coco_items(taken, names) if item.name != FIVE_POINTS]
-        yield [Sample(taken.frame, item.prompt, item.truth, name=taken.name) for item in items]
+        items = [item for item in coco_items(annotated_frame, names) if item.name != FIVE_POINTS]
+        yield [
+            Sample(annotated_frame.frame, item.prompt, item.truth, name=annotated_frame.name)
+            for item in items
+        ]

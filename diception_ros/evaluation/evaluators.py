@@ -153,10 +153,10 @@ class Evaluator:
 
     def compute(self) -> dict[str, float]:
         """The numbers of all predictions so far, NaN where nothing could be counted."""
-        found = self._mean.compute()
+        metrics = self._mean.compute()
         for metric, _ in self._pooled:
-            found |= metric.compute()
-        return found
+            metrics |= metric.compute()
+        return metrics
 
     def categories(self) -> dict[str, float]:
         """IoU of each category; empty where the items have none."""
@@ -170,7 +170,10 @@ def by_metric(columns: Mapping[str, Evaluator]) -> dict[str, dict[str, float]]:
     """The numbers of evaluators by metric and column; the first one has all metrics, else NaN."""
     results = {column: evaluator.compute() for column, evaluator in columns.items()}
     return {
-        metric: {column: found.get(metric, float('nan')) for column, found in results.items()}
+        metric: {
+            column: column_metrics.get(metric, float('nan'))
+            for column, column_metrics in results.items()
+        }
         for metric in next(iter(results.values()))
     }
 
@@ -211,9 +214,9 @@ def depth_evaluator(
         if not isinstance(truth, MetricDepth):
             return task.score(predicted, truth)
         limits = (*metres, fitted(truth.size))
-        found = task.score(predicted, truth, 'disparity', *limits) | more(predicted, truth)
+        scores = task.score(predicted, truth, 'disparity', *limits) | more(predicted, truth)
         other = task.score(predicted, truth, 'depth', *limits)
-        return found | {f'{name}_in_depth': other[name] for name in ('abs_rel', 'delta1')}
+        return scores | {f'{name}_in_depth': other[name] for name in ('abs_rel', 'delta1')}
 
     return Evaluator(score)
 
@@ -351,8 +354,8 @@ def mean_of_rooms(
 
     count = rooms * _MEAN_VIEWS
     views = sample_stream.room_views(seed, size, 'train', count, _MEAN_VIEWS, backend)
-    found = progress.each(views, count, 'mean image', 'view')
-    return mean_targets((samples for samples, _ in found), resolution)
+    room_views_read = progress.each(views, count, 'mean image', 'view')
+    return mean_targets((samples for samples, _ in room_views_read), resolution)
 
 
 def evaluate_samples(
@@ -405,22 +408,22 @@ def evaluate_items(
         opening, frames = opening or frame, number + 1
         # Together, so that the image is encoded once and the batch is large.
         prompts = [item.prompt for item in mine] + [_on(item, frame.size) for item in waiting]
-        found = predict[first](frame, prompts)
-        for item, label in zip(mine, found[: len(mine)], strict=True):
+        labels = predict[first](frame, prompts)
+        for item, label in zip(mine, labels[: len(mine)], strict=True):
             score = scores[item.name][first].update(item, label)
             for callback in callbacks:
                 callback.on_prediction(number, frame, item, label, score)
             constant = control.predict(item.prompt, frame.size)
             if constant is not None:
                 scores[item.name][MEAN].update(item, constant)
-        _count(waiting, found[len(mine) :], scores, SHUFFLED)
+        _count(waiting, labels[len(mine) :], scores, SHUFFLED)
         for column in others:
             prompts = [item.prompt for item in mine]
             _count(mine, predict[column](frame, prompts), scores, column)
         waiting = mine
     if opening is not None and frames > 1:
-        found = predict[first](opening, [_on(item, opening.size) for item in waiting])
-        _count(waiting, found, scores, SHUFFLED)
+        labels = predict[first](opening, [_on(item, opening.size) for item in waiting])
+        _count(waiting, labels, scores, SHUFFLED)
     result = EvaluationResult(columns, {}, frames=frames)
     for name, mine_by_column in scores.items():
         result.numbers[name] = by_metric(mine_by_column)

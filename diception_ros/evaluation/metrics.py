@@ -131,14 +131,14 @@ class CategoryIoU:
 
     def update(self, predicted: Instances, truth: Instances, category: str) -> dict[str, float]:
         """Count one query; returns its `iou`, NaN where the category is absent."""
-        found, there = predicted.ids > 0, truth.ids > 0
-        both, either = int((found & there).sum()), int((found | there).sum())
+        predicted_mask, there = predicted.ids > 0, truth.ids > 0
+        both, either = int((predicted_mask & there).sum()), int((predicted_mask | there).sum())
         self._both[category] += both
         self._either[category] += either
         self._true[category] += int(there.sum())
         if not there.any():
             self._absent += 1
-            self._right += not found.any()
+            self._right += not predicted_mask.any()
             return {'iou': _NAN}
         self._each.append(both / either)
         return {'iou': both / either}
@@ -298,10 +298,10 @@ class InstanceAP(_CocoMetric):
             `ar_medium`, `ar_large` (above 96^2), `images`, `skipped` (neither side has an
             instance) and `instances`, the number of true ones without crowds.
         """
-        found = self._evaluate('segm', MAX_INSTANCES)
+        statistics = self._evaluate('segm', MAX_INSTANCES)
         names = ('ap', 'ap50', 'ap75', 'ar', 'ar_small', 'ar_medium', 'ar_large')
         return {
-            **{name: found[name] for name in names},
+            **{name: statistics[name] for name in names},
             'images': self._images - self._empty,
             'skipped': self._empty,
             'instances': sum(not truth['iscrowd'] for truth in self._truths),
@@ -358,11 +358,14 @@ class KeypointAP(_CocoMetric):
         if ignored is not None and len(ignored):
             predicted = self._outside(predicted, truth, ignored)
         self._empty += len(truth.joints) + len(predicted.joints) == 0
-        for label, sink, given in ((truth, self._truths, areas), (predicted, self._found, None)):
+        for label, sink, known_areas in (
+            (truth, self._truths, areas),
+            (predicted, self._found, None),
+        ):
             people = zip(label.joints, label.visibility, label.scores, strict=True)
             for k, (joints, seen, scores) in enumerate(people):
                 box = _box(joints)
-                area = _area(box) if given is None else float(given[k])
+                area = _area(box) if known_areas is None else float(known_areas[k])
                 # Absent joints lie far from everything, rather than at the corner (0, 0).
                 places = np.nan_to_num(joints.astype(np.float64), nan=-1e6)
                 self._write(
@@ -398,10 +401,10 @@ class KeypointAP(_CocoMetric):
             (neither side has a person), and `people`, the true ones, of which `ignored` have one
             labelled joint or none and no area: no scale to judge them by.
         """
-        found = self._evaluate('keypoints', MAX_PEOPLE)
+        statistics = self._evaluate('keypoints', MAX_PEOPLE)
         people = self._truths
         return {
-            **{name: found[name] for name in ('ap', 'ap50', 'ap75', 'ar')},
+            **{name: statistics[name] for name in ('ap', 'ap50', 'ap75', 'ar')},
             'pck': self._right / self._labelled if self._labelled else _NAN,
             'images': self._images - self._empty,
             'skipped': self._empty,

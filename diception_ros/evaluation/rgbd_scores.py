@@ -81,27 +81,33 @@ def evaluate(
     }
     mains: dict[tuple[str, str], list[float]] = {}
     better: dict[tuple[str, str, str], list[bool]] = {}
-    kept: list[dict[str, Label]] = []
+    small_labels: list[dict[str, Label]] = []
     owners: list[str] = []
-    for number, (source, taken) in enumerate(each(_in_turn(sources), total)):
-        items = _items(taken)
+    for number, (source, rgbd_frame) in enumerate(each(_in_turn(sources), total)):
+        items = _items(rgbd_frame)
         for column, entry in predict.items():
-            labels = entry(taken.frame, [item.prompt for item in items])
+            labels = entry(rgbd_frame.frame, [item.prompt for item in items])
             for item, label in zip(items, labels, strict=True):
                 score = scores[source.name][item.name][column].update(item, label)
                 if column != first:
                     continue
                 mains.setdefault((source.name, item.name), []).append(_main(item.name, score))
                 for callback in callbacks:
-                    callback.on_prediction(number, taken.frame, item, label, score)
+                    callback.on_prediction(number, rgbd_frame.frame, item, label, score)
             if column == first:
-                kept.append({i.name: _small(x) for i, x in zip(items, labels, strict=True)})
+                small_labels.append(
+                    {i.name: _small(x) for i, x in zip(items, labels, strict=True)}
+                )
                 owners.append(source.name)
-    means = {task: _mean([labels[task] for labels in kept]) for task in TASKS} if kept else {}
+    means = (
+        {task: _mean([labels[task] for labels in small_labels]) for task in TASKS}
+        if small_labels
+        else {}
+    )
     done = dict.fromkeys(scores, 0)
-    for number, (source, taken) in enumerate(_in_turn(sources)):
-        other = kept[_other(number, owners)]
-        for item in _items(taken):
+    for number, (source, rgbd_frame) in enumerate(_in_turn(sources)):
+        other = small_labels[_other(number, owners)]
+        for item in _items(rgbd_frame):
             controls = {
                 'constant': _constant(item.name), 'ramp': _ramp(item.name),
                 'mean': means[item.name], 'other': other[item.name],
@@ -134,9 +140,9 @@ def _in_turn(sources: Sequence[RgbdSource]) -> Iterator[tuple[RgbdSource, RgbdFr
     streams: list[Iterable[RgbdFrame]] = [source.read() for source in sources]
     for row in itertools.zip_longest(*streams):
         yield from (
-            (source, taken)
-            for source, taken in zip(sources, row, strict=True)
-            if taken is not None
+            (source, rgbd_frame)
+            for source, rgbd_frame in zip(sources, row, strict=True)
+            if rgbd_frame is not None
         )
 
 

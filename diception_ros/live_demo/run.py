@@ -90,8 +90,8 @@ class Drive:
     @property
     def topics(self) -> list[str]:
         """The topics that are played."""
-        found = [self.camera.topic, self.camera.info, CLICK if self.click else '']
-        return [topic for topic in found if topic]
+        topics = [self.camera.topic, self.camera.info, CLICK if self.click else '']
+        return [topic for topic in topics if topic]
 
 
 def simulate_drive(out: Path, backend: str | None = None) -> Iterator[int]:
@@ -169,7 +169,7 @@ def _areas(things: Instances) -> list[tuple[str, int]]:
 
 def headers(drive: Drive, seconds: float = math.inf) -> dict[int, str]:
     """The frame_id of each image, by its stamp in nanoseconds."""
-    found = {}
+    frame_ids = {}
     with Bag(drive.path) as bag:
         stop = None if math.isinf(seconds) else (bag.start_ns or 0) + round(seconds * 1e9)
         for raw in bag.messages([drive.camera.topic], None, stop):
@@ -177,8 +177,8 @@ def headers(drive: Drive, seconds: float = math.inf) -> dict[int, str]:
                 header = bag.decode(raw).header
             except ValueError:
                 continue  # the node counts it as failed
-            found[base.stamp_ns(header)] = header.frame_id
-    return found
+            frame_ids[base.stamp_ns(header)] = header.frame_id
+    return frame_ids
 
 
 @dataclass(frozen=True)
@@ -271,8 +271,8 @@ def run(
 def recorded(names: Sequence[str]) -> list[str]:
     """The topics of the results of some tasks, and the diagnostics."""
     types = BagTypes()
-    found = [item for name in names for item in outputs.declared(tasks.get(name), types)]
-    return [DIAGNOSTICS, *(f'{NODE}/{item.topic}' for item in found)]
+    declared = [item for name in names for item in outputs.declared(tasks.get(name), types)]
+    return [DIAGNOSTICS, *(f'{NODE}/{item.topic}' for item in declared)]
 
 
 def last_counts(bag: Path) -> Counts | None:

@@ -81,19 +81,19 @@ def check(bag: Path, headers: Mapping[int, str], late: Collection[str] = ()) -> 
 
     Topics that are `late` have no results in the beginning; they do not make a frame incomplete.
     """
-    found = HeaderCheck()
+    result = HeaderCheck()
     sets = []
     for stamp, messages in frames(bag):
-        found.frames += 1
+        result.frames += 1
         sets.append({topic for topic in messages if topic not in late})
         for topic, message in messages.items():
-            found.messages += 1
-            found.topics[topic] = found.topics.get(topic, 0) + 1
+            result.messages += 1
+            result.topics[topic] = result.topics.get(topic, 0) + 1
             if headers.get(stamp) != message.header.frame_id:
-                found.unmatched.append(f'{topic}: {stamp} {message.header.frame_id!r}')
+                result.unmatched.append(f'{topic}: {stamp} {message.header.frame_id!r}')
     every = set().union(*sets)
-    found.complete = sum(item == every for item in sets)
-    return found
+    result.complete = sum(item == every for item in sets)
+    return result
 
 
 def compare(bag: Path, replayed: Path, topics: Collection[str]) -> tuple[int, int]:
@@ -187,14 +187,14 @@ def score(
     tallies: dict[str, dict[str, evaluators.Evaluator]] = {}
     for view, messages in progress.each(matched_views(drive, bag), count, 'score', 'image'):
         for item in items_of(view, drive, names):
-            found = prediction_of(item, messages, view, drive)
+            prediction = prediction_of(item, messages, view, drive)
             other = control.predict(item.prompt, view.size)
-            if found is None or other is None:
+            if prediction is None or other is None:
                 continue
             mine = tallies.setdefault(
                 item.name, {who: evaluators.create(item.name) for who in (MODEL, CONSTANT)}
             )
-            mine[MODEL].update(item, found)
+            mine[MODEL].update(item, prediction)
             mine[CONSTANT].update(item, other)
     return {
         kind: evaluators.by_metric(tallies[kind])
@@ -223,13 +223,13 @@ def items_of(view: RecordedView, drive: Drive, names: Sequence[str]) -> list[Eva
         'entity': view.instances,
         'pose': view.keypoints,
     }
-    found = [
+    items = [
         EvalItem(name, Prompt(name), known[name]())
         for name in names
         if name in known and name in view.tasks
     ]
     if 'semantic' in names and 'semantic' in view.tasks:
-        found += [
+        items += [
             EvalItem('semantic', Prompt('semantic', category), view.of_category(category))
             for category in drive.categories
         ]
@@ -238,8 +238,8 @@ def items_of(view: RecordedView, drive: Drive, names: Sequence[str]) -> list[Eva
         number = things.ids[round(drive.click.y), round(drive.click.x)]
         if number:
             prompt = Prompt('segmentation', points=(drive.click,))
-            found.append(EvalItem(ONE_POINT, prompt, Mask(things.ids == number)))
-    return found
+            items.append(EvalItem(ONE_POINT, prompt, Mask(things.ids == number)))
+    return items
 
 
 def prediction_of(
@@ -247,10 +247,10 @@ def prediction_of(
 ) -> Label | None:
     """The node's label for a prompt; None where there is none."""
     prompt = item.prompt
-    found = label(prompt.task, messages, view.size, drive.categories)
-    if isinstance(found, Instances) and prompt.category is not None:
-        return only(found, [prompt.category])
-    return found
+    prediction = label(prompt.task, messages, view.size, drive.categories)
+    if isinstance(prediction, Instances) and prompt.category is not None:
+        return only(prediction, [prompt.category])
+    return prediction
 
 
 # Images in the contact sheet, by their position among all processed ones.
@@ -321,5 +321,5 @@ def _clicked(frame: Frame, drive: Drive) -> NDArray[np.uint8]:
 def _preview(
     name: str, messages: Mapping[str, Any], frame: Frame, drive: Drive
 ) -> NDArray[np.uint8] | None:
-    found = label(name, messages, frame.size, drive.categories)
-    return None if found is None else found.preview(frame.image)
+    prediction = label(name, messages, frame.size, drive.categories)
+    return None if prediction is None else prediction.preview(frame.image)

@@ -195,9 +195,9 @@ def to_label(
     ids = array.astype(np.int32)
     count = int(ids.max())
     names, scores = [''] * count, np.ones(count, np.float32)
-    found = messages.get(topics['detections'])
-    if found is not None:
-        for detection in found.detections:
+    detections = messages.get(topics['detections'])
+    if detections is not None:
+        for detection in detections.detections:
             number, best = int(detection.id), detection.results[0].hypothesis
             names[number - 1], scores[number - 1] = best.class_id, best.score
         return Instances(ids, tuple(names), scores)
@@ -249,7 +249,7 @@ def _table(
         return Output(f'{name}/{end}', message, **more), content
 
     info = row('camera_info', 'camera_info', INFO)
-    found = row('detections', 'detections', DETECTIONS)
+    detections = row('detections', 'detections', DETECTIONS)
     color = row('color', 'color', view=True)
     overlay = row('overlay', 'overlay', view=True)
     if issubclass(kind, Disparity):
@@ -266,14 +266,14 @@ def _table(
     if issubclass(kind, Instances):
         confidence = row('confidence', 'confidence')
         if not takes_category:
-            return row('label', 'ids'), confidence, info, found, color, overlay
+            return row('label', 'ids'), confidence, info, detections, color, overlay
         names = row('label_info', 'label_info', LABEL_INFO, latched=True)
         ids = row('instances', 'ids')
-        return row('label', 'classes'), confidence, ids, info, names, found, color, overlay
+        return row('label', 'classes'), confidence, ids, info, names, detections, color, overlay
     if issubclass(kind, ImageLabel):
         return row('image', 'color'), info
     if issubclass(kind, Keypoints):
-        return row('keypoints', 'keypoints', CLOUD), found, overlay
+        return row('keypoints', 'keypoints', CLOUD), detections, overlay
     raise TypeError(
         f'task {name!r}: a {kind.__name__} is not published; known: Disparity, MetricDepth, '
         'Normals, Mask, Instances, ImageLabel, Keypoints'
@@ -344,14 +344,14 @@ def _instances_of(label: Instances) -> list[Detection]:
 
 def _people_of(label: Keypoints) -> list[Detection]:
     """Persons with at least one joint; boxes enclose the joints, scores are their mean."""
-    found = []
+    people = []
     rows = zip(label.joints, label.scores, label.visibility > 0, strict=True)
     for number, (joints, scores, here) in enumerate(rows, 1):
         if here.any():
             low, high = joints[here].min(axis=0).tolist(), joints[here].max(axis=0).tolist()
             score = float(scores[here].mean())
-            found.append(Detection(number, 'person', score, tuple(low), tuple(high)))
-    return found
+            people.append(Detection(number, 'person', score, tuple(low), tuple(high)))
+    return people
 
 
 def detection_array(types: Types, objects: Sequence[Detection], header: Any) -> Any:
@@ -364,7 +364,7 @@ def detection_array(types: Types, objects: Sequence[Detection], header: Any) -> 
             orientation=types.make('geometry_msgs/msg/Quaternion', x=0.0, y=0.0, z=0.0, w=1.0),
         ),
     )  # fmt: skip
-    found = []
+    detections = []
     for item in objects:
         (x0, y0), (x1, y1) = item.low, item.high
         middle = types.make('vision_msgs/msg/Point2D', x=(x0 + x1) / 2, y=(y0 + y1) / 2)
@@ -378,11 +378,11 @@ def detection_array(types: Types, objects: Sequence[Detection], header: Any) -> 
         result = types.make(
             'vision_msgs/msg/ObjectHypothesisWithPose', hypothesis=hypothesis, pose=no_pose
         )
-        found.append(types.make(
+        detections.append(types.make(
             'vision_msgs/msg/Detection2D', header=header, results=[result], bbox=box,
             id=str(item.number),
         ))  # fmt: skip
-    return types.make(DETECTIONS, header=header, detections=found)
+    return types.make(DETECTIONS, header=header, detections=detections)
 
 
 def label_info(types: Types, categories: Sequence[str], header: Any) -> Any:

@@ -205,8 +205,8 @@ def cloud(
     pixels, keep = grid(selection.stride), selection.keep
     x, y = axes(keep.shape, strided(intrinsics, selection.stride))
     vectors: Any = None if normals is None else normals.vectors
-    given: list[Any] = [depth.values, image, vectors, label, instance]
-    seen = [None if item is None else item[pixels] for item in given]
+    arrays: list[Any] = [depth.values, image, vectors, label, instance]
+    seen = [None if item is None else item[pixels] for item in arrays]
     if not selection.organized:
         # A list of points is an image of one row.
         rows, columns = np.nonzero(keep)

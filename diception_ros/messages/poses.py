@@ -144,8 +144,8 @@ class TransformBuffer:
         with self._changed:
             for item in message.transforms:
                 child, parent = _frame(item.child_frame_id), _frame(item.header.frame_id)
-                given = item.transform.rotation
-                rotation = given.x, given.y, given.z, given.w
+                quaternion = item.transform.rotation
+                rotation = quaternion.x, quaternion.y, quaternion.z, quaternion.w
                 if child == parent or not abs(math.hypot(*rotation) - 1) < _UNIT:
                     continue
                 if self._links.get(child, (None,))[0] != static:
@@ -172,14 +172,14 @@ class TransformBuffer:
             Its unit vector; None if no transforms of this time connect the frames.
         """
         with self._changed:
-            found, newest_ns = self._find(frame_id, level_frame, stamp_ns)
+            gravity_direction, newest_ns = self._find(frame_id, level_frame, stamp_ns)
             if newest_ns < stamp_ns and wait_s and self._in_step:
                 self._changed.wait_for(
                     lambda: self._find(frame_id, level_frame, stamp_ns)[1] >= stamp_ns, wait_s
                 )
-                found, newest_ns = self._find(frame_id, level_frame, stamp_ns)
+                gravity_direction, newest_ns = self._find(frame_id, level_frame, stamp_ns)
             self._in_step = newest_ns >= stamp_ns
-            return found
+            return gravity_direction
 
     def complete(self, frame_id: str, level_frame: str, stamp_ns: int) -> bool:
         """Whether no transform between two frames is awaited that belongs to a stamp."""
@@ -211,17 +211,17 @@ class TransformBuffer:
     ) -> dict[str, tuple[NDArray[np.float64], float]]:
         """A frame and its ancestors, with the rotation from the frame to each of them."""
         rotation, newest_ns = np.eye(3), math.inf
-        found = {frame_id: (rotation, newest_ns)}
-        while (kept := self._links.get(frame_id)) is not None:
-            static, links = kept
+        ancestors = {frame_id: (rotation, newest_ns)}
+        while (link_and_history := self._links.get(frame_id)) is not None:
+            static, links = link_and_history
             link = links.nearest(stamp_ns, 2**63 if static else TF_TOLERANCE_NS)
-            if link is None or link.parent in found:
+            if link is None or link.parent in ancestors:
                 break
             rotation = rotation_from(*link.rotation) @ rotation
             newest_ns = newest_ns if static else min(newest_ns, links.newest_ns)
             frame_id = link.parent
-            found[frame_id] = rotation, newest_ns
-        return found
+            ancestors[frame_id] = rotation, newest_ns
+        return ancestors
 
 
 def _frame(name: str) -> str:

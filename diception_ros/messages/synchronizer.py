@@ -73,10 +73,10 @@ class MessageCache(Generic[ItemT]):
 
     def nearest(self, stamp_ns: int, tolerance_ns: int) -> ItemT | None:
         """The item with the nearest stamp, None if it is further than the tolerance."""
-        kept = self._snapshot()
-        if not kept:
+        items = self._snapshot()
+        if not items:
             return None
-        stamp, item = min(kept, key=lambda pair: (abs(pair[0] - stamp_ns), -pair[0]))
+        stamp, item = min(items, key=lambda pair: (abs(pair[0] - stamp_ns), -pair[0]))
         return item if abs(stamp - stamp_ns) <= tolerance_ns else None
 
     def clear(self) -> None:
@@ -147,12 +147,12 @@ class CameraInfoCache(MessageCache[Any]):
         """
         stamp_ns, frame_id = base.stamp_ns(message.header), message.header.frame_id
         size = (message.height, message.width) if hasattr(message, 'height') else None
-        kept = [(s, info) for s, info in self._snapshot() if info.header.frame_id == frame_id]
-        for stamp, info in kept:
+        stamped = [(s, info) for s, info in self._snapshot() if info.header.frame_id == frame_id]
+        for stamp, info in stamped:
             if stamp == stamp_ns:
                 self._in_step = True
                 return info, 'exact'
-        fitting = [item for item in kept if size in (None, camera_info.image_size(item[1]))]
+        fitting = [item for item in stamped if size in (None, camera_info.image_size(item[1]))]
         if not fitting:
             return None, 'none'
         earlier = [item for item in fitting if item[0] < stamp_ns]
@@ -163,14 +163,14 @@ class CameraInfoCache(MessageCache[Any]):
 
     def why_none(self, message: Any) -> str:
         """Why `match` finds no CameraInfo for an image, with advice; '' if none was received."""
-        kept, frame_id = self._snapshot(), message.header.frame_id
-        if not kept:
+        stamped, frame_id = self._snapshot(), message.header.frame_id
+        if not stamped:
             return ''
-        infos = [info for _, info in kept if info.header.frame_id == frame_id]
+        infos = [info for _, info in stamped if info.header.frame_id == frame_id]
         if not infos:
             return (
-                f'the frame_id of CameraInfo is {quoted(kept[0][1].header.frame_id)}, that of the '
-                f'image {quoted(frame_id)}; let the driver publish both with the same frame_id'
+                f'the frame_id of CameraInfo is {quoted(stamped[0][1].header.frame_id)}, that of '
+                f'the image {quoted(frame_id)}; let the driver publish both with the same frame_id'
             )
         size = (message.height, message.width) if hasattr(message, 'height') else (0, 0)
         return camera_info.pinhole(infos[0], size)[1]
@@ -181,5 +181,5 @@ class CameraInfoCache(MessageCache[Any]):
         Raises:
             MessageError: the last received info is not usable.
         """
-        kept = self._snapshot()
-        return camera_info.intrinsics_from(kept[0][1]) if kept else None
+        stamped_infos = self._snapshot()
+        return camera_info.intrinsics_from(stamped_infos[0][1]) if stamped_infos else None

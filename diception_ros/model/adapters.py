@@ -35,12 +35,12 @@ _TOKENS, _POOLED = 'prompt.tokens', 'prompt.pooled'
 
 def layer_shapes(transformer: DiceptionTransformer2DModel) -> dict[str, tuple[int, int]]:
     """Input and output width of each layer that an adapter changes, by name."""
-    found = {}
+    shapes = {}
     for name, module in transformer.named_modules():
         if name.rpartition('.')[2] in TARGETS:
             layer = getattr(module, 'base_layer', module)  # the layer below inserted adapters
-            found[name] = (layer.in_features, layer.out_features)
-    return found
+            shapes[name] = (layer.in_features, layer.out_features)
+    return shapes
 
 
 def parameters_per_rank(transformer: DiceptionTransformer2DModel) -> int:
@@ -85,20 +85,20 @@ def insert(
         warnings.simplefilter('ignore', UserWarning)  # about several adapters
         transformer.add_adapter(chosen, _inside(name))
     transformer.disable_adapters()
-    found = parameters(transformer, name)
-    for value in found.values():
+    matrices = parameters(transformer, name)
+    for value in matrices.values():
         value.requires_grad_(True)
-    return found
+    return matrices
 
 
 def parameters(transformer: DiceptionTransformer2DModel, name: str) -> dict[str, nn.Parameter]:
     """The parameters of an adapter, by their names in a file."""
-    found = {}
+    by_name = {}
     for full, value in transformer.named_parameters():
         before, middle, after = full.partition(f'.{_inside(name)}.')
         if middle:
-            found[f'{before}.{after}'] = value
-    return found
+            by_name[f'{before}.{after}'] = value
+    return by_name
 
 
 def load(
@@ -111,9 +111,9 @@ def load(
     """
     check(layer_shapes(transformer), name, values)
     rank = next(len(value) for full, value in values.items() if '.lora_A.' in full)
-    kept = torch.get_rng_state()
+    rng_state = torch.get_rng_state()
     mine = insert(transformer, name, rank)
-    torch.set_rng_state(kept)
+    torch.set_rng_state(rng_state)
     with torch.no_grad():
         for full, value in values.items():
             mine[full].copy_(value)
@@ -261,9 +261,9 @@ class Adapters:
         return task if task in self._held else ''
 
     def _all(self, folders: Sequence[str | Path]) -> list[_Adapter]:
-        found = [self._load(Path(folder)) for folder in folders]
-        cards.check_distinct(item.card for item in found)
-        return found
+        adapters = [self._load(Path(folder)) for folder in folders]
+        cards.check_distinct(item.card for item in adapters)
+        return adapters
 
     def _load(self, folder: Path) -> _Adapter:
         card = cards.read(folder)

@@ -190,22 +190,22 @@ def _check(config: Mapping[str, Any], rules: Mapping[str, _Rule], path: Path) ->
 
 
 def _contradictions(kind: str, config: Mapping[str, Any]) -> list[str]:
-    found = []
+    problems = []
     if kind == 'DiceptionTransformer2DModel':
         heads, width = config.get('num_attention_heads', 18), config.get('attention_head_dim', 64)
         inner, grid = heads * width, config.get('pos_embed_max_size', 96)
         if config.get('caption_projection_dim', 1152) != inner:
-            found.append(
+            problems.append(
                 f'caption_projection_dim is {config.get("caption_projection_dim", 1152)}; '
                 f'expected num_attention_heads times attention_head_dim, {inner}'
             )
         if grid**2 * inner > _MAX_POSITIONS:
-            found.append(
+            problems.append(
                 f'pos_embed_max_size is {grid}; a table of positions for width {inner} would '
                 f'hold {grid**2 * inner:.2g} numbers, expected at most {_MAX_POSITIONS:.2g}'
             )
         if inner % 4:
-            found.append(f'num_attention_heads times attention_head_dim is {inner}; expected a '
+            problems.append(f'num_attention_heads times attention_head_dim is {inner}; expected a '
                          'multiple of 4')  # fmt: skip
     if kind == 'AutoencoderKL':
         channels, groups = (
@@ -214,20 +214,20 @@ def _contradictions(kind: str, config: Mapping[str, Any]) -> list[str]:
         )
         for name in ('down_block_types', 'up_block_types'):
             if len(config.get(name, channels)) != len(channels):
-                found.append(
+                problems.append(
                     f'{name} has {len(config[name])} entries; expected {len(channels)}, as many '
                     'as block_out_channels'
                 )
         if any(channel % groups for channel in channels):
-            found.append(f'norm_num_groups is {groups}; expected a divisor of {channels}')
+            problems.append(f'norm_num_groups is {groups}; expected a divisor of {channels}')
     if kind == 'PcaAutoencoder':
         block = 2 ** (len(config.get('block_out_channels', [16] * 3)) - 1)
         size = config.get('in_channels', 3) * block**2
         if config.get('latent_channels', 16) > size:
-            found.append(
+            problems.append(
                 f'latent_channels is {config["latent_channels"]}; expected at most {size}'
             )
     for size, heads in (('hidden_size', 'num_attention_heads'),):
         if kind == 'CLIPTextModelWithProjection' and config.get(size, 512) % config.get(heads, 8):
-            found.append(f'{size} is {config.get(size, 512)}; expected a multiple of {heads}')
-    return found
+            problems.append(f'{size} is {config.get(size, 512)}; expected a multiple of {heads}')
+    return problems

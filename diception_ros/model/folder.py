@@ -213,14 +213,14 @@ _KINDS = {
 
 @lru_cache(maxsize=4)
 def _hash_weights(files: tuple[tuple[str, int, int], ...]) -> str:
-    found = {
+    places = {
         f'{Path(path).parent.name}.{name}': place
         for path, *_ in files
         for name, place in tensor_places(Path(path)).items()
     }
     digest = hashlib.sha256()
-    for full in sorted(found):
-        place = found[full]
+    for full in sorted(places):
+        place = places[full]
         kind = _KINDS.get(place.dtype, place.dtype)
         digest.update(f'{full} {kind} {place.shape}\n'.encode())
         with place.file.open('rb') as file:

@@ -52,9 +52,9 @@ def _draw(seed: int, shape: tuple[int, ...]) -> NDArray[np.float32]:
     if rest:
         # The last group is drawn anew, over the end of the one before.
         drawn = np.concatenate([drawn[: count - _GROUP], _normal(uniform(_GROUP))])
-    found = drawn.reshape(shape)
-    found.flags.writeable = False
-    return found
+    noise = drawn.reshape(shape)
+    noise.flags.writeable = False
+    return noise
 
 
 def _normal(uniform: NDArray[np.float32]) -> NDArray[np.float32]:

@@ -78,8 +78,8 @@ class PcaAutoencoder(ModelMixin, ConfigMixin):
         largest = basis.gather(1, basis.abs().argmax(dim=1, keepdim=True))
         self.basis.copy_(basis * largest.sign())
         self.mean.copy_(mean)
-        kept = values.flip(0)[: self.config.latent_channels].mean().item()
-        self.register_to_config(scaling_factor=1 / math.sqrt(max(kept, 1e-12)))
+        variance = values.flip(0)[: self.config.latent_channels].mean().item()
+        self.register_to_config(scaling_factor=1 / math.sqrt(max(variance, 1e-12)))
         return self
 
     def encode(self, x: torch.Tensor, return_dict: bool = True) -> Any:

@@ -126,10 +126,10 @@ class DiceptionPipeline(DiffusionPipeline, SD3LoraLoaderMixin):
     ) -> None:
         super().__init__()
         expected = getattr(transformer, 'config', {}).get('feature_channels', 0)
-        given = image_encoder.config.features if image_encoder is not None else 0
-        if expected != given:
+        features = image_encoder.config.features if image_encoder is not None else 0
+        if expected != features:
             raise ValueError(
-                f'the transformer reads {expected} features of an image encoder, got {given}; '
+                f'the transformer reads {expected} features of an image encoder, got {features}; '
                 'copy the model folder again, with its image_encoder'
             )
         self.register_modules(
@@ -219,8 +219,14 @@ class DiceptionPipeline(DiffusionPipeline, SD3LoraLoaderMixin):
 
     def _networks(self) -> list[torch.nn.Module]:
         encoders = (self.text_encoder, self.text_encoder_2, self.text_encoder_3)
-        found = (self.vae, self.transformer, self.point_encoder, self.image_encoder, *encoders)
-        return [item for item in found if isinstance(item, torch.nn.Module)]
+        components = (
+            self.vae,
+            self.transformer,
+            self.point_encoder,
+            self.image_encoder,
+            *encoders,
+        )
+        return [item for item in components if isinstance(item, torch.nn.Module)]
 
     @torch.no_grad()
     def encode_image(
@@ -307,11 +313,11 @@ class DiceptionPipeline(DiffusionPipeline, SD3LoraLoaderMixin):
         Returns:
             (N, 333, joint_attention_dim) tokens; (N, pooled_projection_dim) pooled.
         """
-        found = self.get_embeddings(texts)
+        embeddings = self.get_embeddings(texts)
         place = {'device': self._execution_device, 'dtype': self.transformer.dtype}
         return (
-            torch.stack([embedding.tokens.to(**place) for embedding in found]),
-            torch.stack([embedding.pooled.to(**place) for embedding in found]),
+            torch.stack([embedding.tokens.to(**place) for embedding in embeddings]),
+            torch.stack([embedding.pooled.to(**place) for embedding in embeddings]),
         )
 
     @torch.no_grad()
@@ -529,7 +535,7 @@ def _shared_device(networks: Iterable[torch.nn.Module]) -> torch.device | None:
 
     Diffusers and accelerate attach a hook to modules whose weights they offload.
     """
-    found = set()
+    devices = set()
     for network in networks:
         waiting = [network]
         # A loop, because the nested generators of `modules` take longer than all the rest.
@@ -540,5 +546,5 @@ def _shared_device(networks: Iterable[torch.nn.Module]) -> torch.device | None:
                 return None
             waiting += [item for item in about['_modules'].values() if item is not None]
         first = next(itertools.chain(network.parameters(), network.buffers()), None)
-        found.add(None if first is None else first.device)
-    return found.pop() if len(found) == 1 else None
+        devices.add(None if first is None else first.device)
+    return devices.pop() if len(devices) == 1 else None

@@ -165,17 +165,17 @@ def weight_files(folder: Path) -> dict[str, Path]:
             + (f', only the pickle {pickles[0]}, which is not read' if pickles else '')
             + '; download the .safetensors files of this folder'
         )
-    found: dict[str, Path] = {}
+    files_by_tensor: dict[str, Path] = {}
     for path in sorted(full or files):
         if match := _SHARD.search(path.name):
             numbers = range(1, int(match[2]) + 1)
             names = {path.name.replace(match[0], f'-{k:05d}-of-{match[2]}') for k in numbers}
             _check_shards(folder, names - {file.name for file in files})
         with safe_load.tensors_file(path) as file:
-            found |= dict.fromkeys(file.keys(), path)
+            files_by_tensor |= dict.fromkeys(file.keys(), path)
         if not match:
             break
-    return found
+    return files_by_tensor
 
 
 def _check_shards(folder: Path, missing: set[str]) -> None:
@@ -263,12 +263,12 @@ def _stream_t5(folder: Path) -> Any:
         names = [name]
         if name in ('shared.weight', 'encoder.embed_tokens.weight'):
             names += ['shared.weight', 'encoder.embed_tokens.weight']
-        found = next((candidate for candidate in names if candidate in stored), None)
-        if found is None:
+        tensor_name = next((candidate for candidate in names if candidate in stored), None)
+        if tensor_name is None:
             raise ConvertError(f'{folder}: lacks {name}')
         index[name] = {
-            'safetensors_file': str(stored[found]),
-            'weight_name': found,
+            'safetensors_file': str(stored[tensor_name]),
+            'weight_name': tensor_name,
             'dtype': 'float32',
         }
     attach_align_device_hook(

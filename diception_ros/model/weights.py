@@ -61,7 +61,7 @@ def tensor_places(file: Path) -> dict[str, TensorPlace]:
 @functools.lru_cache(maxsize=32)
 def _places(file: Path, size: int, _mtime: int) -> Mapping[str, TensorPlace]:
     header, begin = _header(file)
-    found = {}
+    places = {}
     try:
         for name, about in header.items():
             if name == '__metadata__':
@@ -70,12 +70,12 @@ def _places(file: Path, size: int, _mtime: int) -> Mapping[str, TensorPlace]:
             shape = tuple(map(int, about['shape']))
             if not 0 <= first <= last <= size - begin or min(shape, default=0) < 0:
                 raise ValueError(f'tensor {name} lies outside of the file')
-            found[name] = TensorPlace(
+            places[name] = TensorPlace(
                 file, str(about['dtype']), shape, begin + first, last - first
             )
     except (KeyError, TypeError, ValueError, OverflowError) as error:
         raise ValueError(f'{file}: damaged, or not a .safetensors file ({error})') from error
-    return found
+    return places
 
 
 def read_metadata(file: Path) -> dict[str, Any]:
@@ -84,10 +84,10 @@ def read_metadata(file: Path) -> dict[str, Any]:
     Raises:
         ValueError: the file is damaged, or not a .safetensors file.
     """
-    found = _header(file)[0].get('__metadata__', {})
-    if not isinstance(found, dict):
+    metadata = _header(file)[0].get('__metadata__', {})
+    if not isinstance(metadata, dict):
         raise ValueError(f'{file}: damaged, or not a .safetensors file (its texts are no object)')
-    return found
+    return metadata
 
 
 def _header(file: Path) -> tuple[dict[str, Any], int]:
@@ -127,10 +127,10 @@ def read_array(place: TensorPlace, row: int | None = None) -> NDArray[np.floatin
         shape = shape[1:]
         offset += row * math.prod(shape) * dtype.itemsize
     count = math.prod(shape)
-    found = np.fromfile(place.file, dtype, count, offset=offset).reshape(shape)
+    values = np.fromfile(place.file, dtype, count, offset=offset).reshape(shape)
     if place.dtype == 'BF16':
-        return (found.astype(np.uint32) << 16).view(np.float32)
-    return found
+        return (values.astype(np.uint32) << 16).view(np.float32)
+    return values
 
 
 def weight_files(folder: Path) -> list[Path]:

@@ -125,8 +125,8 @@ class RemoteNode:
 
     def parameter_names(self) -> list[str]:
         """Names of all parameters, sorted."""
-        found = self._call('list_parameters', ListParameters, ListParameters.Request())
-        return sorted(found.result.names)
+        response = self._call('list_parameters', ListParameters, ListParameters.Request())
+        return sorted(response.result.names)
 
     def get(self, names: Sequence[str]) -> dict[str, Any]:
         """Values of parameters, as Python values; lists are lists.
@@ -134,8 +134,8 @@ class RemoteNode:
         Raises:
             ValueError: the node has no such parameter.
         """
-        found = self._read('get_parameters', GetParameters, 'values', names)
-        return {name: parameter_value_to_python(value) for name, value in found.items()}
+        values = self._read('get_parameters', GetParameters, 'values', names)
+        return {name: parameter_value_to_python(value) for name, value in values.items()}
 
     def describe(self, names: Sequence[str]) -> dict[str, ParameterDescriptor]:
         """Types, ranges and descriptions of parameters.
@@ -174,13 +174,13 @@ class RemoteNode:
 
     def _read(self, service: str, kind: Any, field: str, names: Sequence[str]) -> dict[str, Any]:
         """What a service tells of parameters, by name; ValueError if there is none of a name."""
-        found = getattr(self._call(service, kind, kind.Request(names=list(names))), field)
-        if len(found) != len(names):
+        items = getattr(self._call(service, kind, kind.Request(names=list(names))), field)
+        if len(items) != len(names):
             known = self.parameter_names()
             for name in names:
                 if name not in known:
                     raise ValueError(f'{self.name} has no parameter {name!r}{near(name, known)}')
-        return dict(zip(names, found, strict=False))
+        return dict(zip(names, items, strict=False))
 
     # ---- lifecycle ------------------------------------------------------------------------------
 
@@ -259,26 +259,26 @@ class RemoteNode:
     def node_names(self) -> list[str]:
         """Full names of the nodes that were found, without the calling one."""
         own = self._node.get_fully_qualified_name()
-        found = {
+        names = {
             f'{namespace.rstrip("/")}/{name}'
             for name, namespace in self._node.get_node_names_and_namespaces()
         }
-        return sorted(found - {own})
+        return sorted(names - {own})
 
     def topics(self) -> list[TopicInfo]:
         """All topics of the graph by name, without hidden ones."""
         if not self._until(self.node_names):
             raise TimeoutError(self._missing())
-        found, since = self._topics(), time.monotonic()
+        known_topics, since = self._topics(), time.monotonic()
 
         def settled() -> bool:
-            nonlocal found, since
-            if (now := self._topics()) != found:
-                found, since = now, time.monotonic()
+            nonlocal known_topics, since
+            if (now := self._topics()) != known_topics:
+                known_topics, since = now, time.monotonic()
             return time.monotonic() - since >= SETTLE_S
 
         self._until(settled)
-        return found
+        return known_topics
 
     def _topics(self) -> list[TopicInfo]:
         return [
@@ -383,11 +383,11 @@ class RemoteNode:
         """What a condition returns as soon as that is true; None after the timeout."""
         end = time.monotonic() + (timeout_s or self._timeout_s)
         with _spinning(self._node) as spin:
-            while not (found := condition()):
+            while not (result := condition()):
                 if time.monotonic() > end:
                     return None
                 spin(LOOK_S)
-            return found
+            return result
 
 
 @contextlib.contextmanager

@@ -487,10 +487,10 @@ class Timings:
     def milliseconds(self) -> dict[str, tuple[float, float]]:
         """(p50, p99) of each kind in milliseconds, in alphabetical order."""
         with self._lock:
-            kept = {kind: list(seconds) for kind, seconds in sorted(self._kept.items())}
+            seconds_by_kind = {kind: list(seconds) for kind, seconds in sorted(self._kept.items())}
         return {
             kind: tuple(float(p) for p in np.percentile(seconds, (50, 99)) * 1000)  # type: ignore[misc]
-            for kind, seconds in kept.items()
+            for kind, seconds in seconds_by_kind.items()
         }
 
 

@@ -109,10 +109,10 @@ class NodeViewer(Viewer):
         self._known = self._remote.parameter_names()
         self._look()
         with self._changed:
-            found = self._changed.wait_for(
+            opened = self._changed.wait_for(
                 lambda: any(camera.get('topic') for camera in self._cameras.values()), PATIENCE_S
             )
-        if not found:
+        if not opened:
             raise TimeoutError(
                 f'{self._remote.name} names no camera in /diagnostics within {PATIENCE_S:g} s; is '
                 'it configured and active? `diception lifecycle` tells and changes that'
@@ -158,10 +158,10 @@ class NodeViewer(Viewer):
         wanted: dict[str, Any] = {'tasks': [name for name in tasks.names() if name in names]}
         on = list(self._values.get('adapters') or ())
         known = {folder: name for name, (folder, _) in self._adapters.items()}
-        kept = [folder for folder in on if known.get(folder, names[0]) in names]
-        kept += [folder for folder, name in known.items() if name in names and folder not in on]
-        if kept != on:
-            wanted['adapters'] = kept
+        folders = [folder for folder in on if known.get(folder, names[0]) in names]
+        folders += [folder for folder, name in known.items() if name in names and folder not in on]
+        if folders != on:
+            wanted['adapters'] = folders
         self._set(wanted)
 
     def task_for_points(self) -> str:
@@ -195,8 +195,8 @@ class NodeViewer(Viewer):
                 self._remote.clear_points(camera)
                 more = points
             for point in more:
-                taken, words = self._remote.click(point, camera)
-                if not taken:
+                accepted, words = self._remote.click(point, camera)
+                if not accepted:
                     raise ValueError(words)
 
         self._do(send)
@@ -357,8 +357,8 @@ class NodeViewer(Viewer):
         if not self._frames:
             return None
         stamp_ns = max(self._frames)
-        found = stamp_ns, len(self._frames[stamp_ns])
-        return found if found != self._shown else None
+        newest = stamp_ns, len(self._frames[stamp_ns])
+        return newest if newest != self._shown else None
 
     def _update(self) -> None:
         """Show the newest frame with results."""
@@ -395,13 +395,13 @@ class NodeViewer(Viewer):
         )  # fmt: skip
 
     def _notes(self) -> tuple[str, ...]:
-        found = [
+        notes = [
             f'the task of the adapter {folder} is not shown: this machine has no such folder'
             for folder in self._unread
         ]
         if self._totals.get('last_error'):
-            found.append(f'last error of the node: {self._totals["last_error"]}')
-        return tuple(found)
+            notes.append(f'last error of the node: {self._totals["last_error"]}')
+        return tuple(notes)
 
     def _number(self, name: str, default: float = math.nan) -> float:
         try:
@@ -411,9 +411,9 @@ class NodeViewer(Viewer):
 
     def _latency(self) -> float:
         """Of the slowest task, from the stamp of an image to the published result."""
-        found = [self._number(f'{name}_latency_ms_p50') for name in self.tasks()]
+        latencies = [self._number(f'{name}_latency_ms_p50') for name in self.tasks()]
         # With stamps of a recording or of another clock there is no latency.
-        return max((value for value in found if 0 <= value < 1000 * CLOCK_S), default=math.nan)
+        return max((value for value in latencies if 0 <= value < 1000 * CLOCK_S), default=math.nan)
 
     def _show(self, **more: Any) -> None:
         self.snapshot = replace(self.snapshot, version=self.snapshot.version + 1, drawn={}, **more)

@@ -51,8 +51,8 @@ def descriptor(declared: Declared) -> ParameterDescriptor:
     bounded = declared.low is not None or declared.high is not None
     if bounded and declared.kind is int:
         low, high = (
-            end if given is None else int(given)
-            for given, end in zip((declared.low, declared.high), _INTEGERS, strict=True)
+            end if limit is None else int(limit)
+            for limit, end in zip((declared.low, declared.high), _INTEGERS, strict=True)
         )
         result.integer_range = [IntegerRange(from_value=low, to_value=high)]
     elif bounded and declared.kind is float:
@@ -97,9 +97,9 @@ class Parameters:
         self._node, self._accept, self._changed, self._fixed = node, accept, changed, fixed
         self._known = {item.name: item for item in declared()}
         # Overrides are public only after they were declared one by one, and declaring raises.
-        given: Mapping[str, Parameter[Any]] = node._parameter_overrides
+        own_overrides: Mapping[str, Parameter[Any]] = node._parameter_overrides
         self.unknown: list[str] = []
-        for name in given:
+        for name in own_overrides:
             if new := settings.renamed(name, self._known):
                 # Ignoring it would silently use the default.
                 self.refused[name] = f'parameter {name!r} is now {new!r}; rename it'
@@ -107,7 +107,7 @@ class Parameters:
                 self.unknown.append(f'no parameter {name!r}{settings.near(name, self._known)}')
         overrides = {
             name: coerce(self._known[name], parameter.value)
-            for name, parameter in given.items()
+            for name, parameter in own_overrides.items()
             if name in self._known
         }
         self.node_settings: NodeSettings = self._initial(NodeSettings, overrides)

@@ -123,14 +123,14 @@ class Publishers:
         """
         outputs = list(dict.fromkeys(outputs))
         with self._lock:
-            kept = {item for item in self._declared if item in outputs}
+            unchanged = {item for item in self._declared if item in outputs}
             for camera, made in self._made.items():
                 for item in self._declared:
-                    if item not in kept:
+                    if item not in unchanged:
                         self._node.destroy_publisher(made.pop(item.topic))
                         self._latched.pop((camera, item.topic), None)
                 for output in outputs:
-                    if output not in kept:
+                    if output not in unchanged:
                         made[output.topic] = self._make(self._prefixes[camera], output)
                 for topic, message in latched:
                     if self._latched.get((camera, topic)) != message:

@@ -215,9 +215,9 @@ class Worker:
         self.gravity[camera] = '' if points.direction is None else 'points.gravity'
         if not self._perceiver.needs_gravity(wanted):  # set, or of no use
             return None
-        found = self._transforms.gravity(frame.frame_id, points.gravity_frame, frame.stamp_ns)
-        self.gravity[camera] = 'normals' if found is None else 'tf'
-        return found
+        direction = self._transforms.gravity(frame.frame_id, points.gravity_frame, frame.stamp_ns)
+        self.gravity[camera] = 'normals' if direction is None else 'tf'
+        return direction
 
     def _record(self, camera: CameraInput, result: FrameResult, seconds: float) -> None:
         """Keep the timings and the fit of a result, and log its notes."""

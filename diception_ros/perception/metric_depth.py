@@ -258,10 +258,10 @@ def floor_samples(
         return none('no normals', 'the frame has no normals; let every_n.normal be 1')
     step = max(1, math.isqrt(disparity.values.size // cloud.GROUND_SAMPLES))
     pixels = cloud.grid(step)
-    found = cloud.up_normals(normals.vectors[pixels].reshape(-1, 3), gravity)
-    if found is None:
+    normals_and_mask = cloud.up_normals(normals.vectors[pixels].reshape(-1, 3), gravity)
+    if normals_and_mask is None:
         return none('no floor', 'no floor is seen: too few normals point up (points.gravity, /tf)')
-    up, level = found
+    up, level = normals_and_mask
     known = disparity.values[pixels]
     x, y = geometry.axes(known.shape, cloud.strided(intrinsics, step))
     down = -(x * up[0] + (y * up[1] + up[2])[:, None]).reshape(-1)

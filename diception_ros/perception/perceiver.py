@@ -72,10 +72,10 @@ class Perceiver:
     def outputs(self, settings: PerceptionSettings | None = None) -> list[Output]:
         """Every topic that may be published under settings, by default those in effect."""
         settings = settings or self._settings
-        found = [
+        task_outputs = [
             item for task in settings.active_tasks for item in self._outputs_of(task, settings)
         ]
-        return found + ([*point_cloud.OUTPUTS] if settings.depth.metric != 'off' else [])
+        return task_outputs + ([*point_cloud.OUTPUTS] if settings.depth.metric != 'off' else [])
 
     def latched(self) -> list[tuple[str, Any]]:
         """Topic and message of what tells of the settings in effect rather than of a frame."""
@@ -255,8 +255,8 @@ class Perceiver:
             if problem := query.frame.no_intrinsics:
                 text = f'CameraInfo is not used: {problem}. Only results that need it are left out'
                 result.notes.append(Note('camera_info', text))
-            found = {task.name: _label(task, result, memory) for task in query.tasks}
-            labels = {name: label for name, label in found.items() if label is not None}
+            labels_by_task = {task.name: _label(task, result, memory) for task in query.tasks}
+            labels = {name: label for name, label in labels_by_task.items() if label is not None}
             result.labels = labels
             for task in query.tasks:
                 label = labels.get(task.name)
@@ -334,12 +334,12 @@ class Perceiver:
         A Perceiver with the same model and settings that loads it processes the next frames as
         this one will.
         """
-        found: dict[str, NDArray[Any]] = {}
+        arrays: dict[str, NDArray[Any]] = {}
         for camera, turn in self._processed.items():
-            kept = self._memories[camera].state_dict() if camera in self._memories else {}
-            found |= {f'{camera}/{name}': array for name, array in kept.items()}
-            found[f'{camera}/turn'] = np.array(turn)
-        return found
+            memory = self._memories[camera].state_dict() if camera in self._memories else {}
+            arrays |= {f'{camera}/{name}': array for name, array in memory.items()}
+            arrays[f'{camera}/turn'] = np.array(turn)
+        return arrays
 
     def load_state(self, state: Mapping[str, NDArray[Any]]) -> None:
         """Take over the state of another Perceiver; inverse of `state_dict`."""
@@ -348,16 +348,16 @@ class Perceiver:
         for name, array in state.items():
             camera, _, rest = name.partition('/')
             cameras.setdefault(camera, {})[rest] = array
-        for camera, kept in cameras.items():
-            self._inferred[camera] = self._processed[camera] = int(kept.pop('turn'))
-            self._memories[camera] = Memory.from_state(kept)
+        for camera, camera_state in cameras.items():
+            self._inferred[camera] = self._processed[camera] = int(camera_state.pop('turn'))
+            self._memories[camera] = Memory.from_state(camera_state)
 
     def _outputs_of(self, task: Task[Any], settings: PerceptionSettings) -> list[Output]:
         """The topics of a task, and those of its metric depth if that is set."""
-        found = outputs.declared(task, self._types)
+        task_outputs = outputs.declared(task, self._types)
         if task.name == DEPTH and settings.depth.metric != 'off':
-            found = found + outputs.declared(task, self._types, MetricDepth)
-        return found
+            task_outputs = task_outputs + outputs.declared(task, self._types, MetricDepth)
+        return task_outputs
 
     def _check_topics(self, active: Sequence[Task[Any]]) -> None:
         owners: dict[str, str] = {}

@@ -101,8 +101,8 @@ class Predictor:
         limited = compute is not None
         compute = compute or ComputeSettings()
         names = ('device', 'dtype', 'backend')
-        given = {name: settings.pop(name) for name in names if name in settings}
-        compute = replace(compute, **given)
+        compute_values = {name: settings.pop(name) for name in names if name in settings}
+        compute = replace(compute, **compute_values)
         chosen = PredictSettings(**settings)
         place = folder.resolve(model)
         folder.check_folder(place)

@@ -73,9 +73,9 @@ class ScoreCalibration:
         if not path or not path.is_file():
             return cls()
         try:
-            found = safe_load.json_object(path)
-            least = {task: float(share) for task, share in found.pop(LEAST, {}).items()}
-            tables = {task: np.asarray(rows, np.float64) for task, rows in found.items()}
+            content = safe_load.json_object(path)
+            least = {task: float(share) for task, share in content.pop(LEAST, {}).items()}
+            tables = {task: np.asarray(rows, np.float64) for task, rows in content.items()}
             return cls(tables, least)
         except (ValueError, TypeError, AttributeError) as error:
             raise ValueError(f'{path}: no tables of scores ({error})') from error
@@ -97,10 +97,10 @@ class ScoreCalibration:
             seen = label.visibility > 0
             scores = np.where(seen, scores, np.float32(0))
             mean = scores.sum(axis=1) / np.maximum(seen.sum(axis=1), 1)
-            kept = mean >= least
+            confident = mean >= least
             return replace(
-                label, joints=label.joints[kept], visibility=label.visibility[kept],
-                scores=scores[kept],
+                label, joints=label.joints[confident], visibility=label.visibility[confident],
+                scores=scores[confident],
             )  # fmt: skip
         keep = np.concatenate([[True], scores >= least])
         ids = np.where(keep[label.ids], label.ids, np.int32(0))
@@ -157,7 +157,7 @@ def calibration_error(scores: Floats, right: Floats, bins: int = 10) -> float:
     Source: Naeini, Cooper, Hauskrecht, "Obtaining Well Calibrated Probabilities Using Bayesian
     Binning", 2015. NaN without predictions.
     """
-    found = reliability(scores, right, bins)
-    count = sum(number for number, _, _ in found)
-    off = sum(number * abs(score - share) for number, score, share in found)
+    rows = reliability(scores, right, bins)
+    count = sum(number for number, _, _ in rows)
+    off = sum(number * abs(score - share) for number, score, share in rows)
     return off / count if count else float('nan')

@@ -57,13 +57,13 @@ class Tracks:
             for thing, number in zip(*linear_sum_assignment(iou, maximize=True), strict=True):
                 if iou[thing, number] > 0:
                     numbers[thing] = number + 1
-        found = set(numbers.tolist())
+        present = set(numbers.tolist())
         missed = {
             number: times + 1
             for number, times in self._missed.items()
-            if number not in found and times < MAX_MISSED_FRAMES
+            if number not in present and times < MAX_MISSED_FRAMES
         }
-        free = (number for number in itertools.count(1) if number not in found | set(missed))
+        free = (number for number in itertools.count(1) if number not in present | set(missed))
         for thing in np.flatnonzero(numbers == 0):
             numbers[thing] = next(free)
         out = _numbered(new, numbers)
@@ -100,8 +100,8 @@ class Tracks:
             return
         old = self._seen
         # What was missed lies where it was last, but for what others are seen on now.
-        kept = np.isin(old.ids, list(missed)) & (out.ids == 0)
-        ids = np.where(kept, old.ids, out.ids).astype(np.int32)
+        unseen = np.isin(old.ids, list(missed)) & (out.ids == 0)
+        ids = np.where(unseen, old.ids, out.ids).astype(np.int32)
         names = list(out.categories)
         names += ['' for _ in range(len(names), max(missed))]
         for number in missed:
@@ -124,16 +124,16 @@ class Memory:
 
     def state_dict(self) -> dict[str, NDArray[Any]]:
         """All that is kept, as arrays; inverse of `from_state`."""
-        found: dict[str, NDArray[Any]] = {}
+        arrays: dict[str, NDArray[Any]] = {}
         for task, tracks in self.tracks.items():
-            kept = tracks.state_dict()
-            found |= {f'tracks/{task}/{name}': array for name, array in kept.items()}
+            state = tracks.state_dict()
+            arrays |= {f'tracks/{task}/{name}': array for name, array in state.items()}
         if self.scale_shift is not None:
-            found['affine'] = np.array(self.scale_shift, np.float64)
+            arrays['affine'] = np.array(self.scale_shift, np.float64)
         if self._last is not None:
             size, stamp_ns = self._last
-            found['last'] = np.array([*size, stamp_ns], np.int64)
-        return found
+            arrays['last'] = np.array([*size, stamp_ns], np.int64)
+        return arrays
 
     @classmethod
     def from_state(cls, state: Mapping[str, NDArray[Any]]) -> Memory:
@@ -144,7 +144,7 @@ class Memory:
             if name.startswith('tracks/'):
                 _, task, field = name.split('/')
                 tracks.setdefault(task, {})[field] = array
-        made.tracks = {task: Tracks.from_state(kept) for task, kept in tracks.items()}
+        made.tracks = {task: Tracks.from_state(saved) for task, saved in tracks.items()}
         if 'affine' in state:
             made.scale_shift = ScaleShift(*map(float, state['affine']))
         if 'last' in state:

@@ -51,17 +51,17 @@ class WorstResults(Generic[ContentT]):
 
         The direction is 1 where more is better, -1 where less is.
         """
-        kept = self._kept.setdefault(name, [])
+        worst = self._kept.setdefault(name, [])
         badness = -value * direction
-        worse = any(badness > result[0] for result in kept)
-        return not math.isnan(badness) and (len(kept) < self._limit or worse)
+        worse = any(badness > result[0] for result in worst)
+        return not math.isnan(badness) and (len(worst) < self._limit or worse)
 
     def add(self, name: str, value: float, direction: int, number: int, content: ContentT) -> None:
         """Keep a result that is accepted; `number` is the frame's."""
-        kept = self._kept[name]
-        kept.append((-value * direction, number, content))
-        kept.sort(key=lambda result: (-result[0], result[1]))
-        del kept[self._limit :]
+        worst = self._kept[name]
+        worst.append((-value * direction, number, content))
+        worst.sort(key=lambda result: (-result[0], result[1]))
+        del worst[self._limit :]
 
     def of(self, name: str) -> list[tuple[int, ContentT]]:
         """Numbers of frames and contents, the worst first."""

@@ -43,15 +43,15 @@ COLOURS = ('#0072B2', '#D55E00', '#009E73', '#CC79A7', '#E69F00', '#56B4E9')
 
 @functools.cache
 def _templates() -> jinja2.Environment:
-    found = jinja2.Environment(
+    environment = jinja2.Environment(
         loader=jinja2.FileSystemLoader(Path(__file__).parent / 'templates'),
         autoescape=True,
         undefined=jinja2.StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    found.filters['number'] = _cell
-    return found
+    environment.filters['number'] = _cell
+    return environment
 
 
 def _plot(macro: str, plot: Mapping[str, Any]) -> str:
@@ -162,15 +162,15 @@ def _thinned(xs: Sequence[float], ys: Sequence[float]) -> list[tuple[float, floa
     if len(pairs) <= MAX_POINTS:
         return pairs
     step = math.ceil(2 * len(pairs) / MAX_POINTS)
-    found = []
+    thinned = []
     for at in range(0, len(pairs), step):
         group = [pair for pair in pairs[at : at + step] if math.isfinite(pair[1])]
         if not group:
-            found.append((pairs[at][0], math.nan))
+            thinned.append((pairs[at][0], math.nan))
             continue
         ends = {min(group, key=lambda pair: pair[1]), max(group, key=lambda pair: pair[1])}
-        found += sorted(ends)
-    return found
+        thinned += sorted(ends)
+    return thinned
 
 
 def page(
@@ -238,8 +238,8 @@ def _cards(numbers: Mapping[str, Any], registry: TaskRegistry) -> list[dict[str,
             'directions': shown_of(task, registry),
             'numbers': each,
         }
-        for camera, found in numbers.items()
-        for task, each in found.items()
+        for camera, by_task in numbers.items()
+        for task, each in by_task.items()
     ]
 
 

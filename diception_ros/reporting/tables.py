@@ -122,13 +122,13 @@ def _plain(value: Any) -> Any:
 
 def versions() -> dict[str, str]:
     """Versions of what the numbers may depend on, as far as it is installed."""
-    found = {'diception_ros': __version__, 'python': platform.python_version()}
+    versions_by_name = {'diception_ros': __version__, 'python': platform.python_version()}
     for name in _PACKAGES:
         try:
-            found[name] = importlib.metadata.version(name)
+            versions_by_name[name] = importlib.metadata.version(name)
         except importlib.metadata.PackageNotFoundError:
             continue
-    return found
+    return versions_by_name
 
 
 def csv_value(value: Any) -> Any:

@@ -261,11 +261,11 @@ def write_image_folder(
             (out / part).mkdir()
         _write_about(out, recording, target, {'complete': False})
         while written < wanted and number < _PATIENCE * recording.scenes:
-            found = scene_samples(
+            samples = scene_samples(
                 renderer, target, recording.seed, number, recording.split, recording.views,
                 recording.rig,
             )  # fmt: skip
-            for sample in found:
+            for sample in samples:
                 if sample is None:
                     skipped += 1
                     continue

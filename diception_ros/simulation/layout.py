@@ -376,7 +376,7 @@ def _scatter(
     rng: np.random.Generator, palette: Palette, surface: Surface, at: Placement,
     first: tuple[Builder, ...], builders: tuple[Builder, ...], count: int, swap: Swap,
 ) -> Iterator[_Placed]:  # fmt: skip
-    taken: list[tuple[float, float, float]] = []
+    circles: list[tuple[float, float, float]] = []
     for k in range(count):
         builder = first[k] if k < len(first) else builders[int(rng.integers(len(builders)))]
         obj = swap(builder(rng, palette))
@@ -386,8 +386,8 @@ def _scatter(
             x, y = rng.uniform(-1, 1) * free_x, rng.uniform(-1, 1) * free_y
             if free_x < 0 or free_y < 0 or obj.height > surface.room:
                 break
-            if all(math.hypot(x - a, y - b) > radius + r + 0.01 for a, b, r in taken):
-                taken.append((x, y, radius))
+            if all(math.hypot(x - a, y - b) > radius + r + 0.01 for a, b, r in circles):
+                circles.append((x, y, radius))
                 # Screens and sinks face who stands there; the rest lies as it was put down.
                 is_set = obj.category in ('tv', 'laptop', 'keyboard', 'sink', 'microwave')
                 turn = rng.uniform(-0.2, 0.2) if is_set else rng.uniform(-math.pi, math.pi)

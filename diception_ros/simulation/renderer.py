@@ -113,8 +113,8 @@ def _preload_triton() -> None:
     Both contain LLVM, and Mesa exports its own to all libraries that are loaded later: torch would
     crash when it imports triton (torch 2.13, triton 3.7, Mesa 22.3).
     """
-    found = None if 'triton' in sys.modules else importlib.util.find_spec('triton')
-    for folder in (found.submodule_search_locations or []) if found else []:
+    spec = None if 'triton' in sys.modules else importlib.util.find_spec('triton')
+    for folder in (spec.submodule_search_locations or []) if spec else []:
         for library in Path(folder, '_C').glob('libtriton*.so'):
             with contextlib.suppress(OSError):  # then it is of no use to torch either
                 ctypes.CDLL(str(library))
@@ -275,10 +275,10 @@ class Renderer:
         assert scene is not None
         rays = camera.rays()[mine.ravel()]
         distance, geom, normal = self._cast(camera.position, rays)
-        found = np.where(geom < 0, 0, self._instance[geom])
+        seen_instance = np.where(geom < 0, 0, self._instance[geom])
         # At outlines OpenGL may paint a mesh that the pixel's ray just misses, or another one:
         # there the ray decides what the pixel shows.
-        wrong = np.flatnonzero(found != instance[mine])
+        wrong = np.flatnonzero(seen_instance != instance[mine])
         if wrong.size:
             shape, nearest = first_hit(scene.primitives, camera.position, rays[wrong])
             nearer = wrong[nearest < distance[wrong]]
@@ -286,12 +286,12 @@ class Renderer:
                 shape = shape[nearest < distance[wrong]]
                 t, n, _ = intersect(scene.primitives, shape, camera.position, rays[nearer])
                 distance[nearer], normal[nearer] = t, n
-                found[nearer] = scene.instance[shape]
+                seen_instance[nearer] = scene.instance[shape]
         normal[np.einsum('pi,pi->p', normal, rays) > 0] *= -1
         known = np.isfinite(distance)
         depth[mine] = np.where(known, distance, np.nan)
         normals[mine] = np.where(known[:, None], normal @ camera.rotation, np.nan)
-        instance[mine] = np.where(known, found, 0)
+        instance[mine] = np.where(known, seen_instance, 0)
 
     def _cast(
         self, origin: NDArray[np.float64], rays: NDArray[np.float64]

@@ -110,8 +110,8 @@ def room_views(
     """
     # Always all tasks: the queries of one must not depend on which others are evaluated.
     stream = samples(seed, size, split=split, views=each, metric=True, backend=backend)
-    found = itertools.groupby(stream, key=lambda sample: sample.name.rsplit('/', 1)[0])
-    for name, mine in itertools.islice(found, count):
+    rooms = itertools.groupby(stream, key=lambda sample: sample.name.rsplit('/', 1)[0])
+    for name, mine in itertools.islice(rooms, count):
         _, _, scene, view = name.split('/')
         rng = scenes.rng_for(seed, int(scene), split, _POINTS + int(view))
         yield list(mine), rng
@@ -135,14 +135,14 @@ def scene_views(
     passed to `Renderer.render`.
     """
     scene = scenes.make_scene(seed, number, split, realism)
-    found = [
+    in_room = [
         cameras.sample_view(scenes.rng_for(seed, number, split, CAMERA + 2 * k), scene,
                      size or renderer.size, rig)
         for k in range(views)
     ]  # fmt: skip
-    if any(found):
+    if any(in_room):
         renderer.load(scene)
-    for camera in found:
+    for camera in in_room:
         if camera is not None:
             yield renderer.render(camera, supersampling)
 
@@ -175,11 +175,11 @@ def samples_of_image(
     out = []
     for task in tasks:
         try:
-            found = _make_sample(truth, task, rng, absent, stuff, metric)
+            prompt_and_label = _make_sample(truth, task, rng, absent, stuff, metric)
         except ValueError as error:
             raise ValueError(f'{name}/{task}: {error}') from error
-        if found is not None:
-            prompt, label = found
+        if prompt_and_label is not None:
+            prompt, label = prompt_and_label
             out.append(Sample(frame, prompt, label, pose, f'{name}/{task}'))
     return out
 
@@ -211,10 +211,10 @@ def bag_samples(
     from diception_ros.bags.reader import bags_in  # not for rendered views
 
     try:
-        found = sorted(bags_in(path))
+        bags = sorted(bags_in(path))
     except ValueError as error:
         raise FileNotFoundError(str(error)) from error
-    for bag in found:
+    for bag in bags:
         for view in recorded_views(bag):
             digest = hashlib.sha256(f'{seed} {view.name}'.encode()).digest()
             rng = np.random.default_rng(int.from_bytes(digest[:8], 'little'))

@@ -261,7 +261,7 @@ def recorded_views(path: Path) -> Iterator[RecordedView]:
     """
     from diception_ros.bags.reader import read_messages  # not for rendered views
 
-    info, count, found = SceneInfo(path.stem), 0, False
+    info, count, has_images = SceneInfo(path.stem), 0, False
     messages: dict[str, Any] = {}
     infos = CameraInfoCache()
     stamp: int | None = None
@@ -288,10 +288,10 @@ def recorded_views(path: Path) -> Iterator[RecordedView]:
             messages[raw.topic] = message
             if raw.topic == INFO:
                 infos.add_info(message)
-            found = found or raw.topic == IMAGE
+            has_images = has_images or raw.topic == IMAGE
     if IMAGE in messages:
         yield view()
-    if not found:
+    if not has_images:
         raise ValueError(f'{path}: no images; expected some under {IMAGE}')
 
 

@@ -93,11 +93,11 @@ def concurrently(
     Returns:
         what it returned, in the order of the items; the first exception is raised.
     """
-    given = list(items)
-    if min(threads, len(given)) < 2:
-        return list(map(call, given))
-    with ThreadPoolExecutor(min(threads, len(given))) as pool:
-        return list(pool.map(call, given))
+    all_items = list(items)
+    if min(threads, len(all_items)) < 2:
+        return list(map(call, all_items))
+    with ThreadPoolExecutor(min(threads, len(all_items))) as pool:
+        return list(pool.map(call, all_items))
 
 
 # Parameters of mallopt, see malloc.h of glibc.

@@ -209,10 +209,10 @@ def variables(number: int) -> dict[str, str]:
     Args:
         number: ROS_DOMAIN_ID.
     """
-    found, name = {**os.environ, 'ROS_DOMAIN_ID': str(number)}, distro()
+    environment, name = {**os.environ, 'ROS_DOMAIN_ID': str(number)}, distro()
     if name == 'humble':
-        found['ROS_LOCALHOST_ONLY'] = '1'
+        environment['ROS_LOCALHOST_ONLY'] = '1'
     else:
-        found['ROS_AUTOMATIC_DISCOVERY_RANGE'] = 'LOCALHOST'
-    use_profile(found)
-    return found
+        environment['ROS_AUTOMATIC_DISCOVERY_RANGE'] = 'LOCALHOST'
+    use_profile(environment)
+    return environment

@@ -236,9 +236,9 @@ BUILTIN = TaskRegistry()
 
 def texts() -> list[str]:
     """Every text of the tasks of this folder, whose embeddings a model folder carries."""
-    found = []
+    prompts = []
     for name in names():
         task = get(name)
-        found.append(task.prompt)
-        found += [task.text(Prompt(name, category)) for category in task.categories]
-    return found
+        prompts.append(task.prompt)
+        prompts += [task.text(Prompt(name, category)) for category in task.categories]
+    return prompts

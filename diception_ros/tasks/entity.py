@@ -57,10 +57,10 @@ class Entity(Task[Instances]):
         from scipy.optimize import linear_sum_assignment
 
         check_same_size(predicted, truth)
-        found, there = predicted.present(), truth.present()
-        ours, theirs = len(found.scores), len(there.scores)
+        ours_present, there = predicted.present(), truth.present()
+        ours, theirs = len(ours_present.scores), len(there.scores)
         nan = float('nan')
-        iou = there.iou(found)
+        iou = there.iou(ours_present)
         rows, columns = linear_sum_assignment(iou, maximize=True)
         matched = int((iou[rows, columns] >= MATCH).sum())
         return {

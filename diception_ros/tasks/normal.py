@@ -135,10 +135,10 @@ def _quieten(vectors: Floats) -> list[Floats]:
     variance = _mean(_square(planes)) - _square(means)
     # Twice the variance of the noise (in three channels): a sample of 25 pixels often exceeds it.
     gain = np.clip(1 - np.float32(6 * noise**2) / np.maximum(variance, np.float32(1e-9)), 0, 1)
-    kept, rest = _mean(gain), 1 - gain
+    mean_gain, rest = _mean(gain), 1 - gain
     for plane, mean in zip(planes, means, strict=True):
         mean *= rest
-        plane *= kept
+        plane *= mean_gain
         plane += _mean(mean)
     return planes
 

@@ -78,14 +78,16 @@ class Pose(Task[Keypoints]):
             rest[row] = 0
             rest[:, column] = 0
         right = located = 0
-        found = np.concatenate([predicted.joints[predicted.visibility > 0], predicted.untyped])
+        predicted_joints = np.concatenate(
+            [predicted.joints[predicted.visibility > 0], predicted.untyped]
+        )
         for column, k in enumerate(people):
             near = RIGHT * extents[column].max()
             there = truth.joints[k][here[k]]
             if match[column] >= 0:
                 off = predicted.joints[match[column]][here[k]] - there
                 right += int((np.linalg.norm(off, axis=1) <= near).sum())
-            off = np.linalg.norm(found[:, None] - there[None], axis=2)
+            off = np.linalg.norm(predicted_joints[:, None] - there[None], axis=2)
             located += int((off.min(axis=0, initial=np.inf) <= near).sum())
         total = int(here.sum())
         nan = float('nan')

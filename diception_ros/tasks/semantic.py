@@ -41,9 +41,9 @@ class Semantic(Entity):
 
     def decode(self, rgb: NDArray[np.float32], prompt: Prompt | None = None) -> Instances:
         """As of the entity task, all with the category of the prompt, '' where there is none."""
-        found = super().decode(rgb)
+        instances = super().decode(rgb)
         category = prompt.category.strip() if prompt is not None and prompt.category else ''
-        return replace(found, categories=(category,) * len(found.scores))
+        return replace(instances, categories=(category,) * len(instances.scores))
 
 
 TASK = Semantic(

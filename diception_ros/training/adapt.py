@@ -323,11 +323,11 @@ class _BestState:
         self._value, self._waited = float('nan'), 0
         self._step = 0
         self.metrics: dict[str, object] = {}
-        found: dict[int, validation.Metrics] = {}
+        metrics_by_step: dict[int, validation.Metrics] = {}
         for row in validation.read_csv(out / 'run' / 'validation.csv', trained.step):
             numbers = {name: float(row[name]) for name in validation.COLUMNS}
-            found.setdefault(int(row['step']), {})[row['metric']] = numbers
-        for step, metrics in found.items():
+            metrics_by_step.setdefault(int(row['step']), {})[row['metric']] = numbers
+        for step, metrics in metrics_by_step.items():
             self._update(step, metrics)
 
     @property
@@ -343,8 +343,8 @@ class _BestState:
     @property
     def threshold(self) -> float:
         """For masks that of the best state, else that of the card."""
-        found: Any = self.metrics.get('threshold', {'true': self._threshold})
-        return float(found['true'])
+        thresholds: Any = self.metrics.get('threshold', {'true': self._threshold})
+        return float(thresholds['true'])
 
     def should_stop(self, step: int, scores: validation.Scores) -> bool:
         before = self.folder

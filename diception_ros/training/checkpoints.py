@@ -61,11 +61,11 @@ def find_encoder(folder: str, pipe: DiceptionPipeline | None) -> EfficientNetLit
     if had is not None:
         raise ValueError(f'encoder is {folder!r}; this model has an image encoder already')
     try:
-        found: EfficientNetLite = EfficientNetLite.from_pretrained(folder, use_safetensors=True)
-        found.float().eval()
+        encoder: EfficientNetLite = EfficientNetLite.from_pretrained(folder, use_safetensors=True)
+        encoder.float().eval()
     except (OSError, ValueError) as error:
         raise ValueError(f'encoder is {folder!r}; no image encoder there ({error})') from error
-    return found
+    return encoder
 
 
 def add_encoder(pipe: DiceptionPipeline, encoder: EfficientNetLite) -> None:
@@ -182,8 +182,8 @@ class TrainState(NamedTuple):
 
 def list_checkpoints(out: Path) -> list[Path]:
     """The checkpoints of a run, oldest first."""
-    found = (out / 'checkpoints').glob('*')
-    return sorted(path for path in found if path.name.isdecimal())
+    entries = (out / 'checkpoints').glob('*')
+    return sorted(path for path in entries if path.name.isdecimal())
 
 
 def save(

@@ -76,10 +76,10 @@ class Optimizer:
         Raises:
             ValueError: the state is of another optimizer.
         """
-        found = state.get('parts')
-        if not isinstance(found, list) or len(found) != len(self._parts):
+        states = state.get('parts')
+        if not isinstance(states, list) or len(states) != len(self._parts):
             raise ValueError('the state is of another optimizer; resume with the one of the run')
-        for part, item in zip(self._parts, found, strict=True):
+        for part, item in zip(self._parts, states, strict=True):
             part.load_state_dict(item)
 
 

@@ -70,14 +70,14 @@ def take_per_task(samples: Iterable[Sample], names: Sequence[str], count: int) -
         names: tasks.
         count: samples per task; fewer where a task is too rare.
     """
-    kept: dict[str, list[Sample]] = {name: [] for name in names}
+    by_task: dict[str, list[Sample]] = {name: [] for name in names}
     for sample in itertools.islice(samples, _PATIENCE * count * len(names)):
-        mine = kept.get(sample.prompt.task)
+        mine = by_task.get(sample.prompt.task)
         if mine is not None and len(mine) < count:
             mine.append(sample)
-        if all(len(found) == count for found in kept.values()):
+        if all(len(task_samples) == count for task_samples in by_task.values()):
             break
-    return [sample for found in kept.values() for sample in found]
+    return [sample for task_samples in by_task.values() for sample in task_samples]
 
 
 # ---- sampling of tasks --------------------------------------------------------------------------
@@ -204,12 +204,12 @@ class EncodedImages:
             if self._strength:
                 seeds = self._seeds[missing.to(self._seeds.device)]
                 shown = color_jitter(shown, self._strength, seeds)
-            found = self._encode(shown).half().cpu()
+            encoded = self._encode(shown).half().cpu()
             if self._latents is None:
                 # Memory is taken only where something is written.
-                shape = (len(self._known), *found.shape[1:])
-                self._latents = torch.empty(shape, dtype=found.dtype)
-            self._latents[missing], self._known[missing] = found, True
+                shape = (len(self._known), *encoded.shape[1:])
+                self._latents = torch.empty(shape, dtype=encoded.dtype)
+            self._latents[missing], self._known[missing] = encoded, True
         assert self._latents is not None
         return self._latents[rows]
 

@@ -163,7 +163,7 @@ class Trainer:
         """
         settings = self.settings
         self.optimizer.zero_grad()
-        found: dict[str, list[float]] = defaultdict(list)
+        losses_by_task: dict[str, list[float]] = defaultdict(list)
         names: list[str] = []
         buffer, passes = self.buffer()[1], settings.gradient_accumulation_steps
         for part in range(passes):
@@ -182,7 +182,7 @@ class Trainer:
                 mean = (weights * losses).sum() / counted.sum().clamp(min=1)
                 (mean / passes).backward()
             for row, value in zip(rows, every.tolist(), strict=True):
-                found[buffer.tasks[row]].append(value)
+                losses_by_task[buffer.tasks[row]].append(value)
             names += batch_names
         self.ranks.all_reduce(
             value.grad for value in self.parameters.values() if value.grad is not None
@@ -195,7 +195,7 @@ class Trainer:
         self.step += 1
         if self.ema is not None:
             self.ema.update(self.parameters, self.step)
-        return dict(found), float(norm)
+        return dict(losses_by_task), float(norm)
 
     def losses(self, batch: Batch) -> tuple[torch.Tensor, torch.Tensor]:
         """The loss of each sample of a batch, which is on the device, under newly drawn noise.
@@ -426,8 +426,8 @@ def run_settings(out: Path) -> Path:
     Raises:
         FileNotFoundError: the folder holds no run.
     """
-    found = checkpoints.list_checkpoints(out)
-    path = (found[-1] if found else out) / 'settings.yaml'
+    saved = checkpoints.list_checkpoints(out)
+    path = (saved[-1] if saved else out) / 'settings.yaml'
     if not path.is_file():
         raise FileNotFoundError(f'{out}: no checkpoint to go on from; leave out --resume to begin')
     return path
@@ -465,9 +465,9 @@ def resume(
             f'{out} was begun with other settings ({"; ".join(changed)}); go on with those, or '
             'begin another run whose model is the last checkpoint'
         )
-    found = checkpoints.list_checkpoints(out)
-    trainer = Trainer(chosen, dataset, found[-1] if found else None, pipe, registry)
-    if found:
+    saved = checkpoints.list_checkpoints(out)
+    trainer = Trainer(chosen, dataset, saved[-1] if saved else None, pipe, registry)
+    if saved:
         trainer.notes += _schedule_changes(before, chosen, trainer.step)
     else:
         trainer.notes.append('no checkpoint was written yet, so the run starts again')
@@ -559,9 +559,9 @@ def _fit(
         while trainer.step < chosen.max_steps and not stop:
             start = time.perf_counter()
             lr = chosen.lr * lr_factor(chosen, trainer.step)
-            found, norm = trainer.train_step()
+            losses_by_task, norm = trainer.train_step()
             seconds += time.perf_counter() - start
-            for task, values in found.items():
+            for task, values in losses_by_task.items():
                 losses[task] += values
             norms.append(norm)
             bar.update()

@@ -79,8 +79,12 @@ def threshold_prior(truths: Sequence[Mask]) -> float:
     masks = np.stack(known)
     others = (masks.sum(axis=0, dtype=np.float32) - masks) / max(1, len(masks) - 1)  # (N, S, S)
     reached = max(
-        float(np.mean((masks & found).sum(axis=(1, 2)) / (masks | found).sum(axis=(1, 2))))
-        for found in (others > level for level in (-1, *THRESHOLDS))
+        float(
+            np.mean(
+                (masks & thresholded).sum(axis=(1, 2)) / (masks | thresholded).sum(axis=(1, 2))
+            )
+        )
+        for thresholded in (others > level for level in (-1, *THRESHOLDS))
     )
     return round(max(float(THRESHOLDS[0]), reached / (1 + reached)), 3)
 
@@ -108,12 +112,12 @@ def choose_threshold(
 
     def ious(name: str, threshold: float) -> NDArray[np.float64]:
         """Of each image; NaN where both masks are empty."""
-        found = []
+        overlaps = []
         for grey, truth in zip(greys[name], truths, strict=True):
             mask = grey > threshold
             union = int((mask | truth.values).sum())
-            found.append(int((mask & truth.values).sum()) / union if union else np.nan)
-        return np.array(found)
+            overlaps.append(int((mask & truth.values).sum()) / union if union else np.nan)
+        return np.array(overlaps)
 
     prior = threshold_prior(truths)
     order = sorted(THRESHOLDS.tolist(), key=lambda threshold: abs(threshold - prior))
@@ -149,11 +153,11 @@ class CSVLogger:
 
     def __init__(self, path: Path, columns: Sequence[str], step: int = 0) -> None:
         self.path, self._columns = path, list(columns)
-        kept = read_csv(path, step)
+        earlier_rows = read_csv(path, step)
         with atomic_file(path) as partial, partial.open('w', newline='') as file:
             writer = csv.DictWriter(file, self._columns, extrasaction='ignore')
             writer.writeheader()
-            writer.writerows(kept)
+            writer.writerows(earlier_rows)
 
     def add(self, **values: object) -> None:
         """Append a row; numbers have six digits, a column without a value stays empty."""

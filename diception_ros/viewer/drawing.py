@@ -151,7 +151,7 @@ def values_at(snapshot: Snapshot, x: float, y: float) -> list[str]:
     ):
         return []
     column, row = math.floor(x + 0.5), math.floor(y + 0.5)
-    found = [f'x {column} y {row}']
+    lines = [f'x {column} y {row}']
     for name in snapshot.labels:
         label = shown(snapshot, name)
         if label is not None:
@@ -162,8 +162,8 @@ def values_at(snapshot: Snapshot, x: float, y: float) -> list[str]:
                 (2 * column + 1) * width // (2 * image.shape[1]),
             )
             scale = np.array([width / image.shape[1], height / image.shape[0]])
-            found.append(f'{name}: {_value(label, at, (np.array([x, y]) + 0.5) * scale - 0.5)}')
-    return found
+            lines.append(f'{name}: {_value(label, at, (np.array([x, y]) + 0.5) * scale - 0.5)}')
+    return lines
 
 
 def _value(label: Label, at: tuple[int, int], place: NDArray[np.float64]) -> str:

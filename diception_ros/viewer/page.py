@@ -394,13 +394,13 @@ class _Page:
         try:
             # In a thread, since the loop must answer the browser meanwhile.
             over = self._over if self._over != 'depth' else IMAGE
-            found = await run.io_bound(_cloud_lists, snapshot, over)
+            cloud = await run.io_bound(_cloud_lists, snapshot, over)
             if scene.is_deleted or scene is not self._scene:
                 return
-            if found is None:
+            if cloud is None:
                 self._caption.set_text('a cloud needs the task depth; switch it on')
                 return
-            places, shades, words = found
+            places, shades, words = cloud
             self._caption.set_text(f'{snapshot.caption} · {len(places)} points, {words}')
             if self._cloud is None:
                 with scene:
@@ -442,10 +442,10 @@ class _Page:
 
 def _cloud_lists(snapshot: Snapshot, over: str) -> tuple[list[Any], list[Any], str] | None:
     """Points, colours and a caption as the scene takes them."""
-    found = drawing.cloud(snapshot, over)
-    if found is None:
+    cloud = drawing.cloud(snapshot, over)
+    if cloud is None:
         return None
-    points, colors, words = found
+    points, colors, words = cloud
     # Few digits: the JSON is a third as long.
     return points.astype(float).round(3).tolist(), colors.astype(float).round(2).tolist(), words
 

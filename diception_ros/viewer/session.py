@@ -439,9 +439,11 @@ class Session(Viewer):
             reference=item.reference, gravity=item.gravity,
         )  # fmt: skip
         result = self._perceiver.process(query)
-        kept = {name: self._labels[name] for name in request.tasks if name not in stale}
+        unchanged = {name: self._labels[name] for name in request.tasks if name not in stale}
         made = {name: (keys[name], label) for name, label in result.labels.items()}
-        self._labels = {name: (kept | made)[name] for name in request.tasks if name in kept | made}
+        self._labels = {
+            name: (unchanged | made)[name] for name in request.tasks if name in unchanged | made
+        }
         if DEPTH in stale or DEPTH not in request.tasks:
             self._metric = result.metric_depth
         self._show(

@@ -138,9 +138,9 @@ def _demo(config: DemoConfig, progress: Progress) -> DemoResult:
     headers = run.headers(played, config.seconds)
     progress.log('    checking the headers of the results')
     late = verify.without_memory(['segmentation'], BagTypes())
-    found = verify.check(out / 'live.mcap', headers, late)
-    _log_counts(counts, found, len(headers), progress)
-    if not found.frames:
+    checked = verify.check(out / 'live.mcap', headers, late)
+    _log_counts(counts, checked, len(headers), progress)
+    if not checked.frames:
         raise ChildProcessError(
             f'no image was processed; the log of the node is {out / "node.log"}'
         )
@@ -155,18 +155,18 @@ def _demo(config: DemoConfig, progress: Progress) -> DemoResult:
     numbers: Mapping[str, Any] = {}
     table = ''
     if played.truth:
-        numbers, table = _score(played, config, names, found.frames, progress)
+        numbers, table = _score(played, config, names, checked.frames, progress)
     else:
         progress.log('    the recording has no ground truth, so there are no numbers')
     progress.log('    drawing the contact sheet')
-    verify.write(out / 'sheet.png', played, out / 'live.mcap', names, found.frames)
+    verify.write(out / 'sheet.png', played, out / 'live.mcap', names, checked.frames)
     progress.log(
         f'look at {out}/sheet.png, {out}/report/index.html and, in Foxglove, {out}/live.mcap '
         f'({time.monotonic() - begin:.0f} s)'
     )
     return DemoResult(
-        counts.received, counts.processed, counts.dropped, found.unmatched, equal, count, numbers,
-        table,
+        counts.received, counts.processed, counts.dropped, checked.unmatched, equal, count,
+        numbers, table,
     )  # fmt: skip
 
 

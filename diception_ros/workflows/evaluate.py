@@ -111,24 +111,26 @@ def _on_rooms(config: EvaluateConfig, progress: Progress) -> EvaluateResult:
         )  # fmt: skip
         each = progress.each(views, room_config.scenes, unit='room')
         predict_fns = _predict_fns(config, predictor)
-        found = evaluators.evaluate_samples(each, predict_fns, means, room_config.tasks, callbacks)
+        result = evaluators.evaluate_samples(
+            each, predict_fns, means, room_config.tasks, callbacks
+        )
         seconds = time.monotonic() - start
         write({
             'kind': 'rooms', **about,
             'rooms': {
                 'split': room_config.split,
                 'seed': room_config.scene_seed,
-                'images': found.frames,
+                'images': result.frames,
                 'size': {'height': size[0], 'width': size[1]},
                 'mean_rooms': room_config.mean_scenes,
             },
-            'columns': found.columns,
-            'numbers': found.numbers,
-            'categories': found.categories,
+            'columns': result.columns,
+            'numbers': result.numbers,
+            'categories': result.categories,
             'seconds': round(seconds, 1),
         })  # fmt: skip
-    summary = f'{found.frames} images of {room_config.split} rooms in {seconds:.0f} s'
-    return _result(found.numbers, found.columns, found.frames, summary)
+    summary = f'{result.frames} images of {room_config.split} rooms in {seconds:.0f} s'
+    return _result(result.numbers, result.columns, result.frames, summary)
 
 
 def _on_dataset(config: EvaluateConfig, progress: Progress) -> EvaluateResult:
@@ -164,7 +166,7 @@ def _on_dataset(config: EvaluateConfig, progress: Progress) -> EvaluateResult:
         progress.log(f"{len(samples)} images; the paper's table is of {protocol.images}")
     with _callbacks(config, [protocol.task]) as (callbacks, write):
         each = progress.each(samples, len(samples), unit='image')
-        found = dataset_scores.evaluate(protocol, each, predict_fns, callbacks)
+        result = dataset_scores.evaluate(protocol, each, predict_fns, callbacks)
         if predictions is not None:
             about = {
                 'predictions': {
@@ -173,26 +175,26 @@ def _on_dataset(config: EvaluateConfig, progress: Progress) -> EvaluateResult:
                     'metadata': _metadata(predictions),
                 }
             }
-        _warn_of_axes(found, protocol, progress)
-        columns = _add_published(found, {protocol.name: protocol.published})
+        _warn_of_axes(result, protocol, progress)
+        columns = _add_published(result, {protocol.name: protocol.published})
         write({
             'kind': 'dataset', **about,
             'dataset': {
                 'folder': str(config.dataset),
                 'protocol': protocol.name,
                 'list': str(config.list) if config.list else None,
-                'images': found.frames,
+                'images': result.frames,
                 'without_truth': without,
             },
             'columns': columns,
-            'numbers': found.numbers,
+            'numbers': result.numbers,
             'images': [sample.name for sample in samples],
         })  # fmt: skip
     # The paper does not say in which space it aligned, so both are shown.
     more = {'abs_rel_in_depth': -1, 'delta1_in_depth': 1} if protocol.task == 'depth' else {}
     shown = {protocol.name: {**tables.SHOWN[protocol.task], **more}}
-    summary = f'{found.frames} images of {config.dataset}'
-    return _result(found.numbers, columns, found.frames, summary, shown)
+    summary = f'{result.frames} images of {config.dataset}'
+    return _result(result.numbers, columns, result.frames, summary, shown)
 
 
 def _predict_shared(
@@ -211,7 +213,7 @@ def _predict_shared(
             f'{samples[0].image}: one file of many images is read by one process; leave out '
             '--jobs and --engine'
         )
-    found = {}
+    files_by_column = {}
     for column, how in config.column_settings.items():
         folder = config.out / 'predictions' / column
         result = predict(
@@ -224,8 +226,8 @@ def _predict_shared(
         )  # fmt: skip
         for path, why in result.skipped.items():
             raise ValueError(f'{path}: no prediction ({why})')
-        found[column] = dataset_scores.PredictionFiles(folder, protocol, samples)
-    return found
+        files_by_column[column] = dataset_scores.PredictionFiles(folder, protocol, samples)
+    return files_by_column
 
 
 def _on_rgbd(config: EvaluateConfig, progress: Progress) -> EvaluateResult:
@@ -244,7 +246,7 @@ def _on_rgbd(config: EvaluateConfig, progress: Progress) -> EvaluateResult:
         )
     predictor, about = _load(config, progress)
     with _callbacks(config, rgbd_scores.TASKS) as (callbacks, write):
-        found = rgbd_scores.evaluate(
+        result = rgbd_scores.evaluate(
             sources,
             _predict_fns(config, predictor),
             callbacks,
@@ -252,19 +254,19 @@ def _on_rgbd(config: EvaluateConfig, progress: Progress) -> EvaluateResult:
         )
         write({
             'kind': 'dataset', **about,
-            'dataset': {'folder': str(config.dataset), 'protocol': RGBD, 'frames': found.frames},
-            'columns': found.columns,
-            'numbers': found.numbers,
-            'sources': found.sources,
+            'dataset': {'folder': str(config.dataset), 'protocol': RGBD, 'frames': result.frames},
+            'columns': result.columns,
+            'numbers': result.numbers,
+            'sources': result.sources,
         })  # fmt: skip
-    numbers, shown = dict(found.numbers), dict(rgbd_scores.SHOWN)
+    numbers, shown = dict(result.numbers), dict(rgbd_scores.SHOWN)
     if len(sources) > 1:
-        for name, by_task in found.sources.items():
+        for name, by_task in result.sources.items():
             numbers |= {f'{name} {task}': by_task[task] for task in by_task}
             shown |= {f'{name} {task}': rgbd_scores.SHOWN[task] for task in by_task}
-    count = sum(found.frames.values())
+    count = sum(result.frames.values())
     summary = f'{count} images of {len(sources)} sources of {config.dataset}'
-    return _result(numbers, found.columns, count, summary, shown)
+    return _result(numbers, result.columns, count, summary, shown)
 
 
 def _on_coco(config: EvaluateConfig, progress: Progress) -> EvaluateResult:
@@ -282,10 +284,13 @@ def _on_coco(config: EvaluateConfig, progress: Progress) -> EvaluateResult:
     means = dataset_scores.coco_means(annotated, names, predictor.resolution)
     with _callbacks(config, names) as (callbacks, write):
         frames = progress.each(annotated.frames(), annotated.count, unit='image')
-        groups = ((taken.frame, dataset_scores.coco_items(taken, names)) for taken in frames)
+        groups = (
+            (annotated_frame.frame, dataset_scores.coco_items(annotated_frame, names))
+            for annotated_frame in frames
+        )
         predict_fns = _predict_fns(config, predictor)
-        found = evaluators.evaluate_items(groups, predict_fns, means, names, callbacks)
-        columns = _add_published(found, dataset_scores.COCO_PUBLISHED)
+        result = evaluators.evaluate_items(groups, predict_fns, means, names, callbacks)
+        columns = _add_published(result, dataset_scores.COCO_PUBLISHED)
         write({
             'kind': 'dataset', **about,
             'dataset': {
@@ -294,14 +299,14 @@ def _on_coco(config: EvaluateConfig, progress: Progress) -> EvaluateResult:
                 'files': [
                     str(item.path) for item in (annotated.instances, annotated.people)
                 ],
-                'images': found.frames,
+                'images': result.frames,
             },
             'columns': columns,
-            'numbers': found.numbers,
-            'categories': found.categories,
+            'numbers': result.numbers,
+            'categories': result.categories,
         })  # fmt: skip
-    summary = f'{found.frames} images of {config.dataset}'
-    return _result(found.numbers, columns, found.frames, summary, dataset_scores.COCO_SHOWN)
+    summary = f'{result.frames} images of {config.dataset}'
+    return _result(result.numbers, columns, result.frames, summary, dataset_scores.COCO_SHOWN)
 
 
 def _on_labels(config: EvaluateConfig, progress: Progress) -> EvaluateResult:
@@ -325,7 +330,7 @@ def _on_labels(config: EvaluateConfig, progress: Progress) -> EvaluateResult:
         each = progress.each(groups, len(groups), unit='image')
         views = ((samples, np.random.default_rng(0)) for samples in each)
         predict_fns = _predict_fns(config, predictor)
-        found = evaluators.evaluate_samples(views, predict_fns, means, names, callbacks, registry)
+        result = evaluators.evaluate_samples(views, predict_fns, means, names, callbacks, registry)
         seconds = time.monotonic() - start
         write({
             'kind': 'labels', **about,
@@ -345,12 +350,12 @@ def _on_labels(config: EvaluateConfig, progress: Progress) -> EvaluateResult:
                 'category': config.labels.category,
                 'images': [sample.name for sample in labels[0].samples],
             },
-            'columns': found.columns,
-            'numbers': found.numbers,
+            'columns': result.columns,
+            'numbers': result.numbers,
             'seconds': round(seconds, 1),
         })  # fmt: skip
-    summary = f'{found.frames} images of {config.labels.data} in {seconds:.0f} s'
-    return _result(found.numbers, found.columns, found.frames, summary, registry=registry)
+    summary = f'{result.frames} images of {config.labels.data} in {seconds:.0f} s'
+    return _result(result.numbers, result.columns, result.frames, summary, registry=registry)
 
 
 def _add_published(
@@ -443,7 +448,8 @@ def _predict_fn(
 ) -> Callable[[Frame, Sequence[Prompt]], list[Label]]:
     """A function of a frame and prompts that returns their labels."""
     return lambda frame, prompts: [
-        found.label for found in predictor.infer([frame] * len(prompts), prompts, settings)
+        prediction.label
+        for prediction in predictor.infer([frame] * len(prompts), prompts, settings)
     ]
 
 
@@ -465,14 +471,14 @@ def check_counted(names: Sequence[str], registry: TaskRegistry = BUILTIN) -> Non
 
 def _metadata(predictions: PredictionFiles) -> list[Any]:
     """Model, settings and versions in the files beside the predictions, each once."""
-    found: dict[str, Any] = {}
+    distinct: dict[str, Any] = {}
     for path in predictions.files():
         file = path.with_suffix('.json')
         if file.is_file():
             content = safe_load.json_object(file)
-            kept = {name: content.get(name) for name in ('model', 'settings', 'versions')}
-            found.setdefault(json.dumps(kept, sort_keys=True), kept)
-    return list(found.values())
+            subset = {name: content.get(name) for name in ('model', 'settings', 'versions')}
+            distinct.setdefault(json.dumps(subset, sort_keys=True), subset)
+    return list(distinct.values())
 
 
 def _warn_of_axes(
@@ -481,10 +487,10 @@ def _warn_of_axes(
     numbers = found.numbers[protocol.name]
     for axis in (axis for axis in 'xyz' if f'mean_deg_{axis}' in numbers):
         for column in found.columns:
-            taken, other = numbers['mean_deg'][column], numbers[f'mean_deg_{axis}'][column]
-            if other < _DOUBT * taken:
+            angle, other = numbers['mean_deg'][column], numbers[f'mean_deg_{axis}'][column]
+            if other < _DOUBT * angle:
                 progress.log(
-                    f'{column}: the mean angle is {taken:.1f} degrees, and would be {other:.1f} '
+                    f'{column}: the mean angle is {angle:.1f} degrees, and would be {other:.1f} '
                     f"if the ground truth's {axis} pointed the other way; look at first.png of "
                     '--out before you trust these numbers'
                 )
@@ -492,15 +498,15 @@ def _warn_of_axes(
 
 def _group_by_image(labels: Sequence[Labelled]) -> list[list[Sample]]:
     """The samples of each image."""
-    found = [list(samples) for samples in zip(*(label.samples for label in labels), strict=True)]
-    for samples in found:
+    grouped = [list(samples) for samples in zip(*(label.samples for label in labels), strict=True)]
+    for samples in grouped:
         if len({sample.name for sample in samples}) > 1:
             raise ValueError(
                 f'the adapters are scored on the same images, got '
                 f'{" and ".join(sample.name for sample in samples)}; give those of other images '
                 'alone'
             )
-    return found
+    return grouped
 
 
 def _trained_on(card: Card, labels: Labelled) -> bool:
@@ -518,16 +524,16 @@ def _warnings(adapter_cards: Sequence[Card], labels: Sequence[Labelled]) -> list
 
     count = len(labels[0].samples)
     # What adapt logs on few images is about training.
-    found = [text for label in labels for text in label.warnings if 'are few' not in text]
+    warnings = [text for label in labels for text in label.warnings if 'are few' not in text]
     if count < FEW:
-        found.append(
+        warnings.append(
             f'{count} images are few: the numbers mean little, and the mean image, which is '
             'made of their labels, knows much of each'
         )
-    found += [
+    warnings += [
         f'{card.name} was trained on these very labels ({_train_images(card)} of {count}, and was '
         'chosen by the others), so the numbers mean little for other images'
         for card, item in zip(adapter_cards, labels, strict=True)
         if _trained_on(card, item)
     ]
-    return list(dict.fromkeys(found))
+    return list(dict.fromkeys(warnings))

@@ -164,10 +164,10 @@ class EvaluateConfig(Settings):
     def _refuse(self, kind: type, why: str, only: Sequence[str] = ()) -> None:
         group = self.rooms if kind is RoomSettings else self
         for item in declared(kind):
-            given = (item.name in only or not only) and getattr(
+            is_set = (item.name in only or not only) and getattr(
                 group, item.attribute
             ) != item.default
-            if given:
+            if is_set:
                 raise ValueError(f'{item.option} {why}')
 
     @property

@@ -156,10 +156,10 @@ def predict(config: PredictConfig, progress: Progress = SILENT) -> PredictResult
         ...  for folder in predict(config).written.values()]
         [['depth.json', 'depth.npz', 'depth.png']]
     """
-    found = find_images(config.images, config.out)
+    paths = find_images(config.images, config.out)
     points = read_points(config.points)
     if config.prompt is not None:
-        return _generate(config, found, points, progress)
+        return _generate(config, paths, points, progress)
     registry = TaskRegistry(tuple(cards.read(folder) for folder in config.adapters))
     names = config.tasks or [card.name for card in registry.cards]
     prompts = make_prompts(names, config.categories, points, registry)
@@ -173,16 +173,16 @@ def predict(config: PredictConfig, progress: Progress = SILENT) -> PredictResult
     ]
     folder.check_texts(folder.resolve(config.model), texts)
     if config.shared:
-        return _predict_parts(config, found, progress)
+        return _predict_parts(config, paths, progress)
     predictor = _load(config, progress)
     predictor.adapt(config.adapters)
     predictor.check(prompts, config.predict, config.adapters)
     if config.model == 'builtin':
         progress.log(_BUILTIN)
     if config.part:
-        return _predict_part(config, predictor, found, prompts, progress)
+        return _predict_part(config, predictor, paths, prompts, progress)
     with files.exclusive_folder(config.out):
-        folders = _folders(found, config.out)
+        folders = _folders(paths, config.out)
         return _predict(config, predictor, folders, prompts, progress)
 
 
@@ -371,7 +371,7 @@ def find_images(given: Sequence[str], out: Path | None = None) -> list[Path]:
         FileNotFoundError: none of them exists, or a pattern matches nothing.
         ValueError: a folder has no images in it.
     """
-    found: list[Path] = []
+    paths: list[Path] = []
     for text in given:
         path = Path(text)
         if path.is_dir():
@@ -382,17 +382,17 @@ def find_images(given: Sequence[str], out: Path | None = None) -> list[Path]:
             ]  # fmt: skip
             if not inside:
                 raise ValueError(f'{path}: no images in it; expected {" ".join(_ENDS)}')
-            found += inside
+            paths += inside
         elif glob.has_magic(text) and not path.exists():
             matched = sorted(glob.glob(text, recursive=True))
             if not matched:
                 raise FileNotFoundError(f'{text}: no such image')
-            found += map(Path, matched)
+            paths += map(Path, matched)
         else:
-            found.append(path)
-    if not any(path.exists() for path in found):
-        raise FileNotFoundError(f'{found[0]}: no such image' if found else 'no images are given')
-    return list(dict.fromkeys(found))
+            paths.append(path)
+    if not any(path.exists() for path in paths):
+        raise FileNotFoundError(f'{paths[0]}: no such image' if paths else 'no images are given')
+    return list(dict.fromkeys(paths))
 
 
 def make_prompts(
@@ -415,11 +415,11 @@ def make_prompts(
             prompt = Prompt(name, category, mine)
             task.text(prompt)  # raises if something is missing
             prompts.append(prompt)
-    for given, what, used in (
+    for value, what, used in (
         (categories, 'categories', any(prompt.category for prompt in prompts)),
         (points, 'points', any(prompt.points for prompt in prompts)),
     ):
-        if given and not used:
+        if value and not used:
             raise ValueError(f'--{what} was given, but none of {", ".join(names)} uses it')
     return prompts
 

@@ -316,14 +316,21 @@ def _score(
     perception, report = config.perception, config.report
     sheets = ReportImages(result.frames, registry=perception.registry)
     with progress.bar(result.frames, f'{path.name}: scores', 'frame') as bar:
-        found = bag_scores.score(
+        bag_scores_result = bag_scores.score(
             path, job.out, cameras, job, perception, sources, poses, config.align,
             [sheets] if report else [], bar.update,
         )  # fmt: skip
     assert result.journal is not None
-    found.rows = html_report.with_journal(found.rows, result.journal)
+    bag_scores_result.rows = html_report.with_journal(bag_scores_result.rows, result.journal)
     content = html_report.metrics(
-        path, job, perception, (config.model, model), result, found, config.align, config.truth
+        path,
+        job,
+        perception,
+        (config.model, model),
+        result,
+        bag_scores_result,
+        config.align,
+        config.truth,
     )
     if report is None:
         numbers, rows = (job.out.with_suffix(end) for end in ('.metrics.json', '.frames.csv'))
@@ -331,13 +338,13 @@ def _score(
         report.mkdir(parents=True, exist_ok=True)
         numbers, rows = report / 'metrics.json', report / 'frames.csv'
     tables.write_json(numbers, content)
-    tables.write_csv(rows, found.rows)
+    tables.write_csv(rows, bag_scores_result.rows)
     if report is not None:
-        html = html_report.page(content, found.rows, sheets)
+        html = html_report.page(content, bag_scores_result.rows, sheets)
         files.write_text(report / 'index.html', html)
         progress.log(f'wrote {report / "index.html"}')
     shown = []
-    for camera, of_camera in found.numbers.items():
+    for camera, of_camera in bag_scores_result.numbers.items():
         values = {
             task: {metric: {'value': value} for metric, value in each.items()}
             for task, each in of_camera.items()
@@ -348,7 +355,7 @@ def _score(
                 values, ['value'], registry=perception.registry, headings=headings
             )
             shown.append(table)
-    return found.numbers, shown
+    return bag_scores_result.numbers, shown
 
 
 def _texts(perception: PerceptionSettings) -> list[str]:
@@ -465,9 +472,11 @@ def _bag_result(done: Done) -> BagResult:
     file = replays.summary_path(done.task.out)
     if not file.exists():
         return BagResult(done.task.source, done.task.out, done.code)
-    found = safe_load.json_object(file)
+    content = safe_load.json_object(file)
     source, out = done.task.source, done.task.out
-    return BagResult(source, out, done.code, found['frames'], found['skipped'], found['damage'])
+    return BagResult(
+        source, out, done.code, content['frames'], content['skipped'], content['damage']
+    )
 
 
 def _tasks(bags: Sequence[Path], config: ReplayConfig) -> list[Task]:
@@ -477,7 +486,7 @@ def _tasks(bags: Sequence[Path], config: ReplayConfig) -> list[Task]:
     share = config.jobs if config.engine == engines.RAY else resources.processors() // config.jobs
     count = config.compute.threads or resources.automatic_threads(config.compute.device, share)
     options = to_arguments(config, (*_LOCAL, *LIVE))
-    found = []
+    replay_tasks = []
     for bag, name in zip(bags, replays.output_names(bags), strict=True):
         out = (config.out / f'{name}.mcap').absolute()
         more = [f'--report={config.report / name}'] if config.report else []
@@ -485,8 +494,8 @@ def _tasks(bags: Sequence[Path], config: ReplayConfig) -> list[Task]:
         command = [sys.executable, '-m', 'diception_ros', 'replay', str(bag.absolute()),
                    f'--out={out}', *more, *options]  # fmt: skip
         needs = (bag.absolute(), *folders_of(config.model, config.perception.adapters))
-        found.append(engines.Task(bag, out, command, Path.cwd(), needs, ('--resume',)))
-    return found
+        replay_tasks.append(engines.Task(bag, out, command, Path.cwd(), needs, ('--resume',)))
+    return replay_tasks
 
 
 def _finished(task: Task, config: ReplayConfig) -> bool:

@@ -70,7 +70,7 @@ def train(config: TrainConfig, progress: Progress = SILENT) -> TrainResult:
     from diception_ros.training import settings
 
     # Settings are checked before torch is imported.
-    given = None if config.resume else settings.read(config.config, config.set)
+    train_settings = None if config.resume else settings.read(config.config, config.set)
     if os.environ.get('RANK', '0') == '0':  # one line, of several processes
         progress.log('importing torch')
     from diception_ros.training import distributed, trainer
@@ -78,11 +78,11 @@ def train(config: TrainConfig, progress: Progress = SILENT) -> TrainResult:
     folder.silence_library_logging()
     with contextlib.ExitStack() as stack:
         stack.callback(distributed.destroy)
-        if given is None:
+        if train_settings is None:
             file = config.config or trainer.run_settings(config.out)
             trained = trainer.resume(settings.read(file, config.set), config.out)
         else:
-            trained = trainer.start(given, config.out)
+            trained = trainer.start(train_settings, config.out)
         ranks = trained.ranks
         notes = [f'{config.out}: {note}' for note in trained.notes]
         for line in [*notes, *([f'{ranks.count} processes train'] if ranks.count > 1 else [])]:

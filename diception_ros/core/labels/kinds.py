@@ -478,9 +478,9 @@ def save_npz(label: Label, path: str | Path, **more: NDArray[Any]) -> None:
     if path.suffix != '.npz':
         raise ValueError(f'{path}: expected a name that ends in .npz')
     arrays = {field.name: np.asarray(getattr(label, field.name)) for field in fields(label)}  # type: ignore[arg-type]
-    taken = sorted(set(more) & {'kind', *arrays})
-    if taken:
-        raise ValueError(f'{path}: {", ".join(taken)} is a field of {type(label).__name__}')
+    duplicates = sorted(set(more) & {'kind', *arrays})
+    if duplicates:
+        raise ValueError(f'{path}: {", ".join(duplicates)} is a field of {type(label).__name__}')
     everything: dict[str, Any] = {'kind': np.array(type(label).__name__), **arrays, **more}
     with files.atomic_file(path) as partial, partial.open('wb') as file:
         np.savez_compressed(file, **everything)

@@ -305,16 +305,16 @@ def _category(item: dict[str, str]) -> str | None:
 @functools.lru_cache(maxsize=512)
 def _read(entry: CatalogEntry) -> MeshModel | None:
     # Reading text takes 0.2 s; what came of it is kept in the user's cache.
-    kept = _cache(entry)
-    if kept.exists():
+    cached = _cache(entry)
+    if cached.exists():
         try:
-            return _unpacked(entry, safe_load.npz_file(kept))
+            return _unpacked(entry, safe_load.npz_file(cached))
         except (OSError, ValueError, KeyError):
             pass  # written by something else, or cut off: read anew
     model = _parsed(entry)
     with contextlib.suppress(OSError):
-        kept.parent.mkdir(parents=True, exist_ok=True)
-        with files.atomic_file(kept) as part, part.open('wb') as file:
+        cached.parent.mkdir(parents=True, exist_ok=True)
+        with files.atomic_file(cached) as part, part.open('wb') as file:
             np.savez(file, allow_pickle=False, **_packed(model))
     return model
 
@@ -454,7 +454,7 @@ def _corners(
                 face.append((position, place, normal))
             for k in range(1, len(face) - 1):
                 mine += [face[0], face[k], face[k + 1]]
-    return {name: np.array(found, np.int64) for name, found in out.items() if found}
+    return {name: np.array(indices, np.int64) for name, indices in out.items() if indices}
 
 
 def _thinned(
@@ -488,12 +488,12 @@ def _thinned(
     )
     means = total[:, :3] / np.maximum(total[:, 3:], 1)
     ends = np.cumsum([len(c) // 3 for c in corners.values()])[:-1]
-    kept = {
+    thinned = {
         name: c.reshape(-1, 3, 3)[mine].reshape(-1, 3)
         for (name, c), mine in zip(corners.items(), np.split(keep, ends), strict=True)
         if mine.any()
     }
-    return kept, means[place]
+    return thinned, means[place]
 
 
 def _joined(
@@ -501,12 +501,12 @@ def _joined(
 ) -> dict[str, NDArray[np.int64]]:
     # The largest materials as they are; all others look like the largest of the rest.
     by_area = sorted(corners, key=lambda name: -_areas(corners[name], positions).sum())
-    kept = {name: corners[name] for name in by_area[:_MOST_PIECES]}
+    pieces = {name: corners[name] for name in by_area[:_MOST_PIECES]}
     rest = [corners[name] for name in by_area[_MOST_PIECES:]]
     if rest:
         last = by_area[_MOST_PIECES - 1]
-        kept[last] = np.concatenate([kept[last], *rest])
-    return kept
+        pieces[last] = np.concatenate([pieces[last], *rest])
+    return pieces
 
 
 def _areas(index: NDArray[np.int64], positions: NDArray[np.float64]) -> NDArray[np.float64]:
@@ -527,9 +527,9 @@ def _piece(
     own = np.repeat(flat, 3, axis=0)
     corner = triangles.reshape(-1, 3)
     shading = own.copy()
-    given = corner[:, 2] >= 0
-    if given.any():
-        shading[given] = normals[corner[given, 2]]
+    has_normal = corner[:, 2] >= 0
+    if has_normal.any():
+        shading[has_normal] = normals[corner[has_normal, 2]]
         length = np.linalg.norm(shading, axis=1, keepdims=True)
         shading = np.where(length > 1e-9, shading / np.maximum(length, 1e-9), own)
         # Triangles are wound either way; their shading says which side is the outer one.

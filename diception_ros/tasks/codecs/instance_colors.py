@@ -86,9 +86,9 @@ def find_color_modes(smooth: Bytes, rough: Bytes) -> Floats:
     hill = _without_passes(hills, heights)[hills.ravel()[cell]]
     members = np.bincount(hill, minlength=1)
     sums = np.stack([np.bincount(hill, votes[:, c]) for c in range(3)], axis=1)
-    kept = np.flatnonzero(members >= least)
-    kept = kept[kept > 0]
-    out: Floats = (sums[kept] / members[kept, None]).astype(np.float32)
+    modes = np.flatnonzero(members >= least)
+    modes = modes[modes > 0]
+    out: Floats = (sums[modes] / members[modes, None]).astype(np.float32)
     return out
 
 
@@ -401,8 +401,8 @@ def _borders(
         here = index[:-reach, ::every], index[reach:, ::every]
         at = np.nonzero((here[0] != here[1]) & (here[0] > 0) & (here[1] > 0))
         a, b = here[0][at], here[1][at]
-        kept = cores.good[a] & cores.good[b]
-        at, a, b = (at[0][kept], at[1][kept]), a[kept], b[kept]
+        both_good = cores.good[a] & cores.good[b]
+        at, a, b = (at[0][both_good], at[1][both_good]), a[both_good], b[both_good]
         change = smooth[reach:, ::every][at].astype(np.float64)
         change -= smooth[:-reach, ::every][at]
         apart = cores.colours[b] - cores.colours[a]

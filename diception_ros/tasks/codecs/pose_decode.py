@@ -207,8 +207,8 @@ def _follow(image: Bytes, discs: Discs, rings: Vectors) -> _Limbs:
     scores = np.fmin(halves[0], halves[1])
     scores = np.where(np.isnan(scores), COVERED_LIMB_SHARE, scores)
     touching = lengths < 3 * radius
-    kept = (scores >= MIN_LIMB_SHARE) & (touching | ~np.isnan(halves[0] + halves[1]))
-    return _Limbs(discs_of[kept], types_of[kept], scores[kept], lengths[kept])
+    plausible = (scores >= MIN_LIMB_SHARE) & (touching | ~np.isnan(halves[0] + halves[1]))
+    return _Limbs(discs_of[plausible], types_of[plausible], scores[plausible], lengths[plausible])
 
 
 def _assemble(limbs: _Limbs, rings: Vectors) -> tuple[Indices, Indices, Vectors]:
@@ -389,13 +389,13 @@ def decode_low_confidence(
 
     people, scores = [], []
     replaced = np.zeros(len(discs), np.bool_)
-    taken = np.zeros(small.shape[:2], np.bool_)
-    taken[rows[clear], columns[clear]] = True
-    for region in _regions(small, taken):
-        found = _person(small, region)
-        if found is not None:
-            people.append((found[0] + 0.5) * zoom - 0.5)
-            scores.append(found[1])
+    occupied = np.zeros(small.shape[:2], np.bool_)
+    occupied[rows[clear], columns[clear]] = True
+    for region in _regions(small, occupied):
+        person = _person(small, region)
+        if person is not None:
+            people.append((person[0] + 0.5) * zoom - 0.5)
+            scores.append(person[1])
             replaced |= region[rows, columns]
     shape = len(people), len(COCO_JOINTS)
     return (
@@ -414,7 +414,7 @@ def _regions(rgb: Floats, taken: Flags) -> list[Flags]:
         (bright > MIN_BRIGHTNESS).astype(np.uint8)
     )
     known = set(index[taken].tolist())
-    found = []
+    regions = []
     for k in range(1, count):
         left, top, width, height, area = stats[k].tolist()
         if area < least or k in known:
@@ -430,8 +430,8 @@ def _regions(rgb: Floats, taken: Flags) -> list[Flags]:
             if sizes[piece, cv2.CC_STAT_AREA] >= least:
                 region = np.zeros(bright.shape, np.bool_)
                 region[box] = names == piece
-                found += _by_heads(rgb, region)
-    return found
+                regions += _by_heads(rgb, region)
+    return regions
 
 
 def _by_heads(rgb: Floats, region: Flags) -> list[Flags]:

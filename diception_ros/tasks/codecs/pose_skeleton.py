@@ -216,12 +216,12 @@ def find_discs(image: Bytes) -> Discs:
         patch[(mine != 0) & (mine != k)] = 0
         even = abs(width - height) <= MAX_SIDE_DIFFERENCE * max(width, height) + 1
         if even and area >= MIN_FILL_SHARE * width * height:
-            found = [_centroid(patch)]
+            patch_discs = [_centroid(patch)]
         else:
-            found = _take_apart(patch)
-            if len(found) == 1:
-                found = [_centroid(patch)]
-        for x, y, radius in found:
+            patch_discs = _take_apart(patch)
+            if len(patch_discs) == 1:
+                patch_discs = [_centroid(patch)]
+        for x, y, radius in patch_discs:
             centres.append((x + columns.start, y + rows.start))
             radii.append(radius)
             clear.append(most)
@@ -262,16 +262,16 @@ def _take_apart(patch: Floats) -> list[tuple[float, float, float]]:
     peak = (depth >= cv2.dilate(depth, np.ones((5, 5), np.uint8))) & (depth > zoom)
     rows, columns = np.nonzero(peak)
     left = inside.copy()
-    found: list[tuple[float, float, float]] = []
+    discs: list[tuple[float, float, float]] = []
     for k in np.argsort(-depth[peak], kind='stable'):
         x, y, radius = int(columns[k]), int(rows[k]), float(depth[rows[k], columns[k]])
         disc = np.zeros_like(inside)
         cv2.circle(disc, (x, y), round(radius), 1, -1)
         # Nothing smaller than half of the largest: what remains of a disc's rim is no disc.
-        if found and radius < 0.5 * found[0][2] * zoom:
+        if discs and radius < 0.5 * discs[0][2] * zoom:
             break
         if (disc & left).sum() < MIN_OWN_SHARE * disc.sum():
             continue
         left[disc > 0] = 0
-        found.append(((x + 0.5) / zoom - 0.5, (y + 0.5) / zoom - 0.5, radius / zoom))
-    return found
+        discs.append(((x + 0.5) / zoom - 0.5, (y + 0.5) / zoom - 0.5, radius / zoom))
+    return discs
