@@ -191,6 +191,10 @@ def main() -> int:
         cells = [found.get(name, '') for name in COLUMNS]
         row = [datetime.date.today().isoformat(), one.ros, found.get('python', one.python), *cells]
         print(f'| {" | ".join([*row, text])} |', flush=True)
+        log = logs / f'{one.name}.log'
+        for line in log.read_text().splitlines() if log.exists() else ():
+            if line.startswith(('FAILED ', 'ERROR ')):
+                print(f'{one.name}: {line}', file=sys.stderr, flush=True)
     return int(failed)
 
 
