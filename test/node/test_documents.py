@@ -151,7 +151,7 @@ def test_foxglove_shows_every_output():
 
 
 @pytest.mark.parametrize(
-    ('name', 'mib'), [(ros_environment.PROFILE, 64), (ros_environment.NODE_PROFILE, 32)]
+    ('name', 'mib'), [(ros_environment.PROFILE, 64), (ros_environment.NODE_PROFILE, 16)]
 )
 def test_the_profile_is_a_profile(name, mib):
     root = ElementTree.parse(ROOT / name).getroot()
