@@ -125,7 +125,7 @@ class Running:
             # Killed at once, it would leave the files of Fast DDS in /dev/shm.
             self.process.send_signal(signal.SIGINT)
             with contextlib.suppress(subprocess.TimeoutExpired):
-                self.process.wait(10)
+                self.process.wait(60)
         if self.process.poll() is None:
             self.process.kill()
         self.process.wait()

@@ -30,7 +30,7 @@ from diception_ros.system import processes
 processes.obey_parent()
 try:
     print(os.getpid(), flush=True)
-    time.sleep(0 if '--resume' in sys.argv else 60)
+    time.sleep(0 if '--resume' in sys.argv else 600)
 except KeyboardInterrupt:
     print('interrupted', flush=True)
     sys.exit(130)

@@ -225,7 +225,7 @@ from pathlib import Path
 from diception_ros.bags.reader import Bag
 with Bag(Path(sys.argv[1])):
     print('open', flush=True)
-    time.sleep(60)
+    time.sleep(600)
 """
 
 

@@ -13,7 +13,7 @@ import pytest
 from diception_ros.system import processes
 from diception_ros.system.processes import Subprocess, process_group
 
-SLEEPER = 'import time\nprint("sleeping", flush=True)\ntime.sleep(60)'
+SLEEPER = 'import time\nprint("sleeping", flush=True)\ntime.sleep(600)'
 DEAF = 'import signal\nsignal.signal(signal.SIGINT, signal.SIG_IGN)\n' + SLEEPER
 
 
@@ -21,7 +21,7 @@ def child(folder, program, name='one'):
     return Subprocess(name, [sys.executable, '-u', '-c', program], folder / f'{name}.log')
 
 
-def until(condition, seconds=20):
+def until(condition, seconds=300):
     end = time.monotonic() + seconds
     while not condition():
         assert time.monotonic() < end
@@ -91,7 +91,7 @@ def test_all_end_with_the_block_however_it_ends(tmp_path, monkeypatch, error):
 def test_a_verb_is_started(tmp_path):
     with process_group(tmp_path, os.environ) as start:
         one = start('version', ['--version'])
-        assert one.wait(30) == 0
+        assert one.wait(600) == 0
     assert one.lines()[0].startswith('diception_ros')
 
 
@@ -106,7 +106,7 @@ def test_a_parent_that_is_killed_takes_them_along(tmp_path):
         '    print(one.pid, flush=True)\n'
         # The end of the thread that started it does not end it.
         'thread = threading.Thread(target=start)\nthread.start()\nthread.join()\n'
-        'time.sleep(60)'
+        'time.sleep(600)'
     )
     parent = subprocess.Popen([sys.executable, '-c', program], stdout=subprocess.PIPE, text=True)
     pid = int(parent.stdout.readline())

@@ -32,7 +32,7 @@ class Gated(Cheap):
     def infer(self, frames, prompts, settings, at_model_size=False):
         self.prompts.append([(prompt.task, prompt.points) for prompt in prompts])
         self.entered.set()
-        assert self.gate.wait(30)
+        assert self.gate.wait(600)
         return super().infer(frames, prompts, settings, at_model_size)
 
 
@@ -92,7 +92,7 @@ def test_only_the_newest_of_the_requests_made_meanwhile_is_answered(files, opene
     predictor.gate.clear()
     predictor.entered.clear()
     session.add_point(Point(1, 1))
-    assert predictor.entered.wait(30)
+    assert predictor.entered.wait(600)
     for k in range(2, 5):
         session.add_point(Point(k, k))  # returns while the model works
     calls = len(predictor.prompts)
