@@ -32,12 +32,12 @@ def discs(count, seed, tasks=('segmentation', 'depth')):
         grey = np.where(inside, rng.uniform(0.6, 0.9), 0.2) + rng.normal(0, 0.03, (SIDE, SIDE))
         image = np.repeat((grey.clip(0, 1) * 255).astype(np.uint8)[..., None], 3, axis=-1)
         frame = Frame(image)
-        answers = {
+        predictions = {
             'segmentation': (Prompt('segmentation', points=(Point(float(x), float(y)),)),
                              Mask(inside)),
             'depth': (Prompt('depth'), Disparity(inside.astype(np.float32))),
         }  # fmt: skip
-        out += [Sample(frame, *answers[task], name=f'disc {k} {task}') for task in tasks]
+        out += [Sample(frame, *predictions[task], name=f'disc {k} {task}') for task in tasks]
     return out
 
 

@@ -1,6 +1,6 @@
 # SPDX-FileCopyrightText: 2026 The diception_ros authors
 # SPDX-License-Identifier: Apache-2.0
-"""Requests to a Perceiver, its messages as bytes, and a predictor whose answers are given."""
+"""Requests to a Perceiver, its messages as bytes, and a predictor whose predictions are given."""
 
 from dataclasses import replace
 
@@ -62,11 +62,11 @@ def everything():
     return frozenset([*names, 'points', 'scan'])
 
 
-def raw(answer):
+def raw(prediction):
     """Topic, type and bytes of every message."""
     return [
         (topic, message.__msgtype__, bytes(TYPES.serialize_cdr(message, message.__msgtype__)))
-        for topic, message in answer.messages
+        for topic, message in prediction.messages
     ]
 
 
@@ -103,12 +103,12 @@ def things(*places, size=SIZE, names=None, scores=None):
     return Instances(ids, tuple(names or [''] * len(places)), scores)
 
 
-def topics(answer):
-    return [topic for topic, _ in answer.messages]
+def topics(prediction):
+    return [topic for topic, _ in prediction.messages]
 
 
-def image(answer, topic):
-    return image_messages.array_from(dict(answer.messages)[topic])
+def image(prediction, topic):
+    return image_messages.array_from(dict(prediction.messages)[topic])
 
 
 def semantic(**more):

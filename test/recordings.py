@@ -207,7 +207,7 @@ class Cheap:
         time.sleep(self.seconds)
         return [
             SimpleNamespace(
-                label=answer(frame, prompt, self.tasks, at_model_size), prompt=prompt,
+                label=prediction(frame, prompt, self.tasks, at_model_size), prompt=prompt,
                 stamp_ns=frame.stamp_ns, frame_id=frame.frame_id, uncertainty=None,
                 seconds=dict.fromkeys(('fit', 'encode', 'denoise', 'decode', 'read'), 0.001),
             )
@@ -215,7 +215,7 @@ class Cheap:
         ]  # fmt: skip
 
 
-def answer(frame, prompt, registry=tasks.BUILTIN, at_model_size=False):
+def prediction(frame, prompt, registry=tasks.BUILTIN, at_model_size=False):
     """The example of the task that the image draws."""
     task, side = registry.get(prompt.task), 32
     rng = np.random.default_rng(zlib.crc32(frame.image.tobytes()))

@@ -254,7 +254,7 @@ class Scene(NamedTuple):
     Attributes:
         depth: (S, S) float32 > 0, metres along the optical axis.
         normals: (S, S, 3) float32 unit, camera optical frame, pointing to the camera.
-        unknown: (S, S) bool: pixels for which a sensor would have no answer.
+        unknown: (S, S) bool: pixels for which a sensor would have no prediction.
     """
 
     depth: NDArray[np.float32]
@@ -263,7 +263,7 @@ class Scene(NamedTuple):
 
 
 def scene(rng: np.random.Generator, size: int) -> Scene:
-    """Look at five tilted walls and three to eight balls, with a hole in the answer.
+    """Look at five tilted walls and three to eight balls, with a hole in the prediction.
 
     Args:
         rng: source of all randomness.

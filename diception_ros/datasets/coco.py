@@ -148,7 +148,7 @@ def _read(
         seen.add(path)
         data = path.read_bytes()
         frame = Frame(decode.rgb(data, str(path)))
-        size = declared_size(entry, frame.size, file)
+        size = entry_size(entry, frame.size, file)
         check_sizes(frame.size, size, str(path), f'{file} (image {entry["file_name"]})')
         mine = [
             item for item in loaded.annotations[entry['id']] if names[item['category_id']] in meant
@@ -303,7 +303,7 @@ def _unnamed(file: Path, seen: set[Path], whole_folder: bool) -> list[str]:
     ]
 
 
-def declared_size(entry: Json, size: Size, file: Path) -> Size:
+def entry_size(entry: Json, size: Size, file: Path) -> Size:
     """(H, W) in an image's entry; that of the image where a tool left it out."""
     return annotation.declared_size(entry.get('height'), entry.get('width'), size, str(file))
 
@@ -430,7 +430,7 @@ class CocoSet:
         loaded, name = self.instances, str(entry['file_name'])
         path = finder.find(name)
         frame = Frame(decode.rgb(path.read_bytes(), str(path)))
-        size = declared_size(entry, frame.size, loaded.path)
+        size = entry_size(entry, frame.size, loaded.path)
         check_sizes(frame.size, size, str(path), f'{loaded.path} (image {name})')
         mine = [item for item in loaded.annotations[entry['id']] if item.get('segmentation')]
         objects, crowds = (

@@ -22,7 +22,6 @@ from rclpy.utilities import get_rmw_implementation_identifier
 from diception_ros.node import diagnostics
 from diception_ros.node.diagnostics import Rate, Watchdog, explain, loss_hint
 from diception_ros.node.frame_queue import Counts
-from diception_ros.node.worker import about
 
 if TYPE_CHECKING:
     from diception_ros.node.camera_input import CameraInput
@@ -115,7 +114,7 @@ class Monitor:
                 values[f'{name}_p50'], values[f'{name}_p99'] = p50, p99
             for name, camera in list(node.cameras.items()):
                 watch = self._watches.setdefault(name, _Watch(chosen.watchdog_s))
-                cameras.append(self._camera(camera, counts[name], watch, about(worker, name)))
+                cameras.append(self._camera(camera, counts[name], watch, _values_of(worker, name)))
         return diagnostics.NodeReport(
             node.get_fully_qualified_name(),
             node.state,
@@ -220,6 +219,24 @@ class Monitor:
                 )
             )
         return array
+
+
+def _values_of(worker: Worker, camera: str) -> dict[str, Any]:
+    """The values of a camera's diagnostics that the worker has."""
+    fit = worker.fits[camera]
+    values: dict[str, Any] = {'camera_info': worker.info_matches[camera]}
+    if worker.gravity[camera]:
+        values['gravity'] = worker.gravity[camera]
+    if fit is not None:
+        values |= {
+            'fit_points': fit.points,
+            'fit_inliers': fit.inliers,
+            'fit_residual': fit.residual,
+            'fit_problem': fit.problem,
+        }
+    values |= {f'cloud_{name}': number for name, number in worker.clouds[camera].items()}
+    failed = dict(worker.failed[camera])  # a copy, since the worker goes on
+    return {**values, **{f'failed_{kind}': n for kind, n in failed.items()}}
 
 
 class _Watch:

@@ -263,24 +263,6 @@ class Worker:
         )
 
 
-def about(worker: Worker, camera: str) -> dict[str, Any]:
-    """The values of a camera's diagnostics that the worker has."""
-    fit = worker.fits[camera]
-    values: dict[str, Any] = {'camera_info': worker.info_matches[camera]}
-    if worker.gravity[camera]:
-        values['gravity'] = worker.gravity[camera]
-    if fit is not None:
-        values |= {
-            'fit_points': fit.points,
-            'fit_inliers': fit.inliers,
-            'fit_residual': fit.residual,
-            'fit_problem': fit.problem,
-        }
-    values |= {f'cloud_{name}': number for name, number in worker.clouds[camera].items()}
-    failed = dict(worker.failed[camera])  # a copy, since the worker goes on
-    return {**values, **{f'failed_{kind}': n for kind, n in failed.items()}}
-
-
 # Signature of `load`, which loads the model and tries it once, with progress in the log.
 Load = Callable[
     [NodeSettings, PerceptionSettings, Types, Callable[[str], None]], tuple['Predictor', Perceiver]

@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 
 from tqdm import tqdm
 
-from diception_ros.system import processes
+from diception_ros.system import files, processes
 
 LOCAL, RAY = ENGINES = ('local', 'ray')
 # Seconds that an interrupted process gets to leave a file with an index. A step of the model is
@@ -131,7 +131,7 @@ def run_ray(todo: Sequence[Task], jobs: int, gpu: bool) -> Generator[Done, None,
                     if retries:
                         waiting[remote.remote(retry_with_resume(task))] = task, retries - 1
                     else:
-                        yield Done(task, 1, f'lost by Ray: {str(error).splitlines()[0]}')
+                        yield Done(task, 1, f'lost by Ray: {files.first_line(error)}')
     finally:
         for reference in waiting:
             ray.cancel(reference)

@@ -25,9 +25,9 @@ class Entity(Task[Instances]):
     """Each instance in a colour of its own on black; categories are empty."""
 
     def encode(self, label: Instances) -> NDArray[np.float32]:
-        """Colours follow from place and size of the instances: see `instance_colors.paint`."""
+        """Colours follow from place and size, see `instance_colors.paint_instances`."""
         check_square(label)
-        return instance_colors.paint(label.ids)
+        return instance_colors.paint_instances(label.ids)
 
     def decode(self, rgb: NDArray[np.float32], prompt: Prompt | None = None) -> Instances:
         """One instance per colour, whatever the colours; best first: see `codecs.instance_colors`.

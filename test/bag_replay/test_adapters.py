@@ -1,6 +1,6 @@
 # SPDX-FileCopyrightText: 2026 The diception_ros authors
 # SPDX-License-Identifier: Apache-2.0
-"""Tasks of adapters in a replay: answers, truth, scores and images of every kind of answer."""
+"""Tasks of adapters in a replay: answers, truth, scores and images of every kind of prediction."""
 
 import argparse
 import json
@@ -41,7 +41,7 @@ from diception_ros.tasks import TaskRegistry
 from diception_ros.workflows.replay import ReplayConfig
 
 KINDS = {'floor': 'mask', 'cups': 'instances', 'slant': 'normals', 'near': 'depth', 'glow': 'rgb'}
-# What the page ranks their answers by.
+# What the page ranks their predictions by.
 FIRST = {
     'floor': 'iou ↑', 'cups': 'mean_iou ↑', 'slant': 'mean_deg ↓', 'near': 'abs_rel ↓',
     'glow': 'mae ↓',
@@ -72,7 +72,7 @@ def adapter(folder, name, kind, content=b'numbers'):
 
 
 def said(task, k):
-    return recordings.answer(Frame(image(k)), Prompt(task), EVERY)
+    return recordings.prediction(Frame(image(k)), Prompt(task), EVERY)
 
 
 def truths(k, header):
@@ -128,12 +128,12 @@ def perfect(numbers):
 
 
 @pytest.mark.parametrize('align', ['frame', 'bag'])
-def test_the_very_answers_are_right_and_others_are_not(folders, tmp_path, align):
+def test_equal_predictions_are_perfect_and_others_are_not(folders, tmp_path, align):
     pytest.importorskip('pycocotools')
     truth = [f'{task}=/truth/{task}' for task in KINDS]
     found, *_ = judged(bag_of(tmp_path / 'a'), tmp_path / 'out.mcap', asked(folders), truth, align)
     perfect(found.numbers[''])
-    # The numbers of the tasks whose kind of answer they share.
+    # The numbers of the tasks whose kind of prediction they share.
     assert found.numbers['']['cups']['ar'] == 1
     assert found.numbers['']['slant']['within_11_25'] == 1
     assert align == 'bag' or 'abs_rel_in_depth' in found.numbers['']['near']
@@ -209,7 +209,7 @@ def test_the_report_ranks_and_names_them_by_their_kind(folders, tmp_path):
         assert f'<td>{first}</td>' in card
         values = [float(words.removeprefix(f'{metric} ')) for words in worst[task]]
         assert values == sorted(values, reverse=arrow == '↓')
-        assert len(values) > 2  # an answer that is empty like its truth has no number
+        assert len(values) > 2  # a prediction that is empty like its truth has no number
         assert f'{task}.{metric}' in html_report._metrics_of(found.rows, EVERY)
         # The number that ranks stands first of its task.
         mine = [
@@ -228,8 +228,10 @@ def test_an_image_that_stays_does_not_change():
     other = values.copy()
     other[:, 20:] = 0
 
-    def moment(shown, answer):
-        return FrameState(Frame(shown, 0, 'cam', recordings.PINHOLE), {'glow': ImageLabel(answer)})
+    def moment(shown, prediction):
+        return FrameState(
+            Frame(shown, 0, 'cam', recordings.PINHOLE), {'glow': ImageLabel(prediction)}
+        )
 
     stability = TemporalConsistency()
     assert stability.update(moment(image, values)) == {}
@@ -358,13 +360,13 @@ def test_the_command_writes_what_the_node_would_publish(real, tiny_folder, tmp_p
         frame = image_messages.frame_from(
             image_messages.image(MAKE, image(k), 'rgb8', header), info
         )
-        answer = perceiver.process(
+        prediction = perceiver.process(
             Query('', frame, header, info, settings.active_tasks, wanted=wanted)
         )
         expected += [
             ('/perception/' + topic, one.__msgtype__, stamp + LATE,
              bytes(TYPES.serialize_cdr(one, one.__msgtype__)))
-            for topic, one in answer.messages
+            for topic, one in prediction.messages
         ]  # fmt: skip
     out, report = tmp_path / 'out.mcap', tmp_path / 'report'
     adapters = [part for name in KINDS for part in ('--adapters', real[name])]

@@ -53,14 +53,14 @@ def test_replay_results_equal_those_of_the_perceiver(bag, tmp_path):
         header = base.header(MAKE, stamp, 'cam')
         info = camera_info.info(MAKE, recordings.PINHOLE, recordings.SIZE, header)
         message = image_messages.image(MAKE, recordings.image(k), 'rgb8', header)
-        answer = asked.process(
+        prediction = asked.process(
             Query('', image_messages.frame_from(message, info), header, info,
                     asked.tasks_for_topics(wanted), wanted=wanted)
         )  # fmt: skip
         expected += [
             ('/perception/' + topic, one.__msgtype__, stamp + LATE,
              bytes(TYPES.serialize_cdr(one, one.__msgtype__)))
-            for topic, one in answer.messages
+            for topic, one in prediction.messages
         ]  # fmt: skip
     result = replay(bag, tmp_path / 'out.mcap', perceiver(
         tasks=('depth', 'normal', 'entity', 'semantic', 'pose')))  # fmt: skip

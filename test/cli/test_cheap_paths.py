@@ -92,8 +92,8 @@ def errors(tmp_path_factory):
 
 def test_help_imports_nothing_heavy(tmp_path):
     names = [*VERBS, '']
-    answers = run([f'{name} --help' for name in names], tmp_path)
-    for name, (code, said, loaded) in zip(names, answers, strict=True):
+    predictions = run([f'{name} --help' for name in names], tmp_path)
+    for name, (code, said, loaded) in zip(names, predictions, strict=True):
         assert (code, loaded) == (0, []), name
         assert said.startswith('usage: '), name
 

@@ -55,7 +55,7 @@ def test_rooms_leave_a_table_and_files(opengl, tiny_folder, tmp_path, capsys):
         lines = list(csv.DictReader(file))
     depth = [float(line['value']) for line in lines if line['metric'] == 'abs_rel']
     assert len(depth) == 4
-    # A number of the table, by hand from the answers of the single images.
+    # A number of the table, by hand from the predictions of the single images.
     told = found['numbers']['depth']['abs_rel']['1']
     assert told == pytest.approx(sum(depth) / 4, rel=1e-5)
     assert f'{told:.3f}' in printed.out
@@ -85,7 +85,7 @@ def test_repeats_exactly_and_one_task_is_asked_what_all_are(opengl, tiny_folder,
 
 
 def test_the_image_reaches_the_model(opengl, tiny_folder, tmp_path, monkeypatch):
-    """A model that knows the answers is perfect, and not when it sees another room."""
+    """A model that knows the predictions is perfect, and not when it sees another room."""
     from diception_ros.simulation import sample_stream
     from diception_ros.workflows import evaluate as module
 
@@ -98,11 +98,11 @@ def test_the_image_reaches_the_model(opengl, tiny_folder, tmp_path, monkeypatch)
     def knowing(predictor, settings):
         assert isinstance(predictor, Predictor)
 
-        def answer(frame, prompts):
+        def prediction(frame, prompts):
             mine = known[frame.image.tobytes()]
             return [mine['segmentation_1' if one.points else one.task] for one in prompts]
 
-        return answer
+        return prediction
 
     monkeypatch.setattr(module, '_predict_fn', knowing)
     out = tmp_path / 'out'

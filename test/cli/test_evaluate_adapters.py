@@ -24,7 +24,7 @@ from diception_ros.system.files import sha256
 from diception_ros.tasks import TaskRegistry
 
 COUNT = 9
-# What ranks the answers of each kind.
+# What ranks the predictions of each kind.
 FIRST = {
     'mask': 'iou', 'instances': 'mean_iou', 'normals': 'mean_deg', 'depth': 'abs_rel', 'rgb': 'mae'
 }  # fmt: skip
@@ -80,12 +80,12 @@ def test_the_numbers_by_hand(kind, tiny_folder, tmp_path, capsys):
     task = predictor.tasks.get('mine')
     more = ('disparity', 1e-3, float('inf')) if kind == 'depth' else ()
 
-    def mean(answers):
+    def mean(predictions):
         scores = [task.score(one, sample.label, *more)[metric]
-                  for one, sample in zip(answers, samples, strict=True)]  # fmt: skip
+                  for one, sample in zip(predictions, samples, strict=True)]  # fmt: skip
         return np.nanmean(scores)
 
-    def answers(steps, shift=0):
+    def predictions(steps, shift=0):
         settings = PredictSettings(num_inference_steps=steps, guidance_scale=1.0, batch_size=1)
         frames = [samples[(k + shift) % COUNT].frame for k in range(COUNT)]
         found = predictor.infer(frames, [Prompt('mine')] * COUNT, settings)
@@ -95,9 +95,9 @@ def test_the_numbers_by_hand(kind, tiny_folder, tmp_path, capsys):
     constant = task.decode(means).to_image_size(ResizeTransform(files.SIZE, predictor.resolution))
     # Of normals the pixels are pooled, which is nearly the same here.
     close = {'rel': 1e-3 if kind == 'normals' else 1e-9}
-    assert found['1'] == pytest.approx(mean(answers(1)), **close)
-    assert found['shuffled'] == pytest.approx(mean(answers(1, 1)), **close)
-    assert found['2'] == pytest.approx(mean(answers(2)), **close)
+    assert found['1'] == pytest.approx(mean(predictions(1)), **close)
+    assert found['shuffled'] == pytest.approx(mean(predictions(1, 1)), **close)
+    assert found['2'] == pytest.approx(mean(predictions(2)), **close)
     assert len(set(found.values())) == 4
     assert found['mean'] == pytest.approx(mean([constant] * COUNT), **close)
 
@@ -192,11 +192,11 @@ def test_the_base_scores_the_same_with_an_adapter_that_is_not_asked(tiny_folder,
     def table():
         groups = [(samples[2 * k : 2 * k + 2], np.random.default_rng(k)) for k in range(4)]
 
-        def answer(frame, prompts):
+        def prediction(frame, prompts):
             return [one.label for one in predictor.predict([frame], prompts)]
 
         names = 'depth', 'segmentation'
-        return evaluators.evaluate_samples(groups, {'1': answer}, means, names).numbers
+        return evaluators.evaluate_samples(groups, {'1': prediction}, means, names).numbers
 
     without = table()
     predictor.adapt([adapter])
@@ -245,7 +245,7 @@ def test_a_disparity_is_judged_at_any_distance(tiny_folder, tmp_path):
     registry = TaskRegistry((adapter_card.read(adapter),))
     metres = np.linspace(20, 80, 100, dtype=np.float32).reshape(10, 10)
     disparity = 1 / metres
-    answer = Disparity((disparity - disparity.min()) / np.ptp(disparity))
+    prediction = Disparity((disparity - disparity.min()) / np.ptp(disparity))
     found = create('mine', registry)
-    found.update(EvalItem('mine', Prompt('mine'), MetricDepth(metres)), answer)
+    found.update(EvalItem('mine', Prompt('mine'), MetricDepth(metres)), prediction)
     assert found.compute()['abs_rel'] < 1e-4

@@ -26,7 +26,7 @@ from diception_ros.system import files
     ('replay x --out y --dtype floot16', 'did you mean float16?'),
     ('doctor what', "unexpected argument 'what'"),
 ])  # fmt: skip
-def test_a_wrong_word_is_answered_with_the_one_that_was_meant(capsys, line, message):
+def test_an_error_about_a_wrong_word_suggests_the_nearest(capsys, line, message):
     with pytest.raises(SystemExit) as end:
         command.main(line.split())
     assert end.value.code == 2

@@ -107,7 +107,7 @@ def test_errors_of_a_newcomer(converted, capsys, tmp_path):
         assert 'Traceback' not in err
 
 
-def test_tiny_writes_a_model_that_answers(tmp_path, capsys):
+def test_tiny_writes_a_model_that_predicts(tmp_path, capsys):
     out = tmp_path / 'model'
     assert main(['tiny', '--out', str(out), '--seed', '3']) == 0
     assert 'its predictions mean nothing' in capsys.readouterr().err

@@ -47,12 +47,12 @@ def test_every_task_leaves_preview_label_and_story(image_files, tiny_folder, tmp
     assert 'wrote 3 of 3 images' in capsys.readouterr().err
     folders = sorted(path.parent.relative_to(out) for path in out.rglob('sheet.png'))
     assert [str(folder) for folder in folders] == ['a/one.png', 'b/one.jpg', 'b/one.png']
-    answers = ['depth', 'entity', 'normal', 'pose', 'segmentation', 'semantic hot dog',
+    predictions = ['depth', 'entity', 'normal', 'pose', 'segmentation', 'semantic hot dog',
                'semantic person']  # fmt: skip
     for folder in folders:
         files = sorted(path.name for path in (out / folder).iterdir())
         assert files == sorted(
-            [f'{a}.{end}' for a in answers for end in ('json', 'npz', 'png')] + ['sheet.png']
+            [f'{a}.{end}' for a in predictions for end in ('json', 'npz', 'png')] + ['sheet.png']
         )
     story = json.loads((out / 'a/one.png/segmentation.json').read_text())
     assert story['prompt'] == {

@@ -36,7 +36,7 @@ def bag(tmp_path):
     return write(tmp_path / 'drive', recorded(4))
 
 
-def test_answers_are_those_of_the_node(bag, tiny, tiny_folder, tmp_path, capsys):
+def test_predictions_are_those_of_the_node(bag, tiny, tiny_folder, tmp_path, capsys):
     from diception_ros.bags.typestore import TYPES, BagTypes
     from diception_ros.messages import base, camera_info
     from diception_ros.messages import images as image_messages

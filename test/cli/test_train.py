@@ -54,9 +54,11 @@ def test_train_resume_and_predict(config, tmp_path, capsys):
     ]  # fmt: skip
     image = tmp_path / 'image.png'
     images.write(image, np.full((40, 50, 3), 90, np.uint8))
-    answer = ['predict', str(image), '--model', str(out / 'model'), '--tasks', 'depth']
+    prediction = ['predict', str(image), '--model', str(out / 'model'), '--tasks', 'depth']
     assert (
-        command.main([*answer, '--num-inference-steps', '1', '--out', str(tmp_path / 'answers')])
+        command.main(
+            [*prediction, '--num-inference-steps', '1', '--out', str(tmp_path / 'answers')]
+        )
         == 0
     )
     assert (tmp_path / 'answers' / 'image.png' / 'depth.npz').is_file()

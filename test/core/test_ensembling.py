@@ -26,7 +26,7 @@ def label_of(name, seed=0):
 
 
 @pytest.mark.parametrize('name', tasks.names())
-def test_equal_answers_are_the_answer(name):
+def test_equal_predictions_are_the_result(name):
     label = label_of(name)
     merged, spread = ensembling.merge([label] * 3)
     assert type(merged) is type(label)
@@ -59,7 +59,7 @@ def test_normals_are_the_mean_direction():
     merged, spread = ensembling.merge([tilted(-10), tilted(10)])
     np.testing.assert_allclose(merged.vectors, tilted(0).vectors, atol=1e-6)
     np.testing.assert_allclose(spread, 10, atol=1e-3)
-    # Unknown in one answer: the others decide. Unknown in all, or contradicting: unknown.
+    # Unknown in one prediction: the others decide. Unknown in all, or contradicting: unknown.
     holed = tilted(10).vectors.copy()
     holed[0, 0] = np.nan
     merged, _ = ensembling.merge([Normals(holed), tilted(30)])
@@ -120,7 +120,7 @@ def test_instances_are_matched_whatever_their_order():
     )
 
 
-def test_thing_that_most_answers_lack_is_dropped():
+def test_thing_that_most_predictions_lack_is_dropped():
     empty = np.zeros((10, 10), np.int32)
     one = empty.copy()
     one[2:6, 2:6] = 1

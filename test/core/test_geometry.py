@@ -339,7 +339,7 @@ def test_what_does_not_vary_cannot_be_fitted(constant):
 
 
 @pytest.mark.parametrize('count', [0, 1, 2, 3])
-def test_any_number_of_references_gets_an_answer(count):
+def test_any_number_of_references_gets_a_result(count):
     fit = align(*references(np.random.default_rng(0), count), FitCriteria(min_points=3))
     assert isinstance(fit, FitReport)
     assert fit.points == count

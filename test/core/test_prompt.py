@@ -25,7 +25,7 @@ def test_a_prompt_is_a_value():
         ({'points': (Point(1, -0.6),)}, 'outside any image'),
     ],
 )
-def test_a_prompt_refuses_what_no_task_can_answer(wrong, message):
+def test_a_prompt_refuses_what_no_task_can_predict(wrong, message):
     with pytest.raises(ValueError, match=message):
         Prompt(**{'task': 'segmentation', **wrong})
 

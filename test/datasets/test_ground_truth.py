@@ -31,7 +31,7 @@ CAMERAS = {'front': (0, 100_000_000), 'rear': (40, 70_000_000)}
 def said(task, number):
     """What the cheap model answers to an image."""
     prompt = Prompt(task, points=POINTS if task == 'segmentation' else ())
-    return recordings.answer(Frame(image(number)), prompt)
+    return recordings.prediction(Frame(image(number)), prompt)
 
 
 def metres(number):

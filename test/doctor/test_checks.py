@@ -205,9 +205,9 @@ def test_what_is_installed_here_fits():
 )
 def test_a_trial_that_fails_tells_how(program, says):
     # One that ends has time, also where a process starts slowly.
-    answer = processes.run_isolated(program, 2 if 'sleep' in program else 600)
-    assert answer.value is None
-    assert says in answer.error
+    outcome = processes.run_isolated(program, 2 if 'sleep' in program else 600)
+    assert outcome.value is None
+    assert says in outcome.error
 
 
 def test_a_trial_sees_the_modules_that_we_see(tmp_path, monkeypatch):
@@ -219,12 +219,12 @@ def test_a_trial_sees_the_modules_that_we_see(tmp_path, monkeypatch):
 
 def test_a_trial_that_cannot_begin_is_told(monkeypatch):
     monkeypatch.setattr(sys, 'executable', '/no/such/python')
-    answer = processes.run_isolated('report(1)')
-    assert answer.value is None
-    assert '/no/such/python' in answer.error
+    outcome = processes.run_isolated('report(1)')
+    assert outcome.value is None
+    assert '/no/such/python' in outcome.error
 
 
-def test_what_libraries_print_is_no_answer():
+def test_what_libraries_print_is_no_result():
     program = 'import atexit\natexit.register(print, "bye")\nprint("hello")\nreport([1])\nprint(2)'
     assert processes.run_isolated(program) == ([1], '')
     assert processes.run_isolated('print(2)').value is None

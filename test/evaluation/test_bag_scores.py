@@ -35,7 +35,7 @@ def said(task, k):
     from diception_ros.core.prompt import Prompt
 
     prompt = Prompt(task, 'person' if task == 'semantic' else None)
-    return recordings.answer(Frame(image(k)), prompt)
+    return recordings.prediction(Frame(image(k)), prompt)
 
 
 def metres(k, scale=0.4, shift=0.1):
@@ -95,7 +95,7 @@ ALL = [f'{task}=/truth/{task}' for task in TASKS]
 
 
 @pytest.mark.parametrize('align', ['frame', 'bag'])
-def test_the_very_answers_are_right(bag, tmp_path, align):
+def test_equal_predictions_are_perfect(bag, tmp_path, align):
     pytest.importorskip('pycocotools')
     found, *_ = judged(bag, tmp_path, ALL, align)
     perfect(found.numbers[''])
@@ -249,8 +249,8 @@ def test_what_is_written_is_json_and_csv(bag, tmp_path):
     assert lines[0].startswith('camera,stamp_ns,log_ns,model_s,messages_s,depth.abs_rel')
 
 
-def moment(image, answers, pose=None, depth=None, pinhole=recordings.PINHOLE):
-    return FrameState(Frame(image, 0, 'cam', pinhole), answers, pose, depth)
+def moment(image, predictions, pose=None, depth=None, pinhole=recordings.PINHOLE):
+    return FrameState(Frame(image, 0, 'cam', pinhole), predictions, pose, depth)
 
 
 def test_what_stays_does_not_change_and_what_moves_is_left_out():
@@ -292,12 +292,12 @@ def test_the_motion_of_the_camera_is_no_change():
     stability, still = TemporalConsistency(), TemporalConsistency()
     for where in wheres:
         depth = plane(where, normal, 3.0, size, pinhole)
-        answer = geometry.to_disparity(depth)[0]
+        prediction = geometry.to_disparity(depth)[0]
         normals = normals_from(depth, pinhole)
         noise = np.random.default_rng(0).integers(0, 256, (*size, 3), np.uint8)
-        answers = {'depth': answer, 'normal': normals}
-        found = stability.update(moment(noise, answers, where, depth, pinhole))
-        alone = still.update(moment(np.zeros_like(noise), answers, None, None, pinhole))
+        predictions = {'depth': prediction, 'normal': normals}
+        found = stability.update(moment(noise, predictions, where, depth, pinhole))
+        alone = still.update(moment(np.zeros_like(noise), predictions, None, None, pinhole))
     assert found['depth']['change_depth'] < 5e-3
     assert found['normal']['change_deg'] < 0.5
     assert found['depth']['compared'] > 0.7
@@ -313,10 +313,10 @@ def test_what_was_hidden_is_left_out():
     image = np.zeros((*SIZE, 3), np.uint8)
     rng = np.random.default_rng(0)
     stability = TemporalConsistency()
-    answers = {'entity': Instances(rng.integers(0, 2, SIZE).astype(np.int32), ('',),
+    predictions = {'entity': Instances(rng.integers(0, 2, SIZE).astype(np.int32), ('',),
                                    np.ones(1, np.float32))}  # fmt: skip
-    stability.update(moment(image, answers, where, MetricDepth(near)))
-    found = stability.update(moment(image, answers, where, far))
+    stability.update(moment(image, predictions, where, MetricDepth(near)))
+    found = stability.update(moment(image, predictions, where, far))
     assert found['entity']['compared'] == 0.75
     assert found['entity']['kept'] == 1
 
@@ -335,7 +335,7 @@ def test_truths_of_other_moments_do_not_count(tmp_path):
     assert found.numbers['']['depth']['abs_rel'] < 1e-4
 
 
-def test_answers_that_were_cut_off_at_0_do_not_bend_the_scale_of_the_bag():
+def test_predictions_cut_off_at_0_do_not_bend_the_scale_of_the_bag():
     values = np.linspace(-0.2, 0.9, 100, dtype=np.float32).reshape(10, 10)
     depth = MetricDepth((1 / (0.5 * values + 0.3)).astype(np.float32))
     affines = ScaleShiftFitter()

@@ -34,10 +34,10 @@ def seer(groups):
         for samples, _ in groups
     }
 
-    def answer(frame, prompts):
+    def prediction(frame, prompts):
         return [truths[id(frame.image.base)][prompt.task] for prompt in prompts]
 
-    return answer
+    return prediction
 
 
 def blind(frame, prompts):
@@ -52,7 +52,7 @@ def labels(groups, task):
     return [one.label for samples, _ in groups for one in samples if one.prompt.task == task]
 
 
-def test_true_answers_are_perfect_and_shuffled_ones_are_the_next_views(groups):
+def test_true_labels_are_perfect_and_shuffled_ones_are_the_next_views(groups):
     verdict = evaluators.evaluate_samples(fresh(groups), {'1': seer(groups)}, {}, ASKED)
     assert verdict.columns == ('1', 'shuffled', 'mean')
     assert verdict.frames == COUNT
@@ -76,7 +76,7 @@ def test_who_does_not_look_scores_the_same_on_the_wrong_image(groups):
 
 
 def test_who_reads_only_the_question_scores_the_same_on_the_wrong_image(groups):
-    def answer(frame, prompts):
+    def prediction(frame, prompts):
         columns = np.arange(frame.size[1])
         labels = []
         for prompt in prompts:
@@ -84,7 +84,7 @@ def test_who_reads_only_the_question_scores_the_same_on_the_wrong_image(groups):
             labels.append(Mask(np.ascontiguousarray(left)))
         return labels
 
-    verdict = evaluators.evaluate_samples(fresh(groups), {'1': answer}, {}, ['segmentation'])
+    verdict = evaluators.evaluate_samples(fresh(groups), {'1': prediction}, {}, ['segmentation'])
     for name in ('segmentation_1', 'segmentation_5'):
         found = verdict.numbers[name]['iou']
         assert 0 < found['1'] == pytest.approx(found['shuffled'])
@@ -126,15 +126,15 @@ def test_the_mean_is_brought_to_the_size_of_the_frame(groups):
 def test_every_number_of_steps_has_a_column_and_the_first_is_shuffled(groups):
     calls = {'1': 0, '4': 0}
 
-    def counting(column, answer):
+    def counting(column, prediction):
         def counted(frame, prompts):
             calls[column] += len(prompts)
-            return answer(frame, prompts)
+            return prediction(frame, prompts)
 
         return counted
 
-    answers = {'1': counting('1', blind), '4': counting('4', seer(groups))}
-    verdict = evaluators.evaluate_samples(fresh(groups), answers, {}, ASKED)
+    predictions = {'1': counting('1', blind), '4': counting('4', seer(groups))}
+    verdict = evaluators.evaluate_samples(fresh(groups), predictions, {}, ASKED)
     assert verdict.columns == ('1', '4', 'shuffled', 'mean')
     assert verdict.numbers['segmentation_1']['iou']['4'] == 1
     assert verdict.numbers['segmentation_1']['iou']['1'] < 0.5
@@ -157,8 +157,8 @@ def test_callbacks_receive_each_prediction_once(groups):
             )
             seen.append((number, question.name))
 
-    answers = {'1': blind, '4': seer(groups)}
-    evaluators.evaluate_samples(fresh(groups), answers, {}, ASKED, [Eye()])
+    predictions = {'1': blind, '4': seer(groups)}
+    evaluators.evaluate_samples(fresh(groups), predictions, {}, ASKED, [Eye()])
     names = ('depth', 'segmentation_1', 'segmentation_5')
     assert sorted(seen) == [(k, name) for k in range(COUNT) for name in names]
 

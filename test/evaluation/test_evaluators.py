@@ -80,7 +80,7 @@ def test_kinds_of_question_have_one_order():
 
 
 @pytest.mark.parametrize('name', evaluators.names(tasks.names()))
-def test_the_truth_is_a_perfect_answer(name):
+def test_the_truth_is_a_perfect_prediction(name):
     task = tasks.get(evaluators.task_of(name))
     tally = evaluators.create(name)
     rng = np.random.default_rng(1)
@@ -113,7 +113,7 @@ def test_depth_is_told_in_both_alignments():
     assert tally.compute()['delta1_in_depth'] == other['delta1']
 
 
-def test_answers_beyond_the_room_are_clipped():
+def test_predictions_beyond_the_room_are_clipped():
     metres = np.full((20, 20), 2, np.float32)
     metres[:10] = 8
     disparity = np.full((20, 20), 0.5, np.float32)

@@ -375,7 +375,7 @@ def test_an_absent_category_is_right_when_nothing_is_found():
     assert found['absent_right'] == pytest.approx(2 / 3)
     assert np.isnan([found['iou'], found['category_iou']]).all()
     assert found['categories'] == 0
-    # What is found where nothing is costs the category, but not the questions that had an answer.
+    # What is found where nothing is costs the category, but not prompts that had a prediction.
     pixels.update(things([[1, 0]]), things([[1, 0]]), 'cup')
     assert pixels.compute()['iou'] == 1
     assert pixels.categories() == {'cup': 0.5}

@@ -19,7 +19,7 @@ def data(name, root):
     return protocol, cases
 
 
-def answer(size, value):
+def prediction(size, value):
     return Disparity(np.full(size, value, np.float32))
 
 
@@ -29,22 +29,22 @@ def put(folder, name, label, task='depth'):
 
 
 @pytest.mark.parametrize('drop', [0, 1])
-def test_an_answer_lies_under_an_end_of_the_image_s_path(drop, tmp_path):
+def test_a_prediction_lies_under_an_end_of_the_image_s_path(drop, tmp_path):
     protocol, cases = data('nyuv2', tmp_path)
     out = tmp_path / 'out'
     for k, case in enumerate(cases):
-        put(out, '/'.join(case.name.split('/')[drop:]), answer(case.size, 0.1 + k / 2))
+        put(out, '/'.join(case.name.split('/')[drop:]), prediction(case.size, 0.1 + k / 2))
     found = PredictionFiles(out, protocol, cases)
     values = [float(found(case).values[0, 0]) for case in cases]
     assert values == pytest.approx([0.1, 0.6])
     assert found.cropped == 0
 
 
-def test_two_images_never_share_an_answer(tmp_path):
+def test_two_images_never_share_a_prediction(tmp_path):
     protocol, cases = data('nyuv2', tmp_path)
     assert cases[0].image.name == cases[1].image.name
     out = tmp_path / 'out'
-    put(out, cases[0].image.name, answer(cases[0].size, 0.5))
+    put(out, cases[0].image.name, prediction(cases[0].size, 0.5))
     with pytest.raises(
         ValueError, match=r'would count for test/kitchen_0004.* and for test/study'
     ):
@@ -52,10 +52,10 @@ def test_two_images_never_share_an_answer(tmp_path):
     assert PredictionFiles(out, protocol, cases[:1])(cases[0]).size == cases[0].size
 
 
-def test_an_image_without_answer_is_named_with_the_command(tmp_path):
+def test_an_image_without_prediction_is_named_with_the_command(tmp_path):
     protocol, cases = data('scannet', tmp_path)
     out = tmp_path / 'out'
-    put(out, cases[0].name, answer(cases[0].size, 0.5))
+    put(out, cases[0].name, prediction(cases[0].size, 0.5))
     with pytest.raises(FileNotFoundError) as error:
         PredictionFiles(out, protocol, cases)
     for part in (str(cases[1].image), f'{cases[1].name}/depth.npz', '1 of 2 images',
@@ -65,23 +65,23 @@ def test_an_image_without_answer_is_named_with_the_command(tmp_path):
         PredictionFiles(tmp_path / 'none', protocol, cases)
 
 
-def test_answers_of_the_whole_image_are_cropped_as_the_model_s_view(tmp_path):
+def test_predictions_of_the_whole_image_are_cropped_as_the_model_s_view(tmp_path):
     protocol, cases = data('kitti', tmp_path)
     out, ramp = tmp_path / 'out', np.linspace(0, 1, 375 * 1242, dtype=np.float32)
     ramp = ramp.reshape(375, 1242)
     put(out, cases[0].name, Disparity(ramp))
-    put(out, cases[1].name, answer((352, 1216), 0.5))
+    put(out, cases[1].name, prediction((352, 1216), 0.5))
     found = PredictionFiles(out, protocol, cases)
     np.testing.assert_array_equal(found(cases[0]).values, ramp[23:375, 13:1229])
     assert found(cases[1]).size == (352, 1216)
     assert found.cropped == 1
 
 
-def test_wrong_answers_are_told(tmp_path):
+def test_wrong_predictions_are_told(tmp_path):
     protocol, cases = data('scannet', tmp_path)
     out = tmp_path / 'out'
     for case in cases:
-        put(out, case.name, answer((24, 32), 0.5))
+        put(out, case.name, prediction((24, 32), 0.5))
     found = PredictionFiles(out, protocol, cases)
     with pytest.raises(
         ValueError, match=r'depth\.npz: expected the size of .*000300\.jpg, \(48, 64\) '

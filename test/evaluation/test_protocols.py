@@ -62,12 +62,12 @@ def test_an_affine_disparity_of_the_truth_is_perfect(name, tmp_path):
     write(name, tmp_path)
     protocol, cases = read(name, tmp_path)
 
-    def answer(case):
+    def prediction(case):
         inverse = 1 / dataset_scores.truth_of(protocol, case).values
         inverse[np.isnan(inverse)] = 1  # whatever it says there does not count
         return Disparity(np.clip(0.7 * inverse + 0.1, 0, 1).astype(np.float32))
 
-    verdict = dataset_scores.evaluate(protocol, cases, {'1': answer})
+    verdict = dataset_scores.evaluate(protocol, cases, {'1': prediction})
     found = verdict.numbers[name]
     assert verdict.frames == 2
     assert found['abs_rel']['1'] == pytest.approx(0, abs=1e-4)
@@ -156,18 +156,18 @@ def test_scale_and_shift_are_fitted_by_the_grid_alone(tmp_path):
     truth = dataset_scores.truth_of(protocol, cases[0])
     chosen = dataset_scores.alignment_grid(truth.size, 12)
 
-    def answer(case):
+    def prediction(case):
         inverse = np.nan_to_num(1 / truth.values, nan=0.5)
         inverse[~chosen] = 0.9  # nonsense beside the grid
         return Disparity(inverse.astype(np.float32))
 
-    score = dataset_scores.evaluate(protocol, cases[:1], {'1': answer}).numbers['eth3d']
+    score = dataset_scores.evaluate(protocol, cases[:1], {'1': prediction}).numbers['eth3d']
     known = truth.valid
     off = known & ~chosen
     expected = np.abs(1 / 0.9 - truth.values[off]) / truth.values[off]
     assert score['abs_rel']['1'] == pytest.approx(expected.sum() / known.sum(), rel=1e-4)
     whole = dataset_scores.evaluate(
-        replace(protocol, alignment_side=0), cases[:1], {'1': answer}
+        replace(protocol, alignment_side=0), cases[:1], {'1': prediction}
     ).numbers
     assert whole['eth3d']['abs_rel']['1'] != pytest.approx(score['abs_rel']['1'], rel=0.05)
 
@@ -292,7 +292,7 @@ def test_an_unknown_protocol_lists_the_known():
         benchmarks.get('nyu')
 
 
-def test_answers_of_another_size_are_refused(tmp_path):
+def test_predictions_of_another_size_are_refused(tmp_path):
     write('scannet', tmp_path)
     protocol, cases = read('scannet', tmp_path)
     with pytest.raises(ValueError, match=r'expected a prediction of \(48, 64\)'):

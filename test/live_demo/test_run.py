@@ -65,7 +65,7 @@ def test_the_processes_talk_to_each_other_alone(monkeypatch, distro, name):
 
 
 @pytest.mark.ros
-def test_every_answer_of_a_live_node_has_the_header_of_its_image(tmp_path, tiny_folder):
+def test_every_result_of_a_live_node_has_the_header_of_its_image(tmp_path, tiny_folder):
     pytest.importorskip('rclpy')
     played = run.read_drive(write(tmp_path / 'drive', recorded(12)))
     words, seconds = [], []

@@ -1,6 +1,6 @@
 # SPDX-FileCopyrightText: 2026 The diception_ros authors
 # SPDX-License-Identifier: Apache-2.0
-"""The verdict of the demo: the truth itself scores best, and a wrong answer worse."""
+"""The verdict of the demo: the truth itself scores best, and a wrong prediction worse."""
 
 import importlib.util
 from types import SimpleNamespace
@@ -111,7 +111,7 @@ def test_the_truth_itself_is_judged_best(played, live, control):
         assert abs(found[verify.CONSTANT] - best) > 0.1, kind
 
 
-def test_answers_of_another_image_are_judged_worse(played, live, control, tmp_path):
+def test_predictions_of_another_image_score_worse(played, live, control, tmp_path):
     told = [*answered(played)]
     last = [*recorded_views(played.path)][-1].messages[IMAGE].header
     shifted = write(
@@ -146,7 +146,7 @@ def test_a_click_on_a_wall_asks_for_the_wall(played):
     assert not (question.truth.values & (view.instances().ids > 0)).any()
 
 
-def test_answers_to_images_that_nobody_played_are_not_judged(played, control, tmp_path):
+def test_predictions_of_images_that_nobody_played_are_not_scored(played, control, tmp_path):
     told = []
     for topic, message, stamp in answered(played):
         header = base.header(MAKE, stamp + 1_000_000, message.header.frame_id)
@@ -173,8 +173,8 @@ def test_the_constant_image_is_rendered_once(tmp_path, monkeypatch):
     monkeypatch.setattr(verify.evaluators, 'mean_of_rooms', means)
     for size in ((48, 64), (48, 64), (24, 32)):
         found = verify.mean_control(32, size, tmp_path)
-        answer = found.predict(SimpleNamespace(task='depth', category=None), size)
-        np.testing.assert_allclose(answer.values, 0.25, atol=1e-6)
+        prediction = found.predict(SimpleNamespace(task='depth', category=None), size)
+        np.testing.assert_allclose(prediction.values, 0.25, atol=1e-6)
     assert [args[1:3] for args in calls] == [((48, 64), 32), ((24, 32), 32)]
 
 
@@ -183,7 +183,7 @@ def played_frame(played, title):
     return [*recorded_views(played.path)][int(title.split()[1]) - 1].frame.image
 
 
-def test_the_sheet_shows_answers_above_truths(played, live, tmp_path, monkeypatch):
+def test_the_sheet_shows_predictions_above_truths(played, live, tmp_path, monkeypatch):
     sheets = []
     real = contact_sheet
 
@@ -195,10 +195,10 @@ def test_the_sheet_shows_answers_above_truths(played, live, tmp_path, monkeypatc
     verify.write(tmp_path / 'with.png', played, live, NAMES, 4)
     own = run.Drive(**{**vars(played), 'truth': False})
     verify.write(tmp_path / 'without.png', own, live, NAMES, 4)
-    (drawn, titles, columns), (answers, others, _) = sheets
+    (drawn, titles, columns), (predictions, others, _) = sheets
     assert columns == 1 + len(NAMES)
-    assert len(answers) == 3 * columns
-    assert len(drawn) == 2 * len(answers)
+    assert len(predictions) == 3 * columns
+    assert len(drawn) == 2 * len(predictions)
     assert {title for title in titles if title.endswith(': truth')} == {
         f'{n}: truth' for n in NAMES
     }
@@ -206,8 +206,8 @@ def test_the_sheet_shows_answers_above_truths(played, live, tmp_path, monkeypatc
         mine, true = (2 * row * columns, (2 * row + 1) * columns)
         assert titles[mine : mine + columns] == others[row * columns : (row + 1) * columns]
         for k, name in enumerate(NAMES, 1):
-            np.testing.assert_array_equal(drawn[mine + k], answers[row * columns + k])
-            # The answers are the truth; names and colours of things may differ.
+            np.testing.assert_array_equal(drawn[mine + k], predictions[row * columns + k])
+            # The predictions are the truth; names and colours of things may differ.
             if titles[true + k] and name in ('depth', 'normal', 'pose', 'segmentation'):
                 same = drawn[mine + k] == drawn[true + k]
                 assert same.mean() > 0.99, name

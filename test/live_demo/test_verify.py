@@ -1,6 +1,6 @@
 # SPDX-FileCopyrightText: 2026 The diception_ros authors
 # SPDX-License-Identifier: Apache-2.0
-"""Recorded answers: headers, gaps, and equality with a replay."""
+"""Recorded predictions: headers, gaps, and equality with a replay."""
 
 import random
 
@@ -23,7 +23,7 @@ TOPICS = ('disparity/image', 'depth/color', 'segmentation/mask')
 
 
 def answered(count, frame_id='cam', topics=TOPICS):
-    """(topic, message, log time) of answers to images, each another."""
+    """(topic, message, log time) of predictions to images, each another."""
     for k in range(count):
         header = base.header(MAKE, BEGIN + k * STEP, frame_id)
         for n, topic in enumerate(topics):
@@ -115,7 +115,7 @@ def test_categories_come_back_from_the_map_of_categories():
     np.testing.assert_array_equal(verify.only(found, asked).ids, ids)
 
 
-def test_what_was_not_answered_is_none():
+def test_what_was_not_predicted_is_none():
     assert verify.label('depth', {}, SIZE, ()) is None
     assert verify.label('semantic', {}, SIZE, ()) is None
     message = image_messages.image(

@@ -52,7 +52,7 @@ def made(task, label, wanted=None, types=TYPES, **more):
     return dict(outputs.from_label(types, task, label, HEADER, frame(), wanted, **more))
 
 
-# The kind of answer that no task has by itself.
+# The kind of prediction that no task has by itself.
 GLOW = tasks.adapter_task(
     Card('glow', '[[image2segmentation]] glow', 'rgb', 'x', '0' * 64, 1, 1, 0.01)
 )

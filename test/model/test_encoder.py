@@ -103,7 +103,7 @@ def features(request):
     return request.param
 
 
-def test_an_added_encoder_changes_no_answer_before_it_is_trained(
+def test_an_added_encoder_changes_no_output_before_it_is_trained(
     features, tiny, image, large, noise
 ):
     without = ask(tiny, image, noise).latents
@@ -172,7 +172,7 @@ def test_folder_that_lost_its_encoder_is_refused(tmp_path):
         DiceptionPipeline.from_pretrained(tmp_path)
 
 
-def test_image_of_the_answers_size_is_refused(image, noise):
+def test_image_of_the_outputs_size_is_refused(image, noise):
     with pytest.raises(ValueError, match='image_latents has shape'):
         ask(with_encoder(), None, noise, image_latents=torch.zeros(1, 16, 8, 8))
 

@@ -52,7 +52,7 @@ def test_a_folder_with_a_linear_autoencoder_is_read_by_a_process_that_trains_not
     subprocess.run([sys.executable, '-c', program], check=True)
 
 
-def test_pipeline_without_text_encoders_answers_the_same(tiny, tiny_folder, image, noise):
+def test_pipeline_without_text_encoders_predicts_the_same(tiny, tiny_folder, image, noise):
     bare = DiceptionPipeline.from_pretrained(
         tiny_folder,
         dtype=torch.float32,

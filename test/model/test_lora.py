@@ -49,7 +49,7 @@ def on(network, name):
         return ask(network)
 
 
-def test_a_new_adapter_changes_no_answer(network):
+def test_a_new_adapter_changes_no_output(network):
     before = ask(network)
     adapters.insert(network, 'floor', 3)
     assert torch.equal(ask(network), before)
@@ -84,7 +84,7 @@ def test_off_is_the_base_bit_for_bit_with_one_or_two_in_and_afterwards(network):
     assert torch.equal(on(network, 'one'), alone)
 
 
-def test_insert_pack_read_put_gives_equal_answers(network, tmp_path):
+def test_insert_pack_read_put_gives_equal_outputs(network, tmp_path):
     other = copy.deepcopy(network)
     torch.manual_seed(3)
     mine = adapters.insert(network, 'learning', 3)

@@ -115,10 +115,10 @@ def test_reused_velocity_is_close_and_off_by_default(tiny, image, noise):
 
 @pytest.mark.parametrize('sample', [False, True])
 def test_generator_decides_and_the_global_seed_does_not(tiny, image, sample):
-    answers = []
+    predictions = []
     for seed in (0, 1):
         torch.manual_seed(seed)
-        answers.append(
+        predictions.append(
             tiny(
                 image,
                 TEXTS,
@@ -127,7 +127,7 @@ def test_generator_decides_and_the_global_seed_does_not(tiny, image, sample):
                 generator=torch.Generator().manual_seed(5),
             )
         )
-    assert np.array_equal(answers[0].images, answers[1].images)
+    assert np.array_equal(predictions[0].images, predictions[1].images)
     other = tiny(
         image,
         TEXTS,
@@ -135,7 +135,7 @@ def test_generator_decides_and_the_global_seed_does_not(tiny, image, sample):
         sample_posterior=sample,
         generator=torch.Generator().manual_seed(6),
     )
-    assert np.abs(answers[0].images - other.images).max() > 0.01
+    assert np.abs(predictions[0].images - other.images).max() > 0.01
 
 
 def test_posterior_is_sampled_on_request_only(tiny, image):
@@ -208,7 +208,7 @@ def test_the_device_is_the_one_that_diffusers_finds(place):
     assert pipe._execution_device == DiffusionPipeline._execution_device.fget(pipe)
 
 
-def test_no_network_is_searched_for_hooks_while_it_answers(tiny, image, noise, monkeypatch):
+def test_no_network_is_searched_for_hooks_while_it_predicts(tiny, image, noise, monkeypatch):
     def search(module):
         raise AssertionError('diffusers searched a network')
 

@@ -39,7 +39,7 @@ def folders(tmp_path_factory):
 
 
 class Asking:
-    """Publishes images, and collects the answers to each."""
+    """Publishes images, and collects the predictions of each."""
 
     def __init__(self, peer):
         self._peer, self._numbers = peer, itertools.count()
@@ -58,8 +58,8 @@ class Asking:
             self._peer.node.destroy_subscription(one)
         self._heard = {}
 
-    def answers(self, topics):
-        """By topic the answer to one image, all of them with its header; as plain values."""
+    def predictions(self, topics):
+        """By topic the prediction to one image, all of them with its header; as plain values."""
         peer = self._peer
         peer.connect(*(f'/perception/{topic}' for topic in topics))
         peer.got.clear()
@@ -104,23 +104,23 @@ def test_adapters_can_be_changed_and_base_tasks_stay_equal(domain, peer, folders
         ask = Asking(peer)
         # Lazy: the base is not asked while only the adapter's topic is listened to.
         ask.listen(*FLOOR[:1])
-        ask.answers(FLOOR[:1])
+        ask.predictions(FLOOR[:1])
         found = peer.diagnostics(lambda found: 'floor_ms_p50' in values(found['/perception']))
         told = values(found['/perception'])
         assert told['tasks'] == 'depth, normal, floor'
         assert 'depth_ms_p50' not in told
         ask.listen(*FLOOR[1:], *BASE)
-        one = ask.answers((*BASE, *FLOOR))
+        one = ask.predictions((*BASE, *FLOOR))
         assert one['floor/mask']['encoding'] == 'mono8'
 
         assert peer.set(adapters=['']) == ''
         for topic in FLOOR:
             peer.until(lambda t=topic: not peer.node.count_publishers(f'/perception/{t}'), topic)
-        without = ask.answers(BASE)
+        without = ask.predictions(BASE)
 
         assert peer.set(adapters=[folders['glow'], folders['floor']]) == ''
         ask.listen(*GLOW)
-        both = ask.answers((*BASE, *FLOOR, *GLOW))
+        both = ask.predictions((*BASE, *FLOOR, *GLOW))
         assert both['glow/image']['encoding'] == 'rgb8'
 
         for topic in BASE:
@@ -141,15 +141,15 @@ def test_adapters_can_be_changed_and_base_tasks_stay_equal(domain, peer, folders
             assert reason in peer.set(adapters=[folders.get(name, name) for name in given])
             assert peer.get('adapters') == before
         assert 'which an adapter brings' in peer.set(tasks=['depth', 'floor'])
-        assert ask.answers((*BASE, *FLOOR, *GLOW)) == both
+        assert ask.predictions((*BASE, *FLOOR, *GLOW)) == both
 
         # Another of the same name takes its place at once.
         assert peer.set(adapters=[folders['again']]) == ''
         ask.listen('floor/image')
-        assert ask.answers((*BASE, 'floor/image'))['floor/image']['encoding'] == '32FC1'
+        assert ask.predictions((*BASE, 'floor/image'))['floor/image']['encoding'] == '32FC1'
         assert 'tasks is empty' in peer.set(tasks=[], adapters=[])
         assert peer.set(adapters=[]) == ''
-        assert ask.answers(BASE) == without
+        assert ask.predictions(BASE) == without
         failed = values(peer.diagnostics()['/perception'])['failed']
         assert failed == '0'
 

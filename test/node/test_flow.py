@@ -281,7 +281,7 @@ def test_metric_depth_is_published_only_after_a_good_fit(domain, peer, kind):
                 sent = cloud_of(depth, head)
             peer.got[metres].clear()
 
-            def answers(head=head):
+            def predictions(head=head):
                 # On a busy machine those of the images before may come now.
                 return [one for one in peer.got[metres] if one.header == head]
 
@@ -291,17 +291,17 @@ def test_metric_depth_is_published_only_after_a_good_fit(domain, peer, kind):
                 peer.spin(0.05)
                 camera.publish(image(rgb_array(), header=head))
                 peer.spin(0.1)
-                if answers():
+                if predictions():
                     break
             if good:
-                peer.until(answers, 'no metric depth')
-                answer = image_messages.array_from(answers()[-1])
-                assert np.nanmax(np.abs(answer - truth)) < 1e-3
+                peer.until(predictions, 'no metric depth')
+                prediction = image_messages.array_from(predictions()[-1])
+                assert np.nanmax(np.abs(prediction - truth)) < 1e-3
                 peer.until(lambda: peer.got[cloud], 'no points')
                 told = peer.diagnostics(lambda found: 'fit_points' in values(found[name]))
                 assert float(values(told[name])['fit_inliers']) > 0.99
             else:
-                assert not answers()
+                assert not predictions()
                 told = peer.diagnostics(lambda found: values(found[name]).get('fit_problem'))
                 assert told[name].level == b'\x01'
                 assert 'no metric depth' in told[name].message

@@ -170,7 +170,7 @@ def test_invalid_parameters_are_one_error_and_the_node_stays(domain, peer, param
     ],
     ids=lambda signals: '-'.join(one.name for one in signals),
 )
-def test_signals_end_the_node_in_the_middle_of_an_answer(domain, peer, signals):
+def test_signals_end_the_node_in_the_middle_of_a_prediction(domain, peer, signals):
     # In the middle of an answer that takes longer than HUNG.
     slow = {'ZERO_SECONDS': '240' if len(signals) < 3 else '0'}
     with Running(domain, {'lazy': 'false'}, environment=slow) as node:

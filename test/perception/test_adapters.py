@@ -62,18 +62,18 @@ def everything(perceiver, **more):
 
 @pytest.mark.slow
 @pytest.mark.parametrize('batch_size', [1, 8])
-def test_the_base_answers_the_same_bytes_before_while_and_after(one, folders, batch_size):
+def test_the_base_predicts_the_same_bytes_before_while_and_after(one, folders, batch_size):
     take(one, folders, batch_size=batch_size, **{'depth.metric': 'fixed', 'depth.scale': 1.0})
     before = one.process(everything(one))
     assert len(before.messages) > 20
     take(one, folders, 'mask', 'rgb', 'depth')
     both = one.process(everything(one))
-    assert [answer.prompt.task for answer in both.predictions[-3:]] == [
+    assert [prediction.prompt.task for prediction in both.predictions[-3:]] == [
         'my_mask', 'my_rgb', 'my_depth'
     ]  # fmt: skip
     mine = [pair for pair in both.messages if pair[0].startswith('my_')]
     rest = [pair for pair in both.messages if not pair[0].startswith('my_')]
-    # In the cloud too, which comes after all answers.
+    # In the cloud too, which comes after all predictions.
     assert raw(replace(both, messages=rest)) == raw(before)
     take(one, folders)
     assert raw(one.process(everything(one))) == raw(before)
@@ -84,16 +84,16 @@ def test_the_base_answers_the_same_bytes_before_while_and_after(one, folders, ba
 
 
 @pytest.mark.parametrize('kind', TOPICS)
-def test_answers_of_an_adapter_are_the_predictors_with_the_header(one, folders, tiny_folder, kind):
+def test_results_of_an_adapter_are_the_predictors_with_the_header(one, folders, tiny_folder, kind):
     name = f'my_{kind}'
     take(one, folders, kind, 'mask' if kind == 'rgb' else 'rgb')
     assert [each.topic for each in one.outputs() if each.topic.startswith(f'{name}/')] == [
         f'{name}/{end}' for end in TOPICS[kind]
     ]  # fmt: skip
     asked = everything(one)
-    answer = one.process(replace(asked, tasks=(one.settings.registry.get(name),)))
-    assert topics(answer) == [f'{name}/{end}' for end in TOPICS[kind]]
-    assert all(message.header == asked.header for _, message in answer.messages)
+    prediction = one.process(replace(asked, tasks=(one.settings.registry.get(name),)))
+    assert topics(prediction) == [f'{name}/{end}' for end in TOPICS[kind]]
+    assert all(message.header == asked.header for _, message in prediction.messages)
     alone = Predictor.load(tiny_folder)
     alone.adapt([folders[kind]])
     (direct,) = alone.predict([asked.frame], [Prompt(name)])
@@ -101,14 +101,14 @@ def test_answers_of_an_adapter_are_the_predictors_with_the_header(one, folders, 
         MAKE, alone.tasks.get(name), direct.label, asked.header, asked.frame, asked.wanted,
         asked.info,
     )  # fmt: skip
-    assert raw(answer) == raw(replace(answer, messages=made))
+    assert raw(prediction) == raw(replace(prediction, messages=made))
 
 
-def test_answers_of_the_models_size_and_things_with_numbers_that_stay(one, folders):
+def test_predictions_of_the_models_size_and_things_with_numbers_that_stay(one, folders):
     take(one, folders, 'mask', 'instances', output_size='model')
-    answer = one.process(everything(one))
-    assert image(answer, 'my_mask/mask').shape == (64, 64)
-    told = dict(answer.messages)['my_mask/camera_info']
+    prediction = one.process(everything(one))
+    assert image(prediction, 'my_mask/mask').shape == (64, 64)
+    told = dict(prediction.messages)['my_mask/camera_info']
     assert (told.height, told.width) == (64, 64)
     assert 'front/tracks/my_instances/missed' in one.state_dict()
     # What was kept goes on in another Perceiver.
@@ -177,7 +177,7 @@ def test_the_network_changes_in_the_thread_that_perceives(one, folders, monkeypa
     assert len(calls) == 1
 
 
-def test_a_frame_that_came_before_its_adapter_went_has_the_other_answers(one, folders):
+def test_a_frame_that_came_before_its_adapter_went_has_the_other_results(one, folders):
     """Also where no frame came while the adapter was in."""
     take(one, folders, 'mask')
     asked = everything(one)

@@ -53,7 +53,7 @@ def test_the_order_matters_for_equals_only():
     ]  # fmt: skip
 
 
-def test_of_one_answer_nothing_is_lost():
+def test_of_one_prediction_nothing_is_lost():
     one = random(np.random.default_rng(2), 'cat')
     both = combine([one, label(np.zeros((20, 30)), [], [])])
     for found in (combine([one]), both):

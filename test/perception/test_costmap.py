@@ -176,13 +176,13 @@ def test_scan_leaves_out_what_is_above_the_robot():
 def test_scan_needs_a_frame_with_its_axes():
     result, *_ = run(wanted=['scan'])
     assert result.notes == []
-    answer = Perceiver(
+    prediction = Perceiver(
         Canned(depth=to_disparity(MetricDepth(scene()[0]))[0]), MAKE,
         chosen(tasks=['depth'], depth__metric='fixed', depth__scale=1.0),
     ).process(request(size=SIZE, tasks=['depth'], wanted=['scan']))  # fmt: skip
-    assert topics(answer) == []
-    assert [note.kind for note in answer.notes] == ['scan frame']
-    assert 'scan.frame' in answer.notes[0].text
+    assert topics(prediction) == []
+    assert [note.kind for note in prediction.notes] == ['scan frame']
+    assert 'scan.frame' in prediction.notes[0].text
 
 
 def test_height_of_the_camera_gives_metres_whatever_the_order_of_the_tasks():

@@ -1,6 +1,6 @@
 # SPDX-FileCopyrightText: 2026 The diception_ros authors
 # SPDX-License-Identifier: Apache-2.0
-"""A frame in, messages out: the Predictor's answers and nothing else, to the byte."""
+"""A frame in, messages out: the Predictor's predictions and nothing else, to the byte."""
 
 from dataclasses import fields, replace
 
@@ -31,12 +31,12 @@ from diception_ros.model.sampler import STAGES
 from diception_ros.perception.perceiver import Perceiver
 from diception_ros.perception.predictor import Predictor
 
-# ---- the same answers as the Predictor's, always ------------------------------------------------
+# ---- the same predictions as the Predictor's, always --------------------------------------------
 
 
-def test_the_answers_are_those_of_the_predictor(tiny):
+def test_the_results_are_those_of_the_predictor(tiny):
     asked = request()
-    answer = perceiver(tiny, num_inference_steps=2, seed=7, temporal__track_ids=False).process(
+    prediction = perceiver(tiny, num_inference_steps=2, seed=7, temporal__track_ids=False).process(
         asked
     )
     prompts = [
@@ -46,8 +46,8 @@ def test_the_answers_are_those_of_the_predictor(tiny):
     direct = Predictor(tiny, chosen(num_inference_steps=2, seed=7).predicting()).predict(
         [asked.frame], prompts
     )
-    assert [one.prompt for one in answer.predictions] == prompts
-    for one, other in zip(answer.predictions, direct, strict=True):
+    assert [one.prompt for one in prediction.predictions] == prompts
+    for one, other in zip(prediction.predictions, direct, strict=True):
         for field in fields(one.label):
             np.testing.assert_array_equal(
                 getattr(one.label, field.name), getattr(other.label, field.name)
@@ -59,8 +59,8 @@ def test_the_answers_are_those_of_the_predictor(tiny):
         made = outputs.from_label(
             MAKE, tasks.get(name), label, asked.header, asked.frame, asked.wanted, asked.info
         )
-        mine = [pair for pair in answer.messages if pair[0] in dict(made)]
-        assert raw(replace(answer, messages=mine)) == raw(replace(answer, messages=made))
+        mine = [pair for pair in prediction.messages if pair[0] in dict(made)]
+        assert raw(replace(prediction, messages=mine)) == raw(replace(prediction, messages=made))
 
 
 def test_two_perceivers_give_the_same_bytes(tiny):
@@ -95,16 +95,16 @@ def test_what_else_is_wanted_does_not_matter(tiny):
         one.prompt.category: one.label for one in first.predictions if one.prompt.category
     }
 
-    def answer(wanted):
+    def prediction(wanted):
         return Perceiver(Canned(**labels), MAKE, chose).process(request(wanted=wanted))
 
     assert len(first.messages) > 20
     for topic, kind, data in raw(first):
-        assert raw(answer([topic])) == [(topic, kind, data)]
-    assert answer([]).messages == []
+        assert raw(prediction([topic])) == [(topic, kind, data)]
+    assert prediction([]).messages == []
 
 
-def test_several_in_one_go_are_answered_as_in_turn(tiny):
+def test_a_batch_gives_the_results_of_one_by_one(tiny):
     asked = [
         request(0, 0), request(1, 3, camera='left'), request(2, 5), request(3, 4, camera='left'),
         request(4, 2), request(5, 6, size=(30, 50), info=None),
@@ -114,8 +114,10 @@ def test_several_in_one_go_are_answered_as_in_turn(tiny):
     other = Perceiver(Predictor(tiny), MAKE, settings.changed(chosen(), changes))
     together = one.postprocess(one.infer(asked))
     in_turn = [other.process(each) for each in asked]
-    assert [raw(answer) for answer in together] == [raw(answer) for answer in in_turn]
-    assert len({len(answer.messages) for answer in together}) > 2
+    assert [raw(prediction) for prediction in together] == [
+        raw(prediction) for prediction in in_turn
+    ]
+    assert len({len(prediction.messages) for prediction in together}) > 2
 
 
 def same_state(one, other):
@@ -132,16 +134,18 @@ def test_pipelined_inference_matches_sequential(tiny):
     other = Perceiver(Predictor(tiny), MAKE, settings.changed(chosen(), changes))
     ahead = [one.infer([each]) for each in asked]
     for each, said in zip(asked, ahead, strict=True):
-        assert [raw(answer) for answer in one.postprocess(said)] == [raw(other.process(each))]
+        assert [raw(prediction) for prediction in one.postprocess(said)] == [
+            raw(other.process(each))
+        ]
         assert same_state(one.state_dict(), other.state_dict())
 
 
 def test_noise_is_fixed_unless_each_frame_shall_have_its_own(tiny):
     def disparity(how, stamp_ns):
-        answer = perceiver(tiny, temporal__noise=how).process(
+        prediction = perceiver(tiny, temporal__noise=how).process(
             request(stamp_ns=stamp_ns, tasks=['depth'])
         )
-        return image(answer, 'disparity/image')
+        return image(prediction, 'disparity/image')
 
     np.testing.assert_array_equal(disparity('fixed', 1), disparity('fixed', 2))
     np.testing.assert_array_equal(disparity('per_frame', 1), disparity('per_frame', 1))
@@ -155,26 +159,26 @@ def test_numbers_and_colours_stay_with_things():
     canned = Canned(entity=things(0, 20, 40))
     one = Perceiver(canned, MAKE, chosen())
 
-    def answer(label, stamp_s=0.0, **more):
+    def prediction(label, stamp_s=0.0, **more):
         canned.labels['entity'] = label
         got = one.process(request(stamp_ns=int(stamp_s * 1e9), tasks=['entity'], **more))
         return image(got, 'entity/label')[10], image(got, 'entity/color')[10]
 
-    ids, colours = answer(things(0, 20, 40))
+    ids, colours = prediction(things(0, 20, 40))
     assert (ids[5], ids[25], ids[45]) == (1, 2, 3)
-    later, again = answer(things(41, 1, 21), 1)
+    later, again = prediction(things(41, 1, 21), 1)
     assert (later[5], later[25], later[45]) == (1, 2, 3)
     for x in (5, 25, 45):
         np.testing.assert_array_equal(again[x], colours[x])
     assert len({tuple(colours[x].tolist()) for x in (5, 25, 45)}) == 3
     # Another camera has things of its own.
-    assert answer(things(40, 0), 1, camera='left')[0][45] == 1
-    assert answer(things(40, 0), 2)[0][45] == 3
+    assert prediction(things(40, 0), 1, camera='left')[0][45] == 1
+    assert prediction(things(40, 0), 2)[0][45] == 3
     # A gap, a jump back and another size begin anew.
-    assert answer(things(40, 0), 20)[0][45] == 1
-    assert answer(things(0, 40), 19)[0][45] == 2
+    assert prediction(things(40, 0), 20)[0][45] == 1
+    assert prediction(things(0, 40), 19)[0][45] == 2
     one.reset()
-    assert answer(things(40, 0), 19)[0][45] == 1
+    assert prediction(things(40, 0), 19)[0][45] == 1
 
 
 def test_numbers_of_a_category_stay_with_things():
@@ -188,7 +192,7 @@ def test_numbers_of_a_category_stay_with_things():
     assert image(again, 'semantic/label')[10][5] == 1
 
 
-def test_numbers_are_those_of_the_answer_where_ids_are_off():
+def test_numbers_are_those_of_the_prediction_where_ids_are_off():
     canned = Canned(entity=things(0, 20))
     one = Perceiver(canned, MAKE, chosen(temporal__track_ids=False))
     one.process(request(tasks=['entity']))
@@ -205,8 +209,8 @@ def test_another_perceiver_goes_on_where_one_was(cut):
                'semantic.categories': ('cat',)}  # fmt: skip
     chose = settings.changed(chosen(), changes)
 
-    def answer(one, canned, k):
-        # Two are missed in the answers 1 to 4, which is one too many; at 8 time jumps back.
+    def prediction(one, canned, k):
+        # Two are missed in the predictions 1 to 4, which is one too many; at 8 time jumps back.
         names = ('dog',) if 0 < k < 5 else ('cat', 'dog', 'cat')
         places = (22,) if 0 < k < 5 else (48, 21, 1) if k % 2 else (2, 22, 40)
         canned.labels['semantic'] = {'cat': things(*places, names=names)}
@@ -227,12 +231,12 @@ def test_another_perceiver_goes_on_where_one_was(cut):
     state, after = whole.state_dict(), []
     for k in range(12):
         state = whole.state_dict() if k == cut else state
-        got = answer(whole, canned, k)
+        got = prediction(whole, canned, k)
         after += [got] if k >= cut else []
     other = Perceiver(canned, MAKE, chose)
-    answer(other, canned, 2)  # what it had kept is forgotten
+    prediction(other, canned, 2)  # what it had kept is forgotten
     other.load_state(state)
-    assert [answer(other, canned, k) for k in range(cut, 12)] == after
+    assert [prediction(other, canned, k) for k in range(cut, 12)] == after
 
 
 # ---- settings that change -----------------------------------------------------------------------
@@ -287,19 +291,19 @@ def test_changed_settings_hold_from_the_next_request_on(tiny):
 
 
 def test_seconds_by_task_and_of_the_model(tiny):
-    answer = perceiver(tiny).process(request())
-    assert list(answer.seconds) == [*EVERY, 'model', 'messages']
+    prediction = perceiver(tiny).process(request())
+    assert list(prediction.seconds) == [*EVERY, 'model', 'messages']
     stages = {
-        stage: sum(one.seconds[stage] for one in answer.predictions) for stage in STAGES
+        stage: sum(one.seconds[stage] for one in prediction.predictions) for stage in STAGES
     }  # fmt: skip
-    assert sum(answer.seconds[name] for name in EVERY) == pytest.approx(sum(stages.values()))
-    assert answer.seconds['model'] == pytest.approx(
+    assert sum(prediction.seconds[name] for name in EVERY) == pytest.approx(sum(stages.values()))
+    assert prediction.seconds['model'] == pytest.approx(
         stages['encode'] + stages['denoise'] + stages['decode']
     )
-    assert answer.seconds['messages'] > 0
-    # Two categories are two answers.
+    assert prediction.seconds['messages'] > 0
+    # Two categories are two predictions.
     for name in EVERY:
-        asked = [sum(one.seconds[stage] for stage in STAGES) for one in answer.predictions
+        asked = [sum(one.seconds[stage] for stage in STAGES) for one in prediction.predictions
                  if one.prompt.task == name]  # fmt: skip
         assert len(asked) == (2 if name == 'semantic' else 1)
-        assert answer.seconds[name] == pytest.approx(sum(asked))
+        assert prediction.seconds[name] == pytest.approx(sum(asked))

@@ -72,7 +72,7 @@ def test_the_network_takes_no_intrinsics(tiny):
             same(one.label, other.label)
 
 
-def test_answers_come_frame_by_frame_with_header_and_size_of_each(tiny):
+def test_predictions_come_frame_by_frame_with_header_and_size_of_each(tiny):
     frames = [frame(40, 60, stamp_ns=5, frame_id='front'), frame(30, 20, 1, stamp_ns=6)]
     prompts = [DEPTH, NORMAL]
     found = predictor(tiny).predict(frames, prompts)
@@ -85,7 +85,7 @@ def test_answers_come_frame_by_frame_with_header_and_size_of_each(tiny):
 
 
 @pytest.mark.parametrize('guidance', [1.0, 2.0])
-def test_answer_does_not_depend_on_its_company(tiny, guidance):
+def test_a_prediction_does_not_depend_on_its_batch(tiny, guidance):
     frames = [frame(), frame(50, 50, 1)]
     prompts = [DEPTH, NORMAL, POINTED]
     company = predictor(tiny, guidance_scale=guidance, batch_size=4).predict(frames, prompts)
@@ -106,7 +106,7 @@ def test_answer_does_not_depend_on_its_company(tiny, guidance):
             assert (found.label.values != alone.label.values).mean() < 0.002
 
 
-def test_every_task_answers(tiny):
+def test_every_task_predicts(tiny):
     found = predictor(tiny).predict([frame()], ALL)
     assert len(found) == len(ALL)
     for prediction in found:
@@ -128,7 +128,7 @@ def test_equals_pipeline_and_task_by_hand(tiny):
 
 
 @pytest.mark.parametrize('batch_size', [1, 3, 8])
-def test_shifted_answers_are_those_of_the_pipeline_blended(tiny, batch_size):
+def test_shifted_predictions_are_those_of_the_pipeline_blended(tiny, batch_size):
     view = frame(64, 64)
     mine = predictor(
         tiny,
@@ -210,7 +210,7 @@ def test_each_frame_is_encoded_once_for_each_shift(tiny, number, batch_size):
         )
     finally:
         handle.remove()
-    # A frame's last answer needs all of its shifts, so they stay until then and no longer.
+    # A frame's last prediction needs all of its shifts, so they stay until then and no longer.
     assert sum(sizes) == 2 * number
 
 
@@ -221,7 +221,7 @@ def test_what_frames_share_is_shared_in_their_seconds_too(tiny):
         assert all(seconds >= 0 for seconds in prediction.seconds.values())
         assert prediction.seconds['denoise'] > 0
         assert prediction.seconds['fit'] > 0
-    # One encode per frame, shared by its two answers.
+    # One encode per frame, shared by its two predictions.
     assert found[0].seconds['encode'] == found[1].seconds['encode'] > 0
 
 
@@ -236,7 +236,7 @@ def test_the_seed_decides_and_the_global_random_state_has_no_say(tiny):
 
 
 @pytest.mark.parametrize('size', [(1, 1), (1, 200), (301, 7), (64, 64)])
-def test_any_size_and_aspect_gets_an_answer_of_its_size(tiny, size):
+def test_any_size_and_aspect_gets_a_prediction_of_its_size(tiny, size):
     for prediction in predictor(tiny, num_inference_steps=1, ensemble_size=2).predict(
         [frame(*size)], [DEPTH, NORMAL]
     ):
@@ -244,7 +244,7 @@ def test_any_size_and_aspect_gets_an_answer_of_its_size(tiny, size):
         assert prediction.uncertainty.shape == size
 
 
-def test_an_8k_frame_gets_an_answer_of_its_size(tiny):
+def test_an_8k_frame_gets_a_prediction_of_its_size(tiny):
     big = Frame(np.zeros((4320, 7680, 3), np.uint8))
     (found,) = predictor(tiny, num_inference_steps=1).predict([big], [DEPTH])
     assert found.label.size == (4320, 7680)
@@ -256,7 +256,7 @@ def test_ensemble_is_the_merge_of_its_seeds(tiny):
     together = predictor(tiny, ensemble_size=3, seed=5).predict([frame()], ALL)
     each = [predictor(tiny, seed=5 + i).predict([frame()], ALL) for i in range(3)]
     for i, prediction in enumerate(together):
-        merged, spread = merge([answers[i].label for answers in each])
+        merged, spread = merge([predictions[i].label for predictions in each])
         assert prediction.uncertainty.dtype == np.float32
         if isinstance(merged, Disparity):
             same(prediction.label, merged, atol=1e-3)
@@ -276,7 +276,7 @@ def infer(one, queries, **more):
     return one.infer(*map(list, zip(*queries, strict=True)), **more)
 
 
-def test_each_question_is_answered_by_its_own_settings(tiny):
+def test_each_prompt_is_predicted_by_its_own_settings(tiny):
     one, other = frame(), frame(50, 50, 1)
     questions = [
         asked(DEPTH, one, seed=1), asked(DEPTH, other, num_inference_steps=1),
@@ -322,7 +322,7 @@ def test_batches_hold_what_is_denoised_alike(tiny, monkeypatch):
     assert calls == [(1, 3), (2, 2)]
 
 
-def test_answers_at_the_size_of_the_model(tiny):
+def test_predictions_at_the_size_of_the_model(tiny):
     image = frame()
     (square,) = infer(predictor(tiny), [asked(DEPTH, image)], at_model_size=True)
     (camera,) = infer(predictor(tiny), [asked(DEPTH, image)])
@@ -420,7 +420,7 @@ def test_category_without_embedding_is_named(bare):
         bare.predict([frame()], [Prompt('semantic', 'dor')])
 
 
-def test_a_loaded_model_answers_as_the_saved_one(tiny_folder, tiny):
+def test_a_loaded_model_predicts_as_the_saved_one(tiny_folder, tiny):
     loaded = Predictor.load(tiny_folder, num_inference_steps=2, guidance_scale=1, seed=3)
     assert loaded.pipe.transformer.dtype == torch.float32
     same(
@@ -439,7 +439,7 @@ def test_a_loaded_model_answers_as_the_saved_one(tiny_folder, tiny):
         Predictor.load(tiny_folder, processing_resolution=60)
 
 
-def test_another_resolution_is_another_answer_of_the_same_size(tiny):
+def test_another_resolution_is_another_prediction_of_the_same_size(tiny):
     coarse, fine = (
         predictor(tiny, processing_resolution=side).predict([frame()], [DEPTH])[0].label
         for side in (32, 64)

@@ -61,7 +61,7 @@ def same(one, other):
 
 
 @pytest.mark.parametrize('batch_size', [1, 8])
-def test_base_and_adapters_answer_in_one_go(predictor, folders, batch_size):
+def test_base_and_adapters_predict_in_one_batch(predictor, folders, batch_size):
     before = ask(predictor, BASE, batch_size)
     names = predictor.adapt(folders.values())
     assert names == [f'my_{kind}' for kind in KINDS]
@@ -75,13 +75,13 @@ def test_base_and_adapters_answer_in_one_go(predictor, folders, batch_size):
     for one in before:
         # The same base prompts stand in the batch, so not even rounding differs.
         assert same(one.label, found[one.prompt])
-    # An adapter's answer is its own, whoever else is asked.
+    # An adapter's prediction is its own, whoever else is asked.
     for prompt in mine:
         (alone,) = ask(predictor, [prompt], batch_size)
         assert same(alone.label, found[prompt])
 
 
-def test_two_adapters_answer_one_text_differently(predictor, folders, tiny_folder, tmp_path):
+def test_two_adapters_predict_one_text_differently(predictor, folders, tiny_folder, tmp_path):
     text = '[[image2segmentation]] my_rgb'
     other = write_adapter(tmp_path / 'a', tiny_folder, 'other', text, 'rgb', seed=9)
     predictor.adapt([folders['rgb'], other])
@@ -140,7 +140,7 @@ def test_an_unsuitable_adapter_leaves_those_that_are_in(predictor, folders, tmp_
     assert same(before.label, after.label)
 
 
-def test_a_check_in_another_thread_disturbs_no_answer(predictor, folders):
+def test_a_check_in_another_thread_disturbs_no_prediction(predictor, folders):
     """As the node's, which checks new parameters while its worker answers."""
     predictor.adapt([folders['mask']])
     prompts = [Prompt('my_mask'), *BASE]
@@ -165,5 +165,7 @@ def test_a_check_in_another_thread_disturbs_no_answer(predictor, folders):
         thread.join()
     assert not wrong
     assert count[0]
-    for answers in found:
-        assert all(same(one.label, two.label) for one, two in zip(before, answers, strict=True))
+    for predictions in found:
+        assert all(
+            same(one.label, two.label) for one, two in zip(before, predictions, strict=True)
+        )

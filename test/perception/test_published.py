@@ -46,14 +46,14 @@ def test_what_comes_out_was_announced(tiny, names, metric):
     changes = {'depth__metric': metric, 'depth__scale': 1.0, 'scan__frame': 'base'}
     one = perceiver(tiny, tasks=names, **changes)
     announced = [output for output in one.outputs() if not output.latched]
-    answer = one.process(request(tasks=names))
-    assert topics(answer) == [output.topic for output in announced]
-    for (_, message), output in zip(answer.messages, announced, strict=True):
+    prediction = one.process(request(tasks=names))
+    assert topics(prediction) == [output.topic for output in announced]
+    for (_, message), output in zip(prediction.messages, announced, strict=True):
         assert message.__msgtype__ == output.kind
         assert message.header.stamp == request().header.stamp
         frame_id = 'base' if output.topic == 'scan' else request().header.frame_id
         assert message.header.frame_id == frame_id
-    assert named(one.tasks_for_topics(frozenset(topics(answer)))) == tuple(names)
+    assert named(one.tasks_for_topics(frozenset(topics(prediction)))) == tuple(names)
 
 
 def test_outputs_of_settings_that_do_not_hold_yet(tiny):
@@ -106,16 +106,16 @@ def test_without_a_source_of_metres_no_metric_topic_comes_out(tiny):
 
 def test_with_a_bad_fit_no_metric_topic_comes_out(tiny):
     one = perceiver(tiny, depth__metric='aligned')
-    answer = one.process(request())
-    assert METRIC.isdisjoint(topics(answer))
-    assert [note.kind for note in answer.notes] == ['no reference']
+    prediction = one.process(request())
+    assert METRIC.isdisjoint(topics(prediction))
+    assert [note.kind for note in prediction.notes] == ['no reference']
     noise = np.random.default_rng(0).uniform(0.3, 30, SIZE).astype(np.float32)
     reference = image_messages.image(MAKE, noise, '32FC1', request().header)
-    answer = one.process(request(reference=reference))
-    assert METRIC.isdisjoint(topics(answer))
-    assert 'disparity/image' in topics(answer)
-    assert not answer.fit.ok
-    assert [note.kind for note in answer.notes] == ['bad fit']
+    prediction = one.process(request(reference=reference))
+    assert METRIC.isdisjoint(topics(prediction))
+    assert 'disparity/image' in topics(prediction)
+    assert not prediction.fit.ok
+    assert [note.kind for note in prediction.notes] == ['bad fit']
 
 
 def test_a_disparity_has_no_way_to_a_metric_topic(tiny):
@@ -133,10 +133,10 @@ def test_metres_of_a_reference_come_out_as_metres(tiny):
     truth = 1 / (0.7 * relative + 0.2)
     reference = image_messages.image(MAKE, truth.astype(np.float32), '32FC1', request().header)
     one = perceiver(tiny, depth__metric='aligned')
-    answer = one.process(request(reference=reference))
-    np.testing.assert_allclose(image(answer, 'depth/image'), truth, rtol=1e-4)
-    assert answer.fit.ok
-    assert answer.fit.scale_shift == pytest.approx((0.7, 0.2), rel=1e-3)
+    prediction = one.process(request(reference=reference))
+    np.testing.assert_allclose(image(prediction, 'depth/image'), truth, rtol=1e-4)
+    assert prediction.fit.ok
+    assert prediction.fit.scale_shift == pytest.approx((0.7, 0.2), rel=1e-3)
     # Nobody listens: nothing is fitted.
     quiet = one.process(request(reference=reference, wanted=['disparity/image']))
     assert quiet.fit is None
@@ -145,7 +145,7 @@ def test_metres_of_a_reference_come_out_as_metres(tiny):
 # ---- sizes --------------------------------------------------------------------------------------
 
 
-def test_answers_at_the_size_of_the_model(tiny):
+def test_predictions_at_the_size_of_the_model(tiny):
     changes = {'depth__metric': 'fixed', 'depth__scale': 1.0, 'depth__shift': 0.1}
     small = perceiver(tiny, output_size='model', **changes).process(request())
     whole = perceiver(tiny, **changes).process(request())
@@ -174,13 +174,16 @@ def test_the_cloud_shows_what_the_images_show(tiny, size):
     changes = {'depth__metric': 'fixed', 'depth__scale': 1.0, 'depth__shift': 0.1}
     names = ['depth', 'normal', 'entity']
     one = perceiver(tiny, output_size=size, tasks=names, **changes)
-    answer = one.process(request(tasks=names))
-    message, info = dict(answer.messages)['points'], dict(answer.messages)['depth/camera_info']
+    prediction = one.process(request(tasks=names))
+    message, info = (
+        dict(prediction.messages)['points'],
+        dict(prediction.messages)['depth/camera_info'],
+    )
     records = point_clouds.records_from(message).reshape(message.height, message.width)
-    depth = image(answer, 'depth/image')
+    depth = image(prediction, 'depth/image')
     np.testing.assert_array_equal(records['z'], depth)
-    np.testing.assert_array_equal(records['instance'], image(answer, 'entity/label'))
-    np.testing.assert_array_equal(records['normal_y'], image(answer, 'normal/image')[..., 1])
+    np.testing.assert_array_equal(records['instance'], image(prediction, 'entity/label'))
+    np.testing.assert_array_equal(records['normal_y'], image(prediction, 'normal/image')[..., 1])
     preview = (
         request().frame.image if size == 'camera' else images.resize(request().frame.image, 64)[0]
     )
@@ -196,18 +199,18 @@ def test_the_cloud_shows_what_the_images_show(tiny, size):
 
 def test_a_cloud_holds_what_was_asked(tiny):
     changes = {'depth__metric': 'fixed', 'depth__scale': 1.0}
-    answer = perceiver(tiny, **changes).process(request(tasks=['depth']))
-    names = [field.name for field in dict(answer.messages)['points'].fields]
+    prediction = perceiver(tiny, **changes).process(request(tasks=['depth']))
+    names = [field.name for field in dict(prediction.messages)['points'].fields]
     assert names == ['x', 'y', 'z', 'rgb']
 
 
 def test_a_cloud_needs_a_pinhole(tiny):
     asked = request(tasks=['depth'], info=None)
     asked = replace(asked, frame=replace(asked.frame, intrinsics=None))
-    answer = perceiver(tiny, depth__metric='fixed', depth__scale=1.0).process(asked)
-    assert 'points' not in topics(answer)
-    assert 'depth/image' in topics(answer)
-    assert [note.kind for note in answer.notes] == ['no camera_info']
+    prediction = perceiver(tiny, depth__metric='fixed', depth__scale=1.0).process(asked)
+    assert 'points' not in topics(prediction)
+    assert 'depth/image' in topics(prediction)
+    assert [note.kind for note in prediction.notes] == ['no camera_info']
 
 
 @pytest.mark.parametrize(
@@ -231,14 +234,14 @@ def test_an_unusable_camera_info_costs_only_what_needs_it(tiny, spoil, advice):
     changes = {'depth__metric': 'fixed', 'depth__scale': 1.0, 'scan__frame': 'base'}
     one = perceiver(tiny, tasks=EVERY, **changes)
     good = one.process(given)
-    answer = one.process(replace(given, frame=frame, info=info))
+    prediction = one.process(replace(given, frame=frame, info=info))
     needing = {
         'points',
         'scan',
         *(topic for topic in topics(good) if topic.endswith('camera_info')),
     }
-    lost = {topic for topic in topics(good) if topic not in topics(answer)}
+    lost = {topic for topic in topics(good) if topic not in topics(prediction)}
     # The CameraInfo of a calibration of zeros is published as it is received.
     assert lost == ({'points', 'scan'} if advice == 'not calibrated' else needing)
-    assert [note.kind for note in answer.notes] == ['camera_info', 'no camera_info']
-    assert all(advice in note.text for note in answer.notes)
+    assert [note.kind for note in prediction.notes] == ['camera_info', 'no camera_info']
+    assert all(advice in note.text for note in prediction.notes)

@@ -27,7 +27,7 @@ def numbers_at(label, *places):
     return [int(label.ids[30, x + 10]) for x in places]
 
 
-def test_the_first_answer_stays_as_it_is():
+def test_the_first_prediction_stays_as_it_is():
     rng = np.random.default_rng(0)
     label = Instances(
         rng.integers(0, 5, SIZE, np.int32), ('a', 'b', 'a', 'c'), rng.random(4, np.float32)
@@ -38,7 +38,7 @@ def test_the_first_answer_stays_as_it_is():
     assert out.categories == label.categories
 
 
-def test_numbers_are_kept_whatever_the_order_of_the_answer():
+def test_numbers_are_kept_whatever_the_order_of_the_prediction():
     tracks = Tracks()
     tracks.follow(boxes(0, 50, 100), 0.3)
     out = tracks.follow(boxes(102, 3, 49), 0.3)
@@ -149,11 +149,11 @@ def test_numbers_stay_small():
         out = tracks.follow(boxes(*places.tolist()), 0.3)
         assert len(np.unique(out.ids[out.ids > 0])) == len(places)
         largest = max(largest, len(out.scores))
-    # At most 5 in each of the answers that are remembered, though some 500 came and went.
+    # At most 5 in each of the predictions that are remembered, though some 500 came and went.
     assert largest <= 5 * (MAX_MISSED_FRAMES + 1)
 
 
-def test_an_answer_without_things_changes_no_number():
+def test_a_prediction_without_things_changes_no_number():
     tracks = Tracks()
     for label in (boxes(), boxes(0), boxes(), boxes(0), boxes()):
         out = tracks.follow(label, 0.3)

@@ -73,7 +73,7 @@ def asked(seed, score=0.5, side=20):
     return frame, question, truth, {'iou': score}
 
 
-def test_the_worst_answers_are_kept_and_shown_first(tmp_path):
+def test_the_worst_predictions_are_kept_and_shown_first(tmp_path):
     gallery = QualitativeResults(['segmentation_1'], first=0, worst=2)
     scores = [0.7, 0.2, NAN, 0.9, 0.1, 0.3]
     for number, score in enumerate(scores):
@@ -113,7 +113,7 @@ def test_first_views_are_shown_with_what_was_not_asked_left_out(tmp_path):
         gallery.on_prediction(number, *asked(number))
     gallery.write(tmp_path)
     assert [path.name for path in tmp_path.iterdir()] == ['first.png']
-    # Two views, each a row of truths and a row of answers below the input and two kinds.
+    # Two views, each a row of truths and a row of predictions below the input and two kinds.
     panels = draw_prediction(*asked(0)[:3])
     height, width = images.read(tmp_path / 'first.png').shape[:2]
     assert height > 4 * panels[0].shape[0]
@@ -142,11 +142,11 @@ def test_points_lie_where_they_were_asked():
     black = Frame(np.zeros((20, 30, 3), np.uint8))
     truth = Mask(np.zeros((20, 30), np.bool_))
     question = EvalItem('segmentation_1', Prompt('segmentation', points=(Point(24, 5),)), truth)
-    _, shown, answer = draw_prediction(black, question, truth)
+    _, shown, prediction = draw_prediction(black, question, truth)
     rows, columns = np.nonzero(shown.any(axis=-1))
     assert abs(rows.mean() - (5.5 * 12 - 0.5)) < 1
     assert abs(columns.mean() - (24.5 * 12 - 0.5)) < 1
-    assert not answer.any()
+    assert not prediction.any()
 
 
 def test_names_that_are_no_unicode_are_written_as_escapes_in_utf_8(tmp_path):

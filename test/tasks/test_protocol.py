@@ -93,7 +93,7 @@ def test_the_names_are_the_files():
     assert not any(name.startswith('_') for name in tasks.names())
 
 
-def test_an_unknown_name_is_answered_with_the_known_ones():
+def test_an_error_about_an_unknown_name_lists_the_known_ones():
     with pytest.raises(ValueError, match=r"no task 'depht'; did you mean 'depth'\? known: depth,"):
         tasks.get('depht')
     with pytest.raises(ValueError, match="no task 'zzz'; known: "):

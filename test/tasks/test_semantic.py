@@ -40,7 +40,7 @@ def test_text_refuses_no_category_and_points():
         TASK.text(Prompt('semantic', category='cat', points=(Point(1, 2),)))
 
 
-def test_an_image_answers_about_one_category():
+def test_an_image_tells_about_one_category():
     ids = np.array([[1, 2], [0, 0]], np.int32)
     label = Instances(ids, ('dog', 'cat'), np.ones(2, np.float32))
     with pytest.raises(ValueError, match="one category, got 'cat', 'dog'"):

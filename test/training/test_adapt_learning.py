@@ -144,7 +144,7 @@ def test_the_adapter_is_the_running_mean_of_the_matrices(val_fraction, base, tmp
     assert 0 < mean.abs().sum() < last.abs().sum()
 
 
-def test_the_file_answers_as_it_was_judged(base, tmp_path):
+def test_the_file_predicts_as_it_was_validated(base, tmp_path):
     what, settings = plan(base, max_steps=4)
     card = fit_adapter(what, settings, tmp_path / 'a', progress=False)
     pipe = load_pipeline(base)

@@ -26,7 +26,7 @@ def fresh():
     return init_pipeline(tiny(), smooth(64), tasks.texts())
 
 
-def test_a_new_network_answers_every_task_and_survives_the_disk(fresh, tmp_path):
+def test_a_new_network_predicts_every_task_and_survives_the_disk(fresh, tmp_path):
     fresh.save_pretrained(tmp_path / 'model')
     again = DiceptionPipeline.from_pretrained(tmp_path / 'model')
     assert again.transformer.config['prediction_type'] == 'sample'

@@ -17,8 +17,8 @@ from diception_ros.training.trainer import Trainer
 def test_200_steps_in_rooms_beat_the_constant_image(tmp_path):
     """Normals of rooms never trained on, against the mean image and the wrong image.
 
-    Seeds 0 to 4 gave 0.87 to 0.93 of the mean image's error, 0.82 to 0.93 of that of answers to
-    another image, and 2.4 to 4.9 degrees less than the mean image.
+    Seeds 0 to 4 gave 0.87 to 0.93 of the mean image's error, 0.82 to 0.93 of that of predictions
+    of another image, and 2.4 to 4.9 degrees less than the mean image.
     """
     chosen = tiny(
         resolution=64,
@@ -50,7 +50,7 @@ def test_200_steps_in_rooms_beat_the_constant_image(tmp_path):
     with (tmp_path / 'run' / 'validation.csv').open() as lines:
         found = {line['metric']: line for line in csv.DictReader(lines)}
     error, angle = (
-        {answer: float(found[metric][answer]) for answer in validation.COLUMNS}
+        {prediction: float(found[metric][prediction]) for prediction in validation.COLUMNS}
         for metric in ('image_mae', 'mean_deg')
     )
     assert error['true'] < 0.95 * error['mean']

@@ -79,7 +79,7 @@ def test_an_oracle_is_perfect_and_both_controls_are_not(tmp_path):
     assert sheet.shape[1] > 12 * 128
 
 
-def test_shuffled_answers_are_about_another_image_of_the_task():
+def test_shuffled_predictions_are_of_another_image_of_the_task():
     held = discs(3, 1)
     judge = validation.Validator(held, FORM, FORM.collate(discs(3, 0)), tiny())
     asked = []
@@ -97,7 +97,7 @@ def test_shuffled_answers_are_about_another_image_of_the_task():
         assert torch.equal(shuffled[rows], true[rows.roll(-1)])
 
 
-def test_answers_are_blended_as_many_as_the_model_says():
+def test_predictions_are_blended_as_many_as_the_model_says():
     held = discs(2, 1)
     judge = validation.Validator(held, FORM, FORM.collate(discs(3, 0)), tiny())
     seen = []

@@ -172,6 +172,6 @@ def test_another_host_name_is_refused(address):
     connection = http.client.HTTPConnection(url.split('/')[2], timeout=600)
     for host, status in (('127.0.0.1', 200), ('evil.example', 400)):
         connection.request('GET', '/', headers={'Host': host})
-        answer = connection.getresponse()
-        answer.read()
-        assert answer.status == status
+        prediction = connection.getresponse()
+        prediction.read()
+        assert prediction.status == status

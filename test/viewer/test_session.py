@@ -85,7 +85,7 @@ def test_the_nearest_point_is_removed():
     assert without_nearest((), Point(0, 0)) == ()
 
 
-def test_only_the_newest_of_the_requests_made_meanwhile_is_answered(files, opened):
+def test_only_the_newest_of_the_requests_made_meanwhile_is_predicted(files, opened):
     predictor = Gated()
     session = opened(ImageFiles(files), predictor)
     until(lambda: session.snapshot.labels)

@@ -1,6 +1,6 @@
 # SPDX-FileCopyrightText: 2026 The diception_ros authors
 # SPDX-License-Identifier: Apache-2.0
-"""Instances as an image, one colour each on black (`paint`), and back (`find_instances`).
+"""Instances as an image, one colour each on black (`paint_instances`), and `find_instances` back.
 
 The model draws each instance in some colour of its own choice, and not evenly: an image of 64
 colours comes back from the image decoder with 200 000. What is done about it, without any setting
@@ -30,6 +30,78 @@ from numpy.typing import NDArray
 Bytes = NDArray[np.uint8]
 Whole = NDArray[np.int32]
 Floats = NDArray[np.float32]
+
+# Colours for instances: far from black and from one another, and told by what can be seen.
+#
+# Black means background. The official model was trained on random colours, and `find_instances`
+# reads any. Training images are not random: red grows with x, green with y, blue with smallness
+# of the instance, so that a model can learn the colour of an instance from its place within few
+# steps, and the same label always gives the same image. The colour is then moved to a lattice of
+# colours, one for each instance, so that two instances at one place still differ clearly.
+
+
+# Four values per channel are 1/3 apart: above six times the noise sigma 0.05 that an image may
+# carry. 56 of the 64 colours are left when the dark ones are taken out; more instances than that
+# get a finer lattice (98 colours 1/4 apart, 189 colours 1/5 apart, ...).
+MIN_LATTICE_LEVELS = 4
+
+# The brightest channel of each colour is at least this. `find_instances` calls 0.15 black, and the
+# blurred rim of an instance against black passes through all darker versions of its colour.
+MIN_BRIGHTNESS = 0.6
+
+
+def lattice(count: int) -> NDArray[np.float32]:
+    """At least `count` colours, evenly spaced and none of them dark: (K, 3) float32 in [0, 1] RGB.
+
+    All colours of a cubic lattice whose brightest channel reaches `MIN_BRIGHTNESS`; the coarsest
+    such lattice from `MIN_LATTICE_LEVELS` on.
+    """
+    for levels in itertools.count(MIN_LATTICE_LEVELS):
+        steps = np.arange(levels, dtype=np.float32) / np.float32(levels - 1)
+        cube = np.stack(np.meshgrid(steps, steps, steps, indexing='ij'), axis=-1).reshape(-1, 3)
+        colours: NDArray[np.float32] = cube[cube.max(axis=1) >= MIN_BRIGHTNESS]
+        if len(colours) >= count:
+            break
+    return colours
+
+
+def paint_instances(ids: NDArray[np.int32]) -> NDArray[np.float32]:
+    """Paint instances on black, each in a colour that follows from its place and size.
+
+    The colour wished for is red = x and green = y of the centroid as fractions of the image,
+    blue = 1 - 2 * sqrt(area / image), at least 0. Of all ways to give each instance a colour of
+    its own from `lattice`, the one with the least sum of squared distances to the wishes is taken.
+    Which number an instance has in `ids` plays no part.
+
+    Args:
+        ids: (H, W) int32, 0 = background, 1..N the instances; numbers may be left out.
+
+    Returns:
+        (H, W, 3) float32 in [0, 1], RGB.
+    """
+    height, width = ids.shape
+    areas = np.bincount(ids.ravel())
+    areas[0] = 0
+    present = np.flatnonzero(areas)
+    rows, columns = np.nonzero(ids)
+    of = ids[rows, columns]
+    y = np.bincount(of, rows + 0.5, len(areas))[present] / areas[present] / height
+    x = np.bincount(of, columns + 0.5, len(areas))[present] / areas[present] / width
+    share = areas[present] / (height * width)
+    wish = np.stack([x, y, np.maximum(0, 1 - 2 * np.sqrt(share))], axis=1)
+
+    # In an order that can be seen too, because the solver settles ties by it.
+    order = np.lexsort((x, y, share))
+    colours = lattice(len(present))
+    distances = ((wish[order, None] - colours[None]) ** 2).sum(axis=2)
+    from scipy.optimize import linear_sum_assignment
+
+    chosen = linear_sum_assignment(distances)[1]
+    table = np.zeros((len(areas), 3), np.float32)
+    table[present[order]] = colours[chosen]
+    out: NDArray[np.float32] = table[ids]
+    return out
+
 
 # Mode seeking in a histogram of a noisy image: the colours that the network meant.
 #
@@ -186,7 +258,7 @@ MERGE_DISTANCE = 0.08
 # ... those that touch where they are nearer than this, ...
 TOUCHING_MERGE_DISTANCE = 0.15
 # ... or where they are nearer than this, and the step across their border is below this part of
-# the difference of their means. The colours that `paint` chooses are 0.33 apart.
+# the difference of their means. The colours that `paint_instances` chooses are 0.33 apart.
 DRIFT_MERGE_DISTANCE, MAX_BORDER_STEP = 0.3, 0.5
 # A core of less than this part of the image whose colour is nearer than this to a larger one
 # that it touches is a fluctuation within it.
@@ -484,75 +556,3 @@ def _number(
     number = np.zeros(count, np.int32)
     number[order] = np.arange(1, len(order) + 1)
     return _look_up(number, owner), scores[order].astype(np.float32)
-
-
-# Colours for instances: far from black and from one another, and told by what can be seen.
-#
-# Black means background. The official model was trained on random colours, and `find_instances`
-# reads any. Training images are not random: red grows with x, green with y, blue with smallness
-# of the instance, so that a model can learn the colour of an instance from its place within few
-# steps, and the same label always gives the same image. The colour is then moved to a lattice of
-# colours, one for each instance, so that two instances at one place still differ clearly.
-
-
-# Four values per channel are 1/3 apart: above six times the noise sigma 0.05 that an image may
-# carry. 56 of the 64 colours are left when the dark ones are taken out; more instances than that
-# get a finer lattice (98 colours 1/4 apart, 189 colours 1/5 apart, ...).
-MIN_LATTICE_LEVELS = 4
-
-# The brightest channel of each colour is at least this. `find_instances` calls 0.15 black, and the
-# blurred rim of an instance against black passes through all darker versions of its colour.
-MIN_BRIGHTNESS = 0.6
-
-
-def lattice(count: int) -> NDArray[np.float32]:
-    """At least `count` colours, evenly spaced and none of them dark: (K, 3) float32 in [0, 1] RGB.
-
-    All colours of a cubic lattice whose brightest channel reaches `MIN_BRIGHTNESS`; the coarsest
-    such lattice from `MIN_LATTICE_LEVELS` on.
-    """
-    for levels in itertools.count(MIN_LATTICE_LEVELS):
-        steps = np.arange(levels, dtype=np.float32) / np.float32(levels - 1)
-        cube = np.stack(np.meshgrid(steps, steps, steps, indexing='ij'), axis=-1).reshape(-1, 3)
-        colours: NDArray[np.float32] = cube[cube.max(axis=1) >= MIN_BRIGHTNESS]
-        if len(colours) >= count:
-            break
-    return colours
-
-
-def paint(ids: NDArray[np.int32]) -> NDArray[np.float32]:
-    """Paint instances on black, each in a colour that follows from its place and size.
-
-    The colour wished for is red = x and green = y of the centroid as fractions of the image,
-    blue = 1 - 2 * sqrt(area / image), at least 0. Of all ways to give each instance a colour of
-    its own from `lattice`, the one with the least sum of squared distances to the wishes is taken.
-    Which number an instance has in `ids` plays no part.
-
-    Args:
-        ids: (H, W) int32, 0 = background, 1..N the instances; numbers may be left out.
-
-    Returns:
-        (H, W, 3) float32 in [0, 1], RGB.
-    """
-    height, width = ids.shape
-    areas = np.bincount(ids.ravel())
-    areas[0] = 0
-    present = np.flatnonzero(areas)
-    rows, columns = np.nonzero(ids)
-    of = ids[rows, columns]
-    y = np.bincount(of, rows + 0.5, len(areas))[present] / areas[present] / height
-    x = np.bincount(of, columns + 0.5, len(areas))[present] / areas[present] / width
-    share = areas[present] / (height * width)
-    wish = np.stack([x, y, np.maximum(0, 1 - 2 * np.sqrt(share))], axis=1)
-
-    # In an order that can be seen too, because the solver settles ties by it.
-    order = np.lexsort((x, y, share))
-    colours = lattice(len(present))
-    distances = ((wish[order, None] - colours[None]) ** 2).sum(axis=2)
-    from scipy.optimize import linear_sum_assignment
-
-    chosen = linear_sum_assignment(distances)[1]
-    table = np.zeros((len(areas), 3), np.float32)
-    table[present[order]] = colours[chosen]
-    out: NDArray[np.float32] = table[ids]
-    return out

@@ -12,7 +12,7 @@ from diception_ros.tasks.codecs.instance_colors import (
     MIN_BRIGHTNESS,
     find_instances,
     lattice,
-    paint,
+    paint_instances,
 )
 
 
@@ -45,7 +45,7 @@ def test_the_lattice_is_bright_and_as_coarse_as_it_can_be(count, apart):
 def test_each_instance_has_a_colour_of_its_own_and_nothing_is_black():
     ids = np.zeros((64, 64), np.int32)
     ids.reshape(8, 8, 8, 8)[:, 1:7, :, 1:7] = np.arange(1, 65).reshape(8, 1, 8, 1)
-    rgb = paint(ids)
+    rgb = paint_instances(ids)
     assert (rgb[ids == 0] == 0).all()
     colours = np.array([rgb[ids == k][0] for k in range(1, 65)])
     assert pdist(colours).min() >= 0.249
@@ -59,13 +59,13 @@ def test_colours_follow_from_what_is_seen_not_from_the_numbers():
     ids.reshape(8, 8, 8, 8)[:, 1:7, :, 1:7] = np.arange(1, 65).reshape(8, 1, 8, 1)
     numbers = np.random.default_rng(0).permutation(80)[:65] + 1
     other = np.where(ids > 0, numbers[ids], 0).astype(np.int32)
-    np.testing.assert_array_equal(paint(other), paint(ids))
+    np.testing.assert_array_equal(paint_instances(other), paint_instances(ids))
 
 
 def test_red_grows_to_the_right_and_green_downward():
     ids = np.zeros((100, 100), np.int32)
     ids[5:15, 5:15], ids[5:15, 85:95], ids[85:95, 5:15] = 1, 2, 3
-    rgb = paint(ids)
+    rgb = paint_instances(ids)
     assert rgb[10, 90, 0] > rgb[10, 10, 0] + 0.5
     assert rgb[90, 10, 1] > rgb[10, 10, 1] + 0.5
 
@@ -93,7 +93,7 @@ def test_twenty_instances_are_read_back(name, seed):
     channel, least, miscount = CHANNELS[name]
     rng = np.random.default_rng(seed)
     true = random_instances(rng, 768, 24).ids
-    found, scores = find_instances(channel(paint(true), rng))
+    found, scores = find_instances(channel(paint_instances(true), rng))
     iou, more = agreement(found, true)
     assert iou >= least
     assert abs(more) <= miscount
@@ -107,7 +107,7 @@ def test_twenty_instances_are_read_back(name, seed):
 def test_small_images_are_read_back(side, count, least, seed):
     rng = np.random.default_rng(seed)
     true = random_instances(rng, side, count).ids
-    iou, more = agreement(find_instances(paint(true))[0], true)
+    iou, more = agreement(find_instances(paint_instances(true))[0], true)
     assert iou >= least
     assert more == 0
 
@@ -117,7 +117,7 @@ def test_blurred_rims_go_to_the_nearer_colour():
     ious = []
     for seed in range(3):
         true = random_instances(np.random.default_rng(seed), 64, 6).ids
-        iou, more = agreement(find_instances(channels.blur(paint(true)))[0], true)
+        iou, more = agreement(find_instances(channels.blur(paint_instances(true)))[0], true)
         assert more == 0
         ious.append(iou)
     assert np.mean(ious) >= 0.965
@@ -128,7 +128,7 @@ def test_fluctuations_that_neighbours_share_are_no_instances():
     for seed in range(4):
         rng = np.random.default_rng(seed)
         true = random_instances(rng, 384, 20).ids
-        rgb = channels.blur(paint(true))
+        rgb = channels.blur(paint_instances(true))
         grain = channels.blur(rng.normal(0, 1, rgb.shape).astype(np.float32), 1.5)
         found, _ = find_instances(np.clip(rgb + 0.05 * grain / grain.std(), 0, 1))
         iou, more = agreement(found, true)
@@ -143,7 +143,7 @@ def test_two_things_at_the_least_and_at_the_greatest_size(side):
     true = np.zeros((side, side), np.int32)
     true[side // 8 : side // 2, side // 8 : side // 2] = 1
     true[side // 2 : side - 1, side // 4 : side - 1] = 2
-    iou, more = agreement(find_instances(paint(true))[0], true)
+    iou, more = agreement(find_instances(paint_instances(true))[0], true)
     assert iou >= 0.95
     assert more == 0
 
@@ -179,7 +179,7 @@ def test_a_thing_behind_a_post_is_one_instance():
     true = np.zeros((256, 256), np.int32)
     true[80:180, 30:220] = 1
     true[20:240, 110:140] = 2
-    rgb = channels.noise(paint(true), np.random.default_rng(0))
+    rgb = channels.noise(paint_instances(true), np.random.default_rng(0))
     iou, more = agreement(find_instances(rgb)[0], true)
     assert more == 0
     assert iou > 0.97
@@ -250,7 +250,7 @@ def test_nothing_is_found_in_black_and_everything_in_one_colour():
 
 def test_values_outside_the_range_count_as_its_ends():
     true = random_instances(np.random.default_rng(1), 256, 8).ids
-    rgb = paint(true)
+    rgb = paint_instances(true)
     found, scores = find_instances(rgb)
     again, scores_again = find_instances(np.where(rgb == 0, -3, np.where(rgb == 1, 5, rgb)))
     np.testing.assert_array_equal(again, found)
@@ -260,7 +260,7 @@ def test_values_outside_the_range_count_as_its_ends():
 def test_scores_fall_with_size_and_with_spread():
     true = np.zeros((256, 256), np.int32)
     true[20:120, 20:120], true[150:160, 20:30], true[20:120, 150:250] = 1, 2, 3
-    rgb = paint(true)
+    rgb = paint_instances(true)
     rgb[20:120, 150:250] += np.random.default_rng(0).normal(0, 0.1, (100, 100, 3))
     found, scores = find_instances(rgb)
     assert ((scores >= 0) & (scores <= 1)).all()
@@ -274,14 +274,14 @@ def test_scores_fall_with_size_and_with_spread():
 
 def test_decoding_is_deterministic():
     rng = np.random.default_rng(0)
-    rgb = channels.noise(paint(random_instances(rng, 384, 20).ids), rng)
+    rgb = channels.noise(paint_instances(random_instances(rng, 384, 20).ids), rng)
     first, second = find_instances(rgb), find_instances(rgb.copy())
     np.testing.assert_array_equal(first[0], second[0])
     np.testing.assert_array_equal(first[1], second[1])
 
 
 def test_the_image_that_is_read_stays_as_it_was():
-    rgb = paint(random_instances(np.random.default_rng(0), 128, 5).ids)
+    rgb = paint_instances(random_instances(np.random.default_rng(0), 128, 5).ids)
     before = rgb.copy()
     find_instances(rgb)
     np.testing.assert_array_equal(rgb, before)
