@@ -93,7 +93,7 @@ def adapt(config: AdaptConfig, progress: Progress = SILENT) -> AdaptResult:
         FileNotFoundError: no labels or no model, or nothing to resume.
         ValueError: labels that don't fit, or a run to resume that began differently.
 
-    Example:
+    Examples:
         >>> from diception_ros import AdaptConfig, adapt
         >>> result = adapt(AdaptConfig(
         ...     task='floor', kind='mask', out='adapter', model='small_model',

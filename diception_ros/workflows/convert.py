@@ -60,7 +60,7 @@ def convert(config: ConvertConfig, progress: Progress = SILENT) -> ConvertResult
     Raises:
         ValueError, OSError: a source is missing or isn't what it should be, or the disk is full.
 
-    Example:
+    Examples:
         >>> from diception_ros import ConvertConfig, convert
         >>> convert(ConvertConfig(sd3='sd3', checkpoint='v1.pth', out='converted')).model.name
         'converted'

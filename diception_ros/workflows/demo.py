@@ -96,7 +96,7 @@ def demo(config: DemoConfig, progress: Progress = SILENT) -> DemoResult:
         ImportError: ROS or MuJoCo is missing.
         TimeoutError: the node took too long to become active.
 
-    Example:
+    Examples:
         >>> from diception_ros import DemoConfig, demo
         >>> result = demo(DemoConfig(out='demo', bag='drive.mcap', tasks=['depth'], model='model'))
         >>> result.equal == result.compared > 0

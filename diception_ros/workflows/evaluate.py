@@ -66,7 +66,7 @@ def evaluate(config: EvaluateConfig, progress: Progress = SILENT) -> EvaluateRes
         ImportError: MuJoCo or pycocotools is missing.
         ValueError: an adapter or labels that don't fit.
 
-    Example:
+    Examples:
         >>> from diception_ros import EvaluateConfig, evaluate
         >>> result = evaluate(EvaluateConfig(adapters=['adapter'], labels={'data': 'labels'},
         ...                                  model='model'))

@@ -57,7 +57,7 @@ def export(config: ExportConfig, progress: Progress = SILENT) -> ExportResult:
         ImportError: onnx or onnxscript is not installed.
         ValueError: the model uses something that the graphs cannot do, or their outputs differ.
 
-    Example:
+    Examples:
         >>> from diception_ros import ExportConfig, export
         >>> export(ExportConfig(model='model', out='exported')).difference < 1e-4
         True

@@ -149,7 +149,7 @@ def predict(config: PredictConfig, progress: Progress = SILENT) -> PredictResult
         ValueError: an unknown task, one that lacks a category or points, or categories or points
             that no task takes.
 
-    Example:
+    Examples:
         >>> from diception_ros import PredictConfig, predict
         >>> config = PredictConfig(images=['photos'], tasks=['depth', 'normal'], out='results')
         >>> [sorted(path.name for path in folder.iterdir())[:3]

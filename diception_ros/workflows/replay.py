@@ -197,7 +197,7 @@ def replay(config: ReplayConfig, progress: Progress = SILENT) -> ReplayResult:
         ValueError: a topic that isn't there, ground truth that doesn't fit, or a run to resume
             that began with other options.
 
-    Example:
+    Examples:
         >>> from diception_ros import ReplayConfig, replay
         >>> config = ReplayConfig(bags=['drive.mcap'], out='results.mcap',
         ...                       truth=['depth=truth'], model='model')

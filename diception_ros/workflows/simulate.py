@@ -105,7 +105,7 @@ def simulate(config: SimulateConfig, progress: Progress = SILENT) -> SimulateRes
         ValueError: an unknown name in `realism`.
         ImportError, OSError: MuJoCo or its OpenGL library is missing.
 
-    Example:
+    Examples:
         >>> from diception_ros import SimulateConfig, simulate
         >>> simulate(SimulateConfig(out='rooms', scenes=1, views=2, size='96x64')).frames
         2

@@ -61,7 +61,7 @@ def train(config: TrainConfig, progress: Progress = SILENT) -> TrainResult:
         FileNotFoundError: no settings file, or nothing to resume.
         ValueError: settings that don't fit together, or differ from those of the run to resume.
 
-    Example:
+    Examples:
         >>> from diception_ros import TrainConfig, train
         >>> train(TrainConfig(out='run', config='train.yaml')).step
         2

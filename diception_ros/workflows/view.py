@@ -89,7 +89,7 @@ def view(config: ViewConfig, progress: Progress = SILENT) -> ViewResult:
         TimeoutError: there is no such node.
         ValueError: settings that do not suit the model.
 
-    Example:
+    Examples:
         >>> from diception_ros import ViewConfig, view
         >>> config = ViewConfig(sources=['photos'], port=0, seconds=0.5)
         >>> view(config).address

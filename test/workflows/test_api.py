@@ -118,6 +118,8 @@ def test_a_verb_takes_a_config_and_returns_a_result(verb):
     assert [one.name for one in parameters] == ['config', 'progress']
     assert parameters[0].annotation == f'{verb.capitalize()}Config'
     assert inspect.signature(function).return_annotation == f'{verb.capitalize()}Result'
+    # What the documentation site shows as code; 'Example:' would be text to it.
+    assert '\n    Examples:\n' in function.__doc__
 
 
 def test_import_loads_nothing_heavy():
