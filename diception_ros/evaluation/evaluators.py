@@ -170,10 +170,7 @@ def by_metric(columns: Mapping[str, Evaluator]) -> dict[str, dict[str, float]]:
     """The numbers of evaluators by metric and column; the first one has all metrics, else NaN."""
     results = {column: evaluator.compute() for column, evaluator in columns.items()}
     return {
-        metric: {
-            column: column_metrics.get(metric, float('nan'))
-            for column, column_metrics in results.items()
-        }
+        metric: {column: result.get(metric, float('nan')) for column, result in results.items()}
         for metric in next(iter(results.values()))
     }
 

@@ -358,14 +358,11 @@ class KeypointAP(_CocoMetric):
         if ignored is not None and len(ignored):
             predicted = self._outside(predicted, truth, ignored)
         self._empty += len(truth.joints) + len(predicted.joints) == 0
-        for label, sink, known_areas in (
-            (truth, self._truths, areas),
-            (predicted, self._found, None),
-        ):
+        for label, sink, known in ((truth, self._truths, areas), (predicted, self._found, None)):
             people = zip(label.joints, label.visibility, label.scores, strict=True)
             for k, (joints, seen, scores) in enumerate(people):
                 box = _box(joints)
-                area = _area(box) if known_areas is None else float(known_areas[k])
+                area = _area(box) if known is None else float(known[k])
                 # Absent joints lie far from everything, rather than at the corner (0, 0).
                 places = np.nan_to_num(joints.astype(np.float64), nan=-1e6)
                 self._write(

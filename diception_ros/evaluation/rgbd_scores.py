@@ -81,7 +81,7 @@ def evaluate(
     }
     mains: dict[tuple[str, str], list[float]] = {}
     better: dict[tuple[str, str, str], list[bool]] = {}
-    small_labels: list[dict[str, Label]] = []
+    small: list[dict[str, Label]] = []
     owners: list[str] = []
     for number, (source, rgbd_frame) in enumerate(each(_in_turn(sources), total)):
         items = _items(rgbd_frame)
@@ -95,18 +95,12 @@ def evaluate(
                 for callback in callbacks:
                     callback.on_prediction(number, rgbd_frame.frame, item, label, score)
             if column == first:
-                small_labels.append(
-                    {i.name: _small(x) for i, x in zip(items, labels, strict=True)}
-                )
+                small.append({i.name: _small(x) for i, x in zip(items, labels, strict=True)})
                 owners.append(source.name)
-    means = (
-        {task: _mean([labels[task] for labels in small_labels]) for task in TASKS}
-        if small_labels
-        else {}
-    )
+    means = {task: _mean([labels[task] for labels in small]) for task in TASKS} if small else {}
     done = dict.fromkeys(scores, 0)
     for number, (source, rgbd_frame) in enumerate(_in_turn(sources)):
-        other = small_labels[_other(number, owners)]
+        other = small[_other(number, owners)]
         for item in _items(rgbd_frame):
             controls = {
                 'constant': _constant(item.name), 'ramp': _ramp(item.name),

@@ -219,14 +219,8 @@ class DiceptionPipeline(DiffusionPipeline, SD3LoraLoaderMixin):
 
     def _networks(self) -> list[torch.nn.Module]:
         encoders = (self.text_encoder, self.text_encoder_2, self.text_encoder_3)
-        components = (
-            self.vae,
-            self.transformer,
-            self.point_encoder,
-            self.image_encoder,
-            *encoders,
-        )
-        return [item for item in components if isinstance(item, torch.nn.Module)]
+        parts = (self.vae, self.transformer, self.point_encoder, self.image_encoder, *encoders)
+        return [item for item in parts if isinstance(item, torch.nn.Module)]
 
     @torch.no_grad()
     def encode_image(

@@ -79,12 +79,8 @@ def threshold_prior(truths: Sequence[Mask]) -> float:
     masks = np.stack(known)
     others = (masks.sum(axis=0, dtype=np.float32) - masks) / max(1, len(masks) - 1)  # (N, S, S)
     reached = max(
-        float(
-            np.mean(
-                (masks & thresholded).sum(axis=(1, 2)) / (masks | thresholded).sum(axis=(1, 2))
-            )
-        )
-        for thresholded in (others > level for level in (-1, *THRESHOLDS))
+        float(np.mean((masks & above).sum(axis=(1, 2)) / (masks | above).sum(axis=(1, 2))))
+        for above in (others > level for level in (-1, *THRESHOLDS))
     )
     return round(max(float(THRESHOLDS[0]), reached / (1 + reached)), 3)
 

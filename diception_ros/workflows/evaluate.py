@@ -284,10 +284,7 @@ def _on_coco(config: EvaluateConfig, progress: Progress) -> EvaluateResult:
     means = dataset_scores.coco_means(annotated, names, predictor.resolution)
     with _callbacks(config, names) as (callbacks, write):
         frames = progress.each(annotated.frames(), annotated.count, unit='image')
-        groups = (
-            (annotated_frame.frame, dataset_scores.coco_items(annotated_frame, names))
-            for annotated_frame in frames
-        )
+        groups = ((item.frame, dataset_scores.coco_items(item, names)) for item in frames)
         predict_fns = _predict_fns(config, predictor)
         result = evaluators.evaluate_items(groups, predict_fns, means, names, callbacks)
         columns = _add_published(result, dataset_scores.COCO_PUBLISHED)

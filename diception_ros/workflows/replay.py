@@ -316,21 +316,14 @@ def _score(
     perception, report = config.perception, config.report
     sheets = ReportImages(result.frames, registry=perception.registry)
     with progress.bar(result.frames, f'{path.name}: scores', 'frame') as bar:
-        bag_scores_result = bag_scores.score(
+        scored = bag_scores.score(
             path, job.out, cameras, job, perception, sources, poses, config.align,
             [sheets] if report else [], bar.update,
         )  # fmt: skip
     assert result.journal is not None
-    bag_scores_result.rows = html_report.with_journal(bag_scores_result.rows, result.journal)
+    scored.rows = html_report.with_journal(scored.rows, result.journal)
     content = html_report.metrics(
-        path,
-        job,
-        perception,
-        (config.model, model),
-        result,
-        bag_scores_result,
-        config.align,
-        config.truth,
+        path, job, perception, (config.model, model), result, scored, config.align, config.truth
     )
     if report is None:
         numbers, rows = (job.out.with_suffix(end) for end in ('.metrics.json', '.frames.csv'))
@@ -338,13 +331,13 @@ def _score(
         report.mkdir(parents=True, exist_ok=True)
         numbers, rows = report / 'metrics.json', report / 'frames.csv'
     tables.write_json(numbers, content)
-    tables.write_csv(rows, bag_scores_result.rows)
+    tables.write_csv(rows, scored.rows)
     if report is not None:
-        html = html_report.page(content, bag_scores_result.rows, sheets)
+        html = html_report.page(content, scored.rows, sheets)
         files.write_text(report / 'index.html', html)
         progress.log(f'wrote {report / "index.html"}')
     shown = []
-    for camera, of_camera in bag_scores_result.numbers.items():
+    for camera, of_camera in scored.numbers.items():
         values = {
             task: {metric: {'value': value} for metric, value in each.items()}
             for task, each in of_camera.items()
@@ -355,7 +348,7 @@ def _score(
                 values, ['value'], registry=perception.registry, headings=headings
             )
             shown.append(table)
-    return bag_scores_result.numbers, shown
+    return scored.numbers, shown
 
 
 def _texts(perception: PerceptionSettings) -> list[str]:
