@@ -7,7 +7,7 @@ ONNX Runtime is imported when a model is loaded.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 import functools
 from pathlib import Path
 import sys
@@ -104,7 +104,7 @@ class OnnxBackend:
             _Graph(folder / name, compute.device, self.threads)
             for name in (IMAGE, NETWORK, DECODER)
         )
-        self._load_condition = functools.partial(
+        self._load_condition: Callable[[], _Graph] = functools.partial(
             _Graph, folder / CONDITION, compute.device, self.threads
         )
         if compute.device != 'cpu':

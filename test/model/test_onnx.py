@@ -121,6 +121,28 @@ def test_output_images_are_those_of_torch(both, changes):
         np.testing.assert_allclose(second, first, atol=CLOSE)
 
 
+def test_parts_of_a_batch_at_once_give_what_the_batch_gives(both):
+    several = Predictor.load('builtin', ComputeSettings(backend='onnx', threads=3))
+    frames = [frame(seed=seed) for seed in range(2)]
+    alone, at_once = (one.predict(frames, PROMPTS[:4]) for one in (both[1], several))
+    assert [item.prompt for item in alone] == [item.prompt for item in at_once] == PROMPTS[:4] * 2
+    for first, second in zip(alone, at_once, strict=True):
+        for name, values in vars(first.label).items():
+            if isinstance(values, np.ndarray) and values.dtype.kind == 'f':
+                np.testing.assert_allclose(vars(second.label)[name], values, atol=CLOSE)
+
+
+def test_a_condition_does_not_depend_on_what_was_asked_before(both):
+    texts = [tasks.get(prompt.task).text(prompt) for prompt in PROMPTS]
+    fresh = Predictor.load('builtin', ONNX)._backend
+    times = np.array([1000.0, 750.0], np.float32)
+    for text in reversed(texts):
+        fresh._add_conditions([text], times)
+    both[1]._backend._add_conditions(texts, times)
+    for key, values in fresh._conditions.items():
+        np.testing.assert_array_equal(both[1]._backend._conditions[key], values)
+
+
 def test_a_rectangle_gives_the_rectangle_of_torch(both):
     image = np.random.default_rng(1).integers(0, 256, (128, 256, 3), np.uint8)
     outputs = []
