@@ -1,12 +1,16 @@
 # SPDX-FileCopyrightText: 2026 The diception_ros authors
 # SPDX-License-Identifier: Apache-2.0
-"""Prompt: a task, and a category or points for tasks that take them."""
+"""Prompt: a task, and a category or points for tasks that take them; and what people click."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 import math
-from typing import NamedTuple
+import threading
+from typing import TYPE_CHECKING, NamedTuple
+
+if TYPE_CHECKING:
+    from diception_ros.core.frame import Intrinsics
 
 # The model has five point slots (shared by training and inference of the released weights).
 MAX_POINTS = 5
@@ -115,3 +119,87 @@ def read_points(text: str) -> tuple[Point, ...]:
             ) from None
         points.append(Point(x, y))
     return tuple(points)
+
+
+class PromptPoints:
+    """Up to five points that stay until they are cleared; safe between threads."""
+
+    def __init__(self) -> None:
+        self._points: tuple[Point, ...] = ()
+        self._size: tuple[int, int] | None = None
+        self._lock = threading.Lock()
+
+    def add(self, point: Point) -> int:
+        """Add a point; returns the number of points.
+
+        Raises:
+            ValueError: it lies outside of the image, no image was received, or there are five.
+        """
+        with self._lock:
+            if self._size is None:
+                raise ValueError(f'{point} is refused: no image was received yet to point at')
+            if len(self._points) == MAX_POINTS:
+                raise ValueError(
+                    f'{point} is refused: the model takes at most {MAX_POINTS} points and has '
+                    f'them; clear them first (service ~/prompt/clear)'
+                )
+            check_points((point,), self._size)
+            self._points = (*self._points, point)
+            return len(self._points)
+
+    @property
+    def count(self) -> int:
+        """Number of points."""
+        return len(self._points)
+
+    def clear(self) -> int:
+        """Remove all points; returns their number."""
+        with self._lock:
+            count, self._points = len(self._points), ()
+            return count
+
+    def of(self, size: tuple[int, int]) -> tuple[tuple[Point, ...], int]:
+        """The points for an image of this size (H, W), and the number of removed ones.
+
+        Points were clicked in images of the last size; in those of another size they mean
+        something else.
+        """
+        with self._lock:
+            removed = 0
+            if self._size != size:
+                removed, self._points = len(self._points), ()
+                self._size = size
+            return self._points, removed
+
+
+def parse_categories(text: str) -> tuple[str, ...]:
+    """'chair, traffic light' -> ('chair', 'traffic light')."""
+    parts = (part.strip() for part in text.split(','))
+    return tuple(dict.fromkeys(part for part in parts if part))
+
+
+def point_at(position: tuple[float, float, float], intrinsics: Intrinsics | None) -> Point:
+    """The pixel that a geometry_msgs/PointStamped in a camera's frame means.
+
+    Args:
+        position: x, y in pixels and z 0, as image viewers publish it; or metres in the camera
+            optical frame, as 3D viewers do.
+        intrinsics: pinhole of the images; only points in space need it.
+
+    Raises:
+        ValueError: a point in space that lies behind the camera, or without a pinhole.
+    """
+    x, y, z = position
+    if z == 0:
+        return Point(x, y)
+    if not z > 0:
+        raise ValueError(f'point ({x}, {y}, {z}) m is refused: it is not in front of the camera')
+    if intrinsics is None:
+        raise ValueError(
+            f'point ({x}, {y}, {z}) m is refused: no calibrated CameraInfo was received '
+            'yet to project it; for a pixel let z be 0'
+        )
+    return Point(
+        intrinsics.fx * x / z + intrinsics.cx,
+        intrinsics.fy * y / z + intrinsics.cy,
+    )

@@ -21,8 +21,7 @@ from rclpy.qos_overriding_options import QoSOverridingOptions
 from rclpy.subscription import Subscription
 from std_srvs.srv import Trigger
 
-from diception_ros.core.frame import Intrinsics
-from diception_ros.core.prompt import MAX_POINTS, Point, check_points
+from diception_ros.core.prompt import Point, PromptPoints, point_at
 from diception_ros.messages import base, poses
 from diception_ros.messages.synchronizer import (
     FIRST_INFO_S,
@@ -58,90 +57,6 @@ MSGTYPES = {
     ('depth_reference', 'compressed'): 'sensor_msgs/msg/CompressedImage',
     ('depth_reference', 'cloud'): 'sensor_msgs/msg/PointCloud2',
 }
-
-
-class PromptPoints:
-    """Up to five points that stay until they are cleared; safe between threads. No ROS."""
-
-    def __init__(self) -> None:
-        self._points: tuple[Point, ...] = ()
-        self._size: tuple[int, int] | None = None
-        self._lock = threading.Lock()
-
-    def add(self, point: Point) -> int:
-        """Add a point; returns the number of points.
-
-        Raises:
-            ValueError: it lies outside of the image, no image was received, or there are five.
-        """
-        with self._lock:
-            if self._size is None:
-                raise ValueError(f'{point} is refused: no image was received yet to point at')
-            if len(self._points) == MAX_POINTS:
-                raise ValueError(
-                    f'{point} is refused: the model takes at most {MAX_POINTS} points and has '
-                    f'them; clear them first (service ~/prompt/clear)'
-                )
-            check_points((point,), self._size)
-            self._points = (*self._points, point)
-            return len(self._points)
-
-    @property
-    def count(self) -> int:
-        """Number of points."""
-        return len(self._points)
-
-    def clear(self) -> int:
-        """Remove all points; returns their number."""
-        with self._lock:
-            count, self._points = len(self._points), ()
-            return count
-
-    def of(self, size: tuple[int, int]) -> tuple[tuple[Point, ...], int]:
-        """The points for an image of this size (H, W), and the number of removed ones.
-
-        Points were clicked in images of the last size; in those of another size they mean
-        something else.
-        """
-        with self._lock:
-            removed = 0
-            if self._size != size:
-                removed, self._points = len(self._points), ()
-                self._size = size
-            return self._points, removed
-
-
-def parse_categories(text: str) -> tuple[str, ...]:
-    """'chair, traffic light' -> ('chair', 'traffic light')."""
-    parts = (part.strip() for part in text.split(','))
-    return tuple(dict.fromkeys(part for part in parts if part))
-
-
-def pixel(position: tuple[float, float, float], intrinsics: Intrinsics | None) -> Point:
-    """The pixel that a geometry_msgs/PointStamped in a camera's frame means.
-
-    Args:
-        position: x, y in pixels and z 0, as image viewers publish it; or metres in the camera
-            optical frame, as 3D viewers do.
-        intrinsics: pinhole of the images; only points in space need it.
-
-    Raises:
-        ValueError: a point in space that lies behind the camera, or without a pinhole.
-    """
-    x, y, z = position
-    if z == 0:
-        return Point(x, y)
-    if not z > 0:
-        raise ValueError(f'point ({x}, {y}, {z}) m is refused: it is not in front of the camera')
-    if intrinsics is None:
-        raise ValueError(
-            f'point ({x}, {y}, {z}) m is refused: no calibrated CameraInfo was received '
-            'yet to project it; for a pixel let z be 0'
-        )
-    return Point(
-        intrinsics.fx * x / z + intrinsics.cx,
-        intrinsics.fy * y / z + intrinsics.cy,
-    )
 
 
 class ImageGate(CallbackGroup):  # type: ignore[misc]
@@ -444,7 +359,7 @@ class CameraInput:
                     f'point in frame {frame!r} is refused; expected one in the frame of the '
                     f'images, {self.frame_id!r}'
                 )
-            return pixel((position.x, position.y, position.z), self.camera_infos.intrinsics())
+            return point_at((position.x, position.y, position.z), self.camera_infos.intrinsics())
 
         self._add(find_pixel)
 

@@ -25,9 +25,10 @@ from rclpy.lifecycle import LifecycleNode, LifecycleState, TransitionCallbackRet
 from rclpy.parameter import Parameter
 from rclpy.task import Future
 
+from diception_ros.core.prompt import parse_categories
 from diception_ros.doctor import missing_packages
 from diception_ros.messages.outputs import DETECTIONS
-from diception_ros.node import camera_input, monitor, worker
+from diception_ros.node import monitor, worker
 from diception_ros.node.camera_input import SMALL, CameraInput, TransformInput
 from diception_ros.node.diagnostics import Log
 from diception_ros.node.frame_queue import FrameQueue
@@ -350,7 +351,7 @@ class PerceptionNode(LifecycleNode):  # type: ignore[misc]
             self._transforms.subscribe(settings)
 
     def _set_categories(self, message: Any) -> None:
-        categories = [*camera_input.parse_categories(message.data)]
+        categories = [*parse_categories(message.data)]
         if not categories:
             self.log.warning(f'prompt/categories {message.data!r} is refused: it names nothing')
             return

@@ -1,12 +1,10 @@
 # SPDX-FileCopyrightText: 2026 The diception_ros authors
 # SPDX-License-Identifier: Apache-2.0
-"""Parts of the node without ROS: levels of diagnostics, points."""
+"""Parts of the node without ROS: levels of diagnostics."""
 
 import pytest
 
-from diception_ros.core.prompt import Point
 from diception_ros.node import diagnostics
-from diception_ros.node.camera_input import PromptPoints, parse_categories
 from diception_ros.node.diagnostics import ERROR, OK, WARN, CameraReport, NodeReport, statuses
 from diception_ros.node.frame_queue import Counts
 
@@ -74,25 +72,3 @@ def test_statuses_sum_the_counts_of_the_cameras():
         assert status.values['dropped'] == str(one.dropped)
         assert status.values['dropped_idle'] == str(one.idle)
         assert set(status.values) <= set(diagnostics.CAMERA_VALUES)
-
-
-def test_points_stay_until_cleared_or_the_image_size_changes():
-    points = PromptPoints()
-    with pytest.raises(ValueError, match='no image was received yet'):
-        points.add(Point(1, 1))
-    assert points.of((48, 64)) == ((), 0)
-    assert [points.add(Point(k, k)) for k in range(5)] == [1, 2, 3, 4, 5]
-    with pytest.raises(ValueError, match='at most 5'):
-        points.add(Point(6, 6))
-    assert points.of((48, 64)) == (tuple(Point(k, k) for k in range(5)), 0)
-    assert points.of((24, 32)) == ((), 5)
-    for x, y in ((32, 1), (1, 24), (-1, 1), (float('nan'), 1)):
-        with pytest.raises(ValueError, match='Point'):
-            points.add(Point(x, y))
-    points.add(Point(31.4, 23.4))
-    assert points.clear() == points.count + 1 == 1
-
-
-def test_words_parses_a_category_list():
-    assert parse_categories(' chair, traffic light ,,chair') == ('chair', 'traffic light')
-    assert parse_categories(' , ') == ()

@@ -13,9 +13,6 @@ from std_msgs.msg import String
 from std_srvs.srv import Trigger
 
 from diception_ros.core import settings
-from diception_ros.core.frame import Intrinsics
-from diception_ros.core.prompt import Point
-from diception_ros.node import camera_input
 from diception_ros.node.settings import declared
 
 FOREIGN = ('use_sim_time', 'start_type_description_service', 'qos_overrides')
@@ -179,17 +176,6 @@ def test_categories_by_topic_set_the_parameter(running, peer):
     running.wait_for("'unknown' is refused: no embedding for unknown")
     assert peer.get('semantic.categories') == ['chair', 'hot dog']
     assert peer.set(tasks=['depth', 'segmentation']) == ''
-
-
-def test_pixel_projects_points_in_space():
-    pinhole = Intrinsics(100, 200, 31.5, 23.5)
-    assert camera_input.pixel((0, 0, 2), pinhole) == Point(31.5, 23.5)
-    assert camera_input.pixel((0.2, -0.1, 2), pinhole) == Point(41.5, 13.5)
-    assert camera_input.pixel((5, 6, 0), None) == Point(5, 6)
-    nowhere = (0, 0, float('nan'))
-    for position, given in (((0, 0, -1), pinhole), ((0, 0, 1), None), (nowhere, pinhole)):
-        with pytest.raises(ValueError, match='is refused'):
-            camera_input.pixel(position, given)
 
 
 def test_parameter_names_are_unique():
