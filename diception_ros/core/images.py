@@ -225,7 +225,7 @@ _WIDEST = 640  # a wider image is shrunk, so that a sheet of six fits a screen
 def drawable(text: str) -> str:
     """A text for cv2.putText, with '?' for what is not Unicode, such as bytes of a file's name.
 
-    OpenCV 4.11 to 5.0 end the process at a lone surrogate.
+    OpenCV 5.0.0 ends the process at a lone surrogate.
     """
     return text.encode(errors='replace').decode()
 
