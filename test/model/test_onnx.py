@@ -121,10 +121,11 @@ def test_output_images_are_those_of_torch(both, changes):
         np.testing.assert_allclose(second, first, atol=CLOSE)
 
 
-def test_parts_of_a_batch_at_once_give_what_the_batch_gives(both):
+def test_parts_of_a_batch_at_once_give_what_the_batch_gives():
+    one_thread = Predictor.load('builtin', ONNX)
     several = Predictor.load('builtin', ComputeSettings(backend='onnx', threads=3))
     frames = [frame(seed=seed) for seed in range(2)]
-    alone, at_once = (one.predict(frames, PROMPTS[:4]) for one in (both[1], several))
+    alone, at_once = (one.predict(frames, PROMPTS[:4]) for one in (one_thread, several))
     assert [item.prompt for item in alone] == [item.prompt for item in at_once] == PROMPTS[:4] * 2
     for first, second in zip(alone, at_once, strict=True):
         for name, values in vars(first.label).items():
