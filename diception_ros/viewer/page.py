@@ -97,7 +97,8 @@ def _app() -> Any:
         try:
             data = drawing.jpeg(_viewers[0].snapshot, name)
         except KeyError:
-            return Response(status_code=404)
+            # Gone since the page was told of it: a newer image follows, so this is no error.
+            return Response(status_code=204)
         return Response(data, media_type='image/jpeg', headers={'Cache-Control': 'no-store'})
 
     # NiceGUI looks at every object of the process, and torch warns of some of its own.
