@@ -60,7 +60,8 @@ _POSE_CELLS = 3  # vectors of a map along a side of a cell
 # MoveNet reads images of 3/4 of the sides: cells of 12 x 12 pixels, 3 x 3 vectors of stride 4.
 # 192 px, its own size, find the joints of photographs as well as 256 px do.
 POSE = sum(_PYRAMID) + _POSE_CELLS**2 * _MAPS  # numbers of a cell
-LENGTHS = (FEATURES, FEATURES + FINE, FEATURES + POSE + FINE)  # of a feature vector
+# Of a feature vector; all but the first have the numbers of stride 4, at its end.
+LENGTHS = (FEATURES, FEATURES + FINE, FEATURES + POSE + FINE)
 
 
 class _Convolution(nn.Conv2d):
@@ -207,7 +208,7 @@ class EfficientNetLite(ModelMixin, ConfigMixin):
             )
         self.stem = _Convolution(3, _STEM, 3, 2, 1)
         self.stages = _stages(_STEM, _STAGES)
-        self.pose = MoveNet() if features == FEATURES + POSE + FINE else None
+        self.pose = MoveNet() if features == LENGTHS[2] else None
         # Parameters, as the file and a change of precision treat all alike.
         self.mean = nn.Parameter(torch.zeros(features))
         self.deviation = nn.Parameter(torch.ones(features))

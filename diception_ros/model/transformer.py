@@ -14,7 +14,7 @@ import torch
 from torch import nn
 from torch.nn import functional
 
-from diception_ros.model.encoder import FEATURES, FINE, FINE_CELLS, POSE
+from diception_ros.model.encoder import FEATURES, FINE, FINE_CELLS, LENGTHS, POSE
 from diception_ros.model.pca import PcaAutoencoder
 
 _WIDE = 96  # channels; Source: the probe of issue 19, whose decoder was four convolutions of it
@@ -306,7 +306,7 @@ class ImageFeatures(nn.Module):
     def __init__(self, features: int, width: int, patch: int, channels: int) -> None:
         super().__init__()
         self.patch = patch
-        fine = features in (FEATURES + FINE, FEATURES + POSE + FINE)
+        fine = features in LENGTHS[1:]
         self.coarse = features - FINE if fine else features
         self.mixed = _WIDE + _POSE_WIDE if self.coarse == FEATURES + POSE else _WIDE
         self.mix = nn.Conv2d(self.coarse, self.mixed, 1)

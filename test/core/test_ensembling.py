@@ -120,7 +120,7 @@ def test_instances_are_matched_whatever_their_order():
     )
 
 
-def test_thing_that_most_predictions_lack_is_dropped():
+def test_instance_that_most_predictions_lack_is_dropped():
     empty = np.zeros((10, 10), np.int32)
     one = empty.copy()
     one[2:6, 2:6] = 1

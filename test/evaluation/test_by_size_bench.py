@@ -43,7 +43,7 @@ def test_parts_are_equal_and_from_small_to_large(tmp_path):
     np.testing.assert_allclose([iou for _, _, iou in rows], [0.025, 0.17, 0.7])
 
 
-def test_too_few_predictions_are_told(tmp_path):
+def test_too_few_predictions_are_reported(tmp_path):
     write(tmp_path / 'predictions.csv', [5, 0])
     with pytest.raises(ValueError, match='1 predictions of semantic have iou'):
         by_size(tmp_path / 'predictions.csv', 'semantic', 'iou', 2)

@@ -77,7 +77,7 @@ def test_predictions_of_the_whole_image_are_cropped_as_the_model_s_view(tmp_path
     assert found.cropped == 1
 
 
-def test_wrong_predictions_are_told(tmp_path):
+def test_wrong_predictions_are_reported(tmp_path):
     protocol, cases = data('scannet', tmp_path)
     out = tmp_path / 'out'
     for case in cases:

@@ -153,7 +153,7 @@ def test_numbers_stay_small():
     assert largest <= 5 * (MAX_MISSED_FRAMES + 1)
 
 
-def test_a_prediction_without_things_changes_no_number():
+def test_a_prediction_without_instances_changes_no_number():
     tracks = Tracks()
     for label in (boxes(), boxes(0), boxes(), boxes(0), boxes()):
         out = tracks.follow(label, 0.3)

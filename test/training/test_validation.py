@@ -97,7 +97,7 @@ def test_shuffled_predictions_are_of_another_image_of_the_task():
         assert torch.equal(shuffled[rows], true[rows.roll(-1)])
 
 
-def test_predictions_are_blended_as_many_as_the_model_says():
+def test_the_model_sets_how_many_shifted_predictions_are_blended():
     held = discs(2, 1)
     judge = validation.Validator(held, FORM, FORM.collate(discs(3, 0)), tiny())
     seen = []
