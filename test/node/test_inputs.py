@@ -319,6 +319,7 @@ def test_a_failing_model_is_an_error_and_the_node_stays(domain, peer):
         camera = peer.publisher('/image', Image)
         message = image(rgb_array(), header=header(0))
         peer.feed(camera, message, lambda: peer.count('failed') > 30, slowest=0.05)
+        node.wait_for('out of GPU memory')
         assert node.text.count('out of GPU memory') == 1
         told = peer.diagnostics()
         camera.publish(message)
