@@ -66,9 +66,7 @@ class Browser:
 
     def open(self, url):
         self.call('Page.navigate', url=url)
-        end = time.monotonic() + 30
-        while self.ask('document.readyState') != 'complete' and time.monotonic() < end:
-            time.sleep(0.02)
+        self.until("document.readyState == 'complete'")
 
     def ask(self, program):
         """The value of an expression in the page."""
@@ -83,7 +81,7 @@ class Browser:
     def hover(self, x, y):
         self.call('Input.dispatchMouseEvent', type='mouseMoved', x=x, y=y)
 
-    def until(self, program, seconds=60):
+    def until(self, program, seconds=300):
         """Wait until an expression in the page is true."""
         end = time.monotonic() + seconds
         while not self.ask(program):
@@ -131,7 +129,7 @@ class Browser:
 
     def _read(self):
         while b'\0' not in self._rest:
-            ready, _, _ = select.select([self._in], [], [], 60)
+            ready, _, _ = select.select([self._in], [], [], 300)
             assert ready, 'the browser says nothing'
             block = os.read(self._in, 1 << 20)
             assert block, 'the browser has gone'

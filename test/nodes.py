@@ -93,14 +93,34 @@ class Running:
     def text(self):
         return '\n'.join(self.lines)
 
+    def count(self, words):
+        """How many lines have these words."""
+        return sum(words in line for line in list(self.lines))
+
+    def wait_alternating(self, first, second, last, seconds=PATIENCE):
+        """Wait until the last line with `first` or `second` has `last`; they must alternate.
+
+        A line may come later than the diagnostics that it is about.
+        """
+        end, found = time.monotonic() + seconds, []
+        while not found or found[-1] != last:
+            assert time.monotonic() < end, f'{found}:\n{self.text}'
+            time.sleep(0.01)
+            lines = list(self.lines)
+            found = [words for line in lines for words in (first, second) if words in line]
+            assert found == [(first, second)[k % 2] for k in range(len(found))], self.text
+
     def wait_for(self, words, seconds=PATIENCE, count=1):
         """The line that has these words."""
-        end = time.monotonic() + seconds
+        end, ended = time.monotonic() + seconds, False
         while time.monotonic() < end:
             found = [line for line in list(self.lines) if words in line]
             if len(found) >= count:
                 return found[count - 1]
-            assert self.process.poll() is None, f'ended with {self.process.poll()}:\n{self.text}'
+            if ended:
+                raise AssertionError(f'ended with {self.process.poll()}:\n{self.text}')
+            if ended := self.process.poll() is not None:  # its last lines may not be read yet
+                self._reader.join(60)
             time.sleep(0.01)
         raise AssertionError(f'{words!r} did not come in {seconds} s:\n{self.text}')
 
@@ -114,7 +134,7 @@ class Running:
                 os.kill(self.process.pid, number)
         code = self.process.wait(PATIENCE)
         seconds = time.monotonic() - begin
-        self._reader.join(1)
+        self._reader.join(60)  # its last lines
         return code, seconds
 
     def __enter__(self):
@@ -217,6 +237,37 @@ class Peer:
             while not condition() and (rest := again - time.monotonic()) > 0:
                 self.executor.spin_once(timeout_sec=rest)
             pause = min(1.3 * pause, slowest)
+
+    def drain(self, publish, topics):
+        """Wait until the results of an image came on all topics, and none of an earlier one can.
+
+        Args:
+            publish: publishes a new image and returns its header.
+            topics: in `got`, with results of images in the order in which they were published.
+        """
+        sent, due = [], 0.0
+
+        def last(topic):
+            return self.got[topic][-1].header.stamp if self.got[topic] else None
+
+        def done():
+            nonlocal due
+            if time.monotonic() >= due:  # again, since an image may be lost
+                sent.append(publish().stamp)
+                due = time.monotonic() + 5
+            return all(last(topic) == sent[-1] for topic in topics)
+
+        self.until(done, 'an image without results')
+
+    def steady(self, name, seconds=2.0):
+        """A number of the diagnostics once it has not changed for some seconds."""
+        now = self.count(name)
+        end = time.monotonic() + seconds
+        while time.monotonic() < end:
+            self.diagnostics()
+            if self.count(name) != now:
+                now, end = self.count(name), time.monotonic() + seconds
+        return now
 
     def connect(self, *topics):
         """Wait until what we listen to is published."""

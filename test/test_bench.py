@@ -31,7 +31,7 @@ runpy.run_path(sys.argv[0], run_name='__main__')
 def test_help_comes_without_torch(path):
     done = subprocess.run(
         [sys.executable, '-c', RUN, str(path), '--help'], capture_output=True, text=True,
-        timeout=120,
+        timeout=600,
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
     assert done.stdout.startswith('usage: ')

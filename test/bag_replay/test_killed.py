@@ -40,7 +40,7 @@ for life in range(int(sys.argv[5])):
         # However slow the machine is, every second life gets somewhere.
         state, began = checkpoint.state_path(out), time.monotonic()
         seen = state.stat().st_mtime_ns if state.exists() else 0
-        while time.monotonic() < began + 10:
+        while time.monotonic() < began + 60:
             if state.exists() and state.stat().st_mtime_ns != seen:
                 break
             time.sleep(0.001)

@@ -328,6 +328,6 @@ def test_images_are_predicted_without_torch(tmp_path):
         '--out', str(tmp_path / 'out'),
     ]  # fmt: skip
     program = f'{WITHOUT}assert main({arguments!r}) == 0\n'
-    subprocess.run([sys.executable, '-c', program], check=True, timeout=120)
+    subprocess.run([sys.executable, '-c', program], check=True, timeout=600)
     about = json.loads((tmp_path / 'out' / 'view.png' / 'depth.json').read_text())
     assert about['settings']['backend'] == 'onnx'

@@ -51,7 +51,7 @@ def test_play_and_record_start_without_a_writable_home(domain, tmp_path):
     ):
         done = subprocess.run(
             [sys.executable, '-m', 'diception_ros', *map(str, arguments)], cwd=ROOT,
-            env=variables, capture_output=True, text=True, timeout=120, check=False,
+            env=variables, capture_output=True, text=True, timeout=600, check=False,
         )  # fmt: skip
         assert 'Traceback' not in done.stderr
         assert '/dev/null/log is not writable, so log files go to' in done.stderr

@@ -45,6 +45,7 @@ def test_latched_messages_go_out_when_they_change_and_reach_later_subscribers(pe
     made.set_outputs([])
     latch('b')
     peer.until(lambda: texts(early) == ['a', 'b', 'b'], lambda: texts(early))
+    peer.until(lambda: texts(late) == ['b', 'b'], lambda: texts(late))
     peer.spin(0.3)
     assert (texts(early), texts(late)) == (['a', 'b', 'b'], ['b', 'b'])
     node.destroy_node()

@@ -52,9 +52,7 @@ def test_counts_are_exact_after_deactivation(domain, peer):
         node.wait_for('active: ')
         camera = peer.publisher('/image', Image)
         peer.feed(camera, image(rgb_array(), header=header(0)), lambda: peer.count('received'))
-        peer.spin(0.5)  # until what was published has arrived
-        peer.diagnostics()
-        before = peer.count('received')
+        before = peer.steady('received')  # when all that was published has arrived
         for k in range(100):  # two seconds at least, so that some are replaced
             camera.publish(image(rgb_array(), header=header(k)))
             peer.spin(0.02)

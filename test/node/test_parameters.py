@@ -124,7 +124,7 @@ def test_points_prompt_and_the_sixth_is_refused(running, peer):
     before = peer.count('processed')
     peer.feed(camera, message, lambda: peer.count('processed') > before)
     assert not peer.got[mask]  # without a point there is no question
-    assert 'segmentation: waits for a point' in running.text
+    running.wait_for('segmentation: waits for a point')
     for k in range(5):
         click.publish(Click(x=3.0 * k, y=4.0))
         running.wait_for(f'prompt: {k + 1} of 5 points')

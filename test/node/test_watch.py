@@ -38,17 +38,19 @@ def test_a_camera_that_stops_and_returns_is_logged_once(domain, peer):
         camera = peer.publisher('/image', Image)
         message = image(rgb_array(), header=header(0))
         for k in (1, 2):
-            peer.feed(camera, message, lambda k=k: node.text.count('arrive again') == k)
+            # On a busy machine half a second may pass between two images: a silence too.
+            peer.feed(camera, message, lambda k=k: node.count('arrive again') >= k, slowest=0.1)
             peer.got['/diagnostics'].clear()
-            peer.feed(camera, message, lambda: peer.told(CAMERA, 'images arrive'))
+            peer.feed(camera, message, lambda: peer.told(CAMERA, 'images arrive'), slowest=0.1)
             assert peer.told(CAMERA, 'images arrive').level == b'\0'
             told = peer.diagnostics(lambda found: found[CAMERA].level == b'\1')
             assert 'it has 1 publisher (/peer)' in told[CAMERA].message
             assert values(told[CAMERA])['publishers'] == '1'
             # Stock Fast DDS may lose images; the hint names the profile.
             assert 'fastdds_shm.xml' in told[CAMERA].message
-            node.wait_for('no images on', count=k + 1)  # a log line may come after the message
-            assert node.text.count('no images on') == k + 1  # once for each time
+            for _ in range(5):
+                peer.diagnostics(lambda found: found[CAMERA].level == b'\1')
+            node.wait_alternating('no images on', 'arrive again', 'no images on')
 
 
 def test_images_on_another_topic_are_suggested(domain, peer):
@@ -102,10 +104,18 @@ def test_simulated_time_may_pause_and_jump_back(domain, peer):
         clock = peer.publisher('/clock', Clock)
         peer.connect(normal)
 
-        def show(seconds, stamp):
-            """Let the clock be somewhere, and an image come with a stamp."""
+        def show(seconds, stamp, back=''):
+            """Let the clock be somewhere, and an image come with a stamp.
+
+            Args:
+                seconds: of the clock.
+                stamp: of the image, in seconds.
+                back: by how many seconds the node is to notice that time jumped back.
+            """
             clock.publish(Clock(clock=Time(sec=seconds)))
             peer.spin(0.02)
+            if back:  # or the image might be processed before
+                node.wait_for(f'time jumped back by {back} s')
             before = peer.count('processed')
             message = image(rgb_array(), header=Header(stamp=Time(sec=stamp), frame_id='c'))
             peer.feed(camera, message, lambda: peer.count('processed') > before)
@@ -115,10 +125,9 @@ def test_simulated_time_may_pause_and_jump_back(domain, peer):
         node.wait_for('no images on /image')
         peer.diagnostics(lambda found: found[CAMERA].level == b'\1')
         assert 'time jumped back' not in node.text
-        for seconds in (1001, 10, 11, 5):
-            show(seconds, seconds)
-        node.wait_for('time jumped back by 991.0 s')
-        node.wait_for('time jumped back by 6.0 s')
+        for seconds, back in ((1001, ''), (10, '991.0'), (11, ''), (5, '6.0')):
+            show(seconds, seconds, back)
+        peer.until(lambda: len(peer.got[normal]) >= 3)
         assert [one.header.stamp.sec for one in peer.got[normal]] == [1000, 10, 5]
         told = values(peer.diagnostics()[CAMERA])
         assert told['failed'] == '0'

@@ -26,7 +26,7 @@ sys.addaudithook(lambda event, given: event == 'ctypes.dlopen' and print(given[0
 def run(code, *arguments):
     done = subprocess.run(
         [sys.executable, '-c', code, *map(str, arguments)], capture_output=True, text=True,
-        timeout=300,
+        timeout=600,
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
     return done.stdout.splitlines()

@@ -64,7 +64,7 @@ def test_who_ends_early_is_told_with_its_last_word(tmp_path):
 
 @pytest.mark.parametrize(('program', 'code'), [(SLEEPER, -signal.SIGINT), (DEAF, -signal.SIGKILL)])
 def test_a_process_ends_at_a_word_or_by_force(tmp_path, monkeypatch, program, code):
-    monkeypatch.setattr(processes, 'GRACE', 5 if program == SLEEPER else 0.3)
+    monkeypatch.setattr(processes, 'GRACE', 300 if program == SLEEPER else 0.3)
     one = sleeping(child(tmp_path, program))
     one.check()
     one.end()
