@@ -294,7 +294,7 @@ def times_at(high: int, wide: int, repeats: int) -> dict[str, tuple[float, float
     from diception_ros.core.frame import Intrinsics
     from diception_ros.core.geometry import back_project
     from diception_ros.core.labels import MetricDepth, Normals
-    from diception_ros.messages import base, point_clouds
+    from diception_ros.messages import make_header, point_clouds
 
     # A floor, a wall 4 m away and a box before it, with a little noise.
     lens = Intrinsics(0.9 * wide, 0.9 * wide, wide / 2, high / 2)
@@ -309,7 +309,7 @@ def times_at(high: int, wide: int, repeats: int) -> dict[str, tuple[float, float
     ids, image = np.ones((high, wide), np.int32), np.zeros((high, wide, 3), np.uint8)
     types = BagTypes()
     given = (
-        types, base.header(types, 0, 'cam'), MetricDepth(depth), lens, image, Normals(normals),
+        types, make_header(types, 0, 'cam'), MetricDepth(depth), lens, image, Normals(normals),
         ids, ids,
     )  # fmt: skip
 

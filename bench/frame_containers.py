@@ -64,7 +64,7 @@ def main():
     )
     parser.parse_args()
     from diception_ros.bags.typestore import BagTypes
-    from diception_ros.messages import base, images
+    from diception_ros.messages import images, make_header
     from diception_ros.model.tiny import tiny_pipeline
     from diception_ros.node.frame_queue import FrameQueue
     from diception_ros.node.worker import Worker
@@ -89,12 +89,12 @@ def main():
     )  # fmt: skip
     queue = FrameQueue([''])
     log = mock.Mock()
-    worker = Worker(queue, perceiver, {'': camera}, publishers, lambda: (1, True), log)
+    worker = Worker(queue, perceiver, {'': camera}, publishers, lambda: (1, True), log, None)
     image = np.random.default_rng(0).integers(0, 256, (48, 64, 3), np.uint8)
 
     def send():
         before = len(published)
-        queue.put('', images.image(types, image, 'rgb8', base.header(types, 1, 'camera')))
+        queue.put('', images.image(types, image, 'rgb8', make_header(types, 1, 'camera')))
         while len(published) == before:
             if log.error_once.called:
                 raise RuntimeError(log.error_once.call_args)

@@ -83,7 +83,7 @@ class ZeroPredictor:
 
 
 def load(node, perception, types, say):
-    """Stands in for `node.worker.load`."""
+    """Stands in for `node.model_loading.load`."""
     if not node.model.startswith(('zero', 'builtin')):
         raise FileNotFoundError(f'{node.model}: no such model folder')
     loaded = os.environ.get('ZERO_LOADED')

@@ -10,8 +10,8 @@ import numpy as np
 from PIL import Image
 
 from diception_ros.bags import mcap_writer, typestore
-from diception_ros.messages import base
 from diception_ros.messages import images as image_messages
+from diception_ros.messages import make_header
 
 SIZE = (20, 30)
 COUNT = 9
@@ -180,7 +180,7 @@ def write_labelme(place, how='rectangle', count=COUNT, embedded=False):
 
 
 def header(k):
-    return base.header(MAKE, BEGIN + k * 100_000_000, 'cam')
+    return make_header(MAKE, BEGIN + k * 100_000_000, 'cam')
 
 
 def write_bag(path, labels, encoding='mono8', count=COUNT, image='/camera/image_raw', more=()):

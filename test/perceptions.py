@@ -11,7 +11,7 @@ from diception_ros.core import settings
 from diception_ros.core.frame import Frame, Intrinsics
 from diception_ros.core.labels import Instances
 from diception_ros.core.prompt import Point
-from diception_ros.messages import base, camera_info
+from diception_ros.messages import camera_info, make_header
 from diception_ros.messages import images as image_messages
 from diception_ros.model.sampler import STAGES
 from diception_ros.perception.perceiver import Perceiver
@@ -44,8 +44,8 @@ def task_of(task):
 def request(seed=0, stamp_ns=5, size=SIZE, tasks=EVERY, wanted=None, **more):
     """A request about a random image; all topics that there can be are wanted."""
     rgb = np.random.default_rng(seed).integers(0, 256, (*size, 3), np.uint8)
-    header = base.header(MAKE, stamp_ns, 'cam')
-    info = camera_info.info(MAKE, PINHOLE, size, base.header(MAKE, stamp_ns, 'cam'))
+    header = make_header(MAKE, stamp_ns, 'cam')
+    info = camera_info.info(MAKE, PINHOLE, size, make_header(MAKE, stamp_ns, 'cam'))
     made = Query(
         'front', Frame(rgb, stamp_ns, 'cam', PINHOLE), header, info,
         tuple(map(task_of, tasks)), POINTS,

@@ -25,13 +25,13 @@ from rosbags.typesys import Stores, get_typestore
 from task_examples import example
 
 from diception_ros import tasks
-from diception_ros.bags import qos
+from diception_ros.bags.channels import qos_to_text
 from diception_ros.bags.mcap_writer import Writer
 from diception_ros.bags.typestore import TYPES, BagTypes, definition_of
 from diception_ros.core import settings
 from diception_ros.core.frame import Intrinsics
 from diception_ros.core.images import ResizeTransform
-from diception_ros.messages import base, camera_info
+from diception_ros.messages import camera_info, make_header
 from diception_ros.messages import images as image_messages
 from diception_ros.perception.perceiver import Perceiver
 from diception_ros.perception.settings import PerceptionSettings
@@ -60,7 +60,7 @@ def recorded(
     place = topic.removesuffix('/compressed').rpartition('/')[0]
     for k in range(count):
         stamp = BEGIN + round(k * period_s * 1e9)
-        header = base.header(MAKE, stamp, 'cam')
+        header = make_header(MAKE, stamp, 'cam')
         if compressed:
             data = cv2.imencode('.png', image(k, size)[..., ::-1])[1].reshape(-1)
             message = MAKE.make('sensor_msgs/msg/CompressedImage', header=header,
@@ -121,7 +121,7 @@ def offered(path, form, offers):
     if form == 'own':
         with Writer(path) as writer:
             for topic, each in offers.items():
-                writer.add(topic, kind, definition_of(TYPES, kind), qos.to_text(*each))
+                writer.add(topic, kind, definition_of(TYPES, kind), qos_to_text(*each))
                 writer.write(topic, data, BEGIN)
             writer.write(first, data, BEGIN + 10**9)
             writer.finish()

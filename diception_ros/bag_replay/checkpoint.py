@@ -23,7 +23,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from diception_ros.bags import qos
+from diception_ros.bags.channels import OfferedQos, qos_to_text
 from diception_ros.bags.formats import is_complete
 from diception_ros.bags.frames import CopiedMessage, ImageFrame
 from diception_ros.bags.mcap_writer import Index, partial_of
@@ -270,9 +270,9 @@ class ReplayWriter(contextlib.AbstractContextManager['ReplayWriter']):
 
     def declare(self, topic: str, output: Output) -> None:
         """Declare the topic of a result."""
-        offered = qos.Offered(latched=True, depth=1) if output.latched else qos.Offered()
+        offered = OfferedQos(latched=True, depth=1) if output.latched else OfferedQos()
         self._writer.add(
-            topic, output.kind, definition_of(TYPES, output.kind), qos.to_text(offered)
+            topic, output.kind, definition_of(TYPES, output.kind), qos_to_text(offered)
         )
 
     def latch(self, topic: str, message: Any) -> None:

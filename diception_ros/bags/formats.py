@@ -23,18 +23,19 @@ from mcap.data_stream import ReadDataStream
 from mcap.opcode import Opcode
 from mcap.stream_reader import StreamReader
 
-from diception_ros.bags import qos
-from diception_ros.bags.chunks import (
+from diception_ros.bags.channels import (
     FAULTS,
     Block,
     Channel,
     Contents,
     CutError,
     NotABagError,
+    OfferedQos,
     Selection,
     Unpacker,
     by_time,
     located,
+    qos_to_text,
     seek,
 )
 from diception_ros.bags.mcap_writer import END_SIZE, LIBRARY, MAGIC, MESSAGE_HEAD, PREFIX, packed
@@ -327,7 +328,7 @@ class Ros1(Format):
         )
         self._connections[number] = Channel(
             fields['topic'].decode(), definition, 'ros1',
-            qos.to_text(qos.Offered(latched=header.get('latching') == b'1')),
+            qos_to_text(OfferedQos(latched=header.get('latching') == b'1')),
         )  # fmt: skip
 
 

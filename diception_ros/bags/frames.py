@@ -16,7 +16,7 @@ import difflib
 import re
 from typing import TYPE_CHECKING, Any
 
-from diception_ros.messages import MessageError, base, encodings, poses
+from diception_ros.messages import MessageError, encodings, poses, stamp_of
 from diception_ros.messages import images as image_messages
 from diception_ros.messages.compressed import VIDEO_TYPES, republish
 from diception_ros.messages.encodings import Decoder, decode
@@ -403,7 +403,7 @@ class _CameraMessages:
         """Store a CameraInfo or a depth reference."""
         try:
             message = self._bag.decode(raw)
-            stamp_ns = base.stamp_ns(message.header)
+            stamp_ns = stamp_of(message.header)
         except ValueError:
             return  # the outputs that need it report that it is missing
         if raw.topic == self.camera.info:
@@ -453,7 +453,7 @@ class _CameraMessages:
         if self._decoded is None or self._decoded[0] is not raw:
             try:
                 message = self._bag.decode(raw)
-                self._decoded = raw, message, base.stamp_ns(message.header)
+                self._decoded = raw, message, stamp_of(message.header)
             except ValueError:
                 self._decoded = raw, None, -1
         return self._decoded[1:]
@@ -489,7 +489,7 @@ class MessageLookup:
             self._now_ns = raw.stamp_ns
             try:
                 message = self._bag.decode(raw)
-                stamp = base.stamp_ns(header_of(message))
+                stamp = stamp_of(header_of(message))
             except (ValueError, AttributeError, IndexError):
                 continue  # counted as missing
             self._cached[raw.topic].add(stamp, message)

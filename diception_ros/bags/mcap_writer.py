@@ -14,7 +14,6 @@ import io
 import os
 from pathlib import Path
 import struct
-import sys
 from typing import Any, BinaryIO, NamedTuple
 import zlib
 
@@ -24,16 +23,9 @@ from mcap.exceptions import McapError
 from mcap.opcode import Opcode
 import numpy as np
 
-from diception_ros.bags import qos
+from diception_ros.bags.channels import OfferedQos, qos_to_text, zstd
 from diception_ros.bags.typestore import TYPES, Definition, definition_of
 from diception_ros.system import files
-
-if sys.version_info >= (3, 14):
-    from compression import zstd
-else:
-    from backports import zstd
-
-__all__ = ['MAGIC', 'Writer', 'create', 'partial_of', 'zstd']
 
 MAGIC = b'\x89MCAP0\r\n'
 LIBRARY = 'diception_ros'
@@ -252,7 +244,7 @@ class Writer(contextlib.AbstractContextManager['Writer']):
             msgtype: of its messages.
             definition: of that type, with all that it needs; a text in the language of .msg files
                 or of IDL.
-            offered: quality of service of its publishers, see `qos.to_text`; '' is the default.
+            offered: quality of service of its publishers, see `qos_to_text`; '' is the default.
             encoding: of the messages.
 
         Raises:
@@ -260,7 +252,7 @@ class Writer(contextlib.AbstractContextManager['Writer']):
         """
         if isinstance(definition, str):
             definition = Definition.of_text(msgtype, definition)
-        offered = offered or qos.to_text(qos.Offered())
+        offered = offered or qos_to_text(OfferedQos())
         self._head += self._index.add(topic, definition, offered, encoding)
 
     def write(

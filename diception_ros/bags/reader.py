@@ -13,7 +13,7 @@ import re
 from typing import Any
 
 from diception_ros.bags import typestore
-from diception_ros.bags.chunks import (
+from diception_ros.bags.channels import (
     FAULTS,
     Block,
     Channel,
@@ -26,9 +26,9 @@ from diception_ros.bags.chunks import (
     Unpacker,
     by_time,
     file_limit,
+    zstd,
 )
 from diception_ros.bags.formats import SQLITE_MAGIC, open_format
-from diception_ros.bags.mcap_writer import zstd
 from diception_ros.bags.typestore import Definition, RawMessage
 from diception_ros.system import safe_load
 from diception_ros.system.files import TempFolder

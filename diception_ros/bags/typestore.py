@@ -89,7 +89,7 @@ class RawMessage(NamedTuple):
         stamp_ns: log time, nanoseconds since the epoch.
         data: the message as it stands in the bag, uncompressed.
         encoding: of the data: 'cdr' of ROS 2, 'ros1', or another, such as 'json', 'protobuf'.
-        qos: what the publishers of its topic offered, for `qos.from_text`; '' if unknown.
+        qos: what the publishers of its topic offered, for `qos_from_text`; '' if unknown.
     """
 
     topic: str

@@ -39,9 +39,8 @@ from diception_ros.datasets.annotation import (
 )
 from diception_ros.datasets.decode import RasterDecoder
 from diception_ros.datasets.sample import Sample
-from diception_ros.messages import base
+from diception_ros.messages import NANO, MessageError, stamp_of
 from diception_ros.messages import images as image_messages
-from diception_ros.messages.base import MessageError
 from diception_ros.messages.synchronizer import MessageCache
 from diception_ros.system import files
 
@@ -445,12 +444,12 @@ def _choice(place: Path, what: str, argument: str, found: set[str], listing: str
 
 def _stamp(raw: RawMessage, message: Any, place: Path) -> int:
     try:
-        return base.stamp_ns(message.header)
+        return stamp_of(message.header)
     except MessageError as error:
         raise ValueError(f'{place}: {raw.topic}: {error}') from error
 
 
 def _stamp_name(stamp_ns: int) -> str:
     # Of one length, so that the order of names is that of time.
-    seconds, rest = divmod(stamp_ns, base.NANO)
+    seconds, rest = divmod(stamp_ns, NANO)
     return f'{seconds:010d}.{rest:09d}'

@@ -26,7 +26,7 @@ from diception_ros.bags.typestore import BagTypes
 from diception_ros.core.labels import Instances
 from diception_ros.core.prompt import Point
 from diception_ros.evaluation.evaluators import innermost
-from diception_ros.messages import base, outputs
+from diception_ros.messages import outputs, stamp_of
 from diception_ros.simulation import record, views
 from diception_ros.simulation.assets import COCO
 from diception_ros.simulation.views import View
@@ -177,7 +177,7 @@ def headers(drive: Drive, seconds: float = math.inf) -> dict[int, str]:
                 header = bag.decode(raw).header
             except ValueError:
                 continue  # the node counts it as failed
-            frame_ids[base.stamp_ns(header)] = header.frame_id
+            frame_ids[stamp_of(header)] = header.frame_id
     return frame_ids
 
 

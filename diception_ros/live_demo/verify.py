@@ -25,9 +25,8 @@ from diception_ros.core.prompt import Prompt
 from diception_ros.evaluation import evaluators
 from diception_ros.evaluation.evaluators import ONE_POINT, EvalItem, task_of
 from diception_ros.live_demo.run import NODE, Drive
-from diception_ros.messages import base, outputs
+from diception_ros.messages import Types, outputs, stamp_of
 from diception_ros.messages import images as image_messages
-from diception_ros.messages.base import Types
 from diception_ros.messages.outputs import LABEL_INFO
 from diception_ros.simulation.views import RecordedView, recorded_views
 from diception_ros.system import files, safe_load
@@ -68,7 +67,7 @@ def frames(bag: Path) -> Iterator[tuple[int, dict[str, Any]]]:
         ]
         for raw in opened.messages(topics):
             message = opened.decode(raw)
-            stamp = base.stamp_ns(message.header)
+            stamp = stamp_of(message.header)
             waiting.setdefault(stamp, {})[raw.topic.removeprefix(f'{NODE}/')] = message
             if len(waiting) > _OPEN:
                 first = next(iter(waiting))

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from diception_ros.core.frame import Intrinsics
-from diception_ros.messages.base import MessageError, Types
+from diception_ros.messages import MessageError, Types
 
 # Pixels, above any offset of a region of interest; what is larger overflows on the way.
 LARGEST = 1e12

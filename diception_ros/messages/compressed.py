@@ -20,7 +20,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from diception_ros.core.images import MAX_PIXELS, png_is_whole
-from diception_ros.messages.base import MessageError, quoted
+from diception_ros.messages import MessageError, quoted
 from diception_ros.messages.encodings import LAYOUTS, to_rgb
 
 _JPEG, _PNG = b'\xff\xd8\xff', b'\x89PNG\r\n\x1a\n'

@@ -23,7 +23,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from diception_ros.messages.base import MessageError, quoted
+from diception_ros.messages import MessageError, quoted
 from diception_ros.system import processes
 
 # Image message -> (H, W, 3) uint8 RGB.

@@ -11,8 +11,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from diception_ros.core.frame import Frame
-from diception_ros.messages import base, camera_info, compressed, encodings
-from diception_ros.messages.base import MessageError, Types, quoted
+from diception_ros.messages import (
+    MessageError,
+    Types,
+    camera_info,
+    compressed,
+    encodings,
+    quoted,
+    stamp_of,
+)
 
 # Dtype and channels of the encodings that do not state them in their names.
 _NAMED: dict[str, tuple[str, int]] = {
@@ -48,7 +55,7 @@ def frame_from(
         MessageError: the image cannot be read (see `rgb_from`) or the stamp is before the epoch
             ('stamp').
     """
-    stamp_ns = base.stamp_ns(message.header)
+    stamp_ns = stamp_of(message.header)
     image = rgb_from(message, decode)
     intrinsics, reason = camera_info.pinhole(info, (image.shape[0], image.shape[1]))
     reason = no_info if info is None else reason

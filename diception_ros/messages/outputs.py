@@ -29,9 +29,8 @@ from diception_ros.core.labels import (
     MetricDepth,
     Normals,
 )
-from diception_ros.messages import base, camera_info, point_clouds
+from diception_ros.messages import Types, camera_info, make_header, point_clouds
 from diception_ros.messages import images as image_messages
-from diception_ros.messages.base import Types
 
 IMAGE = 'sensor_msgs/msg/Image'
 INFO = 'sensor_msgs/msg/CameraInfo'
@@ -221,7 +220,7 @@ def from_settings(
     They belong to no frame, so their header is empty: the same settings give the same bytes.
     `categories` are those given to `from_label`.
     """
-    header = base.header(types, 0, '')
+    header = make_header(types, 0, '')
     return [
         (output.topic, label_info(types, categories, header))
         for output in declared(task, types)

@@ -28,7 +28,7 @@ from diception_ros.core.cloud import Scan, Selection, grid, strided, stripes
 from diception_ros.core.frame import Intrinsics
 from diception_ros.core.geometry import axes
 from diception_ros.core.labels import COCO_JOINTS, Keypoints, MetricDepth, Normals
-from diception_ros.messages.base import MessageError, Types, quoted
+from diception_ros.messages import MessageError, Types, quoted
 
 # Codes of sensor_msgs/PointField.
 CODES = {1: 'i1', 2: 'u1', 3: 'i2', 4: 'u2', 5: 'i4', 6: 'u4', 7: 'f4', 8: 'f8'}

@@ -12,8 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from diception_ros.core.frame import Transform, rotation_from
-from diception_ros.messages import base
-from diception_ros.messages.base import Types
+from diception_ros.messages import Types, stamp_of
 from diception_ros.messages.synchronizer import MessageCache
 
 TRANSFORMS = 'tf2_msgs/msg/TFMessage'
@@ -152,7 +151,7 @@ class TransformBuffer:
                     if child not in self._links and len(self._links) >= TF_FRAMES:
                         continue
                     self._links[child] = static, MessageCache(1 if static else TF_CAPACITY)
-                stamp_ns = 0 if item.header.stamp.sec < 0 else base.stamp_ns(item.header)
+                stamp_ns = 0 if item.header.stamp.sec < 0 else stamp_of(item.header)
                 self._links[child][1].add(stamp_ns, _Link(parent, rotation))
             self._changed.notify_all()
 

@@ -29,8 +29,7 @@ import operator
 import threading
 from typing import Any, Generic, TypeVar
 
-from diception_ros.messages import base, camera_info
-from diception_ros.messages.base import quoted
+from diception_ros.messages import camera_info, quoted, stamp_of
 
 # Messages kept by default: 4 s of a camera with 30 Hz, more than the queue of policy `all` holds.
 CAPACITY = 128
@@ -104,7 +103,7 @@ class CameraInfoCache(MessageCache[Any]):
 
     def add_info(self, info: Any) -> None:
         """Store a CameraInfo; a stamp before the epoch sorts before all others."""
-        self.add(base.stamp_ns(info.header) if info.header.stamp.sec >= 0 else -1, info)
+        self.add(stamp_of(info.header) if info.header.stamp.sec >= 0 else -1, info)
         self._received.set()
 
     @property
@@ -145,7 +144,7 @@ class CameraInfoCache(MessageCache[Any]):
         Raises:
             MessageError: the stamp of the image is before the epoch.
         """
-        stamp_ns, frame_id = base.stamp_ns(message.header), message.header.frame_id
+        stamp_ns, frame_id = stamp_of(message.header), message.header.frame_id
         size = (message.height, message.width) if hasattr(message, 'height') else None
         stamped = [(s, info) for s, info in self._snapshot() if info.header.frame_id == frame_id]
         for stamp, info in stamped:

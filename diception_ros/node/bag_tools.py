@@ -21,7 +21,7 @@ from rclpy.publisher import Publisher
 from rclpy.qos import QoSProfile
 
 from diception_ros.bag_replay.run import prefetch
-from diception_ros.bags import qos
+from diception_ros.bags.channels import OfferedQos, combine_qos, qos_from_text, qos_to_text
 from diception_ros.bags.mcap_writer import CHUNK, Writer
 from diception_ros.bags.reader import Bag
 from diception_ros.bags.typestore import TYPES, RawMessage, definition_of, to_cdr
@@ -162,10 +162,10 @@ def _publishers(node: Any, bag: Bag, topics: Collection[str]) -> dict[str, Publi
                 f'publishes what has a package in this ROS: {_fix_hint(msgtype)}'
             )
             continue
-        offered = qos.combined(qos.from_text(bag.topics[name].qos))
+        offered = combine_qos(qos_from_text(bag.topics[name].qos))
         if name in LATCHED:
             # A message of each of the publishers, whose number the recording may not tell.
-            offered = qos.Offered(True, True, max(offered.depth, min(bag.topics[name].count, 100)))
+            offered = OfferedQos(True, True, max(offered.depth, min(bag.topics[name].count, 100)))
         made[name] = node.create_publisher(message, name, profile_of(offered))
     return made
 
@@ -273,7 +273,7 @@ class _Recorder:
         self._subscriptions[name] = self._node.create_subscription(
             message, name, lambda data: self._write(name, data), requested(offers, DEPTH), raw=True
         )
-        self._writer.add(name, msgtype, definition, qos.to_text(*offers))
+        self._writer.add(name, msgtype, definition, qos_to_text(*offers))
         self.recording.counts[name] = 0
 
     def _write(self, topic: str, data: bytes) -> None:

@@ -30,7 +30,7 @@ from rclpy.signals import SignalHandlerOptions
 from std_srvs.srv import Trigger
 import yaml
 
-from diception_ros.bags import qos
+from diception_ros.bags.channels import QOS_DEPTH, OfferedQos
 from diception_ros.core.prompt import Point
 from diception_ros.core.settings import near
 from diception_ros.node.publishers import find
@@ -60,26 +60,26 @@ def ros_context() -> Iterator[None]:
         rclpy.try_shutdown()
 
 
-def offered_by(profile: QoSProfile) -> qos.Offered:
+def offered_by(profile: QoSProfile) -> OfferedQos:
     """What a publisher offers, from a QoSProfile of `get_publishers_info_by_topic`."""
-    return qos.Offered(
+    return OfferedQos(
         profile.reliability == ReliabilityPolicy.RELIABLE,
         profile.durability == DurabilityPolicy.TRANSIENT_LOCAL,
-        profile.depth or qos.DEPTH,
+        profile.depth or QOS_DEPTH,
     )
 
 
-def profile_of(offered: qos.Offered) -> QoSProfile:
+def profile_of(offered: OfferedQos) -> QoSProfile:
     """The QoSProfile of a publisher, or of a subscription that a publisher so serves."""
     reliable = ReliabilityPolicy.RELIABLE if offered.reliable else ReliabilityPolicy.BEST_EFFORT
     latched = DurabilityPolicy.TRANSIENT_LOCAL if offered.latched else DurabilityPolicy.VOLATILE
     return QoSProfile(depth=offered.depth, reliability=reliable, durability=latched)
 
 
-def requested(offers: Sequence[qos.Offered], depth: int) -> QoSProfile:
+def requested(offers: Sequence[OfferedQos], depth: int) -> QoSProfile:
     """The QoSProfile of a subscription that is served by all of these publishers."""
     return profile_of(
-        qos.Offered(
+        OfferedQos(
             all(offer.reliable for offer in offers), all(offer.latched for offer in offers), depth
         )
     )
@@ -314,7 +314,7 @@ class RemoteNode:
         if stopped():
             return
         got: deque[Any] = deque()
-        profile = requested([offered_by(item.qos_profile) for item in there], qos.DEPTH)
+        profile = requested([offered_by(item.qos_profile) for item in there], QOS_DEPTH)
         kind = find(there[0].topic_type)
         listening = self._node.create_subscription(
             kind, name, lambda message: got.append(message), profile

@@ -28,7 +28,7 @@ from diception_ros.core import adapter_card as cards
 from diception_ros.core.labels import Label, MetricDepth
 from diception_ros.core.prompt import Point, check_points
 from diception_ros.core.settings import Declared
-from diception_ros.messages import MessageError, base, camera_info
+from diception_ros.messages import MessageError, camera_info, stamp_of
 from diception_ros.messages import images as image_messages
 from diception_ros.messages.outputs import declared as outputs_of
 from diception_ros.messages.outputs import to_label
@@ -293,11 +293,11 @@ class NodeViewer(Viewer):
 
     def _on_image(self, message: Any) -> None:
         with self._changed:
-            self._images.append((base.stamp_ns(message.header), message))
+            self._images.append((stamp_of(message.header), message))
 
     def _on_result(self, topic: str, message: Any) -> None:
         with self._changed:
-            stamp_ns = base.stamp_ns(message.header)
+            stamp_ns = stamp_of(message.header)
             self._frames.setdefault(stamp_ns, {})[topic] = message
             while len(self._frames) > KEPT:
                 del self._frames[next(iter(self._frames))]

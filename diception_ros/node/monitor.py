@@ -175,7 +175,7 @@ class Monitor:
         if silence.ended:
             log.info(f'images arrive again on {camera.topic}')
         before, watch.counts = watch.counts, counts
-        lost, watch.lost = camera.lost - watch.lost, camera.lost
+        lost, watch.lost = camera.images.lost - watch.lost, camera.images.lost
         if lost > 0:
             log.warning_once(
                 f'lost {camera.name}',
@@ -185,7 +185,7 @@ class Monitor:
             'topic': camera.topic,
             'received_hz': watch.received.update(now, counts.received),
             'processed_hz': watch.processed.update(now, counts.processed),
-            'lost': camera.lost,
+            'lost': camera.images.lost,
             'publishers': len(publishers),
             'silence_s': silence.seconds,
             'points': camera.points.count,

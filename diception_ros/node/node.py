@@ -28,10 +28,11 @@ from rclpy.task import Future
 from diception_ros.core.prompt import parse_categories
 from diception_ros.doctor import missing_packages
 from diception_ros.messages.outputs import DETECTIONS
-from diception_ros.node import monitor, worker
-from diception_ros.node.camera_input import SMALL, CameraInput, TransformInput
+from diception_ros.node import monitor
+from diception_ros.node.camera_input import SMALL_DEPTH, CameraInput, TransformInput
 from diception_ros.node.diagnostics import Log
 from diception_ros.node.frame_queue import FrameQueue
+from diception_ros.node.model_loading import Load
 from diception_ros.node.monitor import Monitor
 from diception_ros.node.parameters import Parameters
 from diception_ros.node.publishers import Publishers, RosTypes, find
@@ -64,7 +65,7 @@ class PerceptionNode(LifecycleNode):  # type: ignore[misc]
         loading: progress of loading the model, '' while it is not loaded.
     """
 
-    def __init__(self, stop: threading.Event, load: worker.Load) -> None:
+    def __init__(self, stop: threading.Event, load: Load) -> None:
         super().__init__('perception')
         self.state = 'unconfigured'
         self.log = Log(self.get_logger())
@@ -252,7 +253,7 @@ class PerceptionNode(LifecycleNode):  # type: ignore[misc]
             names,
             1 if latest else perception.live.queue_size,
             'newest' if latest else 'oldest',
-            pull=lambda name: self.cameras[name].pull(),
+            pull=lambda name: self.cameras[name].images.pull(),
             wake=self._wake,
         )
         self.queue.limit(perception.live.max_rate_hz)
@@ -273,7 +274,7 @@ class PerceptionNode(LifecycleNode):  # type: ignore[misc]
             self._transforms,
         )  # fmt: skip
         self._categories = self.create_subscription(
-            find('std_msgs/msg/String'), '~/prompt/categories', self._set_categories, SMALL
+            find('std_msgs/msg/String'), '~/prompt/categories', self._set_categories, SMALL_DEPTH
         )
         if not types.has(DETECTIONS):
             distro = ros_environment.distro() or 'rolling'

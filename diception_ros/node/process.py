@@ -20,8 +20,8 @@ from typing import TYPE_CHECKING, NoReturn
 from diception_ros.system import resources, ros_environment
 
 if TYPE_CHECKING:
+    from diception_ros.node.model_loading import Load
     from diception_ros.node.node import PerceptionNode
-    from diception_ros.node.worker import Load
 
 # Seconds for the node to end by itself, and then to be destroyed; two in all for the user.
 GRACE = 1.4
@@ -36,7 +36,7 @@ def run(arguments: Sequence[str], load: Load | None = None) -> NoReturn:
 
     Args:
         arguments: of the command line, such as --ros-args -p num_inference_steps:=1.
-        load: loads the model; None: `worker.load`.
+        load: loads the model; None: `model_loading.load`.
 
     Raises:
         ValueError: ROS does not understand the arguments.
@@ -135,7 +135,7 @@ class _Thread(threading.Thread):
         from rclpy.executors import SingleThreadedExecutor
         from rclpy.signals import SignalHandlerOptions
 
-        from diception_ros.node import worker
+        from diception_ros.node import model_loading
         from diception_ros.node.node import PerceptionNode
 
         try:
@@ -147,7 +147,7 @@ class _Thread(threading.Thread):
                 'NAME:=VALUE, remappings as -r NAME:=TOPIC'
             ) from error
         try:
-            node = PerceptionNode(self._stop_requested, self._load or worker.load)
+            node = PerceptionNode(self._stop_requested, self._load or model_loading.load)
             executor = SingleThreadedExecutor()
             executor.add_node(node)
             # A guard condition with a callback, since spin_once sleeps on after a mere wake().

@@ -52,7 +52,7 @@ class RosTypes:
     """Makes messages of the ROS installation; the counterpart of `bags.typestore.BagTypes`."""
 
     def make(self, kind: str, **fields: Any) -> Any:
-        """See `messages.base.Types`; the numbers of an array field are copied.
+        """See `messages.Types`; the numbers of an array field are copied.
 
         Raises:
             ImportError: there is no such message.

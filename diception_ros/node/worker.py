@@ -1,6 +1,16 @@
 # SPDX-FileCopyrightText: 2026 The diception_ros authors
 # SPDX-License-Identifier: Apache-2.0
-"""The thread that processes frames: queue, Perceiver, publishers; and how the model is loaded."""
+"""The thread that processes frames. `Worker._process` calls the stages of a frame in their order.
+
+1. `ImageSubscription` receives the image message and puts it into the `FrameQueue`, which drops
+   frames that are too many (both before this thread).
+2. Tasks are chosen by the topics that have subscribers.
+3. The CameraInfo of the image is found by stamp, and the message is decoded to a `Frame`.
+4. Point prompts, a depth reference and the direction of gravity complete the `Query`.
+5. `Perceiver.infer` makes prompts and runs the network.
+6. `Perceiver.postprocess` makes labels, tracks instances, fits metric depth and makes messages.
+7. `Publishers` publish the messages; the queue counts the outcome.
+"""
 
 from __future__ import annotations
 
@@ -11,29 +21,21 @@ import time
 import traceback
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
 from diception_ros.core.frame import Frame, transform_from
-from diception_ros.core.prompt import Point
-from diception_ros.messages import base, encodings
+from diception_ros.messages import MessageError, encodings
 from diception_ros.messages import images as image_messages
-from diception_ros.messages.base import MessageError, Types
 from diception_ros.node import diagnostics
 from diception_ros.node.diagnostics import KINDS, Log, Timings
 from diception_ros.node.frame_queue import FrameQueue, Outcome, QueuedFrame
-from diception_ros.node.settings import NodeSettings
 from diception_ros.perception.metric_depth import reference_from
 from diception_ros.perception.perceiver import Perceiver
 from diception_ros.perception.query import Query
-from diception_ros.perception.settings import PerceptionSettings
-from diception_ros.system import resources
 
 if TYPE_CHECKING:
     from diception_ros.core.geometry import FitReport
     from diception_ros.node.camera_input import CameraInput, TransformInput
     from diception_ros.node.publishers import Publishers
     from diception_ros.perception.metric_depth import Reference
-    from diception_ros.perception.predictor import Predictor
     from diception_ros.perception.query import FrameResult
     from diception_ros.tasks import Task
 
@@ -261,50 +263,3 @@ class Worker:
         self._log.error_once(
             f'{camera} {kind}', f'{where}frame skipped, as others of this kind will be: {text}'
         )
-
-
-# Signature of `load`, which loads the model and tries it once, with progress in the log.
-Load = Callable[
-    [NodeSettings, PerceptionSettings, Types, Callable[[str], None]], tuple['Predictor', Perceiver]
-]
-# No camera can have this name.
-_WARM_UP = 'warm-up '
-
-
-def load(
-    node: NodeSettings, perception: PerceptionSettings, types: Types, log: Callable[[str], None]
-) -> tuple[Predictor, Perceiver]:
-    """Load the model and process one image, so that the next ones take their usual time.
-
-    Raises:
-        FileNotFoundError: no such model folder.
-        ValueError: a device that does not exist, or settings that do not suit the model.
-    """
-    begin = time.monotonic()
-    log(f'configuring, 1 of 3: importing what runs the model {node.model!r}')
-    from diception_ros.model import folder
-    from diception_ros.perception.predictor import Predictor
-
-    folder.silence_library_logging()
-    log(f'configuring, 2 of 3: loading {node.model!r} onto {node.compute.device}')
-    with resources.model_loading():
-        predictor = Predictor.load(node.model, node.compute, bool(perception.adapters), log)
-    log(
-        f'the model runs on {predictor.backend.name}, {predictor.threads} threads '
-        f'({predictor.backend.reason})'
-    )
-    perceiver = Perceiver(predictor, types, perception)
-    log(f'configuring, 3 of 3: a first prediction ({time.monotonic() - begin:.1f} s so far)')
-    warm_up(perceiver, types)
-    resources.release_memory()  # this thread's heap; the worker may get another one
-    log(f'configured in {time.monotonic() - begin:.1f} s')
-    return predictor, perceiver
-
-
-def warm_up(perceiver: Perceiver, types: Types) -> None:
-    """Process a grey image with all tasks; what is slow the first time is slow now."""
-    tasks = perceiver.settings.active_tasks
-    points = (Point(32, 24),) if any(task.takes_points for task in tasks) else ()
-    frame = Frame(np.full((48, 64, 3), 128, np.uint8))
-    perceiver.process(Query(_WARM_UP, frame, base.header(types, 0, ''), None, tasks, points))
-    perceiver.reset(_WARM_UP)

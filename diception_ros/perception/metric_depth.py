@@ -104,10 +104,10 @@ def reference_from(message: Any, transform: Transform) -> Reference:
         ValueError: the message cannot be read, or its encoding is none of a depth.
     """
     # Here, so that the help of a command line, which reads the settings, loads no OpenCV.
-    from diception_ros.messages import base, point_clouds
     from diception_ros.messages import images as image_messages
+    from diception_ros.messages import point_clouds, stamp_of
 
-    stamp_ns, frame_id = base.stamp_ns(message.header), message.header.frame_id
+    stamp_ns, frame_id = stamp_of(message.header), message.header.frame_id
     if hasattr(message, 'point_step'):
         points = point_clouds.points_from(message).astype(np.float64)
         moved = points @ transform.rotation.T + transform.translation

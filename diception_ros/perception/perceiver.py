@@ -33,7 +33,7 @@ from diception_ros.tasks import BUILTIN
 
 if TYPE_CHECKING:
     from diception_ros.core.frame import Intrinsics
-    from diception_ros.messages.base import Types
+    from diception_ros.messages import Types
     from diception_ros.messages.outputs import Output
     from diception_ros.perception.predictor import Predictor
     from diception_ros.tasks import Task

@@ -13,12 +13,12 @@ from numpy.typing import NDArray
 
 from diception_ros.core import cloud
 from diception_ros.core.labels import Instances, Label, MetricDepth, Normals
-from diception_ros.messages import base, camera_info, outputs, point_clouds
+from diception_ros.messages import camera_info, make_header, outputs, point_clouds
 from diception_ros.perception.query import FrameResult, Note, Query
 
 if TYPE_CHECKING:
     from diception_ros.core.frame import Intrinsics
-    from diception_ros.messages.base import Types
+    from diception_ros.messages import Types
     from diception_ros.perception.settings import PerceptionSettings
     from diception_ros.tasks import Task
 
@@ -146,7 +146,7 @@ def _add_scan(
         height = cloud.heights(depth.values, intrinsics, selection.plane)
         obstacle = obstacle & (height <= chosen.height_max)
     ranges = cloud.scan(depth.values, intrinsics, obstacle, chosen.range_min, chosen.range_max)
-    header = base.header(types, query.frame.stamp_ns, frame_id)
+    header = make_header(types, query.frame.stamp_ns, frame_id)
     message = point_clouds.laser_scan(types, header, ranges, chosen.range_min, chosen.range_max)
     result.messages.append((outputs.SCAN.topic, message))
     _report(result, selection, filters.ground)

@@ -16,8 +16,8 @@ import numpy as np
 
 from diception_ros.bags.frames import ImageFrame, frames
 from diception_ros.bags.reader import Bag
-from diception_ros.messages import base, point_clouds
 from diception_ros.messages import images as image_messages
+from diception_ros.messages import point_clouds, stamp_of
 
 if TYPE_CHECKING:
     from diception_ros.bag_replay.run import Job
@@ -81,7 +81,7 @@ def show(
             message = out.decode(raw)
             logged = _logged(rerun, raw, message)
             if logged is not None:
-                _at(rerun, base.stamp_ns(message.header))
+                _at(rerun, stamp_of(message.header))
                 rerun.log(f'{name or "camera"}/{raw.topic.removeprefix(prefix)}', logged)
     # Waits until all is sent or written.
     rerun.disconnect()

@@ -18,7 +18,7 @@ from diception_ros.bags import mcap_writer
 from diception_ros.bags.typestore import BagTypes
 from diception_ros.core.labels import COCO_JOINTS
 from diception_ros.datasets.sample import create_folder, write_frame
-from diception_ros.messages import base, camera_info, poses
+from diception_ros.messages import camera_info, make_header, poses
 from diception_ros.messages import images as image_messages
 from diception_ros.messages.point_clouds import JOINT, joint_cloud
 from diception_ros.simulation import cameras, sample_stream, scenes, views
@@ -148,8 +148,8 @@ def frame_messages(view: View, stamp_ns: int) -> list[tuple[str, Any]]:
     The frame is `camera_optical`, but `map` for the two messages with the pose of the camera.
     """
     camera, types = view.camera, BagTypes()
-    header = base.header(types, stamp_ns, sample_stream.FRAME_ID)
-    world = base.header(types, stamp_ns, WORLD)
+    header = make_header(types, stamp_ns, sample_stream.FRAME_ID)
+    world = make_header(types, stamp_ns, WORLD)
     pose = camera.position, camera.rotation
     maps: dict[str, tuple[NDArray[Any], str]] = {
         views.IMAGE: (view.image, 'rgb8'),

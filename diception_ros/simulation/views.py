@@ -15,8 +15,8 @@ from numpy.typing import NDArray
 
 from diception_ros.core.frame import Frame, Transform
 from diception_ros.core.labels import COCO_JOINTS, Instances, Keypoints, MetricDepth, Normals
-from diception_ros.messages import base
 from diception_ros.messages import images as image_messages
+from diception_ros.messages import stamp_of
 from diception_ros.messages.point_clouds import UNTYPED, joints_from
 from diception_ros.messages.poses import pose_of
 from diception_ros.messages.synchronizer import CameraInfoCache
@@ -279,7 +279,7 @@ def recorded_views(path: Path) -> Iterator[RecordedView]:
             info, count, messages = _scene_info(path, message.data), 0, {}
             infos.clear()
         elif raw.topic in (IMAGE, INFO, DEPTH, NORMALS, INSTANCES, JOINTS, POSE):
-            stamp_ns = base.stamp_ns(message.header)
+            stamp_ns = stamp_of(message.header)
             if stamp_ns != stamp:
                 if IMAGE in messages:
                     yield view()

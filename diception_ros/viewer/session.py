@@ -26,7 +26,7 @@ from diception_ros.core.frame import Intrinsics
 from diception_ros.core.labels import Label, MetricDepth
 from diception_ros.core.prompt import MAX_POINTS, Point, check_points
 from diception_ros.core.settings import Declared
-from diception_ros.messages import base
+from diception_ros.messages import make_header
 from diception_ros.perception.perceiver import Perceiver
 from diception_ros.perception.query import Query
 from diception_ros.perception.settings import DEPTH, LIVE, MESSAGES, PerceptionSettings
@@ -433,7 +433,7 @@ class Session(Viewer):
             )  # fmt: skip
         stale = [name for name in request.tasks if self._labels.get(name, ('',))[0] != keys[name]]
         query = Query(
-            '', item.frame, base.header(BagTypes(), item.frame.stamp_ns, item.frame.frame_id),
+            '', item.frame, make_header(BagTypes(), item.frame.stamp_ns, item.frame.frame_id),
             item.info, tuple(map(settings.registry.get, stale)), points,
             wanted=frozenset({f'{DEPTH}/image'} if settings.depth.metric != 'off' else ()),
             reference=item.reference, gravity=item.gravity,

@@ -30,7 +30,7 @@ from diception_ros.core.prompt import Prompt
 from diception_ros.datasets.ground_truth import GroundTruthSource
 from diception_ros.evaluation import bag_scores
 from diception_ros.evaluation.bag_scores import FrameState, TemporalConsistency
-from diception_ros.messages import base, camera_info
+from diception_ros.messages import camera_info, make_header
 from diception_ros.messages import images as image_messages
 from diception_ros.perception.perceiver import Perceiver
 from diception_ros.perception.query import Query
@@ -92,7 +92,7 @@ def truths(k, header):
 def bag_of(path, shift=0):
     messages = [*recorded(COUNT)]
     for k in range(COUNT):
-        header = base.header(MAKE, BEGIN + k * 100_000_000, 'cam')
+        header = make_header(MAKE, BEGIN + k * 100_000_000, 'cam')
         messages += [(topic, one, BEGIN + k * 100_000_000 + LATE + 5000)
                      for topic, one in truths((k + shift) % COUNT, header)]  # fmt: skip
     return write(path, sorted(messages, key=lambda one: one[2]))
@@ -155,7 +155,7 @@ def test_equal_predictions_are_perfect_and_others_are_not(folders, tmp_path, ali
 def test_two_disparities_have_a_scale_each(folders, tmp_path):
     messages = [*recorded(COUNT)]
     for k in range(COUNT):
-        header = base.header(MAKE, BEGIN + k * 100_000_000, 'cam')
+        header = make_header(MAKE, BEGIN + k * 100_000_000, 'cam')
         for topic, scale in (('/truth/depth', 0.9), ('/truth/near', 0.3)):
             depth = geometry.to_metric(said('near', k), geometry.ScaleShift(scale, 0.1))
             message = image_messages.image(MAKE, depth.values, '32FC1', header)
@@ -355,7 +355,7 @@ def test_the_command_writes_what_the_node_would_publish(real, tiny_folder, tmp_p
     bag = bag_of(tmp_path / 'a')
     for k in range(COUNT):
         stamp = BEGIN + k * 100_000_000
-        header = base.header(MAKE, stamp, 'cam')
+        header = make_header(MAKE, stamp, 'cam')
         info = camera_info.info(MAKE, recordings.PINHOLE, SIZE, header)
         frame = image_messages.frame_from(
             image_messages.image(MAKE, image(k), 'rgb8', header), info

@@ -93,7 +93,7 @@ def test_replay_messages_equal_those_of_the_node(tmp_path):
     pytest.importorskip('rclpy')
     serialization = pytest.importorskip('rclpy.serialization')
     from diception_ros.bags.typestore import TYPES
-    from diception_ros.messages import base, camera_info
+    from diception_ros.messages import camera_info, make_header
     from diception_ros.messages import images as image_messages
     from diception_ros.node.publishers import RosTypes
     from diception_ros.perception.perceiver import Perceiver
@@ -111,7 +111,7 @@ def test_replay_messages_equal_those_of_the_node(tmp_path):
              if topic.removeprefix('/perception/') in wanted]  # fmt: skip
     expected = []
     for k in range(3):
-        header = base.header(types, recordings.BEGIN + k * 100_000_000, 'cam')
+        header = make_header(types, recordings.BEGIN + k * 100_000_000, 'cam')
         info = camera_info.info(types, recordings.PINHOLE, recordings.SIZE, header)
         message = image_messages.image(types, recordings.image(k), 'rgb8', header)
         frame = image_messages.frame_from(message, info)

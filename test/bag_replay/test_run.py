@@ -17,13 +17,12 @@ from task_examples import example
 
 from diception_ros.bag_replay import checkpoint, run
 from diception_ros.bag_replay.run import BackgroundWriter, Job, prefetch
-from diception_ros.bags import qos
+from diception_ros.bags.channels import OfferedQos, qos_from_text, qos_to_text
 from diception_ros.bags.mcap_writer import Writer, partial_of
-from diception_ros.bags.qos import Offered
 from diception_ros.bags.reader import Bag
 from diception_ros.bags.typestore import TYPES, definition_of
 from diception_ros.core.frame import Intrinsics
-from diception_ros.messages import base, camera_info, poses
+from diception_ros.messages import camera_info, make_header, poses, stamp_of
 from diception_ros.messages import images as image_messages
 from diception_ros.perception.query import Query
 
@@ -50,7 +49,7 @@ def test_replay_results_equal_those_of_the_perceiver(bag, tmp_path):
     assert len(expected) == 1
     for k in range(9):
         stamp = BEGIN + k * 100_000_000
-        header = base.header(MAKE, stamp, 'cam')
+        header = make_header(MAKE, stamp, 'cam')
         info = camera_info.info(MAKE, recordings.PINHOLE, recordings.SIZE, header)
         message = image_messages.image(MAKE, recordings.image(k), 'rgb8', header)
         prediction = asked.process(
@@ -75,11 +74,11 @@ def test_replay_takes_gravity_from_the_transforms_of_the_bag(tmp_path):
     """As if it had been given: static and moving, also of what is recorded before the part."""
     turned = floors.rotation(10, 5)
     upright = np.array([[1.0, 0, 0], [0, 0, 1], [0, -1, 0]])  # of the level optical frame
-    header = base.header(MAKE, 0, 'base_link')
+    header = make_header(MAKE, 0, 'base_link')
     static = poses.transform(MAKE, np.zeros(3), upright, header, 'mast')
     messages = [('/tf_static', static, BEGIN), *recorded(5)]
     for k in range(5):
-        header = base.header(MAKE, BEGIN + k * 100_000_000 + 1, 'mast')
+        header = make_header(MAKE, BEGIN + k * 100_000_000 + 1, 'mast')
         moved = poses.transform(MAKE, np.zeros(3), turned.T, header, 'cam')
         # After its image, and so much that the next image is before it.
         messages.append(('/tf', moved, BEGIN + LATE + k * 100_000_000 + 150_000_000))
@@ -175,19 +174,19 @@ def test_replay_copies_all_messages_beside_few_results(bag, tmp_path):
 
 def test_replay_writes_what_publishers_offer(tmp_path):
     path, out = tmp_path / 'bag.mcap', tmp_path / 'out.mcap'
-    lossy, latched = Offered(reliable=False, depth=5), Offered(latched=True, depth=1)
+    lossy, latched = OfferedQos(reliable=False, depth=5), OfferedQos(latched=True, depth=1)
     with Writer(path) as writer:
         for topic, message, stamp in recorded(2):
             kind = message.__msgtype__
-            text = qos.to_text(lossy if 'image' in topic else latched)
+            text = qos_to_text(lossy if 'image' in topic else latched)
             writer.add(topic, kind, definition_of(TYPES, kind), text)
             writer.write(topic, TYPES.serialize_cdr(message, kind), stamp)
         writer.finish()
     replay(path, out, perceiver(tasks=('semantic',)), copy=True)
     with Bag(out) as bag:
-        found = {name: qos.from_text(topic.qos) for name, topic in bag.topics.items()}
+        found = {name: qos_from_text(topic.qos) for name, topic in bag.topics.items()}
     assert (found['/camera/image_raw'], found['/words']) == ([lossy], [latched])
-    assert found['/perception/semantic/label'] == [Offered()]
+    assert found['/perception/semantic/label'] == [OfferedQos()]
     assert found['/perception/semantic/label_info'] == [latched]
 
 
@@ -202,7 +201,7 @@ def messages_with_infos():
     """Images whose CameraInfo comes before, after, or late, each with a pinhole of its own."""
     for k in range(6):
         stamp = BEGIN + k * 100_000_000
-        header = base.header(MAKE, stamp, 'cam')
+        header = make_header(MAKE, stamp, 'cam')
         image = image_messages.image(MAKE, recordings.image(k), 'rgb8', header)
         pinhole = Intrinsics(10.0 + k, 20.0, 3.0, 4.0)
         info = camera_info.info(MAKE, pinhole, recordings.SIZE, header)
@@ -218,7 +217,7 @@ def test_camera_info_is_matched_by_stamp(tmp_path):
     with Bag(tmp_path / 'out.mcap') as out:
         found = [out.decode(raw) for raw in out.messages(['/perception/normal/camera_info'])]
     assert [message.k[0] for message in found] == [10.0 + k for k in range(6)]
-    assert [base.stamp_ns(message.header) for message in found] == [
+    assert [stamp_of(message.header) for message in found] == [
         BEGIN + k * 100_000_000 for k in range(6)
     ]
 
@@ -239,14 +238,14 @@ def test_frames_references_are_matched_within_the_tolerance(tmp_path):
     messages = []
     for k in range(4):
         stamp = BEGIN + k * 100_000_000
-        header = base.header(MAKE, stamp, 'cam')
+        header = make_header(MAKE, stamp, 'cam')
         messages.append(
             ('/image', image_messages.image(MAKE, recordings.image(k), 'rgb8', header), stamp)
         )
         off = 20_000_000 if k != 2 else 60_000_000
         depth = np.full(recordings.SIZE, 1 + k, np.float32)
         depth[: k + 1] = 0.5  # two depths, so that there is a fit
-        header = base.header(MAKE, stamp + off, 'cam')
+        header = make_header(MAKE, stamp + off, 'cam')
         messages.append(
             ('/depth', image_messages.image(MAKE, depth, '32FC1', header), stamp + off)
         )
@@ -448,7 +447,7 @@ def test_replay_logs_for_each_camera_why_its_camera_info_is_not_used(tmp_path):
     for name, size, frame_id in (('front', (0, 0), 'cam'), ('rear', recordings.SIZE, 'other')):
         for topic, message, stamp in recorded(2, f'/{name}/image_raw'):
             if topic.endswith('/camera_info'):
-                header = base.header(MAKE, stamp - LATE - 1000, frame_id)
+                header = make_header(MAKE, stamp - LATE - 1000, frame_id)
                 message = camera_info.info(MAKE, recordings.PINHOLE, size, header)
             messages.append((topic, message, stamp))
     messages.sort(key=lambda one: one[2])

@@ -19,12 +19,13 @@ from rosbags.typesys import Stores, get_typestore
 
 from diception_ros.bag_replay import run
 from diception_ros.bag_replay.run import Job
-from diception_ros.bags import chunks
+from diception_ros.bags import channels
+from diception_ros.bags.channels import zstd
 from diception_ros.bags.frames import choose
-from diception_ros.bags.mcap_writer import MAGIC, PREFIX, Writer, zstd
+from diception_ros.bags.mcap_writer import MAGIC, PREFIX, Writer
 from diception_ros.bags.reader import Bag, bags_in
 from diception_ros.bags.typestore import TYPES, Definition, definition_of, to_copy
-from diception_ros.messages import base, camera_info
+from diception_ros.messages import camera_info, make_header, stamp_of
 from diception_ros.messages import images as image_messages
 
 IMAGE = 'sensor_msgs/msg/Image'
@@ -70,7 +71,7 @@ def mcap(path, messages, profile=b'', packed=None, size=None):
 def images(count=2):
     definition = Definition(IMAGE, 'ros2msg', definition_of(TYPES, IMAGE).encode())
     for k in range(count):
-        header = base.header(MAKE, BEGIN + k * 10**8, 'cam')
+        header = make_header(MAKE, BEGIN + k * 10**8, 'cam')
         message = image_messages.image(MAKE, recordings.image(k), 'rgb8', header)
         data = bytes(TYPES.serialize_cdr(message, IMAGE))
         yield '/cam/image_raw', definition, 'cdr', BEGIN + k * 10**8, data
@@ -90,7 +91,7 @@ def assert_images(path, count=2):
     assert len(found) == count
     for k, message in enumerate(found):
         np.testing.assert_array_equal(image_messages.rgb_from(message), recordings.image(k))
-        assert base.stamp_ns(message.header) == BEGIN + k * 10**8
+        assert stamp_of(message.header) == BEGIN + k * 10**8
         assert message.header.frame_id == 'cam'
     return found
 
@@ -363,8 +364,8 @@ PACKERS = {b'zstd': zstd.compress, b'lz4': lz4.frame.compress}
 
 @pytest.fixture
 def low_limits(monkeypatch):
-    monkeypatch.setattr(chunks, 'UNPACKED_SIZE', 1 << 16)
-    monkeypatch.setattr(chunks, 'UNPACKED_RATIO', 4)
+    monkeypatch.setattr(channels, 'UNPACKED_SIZE', 1 << 16)
+    monkeypatch.setattr(channels, 'UNPACKED_RATIO', 4)
 
 
 @pytest.mark.parametrize('name', PACKERS)
@@ -397,15 +398,15 @@ def test_chunks_of_ros1_that_unpack_to_more_than_the_limit_are_refused(tmp_path,
 def test_messages_and_files_that_unpack_to_more_than_the_limit_are_refused(
     tmp_path, low_limits, monkeypatch
 ):
-    monkeypatch.setattr(chunks, 'UNPACKED_RATIO', 1)
+    monkeypatch.setattr(channels, 'UNPACKED_RATIO', 1)
     path = recordings.write(tmp_path / 'm', recorded(3, size=(200, 300)), 'mcap-message')
     with Bag(path) as bag:
         assert [*bag.messages(['/words'])] != []
         assert bag.damage is None
         assert [*bag.messages(['/camera/image_raw'])] == []
         assert 'refused' in str(bag.damage)
-    monkeypatch.setattr(chunks, 'FILE_UNPACKED_SIZE', 1 << 16)
-    monkeypatch.setattr(chunks, 'FILE_UNPACKED_RATIO', 2)
+    monkeypatch.setattr(channels, 'FILE_UNPACKED_SIZE', 1 << 16)
+    monkeypatch.setattr(channels, 'FILE_UNPACKED_RATIO', 2)
     plain = tmp_path / 'p.mcap'
     with Writer(plain, compress=False) as writer:
         writer.add('/a', 'std_msgs/msg/Empty', '')
@@ -490,4 +491,4 @@ def test_the_writer_keeps_definitions_apart(tmp_path):
 
 
 def test_bz2_is_read_as_its_library_writes_it():
-    assert chunks.Unpacker(10)(bz2.compress(b'a' * 100), 'bz2') == (b'a' * 100, '')
+    assert channels.Unpacker(10)(bz2.compress(b'a' * 100), 'bz2') == (b'a' * 100, '')

@@ -10,15 +10,15 @@ import recordings
 
 from diception_ros.bags.frames import Camera, beside, choose
 from diception_ros.bags.reader import Bag
-from diception_ros.messages import base
 from diception_ros.messages import images as image_messages
+from diception_ros.messages import make_header
 
 
 def bag(tmp_path, **encodings):
     """A bag with an image of an encoding on each topic; `c` in front: compressed."""
     messages = []
     for name, encoding in encodings.items():
-        header = base.header(recordings.MAKE, 5, 'cam')
+        header = make_header(recordings.MAKE, 5, 'cam')
         topic = '/' + name.replace('__', '/')
         if encoding == 'jpeg':
             message = recordings.MAKE.make('sensor_msgs/msg/CompressedImage', header=header,

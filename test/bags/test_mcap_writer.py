@@ -8,7 +8,7 @@ import sys
 import pytest
 from rosbags.highlevel import AnyReader
 
-from diception_ros.bags.chunks import DamageError
+from diception_ros.bags.channels import DamageError
 from diception_ros.bags.mcap_writer import LONG, Writer, partial_of
 from diception_ros.bags.reader import Storage
 

@@ -10,7 +10,7 @@ import pytest
 import recordings
 from rosbags.highlevel import AnyReader
 
-from diception_ros.bags.chunks import Block, by_time
+from diception_ros.bags.channels import Block, by_time
 from diception_ros.bags.reader import Bag, Storage
 from diception_ros.bags.typestore import TYPES, to_cdr
 from diception_ros.messages import camera_info

@@ -8,7 +8,7 @@ import pytest
 from diception_ros.bags import mcap_writer, typestore
 from diception_ros.bags.reader import read_messages
 from diception_ros.core.frame import Intrinsics
-from diception_ros.messages import base, camera_info, outputs, poses
+from diception_ros.messages import camera_info, make_header, outputs, poses
 from diception_ros.messages import images as image_messages
 from diception_ros.messages.point_clouds import JOINT, joint_cloud
 
@@ -31,7 +31,7 @@ def some_messages():
     thing = outputs.Detection(7, 'cup', 0.5, (1.0, 2.0), (3.0, 5.0))
     for k in range(3):
         stamp = STAMP + k * 100_000_000
-        header, world = (base.header(TYPES, stamp, name) for name in ('cam', 'map'))
+        header, world = (make_header(TYPES, stamp, name) for name in ('cam', 'map'))
         for encoding in MAPS:
             array = array_of(encoding, rng)
             yield f'/{encoding}', image_messages.image(TYPES, array, encoding, header), stamp

@@ -38,7 +38,7 @@ def bag(tmp_path):
 
 def test_predictions_are_those_of_the_node(bag, tiny, tiny_folder, tmp_path, capsys):
     from diception_ros.bags.typestore import TYPES, BagTypes
-    from diception_ros.messages import base, camera_info
+    from diception_ros.messages import camera_info, make_header
     from diception_ros.messages import images as image_messages
     from diception_ros.perception.perceiver import Perceiver
     from diception_ros.perception.predictor import Predictor
@@ -56,7 +56,7 @@ def test_predictions_are_those_of_the_node(bag, tiny, tiny_folder, tmp_path, cap
     expected = []
     for k in range(4):
         stamp = recordings.BEGIN + k * 100_000_000
-        header = base.header(BagTypes(), stamp, 'cam')
+        header = make_header(BagTypes(), stamp, 'cam')
         info = camera_info.info(BagTypes(), recordings.PINHOLE, recordings.SIZE, header)
         message = image_messages.image(BagTypes(), recordings.image(k), 'rgb8', header)
         frame = image_messages.frame_from(message, info)

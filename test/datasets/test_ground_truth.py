@@ -18,8 +18,8 @@ from diception_ros.core.frame import Frame
 from diception_ros.core.prompt import Point, Prompt
 from diception_ros.datasets.ground_truth import GroundTruthSource, truth_from_file
 from diception_ros.evaluation import bag_scores
-from diception_ros.messages import base
 from diception_ros.messages import images as image_messages
+from diception_ros.messages import make_header
 from diception_ros.perception.perceiver import Perceiver
 
 COUNT = 4
@@ -45,7 +45,7 @@ def write_bag(path, names):
         first, period = CAMERAS[name]
         for k in range(COUNT):
             stamp = BEGIN + k * period
-            header = base.header(MAKE, stamp, name)
+            header = make_header(MAKE, stamp, name)
             for topic, array, encoding in (
                 ('image_raw', image(first + k), 'rgb8'),
                 ('depth', metres(first + k), '32FC1'),

@@ -21,8 +21,8 @@ from diception_ros.core.labels import Disparity, Instances, MetricDepth, save_np
 from diception_ros.datasets.ground_truth import GroundTruthSource, poses_of
 from diception_ros.evaluation import bag_scores
 from diception_ros.evaluation.bag_scores import FrameState, ScaleShiftFitter, TemporalConsistency
-from diception_ros.messages import base, point_clouds, poses
 from diception_ros.messages import images as image_messages
+from diception_ros.messages import make_header, point_clouds, poses
 from diception_ros.reporting import html_report
 from diception_ros.reporting.tables import write_csv, write_json
 
@@ -61,7 +61,7 @@ def bag(tmp_path):
     messages = [*recordings.recorded(COUNT)]
     for k in range(COUNT):
         stamp = BEGIN + k * 100_000_000
-        header = base.header(MAKE, stamp + 1_000_000, 'cam')
+        header = make_header(MAKE, stamp + 1_000_000, 'cam')
         messages += [(topic, one, stamp + LATE + 50_000_000) for topic, one in truths(k, header)]
     return write(tmp_path / 'bag', sorted(messages, key=lambda one: one[2]))
 
@@ -111,7 +111,7 @@ def test_equal_predictions_are_perfect(bag, tmp_path, align):
 def test_one_scale_for_the_bag_is_worse_than_one_for_each_frame(bag, tmp_path):
     messages = [*recordings.recorded(COUNT)]
     for k in range(COUNT):
-        header = base.header(MAKE, BEGIN + k * 100_000_000, 'cam')
+        header = make_header(MAKE, BEGIN + k * 100_000_000, 'cam')
         depth = metres(k, 0.2 + 0.1 * k, 0.1)
         message = image_messages.image(MAKE, depth.values, '32FC1', header)
         messages.append(('/truth/depth', message, BEGIN + k * 100_000_000 + LATE))
@@ -160,7 +160,7 @@ def test_truth_in_folders(bag, tmp_path, names):
 def test_truth_of_another_size_is_compared_where_it_is(bag, tmp_path):
     messages = [*recordings.recorded(COUNT)]
     for k in range(COUNT):
-        header = base.header(MAKE, BEGIN + k * 100_000_000, 'cam')
+        header = make_header(MAKE, BEGIN + k * 100_000_000, 'cam')
         small = np.ascontiguousarray(metres(k).values[1::2, 1::2])
         message = image_messages.image(MAKE, small, '32FC1', header)
         messages.append(('/truth/depth', message, BEGIN + k * 100_000_000 + LATE))
@@ -174,7 +174,7 @@ def test_numbers_that_nobody_has_are_no_people(bag, tmp_path):
     messages = [*recordings.recorded(COUNT)]
     people = 0
     for k in range(COUNT):
-        header = base.header(MAKE, BEGIN + k * 100_000_000, 'cam')
+        header = make_header(MAKE, BEGIN + k * 100_000_000, 'cam')
         told = point_clouds.joints_of(said('pose', k))
         people += len(np.unique(told['instance']))
         told['instance'] = told['instance'] * 7 + 20  # as of all things of a scene
@@ -326,7 +326,7 @@ def test_truths_of_other_moments_do_not_count(tmp_path):
     for k, off in enumerate((40_000_000, 60_000_000, -60_000_000)):
         stamp = BEGIN + k * 1_000_000_000 + off
         depth = image_messages.image(
-            MAKE, metres(k).values, '32FC1', base.header(MAKE, stamp, 'cam')
+            MAKE, metres(k).values, '32FC1', make_header(MAKE, stamp, 'cam')
         )
         messages.append(('/truth/depth', depth, stamp + LATE))
     path = write(tmp_path / 'b', sorted(messages, key=lambda one: one[2]))
@@ -347,10 +347,10 @@ def test_a_pose_in_the_bag_is_used(tmp_path):
     messages = [*recordings.recorded(3)]
     for k in range(3):
         stamp = BEGIN + k * 100_000_000
-        header = base.header(MAKE, stamp, 'map')
+        header = make_header(MAKE, stamp, 'map')
         pose = poses.pose_stamped(MAKE, np.array([0.0, 0, k * 0.01]), np.eye(3), header)
         messages.append(('/camera/pose', pose, stamp + LATE))
-        header = base.header(MAKE, stamp, 'cam')
+        header = make_header(MAKE, stamp, 'cam')
         depth = image_messages.image(MAKE, metres(k).values, '32FC1', header)
         messages.append(('/truth/depth', depth, stamp + LATE))
     path = write(tmp_path / 'b', sorted(messages, key=lambda one: one[2]))

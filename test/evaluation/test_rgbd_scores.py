@@ -16,8 +16,8 @@ from diception_ros.core.frame import Intrinsics
 from diception_ros.core.labels import Disparity, MetricDepth
 from diception_ros.datasets import rgbd
 from diception_ros.evaluation import rgbd_scores
-from diception_ros.messages import base
 from diception_ros.messages import images as image_messages
+from diception_ros.messages import make_header, stamp_of
 
 SIZE = (60, 80)
 PINHOLE = Intrinsics(70.0, 70.0, 39.5, 29.5)
@@ -194,12 +194,12 @@ def write_bag(path, depths=('depth',)):
     messages = []
     for k in range(COUNT):
         stamp = BEGIN + k * 100_000_000
-        header = base.header(MAKE, stamp, 'cam')
+        header = make_header(MAKE, stamp, 'cam')
         messages.append(('/cam/image_raw', image_messages.image(MAKE, image(k), 'rgb8', header)))
         for name in depths:
             depth = image_messages.image(MAKE, metres(k), '32FC1', header)
             messages.append((f'/cam/{name}/image', depth))
-    return write(path, [(topic, m, base.stamp_ns(m.header) + LATE) for topic, m in messages])
+    return write(path, [(topic, m, stamp_of(m.header) + LATE) for topic, m in messages])
 
 
 def test_a_bag_with_depth_is_a_source(tmp_path):

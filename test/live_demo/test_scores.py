@@ -17,7 +17,7 @@ from diception_ros.core.labels import Instances, MetricDepth
 from diception_ros.core.prompt import Point
 from diception_ros.evaluation.evaluators import MeanControl
 from diception_ros.live_demo import run, verify
-from diception_ros.messages import base, outputs
+from diception_ros.messages import make_header, outputs
 from diception_ros.simulation import record
 from diception_ros.simulation.views import IMAGE, recorded_views
 
@@ -149,7 +149,7 @@ def test_a_click_on_a_wall_asks_for_the_wall(played):
 def test_predictions_of_images_that_nobody_played_are_not_scored(played, control, tmp_path):
     told = []
     for topic, message, stamp in answered(played):
-        header = base.header(MAKE, stamp + 1_000_000, message.header.frame_id)
+        header = make_header(MAKE, stamp + 1_000_000, message.header.frame_id)
         fields = {**vars(message), 'header': header}
         told.append((topic, message.__class__(**fields), stamp + 1_000_000))
     assert verify.score(played, write(tmp_path / 'late', told), NAMES, control) == {}

@@ -14,8 +14,8 @@ from diception_ros.core.labels import Disparity, Instances, Mask
 from diception_ros.core.prompt import Point
 from diception_ros.live_demo import run, verify
 from diception_ros.live_demo.run import CLICK
-from diception_ros.messages import base, outputs
 from diception_ros.messages import images as image_messages
+from diception_ros.messages import make_header, outputs, stamp_of
 
 STEP = 100_000_000
 SIZE = (6, 8)
@@ -25,7 +25,7 @@ TOPICS = ('disparity/image', 'depth/color', 'segmentation/mask')
 def answered(count, frame_id='cam', topics=TOPICS):
     """(topic, message, log time) of predictions to images, each another."""
     for k in range(count):
-        header = base.header(MAKE, BEGIN + k * STEP, frame_id)
+        header = make_header(MAKE, BEGIN + k * STEP, frame_id)
         for n, topic in enumerate(topics):
             array = np.full(SIZE, 3 * k + n, np.uint8)
             message = image_messages.image(MAKE, array, 'mono8', header)
@@ -65,7 +65,7 @@ def test_messages_that_overtake_others_are_still_together(tmp_path, headers):
     told = [*answered(6)]
     order = random.Random(0)
     # Recorded up to three frames late.
-    mixed = sorted(told, key=lambda one: base.stamp_ns(one[1].header) + order.random() * 3 * STEP)
+    mixed = sorted(told, key=lambda one: stamp_of(one[1].header) + order.random() * 3 * STEP)
     assert mixed != told
     bag = write(tmp_path / 'a', ((t, m, BEGIN + k) for k, (t, m, _) in enumerate(mixed)))
     found = verify.check(bag, headers)
@@ -99,7 +99,7 @@ def test_categories_come_back_from_the_map_of_categories():
     things = Instances(ids, words, np.ones(3, np.float32))
     asked = ('chair', 'person')
     frame = Frame(np.zeros((*SIZE, 3), np.uint8))
-    header = base.header(MAKE, BEGIN, 'cam')
+    header = make_header(MAKE, BEGIN, 'cam')
     wanted = {'semantic/label', 'semantic/instances'}
     told = dict(
         outputs.from_label(MAKE, tasks.get('semantic'), things, header, frame, wanted, None, asked)
@@ -119,7 +119,7 @@ def test_what_was_not_predicted_is_none():
     assert verify.label('depth', {}, SIZE, ()) is None
     assert verify.label('semantic', {}, SIZE, ()) is None
     message = image_messages.image(
-        MAKE, np.ones(SIZE, np.float32), '32FC1', base.header(MAKE, 0, 'cam')
+        MAKE, np.ones(SIZE, np.float32), '32FC1', make_header(MAKE, 0, 'cam')
     )
     assert isinstance(verify.label('depth', {'disparity/image': message}, SIZE, ()), Disparity)
     mask = image_messages.image(MAKE, np.ones(SIZE, np.uint8), 'mono8', message.header)

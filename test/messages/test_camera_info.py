@@ -8,10 +8,10 @@ import pytest
 from diception_ros.bags.typestore import BagTypes
 from diception_ros.core.frame import Intrinsics
 from diception_ros.core.images import ResizeTransform
-from diception_ros.messages import MessageError, base, camera_info
+from diception_ros.messages import MessageError, camera_info, make_header, stamp_of
 
 TYPES = BagTypes()
-HEADER = base.header(TYPES, 5, 'cam')
+HEADER = make_header(TYPES, 5, 'cam')
 LENS = Intrinsics(500.5, 510.25, 321.75, 239.5)
 SIZES = [(480, 640), (768, 768), (240, 320), (90, 1000)]
 
@@ -93,7 +93,7 @@ def test_scaled_there_and_back():
 
 def test_scaled_to_the_same_size_changes_only_the_header():
     one = info(binning_x=2, binning_y=4, roi=roi(8, 12, 320, 240))
-    other = base.header(TYPES, 9, 'cam')
+    other = make_header(TYPES, 9, 'cam')
     two = camera_info.scaled(TYPES, one, (60, 160), other)
     assert fields_of(two) == fields_of(one)
     assert two.roi == one.roi
@@ -161,9 +161,9 @@ def test_impossible_focal_lengths_and_sizes_are_refused():
 
 def test_stamp_ns_returns_the_stamp_of_header():
     for ns in (0, 999_999_999, 1_000_000_000, 1_700_000_000_123_456_789):
-        header = base.header(TYPES, ns, 'a')
-        assert base.stamp_ns(header) == ns
+        header = make_header(TYPES, ns, 'a')
+        assert stamp_of(header) == ns
         assert 0 <= header.stamp.nanosec < 10**9
     header.stamp.sec = -1
     with pytest.raises(MessageError):
-        base.stamp_ns(header)
+        stamp_of(header)

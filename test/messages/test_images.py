@@ -11,7 +11,7 @@ import pytest
 
 from diception_ros.bags.typestore import BagTypes
 from diception_ros.core.frame import Intrinsics
-from diception_ros.messages import MessageError, base, camera_info, encodings
+from diception_ros.messages import MessageError, camera_info, encodings, make_header
 from diception_ros.messages import images as image_messages
 
 TYPES = BagTypes()
@@ -174,7 +174,7 @@ def test_frame_from_has_header_and_intrinsics():
     assert (frame.stamp_ns, frame.frame_id, frame.intrinsics) == (1_000_000_002, 'cam', None)
     np.testing.assert_array_equal(frame.image, rgb)
     lens = Intrinsics(5, 6, 4, 3)
-    info = camera_info.info(TYPES, lens, (6, 8), base.header(TYPES, 0, 'cam'))
+    info = camera_info.info(TYPES, lens, (6, 8), make_header(TYPES, 0, 'cam'))
     assert image_messages.frame_from(message, info).intrinsics == lens
     message.header.stamp.sec = -1
     assert kind_of(image_messages.frame_from, message) == 'stamp'
@@ -229,7 +229,7 @@ def negative_focal_length(info):
 def test_frame_from_needs_no_usable_camera_info(spoil, advice):
     rgb = np.random.default_rng(0).integers(0, 256, (6, 8, 3), np.uint8)
     message = encoders.encode(rgb, 'rgb8')
-    info = camera_info.info(TYPES, Intrinsics(5, 6, 4, 3), (6, 8), base.header(TYPES, 0, 'cam'))
+    info = camera_info.info(TYPES, Intrinsics(5, 6, 4, 3), (6, 8), make_header(TYPES, 0, 'cam'))
     spoil(info)
     frame = image_messages.frame_from(message, info)
     np.testing.assert_array_equal(frame.image, rgb)
@@ -240,7 +240,7 @@ def test_frame_from_needs_no_usable_camera_info(spoil, advice):
 
 
 def test_pinhole_of_k_where_p_is_not_filled_in():
-    info = camera_info.info(TYPES, Intrinsics(5, 6, 4, 3), (6, 8), base.header(TYPES, 0, 'cam'))
+    info = camera_info.info(TYPES, Intrinsics(5, 6, 4, 3), (6, 8), make_header(TYPES, 0, 'cam'))
     info.p[:] = 0
     assert camera_info.pinhole(info, (6, 8)) == (Intrinsics(5, 6, 4, 3), '')
     assert 'no CameraInfo' in camera_info.pinhole(None, (6, 8))[1]

@@ -13,7 +13,7 @@ from diception_ros import tasks
 from diception_ros.bags.typestore import TYPES, BagTypes
 from diception_ros.core.frame import Frame, Intrinsics
 from diception_ros.core.labels import MetricDepth
-from diception_ros.messages import base, camera_info, outputs, point_clouds, poses
+from diception_ros.messages import camera_info, make_header, outputs, point_clouds, poses
 from diception_ros.messages import images as image_messages
 
 pytestmark = pytest.mark.ros
@@ -31,7 +31,7 @@ HEADER = 'std_msgs/msg/Header'
 def every_message(types):
     """What can be made of the packages that the tests install, by name."""
     rng = np.random.default_rng(0)
-    header = base.header(types, 1_700_000_000_123_456_789, 'cam')
+    header = make_header(types, 1_700_000_000_123_456_789, 'cam')
     info = camera_info.info(types, LENS, SIZE, header)
     frame = Frame(rng.integers(0, 256, (*SIZE, 3), np.uint8), 5, 'cam', LENS)
     for name in tasks.names():
@@ -97,10 +97,10 @@ def test_an_image_of_rclpy_is_read_as_one_of_rosbags():
     image = np.random.default_rng(0).integers(0, 256, (*SIZE, 3), np.uint8)
     for encoding in encoders.ALL:
         message = encoders.encode(image, encoding, padding=2)
-        fields = {**vars(message), 'header': base.header(ROS, 7_000_000_008, 'cam')}
+        fields = {**vars(message), 'header': make_header(ROS, 7_000_000_008, 'cam')}
         live = ROS.make('sensor_msgs/msg/Image', **fields)
         replayed = TYPES.deserialize_cdr(serialize_message(live), 'sensor_msgs/msg/Image')
-        infos = [camera_info.info(types, LENS, SIZE, base.header(types, 0, 'cam'))
+        infos = [camera_info.info(types, LENS, SIZE, make_header(types, 0, 'cam'))
                  for types in (ROS, BAG)]  # fmt: skip
         one, two = map(image_messages.frame_from, (live, replayed), infos)
         np.testing.assert_array_equal(one.image, two.image)
@@ -115,7 +115,7 @@ def test_a_compressed_image_of_rclpy_is_read_as_one_of_rosbags():
     import cv2
 
     content = cv2.imencode('.png', image[..., ::-1])[1]
-    live = ROS.make('sensor_msgs/msg/CompressedImage', header=base.header(ROS, 7, 'cam'),
+    live = ROS.make('sensor_msgs/msg/CompressedImage', header=make_header(ROS, 7, 'cam'),
                     format='png', data=content)  # fmt: skip
     kind = 'sensor_msgs/msg/CompressedImage'
     replayed = TYPES.deserialize_cdr(serialize_message(live), kind)

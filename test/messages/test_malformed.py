@@ -12,7 +12,7 @@ import pytest
 
 from diception_ros.bags.typestore import BagTypes
 from diception_ros.core.frame import Frame, Intrinsics
-from diception_ros.messages import MessageError, base, camera_info, point_clouds
+from diception_ros.messages import MessageError, camera_info, make_header, point_clouds, stamp_of
 from diception_ros.messages import images as image_messages
 
 pytestmark = pytest.mark.slow
@@ -83,7 +83,7 @@ def compressed(rng):
 
 
 def info_of(rng, size):
-    info = camera_info.info(TYPES, Intrinsics(5, 6, 4, 3), size, base.header(TYPES, 0, 'cam'))
+    info = camera_info.info(TYPES, Intrinsics(5, 6, 4, 3), size, make_header(TYPES, 0, 'cam'))
     for matrix in (info.k, info.p):
         if rng.random() < 0.2:
             matrix[rng.integers(9)] = some(rng, np.nan, np.inf, -1.0, 0.0, 1e308, -1e308)
@@ -96,7 +96,7 @@ def cloud(rng):
     found = np.zeros(int(rng.integers(5)), point_clouds.JOINT)
     for name in point_clouds.JOINT.names:
         found[name] = rng.integers(256, size=len(found))
-    message = point_clouds.joint_cloud(TYPES, found, base.header(TYPES, 0, 'cam'))
+    message = point_clouds.joint_cloud(TYPES, found, make_header(TYPES, 0, 'cam'))
     spoil(rng, message, ['height', 'width', 'point_step', 'row_step'])
     for field in message.fields:
         if rng.random() < 0.1:
@@ -173,4 +173,4 @@ def test_random_clouds_are_read_or_refused():
 
 def test_stamp_ns_of_the_largest_stamp():
     stamp = SimpleNamespace(sec=2**31 - 1, nanosec=2**32 - 1)
-    assert base.stamp_ns(SimpleNamespace(stamp=stamp)) == (2**31 - 1) * 10**9 + 2**32 - 1
+    assert stamp_of(SimpleNamespace(stamp=stamp)) == (2**31 - 1) * 10**9 + 2**32 - 1

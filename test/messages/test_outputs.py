@@ -18,14 +18,14 @@ from diception_ros.core.frame import Frame, Intrinsics
 from diception_ros.core.geometry import ScaleShift, to_metric
 from diception_ros.core.images import ResizeTransform
 from diception_ros.core.labels import Disparity, Instances, Keypoints, Mask, MetricDepth, Normals
-from diception_ros.messages import base, camera_info, outputs, point_clouds
+from diception_ros.messages import camera_info, make_header, outputs, point_clouds, stamp_of
 from diception_ros.messages import images as image_messages
 
 SIZE, SIDE = (90, 160), 128
 TYPES = BagTypes()
-HEADER = base.header(TYPES, 5, 'cam')
+HEADER = make_header(TYPES, 5, 'cam')
 LENS = Intrinsics(140.0, 150.0, 80.0, 44.0)
-INFO = camera_info.info(TYPES, LENS, SIZE, base.header(TYPES, 3, 'other'))
+INFO = camera_info.info(TYPES, LENS, SIZE, make_header(TYPES, 3, 'other'))
 CATEGORIES = ('cat', 'person', 'cup')
 KINDS = ('Disparity', 'MetricDepth', 'Normals', 'Mask', 'Instances', 'ImageLabel', 'Keypoints')
 
@@ -295,7 +295,7 @@ def test_label_map_and_label_info_agree():
     numbers = image_messages.array_from(got['semantic/label'])
     ((topic, info),) = outputs.from_settings(TYPES, tasks.get('semantic'), CATEGORIES)
     assert topic == 'semantic/label_info'
-    assert (base.stamp_ns(info.header), info.header.frame_id) == (0, '')  # of no frame
+    assert (stamp_of(info.header), info.header.frame_id) == (0, '')  # of no frame
     words = {one.class_id: one.class_name for one in info.class_map}
     assert words == {**dict(enumerate(CATEGORIES)), 255: 'UNLABELED'}
     for number, name in enumerate(label.categories, 1):

@@ -14,11 +14,11 @@ from diception_ros.core.cloud import Selection, grid
 from diception_ros.core.frame import Intrinsics
 from diception_ros.core.geometry import back_project
 from diception_ros.core.labels import COCO_JOINTS, Instances, Keypoints, MetricDepth
-from diception_ros.messages import MessageError, base, point_clouds
+from diception_ros.messages import MessageError, make_header, point_clouds
 from diception_ros.tasks.pose import TASK as POSE
 
 TYPES = BagTypes()
-HEADER = base.header(TYPES, 5, 'cam')
+HEADER = make_header(TYPES, 5, 'cam')
 LENS = Intrinsics(50, 60, 4, 3)
 SIZE = (6, 9)
 

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from diception_ros.bags.typestore import BagTypes
-from diception_ros.messages import base, poses
+from diception_ros.messages import make_header, poses
 
 TYPES = BagTypes()
 
@@ -25,7 +25,7 @@ def some_turns():
 
 def test_pose_stamped_and_transform_have_the_rotation():
     rng = np.random.default_rng(4)
-    header = base.header(TYPES, 5, 'map')
+    header = make_header(TYPES, 5, 'map')
     for rotation in some_turns():
         place, v = rng.normal(size=3), rng.normal(size=3)
         message = poses.pose_stamped(TYPES, place, rotation, header)
@@ -41,7 +41,7 @@ def test_pose_stamped_and_transform_have_the_rotation():
 
 
 def moved(rotation, parent, child, stamp_ns=5):
-    header = base.header(TYPES, stamp_ns, parent)
+    header = make_header(TYPES, stamp_ns, parent)
     return poses.transform(TYPES, np.zeros(3), rotation, header, child)
 
 

@@ -14,7 +14,7 @@ from diception_ros.bag_replay import run
 from diception_ros.bag_replay.run import Job
 from diception_ros.bags.reader import Bag
 from diception_ros.core.frame import Intrinsics
-from diception_ros.messages import base, camera_info
+from diception_ros.messages import camera_info, make_header, stamp_of
 from diception_ros.messages import images as image_messages
 from diception_ros.messages.synchronizer import CAPACITY, CameraInfoCache, MessageCache
 
@@ -31,14 +31,14 @@ CASES = {
 
 
 def image(stamp_ns, compressed=False, frame_id='cam'):
-    header = base.header(MAKE, stamp_ns, frame_id)
+    header = make_header(MAKE, stamp_ns, frame_id)
     if compressed:
         return MAKE.make('sensor_msgs/msg/CompressedImage', header=header, format='', data=None)
     return image_messages.image(MAKE, recordings.image(0, SIZE), 'rgb8', header)
 
 
 def info(stamp_ns, size, focal, frame_id='cam'):
-    header = base.header(MAKE, stamp_ns, frame_id)
+    header = make_header(MAKE, stamp_ns, frame_id)
     return camera_info.info(MAKE, Intrinsics(focal, focal, 3.0, 4.0), size, header)
 
 
@@ -63,8 +63,7 @@ def test_camera_info_cache_matches_by_stamp_whatever_the_order_of_arrival(case):
 def bag_of(case, tmp_path):
     messages = [('/camera/image_raw', image(BEGIN, frame_id=case), BEGIN)]
     messages += [
-        ('/camera/camera_info', message, base.stamp_ns(message.header))
-        for message in infos_of(case)
+        ('/camera/camera_info', message, stamp_of(message.header)) for message in infos_of(case)
     ]
     return recordings.write(tmp_path / 'bag', sorted(messages, key=lambda one: one[2]))
 

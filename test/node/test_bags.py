@@ -12,8 +12,8 @@ import time
 import pytest
 import recordings
 
+from diception_ros.bags.channels import OfferedQos
 from diception_ros.bags.mcap_writer import Writer, partial_of
-from diception_ros.bags.qos import Offered
 
 pytest.importorskip('rclpy')
 pytestmark = pytest.mark.ros
@@ -228,8 +228,8 @@ def test_play_offers_what_the_recording_says(start, tmp_path, peer, form):
     from std_msgs.msg import String
 
     offers = {
-        '/words': [Offered()], '/latched': [Offered(latched=True, depth=1)],
-        '/lossy': [Offered(reliable=False, depth=5)],
+        '/words': [OfferedQos()], '/latched': [OfferedQos(latched=True, depth=1)],
+        '/lossy': [OfferedQos(reliable=False, depth=5)],
     }  # fmt: skip
     path = recordings.offered(tmp_path / 'bag', form, offers)
     best_effort = {'reliability': ReliabilityPolicy.BEST_EFFORT}

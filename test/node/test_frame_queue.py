@@ -12,7 +12,7 @@ import pytest
 
 from diception_ros import tasks
 from diception_ros.bags.typestore import BagTypes
-from diception_ros.messages import base, images
+from diception_ros.messages import images, make_header
 from diception_ros.node import worker
 from diception_ros.node.diagnostics import ERROR, Log, NodeReport, statuses
 from diception_ros.node.frame_queue import FrameQueue, QueuedFrame
@@ -314,7 +314,7 @@ def processing(perceiver):
         None,
     )  # fmt: skip
     message = images.image(BagTypes(), np.zeros((8, 8, 3), np.uint8), 'rgb8',
-                           base.header(BagTypes(), 5, ''))  # fmt: skip
+                           make_header(BagTypes(), 5, ''))  # fmt: skip
     return one, lambda: one._process(QueuedFrame('front', message, 0.0)), published
 
 

@@ -24,7 +24,7 @@ from diception_ros.core.prompt import Prompt
 from diception_ros.core.settings import ComputeSettings
 from diception_ros.messages import encodings
 from diception_ros.messages import images as image_messages
-from diception_ros.node import camera_input
+from diception_ros.node import camera_input, image_subscription
 from diception_ros.node.settings import NodeSettings
 from diception_ros.perception.perceiver import Perceiver
 from diception_ros.perception.predictor import Predictor
@@ -356,7 +356,7 @@ def test_the_first_image_waits_for_the_first_camera_info_if_somebody_publishes_t
 
 
 def test_sequence_numbers_count_what_was_replaced_and_not_what_was_lost():
-    numbers = camera_input.SequenceNumbers()
+    numbers = image_subscription.SequenceNumbers()
     assert numbers.skipped(b'a', 7, 0) == 0  # the first one that is seen
     assert numbers.skipped(b'a', 8, 0) == 0
     assert numbers.skipped(b'a', 12, 0) == 3

@@ -14,7 +14,7 @@ from diception_ros.core import settings
 from diception_ros.core.frame import Frame
 from diception_ros.core.geometry import to_disparity
 from diception_ros.core.labels import Instances, MetricDepth, Normals
-from diception_ros.messages import base, camera_info, point_clouds
+from diception_ros.messages import camera_info, make_header, point_clouds
 from diception_ros.perception.perceiver import Perceiver
 from diception_ros.perception.settings import PerceptionSettings
 
@@ -43,7 +43,7 @@ def run(stamp_ns=5, tasks=TASKS, wanted=None, **changes):
         **changes,
     }  # fmt: skip
     query = request(stamp_ns=stamp_ns, size=SIZE, tasks=tasks, wanted=wanted)
-    header = base.header(MAKE, stamp_ns, FRAME_ID)
+    header = make_header(MAKE, stamp_ns, FRAME_ID)
     query = replace(
         query, header=header, info=camera_info.info(MAKE, LENS, SIZE, header),
         frame=Frame(query.frame.image, stamp_ns, FRAME_ID, LENS),

@@ -11,8 +11,8 @@ from diception_ros.core import settings
 from diception_ros.core.frame import Intrinsics
 from diception_ros.core.geometry import ScaleShift, back_project, to_disparity, to_metric
 from diception_ros.core.labels import Disparity, MetricDepth, Normals
-from diception_ros.messages import base
 from diception_ros.messages import images as image_messages
+from diception_ros.messages import make_header
 from diception_ros.perception.metric_depth import Reference, to_metres
 from diception_ros.perception.settings import DepthSettings, PerceptionSettings, PointsSettings
 from diception_ros.perception.tracking import Memory
@@ -103,7 +103,7 @@ def sparse(truth, rng):
 def message(truth, rng):
     millimetres = np.rint(1000 * spoilt(truth.values, rng)).astype(np.uint16)
     types = BagTypes()
-    return image_messages.image(types, millimetres, '16UC1', base.header(types, 0, 'cam'))
+    return image_messages.image(types, millimetres, '16UC1', make_header(types, 0, 'cam'))
 
 
 @pytest.mark.parametrize('made', [dense, coarse, with_holes, sparse, message])
@@ -152,7 +152,7 @@ def test_references_that_cannot_be_used_are_named():
     _, disparity, _ = scene()
     types = BagTypes()
     mono = image_messages.image(
-        types, np.ones(SIZE, np.uint8), 'mono8', base.header(types, 0, 'cam')
+        types, np.ones(SIZE, np.uint8), 'mono8', make_header(types, 0, 'cam')
     )
     for reference, intrinsics, text in (
         (Reference(0, 'cam', points=np.ones((99, 3), np.float32)), None, 'calibrated CameraInfo'),

@@ -13,8 +13,8 @@ from diception_ros.core.frame import Intrinsics, transform_from
 from diception_ros.core.geometry import back_project
 from diception_ros.core.labels import MetricDepth
 from diception_ros.datasets.ground_truth import truth_from_message
-from diception_ros.messages import base, point_clouds
 from diception_ros.messages import images as image_messages
+from diception_ros.messages import make_header, point_clouds
 from diception_ros.perception.metric_depth import Reference, reference_from
 from diception_ros.tasks import BUILTIN
 
@@ -29,13 +29,13 @@ def depths(seed=0, size=SIZE):
 
 
 def image(array, encoding):
-    return image_messages.image(TYPES, array, encoding, base.header(TYPES, 1_500_000_000, 'depth'))
+    return image_messages.image(TYPES, array, encoding, make_header(TYPES, 1_500_000_000, 'depth'))
 
 
 def cloud(points):
     layout = np.dtype([(name, '<f4') for name in 'xyz'])
     records = np.ascontiguousarray(points, np.float32).view(layout)[:, 0]
-    return point_clouds.cloud_of(TYPES, records, base.header(TYPES, 7, 'lidar'))
+    return point_clouds.cloud_of(TYPES, records, make_header(TYPES, 7, 'lidar'))
 
 
 # ---- reading ------------------------------------------------------------------------------------
@@ -64,7 +64,7 @@ def test_compressed_depth_is_read_as_the_raw_image():
     values[3, 4] = 0
     content = struct.pack('<iff', 0, 0, 0) + cv2.imencode('.png', values)[1].tobytes()
     message = TYPES.make(
-        'sensor_msgs/msg/CompressedImage', header=base.header(TYPES, 1_500_000_000, 'depth'),
+        'sensor_msgs/msg/CompressedImage', header=make_header(TYPES, 1_500_000_000, 'depth'),
         format='16UC1; compressedDepth png', data=np.frombuffer(content, np.uint8),
     )  # fmt: skip
     raw = image(values, '16UC1')
@@ -81,7 +81,7 @@ def test_compressed_depth_is_read_as_the_raw_image():
 def test_labels_that_were_sent_as_png_are_read_as_the_raw_image():
     values = np.random.default_rng(0).integers(0, 4, SIZE, np.uint8)
     message = TYPES.make(
-        'sensor_msgs/msg/CompressedImage', header=base.header(TYPES, 7, 'cam'),
+        'sensor_msgs/msg/CompressedImage', header=make_header(TYPES, 7, 'cam'),
         format='mono8; png compressed ', data=cv2.imencode('.png', values)[1],
     )  # fmt: skip
     truth = [

@@ -12,8 +12,8 @@ from diception_ros.bags import mcap_writer
 from diception_ros.bags.typestore import BagTypes
 from diception_ros.core.labels import MetricDepth
 from diception_ros.datasets.sample import create_folder, write_frame
-from diception_ros.messages import base
 from diception_ros.messages import images as image_messages
+from diception_ros.messages import make_header
 from diception_ros.training.samples import Preprocessor, take_per_task
 from diception_ros.training.sources import DiskDataset, open_dataset
 
@@ -45,7 +45,7 @@ def recorded(path, count, seed):
             metres = 5 - 4 * sample.label.values
             metres[3, 3] = 0.4  # a nearest pixel that no smaller image shows
             depth = MetricDepth(metres)
-            header = base.header(types, stamp_ns, 'camera')
+            header = make_header(types, stamp_ns, 'camera')
             for topic, array, encoding in (
                 ('/camera/image_raw', sample.frame.image, 'rgb8'),
                 ('/camera/depth/image', depth.values, '32FC1'),

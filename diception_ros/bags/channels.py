@@ -1,31 +1,56 @@
 # SPDX-FileCopyrightText: 2026 The diception_ros authors
 # SPDX-License-Identifier: Apache-2.0
-"""What the formats of bags share: channels, selections, order by time, bounded decompression."""
+"""Channels of bags and their QoS; selection, order by time and decompression of their messages.
+
+Every format of bags uses these. Decompression is bounded, and errors name the offset.
+"""
 
 from __future__ import annotations
 
 import bz2
 from collections import Counter
-from collections.abc import Callable, Collection, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 import contextlib
 from dataclasses import dataclass, field
 import heapq
 import io
 import sqlite3
 import struct
+import sys
 from typing import Any, BinaryIO, NamedTuple
 
 import lz4.frame
 from mcap.exceptions import McapError
 
-from diception_ros.bags.mcap_writer import zstd
 from diception_ros.bags.typestore import Definition, RawMessage
+from diception_ros.system import safe_load
+
+if sys.version_info >= (3, 14):
+    from compression import zstd as zstd
+else:
+    from backports import zstd as zstd
 
 # What one chunk or message may unpack to, bytes: this, or so many times its packed size. Images
 # and clouds shrink to a third or a tenth, label maps to a hundredth.
 UNPACKED_SIZE, UNPACKED_RATIO = 64 << 20, 200
 # The same for all of a file. Maps that stay the same for minutes shrink to less than a thousandth.
 FILE_UNPACKED_SIZE, FILE_UNPACKED_RATIO = 1 << 30, 2000
+
+# Messages that a publisher keeps where the recording has no number: DDS does not announce it to
+# subscribers. rosbag2's default.
+QOS_DEPTH = 10
+# Largest number of messages that a publisher keeps, and longest text that is read, bytes.
+_MAX_QOS_DEPTH, _MAX_QOS_TEXT = 1000, 1 << 16
+_QOS_PROFILE = """\
+- history: keep_last
+  depth: {depth}
+  reliability: {reliability}
+  durability: {durability}
+  deadline: {{sec: 9223372036, nsec: 854775807}}
+  lifespan: {{sec: 9223372036, nsec: 854775807}}
+  liveliness: automatic
+  liveliness_lease_duration: {{sec: 9223372036, nsec: 854775807}}
+  avoid_ros_namespace_conventions: false"""
 
 
 class DamageError(Exception):
@@ -62,7 +87,7 @@ class Channel(NamedTuple):
         topic: its name.
         definition: of the type of its messages.
         encoding: of its messages, see `RawMessage`.
-        qos: what its publishers offered, see `RawMessage`.
+        qos: what its publishers offered, as text for `qos_from_text`; '' if unknown.
     """
 
     topic: str
@@ -76,6 +101,64 @@ class Channel(NamedTuple):
             self.topic, self.definition.msgtype, self.definition, stamp_ns, data, self.encoding,
             self.qos,
         )  # fmt: skip
+
+
+class OfferedQos(NamedTuple):
+    """Quality of service that a publisher offers.
+
+    Attributes:
+        reliable: lost messages are sent again.
+        latched: the last messages are kept for later subscribers (durability transient local).
+        depth: messages that are kept.
+    """
+
+    reliable: bool = True
+    latched: bool = False
+    depth: int = QOS_DEPTH
+
+
+def qos_to_text(*offers: OfferedQos) -> str:
+    """The profiles of a topic's publishers as rosbag2 writes them."""
+    return '\n'.join(
+        _QOS_PROFILE.format(
+            depth=offer.depth,
+            reliability='reliable' if offer.reliable else 'best_effort',
+            durability='transient_local' if offer.latched else 'volatile',
+        )
+        for offer in offers
+    )
+
+
+def qos_from_text(text: str) -> list[OfferedQos]:
+    """The profiles in a text of rosbag2; none where it has none or cannot be understood.
+
+    Policies are names in recordings of Jazzy and later, and the numbers of rmw before.
+    """
+    if len(text) > _MAX_QOS_TEXT:
+        return []
+    try:
+        profiles = safe_load.yaml_text(text, 'offered_qos_profiles') or []
+        return [
+            OfferedQos(
+                str(each['reliability']) not in ('best_effort', '2'),
+                str(each['durability']) in ('transient_local', '1'),
+                int(each['depth']) or QOS_DEPTH,
+            )
+            for each in profiles
+        ]
+    except (KeyError, TypeError, ValueError, OverflowError):
+        return []
+
+
+def combine_qos(offers: Sequence[OfferedQos]) -> OfferedQos:
+    """What one publisher offers in place of all, so that every subscriber of theirs is served."""
+    if not offers:
+        return OfferedQos()
+    return OfferedQos(
+        any(offer.reliable for offer in offers),
+        any(offer.latched for offer in offers),
+        min(_MAX_QOS_DEPTH, max(1, sum(offer.depth for offer in offers))),
+    )
 
 
 @dataclass
