@@ -33,8 +33,8 @@ IMAGE, CONDITION, NETWORK, DECODER = GRAPHS = (
 # What the graphs were made of.
 INDEX_FILE = 'onnx.json'
 FORMAT = 'diception_ros graphs 2'
-# Precisions in which graphs can compute, with their names in torch.
-PRECISIONS = {'fp32': 'float32'}
+# Precisions in which graphs compute, with their names in torch. Inputs and outputs are float32.
+PRECISIONS = {'fp32': 'float32', 'fp16': 'float16'}
 _AGAIN = '; make them again: diception export --model'
 # Providers by the beginning of the device's name, the first that is there being used; each needs
 # a build of ONNX Runtime that has it. None of the GPU's has been run so far.

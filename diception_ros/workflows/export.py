@@ -25,8 +25,9 @@ class ExportConfig(Settings):
         'graphs are written into the model folder', kind=Path, metavar='DIR',
     )  # fmt: skip
     precision: str = setting(
-        'fp32', 'in which the graphs compute; the weights stay as they are stored',
-        choices=('fp32',),
+        'fp32', 'in which the graphs compute; the weights stay as they are stored. fp16 is meant '
+        'for GPUs',
+        choices=('fp32', 'fp16'),
     )  # fmt: skip
 
 
