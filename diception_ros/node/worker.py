@@ -30,6 +30,7 @@ from diception_ros.node.frame_queue import FrameQueue, Outcome, QueuedFrame
 from diception_ros.perception.metric_depth import reference_from
 from diception_ros.perception.perceiver import Perceiver
 from diception_ros.perception.query import Query
+from diception_ros.system import resources
 
 if TYPE_CHECKING:
     from diception_ros.core.geometry import FitReport
@@ -95,6 +96,7 @@ class Worker:
         self._thread: threading.Thread | None = None
         self._reset, self._stopping = threading.Event(), threading.Event()
         self._clockless = 0
+        self._settings = perceiver.settings  # of the last frame
         # Tasks of the last frame of each camera.
         self._running: dict[str, tuple[Task[Any], ...]] = {}
 
@@ -156,14 +158,18 @@ class Worker:
         if tasks != self._running.get(camera.name, tasks):
             self.timings.clear()
         self._running[camera.name] = tasks
-        if not tasks:
+        if self._perceiver.settings is not self._settings:
+            self._settings = self._perceiver.settings
+            resources.release_memory()  # what a larger batch may have left in the heaps
+        if not any(self._running.values()):  # of no camera
             self.idle = ', '.join(self._publishers.names())
             self._log.info_once('idle', f'idle: no subscriber of {self.idle}')
-            return 'idle'
-        if self.idle:
+        elif self.idle:
             self.idle = ''
             self._log.info('an output has a subscriber again')
             self._log.again('idle')
+        if not tasks:
+            return 'idle'
         if self._reset.is_set():
             self._reset.clear()
             self._perceiver.reset()

@@ -300,7 +300,7 @@ def processing(perceiver):
     """A worker, a function that processes a frame, and the cameras that it published for."""
     published = []
     publishers = SimpleNamespace(
-        subscribed_topics=lambda camera: frozenset(), names=list,
+        subscribed_topics=lambda camera: frozenset(), names=lambda: ['depth/image'],
         publish=lambda camera, messages: published.append(camera),
     )  # fmt: skip
     camera = SimpleNamespace(
@@ -309,13 +309,18 @@ def processing(perceiver):
         points=SimpleNamespace(of=lambda size: ((), 0)),
     )  # fmt: skip
     log = Log(SimpleNamespace(info=print, warning=print, error=print))
+    left = SimpleNamespace(**{**vars(camera), 'name': 'left'})
     one = worker.Worker(
-        FrameQueue(['front']), perceiver, {'front': camera}, publishers, lambda: (5, True), log,
-        None,
+        FrameQueue(['front']), perceiver, {'front': camera, 'left': left}, publishers,
+        lambda: (5, True), log, None,
     )  # fmt: skip
     message = images.image(BagTypes(), np.zeros((8, 8, 3), np.uint8), 'rgb8',
                            make_header(BagTypes(), 5, ''))  # fmt: skip
-    return one, lambda: one._process(QueuedFrame('front', message, 0.0)), published
+
+    def process(name='front'):
+        return one._process(QueuedFrame(name, message, 0.0))
+
+    return one, process, published
 
 
 @pytest.mark.parametrize('changes', [True, False])
@@ -349,3 +354,27 @@ def test_percentiles_are_of_the_tasks_and_settings_that_hold():
     perceiver.names = []
     assert process() == 'idle'
     assert kinds() == set()
+
+
+def test_a_camera_without_subscribers_beside_one_with_some_is_not_logged(capsys):
+    perceiver = Perceiver()
+    one, process, _ = processing(perceiver)
+    for watched in (True, True, False, True, False):
+        for name in ('front', 'left'):
+            perceiver.names = ['depth'] if watched and name == 'front' else []
+            assert process(name) == ('processed' if perceiver.names else 'idle')
+        assert (one.idle == '') == watched
+    said = capsys.readouterr().out
+    assert (said.count('idle: no subscriber'), said.count('again')) == (2, 1)
+
+
+def test_free_memory_is_released_when_settings_change_and_not_with_every_frame(monkeypatch):
+    released = []
+    monkeypatch.setattr(worker.resources, 'release_memory', lambda: released.append(True))
+    perceiver = Perceiver()
+    _, process, _ = processing(perceiver)
+    for count in range(3):
+        process()
+        process()
+        assert len(released) == count
+        perceiver.change(seed=count)
