@@ -41,15 +41,15 @@ def task_of(task):
     return get(task) if isinstance(task, str) else task
 
 
-def request(seed=0, stamp_ns=5, size=SIZE, tasks=EVERY, wanted=None, **more):
-    """A request about a random image; all topics that there can be are wanted."""
+def request(seed=0, stamp_ns=5, size=SIZE, tasks=EVERY, topics=None, **more):
+    """A request about a random image; asks for all possible topics."""
     rgb = np.random.default_rng(seed).integers(0, 256, (*size, 3), np.uint8)
     header = make_header(MAKE, stamp_ns, 'cam')
     info = camera_info.info(MAKE, PINHOLE, size, make_header(MAKE, stamp_ns, 'cam'))
     made = Query(
         'front', Frame(rgb, stamp_ns, 'cam', PINHOLE), header, info,
         tuple(map(task_of, tasks)), POINTS,
-        wanted=everything() if wanted is None else frozenset(wanted),
+        topics=everything() if topics is None else frozenset(topics),
     )  # fmt: skip
     return replace(made, **more)
 

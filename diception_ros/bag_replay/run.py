@@ -1,6 +1,6 @@
 # SPDX-FileCopyrightText: 2026 The diception_ros authors
 # SPDX-License-Identifier: Apache-2.0
-"""Replays of bags: options and result of one, how it runs, and the names and table of several.
+"""Replays a bag: options, result, and the loop; output names and result table of several bags.
 
 One thread reads, one runs the model, one makes messages and writes them.
 """
@@ -234,8 +234,8 @@ def replay(
         perceiver.load_state(start.memory)
         log(f'goes on after {start.frames} frames')
     outputs = [output for output in perceiver.outputs() if job.views or not output.view]
-    wanted = frozenset(output.topic for output in outputs)
-    needed = perceiver.tasks_for_topics(wanted)
+    topics = frozenset(output.topic for output in outputs)
+    needed = perceiver.tasks_for_topics(topics)
     prefixes = {camera.name: job.prefix_of(camera) for camera in cameras}
     began = time.perf_counter()
 
@@ -271,10 +271,10 @@ def replay(
         stream = frames(
             bag, cameras, job.selection(bag), job.copy, start.messages,
             perceiver.settings.depth.tolerance_s, decoder(perceiver.settings.conversion, log),
-            perceiver.settings.points.gravity_frame if perceiver.needs_gravity(wanted) else '',
+            perceiver.settings.points.gravity_frame if perceiver.needs_gravity(topics) else '',
         )  # fmt: skip
         for group in _groups(prefetch(stream, 2 * job.batch_frames + 2), job.batch_frames):
-            queries = _queries(group, wanted, needed, job)
+            queries = _queries(group, topics, needed, job)
             background.submit(finish, group, [*queries], perceiver.infer([*queries.values()]))
         background.join()
         result.damage = str(bag.damage or '')
@@ -299,7 +299,7 @@ def _groups(records: Iterator[CopiedMessage], batch: int) -> Iterator[list[Copie
 
 def _queries(
     group: Sequence[CopiedMessage],
-    wanted: frozenset[str],
+    topics: frozenset[str],
     needed: tuple[Task[Any], ...],
     job: Job,
 ) -> dict[int, Query]:
@@ -307,7 +307,7 @@ def _queries(
     return {
         place: Query(
             record.camera.name, record.frame, record.header, record.info, needed, job.points,
-            wanted=wanted, reference=record.reference, gravity=record.gravity,
+            topics=topics, reference=record.reference, gravity=record.gravity,
         )
         for place, record in enumerate(group) if isinstance(record, ImageFrame)
     }  # fmt: skip

@@ -84,8 +84,8 @@ def doctor(args: argparse.Namespace) -> int:
             findings.append(finding)
             print(finding, flush=True)
         broken, warnings = (
-            sum(finding.verdict == verdict for finding in findings)
-            for verdict in (checks.BROKEN, checks.WARN)
+            sum(finding.status == status for finding in findings)
+            for status in (checks.BROKEN, checks.WARN)
         )
         print(f'{broken} broken, {warnings} to look at')
         document |= {'broken': broken, 'warnings': warnings, 'findings': [*map(asdict, findings)]}

@@ -216,7 +216,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 0
     first = next((text for text in arguments if not text.startswith('-')), '')
     args = parser(first).parse_args(arguments)
-    processes.obey_parent()
+    processes.exit_with_parent()
     if not getattr(args, 'shared_memory', True):
         ros_environment.disable_profile()
     try:
@@ -234,7 +234,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         from diception_ros.doctor import missing_packages
 
         print(
-            f'diception {args.verb}: {error}; {missing_packages.cure(error)}. '
+            f'diception {args.verb}: {error}; {missing_packages.fix_hint(error)}. '
             '`diception doctor` looks at everything',
             file=sys.stderr,
         )

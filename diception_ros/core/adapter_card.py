@@ -1,6 +1,6 @@
 # SPDX-FileCopyrightText: 2026 The diception_ros authors
 # SPDX-License-Identifier: Apache-2.0
-"""The card of an adapter: which task it brings, what it was made of, and how good it was.
+"""Metadata of an adapter: the task that it adds, how it was trained, and its validation metrics.
 
 An adapter is a folder with `card.json` and `adapter.safetensors`. Reading a card loads no torch.
 """

@@ -1,6 +1,6 @@
 # SPDX-FileCopyrightText: 2026 The diception_ros authors
 # SPDX-License-Identifier: Apache-2.0
-"""Which points of a depth image belong into a costmap, the ground plane, and a planar scan.
+"""Point cloud filters for costmaps, the ground plane, and a planar scan, of a depth image.
 
 Everything works on the depth image, not on points: a pixel's neighbours are its neighbours on the
 surface, and what a plane looks like is linear in the inverse depth. The frame is the camera

@@ -1,6 +1,6 @@
 # SPDX-FileCopyrightText: 2026 The diception_ros authors
 # SPDX-License-Identifier: Apache-2.0
-"""From disparity to metres and back, robust fits to known depths, and the rays of a pinhole.
+"""Disparity and metric depth, robust alignment to known depths, and the rays of a pinhole.
 
 The frame is the camera optical frame throughout: x right, y down, z forward, metres.
 """

@@ -1,6 +1,6 @@
 # SPDX-FileCopyrightText: 2026 The diception_ros authors
 # SPDX-License-Identifier: Apache-2.0
-"""Images: the resize to the model's square and the way back, image files, contact sheets.
+"""Images: resizing to the model input and back, image files, contact sheets.
 
 Pixel coordinates, everywhere in this package: the *centre* of the pixel in column i, row j is at
 x = i, y = j; the image covers [-0.5, W - 0.5) x [-0.5, H - 0.5). A resize by the factor s moves

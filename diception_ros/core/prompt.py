@@ -1,6 +1,6 @@
 # SPDX-FileCopyrightText: 2026 The diception_ros authors
 # SPDX-License-Identifier: Apache-2.0
-"""Prompt: a task, and a category or points for tasks that take them; and what people click."""
+"""Prompt: a task, with a category or points where it takes them; prompts by clicks and text."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
 # SPDX-FileCopyrightText: 2026 The diception_ros authors
 # SPDX-License-Identifier: Apache-2.0
-"""What is read from labels, one labelled image, and the shapes that annotation tools draw."""
+"""Shared by readers of annotations: queries, labelled images, polygons, run lengths, regions."""
 
 from __future__ import annotations
 

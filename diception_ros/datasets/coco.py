@@ -102,7 +102,7 @@ def not_coco(path: Path, error: Exception) -> ValueError:
 
 
 def read(
-    file: Path, content: Json, wanted: LabelQuery, whole_folder: bool
+    file: Path, content: Json, query: LabelQuery, whole_folder: bool
 ) -> tuple[list[LabelledImage], list[str]]:
     """The labelled images of a JSON file, and notes for the user.
 
@@ -115,7 +115,7 @@ def read(
     """
     loaded = load(file, content)
     try:
-        return _read(loaded, wanted, whole_folder, bool(_is_original(content)))
+        return _read(loaded, query, whole_folder, bool(_is_original(content)))
     except safe_load.MALFORMED as error:
         raise not_coco(file, error) from error
 
@@ -128,14 +128,14 @@ def _is_original(content: Json) -> bool:
 
 
 def _read(
-    loaded: CocoFile, wanted: LabelQuery, whole_folder: bool, original: bool
+    loaded: CocoFile, query: LabelQuery, whole_folder: bool, original: bool
 ) -> tuple[list[LabelledImage], list[str]]:
     file, names = loaded.path, loaded.categories
     every = [item for mine in loaded.annotations.values() for item in mine]
     meant = annotation.chosen(
-        wanted.category, {names[item['category_id']] for item in every}, str(file)
+        query.category, {names[item['category_id']] for item in every}, str(file)
     )
-    finder = ImageFinder(file, wanted.images)
+    finder = ImageFinder(file, query.images)
     crowd_rle, reason = _crowd_rle(every, original)
     items: list[LabelledImage] = []
     seen: set[Path] = set()
@@ -159,7 +159,7 @@ def _read(
             for item in mine
         ]
         chosen = mine
-        if wanted.kind == 'instances':
+        if query.kind == 'instances':
             chosen = [item for item, is_crowd in zip(mine, crowd, strict=True) if not is_crowd]
             crowds += sum(crowd)
             singles += sum(bool(item.get('iscrowd')) for item in chosen)
@@ -169,11 +169,11 @@ def _read(
                 for k, item in enumerate(chosen)
             ]
         except ValueError as error:
-            if not wanted.skip_bad:
+            if not query.skip_bad:
                 raise ValueError(f'{error}; --skip-bad leaves its image out') from error
             bad.append(str(error))
             continue
-        label, empty = annotation.label_of(wanted.kind, regions, size)
+        label, empty = annotation.label_of(query.kind, regions, size)
         lost += empty
         source = json.dumps(
             [(names[item['category_id']], item['segmentation']) for item in chosen], sort_keys=True

@@ -1,6 +1,6 @@
 # SPDX-FileCopyrightText: 2026 The diception_ros authors
 # SPDX-License-Identifier: Apache-2.0
-"""Labels in the formats that annotation tools write, and the checks that hold for all of them.
+"""Reads labels in the formats that annotation tools write, and checks them.
 
 `read` recognises the format of a place: COCO, LabelMe, a bag with a topic of images and one of
 labels, or a folder of images and labels of the same names:
@@ -52,7 +52,7 @@ EXPECTED = (
 )
 
 
-def labelled_items(place: Path, wanted: LabelQuery) -> Found:
+def labelled_items(place: Path, query: LabelQuery) -> Found:
     """The labelled images of a place, and notes for the user.
 
     Raises:
@@ -61,19 +61,19 @@ def labelled_items(place: Path, wanted: LabelQuery) -> Found:
     """
     readers: dict[str, Callable[[], Found]] = {}
     if place.is_dir() and _is_image_folder(place):
-        readers['a folder with images/ and labels/'] = partial(_read_folder, place, wanted)
+        readers['a folder with images/ and labels/'] = partial(_read_folder, place, query)
     bag = bag_at(place)
     if bag is not None:
-        readers[f'the bag {bag.name}'] = partial(_read_bag, bag, wanted)
+        readers[f'the bag {bag.name}'] = partial(_read_bag, bag, query)
     contents = {file: load_json(file) for file in _json_files(place)}
     if contents:
         first = next(iter(contents))
         if len(contents) == 1 and coco.matches(contents[first]):
             readers[f'the COCO file {first.name}'] = partial(
-                coco.read, first, contents[first], wanted, whole_folder=place.is_dir()
+                coco.read, first, contents[first], query, whole_folder=place.is_dir()
             )
         elif place.is_dir() and any(map(labelme.matches, contents.values())):
-            readers['files of LabelMe'] = partial(labelme.read, place, contents, wanted)
+            readers['files of LabelMe'] = partial(labelme.read, place, contents, query)
         elif not readers or any(map(coco.matches, contents.values())):
             # Any other JSON beside images/ and labels/ is a note, such as about.json.
             raise ValueError(_what_json(place, contents))
@@ -86,12 +86,12 @@ def labelled_items(place: Path, wanted: LabelQuery) -> Found:
         )
     ((name, reader),) = readers.items()
     outlined = 'COCO' in name or 'LabelMe' in name
-    if outlined and wanted.kind not in ('mask', 'instances'):
+    if outlined and query.kind not in ('mask', 'instances'):
         raise ValueError(
             f'{place}: {name} holds outlines, which are of kind mask or instances; expected '
-            f'labels of kind {wanted.kind}'
+            f'labels of kind {query.kind}'
         )
-    if bag is None and (wanted.image_topic or wanted.label_topic):
+    if bag is None and (query.image_topic or query.label_topic):
         raise ValueError(f'{place}: a topic was named, but {name} has none; topics are for bags')
     return reader()
 
@@ -260,10 +260,10 @@ def _is_image_folder(place: Path) -> bool:
     return not labels or any(file.suffix.lower() != '.json' for file in labels)
 
 
-def _read_folder(place: Path, wanted: LabelQuery) -> Found:
+def _read_folder(place: Path, query: LabelQuery) -> Found:
     shown = _by_name(place / _IMAGES, IMAGE_SUFFIXES, 'images')
-    ends = _ENDS[wanted.kind]
-    labels = _by_name(place / _LABELS, ends, f'labels of kind {wanted.kind}')
+    ends = _ENDS[query.kind]
+    labels = _by_name(place / _LABELS, ends, f'labels of kind {query.kind}')
     for name, file in shown.items():
         if name not in labels:
             expected = ' or '.join(f'{_LABELS}/{name}{end}' for end in ends)
@@ -277,11 +277,11 @@ def _read_folder(place: Path, wanted: LabelQuery) -> Found:
                 f'{file}: a label without an image; expected {_IMAGES}/{name}.png or .jpg; add '
                 'it, or take the label out'
             )
-    decoder, items = RasterDecoder(wanted.kind, wanted.category), []
+    decoder, items = RasterDecoder(query.kind, query.category), []
     for name, file in shown.items():
         content, label_bytes = file.read_bytes(), labels[name].read_bytes()
         frame, where = Frame(decode.rgb(content, str(file))), str(labels[name])
-        rgb = wanted.kind == 'rgb'
+        rgb = query.kind == 'rgb'
         array = decode.rgb(label_bytes, where) if rgb else decode.load_array(labels[name])
         check_sizes(frame.size, (*array.shape, 1, 1)[:2], str(file), where)
         label = decoder.label(array, where)
@@ -337,14 +337,14 @@ def bag_at(place: Path) -> Path | None:
     return bags[0]
 
 
-def _read_bag(place: Path, wanted: LabelQuery) -> Found:
+def _read_bag(place: Path, query: LabelQuery) -> Found:
     """The labelled images of a bag, which belong to labels by their stamps.
 
     Images without a label with their stamp are left out and counted: usually a few images of a
     recording are labelled.
     """
-    image_topic, label_topic = _topics(place, wanted)
-    decoder = RasterDecoder(wanted.kind, wanted.category)
+    image_topic, label_topic = _topics(place, query)
+    decoder = RasterDecoder(query.kind, query.category)
     labels: MessageCache[tuple[Label, bytes]] = MessageCache(capacity=None)
     unmatched = set[int]()
     for raw, message in read_messages(place, (label_topic,)):
@@ -353,7 +353,7 @@ def _read_bag(place: Path, wanted: LabelQuery) -> Found:
             raise ValueError(f'{where}: two labels have the stamp {_stamp_name(stamp)}')
         unmatched.add(stamp)
         where = f'{where} at {_stamp_name(stamp)}'
-        label = decoder.label(_array(raw, message, wanted.kind, where), where)
+        label = decoder.label(_array(raw, message, query.kind, where), where)
         labels.add(stamp, (label, raw.data))
     items: dict[int, LabelledImage] = {}
     without, count = 0, len(unmatched)
@@ -403,13 +403,13 @@ def _array(raw: RawMessage, message: Any, kind: str, where: str) -> NDArray[Any]
         raise ValueError(f'{where}: {error}') from error
 
 
-def _topics(place: Path, wanted: LabelQuery) -> tuple[str, str]:
+def _topics(place: Path, query: LabelQuery) -> tuple[str, str]:
     """The topics of images and of labels."""
     with Bag(place) as bag:
         if bag.damage:
             raise ValueError(str(bag.damage))
         known = {name: t.msgtype for name, t in bag.topics.items() if t.msgtype in IMAGES}
-    for topic in (wanted.image_topic, wanted.label_topic):
+    for topic in (query.image_topic, query.label_topic):
         if topic and topic not in known:
             raise ValueError(
                 f'{place}: no topic {topic!r} with images; there are '
@@ -423,13 +423,13 @@ def _topics(place: Path, wanted: LabelQuery) -> tuple[str, str]:
             break
     listing = ', '.join(f'{topic} ({encodings.get(topic, "empty")})' for topic in sorted(known))
     colours = {topic for topic, name in encodings.items() if name in (*_COLOURS, 'compressed')}
-    images = {wanted.image_topic} if wanted.image_topic else colours - {wanted.label_topic}
-    suits = {topic for topic, name in encodings.items() if name in ENCODINGS[wanted.kind]}
-    labels = {wanted.label_topic} if wanted.label_topic else suits - {wanted.image_topic}
+    images = {query.image_topic} if query.image_topic else colours - {query.label_topic}
+    suits = {topic for topic, name in encodings.items() if name in ENCODINGS[query.kind]}
+    labels = {query.label_topic} if query.label_topic else suits - {query.image_topic}
     if len(images) != 1:
         raise ValueError(_choice(place, 'images', 'image_topic', images, listing or 'none'))
     if len(labels) != 1 or labels == images:
-        what = f'labels of kind {wanted.kind}'
+        what = f'labels of kind {query.kind}'
         raise ValueError(_choice(place, what, 'label_topic', labels, listing))
     return images.pop(), labels.pop()
 

@@ -39,7 +39,7 @@ def matches(content: Mapping[str, Any]) -> bool:
 
 
 def read(
-    place: Path, contents: Mapping[Path, dict[str, Any]], wanted: LabelQuery
+    place: Path, contents: Mapping[Path, dict[str, Any]], query: LabelQuery
 ) -> tuple[list[LabelledImage], list[str]]:
     """The labelled images of a folder with one .json for each, and notes for the user.
 
@@ -52,12 +52,12 @@ def read(
             if not matches(content):
                 raise ValueError(f'{file}: expected a file of LabelMe as the others, got another')
         used = {str(s['label']) for content in contents.values() for s in content['shapes']}
-        meant = annotation.chosen(wanted.category, used, str(place))
+        meant = annotation.chosen(query.category, used, str(place))
         items: list[LabelledImage] = []
         shown: dict[Path, Path] = {}
         lost = 0
         for file, content in contents.items():
-            item, path, empty = _item(file, content, wanted, meant)
+            item, path, empty = _item(file, content, query, meant)
             if path is not None and path in shown:
                 raise ValueError(f'{file}: labels the image {path.name}, as {shown[path]} does')
             if path is not None:
@@ -83,9 +83,9 @@ def read(
 
 
 def _item(
-    file: Path, content: dict[str, Any], wanted: LabelQuery, meant: frozenset[str]
+    file: Path, content: dict[str, Any], query: LabelQuery, meant: frozenset[str]
 ) -> tuple[LabelledImage, Path | None, int]:
-    path, data = _image(file, content, wanted.images)
+    path, data = _image(file, content, query.images)
     where = str(path or f'{file} (imageData)')
     frame = Frame(decode.rgb(data, where))
     size = frame.size
@@ -107,7 +107,7 @@ def _item(
         things.append(
             [label, group, *(shape.get(key) for key in ('shape_type', 'points', 'mask'))]
         )
-    made, empty = annotation.label_of(wanted.kind, regions, size)
+    made, empty = annotation.label_of(query.kind, regions, size)
     # Not the whole file: it may hold the image again, and the version that saved it.
     label_bytes = json.dumps(things).encode()
     return LabelledImage(file.name, str(file), frame, made, (data, label_bytes)), path, empty

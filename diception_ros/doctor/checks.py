@@ -33,21 +33,21 @@ class Finding:
     """Result of a check.
 
     Attributes:
-        about: what was checked, in a word.
-        verdict: OK, WARN or BROKEN.
-        found: what was found.
-        cure: how to fix it; empty if nothing is to be done.
+        check: what was checked, in a word.
+        status: OK, WARN or BROKEN.
+        message: what was found.
+        fix_hint: how to fix it; empty if nothing is to be done.
     """
 
-    about: str
-    verdict: str
-    found: str
-    cure: str = ''
+    check: str
+    status: str
+    message: str
+    fix_hint: str = ''
 
     def __str__(self) -> str:
-        lines = [f'{self.verdict:<6}  {self.about:<10}  {self.found}']
-        if self.cure:
-            lines.append(f'{"":<20}-> {self.cure}')
+        lines = [f'{self.status:<6}  {self.check:<10}  {self.message}']
+        if self.fix_hint:
+            lines.append(f'{"":<20}-> {self.fix_hint}')
         return '\n'.join(lines)
 
 
@@ -63,7 +63,7 @@ def check_machine(model_name: str, device_name: str) -> Iterator[Finding]:
     yield from opencv()
     torch_finding = device(device_name)
     yield torch_finding
-    if torch_finding.about != 'torch':  # without it the folder cannot be checked
+    if torch_finding.check != 'torch':  # without it the folder cannot be checked
         yield model(model_name)
     yield from ros()
     yield from clashes()
@@ -176,7 +176,7 @@ def opencv() -> Iterator[Finding]:
     result = processes.run_isolated('import cv2\nreport(cv2.__version__)')
     if result.value is None:
         error = ImportError(result.error.partition('Error: ')[2] or result.error, name='cv2')
-        yield Finding('opencv', BROKEN, str(error), missing_packages.cure(error))
+        yield Finding('opencv', BROKEN, str(error), missing_packages.fix_hint(error))
 
 
 def installed(requirement: str) -> str | None:
@@ -307,8 +307,8 @@ def graphics(environment: Mapping[str, str] = os.environ) -> Iterator[Finding]:
     result = processes.run_isolated(_GL)
     if result.value is None:
         reason = result.error.partition('Error: ')[2] or result.error
-        problem, _, cure = reason.rpartition('; ')
-        yield Finding('graphics', WARN, problem or reason, cure)
+        problem, _, fix_hint = reason.rpartition('; ')
+        yield Finding('graphics', WARN, problem or reason, fix_hint)
     else:
         yield Finding('graphics', OK, f'{backend}, MuJoCo {result.value}')
 
@@ -436,8 +436,8 @@ def ros(environment: Mapping[str, str] = os.environ) -> Iterator[Finding]:
     result = processes.run_isolated(_ROS_PROGRAM)
     report = result.value
     if report is None:
-        cure = missing_packages.ros(environment)
-        yield Finding('ros', BROKEN, f'{name or "ROS"}: rclpy: {result.error}', cure)
+        fix_hint = missing_packages.ros(environment)
+        yield Finding('ros', BROKEN, f'{name or "ROS"}: rclpy: {result.error}', fix_hint)
         return
     where = '' if sourced else ', not sourced'
     yield Finding(

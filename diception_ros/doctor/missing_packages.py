@@ -34,7 +34,7 @@ _SYSTEM = {
 _ROS = re.compile(r'_?rclpy|rcl_|rosidl_|rmw_|ament_|\w+_(msgs|srvs|interfaces)$')
 
 
-def cure(error: ImportError, environment: Mapping[str, str] = os.environ) -> str:
+def fix_hint(error: ImportError, environment: Mapping[str, str] = os.environ) -> str:
     """How to fix a failed import, in a sentence or more."""
     module = (error.name or '').split('.')[0]
     if any(str(error).startswith(f'{library}:') for library in _SYSTEM):

@@ -1,6 +1,6 @@
 # SPDX-FileCopyrightText: 2026 The diception_ros authors
 # SPDX-License-Identifier: Apache-2.0
-"""Scores of a replay: predictions against the ground truth, and from frame to frame.
+"""Scores of a replay: predictions against the ground truth, and temporal consistency.
 
 Everything is read from the two bags, so that a resumed replay is scored like any other.
 """

@@ -1,6 +1,6 @@
 # SPDX-FileCopyrightText: 2026 The diception_ros authors
 # SPDX-License-Identifier: Apache-2.0
-"""Depth and normals on one's own RGB-D frames, beside predictions that ignore the image.
+"""Scores of depth and normals on RGB-D frames, beside controls that ignore the image.
 
 Controls, all aligned as the model is: `constant` (one depth; normals that face the camera), `ramp`
 (nearer below, by rows; normals face the camera above and up from a floor below), `mean` of the

@@ -1,6 +1,6 @@
 # SPDX-FileCopyrightText: 2026 The diception_ros authors
 # SPDX-License-Identifier: Apache-2.0
-"""The recording that is played, and player, node and recorder as three processes, as on a robot.
+"""Runs the demonstration: its recording, and player, node and recorder as three processes.
 
 The recording is a simulated drive through a room, or the user's own bag.
 """

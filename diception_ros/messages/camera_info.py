@@ -1,6 +1,6 @@
 # SPDX-FileCopyrightText: 2026 The diception_ros authors
 # SPDX-License-Identifier: Apache-2.0
-"""CameraInfo: its pinhole, and the CameraInfo of a resized image."""
+"""CameraInfo: conversion to a pinhole model, and the CameraInfo of a resized image."""
 
 from __future__ import annotations
 

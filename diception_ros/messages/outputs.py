@@ -1,6 +1,6 @@
 # SPDX-FileCopyrightText: 2026 The diception_ros authors
 # SPDX-License-Identifier: Apache-2.0
-"""Labels as messages: which topics a task has, and the messages that go out on them.
+"""Converts labels to messages and back; the topics of each task.
 
 What is published follows from the kind of label and from whether the task takes a category, never
 from the task's name, so a new task with a known kind of label needs nothing here. The name is only
@@ -106,7 +106,7 @@ def from_label(
     label: Label,
     header: Any,
     frame: Frame,
-    wanted: Collection[str],
+    topics: Collection[str],
     info: Any | None = None,
     categories: tuple[str, ...] = (),
 ) -> list[tuple[str, Any]]:
@@ -119,7 +119,7 @@ def from_label(
             `MetricDepth` that it was converted to.
         header: of the frame's message; used unchanged in every message.
         frame: the image, for overlays.
-        wanted: topics; no other message is made.
+        topics: relative names; no other message is made.
         info: sensor_msgs/CameraInfo of the frame; without it none is made.
         categories: of a task that takes one, all that were segmented, in a fixed order: the
             numbers in a label map are indices into it. At most 255.
@@ -155,7 +155,7 @@ def from_label(
     return [
         (output.topic, makers[content]())
         for output, content in _rows(task, type(label))
-        if output.topic in wanted
+        if output.topic in topics
         and not output.latched
         and types.has(output.kind)
         and (info is not None or content != 'camera_info')

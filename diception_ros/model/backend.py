@@ -1,6 +1,6 @@
 # SPDX-FileCopyrightText: 2026 The diception_ros authors
 # SPDX-License-Identifier: Apache-2.0
-"""What runs a model: torch, or ONNX Runtime with neither torch nor diffusers imported."""
+"""Chooses what runs a model: torch, or ONNX Runtime without torch and diffusers."""
 
 from __future__ import annotations
 

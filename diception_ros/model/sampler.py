@@ -1,6 +1,6 @@
 # SPDX-FileCopyrightText: 2026 The diception_ros authors
 # SPDX-License-Identifier: Apache-2.0
-"""Samples output images in batches: grouping, noise, cycle spinning, what to do out of memory.
+"""Samples output images in batches: grouping, noise, cycle spinning, handling of out-of-memory.
 
 Cycle spinning is the mean of the output images of slightly shifted inputs. A transformer generates
 an image token by token, and a small one treats the border of a token a little differently from its

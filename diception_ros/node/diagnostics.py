@@ -1,6 +1,6 @@
 # SPDX-FileCopyrightText: 2026 The diception_ros authors
 # SPDX-License-Identifier: Apache-2.0
-"""What the node tells about itself: its log, why images are missing, and /diagnostics.
+"""Log of the node, causes of missing images, and the content of /diagnostics.
 
 WARN: results are missing or worse than they could be, and somebody can do something about it.
 ERROR: there are no results at all although there should be.

@@ -1,6 +1,6 @@
 # SPDX-FileCopyrightText: 2026 The diception_ros authors
 # SPDX-License-Identifier: Apache-2.0
-"""What `diception view` shows of a running node: its images, results, diagnostics and parameters.
+"""`diception view` of a running node: its images, results, diagnostics and parameters.
 
 Callbacks only store. One thread turns messages into snapshots and talks to the node, so that
 neither the page nor the executor waits for it.

@@ -226,7 +226,7 @@ class PerceptionNode(LifecycleNode):  # type: ignore[misc]
             known = isinstance(error, (ValueError, OSError, ImportError, RuntimeError))
             text = str(error) if known else traceback.format_exc()
             if isinstance(error, ImportError):
-                text += f'; {missing_packages.cure(error)}'
+                text += f'; {missing_packages.fix_hint(error)}'
             self.error = f'cannot {name}: {text}'
             self.log.error(self.error)
             undo()

@@ -1,6 +1,6 @@
 # SPDX-FileCopyrightText: 2026 The diception_ros authors
 # SPDX-License-Identifier: Apache-2.0
-"""Parameters that only a running node has, beside those of `perception.settings`; of `play`."""
+"""Settings of the node (those of inference are in `perception.settings`), and of `play`."""
 
 from __future__ import annotations
 

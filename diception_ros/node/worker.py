@@ -153,8 +153,8 @@ class Worker:
         """One frame, from its message to the publishers."""
         began = time.perf_counter()
         camera, message = self._cameras[queued.camera], queued.message
-        wanted = self._publishers.subscribed_topics(camera.name)
-        tasks = self._perceiver.tasks_for_topics(wanted)
+        topics = self._publishers.subscribed_topics(camera.name)
+        tasks = self._perceiver.tasks_for_topics(topics)
         if tasks != self._running.get(camera.name, tasks):
             self.timings.clear()
         self._running[camera.name] = tasks
@@ -192,9 +192,9 @@ class Worker:
                 info,
                 tasks,
                 points,
-                wanted=wanted,
+                topics=topics,
                 reference=self._reference(camera, frame.stamp_ns),
-                gravity=self._gravity(camera.name, frame, wanted),
+                gravity=self._gravity(camera.name, frame, topics),
             )
         )
         if any(task.takes_category for task in tasks) and (
@@ -216,12 +216,12 @@ class Worker:
         return reference_from(message, transform_from(settings.reference_transform))
 
     def _gravity(
-        self, camera: str, frame: Frame, wanted: frozenset[str]
+        self, camera: str, frame: Frame, topics: frozenset[str]
     ) -> tuple[float, float, float] | None:
         """The direction of gravity in the frame of an image, by /tf."""
         points = self._perceiver.settings.points
         self.gravity[camera] = '' if points.direction is None else 'points.gravity'
-        if not self._perceiver.needs_gravity(wanted):  # set, or of no use
+        if not self._perceiver.needs_gravity(topics):  # set, or of no use
             return None
         direction = self._transforms.gravity(frame.frame_id, points.gravity_frame, frame.stamp_ns)
         self.gravity[camera] = 'normals' if direction is None else 'tf'

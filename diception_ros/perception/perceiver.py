@@ -1,6 +1,6 @@
 # SPDX-FileCopyrightText: 2026 The diception_ros authors
 # SPDX-License-Identifier: Apache-2.0
-"""Perceiver: a query about a camera frame in, messages out; the same for the node and a replay.
+"""Perceiver: from a Query about a camera frame to messages; used by the node and by replays.
 
 The stages of a frame, in their order. `infer`: prompts of the tasks whose turn it is, then the
 network's predictions. `postprocess`: one label a task (categories combined, instance ids tracked),
@@ -86,7 +86,7 @@ class Perceiver:
             for message in outputs.from_settings(self._types, task, settings.categories)
         ]
 
-    def tasks_for_topics(self, wanted: frozenset[str]) -> tuple[Task[Any], ...]:
+    def tasks_for_topics(self, topics: frozenset[str]) -> tuple[Task[Any], ...]:
         """The tasks that topics need, in the order of the settings.
 
         Cloud and scan need the depth, and the first tasks with normals, with instances and with
@@ -94,35 +94,35 @@ class Perceiver:
         `lazy: false` all active tasks are required.
 
         Args:
-            wanted: relative names of topics with subscribers.
+            topics: relative names of topics with subscribers.
         """
         settings = self._settings
         active = settings.active_tasks
         if not settings.live.lazy:
             return active
         cloud: set[str] = set()
-        if settings.depth.metric != 'off' and not wanted.isdisjoint(point_cloud.TOPICS):
+        if settings.depth.metric != 'off' and not topics.isdisjoint(point_cloud.TOPICS):
             cloud = {DEPTH} | point_cloud.task_names(active)
-        if settings.depth.metric == 'height' and not wanted.isdisjoint(self._metric_topics()):
+        if settings.depth.metric == 'height' and not topics.isdisjoint(self._metric_topics()):
             cloud.update([task.name for task in active if issubclass(task.label, Normals)][:1])
         return tuple(
             task
             for task in active
             if task.name in cloud
             or any(
-                item.topic in wanted and not item.latched
+                item.topic in topics and not item.latched
                 for item in self._outputs_of(task, settings)
             )
         )
 
-    def needs_gravity(self, wanted: frozenset[str]) -> bool:
+    def needs_gravity(self, topics: frozenset[str]) -> bool:
         """Whether the direction of gravity by /tf is of use for a query.
 
         Args:
-            wanted: relative names of topics with subscribers.
+            topics: relative names of topics with subscribers.
         """
-        return not wanted.isdisjoint(self._metric_topics()) and point_cloud.needs_gravity(
-            self._settings, wanted
+        return not topics.isdisjoint(self._metric_topics()) and point_cloud.needs_gravity(
+            self._settings, topics
         )
 
     def check(self, settings: PerceptionSettings) -> None:
@@ -278,7 +278,7 @@ class Perceiver:
         if info is not None and not camera_info.describes(info, query.frame.size):
             info = None
         result.messages += outputs.from_label(
-            self._types, task, label, query.header, query.frame, query.wanted, info,
+            self._types, task, label, query.header, query.frame, query.topics, info,
             result.settings.categories if task.takes_category else (),
         )  # fmt: skip
 
@@ -287,12 +287,12 @@ class Perceiver:
     ) -> MetricDepth | None:
         """Metres of the disparity, if a topic that is wanted needs them."""
         query, settings = result.query, result.settings
-        if settings.depth.metric == 'off' or query.wanted.isdisjoint(self._metric_topics()):
+        if settings.depth.metric == 'off' or query.topics.isdisjoint(self._metric_topics()):
             return None
         if (
             query.gravity is None
             and point_cloud.needs_floor(settings)
-            and point_cloud.needs_gravity(settings, query.wanted)
+            and point_cloud.needs_gravity(settings, query.topics)
         ):
             result.notes.append(_no_gravity(query, settings))
         disparity = labels[task.name]

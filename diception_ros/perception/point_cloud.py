@@ -1,6 +1,6 @@
 # SPDX-FileCopyrightText: 2026 The diception_ros authors
 # SPDX-License-Identifier: Apache-2.0
-"""The cloud and the scan of a frame: metric depth and all labels of the frame put together."""
+"""Point cloud and laser scan of a frame, made of its metric depth and its other labels."""
 
 from __future__ import annotations
 
@@ -39,16 +39,16 @@ def task_names(active: tuple[Task[Any], ...]) -> set[str]:
     return {*normals[:1], *[task.name for task in instances[:1]], *classes[:1]}
 
 
-def needs_gravity(settings: PerceptionSettings, wanted: frozenset[str]) -> bool:
+def needs_gravity(settings: PerceptionSettings, topics: frozenset[str]) -> bool:
     """Whether results depend on the direction of gravity, and the settings do not tell it.
 
     Args:
         settings: in effect.
-        wanted: relative names of topics with subscribers.
+        topics: relative names of topics with subscribers.
     """
     if settings.points.direction is not None or settings.depth.metric == 'off':
         return False
-    return outputs.SCAN.topic in wanted or needs_floor(settings)
+    return outputs.SCAN.topic in topics or needs_floor(settings)
 
 
 def needs_floor(settings: PerceptionSettings) -> bool:
@@ -83,12 +83,12 @@ def add_messages(
         labels: of the frame, by task, all of the size of the depth.
     """
     query, settings = result.query, result.settings
-    wanted = TOPICS & query.wanted
-    if not wanted:
+    topics = TOPICS & query.topics
+    if not topics:
         return
     if intrinsics is None:
         problem = query.frame.no_intrinsics or camera_info.pinhole(None, (0, 0))[1]
-        text = f'no {" and no ".join(_WORDS[topic] for topic in sorted(wanted))}'
+        text = f'no {" and no ".join(_WORDS[topic] for topic in sorted(topics))}'
         text += f', which needs a CameraInfo: {problem}'
         result.notes.append(Note('no camera_info', text))
         return
@@ -105,7 +105,7 @@ def add_messages(
     chosen = settings.points.filter(settings.depth.camera_height, gravity)
     normals = normals_of(labels)
     vectors = None if normals is None else normals.vectors
-    if outputs.POINTS.topic in wanted:
+    if outputs.POINTS.topic in topics:
         instances = categorized
         if instances is None:
             every = (label for label in labels.values() if isinstance(label, Instances))
@@ -117,7 +117,7 @@ def add_messages(
         )  # fmt: skip
         result.messages.append((outputs.POINTS.topic, message))
         _report(result, selection, chosen.ground)
-    if outputs.SCAN.topic in wanted:
+    if outputs.SCAN.topic in topics:
         _add_scan(types, result, depth, intrinsics, vectors, allowed, chosen)
 
 

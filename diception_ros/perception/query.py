@@ -1,6 +1,6 @@
 # SPDX-FileCopyrightText: 2026 The diception_ros authors
 # SPDX-License-Identifier: Apache-2.0
-"""What a frame's way consists of: the Query, the predictions of the network, and the result."""
+"""Containers of a frame: the Query, the network's Predictions, and the FrameResult."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ class Query:
         tasks: to predict, such as `Perceiver.tasks_for_topics`; `every_n` leaves some out.
         points: on the object for tasks that take points, pixels of the frame; without any, these
             tasks are left out.
-        wanted: relative names of topics with subscribers; no other message is made.
+        topics: relative names of topics with subscribers; no other message is made.
         reference: depths for `depth.metric: aligned`: the Image or PointCloud2 that matches the
             frame, or a Reference read from it; None if there is none. One that cannot be used
             becomes a note.
@@ -59,7 +59,7 @@ class Query:
     info: Any | None
     tasks: tuple[Task[Any], ...]
     points: tuple[Point, ...] = ()
-    wanted: frozenset[str] = frozenset()
+    topics: frozenset[str] = frozenset()
     reference: Any | None = None
     gravity: tuple[float, float, float] | None = None
 

@@ -1,11 +1,11 @@
 # SPDX-FileCopyrightText: 2026 The diception_ros authors
 # SPDX-License-Identifier: Apache-2.0
-"""Calibrated scores: the share of predictions with a score near s that are right is near s.
+"""Calibrates scores: of the predictions with a score near s, a share of about s is right.
 
-Codecs score how clearly something is painted, not how likely it is right. What that is worth
-depends on the weights, so a model folder may hold tables, by task, from those scores to measured
-shares: a monotone map, which keeps the order of a task's predictions. `bench/reliability.py` fits
-and writes them.
+A codec's score measures how clearly something is drawn in the output image, not how likely it is
+right. How the two are related depends on the weights, so a model folder may hold a table for each
+task, from scores to measured shares: a monotone map, which keeps the order of predictions.
+`bench/reliability.py` fits and writes them.
 """
 
 from __future__ import annotations

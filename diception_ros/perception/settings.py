@@ -1,6 +1,6 @@
 # SPDX-FileCopyrightText: 2026 The diception_ros authors
 # SPDX-License-Identifier: Apache-2.0
-"""What is predicted about every frame, and how: parameters of the node, options of a replay.
+"""Settings of inference on frames: parameters of the node and options of a replay.
 
 All can be changed while frames come in. `Perceiver.change` checks what depends on the model.
 """

@@ -1,6 +1,6 @@
 # SPDX-FileCopyrightText: 2026 The diception_ros authors
 # SPDX-License-Identifier: Apache-2.0
-"""What is kept of a camera from frame to frame."""
+"""State of a camera from frame to frame: instance tracks, and the last metric scale and shift."""
 
 from __future__ import annotations
 
@@ -85,7 +85,7 @@ class Tracks:
 
     @classmethod
     def from_state(cls, state: Mapping[str, NDArray[Any]]) -> Tracks:
-        """Go on from what was kept; inverse of `state_dict`."""
+        """Restore a saved state; inverse of `state_dict`."""
         made = cls()
         made._missed = {int(number): int(times) for number, times in state['missed']}
         if 'ids' in state:
@@ -137,7 +137,7 @@ class Memory:
 
     @classmethod
     def from_state(cls, state: Mapping[str, NDArray[Any]]) -> Memory:
-        """Go on from what was kept; inverse of `state_dict`."""
+        """Restore a saved state; inverse of `state_dict`."""
         made = cls()
         tracks: dict[str, dict[str, NDArray[Any]]] = {}
         for name, array in state.items():
@@ -153,10 +153,10 @@ class Memory:
         return made
 
     def enter(self, frame: Frame, reset_after_s: float) -> None:
-        """Begin with a frame, and forget all where it does not follow the last one.
+        """Begin a frame; reset the state if the frame does not follow the last one.
 
-        That is where it has another size, is older than the last (a bag that starts again, a clock
-        that was set), or is more than `reset_after_s` younger.
+        It does not if it has another size, is older than the last (a bag that starts again, a
+        clock that was set), or is more than `reset_after_s` younger.
         """
         if self._last is not None:
             size, stamp_ns = self._last

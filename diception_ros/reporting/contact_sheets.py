@@ -1,6 +1,6 @@
 # SPDX-FileCopyrightText: 2026 The diception_ros authors
 # SPDX-License-Identifier: Apache-2.0
-"""Images of results: the first of an evaluation, some of a replay, and the worst of both."""
+"""Contact sheets of results: the first of an evaluation, some of a replay, the worst of both."""
 
 from __future__ import annotations
 

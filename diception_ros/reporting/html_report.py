@@ -1,6 +1,6 @@
 # SPDX-FileCopyrightText: 2026 The diception_ros authors
 # SPDX-License-Identifier: Apache-2.0
-"""Outputs of a replay: what metrics.json holds, and a report page that needs no other file.
+"""Reports of a replay: the content of metrics.json, and an HTML page in a single file.
 
 The page is `templates/report.html.j2`, with every text escaped; here is what it shows.
 """

@@ -1,6 +1,6 @@
 # SPDX-FileCopyrightText: 2026 The diception_ros authors
 # SPDX-License-Identifier: Apache-2.0
-"""What an evaluation leaves behind: a table for people and metrics.json for programs."""
+"""Results of an evaluation as a text table and as metrics.json."""
 
 from __future__ import annotations
 

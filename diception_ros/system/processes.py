@@ -25,13 +25,21 @@ PARENT = 'DICEPTION_PARENT'
 _PERIOD = 0.2
 
 
-def exit_with_parent(parent: int, number: int = signal.SIGTERM) -> None:
+def exit_with_parent(parent: int | None = None, number: int = signal.SIGTERM) -> None:
     """Send this process a signal as soon as its parent has ended, however that ended.
 
     Args:
-        parent: id of the process that started this one.
+        parent: id of the process that started this one; None: the one in the environment variable
+            `PARENT`, whose SIGINT is then received here, too; nothing happens without it.
         number: the signal.
     """
+    if parent is None:
+        name = os.environ.pop(PARENT, '')
+        if not name.isdecimal():
+            return
+        parent = int(name)
+        # Processes that Ray starts block it.
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT, signal.SIGTERM})
     threading.Thread(target=_await_parent, args=(parent, number), daemon=True).start()
 
 
@@ -46,21 +54,12 @@ def _await_parent(parent: int, number: int) -> None:
     os.kill(os.getpid(), number)
 
 
-def obey_parent() -> None:
-    """Exit with the process that `PARENT` names, and on its SIGINT; does nothing without one."""
-    parent = os.environ.pop(PARENT, '')
-    if parent.isdecimal():
-        # Processes that Ray starts block it.
-        signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT, signal.SIGTERM})
-        exit_with_parent(int(parent))
-
-
 class Subprocess:
     """A process of `diception` that exits with this one; its output goes to a file.
 
     Args:
         name: of the process, for messages.
-        command: its command line; `obey_parent` is called there.
+        command: its command line; `exit_with_parent` is called there.
         log: file for its stdout and stderr.
         environment: its variables; those of this process where left out.
         folder: in which it runs; that of this process where left out.

@@ -25,9 +25,9 @@ class Entity(Task[Instances]):
     """Each instance in a colour of its own on black; categories are empty."""
 
     def encode(self, label: Instances) -> NDArray[np.float32]:
-        """Colours follow from place and size, see `instance_colors.paint_instances`."""
+        """Colours follow from place and size, see `instance_colors.encode_instances`."""
         check_square(label)
-        return instance_colors.paint_instances(label.ids)
+        return instance_colors.encode_instances(label.ids)
 
     def decode(self, rgb: NDArray[np.float32], prompt: Prompt | None = None) -> Instances:
         """One instance per colour, whatever the colours; best first: see `codecs.instance_colors`.
@@ -37,7 +37,7 @@ class Entity(Task[Instances]):
         noise; one instance in a few images is counted too many or too few by the latter.
         """
         check_output_image(rgb)
-        ids, scores = instance_colors.find_instances(rgb)
+        ids, scores = instance_colors.decode_instances(rgb)
         return Instances(ids, ('',) * len(scores), scores)
 
     def score(self, predicted: Instances, truth: Instances) -> dict[str, float]:

@@ -31,7 +31,7 @@ class Pose(Task[Keypoints]):
 
     def encode(self, label: Keypoints) -> NDArray[np.float32]:
         """Hidden joints are drawn as visible ones; absent and untyped ones are not drawn."""
-        return pose_skeleton.draw(label.joints, check_square(label))
+        return pose_skeleton.encode_keypoints(label.joints, check_square(label))
 
     def decode(self, rgb: NDArray[np.float32], prompt: Prompt | None = None) -> Keypoints:
         """People, and untyped points without limbs: see `codecs.pose_decode`.
@@ -39,7 +39,7 @@ class Pose(Task[Keypoints]):
         In images with other limb colours than ours all joints are points without a type.
         """
         check_output_image(rgb)
-        return pose_decode.find_people(rgb)
+        return pose_decode.decode_keypoints(rgb)
 
     def score(self, predicted: Keypoints, truth: Keypoints) -> dict[str, float]:
         """Compare the people of one image.

@@ -1,6 +1,6 @@
 # SPDX-FileCopyrightText: 2026 The diception_ros authors
 # SPDX-License-Identifier: Apache-2.0
-"""What the page shows of a snapshot: images, legends with units, values at a pixel, a cloud."""
+"""Renders a snapshot for the page: images, legends with units, values at a pixel, a cloud."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
 # SPDX-FileCopyrightText: 2026 The diception_ros authors
 # SPDX-License-Identifier: Apache-2.0
-"""What the page shows and can ask for: a `Viewer`, and the one that runs the model itself.
+"""Sessions behind the page of `view`: the interface `Viewer`, and the one that runs the model.
 
 `Session` predicts in a thread of its own. The page only changes what is wanted and looks at the
 newest `Snapshot`, so it never waits for the model; of requests that were made meanwhile only the
@@ -435,7 +435,7 @@ class Session(Viewer):
         query = Query(
             '', item.frame, make_header(BagTypes(), item.frame.stamp_ns, item.frame.frame_id),
             item.info, tuple(map(settings.registry.get, stale)), points,
-            wanted=frozenset({f'{DEPTH}/image'} if settings.depth.metric != 'off' else ()),
+            topics=frozenset({f'{DEPTH}/image'} if settings.depth.metric != 'off' else ()),
             reference=item.reference, gravity=item.gravity,
         )  # fmt: skip
         result = self._perceiver.process(query)

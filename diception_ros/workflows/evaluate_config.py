@@ -1,6 +1,6 @@
 # SPDX-FileCopyrightText: 2026 The diception_ros authors
 # SPDX-License-Identifier: Apache-2.0
-"""What `diception evaluate` scores, and on what."""
+"""Config of `diception evaluate`: the tasks, the data and the models."""
 
 from __future__ import annotations
 

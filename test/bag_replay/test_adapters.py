@@ -303,7 +303,7 @@ def test_going_on_takes_the_same_adapter_wherever_it_lies(folders, tmp_path, mon
     assert out.read_bytes() == (tmp_path / 'whole.mcap').read_bytes()
 
 
-def test_a_truth_of_no_task_lists_those_of_adapters(folders, tmp_path):
+def test_unknown_ground_truth_task_error_lists_adapter_tasks(folders, tmp_path):
     bag = bag_of(tmp_path / 'a')
     floor, every = asked(folders, 'floor'), asked(folders)
     with Bag(bag) as opened:
@@ -361,7 +361,7 @@ def test_the_command_writes_what_the_node_would_publish(real, tiny_folder, tmp_p
             image_messages.image(MAKE, image(k), 'rgb8', header), info
         )
         prediction = perceiver.process(
-            Query('', frame, header, info, settings.active_tasks, wanted=wanted)
+            Query('', frame, header, info, settings.active_tasks, topics=wanted)
         )
         expected += [
             ('/perception/' + topic, one.__msgtype__, stamp + LATE,

@@ -115,7 +115,7 @@ def test_replay_messages_equal_those_of_the_node(tmp_path):
         info = camera_info.info(types, recordings.PINHOLE, recordings.SIZE, header)
         message = image_messages.image(types, recordings.image(k), 'rgb8', header)
         frame = image_messages.frame_from(message, info)
-        request = Query('', frame, header, info, asked.tasks_for_topics(wanted), wanted=wanted)
+        request = Query('', frame, header, info, asked.tasks_for_topics(wanted), topics=wanted)
         for topic, one in asked.process(request).messages:
             data, kind = serialization.serialize_message(one), kinds[topic]
             # Bytes between fields are whatever was there before.

@@ -54,7 +54,7 @@ def test_replay_results_equal_those_of_the_perceiver(bag, tmp_path):
         message = image_messages.image(MAKE, recordings.image(k), 'rgb8', header)
         prediction = asked.process(
             Query('', image_messages.frame_from(message, info), header, info,
-                    asked.tasks_for_topics(wanted), wanted=wanted)
+                    asked.tasks_for_topics(wanted), topics=wanted)
         )  # fmt: skip
         expected += [
             ('/perception/' + topic, one.__msgtype__, stamp + LATE,

@@ -68,7 +68,7 @@ def test_a_latching_publisher_of_ros1_is_latched(tmp_path):
     ('', []), ('- 5', []), ('[', []), ('a: b', []), ('- {reliability: reliable}', []),
     (OLD, [OfferedQos(False, True, QOS_DEPTH)]), ('- ' + '[' * 2000, []), ('#' * (1 << 20), []),
 ])  # fmt: skip
-def test_texts_of_others_are_understood_or_ignored(text, offers):
+def test_foreign_qos_texts_are_parsed_or_ignored(text, offers):
     assert qos_from_text(text) == offers
 
 

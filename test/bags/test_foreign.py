@@ -321,7 +321,7 @@ def test_copies_are_the_bytes_whatever_the_type(tmp_path):
     assert sorted(found) == sorted(expected)
 
 
-def test_a_type_without_definition_is_not_copied_and_the_exit_code_says_so(tmp_path):
+def test_type_without_definition_is_not_copied_and_gives_exit_code_1(tmp_path):
     messages = [*images(), ('/odd', Definition('acme_msgs/msg/Odd'), 'cdr', BEGIN, b'abc')]
     result = replay(mcap(tmp_path / 'a.mcap', messages), tmp_path / 'out.mcap', copy=True)
     assert (list(result.not_copied), result.frames, result.code) == (['/odd'], 2, 1)

@@ -162,7 +162,7 @@ def test_bag_reports_what_is_no_bag(tmp_path):
         Bag(tmp_path / 'empty')
 
 
-def test_what_was_written_is_read_by_rosbags(tmp_path):
+def test_written_bags_are_read_by_rosbags(tmp_path):
     path = recordings.write(tmp_path / 'bag', recordings.recorded(COUNT), 'mcap')
     with AnyReader([path]) as reader:
         found = [(c.topic, c.msgtype, stamp, bytes(d)) for c, stamp, d in reader.messages()]

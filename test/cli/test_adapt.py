@@ -96,7 +96,7 @@ def test_ten_images_become_a_task_that_predict_asks(base, data, tmp_path, capsys
         (['--data', 'nothing'], 'nothing: no such file or folder'),
     ],
 )
-def test_mistakes_are_one_line_and_leave_nothing(more, message, base, data, tmp_path, capsys):
+def test_user_errors_are_one_line_and_write_nothing(more, message, base, data, tmp_path, capsys):
     assert run(base, data, tmp_path / 'a', '--max-steps', '1', *more) == 1
     last = capsys.readouterr().err.strip().splitlines()[-1]
     assert last.startswith('diception adapt: ')
@@ -104,7 +104,7 @@ def test_mistakes_are_one_line_and_leave_nothing(more, message, base, data, tmp_
     assert not (tmp_path / 'a').exists()
 
 
-def test_wrong_words_are_a_wrong_command_line(base, data, tmp_path, capsys):
+def test_invalid_option_values_are_usage_errors(base, data, tmp_path, capsys):
     for more in (['--kind', 'masks'], ['--max-steps', 'many']):
         with pytest.raises(SystemExit) as end:
             run(base, data, tmp_path / 'a', *more)

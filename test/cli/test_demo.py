@@ -27,7 +27,7 @@ def demo(*arguments):
         (['--seconds', '0'], 'seconds is 0.0'),
     ],
 )
-def test_impossible_wishes_are_refused(tmp_path, tiny_folder, capsys, arguments, says):
+def test_invalid_options_raise(tmp_path, tiny_folder, capsys, arguments, says):
     pytest.importorskip('rclpy')
     out = tmp_path / 'out'
     assert demo('--model', tiny_folder, '--out', out, *arguments) == 1
@@ -54,7 +54,7 @@ def test_two_demos_do_not_share_a_folder(tmp_path, tiny_folder, capsys):
     os.close(place)
 
 
-def test_without_ros_the_cure_is_told(tmp_path, monkeypatch, capsys):
+def test_without_ros_the_fix_hint_installs_it(tmp_path, monkeypatch, capsys):
     find = importlib.util.find_spec
     monkeypatch.setattr(
         importlib.util, 'find_spec', lambda name: None if name == 'rclpy' else find(name)

@@ -12,20 +12,20 @@ from diception_ros.doctor.checks import BROKEN, OK, WARN, Finding
 
 
 @pytest.mark.parametrize(
-    ('verdicts', 'code', 'last'),
+    ('statuses', 'code', 'last'),
     [
         ([OK], 0, '0 broken, 0 to look at'),
         ([OK, WARN], 0, '0 broken, 1 to look at'),
         ([BROKEN, OK, WARN], 1, '1 broken, 1 to look at'),
     ],
 )
-def test_the_exit_code_is_1_when_something_is_broken(monkeypatch, capsys, verdicts, code, last):
-    found = [Finding('it', verdict, 'as it is', 'do this') for verdict in verdicts]
+def test_the_exit_code_is_1_when_something_is_broken(monkeypatch, capsys, statuses, code, last):
+    found = [Finding('it', status, 'as it is', 'do this') for status in statuses]
     monkeypatch.setattr(checks, 'check_machine', lambda model, device: iter(found))
     assert command.main(['doctor']) == code
     lines = capsys.readouterr().out.splitlines()
     assert lines[-1] == last
-    assert [line.split()[0] for line in lines[:-1:2]] == verdicts
+    assert [line.split()[0] for line in lines[:-1:2]] == statuses
     assert all(line.endswith('-> do this') for line in lines[1:-1:2])
 
 
@@ -48,7 +48,7 @@ def test_json_is_the_only_thing_on_stdout(monkeypatch, capsys):
         'kind': 'doctor', 'schema': 1, 'broken': 1, 'warnings': 0
     }  # fmt: skip
     assert document['findings'] == [
-        {'about': 'disk', 'verdict': 'OK', 'found': 'as it is', 'cure': ''},
-        {'about': 'ros', 'verdict': 'BROKEN', 'found': 'gone', 'cure': 'do this'},
+        {'check': 'disk', 'status': 'OK', 'message': 'as it is', 'fix_hint': ''},
+        {'check': 'ros', 'status': 'BROKEN', 'message': 'gone', 'fix_hint': 'do this'},
     ]
     assert '1 broken, 0 to look at' in printed.err

@@ -126,7 +126,7 @@ def test_the_image_reaches_the_model(opengl, tiny_folder, tmp_path, monkeypatch)
         (['--processing-resolution', '50'], 'this model takes multiples of'),
     ],
 )
-def test_mistakes_are_one_line(tiny_folder, tmp_path, capsys, arguments, message):
+def test_user_errors_are_one_line(tiny_folder, tmp_path, capsys, arguments, message):
     out = tmp_path / 'out'
     assert evaluate('--model', tiny_folder, *arguments, '--out', out) == 1
     err = capsys.readouterr().err.strip().splitlines()
@@ -269,7 +269,7 @@ def test_axes_that_disagree_are_doubted(tmp_path, capsys):
         (['DATA', '--protocol', 'scannet', '--model', 'DATA/none'], 'none: no such model folder'),
     ],
 )
-def test_mistakes_with_data_sets_are_one_line(tmp_path, capsys, arguments, message):
+def test_data_set_errors_are_one_line(tmp_path, capsys, arguments, message):
     write('scannet', tmp_path)
     given = [one.replace('DATA', str(tmp_path)) for one in arguments]
     assert evaluate(*given, '--out', tmp_path / 'out') == 1

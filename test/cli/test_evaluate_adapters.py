@@ -221,7 +221,7 @@ def test_the_base_scores_the_same_with_an_adapter_that_is_not_asked(tiny_folder,
         (['--adapters', 'A', '--adapters', 'BAG', '--data', 'LABELS'], 'LABELS'),
     ],
 )
-def test_mistakes_are_one_line(tiny_folder, tmp_path, capsys, arguments, message):
+def test_user_errors_are_one_line(tiny_folder, tmp_path, capsys, arguments, message):
     write_adapter(tmp_path / 'A', tiny_folder, 'mine')
     write_adapter(tmp_path / 'BAG', tiny_folder, 'theirs', kind='normals')
     written(tmp_path / 'LABELS', 'mask')
@@ -235,7 +235,7 @@ def test_mistakes_are_one_line(tiny_folder, tmp_path, capsys, arguments, message
     assert not (tmp_path / 'out').exists()
 
 
-def test_a_disparity_is_judged_at_any_distance(tiny_folder, tmp_path):
+def test_disparity_is_scored_at_any_distance(tiny_folder, tmp_path):
     """Rooms end at 12 m; labels of people need not."""
     from diception_ros.core import adapter_card
     from diception_ros.core.labels import MetricDepth

@@ -81,7 +81,7 @@ def test_tiny_writes_whole_folders_of_the_stated_size(tmp_path, capsys, kind):
         assert (tmp_path / 'model' / 'prompt_embeddings.safetensors').is_file()
 
 
-def test_the_built_in_model_tells_its_texts_and_takes_none(capsys):
+def test_prompts_lists_the_texts_of_the_builtin_model_and_adds_none(capsys):
     assert main(['prompts', '--model', 'builtin']) == 0
     assert capsys.readouterr().out.splitlines() == [repr(text) for text in ['', *tasks.texts()]]
     assert main(['prompts', '--model', 'builtin', '--add', 'a blue door']) == 1

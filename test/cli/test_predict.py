@@ -38,7 +38,7 @@ def run(*arguments):
     return main(['predict', *map(str, arguments)])
 
 
-def test_every_task_leaves_preview_label_and_story(image_files, tiny_folder, tmp_path, capsys):
+def test_every_task_writes_preview_label_and_metadata(image_files, tiny_folder, tmp_path, capsys):
     out = tmp_path / 'out'
     assert run(
         *image_files, '--model', tiny_folder, '--tasks', *tasks.names(), '--categories', 'person',
@@ -67,7 +67,7 @@ def test_every_task_leaves_preview_label_and_story(image_files, tiny_folder, tmp
     assert story['seconds']['denoise'] > 0
 
 
-def test_files_hold_what_the_predictor_says(image_files, tiny_folder, tmp_path):
+def test_written_files_equal_the_predictions(image_files, tiny_folder, tmp_path):
     assert run(image_files[0], '--model', tiny_folder, '--tasks', 'depth', 'segmentation',
                '--points', '10,20', '--out', tmp_path / 'out', *QUICK,
                '--ensemble-size', '2') == 0  # fmt: skip
@@ -140,7 +140,7 @@ def test_several_processes_write_the_same_as_one(image_files, tmp_path, capsys):
         assert path.read_bytes() == (several / path.relative_to(one)).read_bytes()
 
 
-def test_a_part_that_fails_names_the_reason_of_its_images(image_files, tmp_path, capsys):
+def test_failed_batch_part_gives_the_reason_for_its_images(image_files, tmp_path, capsys):
     broken = tmp_path / 'broken'
     shutil.copytree(resolve('builtin'), broken)
     for weights in (broken / 'vae').glob('*.safetensors'):
@@ -186,7 +186,7 @@ def test_point_outside_one_image_skips_that_one(image_files, tiny_folder, tmp_pa
         (['--prompt', '[[image2dept]]'], 'no embedding'),
     ],
 )
-def test_mistakes_are_one_line(image_files, tiny_folder, tmp_path, capsys, arguments, message):
+def test_user_errors_are_one_line(image_files, tiny_folder, tmp_path, capsys, arguments, message):
     bare = tmp_path / 'bare'
     bare.mkdir()
     for part in tiny_folder.iterdir():
@@ -203,7 +203,7 @@ def test_mistakes_are_one_line(image_files, tiny_folder, tmp_path, capsys, argum
     assert not (tmp_path / 'out.png').exists()
 
 
-def test_a_category_that_the_built_in_model_does_not_know_leads_to_no_dead_end(
+def test_unknown_category_of_the_builtin_model_gets_an_error_with_advice(
     image_files, tmp_path, capsys
 ):
     out = ['--tasks', 'semantic', '--categories', 'unicorn', '--out', tmp_path / 'out']
@@ -214,7 +214,9 @@ def test_a_category_that_the_built_in_model_does_not_know_leads_to_no_dead_end(
     assert 'prompts' not in told  # which would refuse to add one
 
 
-def test_prompt_paints_at_the_size_of_the_image(image_files, tiny_folder, tmp_path):
+def test_prompt_writes_the_output_image_at_the_size_of_the_input(
+    image_files, tiny_folder, tmp_path
+):
     for name, points in (('plain.png', ''), ('pointed.png', '10,20')):
         assert run(image_files[0], '--model', tiny_folder, '--prompt', '[[image2segmentation]]',
                    '--points', points, '--out', tmp_path / name, *QUICK) == 0  # fmt: skip

@@ -61,7 +61,7 @@ def test_predictions_are_those_of_the_node(bag, tiny, tiny_folder, tmp_path, cap
         message = image_messages.image(BagTypes(), recordings.image(k), 'rgb8', header)
         frame = image_messages.frame_from(message, info)
         for topic, one in asked.process(
-            Query('', frame, header, info, asked.tasks_for_topics(wanted), wanted=wanted)
+            Query('', frame, header, info, asked.tasks_for_topics(wanted), topics=wanted)
         ).messages:
             data = bytes(TYPES.serialize_cdr(one, one.__msgtype__))
             expected.append(('/perception/' + topic, stamp + recordings.LATE, data))
@@ -117,9 +117,7 @@ def test_a_damaged_bag_gives_exit_code_3(tiny_folder, tmp_path, capsys):
     (['--model', '/nothing'], 'no such model folder'),
     (['--depth-metric', 'fixed'], 'depth.scale'),
 ])  # fmt: skip
-def test_impossible_wishes_are_refused_before_the_work(
-    bag, tiny_folder, tmp_path, capsys, arguments, says
-):
+def test_invalid_options_raise_before_the_run(bag, tiny_folder, tmp_path, capsys, arguments, says):
     model = [] if '--model' in arguments else ['--model', tiny_folder]
     assert run(bag, '--out', tmp_path / 'out.mcap', *model, *arguments) == 1
     assert says in capsys.readouterr().err
@@ -180,7 +178,7 @@ def test_many_bags_of_which_some_fail(tmp_path, capsys):
     assert 'predictions for 3 frames' in (out / 'a.log').read_text()
 
 
-def test_what_is_neither_a_file_nor_a_folder_is_said(tmp_path, capsys):
+def test_path_that_is_neither_file_nor_folder_raises(tmp_path, capsys):
     for more in ([], [tmp_path / 'other.mcap']):
         for one in more:
             one.touch()
@@ -244,7 +242,7 @@ def test_processes_divide_the_processors(tmp_path, monkeypatch):
     assert seen == [[f'--threads={n}'] * 2 for n in (8, 2, 1, 5, 2, 4)]
 
 
-def test_threads_hold_and_are_told(bag, tiny_folder, tmp_path):
+def test_threads_setting_is_applied_and_reported(bag, tiny_folder, tmp_path):
     import torch
 
     before = torch.get_num_threads()
@@ -283,7 +281,7 @@ def test_ray_does_the_same(tmp_path, monkeypatch, capsys):
     assert '-m pip install' in said
 
 
-def test_what_was_finished_is_left_when_many_go_on(tmp_path, capsys):
+def test_resuming_many_bags_leaves_finished_ones_unchanged(tmp_path, capsys):
     folder = tmp_path / 'bags'
     folder.mkdir()
     for name in 'ab':
@@ -311,7 +309,7 @@ main.main(sys.argv[1:])
 """
 
 
-def test_what_is_left_to_do_of_a_finished_bag_is_done_when_many_go_on(tmp_path, capsys):
+def test_resuming_many_bags_completes_missing_scores_of_finished_bags(tmp_path, capsys):
     folder, truth = tmp_path / 'bags', tmp_path / 'truth'
     for one in (folder, truth):
         one.mkdir()
@@ -351,7 +349,7 @@ def test_what_is_left_to_do_of_a_finished_bag_is_done_when_many_go_on(tmp_path, 
             assert first[key] == again[key]
 
 
-def test_wishes_that_many_bags_cannot_have(tmp_path, capsys):
+def test_options_that_exclude_many_bags_raise(tmp_path, capsys):
     for name in 'ab':
         write(tmp_path / name, recorded(1))
     for more, says in ((['--view'], 'one bag'), (['--jobs', '0'], 'at least 1'),
@@ -360,7 +358,7 @@ def test_wishes_that_many_bags_cannot_have(tmp_path, capsys):
         assert says in capsys.readouterr().err
 
 
-def test_view_without_rerun_is_said_before_the_work(bag, tiny_folder, tmp_path, capsys):
+def test_view_without_rerun_raises_before_the_replay(bag, tiny_folder, tmp_path, capsys):
     import importlib.util
 
     if importlib.util.find_spec('rerun'):

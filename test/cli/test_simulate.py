@@ -117,7 +117,7 @@ def test_nothing_is_overwritten_unasked(tmp_path, capsys, name):
     (['--size', '64'], 'WxH'), (['--size', '0x4'], 'WxH'), (['--scenes', '0'], 'at least 1'),
     (['--rate', '0'], 'rate is 0'), (['--seed', '-1'], '-1'), (['--out', 'x.db3'], '.mcap'),
 ])  # fmt: skip
-def test_impossible_wishes_are_refused(tmp_path, capsys, arguments, says):
+def test_invalid_options_raise(tmp_path, capsys, arguments, says):
     try:
         code = simulate('--out', tmp_path / 'out', *arguments)
     except SystemExit as end:

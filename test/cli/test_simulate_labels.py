@@ -50,7 +50,7 @@ def test_a_folder_holds_what_the_generator_yields(tmp_path, what):
     assert str(tmp_path) not in (out / 'about.json').read_text()
 
 
-def test_the_command_that_the_folder_tells_writes_the_same_bytes(tmp_path, monkeypatch):
+def test_the_command_in_the_metadata_reproduces_the_same_bytes(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     assert simulate('--labels', 'shadow', '--split', 'test', '--out', 'one') == 0
     told = json.loads((tmp_path / 'one/about.json').read_text())['command']
@@ -81,7 +81,7 @@ def test_nothing_else_is_overwritten(tmp_path, capsys):
     assert files(mine) == {'about.json': b'{"format": 1}'}
 
 
-def test_what_cannot_be_written_is_refused(tmp_path, capsys):
+def test_simulate_labels_rejects_unsupported_outputs(tmp_path, capsys):
     assert simulate('--labels', 'floor', '--out', tmp_path / 'a.mcap') == 1
     assert simulate('--labels', 'floor', '--stuff', '--out', tmp_path / 'a') == 1
     assert capsys.readouterr().err.count('--labels') == 2

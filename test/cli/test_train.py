@@ -67,7 +67,7 @@ def test_train_resume_and_predict(config, tmp_path, capsys):
     assert 'learning rate' not in err
 
 
-def test_other_steps_than_the_run_began_with_are_told(config, tmp_path, capsys):
+def test_resume_with_another_max_steps_is_logged(config, tmp_path, capsys):
     out = ['--out', str(tmp_path / 'run')]
     assert (
         command.main(['train', '--config', str(config), '--set', 'lr_decay_fraction=0.5', *out])
@@ -85,7 +85,7 @@ def test_other_steps_than_the_run_began_with_are_told(config, tmp_path, capsys):
     (['--set', 'device=cuda:99'], 'device'),
     (['--resume'], 'no checkpoint'),
 ])  # fmt: skip
-def test_impossible_wishes_are_one_line(config, tmp_path, capsys, arguments, says):
+def test_invalid_options_are_one_line(config, tmp_path, capsys, arguments, says):
     arguments = ['train', '--config', str(config), '--out', str(tmp_path / 'run'), *arguments]
     assert command.main(arguments) == 1
     error = capsys.readouterr().err

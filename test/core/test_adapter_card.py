@@ -30,7 +30,7 @@ def change(folder, **changes):
     return path
 
 
-def test_a_card_comes_back_as_it_was(tmp_path):
+def test_adapter_card_round_trip(tmp_path):
     Card(**GOOD).write(tmp_path)
     assert asdict(cards.read(tmp_path)) == GOOD
     assert [path.name for path in tmp_path.iterdir()] == ['card.json']
@@ -59,7 +59,7 @@ def wrong_types():
 
 
 @pytest.mark.parametrize(('field', 'value'), list(wrong_types()))
-def test_a_wrong_type_is_told_with_path_and_field(field, value, tmp_path):
+def test_wrong_type_error_names_path_and_field(field, value, tmp_path):
     path = change(tmp_path, **{field: value})
     with pytest.raises(ValueError, match=rf'card\.json: {field} is .*; expected ') as error:
         cards.read(tmp_path)
@@ -83,7 +83,7 @@ def test_a_wrong_type_is_told_with_path_and_field(field, value, tmp_path):
         ('share', float('inf'), 'share is inf'),
     ],
 )
-def test_a_wrong_value_is_told_with_path_and_field(field, value, message, tmp_path):
+def test_wrong_value_error_names_path_and_field(field, value, message, tmp_path):
     with pytest.raises(ValueError, match=message):
         Card(**{**GOOD, field: value})
     path = change(tmp_path, **{field: value})
@@ -92,7 +92,7 @@ def test_a_wrong_value_is_told_with_path_and_field(field, value, message, tmp_pa
     assert str(path) in str(error.value)
 
 
-def test_what_is_no_card_is_refused(tmp_path):
+def test_invalid_adapter_card_raises(tmp_path):
     for place, why in (
         (tmp_path / 'none', 'no such folder'),
         (tmp_path, 'no card.json in it'),

@@ -203,7 +203,7 @@ def test_scan_of_a_known_box():
     assert (angles[np.isfinite(ranges)] > -found.angle_increment).all()
 
 
-def test_scan_says_why_there_is_no_range():
+def test_scan_distinguishes_near_far_and_unknown():
     depth = np.full(SIZE, 2.0, np.float32)
     depth[:, :20] = np.nan
     depth[:, 20:40] = 0.2

@@ -69,7 +69,7 @@ def test_normals_are_the_mean_direction():
     assert np.isnan(spread).all()
 
 
-def test_masks_vote():
+def test_ensemble_masks_are_merged_by_vote():
     rows = [
         np.array([[1, 1, 1, 0]], bool),
         np.array([[1, 1, 0, 0]], bool),
@@ -154,7 +154,7 @@ def test_joints_are_medians_and_rare_people_drop_out():
     assert np.isfinite(spread).sum() == 3
 
 
-def test_what_cannot_be_merged():
+def test_ensembling_rejects_labels_that_do_not_match():
     with pytest.raises(ValueError, match='at least one'):
         ensembling.merge([])
     with pytest.raises(ValueError, match='one kind and size'):

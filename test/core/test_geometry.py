@@ -77,7 +77,7 @@ def test_metres_come_back_from_disparity():
 
 
 @pytest.mark.parametrize('value', [3.0, np.nan])
-def test_a_constant_or_unknown_depth_comes_back_too(value):
+def test_constant_and_unknown_depth_round_trip(value):
     depth = MetricDepth(np.full((2, 3), value, np.float32))
     back = to_metric(*to_disparity(depth))
     np.testing.assert_allclose(back.values, depth.values, rtol=1e-6)
@@ -194,7 +194,7 @@ def test_many_noisy_references_are_much_better_than_one():
     assert np.sqrt(np.mean(np.square(off))) < 0.0035
 
 
-def test_how_wrong_a_wrong_reference_is_has_no_say():
+def test_outlier_size_does_not_change_the_fit():
     rng = np.random.default_rng(2)
     disparity, depth = references(rng, 2000, 0.02)
     bad = np.arange(600)
@@ -249,7 +249,7 @@ def test_unknown_ones_do_not_count():
     np.testing.assert_allclose(fit.scale_shift, TRUTH, rtol=1e-9)
 
 
-def test_a_fit_is_judged_as_it_was_found():
+def test_fit_report_measures_the_returned_fit():
     rng = np.random.default_rng(8)
     disparity, depth = references(rng, 1000, 0.05)
     fit = align(disparity, depth, DEMANDS)
@@ -312,7 +312,7 @@ def mostly_wrong(rng):
     ],
 )
 @pytest.mark.parametrize('seed', range(3))
-def test_what_does_not_agree_is_said(case, problem, seed):
+def test_cv_bridge_disagreement_is_logged(case, problem, seed):
     fit = align(*case(np.random.default_rng(seed)), DEMANDS)
     assert not fit.ok
     assert problem in fit.problem
@@ -361,7 +361,7 @@ def test_one_depth_for_each_disparity():
         align(np.ones(60), np.ones(61), DEMANDS)
 
 
-def test_it_says_its_numbers():
+def test_fit_report_text_has_its_numbers():
     fit = FitReport(TRUTH, 1234, 0.714, 0.0321, '')
     assert str(fit) == '1234 references, 71 % agree, residual 3.2 %'
 

@@ -73,7 +73,7 @@ def test_a_square_of_the_right_size_is_left_as_it_is():
     'image',
     [np.zeros((5, 5), np.uint8), np.zeros((5, 5, 3), np.float32), np.zeros((5, 0, 3), np.uint8)],
 )
-def test_what_is_no_rgb_image_is_refused(image):
+def test_invalid_rgb_image_raises(image):
     with pytest.raises(ValueError, match='expected'):
         resize(image, 8)
 
@@ -88,7 +88,7 @@ COLOURS = [(255, 0, 0), (0, 255, 0), (0, 0, 255), (255, 255, 0), (0, 255, 255)]
 
 @pytest.mark.parametrize('size', [(1, 1), (40, 300), (300, 40), (480, 640)])
 @pytest.mark.parametrize('columns', [0, 1, 2, 5])
-def test_every_image_is_there(size, columns):
+def test_all_images_are_read(size, columns):
     images = [np.full((*size, 3), colour, np.uint8) for colour in COLOURS]
     sheet = contact_sheet(images, [f'image {i}' for i in range(5)], columns)
     assert sheet.dtype == np.uint8

@@ -32,7 +32,7 @@ def test_a_prompt_refuses_what_no_task_can_predict(wrong, message):
 
 
 @pytest.mark.parametrize('points', [((3, 4),), [Point(3, 4)]])
-def test_a_bare_pair_or_a_list_is_not_taken_for_points(points):
+def test_points_reject_a_bare_pair_and_a_list(points):
     with pytest.raises(TypeError, match='Point'):
         Prompt('segmentation', points=points)
 

@@ -54,7 +54,7 @@ def test_values_that_are_not_allowed(values, message):
         PredictSettings(**values)
 
 
-def test_a_choice_that_there_is_not():
+def test_unknown_choice_raises():
     with pytest.raises(ValueError, match="dtype is 'int8'; expected one of auto, float32"):
         ComputeSettings(dtype='int8')
 

@@ -78,7 +78,7 @@ def test_unknown_pixels_are_not_valid():
     assert torch.isfinite(out.target).all()
 
 
-def test_metres_are_painted_as_disparity():
+def test_metric_depth_is_encoded_as_disparity():
     depth = metric(SIZE, np.random.default_rng(1))
     out = collate([sample('depth', label=depth)], S, packer())
     nearest = (

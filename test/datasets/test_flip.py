@@ -26,7 +26,7 @@ def sample(task, size=SIZE):
 
 
 @pytest.mark.parametrize('task', ['depth', 'normal', 'segmentation'])
-def test_flipping_commutes_with_painting(task):
+def test_flipping_commutes_with_encoding(task):
     one, encode = sample(task, (48, 48)), tasks.get(task).encode
     mirrored = encode(one.label)[:, ::-1].copy()
     if task == 'normal':

@@ -103,7 +103,7 @@ def test_files_in_their_order_belong_to_one_camera(tmp_path):
     assert all(found.numbers[name]['depth']['abs_rel'] < 1e-4 for name in CAMERAS)
 
 
-def test_of_several_cameras_the_name_is_wanted(tmp_path):
+def test_several_cameras_need_a_name(tmp_path):
     bag = write_bag(tmp_path / 'bag', CAMERAS)
     for text, says in (('depth=/front/depth', r'as in front\.depth='),
                        ('left.depth=/front/depth', "no camera 'left'")):  # fmt: skip

@@ -103,7 +103,7 @@ def test_bags_of_every_kind(form, tmp_path):
 
 
 @pytest.mark.parametrize('share', [0, 0.1, 0.5, 0.99])
-def test_a_damaged_bag_is_named(share, tmp_path):
+def test_damaged_bag_error_names_the_file(share, tmp_path):
     place = files.write_bag(tmp_path / 'a.mcap', masks)
     content = place.read_bytes()
     place.write_bytes(content[: int(len(content) * share)])

@@ -75,7 +75,7 @@ def cut(path):
 
 
 @pytest.mark.parametrize('what', BROKEN)
-def test_what_is_broken_in_a_folder_is_named(what, tmp_path):
+def test_broken_folder_error_names_the_file(what, tmp_path):
     place = files.write_folder(tmp_path / 'a', masks)
     labelled.read(place, 'mask', 'floor')
     damage, match = BROKEN[what]
@@ -202,7 +202,7 @@ COCO = {
 
 
 @pytest.mark.parametrize('what', COCO)
-def test_what_is_wrong_in_a_coco_file_is_named(what, tmp_path):
+def test_invalid_coco_file_error_names_the_entry(what, tmp_path):
     file = files.write_coco(tmp_path / 'a')
     change, match = COCO[what]
     changed(file, change)
@@ -257,7 +257,7 @@ LABELME = {
 
 
 @pytest.mark.parametrize('what', LABELME)
-def test_what_is_wrong_in_a_labelme_file_is_named(what, tmp_path):
+def test_invalid_labelme_file_error_names_the_entry(what, tmp_path):
     place = files.write_labelme(tmp_path / 'a')
     change, match = LABELME[what]
     changed(place / '004.json', change)
@@ -273,7 +273,7 @@ def test_images_and_labelme_files_must_name_each_other(tmp_path):
     fails(place, 'mask', r'004\.json: a label without an image', FileNotFoundError, category='cup')
 
 
-def test_what_is_no_format_or_two_is_an_error(tmp_path):
+def test_unknown_or_ambiguous_label_format_raises(tmp_path):
     fails(tmp_path / 'none', 'mask', 'no such file or folder', FileNotFoundError)
     (tmp_path / 'empty').mkdir()
     fails(tmp_path / 'empty', 'mask', 'nothing in it that holds labels; expected a folder with')

@@ -79,7 +79,7 @@ def test_a_flat_list_of_numbers_is_one_polygon(tmp_path):
     ([[1, 2, 3, 4, 5]], 'annotation 1: expected polygons of at least 3 .*got one of 2.5'),
     ([1, 2, 3, 4], 'annotation 1: expected polygons of at least 3 .*got one of 2'),
 ])  # fmt: skip
-def test_a_bad_outline_is_named_or_its_image_is_left_out(tmp_path, outline, match):
+def test_invalid_polygon_raises_with_its_file_or_skips_the_image(tmp_path, outline, match):
     file = files.write_coco(tmp_path)
     changed(file, lambda content: content['annotations'][0].update(segmentation=outline))
     with pytest.raises(ValueError, match=match):

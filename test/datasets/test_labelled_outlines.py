@@ -44,7 +44,7 @@ def test_polygons_that_share_an_edge_share_no_pixel_and_leave_none(corners, turn
     np.testing.assert_array_equal(whole, one ^ two)
 
 
-def test_whole_pixels_are_told_by_their_corners():
+def test_integer_pixels_are_measured_from_their_corners():
     found = annotation.polygon(np.array([(2, 3), (5, 3), (5, 7), (2, 7)], np.float64), SIZE)
     expected = np.zeros(SIZE, np.bool_)
     expected[3:7, 2:5] = True
@@ -108,6 +108,6 @@ def test_run_lengths_are_those_of_coco(seed):
 @pytest.mark.parametrize(
     'counts', [[3, -1, 18], [3, 4], [20, 20], ['3', 17], 7, 'é', 'p', '\x00', 'd0P']
 )
-def test_what_is_no_run_lengths_is_an_error(counts):
+def test_invalid_run_lengths_raise(counts):
     with pytest.raises(ValueError, match='run lengths'):
         annotation.run_lengths(counts, (4, 5))

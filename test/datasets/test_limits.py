@@ -148,7 +148,7 @@ def test_images_have_one_limit(monkeypatch):
     b'', b'PK\3\4',
     b'\x93NUMPY\1\0\4\0{[)(', b'\x93NUMPY\1\0\2\0{"', b'\x80\4N.', b'\x93NUMPY\7\0',
 ])  # fmt: skip
-def test_what_is_no_array_is_one_error_that_names_the_file(tmp_path, content, suffix):
+def test_invalid_array_error_names_the_file(tmp_path, content, suffix):
     path = tmp_path / f'a{suffix}'
     path.write_bytes(content)
     with pytest.raises(ValueError, match=rf'a\{suffix}: not an'):

@@ -96,7 +96,7 @@ def test_samples_of_several_frames_are_refused(tmp_path):
             write_frame(tmp_path / 'out', 0, wrong)
 
 
-def test_what_is_no_folder_of_samples_is_said(tmp_path):
+def test_folder_without_samples_raises(tmp_path):
     with pytest.raises(FileNotFoundError, match=r'samples\.json'):
         list(read_folder(tmp_path))
     (tmp_path / 'samples.json').write_text(json.dumps({'format': 99}))
@@ -107,7 +107,7 @@ def test_what_is_no_folder_of_samples_is_said(tmp_path):
         list(read_folder(tmp_path))
 
 
-def test_a_damaged_frame_is_named(tmp_path):
+def test_damaged_frame_error_names_the_file(tmp_path):
     create_folder(tmp_path / 'out')
     write_frame(tmp_path / 'out', 0, frame_of_samples(0))
     about = tmp_path / 'out' / '000000' / 'frame.json'

@@ -1,6 +1,6 @@
 # SPDX-FileCopyrightText: 2026 The diception_ros authors
 # SPDX-License-Identifier: Apache-2.0
-"""What each check of `diception doctor` finds, and the cure that it names."""
+"""What each check of `diception doctor` finds, and the fix it suggests."""
 
 import importlib.util
 import json
@@ -27,33 +27,33 @@ def folder(tmp_path):
 
 
 def test_a_whole_model_folder_is_well(folder):
-    assert checks.model(str(folder)).verdict == OK
+    assert checks.model(str(folder)).status == OK
 
 
 @pytest.mark.parametrize('name', PARTS)
 def test_every_part_of_a_model_is_looked_for(folder, name):
     shutil.rmtree(folder / name)
     finding = checks.model(str(folder))
-    assert finding.verdict == BROKEN
-    assert name in finding.found
+    assert finding.status == BROKEN
+    assert name in finding.message
 
 
 def test_weights_are_looked_for(folder):
     for path in (folder / 'vae').glob('*.safetensors'):
         path.unlink()
     finding = checks.model(str(folder))
-    assert finding.verdict == BROKEN
-    assert 'weights of vae' in finding.found
+    assert finding.status == BROKEN
+    assert 'weights of vae' in finding.message
 
 
-def test_a_wrong_path_and_sd3_itself_are_told(folder):
-    assert 'no such model folder' in checks.model(str(folder / 'nothing')).found
+def test_wrong_path_and_sd3_folder_raise_with_advice(folder):
+    assert 'no such model folder' in checks.model(str(folder / 'nothing')).message
     index = folder / 'model_index.json'
     index.unlink()
     index.write_text(json.dumps({'_class_name': 'StableDiffusion3Pipeline'}))
     finding = checks.model(str(folder))
-    assert finding.verdict == BROKEN
-    assert 'diception convert --sd3' in finding.found
+    assert finding.status == BROKEN
+    assert 'diception convert --sd3' in finding.message
 
 
 def test_a_gl_that_is_not_there_is_a_warning(monkeypatch):
@@ -61,31 +61,31 @@ def test_a_gl_that_is_not_there_is_a_warning(monkeypatch):
         pytest.skip('MuJoCo is not installed')
     monkeypatch.setenv('MUJOCO_GL', 'nothing')
     (finding,) = checks.graphics()
-    assert finding.verdict == WARN
+    assert finding.status == WARN
     assert 'expected one of egl, osmesa' in str(finding)
 
 
 def test_disks_need_room(monkeypatch, tmp_path):
-    for free, verdict in ((1_000_000_000, WARN), (5_000_000_000, OK)):
+    for free, status in ((1_000_000_000, WARN), (5_000_000_000, OK)):
         monkeypatch.setattr(
             shutil, 'disk_usage', lambda path, free=free: SimpleNamespace(free=free)
         )
-        assert checks.space({'here': tmp_path}).verdict == verdict
+        assert checks.space({'here': tmp_path}).status == status
 
 
 def test_shared_memory_needs_room_and_no_litter(monkeypatch, tmp_path):
-    def verdicts(free):
+    def statuses(free):
         room = SimpleNamespace(free=free, total=free)
         monkeypatch.setattr(shutil, 'disk_usage', lambda path: room)
-        return [finding.verdict for finding in checks.shared_memory(tmp_path)]
+        return [finding.status for finding in checks.shared_memory(tmp_path)]
 
-    assert verdicts(64 << 20) == [WARN]  # what containers have
-    assert verdicts(1 << 30) == [OK]
+    assert statuses(64 << 20) == [WARN]  # what containers have
+    assert statuses(1 << 30) == [OK]
     for k in range(checks.MANY_SEGMENTS + 1):
         (tmp_path / f'fastdds_{k:016x}').touch()
-    assert verdicts(1 << 30) == [OK, WARN]
+    assert statuses(1 << 30) == [OK, WARN]
     (finding,) = checks.shared_memory(tmp_path / 'nothing')
-    assert finding.verdict == WARN
+    assert finding.status == WARN
 
 
 CARD = ['A card', 8 << 30]
@@ -95,7 +95,7 @@ SEEING = {**BLIND, 'devices': [CARD]}
 
 
 @pytest.mark.parametrize(
-    ('wanted', 'said', 'driver', 'verdict', 'says'),
+    ('wanted', 'said', 'driver', 'status', 'says'),
     [
         ('cpu', PLAIN, False, OK, '2 threads'),
         ('cpu', PLAIN, True, WARN, 'pytorch.org'),  # a card, and a torch that cannot use it
@@ -111,52 +111,52 @@ SEEING = {**BLIND, 'devices': [CARD]}
         ('cuda:x', SEEING, True, BROKEN, 'expected cpu'),
     ],
 )
-def test_a_device_is_there_or_why_not(wanted, said, driver, verdict, says):
+def test_doctor_finds_the_device_or_explains_why_not(wanted, said, driver, status, says):
     finding = checks.device_finding(wanted, said, driver)
-    assert finding.verdict == verdict
+    assert finding.status == status
     assert says in str(finding)
-    assert (finding.cure == '') == (verdict == OK)
+    assert (finding.fix_hint == '') == (status == OK)
 
 
 def test_a_torch_that_cannot_be_imported_is_broken(tmp_path, monkeypatch):
     (tmp_path / 'torch.py').write_text('raise ImportError("libcudart.so.12: cannot open")\n')
     monkeypatch.syspath_prepend(str(tmp_path))
     finding = checks.device('cpu')
-    assert finding.verdict == BROKEN
-    assert 'libcudart.so.12' in finding.found
-    assert 'pip install' in finding.cure
+    assert finding.status == BROKEN
+    assert 'libcudart.so.12' in finding.message
+    assert 'pip install' in finding.fix_hint
 
 
 @pytest.mark.parametrize(
-    ('version', 'verdict'),
+    ('version', 'status'),
     [((3, 8, 10), BROKEN), ((3, 9, 18), BROKEN), ((3, 10, 12), OK), ((3, 13, 0), OK),
      ((3, 14, 0), WARN)],
 )  # fmt: skip
-def test_python_must_not_be_too_old(version, verdict):
+def test_python_must_not_be_too_old(version, status):
     finding = checks.interpreter(version, {})
-    assert finding.verdict == verdict
-    assert '.'.join(map(str, version)) in finding.found
-    assert (finding.cure == '') == (verdict == OK)
+    assert finding.status == status
+    assert '.'.join(map(str, version)) in finding.message
+    assert (finding.fix_hint == '') == (status == OK)
 
 
 def test_a_ros_of_another_python_breaks_it():
     path = {'PYTHONPATH': '/w/install/x/lib/python3.12/site-packages', 'ROS_DISTRO': 'jazzy'}
-    assert checks.interpreter((3, 11, 2), path).verdict == BROKEN
+    assert checks.interpreter((3, 11, 2), path).status == BROKEN
 
 
-@pytest.mark.parametrize(('told', 'verdict'), [('true', OK), ('false', WARN)])
-def test_an_environment_must_see_the_packages_of_ros(tmp_path, monkeypatch, told, verdict):
+@pytest.mark.parametrize(('told', 'status'), [('true', OK), ('false', WARN)])
+def test_an_environment_must_see_the_packages_of_ros(tmp_path, monkeypatch, told, status):
     (tmp_path / 'pyvenv.cfg').write_text(
         f'home = /usr/bin\ninclude-system-site-packages = {told}\n'
     )
     monkeypatch.setattr(sys, 'prefix', str(tmp_path))
     path = {'PYTHONPATH': '/opt/ros/jazzy/lib/python3.12/site-packages'}
-    assert checks.interpreter((3, 12, 3), path).verdict == verdict
-    assert checks.interpreter((3, 12, 3), {}).verdict == OK  # nobody needs them then
+    assert checks.interpreter((3, 12, 3), path).status == status
+    assert checks.interpreter((3, 12, 3), {}).status == OK  # nobody needs them then
 
 
 @pytest.mark.parametrize(
-    ('wanted', 'verdict', 'says'),
+    ('wanted', 'status', 'says'),
     [
         (['numpy>=1'], OK, 'all 1'),
         (['numpy>=1', 'no-such-thing<3,>=2'], BROKEN, 'not installed: no-such-thing'),
@@ -164,11 +164,11 @@ def test_an_environment_must_see_the_packages_of_ros(tmp_path, monkeypatch, told
         ([], WARN, 'not installed for this Python'),
     ],
 )
-def test_packages_are_missing_or_of_another_version(monkeypatch, wanted, verdict, says):
+def test_packages_are_missing_or_of_another_version(monkeypatch, wanted, status, says):
     monkeypatch.setattr(missing_packages, 'requirements', lambda extra='': [] if extra else wanted)
     (finding,) = checks.packages({})
-    assert finding.verdict == verdict
-    assert says in finding.found
+    assert finding.status == status
+    assert says in finding.message
 
 
 def test_an_opencv_that_cannot_be_loaded_is_broken(monkeypatch):
@@ -177,20 +177,20 @@ def test_an_opencv_that_cannot_be_loaded_is_broken(monkeypatch):
     result = processes.IsolatedResult(None, text)
     monkeypatch.setattr(processes, 'run_isolated', lambda program: result)
     (finding,) = checks.opencv()
-    assert finding.verdict == BROKEN
-    assert 'apt-get install libgl1' in finding.cure
+    assert finding.status == BROKEN
+    assert 'apt-get install libgl1' in finding.fix_hint
 
 
 def test_an_extra_that_is_missing_is_no_fault(monkeypatch):
     wanted = {'': ['numpy>=1'], 'sim': ['no-such-thing']}
     monkeypatch.setattr(missing_packages, 'requirements', lambda extra='': wanted.get(extra, []))
     whole, extra = checks.packages({})
-    assert (whole.verdict, extra.verdict) == (OK, WARN)
-    assert 'simulate' in extra.found
+    assert (whole.status, extra.status) == (OK, WARN)
+    assert 'simulate' in extra.message
 
 
 def test_what_is_installed_here_fits():
-    assert {finding.verdict for finding in checks.packages({})} <= {OK, WARN}
+    assert {finding.status for finding in checks.packages({})} <= {OK, WARN}
 
 
 @pytest.mark.slow
@@ -203,21 +203,21 @@ def test_what_is_installed_here_fits():
         ('pass', 'no error message'),
     ],
 )
-def test_a_trial_that_fails_tells_how(program, says):
+def test_run_isolated_reports_how_the_process_failed(program, says):
     # One that ends has time, also where a process starts slowly.
     outcome = processes.run_isolated(program, 2 if 'sleep' in program else 600)
     assert outcome.value is None
     assert says in outcome.error
 
 
-def test_a_trial_sees_the_modules_that_we_see(tmp_path, monkeypatch):
+def test_run_isolated_uses_the_module_path_of_the_parent(tmp_path, monkeypatch):
     (tmp_path / 'only_here.py').write_text('VALUE = {"a": [1, None]}\n')
     monkeypatch.syspath_prepend(str(tmp_path))
     result = processes.run_isolated('import only_here\nreport(only_here.VALUE)')
     assert result == ({'a': [1, None]}, '')
 
 
-def test_a_trial_that_cannot_begin_is_told(monkeypatch):
+def test_run_isolated_reports_a_process_that_cannot_start(monkeypatch):
     monkeypatch.setattr(sys, 'executable', '/no/such/python')
     outcome = processes.run_isolated('report(1)')
     assert outcome.value is None
@@ -253,7 +253,7 @@ def fake(tmp_path, monkeypatch):
 
 
 def found(about, environment):
-    return [one for one in checks.ros(environment) if one.about == about]
+    return [one for one in checks.ros(environment) if one.check == about]
 
 
 @pytest.mark.parametrize(
@@ -267,20 +267,20 @@ def found(about, environment):
 def test_an_rclpy_that_does_not_work_is_broken(fake, text, says):
     fake(rclpy=text)
     (finding,) = checks.ros({'ROS_DISTRO': 'jazzy'})
-    assert finding.verdict == BROKEN
-    assert says in finding.found
-    assert finding.cure
+    assert finding.status == BROKEN
+    assert says in finding.message
+    assert finding.fix_hint
 
 
 def test_messages_that_are_missing_come_with_the_distribution(fake):
     messages = {name: '' for name in checks._NEEDED if name != 'diagnostic_msgs'}
     fake(rclpy=WORKS, **messages)
     needed, wanted = found('messages', {'ROS_DISTRO': 'jazzy'})
-    assert (needed.verdict, wanted.verdict) == (BROKEN, WARN)
-    assert needed.cure == 'apt-get install ros-jazzy-diagnostic-msgs'
-    assert wanted.cure == 'apt-get install ros-jazzy-vision-msgs'
+    assert (needed.status, wanted.status) == (BROKEN, WARN)
+    assert needed.fix_hint == 'apt-get install ros-jazzy-diagnostic-msgs'
+    assert wanted.fix_hint == 'apt-get install ros-jazzy-vision-msgs'
     # Without an installation apt has no such packages.
-    assert 'apt' not in ' '.join(one.cure for one in found('messages', {}))
+    assert 'apt' not in ' '.join(one.fix_hint for one in found('messages', {}))
 
 
 def test_a_middleware_that_is_not_there_is_broken(fake):
@@ -289,16 +289,16 @@ def test_a_middleware_that_is_not_there_is_broken(fake):
         **dict.fromkeys(checks._NEEDED, ''),
     )
     (finding,) = found('middleware', {'ROS_DISTRO': 'jazzy', 'RMW_IMPLEMENTATION': 'rmw_x'})
-    assert finding.verdict == BROKEN
-    assert 'no librmw_x.so' in finding.found
-    assert "'rmw_x'" in finding.cure
+    assert finding.status == BROKEN
+    assert 'no librmw_x.so' in finding.message
+    assert "'rmw_x'" in finding.fix_hint
 
 
 def test_another_middleware_needs_no_profile(fake):
     fake(rclpy=WORKS.replace('fastrtps', 'cyclonedds'), **dict.fromkeys(checks._NEEDED, ''))
     assert not found('profile', {'ROS_DISTRO': 'jazzy'})
     fake(rclpy=WORKS)
-    assert found('profile', {'ROS_DISTRO': 'jazzy'})[0].verdict == WARN
+    assert found('profile', {'ROS_DISTRO': 'jazzy'})[0].status == WARN
 
 
 @pytest.mark.parametrize(('distro', 'right', 'wrong'), [
@@ -307,16 +307,16 @@ def test_another_middleware_needs_no_profile(fake):
 ])  # fmt: skip
 def test_each_distribution_reads_its_variable(distro, right, wrong):
     shipped = str(ros_environment.profile())
-    assert checks.profile(distro, {right: shipped}).verdict == OK
+    assert checks.profile(distro, {right: shipped}).status == OK
     other = checks.profile(distro, {wrong: shipped})
-    assert other.verdict == WARN
-    assert f'export {right}={shipped}' in other.cure
+    assert other.status == WARN
+    assert f'export {right}={shipped}' in other.fix_hint
     nothing = checks.profile(distro, {})
-    assert nothing.verdict == WARN
-    assert f'export {right}={shipped}' in nothing.cure
+    assert nothing.status == WARN
+    assert f'export {right}={shipped}' in nothing.fix_hint
 
 
-def test_a_profile_that_does_not_help_is_told(tmp_path):
+def test_doctor_reports_an_ineffective_fast_dds_profile(tmp_path):
     small = tmp_path / 'small.xml'
     text = ros_environment.profile().read_text()
     small.write_text(text.replace('67108864', '524288'))
@@ -325,8 +325,8 @@ def test_a_profile_that_does_not_help_is_told(tmp_path):
     for path, says in ((small, '524288'), (udp, 'less than'), (tmp_path / 'no.xml', 'No such'),
                        ('', 'set to nothing')):  # fmt: skip
         finding = checks.profile('kilted', {NEW: str(path)})
-        assert finding.verdict == WARN
-        assert says in finding.found
+        assert finding.status == WARN
+        assert says in finding.message
 
 
 # Converts mono8 alone, and with {out} to a message.
@@ -353,7 +353,7 @@ def bridge(fake, monkeypatch):
         fake(cv_bridge=text)
         check = encodings.check_cv_bridge.__wrapped__  # not the cached one
         monkeypatch.setattr(encodings, 'check_cv_bridge', check)
-        return next(one for one in checks.clashes() if one.about == 'cv_bridge')
+        return next(one for one in checks.clashes() if one.check == 'cv_bridge')
 
     return find
 
@@ -363,20 +363,20 @@ def bridge(fake, monkeypatch):
     (BRIDGE.format(out='raise KeyError(48)'), '1 encodings, but cv2_to_imgmsg fails: KeyError'),
     (BRIDGE.format(out='pixels = pixels[..., ::-1]'), 'other pixels'),
 ], ids=['crash', 'import', 'way out', 'other colours on the way out'])  # fmt: skip
-def test_a_cv_bridge_that_does_not_fit_is_told(bridge, monkeypatch, text, says):
+def test_incompatible_cv_bridge_is_logged(bridge, monkeypatch, text, says):
     # The stand-in is imported here too where the child process accepts it.
     monkeypatch.delitem(sys.modules, 'cv_bridge', raising=False)
     finding = bridge(text)
-    assert finding.verdict == WARN
-    assert says in finding.found
-    assert 'numpy' in finding.found
+    assert finding.status == WARN
+    assert says in finding.message
+    assert 'numpy' in finding.message
     sys.modules.pop('cv_bridge', None)
 
 
-def test_a_cv_bridge_that_works_both_ways_is_fine(bridge):
+def test_doctor_accepts_a_cv_bridge_that_works_both_ways(bridge):
     finding = bridge(BRIDGE.format(out='pass'))
     sys.modules.pop('cv_bridge', None)
-    assert (finding.verdict, finding.found) == (OK, 'agrees on 1 encodings')
+    assert (finding.status, finding.message) == (OK, 'agrees on 1 encodings')
 
 
 def test_no_advice_has_a_placeholder_for_the_distribution(fake, monkeypatch):
@@ -396,11 +396,11 @@ def test_no_advice_has_a_placeholder_for_the_distribution(fake, monkeypatch):
             assert '<distro>' not in text, text
 
 
-def test_pytest_9_beside_launch_testing_is_told(fake, monkeypatch):
+def test_doctor_reports_pytest_9_with_launch_testing(fake, monkeypatch):
     fake(launch_testing='')
     monkeypatch.setattr(checks, '_version', lambda name: '9.0.1')
     monkeypatch.delenv('PYTEST_DISABLE_PLUGIN_AUTOLOAD', raising=False)
-    assert [one.about for one in checks.clashes()] == ['pytest']
+    assert [one.check for one in checks.clashes()] == ['pytest']
     monkeypatch.setattr(checks, '_version', lambda name: '8.4.2')
     assert not [*checks.clashes()]
     monkeypatch.setattr(checks, '_version', lambda name: '9.0.1')

@@ -1,6 +1,6 @@
 # SPDX-FileCopyrightText: 2026 The diception_ros authors
 # SPDX-License-Identifier: Apache-2.0
-"""What is said when an import fails: for each reason the cure that helps there."""
+"""Advice for failed imports: for each cause, the hint that fixes it."""
 
 import sys
 
@@ -27,8 +27,8 @@ def alone(monkeypatch):
     [('torch', 'torch'), ('cv2', 'opencv-python'), ('skimage.io', 'scikit-image'),
      ('google.protobuf', 'protobuf'), ('mujoco', 'mujoco'), ('something_else', 'something_else')],
 )  # fmt: skip
-def test_pip_is_told_the_name_that_it_knows_for_this_python(module, installs):
-    told = missing_packages.cure(failed(module), {})
+def test_pip_hint_uses_the_distribution_name_for_this_python(module, installs):
+    told = missing_packages.fix_hint(failed(module), {})
     assert f'{sys.executable} -m pip install' in told
     assert installs in told
 
@@ -36,11 +36,11 @@ def test_pip_is_told_the_name_that_it_knows_for_this_python(module, installs):
 @pytest.mark.parametrize('library', ['libGL.so.1', 'libgthread-2.0.so.0'])
 def test_what_pip_cannot_bring_is_not_asked_of_pip(library):
     text = f'{library}: cannot open shared object file: No such file or directory'
-    told = missing_packages.cure(ImportError(text, name='cv2'), {})
+    told = missing_packages.fix_hint(ImportError(text, name='cv2'), {})
     assert 'apt-get install libgl1 libglib2.0-0' in told
     assert 'pip install' not in told
     other = 'libcudart.so.13: cannot open shared object file: No such file or directory'
-    assert 'pip install' in missing_packages.cure(ImportError(other, name='torch'), {})
+    assert 'pip install' in missing_packages.fix_hint(ImportError(other, name='torch'), {})
 
 
 def test_the_versions_are_those_of_setup():
@@ -56,8 +56,8 @@ def test_the_versions_are_those_of_setup():
 
 
 @pytest.mark.usefixtures('alone')
-def test_under_ros_the_cure_is_an_environment_that_sees_ros():
-    told = missing_packages.cure(failed('torch'), SOURCED)
+def test_with_ros_the_fix_hint_is_a_venv_with_system_packages():
+    told = missing_packages.fix_hint(failed('torch'), SOURCED)
     assert '--system-site-packages' in told
     assert 'ros2 run' in told
     assert told.index('--system-site-packages') < told.index('pip install')
@@ -65,19 +65,19 @@ def test_under_ros_the_cure_is_an_environment_that_sees_ros():
 
 def test_inside_an_environment_it_is_enough_to_install(monkeypatch):
     monkeypatch.setattr(sys, 'prefix', '/somewhere/venv')
-    assert 'ros2 run' not in missing_packages.cure(failed('torch'), SOURCED)
+    assert 'ros2 run' not in missing_packages.fix_hint(failed('torch'), SOURCED)
 
 
 @pytest.mark.parametrize('module', ['rclpy', 'rclpy._rclpy_pybind11', 'sensor_msgs', 'std_srvs',
                                     'builtin_interfaces', 'rosidl_parser'])  # fmt: skip
 def test_what_ros_brings_is_not_sought_with_pip_where_ros_is(module):
-    assert 'pip' not in missing_packages.cure(failed(module), SOURCED)
-    assert "'ros-rclpy[fastrtps]'" in missing_packages.cure(failed(module), {})
+    assert 'pip' not in missing_packages.fix_hint(failed(module), SOURCED)
+    assert "'ros-rclpy[fastrtps]'" in missing_packages.fix_hint(failed(module), {})
 
 
-def test_a_ros_for_another_python_is_told():
+def test_ros_built_for_another_python_gets_a_fix_hint():
     other = {'ROS_DISTRO': 'humble', 'PYTHONPATH': '/opt/ros/humble/lib/python3.6/site-packages'}
-    told = missing_packages.cure(failed('rclpy._rclpy_pybind11'), other)
+    told = missing_packages.fix_hint(failed('rclpy._rclpy_pybind11'), other)
     assert 'python3.6' in told
     assert RUNNING in told
     assert missing_packages.built_for(SOURCED) == [RUNNING]

@@ -169,7 +169,7 @@ def test_truth_of_another_size_is_compared_where_it_is(bag, tmp_path):
     assert found.numbers['']['depth']['abs_rel'] < 1e-4
 
 
-def test_numbers_that_nobody_has_are_no_people(bag, tmp_path):
+def test_unused_ids_are_no_people(bag, tmp_path):
     pytest.importorskip('pycocotools')
     messages = [*recordings.recorded(COUNT)]
     people = 0
@@ -209,7 +209,7 @@ def test_truths_that_are_none_are_refused(bag, text, says):
         GroundTruthSource(opened, text, choose(opened, ['/camera/image_raw']), TASKS)
 
 
-def test_a_truth_of_another_kind_is_said_at_once(bag, tmp_path):
+def test_ground_truth_of_another_kind_raises_before_the_run(bag, tmp_path):
     np.save(tmp_path / '1.npy', np.zeros((4, 4), np.int32))
     with Bag(bag) as opened:
         cameras = choose(opened, ['/camera/image_raw'])
@@ -223,7 +223,7 @@ def test_a_truth_of_another_kind_is_said_at_once(bag, tmp_path):
             GroundTruthSource(opened, text, cameras, TASKS).check(opened, ('person',))
 
 
-def test_what_is_written_is_json_and_csv(bag, tmp_path):
+def test_results_are_written_as_json_and_csv(bag, tmp_path):
     found, result, job, asked = judged(bag, tmp_path, ['depth=/truth/depth'])
     found.rows = html_report.with_journal(found.rows, result.journal)
     folder = tmp_path / 'model'
@@ -253,7 +253,7 @@ def moment(image, predictions, pose=None, depth=None, pinhole=recordings.PINHOLE
     return FrameState(Frame(image, 0, 'cam', pinhole), predictions, pose, depth)
 
 
-def test_what_stays_does_not_change_and_what_moves_is_left_out():
+def test_temporal_consistency_is_perfect_where_static_and_masks_motion():
     rng = np.random.default_rng(0)
     image = np.full((*SIZE, 3), 100, np.uint8)
     moved = image.copy()
@@ -305,7 +305,7 @@ def test_the_motion_of_the_camera_is_no_change():
     assert alone['normal']['change_deg'] > 2
 
 
-def test_what_was_hidden_is_left_out():
+def test_temporal_consistency_masks_disoccluded_pixels():
     where = Transform(np.eye(3), np.zeros(3))
     far = MetricDepth(np.full(SIZE, 3, np.float32))
     near = far.values.copy()

@@ -152,7 +152,7 @@ def test_the_choice_of_an_object_depends_on_the_image_alone(tmp_path):
     (lambda p: (p / f'annotations/instances_{SPLIT}.json').write_text('{}'), 'not a COCO file'),
     (lambda p: (p / f'{SPLIT}/002.png').unlink(), r'there is no 002\.png in .*--images'),
 ])  # fmt: skip
-def test_what_is_no_coco_set_is_named(tmp_path, change, match):
+def test_invalid_coco_set_error_names_the_file(tmp_path, change, match):
     place = write_set(tmp_path)
     change(place)
     with pytest.raises((ValueError, FileNotFoundError), match=match):

@@ -68,14 +68,14 @@ def test_true_labels_are_perfect_and_shuffled_ones_are_the_next_views(groups):
     assert np.isnan(found['mean'])
 
 
-def test_who_does_not_look_scores_the_same_on_the_wrong_image(groups):
+def test_blind_model_scores_the_same_on_the_wrong_image(groups):
     verdict = evaluators.evaluate_samples(fresh(groups), {'1': blind}, {}, ASKED)
     for metrics in verdict.numbers.values():
         for metric, columns in metrics.items():
             assert columns['1'] == pytest.approx(columns['shuffled'], nan_ok=True), metric
 
 
-def test_who_reads_only_the_question_scores_the_same_on_the_wrong_image(groups):
+def test_model_of_the_prompt_alone_scores_the_same_on_the_wrong_image(groups):
     def prediction(frame, prompts):
         columns = np.arange(frame.size[1])
         labels = []
@@ -96,7 +96,7 @@ def test_a_single_view_has_no_other_image(groups):
     assert evaluators.evaluate_samples([], {'1': blind}, {}, ASKED).frames == 0
 
 
-def test_the_mean_is_the_mean_of_what_is_painted(groups):
+def test_constant_control_is_the_mean_of_encoded_images(groups):
     trained = discs(7, 1)
     means = evaluators.mean_targets([trained[:4], trained[4:]], SIDE)
     masks = [one.label.values for one in trained if one.prompt.task == 'segmentation']
@@ -110,7 +110,7 @@ def test_the_mean_is_the_mean_of_what_is_painted(groups):
             assert verdict.numbers[name][metric]['mean'] == pytest.approx(expected)
 
 
-def test_the_mean_is_brought_to_the_size_of_the_frame(groups):
+def test_constant_control_is_resized_to_the_frame(groups):
     big = evaluators.mean_targets([discs(3, 2)], 64)
     verdict = evaluators.evaluate_samples(fresh(groups), {'1': blind}, big, ASKED)
     constant = (

@@ -101,7 +101,7 @@ def test_the_truth_is_a_perfect_prediction(name):
             assert found[metric] == pytest.approx(best.get(metric, 1), abs=1e-3), metric
 
 
-def test_depth_is_told_in_both_alignments():
+def test_depth_is_scored_in_both_alignments():
     rng = np.random.default_rng(2)
     metres = MetricDepth(rng.uniform(1, 9, (40, 40)).astype(np.float32))
     predicted = geometry.to_disparity(metres)[0]

@@ -170,7 +170,7 @@ def test_instances_that_are_missed_show_in_their_range_of_size():
     assert found['ap'] == pytest.approx(67 / 101)
 
 
-def test_instances_are_judged_at_ten_thresholds():
+def test_instance_ap_is_averaged_over_ten_iou_thresholds():
     # 72 of 100 rows: IoU 0.72 passes 0.5, 0.55, 0.6, 0.65 and 0.7.
     ids = np.zeros((200, 300), np.int32)
     ids[:72, 100:200] = 1

@@ -188,7 +188,7 @@ def test_what_is_out_of_range_does_not_count(name, tmp_path):
 
 
 @pytest.mark.parametrize('name', NAMES)
-def test_another_layout_is_told_with_what_is_expected(name, tmp_path):
+def test_unknown_layout_error_names_the_expected_one(name, tmp_path):
     protocol = benchmarks.get(name)
     (tmp_path / 'readme.txt').write_text('nothing here')
     with pytest.raises(ValueError, match='nothing in it matches') as error:
@@ -200,7 +200,7 @@ def test_another_layout_is_told_with_what_is_expected(name, tmp_path):
 
 
 @pytest.mark.parametrize('name', [name for name in NAMES if name != 'kitti'])
-def test_a_missing_truth_is_named(name, tmp_path):
+def test_missing_ground_truth_error_names_the_file(name, tmp_path):
     write(name, tmp_path)
     protocol, cases = read(name, tmp_path)
     gone = cases[1].truth[-1]
@@ -222,7 +222,7 @@ def test_kitti_leaves_out_images_without_truth(tmp_path):
         dataset_scores.find_samples(protocol, tmp_path)
 
 
-def test_a_list_says_which_images_and_in_which_order(tmp_path):
+def test_list_file_selects_and_orders_images(tmp_path):
     write('kitti', tmp_path)
     protocol, cases = read('kitti', tmp_path)
     names = [case.name for case in cases]
@@ -246,7 +246,7 @@ def test_a_list_says_which_images_and_in_which_order(tmp_path):
         dataset_scores.find_samples(protocol, tmp_path, file)
 
 
-def test_damaged_and_strange_files_are_named(tmp_path):
+def test_damaged_and_unknown_file_errors_name_the_file(tmp_path):
     size = (48, 64)
     path = tmp_path / 'x.png'
     cv2.imwrite(str(path), np.zeros(size, np.uint8))
@@ -277,7 +277,7 @@ def test_damaged_and_strange_files_are_named(tmp_path):
         benchmarks.benchmark_normals([path], size)
 
 
-def test_a_broken_image_is_named(tmp_path):
+def test_unreadable_image_error_names_the_file(tmp_path):
     write('scannet', tmp_path)
     path = tmp_path / PLACES['scannet'][0][1]
     path.write_bytes(b'')

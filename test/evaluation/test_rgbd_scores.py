@@ -183,7 +183,7 @@ def turned(place):
     (lambda p: [f.unlink() for f in (p / 'rgb').iterdir()], 'rgb: no image in it; expected rgb/'),
     (lambda p: (p / 'rgb').rename(p / 'images'), 'no RGB-D frames in it; expected rgb/NAME'),
 ])  # fmt: skip
-def test_what_is_no_rgbd_folder_is_named(tmp_path, change, match):
+def test_invalid_rgbd_folder_raises(tmp_path, change, match):
     place = write_source(tmp_path / 'a')
     change(place)
     with pytest.raises((ValueError, FileNotFoundError), match=match):

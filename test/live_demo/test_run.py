@@ -30,7 +30,7 @@ def told(*counts):
         yield '/diagnostics', message, BEGIN + k * 10**9
 
 
-def test_the_last_word_of_the_node_counts(tmp_path):
+def test_the_last_diagnostics_of_the_node_count(tmp_path):
     first = {'received': 3, 'processed': 1, 'dropped': 1, 'failed': 0, 'waiting': 1}
     last = {**first, 'processed': 2, 'waiting': 0, 'state': 'active'}
     found = run.last_counts(write(tmp_path / 'a', told(first, last)))
@@ -88,7 +88,7 @@ def test_every_result_of_a_live_node_has_the_header_of_its_image(tmp_path, tiny_
 
 
 @pytest.mark.ros
-def test_a_node_that_cannot_be_configured_is_told(tmp_path):
+def test_demo_reports_a_node_that_cannot_be_configured(tmp_path):
     pytest.importorskip('rclpy')
     played = run.read_drive(write(tmp_path / 'drive', recorded(2)))
     wishes = run.LiveOptions('builtin', '5', ('depth',), 60.0)  # refused before torch is imported

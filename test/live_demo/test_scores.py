@@ -91,7 +91,7 @@ def control():
     return MeanControl(flat)
 
 
-def test_somebody_clicks_on_the_largest_thing_that_models_know(played):
+def test_clicks_are_on_the_largest_object_of_a_known_category(played):
     assert played.truth
     assert played.click is not None
     views = [*recorded_views(played.path)]
@@ -102,7 +102,7 @@ def test_somebody_clicks_on_the_largest_thing_that_models_know(played):
     assert set(played.categories) <= set(view.instances().categories)
 
 
-def test_the_truth_itself_is_judged_best(played, live, control):
+def test_ground_truth_scores_best(played, live, control):
     numbers = verify.score(played, live, NAMES, control)
     assert set(numbers) == set(BEST)
     for kind, (metric, best) in BEST.items():
@@ -129,7 +129,7 @@ def test_predictions_of_another_image_score_worse(played, live, control, tmp_pat
         assert error[1] > error[0] + 0.02, kind
 
 
-def test_only_what_was_asked_is_judged(played, live, control):
+def test_only_requested_tasks_are_scored(played, live, control):
     assert set(verify.score(played, live, ['normal'], control)) == {'normal'}
     nobody = run.Drive(**{**vars(played), 'click': None})
     assert 'segmentation_1' not in verify.score(nobody, live, NAMES, control)
@@ -146,7 +146,7 @@ def test_a_click_on_a_wall_asks_for_the_wall(played):
     assert not (question.truth.values & (view.instances().ids > 0)).any()
 
 
-def test_predictions_of_images_that_nobody_played_are_not_scored(played, control, tmp_path):
+def test_predictions_of_unplayed_images_are_not_scored(played, control, tmp_path):
     told = []
     for topic, message, stamp in answered(played):
         header = make_header(MAKE, stamp + 1_000_000, message.header.frame_id)

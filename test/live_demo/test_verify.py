@@ -53,7 +53,7 @@ def test_another_frame_and_another_stamp_are_unmatched(tmp_path, headers):
     assert str(BEGIN + 6 * STEP) in late.unmatched[0]
 
 
-def test_a_missing_message_is_told_unless_its_topic_is_late(tmp_path, headers):
+def test_missing_message_is_reported_unless_its_topic_is_late(tmp_path, headers):
     told = [*answered(6)]
     bag = write(tmp_path / 'a', told[:2] + told[3:])  # the first image was not asked for a mask
     assert verify.check(bag, headers).complete == 5

@@ -173,7 +173,7 @@ def test_matrices_of_another_network_are_refused_with_their_folder(adapters, flo
         adapters.check([floor])
 
 
-def test_a_text_that_the_model_knows_differently_is_refused(
+def test_adapter_whose_text_embedding_differs_is_refused(
     adapters, pipe, floor, tiny_folder, tmp_path
 ):
     for part in ('prompt.tokens', 'prompt.pooled'):

@@ -235,7 +235,7 @@ def test_truncated_checkpoint(official, tmp_path):
 # ---- folders ------------------------------------------------------------------------------------
 
 
-def test_incomplete_sd3_says_what_is_missing(official, tmp_path):
+def test_incomplete_sd3_folder_error_names_missing_files(official, tmp_path):
     with pytest.raises(ConvertError, match='no such folder'):
         convert(tmp_path / 'none', official[1], tmp_path / 'out', texts=TEXTS)
     shutil.copytree(official[0], tmp_path / 'sd3')
@@ -334,7 +334,7 @@ def test_variants_of_sd3_that_cannot_be_read_are_named(official, sd3, tmp_path, 
     assert sorted(os.listdir(tmp_path)) == ['sd3']
 
 
-def test_what_is_no_sd3_folder_is_named(official, sd3, tmp_path):
+def test_invalid_sd3_folder_error_names_the_file(official, sd3, tmp_path):
     def refused(path, message):
         with pytest.raises(ConvertError, match=message):
             convert(path, official[1], tmp_path / 'out', texts=TEXTS)

@@ -178,7 +178,7 @@ def test_the_rank_is_the_largest_that_fits_the_share(network, share):
 
 
 @pytest.mark.parametrize('whole', [100_000, 123_457, 7_654_321])
-def test_a_share_that_no_rank_has_is_told_one_that_does(network, whole):
+def test_impossible_parameter_share_error_suggests_a_possible_one(network, whole):
     with pytest.raises(ValueError, match=r'share is 1e-05.*one rank has') as error:
         adapters.choose_rank(network, whole, 1e-5)
     least = float(re.search(r'at least ([\d.e-]+)$', str(error.value))[1])

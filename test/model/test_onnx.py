@@ -134,7 +134,7 @@ def test_parts_of_a_batch_at_once_give_what_the_batch_gives():
                 np.testing.assert_allclose(vars(second.label)[name], values, atol=CLOSE)
 
 
-def test_a_condition_does_not_depend_on_what_was_asked_before(both):
+def test_conditioning_is_independent_of_earlier_calls(both):
     texts = [tasks.get(prompt.task).text(prompt) for prompt in PROMPTS]
     fresh = Predictor.load('builtin', ONNX)._backend
     times = np.array([1000.0, 750.0], np.float32)

@@ -238,7 +238,7 @@ def test_no_network_is_searched_for_hooks_while_it_predicts(tiny, image, noise, 
         ({'noise': torch.zeros(3, 16, 4, 4)}, r'latents has shape \(3, 16, 4, 4\); expected'),
     ],
 )
-def test_bad_input_is_named(tiny, image, noise, arguments, message):
+def test_invalid_input_error_names_the_input(tiny, image, noise, arguments, message):
     given = {'image': image, 'noise': noise, **arguments}
     with pytest.raises(ValueError, match=message):
         ask(tiny, given.pop('image'), given.pop('noise'), **given)

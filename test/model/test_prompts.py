@@ -63,7 +63,7 @@ def unknown(length, asked):
     return str(error.value)
 
 
-def test_unknown_text_says_what_there_is_and_how_it_is_added():
+def test_unknown_text_error_lists_known_texts_and_how_to_add_one():
     told = unknown(77 + 256, '[[image2poses]]')
     for part in (
         "did you mean '[[image2pose]]'?",
@@ -116,7 +116,7 @@ def test_failed_save_keeps_the_old_table(tmp_path, monkeypatch):
         ({'tokens': (2, 3, 4), 'pooled': (2, 2)}, ['a'], r'expected \(1, T, D\)'),
     ],
 )
-def test_tables_of_another_layout_are_refused_with_file_and_cure(
+def test_prompt_tables_of_another_layout_raise_with_file_and_fix_hint(
     tmp_path, tensors, texts, message
 ):
     path = tmp_path / 'prompt_embeddings.safetensors'

@@ -99,7 +99,7 @@ def test_another_number_name_type_or_shape_is_another_model(part, original, fold
     assert fingerprint(folder) == fingerprint(original)
 
 
-def test_a_folder_without_weights_and_damaged_ones_are_told(folder, tmp_path):
+def test_missing_and_damaged_weights_raise_with_the_path(folder, tmp_path):
     with pytest.raises(FileNotFoundError, match=r'none: no weights \(\*\.safetensors\) in it'):
         fingerprint(tmp_path / 'none')
     path = folder / 'vae' / FILE

@@ -223,7 +223,7 @@ def test_record_of_nothing_gives_hints(start, tmp_path):
 
 
 @pytest.mark.parametrize('form', ['mcap', 'sqlite3'])
-def test_play_offers_what_the_recording_says(start, tmp_path, peer, form):
+def test_play_offers_the_recorded_qos(start, tmp_path, peer, form):
     from rclpy.qos import DurabilityPolicy, ReliabilityPolicy
     from std_msgs.msg import String
 

@@ -272,10 +272,10 @@ class Perceiver:
         )  # fmt: skip
         self.names, self.during = ['semantic'], during
 
-    def tasks_for_topics(self, wanted):
+    def tasks_for_topics(self, topics):
         return tuple(map(tasks.get, self.names))
 
-    def needs_gravity(self, wanted):
+    def needs_gravity(self, topics):
         return False
 
     def process(self, query):

@@ -334,9 +334,7 @@ def test_a_failing_model_is_an_error_and_the_node_stays(domain, peer):
         assert 'out of GPU memory' in values(told['/perception'])['last_error']
 
 
-def test_the_first_image_waits_for_the_first_camera_info_if_somebody_publishes_them(
-    peer, monkeypatch
-):
+def test_first_image_waits_for_a_camera_info_only_with_a_publisher(peer, monkeypatch):
     monkeypatch.setattr(camera_input, 'FIRST_INFO_S', 3600.0)
     camera = camera_input.CameraInput(
         peer.node, '', NodeSettings(), lambda *one: None, lambda: True, lambda *one: None

@@ -202,7 +202,7 @@ def test_loss_hint_is_for_fast_dds_without_a_profile():
         assert loss_hint('rmw_fastrtps_cpp', {name: ''}) != ''
 
 
-def test_clock_mismatch_says_what_to_do():
+def test_clock_mismatch_message_has_a_fix_hint():
     day = 86_400 * 10**9
     assert diagnostics.clock_mismatch(day, day - 9 * 10**9, False) == ''
     assert 'before this machine' in diagnostics.clock_mismatch(day, 0, False)

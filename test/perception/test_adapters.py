@@ -57,7 +57,7 @@ def named(found):
 def everything(perceiver, **more):
     """A request for all that the settings ask and all topics of it."""
     found = frozenset(one.topic for one in perceiver.outputs())
-    return replace(request(tasks=perceiver.settings.active_tasks, **more), wanted=found)
+    return replace(request(tasks=perceiver.settings.active_tasks, **more), topics=found)
 
 
 @pytest.mark.slow
@@ -98,7 +98,7 @@ def test_results_of_an_adapter_are_the_predictors_with_the_header(one, folders, 
     alone.adapt([folders[kind]])
     (direct,) = alone.predict([asked.frame], [Prompt(name)])
     made = outputs.from_label(
-        MAKE, alone.tasks.get(name), direct.label, asked.header, asked.frame, asked.wanted,
+        MAKE, alone.tasks.get(name), direct.label, asked.header, asked.frame, asked.topics,
         asked.info,
     )  # fmt: skip
     assert raw(prediction) == raw(replace(prediction, messages=made))
@@ -128,7 +128,7 @@ def test_predictions_of_the_models_size_and_things_with_numbers_that_stay(one, f
         (['rgb', 'foreign'], 'use that model, or adapt this one'),
     ],
 )
-def test_what_does_not_suit_is_refused_and_changes_nothing(one, folders, names, reason):
+def test_unsuitable_settings_raise_and_change_nothing(one, folders, names, reason):
     take(one, folders, 'mask')
     before, held = raw(one.process(everything(one))), one.settings
     with pytest.raises(ValueError, match=reason):
@@ -154,7 +154,7 @@ def test_adapters_alone_are_enough(one, folders):
         take(one, folders)
 
 
-def test_lazy_asks_an_adapter_only_where_somebody_listens(one, folders):
+def test_lazy_runs_an_adapter_task_only_with_a_subscriber(one, folders):
     take(one, folders, 'mask', 'rgb')
     assert named(one.tasks_for_topics(frozenset(['my_mask/overlay']))) == ('my_mask',)
     wanted = frozenset(['my_rgb/image', 'normal/image'])

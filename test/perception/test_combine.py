@@ -18,7 +18,7 @@ def random(rng, name, size=(20, 30), count=4):
     return label(ids, [name] * count, rng.random(count))
 
 
-def test_a_thing_that_loses_its_pixels_is_gone():
+def test_instances_without_pixels_are_removed():
     cats = label([[1, 1, 2, 0]], ['cat', 'cat'], [0.9, 0.4])
     dogs = label([[0, 1, 1, 0]], ['dog'], [0.6])
     both = combine([cats, dogs])

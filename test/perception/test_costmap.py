@@ -23,7 +23,7 @@ WORDS = ('cup', 'box')
 FRAME_ID = 'camera_optical_frame'
 
 
-def run(stamp_ns=5, tasks=TASKS, wanted=None, **changes):
+def run(stamp_ns=5, tasks=TASKS, topics=None, **changes):
     """A floor, a wall and a box of the category box, at their true size."""
     depth, normals, parts = scene(pitch=10, box=(1.5, 0.2))
     disparity, affine = to_disparity(MetricDepth(depth))
@@ -42,7 +42,7 @@ def run(stamp_ns=5, tasks=TASKS, wanted=None, **changes):
         'depth__scale': affine.scale, 'depth__shift': affine.shift, 'semantic__categories': WORDS,
         **changes,
     }  # fmt: skip
-    query = request(stamp_ns=stamp_ns, size=SIZE, tasks=tasks, wanted=wanted)
+    query = request(stamp_ns=stamp_ns, size=SIZE, tasks=tasks, topics=topics)
     header = make_header(MAKE, stamp_ns, FRAME_ID)
     query = replace(
         query, header=header, info=camera_info.info(MAKE, LENS, SIZE, header),
@@ -149,7 +149,7 @@ def test_classes_are_kept_or_dropped_by_their_words(name, kept):
 
 
 def test_scan_sees_the_box_and_not_the_floor():
-    result, _, _ = run(wanted=['scan'])
+    result, _, _ = run(topics=['scan'])
     scan = dict(result.messages)['scan']
     assert (scan.header.frame_id, scan.header.stamp.nanosec) == ('camera_frame', 5)
     angles = scan.angle_min + scan.angle_increment * np.arange(len(scan.ranges))
@@ -164,22 +164,22 @@ def test_scan_sees_the_box_and_not_the_floor():
 
 
 def test_scan_leaves_out_what_is_above_the_robot():
-    low, *_ = run(wanted=['scan'], scan__height_max=0.15)
+    low, *_ = run(topics=['scan'], scan__height_max=0.15)
     ranges = dict(low.messages)['scan'].ranges
     assert np.isfinite(ranges).any()
-    high, *_ = run(wanted=['scan'])
+    high, *_ = run(topics=['scan'])
     nearer = dict(high.messages)['scan'].ranges
     assert (nearer <= ranges).all()
     assert (nearer < ranges).any()
 
 
 def test_scan_needs_a_frame_with_its_axes():
-    result, *_ = run(wanted=['scan'])
+    result, *_ = run(topics=['scan'])
     assert result.notes == []
     prediction = Perceiver(
         Canned(depth=to_disparity(MetricDepth(scene()[0]))[0]), MAKE,
         chosen(tasks=['depth'], depth__metric='fixed', depth__scale=1.0),
-    ).process(request(size=SIZE, tasks=['depth'], wanted=['scan']))  # fmt: skip
+    ).process(request(size=SIZE, tasks=['depth'], topics=['scan']))  # fmt: skip
     assert topics(prediction) == []
     assert [note.kind for note in prediction.notes] == ['scan frame']
     assert 'scan.frame' in prediction.notes[0].text
@@ -194,7 +194,7 @@ def test_height_of_the_camera_gives_metres_whatever_the_order_of_the_tasks():
         assert result.fit.ok
 
 
-def test_height_needs_the_normals_and_says_so():
+def test_metric_height_without_normals_adds_a_note():
     one = Perceiver(
         Canned(), MAKE, chosen(depth__metric='height', depth__camera_height=0.5, tasks=TASKS)
     )
@@ -256,7 +256,7 @@ def test_filters_change_between_two_frames():
     names = ['depth', 'normal']
     changes = {'tasks': names, 'depth__metric': 'fixed', 'depth__scale': 1.0}
     one = Perceiver(given, MAKE, chosen(**changes))
-    query = request(size=SIZE, tasks=names, wanted=['points'])
+    query = request(size=SIZE, tasks=names, topics=['points'])
     sizes = []
     for more in ({}, {'points__stride': 2}, {'points__voxel': 0.1}, {}):
         one.change(chosen(**changes, **more))

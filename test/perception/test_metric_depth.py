@@ -205,7 +205,7 @@ def test_smoothing_keeps_a_share_of_the_last_scale_and_shift():
     assert found.fit.residual > 0.01
 
 
-def test_without_smoothing_the_last_has_no_say():
+def test_without_smoothing_the_last_fit_has_no_influence():
     _, disparity, affine = scene()
     memory = Memory()
     metres(disparity, exact(ScaleShift(affine.scale * 1.1, affine.shift), disparity), memory)
@@ -281,7 +281,7 @@ def test_a_camera_twice_as_high_sees_everything_twice_as_far():
     np.testing.assert_allclose(two, 2 * one, rtol=1e-4)
 
 
-def test_height_says_what_it_misses():
+def test_metric_height_note_names_the_missing_input():
     depth, normals, parts = floors.scene(pitch=10)
     walls = np.where((parts == 1)[..., None], np.nan, normals).astype(np.float32)
     for given, kind, words in (

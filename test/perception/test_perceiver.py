@@ -57,7 +57,7 @@ def test_the_results_are_those_of_the_predictor(tiny):
                         ('segmentation', direct[2].label), ('entity', direct[5].label),
                         ('pose', direct[6].label)):  # fmt: skip
         made = outputs.from_label(
-            MAKE, tasks.get(name), label, asked.header, asked.frame, asked.wanted, asked.info
+            MAKE, tasks.get(name), label, asked.header, asked.frame, asked.topics, asked.info
         )
         mine = [pair for pair in prediction.messages if pair[0] in dict(made)]
         assert raw(replace(prediction, messages=mine)) == raw(replace(prediction, messages=made))
@@ -77,7 +77,7 @@ def test_the_same_frame_again_gives_the_same_bytes(tiny):
     assert raw(one.process(request(camera='left'))) == raw(first)
 
 
-def test_what_else_is_asked_does_not_matter(tiny):
+def test_predictions_are_independent_of_other_prompts(tiny):
     """With a batch of one to the byte; else rounding may differ."""
     all_of_it = dict(perceiver(tiny, batch_size=1).process(request()).messages)
     for name in EVERY:
@@ -87,7 +87,7 @@ def test_what_else_is_asked_does_not_matter(tiny):
         assert raw(alone) == raw(replace(alone, messages=same))
 
 
-def test_what_else_is_wanted_does_not_matter(tiny):
+def test_results_are_independent_of_other_topics(tiny):
     chose = chosen(depth__metric='fixed', depth__scale=1.0)
     first = Perceiver(Predictor(tiny), MAKE, chose).process(request())
     labels = {one.prompt.task: one.label for one in first.predictions}
@@ -96,7 +96,7 @@ def test_what_else_is_wanted_does_not_matter(tiny):
     }
 
     def prediction(wanted):
-        return Perceiver(Canned(**labels), MAKE, chose).process(request(wanted=wanted))
+        return Perceiver(Canned(**labels), MAKE, chose).process(request(topics=wanted))
 
     assert len(first.messages) > 20
     for topic, kind, data in raw(first):
@@ -104,7 +104,7 @@ def test_what_else_is_wanted_does_not_matter(tiny):
     assert prediction([]).messages == []
 
 
-def test_a_batch_gives_the_results_of_one_by_one(tiny):
+def test_batched_results_equal_single_results(tiny):
     asked = [
         request(0, 0), request(1, 3, camera='left'), request(2, 5), request(3, 4, camera='left'),
         request(4, 2), request(5, 6, size=(30, 50), info=None),
@@ -155,7 +155,7 @@ def test_noise_is_fixed_unless_each_frame_shall_have_its_own(tiny):
 # ---- from frame to frame ------------------------------------------------------------------------
 
 
-def test_numbers_and_colours_stay_with_things():
+def test_ids_and_colours_stay_with_objects():
     canned = Canned(entity=things(0, 20, 40))
     one = Perceiver(canned, MAKE, chosen())
 
@@ -181,7 +181,7 @@ def test_numbers_and_colours_stay_with_things():
     assert prediction(things(40, 0), 19)[0][45] == 1
 
 
-def test_numbers_of_a_category_stay_with_things():
+def test_ids_of_a_category_stay_with_objects():
     first, second = semantic(), semantic()
     for one in (first, second):
         one.process(request(tasks=['semantic']))
@@ -221,7 +221,7 @@ def test_another_perceiver_goes_on_where_one_was(cut):
                 request(
                     stamp_ns=k % 8, tasks=['depth', 'semantic'], reference=reference,
                     camera='' if k == 6 else 'front',
-                    wanted=['depth/image', 'semantic/instances'],
+                    topics=['depth/image', 'semantic/instances'],
                 )
             )
         )  # fmt: skip
@@ -253,7 +253,7 @@ def test_another_perceiver_goes_on_where_one_was(cut):
         ({'semantic__categories': ['cat', 'dor']}, "did you mean '.*dog'"),
     ],
 )
-def test_what_the_model_cannot_do_is_refused_and_changes_nothing(bare, changes, message):
+def test_settings_beyond_the_model_raise_and_change_nothing(bare, changes, message):
     one = Perceiver(bare, MAKE, chosen(tasks=['depth', 'semantic']))
     before, first = one.settings, raw(one.process(request(tasks=['depth', 'semantic'])))
     with pytest.raises(ValueError, match=message):

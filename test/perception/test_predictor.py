@@ -155,7 +155,7 @@ def test_shifted_predictions_are_those_of_the_pipeline_blended(tiny, batch_size)
     assert np.abs(by_hand - alone[0]).max() > 0.01
 
 
-def test_a_model_says_how_many_shifts_it_was_made_for(tiny, tmp_path):
+def test_model_config_gives_the_default_of_tta_shifts(tiny, tmp_path):
     assert predictor(tiny).tta_shifts == tiny.config.shifts == 1
     tiny.save_pretrained(tmp_path / 'model')
     index = tmp_path / 'model' / 'model_index.json'
@@ -225,7 +225,7 @@ def test_what_frames_share_is_shared_in_their_seconds_too(tiny):
     assert found[0].seconds['encode'] == found[1].seconds['encode'] > 0
 
 
-def test_the_seed_decides_and_the_global_random_state_has_no_say(tiny):
+def test_results_depend_on_the_seed_and_not_on_global_random_state(tiny):
     torch.manual_seed(1)
     one = predictor(tiny, seed=3).predict([frame()], [DEPTH])[0]
     torch.manual_seed(2)
@@ -296,7 +296,7 @@ def test_each_prompt_is_predicted_by_its_own_settings(tiny):
         assert (found.uncertainty is None) == (chosen.ensemble_size == 1)
 
 
-def test_with_a_batch_of_one_the_company_does_not_matter_to_the_bit(tiny):
+def test_batch_size_one_gives_results_independent_of_other_prompts_bit_for_bit(tiny):
     frames = [frame(), frame(50, 50, 1)]
     company = [asked(prompt, one, batch_size=1) for one in frames for prompt in ALL]
     together = infer(predictor(tiny), [*company, asked(DEPTH, frames[0], num_inference_steps=1)])
@@ -415,7 +415,7 @@ def test_wrong_prompts_are_named(tiny, prompt, message):
         predictor(tiny).predict([frame()], [DEPTH, prompt])
 
 
-def test_category_without_embedding_is_named(bare):
+def test_missing_embedding_error_names_the_category(bare):
     with pytest.raises(ValueError, match=r"semantic\]\] dor'; did you mean .*dog"):
         bare.predict([frame()], [Prompt('semantic', 'dor')])
 

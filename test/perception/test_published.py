@@ -42,7 +42,7 @@ def named(found):
         (('semantic', 'entity'), 'off'),
     ],
 )  # fmt: skip
-def test_what_comes_out_was_announced(tiny, names, metric):
+def test_published_topics_equal_declared_topics(tiny, names, metric):
     changes = {'depth__metric': metric, 'depth__scale': 1.0, 'scan__frame': 'base'}
     one = perceiver(tiny, tasks=names, **changes)
     announced = [output for output in one.outputs() if not output.latched]
@@ -76,7 +76,7 @@ def test_outputs_of_settings_that_do_not_hold_yet(tiny):
         (['scan'], ['depth', 'normal', 'semantic']),
     ],
 )
-def test_only_what_is_listened_to_is_needed(wanted, names):
+def test_only_tasks_of_subscribed_topics_are_required(wanted, names):
     one = Perceiver(Canned(), MAKE, chosen(depth__metric='aligned'))
     assert named(one.tasks_for_topics(frozenset(wanted))) == tuple(names)
 
@@ -118,7 +118,7 @@ def test_with_a_bad_fit_no_metric_topic_comes_out(tiny):
     assert [note.kind for note in prediction.notes] == ['bad fit']
 
 
-def test_a_disparity_has_no_way_to_a_metric_topic(tiny):
+def test_disparity_is_never_published_on_a_metric_topic(tiny):
     """The converter goes by the type, so whatever is wanted, a Disparity is not called metres."""
     depth = tasks.get('depth')
     made = outputs.from_label(
@@ -138,7 +138,7 @@ def test_metres_of_a_reference_come_out_as_metres(tiny):
     assert prediction.fit.ok
     assert prediction.fit.scale_shift == pytest.approx((0.7, 0.2), rel=1e-3)
     # Nobody listens: nothing is fitted.
-    quiet = one.process(request(reference=reference, wanted=['disparity/image']))
+    quiet = one.process(request(reference=reference, topics=['disparity/image']))
     assert quiet.fit is None
 
 

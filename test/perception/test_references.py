@@ -142,7 +142,7 @@ def test_a_transform_moves_points_of_the_cloud_into_the_camera(text, point, move
 
 
 @pytest.mark.parametrize('text', ['', '1 2 3', '0 0 0 0 0 0 x', '0 0 0 0 0 0 nan', '0 ' * 8])
-def test_what_is_no_transform_is_refused(text):
+def test_invalid_transform_raises(text):
     with pytest.raises(ValueError, match="expected seven numbers 'x y z qx qy qz qw'"):
         transform_from(text)
 

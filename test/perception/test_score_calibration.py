@@ -68,7 +68,7 @@ def test_only_scores_of_the_tables_task_change():
     assert found.apply('entity', depth) is depth
 
 
-def test_what_scores_below_the_least_is_no_prediction():
+def test_predictions_below_the_minimum_score_are_dropped():
     found = ScoreCalibration({'entity': np.array([[0.0, 0.0], [1.0, 0.5]])}, {'entity': 0.3})
     ids = np.array([[0, 1], [2, 2]], np.int32)
     label = Instances(ids, ('a', 'b'), np.array([0.5, 0.8], np.float32))

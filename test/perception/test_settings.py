@@ -88,7 +88,7 @@ def test_the_names_are_those_of_the_documents():
         ({'seed': -1}, 'seed is -1'),
     ],
 )
-def test_what_is_refused_says_why_and_changes_nothing(changes, message):
+def test_rejected_settings_give_the_reason_and_change_nothing(changes, message):
     before = settings.values(DEFAULTS)
     with pytest.raises(ValueError, match=message):
         settings.changed(DEFAULTS, changes)
@@ -112,7 +112,7 @@ def test_values_that_fit_together_hold(changes):
     assert held == {**settings.values(DEFAULTS), **given}
 
 
-def test_what_the_model_is_told_is_what_predict_would_be():
+def test_predict_settings_follow_the_perception_settings():
     chosen = settings.changed(
         DEFAULTS, {'num_inference_steps': 3, 'guidance_scale': 1.5, 'seed': 7, 'ensemble_size': 2,
                    'processing_resolution': 32,

@@ -38,7 +38,7 @@ def test_the_first_prediction_stays_as_it_is():
     assert out.categories == label.categories
 
 
-def test_numbers_are_kept_whatever_the_order_of_the_prediction():
+def test_ids_are_kept_for_any_order_of_predictions():
     tracks = Tracks()
     tracks.follow(boxes(0, 50, 100), 0.3)
     out = tracks.follow(boxes(102, 3, 49), 0.3)
@@ -47,7 +47,7 @@ def test_numbers_are_kept_whatever_the_order_of_the_prediction():
     np.testing.assert_allclose(out.scores, [0.7, 0.5, 0.9])
 
 
-def test_things_that_wander_keep_their_numbers():
+def test_moving_objects_keep_their_ids():
     tracks, rng = Tracks(), np.random.default_rng(0)
     for t in range(12):
         places = [5 * t, 80 + 4 * t, 150 + 2 * t]
@@ -56,7 +56,7 @@ def test_things_that_wander_keep_their_numbers():
         assert numbers_at(out, *places) == [1, 2, 3]
 
 
-def test_following_changes_numbers_only():
+def test_tracking_changes_ids_only():
     tracks, rng = Tracks(), np.random.default_rng(1)
     for _ in range(6):
         count = int(rng.integers(0, 8))
@@ -83,14 +83,14 @@ def test_the_sum_of_overlaps_decides_not_the_first_come():
     assert numbers_at(out, 12, 34) == [1, 2]
 
 
-def test_a_small_overlap_is_another_thing():
+def test_small_overlap_starts_a_new_track():
     for place, expected in ((9, 1), (11, 2)):  # 11 or 9 of 29 or 31 columns: IoU 0.38 or 0.29
         tracks = Tracks()
         tracks.follow(boxes(0), 0.3)
         assert numbers_at(tracks.follow(boxes(place), 0.3), place) == [expected]
 
 
-def test_another_category_is_another_thing():
+def test_another_category_starts_a_new_track():
     tracks = Tracks()
     tracks.follow(boxes(0, 50, names=['cat', 'dog']), 0.3)
     out = tracks.follow(boxes(0, 50, names=['dog', 'cat']), 0.3)
@@ -99,7 +99,7 @@ def test_another_category_is_another_thing():
 
 
 @pytest.mark.parametrize('missed', range(1, MAX_MISSED_FRAMES + 1))
-def test_a_thing_that_is_missed_for_a_moment_comes_back_as_itself(missed):
+def test_briefly_missing_objects_keep_their_id(missed):
     tracks = Tracks()
     tracks.follow(boxes(0, 50), 0.3)
     for _ in range(missed):
@@ -117,7 +117,7 @@ def test_a_missed_thing_keeps_its_category():
     assert numbers_at(out, 0, 100) == [1, 3]
 
 
-def test_a_thing_that_is_long_gone_is_forgotten():
+def test_long_missing_objects_are_dropped():
     tracks = Tracks()
     tracks.follow(boxes(0, 50), 0.3)
     for _ in range(MAX_MISSED_FRAMES + 1):
@@ -126,14 +126,14 @@ def test_a_thing_that_is_long_gone_is_forgotten():
     assert numbers_at(tracks.follow(boxes(50, 120), 0.3), 50, 120) == [2, 1]
 
 
-def test_a_number_is_not_free_while_its_thing_is_missed():
+def test_an_id_is_not_reused_while_its_object_is_missing():
     tracks = Tracks()
     tracks.follow(boxes(0, 50), 0.3)
     tracks.follow(boxes(50), 0.3)
     assert numbers_at(tracks.follow(boxes(50, 120), 0.3), 50, 120) == [2, 3]
 
 
-def test_what_covers_a_missed_thing_takes_its_place():
+def test_an_object_over_a_missed_one_replaces_it():
     tracks = Tracks()
     tracks.follow(boxes(0, names=['cat']), 0.3)
     tracks.follow(boxes(0, names=['dog']), 0.3)
@@ -142,7 +142,7 @@ def test_what_covers_a_missed_thing_takes_its_place():
     assert numbers_at(out, 0) == [3]
 
 
-def test_numbers_stay_small():
+def test_ids_stay_small():
     tracks, rng, largest = Tracks(), np.random.default_rng(2), 0
     for _ in range(200):
         places = rng.choice(np.arange(0, 180, 20), int(rng.integers(0, 6)), replace=False)

@@ -88,7 +88,7 @@ def test_everything_is_shown_at_its_stamp(replayed, monkeypatch):
             assert {*map(tuple, colours)} <= {*map(tuple, recordings.image(k).reshape(-1, 3))}
 
 
-def test_a_viewer_that_does_not_open_is_said(replayed, monkeypatch):
+def test_viewer_that_does_not_open_is_logged(replayed, monkeypatch):
     stand = Stand()
 
     def spawn():

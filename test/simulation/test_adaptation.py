@@ -202,7 +202,7 @@ def test_highlight_goes_from_one_fifth_of_the_light_to_the_ordinary_image():
         assert np.median(np.abs(dim - full / 5)[plain]) <= 1
 
 
-def test_what_glows_is_not_dimmed(renderer):
+def test_emissive_materials_are_not_dimmed(renderer):
     windows = 0
     for number in range(20):
         for view in scene_views(renderer, 3, number, 'train', 1):
@@ -260,6 +260,6 @@ def test_workers_share_the_rooms(renderer):
 @pytest.mark.parametrize(('wrong', 'says'), [
     ({'target': 'shadows'}, 'shadow'), ({'split': 'dev'}, 'dev'), ({'worker': 1}, '0 to 0'),
 ])  # fmt: skip
-def test_impossible_wishes_are_refused(renderer, wrong, says):
+def test_invalid_options_raise(renderer, wrong, says):
     with pytest.raises(ValueError, match=says):
         next(adaptation.samples(**{'target': 'floor', 'seed': 0, 'size': SIZE, **wrong}))

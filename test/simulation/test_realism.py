@@ -276,7 +276,7 @@ def test_a_folder_without_models_is_refused(tmp_path):
         meshes.FurnitureLibrary(tmp_path)
 
 
-def test_models_are_as_large_as_their_catalogue_says(library):
+def test_furniture_models_have_the_size_in_the_catalogue(library):
     catalogue = meshes.FurnitureLibrary(library)
     thing = catalogue.thing(np.random.default_rng(0), catalogue.entries[0])
     corners = np.concatenate([piece.vertices for piece in thing.model.pieces])
@@ -379,7 +379,7 @@ def test_a_box_is_the_same_as_mesh_and_as_primitive(renderer, library):
     np.testing.assert_allclose(turned, normal[same], atol=2e-5)
 
 
-def test_people_without_joints_are_no_question_of_poses(renderer):
+def test_people_without_joints_give_no_pose_sample(renderer):
     view = next(sample_stream.scene_views(renderer, 3, 0, 'test', 1))
     assert not view.has_people_without_joints
     shown = np.unique(view.instance)

@@ -215,7 +215,7 @@ def test_images_have_light_and_detail(views):
         assert view.image.std() > 12
 
 
-def test_a_renderer_says_what_it_cannot_draw(renderer):
+def test_renderer_error_names_what_cannot_be_drawn(renderer):
     scene = scenes.make_scene(4, 1)
     big = cameras.sample_view(np.random.default_rng(0), scene, (SIZE[0] + 1, SIZE[1]))
     renderer.load(scene)
@@ -333,7 +333,7 @@ def test_impossible_streams_are_refused(renderer, wrong, says):
         next(sample_stream.samples(0, (64, 64), **wrong))
 
 
-def test_a_wrong_truth_names_its_view_and_the_task():
+def test_wrong_ground_truth_error_names_view_and_task():
     def broken():
         raise ValueError('expected unit vectors')
 

@@ -27,7 +27,7 @@ pytestmark = pytest.mark.slow
 SLEEPER = """
 import os, sys, time
 from diception_ros.system import processes
-processes.obey_parent()
+processes.exit_with_parent()
 try:
     print(os.getpid(), flush=True)
     time.sleep(0 if '--resume' in sys.argv else 600)

@@ -55,7 +55,7 @@ def test_lines_come_whole_and_once(tmp_path):
     assert not one.lines()
 
 
-def test_who_ends_early_is_told_with_its_last_word(tmp_path):
+def test_early_exit_is_reported_with_the_last_output_line(tmp_path):
     one = child(tmp_path, 'import sys\nprint("loading")\nsys.exit("the reason")')
     until(lambda: one.code is not None)
     with pytest.raises(ChildProcessError, match=r'one ended with code 1: the reason \(all of it'):
@@ -96,11 +96,11 @@ def test_a_verb_is_started(tmp_path):
 
 
 def test_a_parent_that_is_killed_takes_them_along(tmp_path):
-    obeying = f'from diception_ros.system import processes\nprocesses.obey_parent()\n{SLEEPER}'
+    child = f'from diception_ros.system import processes\nprocesses.exit_with_parent()\n{SLEEPER}'
     program = (
         'import sys, threading, time\nfrom pathlib import Path\n'
         'from diception_ros.system.processes import Subprocess\n'
-        f'command = [sys.executable, "-c", {obeying!r}]\n'
+        f'command = [sys.executable, "-c", {child!r}]\n'
         'def start():\n'
         f'    one = Subprocess("one", command, Path({str(tmp_path / "one.log")!r}))\n'
         '    print(one.pid, flush=True)\n'

@@ -30,7 +30,7 @@ def test_two_threads_at_least_for_onnx_where_there_are_two_processors(
 @pytest.mark.parametrize(('said', 'expected'), [
     ('3', 3), ('5,2', 5), ('', 8), ('0', 8), ('many', 8),
 ])  # fmt: skip
-def test_what_the_environment_says_holds(monkeypatch, said, expected):
+def test_omp_num_threads_sets_the_threads(monkeypatch, said, expected):
     monkeypatch.setenv('OMP_NUM_THREADS', said)
     assert resources.automatic_threads('cpu', 16) == expected
 
@@ -39,7 +39,7 @@ def test_what_the_environment_says_holds(monkeypatch, said, expected):
     ('max 100000', 64), ('150000 100000', 2), ('10000 100000', 1), ('9900000 100000', 64),
     ('', 64), (None, 64),
 ])  # fmt: skip
-def test_a_container_has_what_it_may_use(monkeypatch, tmp_path, quota, expected):
+def test_processors_respect_the_container_limit(monkeypatch, tmp_path, quota, expected):
     monkeypatch.setattr(os, 'sched_getaffinity', lambda pid: range(64), raising=False)
     monkeypatch.setattr(resources, 'QUOTA', tmp_path / 'cpu.max')
     if quota is not None:

@@ -63,7 +63,7 @@ def test_depth_counts_through_aliases(low_limits):
     '!!bool x', '!!float ""', '!!binary "\xe9"', '[1', 'a: b: c', '{[1]: 2}', '2001-99-99', '\0',
     '? &a [*a]', 'a' * 5000, '<<: 3',
 ])  # fmt: skip
-def test_what_is_no_plain_yaml_is_a_value_error(text):
+def test_invalid_yaml_raises_value_error(text):
     with pytest.raises(ValueError, match=r'^x: not YAML that is read') as error:
         safe_load.yaml_text(text, 'x')
     assert '\n' not in str(error.value)

@@ -49,7 +49,7 @@ def test_it_keeps_the_laws_of_every_task(kind):
 
 
 @pytest.mark.parametrize('kind', LIKE)
-def test_it_paints_reads_and_scores_as_the_task_that_it_is_like(kind):
+def test_adapter_task_encodes_decodes_and_scores_like_the_builtin_task(kind):
     task, like = tasks.adapter_task(card(kind)), tasks.get(LIKE[kind])
     label = example(like, np.random.default_rng(1), SIZE)
     np.testing.assert_array_equal(task.encode(label), like.encode(label))
@@ -64,7 +64,7 @@ def test_its_text_is_the_card_s_and_nothing_may_be_added():
             task.text(prompt)
 
 
-def test_an_image_is_read_as_it_is_painted_and_cut_to_what_can_be():
+def test_image_label_decoding_clips_to_the_valid_range():
     task = tasks.adapter_task(card('rgb'))
     rgb = np.random.default_rng(0).uniform(-0.2, 1.2, (8, 8, 3)).astype(np.float32)
     np.testing.assert_array_equal(task.decode(rgb).values, rgb.clip(0, 1))

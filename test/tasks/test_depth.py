@@ -36,7 +36,7 @@ def metres(*values):
 
 @pytest.mark.parametrize('name', CHANNELS)
 @pytest.mark.parametrize('seed', range(3))
-def test_a_painted_depth_is_read_back(name, seed):
+def test_encoded_depth_round_trip(name, seed):
     channel, mean, worst = CHANNELS[name]
     rng = np.random.default_rng(seed)
     label = example(TASK, rng, 512)
@@ -54,7 +54,7 @@ def test_the_image_is_grey_and_near_is_white():
     np.testing.assert_array_equal(rgb, rgb[..., :1].repeat(3, axis=-1))
 
 
-def test_holes_are_painted_like_what_is_next_to_them():
+def test_unknown_pixels_are_encoded_like_their_neighbours():
     values = np.tile(np.linspace(0, 1, 8, dtype=np.float32), (8, 1))
     values[2:5, 1:3] = NAN
     rgb = TASK.encode(Disparity(values))
@@ -62,7 +62,7 @@ def test_holes_are_painted_like_what_is_next_to_them():
     assert (rgb[3, 2] == values[3, 3]).all()
 
 
-def test_a_constant_and_an_unknown_disparity_can_be_painted():
+def test_constant_and_unknown_disparity_can_be_encoded():
     assert (TASK.encode(Disparity(np.full((2, 2), 0.3, np.float32))) == 0.5).all()
     assert (TASK.encode(Disparity(np.full((2, 2), NAN))) == 0).all()
 
@@ -176,7 +176,7 @@ def test_score_refuses_other_sizes_and_other_words():
         TASK.score(disparity(0.5, 1), metres(1, 2), align='none')
 
 
-def test_metres_are_not_painted():
+def test_metric_depth_cannot_be_encoded():
     metres = MetricDepth(np.ones((8, 8), np.float32))
     with pytest.raises(TypeError, match=r'paints Disparity, got MetricDepth; geometry\.to_disp'):
         TASK.encode(metres)

@@ -34,7 +34,7 @@ def test_categories_are_empty():
     assert set(TASK.decode(TASK.encode(label)).categories) == {''}
 
 
-def test_only_squares_are_painted():
+def test_encoding_rejects_other_shapes_than_squares():
     with pytest.raises(ValueError, match='use to_model_size first'):
         TASK.encode(instances([0, 1, 1]))
 

@@ -35,7 +35,7 @@ def tilted(*angles_degrees):
 
 @pytest.mark.parametrize('name', CHANNELS)
 @pytest.mark.parametrize('seed', range(2))
-def test_painted_normals_are_read_back(name, seed):
+def test_encoded_normals_round_trip(name, seed):
     channel, mean = CHANNELS[name]
     rng = np.random.default_rng(seed)
     label = example(TASK, rng)
@@ -47,7 +47,7 @@ def test_painted_normals_are_read_back(name, seed):
     assert (back.valid & ~label.valid).sum() <= 0.02 * (~label.valid).sum()
 
 
-def test_what_is_painted_without_noise_is_not_smoothed():
+def test_noise_free_normals_are_not_smoothed():
     # A chessboard of two directions is all edges, and a filter would show.
     chess = np.indices((64, 64)).sum(axis=0) // 8 % 2
     vectors = np.where(chess[..., None] == 1, [0.6, 0, -0.8], [0, 0.6, -0.8]).astype(np.float32)
@@ -79,7 +79,7 @@ def test_what_is_no_direction_is_unknown(colour):
     assert not TASK.decode(np.full((4, 4, 3), colour, np.float32)).valid.any()
 
 
-def test_unknown_normals_are_painted_grey():
+def test_unknown_normals_are_encoded_grey():
     assert (TASK.encode(Normals(np.full((2, 2, 3), np.nan, np.float32))) == 0.5).all()
 
 

@@ -59,7 +59,7 @@ def test_joints_have_clear_colours_without_red():
     np.testing.assert_array_equal(np.minimum(colours[:, 0], 1 - colours[:, 1:].max(axis=1)), 0)
 
 
-def test_the_mean_of_left_and_right_still_tells_the_part_of_the_body():
+def test_mean_colour_of_left_and_right_identifies_the_body_part():
     colours = pose_skeleton.JOINT_COLOURS / 255
     means = (colours + colours[list(COCO_MIRROR)]) / 2
     np.testing.assert_allclose(means[:, 0], 0.5, atol=0.01)
@@ -71,7 +71,7 @@ def test_the_mean_of_left_and_right_still_tells_the_part_of_the_body():
     assert along[0] > along[COCO_JOINTS.index('left_ear')]
 
 
-def test_half_of_a_limb_bears_the_colour_of_its_joint_and_discs_are_red():
+def test_each_half_of_a_limb_has_the_colour_of_its_joint_and_discs_are_red():
     rgb = TASK.encode(keypoints([ARM]))
     colours = pose_skeleton.JOINT_COLOURS / np.float32(255)
     quarter = rgb[215, 225]
@@ -107,7 +107,7 @@ def crowds():
 
 @pytest.mark.slow
 @pytest.mark.parametrize('name', CHANNELS)
-def test_people_are_read_back(name, crowds):
+def test_encoded_keypoints_round_trip(name, crowds):
     channel, located, typed = CHANNELS[name]
     counts = np.zeros(3)
     for k, (truth, rgb) in enumerate(crowds):
@@ -118,7 +118,7 @@ def test_people_are_read_back(name, crowds):
 
 
 @pytest.mark.slow
-def test_nineteen_joints_of_twenty_are_told_and_grouped():
+def test_at_least_95_percent_of_joints_are_classified_and_grouped():
     counts = np.zeros(3)
     for seed in range(32):
         truth = random_skeletons(np.random.default_rng(1000 + seed), 768, 1 + seed % 4)
@@ -148,14 +148,14 @@ def test_a_centre_keeps_its_fraction_of_a_pixel():
     assert back.scores[0][back.visibility[0] > 0].min() > 0.8
 
 
-def test_left_and_right_are_told():
+def test_left_and_right_joints_are_distinguished():
     right = {name.replace('left', 'right'): place for name, place in ARM.items()}
     back = TASK.decode(TASK.encode(keypoints([right])))
     assert np.isfinite(back.joints[0, COCO_JOINTS.index('right_wrist')]).all()
     assert np.isnan(back.joints[0, COCO_JOINTS.index('left_wrist')]).all()
 
 
-def test_overlapping_discs_are_told_apart():
+def test_overlapping_discs_are_separated():
     # Radius 3 at this extent; the discs of the two wrists overlap.
     truth = keypoints(
         [
@@ -211,7 +211,7 @@ def test_other_limb_colours_give_points_without_type(crowds):
     assert counts[0] / counts[2] > 0.9
 
 
-def test_hidden_joints_are_painted_and_absent_ones_are_not():
+def test_occluded_joints_are_drawn_and_absent_ones_are_not():
     truth = keypoints([ARM])
     hidden = Keypoints(
         truth.joints, np.minimum(truth.visibility, 1), truth.scores, truth.untyped, truth.size
@@ -223,7 +223,7 @@ def test_hidden_joints_are_painted_and_absent_ones_are_not():
     assert len(back.untyped) == 2
 
 
-def test_nobody_and_joints_outside_the_image():
+def test_encode_keypoints_with_no_people_and_with_joints_outside_the_image():
     nobody = keypoints([], 64)
     rgb = TASK.encode(nobody)
     assert (rgb == 0).all()
@@ -283,7 +283,7 @@ def test_points_without_type_count_as_located_only():
     assert math.isnan(score['precision'])
 
 
-def test_score_where_nobody_is():
+def test_score_without_people():
     nobody = keypoints([])
     assert all(math.isnan(value) for value in TASK.score(nobody, nobody).values())
     score = TASK.score(keypoints([ARM]), nobody)

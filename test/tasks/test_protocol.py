@@ -57,7 +57,7 @@ def keeps_the_laws(task):
 
 
 @pytest.mark.parametrize('name', tasks.names())
-def test_every_task_keeps_the_laws(name):
+def test_every_task_round_trips_and_scores_itself_perfectly(name):
     task = tasks.get(name)
     assert task.name == name
     keeps_the_laws(task)
@@ -74,13 +74,13 @@ def test_every_task_keeps_the_laws(name):
     ],
     ids=['oblong', 'one channel', 'bytes', 'nan'],
 )
-def test_every_task_refuses_what_no_model_paints(name, rgb):
+def test_every_task_rejects_invalid_output_images(name, rgb):
     with pytest.raises(ValueError, match='expected'):
         tasks.get(name).decode(rgb)
 
 
 @pytest.mark.parametrize('name', ['depth', 'normal', 'segmentation'])
-def test_labels_that_are_not_square_are_not_painted(name):
+def test_encoding_rejects_labels_that_are_not_square(name):
     task = tasks.get(name)
     label = example(task, np.random.default_rng(0), 16)
     wide = type(label)(next(iter(vars(label).values()))[:8])

@@ -30,7 +30,7 @@ def mask(*values):
 
 @pytest.mark.parametrize('name', CHANNELS)
 @pytest.mark.parametrize('seed', range(4))
-def test_a_painted_mask_is_read_back(name, seed):
+def test_encoded_mask_round_trip(name, seed):
     channel, iou, score = CHANNELS[name]
     rng = np.random.default_rng(seed)
     label = example(TASK, rng, 512)
@@ -53,13 +53,13 @@ def test_of_white_things_the_threshold_is_half_of_the_channel_mean():
 
 
 @pytest.mark.parametrize('level', [0.9, 0.7, 0.55])
-def test_the_mask_does_not_depend_on_how_bright_an_unsure_painter_paints(level):
+def test_mask_is_independent_of_the_brightness_of_uncertain_pixels(level):
     label = example(TASK, np.random.default_rng(7), 256)
     rgb = channels.blur(TASK.encode(label))
     np.testing.assert_array_equal(TASK.decode(level * rgb).values, TASK.decode(rgb).values)
 
 
-def test_in_the_noise_on_black_nothing_belongs():
+def test_noise_on_black_belongs_to_no_instance():
     rng = np.random.default_rng(8)
     assert not TASK.decode(channels.noise(np.zeros((256, 256, 3), np.float32), rng)).values.any()
 

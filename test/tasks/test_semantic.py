@@ -40,14 +40,14 @@ def test_text_refuses_no_category_and_points():
         TASK.text(Prompt('semantic', category='cat', points=(Point(1, 2),)))
 
 
-def test_an_image_tells_about_one_category():
+def test_encoding_rejects_several_categories():
     ids = np.array([[1, 2], [0, 0]], np.int32)
     label = Instances(ids, ('dog', 'cat'), np.ones(2, np.float32))
     with pytest.raises(ValueError, match="one category, got 'cat', 'dog'"):
         TASK.encode(label)
 
 
-def test_nobody_there_is_a_black_image():
+def test_no_people_is_a_black_image():
     label = Instances(np.zeros((16, 16), np.int32), (), np.zeros(0, np.float32))
     rgb = TASK.encode(label)
     assert (rgb == 0).all()

@@ -262,7 +262,7 @@ def test_names_that_cannot_be_and_several_processes(base, monkeypatch):
         plan(base)
 
 
-def test_a_full_disk_is_told_as_one(base, tmp_path, monkeypatch):
+def test_full_disk_is_reported_as_full_disk(base, tmp_path, monkeypatch):
     what, _ = plan(base)
     runner = Trainer(
         what.settings,

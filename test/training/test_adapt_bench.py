@@ -99,7 +99,7 @@ def test_two_processes_measure_and_a_second_run_only_what_is_missing(
     assert {**again[-1], 'seconds': ''} == {**first[gone], 'seconds': ''}
 
 
-def test_a_recipe_is_judged_by_the_other_seed_at_every_threshold(tmp_path):
+def test_recipes_are_scored_on_the_other_seed_at_every_threshold(tmp_path):
     write_labels(tmp_path / 'floor_21', 3)
     write_labels(tmp_path / 'floor_22', 4)
     variant = recipe.Variant('floor', 2, 1, 'all weights', {'buffer': 8}, {'rank': 0})

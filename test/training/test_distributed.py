@@ -202,7 +202,7 @@ def test_checkpoints_from_before_know_of_one_process(tmp_path):
     assert trainer.resume(None, tmp_path, source()).step == 0
 
 
-def test_one_process_alone_meets_nobody(monkeypatch):
+def test_a_single_process_needs_no_process_group(monkeypatch):
     monkeypatch.delenv('WORLD_SIZE', raising=False)
     ours = distributed.init('cpu')
     assert (ours.rank, ours.count, ours.first) == (0, 1, True)

@@ -76,7 +76,7 @@ def test_every_image_comes_as_often_as_another(count, size):
     assert max(numbers) - min(numbers) <= 1
 
 
-def test_a_label_painted_from_the_image_stays_it():
+def test_image_label_round_trip():
     pool, seen = samples_of(FewShotDataset(images(4), [], 64, 0.3, 0), kind='rgb')
     for sample in seen:
         np.testing.assert_allclose(sample.label.values, sample.frame.image / 255, atol=1e-6)
@@ -109,7 +109,7 @@ def test_with_smallest_1_all_of_an_image_is_shown():
         np.testing.assert_array_equal(sample.frame.image, image[:, ::-1] if turned else image)
 
 
-def test_what_it_is_judged_by_is_whole_and_in_no_pool():
+def test_validation_images_are_uncropped_and_not_trained_on():
     known = labels().samples
     source = FewShotDataset(known[:5], known[5:], 20, 0.5, 0)
     assert source.validation() == known[5:]

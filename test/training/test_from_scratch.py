@@ -143,14 +143,14 @@ def test_a_lapped_transform_is_a_rotation_that_keeps_constants(block):
     torch.testing.assert_close(matrix.sum(dim=1), torch.ones(6 * block, dtype=torch.float64))
 
 
-def test_lapped_latents_lose_nothing_either_when_all_are_kept():
+def test_overlapping_latents_are_lossless_with_all_components():
     images = torch.rand(20, 3, 16, 24, generator=torch.Generator().manual_seed(0)) * 2 - 1
     vae = PcaAutoencoder(3, 48, (1, 1, 1), lapped=True).fit(images)
     back = vae.decode(vae.encode(images).latent_dist.mode()).sample
     torch.testing.assert_close(back, images, atol=1e-5, rtol=0)
 
 
-def test_lapped_blocks_have_no_seams():
+def test_overlapping_blocks_have_no_seams():
     """An error in the first component of every block jumps at the borders, or does not."""
     images = smooth(64)
     error = torch.randn(1, 1, 8, 8, generator=torch.Generator().manual_seed(0))

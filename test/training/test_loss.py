@@ -109,7 +109,7 @@ def test_a_loss_that_is_no_number_names_its_samples():
         flow.check_finite(torch.tensor([float('nan'), 2.0, float('inf')]), ('a', 'b', 'c'), 3)
 
 
-def test_a_missed_thing_counts_by_its_size_to_one_less_the_power():
+def test_small_object_weighting_follows_the_power_of_size():
     """The error of painting nothing, times the weight, is the share painted to the 1 - power."""
     target = torch.full((4, 3, 20, 20), -1.0)
     for k, rows in enumerate((20, 10, 2)):  # all, half and a tenth of the image

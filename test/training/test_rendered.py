@@ -192,7 +192,7 @@ if __name__ == '__main__':
 """
 
 
-def test_who_renders_ends_with_a_run_that_is_killed(tmp_path):
+def test_render_workers_exit_with_a_killed_run(tmp_path):
     (tmp_path / 'run.py').write_text(RENDERING)
     run = subprocess.Popen([sys.executable, tmp_path / 'run.py'], stdout=subprocess.PIPE)
     assert run.stdout.readline() == b'rendering\n'

@@ -201,7 +201,7 @@ def test_a_checkpoint_runs_no_code(source, tmp_path):
         checkpoints.load(path)
 
 
-def test_what_cannot_be_gone_on_with_is_refused(source, tmp_path):
+def test_resuming_an_incompatible_run_raises(source, tmp_path):
     with pytest.raises(FileNotFoundError, match='no checkpoint'):
         trainer.resume(None, tmp_path, source)
     go(trainer.start(tiny(), tmp_path / 'run', source), 1).save(tmp_path / 'run')
@@ -230,7 +230,7 @@ def test_two_runs_into_one_folder_are_refused(source, tmp_path):
     assert [path.name for path in (tmp_path / 'run').iterdir()] == ['settings.yaml']
 
 
-def test_other_steps_with_a_decay_are_told_with_what_they_do():
+def test_resume_with_another_max_steps_and_decay_is_logged_with_its_effect():
     had = tiny(max_steps=100, lr=1e-3, lr_decay_fraction=0.4)
     chosen = replace(had, max_steps=200)
     (note,) = trainer._schedule_changes(had, chosen, 80)
@@ -306,7 +306,7 @@ def test_no_batch_comes_twice(source, monkeypatch):
 
 
 @pytest.mark.parametrize('share', [0.0, 0.25, 1.0])
-def test_dropped_prompts_are_the_unconditional_branch(source, share, monkeypatch):
+def test_cond_dropout_trains_the_unconditional_branch(source, share, monkeypatch):
     runner = Trainer(tiny(cond_dropout=share, batch_size=256), source)
     seen = {}
     forward = runner.pipe.transformer.forward
@@ -366,7 +366,7 @@ def test_the_autoencoder_stays_as_it_is(source):
 @pytest.mark.parametrize(
     'more', [{'gradient_checkpointing': True}, {'bf16': True}, {'compile': True}]
 )
-def test_what_saves_memory_or_time_changes_little(source, more, monkeypatch):
+def test_memory_and_speed_options_change_little(source, more, monkeypatch):
     # Traced and taken apart as ever, but not given to a C++ compiler, which takes minutes.
     monkeypatch.setattr(trainer, 'BACKEND', 'aot_eager')
     monkeypatch.setenv('CXX', 'true')
@@ -381,7 +381,7 @@ def test_what_saves_memory_or_time_changes_little(source, more, monkeypatch):
     assert bool(saving.pipe.transformer._compiled_call_impl) == ('compile' in more)
 
 
-def test_compiling_without_a_compiler_is_told_before_any_work(source, monkeypatch):
+def test_compile_without_a_compiler_raises_before_loading(source, monkeypatch):
     monkeypatch.setenv('CXX', 'no-such-compiler')
     with pytest.raises(FileNotFoundError, match='there is no no-such-compiler; apt'):
         Trainer(tiny(compile=True), source)

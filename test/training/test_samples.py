@@ -44,7 +44,7 @@ def test_each_sample_comes_once_before_one_comes_again():
         assert len({tuple(epoch) for epoch in epochs}) > 1
 
 
-def test_dealing_follows_from_the_number_alone():
+def test_task_sampling_depends_on_the_step_number_alone():
     counts = {'depth': 7, 'pose': 3}
     shares = {'depth': 2, 'pose': 1}
     mixture = TaskSampler(shares, 4)
@@ -106,7 +106,7 @@ def test_more_strength_changes_more_and_never_leaves_the_range():
     assert mean[0] > 0.01
 
 
-def test_an_image_changes_as_its_seed_says_whatever_its_neighbours():
+def test_augmentation_of_an_image_depends_on_its_seed_alone():
     images, chosen = random_images(), seeds(6)
     whole = samples.color_jitter(images, 1.0, chosen)
     for start, end in ((0, 2), (2, 6)):

@@ -59,7 +59,7 @@ def test_wrong_files_are_refused(tmp_path, content, says):
         settings.read(file)
 
 
-def test_a_wrong_change_is_named():
+def test_invalid_settings_change_names_the_parameter():
     with pytest.raises(ValueError, match='--set stepps=1: no setting'):
         settings.read(SHIPPED, ['stepps=1'])
     with pytest.raises(ValueError, match='expected name=value'):

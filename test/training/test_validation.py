@@ -58,7 +58,7 @@ class Oracle:
         return np.ascontiguousarray(latents.permute(0, 2, 3, 1).numpy())
 
 
-def test_an_oracle_is_perfect_and_both_controls_are_not(tmp_path):
+def test_oracle_scores_perfectly_and_both_controls_do_not(tmp_path):
     held, trained = discs(8, 1), FORM.collate(discs(30, 0))
     judge = validation.Validator(held, FORM, trained, tiny())
     oracle = Oracle(FORM.collate(held))
@@ -141,7 +141,7 @@ def test_a_table_keeps_what_came_before_and_drops_what_comes_again(tmp_path):
     assert len(path.read_text().splitlines()) == 1
 
 
-def test_every_task_can_be_judged():
+def test_every_task_decodes_and_scores_random_images():
     """Whatever a network paints at first, each task can read and score it."""
     rng = np.random.default_rng(0)
     for name in tasks.names():
@@ -219,7 +219,7 @@ def blobs(count, size):
     return out
 
 
-def test_a_guess_is_what_whoever_does_not_look_reaches():
+def test_threshold_prior_follows_the_covered_share():
     assert validation.threshold_prior([Mask(TRUTH)] * 3) == 0.5
     nothing = Mask(np.zeros_like(TRUTH))
     assert validation.threshold_prior([nothing]) == 0.5

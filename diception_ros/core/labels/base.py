@@ -1,6 +1,6 @@
 # SPDX-FileCopyrightText: 2026 The diception_ros authors
 # SPDX-License-Identifier: Apache-2.0
-"""What every kind of label can do, how its arrays are checked, and how maps are resized."""
+"""The base class of labels, checks of their arrays, and resizing of maps."""
 
 from __future__ import annotations
 

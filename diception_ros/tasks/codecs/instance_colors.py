@@ -1,20 +1,20 @@
 # SPDX-FileCopyrightText: 2026 The diception_ros authors
 # SPDX-License-Identifier: Apache-2.0
-"""Instances as an image, one colour each on black (`paint_instances`), and `find_instances` back.
+"""Encodes instances as an image, one colour each on black, and decodes such images.
 
-The model draws each instance in some colour of its own choice, and not evenly: an image of 64
-colours comes back from the image decoder with 200 000. What is done about it, without any setting
-per image:
+The model draws each instance in a colour that it chooses, and not evenly: an image of 64 colours
+has 200 000 after the image decoder. `decode_instances` takes these steps, without settings per
+image:
 
-1. Mode seeking: pixels in flat surroundings vote in a colour histogram; its hills are the colours
-   that the network meant. Hills that no valley parts are one.
-2. Every pixel takes the colour nearest to its own. Connected pixels of one colour, less their rim,
-   are a core. A rim of mixed colours between two instances has no core, or a steep one.
-3. Cores that touch are one where their colours are close or where no step parts them: the
-   network's colour drifted. Then cores of one colour are one instance, however far apart: an
-   instance behind a post has one colour on both sides. Two instances that are apart and have one
-   colour are decoded as one; nothing in the image distinguishes them from that case.
-4. Pixels outside of cores choose, by their own colour, among the instances beside them.
+1. Mode seeking: pixels in flat surroundings vote in a colour histogram; its peaks are the colours
+   of the instances. Peaks without a valley between them are merged.
+2. Every pixel gets the nearest of these colours. A connected region of one colour, eroded, is a
+   core. The mixed colours at the border of two instances have no core, or one with a gradient.
+3. Adjacent cores are merged if their colours are close or there is no step between them (the
+   network's colour drifted). Then all cores of one colour are one instance, however far apart: an
+   instance behind a post has one colour on both sides. Two separate instances of one colour are
+   decoded as one, since nothing in the image distinguishes the two cases.
+4. Each pixel outside of cores is assigned, by its colour, to one of the instances beside it.
 """
 
 from __future__ import annotations
@@ -31,13 +31,13 @@ Bytes = NDArray[np.uint8]
 Whole = NDArray[np.int32]
 Floats = NDArray[np.float32]
 
-# Colours for instances: far from black and from one another, and told by what can be seen.
+# Colours of instances: far from black and from each other, and predictable from the image.
 #
-# Black means background. The official model was trained on random colours, and `find_instances`
-# reads any. Training images are not random: red grows with x, green with y, blue with smallness
-# of the instance, so that a model can learn the colour of an instance from its place within few
-# steps, and the same label always gives the same image. The colour is then moved to a lattice of
-# colours, one for each instance, so that two instances at one place still differ clearly.
+# Black is background. The official model was trained on random colours, and `decode_instances`
+# decodes any. Training images here are deterministic: red grows with x, green with y, blue as the
+# instance gets smaller, so that a model learns the colour of an instance from its position within
+# few steps, and a label always gives the same image. Each colour is then moved to a colour of a
+# lattice, a different one for each instance, so that instances at one position differ clearly.
 
 
 # Four values per channel are 1/3 apart: above six times the noise sigma 0.05 that an image may
@@ -45,8 +45,8 @@ Floats = NDArray[np.float32]
 # get a finer lattice (98 colours 1/4 apart, 189 colours 1/5 apart, ...).
 MIN_LATTICE_LEVELS = 4
 
-# The brightest channel of each colour is at least this. `find_instances` calls 0.15 black, and the
-# blurred rim of an instance against black passes through all darker versions of its colour.
+# The brightest channel of each colour is at least this. `decode_instances` takes 0.15 for black,
+# and the blurred rim of an instance on black has all darker versions of its colour.
 MIN_BRIGHTNESS = 0.6
 
 
@@ -65,13 +65,13 @@ def lattice(count: int) -> NDArray[np.float32]:
     return colours
 
 
-def paint_instances(ids: NDArray[np.int32]) -> NDArray[np.float32]:
-    """Paint instances on black, each in a colour that follows from its place and size.
+def encode_instances(ids: NDArray[np.int32]) -> NDArray[np.float32]:
+    """Draw instances on black, each in a colour that depends on its position and size.
 
-    The colour wished for is red = x and green = y of the centroid as fractions of the image,
-    blue = 1 - 2 * sqrt(area / image), at least 0. Of all ways to give each instance a colour of
-    its own from `lattice`, the one with the least sum of squared distances to the wishes is taken.
-    Which number an instance has in `ids` plays no part.
+    The target colour is red = x and green = y of the centroid as fractions of the image,
+    blue = 1 - 2 * sqrt(area / image), at least 0. Each instance gets a different colour of
+    `lattice`, by the assignment with the smallest sum of squared distances to the target colours.
+    The numbers in `ids` do not matter.
 
     Args:
         ids: (H, W) int32, 0 = background, 1..N the instances; numbers may be left out.
@@ -88,12 +88,12 @@ def paint_instances(ids: NDArray[np.int32]) -> NDArray[np.float32]:
     y = np.bincount(of, rows + 0.5, len(areas))[present] / areas[present] / height
     x = np.bincount(of, columns + 0.5, len(areas))[present] / areas[present] / width
     share = areas[present] / (height * width)
-    wish = np.stack([x, y, np.maximum(0, 1 - 2 * np.sqrt(share))], axis=1)
+    target = np.stack([x, y, np.maximum(0, 1 - 2 * np.sqrt(share))], axis=1)
 
-    # In an order that can be seen too, because the solver settles ties by it.
+    # In an order that does not depend on the numbers either: the solver breaks ties by it.
     order = np.lexsort((x, y, share))
     colours = lattice(len(present))
-    distances = ((wish[order, None] - colours[None]) ** 2).sum(axis=2)
+    distances = ((target[order, None] - colours[None]) ** 2).sum(axis=2)
     from scipy.optimize import linear_sum_assignment
 
     chosen = linear_sum_assignment(distances)[1]
@@ -258,7 +258,7 @@ MERGE_DISTANCE = 0.08
 # ... those that touch where they are nearer than this, ...
 TOUCHING_MERGE_DISTANCE = 0.15
 # ... or where they are nearer than this, and the step across their border is below this part of
-# the difference of their means. The colours that `paint_instances` chooses are 0.33 apart.
+# the difference of their means. The colours that `encode_instances` chooses are 0.33 apart.
 DRIFT_MERGE_DISTANCE, MAX_BORDER_STEP = 0.3, 0.5
 # A core of less than this part of the image whose colour is nearer than this to a larger one
 # that it touches is a fluctuation within it.
@@ -278,7 +278,7 @@ SCORE_SPREAD = 0.15
 
 
 @dataclass(frozen=True)
-class _PaintedImage:
+class _OutputImage:
     """The image in bytes, and what is read off each pixel once.
 
     Attributes:
@@ -313,7 +313,7 @@ class _Cores:
     good: NDArray[np.bool_]
 
 
-def find_instances(rgb: Floats) -> tuple[Whole, Floats]:
+def decode_instances(rgb: Floats) -> tuple[Whole, Floats]:
     """Read the instances off an output image; the module's text says how.
 
     Args:
@@ -358,7 +358,7 @@ def _areas(owner: Few, count: int) -> Floats:
     return np.asarray(cv2.calcHist([owner], [0], None, [count], [0, count]), np.float32).ravel()
 
 
-def _prepare(rgb: Floats) -> _PaintedImage:
+def _prepare(rgb: Floats) -> _OutputImage:
     # A weighted sum of one image: OpenCV's fastest conversion that saturates at both ends.
     raw = np.asarray(cv2.addWeighted(rgb, 255, rgb, 0, 0, dtype=cv2.CV_8U), np.uint8)
     smooth = np.asarray(cv2.medianBlur(raw, 3), np.uint8)
@@ -366,10 +366,10 @@ def _prepare(rgb: Floats) -> _PaintedImage:
     cross = cv2.getStructuringElement(cv2.MORPH_CROSS, (3, 3))
     steps = [cv2.morphologyEx(c, cv2.MORPH_GRADIENT, cross) for c in (red, green, blue)]
     rough = np.asarray(cv2.max(cv2.max(steps[0], steps[1]), steps[2]), np.uint8)
-    return _PaintedImage(raw, smooth, (red, green, blue), rough)
+    return _OutputImage(raw, smooth, (red, green, blue), rough)
 
 
-def _cores(image: _PaintedImage, labels: Few) -> _Cores:
+def _cores(image: _OutputImage, labels: Few) -> _Cores:
     cross = cv2.getStructuringElement(cv2.MORPH_CROSS, (3, 3))
     inside = cv2.erode(labels, cross) == cv2.dilate(labels, cross)
     # Cores of two labels are never neighbours, not even at a corner: each lost its rim.
@@ -395,7 +395,7 @@ def _cores(image: _PaintedImage, labels: Few) -> _Cores:
     return _Cores(index, areas, label == 1, colours, good)
 
 
-def _join(image: _PaintedImage, cores: _Cores) -> tuple[Few, Floats]:
+def _join(image: _OutputImage, cores: _Cores) -> tuple[Few, Floats]:
     """Say which cores are one instance.
 
     Returns:
@@ -453,7 +453,7 @@ def _means(
 
 
 def _borders(
-    image: _PaintedImage, cores: _Cores
+    image: _OutputImage, cores: _Cores
 ) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.float64]]:
     """Which good cores touch, and how steep the colours are where they do.
 
@@ -485,7 +485,7 @@ def _borders(
     return pairs // count, pairs % count, mean
 
 
-def _fill(image: _PaintedImage, owner: Few, colours: Floats) -> Few:
+def _fill(image: _OutputImage, owner: Few, colours: Floats) -> Few:
     """Let the pixels that no core covers choose; owners as given, nothing unknown.
 
     Args:
@@ -535,7 +535,7 @@ def _square(colours: NDArray[np.floating]) -> NDArray[np.floating]:
 
 
 def _number(
-    image: _PaintedImage, owner: Few, colours: Floats, areas: Floats
+    image: _OutputImage, owner: Few, colours: Floats, areas: Floats
 ) -> tuple[Whole, Floats]:
     """Drop what is too small, score the rest, and number it by falling score."""
     count = len(colours)

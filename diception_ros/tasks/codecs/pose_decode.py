@@ -1,6 +1,6 @@
 # SPDX-FileCopyrightText: 2026 The diception_ros authors
 # SPDX-License-Identifier: Apache-2.0
-"""From an output image to people: red discs, the limbs between them, who belongs to whom.
+"""Decodes keypoints of people from an output image: red discs, limbs between them, grouping.
 
 1. `pose_skeleton` finds the discs of the joints.
 2. The ring around a disc is compared with the palette of `pose_skeleton`: which joints may it be?
@@ -77,7 +77,7 @@ class _Limbs:
     lengths: Vectors
 
 
-def find_people(rgb: Floats) -> Keypoints:
+def decode_keypoints(rgb: Floats) -> Keypoints:
     """Read people off an output image; the module's text says how.
 
     Args:

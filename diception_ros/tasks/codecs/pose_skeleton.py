@@ -1,14 +1,13 @@
 # SPDX-FileCopyrightText: 2026 The diception_ros authors
 # SPDX-License-Identifier: Apache-2.0
-"""People as red discs on coloured limbs: the palette and the painting.
+"""Encodes keypoints as an image: red discs at the joints, on limbs in the colours of the joints.
 
-Each of the 17 joints has a colour. A limb is a capsule that has the colour of its one joint up
-to its middle and of its other joint from there on, so all that meets at a joint is of the joint's
-colour: one readable limb tells the types of both its ends, left and right too. Discs are pure red.
-`pose_decode` reads it back.
+Each of the 17 joints has a colour. A limb is a capsule, each half in the colour of its nearer
+joint, so one visible limb identifies both its joints, left or right included. Discs are pure red.
+`pose_decode` decodes such images.
 
-What is not drawn: joints of visibility 0, and the limbs that lead to them. Joints that are hidden
-(visibility 1) are drawn like all others, as the annotators of COCO saw through what hides them.
+Joints of visibility 0 and their limbs are not drawn. Occluded joints (visibility 1) are drawn like
+visible ones, since COCO's annotators estimated where they are.
 The released weights were trained with red discs as well; their limb colours are not known.
 """
 
@@ -26,15 +25,15 @@ Floats = NDArray[np.float32]
 
 RED = (255, 0, 0)
 
-# Bytes of each joint's colour, in the order of COCO_JOINTS. Green or blue is full in all of them,
-# which red lacks: min(R, 1 - G, 1 - B) is then exactly the share of red in a mixture of a disc and
-# whatever it lies on, black or limb, and a limb's hue survives its mixture with black. Those two
-# faces of the colour cube are one sheet, folded where green and blue are both full. Along it go
-# the joints in the order of their heights when a person stands with hanging arms, from the ankles
-# (green) to the face (blue); across it, by their red, left and right, as far from the sheet's
-# middle the one way as the other. So a network who is not sure, and draws the mean of what may
-# be, still tells what it knows: of a left and a right joint the part, and of two parts that it is
-# between them. A random search chose the places for the largest least distance (0.39).
+# RGB bytes of each joint's colour, in the order of COCO_JOINTS. Green or blue is 255 in all of
+# them, and 0 in the red of discs: min(R, 1 - G, 1 - B) is then exactly the fraction of red in a
+# mixture of a disc with its background, black or limb, and a limb's hue survives a mixture with
+# black. These two faces of the colour cube form one sheet, folded where green and blue are both
+# 255. Along the sheet the joints are in the order of their heights in a standing person, from the
+# ankles (green) to the face (blue); across it, left and right joints have red symmetric about the
+# middle. So the mean colour that an uncertain network draws is still meaningful: the mean of a
+# left and a right joint identifies the joint without its side, the mean of two neighbouring joints
+# lies between them. A random search chose the colours for the largest minimum distance (0.39).
 JOINT_COLOURS = np.array(
     [
         (128, 8, 255),  # nose
@@ -50,17 +49,17 @@ JOINT_COLOURS = np.array(
     np.uint8,
 )  # fmt: skip
 
-# Radius of a disc as a part of the larger side of the box around a person's joints: eyes and nose
-# of a standing person are about 0.026 of the height apart, so that their discs just do not touch.
+# Radius of a disc as a fraction of the larger side of the box around a person's joints: eyes and
+# nose of a standing person are about 0.026 of the height apart, so their discs do not touch.
 DISC_RADIUS = 0.012
-# Limits of the radius: as parts of the image, and what is left of a disc after a blur, pixels.
+# Limits of the radius: as fractions of the image, and in pixels, so that a disc survives a blur.
 MIN_RADIUS_SHARE, MAX_RADIUS_SHARE, MIN_RADIUS_PIXELS = 1 / 256, 1 / 80, 2.0
 # Half the width of a limb, in radii: a rim of the joint's colour shows all around its disc.
 LIMB_HALF_WIDTH = 1.8
 
 
 def limits(side: int) -> tuple[float, float]:
-    """Least and greatest radius of a disc in an image of this side, pixels."""
+    """Minimum and maximum radius of a disc in an image of this side, pixels."""
     least = max(MIN_RADIUS_PIXELS, side * MIN_RADIUS_SHARE)
     return least, max(least, side * MAX_RADIUS_SHARE)
 
@@ -75,8 +74,8 @@ def radii(joints: Floats, side: int) -> NDArray[np.float64]:
     return np.clip(DISC_RADIUS * extent, *limits(side))
 
 
-def draw(joints: Floats, side: int) -> Floats:
-    """Paint people on black, the larger ones over the smaller, all discs over all limbs.
+def encode_keypoints(joints: Floats, side: int) -> Floats:
+    """Draw skeletons on black, larger ones over smaller ones, all discs over all limbs.
 
     Args:
         joints: (P, 17, 2) float32, x right, y down, pixels; NaN = absent, not drawn.

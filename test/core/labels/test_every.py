@@ -23,7 +23,7 @@ from diception_ros.core.images import ResizeTransform
 
 @pytest.mark.parametrize('kind', KINDS)
 @pytest.mark.parametrize('camera', CAMERAS)
-def test_every_label_has_the_size_it_was_brought_to(kind, camera):
+def test_resized_labels_have_the_requested_size(kind, camera):
     fit = ResizeTransform(camera, SQUARE)
     label = kind(camera, np.random.default_rng(0))
     square = label.to_model_size(fit)

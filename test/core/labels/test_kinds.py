@@ -311,7 +311,7 @@ def test_two_writes_are_the_same_bytes(tmp_path):
     assert (tmp_path / 'a.npz').read_bytes() == (tmp_path / 'b.npz').read_bytes()
 
 
-def test_what_is_no_label_is_named(tmp_path):
+def test_invalid_label_error_names_the_file(tmp_path):
     label = next(labels())
     with pytest.raises(ValueError, match=r'ends in \.npz'):
         save_npz(label, tmp_path / 'label.png')

@@ -10,9 +10,9 @@ from task_examples import random_instances
 
 from diception_ros.tasks.codecs.instance_colors import (
     MIN_BRIGHTNESS,
-    find_instances,
+    decode_instances,
+    encode_instances,
     lattice,
-    paint_instances,
 )
 
 
@@ -45,7 +45,7 @@ def test_the_lattice_is_bright_and_as_coarse_as_it_can_be(count, apart):
 def test_each_instance_has_a_colour_of_its_own_and_nothing_is_black():
     ids = np.zeros((64, 64), np.int32)
     ids.reshape(8, 8, 8, 8)[:, 1:7, :, 1:7] = np.arange(1, 65).reshape(8, 1, 8, 1)
-    rgb = paint_instances(ids)
+    rgb = encode_instances(ids)
     assert (rgb[ids == 0] == 0).all()
     colours = np.array([rgb[ids == k][0] for k in range(1, 65)])
     assert pdist(colours).min() >= 0.249
@@ -59,13 +59,13 @@ def test_colours_follow_from_what_is_seen_not_from_the_numbers():
     ids.reshape(8, 8, 8, 8)[:, 1:7, :, 1:7] = np.arange(1, 65).reshape(8, 1, 8, 1)
     numbers = np.random.default_rng(0).permutation(80)[:65] + 1
     other = np.where(ids > 0, numbers[ids], 0).astype(np.int32)
-    np.testing.assert_array_equal(paint_instances(other), paint_instances(ids))
+    np.testing.assert_array_equal(encode_instances(other), encode_instances(ids))
 
 
 def test_red_grows_to_the_right_and_green_downward():
     ids = np.zeros((100, 100), np.int32)
     ids[5:15, 5:15], ids[5:15, 85:95], ids[85:95, 5:15] = 1, 2, 3
-    rgb = paint_instances(ids)
+    rgb = encode_instances(ids)
     assert rgb[10, 90, 0] > rgb[10, 10, 0] + 0.5
     assert rgb[90, 10, 1] > rgb[10, 10, 1] + 0.5
 
@@ -89,11 +89,11 @@ CHANNELS = {
 
 @pytest.mark.parametrize('name', CHANNELS)
 @pytest.mark.parametrize('seed', range(3))
-def test_twenty_instances_are_read_back(name, seed):
+def test_twenty_instances_round_trip(name, seed):
     channel, least, miscount = CHANNELS[name]
     rng = np.random.default_rng(seed)
     true = random_instances(rng, 768, 24).ids
-    found, scores = find_instances(channel(paint_instances(true), rng))
+    found, scores = decode_instances(channel(encode_instances(true), rng))
     iou, more = agreement(found, true)
     assert iou >= least
     assert abs(more) <= miscount
@@ -104,10 +104,10 @@ def test_twenty_instances_are_read_back(name, seed):
     ('side', 'count', 'least'), [(64, 6, 0.97), (128, 10, 0.98), (256, 20, 0.98)]
 )
 @pytest.mark.parametrize('seed', range(3))
-def test_small_images_are_read_back(side, count, least, seed):
+def test_small_images_round_trip(side, count, least, seed):
     rng = np.random.default_rng(seed)
     true = random_instances(rng, side, count).ids
-    iou, more = agreement(find_instances(paint_instances(true))[0], true)
+    iou, more = agreement(decode_instances(encode_instances(true))[0], true)
     assert iou >= least
     assert more == 0
 
@@ -117,7 +117,7 @@ def test_blurred_rims_go_to_the_nearer_colour():
     ious = []
     for seed in range(3):
         true = random_instances(np.random.default_rng(seed), 64, 6).ids
-        iou, more = agreement(find_instances(channels.blur(paint_instances(true)))[0], true)
+        iou, more = agreement(decode_instances(channels.blur(encode_instances(true)))[0], true)
         assert more == 0
         ious.append(iou)
     assert np.mean(ious) >= 0.965
@@ -128,9 +128,9 @@ def test_fluctuations_that_neighbours_share_are_no_instances():
     for seed in range(4):
         rng = np.random.default_rng(seed)
         true = random_instances(rng, 384, 20).ids
-        rgb = channels.blur(paint_instances(true))
+        rgb = channels.blur(encode_instances(true))
         grain = channels.blur(rng.normal(0, 1, rgb.shape).astype(np.float32), 1.5)
-        found, _ = find_instances(np.clip(rgb + 0.05 * grain / grain.std(), 0, 1))
+        found, _ = decode_instances(np.clip(rgb + 0.05 * grain / grain.std(), 0, 1))
         iou, more = agreement(found, true)
         ious.append(iou)
         miscounts += abs(more)
@@ -143,13 +143,13 @@ def test_two_things_at_the_least_and_at_the_greatest_size(side):
     true = np.zeros((side, side), np.int32)
     true[side // 8 : side // 2, side // 8 : side // 2] = 1
     true[side // 2 : side - 1, side // 4 : side - 1] = 2
-    iou, more = agreement(find_instances(paint_instances(true))[0], true)
+    iou, more = agreement(decode_instances(encode_instances(true))[0], true)
     assert iou >= 0.95
     assert more == 0
 
 
 @pytest.mark.parametrize('seed', range(3))
-def test_any_colours_will_do(seed):
+def test_decoding_accepts_any_instance_colours(seed):
     rng = np.random.default_rng(seed)
     true = random_instances(rng, 512, 15).ids
     colours = np.zeros((1, 3))
@@ -158,7 +158,7 @@ def test_any_colours_will_do(seed):
         if np.linalg.norm(colours - new, axis=1).min() > 0.3:
             colours = np.vstack([colours, new])
     rgb = colours[true].astype(np.float32)
-    iou, more = agreement(find_instances(channels.noise(rgb, rng))[0], true)
+    iou, more = agreement(decode_instances(channels.noise(rgb, rng))[0], true)
     assert iou >= 0.97
     assert more == 0
 
@@ -170,27 +170,27 @@ def test_the_rim_between_two_colours_is_no_instance(sigma):
     true[30:150, 30:150], true[30:150, 150:270], true[200:270, 30:270] = 1, 2, 3
     colours = np.array([[0, 0, 0], [1, 0, 1], [0, 1, 0], [0.5, 0.5, 0.5]], np.float32)
     rgb = channels.blur(colours[true], sigma)
-    iou, more = agreement(find_instances(rgb)[0], true)
+    iou, more = agreement(decode_instances(rgb)[0], true)
     assert more == 0
     assert iou > 0.97
 
 
-def test_a_thing_behind_a_post_is_one_instance():
+def test_an_object_behind_a_post_is_one_instance():
     true = np.zeros((256, 256), np.int32)
     true[80:180, 30:220] = 1
     true[20:240, 110:140] = 2
-    rgb = channels.noise(paint_instances(true), np.random.default_rng(0))
-    iou, more = agreement(find_instances(rgb)[0], true)
+    rgb = channels.noise(encode_instances(true), np.random.default_rng(0))
+    iou, more = agreement(decode_instances(rgb)[0], true)
     assert more == 0
     assert iou > 0.97
 
 
 @pytest.mark.parametrize('drift', [0.15, 0.25])
-def test_a_drift_of_colour_within_a_thing_does_not_split_it(drift):
+def test_colour_drift_within_an_instance_does_not_split_it(drift):
     true = np.where(disc(256, 128, 128, 90), 1, 0).astype(np.int32)
     rgb = np.array([[0, 0, 0], [0.6, 0.6, 0.3]], np.float32)[true]
     rgb += drift * np.linspace(-1, 1, 256, dtype=np.float32)[None, :, None] * (true > 0)[..., None]
-    found, _ = find_instances(channels.noise(rgb, np.random.default_rng(0)))
+    found, _ = decode_instances(channels.noise(rgb, np.random.default_rng(0)))
     iou, more = agreement(found, true)
     assert more == 0
     assert iou > 0.97
@@ -214,7 +214,7 @@ def halves(apart, ramp):
 @pytest.mark.parametrize('sigma', [0, 0.03])
 def test_halves_that_touch_are_one_thing_unless_there_is_a_step(apart, ramp, count, sigma):
     rgb = channels.noise(halves(apart, ramp), np.random.default_rng(0), sigma)
-    found, _ = find_instances(rgb)
+    found, _ = decode_instances(rgb)
     assert found.max() == count
     assert found[130, 40] > 0
     assert (found[130, 40] == found[130, 220]) == (count == 1)
@@ -225,7 +225,7 @@ def test_similar_colours_apart_are_two_instances_above_the_limit_and_one_below()
     true[50:110, 50:110], true[150:210, 150:210] = 1, 2
     for apart, count in ((0.12, 2), (0.04, 1)):
         colours = np.array([[0, 0, 0], [0.8, 0.3, 0.5], [0.8, 0.3, 0.5 + apart]], np.float32)
-        assert find_instances(colours[true])[0].max() == count
+        assert decode_instances(colours[true])[0].max() == count
 
 
 def test_specks_and_near_black_are_background():
@@ -235,24 +235,24 @@ def test_specks_and_near_black_are_background():
         rgb[y : y + 2, x : x + 2] = (1, 0.5, 0)
     rgb[300:400, 300:400] = (0, 1, 0)
     rgb[350:354, 350:354] = (1, 0, 1)
-    found, scores = find_instances(rgb)
+    found, scores = decode_instances(rgb)
     assert found.max() == 1
     assert len(scores) == 1
     assert (found[300:400, 300:400] == 1).all()
 
 
 def test_nothing_is_found_in_black_and_everything_in_one_colour():
-    assert find_instances(np.zeros((32, 32, 3), np.float32))[0].max() == 0
+    assert decode_instances(np.zeros((32, 32, 3), np.float32))[0].max() == 0
     noisy = channels.noise(np.zeros((256, 256, 3), np.float32), np.random.default_rng(0))
-    assert find_instances(noisy)[0].max() == 0
-    assert (find_instances(np.full((32, 32, 3), 0.7, np.float32))[0] == 1).all()
+    assert decode_instances(noisy)[0].max() == 0
+    assert (decode_instances(np.full((32, 32, 3), 0.7, np.float32))[0] == 1).all()
 
 
 def test_values_outside_the_range_count_as_its_ends():
     true = random_instances(np.random.default_rng(1), 256, 8).ids
-    rgb = paint_instances(true)
-    found, scores = find_instances(rgb)
-    again, scores_again = find_instances(np.where(rgb == 0, -3, np.where(rgb == 1, 5, rgb)))
+    rgb = encode_instances(true)
+    found, scores = decode_instances(rgb)
+    again, scores_again = decode_instances(np.where(rgb == 0, -3, np.where(rgb == 1, 5, rgb)))
     np.testing.assert_array_equal(again, found)
     np.testing.assert_array_equal(scores_again, scores)
 
@@ -260,9 +260,9 @@ def test_values_outside_the_range_count_as_its_ends():
 def test_scores_fall_with_size_and_with_spread():
     true = np.zeros((256, 256), np.int32)
     true[20:120, 20:120], true[150:160, 20:30], true[20:120, 150:250] = 1, 2, 3
-    rgb = paint_instances(true)
+    rgb = encode_instances(true)
     rgb[20:120, 150:250] += np.random.default_rng(0).normal(0, 0.1, (100, 100, 3))
-    found, scores = find_instances(rgb)
+    found, scores = decode_instances(rgb)
     assert ((scores >= 0) & (scores <= 1)).all()
     assert (np.diff(scores) <= 0).all()
     large, small, spread = (scores[found[y, x] - 1] for y, x in ((70, 70), (155, 25), (70, 200)))
@@ -274,14 +274,14 @@ def test_scores_fall_with_size_and_with_spread():
 
 def test_decoding_is_deterministic():
     rng = np.random.default_rng(0)
-    rgb = channels.noise(paint_instances(random_instances(rng, 384, 20).ids), rng)
-    first, second = find_instances(rgb), find_instances(rgb.copy())
+    rgb = channels.noise(encode_instances(random_instances(rng, 384, 20).ids), rng)
+    first, second = decode_instances(rgb), decode_instances(rgb.copy())
     np.testing.assert_array_equal(first[0], second[0])
     np.testing.assert_array_equal(first[1], second[1])
 
 
 def test_the_image_that_is_read_stays_as_it_was():
-    rgb = paint_instances(random_instances(np.random.default_rng(0), 128, 5).ids)
+    rgb = encode_instances(random_instances(np.random.default_rng(0), 128, 5).ids)
     before = rgb.copy()
-    find_instances(rgb)
+    decode_instances(rgb)
     np.testing.assert_array_equal(rgb, before)
