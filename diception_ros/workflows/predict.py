@@ -160,6 +160,11 @@ def predict(config: PredictConfig, progress: Progress = SILENT) -> PredictResult
     points = read_points(config.points)
     if config.prompt is not None:
         return _generate(config, paths, points, progress)
+    for place in (*config.out.parents, config.out, *_folders(paths, config.out).values()):
+        if place.exists() and not place.is_dir():
+            raise FileExistsError(
+                f'{place} is a file; results need a folder of that name, choose another --out'
+            )
     registry = TaskRegistry(tuple(cards.read(folder) for folder in config.adapters))
     names = config.tasks or [card.name for card in registry.cards]
     prompts = make_prompts(names, config.categories, points, registry)
@@ -381,7 +386,8 @@ def find_images(given: Sequence[str], out: Path | None = None) -> list[Path]:
                 if not (out in p.parents or p.is_dir() or files.is_stream(p))
             ]  # fmt: skip
             if not inside:
-                raise ValueError(f'{path}: no images in it; expected {" ".join(_ENDS)}')
+                but = f' outside of {out}' if out and out.is_dir() else ''
+                raise ValueError(f'{path}: no images in it{but}; expected {" ".join(_ENDS)}')
             paths += inside
         elif glob.has_magic(text) and not path.exists():
             matched = sorted(glob.glob(text, recursive=True))

@@ -266,3 +266,23 @@ def test_an_image_that_an_option_took_is_explained(tmp_path, capsys):
     assert (
         'required: IMAGE; --tasks took all words that follow, so put IMAGE in front, or behind --'
     ) in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(('out', 'file'), [('', 'a.png'), ('note', 'note'), ('note/x', 'note')])
+def test_files_where_folders_of_results_would_be_are_named_before_the_model_loads(
+    tmp_path, monkeypatch, capsys, out, file
+):
+    monkeypatch.chdir(tmp_path)
+    images.write(tmp_path / 'a.png', np.zeros((4, 4, 3), np.uint8))
+    (tmp_path / 'note').touch()
+    monkeypatch.setattr('diception_ros.workflows.predict._load', None)
+    assert run('a.png', '--tasks', 'depth', '--out', out) == 1
+    assert f'{file} is a file; results need a folder of that name' in capsys.readouterr().err
+
+
+def test_a_folder_whose_images_are_all_results_is_explained(image_files, tmp_path, capsys):
+    folder = image_files[0].parent
+    assert run(folder, '--tasks', 'depth', '--out', folder) == 1
+    assert (
+        f'{folder}: no images in it outside of {folder}; expected .png' in capsys.readouterr().err
+    )
