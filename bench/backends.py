@@ -6,8 +6,9 @@ Each backend has a process of its own; they take turns, and the best of all roun
 
     python bench/backends.py --sides torch:1 onnx:1
     python bench/backends.py --sides base:1 base:2 onnx:1 onnx:2 --base fbaa75e [--model DIR]
+    python bench/backends.py --sides onnx:1 onnx:1@int8     # int8: a folder of diception export
 
-A side is a backend and its threads, and `base` the Predictor of another commit (in a temporary git
+A side is a backend and its threads, after @ a model of its own, and `base` the Predictor of another commit (in a temporary git
 worktree) with its own built-in model. The last column is the first side's value by the last one's.
 """
 
@@ -57,7 +58,8 @@ def serve(args: argparse.Namespace) -> None:
     """One backend: for each line of input, the processor's milliseconds of all counts."""
     begin, wall = time.process_time(), time.perf_counter()
     backend, _, threads = args.serve.partition(':')
-    predictor, Frame, Point, Prompt = load(backend, args.model, int(threads))
+    threads, _, model = threads.partition('@')
+    predictor, Frame, Point, Prompt = load(backend, model or args.model, int(threads))
     load_s = {'load_cpu_s': time.process_time() - begin, 'load_s': time.perf_counter() - wall}
     import numpy as np
 
@@ -119,9 +121,11 @@ def main() -> None:
 
 def side(text: str) -> str:
     """A backend and its threads, checked: `onnx:2`."""
-    backend, _, threads = text.partition(':')
+    backend, _, threads = text.partition('@')[0].partition(':')
     if backend not in (*BACKENDS, 'base') or not threads.isdecimal():
-        raise argparse.ArgumentTypeError(f'expected torch:N, onnx:N or base:N, got {text!r}')
+        raise argparse.ArgumentTypeError(
+            f'expected torch:N, onnx:N or base:N, perhaps with @DIR, got {text!r}'
+        )
     return text
 
 

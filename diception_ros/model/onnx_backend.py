@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 
 from diception_ros.core.settings import ComputeSettings, PredictSettings
 from diception_ros.model.component_configs import CELL, read_json
+from diception_ros.model.folder import fingerprint
 from diception_ros.model.inputs import overlap, pack_points, standard_normal
 from diception_ros.model.text_embeddings import TABLE_FILE, PromptTable
 from diception_ros.model.weights import layout_hash
@@ -34,7 +35,7 @@ IMAGE, CONDITION, NETWORK, DECODER = GRAPHS = (
 INDEX_FILE = 'onnx.json'
 FORMAT = 'diception_ros graphs 2'
 # Precisions in which graphs compute, with their names in torch. Inputs and outputs are float32.
-PRECISIONS = {'fp32': 'float32', 'fp16': 'float16'}
+PRECISIONS = {'fp32': 'float32', 'fp16': 'float16', 'int8': 'int8'}
 _AGAIN = '; make them again: diception export --model'
 # Providers by the beginning of the device's name, the first that is there being used; each needs
 # a build of ONNX Runtime that has it. None of the GPU's has been run so far.
@@ -385,6 +386,9 @@ def find_problem(folder: Path) -> str:
             f'the ONNX graphs in {folder} do not belong to its weights: a configuration, or the '
             f'layout of a file of weights, is another one{_AGAIN} {folder}'
         )
+    # Ranges of activations, which int8 graphs hold, are those of certain weights.
+    if index.get('weights') not in (None, fingerprint(folder)):
+        return f'the int8 graphs in {folder} were made of other weights{_AGAIN} {folder}'
     return check_exportable(folder)
 
 

@@ -4,25 +4,31 @@
 
 A graph holds no value of a weight: each is an initializer that lies in a .safetensors file of the
 folder, named by its offset (ONNX calls this external data). So a graph stays right for other
-weights of the same layout, and the folder does not grow by them.
+weights of the same layout, and the folder does not grow by them. (int8 graphs hold ranges of
+activations, and so belong to the weights that these were measured with.)
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 import functools
 import inspect
+import itertools
 import json
 from pathlib import Path
+import re
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 import torch
 from torch import nn
 from torch.nn import functional
 
+from diception_ros.core.images import resize
 from diception_ros.core.prompt import MAX_POINTS
 from diception_ros.core.settings import ComputeSettings, PredictSettings
+from diception_ros.model.folder import fingerprint
 from diception_ros.model.onnx_backend import (
     CONDITION,
     DECODER,
@@ -34,10 +40,11 @@ from diception_ros.model.onnx_backend import (
     PRECISIONS,
     OnnxBackend,
     check_exportable,
+    find_problem,
+    graph_dtype,
 )
 from diception_ros.model.pca import PcaAutoencoder
 from diception_ros.model.pipeline import DiceptionPipeline
-from diception_ros.model.torch_backend import TorchBackend
 from diception_ros.model.weights import (
     PARTS,
     TensorPlace,
@@ -49,11 +56,6 @@ from diception_ros.system import files
 
 # The newest that ONNX Runtime 1.20 knows; 1.20 is the oldest that setup.py allows.
 OPSET = 20
-# Largest difference of an output image, of 0 to 1, with which graphs are accepted. float16 keeps
-# 11 bits: the built-in model differs by 2e-3, and an overflow by .5 or more.
-TOLERANCES = {'fp32': 1e-4, 'fp16': 1e-2}
-
-
 # ONNX's names of the types of stored weights.
 _TYPES = {'F64': 'DOUBLE', 'F32': 'FLOAT', 'F16': 'FLOAT16', 'BF16': 'BFLOAT16'}
 
@@ -237,14 +239,18 @@ class _DecoderGraph(_Graph):
 
 
 def export(
-    folder: Path, precision: str, log: Callable[[str], None] = lambda line: None
+    folder: Path,
+    precision: str,
+    log: Callable[[str], None] = lambda line: None,
+    images: Sequence[NDArray[np.uint8]] = (),
 ) -> dict[str, int]:
     """Write the graphs of a model folder into it.
 
     Args:
-        folder: of the model.
+        folder: of the model. For int8 its fp32 graphs are changed if it has some that fit.
         precision: in which the graphs compute, one of PRECISIONS.
         log: called with progress.
+        images: for int8, (H, W, 3) RGB, on which ranges of activations are measured.
 
     Returns:
         bytes of each file that was written, by name.
@@ -257,6 +263,16 @@ def export(
 
     if reason := check_exportable(folder):
         raise ValueError(f'{folder}: {reason}')
+    if precision == 'int8':
+        if find_problem(folder) or graph_dtype(folder) != 'float32':
+            export(folder, 'fp32', log)
+        log(f'measuring ranges of activations on {len(images)} images')
+        ranges = _measure(folder, images)
+        for name, found in ranges.items():
+            content = _quantised(folder / name, found)
+            files.write_bytes(folder / name, content)
+        _write_index(folder, precision, weights=fingerprint(folder))
+        return {name: (folder / name).stat().st_size for name in GRAPHS}
     places = {
         f'{file.parent.name}.{name}': place
         for file in weight_files(folder)
@@ -283,12 +299,16 @@ def export(
         content = onnx_ir.to_proto(program.model).SerializeToString()
         files.write_bytes(folder / name, content)
         sizes[name] = len(content)
+    _write_index(folder, precision)
+    return sizes
+
+
+def _write_index(folder: Path, precision: str, **more: str) -> None:
     index = {
         'format': FORMAT, 'layout': layout_hash(folder), 'precision': precision, 'opset': OPSET,
-        'exporter': f'torch {torch.__version__}',
+        'exporter': f'torch {torch.__version__}', **more,
     }  # fmt: skip
     files.write_text(folder / INDEX_FILE, json.dumps(index, indent=2, sort_keys=True) + '\n')
-    return sizes
 
 
 def _graphs(
@@ -411,38 +431,200 @@ def _refer(model: Any, places: Mapping[str, TensorPlace], folder: Path) -> None:
         held.metadata_props.clear()
 
 
-def compare(folder: Path) -> float:
-    """Largest difference of output images of the graphs from those of torch, of 0 to 1.
-
-    Takes an image of noise and bars, every shape of batch that the Predictor makes, points, two
-    steps and guidance.
-    """
-    random = np.random.default_rng(0)
-    torch_model = TorchBackend.load(folder, ComputeSettings(backend='torch', dtype='float32'))
-    onnx_model = OnnxBackend(folder, ComputeSettings(backend='onnx'))
-    side = torch_model.resolution * torch_model.input_scale
-    image = random.integers(0, 256, (side, side, 3), np.uint8)
-    image[:, ::16] = image[::32] = 255
-    texts = list(torch_model.pipe.prompt_table)
-    worst = 0.0
-    for settings in (
-        PredictSettings(num_inference_steps=1, guidance_scale=1.0),
-        PredictSettings(num_inference_steps=2, guidance_scale=2.0),
-    ):
-        for batch in (1, 3):
-            prompts = [texts[number % len(texts)] for number in range(batch)]
-            points = [[], [(0.25, 0.75)], [(0.5, 0.5), (0.1, 0.2)]][:batch]
-            outputs = []
-            for model in (torch_model, onnx_model):
-                latents = model.denoise(
-                    model.encode([image]), prompts, points, list(range(batch)), settings, ''
-                )
-                outputs.append(model.decode_latents(latents))
-            worst = max(worst, float(np.abs(outputs[0] - outputs[1]).max()))
-    return worst
-
-
 def remove(folder: Path) -> None:
     """Remove the graphs of a model folder."""
     for name in (INDEX_FILE, *GRAPHS):
         (folder / name).unlink(missing_ok=True)
+
+
+# ---- int8 ---------------------------------------------------------------------------------------
+#
+# Activations take 8 bits between limits that were measured before (limits of each run would let a
+# prediction depend on what else its batch holds), weights 8 bits by a scale of each channel. A
+# graph says so by pairs of QuantizeLinear and DequantizeLinear, from which ONNX Runtime makes
+# integer kernels. It rounds the weights itself: ONNX Runtime computes that once, as it loads the
+# graph, so the folder stores no weight twice.
+
+# Smallest scale, of values that are all 0.
+_TINY = 1e-12
+# Of these parts; but not their first layers, whose inputs are noise, nor those whose outputs are
+# the latents: their errors would be seen as they are.
+_INT8_PARTS = ('image_encoder.', 'transformer.')
+_NOT_INT8 = re.compile(r'\.(pos_embed|proj_out|leave|encode)\.')
+
+
+def _weight_name(node: Any) -> str:
+    """The initializer that is the second input of a node, cast or transposed; '' if none is."""
+    value = node.inputs[1]
+    while value.producer() is not None and value.producer().op_type in ('Cast', 'Transpose'):
+        value = value.producer().inputs[0]
+    return value.name if value.is_initializer() else ''
+
+
+class _Plan:
+    """What of a graph computes in 8 bits.
+
+    Attributes:
+        products: convolutions and matrix products of something and a weight.
+        values: what is rounded to 8 bits: their inputs, and the convolutions' outputs.
+        outputs: those of the values that are read rounded by everything.
+        readers: nodes that read the other values rounded.
+    """
+
+    def __init__(self, graph: Any) -> None:
+        self.products = [
+            node for node in graph
+            if node.op_type in ('Conv', 'MatMul') and _weight_name(node).startswith(_INT8_PARTS)
+            and not _NOT_INT8.search(_weight_name(node))
+        ]  # fmt: skip
+        self.values = dict.fromkeys(node.inputs[0] for node in self.products)
+        self.readers = set(self.products)
+        self.outputs = set()
+        for node in self.products:
+            if node.op_type == 'Conv':
+                (value,) = node.outputs
+                uses = list(value.uses())
+                if len(uses) == 1 and uses[0].node.op_type in ('Clip', 'Relu'):
+                    (value,) = uses[0].node.outputs  # the limits of 8 bits replace it
+                self.outputs.add(value)
+        for node in graph:  # sums of such outputs, which an integer kernel adds
+            if node.op_type == 'Add' and self.outputs.issuperset(node.inputs):
+                self.outputs.add(node.outputs[0])
+                self.readers.add(node)
+        self.values |= dict.fromkeys(self.outputs)
+
+
+class _Recorder:
+    """Runs a graph in place of the backend's, and keeps the range of each value of its plan."""
+
+    def __init__(self, path: Path) -> None:
+        import onnx_ir
+        import onnxruntime
+
+        model = onnx_ir.load(path)
+        self.names = [value.name for value in _Plan(model.graph).values]
+        self.inputs, self._outputs = len(model.graph.inputs), len(model.graph.outputs)
+        for value in _Plan(model.graph).values:
+            for kind in ('ReduceMin', 'ReduceMax'):
+                node = onnx_ir.node(kind, [value], {'keepdims': 0}, name=f'{value.name}.{kind}')
+                node.outputs[0].type = onnx_ir.TensorType(onnx_ir.DataType.FLOAT)
+                node.outputs[0].name = node.name
+                model.graph.append(node)
+                model.graph.outputs.append(node.outputs[0])
+        options = onnxruntime.SessionOptions()
+        options.log_severity_level = 4
+        options.add_session_config_entry(
+            'session.model_external_initializers_file_folder_path', str(path.parent)
+        )
+        self._session = onnxruntime.InferenceSession(
+            onnx_ir.to_proto(model).SerializeToString(), options, ['CPUExecutionProvider']
+        )
+        self.ranges = np.zeros((len(self.names), 2), np.float32)
+
+    def run(self, feeds: dict[str, Any], shape: Any) -> list[Any]:
+        outputs = self._session.run(None, feeds)
+        ends = np.reshape(outputs[self._outputs :], (-1, 2))
+        self.ranges[:, 0] = np.minimum(self.ranges[:, 0], ends[:, 0])
+        self.ranges[:, 1] = np.maximum(self.ranges[:, 1], ends[:, 1])
+        return list(outputs[: self._outputs])
+
+
+def _measure(
+    folder: Path, images: Sequence[NDArray[np.uint8]]
+) -> dict[str, dict[str, NDArray[np.float32]]]:
+    """Smallest and largest value, or 0, of all that is rounded, by name, of each graph."""
+    model: Any = OnnxBackend(folder, ComputeSettings(backend='onnx', threads=1))
+    recorders = [_Recorder(folder / name) for name in (IMAGE, NETWORK)]
+    model._image, model._network = recorders
+    random = np.random.default_rng(0)
+    texts = sorted(model._table, key=len)[:8]  # the shortest are those of the tasks
+    side = model.resolution * model.input_scale
+    for number, image in enumerate(images):
+        latents = model.encode([resize(image, side)[0]])
+        points = [
+            [tuple(random.random(2)) for _ in range(random.integers(MAX_POINTS + 1))]
+            for _ in texts
+        ]  # fmt: skip
+        seeds = [number] * len(texts)
+        for steps, guidance in ((1, 1.0), (4, 2.0))[: 1 if number else 2]:
+            settings = PredictSettings(num_inference_steps=steps, guidance_scale=guidance)
+            model.denoise(latents, texts, points, seeds, settings, '')
+    return {
+        name: dict(zip(one.names, one.ranges, strict=True))
+        for name, one in zip((IMAGE, NETWORK), recorders, strict=True)
+    }
+
+
+def _quantised(path: Path, ranges: Mapping[str, NDArray[np.float32]]) -> bytes:
+    """The graph of a file that computes in 8 bits within these ranges."""
+    import onnx_ir
+
+    types = onnx_ir.DataType
+    model = onnx_ir.load(path)
+    graph = model.graph
+    plan = _Plan(graph)
+
+    def constant(name: str, values: Any, dtype: Any) -> Any:
+        if name not in graph.initializers:
+            tensor = onnx_ir.tensor(np.asarray(values, dtype), name=name)
+            graph.register_initializer(onnx_ir.Value(
+                name=name, const_value=tensor, shape=onnx_ir.Shape(tensor.shape),
+                type=onnx_ir.TensorType(tensor.dtype),
+            ))  # fmt: skip
+        return graph.initializers[name]
+
+    numbers = itertools.count()
+
+    def add(before: Any, kind: str, *inputs: Any, dtype: Any = types.FLOAT, **more: Any) -> Any:
+        name = f'int8_{next(numbers)}'
+        output = onnx_ir.Value(name=name, type=onnx_ir.TensorType(dtype))
+        graph.insert_before(before, onnx_ir.node(kind, inputs, more, name=name, outputs=[output]))
+        return output
+
+    scales, following = {}, dict(itertools.pairwise(graph))
+    for value in plan.values:
+        low, high = (float(end) for end in ranges[value.name])
+        scale = max((high - low) / 255, _TINY)
+        scales[value] = constant(f'{value.name}.scale', scale, np.float32)
+        zero = round(-low / scale)
+        about = [scales[value], constant(f'zero_point_{zero}', zero, np.uint8)]
+        uses = list(value.uses())
+        place = following[value.producer()] if value.producer() else graph[0]
+        rounded = add(place, 'QuantizeLinear', value, *about, dtype=types.UINT8)
+        back = add(place, 'DequantizeLinear', rounded, *about)
+        scales[back] = scales[value]
+        for use in uses:
+            if value in plan.outputs or use.node in plan.readers:
+                use.node.replace_input_with(use.idx, back)
+    for node in plan.products:
+        _round_weight(node, scales[node.inputs[0]], constant, functools.partial(add, node))
+    return bytes(onnx_ir.to_proto(model).SerializeToString())
+
+
+def _round_weight(node: Any, input_scale: Any, constant: Any, add: Any) -> None:
+    """Round the weight and the bias of a convolution or matrix product."""
+    import onnx_ir
+
+    weight, *bias = node.inputs[1:]
+    shape = node.graph.initializers[_weight_name(node)].shape
+    # A matrix product's weight is transposed; the output channels are its columns.
+    axis = 0 if node.op_type == 'Conv' else 1
+    axes = [number for number in range(len(shape)) if number != axis]
+    others = constant(f'axes_{axis}_{len(shape)}', axes, np.int64)
+    largest = add('ReduceMax', add('Abs', weight), others, keepdims=0)
+    least = [
+        add('Div', largest, constant('largest_int8', 127, np.float32)),
+        constant('tiny', _TINY, np.float32),
+    ]
+    if bias:
+        # It is an int32 of the product's scale; those of channels without weights must fit.
+        largest_bias = constant('largest_bias', 2**30, np.float32)
+        least.append(add('Div', add('Abs', *bias), add('Mul', input_scale, largest_bias)))
+    scale = add('Max', *least)
+    about = [scale, constant(f'zeros_{shape[0]}', np.zeros(int(shape[0])), np.int8)]
+    rounded = add('QuantizeLinear', weight, *about, dtype=onnx_ir.DataType.INT8, axis=axis)
+    node.replace_input_with(1, add('DequantizeLinear', rounded, *about, axis=axis))
+    if bias:
+        step, kind = add('Mul', scale, input_scale), onnx_ir.DataType.INT32
+        whole = add('Cast', add('Round', add('Div', *bias, step)), dtype=kind, to=kind)
+        node.replace_input_with(2, add('DequantizeLinear', whole, step, axis=0))

@@ -3,17 +3,20 @@
 """ONNX Runtime gives the output images of torch, with the built-in model and with a VAE."""
 
 import json
+from pathlib import Path
 import re
 import shutil
 import subprocess
 import sys
 
+import cv2
 from diffusers import FlowMatchEulerDiscreteScheduler
 import numpy as np
 import pytest
 import torch
 
 from diception_ros import ExportConfig, export, tasks
+from diception_ros.core import images
 from diception_ros.core.frame import Frame
 from diception_ros.core.labels import Disparity
 from diception_ros.core.prompt import Point, Prompt
@@ -335,9 +338,84 @@ def test_graphs_in_float16_are_near_torch_in_float32(tiny_folder, tmp_path):
     assert backend.choose(out, ComputeSettings(backend='onnx', dtype='float16')).name == 'onnx'
 
 
-def test_an_unknown_precision_is_refused():
-    with pytest.raises(ValueError, match='precision'):
-        ExportConfig(precision='fp8')
+@pytest.fixture(scope='module')
+def int8(tmp_path_factory):
+    """The built-in model with int8 graphs, made of its fp32 ones, and the result of the export."""
+    pytest.importorskip('onnx_ir')
+    place = tmp_path_factory.mktemp('int8')
+    (place / 'images').mkdir()
+    for seed in range(2):
+        images.write(place / 'images' / f'{seed}.png', smooth(seed))
+    before = content(resolve('builtin'))
+    result = export(
+        ExportConfig(out=place / 'model', precision='int8', calibration=place / 'images')
+    )
+    assert content(resolve('builtin')) == before
+    return result
+
+
+def smooth(seed):
+    """An image with large areas, (96, 128, 3)."""
+    coarse = np.random.default_rng(seed).integers(0, 256, (3, 4, 3), np.uint8)
+    return cv2.resize(coarse, (128, 96), interpolation=cv2.INTER_CUBIC)
+
+
+@pytest.mark.slow
+def test_int8_graphs_are_near_those_in_float32(int8, both):
+    assert json.loads((int8.model / 'onnx.json').read_text())['precision'] == 'int8'
+    rounded = Predictor.load(int8.model, ONNX)
+    for prompt in (Prompt('depth'), Prompt('normal'), Prompt('entity')):
+        text = tasks.get(prompt.task).text(prompt)
+        view = Frame(smooth(5))
+        exact, found = (one.generate(view, text) for one in (both[1], rounded))
+        # Rounded, and still this model's output: another image's is further away.
+        assert 0 < np.abs(found - exact).mean() < 0.03
+        other = both[1].generate(Frame(smooth(6)), text)
+        assert np.abs(found - exact).mean() < 0.3 * np.abs(other - exact).mean()
+
+
+@pytest.mark.slow
+def test_int8_graphs_store_no_weight_and_do_not_depend_on_the_batch(int8):
+    from onnxruntime import InferenceSession, SessionOptions
+
+    assert sum(int8.sizes.values()) < 2e6
+    rounded = Predictor.load(int8.model, ONNX)
+    frames = [Frame(smooth(seed)) for seed in range(3)]
+    alone = rounded.predict(frames[:1], [Prompt('depth')])[0].label.values
+    among = rounded.predict(frames, [Prompt('depth'), Prompt('normal')])[0].label.values
+    np.testing.assert_allclose(among, alone, atol=CLOSE)
+    # ONNX Runtime makes integer kernels of the pairs of QuantizeLinear and DequantizeLinear.
+    options = SessionOptions()
+    options.optimized_model_filepath = str(int8.model / 'optimised.onnx')
+    for name, kernel in (('image', b'QLinearConv'), ('network', b'MatMulIntegerToFloat')):
+        InferenceSession(int8.model / f'{name}.onnx', options, ['CPUExecutionProvider'])
+        assert (int8.model / 'optimised.onnx').read_bytes().count(kernel) > 30
+
+
+@pytest.mark.slow
+def test_int8_graphs_belong_to_the_weights_they_were_measured_with(int8, tmp_path):
+    copy = shutil.copytree(int8.model, tmp_path / 'model')
+    assert backend.choose(copy, ComputeSettings()).name == 'onnx'
+    place = weights.tensor_places(copy / 'vae' / 'diffusion_pytorch_model.safetensors')['mean']
+    with place.file.open('r+b') as file:
+        file.seek(place.offset)
+        file.write(bytes(place.length))
+    assert 'were made of other weights' in backend.choose(copy, ComputeSettings()).reason
+    with pytest.raises(ValueError, match=r'other weights.*diception export'):
+        Predictor.load(copy, ONNX)
+
+
+@pytest.mark.parametrize(
+    ('values', 'words'),
+    [
+        ({'precision': 'fp8'}, 'precision'),
+        ({'precision': 'int8'}, 'int8 needs a folder of images'),
+        ({'calibration': Path('images')}, 'the others take none'),
+    ],
+)
+def test_a_precision_that_cannot_be_made_is_refused(values, words):
+    with pytest.raises(ValueError, match=words):
+        ExportConfig(**values)
 
 
 # ---- without torch -----------------------------------------------------------------------------
@@ -355,8 +433,6 @@ from diception_ros.cli.main import main
 
 @pytest.mark.slow
 def test_images_are_predicted_without_torch(tmp_path):
-    from diception_ros.core import images
-
     images.write(tmp_path / 'view.png', frame().image)
     arguments = [
         'predict', str(tmp_path / 'view.png'), '--tasks', 'depth', 'normal', 'segmentation',
