@@ -6,10 +6,11 @@ Each backend has a process of its own; they take turns, and the best of all roun
 
     python bench/backends.py --sides torch:1 onnx:1
     python bench/backends.py --sides base:1 base:2 onnx:1 onnx:2 --base fbaa75e [--model DIR]
-    python bench/backends.py --sides onnx:1 onnx:1@int8     # int8: a folder of diception export
+    python bench/backends.py --sides onnx:1 onnx:1@INT8
 
-A side is a backend and its threads, after @ a model of its own, and `base` the Predictor of another commit (in a temporary git
-worktree) with its own built-in model. The last column is the first side's value by the last one's.
+A side is a backend and its threads, perhaps with @ and a model folder of its own, or `base`, the
+Predictor of another commit (in a temporary git worktree) with its own built-in model. The last
+column is the first side's value by the last one's.
 """
 
 from __future__ import annotations

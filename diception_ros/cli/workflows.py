@@ -157,7 +157,8 @@ def export(args: argparse.Namespace) -> int:
 
     The graphs read the weights out of the folder's own files. Their output images are compared
     with those of torch. fp16 graphs are for GPUs; int8 graphs are faster on CPUs and less accurate
-    (docs/builtin_model.md has a table). Needs the packages onnx and onnxscript: pip install diception_ros[export].
+    (docs/builtin_model.md has a table). Needs the packages onnx and onnxscript: pip install
+    diception_ros[export].
     """
     result = api.export(settings.from_arguments(api.ExportConfig, args), ConsoleProgress())
     size = sum(result.sizes.values()) / 1e6
