@@ -55,14 +55,14 @@ def write_adapter(folder, model, name='floor', prompt=None, kind='mask', seed=0,
     tokens, pooled = (torch.randn(part.shape, generator=dice) for part in
                       (known.tokens, known.pooled))  # fmt: skip
     count = sum(value.numel() for value in matrices.values())
-    told = {
+    fields = {
         'name': name, 'prompt': prompt, 'kind': kind,
         'base': str(model), 'base_sha256': fingerprint(model), 'rank': 2, 'parameters': count,
         'share': 0.01, **changes,
     }  # fmt: skip
     folder.mkdir(parents=True, exist_ok=True)
     save_file(adapters.pack(matrices, PromptEmbedding(tokens, pooled)), folder / WEIGHTS_FILE)
-    Card(**told).write(folder)
+    Card(**fields).write(folder)
     return folder
 
 
@@ -132,7 +132,7 @@ def go(base, out, resume=False, **changes):
     return fit_adapter(what, settings, out, resume, progress=False)
 
 
-def told(out):
+def adaptation_files(out):
     """All that an adaptation leaves, but for how fast it was."""
     found = {name: (out / name).read_bytes() for name in (WEIGHTS_FILE, CARD_FILE, 'labels.json')}
     for name in ('log.csv', 'validation.csv'):

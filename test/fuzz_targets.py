@@ -164,7 +164,7 @@ def foreign_bag(folder):
     own = b'int8 K=3\nuint8[] a\nstring<=5 b "x"\nacme_msgs/Inner c\n' + b'=' * 80 + (
         b'\nMSG: acme_msgs/Inner\nbool[2] d\n')  # fmt: skip
     png = cv2.imencode('.png', array())[1].tobytes()
-    told = {'timestamp': {'sec': 1, 'nsec': 2}, 'frame_id': 'c', 'format': 'png',
+    image_fields = {'timestamp': {'sec': 1, 'nsec': 2}, 'frame_id': 'c', 'format': 'png',
             'data': __import__('base64').b64encode(png).decode()}  # fmt: skip
     raw = {'timestamp': {'sec': 1, 'nsec': 2}, 'frame_id': 'c', 'height': 2, 'width': 2,
            'encoding': 'rgb8', 'step': 6, 'data': 'AAAAAAAAAAAAAAAA'}  # fmt: skip
@@ -173,7 +173,7 @@ def foreign_bag(folder):
             (
                 '/json',
                 Definition('foxglove.CompressedImage', 'jsonschema', schema),
-                json.dumps(told).encode(),
+                json.dumps(image_fields).encode(),
                 'json',
             ),
             (

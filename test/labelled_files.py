@@ -116,20 +116,22 @@ def write_coco(place, how='polygon', count=COUNT, folder='.'):
         )
         for number, box in enumerate(boxes(k), 1):
             if how == 'polygon':
-                told = [[float(v) for corner in corners(box) for v in corner]]
+                segmentation = [[float(v) for corner in corners(box) for v in corner]]
             elif how == 'runs':
-                told = {'size': list(SIZE), 'counts': runs(mask(k, number))}
+                segmentation = {'size': list(SIZE), 'counts': runs(mask(k, number))}
             else:
                 from pycocotools import mask as coco_mask
 
-                told = coco_mask.encode(np.asfortranarray(mask(k, number).astype(np.uint8)))
-                told['counts'] = told['counts'].decode()
+                segmentation = coco_mask.encode(
+                    np.asfortranarray(mask(k, number).astype(np.uint8))
+                )
+                segmentation['counts'] = segmentation['counts'].decode()
             content['annotations'].append(
                 {
                     'id': 10 * k + number,
                     'image_id': 100 + k,
                     'category_id': {1: 7, 2: 3}[number],
-                    'segmentation': told,
+                    'segmentation': segmentation,
                     'iscrowd': 0,
                 }
             )
@@ -156,8 +158,8 @@ def shapes(k, how):
             made.append(shape(name, 'polygon', corners((middle, y0, x1, y1)), group=5))
         else:
             part = png(np.full((y1 - y0, x1 - x0), 255, np.uint8))
-            told = base64.b64encode(part).decode()
-            made.append(shape(name, 'mask', [[x0, y0], [x1 - 1, y1 - 1]], mask=told))
+            encoded = base64.b64encode(part).decode()
+            made.append(shape(name, 'mask', [[x0, y0], [x1 - 1, y1 - 1]], mask=encoded))
     return made
 
 

@@ -344,7 +344,7 @@ class Peer:
         last = self._statuses.get(node)
         return int(values(last).get(name, 0)) if last else 0
 
-    def told(self, name, message):
+    def status_with(self, name, message):
         """The status of a name with a message, if there was one since `got` was cleared."""
         self._listen_to_diagnostics()
         found = [one for array in self.got['/diagnostics'] for one in array.status]

@@ -2,9 +2,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """Point cloud filters for costmaps, the ground plane, and a planar scan, of a depth image.
 
-Everything works on the depth image, not on points: a pixel's neighbours are its neighbours on the
-surface, and what a plane looks like is linear in the inverse depth. The frame is the camera
-optical frame throughout: x right, y down, z forward, metres.
+All functions work on the depth image, not on points: adjacent pixels are neighbours on the
+surface, and the inverse depth of a plane is linear in the pixel coordinates. All coordinates are
+in the camera optical frame: x right, y down, z forward, metres.
 
 In all functions `depth` is (H, W) float32, metres along the optical axis, NaN = unknown;
 `intrinsics` is the pinhole of that image; and `normals` are (H, W, 3) float32, unit, NaN =
@@ -28,26 +28,26 @@ from diception_ros.core.geometry import axes
 Mask = NDArray[np.bool_]
 
 # Angle over which neighbours are compared, radians: 2 pixels of a 640x480 image of 60 degrees. A
-# depth edge of a network is some pixels wide, and more of them in a larger image of the same view.
+# depth edge of a network is several pixels wide, more in a larger image of the same view.
 NEIGHBOUR_ANGLE = 0.004
 # Gravity in the optical frame of a level camera.
 _LEVEL = (0.0, 1.0, 0.0)
-# Pixels that the ground plane is fitted to: 4 ms for a fit that is stable to a millimetre.
+# Pixels that the ground plane is fitted to: the fit takes 4 ms and is stable to a millimetre.
 GROUND_SAMPLES = 4096
-# A normal within this angle of up may be the ground's, while up is only roughly known, and once it
-# is measured; degrees. Walls are 90 degrees away, ramps for wheelchairs 5.
+# Largest angle between up and a normal of the ground, degrees: while up is only roughly known, and
+# once it is measured. Walls are at 90 degrees, wheelchair ramps at 5.
 UP_ROUGHLY, UP_MEASURED = 45.0, 20.0
 # Share of the samples that a ground plane must hold: 64 of 4096, a strip of 7 image rows of 480.
 GROUND_SHARE = 1 / 64
 # Of several levels (floor, seats, tables) the lowest with this share of the largest is the ground.
 LEVEL_SHARE = 0.1
-# Least distance of the camera above the ground, metres: a robot vacuum's.
+# Minimum height of the camera above the ground, metres: that of a robot vacuum.
 LEAST_HEIGHT = 0.03
 # Relative error of the height of a level up to which it agrees with the camera's.
 HEIGHT_ERROR = 0.25
-# More cells than this are not laid out in memory.
+# Larger voxel grids are not allocated in memory.
 _CELLS = 2**27
-# Pixels that are filtered at a time: 256 kB of float32, so that all of a filter fits into a cache.
+# Pixels that are filtered at a time: 256 kB of float32, so that the data of a filter fits a cache.
 _STRIPE = 2**16
 
 
@@ -122,7 +122,7 @@ def select(
     normals: NDArray[np.float32] | None = None,
     allowed: Mask | None = None,
 ) -> Selection:
-    """Apply all filters to a depth image; `allowed` are the pixels (H, W) of wanted categories."""
+    """Apply all filters to a depth image; `allowed`: (H, W), pixels of the categories to keep."""
     pixels = grid(chosen.stride)
     z = depth[pixels]
     lens = strided(intrinsics, chosen.stride)
@@ -182,7 +182,7 @@ def flying(
     jump: float,
     normals: NDArray[np.float32] | None = None,
 ) -> Mask:
-    """Points that hang in the air at depth edges: (H, W) bool, False where the depth is unknown.
+    """Flying points at depth edges: (H, W) bool, False where the depth is unknown.
 
     A network blurs a depth edge, so its pixels lie between the two surfaces. A point is dropped if
     among its neighbours one is nearer and one is farther, both by more than `jump` (a relative
@@ -191,7 +191,7 @@ def flying(
     is seen at an `angle` (degrees) from its normal or more, an error of a pixel moves a point far,
     so it is dropped too.
     """
-    import cv2  # not for those who only make messages
+    import cv2  # here, since code that only makes messages needs no OpenCV
 
     reach = max(1, round(NEIGHBOUR_ANGLE * (intrinsics.fx + intrinsics.fy) / 2))
     kernel = np.ones((2 * reach + 1, 2 * reach + 1), np.uint8)
@@ -221,7 +221,7 @@ def flying(
         slope = np.abs(x) * np.float32(reach / intrinsics.fx)
         slope += np.abs(y) * np.float32(reach / intrinsics.fy)
         bad = np.isnan(along)
-        if bad.any():  # an unknown normal says nothing about the slope
+        if bad.any():  # an unknown normal gives no slope
             along[bad], slope[bad] = 1, 0
         slope += np.float32(jump) * along
         lengths = columns**2 + (rows[part, None] ** 2 + np.float32(1))
@@ -231,7 +231,7 @@ def flying(
 
 
 def stripes(size: tuple[int, ...]) -> Iterator[slice]:
-    """Rows of an image in parts that fit into a cache, in which all steps of a filter are done."""
+    """Parts of an image's rows that fit into a cache, so that filters run part by part."""
     high = max(1, _STRIPE // max(1, size[1]))
     for first in range(0, size[0], high):
         yield slice(first, min(first + high, size[0]))
@@ -244,12 +244,12 @@ def find_ground(
     normals: NDArray[np.float32] | None = None,
     camera_height: float = 0.0,
 ) -> Plane | None:
-    """Find the ground plane, on which the robot stands; None where none is seen.
+    """Find the ground plane, on which the robot stands; None if it is not visible.
 
-    Of the pixels whose normal points up the lowest level that is large enough is taken, and a
+    Of the pixels whose normal points up, the lowest level of sufficient size is taken, and a
     plane is fitted to it by least squares in the inverse depth, in which a plane is linear and
-    every pixel counts alike. Where no floor is in view, a table may be the lowest level: only
-    `camera_height` tells.
+    all pixels have equal weight. If no floor is visible, a table may be the lowest level: only
+    `camera_height` excludes that.
 
     Args:
         depth: metres.

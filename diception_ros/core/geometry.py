@@ -90,12 +90,12 @@ def to_disparity(depth: MetricDepth) -> tuple[Disparity, ScaleShift]:
     return Disparity(stretched.astype(np.float32)), ScaleShift(span, low)
 
 
-def to_metric(disparity: Disparity, affine: ScaleShift) -> MetricDepth:
+def to_metric(disparity: Disparity, scale_shift: ScaleShift) -> MetricDepth:
     """Depth in metres, by a scale and shift in 1/m from disparity to inverse depth.
 
     Inverse of `to_disparity`. Unknown where the inverse depth is not positive, beyond infinity.
     """
-    inverse = disparity.values.astype(np.float64) * affine.scale + affine.shift
+    inverse = disparity.values.astype(np.float64) * scale_shift.scale + scale_shift.shift
     farthest = float(np.finfo(np.float32).max) / 2
     with np.errstate(divide='ignore', invalid='ignore', over='ignore'):
         metres = np.where(inverse * farthest > 1, 1 / inverse, np.nan)

@@ -225,12 +225,11 @@ report({
 _BUILD = 'install a build of torch for CUDA: https://pytorch.org/get-started/locally'
 
 
-def device(wanted: str, driver: Path = _DRIVER) -> Finding:
+def device(wanted: str) -> Finding:
     """Check whether torch works and has the device.
 
     Args:
         wanted: 'cpu', 'cuda' or 'cuda:N'.
-        driver: a file that exists while a driver is loaded.
 
     Returns:
         A finding about 'torch' if it cannot be imported, else about 'device'.
@@ -238,7 +237,7 @@ def device(wanted: str, driver: Path = _DRIVER) -> Finding:
     result = processes.run_isolated(_PROGRAM)
     if result.value is None:
         return Finding('torch', BROKEN, result.error, missing_packages.install(['torch']))
-    return device_finding(wanted, result.value, driver.exists())
+    return device_finding(wanted, result.value, _DRIVER.exists())
 
 
 def device_finding(wanted: str, report: dict[str, Any], driver: bool) -> Finding:
@@ -299,11 +298,11 @@ report(mujoco.__version__)
 """
 
 
-def graphics(environment: Mapping[str, str] = os.environ) -> Iterator[Finding]:
+def graphics() -> Iterator[Finding]:
     """Check whether simulated rooms can be rendered; no finding without MuJoCo."""
     if importlib.util.find_spec('mujoco') is None:
         return
-    backend = environment.get('MUJOCO_GL') or 'egl'
+    backend = os.environ.get('MUJOCO_GL') or 'egl'
     result = processes.run_isolated(_GL)
     if result.value is None:
         reason = result.error.partition('Error: ')[2] or result.error

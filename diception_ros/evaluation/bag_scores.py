@@ -111,8 +111,8 @@ class Scores:
         numbers: by camera, task and metric, of all frames.
         stability: by camera, task and metric: means over the frames.
         warped: by camera, frames that were compared with the last one by the camera's pose.
-        affine: by camera, scale and shift (1/m) by which depth was scored, with `--align bag`; of
-            an adapter's task by CAMERA.TASK.
+        scale_shift: by camera, scale and shift (1/m) by which depth was scored, with `--align
+            bag`; of an adapter's task by CAMERA.TASK.
         missing: by camera and task, frames without ground truth.
     """
 
@@ -120,7 +120,7 @@ class Scores:
     numbers: dict[str, dict[str, dict[str, float]]] = field(default_factory=dict)
     stability: dict[str, dict[str, dict[str, float]]] = field(default_factory=dict)
     warped: dict[str, int] = field(default_factory=dict)
-    affine: dict[str, list[float]] = field(default_factory=dict)
+    scale_shift: dict[str, list[float]] = field(default_factory=dict)
     missing: dict[str, dict[str, int]] = field(default_factory=dict)
 
 
@@ -154,19 +154,23 @@ def score(
         ValueError: a truth is not of the type of the task, or its size does not fit.
     """
     walk = functools.partial(_walk, path, out, cameras, job, perception, sources)
-    affines: dict[tuple[str, str], ScaleShift] = {}
+    scale_shifts: dict[tuple[str, str], ScaleShift] = {}
     if align == 'bag':
         fitter = ScaleShiftFitter()
         for frame in walk({}):
             fitter.update(frame.record.camera.name, frame.predictions, frame.truths)
-        affines = fitter.compute()
+        scale_shifts = fitter.compute()
     result = Scores(
-        affine={
-            f'{camera}.{task}' if perception.registry.is_adapter(task) else camera: list(affine)
-            for (camera, task), affine in affines.items()
+        scale_shift={
+            f'{camera}.{task}' if perception.registry.is_adapter(task) else camera: list(
+                scale_shift
+            )
+            for (camera, task), scale_shift in scale_shifts.items()
         }
     )
-    scorers = {camera.name: _CameraScorer(camera.name, perception, affines) for camera in cameras}
+    scorers = {
+        camera.name: _CameraScorer(camera.name, perception, scale_shifts) for camera in cameras
+    }
     for number, frame in enumerate(walk(poses)):
         camera = frame.record.camera.name
         row: dict[str, Any] = {
@@ -200,9 +204,12 @@ class _CameraScorer:
     """
 
     def __init__(
-        self, name: str, perception: PerceptionSettings, affines: dict[tuple[str, str], ScaleShift]
+        self,
+        name: str,
+        perception: PerceptionSettings,
+        scale_shifts: dict[tuple[str, str], ScaleShift],
     ) -> None:
-        self._name, self._perception, self._affines = name, perception, affines
+        self._name, self._perception, self._scale_shifts = name, perception, scale_shifts
         self._evaluators: dict[str, evaluators.Evaluator] = {}
         self._means: dict[str, metrics.MeanMetric] = {}
         self._stability = TemporalConsistency()
@@ -245,9 +252,9 @@ class _CameraScorer:
         prediction = resize_label(prediction, true.size)
         known: Any = self._perception.registry.get(task)
         depth = isinstance(true, MetricDepth)
-        affine = self._affines.get((self._name, task))
-        if depth and affine is not None:
-            values = known.score(prediction, true, 'disparity', *METRES, affine=affine)
+        scale_shift = self._scale_shifts.get((self._name, task))
+        if depth and scale_shift is not None:
+            values = known.score(prediction, true, 'disparity', *METRES, scale_shift=scale_shift)
         elif not depth and known.takes_category:
             values = self._category_iou(prediction, true)
         else:

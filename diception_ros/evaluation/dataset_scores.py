@@ -380,13 +380,9 @@ COCO_SHOWN = {
 }
 
 
-def coco_tasks(annotated: CocoSet, task_names: Sequence[str] = COCO_TASKS) -> list[str]:
-    """The tasks that a set has annotations for, of those asked."""
-    return [
-        task
-        for task in task_names
-        if task in COCO_TASKS and (task != 'pose' or annotated.has_people)
-    ]
+def coco_tasks(annotated: CocoSet) -> list[str]:
+    """The tasks that a set has annotations for."""
+    return [task for task in COCO_TASKS if task != 'pose' or annotated.has_people]
 
 
 def coco_items(taken: CocoFrame, names: Sequence[str]) -> list[EvalItem]:

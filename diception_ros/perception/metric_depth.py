@@ -23,11 +23,12 @@ if TYPE_CHECKING:
     from diception_ros.perception.settings import PerceptionSettings
     from diception_ros.perception.tracking import Memory
 
-# Of larger reference images every second, third, ... pixel in each direction is used.
+# Larger reference images are subsampled to about this number of pixels.
 _ENOUGH = 2**17
-# Rays flatter than this (8 degrees) are left out: a degree of error of up moves them by an eighth.
+# Rays closer to the horizon than this (8 degrees) are left out: an error of one degree in the
+# direction of gravity changes their depth by an eighth.
 _LEAST_SLOPE = 0.14
-# Relative difference of heights up to which two level surfaces are one.
+# Relative difference of heights up to which two level surfaces count as one.
 _SAME_LEVEL = 0.15
 
 
@@ -47,7 +48,7 @@ class Samples(NamedTuple):
 
 @dataclass(frozen=True, eq=False)
 class Reference:
-    """Depth references of one moment; an image or points, not both.
+    """Depth references of one stamp: an image or points, not both.
 
     Attributes:
         stamp_ns: of the measurement, nanoseconds.
@@ -103,7 +104,7 @@ def reference_from(message: Any, transform: Transform) -> Reference:
     Raises:
         ValueError: the message cannot be read, or its encoding is none of a depth.
     """
-    # Here, so that the help of a command line, which reads the settings, loads no OpenCV.
+    # Imported here, since the command line's help reads the settings without loading OpenCV.
     from diception_ros.messages import images as image_messages
     from diception_ros.messages import point_clouds, stamp_of
 
@@ -167,16 +168,16 @@ def to_metres(
         disparity: of the frame.
         intrinsics: pinhole of the image that the disparity is of, where there is one.
         frame_id: of the frame.
-        reference: for aligned: depths of the same moment, a Reference or the message that they
-            came in; None where there are none.
-        settings: `metric` must not be 'off'.
-        memory: of the camera; the scale and shift that were used are kept in it.
+        reference: for aligned: depths of the frame's stamp, a Reference or its message; None if
+            there are none.
+        settings: `depth.metric` must not be 'off'.
+        memory: state of the camera; the scale and shift are stored in it.
         normals: for height: of the frame, of the size of the disparity.
         gravity: for height: its direction in the optical frame; None: not known.
     """
     if settings.depth.metric == 'fixed':
-        affine = ScaleShift(settings.depth.scale, settings.depth.shift)
-        return Metres(geometry.to_metric(disparity, affine), None, [])
+        scale_shift = ScaleShift(settings.depth.scale, settings.depth.shift)
+        return Metres(geometry.to_metric(disparity, scale_shift), None, [])
     if settings.depth.metric == 'height':
         samples = floor_samples(disparity, intrinsics, normals, settings, gravity)
         return (
@@ -234,9 +235,9 @@ def floor_samples(
 ) -> Samples | Metres:
     """Depths of the floor's pixels, which follow from the height of the camera above it.
 
-    A ray r of depth 1 meets the floor at the depth z = height / -(up . r), and up is where the
-    normals of level surfaces point. Of several levels (floor, table) the lowest is the floor: a
-    fit to all of them gives depths, and so heights, that are right up to one factor.
+    A ray r of depth 1 meets the floor at the depth z = height / -(up . r), where up is the mean
+    normal of level surfaces. Of several levels (floor, table) the lowest is the floor: a fit to
+    all of them gives depths, and therefore heights, up to one common factor.
 
     Args:
         disparity: of the frame.
@@ -246,7 +247,7 @@ def floor_samples(
         gravity: its direction in the optical frame; None: not known.
 
     Returns:
-        The depths; or no metres, and why.
+        The depths; or a result without metres, with a note that gives the reason.
     """
 
     def none(kind: str, text: str) -> Metres:
@@ -265,7 +266,7 @@ def floor_samples(
     known = disparity.values[pixels]
     x, y = geometry.axes(known.shape, cloud.strided(intrinsics, step))
     down = -(x * up[0] + (y * up[1] + up[2])[:, None]).reshape(-1)
-    # Rays along the horizon meet the floor anywhere.
+    # The depth of rays near the horizon is undetermined.
     level &= (down > _LEAST_SLOPE) & np.isfinite(known.reshape(-1))
     rows, columns = np.divmod(np.flatnonzero(level), known.shape[1])
     down, first = down[level].astype(np.float64), pixels[0].start
@@ -281,7 +282,7 @@ def floor_samples(
     lowest = cloud.lowest_level(below[usable], settings.depth.criteria.min_points)
     if lowest is None or lowest < (1 + _SAME_LEVEL) * height:
         return samples
-    # The level that was taken for the floor helps to tell scale from shift.
+    # A second level separates scale from shift, so the one that was taken for the floor stays.
     floor, other = (np.abs(below / level_of - 1) < _SAME_LEVEL for level_of in (lowest, height))
     depth = np.where(floor, samples.depth, samples.depth * (height / lowest))
     some = floor | other

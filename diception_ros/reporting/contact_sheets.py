@@ -205,7 +205,7 @@ class ResultImage:
 class ReportImages:
     """Collects images while the results of a replay are scored.
 
-    Of `total` frames, `spread` are shown whatever their scores, and the `worst` of each task.
+    Shown are some frames, evenly spread over the `total`, and the worst frames of each task.
 
     Attributes:
         registry: holds the tasks.
@@ -214,15 +214,12 @@ class ReportImages:
             [0, 1], of all frames.
     """
 
-    def __init__(
-        self, total: int, spread: int = _FIRST, worst: int = _WORST,
-        registry: TaskRegistry = BUILTIN,
-    ) -> None:  # fmt: skip
+    def __init__(self, total: int, registry: TaskRegistry = BUILTIN) -> None:
         self.registry = registry
         self.spread: list[ResultImage] = []
         self.values: dict[str, NDArray[np.int64]] = {}
-        self._every = max(1, math.ceil(total / spread))
-        self._worst: WorstResults[ResultImage] = WorstResults(worst)
+        self._every = max(1, math.ceil(total / _FIRST))
+        self._worst: WorstResults[ResultImage] = WorstResults(_WORST)
 
     def on_frame(
         self,

@@ -378,7 +378,7 @@ def metrics(
         'numbers': scores.numbers,
         'stability': scores.stability,
         'warped': scores.warped,
-        'affine': scores.affine,
+        'scale_shift': scores.scale_shift,
         'missing_truth': scores.missing,
         'speed': {
             'seconds': result.seconds,

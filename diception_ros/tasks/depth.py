@@ -70,7 +70,7 @@ class Depth(Task[Disparity]):
         nearest: float = 0.0,
         farthest: float = float('inf'),
         fitted: NDArray[np.bool_] | None = None,
-        affine: ScaleShift | None = None,
+        scale_shift: ScaleShift | None = None,
     ) -> dict[str, float]:
         """Errors after the least-squares scale and shift that suit the prediction best.
 
@@ -92,8 +92,8 @@ class Depth(Task[Disparity]):
             farthest: metres; the same at the other end.
             fitted: (H, W) bool, pixels by which scale and shift are fitted, of those that count;
                 None for all. Without effect where the truth is a `Disparity`.
-            affine: scale and shift from elsewhere, such as one pair for all frames of a camera;
-                None fits them to this truth. Without effect where the truth is a `Disparity`.
+            scale_shift: a given scale and shift, such as one pair for all frames of a camera; None
+                fits them to this truth. Without effect where the truth is a `Disparity`.
 
         Returns:
             The numbers; all NaN (coverage too) where no pixel of the truth is known.
@@ -119,10 +119,10 @@ class Depth(Task[Disparity]):
         if align == 'disparity':
             # Zeros of the prediction are left out of the fit: it may have been cut off there.
             cut = among & (p > 0)
-            scale, shift = affine or fit_scale_shift(p, 1 / t, cut if cut.any() else among)
+            scale, shift = scale_shift or fit_scale_shift(p, 1 / t, cut if cut.any() else among)
             p = 1 / np.maximum(scale * p + shift, LEAST_DISPARITY)
         else:
-            scale, shift = affine or fit_scale_shift(p, t, among)
+            scale, shift = scale_shift or fit_scale_shift(p, t, among)
             p = scale * p + shift
         p = np.maximum(np.clip(p, nearest, farthest), LEAST_DEPTH)
         ratio = np.maximum(p / t, t / p)

@@ -139,8 +139,8 @@ def test_equal_predictions_are_perfect_and_others_are_not(folders, tmp_path, ali
     assert align == 'bag' or 'abs_rel_in_depth' in found.numbers['']['near']
     assert found.missing == {'': {}}
     if align == 'bag':
-        assert found.affine.keys() == {'.near'}
-        assert found.affine['.near'] == pytest.approx([0.4, 0.1], rel=1e-4)
+        assert found.scale_shift.keys() == {'.near'}
+        assert found.scale_shift['.near'] == pytest.approx([0.4, 0.1], rel=1e-4)
     found, *_ = judged(
         bag_of(tmp_path / 'b', shift=1), tmp_path / 'out.mcap', asked(folders), truth, align
     )
@@ -163,8 +163,8 @@ def test_two_disparities_have_a_scale_each(folders, tmp_path):
     bag = write(tmp_path / 'a', sorted(messages, key=lambda one: one[2]))
     truth = ['depth=/truth/depth', 'near=/truth/near']
     found, *_ = judged(bag, tmp_path / 'out.mcap', asked(folders), truth, 'bag')
-    assert found.affine[''] == pytest.approx([0.9, 0.1], rel=1e-4)
-    assert found.affine['.near'] == pytest.approx([0.3, 0.1], rel=1e-4)
+    assert found.scale_shift[''] == pytest.approx([0.9, 0.1], rel=1e-4)
+    assert found.scale_shift['.near'] == pytest.approx([0.3, 0.1], rel=1e-4)
 
 
 def test_truth_in_folders(folders, tmp_path):
@@ -375,12 +375,12 @@ def test_the_command_writes_what_the_node_would_publish(real, tiny_folder, tmp_p
         '--tasks', 'depth', 'normal', '--camera', '/camera/image_raw', '--report', str(report),
         '--truth', *(f'{task}=/truth/{task}' for task in KINDS),
     ])  # fmt: skip
-    told = capsys.readouterr()
-    assert code == 0, told.err
+    printed = capsys.readouterr()
+    assert code == 0, printed.err
     assert everything(out) == expected
     content = json.loads((report / 'metrics.json').read_text())
     assert content['numbers'][''].keys() == set(KINDS)
     assert content['settings']['adapters'] == [real[name] for name in KINDS]
-    assert '| mae ↓' in told.out
+    assert '| mae ↓' in printed.out
     assert 'slant.mean_deg' in (report / 'frames.csv').read_text().splitlines()[0]
     assert 'floor (mask, ' in (report / 'index.html').read_text()

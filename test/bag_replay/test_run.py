@@ -137,13 +137,13 @@ def test_replay_of_a_part_of_the_frames(bag, tmp_path, job, kept):
 
 
 def test_checkpoint_is_written_after_its_data_is_synced(bag, tmp_path, monkeypatch):
-    synced, told, write_state = [0], [], checkpoint.save
+    synced, written, write_state = [0], [], checkpoint.save
 
     def sync(number):
         synced.append(max(synced[-1], os.fstat(number).st_size))  # the journal is smaller
 
     def write_checked(path, now, about):
-        told.append(now.offset)
+        written.append(now.offset)
         assert now.offset <= synced[-1]
         write_state(path, now, about)
 
@@ -152,7 +152,7 @@ def test_checkpoint_is_written_after_its_data_is_synced(bag, tmp_path, monkeypat
     monkeypatch.setattr(checkpoint, 'CHUNK_FRAMES', 2)
     monkeypatch.setattr(checkpoint, 'SAVE_S', 0)
     replay(bag, tmp_path / 'out.mcap')
-    assert len(told) == 5
+    assert len(written) == 5
     assert synced[-1] == (tmp_path / 'out.mcap').stat().st_size
 
 
@@ -437,9 +437,9 @@ def test_replay_memory_does_not_grow_with_frames(tmp_path):
     with Bag(path) as bag:
         run.replay(bag, asked, Job(tmp_path / 'out.mcap'), progress=lambda n: sizes.append(
             process.memory_info().rss if len(sizes) % 100 == 0 else 0))  # fmt: skip
-    told = [size for size in sizes if size]
+    sampled = [size for size in sizes if size]
     assert len(sizes) == 2000
-    assert max(told) < 1.05 * told[3]
+    assert max(sampled) < 1.05 * sampled[3]
 
 
 def test_replay_logs_for_each_camera_why_its_camera_info_is_not_used(tmp_path):

@@ -48,8 +48,8 @@ def run(*arguments):
 def test_ten_images_become_a_task_that_predict_asks(base, data, tmp_path, capsys):
     out = tmp_path / 'a'
     assert run(base, data, out, '--max-steps', '3') == 0
-    told = capsys.readouterr()
-    lines = told.err.splitlines()
+    printed = capsys.readouterr()
+    lines = printed.err.splitlines()
     card = cards.read(out)
     share = f'{100 * card.share:.2f} %'
     assert any(
@@ -57,8 +57,8 @@ def test_ten_images_become_a_task_that_predict_asks(base, data, tmp_path, capsys
         and line.endswith('from 8 images, validated on 2 others')
         for line in lines
     )
-    assert told.out.startswith('at step 3, on 2 validation images:\n  image_mae')
-    assert 'wrong image' in told.out
+    assert printed.out.startswith('at step 3, on 2 validation images:\n  image_mae')
+    assert 'wrong image' in printed.out
     assert lines[-1] == (
         f'wrote {out}; try it: diception predict IMAGE --model {base} --adapters {out} '
         '--tasks cup --out results'
@@ -115,10 +115,10 @@ def test_invalid_option_values_are_usage_errors(base, data, tmp_path, capsys):
 def test_few_images_and_a_full_folder(base, tmp_path, capsys):
     few = write_folder(tmp_path / 'few', cup, 3)
     assert run(base, few, tmp_path / 'a', '--max-steps', '1') == 0
-    told = capsys.readouterr()
-    assert f'{few}: 3 labelled images are few' in told.err
-    assert 'from 3 images, none held out, so there will be no metrics' in told.err
-    assert 'no validation images, so its quality is unknown' in told.out
+    printed = capsys.readouterr()
+    assert f'{few}: 3 labelled images are few' in printed.err
+    assert 'from 3 images, none held out, so there will be no metrics' in printed.err
+    assert 'no validation images, so its quality is unknown' in printed.out
     assert run(base, few, tmp_path / 'a', '--max-steps', '1') == 1
     assert 'exists and is not empty; choose another folder' in capsys.readouterr().err
     assert run(base, few, tmp_path / 'a', '--max-steps', '1', '--resume') == 1

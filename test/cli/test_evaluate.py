@@ -56,9 +56,9 @@ def test_rooms_leave_a_table_and_files(opengl, tiny_folder, tmp_path, capsys):
     depth = [float(line['value']) for line in lines if line['metric'] == 'abs_rel']
     assert len(depth) == 4
     # A number of the table, by hand from the predictions of the single images.
-    told = found['numbers']['depth']['abs_rel']['1']
-    assert told == pytest.approx(sum(depth) / 4, rel=1e-5)
-    assert f'{told:.3f}' in printed.out
+    abs_rel = found['numbers']['depth']['abs_rel']['1']
+    assert abs_rel == pytest.approx(sum(depth) / 4, rel=1e-5)
+    assert f'{abs_rel:.3f}' in printed.out
 
 
 def numbers(out):

@@ -104,8 +104,12 @@ def test_the_numbers_by_hand(kind, tiny_folder, tmp_path, capsys):
     content = json.loads((out / 'metrics.json').read_text())
     assert content['kind'] == 'labels'
     assert content['model'] == {'name': str(tiny_folder), 'sha256': sha256(tiny_folder)}
-    (told,) = content['adapters']
-    assert (told['task'], told['kind'], told['trained_on_these']) == ('mine', kind, False)
+    (adapter_entry,) = content['adapters']
+    assert (adapter_entry['task'], adapter_entry['kind'], adapter_entry['trained_on_these']) == (
+        'mine',
+        kind,
+        False,
+    )
     assert content['labels']['images'] == [sample.name for sample in samples]
     assert {path.name for path in out.iterdir()} == {
         'metrics.json', 'predictions.csv', 'first.png', 'worst.png'
@@ -177,10 +181,10 @@ def test_labels_that_it_was_trained_on_and_few_are_logged(tiny_folder, tmp_path,
     assert content['adapters'][0]['trained_on_these'] is True
     few = files.write_folder(tmp_path / 'few', lambda k: label_of('mask', k), 3)
     assert evaluate('--adapters', adapter, '--data', few, '--model', tiny_folder) == 0
-    told = capsys.readouterr().err
-    assert '3 images are few: the numbers mean little' in told
-    assert 'label more' not in told
-    assert 'very labels' not in told
+    stderr = capsys.readouterr().err
+    assert '3 images are few: the numbers mean little' in stderr
+    assert 'label more' not in stderr
+    assert 'very labels' not in stderr
 
 
 def test_the_base_scores_the_same_with_an_adapter_that_is_not_asked(tiny_folder, tmp_path):

@@ -58,9 +58,9 @@ def test_a_category_becomes_the_prompt_that_semantic_asks(converted, capsys):
     sd3, model = converted
     options = ['prompts', '--model', str(model), '--sd3', str(sd3)]
     assert main([*options, '--categories', 'forklift', 'cat']) == 0
-    told = capsys.readouterr()
-    assert told.out.splitlines()[-1] == "'[[image2semantic]] forklift'"
-    assert 'give --categories' not in told.err
+    printed = capsys.readouterr()
+    assert printed.out.splitlines()[-1] == "'[[image2semantic]] forklift'"
+    assert 'give --categories' not in printed.err
     assert main([*options, '--add', 'pallet jack']) == 0
     assert "no task of this package has the prompt 'pallet jack'" in capsys.readouterr().err
 
@@ -85,8 +85,8 @@ def test_prompts_lists_the_texts_of_the_builtin_model_and_adds_none(capsys):
     assert main(['prompts', '--model', 'builtin']) == 0
     assert capsys.readouterr().out.splitlines() == [repr(text) for text in ['', *tasks.texts()]]
     assert main(['prompts', '--model', 'builtin', '--add', 'a blue door']) == 1
-    told = capsys.readouterr().err
-    assert 'builtin: this model was trained without text encoders, so it takes no text' in told
+    stderr = capsys.readouterr().err
+    assert 'builtin: this model was trained without text encoders, so it takes no text' in stderr
 
 
 def test_errors_of_a_newcomer(converted, capsys, tmp_path):

@@ -208,10 +208,10 @@ def test_unknown_category_of_the_builtin_model_gets_an_error_with_advice(
 ):
     out = ['--tasks', 'semantic', '--categories', 'unicorn', '--out', tmp_path / 'out']
     assert run(image_files[0], *out) == 1
-    told = capsys.readouterr().err
-    assert 'person / bicycle / car' in told
-    assert '--model DIR' in told
-    assert 'prompts' not in told  # which would refuse to add one
+    stderr = capsys.readouterr().err
+    assert 'person / bicycle / car' in stderr
+    assert '--model DIR' in stderr
+    assert 'prompts' not in stderr  # which would refuse to add one
 
 
 def test_prompt_writes_the_output_image_at_the_size_of_the_input(

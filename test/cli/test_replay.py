@@ -159,12 +159,12 @@ def test_many_bags_of_which_some_fail(tmp_path, capsys):
     out = tmp_path / 'out'
     code = run(folder, '--out', out, *QUICK, '--no-views', '--jobs', '2')
     assert code == 1
-    told = capsys.readouterr()
-    table = told.out
-    assert 'bags: ' in told.err
-    assert ', a, b]' in told.err  # what is worked on
-    assert ', c]' in told.err
-    assert ', a, b, c]' not in told.err  # two at a time
+    printed = capsys.readouterr()
+    table = printed.out
+    assert 'bags: ' in printed.err
+    assert ', a, b]' in printed.err  # what is worked on
+    assert ', c]' in printed.err
+    assert ', a, b, c]' not in printed.err  # two at a time
     rows = [[cell.strip() for cell in line.split('|')[1:-1]] for line in table.splitlines()[2:]]
     assert [Path(row[0]).name for row in rows] == ['a.mcap', 'b.mcap', 'c.mcap']
     assert [row[1] for row in rows] == ['3', '', '3']
@@ -253,8 +253,8 @@ def test_threads_setting_is_applied_and_reported(bag, tiny_folder, tmp_path):
         assert torch.get_num_threads() == 2
     finally:
         torch.set_num_threads(before)
-    told = json.loads((tmp_path / 'r' / 'metrics.json').read_text())
-    assert told['options']['threads'] == 2
+    content = json.loads((tmp_path / 'r' / 'metrics.json').read_text())
+    assert content['options']['threads'] == 2
 
 
 def test_ray_does_the_same(tmp_path, monkeypatch, capsys):

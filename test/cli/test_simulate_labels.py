@@ -53,8 +53,8 @@ def test_a_folder_holds_what_the_generator_yields(tmp_path, what):
 def test_the_command_in_the_metadata_reproduces_the_same_bytes(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     assert simulate('--labels', 'shadow', '--split', 'test', '--out', 'one') == 0
-    told = json.loads((tmp_path / 'one/about.json').read_text())['command']
-    assert command.main([*told.replace('FOLDER', 'two').split()[1:]]) == 0
+    content = json.loads((tmp_path / 'one/about.json').read_text())['command']
+    assert command.main([*content.replace('FOLDER', 'two').split()[1:]]) == 0
     assert files(tmp_path / 'one') == files(tmp_path / 'two')
 
 

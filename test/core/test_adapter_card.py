@@ -118,7 +118,7 @@ def test_reading_a_card_loads_no_torch(tmp_path):
         'from diception_ros.core import adapter_card as card\n'
         'print(tasks.adapter_task(card.read(sys.argv[1])).name, "torch" in sys.modules)'
     )
-    told = subprocess.run(
+    text = subprocess.run(
         [sys.executable, '-c', code, tmp_path], capture_output=True, text=True, check=True
     )
-    assert told.stdout.split() == ['floor', 'False']
+    assert text.stdout.split() == ['floor', 'False']

@@ -1,6 +1,6 @@
 # SPDX-FileCopyrightText: 2026 The diception_ros authors
 # SPDX-License-Identifier: Apache-2.0
-"""Merging answers: agreement changes nothing, outliers lose, disagreement is told."""
+"""Merging predictions: agreement changes nothing, outliers lose, disagreement is reported."""
 
 import numpy as np
 import pytest

@@ -64,9 +64,9 @@ def test_fit_affine_where_nothing_can_be_fitted():
 
 
 def test_disparity_is_one_at_the_nearest_and_zero_at_the_farthest_pixel():
-    disparity, affine = to_disparity(MetricDepth(np.array([[1, 2, 4]], np.float32)))
+    disparity, scale_shift = to_disparity(MetricDepth(np.array([[1, 2, 4]], np.float32)))
     np.testing.assert_allclose(disparity.values, [[1, 1 / 3, 0]], atol=1e-7)
-    assert affine == ScaleShift(0.75, 0.25)
+    assert scale_shift == ScaleShift(0.75, 0.25)
 
 
 def test_metres_come_back_from_disparity():

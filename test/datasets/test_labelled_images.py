@@ -133,8 +133,8 @@ def test_an_image_that_claims_absurd_sizes_is_not_opened(size, which, tmp_path):
 
 
 def header(shape):
-    told = repr({'descr': '<f4', 'fortran_order': False, 'shape': shape}).encode().ljust(117)
-    return b'\x93NUMPY\x01\x00' + struct.pack('<H', len(told) + 1) + told + b'\n'
+    dictionary = repr({'descr': '<f4', 'fortran_order': False, 'shape': shape}).encode().ljust(117)
+    return b'\x93NUMPY\x01\x00' + struct.pack('<H', len(dictionary) + 1) + dictionary + b'\n'
 
 
 def npy(kind):

@@ -32,7 +32,7 @@ def test_a_triangle_is_the_centres_on_the_inner_side_of_its_edges(corners):
 @settings(deadline=None)
 @given(st.lists(st.tuples(coordinates, coordinates), min_size=4, max_size=4), st.booleans())
 def test_polygons_that_share_an_edge_share_no_pixel_and_leave_none(corners, turned):
-    """Whichever way round the edge is told."""
+    """For either direction of the edge."""
     a, b, c, d = (np.array(corner, np.float64) for corner in corners)
     other = [a, c, d] if turned else [d, c, a]
     whole = annotation.polygon(np.array([a, b, c, d]), SIZE)
@@ -69,8 +69,8 @@ def test_polygons_are_those_of_coco_within_a_pixel_of_the_boundary(seed):
     angle = np.sort(rng.uniform(0, 2 * np.pi, 9))
     far = rng.uniform(15, 55, 9)
     points = np.stack([80 + far * np.cos(angle), 60 + far * np.sin(angle)], axis=-1)
-    (told,) = coco.frPyObjects([points.ravel().tolist()], *size)
-    theirs = coco.decode(told).astype(bool)
+    (encoded,) = coco.frPyObjects([points.ravel().tolist()], *size)
+    theirs = coco.decode(encoded).astype(bool)
     ours = annotation.polygon(points, size)
     assert far_from_edges(points, size)[ours != theirs].max(initial=0) <= 1
     # A shift of half a pixel would show.
@@ -98,8 +98,8 @@ def test_run_lengths_are_those_of_coco(seed):
     values = np.kron(coarse, np.ones((200, 200), np.bool_))[: size[0], : size[1]].astype(np.bool_)
     if seed % 3 == 0:
         values = rng.random(size) < rng.random()
-    told = coco.encode(np.asfortranarray(values.astype(np.uint8)))
-    packed = told['counts'].decode()
+    encoded = coco.encode(np.asfortranarray(values.astype(np.uint8)))
+    packed = encoded['counts'].decode()
     np.testing.assert_array_equal(annotation.run_lengths(packed, size), values)
     np.testing.assert_array_equal(annotation.run_lengths(files.runs(values), size), values)
     assert annotation.unpacked(packed) == files.runs(values)

@@ -28,17 +28,17 @@ def alone(monkeypatch):
      ('google.protobuf', 'protobuf'), ('mujoco', 'mujoco'), ('something_else', 'something_else')],
 )  # fmt: skip
 def test_pip_hint_uses_the_distribution_name_for_this_python(module, installs):
-    told = missing_packages.fix_hint(failed(module), {})
-    assert f'{sys.executable} -m pip install' in told
-    assert installs in told
+    hint = missing_packages.fix_hint(failed(module), {})
+    assert f'{sys.executable} -m pip install' in hint
+    assert installs in hint
 
 
 @pytest.mark.parametrize('library', ['libGL.so.1', 'libgthread-2.0.so.0'])
 def test_what_pip_cannot_bring_is_not_asked_of_pip(library):
     text = f'{library}: cannot open shared object file: No such file or directory'
-    told = missing_packages.fix_hint(ImportError(text, name='cv2'), {})
-    assert 'apt-get install libgl1 libglib2.0-0' in told
-    assert 'pip install' not in told
+    hint = missing_packages.fix_hint(ImportError(text, name='cv2'), {})
+    assert 'apt-get install libgl1 libglib2.0-0' in hint
+    assert 'pip install' not in hint
     other = 'libcudart.so.13: cannot open shared object file: No such file or directory'
     assert 'pip install' in missing_packages.fix_hint(ImportError(other, name='torch'), {})
 
@@ -57,10 +57,10 @@ def test_the_versions_are_those_of_setup():
 
 @pytest.mark.usefixtures('alone')
 def test_with_ros_the_fix_hint_is_a_venv_with_system_packages():
-    told = missing_packages.fix_hint(failed('torch'), SOURCED)
-    assert '--system-site-packages' in told
-    assert 'ros2 run' in told
-    assert told.index('--system-site-packages') < told.index('pip install')
+    hint = missing_packages.fix_hint(failed('torch'), SOURCED)
+    assert '--system-site-packages' in hint
+    assert 'ros2 run' in hint
+    assert hint.index('--system-site-packages') < hint.index('pip install')
 
 
 def test_inside_an_environment_it_is_enough_to_install(monkeypatch):
@@ -77,9 +77,9 @@ def test_what_ros_brings_is_not_sought_with_pip_where_ros_is(module):
 
 def test_ros_built_for_another_python_gets_a_fix_hint():
     other = {'ROS_DISTRO': 'humble', 'PYTHONPATH': '/opt/ros/humble/lib/python3.6/site-packages'}
-    told = missing_packages.fix_hint(failed('rclpy._rclpy_pybind11'), other)
-    assert 'python3.6' in told
-    assert RUNNING in told
+    hint = missing_packages.fix_hint(failed('rclpy._rclpy_pybind11'), other)
+    assert 'python3.6' in hint
+    assert RUNNING in hint
     assert missing_packages.built_for(SOURCED) == [RUNNING]
 
 

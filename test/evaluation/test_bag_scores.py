@@ -105,7 +105,7 @@ def test_equal_predictions_are_perfect(bag, tmp_path, align):
     ]
     assert found.missing == {'': {}}
     if align == 'bag':
-        assert found.affine[''] == pytest.approx([0.4, 0.1], rel=1e-4)
+        assert found.scale_shift[''] == pytest.approx([0.4, 0.1], rel=1e-4)
 
 
 def test_one_scale_for_the_bag_is_worse_than_one_for_each_frame(bag, tmp_path):
@@ -175,12 +175,12 @@ def test_unused_ids_are_no_people(bag, tmp_path):
     people = 0
     for k in range(COUNT):
         header = make_header(MAKE, BEGIN + k * 100_000_000, 'cam')
-        told = point_clouds.joints_of(said('pose', k))
-        people += len(np.unique(told['instance']))
-        told['instance'] = told['instance'] * 7 + 20  # as of all things of a scene
-        away = told[:1].copy()
+        joints = point_clouds.joints_of(said('pose', k))
+        people += len(np.unique(joints['instance']))
+        joints['instance'] = joints['instance'] * 7 + 20  # as of all things of a scene
+        away = joints[:1].copy()
         away['instance'], away['u'], away['visibility'], away['score'] = 300, np.nan, 0, 0
-        message = point_clouds.joint_cloud(MAKE, np.concatenate([told, away]), header)
+        message = point_clouds.joint_cloud(MAKE, np.concatenate([joints, away]), header)
         messages.append(('/truth/pose', message, BEGIN + k * 100_000_000 + LATE))
     path = write(tmp_path / 'b', sorted(messages, key=lambda one: one[2]))
     found, *_ = judged(path, tmp_path, ['pose=/truth/pose'])
@@ -236,7 +236,7 @@ def test_results_are_written_as_json_and_csv(bag, tmp_path):
     assert set(read) == {
         'format', 'kind', 'bag', 'out', 'model', 'adapters', 'settings', 'options', 'cameras',
         'frames', 'skipped', 'damage', 'notes', 'align', 'numbers', 'stability', 'warped',
-        'affine', 'missing_truth', 'speed', 'versions',
+        'scale_shift', 'missing_truth', 'speed', 'versions',
     }  # fmt: skip
     page = Path(__file__).parents[2] / 'docs' / 'replay.md'
     for name in (*read, *read['speed'], *read['options']):
@@ -338,9 +338,9 @@ def test_truths_of_other_moments_do_not_count(tmp_path):
 def test_predictions_cut_off_at_0_do_not_bend_the_scale_of_the_bag():
     values = np.linspace(-0.2, 0.9, 100, dtype=np.float32).reshape(10, 10)
     depth = MetricDepth((1 / (0.5 * values + 0.3)).astype(np.float32))
-    affines = ScaleShiftFitter()
-    affines.update('', {'depth': Disparity(np.maximum(values, 0))}, {'depth': depth})
-    assert affines.compute()['', 'depth'] == pytest.approx((0.5, 0.3), rel=1e-4)
+    scale_shifts = ScaleShiftFitter()
+    scale_shifts.update('', {'depth': Disparity(np.maximum(values, 0))}, {'depth': depth})
+    assert scale_shifts.compute()['', 'depth'] == pytest.approx((0.5, 0.3), rel=1e-4)
 
 
 def test_a_pose_in_the_bag_is_used(tmp_path):

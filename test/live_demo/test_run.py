@@ -1,6 +1,6 @@
 # SPDX-FileCopyrightText: 2026 The diception_ros authors
 # SPDX-License-Identifier: Apache-2.0
-"""Play, node and record as processes of real ROS 2; what the node told of itself."""
+"""Play, node and record as processes of real ROS 2; the diagnostics of the node."""
 
 import os
 
@@ -11,7 +11,7 @@ from diception_ros.live_demo import run, verify
 from diception_ros.system import ros_environment
 
 
-def told(*counts):
+def diagnostics_with(*counts):
     """(topic, message, log time) of diagnostics, one each second."""
     for k, values in enumerate(counts):
         pairs = [
@@ -33,7 +33,7 @@ def told(*counts):
 def test_the_last_diagnostics_of_the_node_count(tmp_path):
     first = {'received': 3, 'processed': 1, 'dropped': 1, 'failed': 0, 'waiting': 1}
     last = {**first, 'processed': 2, 'waiting': 0, 'state': 'active'}
-    found = run.last_counts(write(tmp_path / 'a', told(first, last)))
+    found = run.last_counts(write(tmp_path / 'a', diagnostics_with(first, last)))
     assert (found.received, found.processed, found.dropped) == (3, 2, 1)
     assert (found.failed, found.waiting, found.times) == (0, 0, 2)
     assert found.values['state'] == 'active'

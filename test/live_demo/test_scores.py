@@ -112,13 +112,13 @@ def test_ground_truth_scores_best(played, live, control):
 
 
 def test_predictions_of_another_image_score_worse(played, live, control, tmp_path):
-    told = [*answered(played)]
+    recorded = [*answered(played)]
     last = [*recorded_views(played.path)][-1].messages[IMAGE].header
     shifted = write(
         tmp_path / 'shifted',
         [
             (topic, message.__class__(**{**vars(message), 'header': last}), stamp)
-            for topic, message, stamp in told
+            for topic, message, stamp in recorded
             if message.header.stamp.nanosec == 0
         ],
     )
@@ -147,12 +147,12 @@ def test_a_click_on_a_wall_asks_for_the_wall(played):
 
 
 def test_predictions_of_unplayed_images_are_not_scored(played, control, tmp_path):
-    told = []
+    recorded = []
     for topic, message, stamp in answered(played):
         header = make_header(MAKE, stamp + 1_000_000, message.header.frame_id)
         fields = {**vars(message), 'header': header}
-        told.append((topic, message.__class__(**fields), stamp + 1_000_000))
-    assert verify.score(played, write(tmp_path / 'late', told), NAMES, control) == {}
+        recorded.append((topic, message.__class__(**fields), stamp + 1_000_000))
+    assert verify.score(played, write(tmp_path / 'late', recorded), NAMES, control) == {}
 
 
 def test_a_drive_of_another_version_is_not_current(played, live, tmp_path):

@@ -54,33 +54,39 @@ def test_another_frame_and_another_stamp_are_unmatched(tmp_path, headers):
 
 
 def test_missing_message_is_reported_unless_its_topic_is_late(tmp_path, headers):
-    told = [*answered(6)]
-    bag = write(tmp_path / 'a', told[:2] + told[3:])  # the first image was not asked for a mask
+    recorded = [*answered(6)]
+    bag = write(
+        tmp_path / 'a', recorded[:2] + recorded[3:]
+    )  # the first image was not asked for a mask
     assert verify.check(bag, headers).complete == 5
     assert verify.check(bag, headers, {'segmentation/mask'}).complete == 6
     assert verify.check(bag, headers, {'disparity/image'}).complete == 5
 
 
 def test_messages_that_overtake_others_are_still_together(tmp_path, headers):
-    told = [*answered(6)]
+    recorded = [*answered(6)]
     order = random.Random(0)
     # Recorded up to three frames late.
-    mixed = sorted(told, key=lambda one: stamp_of(one[1].header) + order.random() * 3 * STEP)
-    assert mixed != told
+    mixed = sorted(recorded, key=lambda one: stamp_of(one[1].header) + order.random() * 3 * STEP)
+    assert mixed != recorded
     bag = write(tmp_path / 'a', ((t, m, BEGIN + k) for k, (t, m, _) in enumerate(mixed)))
     found = verify.check(bag, headers)
     assert (found.frames, found.complete) == (6, 6)
 
 
 def test_equal_messages_are_counted(tmp_path):
-    told = [*answered(6)]
-    one = write(tmp_path / 'one', told)
-    dropped = write(tmp_path / 'dropped', told[:3] + told[9:])
+    recorded = [*answered(6)]
+    one = write(tmp_path / 'one', recorded)
+    dropped = write(tmp_path / 'dropped', recorded[:3] + recorded[9:])
     assert verify.compare(dropped, one, set(TOPICS)) == (12, 12)
     assert verify.compare(one, dropped, set(TOPICS)) == (12, 18)  # of two, nothing was replayed
     assert verify.compare(one, one, {'depth/color'}) == (6, 6)
-    other = [*told]
-    other[4] = (told[4][0], told[5][1], told[4][2])  # another message of the same image
+    other = [*recorded]
+    other[4] = (
+        recorded[4][0],
+        recorded[5][1],
+        recorded[4][2],
+    )  # another message of the same image
     assert verify.compare(one, write(tmp_path / 'other', other), set(TOPICS)) == (17, 18)
     moved = answered(6, 'camera')
     assert verify.compare(one, write(tmp_path / 'moved', moved), set(TOPICS)) == (0, 18)
@@ -101,10 +107,10 @@ def test_categories_come_back_from_the_map_of_categories():
     frame = Frame(np.zeros((*SIZE, 3), np.uint8))
     header = make_header(MAKE, BEGIN, 'cam')
     wanted = {'semantic/label', 'semantic/instances'}
-    told = dict(
+    messages = dict(
         outputs.from_label(MAKE, tasks.get('semantic'), things, header, frame, wanted, None, asked)
     )
-    found = verify.label('semantic', told, SIZE, asked)
+    found = verify.label('semantic', messages, SIZE, asked)
     assert found.categories == words
     np.testing.assert_array_equal(found.ids, ids)
     for word, count in (('person', 2), ('chair', 1), ('dog', 0)):

@@ -70,8 +70,8 @@ def test_check_returns_the_cards_and_changes_nothing(
         # Nor does it walk through the network, which another thread may be changing.
         patch.setattr(pipe.transformer, 'named_modules', None)
         adapters.check([tmp_path / 'again'])
-    told = adapters.check([shadow, str(floor)])
-    assert told == [cards.read(shadow), cards.read(floor)]
+    checked = adapters.check([shadow, str(floor)])
+    assert checked == [cards.read(shadow), cards.read(floor)]
     assert same(inside(pipe), before)
     assert adapters.name_for('floor') == ''
     assert adapters.check([]) == []

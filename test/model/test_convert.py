@@ -396,7 +396,7 @@ def test_killed_conversion_leaves_no_folder_and_can_be_repeated(official, tmp_pa
         [sys.executable, '-c', program], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
     )
     # Its output ends where it does, so this waits for as long as a busy machine needs.
-    assert any(told.startswith(line) for told in process.stdout)
+    assert any(output_line.startswith(line) for output_line in process.stdout)
     process.send_signal(signal.SIGKILL)
     process.wait()
     process.stdin.close()

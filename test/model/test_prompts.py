@@ -64,20 +64,20 @@ def unknown(length, asked):
 
 
 def test_unknown_text_error_lists_known_texts_and_how_to_add_one():
-    told = unknown(77 + 256, '[[image2poses]]')
+    message = unknown(77 + 256, '[[image2poses]]')
     for part in (
         "did you mean '[[image2pose]]'?",
         "embeddings of: '[[image2pose]]', '[[find]]' with cup / hot dog.",
         "diception prompts --model DIR --add '[[image2poses]]'",
     ):
-        assert part in told
+        assert part in message
 
 
 def test_a_table_that_no_text_encoder_made_names_its_texts_and_other_models_but_no_way_to_add():
-    told = unknown(3, '[[find]] unicorn')
-    assert "'[[image2pose]]', '[[find]]' with cup / hot dog. Use one of them" in told
-    assert 'another model (--model DIR)' in told
-    assert '--add' not in told
+    message = unknown(3, '[[find]] unicorn')
+    assert "'[[image2pose]]', '[[find]]' with cup / hot dog. Use one of them" in message
+    assert 'another model (--model DIR)' in message
+    assert '--add' not in message
 
 
 def test_file_that_is_no_table(tmp_path):

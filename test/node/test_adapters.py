@@ -106,9 +106,9 @@ def test_adapters_can_be_changed_and_base_tasks_stay_equal(domain, peer, folders
         ask.listen(*FLOOR[:1])
         ask.predictions(FLOOR[:1])
         found = peer.diagnostics(lambda found: 'floor_ms_p50' in values(found['/perception']))
-        told = values(found['/perception'])
-        assert told['tasks'] == 'depth, normal, floor'
-        assert 'depth_ms_p50' not in told
+        reported = values(found['/perception'])
+        assert reported['tasks'] == 'depth, normal, floor'
+        assert 'depth_ms_p50' not in reported
         ask.listen(*FLOOR[1:], *BASE)
         one = ask.predictions((*BASE, *FLOOR))
         assert one['floor/mask']['encoding'] == 'mono8'

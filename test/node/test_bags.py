@@ -80,9 +80,9 @@ def test_record_gets_what_play_publishes(start, tmp_path):
 
     clocks = [TYPES.deserialize_cdr(data, kind).clock for name, kind, _, data in got
               if name == '/clock']  # fmt: skip
-    told = [one.sec * 10**9 + one.nanosec for one in clocks]
-    assert told == sorted(told)
-    assert recordings.BEGIN < told[0] < told[-1] == sent[-1][2]
+    clock_ns = [one.sec * 10**9 + one.nanosec for one in clocks]
+    assert clock_ns == sorted(clock_ns)
+    assert recordings.BEGIN < clock_ns[0] < clock_ns[-1] == sent[-1][2]
 
 
 def wait_until_recorded(out, topic, count):
@@ -237,11 +237,11 @@ def test_play_offers_the_recorded_qos(start, tmp_path, peer, form):
         peer.listen(name, String, **(best_effort if name == '/lossy' else {}))
     # The last message is far behind the others, so that the player stays.
     start('play', path, '--listeners', HUNG, '--delay', '0', '--no-clock', '--rate', '0.01')
-    told = {
+    endpoints = {
         name: peer.until(lambda name=name: peer.node.get_publishers_info_by_topic(name))[0]
         for name in offers
     }
-    profiles = {name: one.qos_profile for name, one in told.items()}
+    profiles = {name: one.qos_profile for name, one in endpoints.items()}
     assert {name: one.durability == DurabilityPolicy.TRANSIENT_LOCAL
             for name, one in profiles.items()} == {
         '/words': False, '/latched': True, '/lossy': False}  # fmt: skip

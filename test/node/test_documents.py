@@ -44,12 +44,12 @@ def test_parameters_file_changes_nothing(domain, peer):
         for one in declared():
             expected = list(one.default) if one.kind is tuple else one.default
             assert peer.get(one.name) == expected, one.name
-        told = peer.diagnostics(lambda found: '/perception: camera' in found)
+        diagnostics = peer.diagnostics(lambda found: '/perception: camera' in found)
         for name, known in (
             ('/perception', parameter_docs.diagnostics.NODE_VALUES),
             ('/perception: camera', parameter_docs.diagnostics.CAMERA_VALUES),
         ):
-            assert set(values(told[name])) <= set(known), name
+            assert set(values(diagnostics[name])) <= set(known), name
 
 
 def test_the_launch_file_s_parameters_are_the_node_s():

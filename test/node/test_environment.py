@@ -22,8 +22,8 @@ def test_two_nodes_of_one_name_are_reported(domain, peer):
             for node in (first, second):
                 line = node.wait_for('2 nodes are named /perception')
                 assert '-r __node:=NAME' in line
-            told = peer.diagnostics(lambda all_: all_['/perception'].level == b'\1')
-            assert '2 nodes are named /perception' in told['/perception'].message
+            diagnostics = peer.diagnostics(lambda all_: all_['/perception'].level == b'\1')
+            assert '2 nodes are named /perception' in diagnostics['/perception'].message
             assert 'nodes are named' not in other.text
 
 

@@ -101,12 +101,12 @@ def test_counts_are_exact_under_overload_and_cameras_alternate(domain, peer):
             nonlocal seen, replaced
             sums = dict.fromkeys(('received', 'processed', 'dropped', 'failed', 'waiting'), 0)
             for name in names:
-                told = values(found[name])
-                number = {key: int(told[key]) for key in sums}
+                reported = values(found[name])
+                number = {key: int(reported[key]) for key in sums}
                 rest = sum(number[key] for key in sums if key != 'received')
-                assert number['received'] == rest, told
+                assert number['received'] == rest, reported
                 parts = ('replaced', 'overflowed', 'idle', 'stopped')
-                assert number['dropped'] == sum(int(told[f'dropped_{part}']) for part in parts)
+                assert number['dropped'] == sum(int(reported[f'dropped_{part}']) for part in parts)
                 assert number['waiting'] <= 2
                 for key in sums:
                     sums[key] += number[key]
@@ -167,14 +167,16 @@ def test_tasks_without_subscribers_do_not_run(domain, peer):
             peer.feed(camera, message, lambda t=topic: peer.got[f'/perception/{t}'])
             if other == 'normal':
                 # A result may come before its times are added.
-                told = peer.diagnostics(lambda all_: 'depth_ms_p50' in values(all_['/perception']))
-                assert 'normal_ms_p50' not in values(told['/perception'])
+                statuses = peer.diagnostics(
+                    lambda all_: 'depth_ms_p50' in values(all_['/perception'])
+                )
+                assert 'normal_ms_p50' not in values(statuses['/perception'])
                 peer.node.destroy_subscription(heard)
         # The subscription to normals stays until here: images that are still under way need it.
-        told = peer.diagnostics(
+        statuses = peer.diagnostics(
             lambda found: 'normal_latency_ms_p99' in values(found['/perception'])
         )
-        assert 'idle' not in told['/perception'].message
+        assert 'idle' not in statuses['/perception'].message
         # Once each time that the last subscriber goes, however many images are dropped for it.
         node.wait_alternating('idle: no', 'has a subscriber again', 'has a subscriber again')
         peer.node.destroy_subscription(heard)
@@ -254,8 +256,8 @@ def test_policy_all_processes_every_frame_in_order(domain, peer):
         for k in range(400):
             camera.publish(image(rgb_array(), header=header(k)))
             peer.spin(0.002)
-        told = peer.diagnostics(lambda found: values(found['/perception'])['waiting'] == '0')
-        assert int(values(told['/perception: camera'])['dropped_overflowed']) > 0
+        statuses = peer.diagnostics(lambda found: values(found['/perception'])['waiting'] == '0')
+        assert int(values(statuses['/perception: camera'])['dropped_overflowed']) > 0
 
 
 @pytest.mark.parametrize('kind', ['image', 'cloud'])
@@ -308,13 +310,13 @@ def test_metric_depth_is_published_only_after_a_good_fit(domain, peer, kind):
                 prediction = image_messages.array_from(predictions()[-1])
                 assert np.nanmax(np.abs(prediction - truth)) < 1e-3
                 peer.until(lambda: peer.got[cloud], 'no points')
-                told = peer.diagnostics(lambda found: 'fit_points' in values(found[name]))
-                assert float(values(told[name])['fit_inliers']) > 0.99
+                statuses = peer.diagnostics(lambda found: 'fit_points' in values(found[name]))
+                assert float(values(statuses[name])['fit_inliers']) > 0.99
             else:
                 assert not predictions()
-                told = peer.diagnostics(lambda found: values(found[name]).get('fit_problem'))
-                assert told[name].level == b'\x01'
-                assert 'no metric depth' in told[name].message
+                statuses = peer.diagnostics(lambda found: values(found[name]).get('fit_problem'))
+                assert statuses[name].level == b'\x01'
+                assert 'no metric depth' in statuses[name].message
 
 
 def cloud_of(depth, head):

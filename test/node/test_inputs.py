@@ -163,9 +163,9 @@ def test_node_and_replay_publish_the_same_cloud_scan_and_confidence(
                 -(a[0] - a[1]) / np.sqrt(2), (a[0] - a[1]) / np.sqrt(2)))  # fmt: skip
             static = tf2_msgs.TFMessage(transforms=[moved])
             written.append(('/tf_static', static))
-            told = peer.publisher('/tf_static', tf2_msgs.TFMessage,
+            tf_publisher = peer.publisher('/tf_static', tf2_msgs.TFMessage,
                                   durability=DurabilityPolicy.TRANSIENT_LOCAL)  # fmt: skip
-            told.publish(static)
+            tf_publisher.publish(static)
         camera, infos = peer.publisher('/image', Image), peer.publisher('/camera_info', CameraInfo)
         peer.connect(*names)
 
@@ -191,16 +191,16 @@ def test_node_and_replay_publish_the_same_cloud_scan_and_confidence(
         peer.until(known, lambda: node.text)
         peer.drain(publish, names)  # nothing else comes among those that are compared
         live = {}
-        for picture, told in sent:
+        for picture, info_message in sent:
             for name in names:
                 peer.got[name].clear()
-            infos.publish(told)
+            infos.publish(info_message)
             peer.spin(0.1)
             camera.publish(picture)
-            peer.until(lambda head=told.header: arrived(head), lambda: node.text)
+            peer.until(lambda head=info_message.header: arrived(head), lambda: node.text)
             for name in names:
                 live.setdefault(name, []).append(serialize_message(peer.got[name][-1]))
-            written += [('/image', picture), ('/camera_info', told)]
+            written += [('/image', picture), ('/camera_info', info_message)]
         gravity = values(peer.diagnostics()['/perception: camera'])['gravity']
         assert gravity == {'parameter': 'points.gravity', 'tf': 'tf'}[source]
     bag, out = tmp_path / 'bag.mcap', tmp_path / 'out.mcap'
@@ -229,7 +229,7 @@ def test_node_and_replay_publish_the_same_cloud_scan_and_confidence(
 def broken(dice, k):
     """A message that contradicts itself, or an intact one with an unusable CameraInfo."""
     message = image(rgb_array(k % 5, (8, 12)), header=header(k))
-    told, what = None, k % 8
+    camera_info, what = None, k % 8
     if what == 0:
         message.step = dice.choice([0, 1, 35, 37, 2**32 - 1])
     elif what == 1:
@@ -248,10 +248,10 @@ def broken(dice, k):
     else:
         # A frame of its own, so that none of another CameraInfo will do.
         message.header.frame_id = 'broken'
-        told = info(message.header, (8, 12))
+        camera_info = info(message.header, (8, 12))
         broken_number = dice.choice([float('nan'), float('inf'), -5.0])
-        told.k[dice.choice([0, 4])] = told.p[dice.choice([0, 5])] = broken_number
-    return message, told
+        camera_info.k[dice.choice([0, 4])] = camera_info.p[dice.choice([0, 5])] = broken_number
+    return message, camera_info
 
 
 def test_1600_damaged_messages_are_counted(domain, peer):
@@ -276,9 +276,9 @@ def test_1600_damaged_messages_are_counted(domain, peer):
         infos.publish(broken(dice, 7)[1])
         peer.spin(0.5)
         for k in range(1600):
-            message, told = broken(dice, k)
-            if told is not None:
-                infos.publish(told)
+            message, info_message = broken(dice, k)
+            if info_message is not None:
+                infos.publish(info_message)
             camera.publish(message)
             if k % 50 == 0:
                 camera.publish(good)
@@ -289,8 +289,8 @@ def test_1600_damaged_messages_are_counted(domain, peer):
         # A CameraInfo that cannot be used costs no image.
         assert peer.count('failed') == 1400
         assert peer.count('processed') == done + 32 + 200
-        told = values(peer.diagnostics()[name])
-        kinds = {key: int(value) for key, value in told.items() if key.startswith('failed_')}
+        reported = values(peer.diagnostics()[name])
+        kinds = {key: int(value) for key, value in reported.items() if key.startswith('failed_')}
         assert sum(kinds.values()) == 1400
         # Known kinds one by one; of the endless unknown ones only some are reported.
         assert not [kind for kind in kinds if 'camera_info' in kind]
@@ -328,10 +328,10 @@ def test_a_failing_model_is_an_error_and_the_node_stays(domain, peer):
         peer.feed(camera, message, lambda: peer.count('failed') > 30, slowest=0.05)
         node.wait_for('out of GPU memory')
         assert node.text.count('out of GPU memory') == 1
-        told = peer.diagnostics()
+        diagnostics = peer.diagnostics()
         camera.publish(message)
-        told = peer.diagnostics(lambda found: found['/perception: camera'].level == b'\2')
-        assert 'out of GPU memory' in values(told['/perception'])['last_error']
+        diagnostics = peer.diagnostics(lambda found: found['/perception: camera'].level == b'\2')
+        assert 'out of GPU memory' in values(diagnostics['/perception'])['last_error']
 
 
 def test_first_image_waits_for_a_camera_info_only_with_a_publisher(peer, monkeypatch):

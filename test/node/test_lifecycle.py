@@ -58,14 +58,14 @@ def test_counts_are_exact_after_deactivation(domain, peer):
             peer.spin(0.02)
         assert peer.change('deactivate')
         found = peer.diagnostics(lambda found: '/perception' in found)
-        told = values(found['/perception'])
-        assert told['state'] == 'inactive'
-        assert told['waiting'] == '0'
-        counted = [int(told[name]) for name in ('processed', 'dropped', 'failed')]
-        assert int(told['received']) == sum(counted)
+        reported = values(found['/perception'])
+        assert reported['state'] == 'inactive'
+        assert reported['waiting'] == '0'
+        counted = [int(reported[name]) for name in ('processed', 'dropped', 'failed')]
+        assert int(reported['received']) == sum(counted)
         # Those that the middleware replaced are counted, too.
         lost = int(values(found['/perception: camera'])['lost'])
-        assert int(told['received']) + lost == before + 100
+        assert int(reported['received']) + lost == before + 100
         assert counted[0] > 0
         assert counted[1] > 0
 
@@ -75,8 +75,8 @@ def test_the_node_answers_while_its_model_loads(domain, peer, tmp_path):
     waits = {'ZERO_LOADED': str(loaded)}
     with Running(domain, {'tasks': '[depth]'}, environment=waits) as node:
         node.wait_for('waiting for a file')
-        told = peer.diagnostics(lambda found: '/perception' in found)['/perception']
-        assert (told.level, told.message) == (b'\x00', 'loading: waiting for a file')
+        diagnostics = peer.diagnostics(lambda found: '/perception' in found)['/perception']
+        assert (diagnostics.level, diagnostics.message) == (b'\x00', 'loading: waiting for a file')
         assert peer.state() == 'unconfigured'
         assert peer.get('tasks') == ['depth']
         assert not peer.change('configure')
@@ -141,9 +141,9 @@ def test_invalid_parameters_are_one_error_and_the_node_stays(domain, peer, param
         assert peer.state() == 'unconfigured'
         errors = [line for line in node.lines if 'ERROR' in line or 'Traceback' in line]
         assert errors == [line]
-        told = peer.diagnostics(lambda found: '/perception' in found)['/perception']
-        assert told.level == b'\x02'
-        assert says in told.message
+        diagnostics = peer.diagnostics(lambda found: '/perception' in found)['/perception']
+        assert diagnostics.level == b'\x02'
+        assert says in diagnostics.message
         # With a corrected value it works.
         good = {
             'model': {'model': 'zero'}, 'num_inference_steps': {'num_inference_steps': 2},

@@ -34,14 +34,14 @@ def test_every_parameter_is_declared_with_type_range_and_description(running, pe
     known = {one.name: one for one in declared()}
     assert {name for name in names if not name.startswith(FOREIGN)} == set(known)
     found = peer.ask('/perception/describe_parameters', DescribeParameters, names=[*known])
-    for told in found.descriptors:
-        one = known[told.name]
-        assert told.description == one.about
+    for descriptor in found.descriptors:
+        one = known[descriptor.name]
+        assert descriptor.description == one.about
         bounded = one.low is not None or one.high is not None
-        ranges = [*told.integer_range, *told.floating_point_range]
-        assert len(ranges) == (bounded and one.kind in (int, float)), told.name
+        ranges = [*descriptor.integer_range, *descriptor.floating_point_range]
+        assert len(ranges) == (bounded and one.kind in (int, float)), descriptor.name
         for choice in one.choices:
-            assert str(choice) in told.additional_constraints
+            assert str(choice) in descriptor.additional_constraints
         if ranges and one.low is not None:
             assert ranges[0].from_value == one.low
         if ranges and one.high is not None:
@@ -138,9 +138,9 @@ def test_points_prompt_and_the_sixth_is_refused(running, peer):
     assert clear() == '0 points removed'
 
     # In space: projected with the CameraInfo, refused behind the camera or in another frame.
-    told = peer.count('processed')
+    camera_status = peer.count('processed')
     infos.publish(info(head))
-    peer.feed(camera, message, lambda: peer.count('processed') > told)
+    peer.feed(camera, message, lambda: peer.count('processed') > camera_status)
     for position, frame, says in (
         ((0.1, 0.0, 1.0), head.frame_id, '1 of 5 points'),
         ((10.0, 20.0, 0.0), head.frame_id, '2 of 5 points'),
@@ -153,15 +153,15 @@ def test_points_prompt_and_the_sixth_is_refused(running, peer):
         stamped.publish(one)
         running.wait_for(says, count=already + 1)
     assert clear() == '2 points removed'
-    told = peer.diagnostics()['/perception: camera']
-    assert values(told)['points'] == '0'
+    camera_status = peer.diagnostics()['/perception: camera']
+    assert values(camera_status)['points'] == '0'
 
     # In images of another size the points mean something else.
     click.publish(Click(x=1.0, y=1.0))
     running.wait_for('1 of 5 points', count=running.text.count('1 of 5 points') + 1)
-    told = peer.count('processed')
+    camera_status = peer.count('processed')
     other = image(rgb_array(size=(24, 32)), header=header(0))
-    peer.feed(camera, other, lambda: peer.count('processed') > told)
+    peer.feed(camera, other, lambda: peer.count('processed') > camera_status)
     running.wait_for('1 points removed, since the size of the images changed')
 
 

@@ -41,13 +41,15 @@ def test_a_camera_that_stops_and_returns_is_logged_once(domain, peer):
             # On a busy machine half a second may pass between two images: a silence too.
             peer.feed(camera, message, lambda k=k: node.count('arrive again') >= k, slowest=0.1)
             peer.got['/diagnostics'].clear()
-            peer.feed(camera, message, lambda: peer.told(CAMERA, 'images arrive'), slowest=0.1)
-            assert peer.told(CAMERA, 'images arrive').level == b'\0'
-            told = peer.diagnostics(lambda found: found[CAMERA].level == b'\1')
-            assert 'it has 1 publisher (/peer)' in told[CAMERA].message
-            assert values(told[CAMERA])['publishers'] == '1'
+            peer.feed(
+                camera, message, lambda: peer.status_with(CAMERA, 'images arrive'), slowest=0.1
+            )
+            assert peer.status_with(CAMERA, 'images arrive').level == b'\0'
+            statuses = peer.diagnostics(lambda found: found[CAMERA].level == b'\1')
+            assert 'it has 1 publisher (/peer)' in statuses[CAMERA].message
+            assert values(statuses[CAMERA])['publishers'] == '1'
             # Stock Fast DDS may lose images; the hint names the profile.
-            assert 'fastdds_shm.xml' in told[CAMERA].message
+            assert 'fastdds_shm.xml' in statuses[CAMERA].message
             for _ in range(5):
                 peer.diagnostics(lambda found: found[CAMERA].level == b'\1')
             node.wait_alternating('no images on', 'arrive again', 'no images on')
@@ -56,10 +58,10 @@ def test_a_camera_that_stops_and_returns_is_logged_once(domain, peer):
 def test_images_on_another_topic_are_suggested(domain, peer):
     peer.publisher('/camera/image', Image, wait=False)
     with Running(domain, WATCH, more=['-r', 'image:=/camra/image']) as node:
-        told = peer.diagnostics(lambda all_: 'but there are' in all_[CAMERA].message)
-        told = told[CAMERA].message
-        assert 'but there are images on /camera/image. ' in told  # and none of its own
-        assert told.endswith('-r image:=/camera/image')
+        statuses = peer.diagnostics(lambda all_: 'but there are' in all_[CAMERA].message)
+        message = statuses[CAMERA].message
+        assert 'but there are images on /camera/image. ' in message  # and none of its own
+        assert message.endswith('-r image:=/camera/image')
         assert node.end(signal.SIGTERM)[0] == 0
 
 
@@ -68,8 +70,8 @@ def test_the_fast_dds_profile_is_not_suggested_where_it_is_set(domain, peer):
     with Running(domain, WATCH, environment=profile) as node:
         node.wait_for('no images on /image for')
         peer.publisher('/image', Image)
-        told = peer.diagnostics(lambda found: '1 publisher' in found[CAMERA].message)
-        assert 'fastdds_shm.xml' not in told[CAMERA].message
+        statuses = peer.diagnostics(lambda found: '1 publisher' in found[CAMERA].message)
+        assert 'fastdds_shm.xml' not in statuses[CAMERA].message
         assert node.end(signal.SIGTERM)[0] == 0
 
 
@@ -83,9 +85,9 @@ def test_incompatible_qos_and_types_are_reported_with_topic_and_policy(domain, p
         line = node.wait_for('has an incompatible reliability')
         assert '/image' in line
         assert 'qos_overrides./image.' in line
-        told = peer.diagnostics(lambda found: found['/perception'].level == b'\1')
-        assert 'reliability of /image' in told['/perception'].message
-        told = peer.diagnostics(lambda found: 'best_effort' in found[CAMERA].message)
+        statuses = peer.diagnostics(lambda found: found['/perception'].level == b'\1')
+        assert 'reliability of /image' in statuses['/perception'].message
+        statuses = peer.diagnostics(lambda found: 'best_effort' in found[CAMERA].message)
         peer.node.destroy_publisher(camera)
         peer.publisher('/image', CompressedImage, wait=False)
         peer.diagnostics(lambda found: 'set image_transport to raw' in found[CAMERA].message)
@@ -129,8 +131,8 @@ def test_simulated_time_may_pause_and_jump_back(domain, peer):
             show(seconds, seconds, back)
         peer.until(lambda: len(peer.got[normal]) >= 3)
         assert [one.header.stamp.sec for one in peer.got[normal]] == [1000, 10, 5]
-        told = values(peer.diagnostics()[CAMERA])
-        assert told['failed'] == '0'
+        reported = values(peer.diagnostics()[CAMERA])
+        assert reported['failed'] == '0'
         show(5, 500)
         assert node.wait_for('images are stamped 495 s after /clock')
 
@@ -169,10 +171,10 @@ def test_explain_suggests_the_nearest_topic():
     kind = 'sensor_msgs/msg/CompressedImage'
     subscribed = Subscribed('/camra/image/compressed', 'front/image/compressed', kind, False, '')
     others = [f'/a{k}' for k in range(9)] + ['/camera/image/compressed']
-    told = explain(subscribed, [], 5.0, others)
-    assert told.endswith('-r front/image/compressed:=/camera/image/compressed')
-    assert '/a4' in told
-    assert '/a5' not in told
+    explanation = explain(subscribed, [], 5.0, others)
+    assert explanation.endswith('-r front/image/compressed:=/camera/image/compressed')
+    assert '/a4' in explanation
+    assert '/a5' not in explanation
     there = [Publisher('/c', kind, True)]
     assert '/a4' not in explain(subscribed, there, 5.0, others)
 

@@ -108,8 +108,8 @@ def test_predictions_of_the_models_size_and_things_with_numbers_that_stay(one, f
     take(one, folders, 'mask', 'instances', output_size='model')
     prediction = one.process(everything(one))
     assert image(prediction, 'my_mask/mask').shape == (64, 64)
-    told = dict(prediction.messages)['my_mask/camera_info']
-    assert (told.height, told.width) == (64, 64)
+    camera_info_message = dict(prediction.messages)['my_mask/camera_info']
+    assert (camera_info_message.height, camera_info_message.width) == (64, 64)
     assert 'front/tracks/my_instances/missed' in one.state_dict()
     # What was kept goes on in another Perceiver.
     other = Perceiver(one._predictor, MAKE, one.settings)

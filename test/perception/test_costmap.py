@@ -26,7 +26,7 @@ FRAME_ID = 'camera_optical_frame'
 def run(stamp_ns=5, tasks=TASKS, topics=None, **changes):
     """A floor, a wall and a box of the category box, at their true size."""
     depth, normals, parts = scene(pitch=10, box=(1.5, 0.2))
-    disparity, affine = to_disparity(MetricDepth(depth))
+    disparity, scale_shift = to_disparity(MetricDepth(depth))
     ids = np.isin(parts, (3, 4)).astype(np.int32)
     given = Canned(
         depth=disparity,
@@ -39,7 +39,8 @@ def run(stamp_ns=5, tasks=TASKS, topics=None, **changes):
     )
     chosen_values = {
         'tasks': tuple(dict.fromkeys((*tasks, *TASKS))), 'depth__metric': 'fixed',
-        'depth__scale': affine.scale, 'depth__shift': affine.shift, 'semantic__categories': WORDS,
+        'depth__scale': scale_shift.scale, 'depth__shift': scale_shift.shift,
+        'semantic__categories': WORDS,
         **changes,
     }  # fmt: skip
     query = request(stamp_ns=stamp_ns, size=SIZE, tasks=tasks, topics=topics)

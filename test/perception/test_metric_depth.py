@@ -30,8 +30,8 @@ def scene(seed=0, near=0.6, far=7.0):
         top, left = rng.integers(0, 70), rng.integers(0, 140)
         depth[top : top + 20, left : left + 20] = rng.uniform(near, far)
     truth = MetricDepth(depth.astype(np.float32))
-    disparity, affine = to_disparity(truth)
-    return truth, disparity, affine
+    disparity, scale_shift = to_disparity(truth)
+    return truth, disparity, scale_shift
 
 
 def spoilt(values, rng, share=0.3, noise=0.03):
@@ -58,13 +58,13 @@ def kinds(found):
 
 
 def test_fixed_scale_and_shift_are_in_inverse_metres():
-    truth, disparity, affine = scene()
+    truth, disparity, scale_shift = scene()
     found = metres(
         disparity,
         None,
         depth__metric='fixed',
-        depth__scale=affine.scale,
-        depth__shift=affine.shift,
+        depth__scale=scale_shift.scale,
+        depth__shift=scale_shift.shift,
     )
     np.testing.assert_allclose(found.depth.values, truth.values, rtol=2e-5)
     assert (found.fit, found.notes) == (None, [])
@@ -180,15 +180,15 @@ def test_a_reference_of_another_frame_is_doubted():
 # ---- from frame to frame ------------------------------------------------------------------------
 
 
-def exact(affine, disparity):
-    return Reference(0, 'cam', image=to_metric(disparity, affine).values)
+def exact(scale_shift, disparity):
+    return Reference(0, 'cam', image=to_metric(disparity, scale_shift).values)
 
 
 def test_smoothing_keeps_a_share_of_the_last_scale_and_shift():
-    _, disparity, affine = scene()
+    _, disparity, scale_shift = scene()
     memory, expected = Memory(), None
     for t in range(6):
-        new = ScaleShift(affine.scale * (1 + 0.02 * t), affine.shift * (1 - 0.01 * t))
+        new = ScaleShift(scale_shift.scale * (1 + 0.02 * t), scale_shift.shift * (1 - 0.01 * t))
         found = metres(disparity, exact(new, disparity), memory, temporal__smooth=0.75)
         expected = (
             new
@@ -206,27 +206,29 @@ def test_smoothing_keeps_a_share_of_the_last_scale_and_shift():
 
 
 def test_without_smoothing_the_last_fit_has_no_influence():
-    _, disparity, affine = scene()
+    _, disparity, scale_shift = scene()
     memory = Memory()
-    metres(disparity, exact(ScaleShift(affine.scale * 1.1, affine.shift), disparity), memory)
-    found = metres(disparity, exact(affine, disparity), memory)
-    np.testing.assert_allclose(found.fit.scale_shift, affine, rtol=1e-4)
+    metres(
+        disparity, exact(ScaleShift(scale_shift.scale * 1.1, scale_shift.shift), disparity), memory
+    )
+    found = metres(disparity, exact(scale_shift, disparity), memory)
+    np.testing.assert_allclose(found.fit.scale_shift, scale_shift, rtol=1e-4)
 
 
 def test_a_jump_of_the_scene_begins_smoothing_anew():
-    _, disparity, affine = scene()
+    _, disparity, scale_shift = scene()
     memory = Memory()
-    far = ScaleShift(affine.scale / 4, affine.shift / 4)
-    metres(disparity, exact(affine, disparity), memory, temporal__smooth=0.9)
+    far = ScaleShift(scale_shift.scale / 4, scale_shift.shift / 4)
+    metres(disparity, exact(scale_shift, disparity), memory, temporal__smooth=0.9)
     found = metres(disparity, exact(far, disparity), memory, temporal__smooth=0.9)
     np.testing.assert_allclose(found.fit.scale_shift, far, rtol=1e-4)
     assert memory.scale_shift == found.fit.scale_shift
 
 
 def test_a_bad_fit_leaves_no_trace():
-    _, disparity, affine = scene()
+    _, disparity, scale_shift = scene()
     memory = Memory()
-    metres(disparity, exact(affine, disparity), memory, temporal__smooth=0.9)
+    metres(disparity, exact(scale_shift, disparity), memory, temporal__smooth=0.9)
     kept = memory.scale_shift
     rng = np.random.default_rng(0)
     noise = Reference(0, 'cam', image=rng.uniform(0.3, 20, SIZE).astype(np.float32))
@@ -238,7 +240,7 @@ def test_a_bad_fit_leaves_no_trace():
 
 
 def by_height(depth, normals, height=floors.HEIGHT, lens=floors.LENS, gravity=''):
-    disparity, affine = to_disparity(MetricDepth(depth))
+    disparity, scale_shift = to_disparity(MetricDepth(depth))
     asked = PerceptionSettings(
         depth=DepthSettings(metric='height', camera_height=height),
         points=PointsSettings(gravity=gravity),
@@ -246,15 +248,15 @@ def by_height(depth, normals, height=floors.HEIGHT, lens=floors.LENS, gravity=''
     given = None if normals is None else Normals(normals)
     return to_metres(
         disparity, lens, 'cam', None, asked, Memory(), given, asked.points.direction
-    ), affine
+    ), scale_shift
 
 
 @pytest.mark.parametrize(('pitch', 'roll'), [(0, 0), (20, 0), (25, 8), (-5, -10)])
 def test_height_gives_the_scale_of_a_known_scene(pitch, roll):
     depth, normals, _ = floors.scene(pitch=pitch, roll=roll, box=(1.5, 0.2))
-    found, affine = by_height(depth, normals)
+    found, scale_shift = by_height(depth, normals)
     assert found.notes == []
-    assert found.fit.scale_shift == pytest.approx(affine, rel=1e-2, abs=1e-3)
+    assert found.fit.scale_shift == pytest.approx(scale_shift, rel=1e-2, abs=1e-3)
     np.testing.assert_allclose(found.depth.values, depth, rtol=1e-2)
 
 

@@ -150,6 +150,6 @@ def test_without_a_screen_it_names_the_file(monkeypatch):
 
 def test_without_rerun_it_says_what_to_install(monkeypatch):
     monkeypatch.setattr(rerun_view.importlib.util, 'find_spec', lambda name: None)
-    with pytest.raises(ModuleNotFoundError, match='needs Rerun') as told:
+    with pytest.raises(ModuleNotFoundError, match='needs Rerun') as error:
         rerun_view.check()
-    assert told.value.name == 'rerun'  # from which the command line tells what to install
+    assert error.value.name == 'rerun'  # from which the command line tells what to install

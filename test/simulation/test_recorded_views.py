@@ -137,9 +137,9 @@ def test_errors_name_the_bag(shown, tmp_path):
         next(sample_stream.bag_samples(bag, ['depth']))
 
     with mcap_writer.create(tmp_path / 'short.mcap') as out:
-        told = json.loads(scene_message(shown[0].scene).data)
-        told['instances'] = {'1': 'floor'}
-        message = BagTypes().make('std_msgs/msg/String', data=json.dumps(told))
+        scene_content = json.loads(scene_message(shown[0].scene).data)
+        scene_content['instances'] = {'1': 'floor'}
+        message = BagTypes().make('std_msgs/msg/String', data=json.dumps(scene_content))
         out.write_message('/camera/scene', message, START_NS)
         for topic, message in frame_messages(shown[0], START_NS):
             out.write_message(topic, message, START_NS)

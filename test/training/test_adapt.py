@@ -5,7 +5,7 @@
 from dataclasses import replace
 import shutil
 
-from adapting import TEXT, chosen, go, labels, plan, told, write_base
+from adapting import TEXT, adaptation_files, chosen, go, labels, plan, write_base
 import pytest
 from safetensors.torch import load_file, save_file
 import torch
@@ -30,7 +30,7 @@ def base(tmp_path_factory):
 def whole(base, tmp_path_factory):
     out = tmp_path_factory.mktemp('whole') / 'a'
     go(base, out)
-    return told(out)
+    return adaptation_files(out)
 
 
 def stop(monkeypatch, where, name, when):
@@ -48,9 +48,9 @@ def stop(monkeypatch, where, name, when):
 
 def test_the_same_seed_gives_the_same_bytes_and_another_one_others(base, whole, tmp_path):
     go(base, tmp_path / 'again')
-    assert told(tmp_path / 'again') == whole
+    assert adaptation_files(tmp_path / 'again') == whole
     go(base, tmp_path / 'other', seed=1)
-    assert told(tmp_path / 'other')[WEIGHTS_FILE] != whole[WEIGHTS_FILE]
+    assert adaptation_files(tmp_path / 'other')[WEIGHTS_FILE] != whole[WEIGHTS_FILE]
     assert sorted(path.name for path in (tmp_path / 'again').iterdir()) == [
         WEIGHTS_FILE, CARD_FILE, 'labels.json', 'run',
     ]  # fmt: skip
@@ -78,7 +78,7 @@ def test_stopped_and_resumed_is_uninterrupted_bit_for_bit(
             go(base, tmp_path / 'a')
     assert not (tmp_path / 'a' / CARD_FILE).exists()
     go(base, tmp_path / 'a', resume=True)
-    assert told(tmp_path / 'a') == whole
+    assert adaptation_files(tmp_path / 'a') == whole
     assert not list(tmp_path.rglob('*partial*'))
     assert not (tmp_path / 'a' / 'best').exists()
 
@@ -224,11 +224,11 @@ def test_folders_that_are_full_finished_or_empty(begun, base, tmp_path):
         go(base, tmp_path / 'none', resume=True)
     (tmp_path / 'a').mkdir()
     go(base, tmp_path / 'a', max_steps=1)
-    before = told(tmp_path / 'a')
+    before = adaptation_files(tmp_path / 'a')
     for resume in (False, True):
         with pytest.raises(FileExistsError, match=r'this adapter is finished|is not empty'):
             go(base, tmp_path / 'a', resume, max_steps=2)
-    assert told(tmp_path / 'a') == before
+    assert adaptation_files(tmp_path / 'a') == before
 
 
 # ---- what is refused ----------------------------------------------------------------------------

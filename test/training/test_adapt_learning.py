@@ -5,7 +5,7 @@
 from dataclasses import replace
 import json
 
-from adapting import TEXT, chosen, go, labels, plan, random_matrices, told, write_base
+from adapting import TEXT, adaptation_files, chosen, go, labels, plan, random_matrices, write_base
 from discs import tiny
 import numpy as np
 import pytest
@@ -229,7 +229,7 @@ def test_the_built_in_model_learns_each_kind(kind, steps, lr, metric, tmp_path):
     cadence = replace(what.settings, log_every=steps // 2, validate_every=steps)
     what = what._replace(held_out=what.train[:4], settings=cadence)
     card = fit_adapter(what, settings, tmp_path / 'a', progress=False)
-    first, last = (float(line['loss']) for line in told(tmp_path / 'a')['log.csv'])
+    first, last = (float(line['loss']) for line in adaptation_files(tmp_path / 'a')['log.csv'])
     assert last < 0.9 * first
     assert (card.kind, SELECTION_METRIC[kind][0]) == (kind, metric)
     score = card.metrics[metric]

@@ -153,16 +153,21 @@ class Normals(MapLabel):
         return visualize.normal_colours(self.vectors)
 
 
-def unit(vectors: NDArray[np.float32], shortest: float = 1e-3) -> Normals:
-    """Scale vectors to unit length.
+# Shorter vectors are taken to have no direction.
+_MIN_NORMAL_LENGTH = 1e-3
+
+
+def unit(vectors: NDArray[np.float32]) -> Normals:
+    """Scale vectors to unit length; those of length below 1e-3 become unknown.
 
     Args:
         vectors: (H, W, 3) float32, camera optical frame, any length; NaN = unknown.
-        shortest: vectors below this length have no direction and become unknown.
     """
     length = np.sqrt(np.einsum('hwc,hwc->hw', vectors, vectors))[..., None]
     with np.errstate(invalid='ignore', divide='ignore'):
-        return Normals(np.where(length >= shortest, vectors / length, np.float32(np.nan)))
+        return Normals(
+            np.where(length >= _MIN_NORMAL_LENGTH, vectors / length, np.float32(np.nan))
+        )
 
 
 @dataclass(frozen=True, eq=False)
