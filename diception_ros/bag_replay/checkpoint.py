@@ -120,7 +120,7 @@ def load(path: Path, config: Mapping[str, Any]) -> Checkpoint:
     """Read a checkpoint file; inverse of `save`.
 
     Raises:
-        ValueError: it cannot be read, or the config differs; the message says in what.
+        ValueError: it cannot be read, or the config differs; the message names the differences.
     """
     try:
         arrays = safe_load.npz_file(path)
@@ -276,7 +276,7 @@ class ReplayWriter(contextlib.AbstractContextManager['ReplayWriter']):
         )
 
     def latch(self, topic: str, message: Any) -> None:
-        """Write a message that tells of the settings before the first of the bag."""
+        """Write a message that depends on the settings alone, before the first of the bag."""
         self._latched.append((topic, message))
 
     def record(

@@ -54,7 +54,7 @@ _QOS_PROFILE = """\
 
 
 class DamageError(Exception):
-    """A bag could not be read beyond some place; the message says which."""
+    """A bag could not be read beyond an offset, which the message has."""
 
 
 class NotABagError(ValueError):

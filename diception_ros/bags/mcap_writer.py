@@ -142,7 +142,7 @@ class Index:
         """Topics and chunks of a file that was written as far as `end`, which is behind a chunk.
 
         Raises:
-            ValueError: it is no such file; the message says what is wrong.
+            ValueError: it is no such file; the message names the fault.
         """
         index = cls()
         file.seek(len(MAGIC))

@@ -100,7 +100,7 @@ class Card:
 
 
 def _plain(value: Any) -> Any:
-    """A value as JSON has it, which knows no NaN."""
+    """A value for JSON, which has no NaN."""
     if isinstance(value, Mapping):
         return {key: _plain(item) for key, item in value.items()}
     return None if isinstance(value, float) and not math.isfinite(value) else value

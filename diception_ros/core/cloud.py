@@ -393,7 +393,7 @@ def scan(
     increment = math.atan(1 / intrinsics.fx)
     place = np.rint((angles - angles[0]) / increment).astype(np.int64)
     ranges = np.full(int(place[-1]) + 1, np.nan, np.float32)
-    # fmin: a column that knows nothing does not hide its neighbour.
+    # fmin ignores NaN: a column without a range does not hide its neighbour.
     np.fmin.at(ranges, place, nearest[::-1][:width])
     with np.errstate(invalid='ignore'):
         ranges[ranges > range_max] = np.inf

@@ -199,7 +199,7 @@ def decode(content: bytes | NDArray[np.uint8], what: str) -> NDArray[np.uint8]:
 
 
 def write(path: str | Path, image: NDArray[np.uint8]) -> None:
-    """Write an image, (H, W, 3) uint8 RGB; the suffix of the file says which format.
+    """Write an image, (H, W, 3) uint8 RGB; the suffix of the file selects the format.
 
     Raises:
         OSError: the file cannot be written.

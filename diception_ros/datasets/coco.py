@@ -121,7 +121,7 @@ def read(
 
 
 def _is_original(content: Json) -> bool:
-    """Whether a file says that it is a part of COCO's own data set."""
+    """Whether the file's header is that of COCO's own data set."""
     info = content.get('info')
     words = f'{info.get("description")} {info.get("url")}' if isinstance(info, dict) else ''
     return 'cocodataset.org' in words or words.startswith('COCO 20')

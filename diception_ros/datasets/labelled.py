@@ -171,7 +171,7 @@ def read(
 
     Raises:
         FileNotFoundError: the place, an image or a label is missing.
-        ValueError: a file is not what it should be; the message names it and says what to do.
+        ValueError: a file is invalid; the message names it and has a remedy.
     """
     if kind not in KINDS:
         raise ValueError(f'kind {kind!r}: expected one of {", ".join(KINDS)}')

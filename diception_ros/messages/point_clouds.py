@@ -72,8 +72,8 @@ def records_from(message: Any) -> NDArray[Any]:
         arrays; read-only.
 
     Raises:
-        MessageError: 'cloud': the layout is not possible, or the data are not of the size that
-            it says.
+        MessageError: 'cloud': the layout is not possible, or the data have another size than the
+            layout declares.
     """
     order = '>' if message.is_bigendian else '<'
     height, width = int(message.height), int(message.width)

@@ -80,7 +80,7 @@ class Backend(Protocol):
         """Called after the last batch of a call."""
 
     def is_out_of_memory(self, error: Exception) -> bool:
-        """Whether an error says that a smaller batch might fit; what can be freed is freed."""
+        """Whether the error is one of memory, so that a smaller batch may fit; frees caches."""
 
 
 class Choice(NamedTuple):

@@ -29,7 +29,7 @@ PIPELINE = 'DiceptionPipeline'
 # The small model that comes with this package; docs/builtin_model.md says what it can do.
 BUILTIN = 'builtin'
 _BUILTIN_FOLDER = Path(__file__).parent / BUILTIN
-# Every class that a pipeline folder may name. model_index.json is data: what it says is compared,
+# Every class that a pipeline folder may name. model_index.json is data: its content is compared,
 # not imported.
 _COMPONENTS = {
     'vae': {'AutoencoderKL', 'PcaAutoencoder'},

@@ -464,7 +464,7 @@ class DiceptionPipeline(DiffusionPipeline, SD3LoraLoaderMixin):
             the images and the latents they were decoded from.
 
         Raises:
-            ValueError: shapes, counts or values that do not fit; the message says what was
+            ValueError: shapes, counts or values that do not fit; the message names what was
                 expected.
             UnknownTextError: a text without embedding, and no text encoders.
         """

@@ -42,11 +42,11 @@ Report = Callable[[str], None]
 
 
 class ConvertError(ValueError):
-    """The input cannot be converted; the message says why and what to do."""
+    """The input cannot be converted; the message has the reason and a remedy."""
 
 
 def check_sd3(sd3: Path) -> None:
-    """Raise ConvertError unless this is a whole SD3 folder; the message says what it is."""
+    """Raise ConvertError unless this is a complete SD3 folder; the message names the fault."""
     if sd3.is_file():
         raise ConvertError(
             f'{sd3}: a single file; convert reads the folder of {_LAYOUT}'

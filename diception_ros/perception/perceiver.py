@@ -78,7 +78,7 @@ class Perceiver:
         return task_outputs + ([*point_cloud.OUTPUTS] if settings.depth.metric != 'off' else [])
 
     def latched(self) -> list[tuple[str, Any]]:
-        """Topic and message of what tells of the settings in effect rather than of a frame."""
+        """Topic and message of outputs that depend on the settings in effect, not on a frame."""
         settings = self._settings
         return [
             message
@@ -216,7 +216,7 @@ class Perceiver:
         active = settings.registry.names()
         for task in query.tasks:
             name = task.name
-            # An adapter may have been removed since the frame came.
+            # An adapter may have been removed since the frame was received.
             if name not in active or turn % settings.every_n.get(name, 1):
                 continue
             if task.takes_category:
@@ -314,7 +314,7 @@ class Perceiver:
         return metres.depth
 
     def _metric_topics(self) -> frozenset[str]:
-        """Topics that are made of metric depth."""
+        """Topics that need metric depth."""
         made = outputs.declared(BUILTIN.get(DEPTH), self._types, MetricDepth)
         return point_cloud.TOPICS.union(item.topic for item in made)
 

@@ -47,7 +47,7 @@ class Predictor:
         calibration: of the scores; replace it with `ScoreCalibration()` for the codecs' own.
         backend: what runs the model, 'torch' or 'onnx', and why.
         threads: of the processor that the model takes; 0 where that was not limited.
-        tasks: the tasks it knows; `adapt` adds and removes those of adapters.
+        tasks: registry of its tasks; `adapt` adds and removes those of adapters.
         resolution: side of the network's input and output images under `settings`, pixels.
         tta_shifts: number of shifted inputs for one output image under `settings`.
 

@@ -147,7 +147,7 @@ def test_a_ros_of_another_python_breaks_it():
 @pytest.mark.parametrize(('visible', 'status'), [('true', OK), ('false', WARN)])
 def test_an_environment_must_see_the_packages_of_ros(tmp_path, monkeypatch, visible, status):
     (tmp_path / 'pyvenv.cfg').write_text(
-        f'home = /usr/bin\ninclude-system-site-packages = {system_packages}\n'
+        f'home = /usr/bin\ninclude-system-site-packages = {visible}\n'
     )
     monkeypatch.setattr(sys, 'prefix', str(tmp_path))
     path = {'PYTHONPATH': '/opt/ros/jazzy/lib/python3.12/site-packages'}
