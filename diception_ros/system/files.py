@@ -143,11 +143,28 @@ def atomic_folder(path: Path, replace: bool = False) -> Iterator[Path]:
 
 
 def check_outputs(outputs: Iterable[Path | None], inputs: Iterable[Path]) -> None:
-    """Raise ValueError if a file that is to be written is one that is read."""
+    """Raise where a file that is to be written is one that is read, or a folder.
+
+    Raises:
+        ValueError: it is one of `inputs`.
+        IsADirectoryError: it is a folder.
+    """
     known = [path for path in inputs if path.exists()]
     for path in outputs:
         if path is not None and path.exists() and any(map(path.samefile, known)):
             raise ValueError(f'{path} is what is read, and would be replaced; give another name')
+        if path is not None and path.is_dir():
+            raise IsADirectoryError(f'{path} is a folder; expected the name of a file')
+
+
+def check_folders(folders: Iterable[Path]) -> None:
+    """Raise FileExistsError where a file is in the way of a folder that is to be made."""
+    for folder in folders:
+        for place in (folder, *folder.parents):
+            if place.exists() and not place.is_dir():
+                raise FileExistsError(
+                    f'{place} is a file; results need a folder of that name, choose another'
+                )
 
 
 def empty_folder(folder: Path) -> None:

@@ -160,11 +160,7 @@ def predict(config: PredictConfig, progress: Progress = SILENT) -> PredictResult
     points = read_points(config.points)
     if config.prompt is not None:
         return _generate(config, paths, points, progress)
-    for place in (*config.out.parents, config.out, *_folders(paths, config.out).values()):
-        if place.exists() and not place.is_dir():
-            raise FileExistsError(
-                f'{place} is a file; results need a folder of that name, choose another --out'
-            )
+    files.check_folders(_folders(paths, config.out).values())
     registry = TaskRegistry(tuple(cards.read(folder) for folder in config.adapters))
     names = config.tasks or [card.name for card in registry.cards]
     prompts = make_prompts(names, config.categories, points, registry)

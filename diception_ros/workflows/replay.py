@@ -10,6 +10,7 @@ from dataclasses import dataclass, field, replace
 import importlib
 import json
 from pathlib import Path
+import re
 import sys
 from typing import TYPE_CHECKING, Any
 
@@ -227,6 +228,7 @@ def _replay_one(path: Path, config: ReplayConfig, progress: Progress) -> ReplayR
     perception, compute, job = config.perception, config.compute, _job(config)
     written = (job.out, partial_of(job.out), config.summary, config.view_file)
     files.check_outputs(written, (path, *files_of(path)))
+    files.check_folders([config.report] if config.report else [])
     if config.view or config.view_file:
         rerun_view.check(window=config.view)
     with Bag(path) as bag:
@@ -368,6 +370,13 @@ def _job(config: ReplayConfig) -> Job:
         raise ValueError(f'out is {config.out}; expected a name that ends in .mcap')
     if not config.out.parent.is_dir():
         raise FileNotFoundError(f'{config.out.parent}: no such folder for --out')
+    prefix = config.prefix.strip('/')
+    parts = prefix.split('/') if prefix else []
+    if not all(re.fullmatch('[A-Za-z_][A-Za-z0-9_]*', part) for part in parts):
+        raise ValueError(
+            f'prefix is {config.prefix!r}; expected a name in ROS, such as /perception: letters, '
+            'digits and _ between /'
+        )
     perception = config.perception
     known = [perception.registry.get(name) for name in perception.task_names]
     results = sum(len(perception.categories) if task.takes_category else 1 for task in known)
@@ -381,7 +390,7 @@ def _job(config: ReplayConfig) -> Job:
         start_s=config.start,
         end_s=config.end,
         points=read_points(config.points),
-        prefix=config.prefix.rstrip('/'),
+        prefix=f'/{prefix}' if prefix else '',
         batch_frames=batch,
         compress=config.compression == 'zstd',
         **{name: getattr(config, name) for name in _OF_JOB},

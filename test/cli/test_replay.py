@@ -22,6 +22,7 @@ from diception_ros.bags.reader import Bag
 from diception_ros.cli.main import main
 from diception_ros.cli.verbs import VERBS
 from diception_ros.core import settings
+from diception_ros.workflows import replay
 from diception_ros.workflows.replay import ReplayConfig
 
 QUICK = ['--num-inference-steps', '1', '--guidance-scale', '1']
@@ -379,3 +380,28 @@ def test_a_real_recording(tiny_folder, tmp_path):
                '--camera', '/camera/image_raw/compressed', '--max-frames', '3') == 0  # fmt: skip
     with Bag(out) as written:
         assert written.topics['/perception/disparity/image'].count == 3
+
+
+@pytest.mark.parametrize(('more', 'says'), [
+    (['--prefix', 'a b'], "prefix is 'a b'; expected a name in ROS, such as /perception"),
+    (['--prefix', '/a/../b'], "prefix is '/a/../b'; expected a name in ROS"),
+    (['--report', '{bag}'], 'is a file; results need a folder of that name, choose another'),
+    (['--report', '{bag}/x'], 'is a file; results need a folder of that name, choose another'),
+    (['--summary', '{folder}'], 'is a folder; expected the name of a file'),
+])  # fmt: skip
+def test_outputs_that_cannot_be_written_are_refused_before_the_model_loads(
+    bag, tmp_path, monkeypatch, capsys, more, says
+):
+    monkeypatch.setattr('diception_ros.perception.predictor.Predictor.load', None)
+    more = [one.format(bag=bag, folder=tmp_path) for one in more]
+    assert run(bag, '--out', tmp_path / 'out.mcap', '--tasks', 'depth', *more) == 1
+    assert says in capsys.readouterr().err
+    assert not (tmp_path / 'out.mcap').exists()
+
+
+@pytest.mark.parametrize(('given', 'prefix'), [
+    ('/perception', '/perception'), ('front/node/', '/front/node'), ('/', ''), ('', ''),
+])  # fmt: skip
+def test_the_prefix_of_topics_begins_with_a_slash(tmp_path, given, prefix):
+    config = ReplayConfig(bags=('drive',), out=tmp_path / 'out.mcap', prefix=given)
+    assert replay._job(config).prefix == prefix
