@@ -340,8 +340,8 @@ def record(args: argparse.Namespace) -> int:
     log(f'wrote {args.out}')
     if not sum(recording.counts.values()):
         log(
-            f'nothing came on {", ".join(args.topics) or "any topic"}; is the name right and '
-            'whole, does somebody publish on it, and in the same ROS_DOMAIN_ID?'
+            f'no message was received on {", ".join(args.topics) or "any topic"}; is the name '
+            'right and complete, and has it a publisher in the same ROS_DOMAIN_ID?'
         )
         return 1
     return 0

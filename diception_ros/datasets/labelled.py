@@ -195,7 +195,7 @@ def read(
     if len(items) < FEW:
         notes.append(
             f'{len(items)} labelled images are few: expect predictions that suit these images and '
-            'often fail on others, and a validation that says little; label at least '
+            'often fail on others, and a validation of little significance; label at least '
             f'{FEW}, better 50.'
         )
     samples = [Sample(item.frame, Prompt(task), item.label, name=item.name) for item in items]

@@ -308,4 +308,4 @@ class Adapters:
             torch.allclose(known.float().cpu(), new.float(), rtol=_CLOSE, atol=_CLOSE)
             for known, new in ((mine.tokens, own.tokens), (mine.pooled, own.pooled))
         ):
-            raise ValueError(f'the model knows its text {text!r} by another embedding')
+            raise ValueError(f'the model has another embedding of its text {text!r}')

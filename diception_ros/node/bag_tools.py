@@ -110,7 +110,7 @@ class _Player:
                 return
             if time.monotonic() > end:
                 raise TimeoutError(
-                    f'nobody listened to {", ".join(lonely)} within {self._options.listen_s:g} s'
+                    f'no subscriber of {", ".join(lonely)} within {self._options.listen_s:g} s'
                 )
 
     def _timed(self) -> Iterator[RawMessage]:

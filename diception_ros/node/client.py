@@ -231,8 +231,8 @@ class RemoteNode:
         try:
             if not self._until(lambda: publisher.get_subscription_count() > 0):
                 raise TimeoutError(
-                    f'nobody subscribes to {topic}; a node does when it is configured, and with '
-                    'several cameras each has its own topic: --camera NAME'
+                    f'{topic} has no subscriber; a node subscribes when it is configured, and '
+                    'with several cameras each has its own topic: --camera NAME'
                 )
             publisher.publish(kind(x=point.x, y=point.y, z=0.0))
             self._until(lambda: said)
@@ -309,7 +309,7 @@ class RemoteNode:
         if not there:
             known = [item.name for item in self._topics() if item.publishers]
             raise TimeoutError(
-                f'nobody publishes on {name} within {self._timeout_s:g} s{near(name, known)}'
+                f'{name} has no publisher within {self._timeout_s:g} s{near(name, known)}'
             )
         if stopped():
             return
@@ -327,7 +327,7 @@ class RemoteNode:
                     raise TimeoutError(
                         f'no message on {name} within {self._timeout_s:g} s although '
                         f'{len(there)} publish on it; does the node receive images, does its task '
-                        'run, and is it active? /diagnostics tells'
+                        'run, and is it active? see /diagnostics'
                     )
                 patience = float('inf')
                 while got and not (count and seen >= count):

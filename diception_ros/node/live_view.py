@@ -115,7 +115,7 @@ class NodeViewer(Viewer):
         if not opened:
             raise TimeoutError(
                 f'{self._remote.name} names no camera in /diagnostics within {PATIENCE_S:g} s; is '
-                'it configured and active? `diception lifecycle` tells and changes that'
+                'it configured and active? `diception lifecycle` shows and changes its state'
             )
         self._camera = next(name for name, about in self._cameras.items() if about.get('topic'))
         self.camera = self._camera

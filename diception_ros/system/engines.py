@@ -164,7 +164,7 @@ def check_device(engine: str, device: str) -> None:
         ValueError: a certain GPU for a cluster.
     """
     if engine == RAY and ':' in device:
-        raise ValueError(f'device is {device}; expected cuda: Ray says which')
+        raise ValueError(f'device is {device}; expected cuda: Ray chooses which')
 
 
 def slots(engine: str, jobs: int, gpu: bool) -> int:

@@ -354,7 +354,7 @@ def test_options_that_exclude_many_bags_raise(tmp_path, capsys):
     for name in 'ab':
         write(tmp_path / name, recorded(1))
     for more, says in ((['--view'], 'one bag'), (['--jobs', '0'], 'at least 1'),
-                       (['--engine', 'ray', '--device', 'cuda:1'], 'Ray says')):  # fmt: skip
+                       (['--engine', 'ray', '--device', 'cuda:1'], 'Ray chooses')):  # fmt: skip
         assert run(tmp_path, '--out', tmp_path / 'out', *more) == 1
         assert says in capsys.readouterr().err
 

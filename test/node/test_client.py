@@ -86,7 +86,7 @@ def test_parameters_lifecycle_points_and_topics_of_a_running_node(domain, peer, 
         assert (status['name'], status['level']) == ('/perception', 0)
         code, _, err = diception('echo', 'segmentation/msk', '--timeout', '1.5')
         assert code == 1
-        assert 'nobody publishes on /perception/segmentation/msk within 1.5 s' in err
+        assert '/perception/segmentation/msk has no publisher within 1.5 s' in err
         assert diception('lifecycle', 'get') == (0, 'active', '')
         assert diception('lifecycle', 'set', 'deactivate') == (0, 'inactive', '')
         code, _, err = diception('lifecycle', 'set', 'deactivate')
