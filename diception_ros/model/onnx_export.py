@@ -10,7 +10,7 @@ activations, and so belong to the weights that these were measured with.)
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 import functools
 import inspect
 import itertools
@@ -25,9 +25,7 @@ import torch
 from torch import nn
 from torch.nn import functional
 
-from diception_ros.core.images import resize
 from diception_ros.core.prompt import MAX_POINTS
-from diception_ros.core.settings import ComputeSettings, PredictSettings
 from diception_ros.model.folder import fingerprint
 from diception_ros.model.onnx_backend import (
     CONDITION,
@@ -38,10 +36,7 @@ from diception_ros.model.onnx_backend import (
     INDEX_FILE,
     NETWORK,
     PRECISIONS,
-    OnnxBackend,
     check_exportable,
-    find_problem,
-    graph_dtype,
 )
 from diception_ros.model.pca import PcaAutoencoder
 from diception_ros.model.pipeline import DiceptionPipeline
@@ -239,18 +234,14 @@ class _DecoderGraph(_Graph):
 
 
 def export(
-    folder: Path,
-    precision: str,
-    log: Callable[[str], None] = lambda line: None,
-    images: Sequence[NDArray[np.uint8]] = (),
+    folder: Path, precision: str, log: Callable[[str], None] = lambda line: None
 ) -> dict[str, int]:
     """Write the graphs of a model folder into it.
 
     Args:
-        folder: of the model. For int8 its fp32 graphs are changed if it has some that fit.
-        precision: in which the graphs compute, one of PRECISIONS.
+        folder: of the model.
+        precision: in which the graphs compute, 'fp32' or 'fp16'; `quantise` makes int8 of fp32.
         log: called with progress.
-        images: for int8, (H, W, 3) RGB, on which ranges of activations are measured.
 
     Returns:
         bytes of each file that was written, by name.
@@ -263,16 +254,6 @@ def export(
 
     if reason := check_exportable(folder):
         raise ValueError(f'{folder}: {reason}')
-    if precision == 'int8':
-        if find_problem(folder) or graph_dtype(folder) != 'float32':
-            export(folder, 'fp32', log)
-        log(f'measuring ranges of activations on {len(images)} images')
-        ranges = _measure(folder, images)
-        for name, found in ranges.items():
-            content = _quantised(folder / name, found)
-            files.write_bytes(folder / name, content)
-        _write_index(folder, precision, weights=fingerprint(folder))
-        return {name: (folder / name).stat().st_size for name in GRAPHS}
     places = {
         f'{file.parent.name}.{name}': place
         for file in weight_files(folder)
@@ -495,7 +476,7 @@ class _Plan:
         self.values |= dict.fromkeys(self.outputs)
 
 
-class _Recorder:
+class Recorder:
     """Runs a graph in place of the backend's, and keeps the range of each value of its plan."""
 
     def __init__(self, path: Path) -> None:
@@ -530,30 +511,18 @@ class _Recorder:
         return list(outputs[: self._outputs])
 
 
-def _measure(
-    folder: Path, images: Sequence[NDArray[np.uint8]]
-) -> dict[str, dict[str, NDArray[np.float32]]]:
-    """Smallest and largest value, or 0, of all that is rounded, by name, of each graph."""
-    model: Any = OnnxBackend(folder, ComputeSettings(backend='onnx', threads=1))
-    recorders = [_Recorder(folder / name) for name in (IMAGE, NETWORK)]
-    model._image, model._network = recorders
-    random = np.random.default_rng(0)
-    texts = sorted(model._table, key=len)[:8]  # the shortest are those of the tasks
-    side = model.resolution * model.input_scale
-    for number, image in enumerate(images):
-        latents = model.encode([resize(image, side)[0]])
-        points = [
-            [tuple(random.random(2)) for _ in range(random.integers(MAX_POINTS + 1))]
-            for _ in texts
-        ]  # fmt: skip
-        seeds = [number] * len(texts)
-        for steps, guidance in ((1, 1.0), (4, 2.0))[: 1 if number else 2]:
-            settings = PredictSettings(num_inference_steps=steps, guidance_scale=guidance)
-            model.denoise(latents, texts, points, seeds, settings, '')
-    return {
-        name: dict(zip(one.names, one.ranges, strict=True))
-        for name, one in zip((IMAGE, NETWORK), recorders, strict=True)
-    }
+def quantise(
+    folder: Path, ranges: Mapping[str, Mapping[str, NDArray[np.float32]]]
+) -> dict[str, int]:
+    """Make graphs of a folder compute in 8 bits within ranges of a `Recorder` of each, by name.
+
+    Returns:
+        bytes of each graph, by name.
+    """
+    for name, found in ranges.items():
+        files.write_bytes(folder / name, _quantised(folder / name, found))
+    _write_index(folder, 'int8', weights=fingerprint(folder))
+    return {name: (folder / name).stat().st_size for name in GRAPHS}
 
 
 def _quantised(path: Path, ranges: Mapping[str, NDArray[np.float32]]) -> bytes:
@@ -569,7 +538,7 @@ def _quantised(path: Path, ranges: Mapping[str, NDArray[np.float32]]) -> bytes:
         if name not in graph.initializers:
             tensor = onnx_ir.tensor(np.asarray(values, dtype), name=name)
             graph.register_initializer(onnx_ir.Value(
-                name=name, const_value=tensor, shape=onnx_ir.Shape(tensor.shape),
+                name=name, const_value=tensor, shape=onnx_ir.Shape(np.shape(values)),
                 type=onnx_ir.TensorType(tensor.dtype),
             ))  # fmt: skip
         return graph.initializers[name]

@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 import importlib.util
 from pathlib import Path
 import shutil
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from diception_ros.core.settings import ComputeSettings, PredictSettings, Settings, setting
 from diception_ros.system import files
@@ -124,8 +124,15 @@ def _export(
     place: Path, precision: str, images: Sequence[NDArray[np.uint8]], progress: Progress
 ) -> ExportResult:
     from diception_ros.model import onnx_export
+    from diception_ros.model.onnx_backend import find_problem, graph_dtype
 
-    sizes = onnx_export.export(place, precision, progress.log, images)
+    if precision == 'int8':
+        if find_problem(place) or graph_dtype(place) != 'float32':
+            onnx_export.export(place, 'fp32', progress.log)
+        progress.log(f'measuring ranges of activations on {len(images)} images')
+        sizes = onnx_export.quantise(place, _measure(place, images))
+    else:
+        sizes = onnx_export.export(place, precision, progress.log)
     progress.log('comparing with torch')
     found = compare(place, images[:4])
     progress.log(
@@ -141,6 +148,39 @@ def _export(
             f'{allowed[1]:g}; the graphs were removed'
         )
     return ExportResult(place, sizes, *found)
+
+
+def _measure(
+    folder: Path, images: Sequence[NDArray[np.uint8]]
+) -> dict[str, dict[str, NDArray[np.float32]]]:
+    """Smallest and largest value, or 0, of all that is rounded, by name, of each graph."""
+    import numpy as np
+
+    from diception_ros.core.images import resize
+    from diception_ros.core.prompt import MAX_POINTS
+    from diception_ros.model.onnx_backend import IMAGE, NETWORK, OnnxBackend
+    from diception_ros.model.onnx_export import Recorder
+
+    model: Any = OnnxBackend(folder, ComputeSettings(backend='onnx', threads=1))
+    recorders = [Recorder(folder / name) for name in (IMAGE, NETWORK)]
+    model._image, model._network = recorders
+    random = np.random.default_rng(0)
+    texts = sorted(model._table, key=len)[:8]  # the shortest are those of the tasks
+    side = model.resolution * model.input_scale
+    for number, image in enumerate(images):
+        latents = model.encode([resize(image, side)[0]])
+        points = [
+            [tuple(random.random(2)) for _ in range(random.integers(MAX_POINTS + 1))]
+            for _ in texts
+        ]  # fmt: skip
+        seeds = [number] * len(texts)
+        for steps, guidance in ((1, 1.0), (4, 2.0))[: 1 if number else 2]:
+            settings = PredictSettings(num_inference_steps=steps, guidance_scale=guidance)
+            model.denoise(latents, texts, points, seeds, settings, '')
+    return {
+        name: dict(zip(one.names, one.ranges, strict=True))
+        for name, one in zip((IMAGE, NETWORK), recorders, strict=True)
+    }
 
 
 class Differences(NamedTuple):
