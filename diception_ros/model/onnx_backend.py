@@ -387,7 +387,7 @@ def find_problem(folder: Path) -> str:
             f'layout of a file of weights, is another one{_AGAIN} {folder}'
         )
     # Ranges of activations, which int8 graphs hold, are those of certain weights.
-    if index.get('weights') not in (None, fingerprint(folder)):
+    if 'weights' in index and index['weights'] != fingerprint(folder):
         return f'the int8 graphs in {folder} were made of other weights{_AGAIN} {folder}'
     return check_exportable(folder)
 
