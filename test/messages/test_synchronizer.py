@@ -85,6 +85,7 @@ def test_replay_matches_by_the_rule(case, tmp_path):
 def test_node_matches_the_messages_of_the_same_bags_by_the_rule(tmp_path):
     """Each case has a frame_id of its own, so one node is enough."""
     pytest.importorskip('rclpy')
+    import nodes
     from nodes import Peer, Running
     from rclpy.serialization import deserialize_message
     from sensor_msgs.msg import CameraInfo, Image
@@ -102,7 +103,17 @@ def test_node_matches_the_messages_of_the_same_bags_by_the_rule(tmp_path):
                 peer.publisher('/image', Image),
                 peer.publisher('/camera_info', CameraInfo),
             )
-            peer.connect(*names)
+            stamps = itertools.count()
+
+            def publish():
+                head = nodes.header(next(stamps), 'another')
+                infos.publish(nodes.info(head))
+                images.publish(nodes.image(nodes.rgb_array(), header=head))
+                return head
+
+            # Results are sent once, so both sides have to be connected before the first case.
+            peer.drain(publish, names)
+            peer.got.clear()
             for number, case in enumerate(CASES):
                 (tmp_path / str(number)).mkdir()
                 with Bag(bag_of(case, tmp_path / str(number))) as bag:
