@@ -484,9 +484,10 @@ class Recorder:
         import onnxruntime
 
         model = onnx_ir.load(path)
-        self.names = [value.name for value in _Plan(model.graph).values]
+        values = _Plan(model.graph).values
+        self.names = [value.name for value in values]
         self.inputs, self._outputs = len(model.graph.inputs), len(model.graph.outputs)
-        for value in _Plan(model.graph).values:
+        for value in values:
             for kind in ('ReduceMin', 'ReduceMax'):
                 node = onnx_ir.node(kind, [value], {'keepdims': 0}, name=f'{value.name}.{kind}')
                 node.outputs[0].type = onnx_ir.TensorType(onnx_ir.DataType.FLOAT)

@@ -5,11 +5,11 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-import re
 
 from diception_ros.core import settings
 from diception_ros.core.settings import ComputeSettings, Declared, Settings, setting
 from diception_ros.perception.settings import PerceptionSettings
+from diception_ros.system.ros_environment import NAME
 
 # Parameters that can be changed only before the node is configured.
 FIXED = (
@@ -18,8 +18,6 @@ FIXED = (
 )  # fmt: skip
 # Parameters that are read once, when the process starts.
 READ_ONLY = ('autostart',)
-# A camera's name is part of topics.
-_NAME = re.compile(r'[A-Za-z_][A-Za-z0-9_]*')
 
 
 @dataclass(frozen=True)
@@ -54,7 +52,7 @@ class NodeSettings(Settings):
         # How an empty list is written where a file cannot state its type.
         object.__setattr__(self, 'cameras', tuple(filter(None, self.cameras)))
         for camera in self.cameras:
-            if not _NAME.fullmatch(camera):
+            if not NAME.fullmatch(camera):  # it is part of topics
                 raise ValueError(f'cameras has {camera!r}; expected letters, digits and _ alone')
         if len(set(self.cameras)) < len(self.cameras):
             raise ValueError(f'cameras names one twice: {", ".join(self.cameras)}')

@@ -13,10 +13,14 @@ from collections.abc import Callable, Iterator, Mapping, MutableMapping
 import contextlib
 import os
 from pathlib import Path
+import re
 import shutil
 import socket
 import sys
 import tempfile
+
+# A part of a ROS name, between its slashes.
+NAME = re.compile('[A-Za-z_][A-Za-z0-9_]*')
 
 PROFILE = 'config/fastdds_shm.xml'
 # Of a process that sends no images but the node's results.

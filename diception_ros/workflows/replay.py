@@ -10,7 +10,6 @@ from dataclasses import dataclass, field, replace
 import importlib
 import json
 from pathlib import Path
-import re
 import sys
 from typing import TYPE_CHECKING, Any
 
@@ -26,6 +25,7 @@ from diception_ros.perception.settings import LIVE, PerceptionSettings
 from diception_ros.system import engines, files, resources, safe_load
 from diception_ros.system.engines import Done, Task
 from diception_ros.system.progress import SILENT, Progress
+from diception_ros.system.ros_environment import NAME
 from diception_ros.workflows.predict import folders_of, points_text
 
 if TYPE_CHECKING:
@@ -372,7 +372,7 @@ def _job(config: ReplayConfig) -> Job:
         raise FileNotFoundError(f'{config.out.parent}: no such folder for --out')
     prefix = config.prefix.strip('/')
     parts = prefix.split('/') if prefix else []
-    if not all(re.fullmatch('[A-Za-z_][A-Za-z0-9_]*', part) for part in parts):
+    if not all(NAME.fullmatch(part) for part in parts):
         raise ValueError(
             f'prefix is {config.prefix!r}; expected a name in ROS, such as /perception: letters, '
             'digits and _ between /'
