@@ -3,13 +3,19 @@
 """The help of every bench comes before torch is imported, and the test helpers they call exist."""
 
 import ast
+from collections import Counter
 from pathlib import Path
 import subprocess
 import sys
 
+import numpy as np
 import pytest
 
-BENCH = Path(__file__).resolve().parents[1] / 'bench'
+sys.path.insert(0, str(Path(__file__).resolve().parents[1] / 'bench'))
+import soak
+
+BENCH = Path(soak.__file__).parent
+
 # These load the training loop or the model first.
 SLOW = {'adapt', 'adapt_full_size', 'adapt_recipe', 'fuzz', 'replay'}
 SCRIPTS = [
@@ -64,3 +70,19 @@ def test_helpers_of_tests_that_are_called_exist(path):
         and node.attr not in imported.get(node.value.id, {node.attr})
     ]  # fmt: skip
     assert not missing
+
+
+@pytest.mark.parametrize(('kb_per_image', 'is_found'), [(0, False), (8, True)])
+def test_soak_finds_a_leak_below_the_free_memory_that_heaps_keep(kb_per_image, is_found):
+    # An hour as in RESULTS: 25 images a minute, 200 MB in use, up to 60 MB kept free.
+    for seed in range(50):
+        free = np.random.default_rng(seed).exponential(14, 60).clip(max=60)
+        rounds = [
+            {'processed': 25 * minute, 'threads': 23, 'fds': 29,
+             'private_mb': 200 + free[minute] + 25 * minute * kb_per_image / 1e3}
+            for minute in range(60)
+        ]  # fmt: skip
+        judged = object.__new__(soak.Soak)
+        judged.wrong = Counter()
+        judged.judge(rounds)
+        assert bool(judged.wrong) == is_found
