@@ -23,7 +23,7 @@ import torch
 from diception_ros.core import images
 from diception_ros.core.frame import Frame
 from diception_ros.core.geometry import to_disparity
-from diception_ros.core.labels import Disparity, Instances, Keypoints, Label, MetricDepth
+from diception_ros.core.labels import Disparity, Label, MetricDepth
 from diception_ros.core.prompt import Point, fractions_of
 from diception_ros.datasets.sample import Sample
 from diception_ros.system import safe_load
@@ -46,28 +46,20 @@ def crop(sample: Sample, window: Window) -> Sample:
     """The sample of a part of the image; it has neither pose nor intrinsics.
 
     Raises:
-        ValueError: the window is not inside the image, or the sample is of people or has points.
+        ValueError: the window is not inside the image, or the sample has points.
     """
     top, left, height, width = window
     high, wide = sample.frame.size
     if not (0 <= top < top + height <= high and 0 <= left < left + width <= wide):
         raise ValueError(f'crop: {window} is no part of an image of {(high, wide)} (H, W)')
-    if isinstance(sample.label, Keypoints) or sample.prompt.points:
-        raise ValueError(f'crop: sample {sample.name} is of people or has points')
+    if sample.prompt.points:
+        raise ValueError(f'crop: sample {sample.name} has points')
     rows, columns = slice(top, top + height), slice(left, left + width)
-    changes: dict[str, Any] = {}
-    for field in fields(sample.label):  # type: ignore[arg-type]
-        value = getattr(sample.label, field.name)
-        if isinstance(value, np.ndarray) and value.shape[:2] == (high, wide):
-            changes[field.name] = np.ascontiguousarray(value[rows, columns])
-    label = replace(sample.label, **changes)  # type: ignore[type-var]
-    if isinstance(label, Instances):
-        label = label.present()
     frame = sample.frame
     return Sample(
         Frame(np.ascontiguousarray(frame.image[rows, columns]), frame.stamp_ns, frame.frame_id),
         sample.prompt,
-        label,
+        sample.label.crop(rows, columns),
         None,
         f'{sample.name}/{left},{top},{width}x{height}',
     )

@@ -7,7 +7,6 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -38,8 +37,6 @@ from diception_ros.evaluation.evaluators import (
     Evaluator,
     mask_items,
 )
-
-MapT = TypeVar('MapT', bound=Disparity | MetricDepth | Normals)
 
 
 @dataclass(frozen=True)
@@ -181,18 +178,13 @@ def truth_of(protocol: Protocol, sample: BenchmarkSample) -> MetricDepth | Norma
     else:
         truth = benchmarks.depth_row(sample.truth[0], sample.row, sample.size)
     if protocol.window is not None:
-        truth = crop(truth, protocol.window(sample.size))
+        truth = truth.crop(*protocol.window(sample.size))
     if protocol.counted is not None:
         known = protocol.counted(truth.size)
         array = _array(truth)
         mask = known if array.ndim == 2 else known[..., None]
         truth = type(truth)(np.where(mask, array, np.float32(np.nan)))
     return truth
-
-
-def crop(label: MapT, window: tuple[slice, slice]) -> MapT:
-    """A part of a label, rows and columns."""
-    return type(label)(np.ascontiguousarray(_array(label)[window]))
 
 
 def _array(label: Disparity | MetricDepth | Normals) -> NDArray[np.float32]:
@@ -339,7 +331,7 @@ class PredictionFiles:
             return label
         if window is not None and label.size == sample.size:
             self.cropped += 1
-            return crop(label, window(sample.size))
+            return label.crop(*window(sample.size))
         choices = seen if seen == sample.size else f'{seen} or {sample.size}'
         raise ValueError(
             f'{path}: expected the size of {sample.image}, {choices} (H, W), got {label.size}'

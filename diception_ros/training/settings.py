@@ -70,12 +70,22 @@ class TrainSettings(Settings):
     # Data.
     source: str = setting(
         'simulated', 'where samples come from; labels: the formats that diception adapt reads',
-        choices=('simulated', 'folder', 'bag', 'labels'),
+        choices=('simulated', 'folder', 'bag', 'coco', 'labels'),
     )  # fmt: skip
     folder: str = setting('', 'source folder: the folder of samples')
     validation_folder: str = setting('', 'source folder: held-out samples; empty: no validation')
     bags: str = setting('', 'source bag: a bag with ground truth, or a folder of such bags')
     validation_bags: str = setting('', 'source bag: held-out bags; empty: no validation')
+    coco: str = setting(
+        '',
+        'COCO-format images, a folder or an annotation file, for points, entities, categories and '
+        'people: all data with source coco, else added to each buffer',
+    )
+    validation_coco: str = setting('', 'held-out COCO-format images; empty: none')
+    coco_crops: int = setting(
+        4, 'parts of each COCO-format image around its objects, beside the whole image', low=0,
+        high=100,
+    )  # fmt: skip
     task_weights: str = setting(
         'depth=4 normal=4 segmentation=5 entity=5 semantic=5 pose=5',
         'tasks, and how many samples of each a round of the sampler has',
@@ -198,6 +208,13 @@ class TrainSettings(Settings):
                     f'source is {self.source!r} and {name} {getattr(self, name)!r}; set source to '
                     f'{source!r} and {name} to {what}, or neither'
                 )
+        if self.source == 'coco' and not self.coco:
+            raise ValueError("source is 'coco'; set coco to a folder of COCO-format images")
+        if self.validation_coco and not self.coco:
+            raise ValueError(
+                f'validation_coco is {self.validation_coco!r} and coco is empty; set both, or '
+                'neither'
+            )
 
 
 # A resumed run may have other values of these: they change no optimizer step.

@@ -1,6 +1,6 @@
 # SPDX-FileCopyrightText: 2026 The diception_ros authors
 # SPDX-License-Identifier: Apache-2.0
-"""Training data sets: simulated rooms, a folder, bags, or samples in memory.
+"""Training data sets: simulated rooms, a folder, bags, COCO-format images, or samples in memory.
 
 A data set provides buffers: sets of samples that are preprocessed once and kept in memory. The
 content of a buffer depends on its number alone, so a resumed run loads the same one again.
@@ -8,9 +8,9 @@ content of a buffer depends on its number alone, so a resumed run loads the same
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 import hashlib
 import itertools
 import multiprocessing
@@ -19,11 +19,19 @@ from pathlib import Path
 import signal
 from typing import Any, Protocol
 
+import numpy as np
+from numpy.typing import NDArray
 import torch
 
-from diception_ros.datasets import batch
-from diception_ros.datasets.batch import Prepared
+from diception_ros.core.frame import Frame
+from diception_ros.core.labels import Instances, Keypoints, MetricDepth, Normals
+from diception_ros.core.prompt import Prompt
+from diception_ros.datasets import batch, coco
+from diception_ros.datasets.batch import Prepared, Window
+from diception_ros.datasets.coco import CocoFrame, CocoSet
 from diception_ros.datasets.sample import Sample, read_folder
+from diception_ros.evaluation import dataset_scores
+from diception_ros.simulation.views import GroundTruth
 from diception_ros.system.processes import exit_with_parent
 from diception_ros.training.distributed import SINGLE, Processes
 from diception_ros.training.samples import Preprocessor, take_per_task
@@ -195,6 +203,165 @@ class SimulatedDataset:
         return _Job(seed, self._size, names, first, worker, workers, count, preprocessor, realism)
 
 
+# Side of a crop by that of the object in it, drawn between these, and the least of an object that
+# is smaller, pixels. Source: the eleventh run of bench/notes/builtin_model_runs.md.
+_CROP_SCALES, _MIN_OBJECT = (1.1, 3.5), 100
+
+
+class CocoDataset:
+    """COCO-format images, alone or added to the buffers of another data set.
+
+    A buffer holds each image as a whole, and parts of it that are drawn anew for each buffer.
+
+    Args:
+        settings: coco, validation_coco, coco_crops, seed and validation_samples.
+        names: tasks; those without annotations, such as depth, have no samples here.
+        other: whose buffers the samples join; None for none.
+
+    Raises:
+        FileNotFoundError: see `coco.find_set`.
+        ValueError: likewise, or no task has annotations.
+    """
+
+    def __init__(
+        self, settings: TrainSettings, names: Sequence[str], other: Dataset | None = None
+    ) -> None:
+        self._settings, self._names, self._other = settings, list(names), other
+        self._train = coco.find_set(Path(settings.coco))
+        known = dataset_scores.coco_tasks(self._train)
+        if not set(known) & set(names):
+            raise ValueError(
+                f'{settings.coco}: expected a task with COCO annotations in task_weights '
+                f'({", ".join(known)}), got {", ".join(names)}'
+            )
+        held_out = settings.validation_coco
+        self._held_out = coco.find_set(Path(held_out)) if held_out else None
+
+    def buffer(self, number: int, preprocessor: Preprocessor) -> Prepared:
+        seed = self._settings.seed, number
+        samples = coco_samples(self._train, self._names, seed, self._settings.coco_crops)
+        parts = [preprocessor.collate(samples)]
+        if self._other is not None:
+            parts.insert(0, self._other.buffer(number, preprocessor))
+        return batch.join(parts)
+
+    def validation(self) -> list[Sample]:
+        samples = [] if self._other is None else self._other.validation()
+        if self._held_out is not None:
+            mine = coco_samples(self._held_out, self._names, (self._settings.seed,))
+            samples += take_per_task(mine, self._names, self._settings.validation_samples)
+        return samples
+
+    def close(self) -> None:
+        if self._other is not None:
+            self._other.close()
+
+
+def coco_samples(
+    annotated: CocoSet, names: Sequence[str], seed: tuple[int, ...], crops: int = 0
+) -> Iterator[Sample]:
+    """Samples of COCO-format images: of each as a whole, then of parts around its objects.
+
+    What a crowd makes unknown has no sample: entities beside a crowd, the crowd's category, and
+    people beside one without labelled joints. Objects that nobody annotated count as background.
+
+    Args:
+        annotated: the images.
+        names: tasks; depth and normals have no samples.
+        seed: of parts and prompts, which depend on it and the image's name.
+        crops: parts of each image.
+
+    Raises:
+        FileNotFoundError, ValueError: see `CocoSet.frames`.
+    """
+    from diception_ros.simulation import sample_stream  # imports the renderer
+
+    tasks = [name for name in names if name in dataset_scores.coco_tasks(annotated)]
+    for image in annotated.frames():
+        rng = np.random.default_rng((*seed, image.seed))
+        height, width = image.frame.size
+        windows = [Window(0, 0, height, width)]
+        if len(image.objects.scores):
+            windows += [_object_window(image.objects, rng) for _ in range(crops)]
+        for window in windows:
+            part = CocoView(image, window)
+            name = f'{image.name}/{window.left},{window.top},{window.width}x{window.height}'
+            for sample in sample_stream.samples_of_image(part, part.frame, None, tasks, rng, name):
+                if part.is_known(sample.prompt):
+                    yield sample
+
+
+def _object_window(objects: Instances, rng: np.random.Generator) -> Window:
+    """A part of an image around one of its objects, of about the image's shape."""
+    left, top, right, bottom = objects.boxes[int(rng.integers(len(objects.scores)))].tolist()
+    side = max(right - left, bottom - top, _MIN_OBJECT) * rng.uniform(*_CROP_SCALES)
+    scale = min(1.0, side / min(objects.size))
+    high, wide = (max(1, round(scale * length)) for length in objects.size)
+    # The object is inside as far as it fits, anywhere.
+    spans = zip((top, left), (bottom, right), (high, wide), objects.size, strict=True)
+    places = []
+    for first, last, length, end in spans:
+        low, high_end = sorted((first, last - length))
+        low, high_end = (min(max(value, 0), end - length) for value in (low, high_end))
+        places.append(int(rng.integers(low, high_end + 1)))
+    return Window(places[0], places[1], high, wide)
+
+
+class CocoView(GroundTruth):
+    """A part of a COCO-format image with its annotations.
+
+    Args:
+        image: the whole.
+        window: the part.
+
+    Attributes:
+        frame: the part's image.
+    """
+
+    def __init__(self, image: CocoFrame, window: Window) -> None:
+        rows = slice(window.top, window.top + window.height)
+        columns = slice(window.left, window.left + window.width)
+        pixels = np.ascontiguousarray(image.frame.image[rows, columns])
+        self.frame = Frame(pixels, image.frame.stamp_ns, image.frame.frame_id)
+        self._objects, self._crowds = (
+            label.crop(rows, columns) for label in (image.objects, image.crowds)
+        )
+        self._people = None if image.people is None else image.people.crop(rows, columns)
+        x, y, width, height = image.ignored.T
+        self._has_ignored_people = bool(
+            ((x < columns.stop) & (x + width > columns.start)
+             & (y < rows.stop) & (y + height > rows.start)).any()
+        )  # fmt: skip
+
+    @property
+    def size(self) -> tuple[int, int]:
+        return self.frame.size
+
+    def numbered(self) -> tuple[NDArray[np.int32], tuple[str, ...], tuple[str, ...]]:
+        return self._objects.ids, self._objects.categories, ()
+
+    def keypoints(self) -> Keypoints:
+        if self._people is None:
+            raise ValueError('expected keypoints in the annotations, got none')
+        return self._people
+
+    @property
+    def has_people_without_joints(self) -> bool:
+        return self._has_ignored_people
+
+    def metric_depth(self) -> MetricDepth:
+        raise ValueError('COCO annotations hold no depth')
+
+    def surface_normals(self) -> Normals:
+        raise ValueError('COCO annotations hold no normals')
+
+    def is_known(self, prompt: Prompt) -> bool:
+        """Whether no crowd hides the true answer."""
+        if prompt.task == 'entity':
+            return not self._crowds.categories
+        return prompt.task != 'semantic' or prompt.category not in self._crowds.categories
+
+
 # Of rendering processes, the lowest priority. At equal priority they slow training on the same
 # cores sixfold: every thread of a step waits for the one that was preempted.
 _NICENESS = 19
@@ -263,6 +430,13 @@ def open_dataset(
         FileNotFoundError, ValueError: the validation data are missing or invalid. Training data
             are read with the first buffer.
     """
+    if settings.coco:
+        other = None
+        if settings.source != 'coco':
+            other = open_dataset(
+                replace(settings, coco='', validation_coco=''), names, resolution, ranks
+            )
+        return CocoDataset(settings, names, other)
     if settings.source == 'simulated':
         return SimulatedDataset(settings, names, resolution, ranks)
     if settings.source == 'labels':

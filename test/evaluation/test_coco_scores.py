@@ -15,37 +15,6 @@ from diception_ros.evaluation import dataset_scores, evaluators
 
 pytest.importorskip('pycocotools')
 
-JOINTS = np.array([[5 + k % 5 * 4, 2 + k // 5 * 5] for k in range(17)])
-SPLIT = 'val2017'
-
-
-def person(k, **change):
-    seen = [2] * 17 if k % 3 else [0, 1] + [2] * 15
-    points = np.column_stack([JOINTS + np.array([k % 3, 0]), seen])
-    points[points[:, 2] == 0] = 0
-    return {
-        'id': 1000 + k, 'image_id': 100 + k, 'category_id': 1, 'iscrowd': 0, 'area': 300.0,
-        'bbox': [4, 1, 24, 18], 'num_keypoints': 16, 'keypoints': points.ravel().tolist(),
-        **change,
-    }  # fmt: skip
-
-
-def write_set(place, people=True, how='polygon', count=4):
-    file = files.write_coco(place, how, count, SPLIT)
-    (place / 'annotations').mkdir()
-    content = json.loads(file.read_text())
-    file.unlink()
-    (place / f'annotations/instances_{SPLIT}.json').write_text(json.dumps(content))
-    (place / 'annotations/captions_val2017.json').write_text('{}')
-    if people:
-        content['annotations'] = [person(k) for k in range(count - 1)]
-        content['annotations'].append(
-            person(count - 1, iscrowd=1, keypoints=[0] * 51, num_keypoints=0)
-        )
-        content['categories'] = [{'id': 1, 'name': 'person'}]
-        (place / f'annotations/person_keypoints_{SPLIT}.json').write_text(json.dumps(content))
-    return place
-
 
 def perfect(found):
     """Returns the truth of every query about its own image."""
@@ -83,7 +52,7 @@ def scored(found, predict):
 
 @pytest.mark.parametrize('how', ['polygon', 'runs', 'packed'])
 def test_the_truth_is_perfect_and_another_image_is_not(tmp_path, how):
-    found = coco.find_set(write_set(tmp_path, how=how))
+    found = coco.find_set(files.write_coco_set(tmp_path, how=how))
     assert (found.count, found.has_people) == (4, True)
     result = scored(found, perfect(found))
     assert result.frames == 4
@@ -98,13 +67,13 @@ def test_the_truth_is_perfect_and_another_image_is_not(tmp_path, how):
 
 
 def test_people_without_keypoints_and_crowds_are_not_counted(tmp_path):
-    found = coco.find_set(write_set(tmp_path))
+    found = coco.find_set(files.write_coco_set(tmp_path))
     frames = list(found.frames())
     assert [len(taken.people.joints) for taken in frames] == [1, 1, 1, 0]
     assert frames[3].ignored.tolist() == [[4, 1, 24, 18]]
     first = frames[0].people
     assert first.visibility[0, :3].tolist() == [0, 1, 2]
-    np.testing.assert_array_equal(first.joints[0, 1:], JOINTS[1:])
+    np.testing.assert_array_equal(first.joints[0, 1:], files.JOINTS[1:])
     assert np.isnan(first.joints[0, 0]).all()
     truth = perfect(found)
 
@@ -119,8 +88,8 @@ def test_people_without_keypoints_and_crowds_are_not_counted(tmp_path):
 
 
 def test_predictions_in_a_crowd_are_not_counted(tmp_path):
-    place = write_set(tmp_path, people=False)
-    file = place / f'annotations/instances_{SPLIT}.json'
+    place = files.write_coco_set(tmp_path, people=False)
+    file = place / f'annotations/instances_{files.SPLIT}.json'
     content = json.loads(file.read_text())
     truth = perfect(coco.find_set(place))
     before = scored(coco.find_set(place), truth).numbers['entity']['ap']['1']
@@ -136,7 +105,7 @@ def test_predictions_in_a_crowd_are_not_counted(tmp_path):
 
 
 def test_the_choice_of_an_object_depends_on_the_image_alone(tmp_path):
-    found = coco.find_set(write_set(tmp_path))
+    found = coco.find_set(files.write_coco_set(tmp_path))
     names = evaluators.names(['segmentation'])
     first, again = ([dataset_scores.coco_items(taken, names) for taken in found.frames()]
                     for _ in range(2))  # fmt: skip
@@ -149,11 +118,12 @@ def test_the_choice_of_an_object_depends_on_the_image_alone(tmp_path):
     (lambda p: (p / 'annotations/instances_train2017.json').write_text('{}'),
      r'one split, got .*instances_train2017\.json.*instances_val2017\.json'),
     (lambda p: [f.unlink() for f in (p / 'annotations').iterdir()], 'one split, got none'),
-    (lambda p: (p / f'annotations/instances_{SPLIT}.json').write_text('{}'), 'not a COCO file'),
-    (lambda p: (p / f'{SPLIT}/002.png').unlink(), r'there is no 002\.png in .*--images'),
+    (lambda p: (p / f'annotations/instances_{files.SPLIT}.json').write_text('{}'),
+     'not a COCO file'),
+    (lambda p: (p / f'{files.SPLIT}/002.png').unlink(), r'there is no 002\.png in .*--images'),
 ])  # fmt: skip
 def test_invalid_coco_set_error_names_the_file(tmp_path, change, match):
-    place = write_set(tmp_path)
+    place = files.write_coco_set(tmp_path)
     change(place)
     with pytest.raises((ValueError, FileNotFoundError), match=match):
         list(coco.find_set(place).frames())
@@ -168,7 +138,7 @@ def test_a_single_file_is_a_set(tmp_path):
 
 @pytest.mark.slow
 def test_evaluate_prints_controls_and_the_papers_figures(tiny_folder, tmp_path, capsys):
-    place = write_set(tmp_path / 'data')
+    place = files.write_coco_set(tmp_path / 'data')
     arguments = ['evaluate', place, '--protocol', 'coco', '--model', tiny_folder]
     assert command.main([*map(str, arguments), '--out', str(tmp_path / 'out')]) == 0
     rows = [[cell.strip() for cell in line.split('|')[1:-1]]

@@ -3,19 +3,24 @@
 """Sources: a pool follows from its number, and what is held out is never trained on."""
 
 from dataclasses import replace
+import json
 
 from discs import SIDE, discs, equal, tiny
+import labelled_files as files
+import numpy as np
 import pytest
 import torch
 
 from diception_ros.bags import mcap_writer
 from diception_ros.bags.typestore import BagTypes
 from diception_ros.core.labels import MetricDepth
+from diception_ros.datasets import coco
 from diception_ros.datasets.sample import create_folder, write_frame
 from diception_ros.messages import images as image_messages
 from diception_ros.messages import make_header
+from diception_ros.training import sources
 from diception_ros.training.samples import Preprocessor, take_per_task
-from diception_ros.training.sources import DiskDataset, open_dataset
+from diception_ros.training.sources import DiskDataset, coco_samples, open_dataset
 
 FORM = Preprocessor(SIDE, 'xy', False)
 TASKS = ['segmentation', 'depth']
@@ -102,3 +107,94 @@ def test_gathering_takes_the_first_of_each_and_gives_up_in_the_end():
     endless = (one for seed in range(10**6) for one in discs(1, seed, ['depth']))
     found = take_per_task(endless, ['depth', 'pose'], 3)
     assert [one.prompt.task for one in found] == ['depth'] * 3
+
+
+def coco_run(place, **changes):
+    weights = 'segmentation=1 entity=1 semantic=1 pose=1'
+    return tiny(source='coco', coco=str(place), coco_crops=3, task_weights=weights, **changes)
+
+
+@pytest.fixture
+def small_parts(monkeypatch):
+    """Parts of the small images that the tests write."""
+    monkeypatch.setattr(sources, '_MIN_OBJECT', 4)
+
+
+def window_of(name):
+    """The rows and columns that a sample's name says."""
+    left, top, size = name.split('/')[1].split(',')
+    width, height = map(int, size.split('x'))
+    return slice(int(top), int(top) + height), slice(int(left), int(left) + width)
+
+
+def test_samples_of_coco_files_are_the_annotations_of_each_part(tmp_path, small_parts):
+    found = coco.find_set(files.write_coco_set(tmp_path))
+    images = {image.name: image for image in found.frames()}
+    samples = list(coco_samples(found, [*TASKS, 'entity', 'semantic', 'pose'], (0,), crops=3))
+    seen = {sample.prompt.task for sample in samples}
+    assert seen == {'segmentation', 'entity', 'semantic', 'pose'}
+    assert len({sample.name.rpartition('/')[0] for sample in samples}) > len(images)
+    for sample in samples:
+        image = images[sample.name.split('/')[0]]
+        rows, columns = window_of(sample.name)
+        np.testing.assert_array_equal(sample.frame.image, image.frame.image[rows, columns])
+        numbers = files.ids(int(image.name[:3]))[rows, columns]
+        if sample.prompt.task == 'segmentation':
+            (value,) = {int(numbers[int(point.y), int(point.x)]) for point in sample.prompt.points}
+            np.testing.assert_array_equal(sample.label.values, numbers == value)
+        elif sample.prompt.task == 'entity':
+            np.testing.assert_array_equal(sample.label.ids > 0, numbers > 0)
+            assert set(sample.label.categories) == {
+                files.NAMES[k - 1] for k in set(numbers.ravel()) - {0}
+            }
+        elif sample.prompt.task == 'semantic' and sample.prompt.category in files.NAMES:
+            number = files.NAMES.index(sample.prompt.category) + 1
+            np.testing.assert_array_equal(sample.label.ids > 0, numbers == number)
+        elif sample.prompt.task == 'pose':
+            origin = columns.start, rows.start
+            for joints in sample.label.joints:
+                known = np.isfinite(joints[:, 0])
+                whole = image.people.joints[0][known]
+                np.testing.assert_array_equal(joints[known] + origin, whole)
+
+
+def test_what_a_crowd_hides_has_no_sample(tmp_path):
+    place = files.write_coco_set(tmp_path)
+    file = place / f'annotations/instances_{files.SPLIT}.json'
+    content = json.loads(file.read_text())
+    for annotation in content['annotations']:
+        annotation['iscrowd'] = int(annotation['category_id'] == 7)  # every cup
+    file.write_text(json.dumps(content))
+    tasks = ['segmentation', 'entity', 'semantic', 'pose']
+    samples = list(coco_samples(coco.find_set(place), tasks, (0,)))
+    assert {sample.prompt.task for sample in samples} == {'segmentation', 'semantic', 'pose'}
+    assert 'cup' not in {sample.prompt.category for sample in samples}
+    # The last image has a person without joints.
+    people = {sample.name.split('/')[0] for sample in samples if sample.prompt.task == 'pose'}
+    assert people == {'000.png', '001.png', '002.png'}
+
+
+def test_a_coco_buffer_follows_from_its_number_and_joins_another_source(tmp_path, small_parts):
+    files.write_coco_set(tmp_path / 'photographs')
+    create_folder(tmp_path / 'folder')
+    write_frame(tmp_path / 'folder', 0, discs(1, 0, ['depth']))
+    tasks = ['depth', 'segmentation', 'entity']
+    alone_run = coco_run(tmp_path / 'photographs')
+    alone = open_dataset(alone_run, tasks, SIDE)
+    first = alone.buffer(0, FORM)
+    assert equal(first, alone.buffer(0, FORM))
+    assert first.names != alone.buffer(1, FORM).names
+    held = coco_run(tmp_path / 'photographs', validation_coco=str(tmp_path / 'photographs'),
+                    validation_samples=2)  # fmt: skip
+    validation = open_dataset(held, tasks, SIDE).validation()
+    assert [sample.prompt.task for sample in validation] == 2 * ['segmentation'] + 2 * ['entity']
+    both = replace(alone_run, source='folder', folder=str(tmp_path / 'folder'))
+    mixed = open_dataset(both, tasks, SIDE).buffer(0, FORM)
+    assert mixed.names == ('disc 0 depth', *first.names)
+    assert torch.equal(mixed.targets[1:], first.targets)
+
+
+def test_a_run_without_a_task_of_the_annotations_is_refused(tmp_path):
+    files.write_coco_set(tmp_path)
+    with pytest.raises(ValueError, match='expected a task with COCO annotations'):
+        open_dataset(coco_run(tmp_path), ['depth', 'normal'], SIDE)

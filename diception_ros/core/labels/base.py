@@ -58,6 +58,15 @@ class Label(ABC):
     def flip(self) -> Self:
         """The label of the left-right mirrored image."""
 
+    @abstractmethod
+    def crop(self, rows: slice, columns: slice) -> Self:
+        """The label of a part of the image; instances and people outside of it are dropped.
+
+        Args:
+            rows: of the part, pixels, without a step.
+            columns: likewise.
+        """
+
     def preview(self, image: NDArray[np.uint8] | None = None) -> NDArray[np.uint8]:
         """The label drawn for people: (H, W, 3) uint8 RGB.
 
@@ -110,6 +119,10 @@ class MapLabel(Label):
     def flip(self) -> Self:
         mirrored = np.ascontiguousarray(getattr(self, self.array_name)[:, ::-1])
         return replace(self, **{self.array_name: mirrored})  # type: ignore[type-var]
+
+    def crop(self, rows: slice, columns: slice) -> Self:
+        part = np.ascontiguousarray(getattr(self, self.array_name)[rows, columns])
+        return replace(self, **{self.array_name: part})  # type: ignore[type-var]
 
 
 LabelT = TypeVar('LabelT', bound=Label)

@@ -301,6 +301,9 @@ class Instances(MapLabel):
     def resized(self, size: tuple[int, int]) -> Instances:
         return self.picked(size)
 
+    def crop(self, rows: slice, columns: slice) -> Instances:
+        return super().crop(rows, columns).present()
+
     def _drawn(self, image: NDArray[np.uint8] | None) -> NDArray[np.uint8]:
         """One translucent colour per instance, with outlines and the categories written on."""
         canvas = visualize.draw_regions(self.ids, image)
@@ -445,6 +448,29 @@ class Keypoints(Label):
             (self.untyped * sign + shift).astype(np.float32),
             self.size,
         )
+
+    def crop(self, rows: slice, columns: slice) -> Keypoints:
+        """The part's people with at least one joint in it; other joints count as not labelled."""
+        height, width = self.size
+        top, bottom, _ = rows.indices(height)
+        left, right, _ = columns.indices(width)
+        size = bottom - top, right - left
+        origin, end = np.array([left, top], np.float32), np.array(size[::-1]) - 0.5
+
+        def is_inside(points: NDArray[np.float32]) -> NDArray[np.bool_]:
+            both = (points >= -0.5) & (points < end)  # False where NaN
+            return np.asarray(both.all(axis=-1), np.bool_)
+
+        joints, untyped = self.joints - origin, self.untyped - origin
+        inside = is_inside(joints)
+        people = Keypoints(
+            np.where(inside[..., None], joints, np.float32(np.nan)),
+            np.where(inside, self.visibility, np.uint8(0)),
+            np.where(inside, self.scores, np.float32(0)),
+            untyped[is_inside(untyped)],
+            size,
+        )
+        return people.select(np.asarray(inside.any(axis=-1), np.bool_))
 
     def _drawn(self, image: NDArray[np.uint8] | None) -> NDArray[np.uint8]:
         """Skeletons: left side blue, right side orange, middle white; hidden joints hollow.

@@ -331,3 +331,31 @@ def test_invalid_label_error_names_the_file(tmp_path):
     np.savez(tmp_path / 'evil.npz', kind='Mask', values=np.array([object()]))
     with pytest.raises(ValueError, match=r'not a \.npz file'):
         load_npz(tmp_path / 'evil.npz')
+
+
+@pytest.mark.parametrize('label', [*labels()], ids=lambda label: type(label).__name__)
+def test_a_part_of_the_mirrored_label_is_the_mirrored_part(label):
+    height, width = label.size
+    rows, columns = slice(0, max(1, height // 2)), slice(0, max(1, width // 3))
+    other = slice(width - columns.stop, width)
+    one, two = label.crop(rows, columns).flip(), label.flip().crop(rows, other)
+    assert one.size == two.size == (rows.stop, columns.stop)
+    for field in fields(label):
+        before, after = getattr(one, field.name), getattr(two, field.name)
+        if field.name in ('joints', 'untyped'):
+            np.testing.assert_allclose(before, after, atol=1e-4)
+        else:
+            np.testing.assert_array_equal(before, after)
+
+
+def test_joints_outside_of_a_part_are_not_labelled_there_and_people_without_any_are_dropped():
+    joints = np.full((2, 17, 2), 3, np.float32)
+    joints[0, 0], joints[1] = (9.4, 4), (20, 20)
+    seen = np.full((2, 17), 2, np.uint8)
+    untyped = np.array([[9, 9], [1, 1]], np.float32)
+    people = Keypoints(joints, seen, (seen > 0).astype(np.float32), untyped, (32, 32))
+    part = people.crop(slice(4, 20), slice(2, 10))
+    assert part.size == (16, 8)
+    assert part.visibility.tolist() == [[2] + [0] * 16]
+    np.testing.assert_array_equal(part.joints[0, 0], joints[0, 0] - np.float32([2, 4]))
+    assert part.untyped.tolist() == [[7, 5]]
