@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 import re
+import shutil
 import subprocess
 import sys
 
@@ -21,12 +22,18 @@ from diception_ros.perception.predictor import Predictor
 
 SIZE = 256
 
-CONTRIBUTING = Path(__file__).resolve().parents[2] / 'CONTRIBUTING.md'
+ROOT = Path(__file__).resolve().parents[2]
+INVALID_OUTPUT_IMAGES = {
+    'oblong': np.zeros((8, 9, 3), np.float32),
+    'one channel': np.zeros((8, 8), np.float32),
+    'bytes': np.zeros((8, 8, 3), np.uint8),
+    'nan': np.full((8, 8, 3), np.nan, np.float32),
+}
 
 
 @pytest.fixture
 def folder(tmp_path, monkeypatch):
-    """A folder that is as good as `diception_ros/tasks`."""
+    """A folder whose files are tasks, as those of `diception_ros/tasks` are."""
     monkeypatch.setattr(tasks, '__path__', [*tasks.__path__, str(tmp_path)])
     before = set(sys.modules)
     yield tmp_path
@@ -65,14 +72,7 @@ def test_every_task_round_trips_and_scores_itself_perfectly(name):
 
 @pytest.mark.parametrize('name', tasks.names())
 @pytest.mark.parametrize(
-    'rgb',
-    [
-        np.zeros((8, 9, 3), np.float32),
-        np.zeros((8, 8), np.float32),
-        np.zeros((8, 8, 3), np.uint8),
-        np.full((8, 8, 3), np.nan, np.float32),
-    ],
-    ids=['oblong', 'one channel', 'bytes', 'nan'],
+    'rgb', INVALID_OUTPUT_IMAGES.values(), ids=INVALID_OUTPUT_IMAGES.keys()
 )
 def test_every_task_rejects_invalid_output_images(name, rgb):
     with pytest.raises(ValueError, match='expected'):
@@ -101,7 +101,7 @@ def test_an_error_about_an_unknown_name_lists_the_known_ones():
 
 
 def test_the_task_of_the_contributing_guide_is_one_file(folder, tiny):
-    (code,) = re.findall(r'```python\n(.*?)```', CONTRIBUTING.read_text(), re.DOTALL)
+    (code,) = re.findall(r'```python\n(.*?)```', (ROOT / 'CONTRIBUTING.md').read_text(), re.DOTALL)
     before = tasks.names()
     (folder / 'wetness.py').write_text(code)
     assert sorted([*before, 'wetness']) == tasks.names()
@@ -109,7 +109,7 @@ def test_the_task_of_the_contributing_guide_is_one_file(folder, tiny):
     keeps_the_laws(task)
     label = Disparity(np.random.default_rng(0).random((64, 64), np.float32))
     np.testing.assert_allclose(task.decode(task.encode(label)).values, label.values, atol=1e-6)
-    # It is at once a text to convert, a choice of the command line, and answered by a model.
+    # It is at once a text to convert, a choice of the command line, and predicted by a model.
     assert '[[image2wetness]]' in tasks.texts()
     line = 'predict a.png --model m --tasks wetness --out o'.split()
     assert parser().parse_args(line).tasks == ['wetness']
@@ -119,6 +119,18 @@ def test_the_task_of_the_contributing_guide_is_one_file(folder, tiny):
     )
     assert isinstance(found.label, Disparity)
     assert found.label.size == (40, 60)
+
+
+def test_the_task_of_the_examples_is_one_file(folder):
+    shutil.copy(ROOT / 'examples' / 'own_task.py', folder / 'edges.py')
+    task = tasks.get('edges')
+    keeps_the_laws(task)
+    assert task.text(Prompt('edges')) in tasks.texts()
+    for rgb in INVALID_OUTPUT_IMAGES.values():
+        with pytest.raises(ValueError, match='expected'):
+            task.decode(rgb)
+    with pytest.raises(ValueError, match='takes no category'):
+        task.text(Prompt('edges', 'person'))
 
 
 @pytest.mark.parametrize('text', ['', 'from diception_ros.tasks.depth import TASK'])
