@@ -33,6 +33,7 @@ from diception_ros.model.sd3_folder import (
     ConvertError,
     Report,
     check_sd3,
+    check_texts,
     encode_with_sd3,
     find_listing,
     find_variant,
@@ -256,20 +257,20 @@ def convert(
         raise ConvertError("texts lacks '', which guidance needs")
     if out.exists():
         raise ConvertError(f'{out}: exists already; give another folder or remove it')
+    files.check_folders([out])
+    check_texts(texts)
     check_sd3(sd3)
+    transformer = _empty(DiceptionTransformer2DModel, sd3 / 'transformer')
+    vae = _empty(AutoencoderKL, sd3 / 'vae')
+    multiple = 2 ** (len(vae.config.block_out_channels) - 1) * transformer.config.patch_size
+    if resolution % multiple:
+        raise ConvertError(f'resolution is {resolution}; this model takes multiples of {multiple}')
     report(f'reading {checkpoint}')
     official = read_checkpoint(checkpoint)
     precision = getattr(torch, dtype)
 
     with _atomic(out) as folder:
         report('transformer')
-        with reading(sd3 / 'transformer'):
-            component_configs.check_config(
-                DiceptionTransformer2DModel.__name__, sd3 / 'transformer/config.json'
-            )
-            config = component_configs.read_json(sd3 / 'transformer/config.json')
-        with init_empty_weights(include_buffers=True):
-            transformer = DiceptionTransformer2DModel.from_config(config)
         _write(
             transformer,
             official.transformer,
@@ -307,6 +308,13 @@ def convert(
 # ---- components of the model folder -------------------------------------------------------------
 
 
+def _empty(kind: Any, folder: Path) -> Any:
+    """A component of a folder without its weights."""
+    with reading(folder), init_empty_weights(include_buffers=True):
+        component_configs.check_config(kind.__name__, folder / 'config.json')
+        return kind.from_config(component_configs.read_json(folder / 'config.json'))
+
+
 def _write(
     network: Any, tensors: Mapping[str, torch.Tensor], folder: Path, dtype: torch.dtype, what: str
 ) -> None:
@@ -339,7 +347,6 @@ def _point_encoder(
 
 def _convert_vae(source: Path, folder: Path, dtype: torch.dtype) -> None:
     with reading(source):
-        component_configs.check_config(AutoencoderKL.__name__, source / 'config.json')
         # diffusers renames the attention layers of older files, so it reads them for us.
         vae, info = AutoencoderKL.from_pretrained(
             source,

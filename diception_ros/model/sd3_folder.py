@@ -194,6 +194,13 @@ def find_variant(folder: Path) -> str | None:
 # ---- text encoders ------------------------------------------------------------------------------
 
 
+def check_texts(texts: Sequence[str]) -> None:
+    """Raise ConvertError where a text is no Unicode, as bytes of a command line may be."""
+    for text in texts:
+        if text.encode('utf-8', 'replace').decode() != text:
+            raise ConvertError(f'{text[:40]!a} is no UTF-8; expected a text to embed')
+
+
 def encode_with_sd3(
     sd3: str | Path, texts: Sequence[str], report: Report = lambda line: None
 ) -> Iterator[tuple[str, PromptEmbedding]]:
@@ -212,6 +219,7 @@ def encode_with_sd3(
     Raises:
         ConvertError: an encoder is missing or its weights do not fit.
     """
+    check_texts(texts)
     sd3 = Path(sd3)
     outputs: list[list[Any]] = []
     apply_silence()

@@ -127,7 +127,8 @@ def atomic_folder(path: Path, replace: bool = False) -> Iterator[Path]:
         OSError: the folder cannot be written; it names the folder, also for a full disk.
     """
     if path.exists() and not replace:
-        raise FileExistsError(f'{path} exists')
+        raise FileExistsError(f'{path} exists; give another name, or remove it')
+    check_folders([path])
     partial = _partial(path)
     _remove_partials_beside(path.parent)
     with exclusive_folder(partial, f'{path}: another process writes it; wait for it to end'):

@@ -97,6 +97,8 @@ def export(config: ExportConfig, progress: Progress = SILENT) -> ExportResult:
     folder.silence_library_logging()
     place = folder.resolve(config.model)
     folder.check_folder(place)
+    if config.out is not None and place.resolve() in config.out.resolve().parents:
+        raise ValueError(f'{config.out} is in the model folder that is copied; give another --out')
     images = [] if config.calibration is None else _read_images(config.calibration)
     if config.out is None:
         return _export(place, config.precision, images, progress)

@@ -356,9 +356,15 @@ def test_wrong_settings_are_named(official, tmp_path):
         convert(*official, tmp_path / 'out', texts=TEXTS, dtype='int8')
     with pytest.raises(ConvertError, match='which guidance needs'):
         convert(*official, tmp_path / 'out', texts=['a'])
-    (tmp_path / 'out').mkdir()
+    with pytest.raises(ConvertError, match='72; this model takes multiples of 16'):
+        convert(*official, tmp_path / 'out', texts=TEXTS, resolution=72)
+    with pytest.raises(ConvertError, match=r"'b.udcff' is no UTF-8"):
+        convert(*official, tmp_path / 'out', texts=[*TEXTS, 'b\udcff'])
+    (tmp_path / 'out').touch()
     with pytest.raises(ConvertError, match='exists already'):
         convert(*official, tmp_path / 'out', texts=TEXTS)
+    with pytest.raises(FileExistsError, match='out is a file'):
+        convert(*official, tmp_path / 'out' / 'model', texts=TEXTS)
 
 
 @pytest.mark.parametrize(

@@ -444,3 +444,9 @@ def test_images_are_predicted_without_torch(tmp_path):
     subprocess.run([sys.executable, '-c', program], check=True, timeout=600)
     about = json.loads((tmp_path / 'out' / 'view.png' / 'depth.json').read_text())
     assert about['settings']['backend'] == 'onnx'
+
+
+def test_a_copy_in_the_folder_that_is_copied_is_refused(copy):
+    with pytest.raises(ValueError, match='is in the model folder'):
+        export(ExportConfig(model=str(copy), out=copy / 'graphs'))
+    assert not (copy / 'graphs').exists()

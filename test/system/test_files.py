@@ -148,6 +148,9 @@ def test_atomic_folder_leaves_the_old_one_after_an_error(tmp_path):
     assert [*tmp_path.rglob('*')] == [tmp_path / 'model']
     with pytest.raises(FileExistsError, match='model exists'):
         files.atomic_folder(tmp_path / 'model').__enter__()
+    (tmp_path / 'file').touch()
+    with pytest.raises(FileExistsError, match='file is a file'):
+        files.atomic_folder(tmp_path / 'file' / 'model').__enter__()
 
 
 def test_a_second_run_into_one_folder_is_refused(tmp_path):
