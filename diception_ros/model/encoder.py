@@ -245,6 +245,15 @@ class EfficientNetLite(ModelMixin, ConfigMixin):
             (B, features, H / 16, W / 16) in float32, of mean 0 and deviation 1 over what the
             means were taken of.
         """
+        coarse, *fine = self.parts(images)
+        return torch.cat([coarse, *(functional.pixel_unshuffle(x, FINE_CELLS) for x in fine)], 1)
+
+    def parts(self, images: torch.Tensor) -> tuple[torch.Tensor, ...]:
+        """`forward` with those of stride 4, where there are any, on their own grid.
+
+        Returns:
+            (B, features or features - FINE, H / 16, W / 16); (B, 24, H / 4, W / 4).
+        """
         images = images.to(self.stem.weight)
         finest, fine, middle, coarse = self.layers(images)
         folded = functional.pixel_unshuffle(fine, 2)
@@ -252,10 +261,19 @@ class EfficientNetLite(ModelMixin, ConfigMixin):
         found = [folded, middle, wide]
         if self.pose is not None:
             found.append(self.pose(images))
-        if self.config.features > FEATURES:
-            found.append(functional.pixel_unshuffle(finest, FINE_CELLS))
         x = torch.cat(found, dim=1).float()
-        return (x - self.mean.float()[:, None, None]) / self.deviation.float()[:, None, None]
+        mean, deviation = (one.float()[None, :, None, None] for one in (self.mean, self.deviation))
+        count = x.shape[1]
+        coarse = (x - mean[:, :count]) / deviation[:, :count]
+        if self.config.features == FEATURES:
+            return (coarse,)
+        rows, columns = x.shape[-2:]
+        # Each place in a cell has a mean of its own.
+        mean, deviation = (
+            functional.pixel_shuffle(one[:, count:], FINE_CELLS).repeat(1, 1, rows, columns)
+            for one in (mean, deviation)
+        )
+        return coarse, (finest.float() - mean) / deviation
 
     @torch.no_grad()
     def normalise(self, images: torch.Tensor) -> EfficientNetLite:

@@ -31,6 +31,8 @@ from diception_ros.system.files import first_line
 IMAGE, CONDITION, NETWORK, DECODER = GRAPHS = (
     'image.onnx', 'condition.onnx', 'network.onnx', 'decoder.onnx'
 )  # fmt: skip
+# Outputs of the image's graph and inputs of the network's: sums of features, coarse and fine.
+FEATURES = ('features', 'fine_features')
 # What the graphs were made of.
 INDEX_FILE = 'onnx.json'
 FORMAT = 'diception_ros graphs 2'
@@ -55,11 +57,11 @@ class _ImageLatents(NamedTuple):
 
     Attributes:
         tokens: (1, h / p, w / p, D) float32.
-        features: (1, M, h, w) float32; None without an image encoder.
+        features: of FEATURES, (1, M, H, W) float32 each; none without an image encoder.
     """
 
     tokens: NDArray[np.float32]
-    features: NDArray[np.float32] | None
+    features: Sequence[NDArray[np.float32]]
 
 
 class OnnxBackend:
@@ -126,7 +128,7 @@ class OnnxBackend:
         feeds = {'image': planes, **self._overlaps(self._image, height, width)}
         rows, columns = height // self.token, width // self.token
         tokens, *features = self._image.run(feeds, (1, rows, columns, None))
-        return _ImageLatents(tokens, features[0] if features else None)
+        return _ImageLatents(tokens, features)
 
     def denoise(
         self,
@@ -175,9 +177,9 @@ class OnnxBackend:
                 [image_latent.tokens for image_latent in image_latents], halves, batch
             ),
         }
-        if image_latents[0].features is not None:
-            features = [image_latent.features for image_latent in image_latents]
-            feeds['features'] = self._batch(features, halves, batch)
+        features = zip(*(image_latent.features for image_latent in image_latents), strict=True)
+        for name, parts in zip(FEATURES, features, strict=False):
+            feeds[name] = self._batch(parts, halves, batch)
         sigmas = schedule(self._scheduler, settings.num_inference_steps)
         times = self._times(sigmas)
         velocity = np.zeros_like(latents)

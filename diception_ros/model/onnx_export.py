@@ -19,6 +19,7 @@ from pathlib import Path
 import re
 from typing import Any
 
+from diffusers.models.normalization import RMSNorm
 import numpy as np
 from numpy.typing import NDArray
 import torch
@@ -26,10 +27,12 @@ from torch import nn
 from torch.nn import functional
 
 from diception_ros.core.prompt import MAX_POINTS
+from diception_ros.model.encoder import FINE_CELLS
 from diception_ros.model.folder import fingerprint
 from diception_ros.model.onnx_backend import (
     CONDITION,
     DECODER,
+    FEATURES,
     FORMAT,
     GRAPHS,
     IMAGE,
@@ -88,7 +91,7 @@ class _ImageGraph(_Graph):
         """(B, 3, D, E) in [-1, 1] -> what `DiceptionTransformer2DModel.embed_image` returns."""
         dtype = self.transformer.dtype
         image = image.to(dtype)
-        features = None if self.image_encoder is None else self.image_encoder(image)
+        features = () if self.image_encoder is None else self.image_encoder.parts(image)
         x = functional.avg_pool2d(image, self.scale) if self.scale > 1 else image
         if overlaps:
             rows, columns = (overlap.to(dtype) for overlap in overlaps)
@@ -98,11 +101,9 @@ class _ImageGraph(_Graph):
         else:
             latents = self.vae.encode(x, return_dict=False)[0].mode()
         latents = (latents - self.shift) * self.factor
-        if features is not None:
-            latents = torch.cat([latents, features.to(latents)], dim=1)
-        tokens, kept = self.transformer.embed_image(latents)
-        found = (tokens,) if kept is None else (tokens, kept)
-        return tuple(item.float() for item in found)
+        features = (part.to(latents) for part in features)
+        tokens, sums = self.transformer.embed_parts(latents, *features)
+        return tuple(item.float() for item in (tokens, *sums))
 
 
 class _ConditionGraph(_Graph):
@@ -131,15 +132,9 @@ class _Columns(nn.Module):
         return x[:, self.columns]
 
 
-class _OfTheFirstHalf(nn.Module):
+def _of_the_first_half(projection: nn.Module, tokens: torch.Tensor) -> torch.Tensor:
     """A projection of the first half of the tokens."""
-
-    def __init__(self, projection: nn.Module) -> None:
-        super().__init__()
-        self.weight, self.bias = projection.weight, projection.bias
-
-    def forward(self, tokens: torch.Tensor) -> torch.Tensor:
-        return functional.linear(_first_half(tokens), self.weight, self.bias)
+    return functional.linear(_first_half(tokens), projection.weight, projection.bias)
 
 
 def _first_half(tokens: torch.Tensor) -> torch.Tensor:
@@ -161,6 +156,12 @@ def _last_block(
     return None, tokens + mlp_gate[:, None] * block.ff(norm)
 
 
+def _root_mean_square(norm: RMSNorm, x: torch.Tensor) -> torch.Tensor:
+    """RMSNorm as a division, of which ONNX Runtime makes one operation."""
+    scale = torch.sqrt(x.float().pow(2).mean(-1, keepdim=True) + norm.eps)
+    return (x / scale).to(norm.weight.dtype) * norm.weight
+
+
 class _NetworkGraph(_Graph):
     """One pass of the transformer, with the point encoder.
 
@@ -175,11 +176,14 @@ class _NetworkGraph(_Graph):
             width = norm.linear.out_features
             norm.silu, norm.linear = nn.Identity(), _Columns(place, width)
             place += width
-        self.transformer.time_text_embed = _Pooled()
+        self.transformer.time_text_embed.forward = lambda timestep, pooled: pooled
         last = self.transformer.transformer_blocks[-1]
         if last.context_pre_only and not last.use_dual_attention:
-            last.attn.to_q = _OfTheFirstHalf(last.attn.to_q)
+            last.attn.to_q.forward = functools.partial(_of_the_first_half, last.attn.to_q)
             last.forward = functools.partial(_last_block, last)
+        for norm in self.transformer.modules():
+            if isinstance(norm, RMSNorm) and norm.weight is not None and norm.bias is None:
+                norm.forward = functools.partial(_root_mean_square, norm)
 
     def forward(
         self,
@@ -200,20 +204,13 @@ class _NetworkGraph(_Graph):
         velocity = self.transformer.predict_velocity(
             latents.to(dtype),
             image.to(dtype),
-            features[0].to(dtype) if features else None,
+            tuple(part.to(dtype) for part in features),
             tokens.to(dtype),
             condition.to(dtype),
             point_tokens,
             timestep,
         )
         return velocity.float()
-
-
-class _Pooled(nn.Module):
-    """Returns the second of two inputs."""
-
-    def forward(self, timestep: torch.Tensor, pooled: torch.Tensor) -> torch.Tensor:
-        return pooled
 
 
 class _DecoderGraph(_Graph):
@@ -309,9 +306,7 @@ def _graphs(
     n = Dim('n', max=63)
     h, w = (Dim(name, min=1, max=config.pos_embed_max_size) for name in ('rows', 'columns'))
 
-    def zeros(*shape: int) -> torch.Tensor:
-        return torch.zeros(*shape)
-
+    zeros = torch.zeros
     lapped = {}
     if pipe.vae.config.get('lapped'):
         height, width = token * rows, token * columns
@@ -331,7 +326,8 @@ def _graphs(
     length = len(pipe.prompt_table[next(iter(pipe.prompt_table))].tokens)
     timestep = (torch.ones(batch), {0: n})
     pooled = (zeros(batch, config.pooled_projection_dim), {0: n})
-    yield CONDITION, _ConditionGraph(pipe), {'timestep': timestep, 'pooled': pooled}, ['condition']
+    inputs = {'timestep': timestep, 'pooled': pooled}
+    yield CONDITION, _ConditionGraph(pipe), inputs, ['condition']
     condition = sum(norm.linear.out_features for norm in _adaptive(pipe.transformer))
     network = {
         'latents': latents,
@@ -344,14 +340,13 @@ def _graphs(
         'image_tokens': (zeros(batch, rows, columns, width), {0: n, 1: h, 2: w}),
     }
     made = ['image_tokens']
-    if pipe.image_encoder is not None:
-        own = pipe.transformer.image_features
-        features = own.mix.out_channels + config.feature_channels - own.coarse
-        network['features'] = (
-            zeros(batch, features, patch * rows, patch * columns),
-            {0: n, 2: patch * h, 3: patch * w},
-        )
-        made.append('features')
+    own = getattr(pipe.transformer, 'image_features', None)
+    firsts = () if own is None else (own.enter, own.fine and own.fine.enter)
+    for name, first, side in zip(FEATURES, firsts, (patch, FINE_CELLS * patch), strict=False):
+        if first is not None:
+            example = zeros(batch, first.out_channels, side * rows, side * columns)
+            network[name] = (example, {0: n, 2: side * h, 3: side * w})
+            made.append(name)
     yield IMAGE, _ImageGraph(pipe), image, made
     yield DECODER, _DecoderGraph(pipe), {'latents': latents, **lapped}, ['images']
     yield NETWORK, _NetworkGraph(pipe), network, ['velocity']
@@ -436,10 +431,10 @@ _NOT_INT8 = re.compile(r'\.(pos_embed|proj_out|leave|encode|image_features\.refi
 
 
 def _weight_name(node: Any) -> str:
-    """The initializer that is the second input of a node, cast or transposed; '' if none is."""
+    """The initializer that is the second input of a node, cast, cut or transposed; or ''."""
     value = node.inputs[1]
-    while value.producer() is not None and value.producer().op_type in ('Cast', 'Transpose'):
-        value = value.producer().inputs[0]
+    while (by := value.producer()) is not None and by.op_type in ('Cast', 'Slice', 'Transpose'):
+        value = by.inputs[0]
     return value.name if value.is_initializer() else ''
 
 
@@ -567,6 +562,8 @@ def _quantised(path: Path, ranges: Mapping[str, NDArray[np.float32]]) -> bytes:
         for use in uses:
             if value in plan.outputs or use.node in plan.readers:
                 use.node.replace_input_with(use.idx, back)
+        if value in plan.outputs and value.is_graph_output():
+            graph.outputs[list(graph.outputs).index(value)] = back
     for node in plan.products:
         _round_weight(node, scales[node.inputs[0]], constant, functools.partial(add, node))
     return bytes(onnx_ir.to_proto(model).SerializeToString())

@@ -190,11 +190,11 @@ class DiceptionTransformer2DModel(SD3Transformer2DModel):
         Returns:
             (N, C, h, w) velocity.
         """
-        image, kept = self.embed_image(image_latents)
+        image, sums = self.embed_image(image_latents)
         velocity = self.predict_velocity(
             hidden_states,
             image.expand(len(hidden_states), -1, -1, -1),
-            kept,
+            sums,
             encoder_hidden_states,
             pooled_projections,
             point_embeds,
@@ -204,34 +204,43 @@ class DiceptionTransformer2DModel(SD3Transformer2DModel):
             return (velocity,)
         return Transformer2DModelOutput(sample=velocity)  # (N, C, h, w)
 
-    def embed_image(self, image_latents: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor | None]:
+    def embed_image(
+        self, image_latents: torch.Tensor
+    ) -> tuple[torch.Tensor, tuple[torch.Tensor, ...]]:
         """The part of `forward` that depends on the input image alone.
 
         Args:
             image_latents: (B, C + F, h, w), as in `forward`.
 
         Returns:
-            (B, h / p, w / p, D) image tokens; (B, M, h, w) what `ImageFeatures.refined` takes of
-            the features, None without an image encoder.
+            (B, h / p, w / p, D) image tokens; the sums that `ImageFeatures.tokens` returns, none
+            without an image encoder.
         """
+        channels = self.config.in_channels
+        own, features = image_latents[:, :channels], getattr(self, 'image_features', None)
+        split = () if features is None else features.split(image_latents[:, channels:])
+        return self.embed_parts(own, *split)
+
+    def embed_parts(
+        self, latents: torch.Tensor, *features: torch.Tensor
+    ) -> tuple[torch.Tensor, tuple[torch.Tensor, ...]]:
+        """`embed_image` of latents (B, C, h, w) and features as `ImageFeatures.split` has them."""
         # The same patch embedding and positions: cell i of the output is cell i of the image, and
         # nothing else tells the network where to look.
-        own = image_latents[:, : self.config.in_channels]
-        image = self.pos_embed(own)  # (B, L, D)
-        kept = None
-        features = getattr(self, 'image_features', None)
-        if features is not None:
-            more, kept = features.tokens(image_latents[:, own.shape[1] :])
-            image = image + more
+        image = self.pos_embed(latents)  # (B, L, D)
+        sums: tuple[torch.Tensor, ...] = ()
+        if features:
+            more, *found = self.image_features.tokens(*features)
+            image, sums = image + more, tuple(found)
         p = self.config.patch_size
-        h, w = image_latents.shape[-2:]
-        return image.unflatten(1, (h // p, w // p)), kept
+        h, w = latents.shape[-2:]
+        return image.unflatten(1, (h // p, w // p)), sums
 
     def predict_velocity(
         self,
         hidden_states: torch.Tensor,
         image: torch.Tensor,
-        kept: torch.Tensor | None,
+        sums: tuple[torch.Tensor, ...],
         encoder_hidden_states: torch.Tensor,
         pooled_projections: torch.Tensor,
         point_embeds: torch.Tensor,
@@ -242,7 +251,7 @@ class DiceptionTransformer2DModel(SD3Transformer2DModel):
         Args:
             hidden_states: as in `forward`, like everything that is not named here.
             image: (N, h / p, w / p, D).
-            kept: (N or 1, M, h, w), or None.
+            sums: of its features, each for N or 1 images.
             encoder_hidden_states: texts.
             pooled_projections: texts.
             point_embeds: points.
@@ -273,8 +282,8 @@ class DiceptionTransformer2DModel(SD3Transformer2DModel):
         p = self.config.patch_size
         patches = patches.unflatten(1, (h // p, w // p)).unflatten(-1, (p, p, self.out_channels))
         velocity = torch.einsum('nhwpqc->nchpwq', patches).flatten(4, 5).flatten(2, 3)
-        if kept is not None:
-            velocity = self.image_features.refined(velocity, tokens, kept)
+        if sums:
+            velocity = self.image_features.refined(velocity, tokens, *sums)
         if self.config.get('prediction_type') == 'sample':
             # x = (1 - sigma) clean + sigma noise, so noise - clean = (x - clean) / sigma. In
             # float32: at the last step of a schedule sigma is small, and the difference too.
@@ -325,49 +334,72 @@ class ImageFeatures(nn.Module):
             nn.init.zeros_(last.weight)
             nn.init.zeros_(last.bias)
 
-    def tokens(self, features: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        """Project features; the first is added to the image tokens, the second goes to `refined`.
+    def split(self, features: torch.Tensor) -> tuple[torch.Tensor, ...]:
+        """(B, features, h, w) -> those of each cell, and those of stride 4 where there are any."""
+        if self.fine is None:
+            return (features,)
+        fine = functional.pixel_shuffle(features[:, self.coarse :], FINE_CELLS)
+        return features[:, : self.coarse], fine
+
+    def tokens(self, coarse: torch.Tensor, *fine: torch.Tensor) -> tuple[torch.Tensor, ...]:
+        """Project features.
+
+        A convolution is a sum over its inputs, so the part of the refinements' first ones that
+        depends on the image alone is computed here, once for all predictions of the image.
 
         Args:
-            features: (B, features, h, w).
+            coarse: (B, features, h, w), without those of stride 4.
+            fine: (B, F, h * FINE_CELLS, w * FINE_CELLS), those of stride 4.
 
         Returns:
-            (B, L, width) and (B, M, h, w); M is `mixed` and the features of stride 4.
+            (B, L, width), which is added to the image tokens; (B, _WIDE, h, w) and, of those of
+            stride 4, (B, _FINE_WIDE, h * FINE_CELLS, w * FINE_CELLS), which `refined` takes.
         """
-        mixed = functional.gelu(self.mix(features[:, : self.coarse]))
-        kept = torch.cat([mixed, features[:, self.coarse :]], dim=1)
-        return self.embed(mixed).flatten(2).transpose(1, 2), kept
+        mixed = functional.gelu(self.mix(coarse))
+        sums = [_convolve(self.enter, mixed, slice(_WIDE, None), bias=True)]
+        if self.fine is not None:
+            sums.append(self.fine.add_features(*fine))
+        return self.embed(mixed).flatten(2).transpose(1, 2), *sums
 
     def refined(
         self,
         output: torch.Tensor,
         tokens: torch.Tensor,
-        kept: torch.Tensor,
+        coarse: torch.Tensor,
+        *fine: torch.Tensor,
     ) -> torch.Tensor:
         """Return the network's output, refined.
 
         Args:
             output: (N, channels, h, w) of the transformer.
             tokens: (N, L, width) output tokens, normalised.
-            kept: (N or 1, M, h, w), returned by `tokens`.
+            coarse: (N or 1, _WIDE, h, w), returned by `tokens`.
+            fine: likewise, at stride 4.
 
         Returns:
             (N, channels, h, w).
         """
-        h, w = kept.shape[-2:]
-        mixed, fine = kept[:, : self.mixed], kept[:, self.mixed :]
+        h, w = coarse.shape[-2:]
         p = self.patch
         # (N, _WIDE * p * p, h / p, w / p) -> (N, _WIDE, h, w)
         own = self.spread(tokens).transpose(1, 2).unflatten(2, (h // p, w // p))
         own = functional.pixel_shuffle(own, p)
-        x = torch.cat([own, mixed.expand(own.shape[0], -1, -1, -1)], dim=1)
-        x = functional.gelu(self.enter(x))
+        x = functional.gelu(_convolve(self.enter, own, slice(_WIDE), bias=False) + coarse)
         for convolution in self.refine:
             x = x + functional.gelu(convolution(x))
         output = output + self.leave(x)
         if self.fine is None:
             return output
-        return output + self.fine(output, x, fine)
+        return output + self.fine(output, x, *fine)
+
+
+def _convolve(
+    convolution: nn.Conv2d, x: torch.Tensor, channels: slice, *, bias: bool
+) -> torch.Tensor:
+    """What these input channels add to the output of a convolution."""
+    added = convolution.bias if bias else None
+    weight = convolution.weight[:, channels]
+    return functional.conv2d(x, weight, added, padding=convolution.padding)
 
 
 class FineRefinement(nn.Module):
@@ -410,6 +442,12 @@ class FineRefinement(nn.Module):
         self.paint.bias.zero_()
         self.encode.weight.copy_(kernel * vae.config.scaling_factor**2)
 
+    def add_features(self, edges: torch.Tensor) -> torch.Tensor:
+        """Return what features of stride 4 add to the first convolution, and its bias."""
+        first = _FINE_PIXELS + _FINE_TOKENS
+        edges = edges.to(self.enter.weight.dtype)
+        return _convolve(self.enter, edges, slice(first, None), bias=True)
+
     def forward(
         self, latents: torch.Tensor, context: torch.Tensor, features: torch.Tensor
     ) -> torch.Tensor:
@@ -418,16 +456,14 @@ class FineRefinement(nn.Module):
         Args:
             latents: (N, channels, h, w).
             context: (N, _WIDE, h, w), of the refinement at the latents' cells.
-            features: (N or 1, FINE, h, w), folded.
+            features: (N or 1, _FINE_WIDE, h * FINE_CELLS, w * FINE_CELLS), of `add_features`.
 
         Returns:
             (N, channels, h, w).
         """
-        edges = functional.pixel_shuffle(features, FINE_CELLS).to(latents.dtype)
         context = functional.pixel_shuffle(self.narrow(context), FINE_CELLS)
-        edges = edges.expand(latents.shape[0], -1, -1, -1)
-        x = torch.cat([self.paint(latents), context, edges], dim=1)
-        x = functional.gelu(self.enter(x))
+        x = torch.cat([self.paint(latents), context], dim=1)
+        x = functional.gelu(_convolve(self.enter, x, slice(x.shape[1]), bias=False) + features)
         for convolution in self.refine:
             x = x + functional.gelu(convolution(x))
         return self.encode(self.leave(x))

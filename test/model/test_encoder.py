@@ -16,10 +16,18 @@ import torch
 from diception_ros.core.frame import Frame
 from diception_ros.core.prompt import Prompt
 from diception_ros.model import DiceptionPipeline
-from diception_ros.model.encoder import FEATURES, FINE, POSE, EfficientNetLite, MoveNet, folded
+from diception_ros.model.encoder import (
+    FEATURES,
+    FINE,
+    LENGTHS,
+    POSE,
+    EfficientNetLite,
+    MoveNet,
+    folded,
+)
 from diception_ros.model.folder import fingerprint
 from diception_ros.model.pca import PcaAutoencoder
-from diception_ros.model.transformer import FineRefinement
+from diception_ros.model.transformer import FineRefinement, ImageFeatures, _convolve
 from diception_ros.perception.predictor import Predictor
 from diception_ros.training.sources import InMemoryDataset
 from diception_ros.training.trainer import Trainer
@@ -146,6 +154,34 @@ def test_folder_written_before_there_was_an_encoder_loads(tiny_folder, tmp_path,
     new = DiceptionPipeline.from_pretrained(tiny_folder)
     new.set_progress_bar_config(disable=True)
     assert torch.equal(ask(old, image, noise).latents, ask(new, image, noise).latents)
+
+
+@pytest.mark.parametrize('length', LENGTHS)
+def test_first_convolutions_are_sums_over_the_image_and_the_rest(length):
+    random = torch.Generator().manual_seed(0)
+    features = ImageFeatures(length, 32, 2, 48).requires_grad_(False)
+    split = features.split(torch.randn(1, length, 4, 4, generator=random))
+    _, *sums = features.tokens(*split)
+    convolutions = [features.enter] + ([features.fine.enter] if features.fine else [])
+    of_image = [torch.nn.functional.gelu(features.mix(split[0])), *split[1:]]
+    for convolution, image, part in zip(convolutions, of_image, sums, strict=True):
+        channels = convolution.in_channels - image.shape[1]
+        rest = torch.randn(3, channels, *image.shape[2:], generator=random)
+        expected = convolution(torch.cat([rest, image.expand(3, -1, -1, -1)], dim=1))
+        found = _convolve(convolution, rest, slice(channels), bias=False) + part
+        assert torch.allclose(found, expected, atol=1e-5)
+
+
+@pytest.mark.parametrize('length', LENGTHS)
+def test_parts_of_features_are_the_features(length):
+    images = torch.rand(2, 3, 64, 96, generator=torch.Generator().manual_seed(0)) * 2 - 1
+    encoder = EfficientNetLite(length).normalise(images)
+    assert encoder(images).mean(dim=(0, 2, 3)).abs().max() < 1e-4
+    features = ImageFeatures(length, 32, 2, 48)
+    for found, expected in zip(
+        encoder.parts(images), features.split(encoder(images)), strict=True
+    ):
+        assert torch.equal(found, expected)
 
 
 def test_refinement_at_stride_4_starts_from_the_autoencoder():
