@@ -187,9 +187,12 @@ def point_at(position: tuple[float, float, float], intrinsics: Intrinsics | None
         intrinsics: pinhole of the images; only points in space need it.
 
     Raises:
-        ValueError: a point in space that lies behind the camera, or without a pinhole.
+        ValueError: a point in space that lies behind the camera or is not finite, or without a
+            pinhole.
     """
     x, y, z = position
+    if not all(map(math.isfinite, position)):
+        raise ValueError(f'point ({x}, {y}, {z}) is refused: expected finite numbers')
     if z == 0:
         return Point(x, y)
     if not z > 0:

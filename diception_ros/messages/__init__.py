@@ -50,11 +50,20 @@ class MessageError(ValueError):
 
 def quoted(text: object) -> str:
     """A text from outside in quotation marks, shortened for a log."""
-    whole = str(text)
-    return repr(whole if len(whole) <= LONGEST else f'{whole[:LONGEST]}...')
+    return repr(shortened(str(text), LONGEST))
+
+
+def shortened(text: str, longest: int) -> str:
+    """The first characters of a text, with ... for the others."""
+    return text if len(text) <= longest else f'{text[:longest]}...'
 
 
 NANO = 1_000_000_000
+
+
+def frame_name(frame_id: object) -> str:
+    """A frame_id as it is compared: as in tf2, without the slash that ROS 1 wrote before it."""
+    return str(frame_id).removeprefix('/')
 
 
 def stamp_of(header: Any) -> int:

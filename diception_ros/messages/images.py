@@ -33,6 +33,9 @@ _BITS = {'U': ('8', '16'), 'S': ('8', '16', '32'), 'F': ('32', '64')}
 # Encodings of a depth image, with the unit of a value in metres (REP 118).
 DEPTH_UNITS = {'16UC1': 1e-3, 'mono16': 1e-3, '32FC1': 1.0}
 
+# 4095 of 65535, in 8 bits.
+LARGEST_OF_12_BITS = 16
+
 
 def frame_from(
     message: Any,
@@ -59,7 +62,24 @@ def frame_from(
     image = rgb_from(message, decode)
     intrinsics, reason = camera_info.pinhole(info, (image.shape[0], image.shape[1]))
     reason = no_info if info is None else reason
-    return Frame(image, stamp_ns, str(message.header.frame_id), intrinsics, reason)
+    return Frame(
+        image, stamp_ns, str(message.header.frame_id), intrinsics, reason, _doubt(message, image)
+    )
+
+
+def _doubt(message: Any, image: NDArray[np.uint8]) -> str:
+    """Why a decoded image may not be what the camera saw, with what to do; '' otherwise."""
+    compressed_image = hasattr(message, 'format')
+    words = str(message.format if compressed_image else message.encoding)
+    encoding = words.partition(';')[0].strip()
+    layout = encodings.LAYOUTS.get(encoding)
+    if layout is None or not layout.wide or not 0 < int(image.max()) <= LARGEST_OF_12_BITS:
+        return ''
+    return (
+        f'the values of the {encoding} image do not exceed 12 of 16 bits, so it is nearly black '
+        'to the model, which reads 65535 as white; let the driver publish 8 bits, or values over '
+        'the whole range; if these are depths, remap image to the colour image of the camera'
+    )
 
 
 def rgb_from(message: Any, decode: encodings.Decoder = encodings.decode) -> NDArray[np.uint8]:

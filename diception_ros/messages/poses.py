@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from diception_ros.core.frame import Transform, rotation_from
-from diception_ros.messages import Types, stamp_of
+from diception_ros.messages import Types, frame_name, stamp_of
 from diception_ros.messages.synchronizer import MessageCache
 
 TRANSFORMS = 'tf2_msgs/msg/TFMessage'
@@ -81,7 +81,7 @@ def pose_of(message: Any, frame_id: str) -> Transform | None:
     """The pose of a frame in a PoseStamped or a TFMessage; None if it has none, or a false one."""
     if hasattr(message, 'transforms'):
         for stamped in message.transforms:
-            if stamped.child_frame_id == frame_id:
+            if frame_name(stamped.child_frame_id) == frame_name(frame_id):
                 return _pose(stamped.transform.rotation, stamped.transform.translation)
         return None
     return _pose(message.pose.orientation, message.pose.position)
@@ -142,7 +142,7 @@ class TransformBuffer:
         """
         with self._changed:
             for item in message.transforms:
-                child, parent = _frame(item.child_frame_id), _frame(item.header.frame_id)
+                child, parent = frame_name(item.child_frame_id), frame_name(item.header.frame_id)
                 quaternion = item.transform.rotation
                 rotation = quaternion.x, quaternion.y, quaternion.z, quaternion.w
                 if child == parent or not abs(math.hypot(*rotation) - 1) < _UNIT:
@@ -195,8 +195,8 @@ class TransformBuffer:
         self, frame_id: str, level_frame: str, stamp_ns: int
     ) -> tuple[tuple[float, float, float] | None, float]:
         """Gravity, and the stamp up to which all transforms between the frames are known."""
-        camera = self._ancestors(_frame(frame_id), stamp_ns)
-        level = self._ancestors(_frame(level_frame), stamp_ns)
+        camera = self._ancestors(frame_name(frame_id), stamp_ns)
+        level = self._ancestors(frame_name(level_frame), stamp_ns)
         common = next((name for name in camera if name in level), None)
         if common is None:
             return None, -math.inf
@@ -221,8 +221,3 @@ class TransformBuffer:
             frame_id = link.parent
             ancestors[frame_id] = rotation, newest_ns
         return ancestors
-
-
-def _frame(name: str) -> str:
-    """A frame as tf2 compares it: ROS 1 wrote a slash before the name."""
-    return name.removeprefix('/')

@@ -5,10 +5,10 @@
 The node, replays, labelled bags and recorded rooms match messages by this rule:
 
 * **CameraInfo** (`CameraInfoCache.match`): the one with the stamp of the image, whatever its size.
-  Without one, among those with the frame_id of the image and its size, the one with the largest
-  stamp before the image; without one, the one with the smallest stamp after it. Infos of another
-  size are skipped. The size of a compressed image is not known before it is decoded, so it takes
-  infos of every size.
+  Without one, among those with the frame_id of the image (a slash before it does not count) and
+  its size, the one with the largest stamp before the image; without one, the one with the smallest
+  stamp after it. Infos of another size are skipped. The size of a compressed image is not known
+  before it is decoded, so it takes infos of every size.
 * **Depth references, poses, ground truth** (`MessageCache.nearest`): the one with the nearest
   stamp within a tolerance; of two equally near ones the later one.
 * **Labels, and what a simulation recorded** (`MessageCache.exact`): the one with the same stamp.
@@ -29,7 +29,7 @@ import operator
 import threading
 from typing import Any, Generic, TypeVar
 
-from diception_ros.messages import camera_info, quoted, stamp_of
+from diception_ros.messages import camera_info, frame_name, quoted, stamp_of
 
 # Messages kept by default: 4 s of a camera with 30 Hz, more than the queue of policy `all` holds.
 CAPACITY = 128
@@ -144,9 +144,13 @@ class CameraInfoCache(MessageCache[Any]):
         Raises:
             MessageError: the stamp of the image is before the epoch.
         """
-        stamp_ns, frame_id = stamp_of(message.header), message.header.frame_id
+        stamp_ns, frame_id = stamp_of(message.header), frame_name(message.header.frame_id)
         size = (message.height, message.width) if hasattr(message, 'height') else None
-        stamped = [(s, info) for s, info in self._snapshot() if info.header.frame_id == frame_id]
+        stamped = [
+            (stamp, info)
+            for stamp, info in self._snapshot()
+            if frame_name(info.header.frame_id) == frame_id
+        ]
         for stamp, info in stamped:
             if stamp == stamp_ns:
                 self._in_step = True
@@ -165,7 +169,9 @@ class CameraInfoCache(MessageCache[Any]):
         stamped, frame_id = self._snapshot(), message.header.frame_id
         if not stamped:
             return ''
-        infos = [info for _, info in stamped if info.header.frame_id == frame_id]
+        infos = [
+            info for _, info in stamped if frame_name(info.header.frame_id) == frame_name(frame_id)
+        ]
         if not infos:
             return (
                 f'the frame_id of CameraInfo is {quoted(stamped[0][1].header.frame_id)}, that of '

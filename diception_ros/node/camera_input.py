@@ -17,7 +17,7 @@ from rclpy.subscription import Subscription
 from std_srvs.srv import Trigger
 
 from diception_ros.core.prompt import Point, PromptPoints, point_at
-from diception_ros.messages import poses, stamp_of
+from diception_ros.messages import frame_name, poses, stamp_of
 from diception_ros.messages.synchronizer import (
     FIRST_INFO_S,
     NEXT_INFO_S,
@@ -207,7 +207,7 @@ class CameraInput:
         frame, position = message.header.frame_id, message.point
 
         def find_pixel() -> Point:
-            if frame and self.frame_id is not None and frame != self.frame_id:
+            if frame and frame_name(self.frame_id or frame) != frame_name(frame):
                 raise ValueError(
                     f'point in frame {frame!r} is refused; expected one in the frame of the '
                     f'images, {self.frame_id!r}'

@@ -258,6 +258,12 @@ def clock_mismatch(now_ns: int, stamp_ns: int, simulated: bool) -> str:
             'use_sim_time is set, but nothing is received on /clock, so latencies are wrong; play '
             'the recording with --clock, or set use_sim_time to false'
         )
+    if stamp_ns == 0 and now_ns > WILD_S * 1e9:
+        return (
+            'images have no stamp (0), so latencies are wrong, and CameraInfo, depth '
+            'references and /tf cannot be matched with them by time; let the driver fill in '
+            'header.stamp'
+        )
     age = (now_ns - stamp_ns) / 1e9
     if abs(age) <= WILD_S:
         return ''

@@ -17,7 +17,6 @@ from typing import Any
 from rclpy.callback_groups import CallbackGroup
 from rclpy.node import Node
 from rclpy.qos import QoSProfile, ReliabilityPolicy
-from rclpy.qos_overriding_options import QoSOverridingOptions
 from rclpy.subscription import Subscription
 
 from diception_ros.node import publishers
@@ -61,7 +60,7 @@ def subscribe(
     callbacks = publishers.of_subscription(lambda policy: mismatch(name, policy), lost)
     more: dict[str, Any] = {
         'qos_profile': QoSProfile(depth=depth, reliability=ReliabilityPolicy.BEST_EFFORT),
-        'qos_overriding_options': QoSOverridingOptions.with_default_policies(),
+        'qos_overriding_options': publishers.qos_overrides(),
         'callback_group': group,
     }
     try:

@@ -21,12 +21,14 @@ from lifecycle_msgs.msg import Transition
 from rclpy.callback_groups import ReentrantCallbackGroup
 from rclpy.clock import JumpThreshold, TimeJump
 from rclpy.duration import Duration
+from rclpy.exceptions import ParameterException
 from rclpy.lifecycle import LifecycleNode, LifecycleState, TransitionCallbackReturn
 from rclpy.parameter import Parameter
 from rclpy.task import Future
 
 from diception_ros.core.prompt import parse_categories
 from diception_ros.doctor import missing_packages
+from diception_ros.messages import quoted, shortened
 from diception_ros.messages.outputs import DETECTIONS
 from diception_ros.node import monitor
 from diception_ros.node.camera_input import SMALL_DEPTH, CameraInput, TransformInput
@@ -43,6 +45,9 @@ from diception_ros.system import ros_environment
 if TYPE_CHECKING:
     from diception_ros.perception.perceiver import Perceiver
     from diception_ros.perception.predictor import Predictor
+
+# Characters of the categories and of a reason in one line of the log.
+LONGEST_TEXT = 400
 
 
 class PerceptionNode(LifecycleNode):  # type: ignore[misc]
@@ -223,7 +228,9 @@ class PerceptionNode(LifecycleNode):  # type: ignore[misc]
             self.state, self.error = to, ''
             return TransitionCallbackReturn.SUCCESS
         except Exception as error:
-            known = isinstance(error, (ValueError, OSError, ImportError, RuntimeError))
+            known = isinstance(
+                error, (ValueError, OSError, ImportError, RuntimeError, ParameterException)
+            )
             text = str(error) if known else traceback.format_exc()
             if isinstance(error, ImportError):
                 text += f'; {missing_packages.fix_hint(error)}'
@@ -354,14 +361,17 @@ class PerceptionNode(LifecycleNode):  # type: ignore[misc]
     def _set_categories(self, message: Any) -> None:
         categories = [*parse_categories(message.data)]
         if not categories:
-            self.log.warning(f'prompt/categories {message.data!r} is refused: it names nothing')
+            self.log.warning(
+                f'prompt/categories {quoted(message.data)} is refused: it names nothing'
+            )
             return
         kind = Parameter.Type.STRING_ARRAY
         (result,) = self.set_parameters([Parameter('semantic.categories', kind, categories)])
         if result.successful:
-            self.log.info(f'semantic.categories: {", ".join(categories)}')
+            self.log.info(f'semantic.categories: {shortened(", ".join(categories), LONGEST_TEXT)}')
         else:
-            self.log.warning(f'prompt/categories {message.data!r} is refused: {result.reason}')
+            reason = shortened(result.reason, LONGEST_TEXT)
+            self.log.warning(f'prompt/categories {quoted(message.data)} is refused: {reason}')
 
     def _mismatch(self, topic: str, policy: str) -> None:
         self.mismatches[topic] = policy

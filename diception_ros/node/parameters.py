@@ -4,7 +4,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+import array
+from collections.abc import Callable, Mapping, Sequence, Sized
 import sys
 from typing import Any
 
@@ -152,9 +153,10 @@ class Parameters:
         for parameter in parameters:
             known = self._known.get(parameter.name)
             if known is not None:
-                value = coerce(known, parameter.value)
-                if value is not parameter.value:
-                    parameter = Parameter(parameter.name, _TYPES[known.kind], value)
+                value, kind = coerce(known, parameter.value), _TYPES[known.kind]
+                # One of a wrong type is left to rclpy, which refuses it: raising ends the node.
+                if value is not parameter.value and kind.check(value):
+                    parameter = Parameter(parameter.name, kind, value)
             coerced.append(parameter)
         return coerced
 
@@ -203,14 +205,18 @@ def _changed(group: GroupT, changes: Mapping[str, Any]) -> GroupT:
 def coerce(declared: Declared, value: Any) -> Any:
     """Convert a value that YAML reads as another type; anything ambiguous stays as it is.
 
-    YAML reads off as false, 2 as a whole number, and an empty list without a type.
+    YAML reads off as false, 2 as a whole number, an empty list without a type, a single text as no
+    list, and three numbers as a list where a text of numbers is expected.
     """
     if declared.kind is str and value is False and 'off' in declared.choices:
         return 'off'
     if declared.kind is float and isinstance(value, int) and not isinstance(value, bool):
         return float(value)
-    if declared.kind is tuple and (value is None or len(value) == 0):
+    if declared.kind is tuple and (value is None or (isinstance(value, Sized) and not len(value))):
         return ()
-    if declared.kind is tuple and isinstance(value, list):
-        return tuple(value)
+    if declared.kind is tuple and isinstance(value, (list, str)):
+        return (value,) if isinstance(value, str) else tuple(value)
+    numbers = value if isinstance(value, (list, array.array)) else ()
+    if declared.kind is str and numbers and all(type(n) in (int, float) for n in numbers):
+        return ' '.join(map(str, numbers))
     return value

@@ -132,6 +132,7 @@ class _Thread(threading.Thread):
     def _spin(self) -> None:
         more_arguments = ros_environment.prepare(ros_environment.NODE_PROFILE)
         import rclpy
+        from rclpy.exceptions import ParameterException
         from rclpy.executors import SingleThreadedExecutor
         from rclpy.signals import SignalHandlerOptions
 
@@ -147,7 +148,10 @@ class _Thread(threading.Thread):
                 'NAME:=VALUE, remappings as -r NAME:=TOPIC'
             ) from error
         try:
-            node = PerceptionNode(self._stop_requested, self._load or model_loading.load)
+            try:
+                node = PerceptionNode(self._stop_requested, self._load or model_loading.load)
+            except ParameterException as error:  # of a parameter that rclpy itself declares
+                raise ValueError(f'parameters: {error}') from error
             executor = SingleThreadedExecutor()
             executor.add_node(node)
             # A guard condition with a callback, since spin_once sleeps on after a mere wake().

@@ -14,7 +14,13 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from rclpy.node import Node
 from rclpy.publisher import Publisher
-from rclpy.qos import DurabilityPolicy, QoSProfile, ReliabilityPolicy, qos_policy_name_from_kind
+from rclpy.qos import (
+    DurabilityPolicy,
+    QoSPolicyKind,
+    QoSProfile,
+    ReliabilityPolicy,
+    qos_policy_name_from_kind,
+)
 from rclpy.qos_overriding_options import QoSOverridingOptions
 
 try:
@@ -46,6 +52,15 @@ def of_subscription(
 def policy_of(event: Any) -> str:
     """Name of the policy of an event about incompatible QoS, such as 'RELIABILITY'."""
     return str(qos_policy_name_from_kind(event.last_policy_kind))
+
+
+def qos_overrides() -> QoSOverridingOptions:
+    """Let parameters override the policies that cameras differ in.
+
+    Durability, too: some publish a CameraInfo once, transient local.
+    """
+    kinds = QoSPolicyKind
+    return QoSOverridingOptions((kinds.HISTORY, kinds.DEPTH, kinds.RELIABILITY, kinds.DURABILITY))
 
 
 class RosTypes:
@@ -179,7 +194,7 @@ class Publishers:
                 reliability=ReliabilityPolicy.RELIABLE,
                 durability=durability,
             ),
-            qos_overriding_options=QoSOverridingOptions.with_default_policies(),
+            qos_overriding_options=qos_overrides(),
             event_callbacks=PublisherEventCallbacks(
                 incompatible_qos=lambda event: self._mismatch(name, policy_of(event))
             ),

@@ -53,7 +53,9 @@ class NodeSettings(Settings):
         object.__setattr__(self, 'cameras', tuple(filter(None, self.cameras)))
         for camera in self.cameras:
             if not NAME.fullmatch(camera):  # it is part of topics
-                raise ValueError(f'cameras has {camera!r}; expected letters, digits and _ alone')
+                raise ValueError(
+                    f'cameras has {camera!r}; expected letters, digits and _, no digit first'
+                )
         if len(set(self.cameras)) < len(self.cameras):
             raise ValueError(f'cameras names one twice: {", ".join(self.cameras)}')
 

@@ -15,6 +15,7 @@ from diception_ros.core import cloud, geometry
 from diception_ros.core.frame import Transform, transform_from
 from diception_ros.core.geometry import FitReport, ScaleShift, align, evaluate_fit, smooth
 from diception_ros.core.labels import Disparity, MetricDepth, Normals
+from diception_ros.messages import frame_name
 from diception_ros.perception.query import Note
 from diception_ros.perception.settings import IDENTITY
 
@@ -290,7 +291,7 @@ def floor_samples(
 
 
 def _frame_notes(reference: Reference, frame_id: str, settings: PerceptionSettings) -> list[Note]:
-    if reference.frame_id == frame_id:
+    if frame_name(reference.frame_id) == frame_name(frame_id):
         return []
     if reference.image is not None:
         text = (

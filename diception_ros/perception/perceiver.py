@@ -22,7 +22,7 @@ from diception_ros.core.prompt import Point, Prompt
 from diception_ros.messages import camera_info, outputs
 from diception_ros.perception import point_cloud
 from diception_ros.perception.metric_depth import to_metres
-from diception_ros.perception.query import FrameResult, Note, Prediction, Query
+from diception_ros.perception.query import FrameResult, Note, Prediction, Query, cause
 from diception_ros.perception.settings import (
     DEFAULT_CATEGORIES,
     DEPTH,
@@ -252,9 +252,11 @@ class Perceiver:
             memory = self._memories.setdefault(query.camera, Memory())
             memory.enter(query.frame, settings.temporal.reset_after_s)
             self._processed[query.camera] = self._processed.get(query.camera, 0) + 1
+            if doubt := query.frame.doubt:
+                result.notes.append(Note('image', doubt))
             if problem := query.frame.no_intrinsics:
                 text = f'CameraInfo is not used: {problem}. Only results that need it are left out'
-                result.notes.append(Note('camera_info', text))
+                result.notes.append(Note(f'camera_info {cause(problem)}', text))
             labels_by_task = {task.name: _label(task, result, memory) for task in query.tasks}
             labels = {name: label for name, label in labels_by_task.items() if label is not None}
             result.labels = labels

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from diception_ros.core import cloud
 from diception_ros.core.labels import Instances, Label, MetricDepth, Normals
 from diception_ros.messages import camera_info, make_header, outputs, point_clouds
-from diception_ros.perception.query import FrameResult, Note, Query
+from diception_ros.perception.query import FrameResult, Note, Query, cause
 
 if TYPE_CHECKING:
     from diception_ros.core.frame import Intrinsics
@@ -90,7 +90,7 @@ def add_messages(
         problem = query.frame.no_intrinsics or camera_info.pinhole(None, (0, 0))[1]
         text = f'no {" and no ".join(_WORDS[topic] for topic in sorted(topics))}'
         text += f', which needs a CameraInfo: {problem}'
-        result.notes.append(Note('no camera_info', text))
+        result.notes.append(Note(f'no camera_info {cause(problem)}', text))
         return
     categorized = _categorized(result, labels)
     classes = None

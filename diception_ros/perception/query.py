@@ -6,6 +6,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+import re
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
@@ -31,6 +32,15 @@ class Note(NamedTuple):
 
     kind: str
     text: str
+
+
+# Lists, numbers and names in quotation marks.
+_VALUES = re.compile(r"\[.*?\]|'.*?'|[-+]?\d[-+.\de]*|\b(?:nan|inf)\b")
+
+
+def cause(text: str) -> str:
+    """A reason without values and advice: the same for every reason of one cause."""
+    return _VALUES.sub('...', text.partition(';')[0])
 
 
 @dataclass(frozen=True, eq=False)

@@ -71,7 +71,8 @@ def test_point_at_projects_points_in_space():
     assert point_at((0, 0, 2), pinhole) == Point(31.5, 23.5)
     assert point_at((0.2, -0.1, 2), pinhole) == Point(41.5, 13.5)
     assert point_at((5, 6, 0), None) == Point(5, 6)
-    nowhere = (0, 0, float('nan'))
-    for position, given in (((0, 0, -1), pinhole), ((0, 0, 1), None), (nowhere, pinhole)):
+    nowhere, far = (0, 0, float('nan')), (0, 0, float('inf'))
+    refused = ((0, 0, -1), pinhole), ((0, 0, 1), None), (nowhere, pinhole), (far, pinhole)
+    for position, given in refused:
         with pytest.raises(ValueError, match='is refused'):
             point_at(position, given)

@@ -167,6 +167,20 @@ def test_every_standard_encoding_is_decoded_or_refused_with_its_own_reason():
         assert 'known: ' not in str(caught.value)
 
 
+@pytest.mark.parametrize('encoding', ['mono16', '16UC1', 'rgb16', 'bayer_rggb16'])
+def test_frame_from_doubts_16_bit_images_of_few_bits(encoding):
+    header = make_header(TYPES, 0, 'cam')
+    # All 0 is what a covered camera sends, too; 12 bits are what many sensors have.
+    for largest, doubted in ((0, False), (1023, True), (4095, True), (8191, False)):
+        pixels = np.full((6, 8, encodings.LAYOUTS[encoding].channels), largest, np.uint16)
+        plain = 'rgb16' if pixels.shape[2] == 3 else 'mono16'
+        message = image_messages.image(TYPES, np.squeeze(pixels), plain, header)
+        message.encoding = encoding
+        assert (encoding in image_messages.frame_from(message).doubt) == doubted
+    dark = np.ones((6, 8, 3), np.uint8)
+    assert image_messages.frame_from(encoders.encode(dark, 'rgb8')).doubt == ''
+
+
 def test_frame_from_has_header_and_intrinsics():
     rgb = np.random.default_rng(0).integers(0, 256, (6, 8, 3), np.uint8)
     message = encoders.encode(rgb, 'bgr8')

@@ -140,6 +140,11 @@ def test_camera_info_cache_looks_at_frame_and_size():
     cache.add_info(info(4, SIZE, 1.0, 'other'))
     cache.add_info(info(4, (24, 32), 2.0))
     assert cache.match(image(5)) == (None, 'none')
+    # A slash before a name does not count, as in tf2.
+    slashed = CameraInfoCache()
+    slashed.add_info(info(4, SIZE, 1.0, '/cam'))
+    assert slashed.match(image(5))[1] == 'latest'
+    assert slashed.why_none(image(5)) == ''
     # The size of a compressed image is not known.
     assert cache.match(image(5, compressed=True))[0].k[0] == 2.0
     # One with the very stamp is the camera's own: that its size is wrong is an error of the pair.

@@ -5,14 +5,18 @@
 from geometry_msgs.msg import Point as Click
 from geometry_msgs.msg import Point as Position
 from geometry_msgs.msg import PointStamped
-from nodes import Running, header, image, info, rgb_array, values
+from nodes import PATIENCE, REAL, Running, header, image, info, rgb_array, values
 import pytest
 from rcl_interfaces.srv import DescribeParameters, ListParameters
+from rclpy.node import Node
+from rclpy.parameter import Parameter
+from rclpy.qos import DurabilityPolicy
 from sensor_msgs.msg import CameraInfo, Image
 from std_msgs.msg import String
 from std_srvs.srv import Trigger
 
 from diception_ros.core import settings
+from diception_ros.node.parameters import Parameters
 from diception_ros.node.settings import declared
 
 FOREIGN = ('use_sim_time', 'start_type_description_service', 'qos_overrides')
@@ -23,6 +27,16 @@ def running(domain):
     with Running(domain, {'tasks': '[depth, segmentation]', 'lazy': 'false'}) as node:
         node.wait_for('active: ')
         yield node
+
+
+@pytest.fixture
+def bare(peer):
+    """A node here that has the parameters and nothing else."""
+    node = Node('bare', context=peer.context)
+    # It declares them.
+    node.held = Parameters(node, lambda _: None, lambda _: None, lambda: '')
+    yield node
+    node.destroy_node()
 
 
 def all_values(peer):
@@ -84,6 +98,28 @@ def test_values_as_yaml_types_them_are_accepted(running, peer):
     assert peer.set(seed=7, ensemble_size=2) == ''
     assert (peer.get('seed'), peer.get('ensemble_size')) == (7, 2)
     assert peer.set(ensemble_size=1, guidance_scale=2.0, seed=42) == ''
+
+
+@pytest.mark.parametrize(
+    'value', [[True, False], [1, 2], [b'a'], [1.5], 'depth', 7, None, ['x']], ids=str
+)
+@pytest.mark.parametrize('name', ['tasks', 'points.gravity', 'seed', 'lazy', 'max_rate_hz'])
+def test_a_value_of_any_type_is_set_or_refused(bare, name, value):
+    # An exception would end the node: `ros2 param set /perception tasks "[on, off]"`.
+    given = Parameter(name, value=value).to_parameter_msg()
+    (result,) = bare.set_parameters([Parameter.from_parameter_msg(given)])
+    assert result.successful or result.reason
+
+
+def test_values_of_another_type_that_mean_one_thing_are_accepted(bare):
+    for name, value, means in (
+        ('tasks', 'depth', ['depth']),
+        ('points.gravity', [0.0, 1.0, 0.0], '0.0 1.0 0.0'),
+        ('points.gravity', [0, 1, 0], '0 1 0'),
+    ):
+        assert bare.set_parameters([Parameter(name, value=value)])[0].successful
+        held = bare.get_parameter(name).value
+        assert (held if isinstance(means, str) else [*held]) == means
 
 
 def test_a_parameters_file_in_every_notation(domain, peer, tmp_path):
@@ -183,3 +219,25 @@ def test_parameter_names_are_unique():
     assert len(names) == len(set(names))
     assert settings.near('tta_shfits', names) == "; did you mean 'tta_shifts'?"
     assert settings.near('shifts', names) == "; it is now 'tta_shifts'"
+
+
+def test_a_parameter_of_rclpy_of_a_wrong_type_is_an_error_without_traceback(domain):
+    with Running(domain, {'use_sim_time': "'yes'"}, command=REAL) as node:
+        line = node.wait_for('use_sim_time')
+        assert line.startswith('diception node: parameters: ')
+        assert node.process.wait(PATIENCE) != 0
+        assert 'Traceback' not in node.text
+
+
+def test_a_camera_info_that_was_published_once_is_received(domain, peer):
+    once = {'durability': DurabilityPolicy.TRANSIENT_LOCAL}
+    publisher = peer.publisher('/camera_info', CameraInfo, wait=False, **once)
+    publisher.publish(info(header(0)))
+    override = 'qos_overrides./camera_info.subscription'
+    given = {f'{override}.durability': 'transient_local', f'{override}.reliability': 'reliable'}
+    with Running(domain, {'tasks': '[normal]', **given}) as node:
+        node.wait_for('active: ')
+        peer.listen('/perception/normal/camera_info', CameraInfo)
+        images = peer.publisher('/image', Image)
+        message = image(rgb_array(), header=header(1))
+        peer.feed(images, message, lambda: peer.got['/perception/normal/camera_info'])

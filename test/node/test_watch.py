@@ -207,7 +207,8 @@ def test_loss_hint_is_for_fast_dds_without_a_profile():
 def test_clock_mismatch_message_has_a_fix_hint():
     day = 86_400 * 10**9
     assert diagnostics.clock_mismatch(day, day - 9 * 10**9, False) == ''
-    assert 'before this machine' in diagnostics.clock_mismatch(day, 0, False)
+    assert 'before this machine' in diagnostics.clock_mismatch(day, 1, False)
+    assert 'header.stamp' in diagnostics.clock_mismatch(day, 0, False)
     assert 'after this machine' in diagnostics.clock_mismatch(0, day, False)
     assert 'nothing is received on /clock' in diagnostics.clock_mismatch(0, day, True)
     assert 'after /clock' in diagnostics.clock_mismatch(1, day, True)

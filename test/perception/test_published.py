@@ -27,6 +27,7 @@ from diception_ros.core.labels import Disparity
 from diception_ros.messages import images as image_messages
 from diception_ros.messages import outputs
 from diception_ros.perception.perceiver import Perceiver
+from diception_ros.perception.query import cause
 
 # ---- topics -------------------------------------------------------------------------------------
 
@@ -210,7 +211,7 @@ def test_a_cloud_needs_a_pinhole(tiny):
     prediction = perceiver(tiny, depth__metric='fixed', depth__scale=1.0).process(asked)
     assert 'points' not in topics(prediction)
     assert 'depth/image' in topics(prediction)
-    assert [note.kind for note in prediction.notes] == ['no camera_info']
+    assert [note.kind.partition(' no')[0] for note in prediction.notes] == ['no camera_info']
 
 
 @pytest.mark.parametrize(
@@ -243,5 +244,10 @@ def test_an_unusable_camera_info_costs_only_what_needs_it(tiny, spoil, advice):
     lost = {topic for topic in topics(good) if topic not in topics(prediction)}
     # The CameraInfo of a calibration of zeros is published as it is received.
     assert lost == ({'points', 'scan'} if advice == 'not calibrated' else needing)
-    assert [note.kind for note in prediction.notes] == ['camera_info', 'no camera_info']
+    # The kind has the cause, so that one after another is logged; values and advice are left out.
+    kinds = [note.kind for note in prediction.notes]
+    assert [kind.partition(' ')[0] for kind in kinds] == ['camera_info', 'no']
+    assert kinds[1] == f'no {kinds[0]}'
+    assert kinds[0] == f'camera_info {cause(frame.no_intrinsics)}'
+    assert not any(character.isdigit() or character == ';' for character in kinds[0])
     assert all(advice in note.text for note in prediction.notes)
