@@ -59,7 +59,7 @@ EXTRAS_REQUIRE = {
         'mypy >=1.13',
         'build >=1.2',  # make dist
     ],
-    # Simulated rooms; 3.4 is the oldest tried. Needs a GL library: libegl1 libegl-mesa0
+    # Simulated rooms; 3.5 is the oldest tried. Needs a GL library: libegl1 libegl-mesa0
     # libgl1-mesa-dri of Debian and Ubuntu.
     'sim': ['mujoco >=3.5'],
     # `diception view`; 3.0 brought the root of run_with, 3.18 tried.

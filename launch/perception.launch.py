@@ -18,7 +18,13 @@ from launch.substitutions import LaunchConfiguration
 from launch_ros.actions import LifecycleNode, Node
 import yaml
 
-from diception_ros.system.ros_environment import DISABLED, NODE_PROFILE, VARIABLES, variable
+from diception_ros.system.ros_environment import (
+    DISABLED,
+    NODE_PROFILE,
+    VARIABLES,
+    camera_info_topic,
+    variable,
+)
 
 # The share folder of the package when it is installed, the repository when it is not.
 HERE = Path(__file__).resolve().parents[1]
@@ -61,8 +67,8 @@ def generate_launch_description():
         *((name, '', f'{about}; empty: as in params_file') for name, about in PARAMETERS.items()),
         *((name, name, about) for name, about in TOPICS.items()),
         ('params_file', str(HERE / 'config' / 'perception.yaml'), 'file of parameters'),
-        ('namespace', '', 'of the node'),
-        ('name', 'perception', 'of the node'),
+        ('namespace', '', 'namespace of the node'),
+        ('name', 'perception', 'name of the node'),
         ('log_level', 'info', 'debug, info, warn, error or fatal'),
         ('rviz', 'false', 'show the results in RViz'),
         ('shared_memory', 'true', 'use the Fast DDS profile, in which images fit'),
@@ -96,8 +102,7 @@ def start(context):
         # A transport's topic is expanded before it is remapped, so it needs its own line.
         remappings.append(('image/compressed', f'{given["image"]}/compressed'))
         if given['camera_info'] == 'camera_info':
-            beside = given['image'].rsplit('/', 1)[0]
-            remappings.append(('camera_info', f'{beside}/camera_info'))
+            remappings.append(('camera_info', camera_info_topic(given['image'])))
     simulated = [{'use_sim_time': True}] if parameters.get('use_sim_time') else []
     actions = [
         LifecycleNode(

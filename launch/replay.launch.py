@@ -1,12 +1,12 @@
 # SPDX-FileCopyrightText: 2026 The diception_ros authors
 # SPDX-License-Identifier: Apache-2.0
-"""Plays a bag into the node perception and records its answers.
+"""Plays a bag into the node perception and records its results.
 
-  ros2 launch diception_ros replay.launch.py bag:=drive out:=answers image:=/camera/image_raw
+  ros2 launch diception_ros replay.launch.py bag:=drive out:=results image:=/camera/image_raw
 
-This is the live path: frames that come while the model works are dropped unless policy:=all.
-`diception replay` answers every frame and needs no ROS. All arguments of perception.launch.py are
-taken, too; ends when the bag does.
+The bag is played once the node is active. This is the live path: frames that come while the model
+works are dropped unless policy:=all. `diception replay` processes every frame and needs no ROS. All
+arguments of perception.launch.py are taken, too; ends when the bag does.
 """
 
 from pathlib import Path
@@ -26,16 +26,16 @@ from launch.event_handlers import OnProcessExit
 from launch.events import Shutdown
 from launch.launch_description_sources import PythonLaunchDescriptionSource
 from launch.substitutions import LaunchConfiguration
+from launch_ros.event_handlers import OnStateTransition
 
 HERE = Path(__file__).resolve().parent
 ARGUMENTS = [
     ('bag', None, 'bag that is played'),
     ('out', None, 'bag that is recorded: a folder of ros2 bag, or a .mcap of diception record'),
-    ('rate', '1.0', 'times faster'),
+    ('rate', '1.0', 'playback speed factor'),
     ('record', '', 'topics that are recorded; empty: all'),
     ('tool', 'ros2', 'what plays and records: ros2 (ros2 bag) or diception'),
-    ('warm_up', '10.0', 'seconds that the node gets to load its model'),
-    ('linger', '5.0', 'seconds after the last message in which answers may come'),
+    ('linger', '5.0', 'seconds after the last message in which results may come'),
 ]
 
 
@@ -55,7 +55,7 @@ def generate_launch_description():
 
 
 def start(context):
-    """The node, the recorder, and after the warm-up the player."""
+    """The node, the recorder, and the player once the node is active."""
     given = {name: LaunchConfiguration(name).perform(context) for name, _, _ in ARGUMENTS}
     topics = given['record'].split()
     if given['tool'] == 'diception':
@@ -78,6 +78,10 @@ def start(context):
         ),
         # Ctrl-C of launch finishes its bag.
         ExecuteProcess(cmd=record, output='screen'),
-        TimerAction(period=float(given['warm_up']), actions=[player]),
+        RegisterEventHandler(
+            # Its subscription exists before the node does, and the model loads for longer than
+            # discovery takes. A node that is deactivated and activated again plays nothing again.
+            OnStateTransition(goal_state='active', entities=[player], handle_once=True)
+        ),
         RegisterEventHandler(OnProcessExit(target_action=player, on_exit=[end])),
     ]

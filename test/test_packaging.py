@@ -2,6 +2,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Wheel, sdist, containers, workflow and matrix agree with the tree and the docs."""
 
+import ast
 from pathlib import Path
 import re
 import shutil
@@ -112,6 +113,20 @@ def test_the_dockerfile_takes_the_constraints_of_the_docs():
         name: file for name, file in docs.items() if file != arguments['CONSTRAINTS']
     }
     assert all((ROOT / file).is_file() for file in docs.values())
+
+
+def test_package_xml_depends_on_every_ros_package_that_is_imported():
+    depends = {one.text for one in ElementTree.parse(ROOT / 'package.xml').iter('exec_depend')}
+    imported = set()
+    for path in [*(ROOT / 'diception_ros').rglob('*.py'), *(ROOT / 'launch').glob('*.py')]:
+        for node in ast.walk(ast.parse(path.read_text())):
+            if isinstance(node, ast.ImportFrom) and not node.level:
+                imported.add(node.module.partition('.')[0])
+            elif isinstance(node, ast.Import):
+                imported |= {name.name.partition('.')[0] for name in node.names}
+    ros = re.compile(r'\w+_(msgs|srvs|interfaces)|rclpy|cv_bridge|sensor_msgs_py|launch\w*')
+    ros_packages = {name for name in imported if ros.fullmatch(name)}
+    assert {'rclpy', 'launch_ros', 'lifecycle_msgs'} <= ros_packages <= depends
 
 
 def test_the_dockerfile_installs_what_the_docs_and_package_xml_say():

@@ -21,6 +21,7 @@ from diception_ros.messages import images as image_messages
 from diception_ros.messages.compressed import VIDEO_TYPES, republish
 from diception_ros.messages.encodings import Decoder, decode
 from diception_ros.messages.synchronizer import REFERENCE_CAPACITY, CameraInfoCache, MessageCache
+from diception_ros.system.ros_environment import camera_info_topic
 
 if TYPE_CHECKING:
     from diception_ros.bags.reader import Bag
@@ -100,7 +101,7 @@ def choose(
         raise ValueError(f'two cameras have one name: {", ".join(names)}; give NAME=TOPIC')
     cameras = []
     for k, (name, topic) in enumerate(zip(names, topics, strict=True)):
-        info = camera_infos[k] if camera_infos else beside(topic)
+        info = camera_infos[k] if camera_infos else camera_info_topic(topic)
         if camera_infos:
             _check(bag, info, (INFO,), 'CameraInfo')
         elif info not in bag.topics or bag.topics[info].msgtype != INFO:
@@ -110,11 +111,6 @@ def choose(
             _check(bag, reference, (*IMAGES, 'sensor_msgs/msg/PointCloud2'), 'depths')
         cameras.append(Camera(name, topic, info, reference))
     return cameras
-
-
-def beside(topic: str) -> str:
-    """The topic of the CameraInfo of a topic of images, by image_transport's convention."""
-    return _base(topic).rpartition('/')[0] + '/camera_info'
 
 
 def _base(topic: str) -> str:

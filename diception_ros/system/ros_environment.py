@@ -38,6 +38,16 @@ _SHARED_MEMORY = 2 * 64 * 2**20
 _DOMAINS = range(10, 100)
 
 
+def camera_info_topic(image: str) -> str:
+    """The topic of the CameraInfo of a topic of images, by image_transport's convention.
+
+    It is in the namespace of the images: '/front/camera_info' for '/front/image_raw' and for
+    '/front/image_raw/compressed', 'camera_info' for 'image_raw'.
+    """
+    namespace, slash, _ = image.removesuffix('/compressed').rpartition('/')
+    return f'{namespace}{slash}camera_info'
+
+
 def distro(environment: Mapping[str, str] = os.environ) -> str:
     """The ROS distribution: the sourced one, else that of the wheels; '' if none."""
     if sourced := environment.get('ROS_DISTRO'):

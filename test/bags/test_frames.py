@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import recordings
 
-from diception_ros.bags.frames import Camera, beside, choose
+from diception_ros.bags.frames import Camera, choose
 from diception_ros.bags.reader import Bag
 from diception_ros.messages import images as image_messages
 from diception_ros.messages import make_header
@@ -91,11 +91,6 @@ def test_choose_names_cameras_by_what_differs(topics, names):
 def test_choose_takes_names(tmp_path):
     found = choose(bag(tmp_path, a='rgb8', b='rgb8'), ['left=/a', '/b'])
     assert [one.name for one in found] == ['left', 'b']
-
-
-def test_beside_is_the_topic_of_image_transport():
-    for topic in ('/front/image_raw', '/front/image_raw/compressed', '/front/image/compressed'):
-        assert beside(topic) == '/front/camera_info'
 
 
 @pytest.mark.parametrize(

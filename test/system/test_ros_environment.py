@@ -105,3 +105,19 @@ def test_prepare_finds_a_folder_for_temporary_files(monkeypatch, tmp_path):
     monkeypatch.setenv('HOME', str(tmp_path))
     assert ros_environment.prepare() == []
     assert ros_environment.os.environ['TMPDIR'] == ros_environment.tempfile.tempdir == '/dev/shm'
+
+
+@pytest.mark.parametrize(
+    ('image', 'info'),
+    [
+        ('/front/image_raw', '/front/camera_info'),
+        ('/front/image_raw/compressed', '/front/camera_info'),
+        ('/front/image/compressed', '/front/camera_info'),
+        ('/image_raw', '/camera_info'),
+        # Relative names are expanded by the node's namespace, both of them.
+        ('image_raw', 'camera_info'),
+        ('front/image_raw', 'front/camera_info'),
+    ],
+)
+def test_camera_info_topic_is_in_the_namespace_of_the_images(image, info):
+    assert ros_environment.camera_info_topic(image) == info
