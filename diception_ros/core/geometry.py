@@ -29,6 +29,46 @@ class ScaleShift(NamedTuple):
     shift: float
 
 
+class ScaleShiftMoments:
+    """Moments of pairs (x, y) that come in parts, for the least-squares y = scale * x + shift.
+
+    Centred and in float64: the normal equations lose half the digits otherwise.
+
+    Source: Chan, Golub and LeVeque, Updating Formulae and a Pairwise Algorithm for Computing
+        Sample Variances (1979).
+    """
+
+    def __init__(self) -> None:
+        self._count = 0
+        self._mean_x = self._mean_y = 0.0
+        self._variance = self._covariance = 0.0  # times the count
+
+    def update(self, x: NDArray[np.floating[Any]], y: NDArray[np.floating[Any]]) -> None:
+        """Add pairs, (N,) each, all finite."""
+        if not x.size:
+            return
+        x, y = x.astype(np.float64), y.astype(np.float64)
+        mean_x, mean_y = float(x.mean()), float(y.mean())
+        x -= mean_x
+        variance, covariance = float(x @ x), float(x @ (y - mean_y))
+        total = self._count + len(x)
+        share = len(x) / total
+        step_x, step_y = mean_x - self._mean_x, mean_y - self._mean_y
+        between = self._count * share
+        self._variance += variance + step_x * step_x * between
+        self._covariance += covariance + step_x * step_y * between
+        self._mean_x += step_x * share
+        self._mean_y += step_y * share
+        self._count = total
+
+    def fit(self) -> ScaleShift:
+        """Scale 0 and the mean of y where x is constant; NaN without pairs."""
+        if not self._count:
+            return ScaleShift(float('nan'), float('nan'))
+        scale = self._covariance / self._variance if self._variance > 0 else 0.0
+        return ScaleShift(scale, self._mean_y - scale * self._mean_x)
+
+
 def fit_scale_shift(
     source: NDArray[np.floating[Any]],
     target: NDArray[np.floating[Any]],
@@ -58,15 +98,9 @@ def fit_scale_shift(
     known = np.isfinite(source) & np.isfinite(target)
     if valid is not None:
         known &= valid
-    # Centred and in float64: the normal equations lose half the digits otherwise.
-    x, y = source[known].astype(np.float64), target[known].astype(np.float64)
-    if x.size == 0:
-        return ScaleShift(float('nan'), float('nan'))
-    mean_x, mean_y = float(x.mean()), float(y.mean())
-    x -= mean_x
-    variance = float(x @ x)
-    scale = float(x @ (y - mean_y)) / variance if variance > 0 else 0.0
-    return ScaleShift(scale, mean_y - scale * mean_x)
+    moments = ScaleShiftMoments()
+    moments.update(source[known], target[known])
+    return moments.fit()
 
 
 def to_disparity(depth: MetricDepth) -> tuple[Disparity, ScaleShift]:
@@ -135,7 +169,7 @@ def back_project(depth: MetricDepth, intrinsics: Intrinsics) -> NDArray[np.float
 
 # Scale and shift of a disparity from depths that are known somewhere, of which many are wrong. The
 # model is 1/depth = scale * disparity + shift; the error of a reference is predicted depth / known
-# depth - 1. References that do not agree (seen past an edge by a lidar that stands elsewhere,
+# depth - 1. Outliers (seen past an edge by a lidar that stands elsewhere,
 # mirrored, out of range) have no say at all.
 
 # More references than this are thinned out: the fit is then good to some thousandths, in 6 ms.
@@ -144,19 +178,20 @@ MAX_REFERENCES = 4096
 # two right ones, with 60 % every sixth: enough of them are near the truth in spite of noise.
 _HYPOTHESES = 400
 _JUDGING_REFERENCES = 1024  # references that judge a line
-# Share of [0, 1] that the disparities of agreeing references must span. Below it the error at the
+# Share of [0, 1] that the disparities of inliers must span. Below it the error at the
 # ends of the range is ten times that of the references.
 MIN_SPAN = 0.1
 
 
 @dataclass(frozen=True)
 class FitReport:
-    """How well a disparity and depth references agree.
+    """How well a disparity fits depth references.
 
     Attributes:
         scale_shift: scale and shift in 1/m, NaN where nothing could be fitted.
         points: references that there were.
-        inliers: share of them that agree, NaN where there were too few.
+        inliers: share of them whose relative error is at most `FitCriteria.inlier_threshold`,
+            NaN where there were too few.
         residual: root mean square of the relative errors of those, NaN where there are none.
         problem: why the fit must not be used, '' for one that may.
     """
@@ -174,7 +209,7 @@ class FitReport:
 
     def __str__(self) -> str:
         return (
-            f'{self.points} references, {100 * self.inliers:.0f} % agree, '
+            f'{self.points} references, {100 * self.inliers:.0f} % inliers, '
             f'residual {100 * self.residual:.1f} %'
         )
 
@@ -185,7 +220,7 @@ def align(
     """Fit scale and shift robustly; the same input gives the same output, bit for bit.
 
     Lines through pairs of references are tried (RANSAC, judged by MSAC), and the best is refined
-    by least squares in which a reference counts less the worse it agrees, and not at all beyond
+    by least squares in which a reference counts less the larger its error, and not at all beyond
     `inlier_threshold` (IRLS with Tukey's biweight).
 
     Args:
@@ -216,21 +251,21 @@ def evaluate_fit(
     depth: NDArray[np.floating[Any]],
     criteria: FitCriteria,
 ) -> FitReport:
-    """How well a given scale and shift agree with references; arguments as of `align`."""
+    """How well a given scale and shift fit references; arguments as of `align`."""
     x, y, points = _known(disparity, depth)
     if points < max(criteria.min_points, 2):
         return _too_few(points, criteria)
     error = _errors(scale_shift, x, y)
-    agrees = np.abs(error) <= criteria.inlier_threshold
-    share = float(agrees.mean())
-    residual = float(np.sqrt(np.mean(error[agrees] ** 2))) if agrees.any() else math.nan
-    low, high = np.quantile(x[agrees], [0.05, 0.95]) if agrees.any() else (0.0, 0.0)
+    inlier = np.abs(error) <= criteria.inlier_threshold
+    share = float(inlier.mean())
+    residual = float(np.sqrt(np.mean(error[inlier] ** 2))) if inlier.any() else math.nan
+    low, high = np.quantile(x[inlier], [0.05, 0.95]) if inlier.any() else (0.0, 0.0)
     problem = ''
     if not scale_shift.scale > 0:
         problem = f'the scale is {scale_shift.scale:.3g} 1/m; expected more than 0'
     elif share < criteria.min_inliers:
         problem = (
-            f'{100 * share:.0f} % of {points} references agree to '
+            f'{100 * share:.0f} % of {points} references are within '
             f'{100 * criteria.inlier_threshold:.0f} %; expected {100 * criteria.min_inliers:.0f} %'
         )
     elif not residual <= criteria.max_residual:
@@ -256,7 +291,7 @@ def smooth(last: ScaleShift, new: ScaleShift, keep: float) -> ScaleShift:
 def _known(
     disparity: NDArray[np.floating[Any]], depth: NDArray[np.floating[Any]]
 ) -> tuple[NDArray[np.float64], NDArray[np.float64], int]:
-    """Disparity and inverse depth where both are known, at most MOST; and how many there are."""
+    """Disparity and inverse depth where both are known, at most MAX_REFERENCES; and how many."""
     if disparity.shape != depth.shape or disparity.ndim != 1:
         raise ValueError(
             'align: expected as many depths as disparities in one row, got '

@@ -24,7 +24,7 @@ from diception_ros.bags.frames import ImageFrame, MessageLookup, frames
 from diception_ros.bags.reader import Bag
 from diception_ros.core import geometry
 from diception_ros.core.frame import Frame, Transform
-from diception_ros.core.geometry import ScaleShift
+from diception_ros.core.geometry import ScaleShift, ScaleShiftMoments
 from diception_ros.core.labels import (
     Disparity,
     ImageLabel,
@@ -51,13 +51,10 @@ METRES = (1e-3, math.inf)
 
 
 class ScaleShiftFitter:
-    """Fits disparity to 1/depth by one scale and shift for all frames of a camera and task.
-
-    Least squares from sums alone, so that no frame is kept.
-    """
+    """Fits disparity to 1/depth by one scale and shift for all frames of a camera and task."""
 
     def __init__(self) -> None:
-        self._sums: dict[tuple[str, str], NDArray[np.float64]] = {}
+        self._moments: dict[tuple[str, str], ScaleShiftMoments] = {}
 
     def update(self, camera: str, predictions: dict[str, Any], truths: dict[str, Any]) -> None:
         """Add the pixels of a frame."""
@@ -65,22 +62,16 @@ class ScaleShiftFitter:
             true = truths.get(task)
             if not (isinstance(prediction, Disparity) and isinstance(true, MetricDepth)):
                 continue
-            x = resize_label(prediction, true.size).values.astype(np.float64)
+            x = resize_label(prediction, true.size).values
             y = 1 / true.values.astype(np.float64)
             # Zeros are left out, as where each frame is fitted: they may have been clipped.
             known = np.isfinite(x) & np.isfinite(y) & (x > 0)
-            x, y = x[known], y[known]
-            sums = np.array([x.size, x.sum(), y.sum(), x @ x, x @ y])
-            self._sums[camera, task] = self._sums.get((camera, task), np.zeros(5)) + sums
+            moments = self._moments.setdefault((camera, task), ScaleShiftMoments())
+            moments.update(x[known], y[known])
 
     def compute(self) -> dict[tuple[str, str], ScaleShift]:
         """Scale and shift (1/m) by camera and task; NaN where nothing is known."""
-        fits = {}
-        for key, (n, x, y, xx, xy) in self._sums.items():
-            variance = n * xx - x * x
-            scale = (n * xy - x * y) / variance if variance > 0 else 0.0
-            fits[key] = ScaleShift(float(scale), float((y - scale * x) / n) if n else math.nan)
-        return fits
+        return {key: moments.fit() for key, moments in self._moments.items()}
 
 
 class FrameCallback(Protocol):

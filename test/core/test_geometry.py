@@ -15,6 +15,7 @@ from diception_ros.core.geometry import (
     MAX_REFERENCES,
     FitReport,
     ScaleShift,
+    ScaleShiftMoments,
     align,
     back_project,
     evaluate_fit,
@@ -37,7 +38,7 @@ def plane(normal: np.ndarray, distance: float, height: int = 40, width: int = 64
     return MetricDepth((distance / (normal[0] * x + normal[1] * y + normal[2])).astype(np.float32))
 
 
-def test_fit_affine_finds_scale_and_shift_despite_holes():
+def test_fit_scale_shift_finds_scale_and_shift_despite_holes():
     rng = np.random.default_rng(0)
     source = rng.random((20, 30)).astype(np.float32)
     target = 3 * source + 0.5
@@ -45,18 +46,31 @@ def test_fit_affine_finds_scale_and_shift_despite_holes():
     np.testing.assert_allclose(fit_scale_shift(source, target), (3, 0.5), atol=1e-5)
 
 
-def test_fit_affine_by_hand():
+def test_fit_scale_shift_by_hand():
     # means 0.5 and 2.5, covariance 1, variance 0.5
     source, target = np.array([0, 0.5, 1, 0.5]), np.array([1.0, 2, 3, 4])
     assert fit_scale_shift(source, target) == ScaleShift(2.0, 1.5)
 
 
-def test_fit_affine_uses_valid_pixels_alone():
+def test_fit_scale_shift_uses_valid_pixels_alone():
     source, target = np.array([0.0, 1, 2]), np.array([0.0, 2, 99])
     assert fit_scale_shift(source, target, np.array([True, True, False])) == ScaleShift(2.0, 0.0)
 
 
-def test_fit_affine_where_nothing_can_be_fitted():
+def test_moments_of_parts_give_the_fit_of_the_whole():
+    rng = np.random.default_rng(0)
+    # A small spread around a large mean, where sums of squares would leave no digit.
+    x = 0.7 + 1e-7 * rng.random(6000)
+    y = 300 * x - 20 + 1e-9 * rng.standard_normal(6000)
+    whole = fit_scale_shift(x, y)
+    moments = ScaleShiftMoments()
+    for part in np.split(np.arange(6000), [0, 1, 700, 5000]):
+        moments.update(x[part], y[part])
+    np.testing.assert_allclose(moments.fit(), whole, rtol=1e-7)
+    np.testing.assert_allclose(whole, (300, -20), rtol=1e-2)
+
+
+def test_fit_scale_shift_where_nothing_can_be_fitted():
     assert fit_scale_shift(np.full(3, 0.5), np.array([1.0, 2, 3])) == ScaleShift(0.0, 2.0)
     assert np.isnan(fit_scale_shift(np.full(3, np.nan), np.ones(3))).all()
     with pytest.raises(ValueError, match='one shape'):
@@ -265,11 +279,11 @@ def test_fit_report_measures_the_returned_fit():
 def test_the_error_is_that_of_the_depth():
     disparity = np.linspace(0, 1, 100)
     criteria = FitCriteria(inlier_threshold=0.1)
-    for error, agree in ((0.099, 1), (0.101, 0), (-0.099, 1), (-0.101, 0)):
+    for error, inlier in ((0.099, 1), (0.101, 0), (-0.099, 1), (-0.101, 0)):
         # predicted / known - 1 is the error
         fit = evaluate_fit(TRUTH, disparity, depth_of(TRUTH, disparity) / (1 + error), criteria)
-        assert fit.inliers == agree
-        if agree:
+        assert fit.inliers == inlier
+        if inlier:
             assert fit.residual == pytest.approx(abs(error))
 
 
@@ -304,11 +318,11 @@ def mostly_wrong(rng):
 @pytest.mark.parametrize(
     ('case', 'problem'),
     [
-        (shuffled, '% of 3000 references agree to 15 %; expected 50 %'),
+        (shuffled, '% of 3000 references are within 15 %; expected 50 %'),
         (falling, 'references'),
         (narrow, 'the references span disparities 0.50 to 0.55 only; expected a span of 0.1'),
         (few, '49 references in the image; expected at least 50'),
-        (mostly_wrong, '% of 3000 references agree to 15 %; expected 50 %'),
+        (mostly_wrong, '% of 3000 references are within 15 %; expected 50 %'),
     ],
 )
 @pytest.mark.parametrize('seed', range(3))
@@ -351,7 +365,7 @@ def test_criteria_decide():
     for criteria, problem in (
         (FitCriteria(max_residual=0.02), 'the residual is 3.1 %; expected at most 2.0 %'),
         (FitCriteria(min_points=1001), '1000 references in the image; expected at least 1001'),
-        (FitCriteria(inlier_threshold=0.01, min_inliers=0.5), 'agree to 1 %; expected 50 %'),
+        (FitCriteria(inlier_threshold=0.01, min_inliers=0.5), 'within 1 %; expected 50 %'),
     ):
         assert problem in align(disparity, depth, criteria).problem
 
@@ -363,7 +377,7 @@ def test_one_depth_for_each_disparity():
 
 def test_fit_report_text_has_its_numbers():
     fit = FitReport(TRUTH, 1234, 0.714, 0.0321, '')
-    assert str(fit) == '1234 references, 71 % agree, residual 3.2 %'
+    assert str(fit) == '1234 references, 71 % inliers, residual 3.2 %'
 
 
 # ---- between frames -----------------------------------------------------------------------------
