@@ -228,7 +228,7 @@ def heights(folder: Path, name: str) -> None:
     """Print the scale that `depth.metric: height` gives, by the floor of the true depth."""
     from diception_ros.core import cloud, settings
     from diception_ros.core.labels import Normals
-    from diception_ros.perception.metric_depth import to_metres
+    from diception_ros.perception.metric_depth import estimate_metric_depth
     from diception_ros.perception.predictor import Predictor
     from diception_ros.perception.settings import PerceptionSettings
     from diception_ros.perception.tracking import Memory
@@ -249,7 +249,7 @@ def heights(folder: Path, name: str) -> None:
                     'points.gravity': gravity,
                 },
             )
-            metres = to_metres(
+            metres = estimate_metric_depth(
                 answer[2],
                 lens,
                 '',

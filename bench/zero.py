@@ -40,6 +40,7 @@ class ZeroPredictor:
 
     resolution = SIDE
     backend = SimpleNamespace(name='zero')
+    dtype = 'float32'
 
     def __init__(self):
         self._answers, self.tasks = {}, tasks.BUILTIN

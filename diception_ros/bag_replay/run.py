@@ -321,7 +321,8 @@ def _notes(
         notes: list[tuple[str, str]] = []
         if isinstance(record, SkippedImage):
             kind, text = record.problem
-            notes.append((kind, f'frame skipped, as others of this kind will be: {text}'))
+            text = f'frame skipped; further ones with this fault are counted, not logged: {text}'
+            notes.append((kind, text))
         if place in results:
             notes += [(note.kind, note.text) for note in results[place].notes]
         if isinstance(record, SkippedImage | ImageFrame):

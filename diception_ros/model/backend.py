@@ -26,6 +26,7 @@ class Backend(Protocol):
 
     Attributes:
         name: TORCH or ONNX.
+        dtype: precision in which it computes, by its name in torch; int8 for quantized graphs.
         resolution: S, side in pixels of the square images that the model was made for.
         shifts: the model's default of tta_shifts.
         token: width of a token, pixels.
@@ -35,6 +36,7 @@ class Backend(Protocol):
     """
 
     name: str
+    dtype: str
     resolution: int
     shifts: int
     token: int
@@ -66,7 +68,7 @@ class Backend(Protocol):
             texts: N texts.
             points: N lists of at most five (x, y) in [0, 1].
             seeds: N, of the initial noise.
-            settings: how; seed and ensemble_size are ignored.
+            settings: steps and guidance; seed and ensemble_size are ignored.
             adapter: name of the adapter that is active; '' for none.
         """
 

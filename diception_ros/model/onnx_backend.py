@@ -81,6 +81,7 @@ class OnnxBackend:
 
     def __init__(self, folder: Path, compute: ComputeSettings) -> None:
         index = read_json(folder / 'model_index.json')
+        self.dtype = graph_dtype(folder)
         self.resolution: int = index.get('resolution', 768)  # as the pipeline's default
         self.shifts: int = index.get('shifts', 1)
         network = read_json(folder / 'transformer' / 'config.json')

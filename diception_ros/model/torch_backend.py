@@ -36,6 +36,7 @@ class TorchBackend:
     def __init__(self, pipe: DiceptionPipeline, place: Path | None = None) -> None:
         self.pipe = pipe
         self.adapters = adapters.Adapters(pipe, place)
+        self.dtype = str(pipe.dtype).removeprefix('torch.')
         self.resolution, self.shifts = int(pipe.config.resolution), int(pipe.config.shifts)
         self.token, self.input_scale = pipe.token, pipe.input_scale
         self.max_tokens = int(pipe.transformer.config.pos_embed_max_size)

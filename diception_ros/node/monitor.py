@@ -92,7 +92,7 @@ class Monitor:
         values: dict[str, Any] = {
             'model': chosen.model,
             'device': chosen.compute.device,
-            'dtype': chosen.compute.dtype,
+            'dtype': predictor.dtype if predictor else chosen.compute.dtype,
             'backend': predictor.backend.name if predictor else '',
             'tasks': ', '.join(perception.task_names),
             'num_inference_steps': perception.predict.num_inference_steps,
@@ -232,8 +232,9 @@ def _values_of(worker: Worker, camera: str) -> dict[str, Any]:
             'fit_points': fit.points,
             'fit_inliers': fit.inliers,
             'fit_residual': fit.residual,
-            'fit_problem': fit.problem,
         }
+    if fit is not None or worker.depth_problems[camera]:
+        values['fit_problem'] = worker.depth_problems[camera]
     values |= {f'cloud_{name}': number for name, number in worker.clouds[camera].items()}
     failed = dict(worker.failed[camera])  # a copy, since the worker goes on
     return {**values, **{f'failed_{kind}': n for kind, n in failed.items()}}

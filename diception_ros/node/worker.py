@@ -21,13 +21,12 @@ import time
 import traceback
 from typing import TYPE_CHECKING, Any
 
-from diception_ros.core.frame import Frame, transform_from
+from diception_ros.core.frame import Frame
 from diception_ros.messages import MessageError, encodings
 from diception_ros.messages import images as image_messages
 from diception_ros.node import diagnostics
 from diception_ros.node.diagnostics import KINDS, Log, Timings
 from diception_ros.node.frame_queue import FrameQueue, Outcome, QueuedFrame
-from diception_ros.perception.metric_depth import reference_from
 from diception_ros.perception.perceiver import Perceiver
 from diception_ros.perception.query import Query
 from diception_ros.system import resources
@@ -36,12 +35,11 @@ if TYPE_CHECKING:
     from diception_ros.core.geometry import FitReport
     from diception_ros.node.camera_input import CameraInput, TransformInput
     from diception_ros.node.publishers import Publishers
-    from diception_ros.perception.metric_depth import Reference
     from diception_ros.perception.query import FrameResult
     from diception_ros.tasks import Task
 
 # Frames without a clock after which there is none, rather than none yet.
-PATIENCE = 10
+MAX_FRAMES_WITHOUT_CLOCK = 10
 
 # Seconds before a failed worker thread starts again.
 RESTART_S = 1.0
@@ -63,7 +61,8 @@ class Worker:
         timings: of recent frames with the present tasks and settings: 'model', 'overhead', and for
             each task its name and its name followed by ' latency'.
         failed: by camera, number of frames that failed, by type of fault.
-        fits: by camera, the last fit to a depth reference.
+        fits: by camera, the fit of the last metric depth; None if none was tried.
+        depth_problems: by camera, why there was no metric depth, '' if there was.
         clouds: by camera, the counts of the last cloud, see `FrameResult.cloud`.
         info_matches: by camera, how the CameraInfo of the last frame was found.
         gravity: by camera, where the direction of gravity of the last frame is from: 'tf',
@@ -85,6 +84,7 @@ class Worker:
         self.timings = Timings()
         self.failed: dict[str, Counter[str]] = {camera: Counter() for camera in cameras}
         self.fits: dict[str, FitReport | None] = dict.fromkeys(cameras)
+        self.depth_problems = dict.fromkeys(cameras, '')
         self.clouds: dict[str, dict[str, float]] = {camera: {} for camera in cameras}
         self.info_matches = dict.fromkeys(cameras, 'none')
         self.gravity = dict.fromkeys(cameras, '')
@@ -123,6 +123,7 @@ class Worker:
         """Drop timings, fits and counts of clouds, after settings changed that they depend on."""
         self.timings.clear()
         self.fits = dict.fromkeys(self.fits)
+        self.depth_problems = dict.fromkeys(self.depth_problems, '')
         self.clouds = {camera: {} for camera in self.clouds}
 
     def _run(self) -> None:
@@ -206,14 +207,12 @@ class Worker:
         self._record(camera, result, time.perf_counter() - began)
         return 'processed'
 
-    def _reference(self, camera: CameraInput, stamp_ns: int) -> Reference | None:
+    def _reference(self, camera: CameraInput, stamp_ns: int) -> Any | None:
+        """The message of the depth reference of an image."""
         settings = self._perceiver.settings.depth
         if settings.metric != 'aligned':
             return None
-        message = camera.references.nearest(stamp_ns, round(settings.tolerance_s * 1e9))
-        if message is None:
-            return None
-        return reference_from(message, transform_from(settings.reference_transform))
+        return camera.references.nearest(stamp_ns, round(settings.tolerance_s * 1e9))
 
     def _gravity(
         self, camera: str, frame: Frame, topics: frozenset[str]
@@ -242,15 +241,16 @@ class Worker:
         model = result.seconds['model']
         self.timings.add('model', model)
         self.timings.add('overhead', seconds - model)
-        if result.fit is not None:
+        if result.depth_problem is not None:  # it was the turn of the depth
             self.fits[camera.name] = result.fit
+            self.depth_problems[camera.name] = result.depth_problem
         self.clouds[camera.name] = result.cloud
 
     def _check_clock(self, stamp_ns: int) -> None:
         now_ns, simulated = self._now()
         # The clock of a recording may begin a little after its images.
         self._clockless = self._clockless + 1 if now_ns == 0 else 0
-        if 0 < self._clockless < PATIENCE:
+        if 0 < self._clockless < MAX_FRAMES_WITHOUT_CLOCK:
             return
         if problem := diagnostics.clock_mismatch(now_ns, stamp_ns, simulated):
             self._log.warning_once(f'clock, {"none" if now_ns == 0 else simulated}', problem)
@@ -267,5 +267,6 @@ class Worker:
         # Broken messages may differ in endless ways; a few kinds are enough.
         failed[kind if kind in failed or len(failed) < KINDS else 'other'] += 1
         self._log.error_once(
-            f'{camera} {kind}', f'{where}frame skipped, as others of this kind will be: {text}'
+            f'{camera} {kind}',
+            f'{where}frame skipped; further ones with this fault are counted, not logged: {text}',
         )

@@ -25,15 +25,15 @@ if TYPE_CHECKING:
     from diception_ros.perception.tracking import Memory
 
 # Larger reference images are subsampled to about this number of pixels.
-_ENOUGH = 2**17
+_MAX_REFERENCE_PIXELS = 2**17
 # Rays closer to the horizon than this (8 degrees) are left out: an error of one degree in the
 # direction of gravity changes their depth by an eighth.
-_LEAST_SLOPE = 0.14
+_MIN_SLOPE = 0.14
 # Relative difference of heights up to which two level surfaces count as one.
 _SAME_LEVEL = 0.15
 
 
-class Samples(NamedTuple):
+class DepthReferences(NamedTuple):
     """Reference depths at pixels of a frame.
 
     Attributes:
@@ -76,7 +76,7 @@ class Reference:
         if self.points is not None and (self.points.ndim != 2 or self.points.shape[1] != 3):
             raise ValueError(f'Reference.points: expected (N, 3), got {self.points.shape}')
 
-    def samples(self, size: tuple[int, int], intrinsics: Intrinsics | None) -> Samples:
+    def at_pixels(self, size: tuple[int, int], intrinsics: Intrinsics | None) -> DepthReferences:
         """The references in an image of the frame of `size` (H, W); of a large image a subset.
 
         Raises:
@@ -86,13 +86,13 @@ class Reference:
             return _projected(self.points, size, intrinsics)
         assert self.image is not None
         (high, wide), (height, width) = self.image.shape, size
-        step = max(1, math.isqrt(self.image.size // _ENOUGH))
+        step = max(1, math.isqrt(self.image.size // _MAX_REFERENCE_PIXELS))
         some = self.image[step // 2 :: step, step // 2 :: step]
         rows, columns = np.nonzero(np.isfinite(some) & (some > 0))
         depth = some[rows, columns].astype(np.float64)
         rows, columns = rows * step + step // 2, columns * step + step // 2
         # The pixel of the frame that contains the centre of the reference's pixel.
-        return Samples(
+        return DepthReferences(
             (2 * rows + 1) * height // (2 * high), (2 * columns + 1) * width // (2 * wide), depth
         )
 
@@ -123,7 +123,7 @@ def reference_from(message: Any, transform: Transform) -> Reference:
 
 def _projected(
     points: NDArray[np.float32], size: tuple[int, int], intrinsics: Intrinsics | None
-) -> Samples:
+) -> DepthReferences:
     if intrinsics is None:
         raise ValueError(
             'depth reference: points need a calibrated CameraInfo beside the image, got none'
@@ -132,28 +132,43 @@ def _projected(
     column = ahead[:, 0] / ahead[:, 2] * intrinsics.fx + intrinsics.cx
     row = ahead[:, 1] / ahead[:, 2] * intrinsics.fy + intrinsics.cy
     inside = (column >= -0.5) & (column < size[1] - 0.5) & (row >= -0.5) & (row < size[0] - 0.5)
-    return Samples(
+    return DepthReferences(
         np.floor(row[inside] + 0.5).astype(np.int64),
         np.floor(column[inside] + 0.5).astype(np.int64),
         ahead[inside, 2],
     )
 
 
-class Metres(NamedTuple):
+class MetricDepthResult(NamedTuple):
     """Metric depth of a disparity.
 
     Attributes:
         depth: metres; None if none may be published.
         fit: to the reference; None if none was tried.
-        notes: why there is no depth, or why it may be wrong.
+        problem: why there is no depth; '' where there is one.
+        notes: the same as a warning, and why a depth may be wrong.
     """
 
     depth: MetricDepth | None
     fit: FitReport | None
+    problem: str
     notes: list[Note]
 
 
-def to_metres(
+class _NoReferencesError(Exception):
+    """No depth references for a frame.
+
+    Args:
+        kind: of the note.
+        problem: why.
+    """
+
+    def __init__(self, kind: str, problem: str) -> None:
+        super().__init__(problem)
+        self.kind = kind
+
+
+def estimate_metric_depth(
     disparity: Disparity,
     intrinsics: Intrinsics | None,
     frame_id: str,
@@ -162,7 +177,7 @@ def to_metres(
     memory: Memory,
     normals: Normals | None = None,
     gravity: tuple[float, float, float] | None = None,
-) -> Metres:
+) -> MetricDepthResult:
     """Metres of a disparity.
 
     Args:
@@ -178,62 +193,82 @@ def to_metres(
     """
     if settings.depth.metric == 'fixed':
         scale_shift = ScaleShift(settings.depth.scale, settings.depth.shift)
-        return Metres(geometry.to_metric(disparity, scale_shift), None, [])
-    if settings.depth.metric == 'height':
-        samples = floor_samples(disparity, intrinsics, normals, settings, gravity)
-        return (
-            samples
-            if isinstance(samples, Metres)
-            else _fitted(disparity, samples, settings, memory, [], 'the height of the camera')
-        )
-    if reference is None:
-        return Metres(None, None, [Note('no reference', (
-            f'no depth in metres: no depth reference within {settings.depth.tolerance_s} s of the '
-            'frame; check that it comes, that its stamps are those of the images, and '
-            'depth.tolerance_s'
-        ))])  # fmt: skip
+        return MetricDepthResult(geometry.to_metric(disparity, scale_shift), None, '', [])
+    notes: list[Note] = []
     try:
-        if not isinstance(reference, Reference):
-            transform = transform_from(settings.depth.reference_transform)
-            reference = reference_from(reference, transform)
-        samples = reference.samples(disparity.size, intrinsics)
-    except ValueError as error:
-        return Metres(None, None, [Note('reference', f'no depth in metres: {error}')])
-    notes = _frame_notes(reference, frame_id, settings)
-    return _fitted(disparity, samples, settings, memory, notes, 'the depth reference')
-
-
-def _fitted(
-    disparity: Disparity,
-    samples: Samples,
-    settings: PerceptionSettings,
-    memory: Memory,
-    notes: list[Note],
-    source: str,
-) -> Metres:
-    """Metres by a fit to depths that are known at some pixels."""
-    known = disparity.values[samples.rows, samples.columns]
+        if settings.depth.metric == 'height':
+            source = 'the height of the camera'
+            references = floor_references(disparity, intrinsics, normals, settings, gravity)
+        else:
+            source = 'the depth reference'
+            reference = _read(reference, settings)
+            references = _at_pixels(reference, disparity.size, intrinsics)
+            notes = _frame_notes(reference, frame_id, settings)
+    except _NoReferencesError as error:
+        text = f'no depth in metres: {error}'
+        return MetricDepthResult(None, None, str(error), [Note(error.kind, text)])
+    known = disparity.values[references.rows, references.columns]
     criteria = settings.depth.criteria
-    fit = align(known, samples.depth, criteria)
+    fit = align(known, references.depth, criteria)
     if not fit.ok:
-        text = f'no depth in metres: bad fit to {source}: {fit.problem}'
-        return Metres(None, fit, [*notes, Note('bad fit', text)])
+        problem = f'bad fit to {source}: {fit.problem}'
+        notes.append(Note('bad fit', f'no depth in metres: {problem}'))
+        return MetricDepthResult(None, fit, problem, notes)
     if memory.scale_shift is not None and settings.temporal.smooth:
         blended = smooth(memory.scale_shift, fit.scale_shift, settings.temporal.smooth)
-        smoothed = evaluate_fit(blended, known, samples.depth, criteria)
+        smoothed = evaluate_fit(blended, known, references.depth, criteria)
         # If the scene changed so much that the last scale does not fit, smoothing starts again.
         fit = smoothed if smoothed.ok else fit
     memory.scale_shift = fit.scale_shift
-    return Metres(geometry.to_metric(disparity, fit.scale_shift), fit, notes)
+    return MetricDepthResult(geometry.to_metric(disparity, fit.scale_shift), fit, '', notes)
 
 
-def floor_samples(
+def _read(reference: Any | None, settings: PerceptionSettings) -> Reference:
+    if reference is None:
+        raise _NoReferencesError('no reference', (
+            f'no depth reference within {settings.depth.tolerance_s} s of the frame; check that '
+            'it comes, that its stamps are those of the images, and depth.tolerance_s'
+        ))  # fmt: skip
+    if isinstance(reference, Reference):
+        return reference
+    try:
+        return reference_from(reference, transform_from(settings.depth.reference_transform))
+    except ValueError as error:
+        raise _NoReferencesError('reference', str(error)) from error
+
+
+def _at_pixels(
+    reference: Reference, size: tuple[int, int], intrinsics: Intrinsics | None
+) -> DepthReferences:
+    try:
+        return reference.at_pixels(size, intrinsics)
+    except ValueError as error:
+        raise _NoReferencesError('reference', str(error)) from error
+
+
+class _LevelPixels(NamedTuple):
+    """Pixels of a frame that show level surfaces, seen from above.
+
+    Attributes:
+        rows: (N,) int64, pixels.
+        columns: (N,) int64, pixels.
+        disparity: (N,) float32.
+        down: (N,) float64, how far a ray of depth 1 goes down.
+    """
+
+    rows: NDArray[np.int64]
+    columns: NDArray[np.int64]
+    disparity: NDArray[np.float32]
+    down: NDArray[np.float64]
+
+
+def floor_references(
     disparity: Disparity,
     intrinsics: Intrinsics | None,
     normals: Normals | None,
     settings: PerceptionSettings,
     gravity: tuple[float, float, float] | None = None,
-) -> Samples | Metres:
+) -> DepthReferences:
     """Depths of the floor's pixels, which follow from the height of the camera above it.
 
     A ray r of depth 1 meets the floor at the depth z = height / -(up . r), where up is the mean
@@ -247,47 +282,62 @@ def floor_samples(
         settings: `depth.camera_height`, and the criteria of the fit.
         gravity: its direction in the optical frame; None: not known.
 
-    Returns:
-        The depths; or a result without metres, with a note that gives the reason.
+    Raises:
+        _NoReferencesError: no floor is seen, or what is needed to find it is missing.
     """
+    level = _level_pixels(disparity, intrinsics, normals, gravity)
+    height, criteria = settings.depth.camera_height, settings.depth.criteria
+    references = DepthReferences(level.rows, level.columns, height / level.down)
+    scale_shift = align(level.disparity, references.depth, criteria).scale_shift
+    if not scale_shift.scale > 0:
+        return references
+    inverse = level.disparity * scale_shift.scale + scale_shift.shift
+    with np.errstate(divide='ignore'):
+        below = np.where(inverse > 0, level.down / inverse, 0)
+    lowest = cloud.lowest_level(below[below > cloud.LEAST_HEIGHT], criteria.min_points)
+    if lowest is None or lowest < (1 + _SAME_LEVEL) * height:
+        return references
+    # A second level separates scale from shift, so the one that was taken for the floor stays.
+    floor, other = (np.abs(below / level_of - 1) < _SAME_LEVEL for level_of in (lowest, height))
+    depth = np.where(floor, references.depth, references.depth * (height / lowest))
+    some = floor | other
+    return DepthReferences(level.rows[some], level.columns[some], depth[some])
 
-    def none(kind: str, text: str) -> Metres:
-        return Metres(None, None, [Note(kind, f'no depth in metres by the height: {text}')])
 
+def _level_pixels(
+    disparity: Disparity,
+    intrinsics: Intrinsics | None,
+    normals: Normals | None,
+    gravity: tuple[float, float, float] | None,
+) -> _LevelPixels:
+    """The pixels of level surfaces; arguments and error as of `floor_references`."""
     if intrinsics is None:
-        return none('no camera_info', 'it needs a calibrated CameraInfo')
+        raise _NoReferencesError(
+            'no camera_info', "the camera's height needs a calibrated CameraInfo"
+        )
     if normals is None:
-        return none('no normals', 'the frame has no normals; let every_n.normal be 1')
+        raise _NoReferencesError(
+            'no normals', 'the frame has no normals, which the height needs; set every_n.normal 1'
+        )
     step = max(1, math.isqrt(disparity.values.size // cloud.GROUND_SAMPLES))
     pixels = cloud.grid(step)
     normals_and_mask = cloud.up_normals(normals.vectors[pixels].reshape(-1, 3), gravity)
     if normals_and_mask is None:
-        return none('no floor', 'no floor is seen: too few normals point up (points.gravity, /tf)')
+        raise _NoReferencesError(
+            'no floor', 'no floor is seen: too few normals point up (points.gravity, /tf)'
+        )
     up, level = normals_and_mask
-    known = disparity.values[pixels]
-    x, y = geometry.axes(known.shape, cloud.strided(intrinsics, step))
+    values = disparity.values[pixels]
+    x, y = geometry.axes(values.shape, cloud.strided(intrinsics, step))
     down = -(x * up[0] + (y * up[1] + up[2])[:, None]).reshape(-1)
     # The depth of rays near the horizon is undetermined.
-    level &= (down > _LEAST_SLOPE) & np.isfinite(known.reshape(-1))
-    rows, columns = np.divmod(np.flatnonzero(level), known.shape[1])
-    down, first = down[level].astype(np.float64), pixels[0].start
-    height = settings.depth.camera_height
-    samples = Samples(rows * step + first, columns * step + first, height / down)
-    fit = align(known.reshape(-1)[level], samples.depth, settings.depth.criteria)
-    if not fit.scale_shift.scale > 0:
-        return samples
-    inverse = known.reshape(-1)[level] * fit.scale_shift.scale + fit.scale_shift.shift
-    with np.errstate(divide='ignore'):
-        below = np.where(inverse > 0, down / inverse, 0)
-    usable = below > cloud.LEAST_HEIGHT
-    lowest = cloud.lowest_level(below[usable], settings.depth.criteria.min_points)
-    if lowest is None or lowest < (1 + _SAME_LEVEL) * height:
-        return samples
-    # A second level separates scale from shift, so the one that was taken for the floor stays.
-    floor, other = (np.abs(below / level_of - 1) < _SAME_LEVEL for level_of in (lowest, height))
-    depth = np.where(floor, samples.depth, samples.depth * (height / lowest))
-    some = floor | other
-    return Samples(samples.rows[some], samples.columns[some], depth[some])
+    level &= (down > _MIN_SLOPE) & np.isfinite(values.reshape(-1))
+    rows, columns = np.divmod(np.flatnonzero(level), values.shape[1])
+    first = pixels[0].start
+    return _LevelPixels(
+        rows * step + first, columns * step + first, values.reshape(-1)[level],
+        down[level].astype(np.float64),
+    )  # fmt: skip
 
 
 def _frame_notes(reference: Reference, frame_id: str, settings: PerceptionSettings) -> list[Note]:

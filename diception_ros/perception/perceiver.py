@@ -21,7 +21,7 @@ from diception_ros.core.labels import Disparity, Instances, Label, MetricDepth, 
 from diception_ros.core.prompt import Point, Prompt
 from diception_ros.messages import camera_info, outputs
 from diception_ros.perception import point_cloud
-from diception_ros.perception.metric_depth import to_metres
+from diception_ros.perception.metric_depth import estimate_metric_depth
 from diception_ros.perception.query import FrameResult, Note, Prediction, Query, cause
 from diception_ros.perception.settings import (
     DEFAULT_CATEGORIES,
@@ -299,7 +299,7 @@ class Perceiver:
             result.notes.append(_no_gravity(query, settings))
         disparity = labels[task.name]
         assert isinstance(disparity, Disparity)
-        metres = to_metres(
+        estimate = estimate_metric_depth(
             disparity,
             _intrinsics_at(query, disparity.size),
             query.frame.frame_id,
@@ -309,11 +309,11 @@ class Perceiver:
             point_cloud.normals_of(labels),
             point_cloud.gravity_of(query, settings),
         )
-        result.fit = metres.fit
-        result.notes += metres.notes
-        if metres.depth is not None:
-            self._add_messages(result, task, metres.depth)
-        return metres.depth
+        result.fit, result.depth_problem = estimate.fit, estimate.problem
+        result.notes += estimate.notes
+        if estimate.depth is not None:
+            self._add_messages(result, task, estimate.depth)
+        return estimate.depth
 
     def _metric_topics(self) -> frozenset[str]:
         """Topics that need metric depth."""

@@ -139,6 +139,11 @@ class Predictor:
         return self._torch.pipe
 
     @property
+    def dtype(self) -> str:
+        """Precision in which the model computes: float32, bfloat16, float16 or int8."""
+        return self._backend.dtype
+
+    @property
     def input_scale(self) -> int:
         """Side of the network's input image divided by the side of its output image."""
         return self._backend.input_scale

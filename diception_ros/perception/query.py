@@ -112,6 +112,8 @@ class FrameResult:
         seconds: by task (its share of the model and decoding), 'model' (encoding, denoising and
             decoding of all tasks) and 'messages' (postprocessing).
         fit: of the depth to the reference, good or not; None if none was tried.
+        depth_problem: why there is no metric depth, '' if there is; None where none was estimated:
+            no topic needs it, or it was not the turn of the depth.
         cloud: points of the cloud and how many each filter dropped, see `core.cloud.Selection`;
             and the camera's 'ground_height' above the floor, metres. Empty without a cloud.
         notes: warnings.
@@ -126,5 +128,6 @@ class FrameResult:
     messages: list[tuple[str, Any]] = field(default_factory=list)
     seconds: dict[str, float] = field(default_factory=dict)
     fit: FitReport | None = None
+    depth_problem: str | None = None
     cloud: dict[str, float] = field(default_factory=dict)
     notes: list[Note] = field(default_factory=list)

@@ -38,7 +38,8 @@ class Task(Generic[LabelT]):
     Attributes:
         name: the file's name, and the task's name in every option and parameter.
         prompt: text that the model was trained on, e.g. '[[image2depth]]'.
-        label: the kind of label; messages and drawings depend on it, never on the name.
+        label: the kind of label; messages and drawings depend on it. The name counts in one
+            place: of tasks whose label is a Disparity, `depth` alone becomes metres.
         takes_points: whether its prompts have points.
         takes_category: whether its prompts name a category.
         categories: whose embeddings a model folder carries; with text encoders any other works.

@@ -244,7 +244,9 @@ def test_auto_takes_onnx_where_nothing_needs_torch(compute, adapters, name, reas
 
 
 def test_a_folder_without_graphs_runs_on_torch(tiny_folder):
-    assert Predictor.load(tiny_folder).backend.name == 'torch'
+    predictor = Predictor.load(tiny_folder)
+    assert (predictor.backend.name, predictor.dtype) == ('torch', 'float32')
+    assert Predictor.load(tiny_folder, dtype='bfloat16').dtype == 'bfloat16'
     with pytest.raises(ValueError, match='no ONNX graphs; make them: diception export'):
         Predictor.load(tiny_folder, ONNX)
 

@@ -316,7 +316,28 @@ def test_metric_depth_is_published_only_after_a_good_fit(domain, peer, kind):
                 assert not predictions()
                 statuses = peer.diagnostics(lambda found: values(found[name]).get('fit_problem'))
                 assert statuses[name].level == b'\x01'
-                assert 'no metric depth' in statuses[name].message
+                assert 'no metric depth: bad fit' in statuses[name].message
+        if kind == 'image':
+            # A reference that is no depth costs the metres, not the frame; then none comes at all.
+            for stamp, problem in ((header(2), 'depth reference: '), (header(3), 'no depth ref')):
+                if stamp == header(2):
+                    references.publish(image(rgb_array(), header=stamp))
+                    peer.spin(0.1)
+                peer.got[metres].clear()
+
+                def relatives(head=stamp):
+                    return [one for one in peer.got[relative] if one.header == head]
+
+                peer.feed(camera, image(rgb_array(), header=stamp), relatives)
+                statuses = peer.diagnostics(
+                    lambda found, problem=problem: problem in found[name].message
+                )
+                found = values(statuses[name])
+                assert statuses[name].message.startswith(f'no metric depth: {problem}')
+                assert statuses[name].level == b'\x01'
+                assert found['failed'] == '0'
+                assert 'fit_inliers' not in found
+                assert not peer.got[metres]
 
 
 def cloud_of(depth, head):

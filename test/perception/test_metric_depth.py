@@ -13,7 +13,7 @@ from diception_ros.core.geometry import ScaleShift, back_project, to_disparity, 
 from diception_ros.core.labels import Disparity, MetricDepth, Normals
 from diception_ros.messages import images as image_messages
 from diception_ros.messages import make_header
-from diception_ros.perception.metric_depth import Reference, to_metres
+from diception_ros.perception.metric_depth import Reference, estimate_metric_depth
 from diception_ros.perception.settings import DepthSettings, PerceptionSettings, PointsSettings
 from diception_ros.perception.tracking import Memory
 
@@ -47,7 +47,9 @@ def metres(disparity, reference, memory=None, intrinsics=PINHOLE, **changes):
         PerceptionSettings(depth=DepthSettings(metric='aligned')),
         {name.replace('__', '.'): value for name, value in changes.items()},
     )
-    return to_metres(disparity, intrinsics, 'cam', reference, chosen, memory or Memory())
+    return estimate_metric_depth(
+        disparity, intrinsics, 'cam', reference, chosen, memory or Memory()
+    )
 
 
 def kinds(found):
@@ -145,7 +147,7 @@ def test_a_bad_fit_gives_no_depth_but_its_numbers():
     assert found.depth is None
     assert not found.fit.ok
     assert kinds(found) == ['bad fit']
-    assert f'{100 * found.fit.inliers:.0f} % of 14400 references agree' in found.notes[0].text
+    assert f'{100 * found.fit.inliers:.0f} % of 14400 references are within' in found.notes[0].text
 
 
 def test_references_that_cannot_be_used_are_named():
@@ -246,7 +248,7 @@ def by_height(depth, normals, height=floors.HEIGHT, lens=floors.LENS, gravity=''
         points=PointsSettings(gravity=gravity),
     )
     given = None if normals is None else Normals(normals)
-    return to_metres(
+    return estimate_metric_depth(
         disparity, lens, 'cam', None, asked, Memory(), given, asked.points.direction
     ), scale_shift
 

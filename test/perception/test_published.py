@@ -119,6 +119,27 @@ def test_with_a_bad_fit_no_metric_topic_comes_out(tiny):
     assert [note.kind for note in prediction.notes] == ['bad fit']
 
 
+def test_result_gives_the_reason_for_missing_metric_depth(tiny):
+    one = perceiver(tiny, depth__metric='aligned', every_n__depth=2)
+    relative = image(one.process(request(camera='left')), 'disparity/image')
+    metres = (1 / (0.7 * relative + 0.2)).astype(np.float32)
+    good = image_messages.image(MAKE, metres, '32FC1', request().header)
+    colour = image_messages.image(MAKE, request().frame.image, 'rgb8', request().header)
+    for reference, tried, problem in (
+        (good, True, ''),
+        (None, False, 'no depth reference within 0.05 s'),
+        (colour, False, 'depth reference: '),
+    ):
+        result = one.process(request(reference=reference))
+        assert (result.fit is not None) == tried
+        assert result.depth_problem.startswith(problem)
+        assert (result.depth_problem == '') == (result.metric_depth is not None)
+        assert {'disparity/image', 'normal/image'} <= set(topics(result))
+        # In the other frame it is not the turn of the depth.
+        other = one.process(request(reference=reference))
+        assert (other.fit, other.depth_problem, other.metric_depth) == (None, None, None)
+
+
 def test_disparity_is_never_published_on_a_metric_topic(tiny):
     """The converter goes by the type, so whatever is wanted, a Disparity is not called metres."""
     depth = tasks.get('depth')

@@ -152,13 +152,13 @@ def test_points_land_on_the_pixels_that_they_came_from():
     metres[5:9, 7] = np.nan
     points = back_project(MetricDepth(metres), PINHOLE).reshape(-1, 3)
     reference = reference_from(cloud(points), HERE)
-    found = reference.samples(SIZE, PINHOLE)
+    found = reference.at_pixels(SIZE, PINHOLE)
     assert len(found.depth) == np.isfinite(metres).sum()
     np.testing.assert_allclose(found.depth, metres[found.rows, found.columns], rtol=1e-6)
     # And so do those of a lidar that stands elsewhere.
     there = transform_from('0.3 -0.1 0.2 0.5 -0.5 0.5 -0.5')
     seen = (points - there.translation) @ there.rotation
-    again = reference_from(cloud(seen), there).samples(SIZE, PINHOLE)
+    again = reference_from(cloud(seen), there).at_pixels(SIZE, PINHOLE)
     np.testing.assert_allclose(again.depth, metres[again.rows, again.columns], rtol=1e-4)
 
 
@@ -166,7 +166,7 @@ def test_points_that_are_not_in_the_image_do_not_count():
     inside = (0, 0, 2)
     points = [inside, (0, 0, -2), (0, 0, 0), (np.nan, 0, 2), (np.inf, 0, 2), (9, 0, 2), (0, -9, 2)]
     reference = Reference(0, '', points=np.array(points, np.float32))
-    found = reference.samples(SIZE, PINHOLE)
+    found = reference.at_pixels(SIZE, PINHOLE)
     assert [list(part) for part in found] == [[20], [32], [2.0]]
 
 
@@ -174,14 +174,14 @@ def test_the_rim_of_the_image_is_in_it():
     pinhole = Intrinsics(1, 1, 0, 0)  # x / z is the column
     columns = np.array([-0.51, -0.5, -0.49, 63.49, 63.5], np.float32)
     points = np.stack([columns, 0 * columns, 0 * columns + 1], axis=1)
-    found = Reference(0, '', points=points).samples(SIZE, pinhole)
+    found = Reference(0, '', points=points).at_pixels(SIZE, pinhole)
     assert found.columns.tolist() == [0, 0, 63]
 
 
 def test_points_need_a_pinhole():
     reference = Reference(0, '', points=np.ones((3, 3), np.float32))
     with pytest.raises(ValueError, match='a calibrated CameraInfo beside the image, got none'):
-        reference.samples(SIZE, None)
+        reference.at_pixels(SIZE, None)
 
 
 @pytest.mark.parametrize('zoom', [1, 2, 5])
@@ -191,7 +191,7 @@ def test_an_image_of_another_resolution_shows_the_same(zoom):
     coarse[2, 3] = np.nan
     fine = coarse.repeat(zoom, 0).repeat(zoom, 1)
     for reference, size in ((coarse, fine.shape), (fine, coarse.shape)):
-        found = Reference(0, '', image=reference).samples(size, None)
+        found = Reference(0, '', image=reference).at_pixels(size, None)
         shown = fine if size == fine.shape else coarse
         np.testing.assert_array_equal(found.depth, shown[found.rows, found.columns])
         assert len(found.depth) == np.isfinite(reference).sum()
@@ -199,7 +199,7 @@ def test_an_image_of_another_resolution_shows_the_same(zoom):
 
 @pytest.mark.parametrize('size', [(40, 64), (7, 9), (31, 200), (1, 1)])
 def test_a_sample_is_of_the_pixel_that_the_middle_of_the_reference_falls_into(size):
-    found = Reference(0, '', image=depths(size=(12, 17))).samples(size, None)
+    found = Reference(0, '', image=depths(size=(12, 17))).at_pixels(size, None)
     rows, columns = np.mgrid[:12, :17].reshape(2, -1)
     off_rows = found.rows - ((rows + 0.5) * size[0] / 12 - 0.5)
     off_columns = found.columns - ((columns + 0.5) * size[1] / 17 - 0.5)
@@ -210,7 +210,7 @@ def test_a_sample_is_of_the_pixel_that_the_middle_of_the_reference_falls_into(si
 
 def test_of_a_large_image_a_part_is_enough():
     image = depths(size=(1080, 1920))
-    found = Reference(0, '', image=image).samples(image.shape, None)
+    found = Reference(0, '', image=image).at_pixels(image.shape, None)
     assert 2**16 < len(found.depth) <= 2**18
     np.testing.assert_array_equal(found.depth, image[found.rows, found.columns])
     # From all over the image.
