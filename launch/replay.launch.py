@@ -5,8 +5,8 @@
   ros2 launch diception_ros replay.launch.py bag:=drive out:=results image:=/camera/image_raw
 
 The bag is played once the node is active. This is the live path: frames that come while the model
-works are dropped unless policy:=all. `diception replay` processes every frame and needs no ROS. All
-arguments of perception.launch.py are taken, too; ends when the bag does.
+works are dropped unless policy:=all. `diception replay` processes every frame and needs no ROS.
+All arguments of perception.launch.py are taken, too; ends when the bag does.
 """
 
 from pathlib import Path
