@@ -205,13 +205,15 @@ def linear(values: NDArray[np.float32], size: tuple[int, int]) -> NDArray[np.flo
     known = ~np.isnan(values if values.ndim == 2 else values[..., 0])
     if known.all():
         return _blend(values, size)
-    weight = _blend(known.astype(np.float32), size)
-    mask = known if values.ndim == 2 else known[..., None]
-    total = _blend(np.where(mask, values, np.float32(0)), size)
-    share = weight if values.ndim == 2 else weight[..., None]
-    with np.errstate(invalid='ignore', divide='ignore'):
-        mean = total / share
-    return np.where(share >= 0.5, mean, np.float32(np.nan)).astype(np.float32)
+    share = _blend(known.astype(np.float32), size)
+    share[share < 0.5] = np.nan
+    filled = values.copy()
+    filled[~known] = 0
+    mean = _blend(filled, size)
+    # Channel by channel: numpy takes several times as long for a last axis of three.
+    for plane in (mean,) if mean.ndim == 2 else np.moveaxis(mean, -1, 0):
+        plane /= share
+    return mean
 
 
 def _blend(values: NDArray[np.float32], size: tuple[int, int]) -> NDArray[np.float32]:

@@ -9,6 +9,7 @@ must come from somewhere.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Any
@@ -126,12 +127,13 @@ class Normals(MapLabel):
 
     def __post_init__(self) -> None:
         vectors = freeze(self, 'vectors', np.float32, ('H', 'W', 3))
-        length = np.sqrt(np.einsum('hwc,hwc->hw', vectors, vectors))
+        planes = [vectors[..., axis] for axis in range(3)]
+        off = np.abs(_length(planes) - 1)
         # Channel by channel: numpy reduces a last axis of three six times more slowly.
-        x, y, z = (np.isnan(vectors[..., axis]) for axis in range(3))
-        if not np.array_equal(np.isnan(length), x & y & z):
+        x, y, z = map(np.isnan, planes)
+        if not np.array_equal(np.isnan(off), x & y & z):
             raise ValueError('Normals.vectors: expected NaN in all three components or in none')
-        off = np.fmax.reduce(np.abs(length - 1), axis=None)
+        off = np.fmax.reduce(off, axis=None)
         if off > UNIT_TOLERANCE:
             raise ValueError(
                 f'Normals.vectors: expected unit vectors, got a length off by {off:.4g}'
@@ -163,11 +165,23 @@ def unit(vectors: NDArray[np.float32]) -> Normals:
     Args:
         vectors: (H, W, 3) float32, camera optical frame, any length; NaN = unknown.
     """
-    length = np.sqrt(np.einsum('hwc,hwc->hw', vectors, vectors))[..., None]
-    with np.errstate(invalid='ignore', divide='ignore'):
-        return Normals(
-            np.where(length >= _MIN_NORMAL_LENGTH, vectors / length, np.float32(np.nan))
-        )
+    import cv2
+
+    planes = [np.asarray(plane, np.float32) for plane in cv2.split(vectors)]
+    length = _length(planes)
+    length[~(length >= _MIN_NORMAL_LENGTH)] = np.nan
+    for plane in planes:
+        plane /= length
+    return Normals(np.asarray(cv2.merge(planes), np.float32))
+
+
+def _length(planes: Sequence[NDArray[np.float32]]) -> NDArray[np.float32]:
+    """(H, W) lengths of vectors whose components are given one by one."""
+    x, y, z = planes
+    out: NDArray[np.float32] = x * x
+    out += y * y
+    out += z * z
+    return np.sqrt(out, out=out)
 
 
 @dataclass(frozen=True, eq=False)
