@@ -5,6 +5,7 @@
 - `tutorials/NAME.md`: each script of `examples/`, its docstring above its code.
 - `commands/VERB.md`: the help of each verb of the command line.
 - `reference/PACKAGE.md`: the public docstrings of each package.
+- `contributing.md`: `CONTRIBUTING.md`.
 - `SUMMARY.md`: the navigation.
 """
 
@@ -110,6 +111,9 @@ def summary() -> None:
         for file in files:
             title = title_of((ROOT / 'docs' / file).read_text())
             lines.append(f'    * [{title}]({file})')
+    guide = (ROOT / 'CONTRIBUTING.md').read_text()
+    write('contributing.md', guide.replace('](docs/', ']('))  # links from docs/
+    lines.append(f'    * [{title_of(guide)}](contributing.md)')
     generated = {
         'Tutorials': tutorials(),
         'Commands': commands(),

@@ -474,18 +474,24 @@ class FitCriteria(Settings):
     name_prefix = 'depth.'
 
     min_points: int = setting(
-        50, 'for aligned: minimum number of reference depths in the image', low=3, high=10_000_000
+        50,
+        'with depth.metric aligned and height: minimum number of reference depths in the image',
+        low=3,
+        high=10_000_000,
     )
     inlier_threshold: float = setting(
-        0.15, 'for aligned: relative error of depth up to which a reference is an inlier',
-        low=1e-3, high=1,
+        0.15, 'with depth.metric aligned and height: relative error of depth up to which a '
+        'reference is an inlier', low=1e-3, high=1,
     )  # fmt: skip
     min_inliers: float = setting(
-        0.5, 'for aligned: minimum share of inliers among the references', low=0, high=1
+        0.5,
+        'with depth.metric aligned and height: minimum share of inliers among the references',
+        low=0,
+        high=1,
     )
     max_residual: float = setting(
-        0.08, 'for aligned: maximum root mean square of the relative errors of inliers', low=0,
-        high=1,
+        0.08, 'with depth.metric aligned and height: maximum root mean square of the relative '
+        'errors of inliers', low=0, high=1,
     )  # fmt: skip
 
     def __post_init__(self) -> None:

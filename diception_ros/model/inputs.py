@@ -28,7 +28,7 @@ def standard_normal(seed: int, shape: Sequence[int]) -> NDArray[np.float32]:
         shape: at least 16 numbers, a multiple of 16 or not.
 
     Returns:
-        of this shape, float32, not to be changed.
+        of this shape, float32, read-only (cached).
 
     Source: ATen/native/cpu/DistributionTemplates.h of torch (normal_fill), whose generator is
     MT19937 seeded as by its authors.

@@ -316,7 +316,7 @@ class DiceptionPipeline(DiffusionPipeline, SD3LoraLoaderMixin):
 
     @torch.no_grad()
     def encode_texts(self, texts: Sequence[str]) -> Any:
-        """Run the text encoders, past the prompt table: pairs of a text and its Embedding.
+        """Run the text encoders, past the prompt table: pairs of a text and its PromptEmbedding.
 
         Raises:
             UnknownTextError: the pipeline has no text encoders.
@@ -396,7 +396,7 @@ class DiceptionPipeline(DiffusionPipeline, SD3LoraLoaderMixin):
         texts = ([''] * batch if guided else []) + list(prompt)
         tokens, pooled = self.embed_prompts(texts)  # (M, 333, D)
         point_tokens = self.point_encoder(coordinates, given).to(tokens)  # (N, 5, D)
-        image_latents = image_latents.to(tokens)  # (B, C, h, w)
+        image_latents = image_latents.to(tokens)  # (B, C + F, h, w)
         if guided:
             point_tokens = torch.cat([torch.zeros_like(point_tokens), point_tokens])
             if len(image_latents) > 1:
@@ -473,7 +473,7 @@ class DiceptionPipeline(DiffusionPipeline, SD3LoraLoaderMixin):
         # 2. The image, encoded once for all prompts.
         if image_latents is None:
             draw = generator[0] if isinstance(generator, list) else generator
-            image_latents = self.encode_image(image, sample_posterior, draw)  # (B, C, h, w)
+            image_latents = self.encode_image(image, sample_posterior, draw)  # (B, C + F, h, w)
         # 3. Denoise, all prompts as one batch.
         latents = self.denoise(
             image_latents,

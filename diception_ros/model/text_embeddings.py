@@ -275,7 +275,7 @@ def combine_embeddings(
         t5: (N, 256, d) tokens of T5, d >= d1 + d2.
 
     Returns:
-        each text with its Embedding.
+        each text with its PromptEmbedding.
 
     Source: arXiv 2403.03206, section 4 (text representations of SD3).
     """

@@ -38,8 +38,9 @@ class NodeSettings(Settings):
     )  # fmt: skip
     depth_reference: str = setting(
         'image',
-        'for depth.metric aligned, topic depth_reference: image, 16UC1 mm or 32FC1 m; compressed, '
-        'compressedDepth of the same on depth_reference/compressedDepth; cloud, PointCloud2',
+        'with depth.metric aligned, topic depth_reference: image, 16UC1 mm or 32FC1 m; '
+        'compressed, compressedDepth of the same on depth_reference/compressedDepth; cloud, '
+        'PointCloud2',
         choices=('image', 'compressed', 'cloud'),
     )  # fmt: skip
     autostart: bool = setting(True, 'configure and activate at the start')

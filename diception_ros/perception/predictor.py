@@ -218,8 +218,8 @@ class Predictor:
     ) -> list[Prediction]:
         """Predict N prompts, each for a frame of its own and with settings of its own.
 
-        A frame is encoded once per resolution and shift, and what has the same settings but for
-        the seed runs in one batch. A prediction depends on the others by rounding only, and with a
+        A frame is encoded once per resolution and shift; requests whose settings differ only in
+        the seed share a batch. A prediction depends on the others by rounding only, and with a
         `batch_size` of 1 not even by that.
 
         Args:

@@ -59,23 +59,28 @@ class DepthSettings(Settings):
         'height of the camera above the floor', choices=('off', 'fixed', 'aligned', 'height'),
     )  # fmt: skip
     scale: float = setting(
-        0.0, 'for fixed: 1/depth at disparity 1 minus 1/depth at disparity 0, 1/m', low=0,
-        high=1e6,
+        0.0, 'with depth.metric fixed: 1/depth at disparity 1 minus 1/depth at disparity 0, 1/m',
+        low=0, high=1e6,
     )  # fmt: skip
-    shift: float = setting(0.0, 'for fixed: 1/depth at disparity 0, 1/m', low=-1e6, high=1e6)
+    shift: float = setting(
+        0.0, 'with depth.metric fixed: 1/depth at disparity 0, 1/m', low=-1e6, high=1e6
+    )
     tolerance_s: float = setting(
-        0.05, 'for aligned: maximum difference of the stamps of frame and reference, seconds',
+        0.05,
+        'with depth.metric aligned: maximum difference of the stamps of frame and reference, '
+        'seconds',
         low=0, high=3600,
     )  # fmt: skip
     reference_transform: str = setting(
         IDENTITY,
-        "for aligned: x y z qx qy qz qw, pose of the reference cloud's frame in the optical frame",
+        "with depth.metric aligned: x y z qx qy qz qw, pose of the reference cloud's frame in the "
+        'optical frame',
     )  # fmt: skip
     camera_height: float = setting(
         0.0,
-        'height of the camera above the floor, metres; for height, and for points.ground, which '
-        'then ignores level surfaces at other heights; 0: not known, else at least 0.01', low=0,
-        high=100,
+        'height of the camera above the floor, metres; for depth.metric height, and for '
+        'points.ground, which then ignores level surfaces at other heights; 0: not '
+        'known, else at least 0.01', low=0, high=100,
     )  # fmt: skip
     criteria: FitCriteria = field(default_factory=FitCriteria)
 
@@ -119,11 +124,11 @@ class PointsSettings(Settings):
         False, 'drop the points that hang between two surfaces at a depth edge'
     )
     edge_angle: float = setting(
-        85.0, 'for points.edge_filter: largest angle between ray and surface normal, degrees; '
+        85.0, 'with points.edge_filter: largest angle between ray and surface normal, degrees; '
         'needs the normal task', low=0, high=90,
     )  # fmt: skip
     edge_jump: float = setting(
-        0.05, 'for points.edge_filter: share of the depth by which a point may be behind one '
+        0.05, 'with points.edge_filter: share of the depth by which a point may be behind one '
         'neighbour and before another', low=0.001, high=1,
     )  # fmt: skip
     ground: str = setting(
@@ -263,7 +268,9 @@ class LiveSettings(Settings):
         choices=('latest', 'all'),
     )  # fmt: skip
     queue_size: int = setting(
-        100, 'for all: length of the queue of a camera; further frames are dropped', low=1,
+        100, 'with policy all: maximum number of queued frames of each camera; further ones are '
+        'dropped',
+        low=1,
         high=100_000,
     )  # fmt: skip
 

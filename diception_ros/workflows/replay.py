@@ -70,15 +70,17 @@ class ReplayConfig(Settings):
         metavar='TOPIC',
     )  # fmt: skip
     depth_references: tuple[str, ...] = setting(
-        (), 'topic of depth references of each camera, for --depth-metric aligned',
+        (), 'topic of depth references of each camera, with --depth-metric aligned',
         flag='--depth-reference',
         metavar='TOPIC',
     )  # fmt: skip
     points: str = setting(
         '', 'pixels on the object, for tasks that take points', metavar='X,Y;X,Y'
     )
-    start: float = setting(0.0, 'seconds after the beginning of the bag', low=0)
-    end: float | None = setting(None, 'seconds after the beginning of the bag', kind=float)
+    start: float = setting(0.0, 'skip this many seconds at the beginning of the bag', low=0)
+    end: float | None = setting(
+        None, 'stop this many seconds after the beginning of the bag', kind=float
+    )
     every: int = setting(1, 'process every n-th image', low=1, metavar='N')
     max_frames: int = setting(
         0, 'maximum number of images of each camera; 0: all', low=0, metavar='N'
@@ -92,7 +94,7 @@ class ReplayConfig(Settings):
     prefix: str = setting(
         '/perception', 'prefix of the topics: the name of the node', metavar='NAME'
     )
-    compression: str = setting('zstd', 'of the bag', choices=('zstd', 'none'))
+    compression: str = setting('zstd', 'compression of the written bag', choices=('zstd', 'none'))
     truth: tuple[str, ...] = setting(
         (), 'ground truth: TASK=TOPIC or TASK=FOLDER; docs/replay.md has the types',
         metavar='TASK=TOPIC',

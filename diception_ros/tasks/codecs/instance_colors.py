@@ -213,8 +213,8 @@ def _without_passes(hills: Whole, heights: Floats) -> NDArray[np.int64]:
     """(K + 1,) int64, the hill that each is a part of after those with a high pass were joined.
 
     Args:
-        hills: (CELLS, CELLS, CELLS) int32, 0 = flat land, 1..K.
-        heights: (CELLS, CELLS, CELLS) float32 >= 0, votes per cell.
+        hills: (C, C, C) int32, 0 = flat land, 1..K.
+        heights: (C, C, C) float32 >= 0, votes per cell.
     """
     count = int(hills.max()) + 1
     tops = np.zeros(count, np.float32)
@@ -322,8 +322,8 @@ def decode_instances(rgb: Floats) -> tuple[Whole, Floats]:
 
     Returns:
         (H, W) int32 ids, 0 = background, 1..N in the order of falling scores; and (N,) float32
-        scores in [0, 1]: exp(-(spread / SPREAD)^2) * area / (area + 4 smallest areas), where the
-        spread is that of the colours around their mean, away from the rim.
+        scores in [0, 1]: exp(-(spread / SCORE_SPREAD)^2) * area / (area + 4 smallest areas), where
+        the spread is that of the colours around their mean, away from the rim.
     """
     image = _prepare(rgb)
     meant = find_color_modes(image.smooth, image.rough)
