@@ -202,15 +202,16 @@ def _naming(path: Path) -> Iterator[None]:
     """Make errors of a full disk name the file, whichever library raised them."""
     try:
         yield
-    except OSError as error:
+    except Exception as error:
+        # safetensors and torch have errors of their own, without a number, and shutil.Error, an
+        # OSError, has a list of what could not be copied.
+        if not isinstance(error, OSError) or isinstance(error, shutil.Error):
+            if 'No space left' not in str(error):
+                raise
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(path)) from error
         if error.errno is not None and error.filename in (None, str(_partial(path))):
             error.filename = str(path)
         raise
-    except Exception as error:
-        # safetensors and torch have errors of their own, without a number.
-        if 'No space left' not in str(error):
-            raise
-        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(path)) from error
 
 
 def lock(file: int | IO[bytes], busy: str) -> None:

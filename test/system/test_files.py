@@ -5,6 +5,7 @@
 import errno
 import os
 from pathlib import Path
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -181,6 +182,7 @@ class SafetensorError(Exception):
 @pytest.mark.parametrize('error', [
     lambda: OSError(errno.ENOSPC, 'No space left on device'),
     lambda: SafetensorError('I/O error: No space left on device (os error 28)'),
+    lambda: shutil.Error([('a', 'b', "[Errno 28] No space left on device: 'a' -> 'b'")]),
 ])  # fmt: skip
 @pytest.mark.parametrize('block', [files.atomic_file, files.atomic_folder])
 def test_a_full_disk_names_the_file(tmp_path, error, block):
