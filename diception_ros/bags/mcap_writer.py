@@ -219,7 +219,7 @@ class Writer(contextlib.AbstractContextManager['Writer']):
         # Not emptied before it is clear that no other process writes it.
         self._file = os.fdopen(os.open(self.partial, os.O_RDWR | os.O_CREAT, 0o666), 'r+b')
         try:
-            files.lock(self._file, f'{self.partial}: another replay writes it; wait for its end')
+            files.lock(self._file, f'{self.partial}: another process writes it; wait for its end')
             if at:
                 self._recover(at)
             else:

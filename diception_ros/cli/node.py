@@ -136,6 +136,8 @@ def echo(args: argparse.Namespace) -> int:
     from diception_ros.node.client import as_plain
     from diception_ros.system.processes import ended_by_signals
 
+    if args.count < 0:
+        raise ValueError(f'--count is {args.count}; expected 0 or more')
     with ended_by_signals() as ended, _connected(args) as remote:
         for message in remote.messages(args.topic, args.count, ended.is_set):
             text = yaml.safe_dump(as_plain(message, args.full), sort_keys=False, width=2**16)
@@ -322,12 +324,22 @@ def record(args: argparse.Namespace) -> int:
 
     if args.out.suffix != '.mcap':
         raise ValueError(f'--out is {args.out}; expected a name that ends in .mcap')
+    if not args.out.parent.is_dir():
+        raise FileNotFoundError(f'{args.out}: {args.out.parent} is no folder; make it first')
+    if not args.seconds >= 0:  # also NaN
+        raise ValueError(f'--seconds is {args.seconds}; expected 0 or more')
+    for topic in args.topics:
+        if not topic.startswith('/'):
+            raise ValueError(f'topic {topic!r}; expected a full name, which begins with /')
     partial = partial_of(args.out)
     for path in (args.out, partial):
         if path.exists() and not (args.force and path.is_file()):
             hint = '; --force replaces it' if path.is_file() else ' and is no file'
             if path == partial:
-                hint = f', readable, of a recording that was killed{hint}; rename it to keep it'
+                hint = (
+                    ', readable, of a recording that was killed or still runs'
+                    f'{hint}; rename it to keep it'
+                )
             raise FileExistsError(f'{path} exists{hint}')
     with ended_by_signals() as ended:
         recording = bag_tools.record(

@@ -15,6 +15,7 @@ from typing import Any
 
 import rclpy
 from rclpy.duration import Duration
+from rclpy.exceptions import NameValidationException
 from rclpy.executors import SingleThreadedExecutor
 from rclpy.parameter import Parameter
 from rclpy.publisher import Publisher
@@ -35,6 +36,8 @@ from diception_ros.system import ros_environment
 LATCHED = ('/tf_static', '/robot_description')
 # Seconds of the machine between messages on /clock, as `ros2 bag play --clock` by default.
 TICK = 1 / 40
+# Seconds that are waited at once, of a message's time that may be years away.
+LONGEST_S = 3600.0
 # Messages that are read before their time.
 PREFETCH = 64
 # Seconds after which recorded messages are written, if they do not fill a chunk before.
@@ -51,11 +54,9 @@ def play(path: Path, options: PlaySettings, ended: threading.Event) -> int:
     """Play a bag until its end, or until `ended` is set; returns the number of published messages.
 
     Raises:
-        ValueError: a topic is not in the bag, or the rate is not positive.
+        ValueError: a topic is not in the bag.
         TimeoutError: a topic has no subscriber within `listen_s`.
     """
-    if not 0 < options.rate < float('inf'):
-        raise ValueError(f'--rate is {options.rate}; expected more than 0')
     with ros_context(), Bag(path) as bag:
         node = rclpy.create_node('diception_play')
         published = _Player(node, bag, options, ended).run()
@@ -125,7 +126,7 @@ class _Player:
             due = began + (raw.stamp_ns - zero) / 1e9 / self._options.rate
             while (rest := due - now) > 0 and not self._ended.is_set():
                 self._publish_time(zero + round((now - began) * self._options.rate * 1e9))
-                self._ended.wait(min(rest, TICK) if self._clock else rest)
+                self._ended.wait(min(rest, TICK if self._clock else LONGEST_S))
                 now = time.monotonic()
             if self._ended.is_set():
                 return
@@ -166,7 +167,10 @@ def _publishers(node: Any, bag: Bag, topics: Collection[str]) -> dict[str, Publi
         if name in LATCHED:
             # A message of each of the publishers, whose number the recording may not tell.
             offered = OfferedQos(True, True, max(offered.depth, min(bag.topics[name].count, 100)))
-        made[name] = node.create_publisher(message, name, profile_of(offered))
+        try:
+            made[name] = node.create_publisher(message, name, profile_of(offered))
+        except NameValidationException:
+            node.get_logger().warning(f'{name!r} is not played: ROS takes no topic of that name')
     return made
 
 

@@ -65,21 +65,21 @@ class NodeSettings(Settings):
 class PlaySettings(Settings):
     """How `bag_tools.play` plays a bag."""
 
-    rate: float = setting(1.0, 'speed factor')
+    rate: float = setting(1.0, 'speed factor', low=1e-6, high=1e6)
     loop: bool = setting(False, 'start again at the end')
     clock: bool = setting(True, 'publish /clock (default: yes)')
     topics: tuple[str, ...] = setting((), 'topics to play (default: all)', metavar='TOPIC')
-    start_s: float = setting(0.0, 'seconds after the beginning', name='start')
+    start_s: float = setting(0.0, 'seconds after the beginning', low=0, name='start')
     end_s: float | None = setting(
-        None, 'seconds after the beginning', name='end', kind=float, metavar='S'
+        None, 'seconds after the beginning', low=0, name='end', kind=float, metavar='S'
     )
     delay_s: float = setting(
-        1.0, 'seconds before the first message, for the discovery of subscribers', name='delay',
-        metavar='S',
+        1.0, 'seconds before the first message, for the discovery of subscribers', low=0,
+        high=1e6, name='delay', metavar='S',
     )  # fmt: skip
     listen_s: float = setting(
         0.0, 'seconds before that, within which every topic must have a subscriber; 0: do not '
-        'wait', name='listeners', metavar='S',
+        'wait', low=0, high=1e6, name='listeners', metavar='S',
     )  # fmt: skip
 
 

@@ -272,7 +272,7 @@ def _is_free_good(scene: Scene, camera: PinholeCamera, target: int = 0) -> bool:
 def _shown(scene: Scene, camera: PinholeCamera) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """Share of the image of each instance, by some rays, and depths, 0 where nothing is hit."""
     shapes, instance = scene.solids
-    step = max(1, max(camera.size) // _RAYS)
+    step = max(1, min(max(camera.size) // _RAYS, min(camera.size)))
     index, depth = first_hit(shapes, camera.position, camera.rays(step))
     seen = np.bincount(instance[index], minlength=len(scene.categories) + 1) / len(index)
     return seen, np.where(index < 0, 0, depth)

@@ -201,7 +201,13 @@ class Renderer:
         self._gl.make_current()
         if self._context is not None:
             self._context.free()
-        self._context = mj.MjrContext(model, mj.mjtFontScale.mjFONTSCALE_50)
+        try:
+            self._context = mj.MjrContext(model, mj.mjtFontScale.mjFONTSCALE_50)
+        except mj.FatalError as error:
+            height, width = self.size
+            raise ValueError(
+                f'OpenGL cannot draw {width}x{height} pixels ({error}); expected smaller images'
+            ) from error
         mj.mjr_setBuffer(mj.mjtFramebuffer.mjFB_OFFSCREEN, self._context)
         self._visual = mj.MjvScene(model, maxgeom=model.ngeom + 10)
         mj.mjv_updateScene(

@@ -32,6 +32,10 @@ CAMERA, PROMPTS = 1, 2
 # And of the five points of `evaluators.mask_items`.
 _POINTS = 2**16
 
+# Rooms in a row without a sample, after which no other is expected to have one: of 60 rooms as
+# 16x16 pixels each had one.
+_MOST_EMPTY = 100
+
 # An object of a prompt covers at least this fraction of the image, and this many pixels.
 _LEAST_SHARE, _LEAST_PIXELS = 0.002, 16
 
@@ -81,22 +85,32 @@ def samples(
 
     Raises:
         ImportError, OSError: see `renderer.open_gl_context`.
-        ValueError: an unknown task or split, or a worker that is none of the workers.
+        ValueError: an unknown task or split, a worker that is none of the workers, or a size at
+            which no room has a good view.
     """
     names = BUILTIN.names() if tasks is None else list(tasks)
     for name in names:
         BUILTIN.get(name)
     numbers = scene_numbers(worker, workers, first)
+    empty = 0
     with Renderer(size, backend) as renderer:
         for number in numbers:
+            empty += 1
+            if empty > _MOST_EMPTY:
+                raise ValueError(
+                    f'{_MOST_EMPTY} rooms in a row have no good view as {size[1]}x{size[0]} '
+                    'pixels; expected larger images'
+                )
             for k, view in enumerate(
                 scene_views(renderer, seed, number, split, views, rig, realism)
             ):
                 rng = scenes.rng_for(seed, number, split, PROMPTS + 2 * k)
                 name = f'{view.scene.name}/{k}'
-                yield from make_samples(
+                made = make_samples(
                     view, names, rng, name, absent=absent, stuff=stuff, metric=metric
                 )
+                empty = 0 if made else empty
+                yield from made
 
 
 def room_views(

@@ -77,6 +77,8 @@ def evaluate(config: EvaluateConfig, progress: Progress = SILENT) -> EvaluateRes
 
     # Before anything that takes seconds to import.
     folder.check_folder(folder.resolve(config.model or 'builtin'))
+    if config.out is not None:
+        files.check_folders([config.out])
     if config.adapters:
         return _on_labels(config, progress)
     if config.protocol == RGBD:

@@ -54,6 +54,8 @@ class RoomSettings(Settings):
 
     def __post_init__(self) -> None:
         super().__post_init__()
+        if not self.tasks:
+            raise ValueError('tasks is empty; expected one or more')
         if self.size:
             parse_size(self.size)
 

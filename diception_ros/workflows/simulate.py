@@ -94,7 +94,12 @@ def parse_size(text: str) -> tuple[int, int]:
     match = re.fullmatch(r'([1-9]\d*)x([1-9]\d*)', text)
     if match is None:
         raise ValueError(f'size is {text!r}; expected WxH such as 640x480')
-    return int(match[2]), int(match[1])
+    from diception_ros.core.images import MAX_PIXELS
+
+    height, width = int(match[2]), int(match[1])
+    if width * height > MAX_PIXELS:
+        raise ValueError(f'size is {text!r}; expected at most {MAX_PIXELS} pixels')
+    return height, width
 
 
 def simulate(config: SimulateConfig, progress: Progress = SILENT) -> SimulateResult:

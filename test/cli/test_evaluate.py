@@ -121,6 +121,8 @@ def test_the_image_reaches_the_model(opengl, tiny_folder, tmp_path, monkeypatch)
         (['--scenes', '0'], 'scenes is 0; expected at least 1'),
         (['--mean-scenes', '0'], 'mean_scenes is 0; expected at least 1'),
         (['--scene-seed', '-1'], 'scene_seed is -1; expected at least 0'),
+        (['--tasks'], 'tasks is empty; expected one or more'),
+        (['--out', '/dev/null/x'], '/dev/null is a file; results need a folder'),
         (['--num-inference-steps', '0'], 'num_inference_steps is 0; expected at least 1'),
         (['--model', '/no/such/model'], '/no/such/model: no such model folder'),
         (['--processing-resolution', '50'], 'this model takes multiples of'),
@@ -128,7 +130,7 @@ def test_the_image_reaches_the_model(opengl, tiny_folder, tmp_path, monkeypatch)
 )
 def test_user_errors_are_one_line(tiny_folder, tmp_path, capsys, arguments, message):
     out = tmp_path / 'out'
-    assert evaluate('--model', tiny_folder, *arguments, '--out', out) == 1
+    assert evaluate('--model', tiny_folder, '--out', out, *arguments) == 1
     err = capsys.readouterr().err.strip().splitlines()
     assert len(err) == 1
     assert err[0].startswith('diception evaluate: ')

@@ -114,7 +114,9 @@ def test_nothing_is_overwritten_unasked(tmp_path, capsys, name):
 
 
 @pytest.mark.parametrize(('arguments', 'says'), [
-    (['--size', '64'], 'WxH'), (['--size', '0x4'], 'WxH'), (['--scenes', '0'], 'at least 1'),
+    (['--size', '64'], 'WxH'), (['--size', '99999x99999'], 'at most 150000000 pixels'),
+    (['--size', '99999x9'], 'OpenGL cannot draw 99999x9 pixels'),
+    (['--size', '0x4'], 'WxH'), (['--scenes', '0'], 'at least 1'),
     (['--rate', '0'], 'rate is 0'), (['--seed', '-1'], '-1'), (['--out', 'x.db3'], '.mcap'),
 ])  # fmt: skip
 def test_invalid_options_raise(tmp_path, capsys, arguments, says):

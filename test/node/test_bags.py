@@ -135,8 +135,19 @@ def test_play_and_record_reject_bad_arguments(tmp_path, capsys):
     from diception_ros.cli.main import main
 
     path = recordings.write(tmp_path / 'bag', recordings.recorded(1))
-    assert main(['play', str(path), '--rate', '0']) == 1
-    assert '--rate is 0' in capsys.readouterr().err
+    for option, value in (('rate', '0'), ('rate', '1e-300'), ('delay', '1e17'), ('end', '-1')):
+        assert main(['play', str(path), f'--{option}', value]) == 1
+        assert f'{option} is {float(value)}; expected at ' in capsys.readouterr().err
+    for arguments, words in (
+        (['--seconds', 'nan', '--out', 'a.mcap'], '--seconds is nan; expected 0 or more'),
+        (['--seconds', '-1', '--out', 'a.mcap'], '--seconds is -1.0; expected 0 or more'),
+        (['--out', 'absent/a.mcap'], 'absent is no folder; make it first'),
+        (['chatter', '--out', 'a.mcap'], "topic 'chatter'; expected a full name"),
+    ):
+        assert main(['record', *arguments]) == 1
+        assert words in capsys.readouterr().err
+    assert main(['echo', '/a', '--count', '-1']) == 1
+    assert '--count is -1; expected 0 or more' in capsys.readouterr().err
     assert main(['play', '/dev/null']) == 1
     assert '/dev/null: neither a file nor a folder; expected a bag' in capsys.readouterr().err
     assert main(['record', '/a', '--out', str(tmp_path / 'a.bag')]) == 1
@@ -159,7 +170,8 @@ def test_play_leaves_out_topics_without_a_package(start, tmp_path):
     with Writer(path) as writer:
         writer.add('/odd', 'nobodys_msgs/msg/Word', 'string data')
         writer.add('/words', 'std_msgs/msg/String', 'string data')
-        for k, topic in enumerate(('/odd', '/words', '/odd')):
+        writer.add('/two words', 'std_msgs/msg/String', 'string data')
+        for k, topic in enumerate(('/odd', '/words', '/odd', '/two words')):
             writer.write(topic, bytes((0, 1, 0, 0, 2, 0, 0, 0, 65, 0)), 1_000_000 * k)
         writer.finish()
     player = start('play', path, '--delay', '0', '--no-clock')
@@ -168,6 +180,7 @@ def test_play_leaves_out_topics_without_a_package(start, tmp_path):
     assert 'published 1 messages' in words
     assert "/odd is not played: No module named 'nobodys_msgs'. The definition in the bag" in words
     assert '-nobodys-msgs' in words
+    assert "'/two words' is not played: ROS takes no topic of that name" in words
 
 
 def test_record_leaves_out_topics_without_a_package(start, tmp_path, monkeypatch):

@@ -333,6 +333,12 @@ def test_impossible_streams_are_refused(renderer, wrong, says):
         next(sample_stream.samples(0, (64, 64), **wrong))
 
 
+def test_a_size_at_which_no_room_has_a_view_ends(renderer, monkeypatch):
+    monkeypatch.setattr(sample_stream, '_MOST_EMPTY', 2)
+    with pytest.raises(ValueError, match='2 rooms in a row have no good view as 1x1 pixels'):
+        next(sample_stream.samples(0, (1, 1)))
+
+
 def test_wrong_ground_truth_error_names_view_and_task():
     def broken():
         raise ValueError('expected unit vectors')

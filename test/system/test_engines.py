@@ -114,7 +114,7 @@ def test_writer_locks_its_file(tmp_path):
         first.add('/a', 'std_msgs/msg/Empty', '')
         first.flush()
         before = first.partial.read_bytes()
-        with pytest.raises(BlockingIOError, match='another replay writes it'):
+        with pytest.raises(BlockingIOError, match='another process writes it'):
             Writer(tmp_path / 'a.mcap')
         assert first.partial.read_bytes() == before
         first.finish()
