@@ -233,6 +233,8 @@ def replay(
     if start.memory or start.frames:
         perceiver.load_state(start.memory)
         log(f'goes on after {start.frames} frames')
+    if bag.gap and result.notes.setdefault('parts', bag.gap) is bag.gap:
+        log(bag.gap)
     outputs = [output for output in perceiver.outputs() if job.views or not output.view]
     topics = frozenset(output.topic for output in outputs)
     needed = perceiver.tasks_for_topics(topics)

@@ -399,7 +399,10 @@ class Sqlite(Format):
 
     @contextlib.contextmanager
     def _opened(self) -> Iterator[sqlite3.Connection]:
-        address = f'{self.path.absolute().as_uri()}?immutable=1'
+        # Where a recorder that was killed left a log (WAL), messages or all tables are only there.
+        log = self.path.with_name(f'{self.path.name}-wal')
+        has_log = log.is_file() and log.stat().st_size > 0
+        address = f'{self.path.absolute().as_uri()}?{"mode=ro" if has_log else "immutable=1"}'
         with contextlib.closing(sqlite3.connect(address, uri=True)) as base:
             # Without this a file that is shorter than its header says cannot be read at all.
             base.execute('PRAGMA writable_schema=ON')

@@ -394,6 +394,7 @@ class _CameraMessages:
         self._infos = CameraInfoCache()
         self._references: MessageCache[Any] = MessageCache(REFERENCE_CAPACITY)
         self._decoded: tuple[RawMessage, Any, int] | None = None
+        self._fault = 'message', ''
 
     def add(self, raw: RawMessage) -> None:
         """Store a CameraInfo or a depth reference."""
@@ -426,8 +427,9 @@ class _CameraMessages:
         message, stamp_ns = self._decode(raw)
         self._decoded = None
         if message is None:
-            text = f'topic {raw.topic}: a {raw.msgtype} that cannot be read'
-            return SkippedImage(raw, copied, self.camera, ('message', text))
+            kind, reason = self._fault
+            text = f'topic {raw.topic}: a {raw.msgtype} that cannot be read: {reason}'
+            return SkippedImage(raw, copied, self.camera, (kind, text))
         info, _ = self._infos.match(message)
         no_info = self._infos.why_none(message) if info is None else ''
         try:
@@ -450,8 +452,9 @@ class _CameraMessages:
             try:
                 message = self._bag.decode(raw)
                 self._decoded = raw, message, stamp_of(message.header)
-            except ValueError:
+            except ValueError as error:
                 self._decoded = raw, None, -1
+                self._fault = getattr(error, 'kind', 'message'), str(error)
         return self._decoded[1:]
 
 

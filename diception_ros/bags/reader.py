@@ -4,7 +4,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Sequence
 import contextlib
 from dataclasses import dataclass
 import functools
@@ -36,7 +36,9 @@ from diception_ros.system.files import TempFolder
 # Ends of the names of the files of bags; with .zstd behind them they are compressed.
 ENDS = ('.mcap', '.db3', '.bag')
 # Name of a part of a split bag: that of its folder or the one that rosbag2 gives, and a number.
-_PART = re.compile('(.*)_[0-9]+')
+_PART = re.compile('(.*)_([0-9]+)')
+# Larger numbers behind a name are dates.
+LARGEST_PART = 9999
 ZSTD_MAGIC = b'\x28\xb5\x2f\xfd'
 
 
@@ -166,6 +168,7 @@ class Bag(contextlib.AbstractContextManager['Bag']):
         topics: by name.
         start_ns: first log time, None in an empty bag.
         end_ns: last log time.
+        gap: which parts of a split recording are missing between others; '' if none.
         damage: where the bag could not be read any further; None while all is well. Known from
             the beginning where a file is cut off, and else when `messages` reached the place.
 
@@ -184,7 +187,9 @@ class Bag(contextlib.AbstractContextManager['Bag']):
         self.topics: dict[str, Topic] = {}
         with contextlib.ExitStack() as stack:
             temp = stack.enter_context(TempFolder())
-            self._files = [_open(file, temp) for file in files_of(path)]
+            files = files_of(path)
+            self.gap = _gap(files)
+            self._files = [_open(file, temp) for file in files]
             self._stack = stack.pop_all()
         for file in self._files:
             self.damage = self.damage or file.damage
@@ -311,12 +316,33 @@ def files_of(path: Path) -> list[Path]:
         # Before version 4 the name of the folder stood in front.
         file = next((f for f in (path / name, path / name.name) if f.exists()), None)
         if file is None:
-            raise ValueError(f'{path}: metadata.yaml names {name.name}, which is not there')
+            there = ', '.join(sorted(file.name for file in path.iterdir() if _is_part(file)))
+            raise ValueError(
+                f'{path}: metadata.yaml names {name.name}, which is not there'
+                + (f'; to read what is there ({there}), remove metadata.yaml' if there else '')
+            )
         listed.append(file)
     parts = listed or sorted(file for file in path.iterdir() if _is_part(file))
     if not parts:
         raise ValueError(f'{path}: no bag, there is no file in it that ends in {", ".join(ENDS)}')
     return parts
+
+
+def _gap(files: Sequence[Path]) -> str:
+    """Which parts of a split recording are missing between others, '' if none is known to be."""
+    parts = [match for file in files if (match := _PART.fullmatch(_stem(file)))]
+    if len(parts) < len(files) or len({match[1] for match in parts}) != 1:
+        return ''
+    # The first ones may be gone on purpose (ros2 bag record --max-bag-files).
+    have = {int(match[2]) for match in parts}
+    last = min(max(have), LARGEST_PART)
+    gone = [number for number in range(min(have), last) if number not in have]
+    if not gone or max(have) > LARGEST_PART:
+        return ''
+    name = parts[0][1]
+    return f'{len(gone)} of its parts are not there: {name}_{gone[0]}' + (
+        f' to {name}_{gone[-1]}' if len(gone) > 1 else ''
+    )
 
 
 def _listed(metadata: Path) -> list[Path]:

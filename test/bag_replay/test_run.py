@@ -286,13 +286,15 @@ def test_replay_counts_frames_that_cannot_be_decoded(tmp_path):
         replace(messages[6][1], data=messages[6][1].data[:50]),
         messages[6][2],
     )
+    messages[8][1].header.stamp.sec = -1
     path = write(tmp_path / 'bag', messages)
     words = []
     with Bag(path) as bag:
         result = run.replay(bag, perceiver(), Job(tmp_path / 'out.mcap'), log=words.append)
-    assert dict(result.skipped) == {"encoding 'strange'": 1, 'data': 1}
-    assert result.frames == 4
-    assert len([word for word in words if 'skipped' in word]) == 2
+    assert dict(result.skipped) == {"encoding 'strange'": 1, 'data': 1, 'stamp': 1}
+    assert result.frames == 3
+    assert len([word for word in words if 'skipped' in word]) == 3
+    assert len([word for word in words if 'expected a stamp >= 0' in word]) == 1
 
 
 def test_replay_refuses_an_existing_file(bag, tmp_path):

@@ -6,6 +6,7 @@ import base64
 import bz2
 import contextlib
 import json
+import shutil
 import sqlite3
 import struct
 
@@ -340,9 +341,20 @@ def test_parts_without_metadata_are_one_bag_in_order(tmp_path):
         assert bags_in(tmp_path / folder) == [tmp_path / folder]
         found = recordings.everything(tmp_path / folder)
         assert [(topic, stamp) for topic, _, stamp, _ in found] == [(t, s) for t, _, s in messages]
+    # The log of a replay has it; the first parts may be gone on purpose.
+    with Bag(tmp_path / 'drive') as bag:
+        assert bag.gap == '8 of its parts are not there: drive_2 to drive_9'
+    (tmp_path / 'drive' / 'drive_0.mcap').unlink()
+    (tmp_path / 'drive' / 'drive_10.mcap').rename(tmp_path / 'drive' / 'drive_2.mcap')
+    with Bag(tmp_path / 'drive') as bag:
+        assert bag.gap == ''
+    for day in ('20260101', '20260305'):
+        shutil.copy(tmp_path / 'drive' / 'drive_1.mcap', tmp_path / 'drive' / f'drive_{day}.mcap')
+    with Bag(tmp_path / 'drive') as bag:
+        assert bag.gap == ''
     # Bags of a folder that has another name are bags of their own.
     (tmp_path / 'drive').rename(tmp_path / 'others')
-    assert len(bags_in(tmp_path / 'others')) == 3
+    assert len(bags_in(tmp_path / 'others')) == 4
     assert bags_in(tmp_path) == [tmp_path / 'renamed']
 
 

@@ -2,7 +2,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """Bags of every kind hold the same messages, and damaged ones hold them up to the damage."""
 
+import contextlib
 import shutil
+import sqlite3
 from types import SimpleNamespace
 
 import numpy as np
@@ -167,3 +169,34 @@ def test_written_bags_are_read_by_rosbags(tmp_path):
     with AnyReader([path]) as reader:
         found = [(c.topic, c.msgtype, stamp, bytes(d)) for c, stamp, d in reader.messages()]
     assert found == recordings.everything(path)
+
+
+def test_messages_in_the_log_of_a_killed_recorder_are_read(tmp_path):
+    # ros2 bag record --storage-preset-profile resilient writes ahead into NAME.db3-wal.
+    made = recordings.write(tmp_path / 'bag', recordings.recorded(3), 'sqlite3')
+    expected = recordings.everything(made)
+    (file,) = made.glob('*.db3')
+    killed = tmp_path / 'killed'
+    killed.mkdir()
+    with contextlib.closing(sqlite3.connect(file)) as base:
+        rows = [*base.execute('SELECT id, topic_id, timestamp, data FROM messages ORDER BY id')]
+        base.execute('PRAGMA journal_mode=WAL')
+        base.execute('DELETE FROM messages')
+        base.commit()
+        base.execute('PRAGMA wal_checkpoint(TRUNCATE)')
+        base.executemany('INSERT INTO messages VALUES (?, ?, ?, ?)', rows)
+        base.commit()
+        for name in (file.name, f'{file.name}-wal'):  # while it is open
+            shutil.copy(made / name, killed / name)
+    assert recordings.everything(killed) == expected
+
+
+def test_a_missing_file_of_metadata_is_named_with_what_to_do(tmp_path):
+    made = recordings.write(tmp_path / 'bag', recordings.recorded(3), 'rosbags-mcap')
+    (file,) = made.glob('*.mcap')
+    expected = recordings.everything(made)
+    file.rename(made / 'renamed.mcap')
+    with pytest.raises(ValueError, match=r'\(renamed.mcap\), remove metadata.yaml'):
+        Bag(made)
+    (made / 'metadata.yaml').unlink()
+    assert recordings.everything(made) == expected

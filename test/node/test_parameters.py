@@ -101,7 +101,7 @@ def test_values_as_yaml_types_them_are_accepted(running, peer):
 
 
 @pytest.mark.parametrize(
-    'value', [[True, False], [1, 2], [b'a'], [1.5], 'depth', 7, None, ['x']], ids=str
+    'value', [[True, False], [1, 2], [b'a'], [1.5], 'depth', 7, 1.5, True, None, ['x']], ids=str
 )
 @pytest.mark.parametrize('name', ['tasks', 'points.gravity', 'seed', 'lazy', 'max_rate_hz'])
 def test_a_value_of_any_type_is_set_or_refused(bare, name, value):
