@@ -101,7 +101,7 @@ def infer(predictor, images, asked):
     """Predict all tasks for all images."""
     frames = [frame for frame in images for _ in asked.tasks]
     prompts = [Prompt(task) for _ in images for task in asked.tasks]
-    return predictor.infer(frames, prompts, asked.predicting())
+    return predictor.infer(frames, prompts, asked.predict_settings())
 
 
 def alone(predictor, images, asked, args):

@@ -35,7 +35,7 @@ from diception_ros.core.prompt import Point
 from diception_ros.messages.encodings import decoder
 from diception_ros.perception.query import FrameResult, Query
 from diception_ros.system import safe_load
-from diception_ros.system.engines import Done
+from diception_ros.system.engines import EngineResult
 
 if TYPE_CHECKING:
     from diception_ros.perception.perceiver import Perceiver
@@ -423,14 +423,14 @@ def output_names(bags: Sequence[Path]) -> list[str]:
     return ['_'.join(path.relative_to(root).parts) for path in full]
 
 
-def results_table(done: Sequence[Done]) -> str:
+def results_table(done: Sequence[EngineResult]) -> str:
     """The results of all bags, in Markdown."""
     rows = [('bag', 'frames', 'seconds', 'result')]
     for each in done:
         frames = seconds = ''
         result = 'done' if each.code == 0 else each.last_line
-        if each.code in (0, 1, DAMAGED) and summary_path(each.task.out).exists():
-            summary = safe_load.json_object(summary_path(each.task.out))
+        if each.code in (0, 1, DAMAGED) and summary_path(each.job.out).exists():
+            summary = safe_load.json_object(summary_path(each.job.out))
             frames, seconds = str(summary['frames']), f'{summary["seconds"]:.1f}'
             skipped, lost = sum(summary['skipped'].values()), len(summary.get('not_copied', ()))
             if summary['damage']:
@@ -438,7 +438,7 @@ def results_table(done: Sequence[Done]) -> str:
             elif skipped or lost:
                 parts = [f'{skipped} frames left out'] * bool(skipped)
                 result = ', '.join([*parts, *[f'{lost} topics not copied'] * bool(lost)])
-        rows.append((str(each.task.source), frames, seconds, result))
+        rows.append((str(each.job.source), frames, seconds, result))
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     lines = [f'| {" | ".join(map(str.ljust, row, widths))} |' for row in rows]
     rule = '|' + '|'.join('-' * (width + 2) for width in widths) + '|'

@@ -158,7 +158,7 @@ class PromptPoints:
             count, self._points = len(self._points), ()
             return count
 
-    def of(self, size: tuple[int, int]) -> tuple[tuple[Point, ...], int]:
+    def for_size(self, size: tuple[int, int]) -> tuple[tuple[Point, ...], int]:
         """The points for an image of this size (H, W), and the number of removed ones.
 
         Points were clicked in images of the last size; in those of another size they mean

@@ -181,7 +181,7 @@ class CameraInput:
             for item in self._node.get_publishers_info_by_topic(topic)
         ]
 
-    def elsewhere(self) -> list[str]:
+    def other_image_topics(self) -> list[str]:
         """Other topics with images of the expected type from other nodes."""
         kind, node = self.images.kind, self._node
         ours = f'{node.get_fully_qualified_name()}/'

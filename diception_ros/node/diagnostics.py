@@ -77,7 +77,7 @@ class Log:
         if self._is_new(kind):
             self._logger.error(text)
 
-    def again(self, kind: str) -> None:
+    def rearm(self, kind: str) -> None:
         """Log the next message of this kind again."""
         with self._lock:
             self._logged.discard(kind)
@@ -156,7 +156,7 @@ def explain(
     subscribed: Subscribed,
     publishers: list[Publisher],
     silence: float,
-    elsewhere: Sequence[str] = (),
+    other_topics: Sequence[str] = (),
 ) -> str:
     """Why no images are received, and what to do.
 
@@ -164,15 +164,15 @@ def explain(
         subscribed: how the node subscribes.
         publishers: of the topic, of any message type.
         silence: seconds without an image.
-        elsewhere: other topics that have publishers of the expected type.
+        other_topics: other topics that have publishers of the expected type.
     """
     topic, remap = subscribed.topic, f'--ros-args -r {subscribed.relative}:='
     begin = f'no images on {topic} for {silence:.0f} s; it has '
-    if not publishers and elsewhere:
-        close = difflib.get_close_matches(topic, elsewhere, n=1, cutoff=0)
+    if not publishers and other_topics:
+        close = difflib.get_close_matches(topic, other_topics, n=1, cutoff=0)
         return (
-            f'{begin}no publisher, but there are images on {", ".join(elsewhere[:MOST])}. Is it '
-            f'one of these? Then {remap}{close[0]}'
+            f'{begin}no publisher, but there are images on {", ".join(other_topics[:MOST])}. Is '
+            f'it one of these? Then {remap}{close[0]}'
         )
     if not publishers:
         return (

@@ -167,9 +167,9 @@ class Monitor:
         publishers = camera.publishers(camera.topic) if active else []
         explanation = ''
         if silence.seconds:
-            elsewhere = [] if publishers else camera.elsewhere()
+            other_topics = [] if publishers else camera.other_image_topics()
             subscribed = camera.subscribed(self._loss_hint)
-            explanation = explain(subscribed, publishers, silence.seconds, elsewhere)
+            explanation = explain(subscribed, publishers, silence.seconds, other_topics)
         if silence.began:
             log.warning(f'camera {camera.name}: {explanation}' if camera.name else explanation)
         if silence.ended:

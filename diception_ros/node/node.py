@@ -86,11 +86,13 @@ class PerceptionNode(LifecycleNode):  # type: ignore[misc]
         self._outputs: Publishers | None = None
         self._categories: Any = None
         self._transforms = TransformInput(self, self.log)
-        self.parameters = Parameters(self, self._accept, self._change, self._fixed_because)
+        self.parameters = Parameters(
+            self, self._validate_settings, self._apply_settings, self._why_parameters_are_fixed
+        )
         for text in self.parameters.unknown:
             self.log.warning(f'parameters: {text}')
         self._monitor = Monitor(self)
-        self._answer_while_loading()
+        self._defer_configure_until_loaded()
         # The callback exists as long as this handle.
         self._jump_handle = self.get_clock().create_jump_callback(
             JumpThreshold(
@@ -122,7 +124,7 @@ class PerceptionNode(LifecycleNode):  # type: ignore[misc]
             f'lifecycle set configure --node {name}; or Ctrl-C'
         )
 
-    def _answer_while_loading(self) -> None:
+    def _defer_configure_until_loaded(self) -> None:
         """Let the service change_state wait for the model while the executor serves others.
 
         rclpy calls `on_configure` inside of the service's callback and has no other way to answer
@@ -176,7 +178,7 @@ class PerceptionNode(LifecycleNode):  # type: ignore[misc]
         self.loading = text
         self.log.info(text)
 
-    def _fixed_because(self) -> str:
+    def _why_parameters_are_fixed(self) -> str:
         """Why the parameters of `settings.FIXED` cannot be changed now, '' if they can."""
         if self._loaded is not None:
             return 'while the node loads its model; wait until it is configured, then clean it up'
@@ -340,11 +342,11 @@ class PerceptionNode(LifecycleNode):  # type: ignore[misc]
         self._deactivate()
         self._release()
 
-    def _accept(self, settings: PerceptionSettings) -> None:
+    def _validate_settings(self, settings: PerceptionSettings) -> None:
         if self._perceiver is not None:
             self._perceiver.check(settings)
 
-    def _change(self, settings: PerceptionSettings) -> None:
+    def _apply_settings(self, settings: PerceptionSettings) -> None:
         if self._perceiver is None or self.queue is None or self._outputs is None:
             return
         before = self._perceiver.settings

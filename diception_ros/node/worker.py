@@ -168,7 +168,7 @@ class Worker:
         elif self.idle:
             self.idle = ''
             self._log.info('an output has a subscriber again')
-            self._log.again('idle')
+            self._log.rearm('idle')
         if not tasks:
             return 'idle'
         if self._reset.is_set():
@@ -179,7 +179,7 @@ class Worker:
         frame = image_messages.frame_from(message, info, self._decode, no_info)
         self._check_clock(frame.stamp_ns)
         camera.frame_id = frame.frame_id
-        points, removed = camera.points.of(frame.size)
+        points, removed = camera.points.for_size(frame.size)
         if removed:
             self._log.warning(
                 f'{camera.prefix}prompt: {removed} points removed, since the size of the images '

@@ -42,6 +42,9 @@ if TYPE_CHECKING:
 class Perceiver:
     """Processes queries with one model.
 
+    Above the Predictor: a Predictor makes labels of images and prompts, a Perceiver messages of a
+    camera's frames, with state from frame to frame.
+
     `process` and `reset` may be called from one thread, `check`, `change` and the other methods
     from any. `infer` and `postprocess` may have a thread each: the messages of some frames are
     then made while the model works on the next ones.
@@ -148,7 +151,7 @@ class Perceiver:
         takers = [name for name in BUILTIN.names() if BUILTIN.get(name).takes_category]
         if not any(task.takes_category for task in active):
             prompts += [Prompt(name, word) for name in takers for word in set_now]
-        self._predictor.check(prompts, settings.predicting(), settings.adapters)
+        self._predictor.check(prompts, settings.predict_settings(), settings.adapters)
 
     def change(self, settings: PerceptionSettings) -> None:
         """Put other settings into effect from the next query on.
@@ -197,7 +200,7 @@ class Perceiver:
                 [item.query.frame for item in results for _ in item.prompts],
                 [prompt for item in results for prompt in item.prompts],
                 [
-                    settings.predicting(item.query.frame.stamp_ns)
+                    settings.predict_settings(item.query.frame.stamp_ns)
                     for item in results
                     for _ in item.prompts
                 ],

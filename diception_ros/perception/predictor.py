@@ -37,6 +37,8 @@ if TYPE_CHECKING:
 class Predictor:
     """Predicts labels with one loaded model. Not to be shared between threads.
 
+    Below the Perceiver, which makes messages of a camera's frames with it.
+
     Args:
         pipe: the model, on the device where it runs: a pipeline of torch, or a backend.
         settings: of the predictions.

@@ -387,7 +387,7 @@ class PerceptionSettings(Settings):
         registry: TaskRegistry = self._registry  # type: ignore[attr-defined]
         return registry
 
-    def predicting(self, stamp_ns: int = 0) -> PredictSettings:
+    def predict_settings(self, stamp_ns: int = 0) -> PredictSettings:
         """How the model predicts a frame with this stamp, nanoseconds."""
         if self.temporal.noise == 'fixed':
             return self.predict

@@ -25,7 +25,7 @@ POLL_S = 0.05
 RETRIES = 3
 
 
-class Task(NamedTuple):
+class EngineJob(NamedTuple):
     """A process that processes one input.
 
     Attributes:
@@ -45,35 +45,35 @@ class Task(NamedTuple):
     resume: tuple[str, ...] = ()
 
 
-class Done(NamedTuple):
-    """Result of a task.
+class EngineResult(NamedTuple):
+    """Result of a job.
 
     Attributes:
-        task: the task.
+        job: the job.
         code: exit code of the process.
         last_line: of its log.
     """
 
-    task: Task
+    job: EngineJob
     code: int
     last_line: str
 
 
 def run(
     engine: str,
-    todo: Sequence[Task],
+    todo: Sequence[EngineJob],
     jobs: int,
     gpu: bool,
-    started: Callable[[Task], None] = lambda task: None,
-) -> Generator[Done, None, None]:
-    """Run tasks on an engine.
+    started: Callable[[EngineJob], None] = lambda job: None,
+) -> Generator[EngineResult, None, None]:
+    """Run jobs on an engine.
 
     Args:
         engine: one of `ENGINES`.
-        todo: the tasks.
+        todo: the jobs.
         jobs: on this machine, processes at a time; with Ray, processors that each takes.
         gpu: whether each takes a GPU of the cluster.
-        started: called with each task that starts; not with Ray, which does not report it.
+        started: called with each job that starts; not with Ray, which does not report it.
 
     Yields:
         Results in the order in which the processes end.
@@ -84,21 +84,21 @@ def run(
 
 
 def run_local(
-    todo: Sequence[Task], jobs: int, started: Callable[[Task], None] = lambda task: None
-) -> Generator[Done, None, None]:
+    todo: Sequence[EngineJob], jobs: int, started: Callable[[EngineJob], None] = lambda job: None
+) -> Generator[EngineResult, None, None]:
     """Run `jobs` at a time on this machine; see `run`."""
-    waiting, running = deque(todo), list[tuple[Task, processes.Subprocess]]()
+    waiting, running = deque(todo), list[tuple[EngineJob, processes.Subprocess]]()
     try:
         while waiting or running:
             while waiting and len(running) < jobs:
-                task = waiting.popleft()
-                running.append((task, _start(task)))
-                started(task)
+                job = waiting.popleft()
+                running.append((job, _start(job)))
+                started(job)
             time.sleep(POLL_S)
-            for task, child in list(running):
+            for job, child in list(running):
                 if (code := child.code) is not None:
-                    running.remove((task, child))
-                    yield _done(task, child, code)
+                    running.remove((job, child))
+                    yield _done(job, child, code)
     finally:
         for _, child in running:
             child.interrupt()
@@ -107,7 +107,9 @@ def run_local(
             child.end(max(0.0, end - time.monotonic()))
 
 
-def run_ray(todo: Sequence[Task], jobs: int, gpu: bool) -> Generator[Done, None, None]:
+def run_ray(
+    todo: Sequence[EngineJob], jobs: int, gpu: bool
+) -> Generator[EngineResult, None, None]:
     """Run them on a cluster of Ray whose machines see the same files; see `run`.
 
     Raises:
@@ -117,21 +119,21 @@ def run_ray(todo: Sequence[Task], jobs: int, gpu: bool) -> Generator[Done, None,
     _check_resources(ray.nodes(), {'CPU': jobs, 'GPU': int(gpu)})
     # Started again here and not by Ray, which would not add --resume.
     remote: Any = ray.remote(num_cpus=jobs, num_gpus=int(gpu), max_retries=0)(_run_on_node)
-    waiting = {remote.remote(task): (task, RETRIES) for task in todo}
+    waiting = {remote.remote(job): (job, RETRIES) for job in todo}
     try:
         while waiting:
             ready, _ = ray.wait(list(waiting))
             for reference in ready:
-                task, retries = waiting.pop(reference)
+                job, retries = waiting.pop(reference)
                 try:
                     yield ray.get(reference)
                 except ray.exceptions.RayTaskError as error:
-                    yield Done(task, 1, str(error.cause))
+                    yield EngineResult(job, 1, str(error.cause))
                 except ray.exceptions.RayError as error:
                     if retries:
-                        waiting[remote.remote(retry_with_resume(task))] = task, retries - 1
+                        waiting[remote.remote(retry_with_resume(job))] = job, retries - 1
                     else:
-                        yield Done(task, 1, f'lost by Ray: {files.first_line(error)}')
+                        yield EngineResult(job, 1, f'lost by Ray: {files.first_line(error)}')
     finally:
         for reference in waiting:
             ray.cancel(reference)
@@ -139,22 +141,22 @@ def run_ray(todo: Sequence[Task], jobs: int, gpu: bool) -> Generator[Done, None,
             ray.wait(list(waiting), num_returns=len(waiting), timeout=ENDING_S)
 
 
-def run_task(task: Task) -> Done:
-    """Run the process of a task to its end."""
-    child = _start(task)
+def run_job(job: EngineJob) -> EngineResult:
+    """Run the process of a job to its end."""
+    child = _start(job)
     try:
         # In short naps: Ray's cancel does not wake a thread that waits for a process.
         while (code := child.code) is None:
             time.sleep(POLL_S)
-        return _done(task, child, code)
+        return _done(job, child, code)
     except BaseException:
         child.end(ENDING_S)
         raise
 
 
-def retry_with_resume(task: Task) -> Task:
-    """The same task with its options for a restart."""
-    return task._replace(command=[*task.command, *task.resume])
+def retry_with_resume(job: EngineJob) -> EngineJob:
+    """The same job with its options for a restart."""
+    return job._replace(command=[*job.command, *job.resume])
 
 
 def check_device(engine: str, device: str) -> None:
@@ -192,10 +194,10 @@ def _connect() -> Any:
     return ray
 
 
-def _run_on_node(task: Task) -> Done:
-    """Run a task on a node of the cluster, which must have the files that it needs."""
-    for path in (task.folder, task.out.parent, *task.needs):
-        if not (task.folder / path).exists():
+def _run_on_node(job: EngineJob) -> EngineResult:
+    """Run a job on a node of the cluster, which must have the files that it needs."""
+    for path in (job.folder, job.out.parent, *job.needs):
+        if not (job.folder / path).exists():
             import ray
 
             context = ray.get_runtime_context()
@@ -204,18 +206,18 @@ def _run_on_node(task: Task) -> Done:
                 f'{path} is not on the Ray node {context.get_node_id()[:8]} ({node}); all nodes '
                 'must see the same files under the same names'
             )
-    return run_task(task)
+    return run_job(job)
 
 
-def _start(task: Task) -> processes.Subprocess:
-    """Start the process of a task; its log is a file beside what it writes."""
-    log = task.out.with_suffix('.log')
-    return processes.Subprocess(task.out.stem, task.command, log, folder=task.folder)
+def _start(job: EngineJob) -> processes.Subprocess:
+    """Start the process of a job; its log is a file beside what it writes."""
+    log = job.out.with_suffix('.log')
+    return processes.Subprocess(job.out.stem, job.command, log, folder=job.folder)
 
 
-def _done(task: Task, child: processes.Subprocess, code: int) -> Done:
+def _done(job: EngineJob, child: processes.Subprocess, code: int) -> EngineResult:
     line = child.last_line or 'no output'
-    return Done(task, code, line if code >= 0 else f'ended by signal {-code}')
+    return EngineResult(job, code, line if code >= 0 else f'ended by signal {-code}')
 
 
 def _check_resources(nodes: Sequence[dict[str, Any]], wanted: dict[str, int]) -> None:

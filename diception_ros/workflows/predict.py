@@ -246,7 +246,7 @@ def _predict_parts(
         number_of_threads = config.compute.threads or resources.automatic_threads(
             config.compute.device, share
         )
-        parts, shares = list[engines.Task](), dict[Path, list[Path]]()
+        parts, shares = list[engines.EngineJob](), dict[Path, list[Path]]()
         for k in range(1, count + 1):
             out, mine = _summary_of(config.out, k, count), paths[k - 1 :: count]
             command = [
@@ -256,20 +256,20 @@ def _predict_parts(
             ]  # fmt: skip
             needs = (*folders_of(config.model, config.adapters), *filter(Path.exists, mine))
             part = Path(f'part {k} of {count}')
-            parts.append(engines.Task(part, out, command, Path.cwd(), needs))
+            parts.append(engines.EngineJob(part, out, command, Path.cwd(), needs))
             shares[out] = mine
             out.unlink(missing_ok=True)
         results = engines.run(config.engine, parts, config.jobs, gpu)
         with progress.bar(len(paths), 'images', 'image') as bar, contextlib.closing(results):
             for done in results:
-                mine = shares[done.task.out]
-                if done.code in (0, 1) and done.task.out.exists():
-                    lacking = safe_load.json_object(done.task.out)['skipped']
+                mine = shares[done.job.out]
+                if done.code in (0, 1) and done.job.out.exists():
+                    lacking = safe_load.json_object(done.job.out)['skipped']
                     skipped |= {path: lacking[str(path)] for path in mine if str(path) in lacking}
-                    for file in (done.task.out, done.task.out.with_suffix('.log')):
+                    for file in (done.job.out, done.job.out.with_suffix('.log')):
                         file.unlink()
                 else:
-                    progress.log(f'{done.task.source}: {done.last_line}')
+                    progress.log(f'{done.job.source}: {done.last_line}')
                     skipped |= dict.fromkeys(mine, done.last_line)
                 bar.update(len(mine))
     for path, why in skipped.items():

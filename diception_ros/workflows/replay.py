@@ -23,7 +23,7 @@ from diception_ros.core.settings import (
 )
 from diception_ros.perception.settings import LIVE, PerceptionSettings
 from diception_ros.system import engines, files, resources, safe_load
-from diception_ros.system.engines import Done, Task
+from diception_ros.system.engines import EngineJob, EngineResult
 from diception_ros.system.progress import SILENT, Progress
 from diception_ros.system.ros_environment import NAME
 from diception_ros.workflows.predict import folders_of, points_text
@@ -442,55 +442,55 @@ def _replay_each(bags: Sequence[Path], config: ReplayConfig, progress: Progress)
     if config.view or config.view_file:
         raise ValueError('--view shows one bag; give it the one that you want to see')
     config.out.mkdir(parents=True, exist_ok=True)
-    tasks = _tasks(bags, config)
-    done = [_before(task) for task in tasks if config.resume and _finished(task, config)]
-    finished = {result.task.source for result in done}
-    todo = [task for task in tasks if task.source not in finished]
+    engine_jobs = _engine_jobs(bags, config)
+    done = [_before(job) for job in engine_jobs if config.resume and _finished(job, config)]
+    finished = {result.job.source for result in done}
+    todo = [job for job in engine_jobs if job.source not in finished]
     running: list[str] = []
-    with progress.bar(len(tasks), 'bags', 'it') as bar:
+    with progress.bar(len(engine_jobs), 'bags', 'it') as bar:
 
-        def started(task: Task) -> None:
-            running.append(task.out.stem)
+        def started(job: EngineJob) -> None:
+            running.append(job.out.stem)
             bar.set_postfix_str(', '.join(running))
 
         bar.update(len(done))
-        for task in todo:
-            replays.summary_path(task.out).unlink(missing_ok=True)
+        for job in todo:
+            replays.summary_path(job.out).unlink(missing_ok=True)
         gpu = config.compute.device.startswith('cuda')
         results = engines.run(config.engine, todo, config.jobs, gpu, started)
         with contextlib.closing(results):
             for result in results:
-                running[:] = [name for name in running if name != result.task.out.stem]
+                running[:] = [name for name in running if name != result.job.out.stem]
                 bar.set_postfix_str(', '.join(running), refresh=False)
                 bar.update()
                 done.append(result)
                 if result.code not in (0, DAMAGED):
-                    progress.log(f'{result.task.source}: {result.last_line}')
-    done.sort(key=lambda result: bags.index(result.task.source))
+                    progress.log(f'{result.job.source}: {result.last_line}')
+    done.sort(key=lambda result: bags.index(result.job.source))
     return ReplayResult([_bag_result(result) for result in done], [replays.results_table(done)])
 
 
-def _bag_result(done: Done) -> BagResult:
+def _bag_result(done: EngineResult) -> BagResult:
     from diception_ros.bag_replay import run as replays
 
-    file = replays.summary_path(done.task.out)
+    file = replays.summary_path(done.job.out)
     if not file.exists():
-        return BagResult(done.task.source, done.task.out, done.code)
+        return BagResult(done.job.source, done.job.out, done.code)
     content = safe_load.json_object(file)
-    source, out = done.task.source, done.task.out
+    source, out = done.job.source, done.job.out
     return BagResult(
         source, out, done.code, content['frames'], content['skipped'], content['damage']
     )
 
 
-def _tasks(bags: Sequence[Path], config: ReplayConfig) -> list[Task]:
+def _engine_jobs(bags: Sequence[Path], config: ReplayConfig) -> list[EngineJob]:
     from diception_ros.bag_replay import run as replays
 
     # Those that run at a time divide the processors among them.
     share = config.jobs if config.engine == engines.RAY else resources.processors() // config.jobs
     count = config.compute.threads or resources.automatic_threads(config.compute.device, share)
     options = to_arguments(config, (*_LOCAL, *LIVE))
-    replay_tasks = []
+    engine_jobs = []
     for bag, name in zip(bags, replays.output_names(bags), strict=True):
         out = (config.out / f'{name}.mcap').absolute()
         more = [f'--report={config.report / name}'] if config.report else []
@@ -498,29 +498,29 @@ def _tasks(bags: Sequence[Path], config: ReplayConfig) -> list[Task]:
         command = [sys.executable, '-m', 'diception_ros', 'replay', str(bag.absolute()),
                    f'--out={out}', *more, *options]  # fmt: skip
         needs = (bag.absolute(), *folders_of(config.model, config.perception.adapters))
-        replay_tasks.append(engines.Task(bag, out, command, Path.cwd(), needs, ('--resume',)))
-    return replay_tasks
+        engine_jobs.append(engines.EngineJob(bag, out, command, Path.cwd(), needs, ('--resume',)))
+    return engine_jobs
 
 
-def _finished(task: Task, config: ReplayConfig) -> bool:
+def _finished(job: EngineJob, config: ReplayConfig) -> bool:
     """Whether nothing is left to do: the summary is written, and then all cleaned up."""
     from diception_ros.bag_replay import checkpoint
     from diception_ros.bag_replay import run as replays
 
-    written = task.out.exists() and replays.summary_path(task.out).exists()
-    return written and not config.force and not checkpoint.state_path(task.out).exists()
+    written = job.out.exists() and replays.summary_path(job.out).exists()
+    return written and not config.force and not checkpoint.state_path(job.out).exists()
 
 
-def _before(task: Task) -> Done:
+def _before(job: EngineJob) -> EngineResult:
     """Result of an earlier run."""
     from diception_ros.bag_replay import run as replays
     from diception_ros.bag_replay.run import exit_code
 
-    summary = safe_load.json_object(replays.summary_path(task.out))
+    summary = safe_load.json_object(replays.summary_path(job.out))
     code = exit_code(
         summary['damage'],
         summary['skipped'],
         summary['frames'],
         len(summary.get('not_copied', ())),
     )
-    return engines.Done(task, code, 'done before')
+    return engines.EngineResult(job, code, 'done before')

@@ -233,7 +233,7 @@ def test_processes_divide_the_processors(tmp_path, monkeypatch):
 
     def engine(todo, *_):
         seen.append([one for task in todo for one in task.command if 'threads' in one])
-        yield from (engines.Done(task, 0, '') for task in todo)
+        yield from (engines.EngineResult(job, 0, '') for job in todo)
 
     monkeypatch.setattr(engines, 'run_local', engine)
     monkeypatch.setattr(engines, 'run_ray', engine)

@@ -48,12 +48,12 @@ def test_points_stay_until_cleared_or_the_image_size_changes():
     points = PromptPoints()
     with pytest.raises(ValueError, match='no image was received yet'):
         points.add(Point(1, 1))
-    assert points.of((48, 64)) == ((), 0)
+    assert points.for_size((48, 64)) == ((), 0)
     assert [points.add(Point(k, k)) for k in range(5)] == [1, 2, 3, 4, 5]
     with pytest.raises(ValueError, match='at most 5'):
         points.add(Point(6, 6))
-    assert points.of((48, 64)) == (tuple(Point(k, k) for k in range(5)), 0)
-    assert points.of((24, 32)) == ((), 5)
+    assert points.for_size((48, 64)) == (tuple(Point(k, k) for k in range(5)), 0)
+    assert points.for_size((24, 32)) == ((), 5)
     for x, y in ((32, 1), (1, 24), (-1, 1), (float('nan'), 1)):
         with pytest.raises(ValueError, match='Point'):
             points.add(Point(x, y))

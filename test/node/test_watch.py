@@ -226,7 +226,7 @@ def test_log_once_per_kind_and_a_bounded_number_of_kinds():
         log.warning_once('b', 'second')
     assert said == ['first', 'second']
     assert log.last_error == 'first'
-    log.again('b')
+    log.rearm('b')
     log.warning_once('b', 'third')
     for k in range(1000):
         log.error_once(f'kind {k}', f'text {k}')

@@ -43,7 +43,7 @@ def test_the_results_are_those_of_the_predictor(tiny):
         Prompt('depth'), Prompt('normal'), Prompt('segmentation', points=asked.points),
         Prompt('semantic', 'person'), Prompt('semantic', 'cat'), Prompt('entity'), Prompt('pose'),
     ]  # fmt: skip
-    direct = Predictor(tiny, chosen(num_inference_steps=2, seed=7).predicting()).predict(
+    direct = Predictor(tiny, chosen(num_inference_steps=2, seed=7).predict_settings()).predict(
         [asked.frame], prompts
     )
     assert [one.prompt for one in prediction.predictions] == prompts

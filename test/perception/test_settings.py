@@ -118,21 +118,21 @@ def test_predict_settings_follow_the_perception_settings():
                    'processing_resolution': 32,
                    'batch_size': 4, 'reuse_last_velocity': True},
     )  # fmt: skip
-    assert chosen.predicting(123) == PredictSettings(
+    assert chosen.predict_settings(123) == PredictSettings(
         num_inference_steps=3, guidance_scale=1.5, seed=7, ensemble_size=2,
         processing_resolution=32, batch_size=4,
         reuse_last_velocity=True,
     )  # fmt: skip
-    assert DEFAULTS.predicting() == PredictSettings()
+    assert DEFAULTS.predict_settings() == PredictSettings()
 
 
 def test_noise_of_its_own_for_every_frame():
     fixed = DEFAULTS
     other = settings.changed(DEFAULTS, {'temporal.noise': 'per_frame', 'ensemble_size': 100})
     stamps = [0, 1, 2, 1_790_000_000_000_000_000, 1_790_000_000_033_333_333, 2**63 - 1]
-    assert {fixed.predicting(stamp).seed for stamp in stamps} == {42}
-    seeds = [other.predicting(stamp).seed for stamp in stamps]
-    assert seeds == [other.predicting(stamp).seed for stamp in stamps]
+    assert {fixed.predict_settings(stamp).seed for stamp in stamps} == {42}
+    seeds = [other.predict_settings(stamp).seed for stamp in stamps]
+    assert seeds == [other.predict_settings(stamp).seed for stamp in stamps]
     # No member of the ensemble of one is a member of another's.
     assert len({(seed + k) % 2**63 for seed in seeds for k in range(100)}) == 100 * len(stamps)
 

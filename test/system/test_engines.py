@@ -19,7 +19,7 @@ from diception_ros.bags.mcap_writer import Writer
 from diception_ros.cli.main import main
 from diception_ros.core import images
 from diception_ros.system import engines
-from diception_ros.system.engines import Done, Task
+from diception_ros.system.engines import EngineJob, EngineResult
 
 pytestmark = pytest.mark.slow
 
@@ -37,9 +37,9 @@ except KeyboardInterrupt:
 """
 
 
-def task(folder, name, program):
+def engine_job(folder, name, program):
     command = [sys.executable, '-c', program]
-    return Task(Path(name), folder / f'{name}.mcap', command, folder, resume=('--resume',))
+    return EngineJob(Path(name), folder / f'{name}.mcap', command, folder, resume=('--resume',))
 
 
 def said(one):
@@ -69,11 +69,13 @@ def gone(pid):
 
 
 def test_run_local_reports_exit_codes_and_last_lines(tmp_path):
-    tasks = [
-        task(tmp_path, 'a', 'print("fine")'), task(tmp_path, 'b', 'import sys; sys.exit("no")'),
-        task(tmp_path, 'c', 'import os; os.kill(os.getpid(), 9)'), task(tmp_path, 'd', ''),
-    ]  # fmt: skip
-    found = sorted(engines.run_local(tasks, 2))
+    jobs = [
+        engine_job(tmp_path, 'a', 'print("fine")'),
+        engine_job(tmp_path, 'b', 'import sys; sys.exit("no")'),
+        engine_job(tmp_path, 'c', 'import os; os.kill(os.getpid(), 9)'),
+        engine_job(tmp_path, 'd', ''),
+    ]
+    found = sorted(engines.run_local(jobs, 2))
     assert [(one.code, one.last_line) for one in found] == [
         (0, 'fine'), (1, 'no'), (-9, 'ended by signal 9'), (0, 'no output'),
     ]  # fmt: skip
@@ -81,26 +83,29 @@ def test_run_local_reports_exit_codes_and_last_lines(tmp_path):
 
 def test_run_task_runs_in_the_folder_of_the_command_line(tmp_path):
     (tmp_path / 'there').mkdir()
-    one = task(tmp_path / 'there', 'a', 'import os; print(os.getcwd())')
-    assert engines.run_task(one).last_line == str(tmp_path / 'there')
+    one = engine_job(tmp_path / 'there', 'a', 'import os; print(os.getcwd())')
+    assert engines.run_job(one).last_line == str(tmp_path / 'there')
 
 
 def test_run_local_interrupt_ends_processes_and_starts_no_more(tmp_path):
-    tasks = [task(tmp_path, 'z', ''), *(task(tmp_path, name, SLEEPER) for name in 'abc')]
-    ending = engines.run_local(tasks, 2)
-    assert next(ending).task == tasks[0]
-    interrupt_when(lambda: said(tasks[1]) and said(tasks[2]))
+    jobs = [
+        engine_job(tmp_path, 'z', ''),
+        *(engine_job(tmp_path, name, SLEEPER) for name in 'abc'),
+    ]
+    ending = engines.run_local(jobs, 2)
+    assert next(ending).job == jobs[0]
+    interrupt_when(lambda: said(jobs[1]) and said(jobs[2]))
     with pytest.raises(KeyboardInterrupt):
         next(ending)
-    assert [said(one)[1:] for one in tasks] == [[], ['interrupted'], ['interrupted'], []]
-    assert not said(tasks[3])
+    assert [said(one)[1:] for one in jobs] == [[], ['interrupted'], ['interrupted'], []]
+    assert not said(jobs[3])
 
 
 def test_run_task_process_exits_with_its_parent(tmp_path):
-    one = task(tmp_path, 'a', SLEEPER)
+    one = engine_job(tmp_path, 'a', SLEEPER)
     program = (
         f'from pathlib import *\nfrom diception_ros.system import engines\n'
-        f'engines.run_task(engines.{one!r})'
+        f'engines.run_job(engines.{one!r})'
     )
     parent = subprocess.Popen([sys.executable, '-c', program])
     until(lambda: said(one))
@@ -127,7 +132,7 @@ def test_run_ray_asks_for_processors_and_a_gpu_by_the_device(tmp_path, monkeypat
 
     def remote(**options):
         asked.append(options)
-        return lambda work: SimpleNamespace(remote=lambda task: lambda: Done(task, 0, ''))
+        return lambda work: SimpleNamespace(remote=lambda job: lambda: EngineResult(job, 0, ''))
 
     nodes = [{'Alive': alive, 'Resources': {'CPU': 8.0, 'GPU': 1.0}} for alive in (1, 1, 0)]
     fake = SimpleNamespace(
@@ -137,8 +142,8 @@ def test_run_ray_asks_for_processors_and_a_gpu_by_the_device(tmp_path, monkeypat
     monkeypatch.setitem(sys.modules, 'ray', fake)
     # Two living nodes: with a GPU each they run one at a time, otherwise two with four processors.
     assert engines.slots('ray', 4, gpu) == (2 if gpu else 4)
-    tasks = [Task(Path(name), tmp_path / name, [name], tmp_path) for name in 'ab']
-    assert [one.code for one in engines.run('ray', tasks, 4, gpu)] == [0, 0]
+    jobs = [EngineJob(Path(name), tmp_path / name, [name], tmp_path) for name in 'ab']
+    assert [one.code for one in engines.run('ray', jobs, 4, gpu)] == [0, 0]
     assert asked == [{'num_cpus': 4, 'num_gpus': int(gpu), 'max_retries': 0}]
 
 
@@ -200,12 +205,16 @@ def test_run_ray_uses_all_nodes(ray, tmp_path):
     assert engines.slots('ray', 1, gpu=False) == 2
     assert engines.slots('ray', 2, gpu=False) == 1  # none has two, and one may be added
     # A node has one processor, so two at a time are on two nodes.
-    found = [*engines.run_ray([task(tmp_path, name, TOGETHER) for name in 'ab'], 1, gpu=False)]
+    found = [
+        *engines.run_ray([engine_job(tmp_path, name, TOGETHER) for name in 'ab'], 1, gpu=False)
+    ]
     assert [one.code for one in found] == [0, 0]
 
 
 def test_run_ray_names_the_node_on_which_a_file_is_missing(ray, tmp_path):
-    one = task(tmp_path, 'a', 'print("ran")')._replace(needs=(tmp_path, tmp_path / 'gone.mcap'))
+    one = engine_job(tmp_path, 'a', 'print("ran")')._replace(
+        needs=(tmp_path, tmp_path / 'gone.mcap')
+    )
     (done,) = engines.run_ray([one], 1, gpu=False)
     assert done.code == 1
     assert f'{tmp_path / "gone.mcap"} is not on the Ray node' in done.last_line
@@ -227,7 +236,7 @@ def test_run_ray_predicts_the_same_images(ray, tiny_folder, tmp_path):
 
 
 def test_run_ray_resumes_after_a_lost_worker(ray, tmp_path):
-    one = task(tmp_path, 'a', SLEEPER)
+    one = engine_job(tmp_path, 'a', SLEEPER)
     killed = []
 
     def kill():
@@ -243,8 +252,8 @@ def test_run_ray_resumes_after_a_lost_worker(ray, tmp_path):
 
 
 def test_run_ray_is_interrupted(ray, tmp_path):
-    tasks = [task(tmp_path, name, SLEEPER) for name in 'abc']  # one more than processors
-    interrupt_when(lambda: sum(bool(said(one)) for one in tasks) == 2)
+    jobs = [engine_job(tmp_path, name, SLEEPER) for name in 'abc']  # one more than processors
+    interrupt_when(lambda: sum(bool(said(one)) for one in jobs) == 2)
     with pytest.raises(KeyboardInterrupt):
-        next(engines.run_ray(tasks, 1, gpu=False))
-    assert sorted(said(one)[1:] for one in tasks) == [[], ['interrupted'], ['interrupted']]
+        next(engines.run_ray(jobs, 1, gpu=False))
+    assert sorted(said(one)[1:] for one in jobs) == [[], ['interrupted'], ['interrupted']]

@@ -71,9 +71,7 @@ def test_every_task_round_trips_and_scores_itself_perfectly(name):
 
 
 @pytest.mark.parametrize('name', tasks.names())
-@pytest.mark.parametrize(
-    'rgb', INVALID_OUTPUT_IMAGES.values(), ids=INVALID_OUTPUT_IMAGES.keys()
-)
+@pytest.mark.parametrize('rgb', INVALID_OUTPUT_IMAGES.values(), ids=INVALID_OUTPUT_IMAGES.keys())
 def test_every_task_rejects_invalid_output_images(name, rgb):
     with pytest.raises(ValueError, match='expected'):
         tasks.get(name).decode(rgb)

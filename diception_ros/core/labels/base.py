@@ -44,7 +44,7 @@ class Label(ABC):
         Depth is blended as 1/z, normals to unit length again; unknown pixels take no part.
         """
 
-    def picked(self, size: tuple[int, int]) -> Self:
+    def resized_nearest(self, size: tuple[int, int]) -> Self:
         """The label at another size (H, W) without blending, see `resize_label`."""
         values = {field.name: getattr(self, field.name) for field in fields(self)}  # type: ignore[arg-type]
         maps = {
@@ -136,10 +136,12 @@ def resize_label(label: LabelT, size: tuple[int, int]) -> LabelT:
     sensor measured): between two surfaces a blend would make up a depth that neither has. Where
     scores are computed, the prediction is brought to the size of the truth.
     """
-    return label if label.size == size else label.picked(size)
+    return label if label.size == size else label.resized_nearest(size)
 
 
-def freeze(label: Any, name: str, dtype: DTypeLike, shape: tuple[int | str, ...]) -> NDArray[Any]:
+def validated_array(
+    label: Any, name: str, dtype: DTypeLike, shape: tuple[int | str, ...]
+) -> NDArray[Any]:
     """Check one array of a label in its `__post_init__`, and keep a read-only view of it.
 
     Args:

@@ -18,7 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from diception_ros.core.labels import base, visualize
-from diception_ros.core.labels.base import Label, MapLabel, check_size, freeze
+from diception_ros.core.labels.base import Label, MapLabel, check_size, validated_array
 from diception_ros.system import files, safe_load
 
 # Float32 unit vectors are off by 1e-7; 8-bit or float16 files by up to 5e-3.
@@ -35,7 +35,7 @@ class _DepthMap(MapLabel):
         return ~np.isnan(self.values)
 
     def _checked_range(self) -> tuple[np.float32, np.float32]:
-        values = freeze(self, 'values', np.float32, ('H', 'W'))
+        values = validated_array(self, 'values', np.float32, ('H', 'W'))
         return np.fmin.reduce(values, axis=None), np.fmax.reduce(values, axis=None)
 
 
@@ -126,7 +126,7 @@ class Normals(MapLabel):
     vectors: NDArray[np.float32]
 
     def __post_init__(self) -> None:
-        vectors = freeze(self, 'vectors', np.float32, ('H', 'W', 3))
+        vectors = validated_array(self, 'vectors', np.float32, ('H', 'W', 3))
         planes = [vectors[..., axis] for axis in range(3)]
         off = np.abs(_length(planes) - 1)
         # Channel by channel: numpy reduces a last axis of three six times more slowly.
@@ -200,12 +200,12 @@ class Mask(MapLabel):
     score: float = 1.0
 
     def __post_init__(self) -> None:
-        freeze(self, 'values', np.bool_, ('H', 'W'))
+        validated_array(self, 'values', np.bool_, ('H', 'W'))
         if not 0 <= self.score <= 1:
             raise ValueError(f'Mask.score: expected [0, 1], got {self.score}')
 
     def resized(self, size: tuple[int, int]) -> Mask:
-        return self.picked(size)
+        return self.resized_nearest(size)
 
     def _drawn(self, image: NDArray[np.uint8] | None) -> NDArray[np.uint8]:
         """The mask in translucent colour with an outline."""
@@ -238,8 +238,8 @@ class Instances(MapLabel):
     scores: NDArray[np.float32]
 
     def __post_init__(self) -> None:
-        ids = freeze(self, 'ids', np.int32, ('H', 'W'))
-        scores = freeze(self, 'scores', np.float32, ('N',))
+        ids = validated_array(self, 'ids', np.int32, ('H', 'W'))
+        scores = validated_array(self, 'scores', np.float32, ('N',))
         names = self.categories
         if not isinstance(names, tuple) or not all(isinstance(name, str) for name in names):
             raise TypeError(f'Instances.categories: expected a tuple of str, got {names!r}')
@@ -313,7 +313,7 @@ class Instances(MapLabel):
         return Instances(number[self.ids], names, self.scores[keep])
 
     def resized(self, size: tuple[int, int]) -> Instances:
-        return self.picked(size)
+        return self.resized_nearest(size)
 
     def crop(self, rows: slice, columns: slice) -> Instances:
         return super().crop(rows, columns).present()
@@ -344,7 +344,7 @@ class ImageLabel(MapLabel):
         return cls(image.astype(np.float32) / np.float32(255))
 
     def __post_init__(self) -> None:
-        values = freeze(self, 'values', np.float32, ('H', 'W', 3))
+        values = validated_array(self, 'values', np.float32, ('H', 'W', 3))
         # Written so that NaN fails.
         if not (values.min() >= 0 and values.max() <= 1):
             raise ValueError(
@@ -411,10 +411,10 @@ class Keypoints(Label):
 
     def __post_init__(self) -> None:
         count = len(COCO_JOINTS)
-        joints = freeze(self, 'joints', np.float32, ('P', count, 2))
-        visibility = freeze(self, 'visibility', np.uint8, (len(joints), count))
-        scores = freeze(self, 'scores', np.float32, (len(joints), count))
-        untyped = freeze(self, 'untyped', np.float32, ('M', 2))
+        joints = validated_array(self, 'joints', np.float32, ('P', count, 2))
+        visibility = validated_array(self, 'visibility', np.uint8, (len(joints), count))
+        scores = validated_array(self, 'scores', np.float32, (len(joints), count))
+        untyped = validated_array(self, 'untyped', np.float32, ('M', 2))
         if min(self.size) < 1:
             raise ValueError(f'Keypoints.size: expected at least 1 pixel, got {self.size}')
         if visibility.size and visibility.max() > 2:
@@ -448,7 +448,7 @@ class Keypoints(Label):
             moved(self.joints), self.visibility, self.scores, moved(self.untyped), size
         )
 
-    def picked(self, size: tuple[int, int]) -> Keypoints:
+    def resized_nearest(self, size: tuple[int, int]) -> Keypoints:
         return self.resized(size)
 
     def flip(self) -> Keypoints:
