@@ -131,7 +131,7 @@ def judge(label: Any, truth: Any) -> list[tuple[float, float]]:
     import numpy as np
 
     from diception_ros.core.labels import Instances, Mask, resize_label
-    from diception_ros.tasks.pose import RIGHT
+    from diception_ros.tasks.pose import PCK_FRACTION
 
     label = resize_label(label, truth.size)
     if isinstance(label, Mask):
@@ -146,7 +146,7 @@ def judge(label: Any, truth: Any) -> list[tuple[float, float]]:
         right = np.zeros(len(joints))
         for there, known in zip(truth.joints, truth.visibility > 0, strict=True):
             if known.any():
-                reach = RIGHT * max(np.ptp(there[known], axis=0).max(), 1)
+                reach = PCK_FRACTION * max(np.ptp(there[known], axis=0).max(), 1)
                 near = np.linalg.norm(joints - there, axis=1) <= reach
                 right = max(right, near & known, key=lambda one: one.sum())
         out += [(float(s), float(r)) for s, r in zip(scores[seen], right[seen], strict=True)]

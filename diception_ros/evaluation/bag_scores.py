@@ -445,8 +445,8 @@ def _compare(
     `change`: of a disparity and of an image the mean difference; `change_depth`: where places
     are compared, the mean relative difference of a disparity's depths, each frame scaled and
     shifted to suit what is known;
-    `change_deg`: of normals the mean angle; `kept`: of things and masks the share of pixels that
-    stayed what they were.
+    `change_deg`: of normals the mean angle; `label_consistency`: of instances and masks the share
+    of pixels that stayed what they were.
     """
     size = now.frame.size
     before, label = resize_label(before, size), resize_label(label, size)
@@ -469,9 +469,17 @@ def _compare(
         mean = float(np.degrees(np.arccos(cosine[known])).mean()) if known.any() else float('nan')
         return {'change_deg': mean}
     if isinstance(label, Mask):
-        return {'kept': float((before.values.ravel()[there] == label.values.ravel()[here]).mean())}
+        return {
+            'label_consistency': float(
+                (before.values.ravel()[there] == label.values.ravel()[here]).mean()
+            )
+        }
     if isinstance(label, Instances):
-        return {'kept': float((before.ids.ravel()[there] == label.ids.ravel()[here]).mean())}
+        return {
+            'label_consistency': float(
+                (before.ids.ravel()[there] == label.ids.ravel()[here]).mean()
+            )
+        }
     if isinstance(label, ImageLabel):
         old, new = before.values.reshape(-1, 3)[there], label.values.reshape(-1, 3)[here]
         return {'change': float(np.abs(new - old).mean())}

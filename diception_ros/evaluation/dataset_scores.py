@@ -368,7 +368,7 @@ COCO_SHOWN = {
     FIVE_POINTS: {'iou': 1},
     'entity': {'ar': 1, 'ar_small': 1, 'ar_medium': 1, 'ar_large': 1, 'ap': 1, 'mean_iou': 1},
     'semantic': {'ap': 1, 'ar': 1, 'iou': 1, 'category_iou': 1, 'mean_iou': 1},
-    'pose': {'ap': 1, 'ap50': 1, 'ar': 1, 'pck': 1, 'located': 1},
+    'pose': {'ap': 1, 'ap50': 1, 'ar': 1, 'pck': 1, 'untyped_pck': 1},
 }
 
 

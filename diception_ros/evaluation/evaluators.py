@@ -38,7 +38,7 @@ from diception_ros.datasets.sample import Sample
 from diception_ros.evaluation import metrics
 from diception_ros.system.progress import SILENT, Progress
 from diception_ros.tasks import BUILTIN, TaskRegistry, depth
-from diception_ros.tasks.pose import RIGHT
+from diception_ros.tasks.pose import PCK_FRACTION
 
 # The names of items whose numbers suit each kind of label, for tasks that adapters add.
 _FAMILIES: dict[type, str] = {
@@ -188,7 +188,7 @@ def create(name: str, registry: TaskRegistry = BUILTIN) -> Evaluator:
             (metrics.InstanceAP(by_category=True), lambda item: (item.crowds,)),
             (metrics.CategoryIoU(), lambda item: ((item.prompt.category or '').strip(),)),
         ],
-        'pose': [(metrics.KeypointAP(RIGHT), lambda item: (item.areas, item.ignored))],
+        'pose': [(metrics.KeypointAP(PCK_FRACTION), lambda item: (item.areas, item.ignored))],
     }
     return Evaluator(registry.get(task_of(name)).score, *pooled.get(family, []))
 

@@ -157,13 +157,14 @@ class CategoryIoU:
         `iou` is the mean over the queries whose category is in the image. `category_iou` first
         adds up intersections and unions of all queries for one category, those for which it is
         absent too, and then averages over the categories that are somewhere in the truth.
-        `absent_right` is the share of the queries for an absent category that returned nothing.
+        `true_negative_rate` is the share of the queries for an absent category that returned
+        nothing.
         """
         each = list(self.categories().values())
         return {
             'iou': float(np.mean(self._each)) if self._each else _NAN,
             'category_iou': float(np.mean(each)) if each else _NAN,
-            'absent_right': self._right / self._absent if self._absent else _NAN,
+            'true_negative_rate': self._right / self._absent if self._absent else _NAN,
             'categories': len(each),
         }
 

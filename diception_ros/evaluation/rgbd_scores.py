@@ -29,8 +29,8 @@ TASKS = ('depth', 'normal')
 CONTROLS = ('constant', 'ramp', 'mean', 'other')
 # Shown in the table, the main metric first; +1 where more is better.
 SHOWN = {
-    'depth': {'abs_rel': -1, 'delta1': 1, 'row_free_corr': 1, 'model_better': 0},
-    'normal': {'mean_deg': -1, 'median_deg': -1, 'within_30': 1, 'model_better': 0},
+    'depth': {'abs_rel': -1, 'delta1': 1, 'row_free_corr': 1, 'win_rate': 0},
+    'normal': {'mean_deg': -1, 'median_deg': -1, 'within_30': 1, 'win_rate': 0},
 }
 # (H, W) at which the predictions are kept for `mean` and `other`.
 GRID = (192, 256)
@@ -67,7 +67,7 @@ def evaluate(
 
     The metrics are those of the tasks; also `row_free_corr`, the correlation of predicted and true
     disparity once the mean of each row is subtracted from both (0 for any function of the row),
-    and `model_better`, the share of images in which the model's first column has the better
+    and `win_rate`, the share of images in which the model's first column has the better
     `abs_rel` or `mean_deg`.
 
     Raises:
@@ -121,7 +121,7 @@ def evaluate(
         for task, by_column in by_task.items():
             numbers = evaluators.by_metric(by_column)
             shares = {c: better.get((name, task, c), []) for c in columns}
-            numbers['model_better'] = {
+            numbers['win_rate'] = {
                 c: float(np.mean(share)) if share else float('nan') for c, share in shares.items()
             }
             result.sources[name][task] = numbers

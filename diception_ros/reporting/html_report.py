@@ -324,7 +324,9 @@ def _plots(
     """Plots of the numbers that matter, and of the others."""
     first = {name.partition('.')[0]: name for name in reversed(columns)}
     first_of = set(first.values())
-    chosen = [n for n in columns if n in first_of or '.change' in n or n.endswith('.kept')]
+    chosen = [
+        n for n in columns if n in first_of or '.change' in n or n.endswith('.label_consistency')
+    ]
     others = [name for name in columns if name not in chosen]
     shown = [*before, *map(plot, ['model_s', 'messages_s', *chosen])]
     return {'shown': [*filter(None, shown)], 'more': [*filter(None, map(plot, others))]}

@@ -35,7 +35,7 @@ SHOWN: dict[str, dict[str, int]] = {
     'segmentation_5': {'iou': 1},
     'entity': {'mean_iou': 1, 'f1': 1, 'ar': 1, 'ap': 1},
     'semantic': {'iou': 1, 'category_iou': 1, 'mean_iou': 1, 'f1': 1, 'ar': 1, 'ap': 1},
-    'pose': {'pck': 1, 'ap': 1, 'ap50': 1, 'located': 1},
+    'pose': {'pck': 1, 'ap': 1, 'ap50': 1, 'untyped_pck': 1},
     'rgb': {'mae': -1, 'psnr': 1},
 }  # fmt: skip
 # Counts, which are no measure of anything.

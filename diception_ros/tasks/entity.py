@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 
 # IoU from which a predicted instance counts as the true one; COCO's AP50 uses it too.
-MATCH = 0.5
+MATCH_IOU = 0.5
 
 
 class Entity(Task[Instances]):
@@ -62,7 +62,7 @@ class Entity(Task[Instances]):
         nan = float('nan')
         iou = there.iou(ours_present)
         rows, columns = linear_sum_assignment(iou, maximize=True)
-        matched = int((iou[rows, columns] >= MATCH).sum())
+        matched = int((iou[rows, columns] >= MATCH_IOU).sum())
         return {
             'mean_iou': float(iou.max(axis=1, initial=0).mean()) if theirs else nan,
             'precision': matched / ours if ours else nan,

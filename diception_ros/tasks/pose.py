@@ -23,7 +23,7 @@ TOLERANCE = 2 * np.array(
      0.087, 0.087, 0.089, 0.089],
 )  # fmt: skip
 # PCK@0.1: a joint is right within this part of the larger side of the box around the person.
-RIGHT = 0.1
+PCK_FRACTION = 0.1
 
 
 class Pose(Task[Keypoints]):
@@ -50,7 +50,7 @@ class Pose(Task[Keypoints]):
         above 0. `oks` is the mean over true people, 0 for those without a match; `pck` the share
         of true joints whose match has the joint within a tenth of the larger side of that box;
         both are NaN without people. `precision` is the share of predicted people with an OKS of
-        0.5 or more, NaN where none is predicted. `located` is the share of true joints
+        0.5 or more, NaN where none is predicted. `untyped_pck` is the share of true joints
         within that same tenth of any predicted point, typed or not.
 
         Raises:
@@ -77,25 +77,25 @@ class Pose(Task[Keypoints]):
             oks[column], match[column] = rest[row, column], row
             rest[row] = 0
             rest[:, column] = 0
-        right = located = 0
+        right = untyped = 0
         predicted_joints = np.concatenate(
             [predicted.joints[predicted.visibility > 0], predicted.untyped]
         )
         for column, k in enumerate(people):
-            near = RIGHT * extents[column].max()
+            near = PCK_FRACTION * extents[column].max()
             there = truth.joints[k][here[k]]
             if match[column] >= 0:
                 off = predicted.joints[match[column]][here[k]] - there
                 right += int((np.linalg.norm(off, axis=1) <= near).sum())
             off = np.linalg.norm(predicted_joints[:, None] - there[None], axis=2)
-            located += int((off.min(axis=0, initial=np.inf) <= near).sum())
+            untyped += int((off.min(axis=0, initial=np.inf) <= near).sum())
         total = int(here.sum())
         nan = float('nan')
         return {
             'oks': float(oks.mean()) if total else nan,
             'pck': right / total if total else nan,
             'precision': float((oks >= 0.5).sum() / len(similar)) if len(similar) else nan,
-            'located': located / total if total else nan,
+            'untyped_pck': untyped / total if total else nan,
         }
 
 

@@ -318,7 +318,7 @@ def test_temporal_consistency_masks_disoccluded_pixels():
     stability.update(moment(image, predictions, where, MetricDepth(near)))
     found = stability.update(moment(image, predictions, where, far))
     assert found['entity']['compared'] == 0.75
-    assert found['entity']['kept'] == 1
+    assert found['entity']['label_consistency'] == 1
 
 
 def test_truths_of_other_moments_do_not_count(tmp_path):

@@ -363,7 +363,7 @@ def test_foreground_by_hand():
     assert found['iou'] == pytest.approx((0.5 + 1 + 0) / 3)
     assert pixels.categories() == {'cup': 6 / 8, 'dog': 0}
     assert found['category_iou'] == pytest.approx((6 / 8 + 0) / 2)
-    assert np.isnan(found['absent_right'])
+    assert np.isnan(found['true_negative_rate'])
 
 
 def test_an_absent_category_is_right_when_nothing_is_found():
@@ -372,7 +372,7 @@ def test_an_absent_category_is_right_when_nothing_is_found():
     assert np.isnan(pixels.update(nothing, nothing, 'dog')['iou'])
     assert np.isnan(pixels.update(things([[0, 1]]), nothing, 'cup')['iou'])
     found = pixels.compute()
-    assert found['absent_right'] == pytest.approx(2 / 3)
+    assert found['true_negative_rate'] == pytest.approx(2 / 3)
     assert np.isnan([found['iou'], found['category_iou']]).all()
     assert found['categories'] == 0
     # What is found where nothing is costs the category, but not prompts that had a prediction.

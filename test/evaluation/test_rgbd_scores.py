@@ -126,14 +126,14 @@ def test_a_perfect_model_beats_all_controls_and_a_blind_one_only_some(tmp_path):
     assert depth['row_free_corr']['ramp'] == 0
     assert normal['median_deg']['1'] < 0.5
     for column in rgbd_scores.CONTROLS:
-        assert depth['model_better'][column] == 1
+        assert depth['win_rate'][column] == 1
         assert depth['abs_rel'][column] > depth['abs_rel']['1']
         assert normal['mean_deg'][column] > normal['mean_deg']['1']
-    assert np.isnan(depth['model_better']['1'])
+    assert np.isnan(depth['win_rate']['1'])
     # Means of sources.
     for task, numbers in found.numbers.items():
         for metric, columns in numbers.items():
-            if metric not in ('images', 'skipped', 'model_better'):
+            if metric not in ('images', 'skipped', 'win_rate'):
                 each = [found.sources[name][task][metric]['2'] for name in ('one', 'two')]
                 assert columns['2'] == pytest.approx(np.mean(each)), (task, metric)
 

@@ -273,6 +273,7 @@ def test_metric_depth_is_published_only_after_a_good_fit(domain, peer, kind):
     peer.listen(cloud, PointCloud2)
     parameters = {
         'tasks': '[depth]', 'depth.metric': 'aligned', 'depth_reference': kind, 'policy': 'all',
+        'watchdog_s': '3600.0',
     }  # fmt: skip
     with Running(domain, parameters) as node:
         node.wait_for('active: ')
@@ -319,18 +320,21 @@ def test_metric_depth_is_published_only_after_a_good_fit(domain, peer, kind):
                 assert 'no metric depth: bad fit' in statuses[name].message
         if kind == 'image':
             # A reference that is no depth costs the metres, not the frame; then none comes at all.
-            for stamp, problem in ((header(2), 'depth reference: '), (header(3), 'no depth ref')):
-                if stamp == header(2):
-                    references.publish(image(rgb_array(), header=stamp))
-                    peer.spin(0.1)
+            colours = image(rgb_array(), header=header(2 * 10**9))
+            references.publish(colours)
+            peer.spin(0.1)
+            for stamp, problem in ((2, 'depth reference: '), (3, 'no depth reference within')):
+                shown = image(rgb_array(), header=header(stamp * 10**9))
                 peer.got[metres].clear()
 
-                def relatives(head=stamp):
+                def relatives(head=shown.header):
                     return [one for one in peer.got[relative] if one.header == head]
 
-                peer.feed(camera, image(rgb_array(), header=stamp), relatives)
+                peer.feed(camera, shown, relatives)
                 statuses = peer.diagnostics(
-                    lambda found, problem=problem: problem in found[name].message
+                    lambda found, problem=problem: (
+                        values(found[name]).get('fit_problem', '').startswith(problem)
+                    )
                 )
                 found = values(statuses[name])
                 assert statuses[name].message.startswith(f'no metric depth: {problem}')

@@ -250,7 +250,7 @@ def test_score_by_hand():
     away = math.exp(-(12**2) / (2 * 10 * 100 * (2 * 0.089) ** 2))
     assert score['oks'] == pytest.approx((1 + away) / 2, rel=1e-5)
     assert score['pck'] == 0.5
-    assert score['located'] == 0.5
+    assert score['untyped_pck'] == 0.5
 
 
 def test_people_are_matched_whatever_their_order():
@@ -264,7 +264,7 @@ def test_people_are_matched_whatever_their_order():
         truth.size,
     )
     score = TASK.score(found, truth)
-    assert score == {'oks': 1, 'pck': 1, 'precision': 1, 'located': 1}
+    assert score == {'oks': 1, 'pck': 1, 'precision': 1, 'untyped_pck': 1}
 
 
 def test_a_missed_and_an_invented_person():
@@ -278,7 +278,7 @@ def test_a_missed_and_an_invented_person():
 
 def test_points_without_type_count_as_located_only():
     score = TASK.score(keypoints([], untyped=list(ARM.values())), keypoints([ARM]))
-    assert score['located'] == 1
+    assert score['untyped_pck'] == 1
     assert score['pck'] == score['oks'] == 0
     assert math.isnan(score['precision'])
 
