@@ -34,10 +34,13 @@ from diception_ros.system import ros_environment
 
 # Topics whose last message later subscribers get.
 LATCHED = ('/tf_static', '/robot_description')
+CLOCK = '/clock'
 # Seconds of the machine between messages on /clock, as `ros2 bag play --clock` by default.
 TICK = 1 / 40
 # Seconds that are waited at once, of a message's time that may be years away.
 LONGEST_S = 3600.0
+# Seconds without a message that are logged: a clock that was set while recording leaves years.
+PAUSE_S = 60.0
 # Messages that are read before their time.
 PREFETCH = 64
 # Seconds after which recorded messages are written, if they do not fill a chunk before.
@@ -78,10 +81,12 @@ class _Player:
             )
         self._publishers = _publishers(node, bag, options.topics or tuple(bag.topics))
         self._clock: Publisher | None = None
-        if options.clock:
+        # A recorded /clock belongs to the stamps in the messages; log times may be others. With
+        # both on one topic time would jump back and forth.
+        if options.clock and CLOCK not in self._publishers:
             clock = find('rosgraph_msgs/msg/Clock')
             self._tick = clock()
-            self._clock = node.create_publisher(clock, '/clock', QoSProfile(depth=10))
+            self._clock = node.create_publisher(clock, CLOCK, QoSProfile(depth=10))
 
     def run(self) -> int:
         published = 0
@@ -124,6 +129,12 @@ class _Player:
             if began is None:
                 began, zero = now, raw.stamp_ns
             due = began + (raw.stamp_ns - zero) / 1e9 / self._options.rate
+            if due - now > PAUSE_S:
+                behind_ms = (raw.stamp_ns - (self._bag.start_ns or 0)) // 10**6
+                sys.stderr.write(
+                    f'no message for {due - now:.0f} s; --start {behind_ms / 1000:.3f} begins '
+                    'behind that\n'
+                )
             while (rest := due - now) > 0 and not self._ended.is_set():
                 self._publish_time(zero + round((now - began) * self._options.rate * 1e9))
                 self._ended.wait(min(rest, TICK if self._clock else LONGEST_S))
@@ -281,7 +292,11 @@ class _Recorder:
         self.recording.counts[name] = 0
 
     def _write(self, topic: str, data: bytes) -> None:
-        self._writer.write(topic, data, self._node.get_clock().now().nanoseconds)
+        now_ns = self._node.get_clock().now().nanoseconds
+        if now_ns <= 0:  # simulated, and not begun; the bag would span years
+            self._node.get_logger().info('waits for /clock, as --sim-time says', once=True)
+            return
+        self._writer.write(topic, data, now_ns)
         self.recording.counts[topic] += 1
 
 

@@ -7,15 +7,21 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 import time
+from types import SimpleNamespace
 
 import pytest
 import recordings
 
 from diception_ros.bags.channels import OfferedQos
 from diception_ros.bags.mcap_writer import Writer, partial_of
+from diception_ros.bags.reader import Bag
 
 pytest.importorskip('rclpy')
+from diception_ros.node import bag_tools
+from diception_ros.node.settings import PlaySettings
+
 pytestmark = pytest.mark.ros
 # Seconds after which a process hangs; a busy machine may need some of them.
 HUNG = 300
@@ -267,3 +273,72 @@ def test_play_offers_the_recorded_qos(start, tmp_path, peer, form):
     peer.got['/latched'].clear()
     peer.listen('/latched', String, depth=1, durability=DurabilityPolicy.TRANSIENT_LOCAL)
     peer.until(lambda: peer.got['/latched'], 'a later subscriber gets nothing')
+
+
+class FakeNode:
+    """Keeps the topics of publishers, and what its clock reads."""
+
+    def __init__(self, now_ns=0):
+        self.topics, self.now_ns = [], now_ns
+
+    def create_publisher(self, message, topic, profile):
+        self.topics.append(topic)
+        return self
+
+    def get_clock(self):
+        return SimpleNamespace(now=lambda: SimpleNamespace(nanoseconds=self.now_ns))
+
+    def get_logger(self):
+        return SimpleNamespace(info=lambda text, once: None)
+
+
+class NoTime(threading.Event):
+    """An event whose first wait sets it."""
+
+    def wait(self, timeout=None):
+        self.set()
+        return True
+
+
+def clock_message(seconds):
+    time = recordings.MAKE.make('builtin_interfaces/msg/Time', sec=seconds, nanosec=0)
+    return '/clock', recordings.MAKE.make('rosgraph_msgs/msg/Clock', clock=time), recordings.BEGIN
+
+
+def test_play_publishes_no_second_clock(tmp_path):
+    # Of a recording of a simulation: its /clock is that of the stamps in the messages.
+    path = recordings.write(tmp_path / 'bag', [clock_message(7), *recordings.recorded(2)])
+    for topics, clocks in (((), 1), (('/words',), 1), (('/words', '/clock'), 1)):
+        node = FakeNode()
+        with Bag(path) as bag:
+            player = bag_tools._Player(node, bag, PlaySettings(topics=topics), NoTime())
+        assert node.topics.count('/clock') == clocks
+        assert (player._clock is None) == ('/clock' in (topics or bag.topics))
+
+
+def test_play_reports_a_pause_of_years_and_what_starts_behind_it(tmp_path, capsys):
+    # A computer without a battery for its clock begins in 1970, until the network sets it.
+    messages = [(t, m, k + 1) for k, (t, m, _) in enumerate(recordings.recorded(1))]
+    path = recordings.write(tmp_path / 'bag', [*messages, *recordings.recorded(1)])
+    with Bag(path) as bag:
+        player = bag_tools._Player(FakeNode(), bag, PlaySettings(clock=False), NoTime())
+        assert len([*player._timed()]) == len(messages)
+        start_s = float(capsys.readouterr().err.partition('--start ')[2].split()[0])
+        behind = PlaySettings(clock=False, start_s=start_s)
+        player = bag_tools._Player(FakeNode(), bag, behind, NoTime())
+        assert next(player._timed()).stamp_ns == recordings.BEGIN + recordings.LATE
+    assert capsys.readouterr().err == ''
+
+
+def test_record_writes_nothing_before_a_simulated_clock_begins(tmp_path):
+    node = FakeNode()
+    with Writer(tmp_path / 'out.mcap') as writer:
+        recorder = bag_tools._Recorder(node, writer, ())
+        writer.add('/words', 'std_msgs/msg/String', 'string data')
+        recorder.recording.counts['/words'] = 0
+        recorder._write('/words', bytes(9))
+        node.now_ns = 5
+        recorder._write('/words', bytes(9))
+        writer.finish()
+    assert recorder.recording.counts == {'/words': 1}
+    assert [stamp_ns for _, _, stamp_ns, _ in recordings.everything(tmp_path / 'out.mcap')] == [5]
