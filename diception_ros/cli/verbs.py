@@ -215,11 +215,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
         parser('').print_help()
         return 0
     first = next((text for text in arguments if not text.startswith('-')), '')
-    args = parser(first).parse_args(arguments)
-    processes.exit_with_parent()
-    if not getattr(args, 'shared_memory', True):
-        ros_environment.disable_profile()
     try:
+        # Declaring the options imports what they are of.
+        args = parser(first).parse_args(arguments)
+        processes.exit_with_parent()
+        if not getattr(args, 'shared_memory', True):
+            ros_environment.disable_profile()
         return int(VERBS[args.verb].run(args) or 0)
     except KeyboardInterrupt:
         print('interrupted', file=sys.stderr)
@@ -229,21 +230,19 @@ def main(arguments: Sequence[str] | None = None) -> int:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 1
     except (ValueError, OSError) as error:
-        print(f'diception {args.verb}: {error_text(error)}', file=sys.stderr)
+        print(f'diception {first}: {error_text(error)}', file=sys.stderr)
     except ImportError as error:
         from diception_ros.doctor import missing_packages
 
         print(
-            f'diception {args.verb}: {error}; {missing_packages.fix_hint(error)}. '
+            f'diception {first}: {error}; {missing_packages.fix_hint(error)}. '
             '`diception doctor` looks at everything',
             file=sys.stderr,
         )
     except MemoryError as error:
         # NumPy's says how much was asked for.
-        print(f'diception {args.verb}: out of memory. {error}'.rstrip(' .'), file=sys.stderr)
+        print(f'diception {first}: out of memory. {error}'.rstrip(' .'), file=sys.stderr)
     except Exception:
         traceback.print_exc()
-        print(
-            f'diception {args.verb}: this is a bug; please report what is above', file=sys.stderr
-        )
+        print(f'diception {first}: this is a bug; please report what is above', file=sys.stderr)
     return 1

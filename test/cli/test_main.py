@@ -78,11 +78,12 @@ def test_closed_streams_are_opened_so_that_no_file_takes_their_place(closed):
         (ZeroDivisionError('x'), 1, 'this is a bug'),
     ],
 )
-def test_errors_become_a_line_and_an_exit_code(monkeypatch, capsys, error, code, says):
+@pytest.mark.parametrize('part', ['run', 'add_options'])
+def test_errors_become_a_line_and_an_exit_code(monkeypatch, capsys, error, code, says, part):
     def fail(args):
         raise error
 
-    monkeypatch.setitem(VERBS, 'convert', VERBS['convert']._replace(run=fail))
+    monkeypatch.setitem(VERBS, 'convert', VERBS['convert']._replace(**{part: fail}))
     assert command.main(['convert', '--sd3', 'a', '--checkpoint', 'b', '--out', 'c']) == code
     err = capsys.readouterr().err
     assert says in err
