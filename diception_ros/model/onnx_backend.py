@@ -94,6 +94,7 @@ class OnnxBackend:
         self.input_scale = CELL // self._block if network.get('feature_channels') else 1
         self._order = read_json(folder / 'point_encoder' / 'config.json').get('point_order', 'xy')
         self._scheduler = read_json(folder / 'scheduler' / 'scheduler_config.json')
+        self._schedule = functools.cache(functools.partial(schedule, self._scheduler))
         self._table = PromptTable()
         if (folder / TABLE_FILE).is_file():
             self._table = PromptTable.load(folder / TABLE_FILE)
@@ -143,7 +144,7 @@ class OnnxBackend:
         if adapter:
             raise ValueError(f'adapter {adapter!r}: adapters run on torch; set backend to torch')
 
-        times = self._times(schedule(self._scheduler, settings.num_inference_steps))
+        times = self._times(self._schedule(settings.num_inference_steps))
         self._add_conditions(['', *texts] if settings.guidance_scale > 1 else texts, times)
 
         def denoise(rows: slice) -> NDArray[np.float32]:
@@ -181,7 +182,7 @@ class OnnxBackend:
         features = zip(*(image_latent.features for image_latent in image_latents), strict=True)
         for name, parts in zip(FEATURES, features, strict=False):
             feeds[name] = self._batch(parts, halves, batch)
-        sigmas = schedule(self._scheduler, settings.num_inference_steps)
+        sigmas = self._schedule(settings.num_inference_steps)
         times = self._times(sigmas)
         velocity = np.zeros_like(latents)
         for number, sigma in enumerate(sigmas[:-1]):

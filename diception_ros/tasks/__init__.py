@@ -15,6 +15,7 @@ from dataclasses import dataclass, field, replace
 import difflib
 import importlib
 import pkgutil
+import sys
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 import numpy as np
@@ -156,8 +157,11 @@ class TaskRegistry:
         """
         if name in self._of_adapters:
             return self._of_adapters[name]
-        known = names()
-        if name not in known:
+        # Every prediction asks for its task; a loaded one needs no look into the folder.
+        loaded = getattr(sys.modules.get(f'{__name__}.{name}'), 'TASK', None)
+        if isinstance(loaded, Task) and loaded.name == name:
+            return loaded
+        if name not in names():
             known = self.names()
             close = difflib.get_close_matches(name, known, n=1)
             hint = f'did you mean {close[0]!r}? ' if close else ''
