@@ -22,10 +22,8 @@ import torch
 
 from diception_ros.core import images
 from diception_ros.core.frame import Frame
-from diception_ros.core.geometry import to_disparity
-from diception_ros.core.labels import Disparity, Label, MetricDepth
 from diception_ros.core.prompt import Point, fractions_of
-from diception_ros.datasets.sample import Sample
+from diception_ros.datasets.sample import Sample, fit_label
 from diception_ros.system import safe_load
 from diception_ros.system.files import atomic_file
 from diception_ros.tasks import BUILTIN, TaskRegistry
@@ -274,25 +272,6 @@ def read(path: Path) -> Prepared:
         raise ValueError(
             f'{path}: no file of prepared samples ({error}); delete it to have it made again'
         ) from error
-
-
-def fit_label(sample: Sample, resolution: int, registry: TaskRegistry = BUILTIN) -> Label:
-    """A sample's label at the model's size and of the kind that its task paints.
-
-    Raises:
-        ValueError: the task paints another kind of label.
-    """
-    kind = registry.get(sample.prompt.task).label
-    label = sample.label.to_model_size(images.ResizeTransform(sample.frame.size, resolution))
-    if isinstance(label, MetricDepth) and kind is Disparity:
-        label = to_disparity(label)[0]
-    if not isinstance(label, kind):
-        raise ValueError(
-            f'sample {sample.name}: task {sample.prompt.task!r} paints {kind.__name__}, '
-            f'got a label of kind {type(label).__name__}'
-        )
-    resized: Label = label
-    return resized
 
 
 def _planes(rgb_images: Sequence[NDArray[np.uint8]]) -> torch.Tensor:

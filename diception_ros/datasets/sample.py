@@ -19,10 +19,12 @@ import numpy as np
 
 from diception_ros.core import images
 from diception_ros.core.frame import Frame, Intrinsics, Transform
-from diception_ros.core.labels import Label, load_npz, save_npz
+from diception_ros.core.geometry import to_disparity
+from diception_ros.core.labels import Disparity, Label, MetricDepth, load_npz, save_npz
 from diception_ros.core.prompt import Point, Prompt
 from diception_ros.datasets.annotation import load_json
 from diception_ros.system import files, safe_load
+from diception_ros.tasks import BUILTIN, TaskRegistry
 
 _TOLERANCE = 1e-6  # of a rotation that went through a file
 
@@ -56,6 +58,25 @@ class Sample:
                 f'(H, W), got {self.label.size}'
             )
         self.prompt.check_inside(self.frame.size)
+
+
+def fit_label(sample: Sample, resolution: int, registry: TaskRegistry = BUILTIN) -> Label:
+    """A sample's label at the model's size and of the kind that its task paints.
+
+    Raises:
+        ValueError: the task paints another kind of label.
+    """
+    kind = registry.get(sample.prompt.task).label
+    label = sample.label.to_model_size(images.ResizeTransform(sample.frame.size, resolution))
+    if isinstance(label, MetricDepth) and kind is Disparity:
+        label = to_disparity(label)[0]
+    if not isinstance(label, kind):
+        raise ValueError(
+            f'sample {sample.name}: task {sample.prompt.task!r} paints {kind.__name__}, '
+            f'got a label of kind {type(label).__name__}'
+        )
+    resized: Label = label
+    return resized
 
 
 FORMAT = 1

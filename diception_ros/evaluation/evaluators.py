@@ -34,7 +34,7 @@ from diception_ros.core.labels import (
     resize_label,
 )
 from diception_ros.core.prompt import MAX_POINTS, Point, Prompt
-from diception_ros.datasets.sample import Sample
+from diception_ros.datasets.sample import Sample, fit_label
 from diception_ros.evaluation import metrics
 from diception_ros.system.progress import SILENT, Progress
 from diception_ros.tasks import BUILTIN, TaskRegistry, depth
@@ -303,8 +303,6 @@ def mean_targets(
     groups: Iterable[Sequence[Sample]], resolution: int, registry: TaskRegistry = BUILTIN
 ) -> dict[str, NDArray[np.float32]]:
     """The mean target image of each task, (S, S, 3) float32 in [0, 1], S being the resolution."""
-    from diception_ros.datasets.batch import fit_label  # loads torch
-
     totals: dict[str, NDArray[np.float64]] = {}
     counts: dict[str, int] = {}
     for sample in itertools.chain.from_iterable(groups):

@@ -25,9 +25,9 @@ import numpy as np
 from diception_ros import __version__
 from diception_ros.core.adapter_card import CARD_FILE, WEIGHTS_FILE, Card
 from diception_ros.datasets import batch
-from diception_ros.datasets.batch import Prepared, Window, fit_label
+from diception_ros.datasets.batch import Prepared, Window
 from diception_ros.datasets.labelled import Labelled
-from diception_ros.datasets.sample import Sample
+from diception_ros.datasets.sample import Sample, fit_label
 from diception_ros.model import DiceptionPipeline, adapters, folder
 from diception_ros.system import files, safe_load
 from diception_ros.tasks import TaskRegistry

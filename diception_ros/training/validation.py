@@ -21,8 +21,8 @@ from diception_ros.core.images import contact_sheet
 from diception_ros.core.labels import Mask
 from diception_ros.core.prompt import fractions_of
 from diception_ros.core.settings import PredictSettings
-from diception_ros.datasets.batch import Prepared, fit_label
-from diception_ros.datasets.sample import Sample
+from diception_ros.datasets.batch import Prepared
+from diception_ros.datasets.sample import Sample, fit_label
 from diception_ros.evaluation.evaluators import shuffled_order
 from diception_ros.model import DiceptionPipeline
 from diception_ros.model.sampler import BatchedSampler, SampleRequest, StageTimer

@@ -143,7 +143,8 @@ def test_nothing_heavy_is_loaded():
         'import sys\n'
         'from diception_ros import tasks\n'
         'from diception_ros.core import frame, geometry, images, labels, prompt\n'
-        'from diception_ros.evaluation import metrics\n'
+        'from diception_ros.datasets.sample import fit_label\n'
+        'from diception_ros.evaluation import evaluators, metrics\n'
         'for name in tasks.names(): tasks.get(name)\n'
         "print(*{'torch', 'matplotlib', 'diffusers', 'pycocotools'} & set(sys.modules))\n"
     )

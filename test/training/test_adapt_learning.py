@@ -15,7 +15,7 @@ import torch
 from diception_ros.core import adapter_card as cards
 from diception_ros.core.adapter_card import CARD_FILE, WEIGHTS_FILE
 from diception_ros.core.labels import MetricDepth
-from diception_ros.datasets.batch import fit_label
+from diception_ros.datasets.sample import fit_label
 from diception_ros.model import adapters
 from diception_ros.model.folder import fingerprint
 from diception_ros.tasks import TaskRegistry

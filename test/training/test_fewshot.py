@@ -14,8 +14,8 @@ from diception_ros.core.frame import Frame
 from diception_ros.core.labels import ImageLabel, Instances, Mask, MetricDepth
 from diception_ros.core.prompt import Point, Prompt
 from diception_ros.datasets import batch
-from diception_ros.datasets.batch import Window, fit_label
-from diception_ros.datasets.sample import Sample
+from diception_ros.datasets.batch import Window
+from diception_ros.datasets.sample import Sample, fit_label
 from diception_ros.tasks import TaskRegistry
 from diception_ros.training.adapt import FewShotDataset
 from diception_ros.training.samples import Preprocessor
