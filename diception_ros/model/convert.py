@@ -249,6 +249,7 @@ def convert(
     Raises:
         ConvertError: something is missing, unexpected, of another shape or refused, or the disk is
             full; no folder is left then.
+        BlockingIOError: another process writes `out`.
     """
     sd3, out = Path(sd3), Path(out)
     if dtype not in DTYPES:
@@ -401,6 +402,8 @@ def _atomic(out: Path) -> Iterator[Path]:
     try:
         with files.atomic_folder(out) as partial:
             yield partial
+    except BlockingIOError:  # another process writes it
+        raise
     except (OSError, SafetensorError) as error:
         # safetensors raises its own error, without a number.
         full = getattr(error, 'errno', None) == errno.ENOSPC or 'No space left' in str(error)
@@ -409,5 +412,5 @@ def _atomic(out: Path) -> Iterator[Path]:
             f'{out}: the disk is full, {free:.1f} GB were free beside a half-written folder that '
             'is now removed'
             if full
-            else f'{out}: could not be written ({error})'
+            else f'{out}: could not be written ({files.error_text(error)})'
         ) from error

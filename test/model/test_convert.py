@@ -22,6 +22,7 @@ from diception_ros.model.convert import ConvertError, convert
 from diception_ros.model.sd3_folder import encode_with_sd3
 from diception_ros.model.text_embeddings import PromptTable
 from diception_ros.model.tiny import official_checkpoint, write_official
+from diception_ros.system import files
 
 TEXTS = ['', '[[image2depth]]', '[[image2semantic]] person']
 
@@ -360,6 +361,12 @@ def test_wrong_settings_are_named(official, tmp_path):
         convert(*official, tmp_path / 'out', texts=TEXTS, resolution=72)
     with pytest.raises(ConvertError, match=r"'b.udcff' is no UTF-8"):
         convert(*official, tmp_path / 'out', texts=[*TEXTS, 'b\udcff'])
+    with (
+        files.atomic_folder(tmp_path / 'out'),
+        pytest.raises(BlockingIOError, match='another process writes it'),
+    ):
+        convert(*official, tmp_path / 'out', texts=TEXTS, resolution=64)
+    shutil.rmtree(tmp_path / 'out')
     (tmp_path / 'out').touch()
     with pytest.raises(ConvertError, match='exists already'):
         convert(*official, tmp_path / 'out', texts=TEXTS)
