@@ -29,7 +29,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1] / 'test'))
 
 from algorithm_2 import algorithm_2
 import channels
-from channels import ImageLabel
+from channels import Rgb
 import cv2
 import numpy as np
 from task_examples import example, random_instances, random_skeletons
@@ -40,12 +40,12 @@ from diception_ros.core.labels import Instances
 # ---- channels ------------------------------------------------------------------------------
 
 
-def all_three(rgb: ImageLabel, rng: np.random.Generator) -> ImageLabel:
+def all_three(rgb: Rgb, rng: np.random.Generator) -> Rgb:
     """Blur, then noise, then eight bits."""
     return channels.eight_bit(channels.noise(channels.blur(rgb), rng))
 
 
-def image_decoder(rgb: ImageLabel, rng: np.random.Generator, drift: float = 0.04) -> ImageLabel:
+def image_decoder(rgb: Rgb, rng: np.random.Generator, drift: float = 0.04) -> Rgb:
     """Like an image decoder: low-pass, noise that neighbours and channels share, slow drift.
 
     At 768 pixels the blur has 1.2 pixels, the noise sigma 0.04 and a range of 2 pixels; both
@@ -66,7 +66,7 @@ def image_decoder(rgb: ImageLabel, rng: np.random.Generator, drift: float = 0.04
     return np.clip(out, 0, 1).astype(np.float32)
 
 
-CHANNELS: dict[str, Callable[[ImageLabel, np.random.Generator], ImageLabel]] = {
+CHANNELS: dict[str, Callable[[Rgb, np.random.Generator], Rgb]] = {
     'clean': lambda rgb, rng: rgb,
     '8 bit': lambda rgb, rng: channels.eight_bit(rgb),
     'jpeg 70': lambda rgb, rng: channels.jpeg(rgb),
@@ -80,7 +80,7 @@ CHANNELS: dict[str, Callable[[ImageLabel, np.random.Generator], ImageLabel]] = {
 # ---- colours -------------------------------------------------------------------------------
 
 
-def random_colours(truth: Instances, rng: np.random.Generator) -> ImageLabel:
+def random_colours(truth: Instances, rng: np.random.Generator) -> Rgb:
     """Uniform in RGB, 0.2 from one another and from black: more like what the paper describes."""
     colours = [np.zeros(3)]
     while len(colours) <= truth.ids.max():
@@ -90,7 +90,7 @@ def random_colours(truth: Instances, rng: np.random.Generator) -> ImageLabel:
     return np.array(colours, np.float32)[truth.ids]
 
 
-COLOURS: dict[str, Callable[[Instances, np.random.Generator], ImageLabel]] = {
+COLOURS: dict[str, Callable[[Instances, np.random.Generator], Rgb]] = {
     'ours': lambda truth, rng: tasks.get('entity').encode(truth),
     'random': random_colours,
 }
@@ -116,7 +116,7 @@ def scan(size: int, images: int) -> None:
         print(f'{score:10.3f}{tolerance:11.2f}{soft:6.1f}')
 
 
-def milliseconds(decode: Callable[[ImageLabel], Any], rgb: ImageLabel) -> tuple[Any, float]:
+def milliseconds(decode: Callable[[Rgb], Any], rgb: Rgb) -> tuple[Any, float]:
     """What decoding gives, and the CPU time of this thread that it took."""
     begin = time.thread_time()
     out = decode(rgb)

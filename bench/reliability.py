@@ -45,7 +45,7 @@ def main() -> None:
     from diception_ros.perception.predictor import Predictor
     from diception_ros.perception.score_calibration import (
         FILE,
-        LEAST,
+        MIN_SCORE_KEY,
         ScoreCalibration,
         calibration_error,
         fit,
@@ -83,7 +83,7 @@ def main() -> None:
                 print(f'| {count} | {score:.2f} | {share:.2f} |')
     if args.write:
         content: dict[str, Any] = {task: tables[task].tolist() for task in args.tasks}
-        content[LEAST] = {
+        content[MIN_SCORE_KEY] = {
             task: float(score) for task, _, score in (one.partition('=') for one in args.least)
         }
         text = json.dumps(content).replace('], "', '],\n"')

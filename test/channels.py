@@ -11,15 +11,15 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-ImageLabel = NDArray[np.float32]
+Rgb = NDArray[np.float32]
 
 
-def eight_bit(rgb: ImageLabel) -> ImageLabel:
+def eight_bit(rgb: Rgb) -> Rgb:
     """Round to bytes and back, as any image file does."""
     return (np.rint(np.clip(rgb, 0, 1) * 255) / 255).astype(np.float32)
 
 
-def jpeg(rgb: ImageLabel, quality: int = 70) -> ImageLabel:
+def jpeg(rgb: Rgb, quality: int = 70) -> Rgb:
     """Through a JPEG file, with its usual halving of the colour channels."""
     data = np.rint(np.clip(rgb, 0, 1) * 255).astype(np.uint8)
     done, code = cv2.imencode(
@@ -30,12 +30,12 @@ def jpeg(rgb: ImageLabel, quality: int = 70) -> ImageLabel:
     return np.ascontiguousarray(back[..., ::-1]).astype(np.float32) / np.float32(255)
 
 
-def noise(rgb: ImageLabel, rng: np.random.Generator, sigma: float = 0.05) -> ImageLabel:
+def noise(rgb: Rgb, rng: np.random.Generator, sigma: float = 0.05) -> Rgb:
     """Independent Gaussian noise on each channel of each pixel; may leave [0, 1]."""
     return rgb + rng.normal(0, sigma, rgb.shape).astype(np.float32)
 
 
-def blur(rgb: ImageLabel, pixels: float = 1.0) -> ImageLabel:
+def blur(rgb: Rgb, pixels: float = 1.0) -> Rgb:
     """Gaussian blur with this standard deviation in pixels."""
-    out: ImageLabel = cv2.GaussianBlur(rgb, (0, 0), pixels)
+    out: Rgb = cv2.GaussianBlur(rgb, (0, 0), pixels)
     return out

@@ -137,7 +137,7 @@ class Result:
     Attributes:
         cameras: whose images were used.
         frames: number of frames with results, those before a resume too.
-        answered: number of frames with results of this run.
+        processed: number of frames with results of this run.
         skipped: number of frames that could not be decoded, by type of fault.
         not_copied: why a topic could not be copied, by topic.
         damage: where the bag could not be read any further, '' if it is whole.
@@ -150,7 +150,7 @@ class Result:
 
     cameras: list[Camera] = field(default_factory=list)
     frames: int = 0
-    answered: int = 0
+    processed: int = 0
     skipped: Counter[str] = field(default_factory=Counter)
     not_copied: dict[str, str] = field(default_factory=dict)
     damage: str = ''
@@ -173,7 +173,7 @@ class Result:
             if isinstance(record, SkippedImage):
                 self.skipped[record.problem[0]] += 1
         self.frames += len(results)
-        self.answered += len(results)
+        self.processed += len(results)
         self.model_s += sum(result.seconds.get('model', 0.0) for result in results)
 
 

@@ -35,7 +35,7 @@ class Card:
     Attributes:
         name: of the task that it brings: small letters, digits and _.
         prompt: the text that the model reads, such as '[[image2segmentation]] floor'.
-        kind: of the answer, one of KINDS.
+        kind: of the label, one of KINDS.
         base: the model that it was made for, as it was called.
         base_sha256: fingerprint of that model's weights; no other takes the adapter.
         rank: of the low-rank matrices.

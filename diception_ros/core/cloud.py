@@ -25,7 +25,7 @@ from numpy.typing import NDArray
 from diception_ros.core.frame import Intrinsics
 from diception_ros.core.geometry import axes
 
-Mask = NDArray[np.bool_]
+BoolMap = NDArray[np.bool_]
 
 # Angle over which neighbours are compared, radians: 2 pixels of a 640x480 image of 60 degrees. A
 # depth edge of a network is several pixels wide, more in a larger image of the same view.
@@ -42,7 +42,7 @@ GROUND_SHARE = 1 / 64
 # Of several levels (floor, seats, tables) the lowest with this share of the largest is the ground.
 LEVEL_SHARE = 0.1
 # Minimum height of the camera above the ground, metres: that of a robot vacuum.
-LEAST_HEIGHT = 0.03
+MIN_HEIGHT = 0.03
 # Relative error of the height of a level up to which it agrees with the camera's.
 HEIGHT_ERROR = 0.25
 # Larger voxel grids are not allocated in memory.
@@ -109,7 +109,7 @@ class Selection:
     """
 
     stride: int
-    keep: Mask
+    keep: BoolMap
     organized: bool
     plane: Plane | None = None
     counts: Mapping[str, int] = field(default_factory=dict)
@@ -120,7 +120,7 @@ def select(
     intrinsics: Intrinsics,
     chosen: CloudFilter,
     normals: NDArray[np.float32] | None = None,
-    allowed: Mask | None = None,
+    allowed: BoolMap | None = None,
 ) -> Selection:
     """Apply all filters to a depth image; `allowed`: (H, W), pixels of the categories to keep."""
     pixels = grid(chosen.stride)
@@ -131,7 +131,7 @@ def select(
     counts['unknown'] = int(z.size - np.count_nonzero(keep))
     plane = None
 
-    def drop(name: str, wrong: Mask) -> None:
+    def drop(name: str, wrong: BoolMap) -> None:
         nonlocal keep
         before = np.count_nonzero(keep)
         keep = keep & ~wrong
@@ -158,7 +158,7 @@ def select(
     return Selection(chosen.stride, keep, chosen.voxel == 0, plane, counts)
 
 
-def in_range(distance: NDArray[np.float32], low: float, high: float) -> Mask:
+def in_range(distance: NDArray[np.float32], low: float, high: float) -> BoolMap:
     """Where a distance is at least `low` and at most `high`; a high of 0 is no limit."""
     inside = distance >= low
     return inside & (distance <= high) if high > 0 else inside
@@ -181,7 +181,7 @@ def flying(
     angle: float,
     jump: float,
     normals: NDArray[np.float32] | None = None,
-) -> Mask:
+) -> BoolMap:
     """Flying points at depth edges: (H, W) bool, False where the depth is unknown.
 
     A network blurs a depth edge, so its pixels lie between the two surfaces. A point is dropped if
@@ -270,7 +270,7 @@ def find_ground(
     up, mask = normals_and_mask
     points = (rays * z[..., None]).reshape(-1, 3)[mask]
     below = -points @ up
-    usable = below > LEAST_HEIGHT
+    usable = below > MIN_HEIGHT
     if camera_height > 0:
         usable &= np.abs(below - camera_height) < HEIGHT_ERROR * camera_height
     points, below = points[usable], below[usable]
@@ -299,7 +299,7 @@ def find_ground(
 
 def up_normals(
     vectors: NDArray[np.floating], gravity: tuple[float, float, float] | None = None
-) -> tuple[NDArray[np.float64], Mask] | None:
+) -> tuple[NDArray[np.float64], BoolMap] | None:
     """The direction up, and the normals of level surfaces.
 
     Args:
@@ -372,7 +372,7 @@ class Scan(NamedTuple):
 def scan(
     depth: NDArray[np.float32],
     intrinsics: Intrinsics,
-    obstacle: Mask,
+    obstacle: BoolMap,
     range_min: float,
     range_max: float,
 ) -> Scan:
@@ -405,11 +405,11 @@ def lowest_level(below: NDArray[np.float64], least: int) -> float | None:
     """The median of the lowest level: the largest distance below the camera at which points are.
 
     Args:
-        below: (N,) distances of points below the camera, > `LEAST_HEIGHT`, any one unit of length.
+        below: (N,) distances of points below the camera, > `MIN_HEIGHT`, any one unit of length.
         least: points that a level has; None is returned where there is no such level.
     """
     # Relative bins: an error of the depth moves a point in proportion.
-    steps = np.floor(np.log(below / LEAST_HEIGHT) / math.log(1.08)).astype(np.int64)
+    steps = np.floor(np.log(below / MIN_HEIGHT) / math.log(1.08)).astype(np.int64)
     counts = np.bincount(steps, minlength=1)
     wide = np.convolve(counts, [1, 1, 1], 'same')
     large = np.flatnonzero(wide >= max(least, LEVEL_SHARE * wide.max()))
@@ -423,8 +423,8 @@ def lowest_level(below: NDArray[np.float64], least: int) -> float | None:
 
 
 def _one_of_each_voxel(
-    depth: NDArray[np.float32], keep: Mask, intrinsics: Intrinsics, side: float
-) -> Mask:
+    depth: NDArray[np.float32], keep: BoolMap, intrinsics: Intrinsics, side: float
+) -> BoolMap:
     """The last of the kept pixels of each voxel."""
     out = np.zeros(keep.size, bool)
     places = np.flatnonzero(keep)

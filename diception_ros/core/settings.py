@@ -438,7 +438,7 @@ class ComputeSettings(Settings):
 
 @dataclass(frozen=True)
 class PredictSettings(Settings):
-    """How the model answers."""
+    """How the model predicts."""
 
     num_inference_steps: int = setting(
         1, "denoising steps; the paper's tables used 28", low=1, high=1000

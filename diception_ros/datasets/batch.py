@@ -101,7 +101,7 @@ class Batch:
     Attributes:
         image: (B, 3, D, D) float32 in [-1, 1], the camera images; D is S times the input scale.
         frame: (B,) int64, index of each image among `Prepared.images`.
-        target: (B, 3, S, S) float32 in [-1, 1], the images that the model should paint.
+        target: (B, 3, S, S) float32 in [-1, 1], the images that the model should generate.
         valid: (B, 1, S, S) bool, the pixels of the target that are known.
         texts: B texts that the model reads.
         points: (B, 5, 2) float32 in [0, 1], laid out as the model's point encoder takes them.

@@ -131,7 +131,7 @@ def _what_json(place: Path, contents: dict[Path, dict[str, Any]]) -> str:
 
 
 # One for training and one for validation.
-LEAST = 2
+MIN_LABELLED_IMAGES = 2
 # Below this number of images a warning says what to expect.
 FEW = 8
 
@@ -183,10 +183,10 @@ def read(
     if images is not None and not images.is_dir():
         raise FileNotFoundError(f'{images}: no such folder of images')
     items, notes = labelled_items(place, query)
-    if len(items) < LEAST:
+    if len(items) < MIN_LABELLED_IMAGES:
         raise ValueError(
-            f'{place}: expected at least {LEAST} labelled images, one to learn from and one to '
-            f'check with, got {len(items)}; label more'
+            f'{place}: expected at least {MIN_LABELLED_IMAGES} labelled images, one to learn '
+            f'from and one to check with, got {len(items)}; label more'
         )
     items.sort(key=lambda item: item.name)
     for item in items:

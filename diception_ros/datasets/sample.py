@@ -61,10 +61,10 @@ class Sample:
 
 
 def fit_label(sample: Sample, resolution: int, registry: TaskRegistry = BUILTIN) -> Label:
-    """A sample's label at the model's size and of the kind that its task paints.
+    """A sample's label at the model's size and of the kind that its task encodes.
 
     Raises:
-        ValueError: the task paints another kind of label.
+        ValueError: the task encodes another kind of label.
     """
     kind = registry.get(sample.prompt.task).label
     label = sample.label.to_model_size(images.ResizeTransform(sample.frame.size, resolution))
@@ -72,7 +72,7 @@ def fit_label(sample: Sample, resolution: int, registry: TaskRegistry = BUILTIN)
         label = to_disparity(label)[0]
     if not isinstance(label, kind):
         raise ValueError(
-            f'sample {sample.name}: task {sample.prompt.task!r} paints {kind.__name__}, '
+            f'sample {sample.name}: task {sample.prompt.task!r} encodes {kind.__name__}, '
             f'got a label of kind {type(label).__name__}'
         )
     resized: Label = label

@@ -287,7 +287,7 @@ def device_finding(wanted: str, report: dict[str, Any], driver: bool) -> Finding
 # What each process takes of /dev/shm with the Fast DDS profile, bytes.
 SEGMENT = 64 << 20
 # A minute of results for a camera of 640x480 at 10 Hz is less.
-LEAST_DISK = 2_000_000_000
+MIN_DISK = 2_000_000_000
 # A process that exits normally leaves none; 20 killed ones leave about as many.
 MANY_SEGMENTS = 100
 _GL = """
@@ -321,7 +321,7 @@ def space(places: Mapping[str, Path] | None = None) -> Finding:
     places = places or {'here': Path.cwd(), 'temporary files': Path(tempfile.gettempdir())}
     free = {name: shutil.disk_usage(path).free for name, path in places.items()}
     shown = ', '.join(f'{size / 1e9:.0f} GB {name}' for name, size in free.items())
-    if min(free.values()) < LEAST_DISK:
+    if min(free.values()) < MIN_DISK:
         return Finding(
             'disk', WARN, f'{shown} free', 'make room; bags and model folders are large'
         )

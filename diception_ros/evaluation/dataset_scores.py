@@ -350,7 +350,7 @@ class PredictionFiles:
         return None
 
 
-# COCO-format annotations, with the controls of `evaluators`.
+# COCO-format annotations, with the baselines of `evaluators`.
 
 
 COCO_TASKS = ('segmentation', 'entity', 'semantic', 'pose')

@@ -1,10 +1,10 @@
 # SPDX-FileCopyrightText: 2026 The diception_ros authors
 # SPDX-License-Identifier: Apache-2.0
-"""Items to evaluate (a query and its true label), their scores, and controls beside them.
+"""Items to evaluate (a query and its true label), their scores, and baselines beside them.
 
 Controls are what a prediction that ignores the image would score on the same queries. A metric by
 itself says little: floors are near at the bottom of almost every image. So each one stands beside
-two controls: `shuffled`, what the model predicts when the image is another one, and `mean`, the
+two baselines: `shuffled`, what the model predicts when the image is another one, and `mean`, the
 mean of the target images of the training data. A result that does not clearly beat both ignores
 the image.
 """
@@ -109,7 +109,7 @@ class EvaluationResult:
     """The numbers of one evaluation.
 
     Attributes:
-        columns: what predicted, such as each number of inference steps as a text, then controls.
+        columns: what predicted, such as each number of inference steps as a text, then baselines.
         numbers: by item name, metric and column.
         categories: IoU of each category of the semantic task, of the first column.
         frames: how many images were evaluated.
@@ -315,7 +315,7 @@ def mean_targets(
     return {name: (total / counts[name]).astype(np.float32) for name, total in totals.items()}
 
 
-class MeanControl:
+class MeanBaseline:
     """Predictions decoded from mean targets, see `mean_targets`."""
 
     def __init__(
@@ -378,7 +378,7 @@ def evaluate_items(
     callbacks: Sequence[EvalCallback] = (),
     registry: TaskRegistry = BUILTIN,
 ) -> EvaluationResult:
-    """Evaluate the items of each frame, beside both controls.
+    """Evaluate the items of each frame, beside both baselines.
 
     The shuffled predictions are computed in the first column alone: they see the wrong image,
     whatever the number of steps. The image is the next frame's, and the first one's for the last.
@@ -394,7 +394,7 @@ def evaluate_items(
     first, *others = predict
     columns = (*predict, SHUFFLED, MEAN)
     scores = {name: {column: create(name, registry) for column in columns} for name in names}
-    control = MeanControl(means, registry)
+    baseline = MeanBaseline(means, registry)
     opening: Frame | None = None
     waiting: list[EvalItem] = []
     frames = 0
@@ -408,7 +408,7 @@ def evaluate_items(
             score = scores[item.name][first].update(item, label)
             for callback in callbacks:
                 callback.on_prediction(number, frame, item, label, score)
-            constant = control.predict(item.prompt, frame.size)
+            constant = baseline.predict(item.prompt, frame.size)
             if constant is not None:
                 scores[item.name][MEAN].update(item, constant)
         _count(waiting, labels[len(mine) :], scores, SHUFFLED)

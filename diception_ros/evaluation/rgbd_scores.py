@@ -1,6 +1,6 @@
 # SPDX-FileCopyrightText: 2026 The diception_ros authors
 # SPDX-License-Identifier: Apache-2.0
-"""Scores of depth and normals on RGB-D frames, beside controls that ignore the image.
+"""Scores of depth and normals on RGB-D frames, beside baselines that ignore the image.
 
 Controls, all aligned as the model is: `constant` (one depth; normals that face the camera), `ramp`
 (nearer below, by rows; normals face the camera above and up from a floor below), `mean` of the
@@ -26,7 +26,7 @@ from diception_ros.evaluation import evaluators
 from diception_ros.evaluation.evaluators import EvalCallback, EvalItem, Evaluator, PredictFn
 
 TASKS = ('depth', 'normal')
-CONTROLS = ('constant', 'ramp', 'mean', 'other')
+BASELINES = ('constant', 'ramp', 'mean', 'other')
 # Shown in the table, the main metric first; +1 where more is better.
 SHOWN = {
     'depth': {'abs_rel': -1, 'delta1': 1, 'row_free_corr': 1, 'win_rate': 0},
@@ -45,7 +45,7 @@ class RgbdResult:
     """Numbers on RGB-D frames.
 
     Attributes:
-        columns: number of inference steps each, then CONTROLS.
+        columns: number of inference steps each, then BASELINES.
         numbers: by task, metric and column, means of the sources.
         sources: the same of each source.
         frames: frames of each source.
@@ -74,7 +74,7 @@ def evaluate(
         ValueError: a file of a source is damaged.
     """
     total = sum(source.count for source in sources)
-    first, columns = next(iter(predict)), (*predict, *CONTROLS)
+    first, columns = next(iter(predict)), (*predict, *BASELINES)
     scores = {
         source.name: {task: {c: _evaluator(task) for c in columns} for task in TASKS}
         for source in sources
@@ -102,12 +102,12 @@ def evaluate(
     for number, (source, rgbd_frame) in enumerate(_in_turn(sources)):
         other = small[_other(number, owners)]
         for item in _items(rgbd_frame):
-            controls = {
+            baselines = {
                 'constant': _constant(item.name), 'ramp': _ramp(item.name),
                 'mean': means[item.name], 'other': other[item.name],
             }  # fmt: skip
             main = mains[source.name, item.name][done[source.name]]
-            for column, label in controls.items():
+            for column, label in baselines.items():
                 evaluator = scores[source.name][item.name][column]
                 score = evaluator.update(item, resize_label(label, item.truth.size))
                 theirs = _main(item.name, score)

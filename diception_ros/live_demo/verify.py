@@ -151,13 +151,13 @@ _ROOMS = 10
 Numbers = dict[str, dict[str, dict[str, float]]]
 
 
-def mean_control(
+def mean_baseline(
     side: int,
     size: tuple[int, int],
     cache: Path,
     backend: str | None = None,
     progress: Progress = SILENT,
-) -> evaluators.MeanControl:
+) -> evaluators.MeanBaseline:
     """A baseline that always predicts the mean output image of the training split.
 
     The mean images are kept in the folder `cache`, since rendering takes time.
@@ -167,14 +167,14 @@ def mean_control(
         means = evaluators.mean_of_rooms(0, size, side, _ROOMS, backend, progress)
         with files.atomic_file(file) as partial, partial.open('wb') as opened:
             np.savez_compressed(opened, **means)  # type: ignore[arg-type]
-    return evaluators.MeanControl(safe_load.npz_file(file))
+    return evaluators.MeanBaseline(safe_load.npz_file(file))
 
 
 def score(
     drive: Drive,
     bag: Path,
     names: Sequence[str],
-    control: evaluators.MeanControl,
+    baseline: evaluators.MeanBaseline,
     count: int = 0,
     progress: Progress = SILENT,
 ) -> Numbers:
@@ -187,7 +187,7 @@ def score(
     for view, messages in progress.each(matched_views(drive, bag), count, 'score', 'image'):
         for item in items_of(view, drive, names):
             prediction = prediction_of(item, messages, view, drive)
-            other = control.predict(item.prompt, view.size)
+            other = baseline.predict(item.prompt, view.size)
             if prediction is None or other is None:
                 continue
             mine = tallies.setdefault(

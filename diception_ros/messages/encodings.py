@@ -247,7 +247,7 @@ def _unsupported(encoding: str) -> MessageError:
 # cv_bridge is compiled against one version of numpy and of OpenCV. With another it raises
 # (`KeyError: 16` with OpenCV 5) or kills the process (numpy 2), so it is tried in a child process.
 # Importing numpy, OpenCV and cv_bridge takes 0.5 s, or a few on a busy small machine.
-PATIENCE = 30.0
+CHECK_TIMEOUT_S = 30.0
 # Exceptions of a cv_bridge that does not fit the environment; CvBridgeError is a TypeError.
 _FAULTS = (
     ImportError, AttributeError, KeyError, TypeError, ValueError, RuntimeError, SystemError,
@@ -312,7 +312,7 @@ def check_cv_bridge() -> Bridge:
         return Bridge(frozenset(), 'cv_bridge is not installed')
     answer = processes.run_isolated(
         'from diception_ros.messages import encodings\nreport(encodings.agreeing_encodings())',
-        PATIENCE,
+        CHECK_TIMEOUT_S,
     )
     if answer.value is None:
         return Bridge(frozenset(), f'cv_bridge does not work here: {answer.error}')

@@ -48,7 +48,7 @@ FLUSH_S = 1.0
 # Seconds between looks for new topics.
 LOOK_S = 0.2
 # Messages of each topic that wait while the disk is busy.
-DEPTH = 100
+QOS_DEPTH = 100
 # Names of types in message classes that differ from those in .msg files.
 _BASIC = {'boolean': 'bool', 'octet': 'byte', 'float': 'float32', 'double': 'float64'}
 
@@ -286,7 +286,11 @@ class _Recorder:
         known = msgtype in TYPES.types
         definition = definition_of(TYPES, msgtype) if known else definition_from(message)
         self._subscriptions[name] = self._node.create_subscription(
-            message, name, lambda data: self._write(name, data), requested(offers, DEPTH), raw=True
+            message,
+            name,
+            lambda data: self._write(name, data),
+            requested(offers, QOS_DEPTH),
+            raw=True,
         )
         self._writer.add(name, msgtype, definition, qos_to_text(*offers))
         self.recording.counts[name] = 0

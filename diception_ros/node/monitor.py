@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from diception_ros.node.worker import Worker
     from diception_ros.perception.predictor import Predictor
 
-DEPTH = 10
+QOS_DEPTH = 10
 # Reports in a row with another node of this name, before it is reported.
 NAMESAKE_REPORTS = 3
 
@@ -61,7 +61,7 @@ class Monitor:
 
     def __init__(self, node: Monitored) -> None:
         self._node = node
-        self._publisher = node.create_publisher(DiagnosticArray, '/diagnostics', DEPTH)
+        self._publisher = node.create_publisher(DiagnosticArray, '/diagnostics', QOS_DEPTH)
         self._ended = threading.Event()
         self._thread = threading.Thread(target=self._run, name='monitor', daemon=True)
         self._loss_hint = loss_hint(get_rmw_implementation_identifier(), dict(os.environ))

@@ -108,7 +108,7 @@ def find(kind: str) -> Any:
 
 
 # A viewer that is slow for a moment still gets two frames; more would be stale.
-DEPTH = 2
+QOS_DEPTH = 2
 
 
 class Publishers:
@@ -190,7 +190,7 @@ class Publishers:
             find(output.kind),
             topic,
             QoSProfile(
-                depth=1 if output.latched else DEPTH,
+                depth=1 if output.latched else QOS_DEPTH,
                 reliability=ReliabilityPolicy.RELIABLE,
                 durability=durability,
             ),

@@ -294,7 +294,7 @@ def floor_references(
     inverse = level.disparity * scale_shift.scale + scale_shift.shift
     with np.errstate(divide='ignore'):
         below = np.where(inverse > 0, level.down / inverse, 0)
-    lowest = cloud.lowest_level(below[below > cloud.LEAST_HEIGHT], criteria.min_points)
+    lowest = cloud.lowest_level(below[below > cloud.MIN_HEIGHT], criteria.min_points)
     if lowest is None or lowest < (1 + _SAME_LEVEL) * height:
         return references
     # A second level separates scale from shift, so the one that was taken for the floor stays.

@@ -22,7 +22,7 @@ from diception_ros.core.labels import Instances, Keypoints, Label, Mask
 from diception_ros.system import safe_load
 
 FILE = 'score_calibration.json'
-LEAST = 'least'  # its key beside those of tasks
+MIN_SCORE_KEY = 'least'  # its key beside those of tasks
 
 LabelT = TypeVar('LabelT', bound=Label)
 Floats = NDArray[np.float64]
@@ -35,20 +35,20 @@ class ScoreCalibration:
     Attributes:
         tables: (K, 2) float64 by task: a codec's score, rising, and the share that is right, not
             falling; linear between the rows, constant outside.
-        least: by task, the calibrated score below which an instance, or a person by the mean of
-            its keypoints, is no prediction; a mask is never dropped, since a point was given.
+        min_scores: by task, the calibrated score below which an instance, or a person by the mean
+            of its keypoints, is no prediction; a mask is never dropped, since a point was given.
 
     Raises:
         ValueError: a table of another shape or order, or numbers outside [0, 1].
     """
 
     tables: Mapping[str, Floats] = field(default_factory=dict)
-    least: Mapping[str, float] = field(default_factory=dict)
+    min_scores: Mapping[str, float] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        for task, least in self.least.items():
-            if not 0 <= least <= 1:
-                raise ValueError(f'least score of {task!r}: expected [0, 1], got {least}')
+        for task, min_score in self.min_scores.items():
+            if not 0 <= min_score <= 1:
+                raise ValueError(f'minimum score of {task!r}: expected [0, 1], got {min_score}')
         for task, table in self.tables.items():
             steps = np.diff(table, axis=0) if table.ndim == 2 and len(table) else None
             fits = (
@@ -74,9 +74,11 @@ class ScoreCalibration:
             return cls()
         try:
             content = safe_load.json_object(path)
-            least = {task: float(share) for task, share in content.pop(LEAST, {}).items()}
+            min_scores = {
+                task: float(share) for task, share in content.pop(MIN_SCORE_KEY, {}).items()
+            }
             tables = {task: np.asarray(rows, np.float64) for task, rows in content.items()}
-            return cls(tables, least)
+            return cls(tables, min_scores)
         except (ValueError, TypeError, AttributeError) as error:
             raise ValueError(f'{path}: no tables of scores ({error})') from error
 
@@ -92,17 +94,17 @@ class ScoreCalibration:
         if isinstance(label, Mask):
             return replace(label, score=float(self.scores(task, label.score)))
         scores = self.scores(task, label.scores).astype(np.float32)
-        least = self.least.get(task, 0.0)
+        min_score = self.min_scores.get(task, 0.0)
         if isinstance(label, Keypoints):
             seen = label.visibility > 0
             scores = np.where(seen, scores, np.float32(0))
             mean = scores.sum(axis=1) / np.maximum(seen.sum(axis=1), 1)
-            confident = mean >= least
+            confident = mean >= min_score
             return replace(
                 label, joints=label.joints[confident], visibility=label.visibility[confident],
                 scores=scores[confident],
             )  # fmt: skip
-        keep = np.concatenate([[True], scores >= least])
+        keep = np.concatenate([[True], scores >= min_score])
         ids = np.where(keep[label.ids], label.ids, np.int32(0))
         calibrated = replace(label, ids=ids, scores=scores)
         return cast(LabelT, calibrated if keep.all() else calibrated.present())

@@ -345,7 +345,7 @@ def metrics(
     """What metrics.json holds; docs/replay.md says what each means."""
     seconds = [float(row['model_s']) for row in scores.rows if 'model_s' in row]
     # What was done before a resume is in the journal, but not in the seconds of the last run.
-    rate = result.answered / result.seconds if result.seconds else 0.0
+    rate = result.processed / result.seconds if result.seconds else 0.0
     name, folder = model
     return {
         'kind': 'replay',

@@ -16,7 +16,7 @@ highlight   image to image: from a view in dim light to the same view in full li
             alone nobody can say whether little light falls on white walls or much on grey ones.
 
 A person who labels a few images chooses ones that show the object: a view is kept only if its mask
-covers at least `LEAST` of it.
+covers at least `MIN_MASK_SHARE` of it.
 """
 
 from __future__ import annotations
@@ -49,7 +49,7 @@ from diception_ros.system import files, safe_load
 Target = Literal['floor', 'graspable', 'shadow', 'highlight']
 TARGETS: tuple[Target, ...] = get_args(Target)
 
-LEAST = 0.01  # share of the image that a mask must cover for the view to be kept
+MIN_MASK_SHARE = 0.01  # share of the image that a mask must cover for the view to be kept
 
 DRIVABLE = ('floor', 'rug')
 
@@ -118,7 +118,7 @@ def scene_samples(
     """Labelled views of one scene; None for each with too small a mask."""
     for k, view in enumerate(scene_views(renderer, seed, number, split, views, rig)):
         image, label = _answer(renderer, target, view)
-        if isinstance(label, Mask) and label.values.mean() < LEAST:
+        if isinstance(label, Mask) and label.values.mean() < MIN_MASK_SHARE:
             yield None
             continue
         camera = view.camera
@@ -316,7 +316,7 @@ def _write_about(out: Path, recording: Recording, target: Target, more: dict[str
         'kind': 'rgb' if target == 'highlight' else 'mask',
         'seed': recording.seed,
         'split': recording.split,
-        'least_share': LEAST,
+        'least_share': MIN_MASK_SHARE,
         'versions': {
             'diception_ros': __version__,
             'mujoco': mujoco.__version__,

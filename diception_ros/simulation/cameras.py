@@ -30,7 +30,7 @@ CameraRig = Literal['robot', 'hand']
 # Rays that decide on a view, along the longer side of the image.
 _RAYS = 16
 # What a view must show, chosen from contact sheets: objects, and space around them.
-_LEAST_THINGS, _LEAST_SHARE, _MOST_OF_ONE, _NEAREST = 4, 0.1, 0.5, 0.4
+_MIN_THINGS, _MIN_SHARE, _MOST_OF_ONE, _NEAREST = 4, 0.1, 0.5, 0.4
 _TRIES = 60
 # Of the cameras of `Realism`: a desk from above is nearer than a room, and a box may fill half of
 # the image.
@@ -206,8 +206,8 @@ def is_good_view(scene: Scene, camera: PinholeCamera) -> bool:
         return False
     things = seen[scene.is_thing]
     return bool(
-        (things > 0).sum() >= _LEAST_THINGS
-        and things.sum() >= _LEAST_SHARE
+        (things > 0).sum() >= _MIN_THINGS
+        and things.sum() >= _MIN_SHARE
         and things.max() <= _MOST_OF_ONE
     )
 

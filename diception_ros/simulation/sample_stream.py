@@ -37,7 +37,7 @@ _POINTS = 2**16
 _MOST_EMPTY = 100
 
 # An object of a prompt covers at least this fraction of the image, and this many pixels.
-_LEAST_SHARE, _LEAST_PIXELS = 0.002, 16
+_MIN_SHARE, _MIN_PIXELS = 0.002, 16
 
 
 def samples(
@@ -295,4 +295,4 @@ def _points(truth: GroundTruth, rng: np.random.Generator) -> tuple[Prompt, Label
 
 def _least(truth: GroundTruth) -> int:
     height, width = truth.size
-    return max(_LEAST_PIXELS, int(_LEAST_SHARE * height * width))
+    return max(_MIN_PIXELS, int(_MIN_SHARE * height * width))

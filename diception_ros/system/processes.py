@@ -190,7 +190,7 @@ def ended_by_signals() -> Iterator[threading.Event]:
 
 
 # Importing torch from a slow disk for the first time takes the better part of a minute.
-PATIENCE = 120.0
+ISOLATED_TIMEOUT_S = 120.0
 # Precedes the result: libraries print lines of their own, also when they end.
 _MARK = 'the result is: '
 _BEGIN = f"""
@@ -214,7 +214,7 @@ class IsolatedResult(NamedTuple):
     error: str
 
 
-def run_isolated(program: str, seconds: float = PATIENCE) -> IsolatedResult:
+def run_isolated(program: str, seconds: float = ISOLATED_TIMEOUT_S) -> IsolatedResult:
     """Run a program, which may crash or hang, in another process of this Python.
 
     Args:

@@ -19,8 +19,8 @@ if TYPE_CHECKING:
 Alignment = Literal['disparity', 'depth']
 
 # Floors of the protocol: of the aligned disparity (1/m) before it is inverted, and of a depth (m).
-LEAST_DISPARITY = 1e-3
-LEAST_DEPTH = 1e-6
+MIN_DISPARITY = 1e-3
+MIN_DEPTH = 1e-6
 
 
 class Depth(Task[Disparity]):
@@ -41,7 +41,7 @@ class Depth(Task[Disparity]):
 
         if not isinstance(label, Disparity):
             raise TypeError(
-                f'task {self.name!r} paints Disparity, got {type(label).__name__}; '
+                f'task {self.name!r} encodes Disparity, got {type(label).__name__}; '
                 'geometry.to_disparity makes one of MetricDepth'
             )
         side = check_square(label)
@@ -110,21 +110,21 @@ class Depth(Task[Disparity]):
             return _disparity_errors(predicted, truth)
         values = truth.values.astype(np.float64)
         counts = truth.valid & (values > nearest) & (values < farthest)
-        answered = counts & predicted.valid
-        p, t = predicted.values[answered].astype(np.float64), values[answered]
+        compared = counts & predicted.valid
+        p, t = predicted.values[compared].astype(np.float64), values[compared]
         if p.size == 0:
             names = ('abs_rel', 'delta1', 'delta2', 'delta3', 'rmse', 'log10')
             return {**dict.fromkeys(names, float('nan')), 'coverage': _share(p.size, counts)}
-        among = np.ones(p.shape, np.bool_) if fitted is None else fitted[answered]
+        among = np.ones(p.shape, np.bool_) if fitted is None else fitted[compared]
         if align == 'disparity':
             # Zeros of the prediction are left out of the fit: it may have been cut off there.
             cut = among & (p > 0)
             scale, shift = scale_shift or fit_scale_shift(p, 1 / t, cut if cut.any() else among)
-            p = 1 / np.maximum(scale * p + shift, LEAST_DISPARITY)
+            p = 1 / np.maximum(scale * p + shift, MIN_DISPARITY)
         else:
             scale, shift = scale_shift or fit_scale_shift(p, t, among)
             p = scale * p + shift
-        p = np.maximum(np.clip(p, nearest, farthest), LEAST_DEPTH)
+        p = np.maximum(np.clip(p, nearest, farthest), MIN_DEPTH)
         ratio = np.maximum(p / t, t / p)
         return {
             'abs_rel': float(np.mean(np.abs(p - t) / t)),
@@ -138,9 +138,9 @@ class Depth(Task[Disparity]):
 
 
 def _disparity_errors(predicted: Disparity, truth: Disparity) -> dict[str, float]:
-    answered = truth.valid & predicted.valid
-    p = predicted.values[answered].astype(np.float64)
-    t = truth.values[answered].astype(np.float64)
+    compared = truth.valid & predicted.valid
+    p = predicted.values[compared].astype(np.float64)
+    t = truth.values[compared].astype(np.float64)
     if p.size == 0:
         error = np.array([np.nan])
     else:
@@ -154,9 +154,9 @@ def _disparity_errors(predicted: Disparity, truth: Disparity) -> dict[str, float
     }
 
 
-def _share(answered: int, counts: NDArray[np.bool_]) -> float:
+def _share(compared: int, counts: NDArray[np.bool_]) -> float:
     known = int(counts.sum())
-    return answered / known if known else float('nan')
+    return compared / known if known else float('nan')
 
 
 TASK = Depth('depth', '[[image2depth]]', Disparity)

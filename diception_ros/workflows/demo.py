@@ -283,8 +283,8 @@ def _score(
     out = config.out
     view = next(views.recorded_views(played.path))
     index = safe_load.json_object(folder.resolve(config.model) / 'model_index.json')
-    control = verify.mean_control(int(index['resolution']), view.size, out, config.gl, progress)
-    numbers = verify.score(played, out / 'live.mcap', names, control, count, progress)
+    baseline = verify.mean_baseline(int(index['resolution']), view.size, out, config.gl, progress)
+    numbers = verify.score(played, out / 'live.mcap', names, baseline, count, progress)
     tables.write_json(out / 'metrics.json', {'kind': 'demo', 'numbers': numbers})
     columns = [verify.MODEL, verify.CONSTANT]
     return numbers, tables.markdown(numbers, columns, _SHOWN)

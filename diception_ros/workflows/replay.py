@@ -403,7 +403,7 @@ def _log_result(path: Path, result: Result, job: Job, progress: Progress) -> Non
     if result.seconds:
         progress.log(
             f'wrote predictions for {result.frames} frames to {job.out} ({result.seconds:.1f} s, '
-            f'{result.answered / result.seconds:.2f} frames/s)'
+            f'{result.processed / result.seconds:.2f} frames/s)'
         )
     else:
         progress.log(

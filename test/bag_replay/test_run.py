@@ -369,8 +369,8 @@ def test_resume_of_a_finished_bag_leaves_it_as_it_is(tmp_path):
     before, when = out.read_bytes(), out.stat().st_mtime_ns
     asked = perceiver()
     again = replay(bag, out, asked, resume=True)
-    assert replace(again, seconds=first.seconds, answered=8, model_s=first.model_s) == first
-    assert again.answered == 0
+    assert replace(again, seconds=first.seconds, processed=8, model_s=first.model_s) == first
+    assert again.processed == 0
     assert not asked._predictor.calls
     assert out.stat().st_mtime_ns == when
     with pytest.raises(ValueError, match='every = 1'):
@@ -411,17 +411,17 @@ def test_replay_of_a_cut_bag_ends_at_the_damage(tmp_path):
     whole = everything(tmp_path / 'whole.mcap')
     content = path.read_bytes()
     rng = np.random.default_rng(3)
-    answered = []
+    processed = []
     for cut in sorted(rng.integers(5000, len(content) - 1, 50).tolist()):
         path.write_bytes(content[:cut])
         result = replay(path, tmp_path / 'out.mcap', perceiver(tasks=('depth',)), force=True)
         assert 'damaged' in result.damage
         found = everything(tmp_path / 'out.mcap')
         assert found == whole[: len(found)]
-        answered.append(result.frames)
-    assert answered == sorted(answered)
-    assert answered[0] < 10
-    assert answered[-1] > 50
+        processed.append(result.frames)
+    assert processed == sorted(processed)
+    assert processed[0] < 10
+    assert processed[-1] > 50
 
 
 def test_replay_memory_does_not_grow_with_frames(tmp_path):

@@ -91,7 +91,7 @@ def test_metric_depth_is_encoded_as_disparity():
 
 def test_a_label_of_another_kind_is_refused():
     wrong = sample('depth', label=mask(SIZE, np.random.default_rng(0)))
-    with pytest.raises(ValueError, match=r'depth 0: task .depth. paints Disparity'):
+    with pytest.raises(ValueError, match=r'depth 0: task .depth. encodes Disparity'):
         collate([wrong], S, packer())
     with pytest.raises(ValueError, match='at least one'):
         batch.prepare([], S, packer())

@@ -125,7 +125,7 @@ def test_a_perfect_model_beats_all_controls_and_a_blind_one_only_some(tmp_path):
     assert depth['row_free_corr']['1'] == pytest.approx(1, abs=0.01)
     assert depth['row_free_corr']['ramp'] == 0
     assert normal['median_deg']['1'] < 0.5
-    for column in rgbd_scores.CONTROLS:
+    for column in rgbd_scores.BASELINES:
         assert depth['win_rate'][column] == 1
         assert depth['abs_rel'][column] > depth['abs_rel']['1']
         assert normal['mean_deg'][column] > normal['mean_deg']['1']

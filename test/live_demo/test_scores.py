@@ -15,7 +15,7 @@ from diception_ros.core.geometry import to_disparity
 from diception_ros.core.images import contact_sheet
 from diception_ros.core.labels import Instances, MetricDepth
 from diception_ros.core.prompt import Point
-from diception_ros.evaluation.evaluators import MeanControl
+from diception_ros.evaluation.evaluators import MeanBaseline
 from diception_ros.live_demo import run, verify
 from diception_ros.messages import make_header, outputs
 from diception_ros.simulation import record
@@ -85,10 +85,10 @@ def live(played, tmp_path_factory):
 
 
 @pytest.fixture(scope='module')
-def control():
+def baseline():
     flat = {name: np.full((64, 64, 3), 0.4, np.float32) for name in NAMES}
     flat['normal'] = np.broadcast_to(np.float32([0.5, 0.5, 1.0]), (64, 64, 3))  # to the camera
-    return MeanControl(flat)
+    return MeanBaseline(flat)
 
 
 def test_clicks_are_on_the_largest_object_of_a_known_category(played):
@@ -102,8 +102,8 @@ def test_clicks_are_on_the_largest_object_of_a_known_category(played):
     assert set(played.categories) <= set(view.instances().categories)
 
 
-def test_ground_truth_scores_best(played, live, control):
-    numbers = verify.score(played, live, NAMES, control)
+def test_ground_truth_scores_best(played, live, baseline):
+    numbers = verify.score(played, live, NAMES, baseline)
     assert set(numbers) == set(BEST)
     for kind, (metric, best) in BEST.items():
         found = numbers[kind][metric]
@@ -111,7 +111,7 @@ def test_ground_truth_scores_best(played, live, control):
         assert abs(found[verify.CONSTANT] - best) > 0.1, kind
 
 
-def test_predictions_of_another_image_score_worse(played, live, control, tmp_path):
+def test_predictions_of_another_image_score_worse(played, live, baseline, tmp_path):
     recorded = [*answered(played)]
     last = [*recorded_views(played.path)][-1].messages[IMAGE].header
     shifted = write(
@@ -122,17 +122,17 @@ def test_predictions_of_another_image_score_worse(played, live, control, tmp_pat
             if message.header.stamp.nanosec == 0
         ],
     )
-    right, wrong = (verify.score(played, bag, NAMES, control) for bag in (live, shifted))
+    right, wrong = (verify.score(played, bag, NAMES, baseline) for bag in (live, shifted))
     for kind in ('entity', 'segmentation_1', 'normal'):
         metric, best = BEST[kind]
         error = [abs(one[kind][metric][verify.MODEL] - best) for one in (right, wrong)]
         assert error[1] > error[0] + 0.02, kind
 
 
-def test_only_requested_tasks_are_scored(played, live, control):
-    assert set(verify.score(played, live, ['normal'], control)) == {'normal'}
+def test_only_requested_tasks_are_scored(played, live, baseline):
+    assert set(verify.score(played, live, ['normal'], baseline)) == {'normal'}
     nobody = run.Drive(**{**vars(played), 'click': None})
-    assert 'segmentation_1' not in verify.score(nobody, live, NAMES, control)
+    assert 'segmentation_1' not in verify.score(nobody, live, NAMES, baseline)
 
 
 def test_a_click_on_a_wall_asks_for_the_wall(played):
@@ -146,13 +146,13 @@ def test_a_click_on_a_wall_asks_for_the_wall(played):
     assert not (question.truth.values & (view.instances().ids > 0)).any()
 
 
-def test_predictions_of_unplayed_images_are_not_scored(played, control, tmp_path):
+def test_predictions_of_unplayed_images_are_not_scored(played, baseline, tmp_path):
     recorded = []
     for topic, message, stamp in answered(played):
         header = make_header(MAKE, stamp + 1_000_000, message.header.frame_id)
         fields = {**vars(message), 'header': header}
         recorded.append((topic, message.__class__(**fields), stamp + 1_000_000))
-    assert verify.score(played, write(tmp_path / 'late', recorded), NAMES, control) == {}
+    assert verify.score(played, write(tmp_path / 'late', recorded), NAMES, baseline) == {}
 
 
 def test_a_drive_of_another_version_is_not_current(played, live, tmp_path):
@@ -172,7 +172,7 @@ def test_the_constant_image_is_rendered_once(tmp_path, monkeypatch):
 
     monkeypatch.setattr(verify.evaluators, 'mean_of_rooms', means)
     for size in ((48, 64), (48, 64), (24, 32)):
-        found = verify.mean_control(32, size, tmp_path)
+        found = verify.mean_baseline(32, size, tmp_path)
         prediction = found.predict(SimpleNamespace(task='depth', category=None), size)
         np.testing.assert_allclose(prediction.values, 0.25, atol=1e-6)
     assert [args[1:3] for args in calls] == [((48, 64), 32), ((24, 32), 32)]

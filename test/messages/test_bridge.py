@@ -124,7 +124,7 @@ def test_a_cv_bridge_that_agrees_on_nothing_is_not_used(install):
 
 
 def test_hanging_cv_bridge_times_out(install, monkeypatch):
-    monkeypatch.setattr(encodings, 'PATIENCE', 0.05)
+    monkeypatch.setattr(encodings, 'CHECK_TIMEOUT_S', 0.05)
     decode, line = install('import time; time.sleep(60)')
     assert 'no result within 0.05 s' in line
     assert decode is encodings.decode

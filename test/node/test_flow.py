@@ -2,6 +2,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Frames through the running node: headers, counts, order, and lazy outputs."""
 
+from copy import deepcopy
 import itertools
 import random
 import time
@@ -320,11 +321,13 @@ def test_metric_depth_is_published_only_after_a_good_fit(domain, peer, kind):
                 assert 'no metric depth: bad fit' in statuses[name].message
         if kind == 'image':
             # A reference that is no depth costs the metres, not the frame; then none comes at all.
-            colours = image(rgb_array(), header=header(2 * 10**9))
-            references.publish(colours)
-            peer.spin(0.1)
-            for stamp, problem in ((2, 'depth reference: '), (3, 'no depth reference within')):
-                shown = image(rgb_array(), header=header(stamp * 10**9))
+            head = header(0)
+            for problem in ('depth reference: ', 'no depth reference within'):
+                head.stamp.sec += 2
+                shown = image(rgb_array(), header=deepcopy(head))
+                if problem == 'depth reference: ':
+                    references.publish(shown)
+                    peer.spin(0.1)
                 peer.got[metres].clear()
 
                 def relatives(head=shown.header):

@@ -178,5 +178,5 @@ def test_score_refuses_other_sizes_and_other_words():
 
 def test_metric_depth_cannot_be_encoded():
     metres = MetricDepth(np.ones((8, 8), np.float32))
-    with pytest.raises(TypeError, match=r'paints Disparity, got MetricDepth; geometry\.to_disp'):
+    with pytest.raises(TypeError, match=r'encodes Disparity, got MetricDepth; geometry\.to_disp'):
         TASK.encode(metres)

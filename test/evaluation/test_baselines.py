@@ -1,6 +1,6 @@
 # SPDX-FileCopyrightText: 2026 The diception_ros authors
 # SPDX-License-Identifier: Apache-2.0
-"""Judging beside controls: answers whose numbers are known without a network."""
+"""Judging beside baselines: predictions whose numbers are known without a network."""
 
 from discs import SIDE, discs
 import numpy as np
