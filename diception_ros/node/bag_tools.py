@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -49,6 +50,8 @@ FLUSH_S = 1.0
 LOOK_S = 0.2
 # Messages of each topic that wait while the disk is busy.
 QOS_DEPTH = 100
+# Messages that are kept until a simulated clock begins; older ones are dropped.
+EARLY_BYTES = 1 << 26
 # Names of types in message classes that differ from those in .msg files.
 _BASIC = {'boolean': 'bool', 'octet': 'byte', 'float': 'float32', 'double': 'float64'}
 
@@ -244,6 +247,7 @@ class _Recorder:
         self._node, self._writer, self._topics = node, writer, topics
         self._subscriptions: dict[str, Any] = {}
         self._looked_s = self._flushed_s = 0.0
+        self._early: deque[tuple[str, bytes]] = deque()
         self.recording = Recording()
 
     def update(self) -> None:
@@ -296,12 +300,16 @@ class _Recorder:
         self.recording.counts[name] = 0
 
     def _write(self, topic: str, data: bytes) -> None:
-        now_ns = self._node.get_clock().now().nanoseconds
-        if now_ns <= 0:  # simulated, and not begun; the bag would span years
-            self._node.get_logger().info('waits for /clock, as --sim-time says', once=True)
+        now_ns = int(self._node.get_clock().now().nanoseconds)
+        self._early.append((topic, data))
+        if now_ns <= 0:  # simulated, and not begun: with these times the bag would span years
+            while sum(len(each) for _, each in self._early) > EARLY_BYTES:
+                self._early.popleft()
             return
-        self._writer.write(topic, data, now_ns)
-        self.recording.counts[topic] += 1
+        while self._early:
+            topic, data = self._early.popleft()
+            self._writer.write(topic, data, now_ns)
+            self.recording.counts[topic] += 1
 
 
 def definition_from(message: Any) -> str:

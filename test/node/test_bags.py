@@ -288,9 +288,6 @@ class FakeNode:
     def get_clock(self):
         return SimpleNamespace(now=lambda: SimpleNamespace(nanoseconds=self.now_ns))
 
-    def get_logger(self):
-        return SimpleNamespace(info=lambda text, once: None)
-
 
 class NoTime(threading.Event):
     """An event whose first wait sets it."""
@@ -330,15 +327,21 @@ def test_play_reports_a_pause_of_years_and_what_starts_behind_it(tmp_path, capsy
     assert capsys.readouterr().err == ''
 
 
-def test_record_writes_nothing_before_a_simulated_clock_begins(tmp_path):
+def test_record_logs_what_comes_before_a_simulated_clock_at_its_beginning(tmp_path, monkeypatch):
+    monkeypatch.setattr(bag_tools, 'EARLY_BYTES', 30)
     node = FakeNode()
     with Writer(tmp_path / 'out.mcap') as writer:
         recorder = bag_tools._Recorder(node, writer, ())
         writer.add('/words', 'std_msgs/msg/String', 'string data')
         recorder.recording.counts['/words'] = 0
-        recorder._write('/words', bytes(9))
-        node.now_ns = 5
-        recorder._write('/words', bytes(9))
+        for k in range(5):
+            recorder._write('/words', bytes([k] * 10))
+        assert recorder.recording.counts == {'/words': 0}
+        for node.now_ns in (5, 6):
+            recorder._write('/words', bytes([9] * 10))
         writer.finish()
-    assert recorder.recording.counts == {'/words': 1}
-    assert [stamp_ns for _, _, stamp_ns, _ in recordings.everything(tmp_path / 'out.mcap')] == [5]
+    found = [
+        (stamp_ns, data[0]) for *_, stamp_ns, data in recordings.everything(tmp_path / 'out.mcap')
+    ]
+    assert found == [(5, 2), (5, 3), (5, 4), (5, 9), (6, 9)]
+    assert recorder.recording.counts == {'/words': len(found)}
