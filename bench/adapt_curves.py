@@ -15,7 +15,7 @@ import math
 from pathlib import Path
 from statistics import fmean
 
-COLOURS = {'adapted': '#1f6feb', 'untrained': '#bf8700', 'scratch': '#8250df', 'base': '#57606a'}
+COLORS = {'adapted': '#1f6feb', 'untrained': '#bf8700', 'scratch': '#8250df', 'base': '#57606a'}
 WORDS = {
     'adapted': 'adapted, 1 % of the parameters',
     'untrained': 'the same, network untrained',
@@ -98,7 +98,7 @@ def image(plots: dict[str, tuple[str, Lines]]) -> str:
     for k, (method, words) in enumerate(WORDS.items()):
         x = LEFT + (k % 2) * 300
         parts.append(f'<line x1="{x}" x2="{x + 24}" y1="{y - 4}" y2="{y - 4}" '
-                     f'stroke="{COLOURS[method]}" stroke-width="3"/>'
+                     f'stroke="{COLORS[method]}" stroke-width="3"/>'
                      f'<text x="{x + 32}" y="{y}">{escape(words)}</text>')  # fmt: skip
         y += 20 * (k % 2)
     return '\n'.join([*parts, '</svg>']) + '\n'
@@ -147,13 +147,13 @@ def plot(task: str, metric: str, lines: Lines, left: int) -> list[str]:
             if len(some) > 1:
                 (x, low), (_, high) = at(n, min(some)), at(n, max(some))
                 parts.append(f'<line x1="{x:.1f}" x2="{x:.1f}" y1="{low:.1f}" y2="{high:.1f}" '
-                             f'stroke="{COLOURS[method]}"/>')  # fmt: skip
+                             f'stroke="{COLORS[method]}"/>')  # fmt: skip
         path = ' '.join(f'{x:.1f},{y:.1f}' for x, y in points)
         dashes = ' stroke-dasharray="5 4"' if method == 'base' else ''
-        parts.append(f'<polyline points="{path}" fill="none" stroke="{COLOURS[method]}" '
+        parts.append(f'<polyline points="{path}" fill="none" stroke="{COLORS[method]}" '
                      f'stroke-width="2.5"{dashes}/>')  # fmt: skip
         if method != 'base':
-            parts += [f'<circle cx="{x:.1f}" cy="{y:.1f}" r="3.5" fill="{COLOURS[method]}"/>'
+            parts += [f'<circle cx="{x:.1f}" cy="{y:.1f}" r="3.5" fill="{COLORS[method]}"/>'
                       for x, y in points]  # fmt: skip
     return parts
 

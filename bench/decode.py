@@ -80,19 +80,19 @@ CHANNELS: dict[str, Callable[[Rgb, np.random.Generator], Rgb]] = {
 # ---- colours -------------------------------------------------------------------------------
 
 
-def random_colours(truth: Instances, rng: np.random.Generator) -> Rgb:
+def random_colors(truth: Instances, rng: np.random.Generator) -> Rgb:
     """Uniform in RGB, 0.2 from one another and from black: more like what the paper describes."""
-    colours = [np.zeros(3)]
-    while len(colours) <= truth.ids.max():
+    colors = [np.zeros(3)]
+    while len(colors) <= truth.ids.max():
         new = rng.random(3)
-        if np.linalg.norm(np.array(colours) - new, axis=1).min() > 0.2:
-            colours.append(new)
-    return np.array(colours, np.float32)[truth.ids]
+        if np.linalg.norm(np.array(colors) - new, axis=1).min() > 0.2:
+            colors.append(new)
+    return np.array(colors, np.float32)[truth.ids]
 
 
-COLOURS: dict[str, Callable[[Instances, np.random.Generator], Rgb]] = {
+COLORS: dict[str, Callable[[Instances, np.random.Generator], Rgb]] = {
     'ours': lambda truth, rng: tasks.get('entity').encode(truth),
-    'random': random_colours,
+    'random': random_colors,
 }
 
 # ---- tables --------------------------------------------------------------------------------
@@ -104,10 +104,10 @@ def scan(size: int, images: int) -> None:
     rows = []
     for tolerance, soft in itertools.product((0.1, 0.15, 0.2, 0.25), (0.4, 0.7, 1.0, 2.0)):
         scores = []
-        for colours, channel, k in itertools.product(COLOURS, CHANNELS.values(), range(images)):
+        for colors, channel, k in itertools.product(COLORS, CHANNELS.values(), range(images)):
             rng = np.random.default_rng(1000 + k)
             truth = random_instances(rng, size, 20)
-            rgb = channel(COLOURS[colours](truth, rng), rng)
+            rgb = channel(COLORS[colors](truth, rng), rng)
             found = algorithm_2(rgb, None, tolerance, soft)
             scores.append(task.score(found, truth)['mean_iou'])
         rows.append((float(np.mean(scores)), tolerance, soft))
@@ -150,8 +150,8 @@ def instances(size: int, images: int, count: int) -> None:
         f'\n{count} instances at {size} pixels, mean of {images}: '
         'ours / Algorithm 2 / Algorithm 2 told how many there are'
     )
-    print(f'{"colours":8}{"channel":14}{"mean IoU":>20}{"f1":>20}{"miscount":>18}{"ms":>22}')
-    for (colours, paint), (name, channel) in itertools.product(COLOURS.items(), CHANNELS.items()):
+    print(f'{"colors":8}{"channel":14}{"mean IoU":>20}{"f1":>20}{"miscount":>18}{"ms":>22}')
+    for (colors, paint), (name, channel) in itertools.product(COLORS.items(), CHANNELS.items()):
         rows = []
         for seed in range(images):
             rng = np.random.default_rng(seed)
@@ -167,7 +167,7 @@ def instances(size: int, images: int, count: int) -> None:
             rows.append(row)
         iou, f1, off, took = np.mean(rows, axis=0).T
         print(
-            f'{colours:8}{name:14}{iou[0]:8.3f}{iou[1]:6.3f}{iou[2]:6.3f}'
+            f'{colors:8}{name:14}{iou[0]:8.3f}{iou[1]:6.3f}{iou[2]:6.3f}'
             f'{f1[0]:8.3f}{f1[1]:6.3f}{f1[2]:6.3f}{off[0]:8.1f}{off[1]:5.1f}{off[2]:5.1f}'
             f'{took[0]:8.1f}{took[1]:7.1f}{took[2]:7.1f}',
             flush=True,

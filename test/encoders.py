@@ -53,8 +53,8 @@ def planes(rgb, encoding):
     parts = yuv(rgb)
     if encoding == 'nv24':
         return np.concatenate([parts[..., 0], parts[..., 1:].reshape(2 * len(rgb), -1)])
-    colours = np.stack([parts[::2, ::2, 1 + k] for k in PLANES[encoding]], axis=-1)
-    return np.concatenate([parts[..., 0], colours.reshape(len(rgb) // 2, rgb.shape[1])])
+    colors = np.stack([parts[::2, ::2, 1 + k] for k in PLANES[encoding]], axis=-1)
+    return np.concatenate([parts[..., 0], colors.reshape(len(rgb) // 2, rgb.shape[1])])
 
 
 def numbers(rgb, encoding):

@@ -35,7 +35,7 @@ IMAGES = (IMAGE, COMPRESSED)
 # Name that image_transport appends to the topic of the images that it compresses.
 _TRANSPORT = '/compressed'
 # Encodings of a camera's images, in contrast to those of depth and label maps.
-_COLOURS = {
+_COLORS = {
     name for name, layout in encodings.LAYOUTS.items() if layout.channels > 1 or 'bayer' in name
 } | set(encodings.PLANES)
 # Last parts of topics that name the content and not the camera.
@@ -144,7 +144,7 @@ def image_topics(bag: Bag) -> list[str]:
                 break
         raise ValueError(f'{bag.path}: {text}')
     images = [name for name in images if name == _base(name) or _base(name) not in images]
-    return [n for n in images if len(images) == 1 or _is_colour(bag, n)] or images
+    return [n for n in images if len(images) == 1 or _is_color(bag, n)] or images
 
 
 def _only(bag: Bag) -> str:
@@ -162,7 +162,7 @@ def _only(bag: Bag) -> str:
     raise ValueError(f'{bag.path}: choose with --camera, there are images on\n{rows}')
 
 
-def _is_colour(bag: Bag, topic: str) -> bool:
+def _is_color(bag: Bag, topic: str) -> bool:
     """Whether the first image of a topic that can be decoded has colours."""
     for raw in bag.messages([topic]):
         try:
@@ -171,7 +171,7 @@ def _is_colour(bag: Bag, topic: str) -> bool:
             continue
         if raw.msgtype == COMPRESSED:
             return 'compresseddepth' not in f'{topic} {message.format}'.lower()
-        return message.encoding in _COLOURS
+        return message.encoding in _COLORS
     return False
 
 

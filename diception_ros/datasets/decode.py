@@ -147,22 +147,22 @@ def normals(array: NDArray[Any], where: str, axes: NDArray[np.float32] | None = 
     Raises:
         ValueError: another dtype or shape, or vectors of which none is a direction.
     """
-    colours = array.dtype == np.uint8
-    if array.ndim != 3 or array.shape[2] != 3 or not (colours or array.dtype.kind == 'f'):
+    colors = array.dtype == np.uint8
+    if array.ndim != 3 or array.shape[2] != 3 or not (colors or array.dtype.kind == 'f'):
         raise ValueError(
             f'{where}: expected 8-bit RGB or three floats a pixel (32FC3) as normals, got '
             f'{described(array)}'
         )
     if axes is None:
-        axes = IMAGE_TO_CAMERA_AXES if colours else OPTICAL
+        axes = IMAGE_TO_CAMERA_AXES if colors else OPTICAL
     vectors = array.astype(np.float32)
-    vectors = (vectors / np.float32(127.5) - 1 if colours else vectors) * axes
+    vectors = (vectors / np.float32(127.5) - 1 if colors else vectors) * axes
     with np.errstate(invalid='ignore'):
         length = np.linalg.norm(vectors, axis=-1)
         known = (length >= MIN_LENGTH) & (length <= MAX_LENGTH)
         lengths = length[np.isfinite(length) & (length > 0)]
     # Colours always have some length, black for unknown that of (-1, -1, -1).
-    if not colours and lengths.size and not known.any():
+    if not colors and lengths.size and not known.any():
         raise ValueError(
             f'{where}: expected unit vectors (lengths from {MIN_LENGTH} to {MAX_LENGTH} are '
             f'normalised, 0 or NaN is unknown), got lengths {lengths.min():.4g} to '

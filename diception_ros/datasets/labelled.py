@@ -310,11 +310,11 @@ def _by_name(folder: Path, ends: tuple[str, ...], what: str) -> dict[str, Path]:
 
 
 _WHOLE = ('mono8', '8UC1', 'mono16', '16UC1', '32SC1')
-_COLOURS = ('rgb8', 'bgr8', 'rgba8', 'bgra8', '8UC3', 'rgb16', 'bgr16')
+_COLORS = ('rgb8', 'bgr8', 'rgba8', 'bgra8', '8UC3', 'rgb16', 'bgr16')
 # Encodings of labels by their kind.
 ENCODINGS = {
     'mask': _WHOLE, 'instances': _WHOLE, 'normals': ('32FC3',), 'depth': ('16UC1', '32FC1'),
-    'rgb': _COLOURS,
+    'rgb': _COLORS,
 }  # fmt: skip
 
 
@@ -422,8 +422,8 @@ def _topics(place: Path, query: LabelQuery) -> tuple[str, str]:
         if len(encodings) == len(known):
             break
     listing = ', '.join(f'{topic} ({encodings.get(topic, "empty")})' for topic in sorted(known))
-    colours = {topic for topic, name in encodings.items() if name in (*_COLOURS, 'compressed')}
-    images = {query.image_topic} if query.image_topic else colours - {query.label_topic}
+    colors = {topic for topic, name in encodings.items() if name in (*_COLORS, 'compressed')}
+    images = {query.image_topic} if query.image_topic else colors - {query.label_topic}
     suits = {topic for topic, name in encodings.items() if name in ENCODINGS[query.kind]}
     labels = {query.label_topic} if query.label_topic else suits - {query.image_topic}
     if len(images) != 1:

@@ -345,7 +345,7 @@ class _ResultMessages:
 
 # Shades of 256 by which a pixel may differ and still show the same point: twice the noise of an
 # 8-bit camera in a room, after the blur.
-SAME_COLOUR = 6
+SAME_COLOR = 6
 # Share of the depth by which a pixel may differ and still be the same point.
 SAME_PLACE = 0.05
 
@@ -401,9 +401,9 @@ def _pairs(last: FrameState, now: FrameState) -> tuple[NDArray[np.int64], NDArra
     height, width = now.frame.size
     everywhere = np.arange(height * width)
     if not is_warped(now, last):
-        colours = [cv2.GaussianBlur(item.frame.image, (5, 5), 0) for item in (last, now)]
-        off = np.abs(colours[0].astype(np.int16) - colours[1]).max(axis=-1).ravel()
-        same = everywhere[off <= SAME_COLOUR]
+        colors = [cv2.GaussianBlur(item.frame.image, (5, 5), 0) for item in (last, now)]
+        off = np.abs(colors[0].astype(np.int16) - colors[1]).max(axis=-1).ravel()
+        same = everywhere[off <= SAME_COLOR]
         return same, same
     assert now.depth is not None
     assert now.frame.intrinsics is not None

@@ -241,11 +241,11 @@ def _fill(
     np.multiply(z, y, out=table[..., 1])
     table[..., 2] = z
     bits = table.view(np.uint32)
-    colour = image[..., 0].astype(np.uint32)
+    color = image[..., 0].astype(np.uint32)
     for channel in (1, 2):
-        colour <<= 8
-        colour |= image[..., channel]
-    bits[..., 3] = colour
+        color <<= 8
+        color |= image[..., channel]
+    bits[..., 3] = color
     if normals is not None:
         table[..., 4:7] = normals
     for place, item in enumerate(numbers, table.shape[-1] - len(numbers)):

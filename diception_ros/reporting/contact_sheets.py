@@ -164,9 +164,9 @@ def draw_prediction(frame: Frame, item: EvalItem, predicted: Label) -> list[Rgb]
         visualize.draw_points(truth, points.astype(np.float32))
     if item.prompt.category:
         place = (4, size[0] - 8)
-        for colour, thick in (((0, 0, 0), 4), ((255, 255, 0), 1)):
+        for color, thick in (((0, 0, 0), 4), ((255, 255, 0), 1)):
             cv2.putText(truth, images.drawable(item.prompt.category), place,
-                        cv2.FONT_HERSHEY_SIMPLEX, 0.6, colour, thick, cv2.LINE_AA)  # fmt: skip
+                        cv2.FONT_HERSHEY_SIMPLEX, 0.6, color, thick, cv2.LINE_AA)  # fmt: skip
     return [_shrunk(drawn, _WIDEST / width / times) for drawn in (image, truth, result)]
 
 

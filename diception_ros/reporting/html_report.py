@@ -38,7 +38,7 @@ MAX_POINTS = 600
 WIDTH, HEIGHT = 720, 190
 _LEFT, _RIGHT, _TOP, _BOTTOM = 62, 12, 12, 34
 # Okabe and Ito's colours, which colour-blind people tell apart, too.
-COLOURS = ('#0072B2', '#D55E00', '#009E73', '#CC79A7', '#E69F00', '#56B4E9')
+COLORS = ('#0072B2', '#D55E00', '#009E73', '#CC79A7', '#E69F00', '#56B4E9')
 
 
 @functools.cache
@@ -86,7 +86,7 @@ def lines(
             pen = 'L'
         if len(path) == 1:
             path.append(f'L{path[0][1:]}')  # a single point is a dot
-        drawn.append({'name': name, 'path': ''.join(path), 'color': COLOURS[k % len(COLOURS)]})
+        drawn.append({'name': name, 'path': ''.join(path), 'color': COLORS[k % len(COLORS)]})
     return _plot('line_plot', {**_frame(title, (x0, x1), (y0, y1), 's', unit), 'lines': drawn})
 
 
@@ -107,7 +107,7 @@ def bars(title: str, unit: str, edges: Sequence[float], counts: Sequence[float])
         for k, count in enumerate(counts)
     ]
     frame = _frame(title, (edges[0], edges[-1]), (0, most), unit, '')
-    return _plot('bar_plot', {**frame, 'bars': drawn, 'color': COLOURS[0]})
+    return _plot('bar_plot', {**frame, 'bars': drawn, 'color': COLORS[0]})
 
 
 def histogram(title: str, unit: str, values: Sequence[float], bins: int = 30) -> str:

@@ -125,9 +125,9 @@ def _logged(rerun: Any, raw: RawMessage, message: Any) -> Any | None:
         known = np.isfinite(points).all(axis=1)
         if not known.any():
             return None
-        colours = None
+        colors = None
         if 'rgb' in (records.dtype.names or ()):
             packed = np.ascontiguousarray(records['rgb']).view(np.uint8).reshape(-1, 4)
-            colours = packed[known][:, 2::-1]
-        return rerun.Points3D(points[known], colors=colours)
+            colors = packed[known][:, 2::-1]
+        return rerun.Points3D(points[known], colors=colors)
     return None

@@ -15,7 +15,7 @@ import math
 import numpy as np
 
 from diception_ros.simulation.assets.materials import (
-    Colour,
+    Color,
     Material,
     Pattern,
     hsv,
@@ -171,8 +171,8 @@ def apply_lighting(
     key = u(0.7, 1.8)  # of the lamp with shadows against all others
     out = []
     for k, lamp in enumerate(lamps):
-        colour = np.array(lamp.colour) * tint * level * (key if lamp.shadow else 1 / key)
-        lamp = replace(lamp, colour=rounded(colour))
+        color = np.array(lamp.color) * tint * level * (key if lamp.shadow else 1 / key)
+        lamp = replace(lamp, color=rounded(color))
         if k == 0 and u() < 0.45:
             # A low light at one wall that shines across the room: long shadows, dark sides.
             wall, along = int(rng.integers(4)), u(-0.7, 0.7)
@@ -180,7 +180,7 @@ def apply_lighting(
             ahead = (math.cos(place.yaw), math.sin(place.yaw), u(-0.9, -0.25))
             lamp = replace(
                 lamp, position=rounded((place.x, place.y, min(room.height - 0.2, u(1.2, 2.3)))),
-                direction=rounded(ahead), colour=rounded(colour * u(1.0, 1.8)),
+                direction=rounded(ahead), color=rounded(color * u(1.0, 1.8)),
             )  # fmt: skip
         out.append(lamp)
     fill = level**0.7 * u(0.5, 1.2)
@@ -199,7 +199,7 @@ def _shell(rng: np.random.Generator, part: Primitive, category: str) -> Material
     )
 
 
-def _sober(rng: np.random.Generator, category: str) -> Colour:
+def _sober(rng: np.random.Generator, category: str) -> Color:
     # Walls are white more often than pink, floors brown or grey.
     if category == 'floor' and rng.uniform() < 0.5:
         return hsv(rng.uniform(0.03, 0.12), rng.uniform(0.15, 0.6), rng.uniform(0.25, 0.85))

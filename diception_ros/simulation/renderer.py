@@ -523,7 +523,7 @@ def _placed_meshes(
                 files[f'{name}.msh'] = _mesh(piece)
                 look = f'specular="{piece.shine:.3g}" shininess="0.5"'
                 if piece.texture is None:
-                    look += f' rgba="{_text(piece.colour)} 1"'
+                    look += f' rgba="{_text(piece.color)} 1"'
                 else:
                     high, wide = piece.texture.shape[:2]
                     textures[name] = piece.texture

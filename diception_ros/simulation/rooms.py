@@ -29,6 +29,7 @@ class Light:
         parallel: whether its rays are parallel, like the sun's.
     """
 
+    # The digest of a scene holds the names of these fields, so they stay as they are.
     position: tuple[float, float, float]
     direction: tuple[float, float, float]
     colour: tuple[float, float, float]
@@ -112,8 +113,8 @@ def sample_lights(
         # The first lamp is a cone that casts shadows, and a glow about it that does not.
         for share, shadow in ((0.65, True), (0.35, False)) if k == 0 else ((1.0, False),):
             strength = share * total / count
-            colour = (strength * (1 + warmth), strength, strength * (1 - warmth))
-            out.append(Light(place, (tilt[0], tilt[1], -1.0), rounded(colour), shadow))
+            color = (strength * (1 + warmth), strength, strength * (1 - warmth))
+            out.append(Light(place, (tilt[0], tilt[1], -1.0), rounded(color), shadow))
     if rng.uniform() < 0.3:
         angle, strength = rng.uniform(0, 2 * math.pi), rng.uniform(0.2, 0.45)
         out.append(

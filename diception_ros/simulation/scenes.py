@@ -164,20 +164,20 @@ def make_scene(seed: int, number: int, split: Split = 'train', realism: Realism 
     """
     rng = rng_for(seed, number, split, purpose=0)
     realism = realism.sample(rng_for(seed, number, split, _REALISM))
-    colours = sample_palette(rng)
+    colors = sample_palette(rng)
     walls = rooms.sample_walls(rng)
     plan = FloorPlan(walls)
-    objects: list[tuple[SceneObject, Placement]] = list(rooms.room_shell(walls, colours))
+    objects: list[tuple[SceneObject, Placement]] = list(rooms.room_shell(walls, colors))
     swap, library = layout.keep, None
     if realism.furniture:
         library = meshes.load_library(realism.furniture)
         chance = rng_for(seed, number, split, _FURNITURE)
         swap = partial(_swapped, chance, library)
-    furniture = layout.place_furniture(rng, colours, plan, swap)
-    people = layout.place_people(rng, colours, plan, furniture)
-    objects += [*furniture, *rooms.place_on_walls(rng, colours, plan)]
-    objects += [*layout.place_on_surfaces(rng, colours, furniture, people, swap)]
-    objects += [*layout.place_on_floor(rng, colours, plan, swap)]
+    furniture = layout.place_furniture(rng, colors, plan, swap)
+    people = layout.place_people(rng, colors, plan, furniture)
+    objects += [*furniture, *rooms.place_on_walls(rng, colors, plan)]
+    objects += [*layout.place_on_surfaces(rng, colors, furniture, people, swap)]
+    objects += [*layout.place_on_floor(rng, colors, plan, swap)]
     if library is not None:
         objects += [*layout.furniture_models(chance, library, plan)]
     first_person = len(objects) + 1

@@ -116,15 +116,15 @@ def legend(label: Label) -> list[LegendEntry]:
         vectors = np.array([[[1, 0, 0], [0, -1, 0], [0, 0, -1]]], np.float32)
         return [
             LegendEntry(_css(color), f'{name} (unit vector)')
-            for name, color in zip(names, visualize.normal_colours(vectors)[0], strict=True)
+            for name, color in zip(names, visualize.normal_colors(vectors)[0], strict=True)
         ]
     if isinstance(label, Mask):
         share = float(label.values.mean())
         text = f'object, {100 * share:.1f} % of the image{_score(label.score)}'
-        return [LegendEntry(_css(visualize.colour(0)), text)]
+        return [LegendEntry(_css(visualize.color(0)), text)]
     if isinstance(label, Instances):
         return [
-            LegendEntry(_css(visualize.colour(k)), _instance(label, k + 1))
+            LegendEntry(_css(visualize.color(k)), _instance(label, k + 1))
             for k, area in enumerate(label.areas)
             if area
         ] or [LegendEntry('transparent', 'nothing found')]

@@ -89,17 +89,17 @@ def test_a_square_without_pixels_is_refused():
         resize(np.zeros((5, 5, 3), np.uint8), 0)
 
 
-COLOURS = [(255, 0, 0), (0, 255, 0), (0, 0, 255), (255, 255, 0), (0, 255, 255)]
+COLORS = [(255, 0, 0), (0, 255, 0), (0, 0, 255), (255, 255, 0), (0, 255, 255)]
 
 
 @pytest.mark.parametrize('size', [(1, 1), (40, 300), (300, 40), (480, 640)])
 @pytest.mark.parametrize('columns', [0, 1, 2, 5])
 def test_all_images_are_read(size, columns):
-    images = [np.full((*size, 3), colour, np.uint8) for colour in COLOURS]
+    images = [np.full((*size, 3), color, np.uint8) for color in COLORS]
     sheet = contact_sheet(images, [f'image {i}' for i in range(5)], columns)
     assert sheet.dtype == np.uint8
-    for colour in COLOURS:
-        assert (sheet == colour).all(axis=-1).sum() == size[0] * size[1]
+    for color in COLORS:
+        assert (sheet == color).all(axis=-1).sum() == size[0] * size[1]
 
 
 def test_large_images_are_shrunk():

@@ -77,12 +77,12 @@ def test_an_array_without_any_valid_value_is_refused_by_every_reader(
             read()
 
 
-def test_normals_in_colours_are_read_the_same_as_a_label_and_as_truth(tmp_path):
+def test_normals_in_colors_are_read_the_same_as_a_label_and_as_truth(tmp_path):
     vectors = np.random.default_rng(0).normal(size=(*files.SIZE, 3)) * [1, 1, 0.3] - [0, 0, 2]
     vectors /= np.linalg.norm(vectors, axis=-1, keepdims=True)
-    colours = np.rint((vectors * IMAGE_TO_CAMERA_AXES + 1) * 127.5).astype(np.uint8)
-    colours[:2] = 128  # grey: unknown
-    users = readers(tmp_path, colours, 'normals', 'normal', '.png')
+    colors = np.rint((vectors * IMAGE_TO_CAMERA_AXES + 1) * 127.5).astype(np.uint8)
+    colors[:2] = 128  # grey: unknown
+    users = readers(tmp_path, colors, 'normals', 'normal', '.png')
     for name in ('adapt', 'replay'):
         found = users[name]().vectors
         assert np.isnan(found[:2]).all()

@@ -16,7 +16,7 @@ def masks(k):
     return files.mask(k).astype(np.uint8)
 
 
-def colour(k, stamp):
+def color(k, stamp):
     return image_messages.image(files.MAKE, files.rgb_array(k), 'rgb8', files.header(stamp))
 
 
@@ -31,7 +31,7 @@ def fails(place, kind, match, **choices):
 
 
 def test_images_without_a_label_are_left_out_and_counted(tmp_path):
-    more = [('/camera/image_raw', colour(k, k)) for k in range(20, 25)]
+    more = [('/camera/image_raw', color(k, k)) for k in range(20, 25)]
     place = files.write_bag(tmp_path / 'a.mcap', masks, more=more)
     read = labelled.read(place, 'mask', 'floor')
     assert len(read.samples) == files.COUNT
@@ -50,14 +50,14 @@ def test_a_label_without_an_image_is_an_error(tmp_path):
 
 @pytest.mark.parametrize('topic', ['/camera/image_raw', '/labels'])
 def test_two_of_one_stamp_are_an_error(topic, tmp_path):
-    message = colour(0, 3) if topic != '/labels' else label(masks(0), 3)
+    message = color(0, 3) if topic != '/labels' else label(masks(0), 3)
     place = files.write_bag(tmp_path / 'a.mcap', masks, more=[(topic, message)])
     fails(place, 'mask', rf'{topic}.*two .* stamp')
 
 
 def test_topics_are_listed_where_there_is_a_choice(tmp_path):
     more = [
-        ('/other/image', colour(0, 0)),
+        ('/other/image', color(0, 0)),
         ('/other/labels', label(masks(0), 0)),
         ('/depth', label(np.ones(files.SIZE, np.float32), 0, '32FC1')),
     ]

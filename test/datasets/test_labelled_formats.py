@@ -144,7 +144,7 @@ def test_normals_are_of_the_camera_in_every_format(form, tmp_path):
 
 
 @pytest.mark.parametrize('form', ['.png', 'rgb8', 'bgr8'])
-def test_images_as_labels_keep_their_colours(form, tmp_path):
+def test_images_as_labels_keep_their_colors(form, tmp_path):
     def wanted(k):
         return 255 - files.rgb_array(k)
 

@@ -105,7 +105,7 @@ def test_numbers_are_read_as_they_are_in_every_png(mode, tmp_path):
         np.testing.assert_array_equal(sample.label.values, files.mask(k))
 
 
-def test_ids_of_16_bits_and_of_a_palette_are_not_colours(tmp_path):
+def test_ids_of_16_bits_and_of_a_palette_are_not_colors(tmp_path):
     place = files.write_folder(tmp_path / 'a', files.ids, count=2)
     files.save(place / 'labels/000.png', files.ids(0).astype(np.uint16) * 30_000)
     files.save(place / 'labels/001.png', files.ids(1), 'P')
@@ -175,7 +175,7 @@ def test_the_image_inside_a_labelme_file_may_be_broken_too(tmp_path):
         labelled.read(place, 'mask', 'floor', category='cup')
 
 
-def test_colours_of_16_bits_are_refused_because_half_of_them_would_be_lost(tmp_path):
+def test_colors_of_16_bits_are_refused_because_half_of_them_would_be_lost(tmp_path):
     place = files.write_folder(tmp_path / 'a', files.ids, count=2)
     wide = np.repeat(files.ids(1)[..., None].astype(np.uint16), 3, axis=-1)
     assert cv2.imwrite(str(place / 'labels/001.png'), wide)

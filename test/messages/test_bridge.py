@@ -110,8 +110,8 @@ def test_a_broken_cv_bridge_is_not_used(install, text, reason):
     assert decode is encodings.decode
 
 
-def test_a_cv_bridge_with_other_colours_is_not_used_for_them(install):
-    decode, _ = install(MODULE.format(start='pass', colour='pass'))
+def test_a_cv_bridge_with_other_colors_is_not_used_for_them(install):
+    decode, _ = install(MODULE.format(start='pass', color='pass'))
     assert encodings.check_cv_bridge().encodings == {'rgb8', 'rgba8', 'mono8'}
     check_same_bytes(decode)
 

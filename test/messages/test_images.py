@@ -55,7 +55,7 @@ def test_rgb_from_returns_the_encoded_image(encoding, padding, bigendian):
 
 @pytest.mark.parametrize('encoding', encoders.BAYER)
 @pytest.mark.parametrize('size', [(12, 16), (11, 13), (3, 3)])
-def test_rgb_from_keeps_the_measured_colour_of_a_bayer_pixel(encoding, size):
+def test_rgb_from_keeps_the_measured_color_of_a_bayer_pixel(encoding, size):
     rgb = np.random.default_rng(1).integers(0, 256, (*size, 3), np.uint8)
     got = image_messages.rgb_from(encoders.encode(rgb, encoding))
     seen = encoders.channels(encoding.split('_')[1], rgb.shape)[..., None]

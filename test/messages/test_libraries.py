@@ -149,7 +149,7 @@ def test_missing_packages_raise():
         with pytest.raises(ValueError, match=kind):
             BAG.make(kind)
     with pytest.raises(AttributeError):
-        ROS.make('sensor_msgs/msg/Image', colour=1)
+        ROS.make('sensor_msgs/msg/Image', color=1)
 
 
 def test_make_accepts_arrays_of_any_shape_and_dtype():

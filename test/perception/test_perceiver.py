@@ -155,7 +155,7 @@ def test_noise_is_fixed_unless_each_frame_shall_have_its_own(tiny):
 # ---- from frame to frame ------------------------------------------------------------------------
 
 
-def test_ids_and_colours_stay_with_objects():
+def test_ids_and_colors_stay_with_objects():
     canned = Canned(entity=things(0, 20, 40))
     one = Perceiver(canned, MAKE, chosen())
 
@@ -164,13 +164,13 @@ def test_ids_and_colours_stay_with_objects():
         got = one.process(request(stamp_ns=int(stamp_s * 1e9), tasks=['entity'], **more))
         return image(got, 'entity/label')[10], image(got, 'entity/color')[10]
 
-    ids, colours = prediction(things(0, 20, 40))
+    ids, colors = prediction(things(0, 20, 40))
     assert (ids[5], ids[25], ids[45]) == (1, 2, 3)
     later, again = prediction(things(41, 1, 21), 1)
     assert (later[5], later[25], later[45]) == (1, 2, 3)
     for x in (5, 25, 45):
-        np.testing.assert_array_equal(again[x], colours[x])
-    assert len({tuple(colours[x].tolist()) for x in (5, 25, 45)}) == 3
+        np.testing.assert_array_equal(again[x], colors[x])
+    assert len({tuple(colors[x].tolist()) for x in (5, 25, 45)}) == 3
     # Another camera has things of its own.
     assert prediction(things(40, 0), 1, camera='left')[0][45] == 1
     assert prediction(things(40, 0), 2)[0][45] == 3

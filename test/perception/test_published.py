@@ -124,11 +124,11 @@ def test_result_gives_the_reason_for_missing_metric_depth(tiny):
     relative = image(one.process(request(camera='left')), 'disparity/image')
     metres = (1 / (0.7 * relative + 0.2)).astype(np.float32)
     good = image_messages.image(MAKE, metres, '32FC1', request().header)
-    colour = image_messages.image(MAKE, request().frame.image, 'rgb8', request().header)
+    color = image_messages.image(MAKE, request().frame.image, 'rgb8', request().header)
     for reference, tried, problem in (
         (good, True, ''),
         (None, False, 'no depth reference within 0.05 s'),
-        (colour, False, 'depth reference: '),
+        (color, False, 'depth reference: '),
     ):
         result = one.process(request(reference=reference))
         assert (result.fit is not None) == tried

@@ -84,8 +84,8 @@ def test_everything_is_shown_at_its_stamp(replayed, monkeypatch):
         if entity == 'camera/image':
             np.testing.assert_array_equal(what[1], recordings.image(k))
         if entity == 'camera/points':
-            colours = what[2]['colors']
-            assert {*map(tuple, colours)} <= {*map(tuple, recordings.image(k).reshape(-1, 3))}
+            colors = what[2]['colors']
+            assert {*map(tuple, colors)} <= {*map(tuple, recordings.image(k).reshape(-1, 3))}
 
 
 def test_viewer_that_does_not_open_is_logged(replayed, monkeypatch):

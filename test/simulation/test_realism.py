@@ -283,7 +283,7 @@ def test_furniture_models_have_the_size_in_the_catalogue(library):
     np.testing.assert_allclose(np.ptp(corners, axis=0), (0.8, 1.2, 0.75), atol=1e-6)
     np.testing.assert_allclose(corners.min(axis=0), (-0.4, -0.6, 0), atol=1e-6)
     assert thing.surfaces[0].z == 0.75
-    assert {piece.colour for piece in thing.model.pieces} == {(1.0, 0.5, 0.0), (0.0, 0.0, 1.0)}
+    assert {piece.color for piece in thing.model.pieces} == {(1.0, 0.5, 0.0), (0.0, 0.0, 1.0)}
 
 
 def test_models_read_from_the_cache_are_the_same(library):

@@ -129,9 +129,9 @@ def test_furniture_does_not_stand_in_furniture(rooms):
 
 @pytest.mark.parametrize('posture', ['stand', 'walk', 'sit', 'reach', 'bend'])
 def test_bodies_have_human_proportions(posture):
-    colours = sample_palette(np.random.default_rng(0))
+    colors = sample_palette(np.random.default_rng(0))
     for seed in range(20):
-        somebody = person(np.random.default_rng(seed), colours, posture)
+        somebody = person(np.random.default_rng(seed), colors, posture)
         at = {name: somebody.joints[k] for name, k in JOINT.items()}
         for side in ('left', 'right'):
             arm = math.dist(at[f'{side}_shoulder'], at[f'{side}_elbow'])

@@ -74,9 +74,9 @@ def test_the_axes_of_the_image_are_right_up_and_to_the_viewer():
     np.testing.assert_allclose(TASK.decode(rgb).vectors[0, 0], [0, -1, 0], atol=1e-6)
 
 
-@pytest.mark.parametrize('colour', [(0.5, 0.5, 0.5), (0, 0, 0), (1, 1, 1), (0.5, 0.5, 0.7)])
-def test_what_is_no_direction_is_unknown(colour):
-    assert not TASK.decode(np.full((4, 4, 3), colour, np.float32)).valid.any()
+@pytest.mark.parametrize('color', [(0.5, 0.5, 0.5), (0, 0, 0), (1, 1, 1), (0.5, 0.5, 0.7)])
+def test_what_is_no_direction_is_unknown(color):
+    assert not TASK.decode(np.full((4, 4, 3), color, np.float32)).valid.any()
 
 
 def test_unknown_normals_are_encoded_grey():

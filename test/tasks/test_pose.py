@@ -51,17 +51,17 @@ def recall(found, truth, near=2.0):
 # ---- the palette ---------------------------------------------------------------------------
 
 
-def test_joints_have_clear_colours_without_red():
-    colours = pose_skeleton.JOINT_COLOURS / 255
-    assert len(colours) == len(COCO_JOINTS)
-    assert pdist(colours).min() > 0.39
-    assert np.linalg.norm(colours - np.array(pose_skeleton.RED) / 255, axis=1).min() >= 1
-    np.testing.assert_array_equal(np.minimum(colours[:, 0], 1 - colours[:, 1:].max(axis=1)), 0)
+def test_joints_have_clear_colors_without_red():
+    colors = pose_skeleton.JOINT_COLORS / 255
+    assert len(colors) == len(COCO_JOINTS)
+    assert pdist(colors).min() > 0.39
+    assert np.linalg.norm(colors - np.array(pose_skeleton.RED) / 255, axis=1).min() >= 1
+    np.testing.assert_array_equal(np.minimum(colors[:, 0], 1 - colors[:, 1:].max(axis=1)), 0)
 
 
-def test_mean_colour_of_left_and_right_identifies_the_body_part():
-    colours = pose_skeleton.JOINT_COLOURS / 255
-    means = (colours + colours[list(COCO_MIRROR)]) / 2
+def test_mean_color_of_left_and_right_identifies_the_body_part():
+    colors = pose_skeleton.JOINT_COLORS / 255
+    means = (colors + colors[list(COCO_MIRROR)]) / 2
     np.testing.assert_allclose(means[:, 0], 0.5, atol=0.01)
     # Along the sheet of colours as by height, of one who stands with hanging arms.
     along = means[:, 2] + 1 - means[:, 1]
@@ -71,12 +71,12 @@ def test_mean_colour_of_left_and_right_identifies_the_body_part():
     assert along[0] > along[COCO_JOINTS.index('left_ear')]
 
 
-def test_each_half_of_a_limb_has_the_colour_of_its_joint_and_discs_are_red():
+def test_each_half_of_a_limb_has_the_color_of_its_joint_and_discs_are_red():
     rgb = TASK.encode(keypoints([ARM]))
-    colours = pose_skeleton.JOINT_COLOURS / np.float32(255)
+    colors = pose_skeleton.JOINT_COLORS / np.float32(255)
     quarter = rgb[215, 225]
-    np.testing.assert_allclose(quarter, colours[COCO_JOINTS.index('left_shoulder')], atol=1e-6)
-    np.testing.assert_allclose(rgb[246, 276], colours[COCO_JOINTS.index('left_elbow')], atol=1e-6)
+    np.testing.assert_allclose(quarter, colors[COCO_JOINTS.index('left_shoulder')], atol=1e-6)
+    np.testing.assert_allclose(rgb[246, 276], colors[COCO_JOINTS.index('left_elbow')], atol=1e-6)
     np.testing.assert_allclose(rgb[200, 200], (1, 0, 0), atol=1e-6)
 
 
@@ -189,20 +189,20 @@ def test_people_in_front_of_one_another():
     assert counts[1] / counts[2] > 0.7
 
 
-def test_other_limb_colours_give_points_without_type(crowds):
+def test_other_limb_colors_give_points_without_type(crowds):
     # Thin limbs of one colour each, all hues but red, as other painters of skeletons use.
     hues = np.linspace(20, 160, len(COCO_LIMBS)).astype(np.uint8)
     full = np.full_like(hues, 255)
-    colours = cv2.cvtColor(np.stack([hues, full, full], axis=1)[None], cv2.COLOR_HSV2RGB)[0]
+    colors = cv2.cvtColor(np.stack([hues, full, full], axis=1)[None], cv2.COLOR_HSV2RGB)[0]
     counts = np.zeros(3)
     for truth, _ in crowds[:8]:
         rgb = np.zeros((768, 768, 3), np.uint8)
         for person in truth.joints:
             here = np.isfinite(person).all(axis=1)
             at = np.rint(np.nan_to_num(person)).astype(int).tolist()
-            for (a, b), colour in zip(COCO_LIMBS, colours.tolist()):  # noqa: B905
+            for (a, b), color in zip(COCO_LIMBS, colors.tolist()):  # noqa: B905
                 if here[a] and here[b]:
-                    cv2.line(rgb, at[a], at[b], colour, 4, cv2.LINE_AA)
+                    cv2.line(rgb, at[a], at[b], color, 4, cv2.LINE_AA)
         for place in truth.joints[truth.visibility > 0]:
             cv2.circle(rgb, np.rint(place).astype(int).tolist(), 4, (255, 0, 0), -1, cv2.LINE_AA)
         found = TASK.decode(rgb.astype(np.float32) / 255)

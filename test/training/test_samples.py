@@ -141,7 +141,7 @@ def test_brightness_is_one_factor_both_ways(only):
     assert float(factors.log2().abs().max()) <= 0.7
 
 
-def test_a_cast_is_a_factor_of_each_colour(only):
+def test_a_cast_is_a_factor_of_each_color(only):
     only('_CAST')
     images = random_images(32) * 0.5 - 0.4
     shares = (samples.color_jitter(images, 1.0, seeds(32)) + 1) / (images + 1)

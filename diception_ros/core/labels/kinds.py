@@ -152,7 +152,7 @@ class Normals(MapLabel):
 
     def _drawn(self, image: NDArray[np.uint8] | None) -> NDArray[np.uint8]:
         """The usual normal colours, facing the camera = lilac, unknown black; covers the image."""
-        return visualize.normal_colours(self.vectors)
+        return visualize.normal_colors(self.vectors)
 
 
 # Shorter vectors are taken to have no direction.

@@ -43,7 +43,7 @@ def _spectral_table() -> Rgb:
     return table
 
 
-def normal_colours(vectors: NDArray[np.float32]) -> Rgb:
+def normal_colors(vectors: NDArray[np.float32]) -> Rgb:
     """Colour normals as usual: red = right, green = up, blue = to the camera; NaN black.
 
     Args:
@@ -69,7 +69,7 @@ def backdrop(size: tuple[int, int], image: Rgb | None) -> Rgb:
 
 
 @functools.cache
-def colour(k: int) -> tuple[int, int, int]:
+def color(k: int) -> tuple[int, int, int]:
     """The k-th of an endless list of colours; neighbours in the list differ clearly."""
     # Steps of the golden angle never repeat a hue; brightness alternates for more contrast.
     hue = (0.58 + k * 0.61803398875) % 1
@@ -85,7 +85,7 @@ def draw_regions(ids: NDArray[np.int32], image: Rgb | None) -> Rgb:
         image: (H, W, 3) uint8 RGB, or None for dark grey.
     """
     canvas = backdrop((ids.shape[0], ids.shape[1]), image)
-    table = np.array([(0, 0, 0)] + [colour(k) for k in range(int(ids.max()))], np.float32)
+    table = np.array([(0, 0, 0)] + [color(k) for k in range(int(ids.max()))], np.float32)
     inside = ids > 0
     canvas[inside] = np.rint(0.45 * canvas[inside] + 0.55 * table[ids[inside]])
     canvas[_outline(ids, thickness(canvas))] = 255
@@ -145,7 +145,7 @@ def draw_skeleton(
     """
     import cv2
 
-    colours = (MIDDLE, LEFT, RIGHT)
+    colors = (MIDDLE, LEFT, RIGHT)
     width = 2 * thickness(canvas)
     here: NDArray[np.bool_] = np.isfinite(joints[:, 0])
     lines = [(a, b) for a, b in limbs if here[a] and here[b]]
@@ -155,7 +155,7 @@ def draw_skeleton(
             side = (
                 max(sides[a], sides[b]) if sides[a] == sides[b] or not sides[a] * sides[b] else 0
             )
-            paint = (0, 0, 0) if rim else colours[side]
+            paint = (0, 0, 0) if rim else colors[side]
             cv2.line(
                 canvas, _pixel(joints[a]), _pixel(joints[b]), paint,
                 width + 2 * rim, cv2.LINE_AA,
@@ -163,7 +163,7 @@ def draw_skeleton(
     for joint in np.flatnonzero(here).tolist():
         place = _pixel(joints[joint])
         cv2.circle(canvas, place, width + 2, (0, 0, 0), -1, cv2.LINE_AA)
-        cv2.circle(canvas, place, width + 1, colours[sides[joint]], -1, cv2.LINE_AA)
+        cv2.circle(canvas, place, width + 1, colors[sides[joint]], -1, cv2.LINE_AA)
         if not visible[joint]:
             cv2.circle(canvas, place, max(1, width), (0, 0, 0), -1, cv2.LINE_AA)
 

@@ -110,8 +110,8 @@ _SHARES = {
 def _picture(rng: np.random.Generator, first: _Map, second: _Map) -> _Map:
     # Hills before a sky, or coloured fields: what hangs on walls.
     column, row = _grid()
-    colours = rng.uniform(size=(6, 3))
-    out = colours[0] * (1 - row[..., None]) + colours[1] * row[..., None]
+    colors = rng.uniform(size=(6, 3))
+    out = colors[0] * (1 - row[..., None]) + colors[1] * row[..., None]
     if rng.uniform() < 0.5:
         for k in range(3):
             line = (
@@ -119,12 +119,12 @@ def _picture(rng: np.random.Generator, first: _Map, second: _Map) -> _Map:
                 + 0.18 * k
                 + 0.12 * np.sin(2 * np.pi * (column * rng.uniform(0.5, 2) + rng.uniform()))
             )
-            out = np.where((row > line)[..., None], colours[2 + k] * 0.8, out)
+            out = np.where((row > line)[..., None], colors[2 + k] * 0.8, out)
     else:
         for k in range(4):
             x, y, size = rng.uniform(0, 1, 3)
             inside = (abs(column - x) < 0.4 * size) & (abs(row - y) < 0.3)
-            out = np.where(inside[..., None], colours[2 + k], out)
+            out = np.where(inside[..., None], colors[2 + k], out)
     border = (abs(column - 0.5) > 0.44) | (abs(row - 0.5) > 0.44)
     return np.where(border[..., None], first, out)
 
@@ -137,10 +137,10 @@ def _screen(rng: np.random.Generator, first: _Map, second: _Map) -> _Map:
         left, top = rng.uniform(0.02, 0.5, 2)
         wide, high = rng.uniform(0.25, 0.48, 2)
         inside = (column > left) & (column < left + wide) & (row > top) & (row < top + high)
-        colour = rng.uniform(0.1, 1, 3)
+        color = rng.uniform(0.1, 1, 3)
         text = inside & ((row * 24) % 1 > 0.5) & (column < left + 0.8 * wide)
-        out = np.where(inside[..., None], colour, out)
-        out = np.where(text[..., None], colour * 0.45, out)
+        out = np.where(inside[..., None], color, out)
+        out = np.where(text[..., None], color * 0.45, out)
     return out
 
 
@@ -186,7 +186,7 @@ Pattern = Literal[
     'real wall', 'real floor', 'real ceiling', 'real board', 'real cloth', 'real print',
     'real paint', 'real photograph', 'real page',
 ]  # fmt: skip
-Colour = tuple[float, float, float]
+Color = tuple[float, float, float]
 
 
 @dataclass(frozen=True)
@@ -207,8 +207,8 @@ class Material:
     """
 
     pattern: Pattern
-    first: Colour
-    second: Colour
+    first: Color
+    second: Color
     scale: float = 0.5
     seed: int = 0
     shine: float = 0.1
@@ -229,22 +229,22 @@ class Material:
         if self.is_detailed:
             return textures.paint(self.pattern, first, second, rng, self.extent)
         if self.pattern in _PICTURES:
-            colours = _PICTURES[self.pattern](rng, first, second)
+            colors = _PICTURES[self.pattern](rng, first, second)
         else:
             share = _SHARES[self.pattern](rng)[..., None]
-            colours = first * (1 - share) + second * share
-        return np.asarray(np.clip(colours, 0, 1) * 255 + 0.5, np.uint8)
+            colors = first * (1 - share) + second * share
+        return np.asarray(np.clip(colors, 0, 1) * 255 + 0.5, np.uint8)
 
 
-def hsv(hue: float, saturation: float, value: float) -> Colour:
+def hsv(hue: float, saturation: float, value: float) -> Color:
     """RGB of hue, saturation and value, all in [0, 1]; the hue wraps around."""
     red, green, blue = colorsys.hsv_to_rgb(hue % 1, min(saturation, 1), min(value, 1))
     return round(red, 4), round(green, 4), round(blue, 4)
 
 
-def flat(colour: Colour, shine: float = 0.1, glow: float = 0.0) -> Material:
+def flat(color: Color, shine: float = 0.1, glow: float = 0.0) -> Material:
     """A surface of one colour."""
-    return Material('flat', colour, colour, shine=round(shine, 3), glow=glow)
+    return Material('flat', color, color, shine=round(shine, 3), glow=glow)
 
 
 DARK = flat((0.05, 0.05, 0.06), 0.3)  # black plastic: screens, wheels, eyes of toys
@@ -313,9 +313,9 @@ def pick(rng: np.random.Generator, options: tuple[Material, ...]) -> Material:
     return options[int(rng.integers(len(options)))]
 
 
-def shade(colour: Colour, factor: float) -> Colour:
+def shade(color: Color, factor: float) -> Color:
     """A colour made darker or lighter."""
-    red, green, blue = (round(min(1.0, max(0.0, part * factor)), 4) for part in colour)
+    red, green, blue = (round(min(1.0, max(0.0, part * factor)), 4) for part in color)
     return red, green, blue
 
 

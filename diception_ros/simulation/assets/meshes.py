@@ -120,7 +120,7 @@ class MeshPart:
         normals: (N, 3) float32, unit, of the shading; the label is the triangle's own.
         uvs: (N, 2) float32 places in the texture, or None.
         faces: (F, 3) int32; seen from both sides.
-        colour: RGB in [0, 1].
+        color: RGB in [0, 1].
         shine: strength of highlights, [0, 1].
         texture: (H, W, 3) uint8 RGB, or None.
     """
@@ -129,7 +129,7 @@ class MeshPart:
     normals: _Floats
     uvs: _Floats | None
     faces: NDArray[np.int32]
-    colour: tuple[float, float, float]
+    color: tuple[float, float, float]
     shine: float
     texture: NDArray[np.uint8] | None
 
@@ -334,7 +334,7 @@ def _packed(model: MeshModel | None) -> dict[str, NDArray[Any]]:
         for name in ('vertices', 'normals', 'uvs', 'faces', 'texture'):
             if getattr(piece, name) is not None:
                 out[f'{k}/{name}'] = getattr(piece, name)
-        out[f'{k}/look'] = np.array([*piece.colour, piece.shine])
+        out[f'{k}/look'] = np.array([*piece.color, piece.shine])
     return out
 
 
@@ -388,7 +388,7 @@ def _parsed(entry: CatalogEntry) -> MeshModel | None:
 
 @dataclass
 class _Look:
-    colour: tuple[float, float, float] = (0.7, 0.7, 0.7)
+    color: tuple[float, float, float] = (0.7, 0.7, 0.7)
     shine: float = 0.1
     texture: NDArray[np.uint8] | None = None
 
@@ -407,7 +407,7 @@ def _looks(archive: zipfile.ZipFile, entry: CatalogEntry, lines: list[str]) -> d
                 look = out[value] = _Look()
             elif key == 'Kd':
                 red, green, blue = (min(1.0, max(0.0, float(part))) for part in value.split()[:3])
-                look.colour = (red, green, blue)
+                look.color = (red, green, blue)
             elif key == 'Ks':
                 look.shine = min(1.0, max(float(part) for part in value.split()[:3]))
             elif key == 'map_Kd' and str(folder / value) in known:
@@ -553,7 +553,7 @@ def _piece(
         places[:, 1] = 1 - places[:, 1]
     return MeshPart(
         np.ascontiguousarray(rows[:, :3]), np.ascontiguousarray(rows[:, 3:6]), places, numbers,
-        look.colour, look.shine, look.texture if has_place else None,
+        look.color, look.shine, look.texture if has_place else None,
     )  # fmt: skip
 
 

@@ -53,7 +53,7 @@ def paint(
             4 * max(4, round(extent[1] * scale / 4)),
             4 * max(4, round(extent[0] * scale / 4)),
         )
-    base, accent = (255 * np.asarray(colour, np.float32) for colour in (first, second))
+    base, accent = (255 * np.asarray(color, np.float32) for color in (first, second))
     image = PAINTERS[pattern](rng, shape, base, accent)
     return np.asarray(np.clip(image, 0, 255), np.uint8)
 
@@ -84,7 +84,7 @@ def _leaves(k: int) -> NDArray[np.uint8]:
     image *= 1 + 0.4 * _crop(rng, (side, side))[..., None]
     for _ in range(160):
         radius = min(90.0, 5 / (1e-3 + rng.uniform()) ** 0.7)
-        colour = np.clip(hues[int(rng.integers(4))] + 30 * rng.standard_normal(3), 0, 255)
+        color = np.clip(hues[int(rng.integers(4))] + 30 * rng.standard_normal(3), 0, 255)
         mask = np.zeros((side, side), np.uint8)
         centre = rng.integers(0, side, 2)
         if rng.uniform() < 0.5:
@@ -104,7 +104,7 @@ def _leaves(k: int) -> NDArray[np.uint8]:
         slope = np.linspace(-1, 1, wide)[None] * rng.uniform(-0.4, 0.4)
         slope = slope + np.linspace(-1, 1, high)[:, None] * rng.uniform(-0.4, 0.4)
         grain = rng.uniform(0, 0.3) * _crop(rng, (high, wide))
-        painted = colour * (1 + slope + grain)[..., None]
+        painted = color * (1 + slope + grain)[..., None]
         image[part] = image[part] * (1 - cover) + painted * cover
     return np.asarray(np.clip(image, 0, 255).round(), np.uint8)
 
@@ -140,9 +140,9 @@ def _photo(rng: _Rng, shape: tuple[int, int]) -> _Image:
 # ---- what is laid over a surface -----------------------------------------------------------
 
 
-def _ground(shape: tuple[int, int], colour: NDArray[np.float32]) -> _Image:
+def _ground(shape: tuple[int, int], color: NDArray[np.float32]) -> _Image:
     image = np.empty((*shape, 3), np.float32)
-    image[:] = colour
+    image[:] = color
     return image
 
 
@@ -279,16 +279,16 @@ def _joints(rng: _Rng, shape: tuple[int, int], first: _Image, second: _Image) ->
     offset = wide // 2 if rng.uniform() < 0.4 else 0
     rows, columns = shape[0] // high + 1, shape[1] // wide + 2
     tones = 1 + rng.uniform(0, 0.35) * rng.uniform(-1, 1, (rows, columns, 1))
-    colours = np.where(
+    colors = np.where(
         rng.uniform(size=(rows, columns, 1)) < rng.choice([0, 0, 0.1, 0.5]), second, first
     )
     if rng.uniform() < 0.15:
         chess = (np.arange(rows)[:, None] + np.arange(columns)) % 2
-        colours = np.where(chess[..., None] > 0, first, second)
+        colors = np.where(chess[..., None] > 0, first, second)
     row, column = np.arange(shape[0]), np.arange(shape[1])
     r = row // high
     shifted = column[None] + offset * (r[:, None] % 2)
-    image = np.asarray(colours * tones, np.float32)[r[:, None], shifted // wide]
+    image = np.asarray(colors * tones, np.float32)[r[:, None], shifted // wide]
     joint = max(1, round(size * rng.uniform(0.02, 0.1)))
     gap = (row[:, None] % high < joint) | (shifted % wide < joint)
     image[gap] = second * rng.uniform(0.3, 1.3)
@@ -324,8 +324,8 @@ def _motif(rng: _Rng, shape: tuple[int, int], first: _Image, second: _Image) -> 
         for _ in range(int(rng.integers(1, 5))):
             middle = rng.integers(0, half, 2).tolist()
             axes = rng.integers(1, max(2, half // 2), 2).tolist()
-            colour = (second * rng.uniform(0.5, 1.5)).tolist()
-            cv2.ellipse(unit, middle, axes, rng.uniform(0, 180), 0, 360, colour, -1, cv2.LINE_AA)
+            color = (second * rng.uniform(0.5, 1.5)).tolist()
+            cv2.ellipse(unit, middle, axes, rng.uniform(0, 180), 0, 360, color, -1, cv2.LINE_AA)
     else:
         width = max(1, int(half * rng.uniform(0.1, 0.5)))
         unit[:width] = second

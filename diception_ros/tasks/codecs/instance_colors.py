@@ -59,10 +59,10 @@ def lattice(count: int) -> NDArray[np.float32]:
     for levels in itertools.count(MIN_LATTICE_LEVELS):
         steps = np.arange(levels, dtype=np.float32) / np.float32(levels - 1)
         cube = np.stack(np.meshgrid(steps, steps, steps, indexing='ij'), axis=-1).reshape(-1, 3)
-        colours: NDArray[np.float32] = cube[cube.max(axis=1) >= MIN_BRIGHTNESS]
-        if len(colours) >= count:
+        colors: NDArray[np.float32] = cube[cube.max(axis=1) >= MIN_BRIGHTNESS]
+        if len(colors) >= count:
             break
-    return colours
+    return colors
 
 
 def encode_instances(ids: NDArray[np.int32]) -> NDArray[np.float32]:
@@ -92,13 +92,13 @@ def encode_instances(ids: NDArray[np.int32]) -> NDArray[np.float32]:
 
     # In an order that does not depend on the numbers either: the solver breaks ties by it.
     order = np.lexsort((x, y, share))
-    colours = lattice(len(present))
-    distances = ((target[order, None] - colours[None]) ** 2).sum(axis=2)
+    colors = lattice(len(present))
+    distances = ((target[order, None] - colors[None]) ** 2).sum(axis=2)
     from scipy.optimize import linear_sum_assignment
 
     chosen = linear_sum_assignment(distances)[1]
     table = np.zeros((len(areas), 3), np.float32)
-    table[present[order]] = colours[chosen]
+    table[present[order]] = colors[chosen]
     out: NDArray[np.float32] = table[ids]
     return out
 
@@ -302,14 +302,14 @@ class _Cores:
         index: (H, W) int32, 0 = outside of cores, 1..C the cores.
         areas: (C + 1,) int64, pixels.
         black: (C + 1,) bool, the core is background.
-        colours: (C + 1, 3) float64 in [0, 255], RGB, mean of each core.
+        colors: (C + 1, 3) float64 in [0, 255], RGB, mean of each core.
         good: (C + 1,) bool, large and flat enough to be one.
     """
 
     index: Whole
     areas: NDArray[np.int64]
     black: NDArray[np.bool_]
-    colours: NDArray[np.float64]
+    colors: NDArray[np.float64]
     good: NDArray[np.bool_]
 
 
@@ -331,17 +331,17 @@ def decode_instances(rgb: Floats) -> tuple[Whole, Floats]:
         return np.zeros(rgb.shape[:2], np.int32), np.zeros(0, np.float32)
     labels = nearest_to(image.channels, meant)
     cores = _cores(image, labels)
-    owner, colours = _join(image, cores)
-    instances = _fill(image, _look_up(owner, cores.index), colours)
-    areas = _areas(instances, len(colours))
+    owner, colors = _join(image, cores)
+    instances = _fill(image, _look_up(owner, cores.index), colors)
+    areas = _areas(instances, len(colors))
     small = areas < max(MIN_INSTANCE_PIXELS, MIN_INSTANCE_SHARE * instances.size)
     small[:2] = False
     if areas[small].any():
         # What surrounds a speck takes its pixels, so that it leaves no hole.
         left = np.where(small, 0, np.arange(len(small))).astype(instances.dtype)
-        instances = _fill(image, _look_up(left, instances), colours)
-        areas = _areas(instances, len(colours))
-    return _number(image, instances, colours, areas)
+        instances = _fill(image, _look_up(left, instances), colors)
+        areas = _areas(instances, len(colors))
+    return _number(image, instances, colors, areas)
 
 
 def _look_up(table: NDArray[Any], index: NDArray[Any]) -> NDArray[Any]:
@@ -380,7 +380,7 @@ def _cores(image: _OutputImage, labels: Few) -> _Cores:
     samples = np.bincount(some, minlength=count)
     areas = samples * step**2
     flat = np.bincount(some, image.rough[::step, ::step].ravel() < FLAT_STEP * 255, count)
-    colours = (
+    colors = (
         np.stack(
             [np.bincount(some, image.smooth[::step, ::step, c].ravel(), count) for c in range(3)],
             axis=1,
@@ -392,7 +392,7 @@ def _cores(image: _OutputImage, labels: Few) -> _Cores:
     least = max(1.0, 0.3 * MIN_INSTANCE_SHARE * labels.size)
     good = (samples > 0) & (label > 0) & (areas >= least) & (flat >= 0.3 * samples)
     good[0] = False
-    return _Cores(index, areas, label == 1, colours, good)
+    return _Cores(index, areas, label == 1, colors, good)
 
 
 def _join(image: _OutputImage, cores: _Cores) -> tuple[Few, Floats]:
@@ -404,7 +404,7 @@ def _join(image: _OutputImage, cores: _Cores) -> tuple[Few, Floats]:
     """
     count = len(cores.areas)
     a, b, step = _borders(image, cores)
-    apart = np.linalg.norm(cores.colours[a] - cores.colours[b], axis=1) / 255
+    apart = np.linalg.norm(cores.colors[a] - cores.colors[b], axis=1) / 255
     smaller = np.where(cores.areas[a] < cores.areas[b], a, b)
     little = cores.areas[smaller] < SPECK_SHARE * cores.index.size
     # It is dropped, not joined: a speck of a mixed colour would join the two that it lies between.
@@ -422,15 +422,13 @@ def _join(image: _OutputImage, cores: _Cores) -> tuple[Few, Floats]:
     links = coo_array((np.ones(one.sum()), (a[one], b[one])), (count, count))
     group = connected_components(links, directed=False)[1]
 
-    colourful = np.flatnonzero(good & ~cores.black)
+    colorful = np.flatnonzero(good & ~cores.black)
     # An instance that is too small is dropped here, so that what surrounds it takes its pixels.
-    together = np.bincount(group[colourful], cores.areas[colourful], count)
-    colourful = colourful[
-        together[group[colourful]] >= 0.3 * MIN_INSTANCE_SHARE * cores.index.size
-    ]
-    used, of = np.unique(group[colourful], return_inverse=True)
-    areas = cores.areas[colourful]
-    means = _means(of, areas, cores.colours[colourful], len(used))
+    together = np.bincount(group[colorful], cores.areas[colorful], count)
+    colorful = colorful[together[group[colorful]] >= 0.3 * MIN_INSTANCE_SHARE * cores.index.size]
+    used, of = np.unique(group[colorful], return_inverse=True)
+    areas = cores.areas[colorful]
+    means = _means(of, areas, cores.colors[colorful], len(used))
     same = np.ones(len(used), np.int64)
     if len(used) > 1:
         same = fcluster(linkage(means, 'average'), MERGE_DISTANCE * 255, 'distance').astype(
@@ -438,17 +436,17 @@ def _join(image: _OutputImage, cores: _Cores) -> tuple[Few, Floats]:
         )
     owner = np.zeros(count, smallest_type(int(same.max(initial=0)) + 2))
     owner[good & cores.black] = 1
-    owner[colourful] = same[of] + 1
-    colours = np.zeros((int(same.max(initial=0)) + 2, 3), np.float32)
-    colours[2:] = _means(same[of] - 1, areas, cores.colours[colourful], len(colours) - 2)
-    return owner, colours
+    owner[colorful] = same[of] + 1
+    colors = np.zeros((int(same.max(initial=0)) + 2, 3), np.float32)
+    colors[2:] = _means(same[of] - 1, areas, cores.colors[colorful], len(colors) - 2)
+    return owner, colors
 
 
 def _means(
-    of: NDArray[np.int64], weights: NDArray[np.int64], colours: NDArray[np.float64], count: int
+    of: NDArray[np.int64], weights: NDArray[np.int64], colors: NDArray[np.float64], count: int
 ) -> NDArray[np.float64]:
     """Weighted means of the colours (n, 3) of each of `count` groups: (count, 3)."""
-    sums = [np.bincount(of, weights * colours[:, c], count) for c in range(3)]
+    sums = [np.bincount(of, weights * colors[:, c], count) for c in range(3)]
     return np.stack(sums, axis=1) / np.bincount(of, weights, count)[:, None]
 
 
@@ -477,7 +475,7 @@ def _borders(
         at, a, b = (at[0][both_good], at[1][both_good]), a[both_good], b[both_good]
         change = smooth[reach:, ::every][at].astype(np.float64)
         change -= smooth[:-reach, ::every][at]
-        apart = cores.colours[b] - cores.colours[a]
+        apart = cores.colors[b] - cores.colors[a]
         steps.append(np.einsum('ij,ij->i', change, apart) / np.maximum(_square(apart), 1))
         keys.append(np.minimum(a, b).astype(np.int64) * count + np.maximum(a, b))
     pairs, of = np.unique(np.concatenate(keys), return_inverse=True)
@@ -485,13 +483,13 @@ def _borders(
     return pairs // count, pairs % count, mean
 
 
-def _fill(image: _OutputImage, owner: Few, colours: Floats) -> Few:
+def _fill(image: _OutputImage, owner: Few, colors: Floats) -> Few:
     """Let the pixels that no core covers choose; owners as given, nothing unknown.
 
     Args:
         image: where their colours are.
         owner: (H, W) uint8 or uint16, 0 = not known, 1 = black, 2.. the instances.
-        colours: (N + 2, 3) float32 in [0, 255] RGB, what each is drawn in.
+        colors: (N + 2, 3) float32 in [0, 255] RGB, what each is drawn in.
     """
     unknown = owner == 0
     at = np.flatnonzero(unknown)
@@ -513,7 +511,7 @@ def _fill(image: _OutputImage, owner: Few, colours: Floats) -> Few:
         one = np.asarray(cv2.dilate(out, window)).ravel()[at]
         other = np.asarray(cv2.erode(hidden, window)).ravel()[at]
         other[one == 0] = 0
-        to_one, to_other = _square(painted - colours[one]), _square(painted - colours[other])
+        to_one, to_other = _square(painted - colors[one]), _square(painted - colors[other])
         nearer = np.where(to_other < to_one, other, one)
         sure = (np.minimum(to_one, to_other) < (likely * 255) ** 2) & (nearer > 0)
         out.ravel()[at[sure]] = hidden.ravel()[at[sure]] = nearer[sure]
@@ -528,23 +526,23 @@ def _fill(image: _OutputImage, owner: Few, colours: Floats) -> Few:
     return out
 
 
-def _square(colours: NDArray[np.floating]) -> NDArray[np.floating]:
+def _square(colors: NDArray[np.floating]) -> NDArray[np.floating]:
     """Squared lengths of colours (n, 3); a sum along so short an axis would be slow."""
-    out: NDArray[np.floating] = np.einsum('ij,ij->i', colours, colours)
+    out: NDArray[np.floating] = np.einsum('ij,ij->i', colors, colors)
     return out
 
 
 def _number(
-    image: _OutputImage, owner: Few, colours: Floats, areas: Floats
+    image: _OutputImage, owner: Few, colors: Floats, areas: Floats
 ) -> tuple[Whole, Floats]:
     """Drop what is too small, score the rest, and number it by falling score."""
-    count = len(colours)
+    count = len(colors)
     smallest = max(MIN_INSTANCE_PIXELS, MIN_INSTANCE_SHARE * owner.size)
     step = max(1, min(owner.shape) // 192)
     some = owner[::step, ::step].ravel().astype(np.intp)
     # On the rim the colour is a mixture whatever the network meant.
     some = np.where(image.rough[::step, ::step].ravel() < FLAT_STEP * 255, some, 0)
-    off = image.smooth[::step, ::step].reshape(-1, 3) - colours[some]
+    off = image.smooth[::step, ::step].reshape(-1, 3) - colors[some]
     samples = np.bincount(some, minlength=count)
     variance = np.bincount(some, _square(off), count) / 3 / np.maximum(samples, 1) / 255**2
     # An instance that is all rim could be anything.

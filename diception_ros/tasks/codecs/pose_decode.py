@@ -23,7 +23,7 @@ from numpy.typing import NDArray
 
 from diception_ros.core.labels import COCO_JOINTS, COCO_LIMBS, COCO_MIRROR, Keypoints
 from diception_ros.tasks.codecs.pose_skeleton import (
-    JOINT_COLOURS,
+    JOINT_COLORS,
     Bytes,
     Discs,
     Floats,
@@ -129,14 +129,14 @@ def _classify(image: Bytes, x: Vectors, y: Vectors) -> Indices:
     columns, rows = np.rint(x).astype(np.int64), np.rint(y).astype(np.int64)
     height, width = image.shape[:2]
     outside = (columns < 0) | (rows < 0) | (columns >= width) | (rows >= height)
-    colours = image[rows.clip(0, height - 1), columns.clip(0, width - 1)].astype(np.float32) / 255
-    top = colours[..., 1:].max(axis=-1)
-    redness = np.minimum(colours[..., 0], 1 - top)
+    colors = image[rows.clip(0, height - 1), columns.clip(0, width - 1)].astype(np.float32) / 255
+    top = colors[..., 1:].max(axis=-1)
+    redness = np.minimum(colors[..., 0], 1 - top)
     # No colour of the palette has any redness, so what there is comes from a disc's soft edge and
     # can be taken off; and green or blue is full in all, which undoes a mixture with black.
-    colours[..., 0] -= redness
-    hue = (colours / np.maximum(top, 0.05)[..., None]).reshape(-1, 3)
-    palette = JOINT_COLOURS.astype(np.float32) / 255
+    colors[..., 0] -= redness
+    hue = (colors / np.maximum(top, 0.05)[..., None]).reshape(-1, 3)
+    palette = JOINT_COLORS.astype(np.float32) / 255
     distance = (hue**2).sum(axis=1)[:, None] - 2 * hue @ palette.T + (palette**2).sum(axis=1)
     nearest = distance.argmin(axis=1)
     far = distance[np.arange(len(hue)), nearest] > MAX_PALETTE_DISTANCE**2
@@ -330,16 +330,16 @@ FACE_START, MIN_HEAD_SHARE, DOWN_STEP_WEIGHT = 1.45, 0.01, 0.3
 LIMB_MARGIN = 0.05
 
 
-def _along(colours: Vectors) -> Vectors:
+def _along(colors: Vectors) -> Vectors:
     """Place of colours along the palette, (...) of (..., 3): 0 pure green to 2 pure blue."""
-    green, blue = colours[..., 1], colours[..., 2]
+    green, blue = colors[..., 1], colors[..., 2]
     top = np.maximum(np.maximum(green, blue), 1e-6)
     return np.asarray(np.where(blue <= green, blue / top, 2 - green / top))
 
 
 def _parts() -> tuple[tuple[tuple[int, ...], ...], Vectors]:
     """Joints of each part of the body in the order of the palette, and the parts' places."""
-    places = _along(JOINT_COLOURS / 255)
+    places = _along(JOINT_COLORS / 255)
     pairs = [
         (k, other)
         for k, other in enumerate(COCO_MIRROR)
@@ -459,9 +459,9 @@ def _person(rgb: Floats, region: Flags) -> tuple[Vectors, Vectors] | None:
     """Joints and scores of who is drawn in a region; None where it looks like nobody."""
     rows, columns = np.nonzero(region)
     places = np.stack([columns, rows], axis=1).astype(np.float64)
-    colours = rgb[region].astype(np.float64)
-    cover = np.maximum(colours[:, 1:].max(axis=1), 1e-3)
-    along = _along(colours).clip(_PLACES[0], _PLACES[-1])
+    colors = rgb[region].astype(np.float64)
+    cover = np.maximum(colors[:, 1:].max(axis=1), 1e-3)
+    along = _along(colors).clip(_PLACES[0], _PLACES[-1])
     # Between two parts a pixel belongs to both, by how near its colour is to theirs.
     shares = np.stack([np.interp(along, _PLACES, row) for row in np.eye(len(_PLACES))])
     masses = (shares * cover).sum(axis=1)
@@ -476,7 +476,7 @@ def _person(rgb: Floats, region: Flags) -> tuple[Vectors, Vectors] | None:
     aside = np.array([-axis[1], axis[0]])
     across = places @ aside
     extent = float(np.ptp(places @ axis))
-    red = colours[:, 0] / cover
+    red = colors[:, 0] / cover
     # Right joints are drawn with more red than left ones: which side of the region has more?
     arms_and_legs = weights[:_FACE][there[:_FACE]]
     lean = sum(
@@ -487,7 +487,7 @@ def _person(rgb: Floats, region: Flags) -> tuple[Vectors, Vectors] | None:
     scores = np.zeros(len(COCO_JOINTS))
     for part in np.flatnonzero(there).tolist():
         mine = list(_JOINTS[part])
-        scores[mine] = weights[part] @ colours.max(axis=1)
+        scores[mine] = weights[part] @ colors.max(axis=1)
         joints[mine] = centres[part]
         if part != _FACE:
             spread = float(weights[part] @ (across - weights[part] @ across) ** 2)

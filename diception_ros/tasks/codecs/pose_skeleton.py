@@ -34,7 +34,7 @@ RED = (255, 0, 0)
 # middle. So the mean colour that an uncertain network draws is still meaningful: the mean of a
 # left and a right joint identifies the joint without its side, the mean of two neighbouring joints
 # lies between them. A random search chose the colours for the largest minimum distance (0.39).
-JOINT_COLOURS = np.array(
+JOINT_COLORS = np.array(
     [
         (128, 8, 255),  # nose
         (76, 103, 255), (179, 103, 255),  # eyes, left and right
@@ -125,7 +125,7 @@ def _limbs(canvas: Floats, person: NDArray[np.float64], half: float) -> None:
             distance = np.hypot(x - person[joint][0], y - person[joint][1])
             closer = mine & (shade > 0) & (distance < nearest)
             nearest[closer] = distance[closer]
-            paint[closer] = JOINT_COLOURS[joint].astype(np.float32) / 255
+            paint[closer] = JOINT_COLORS[joint].astype(np.float32) / 255
     canvas[box] += cover[..., None] * (paint - canvas[box])
 
 

@@ -205,7 +205,7 @@ def test_normals_refuse_other_lengths_and_half_unknown_vectors():
         Normals(np.full((1, 1, 3), [np.nan, 0, -1], np.float32))
 
 
-def test_the_usual_colours_of_normals():
+def test_the_usual_colors_of_normals():
     axes = np.array([[[0, 0, -1], [1, 0, 0], [0, -1, 0], [np.nan] * 3]], np.float32)
     image = Normals(axes).preview()
     np.testing.assert_array_equal(

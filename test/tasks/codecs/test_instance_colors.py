@@ -36,24 +36,24 @@ def disc(side, x, y, radius):
 
 @pytest.mark.parametrize(('count', 'apart'), [(1, 1 / 3), (56, 1 / 3), (57, 1 / 4), (120, 1 / 5)])
 def test_the_lattice_is_bright_and_as_coarse_as_it_can_be(count, apart):
-    colours = lattice(count)
-    assert len(colours) >= count
-    assert pdist(colours).min() == pytest.approx(apart, abs=1e-6)
-    assert colours.max(axis=1).min() >= MIN_BRIGHTNESS
+    colors = lattice(count)
+    assert len(colors) >= count
+    assert pdist(colors).min() == pytest.approx(apart, abs=1e-6)
+    assert colors.max(axis=1).min() >= MIN_BRIGHTNESS
 
 
-def test_each_instance_has_a_colour_of_its_own_and_nothing_is_black():
+def test_each_instance_has_a_color_of_its_own_and_nothing_is_black():
     ids = np.zeros((64, 64), np.int32)
     ids.reshape(8, 8, 8, 8)[:, 1:7, :, 1:7] = np.arange(1, 65).reshape(8, 1, 8, 1)
     rgb = encode_instances(ids)
     assert (rgb[ids == 0] == 0).all()
-    colours = np.array([rgb[ids == k][0] for k in range(1, 65)])
-    assert pdist(colours).min() >= 0.249
+    colors = np.array([rgb[ids == k][0] for k in range(1, 65)])
+    assert pdist(colors).min() >= 0.249
     for k in range(1, 65):
-        assert (rgb[ids == k] == colours[k - 1]).all()
+        assert (rgb[ids == k] == colors[k - 1]).all()
 
 
-def test_colours_follow_from_what_is_seen_not_from_the_numbers():
+def test_colors_follow_from_what_is_seen_not_from_the_numbers():
     # A grid of equal things on a line has ties that only the order can settle.
     ids = np.zeros((64, 64), np.int32)
     ids.reshape(8, 8, 8, 8)[:, 1:7, :, 1:7] = np.arange(1, 65).reshape(8, 1, 8, 1)
@@ -112,7 +112,7 @@ def test_small_images_round_trip(side, count, least, seed):
     assert more == 0
 
 
-def test_blurred_rims_go_to_the_nearer_colour():
+def test_blurred_rims_go_to_the_nearer_color():
     # Half of the pixels of so small things are rim; what lies next to them in place is not enough.
     ious = []
     for seed in range(3):
@@ -149,27 +149,27 @@ def test_two_things_at_the_least_and_at_the_greatest_size(side):
 
 
 @pytest.mark.parametrize('seed', range(3))
-def test_decoding_accepts_any_instance_colours(seed):
+def test_decoding_accepts_any_instance_colors(seed):
     rng = np.random.default_rng(seed)
     true = random_instances(rng, 512, 15).ids
-    colours = np.zeros((1, 3))
-    while len(colours) <= true.max():
+    colors = np.zeros((1, 3))
+    while len(colors) <= true.max():
         new = rng.random(3)
-        if np.linalg.norm(colours - new, axis=1).min() > 0.3:
-            colours = np.vstack([colours, new])
-    rgb = colours[true].astype(np.float32)
+        if np.linalg.norm(colors - new, axis=1).min() > 0.3:
+            colors = np.vstack([colors, new])
+    rgb = colors[true].astype(np.float32)
     iou, more = agreement(decode_instances(channels.noise(rgb, rng))[0], true)
     assert iou >= 0.97
     assert more == 0
 
 
 @pytest.mark.parametrize('sigma', [0.8, 1.0, 2.0])
-def test_the_rim_between_two_colours_is_no_instance(sigma):
+def test_the_rim_between_two_colors_is_no_instance(sigma):
     # Magenta into green passes grey, white into black passes grey: grey is there too, elsewhere.
     true = np.zeros((300, 300), np.int32)
     true[30:150, 30:150], true[30:150, 150:270], true[200:270, 30:270] = 1, 2, 3
-    colours = np.array([[0, 0, 0], [1, 0, 1], [0, 1, 0], [0.5, 0.5, 0.5]], np.float32)
-    rgb = channels.blur(colours[true], sigma)
+    colors = np.array([[0, 0, 0], [1, 0, 1], [0, 1, 0], [0.5, 0.5, 0.5]], np.float32)
+    rgb = channels.blur(colors[true], sigma)
     iou, more = agreement(decode_instances(rgb)[0], true)
     assert more == 0
     assert iou > 0.97
@@ -186,7 +186,7 @@ def test_an_object_behind_a_post_is_one_instance():
 
 
 @pytest.mark.parametrize('drift', [0.15, 0.25])
-def test_colour_drift_within_an_instance_does_not_split_it(drift):
+def test_color_drift_within_an_instance_does_not_split_it(drift):
     true = np.where(disc(256, 128, 128, 90), 1, 0).astype(np.int32)
     rgb = np.array([[0, 0, 0], [0.6, 0.6, 0.3]], np.float32)[true]
     rgb += drift * np.linspace(-1, 1, 256, dtype=np.float32)[None, :, None] * (true > 0)[..., None]
@@ -220,12 +220,12 @@ def test_halves_that_touch_are_one_thing_unless_there_is_a_step(apart, ramp, cou
     assert (found[130, 40] == found[130, 220]) == (count == 1)
 
 
-def test_similar_colours_apart_are_two_instances_above_the_limit_and_one_below():
+def test_similar_colors_apart_are_two_instances_above_the_limit_and_one_below():
     true = np.zeros((256, 256), np.int32)
     true[50:110, 50:110], true[150:210, 150:210] = 1, 2
     for apart, count in ((0.12, 2), (0.04, 1)):
-        colours = np.array([[0, 0, 0], [0.8, 0.3, 0.5], [0.8, 0.3, 0.5 + apart]], np.float32)
-        assert decode_instances(colours[true])[0].max() == count
+        colors = np.array([[0, 0, 0], [0.8, 0.3, 0.5], [0.8, 0.3, 0.5 + apart]], np.float32)
+        assert decode_instances(colors[true])[0].max() == count
 
 
 def test_specks_and_near_black_are_background():
@@ -241,7 +241,7 @@ def test_specks_and_near_black_are_background():
     assert (found[300:400, 300:400] == 1).all()
 
 
-def test_nothing_is_found_in_black_and_everything_in_one_colour():
+def test_nothing_is_found_in_black_and_everything_in_one_color():
     assert decode_instances(np.zeros((32, 32, 3), np.float32))[0].max() == 0
     noisy = channels.noise(np.zeros((256, 256, 3), np.float32), np.random.default_rng(0))
     assert decode_instances(noisy)[0].max() == 0

@@ -116,10 +116,10 @@ def test_two_touching_people_stay_two():
 
 
 @pytest.mark.parametrize('width', [4, 30])
-@pytest.mark.parametrize('colour', [(0.5, 0.5, 0.5), (0.55, 0.45, 0.45), (0.0, 0.6, 0.0)])
-def test_a_region_of_one_colour_is_no_person(colour, width):
+@pytest.mark.parametrize('color', [(0.5, 0.5, 0.5), (0.55, 0.45, 0.45), (0.0, 0.6, 0.0)])
+def test_a_region_of_one_color_is_no_person(color, width):
     rgb = np.zeros((SIDE, SIDE, 3), np.float32)
-    rgb[20:100, 50 : 50 + width] = colour
+    rgb[20:100, 50 : 50 + width] = color
     found = TASK.decode(rgb)
     assert len(found.joints) == len(found.untyped) == 0
 
