@@ -151,6 +151,11 @@ _ROOMS = 10
 Numbers = dict[str, dict[str, dict[str, float]]]
 
 
+def mean_file(side: int, size: tuple[int, int], cache: Path) -> Path:
+    """Where `mean_baseline` keeps its mean images."""
+    return cache / f'constant_{size[1]}x{size[0]}_{side}.npz'
+
+
 def mean_baseline(
     side: int,
     size: tuple[int, int],
@@ -162,7 +167,7 @@ def mean_baseline(
 
     The mean images are kept in the folder `cache`, since rendering takes time.
     """
-    file = cache / f'constant_{size[1]}x{size[0]}_{side}.npz'
+    file = mean_file(side, size, cache)
     if not file.exists():
         means = evaluators.mean_of_rooms(0, size, side, _ROOMS, backend, progress)
         with files.atomic_file(file) as partial, partial.open('wb') as opened:

@@ -4,18 +4,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 import contextlib
 from dataclasses import dataclass, field, replace
 import importlib.util
 from pathlib import Path
 import signal
+import sys
 import time
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from diception_ros import tasks
 from diception_ros.core.settings import ComputeSettings, Settings, again, setting
 from diception_ros.system import files, safe_load
+from diception_ros.system.processes import Subprocess
 from diception_ros.system.progress import SILENT, Progress
 from diception_ros.workflows.simulate import SimulateConfig
 
@@ -125,7 +127,12 @@ def _demo(config: DemoConfig, progress: Progress) -> DemoResult:
     from diception_ros.live_demo import run, verify
 
     begin, out = time.monotonic(), config.out
-    bag = config.bag or _simulated(out / 'drive.mcap', config.gl, progress)
+    bag = config.bag
+    if bag is None:
+        # On a core of its own, and over before the node runs.
+        with _mean_images(config) as rendered:
+            bag = _simulated(out / 'drive.mcap', config.gl, progress)
+            rendered(progress)
     played = run.read_drive(bag, config.camera)
     if 'segmentation' not in config.tasks:
         played = replace(played, click=None)  # no task takes it
@@ -182,6 +189,53 @@ def _simulated(out: Path, backend: str | None, progress: Progress) -> Path:
         except OSError as error:
             raise OSError(f'{error}; or give a recording: diception demo BAG') from error
     return out
+
+
+_RENDER = """
+import sys
+from pathlib import Path
+from diception_ros.system.processes import exit_with_parent
+exit_with_parent()
+from diception_ros.live_demo.verify import mean_baseline
+side, height, width, cache, backend = sys.argv[1:]
+mean_baseline(int(side), (int(height), int(width)), Path(cache), backend or None)
+"""
+
+
+@contextlib.contextmanager
+def _mean_images(config: DemoConfig) -> Iterator[Callable[[Progress], None]]:
+    """Render what the scores are compared with in another process, unless it is there.
+
+    Yields:
+        A function that waits for it. Where it fails, `_score` renders it, and says why it cannot.
+    """
+    from diception_ros.live_demo import run, verify
+
+    out, side, size = config.out, _side(config), run.ROOM.size
+    if verify.mean_file(side, size, out).exists():
+        yield lambda progress: None
+        return
+    command = [sys.executable, '-c', _RENDER, *map(str, (side, *size, out, config.gl or ''))]
+    child = Subprocess('mean image', command, out / 'mean_image.log')
+
+    def wait(progress: Progress) -> None:
+        if child.code is None:
+            progress.log('rendering the mean image, which the scores are compared with')
+            child.wait()
+
+    try:
+        yield wait
+    finally:
+        child.end()
+        child.log.unlink(missing_ok=True)
+
+
+def _side(config: DemoConfig) -> int:
+    """Side of the model's output images, pixels."""
+    from diception_ros.model import folder
+
+    index = safe_load.json_object(folder.resolve(config.model) / 'model_index.json')
+    return int(index['resolution'])
 
 
 def _live(played: Drive, config: DemoConfig, names: list[str], progress: Progress) -> Counts:
@@ -276,14 +330,12 @@ def _score(
     played: Drive, config: DemoConfig, names: list[str], count: int, progress: Progress
 ) -> tuple[Mapping[str, Any], str]:
     from diception_ros.live_demo import verify
-    from diception_ros.model import folder
     from diception_ros.reporting import tables
     from diception_ros.simulation import views
 
     out = config.out
     view = next(views.recorded_views(played.path))
-    index = safe_load.json_object(folder.resolve(config.model) / 'model_index.json')
-    baseline = verify.mean_baseline(int(index['resolution']), view.size, out, config.gl, progress)
+    baseline = verify.mean_baseline(_side(config), view.size, out, config.gl, progress)
     numbers = verify.score(played, out / 'live.mcap', names, baseline, count, progress)
     tables.write_json(out / 'metrics.json', {'kind': 'demo', 'numbers': numbers})
     columns = [verify.MODEL, verify.CONSTANT]

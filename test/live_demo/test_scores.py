@@ -2,6 +2,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """The verdict of the demo: the truth itself scores best, and a wrong prediction worse."""
 
+from dataclasses import replace
 import importlib.util
 from types import SimpleNamespace
 
@@ -20,6 +21,8 @@ from diception_ros.live_demo import run, verify
 from diception_ros.messages import make_header, outputs
 from diception_ros.simulation import record
 from diception_ros.simulation.views import IMAGE, recorded_views
+from diception_ros.system.progress import SILENT
+from diception_ros.workflows import demo
 
 NAMES = tasks.names()
 FIRST = 2  # image that is clicked on
@@ -176,6 +179,23 @@ def test_the_constant_image_is_rendered_once(tmp_path, monkeypatch):
         prediction = found.predict(SimpleNamespace(task='depth', category=None), size)
         np.testing.assert_allclose(prediction.values, 0.25, atol=1e-6)
     assert [args[1:3] for args in calls] == [((48, 64), 32), ((24, 32), 32)]
+
+
+def test_the_process_beside_the_drive_renders_the_same_mean_images(
+    played, tmp_path, tiny_folder, monkeypatch
+):
+    monkeypatch.setattr(run, 'ROOM', replace(run.ROOM, size=(24, 32)))
+    config = demo.DemoConfig(out=tmp_path / 'beside', model=str(tiny_folder))
+    config.out.mkdir()
+    for _ in range(2):  # the second time it is there
+        with demo._mean_images(config) as wait:
+            wait(SILENT)
+        (file,) = config.out.iterdir()
+    verify.mean_baseline(demo._side(config), (24, 32), tmp_path)
+    found, expected = np.load(file), np.load(tmp_path / file.name)
+    assert sorted(found) == sorted(expected) != []
+    for name in found:
+        np.testing.assert_array_equal(found[name], expected[name])
 
 
 def played_frame(played, title):
