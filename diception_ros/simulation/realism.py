@@ -172,7 +172,7 @@ def apply_lighting(
     out = []
     for k, lamp in enumerate(lamps):
         color = np.array(lamp.color) * tint * level * (key if lamp.shadow else 1 / key)
-        lamp = replace(lamp, color=rounded(color))
+        lamp = replace(lamp, colour=rounded(color))
         if k == 0 and u() < 0.45:
             # A low light at one wall that shines across the room: long shadows, dark sides.
             wall, along = int(rng.integers(4)), u(-0.7, 0.7)
