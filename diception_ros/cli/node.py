@@ -351,6 +351,12 @@ def record(args: argparse.Namespace) -> int:
         log(f'left out {topic}: {reason}')
     log(f'wrote {args.out}')
     if not sum(recording.counts.values()):
+        if recording.without_time:
+            log(
+                f'{recording.without_time} messages were received, but nothing on /clock, whose '
+                'time --sim-time takes; leave it out, or publish /clock'
+            )
+            return 1
         log(
             f'no message was received on {", ".join(args.topics) or "any topic"}; is the name '
             'right and complete, and has it a publisher in the same ROS_DOMAIN_ID?'

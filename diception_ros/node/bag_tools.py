@@ -195,10 +195,12 @@ class Recording:
     Attributes:
         counts: messages by topic.
         left_out: why a topic is not recorded, by topic.
+        without_time: messages that were received before a simulated clock began.
     """
 
     counts: dict[str, int] = field(default_factory=dict)
     left_out: dict[str, str] = field(default_factory=dict)
+    without_time: int = 0
 
 
 def record(
@@ -248,6 +250,7 @@ class _Recorder:
         self._subscriptions: dict[str, Any] = {}
         self._looked_s = self._flushed_s = 0.0
         self._early: deque[tuple[str, bytes]] = deque()
+        self._early_bytes = 0
         self.recording = Recording()
 
     def update(self) -> None:
@@ -302,10 +305,13 @@ class _Recorder:
     def _write(self, topic: str, data: bytes) -> None:
         now_ns = int(self._node.get_clock().now().nanoseconds)
         self._early.append((topic, data))
+        self._early_bytes += len(data)
         if now_ns <= 0:  # simulated, and not begun: with these times the bag would span years
-            while sum(len(each) for _, each in self._early) > EARLY_BYTES:
-                self._early.popleft()
+            self.recording.without_time += 1
+            while self._early_bytes > EARLY_BYTES:
+                self._early_bytes -= len(self._early.popleft()[1])
             return
+        self._early_bytes = 0
         while self._early:
             topic, data = self._early.popleft()
             self._writer.write(topic, data, now_ns)

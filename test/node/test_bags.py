@@ -337,6 +337,7 @@ def test_record_logs_what_comes_before_a_simulated_clock_at_its_beginning(tmp_pa
         for k in range(5):
             recorder._write('/words', bytes([k] * 10))
         assert recorder.recording.counts == {'/words': 0}
+        assert recorder.recording.without_time == 5
         for node.now_ns in (5, 6):
             recorder._write('/words', bytes([9] * 10))
         writer.finish()
