@@ -69,7 +69,7 @@ class Frame:
         frame_id: name of the camera's optical frame (x right, y down, z forward).
         intrinsics: pinhole of the image, or None where it is not known.
         no_intrinsics: why the CameraInfo that there is gives no pinhole, '' otherwise.
-        doubt: why the image may not be what the camera saw, '' otherwise.
+        doubt: why image or pinhole may not be those of the camera, '' otherwise.
 
     Raises:
         ValueError: the image is not (H, W, 3) uint8 with at least one pixel, or stamp_ns < 0.

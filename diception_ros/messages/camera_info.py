@@ -12,6 +12,9 @@ from numpy.typing import NDArray
 from diception_ros.core.frame import Intrinsics
 from diception_ros.messages import MessageError, Types
 
+# Share of width and height between middle and principal point: lenses are off by less than 0.1, K
+# of an image of half or twice the size by 0.25 and 0.5.
+OFF_CENTRE = 0.2
 # Pixels, above any offset of a region of interest; what is larger overflows on the way.
 LARGEST = 1e12
 
@@ -71,6 +74,24 @@ def pinhole(info: Any | None, size: tuple[int, int]) -> tuple[Intrinsics | None,
     except MessageError as error:
         return None, str(error)
     return intrinsics, ''
+
+
+def doubt(info: Any, intrinsics: Intrinsics, size: tuple[int, int]) -> str:
+    """Why the pinhole of a CameraInfo may not be that of its image of `size` (H, W); '' otherwise.
+
+    Where an image is resized, width and height often are, too, but K and P are forgotten.
+    """
+    x, y = (intrinsics.cx + 0.5) / size[1], (intrinsics.cy + 0.5) / size[0]
+    roi = info.roi
+    cropped = roi.x_offset or roi.y_offset or roi.width or roi.height
+    if cropped or min(abs(x - 0.5), abs(y - 0.5)) < OFF_CENTRE:
+        return ''
+    return (
+        f'the principal point of CameraInfo, ({intrinsics.cx:.0f}, {intrinsics.cy:.0f}), is far '
+        f'from the middle of the image, {size[1]} x {size[0]}, so K and P may be of another '
+        'resolution, and clouds wrong; let the driver scale them with the image, or calibrate at '
+        'this resolution'
+    )
 
 
 def describes(info: Any, size: tuple[int, int]) -> bool:

@@ -62,9 +62,10 @@ def frame_from(
     image = rgb_from(message, decode)
     intrinsics, reason = camera_info.pinhole(info, (image.shape[0], image.shape[1]))
     reason = no_info if info is None else reason
-    return Frame(
-        image, stamp_ns, str(message.header.frame_id), intrinsics, reason, _doubt(message, image)
-    )
+    doubt = _doubt(message, image)
+    if not doubt and intrinsics is not None:
+        doubt = camera_info.doubt(info, intrinsics, (image.shape[0], image.shape[1]))
+    return Frame(image, stamp_ns, str(message.header.frame_id), intrinsics, reason, doubt)
 
 
 def _doubt(message: Any, image: NDArray[np.uint8]) -> str:

@@ -256,7 +256,7 @@ class Perceiver:
             memory.enter(query.frame, settings.temporal.reset_after_s)
             self._processed[query.camera] = self._processed.get(query.camera, 0) + 1
             if doubt := query.frame.doubt:
-                result.notes.append(Note('image', doubt))
+                result.notes.append(Note(f'image {cause(doubt)}', doubt))
             if problem := query.frame.no_intrinsics:
                 text = f'CameraInfo is not used: {problem}. Only results that need it are left out'
                 result.notes.append(Note(f'camera_info {cause(problem)}', text))

@@ -167,3 +167,16 @@ def test_stamp_ns_returns_the_stamp_of_header():
     header.stamp.sec = -1
     with pytest.raises(MessageError):
         stamp_of(header)
+
+
+def test_a_pinhole_of_another_resolution_is_doubted():
+    size = (480, 640)
+    for scale, doubted in ((0.5, True), (1.0, False), (2.0, True), (4.0, True)):
+        lens = Intrinsics(500 * scale, 500 * scale, 330 * scale, 235 * scale)
+        given = camera_info.info(TYPES, lens, size, make_header(TYPES, 0, 'cam'))
+        used, reason = camera_info.pinhole(given, size)
+        assert (used, reason) == (lens, '')  # it is used all the same
+        assert bool(camera_info.doubt(given, used, size)) == doubted
+        # A crop of a larger image may be anywhere.
+        given.roi.x_offset = 1
+        assert camera_info.doubt(given, used, size) == ''
