@@ -171,7 +171,7 @@ def apply_lighting(
     key = u(0.7, 1.8)  # of the lamp with shadows against all others
     out = []
     for k, lamp in enumerate(lamps):
-        color = np.array(lamp.color) * tint * level * (key if lamp.shadow else 1 / key)
+        color = np.array(lamp.colour) * tint * level * (key if lamp.shadow else 1 / key)
         lamp = replace(lamp, colour=rounded(color))
         if k == 0 and u() < 0.45:
             # A low light at one wall that shines across the room: long shadows, dark sides.
@@ -180,7 +180,7 @@ def apply_lighting(
             ahead = (math.cos(place.yaw), math.sin(place.yaw), u(-0.9, -0.25))
             lamp = replace(
                 lamp, position=rounded((place.x, place.y, min(room.height - 0.2, u(1.2, 2.3)))),
-                direction=rounded(ahead), color=rounded(color * u(1.0, 1.8)),
+                direction=rounded(ahead), colour=rounded(color * u(1.0, 1.8)),
             )  # fmt: skip
         out.append(lamp)
     fill = level**0.7 * u(0.5, 1.2)
