@@ -28,9 +28,9 @@ from typing import Any
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / 'test'))
 
 from algorithm_2 import algorithm_2
-import channels
-from channels import Rgb
 import cv2
+import image_degradations as degraded
+from image_degradations import Rgb
 import numpy as np
 from task_examples import example, random_instances, random_skeletons
 
@@ -42,7 +42,7 @@ from diception_ros.core.labels import Instances
 
 def all_three(rgb: Rgb, rng: np.random.Generator) -> Rgb:
     """Blur, then noise, then eight bits."""
-    return channels.eight_bit(channels.noise(channels.blur(rgb), rng))
+    return degraded.eight_bit(degraded.noise(degraded.blur(rgb), rng))
 
 
 def image_decoder(rgb: Rgb, rng: np.random.Generator, drift: float = 0.04) -> Rgb:
@@ -68,10 +68,10 @@ def image_decoder(rgb: Rgb, rng: np.random.Generator, drift: float = 0.04) -> Rg
 
 CHANNELS: dict[str, Callable[[Rgb, np.random.Generator], Rgb]] = {
     'clean': lambda rgb, rng: rgb,
-    '8 bit': lambda rgb, rng: channels.eight_bit(rgb),
-    'jpeg 70': lambda rgb, rng: channels.jpeg(rgb),
-    'noise 0.05': channels.noise,
-    'blur 1': lambda rgb, rng: channels.blur(rgb),
+    '8 bit': lambda rgb, rng: degraded.eight_bit(rgb),
+    'jpeg 70': lambda rgb, rng: degraded.jpeg(rgb),
+    'noise 0.05': degraded.noise,
+    'blur 1': lambda rgb, rng: degraded.blur(rgb),
     'blur+noise+8': all_three,
     'decoder': image_decoder,
 }

@@ -84,7 +84,7 @@ def main():
     )
     camera = SimpleNamespace(
         name='', prefix='', frame_id=None, info_of=lambda message: (None, 'none'),
-        points=SimpleNamespace(of=lambda size: ((), 0)),
+        points=SimpleNamespace(for_size=lambda size: ((), 0)),
         camera_infos=SimpleNamespace(why_none=lambda message: ''),
     )  # fmt: skip
     queue = FrameQueue([''])

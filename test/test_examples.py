@@ -7,7 +7,7 @@ import runpy
 import subprocess
 import sys
 
-from adapting import write_base
+from adapter_fixtures import write_base
 from labelled_files import ids, write_folder
 import numpy as np
 import pytest

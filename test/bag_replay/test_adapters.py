@@ -334,7 +334,7 @@ def test_the_processes_of_many_bags_are_given_the_adapters(folders):
 
 @pytest.fixture
 def real(tiny_folder, tmp_path):
-    from adapting import write_adapter
+    from adapter_fixtures import write_adapter
 
     found = {}
     for k, (name, kind) in enumerate(KINDS.items()):

@@ -8,7 +8,7 @@ from dataclasses import replace
 import os
 import threading
 
-import floors
+import floor_scenes
 import numpy as np
 import pytest
 import recordings
@@ -72,7 +72,7 @@ def test_replay_results_equal_those_of_the_perceiver(bag, tmp_path):
 
 def test_replay_takes_gravity_from_the_transforms_of_the_bag(tmp_path):
     """As if it had been given: static and moving, also of what is recorded before the part."""
-    turned = floors.rotation(10, 5)
+    turned = floor_scenes.rotation(10, 5)
     upright = np.array([[1.0, 0, 0], [0, 0, 1], [0, -1, 0]])  # of the level optical frame
     header = make_header(MAKE, 0, 'base_link')
     static = poses.transform(MAKE, np.zeros(3), upright, header, 'mast')

@@ -9,7 +9,7 @@ import subprocess
 import sys
 import time
 
-from adapting import write_base
+from adapter_fixtures import write_base
 from labelled_files import ids, write_folder
 import pytest
 import torch

@@ -5,8 +5,8 @@
 import csv
 import json
 
-from adapting import write_adapter
-from discs import discs
+from adapter_fixtures import write_adapter
+from disc_samples import discs
 import labelled_files as files
 import numpy as np
 import pytest

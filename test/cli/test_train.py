@@ -2,7 +2,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """`diception train`: from a settings file and a folder of samples to a model that predicts."""
 
-from discs import discs
+from disc_samples import discs
 import numpy as np
 import pytest
 

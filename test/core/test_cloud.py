@@ -5,7 +5,7 @@
 from dataclasses import replace
 import math
 
-from floors import HEIGHT, LENS, SIZE, rotation, scene
+from floor_scenes import HEIGHT, LENS, SIZE, rotation, scene
 import numpy as np
 import pytest
 

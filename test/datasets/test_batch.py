@@ -2,9 +2,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """Samples as tensors: what goes in comes out, and both ways to the model agree."""
 
-from kinds import OF_TASK, disparity, mask, metric, normals
 import numpy as np
 import pytest
+from random_labels import OF_TASK, disparity, mask, metric, normals
 import torch
 
 from diception_ros import tasks

@@ -2,9 +2,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """The mirrored sample: painted, it is the mirrored painting, up to what a mirror changes."""
 
-from kinds import OF_TASK
 import numpy as np
 import pytest
+from random_labels import OF_TASK
 
 from diception_ros import tasks
 from diception_ros.core.frame import Frame, Intrinsics

@@ -2,7 +2,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Judging beside baselines: predictions whose numbers are known without a network."""
 
-from discs import SIDE, discs
+from disc_samples import SIDE, discs
 import numpy as np
 import pytest
 

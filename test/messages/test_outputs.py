@@ -5,9 +5,9 @@
 from dataclasses import replace
 from types import SimpleNamespace
 
-from kinds import assert_same
 import numpy as np
 import pytest
+from random_labels import assert_same
 from surfaces import normals_from
 from task_examples import example
 

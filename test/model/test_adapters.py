@@ -7,7 +7,7 @@ import os
 import shutil
 import threading
 
-from adapting import write_adapter
+from adapter_fixtures import write_adapter
 import pytest
 from safetensors.torch import load_file, save_file
 import torch

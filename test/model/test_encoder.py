@@ -6,10 +6,10 @@ from importlib.util import find_spec
 import json
 from pathlib import Path
 
-from asking import ask, encoder, with_encoder
-from discs import discs
-from discs import tiny as tiny_settings
+from disc_samples import discs
+from disc_samples import tiny as tiny_settings
 import numpy as np
+from pipeline_calls import ask, encoder, with_encoder
 import pytest
 import torch
 

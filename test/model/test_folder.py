@@ -6,8 +6,8 @@ import json
 import subprocess
 import sys
 
-from asking import ask
 import numpy as np
+from pipeline_calls import ask
 import pytest
 import torch
 
@@ -39,7 +39,7 @@ def test_saved_pipeline_is_the_same_bit_for_bit(tiny, image, noise, tmp_path):
 
 @pytest.mark.slow
 def test_a_folder_with_a_linear_autoencoder_is_read_by_a_process_that_trains_nothing(tmp_path):
-    from discs import tiny as settings
+    from disc_samples import tiny as settings
 
     from diception_ros.training.from_scratch import init_pipeline
 

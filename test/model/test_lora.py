@@ -7,7 +7,7 @@ from pathlib import Path
 import re
 import sys
 
-from adapting import random_matrices
+from adapter_fixtures import random_matrices
 import pytest
 from safetensors.torch import load_file, save_file
 import torch

@@ -2,7 +2,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """The network: SD3 by its parameters; backends, adapters, precisions, devices."""
 
-from asking import ROUNDING, TEXTS, ask
 from diffusers import SD3Transformer2DModel
 from diffusers.models.attention_dispatch import (
     AttentionBackendName,
@@ -12,6 +11,7 @@ from diffusers.models.attention_dispatch import (
 import numpy as np
 from peft import LoraConfig
 from peft.utils import get_peft_model_state_dict
+from pipeline_calls import ROUNDING, TEXTS, ask
 import pytest
 import torch
 

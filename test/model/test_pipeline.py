@@ -5,10 +5,10 @@
 import contextlib
 
 from accelerate.hooks import CpuOffload, add_hook_to_module
-from asking import POINTS, ROUNDING, TEXTS, ask
 from diffusers import DiffusionPipeline
 from diffusers.hooks import group_offloading
 import numpy as np
+from pipeline_calls import POINTS, ROUNDING, TEXTS, ask
 import pytest
 import torch
 

@@ -37,7 +37,7 @@ def test_shifted_and_blended_is_the_image_itself(count):
     np.testing.assert_allclose(sampler.blend(seen, places), square, atol=1e-4)
 
 
-def test_one_alone_is_not_touched():
+def test_blend_returns_a_single_image_unchanged():
     one = image().astype(np.float32)
     assert sampler.blend([one], [sampler.NO_SHIFT]) is one
     square = image()
@@ -77,7 +77,7 @@ def test_one_lost_point_is_enough_to_leave_a_shifted_image_out():
 
 @pytest.mark.parametrize('count', [2, 4, 8])
 @pytest.mark.parametrize('axis', [0, 1])
-def test_what_is_the_same_in_every_token_fades_away(count, axis):
+def test_blend_removes_a_pattern_that_repeats_in_every_token(count, axis):
     places = sampler.shift_offsets(count, TOKEN)
     # The same in every image that is painted, wherever it lies: a wave of one token.
     wave = np.sin(2 * np.pi * (np.arange(SIDE) + 0.5) / TOKEN)
@@ -89,7 +89,7 @@ def test_what_is_the_same_in_every_token_fades_away(count, axis):
     assert np.abs(found[middle, middle]).max() < 1e-5
 
 
-def test_what_only_some_see_makes_no_edge():
+def test_blend_has_no_edge_where_shifts_disagree():
     # All that is painted about shifted images is white, at home black.
     places = sampler.shift_offsets(4, TOKEN)
     painted = [

@@ -6,7 +6,7 @@ import array
 import itertools
 import time
 
-from adapting import write_adapter
+from adapter_fixtures import write_adapter
 from nodes import PATIENCE, REAL, Running, header, image, info, rgb_array, values
 import pytest
 from sensor_msgs.msg import CameraInfo, Image

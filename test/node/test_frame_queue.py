@@ -38,20 +38,21 @@ def test_every_frame_is_accounted_for_at_every_moment(keep):
     queues = FrameQueue(['a', 'b', 'c'], 1 if keep == 'newest' else 4, keep)
     queues.open()
     work = []
+    actions = {'put': 3, 'get': 2, 'done': 1, 'clear': 1, 'close': 1}
     for k in range(3000):
-        what = dice.choice('pppttdcx')
-        if what == 'p':
+        (action,) = dice.choices([*actions], actions.values())
+        if action == 'put':
             queues.put(dice.choice('abc'), k)
-        elif what == 't' and any(one.waiting for one in queues.counts().values()):
+        elif action == 'get' and any(one.waiting for one in queues.counts().values()):
             waits = sum(one.waiting for one in queues.counts().values()) - len(work)
             if waits:
                 work.append(queues.get())
-        elif what == 'd' and work:
+        elif action == 'done' and work:
             queued = work.pop(dice.randrange(len(work)))
             queues.task_done(queued.camera, dice.choice(['processed', 'failed', 'idle']))
-        elif what == 'c' and dice.random() < 0.1:
+        elif action == 'clear' and dice.random() < 0.1:
             queues.clear()
-        elif what == 'x' and dice.random() < 0.1:
+        elif action == 'close' and dice.random() < 0.1:
             queues.close()
             queues.put('a', k)
             assert queues.get() is None
@@ -288,6 +289,7 @@ class Perceiver:
             messages=[],
             seconds=seconds,
             fit=None,
+            depth_problem=None,
             notes=[],
             cloud={},
         )
@@ -306,7 +308,7 @@ def processing(perceiver):
     camera = SimpleNamespace(
         name='front', prefix='', info_of=lambda message: (None, 'none'),
         camera_infos=SimpleNamespace(why_none=lambda message: ''),
-        points=SimpleNamespace(of=lambda size: ((), 0)),
+        points=SimpleNamespace(for_size=lambda size: ((), 0)),
     )  # fmt: skip
     log = Log(SimpleNamespace(info=print, warning=print, error=print))
     left = SimpleNamespace(**{**vars(camera), 'name': 'left'})

@@ -8,7 +8,7 @@ import random
 import threading
 
 import cv2
-import floors
+import floor_scenes
 from nodes import PATIENCE, REAL, Running, header, image, info, rgb_array, values
 import numpy as np
 import pytest
@@ -138,11 +138,11 @@ def test_node_and_replay_publish_the_same_cloud_scan_and_confidence(
     # A camera that looks ahead, pitched down by 10 degrees, as quaternion in base_link.
     if source == 'parameter':
         values_of['points.gravity'] = '0 0.984807753012208 0.17364817766693'
-    depth, _, parts = floors.scene(pitch=10, box=(1.5, 0.2))
+    depth, _, parts = floor_scenes.scene(pitch=10, box=(1.5, 0.2))
     pixels = np.stack([40 * parts, (60 * depth).astype(int) % 256, 200 - 30 * parts], -1)
     pixels = pixels.astype(np.uint8)
     heads = [header(k) for k in range(3)]
-    sent = [(image(np.roll(pixels, k, 1), 'rgb8', head), info(head, floors.SIZE, 130.0))
+    sent = [(image(np.roll(pixels, k, 1), 'rgb8', head), info(head, floor_scenes.SIZE, 130.0))
             for k, head in enumerate(heads)]  # fmt: skip
     names = {f'/perception/{name}': kind for name, kind in outputs.items()}
     for name, kind in names.items():
@@ -178,7 +178,7 @@ def test_node_and_replay_publish_the_same_cloud_scan_and_confidence(
 
         def publish():
             head = header(next(numbers))
-            infos.publish(info(head, floors.SIZE, 130.0))
+            infos.publish(info(head, floor_scenes.SIZE, 130.0))
             camera.publish(image(pixels, 'rgb8', head))
             return head
 

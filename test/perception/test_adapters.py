@@ -4,9 +4,9 @@
 
 from dataclasses import replace
 
-from adapting import write_adapter
+from adapter_fixtures import write_adapter
 import numpy as np
-from perceptions import EVERY, MAKE, SIZE, chosen, image, raw, request, topics
+from perceiver_fixtures import EVERY, MAKE, SIZE, chosen, image, raw, request, topics
 import pytest
 
 from diception_ros.core import settings

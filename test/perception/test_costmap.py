@@ -5,9 +5,9 @@
 from dataclasses import replace
 import math
 
-from floors import HEIGHT, LENS, SIZE, scene
+from floor_scenes import HEIGHT, LENS, SIZE, scene
 import numpy as np
-from perceptions import MAKE, Canned, chosen, image, request, topics
+from perceiver_fixtures import MAKE, Canned, chosen, image, request, topics
 import pytest
 
 from diception_ros.core import settings

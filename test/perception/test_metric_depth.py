@@ -2,7 +2,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Metres of a disparity: where scale and shift come from, and when there are none."""
 
-import floors
+import floor_scenes
 import numpy as np
 import pytest
 
@@ -165,7 +165,7 @@ def test_references_that_cannot_be_used_are_named():
         assert text in found.notes[0].text
 
 
-def test_a_reference_of_another_frame_is_doubted():
+def test_reference_with_other_frame_id_adds_a_note():
     truth, disparity, _ = scene()
     rng = np.random.default_rng(0)
     image = Reference(0, 'depth_optical', image=truth.values)
@@ -241,7 +241,7 @@ def test_a_bad_fit_leaves_no_trace():
 # ---- height -------------------------------------------------------------------------------------
 
 
-def by_height(depth, normals, height=floors.HEIGHT, lens=floors.LENS, gravity=''):
+def by_height(depth, normals, height=floor_scenes.HEIGHT, lens=floor_scenes.LENS, gravity=''):
     disparity, scale_shift = to_disparity(MetricDepth(depth))
     asked = PerceptionSettings(
         depth=DepthSettings(metric='height', camera_height=height),
@@ -255,7 +255,7 @@ def by_height(depth, normals, height=floors.HEIGHT, lens=floors.LENS, gravity=''
 
 @pytest.mark.parametrize(('pitch', 'roll'), [(0, 0), (20, 0), (25, 8), (-5, -10)])
 def test_height_gives_the_scale_of_a_known_scene(pitch, roll):
-    depth, normals, _ = floors.scene(pitch=pitch, roll=roll, box=(1.5, 0.2))
+    depth, normals, _ = floor_scenes.scene(pitch=pitch, roll=roll, box=(1.5, 0.2))
     found, scale_shift = by_height(depth, normals)
     assert found.notes == []
     assert found.fit.scale_shift == pytest.approx(scale_shift, rel=1e-2, abs=1e-3)
@@ -263,9 +263,9 @@ def test_height_gives_the_scale_of_a_known_scene(pitch, roll):
 
 
 def test_height_with_known_gravity_needs_no_exact_normals():
-    depth, normals, _ = floors.scene(pitch=20, box=(1.5, 0.2))
-    wrong = (normals.reshape(-1, 3) @ floors.rotation(pitch=15).T).reshape(normals.shape)
-    gravity = ' '.join(map(str, floors.rotation(20) @ [0.0, 1, 0]))
+    depth, normals, _ = floor_scenes.scene(pitch=20, box=(1.5, 0.2))
+    wrong = (normals.reshape(-1, 3) @ floor_scenes.rotation(pitch=15).T).reshape(normals.shape)
+    gravity = ' '.join(map(str, floor_scenes.rotation(20) @ [0.0, 1, 0]))
     found, _ = by_height(depth, wrong.astype(np.float32), gravity=gravity)
     np.testing.assert_allclose(found.depth.values, depth, rtol=1e-2)
     measured, _ = by_height(depth, wrong.astype(np.float32))
@@ -273,20 +273,20 @@ def test_height_with_known_gravity_needs_no_exact_normals():
 
 
 def test_height_is_that_above_the_floor_and_not_above_a_table():
-    depth, normals, parts = floors.scene(height=1.2, pitch=20, table=(0.3, 0.7))
+    depth, normals, parts = floor_scenes.scene(height=1.2, pitch=20, table=(0.3, 0.7))
     assert np.count_nonzero(parts == 5) > np.count_nonzero(parts == 1)
     found, _ = by_height(depth, normals, height=1.2)
     np.testing.assert_allclose(found.depth.values, depth, rtol=1e-2)
 
 
 def test_a_camera_twice_as_high_sees_everything_twice_as_far():
-    depth, normals, _ = floors.scene(pitch=10)
+    depth, normals, _ = floor_scenes.scene(pitch=10)
     one, two = (by_height(depth, normals, height)[0].depth.values for height in (0.4, 0.8))
     np.testing.assert_allclose(two, 2 * one, rtol=1e-4)
 
 
 def test_metric_height_note_names_the_missing_input():
-    depth, normals, parts = floors.scene(pitch=10)
+    depth, normals, parts = floor_scenes.scene(pitch=10)
     walls = np.where((parts == 1)[..., None], np.nan, normals).astype(np.float32)
     for given, kind, words in (
         ((depth, walls), 'no floor', 'no floor is seen'),
@@ -297,7 +297,9 @@ def test_metric_height_note_names_the_missing_input():
         assert (found.depth, found.fit) == (None, None)
         assert kinds(found) == [kind]
         assert words in found.notes[0].text
-    bent = (depth * (1 + 0.5 * np.random.default_rng(0).random(floors.SIZE))).astype(np.float32)
+    bent = (depth * (1 + 0.5 * np.random.default_rng(0).random(floor_scenes.SIZE))).astype(
+        np.float32
+    )
     found, _ = by_height(bent, normals)
     assert found.depth is None
     assert kinds(found) == ['bad fit']

@@ -5,7 +5,7 @@
 from dataclasses import fields, replace
 
 import numpy as np
-from perceptions import (
+from perceiver_fixtures import (
     EVERY,
     MAKE,
     SIZE,

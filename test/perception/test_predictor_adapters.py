@@ -5,7 +5,7 @@
 from dataclasses import fields
 import threading
 
-from adapting import write_adapter
+from adapter_fixtures import write_adapter
 import numpy as np
 import pytest
 

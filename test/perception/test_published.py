@@ -6,7 +6,7 @@ from copy import deepcopy
 from dataclasses import fields, replace
 
 import numpy as np
-from perceptions import (
+from perceiver_fixtures import (
     EVERY,
     MAKE,
     SIZE,

@@ -3,7 +3,7 @@
 """Which tasks the Perceiver predicts for which frame."""
 
 import numpy as np
-from perceptions import (
+from perceiver_fixtures import (
     MAKE,
     SIZE,
     Canned,

@@ -4,9 +4,9 @@
 
 import json
 
-from kinds import assert_same
 import numpy as np
 import pytest
+from random_labels import assert_same
 
 from diception_ros import tasks
 from diception_ros.bags import mcap_writer

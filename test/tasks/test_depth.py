@@ -2,7 +2,7 @@
 # SPDX-License-Identifier: Apache-2.0
 from __future__ import annotations
 
-import channels
+import image_degradations as degraded
 import numpy as np
 import pytest
 from task_examples import example
@@ -19,10 +19,10 @@ NAN = np.float32(np.nan)
 # Independent noise of sigma s leaves s sqrt(2 / (3 pi)) = 0.023 in the mean of three channels.
 CHANNELS = {
     'nothing': (lambda rgb, rng: rgb, 1e-6, 1e-6),
-    'eight bit': (lambda rgb, rng: channels.eight_bit(rgb), 0.0011, 0.002),
-    'jpeg 70': (lambda rgb, rng: channels.jpeg(rgb), 0.004, 0.05),
-    'noise 0.05': (lambda rgb, rng: channels.noise(rgb, rng), 0.024, 0.08),
-    'blur 1': (lambda rgb, rng: channels.blur(rgb), 0.003, 0.1),
+    'eight bit': (lambda rgb, rng: degraded.eight_bit(rgb), 0.0011, 0.002),
+    'jpeg 70': (lambda rgb, rng: degraded.jpeg(rgb), 0.004, 0.05),
+    'noise 0.05': (lambda rgb, rng: degraded.noise(rgb, rng), 0.024, 0.08),
+    'blur 1': (lambda rgb, rng: degraded.blur(rgb), 0.003, 0.1),
 }
 
 

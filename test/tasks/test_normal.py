@@ -2,7 +2,7 @@
 # SPDX-License-Identifier: Apache-2.0
 from __future__ import annotations
 
-import channels
+import image_degradations as degraded
 import numpy as np
 import pytest
 from task_examples import example
@@ -16,10 +16,10 @@ TASK = tasks.get('normal')
 # Bounds on the mean angle in degrees. Noise of sigma 0.05 costs 7.2 degrees if nothing is done.
 CHANNELS = {
     'nothing': (lambda rgb, rng: rgb, 1e-3),
-    'eight bit': (lambda rgb, rng: channels.eight_bit(rgb), 0.25),
-    'jpeg 70': (lambda rgb, rng: channels.jpeg(rgb), 2.0),
-    'noise 0.05': (lambda rgb, rng: channels.noise(rgb, rng), 1.5),
-    'blur 1': (lambda rgb, rng: channels.blur(rgb), 0.6),
+    'eight bit': (lambda rgb, rng: degraded.eight_bit(rgb), 0.25),
+    'jpeg 70': (lambda rgb, rng: degraded.jpeg(rgb), 2.0),
+    'noise 0.05': (lambda rgb, rng: degraded.noise(rgb, rng), 1.5),
+    'blur 1': (lambda rgb, rng: degraded.blur(rgb), 0.6),
 }
 
 
@@ -51,7 +51,7 @@ def test_noise_free_normals_are_not_smoothed():
     # A chessboard of two directions is all edges, and a filter would show.
     chess = np.indices((64, 64)).sum(axis=0) // 8 % 2
     vectors = np.where(chess[..., None] == 1, [0.6, 0, -0.8], [0, 0.6, -0.8]).astype(np.float32)
-    back = TASK.decode(channels.eight_bit(TASK.encode(Normals(vectors))))
+    back = TASK.decode(degraded.eight_bit(TASK.encode(Normals(vectors))))
     assert np.degrees(np.abs(back.vectors - vectors)).max() < 0.5
 
 
@@ -59,7 +59,7 @@ def test_smoothing_keeps_edges():
     vectors = np.zeros((64, 64, 3), np.float32)
     vectors[:, :32], vectors[:, 32:] = [0.8, 0, -0.6], [-0.8, 0, -0.6]
     rng = np.random.default_rng(0)
-    back = TASK.decode(channels.noise(TASK.encode(Normals(vectors)), rng))
+    back = TASK.decode(degraded.noise(TASK.encode(Normals(vectors)), rng))
     beside = angles_deg(back, Normals(vectors)).reshape(64, 64)[:, 31:33]
     assert beside.mean() < 10  # the two sides differ by 106 degrees
 

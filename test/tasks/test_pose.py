@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import math
 
-import channels
 import cv2
+import image_degradations as degraded
 import numpy as np
 import pytest
 from scipy.spatial.distance import pdist
@@ -86,12 +86,12 @@ def test_each_half_of_a_limb_has_the_color_of_its_joint_and_discs_are_red():
 # side at 768 pixels; what is missing even when clean lies on another joint of the same person.
 CHANNELS = {
     'nothing': (lambda rgb, rng: rgb, 0.99, 0.97),
-    'eight bit': (lambda rgb, rng: channels.eight_bit(rgb), 0.99, 0.97),
-    'jpeg 70': (lambda rgb, rng: channels.jpeg(rgb), 0.97, 0.93),
-    'noise 0.05': (lambda rgb, rng: channels.noise(rgb, rng), 0.99, 0.96),
-    'blur 1': (lambda rgb, rng: channels.blur(rgb), 0.96, 0.93),
+    'eight bit': (lambda rgb, rng: degraded.eight_bit(rgb), 0.99, 0.97),
+    'jpeg 70': (lambda rgb, rng: degraded.jpeg(rgb), 0.97, 0.93),
+    'noise 0.05': (lambda rgb, rng: degraded.noise(rgb, rng), 0.99, 0.96),
+    'blur 1': (lambda rgb, rng: degraded.blur(rgb), 0.96, 0.93),
     'all': (
-        lambda rgb, rng: channels.eight_bit(channels.noise(channels.blur(rgb), rng)),
+        lambda rgb, rng: degraded.eight_bit(degraded.noise(degraded.blur(rgb), rng)),
         0.96,
         0.92,
     ),
@@ -134,7 +134,7 @@ def test_one_person_at_256_pixels(channel, least):
         truth = random_skeletons(np.random.default_rng(seed), 256, 1)
         rgb = TASK.encode(truth)
         if channel:
-            rgb = channels.eight_bit(channels.noise(channels.blur(rgb), np.random.default_rng(0)))
+            rgb = degraded.eight_bit(degraded.noise(degraded.blur(rgb), np.random.default_rng(0)))
         counts += recall(TASK.decode(rgb), truth)
     assert counts[0] / counts[2] >= least
 

@@ -2,7 +2,7 @@
 # SPDX-License-Identifier: Apache-2.0
 from __future__ import annotations
 
-import channels
+import image_degradations as degraded
 import numpy as np
 import pytest
 from task_examples import example
@@ -17,10 +17,10 @@ TASK = tasks.get('segmentation')
 # share of the rim, which is larger on a small square.
 CHANNELS = {
     'nothing': (lambda rgb, rng: rgb, 1.0, 1.0),
-    'eight bit': (lambda rgb, rng: channels.eight_bit(rgb), 1.0, 1.0),
-    'jpeg 70': (lambda rgb, rng: channels.jpeg(rgb), 1.0, 0.999),
-    'noise 0.05': (lambda rgb, rng: channels.noise(rgb, rng), 1.0, 0.999),
-    'blur 1': (lambda rgb, rng: channels.blur(rgb), 0.999, 0.9),
+    'eight bit': (lambda rgb, rng: degraded.eight_bit(rgb), 1.0, 1.0),
+    'jpeg 70': (lambda rgb, rng: degraded.jpeg(rgb), 1.0, 0.999),
+    'noise 0.05': (lambda rgb, rng: degraded.noise(rgb, rng), 1.0, 0.999),
+    'blur 1': (lambda rgb, rng: degraded.blur(rgb), 0.999, 0.9),
 }
 
 
@@ -55,13 +55,13 @@ def test_of_white_things_the_threshold_is_half_of_the_channel_mean():
 @pytest.mark.parametrize('level', [0.9, 0.7, 0.55])
 def test_mask_is_independent_of_the_brightness_of_uncertain_pixels(level):
     label = example(TASK, np.random.default_rng(7), 256)
-    rgb = channels.blur(TASK.encode(label))
+    rgb = degraded.blur(TASK.encode(label))
     np.testing.assert_array_equal(TASK.decode(level * rgb).values, TASK.decode(rgb).values)
 
 
 def test_noise_on_black_belongs_to_no_instance():
     rng = np.random.default_rng(8)
-    assert not TASK.decode(channels.noise(np.zeros((256, 256, 3), np.float32), rng)).values.any()
+    assert not TASK.decode(degraded.noise(np.zeros((256, 256, 3), np.float32), rng)).values.any()
 
 
 @pytest.mark.parametrize(('grey', 'score'), [(0.0, 0), (0.2, 0), (0.45, 0), (0.6, 0), (0.8, 1)])

@@ -5,7 +5,7 @@
 from dataclasses import replace
 import shutil
 
-from adapting import TEXT, adaptation_files, chosen, go, labels, plan, write_base
+from adapter_fixtures import TEXT, adaptation_files, chosen, go, labels, plan, write_base
 import pytest
 from safetensors.torch import load_file, save_file
 import torch

@@ -5,8 +5,17 @@
 from dataclasses import replace
 import json
 
-from adapting import TEXT, adaptation_files, chosen, go, labels, plan, random_matrices, write_base
-from discs import tiny
+from adapter_fixtures import (
+    TEXT,
+    adaptation_files,
+    chosen,
+    go,
+    labels,
+    plan,
+    random_matrices,
+    write_base,
+)
+from disc_samples import tiny
 import numpy as np
 import pytest
 from safetensors.torch import load_file

@@ -10,7 +10,7 @@ import socket
 import subprocess
 import sys
 
-from discs import discs, tiny
+from disc_samples import discs, tiny
 import numpy as np
 import pytest
 import torch

@@ -4,7 +4,7 @@
 
 from collections import Counter
 
-from adapting import labels
+from adapter_fixtures import labels
 import numpy as np
 import pytest
 import torch

@@ -2,7 +2,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """New networks: how they begin, and that they are saved and predict like any other."""
 
-from discs import SIDE, discs, tiny
+from disc_samples import SIDE, discs, tiny
 import numpy as np
 import pytest
 import torch

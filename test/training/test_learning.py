@@ -4,7 +4,7 @@
 
 import csv
 
-from discs import discs, tiny
+from disc_samples import discs, tiny
 import numpy as np
 import pytest
 

@@ -8,7 +8,7 @@ import subprocess
 import sys
 import threading
 
-from discs import SIDE, discs, equal, tiny
+from disc_samples import SIDE, discs, equal, tiny
 import pytest
 import torch
 

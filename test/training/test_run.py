@@ -5,7 +5,7 @@
 import csv
 from dataclasses import replace
 
-from discs import discs, tiny
+from disc_samples import discs, tiny
 import numpy as np
 import pytest
 import torch

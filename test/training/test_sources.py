@@ -5,7 +5,7 @@
 from dataclasses import replace
 import json
 
-from discs import SIDE, discs, equal, tiny
+from disc_samples import SIDE, discs, equal, tiny
 import labelled_files as files
 import numpy as np
 import pytest

@@ -5,7 +5,7 @@
 import csv
 from types import SimpleNamespace
 
-from discs import SIDE, discs, tiny
+from disc_samples import SIDE, discs, tiny
 import numpy as np
 import pytest
 from task_examples import example

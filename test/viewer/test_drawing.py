@@ -5,9 +5,9 @@
 from dataclasses import replace
 
 import cv2
-import kinds
 import numpy as np
 import pytest
+import random_labels
 
 from diception_ros.core.frame import Intrinsics
 from diception_ros.core.labels import Instances, Mask
@@ -18,9 +18,9 @@ SIZE = (48, 64)
 RNG = np.random.default_rng(0)
 IMAGE = RNG.integers(0, 256, (*SIZE, 3), np.uint8)
 LABELS = {
-    'depth': kinds.disparity(SIZE, RNG), 'normal': kinds.normals(SIZE, RNG),
-    'segmentation': kinds.mask(SIZE, RNG), 'semantic': kinds.instances(SIZE, RNG),
-    'pose': kinds.keypoints(SIZE, RNG),
+    'depth': random_labels.disparity(SIZE, RNG), 'normal': random_labels.normals(SIZE, RNG),
+    'segmentation': random_labels.mask(SIZE, RNG), 'semantic': random_labels.instances(SIZE, RNG),
+    'pose': random_labels.keypoints(SIZE, RNG),
 }  # fmt: skip
 SNAPSHOT = Snapshot(1, IMAGE, labels=LABELS)
 
@@ -45,7 +45,7 @@ def test_a_value_is_that_of_the_pixel_under_the_pointer():
 
 
 def test_metres_take_the_place_of_relative_depth():
-    metres = kinds.metric(SIZE, RNG)
+    metres = random_labels.metric(SIZE, RNG)
     found = drawing.values_at(replace(SNAPSHOT, metric_depth=metres), 20, 10)
     assert f'depth: {metres.values[10, 20]:.2f} m' in found
     (entry,) = drawing.legend(metres)
@@ -72,13 +72,13 @@ def test_a_legend_has_what_is_in_the_image_alone():
 
 
 def test_labels_of_another_size_are_picked_at_the_same_place():
-    small = kinds.disparity((24, 32), RNG)
+    small = random_labels.disparity((24, 32), RNG)
     (_, text) = drawing.values_at(replace(SNAPSHOT, labels={'depth': small}), 41, 7)
     assert text.startswith(f'depth: {small.values[3, 20]:.3f}')
 
 
 def test_the_cloud_projects_back_to_its_pixels():
-    metres = kinds.metric(SIZE, RNG)
+    metres = random_labels.metric(SIZE, RNG)
     pinhole = Intrinsics(50.0, 45.0, 30.0, 19.0)
     points, colors, words = drawing.cloud(
         replace(SNAPSHOT, metric_depth=metres, intrinsics=pinhole)

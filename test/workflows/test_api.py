@@ -9,11 +9,11 @@ from pathlib import Path
 import subprocess
 import sys
 
-from adapting import write_adapter, write_base
-from asking import with_encoder
-from discs import discs
+from adapter_fixtures import write_adapter, write_base
+from disc_samples import discs
 from labelled_files import ids, write_folder
 import numpy as np
+from pipeline_calls import with_encoder
 import pytest
 from recordings import recorded, write
 

@@ -4,7 +4,9 @@
 
 from __future__ import annotations
 
-from kinds import (
+import numpy as np
+import pytest
+from random_labels import (
     CAMERAS,
     KINDS,
     SQUARE,
@@ -15,8 +17,6 @@ from kinds import (
     mask,
     normals,
 )
-import numpy as np
-import pytest
 
 from diception_ros.core.images import ResizeTransform
 

@@ -6,9 +6,9 @@ from __future__ import annotations
 
 from dataclasses import fields
 
-from kinds import keypoints
 import numpy as np
 import pytest
+from random_labels import keypoints
 from task_examples import example
 
 from diception_ros import tasks

@@ -6,7 +6,9 @@ from __future__ import annotations
 
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from kinds import (
+import numpy as np
+import pytest
+from random_labels import (
     SQUARE,
     assert_same,
     contents,
@@ -15,8 +17,6 @@ from kinds import (
     metric,
     normals,
 )
-import numpy as np
-import pytest
 
 from diception_ros.core.images import ResizeTransform
 from diception_ros.core.labels import Disparity, Instances, Keypoints, Mask, MetricDepth, Normals

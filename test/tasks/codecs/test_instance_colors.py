@@ -2,7 +2,7 @@
 # SPDX-License-Identifier: Apache-2.0
 from __future__ import annotations
 
-import channels
+import image_degradations as degraded
 import numpy as np
 import pytest
 from scipy.spatial.distance import pdist
@@ -75,12 +75,12 @@ def test_red_grows_to_the_right_and_green_downward():
 # Least mean IoU of 20 instances, and how many may be counted too many or too few.
 CHANNELS = {
     'nothing': (lambda rgb, rng: rgb, 0.99, 0),
-    'eight bit': (lambda rgb, rng: channels.eight_bit(rgb), 0.99, 0),
-    'jpeg 70': (lambda rgb, rng: channels.jpeg(rgb), 0.96, 1),
-    'noise 0.05': (lambda rgb, rng: channels.noise(rgb, rng), 0.98, 0),
-    'blur 1': (lambda rgb, rng: channels.blur(rgb), 0.97, 1),
+    'eight bit': (lambda rgb, rng: degraded.eight_bit(rgb), 0.99, 0),
+    'jpeg 70': (lambda rgb, rng: degraded.jpeg(rgb), 0.96, 1),
+    'noise 0.05': (lambda rgb, rng: degraded.noise(rgb, rng), 0.98, 0),
+    'blur 1': (lambda rgb, rng: degraded.blur(rgb), 0.97, 1),
     'all': (
-        lambda rgb, rng: channels.eight_bit(channels.noise(channels.blur(rgb), rng)),
+        lambda rgb, rng: degraded.eight_bit(degraded.noise(degraded.blur(rgb), rng)),
         0.95,
         1,
     ),
@@ -117,7 +117,7 @@ def test_blurred_rims_go_to_the_nearer_color():
     ious = []
     for seed in range(3):
         true = random_instances(np.random.default_rng(seed), 64, 6).ids
-        iou, more = agreement(decode_instances(channels.blur(encode_instances(true)))[0], true)
+        iou, more = agreement(decode_instances(degraded.blur(encode_instances(true)))[0], true)
         assert more == 0
         ious.append(iou)
     assert np.mean(ious) >= 0.965
@@ -128,8 +128,8 @@ def test_fluctuations_that_neighbours_share_are_no_instances():
     for seed in range(4):
         rng = np.random.default_rng(seed)
         true = random_instances(rng, 384, 20).ids
-        rgb = channels.blur(encode_instances(true))
-        grain = channels.blur(rng.normal(0, 1, rgb.shape).astype(np.float32), 1.5)
+        rgb = degraded.blur(encode_instances(true))
+        grain = degraded.blur(rng.normal(0, 1, rgb.shape).astype(np.float32), 1.5)
         found, _ = decode_instances(np.clip(rgb + 0.05 * grain / grain.std(), 0, 1))
         iou, more = agreement(found, true)
         ious.append(iou)
@@ -158,7 +158,7 @@ def test_decoding_accepts_any_instance_colors(seed):
         if np.linalg.norm(colors - new, axis=1).min() > 0.3:
             colors = np.vstack([colors, new])
     rgb = colors[true].astype(np.float32)
-    iou, more = agreement(decode_instances(channels.noise(rgb, rng))[0], true)
+    iou, more = agreement(decode_instances(degraded.noise(rgb, rng))[0], true)
     assert iou >= 0.97
     assert more == 0
 
@@ -169,7 +169,7 @@ def test_the_rim_between_two_colors_is_no_instance(sigma):
     true = np.zeros((300, 300), np.int32)
     true[30:150, 30:150], true[30:150, 150:270], true[200:270, 30:270] = 1, 2, 3
     colors = np.array([[0, 0, 0], [1, 0, 1], [0, 1, 0], [0.5, 0.5, 0.5]], np.float32)
-    rgb = channels.blur(colors[true], sigma)
+    rgb = degraded.blur(colors[true], sigma)
     iou, more = agreement(decode_instances(rgb)[0], true)
     assert more == 0
     assert iou > 0.97
@@ -179,7 +179,7 @@ def test_an_object_behind_a_post_is_one_instance():
     true = np.zeros((256, 256), np.int32)
     true[80:180, 30:220] = 1
     true[20:240, 110:140] = 2
-    rgb = channels.noise(encode_instances(true), np.random.default_rng(0))
+    rgb = degraded.noise(encode_instances(true), np.random.default_rng(0))
     iou, more = agreement(decode_instances(rgb)[0], true)
     assert more == 0
     assert iou > 0.97
@@ -190,7 +190,7 @@ def test_color_drift_within_an_instance_does_not_split_it(drift):
     true = np.where(disc(256, 128, 128, 90), 1, 0).astype(np.int32)
     rgb = np.array([[0, 0, 0], [0.6, 0.6, 0.3]], np.float32)[true]
     rgb += drift * np.linspace(-1, 1, 256, dtype=np.float32)[None, :, None] * (true > 0)[..., None]
-    found, _ = decode_instances(channels.noise(rgb, np.random.default_rng(0)))
+    found, _ = decode_instances(degraded.noise(rgb, np.random.default_rng(0)))
     iou, more = agreement(found, true)
     assert more == 0
     assert iou > 0.97
@@ -213,7 +213,7 @@ def halves(apart, ramp):
 )
 @pytest.mark.parametrize('sigma', [0, 0.03])
 def test_halves_that_touch_are_one_thing_unless_there_is_a_step(apart, ramp, count, sigma):
-    rgb = channels.noise(halves(apart, ramp), np.random.default_rng(0), sigma)
+    rgb = degraded.noise(halves(apart, ramp), np.random.default_rng(0), sigma)
     found, _ = decode_instances(rgb)
     assert found.max() == count
     assert found[130, 40] > 0
@@ -243,7 +243,7 @@ def test_specks_and_near_black_are_background():
 
 def test_nothing_is_found_in_black_and_everything_in_one_color():
     assert decode_instances(np.zeros((32, 32, 3), np.float32))[0].max() == 0
-    noisy = channels.noise(np.zeros((256, 256, 3), np.float32), np.random.default_rng(0))
+    noisy = degraded.noise(np.zeros((256, 256, 3), np.float32), np.random.default_rng(0))
     assert decode_instances(noisy)[0].max() == 0
     assert (decode_instances(np.full((32, 32, 3), 0.7, np.float32))[0] == 1).all()
 
@@ -274,7 +274,7 @@ def test_scores_fall_with_size_and_with_spread():
 
 def test_decoding_is_deterministic():
     rng = np.random.default_rng(0)
-    rgb = channels.noise(encode_instances(random_instances(rng, 384, 20).ids), rng)
+    rgb = degraded.noise(encode_instances(random_instances(rng, 384, 20).ids), rng)
     first, second = decode_instances(rgb), decode_instances(rgb.copy())
     np.testing.assert_array_equal(first[0], second[0])
     np.testing.assert_array_equal(first[1], second[1])

@@ -4,7 +4,7 @@
 
 import csv
 
-from discs import tiny
+from disc_samples import tiny
 import numpy as np
 from safetensors.torch import save_file
 import torch
