@@ -168,24 +168,26 @@ class Parameters:
         }
         if not changes:
             return SetParametersResult(successful=True)
+        before = self.perception
         try:
             if why := self._fixed():
                 for name in FIXED:
                     self._refuse_fixed(name, changes, why)
             node = _changed(self.node_settings, changes)
             perception = _changed(self.perception, changes)
-            if perception != self.perception:
+            if perception != before:
                 self._accept(perception)
-        except ValueError as error:
-            return SetParametersResult(successful=False, reason=str(error))
-        before = self.perception
-        self.node_settings, self.perception = node, perception
+                self.perception = perception
+                self._changed(perception)
+        except (ValueError, OSError, ImportError, RuntimeError) as error:
+            # Adapters are files: they may not be readable.
+            self.perception = before
+            return SetParametersResult(successful=False, reason=str(error) or repr(error))
+        self.node_settings = node
         for name in changes:
             self.refused.pop(name, None)
         for name in [name for name in self.refused if settings.renamed(name, changes)]:
             del self.refused[name]
-        if self.perception != before:
-            self._changed(self.perception)
         return SetParametersResult(successful=True)
 
     def _refuse_fixed(self, name: str, changes: Mapping[str, Any], why: str) -> None:

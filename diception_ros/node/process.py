@@ -15,11 +15,13 @@ import signal
 import sys
 import threading
 import time
-from typing import TYPE_CHECKING, NoReturn
+import traceback
+from typing import TYPE_CHECKING, Any, NoReturn
 
 from diception_ros.system import resources, ros_environment
 
 if TYPE_CHECKING:
+    from diception_ros.node.diagnostics import Log
     from diception_ros.node.model_loading import Load
     from diception_ros.node.node import PerceptionNode
 
@@ -87,6 +89,34 @@ def _flush() -> None:
     for stream in (sys.stdout, sys.stderr):
         with contextlib.suppress(OSError):  # the terminal may be closed
             stream.flush()
+
+
+# Seconds between two callbacks that fail, so that one that always does leaves time for others.
+AFTER_FAILURE_S = 0.01
+
+
+def spin(executor: Any, stop_requested: threading.Event, log: Log, ok: Callable[[], bool]) -> None:
+    """Run callbacks until a stop is requested.
+
+    A callback that raises costs its message or request, not the node.
+
+    Args:
+        executor: of the node.
+        stop_requested: ends it.
+        log: gets one line, with the traceback, for each type of exception.
+        ok: whether rclpy is not shut down; an exception is raised if it is.
+    """
+    while not stop_requested.is_set():
+        try:
+            executor.spin_once()
+        except Exception as error:
+            if not ok():
+                raise
+            log.error_once(
+                f'callback {type(error).__name__}',
+                f'a callback failed, as others may; the node goes on: {traceback.format_exc()}',
+            )
+            stop_requested.wait(AFTER_FAILURE_S)
 
 
 class _Thread(threading.Thread):
@@ -160,8 +190,7 @@ class _Thread(threading.Thread):
                 self._wake = guard.trigger
             self._node = node
             node.start()
-            while not self._stop_requested.is_set():
-                executor.spin_once()
+            spin(executor, self._stop_requested, node.log, rclpy.ok)
             with self._lock:
                 self._wake = None
             node.finish()

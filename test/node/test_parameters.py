@@ -111,6 +111,24 @@ def test_a_value_of_any_type_is_set_or_refused(bare, name, value):
     assert result.successful or result.reason
 
 
+def test_a_change_that_fails_is_refused_and_changes_nothing(peer):
+    errors = []
+
+    def fail(_):
+        raise errors[-1]
+
+    for accept, change in ((fail, lambda _: None), (lambda _: None, fail)):
+        errors.append(PermissionError('adapter.json is not readable'))
+        node = Node('bare', context=peer.context)
+        held = Parameters(node, accept, change, lambda: '')
+        before = held.perception
+        (result,) = node.set_parameters([Parameter('seed', value=7)])
+        assert (result.successful, result.reason) == (False, 'adapter.json is not readable')
+        assert held.perception == before
+        assert node.get_parameter('seed').value == before.predict.seed
+        node.destroy_node()
+
+
 def test_values_of_another_type_that_mean_one_thing_are_accepted(bare):
     for name, value, means in (
         ('tasks', 'depth', ['depth']),
