@@ -8,10 +8,8 @@ A thread rather than a timer: it goes on while /clock pauses, and while the exec
 from __future__ import annotations
 
 from collections.abc import Mapping
-import gc
 import os
 from pathlib import Path
-import sys
 import threading
 import time
 from typing import TYPE_CHECKING, Any, Protocol
@@ -266,11 +264,3 @@ def gpu_mb(device: str) -> float:
     import torch
 
     return float(torch.cuda.memory_allocated(device)) / 1e6
-
-
-def release() -> None:
-    """Free memory that is no longer referenced, on the GPU too."""
-    gc.collect()
-    torch = sys.modules.get('torch')  # not imported for this
-    if torch is not None and torch.cuda.is_available():
-        torch.cuda.empty_cache()

@@ -30,7 +30,6 @@ from diception_ros.core.prompt import parse_categories
 from diception_ros.doctor import missing_packages
 from diception_ros.messages import quoted, shortened
 from diception_ros.messages.outputs import DETECTIONS
-from diception_ros.node import monitor
 from diception_ros.node.camera_input import SMALL_DEPTH, CameraInput, TransformInput
 from diception_ros.node.diagnostics import Log
 from diception_ros.node.frame_queue import FrameQueue
@@ -40,7 +39,7 @@ from diception_ros.node.parameters import Parameters
 from diception_ros.node.publishers import Publishers, RosTypes, find
 from diception_ros.node.worker import Worker
 from diception_ros.perception.settings import PerceptionSettings
-from diception_ros.system import ros_environment
+from diception_ros.system import resources, ros_environment
 
 if TYPE_CHECKING:
     from diception_ros.perception.perceiver import Perceiver
@@ -336,7 +335,7 @@ class PerceptionNode(LifecycleNode):  # type: ignore[misc]
 
     def _clean_up(self) -> None:
         self._release()
-        monitor.release()
+        resources.release_unreferenced()
 
     def _end(self) -> None:
         self._deactivate()

@@ -19,6 +19,7 @@ from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 import contextlib
 import ctypes
+import gc
 import math
 import os
 from pathlib import Path
@@ -129,6 +130,14 @@ def release_memory() -> None:
     """Return the free pages of all heaps to the system."""
     if (library := _library()) is not None:
         library.malloc_trim(0)
+
+
+def release_unreferenced() -> None:
+    """Free memory that is no longer referenced, on the GPU too."""
+    gc.collect()
+    torch = sys.modules.get('torch')  # not imported for this
+    if torch is not None and torch.cuda.is_available():
+        torch.cuda.empty_cache()
 
 
 def _mallopt(parameter: int, value: int) -> None:

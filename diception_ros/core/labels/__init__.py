@@ -10,7 +10,6 @@ compare their arrays to compare content.
 
 from __future__ import annotations
 
-from diception_ros.core.labels.base import Label, resize_label
 from diception_ros.core.labels.kinds import (
     COCO_JOINTS,
     COCO_LIMBS,
@@ -26,6 +25,7 @@ from diception_ros.core.labels.kinds import (
     save_npz,
     unit,
 )
+from diception_ros.core.labels.label import Label, resize_label
 
 __all__ = [
     'COCO_JOINTS',

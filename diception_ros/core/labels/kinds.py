@@ -17,8 +17,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from diception_ros.core.labels import base, visualize
-from diception_ros.core.labels.base import Label, MapLabel, check_size, validated_array
+from diception_ros.core.labels import visualize
+from diception_ros.core.labels.label import Label, MapLabel, check_size, linear, validated_array
 from diception_ros.system import files, safe_load
 
 # Float32 unit vectors are off by 1e-7; 8-bit or float16 files by up to 5e-3.
@@ -61,7 +61,7 @@ class Disparity(_DepthMap):
 
     def resized(self, size: tuple[int, int]) -> Disparity:
         # The weights of a blend sum to one only up to rounding.
-        return Disparity(np.clip(base.linear(self.values, size), 0, 1))
+        return Disparity(np.clip(linear(self.values, size), 0, 1))
 
     def _drawn(self, image: NDArray[np.uint8] | None) -> NDArray[np.uint8]:
         """Spectral colours, far red to near blue, unknown grey; covers the image."""
@@ -92,7 +92,7 @@ class MetricDepth(_DepthMap):
 
     def resized(self, size: tuple[int, int]) -> MetricDepth:
         # 1/z is blended: on a plane it is linear in the pixel coordinates, z is not.
-        inverse = base.linear(np.float32(1) / self.values, size)
+        inverse = linear(np.float32(1) / self.values, size)
         return MetricDepth(np.float32(1) / inverse)
 
     def _drawn(self, image: NDArray[np.uint8] | None) -> NDArray[np.uint8]:
@@ -144,7 +144,7 @@ class Normals(MapLabel):
         return ~np.isnan(self.vectors[..., 0])
 
     def resized(self, size: tuple[int, int]) -> Normals:
-        return unit(base.linear(self.vectors, size))
+        return unit(linear(self.vectors, size))
 
     def flip(self) -> Normals:
         """The mirrored scene: the map is mirrored, and x is negated."""
@@ -354,7 +354,7 @@ class ImageLabel(MapLabel):
 
     def resized(self, size: tuple[int, int]) -> ImageLabel:
         # The weights of a blend sum to one only up to rounding.
-        return ImageLabel(np.clip(base.linear(self.values, size), 0, 1))
+        return ImageLabel(np.clip(linear(self.values, size), 0, 1))
 
     def _drawn(self, image: NDArray[np.uint8] | None) -> NDArray[np.uint8]:
         """The values in eight bits; covers the image."""

@@ -20,7 +20,7 @@ from random_labels import (
 
 from diception_ros.core.images import ResizeTransform
 from diception_ros.core.labels import Disparity, Instances, Keypoints, Mask, MetricDepth, Normals
-from diception_ros.core.labels.base import linear, nearest
+from diception_ros.core.labels.label import linear, nearest
 
 sides = st.integers(1, 90)
 

@@ -1,6 +1,6 @@
 # SPDX-FileCopyrightText: 2026 The diception_ros authors
 # SPDX-License-Identifier: Apache-2.0
-"""The base class of labels, checks of their arrays, and resizing of maps."""
+"""The class Label, checks of its arrays, and resampling of maps."""
 
 from __future__ import annotations
 
