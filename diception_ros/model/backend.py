@@ -36,12 +36,14 @@ class Backend(Protocol):
     """
 
     name: str
-    dtype: str
     resolution: int
     shifts: int
     token: int
     input_scale: int
     max_tokens: int
+
+    @property
+    def dtype(self) -> str: ...
 
     @property
     def encodes_texts(self) -> bool: ...

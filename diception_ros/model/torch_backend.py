@@ -36,7 +36,6 @@ class TorchBackend:
     def __init__(self, pipe: DiceptionPipeline, place: Path | None = None) -> None:
         self.pipe = pipe
         self.adapters = adapters.Adapters(pipe, place)
-        self.dtype = str(pipe.dtype).removeprefix('torch.')
         self.resolution, self.shifts = int(pipe.config.resolution), int(pipe.config.shifts)
         self.token, self.input_scale = pipe.token, pipe.input_scale
         self.max_tokens = int(pipe.transformer.config.pos_embed_max_size)
@@ -55,6 +54,10 @@ class TorchBackend:
         pipe = DiceptionPipeline.from_pretrained(folder, dtype=getattr(torch, dtype)).to(device)
         pipe.set_progress_bar_config(disable=True)
         return cls(pipe, folder)
+
+    @property
+    def dtype(self) -> str:
+        return str(self.pipe.dtype).removeprefix('torch.')
 
     @property
     def encodes_texts(self) -> bool:
