@@ -39,9 +39,10 @@ def random_matrices(layers, rank=2, seed=0):
     """Matrices that change every answer, for layers as `adapters.layer_shapes` tells them."""
     dice = torch.Generator().manual_seed(seed)
     found = {}
-    for name, (enter, leave) in layers.items():
-        found[f'{name}.lora_A.weight'] = torch.randn(rank, enter, generator=dice)
-        found[f'{name}.lora_B.weight'] = torch.randn(leave, rank, generator=dice) / 4
+    for name, shape in layers.items():
+        first, second = adapters.matrix_shapes(shape, rank)
+        found[f'{name}.lora_A.weight'] = torch.randn(first, generator=dice)
+        found[f'{name}.lora_B.weight'] = torch.randn(second, generator=dice) / 4
     return found
 
 

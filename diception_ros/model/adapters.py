@@ -7,11 +7,12 @@ Between passes all adapters are disabled, so other code gets the base model, bit
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 import contextlib
 from dataclasses import dataclass
 import math
 from pathlib import Path
+import re
 import warnings
 
 import torch
@@ -28,24 +29,46 @@ from diception_ros.system import safe_load
 # Query, key and value of the image tokens. Source: arXiv 2502.17157, section 4.1, which does not
 # say whether the text tokens' are meant too; those would double the share, 2.8 % of SD3's at 128.
 TARGETS = ('to_q', 'to_k', 'to_v')
+# And the convolutions at stride 4 of a network with `FineRefinement`: masks become finer, see
+# docs/adaptation.md. Not `enter`, whose sums over an image's features are computed once for all
+# tasks.
+_CONVOLUTIONS = re.compile(r'image_features\.fine\.(refine\.\d+|leave)')
 PAPER_RANK = 128  # Source: arXiv 2502.17157, section 4.1
 PAPER_WIDTH = 1536  # of SD3 medium, for which that rank was chosen
 _TOKENS, _POOLED = 'prompt.tokens', 'prompt.pooled'
 
 
-def layer_shapes(transformer: DiceptionTransformer2DModel) -> dict[str, tuple[int, int]]:
-    """Input and output width of each layer that an adapter changes, by name."""
+def layer_shapes(transformer: DiceptionTransformer2DModel) -> dict[str, tuple[int, ...]]:
+    """Shape of the weight of each layer that an adapter changes, by name.
+
+    (out, in), of a convolution (out, in, rows, columns).
+    """
     shapes = {}
     for name, module in transformer.named_modules():
-        if name.rpartition('.')[2] in TARGETS:
+        if name.rpartition('.')[2] in TARGETS or _CONVOLUTIONS.fullmatch(name):
             layer = getattr(module, 'base_layer', module)  # the layer below inserted adapters
-            shapes[name] = (layer.in_features, layer.out_features)
+            shapes[name] = tuple(layer.weight.shape)
     return shapes
+
+
+def convolutions(layers: Iterable[str]) -> list[str]:
+    """The convolutions among the layers that an adapter changes."""
+    return [name for name in layers if _CONVOLUTIONS.fullmatch(name)]
+
+
+def matrix_shapes(shape: Sequence[int], rank: int) -> tuple[tuple[int, ...], tuple[int, ...]]:
+    """Shapes of the two matrices beside a layer's weight of this shape, see `layer_shapes`."""
+    out, enter, *kernel = shape
+    return (rank, enter, *kernel), (out, rank, *(1 for _ in kernel))
 
 
 def parameters_per_rank(transformer: DiceptionTransformer2DModel) -> int:
     """Parameters per rank."""
-    return sum(map(sum, layer_shapes(transformer).values()))
+    return sum(
+        math.prod(matrix)
+        for shape in layer_shapes(transformer).values()
+        for matrix in matrix_shapes(shape, 1)
+    )
 
 
 def choose_rank(transformer: DiceptionTransformer2DModel, whole: int, share: float) -> int:
@@ -67,9 +90,18 @@ def choose_rank(transformer: DiceptionTransformer2DModel, whole: int, share: flo
 
 
 def insert(
-    transformer: DiceptionTransformer2DModel, name: str, rank: int
+    transformer: DiceptionTransformer2DModel,
+    name: str,
+    rank: int,
+    layers: Collection[str] | None = None,
 ) -> dict[str, nn.Parameter]:
     """Insert a new adapter of scale 1, disabled.
+
+    Args:
+        transformer: the network.
+        name: of the adapter.
+        rank: of its matrices.
+        layers: names of the layers that it changes; None for all of `layer_shapes`.
 
     Returns:
         Its parameters, by their names in a file; only they require gradients. The first matrix is
@@ -79,8 +111,9 @@ def insert(
 
     transformer.requires_grad_(False)
     chosen = LoraConfig(
-        r=rank, lora_alpha=rank, init_lora_weights='gaussian', target_modules=list(TARGETS)
-    )
+        r=rank, lora_alpha=rank, init_lora_weights='gaussian',
+        target_modules=[*(layer_shapes(transformer) if layers is None else layers)],
+    )  # fmt: skip
     with warnings.catch_warnings():
         warnings.simplefilter('ignore', UserWarning)  # about several adapters
         transformer.add_adapter(chosen, _inside(name))
@@ -109,10 +142,10 @@ def load(
     Raises:
         ValueError: the matrices are of another network.
     """
-    check(layer_shapes(transformer), name, values)
+    layers = check(layer_shapes(transformer), name, values)
     rank = next(len(value) for full, value in values.items() if '.lora_A.' in full)
     rng_state = torch.get_rng_state()
-    mine = insert(transformer, name, rank)
+    mine = insert(transformer, name, rank, layers)
     torch.set_rng_state(rng_state)
     with torch.no_grad():
         for full, value in values.items():
@@ -121,27 +154,37 @@ def load(
 
 
 def check(
-    layers: Mapping[str, tuple[int, int]], name: str, values: Mapping[str, torch.Tensor]
-) -> None:
+    layers: Mapping[str, tuple[int, ...]], name: str, values: Mapping[str, torch.Tensor]
+) -> list[str]:
     """Check that the matrices of an adapter fit a network, see `layer_shapes`.
+
+    Returns:
+        The names of the layers that it changes: all, or those of attention alone, as of adapters
+        that were made before convolutions were adapted, too.
 
     Raises:
         ValueError: the matrices are of another network.
     """
     ranks = {len(value) for full, value in values.items() if '.lora_A.' in full}
-    expected = {
-        f'{module}.{part}.weight': shape
-        for module, (enter, leave) in layers.items()
-        for rank in ranks
-        for part, shape in (('lora_A', (rank, enter)), ('lora_B', (leave, rank)))
-    }
-    came = {full: tuple(value.shape) for full, value in values.items()}
-    if len(ranks) != 1 or came != expected:
-        odd = sorted(set(came.items()) ^ set(expected.items()))
-        raise ValueError(
-            f'adapter {name!r}: its matrices are of another network; first difference: '
-            f'{odd[0][0] if odd else "no matrices"}'
-        )
+    found = {full: tuple(value.shape) for full, value in values.items()}
+    attention = [layer for layer in layers if layer not in convolutions(layers)]
+    expected: dict[str, tuple[int, ...]] = {}
+    for changed in (attention, list(layers)):
+        expected = {
+            f'{layer}.{part}.weight': shape
+            for layer in changed
+            for rank in ranks
+            for part, shape in zip(
+                ('lora_A', 'lora_B'), matrix_shapes(layers[layer], rank), strict=True
+            )
+        }
+        if len(ranks) == 1 and found == expected:
+            return changed
+    odd = sorted(set(found.items()) ^ set(expected.items()))
+    raise ValueError(
+        f'adapter {name!r}: its matrices are of another network; first difference: '
+        f'{odd[0][0] if odd else "no matrices"}'
+    )
 
 
 def remove(transformer: DiceptionTransformer2DModel, name: str) -> None:

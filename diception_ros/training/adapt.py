@@ -235,15 +235,17 @@ def split(
 def describe(adaptation: Adaptation) -> str:
     """One line about what is trained, for people."""
     card = adaptation.card
-    blocks = len(adaptation.pipe.transformer.transformer_blocks)
+    transformer = adaptation.pipe.transformer
+    layers = f'query, key and value of {len(transformer.transformer_blocks)} blocks'
+    if more := len(adapters.convolutions(adapters.layer_shapes(transformer))):
+        layers += f' and {more} convolutions'
     validated = (
         f'validated on {len(adaptation.held_out)} others' if adaptation.held_out
         else 'none held out, so there will be no metrics'
     )  # fmt: skip
     return (
         f'trains {card.parameters:,} parameters, {100 * card.share:.2f} % of the model: rank '
-        f'{card.rank} in query, key and value of {blocks} blocks; from {len(adaptation.train)} '
-        f'images, {validated}'
+        f'{card.rank} in {layers}; from {len(adaptation.train)} images, {validated}'
     )
 
 

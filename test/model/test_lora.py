@@ -12,7 +12,7 @@ import pytest
 from safetensors.torch import load_file, save_file
 import torch
 
-from diception_ros.model import DiceptionTransformer2DModel, adapters
+from diception_ros.model import DiceptionPipeline, DiceptionTransformer2DModel, adapters
 from diception_ros.model.text_embeddings import PromptEmbedding
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2] / 'bench'))
@@ -255,3 +255,42 @@ def test_of_sd3_rank_128_is_1_4_percent():
     trained = adapters.PAPER_RANK * adapters.parameters_per_rank(network)
     assert trained == 128 * 24 * 3 * 2 * 1536 == 28_311_552
     assert trained / whole == pytest.approx(0.014, abs=5e-5)
+
+
+@pytest.mark.parametrize('attention_alone', [False, True])
+def test_convolutions_are_adapted_beside_attention_and_older_files_without_them_load(
+    attention_alone,
+):
+    network = DiceptionPipeline.from_pretrained('builtin', dtype=torch.float32).transformer
+    layers = adapters.layer_shapes(network)
+    convolutions = adapters.convolutions(layers)
+    assert len(convolutions) == 4
+    if attention_alone:
+        layers = {name: shape for name, shape in layers.items() if name not in convolutions}
+    values = {name: value / 8 for name, value in random_matrices(layers, rank=3).items()}
+    dice = torch.Generator().manual_seed(0)
+    config = network.config
+    arguments = {
+        'hidden_states': torch.randn(1, config.in_channels, 16, 16, generator=dice),
+        'image_latents': torch.randn(
+            1, config.in_channels + config.feature_channels, 16, 16, generator=dice
+        ),
+        'encoder_hidden_states': torch.randn(1, 7, config.joint_attention_dim, generator=dice),
+        'pooled_projections': torch.randn(1, config.pooled_projection_dim, generator=dice),
+        'point_embeds': torch.randn(1, 5, network.inner_dim, generator=dice),
+        'timestep': torch.tensor([1000.0]), 'return_dict': False,
+    }  # fmt: skip
+    with torch.no_grad():
+        before = network(**arguments)[0]
+        adapters.load(network, 'floor', values)
+        assert torch.equal(network(**arguments)[0], before)
+        with adapters.enabled(network, 'floor'):
+            found = network(**arguments)[0]
+        adapters.remove(network, 'floor')
+        for name in layers:
+            first, second = (values[f'{name}.lora_{one}.weight'].flatten(1) for one in 'AB')
+            weight = network.get_submodule(name).base_layer.weight
+            weight += (second @ first).view_as(weight)
+        expected = network(**arguments)[0]
+    assert not torch.allclose(found, before, atol=1e-2)
+    torch.testing.assert_close(found, expected, rtol=1e-3, atol=1e-3)
