@@ -283,6 +283,7 @@ def test_convolutions_are_adapted_beside_attention_and_older_files_without_them_
     with torch.no_grad():
         before = network(**arguments)[0]
         adapters.load(network, 'floor', values)
+        assert adapters.parameters(network, 'floor').keys() == values.keys()
         assert torch.equal(network(**arguments)[0], before)
         with adapters.enabled(network, 'floor'):
             found = network(**arguments)[0]
