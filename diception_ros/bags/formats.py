@@ -402,8 +402,12 @@ class Sqlite(Format):
         # Where a recorder that was killed left a log (WAL), messages or all tables are only there.
         log = self.path.with_name(f'{self.path.name}-wal')
         has_log = log.is_file() and log.stat().st_size > 0
-        address = f'{self.path.absolute().as_uri()}?{"mode=ro" if has_log else "immutable=1"}'
+        options = 'mode=ro&vfs=unix-none' if has_log else 'immutable=1'
+        address = f'{self.path.absolute().as_uri()}?{options}'
         with contextlib.closing(sqlite3.connect(address, uri=True)) as base:
+            if has_log:
+                # The log's index stays in memory; otherwise SQLite leaves NAME.db3-shm beside it.
+                base.execute('PRAGMA locking_mode=EXCLUSIVE')
             # Without this a file that is shorter than its header says cannot be read at all.
             base.execute('PRAGMA writable_schema=ON')
             # What a schema may name, such as functions of virtual tables, is not trusted.

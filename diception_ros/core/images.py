@@ -86,9 +86,7 @@ resize_transform = functools.lru_cache(maxsize=64)(ResizeTransform)
 
 
 def resize(image: NDArray[np.uint8], resolution: int) -> tuple[NDArray[np.uint8], ResizeTransform]:
-    """Resize a whole image to the network's square input with Pillow's Lanczos filter.
-
-    First along the rows, then along the columns, rounded to bytes between, whatever the shape.
+    """Resize a whole image to the network's square input with a Lanczos filter.
 
     Args:
         image: (H, W, 3) uint8, 0..255, RGB.
@@ -104,68 +102,14 @@ def resize(image: NDArray[np.uint8], resolution: int) -> tuple[NDArray[np.uint8]
         raise ValueError(f'image: expected (H, W, 3) uint8 RGB, got {image.shape} {image.dtype}')
     height, width = image.shape[:2]
     transform = resize_transform((height, width), resolution)
-    across = np.empty((3, height, resolution))
-    rows = max(1, _STRIP // width)
-    for channel in range(3):
-        for row in range(0, height, rows):
-            strip = image[row : row + rows, :, channel].astype(np.float64)
-            for outputs, inputs, weights in _lanczos(width, resolution):
-                np.matmul(
-                    strip[:, inputs], weights, out=across[channel, row : row + rows, outputs]
-                )
-    _round(across)
-    square = np.empty((resolution, resolution, 3), np.uint8)
-    plane = np.empty((resolution, resolution))
-    for channel in range(3):
-        for outputs, inputs, weights in _lanczos(height, resolution):
-            np.matmul(weights.T, across[channel, inputs], out=plane[outputs])
-        square[..., channel] = _round(plane)
-    return square, transform
-
-
-# Products of matrices of this many columns and numbers of an image at once stay in the cache, and
-# are too small for OpenBLAS to share them among threads.
-_BLOCK, _STRIP = 8, 1 << 17
-# Bits after the binary point in Pillow's weights. Sums of products with bytes are exact in
-# float64, so the pixels are those of Pillow, which adds them one by one and takes twice as long.
-# Source: Resample.c of Pillow.
-_WEIGHT_BITS = 22
-
-
-@functools.lru_cache(maxsize=32)
-def _lanczos(length: int, side: int) -> list[tuple[slice, slice, NDArray[np.float64]]]:
-    """Weights of a line of `length` pixels in a line of `side`, by blocks of outputs.
-
-    Returns:
-        outputs, the inputs that they depend on, and (inputs, outputs) weights.
-    """
-    scale = length / side
-    stretch = max(scale, 1.0)
-    centres = (np.arange(side) + 0.5) * scale
-    first = np.maximum((centres - 3 * stretch + 0.5).astype(int), 0)
-    last = np.minimum((centres + 3 * stretch + 0.5).astype(int), length)
-    index = first[:, None] + np.arange((last - first).max())
-    x = (index - centres[:, None] + 0.5) / stretch
-    lobes = (index < last[:, None]) & (x >= -3) & (x < 3)
-    values = np.where(lobes, np.sinc(x) * np.sinc(x / 3), 0)
-    values /= values.sum(axis=1, keepdims=True)
-    values = np.trunc(values * 2**_WEIGHT_BITS + np.copysign(0.5, values)) / 2**_WEIGHT_BITS
-    blocks = []
-    for start in range(0, side, _BLOCK):
-        outputs = slice(start, min(start + _BLOCK, side))
-        inputs = slice(int(first[start]), int(last[outputs.stop - 1]))
-        weights = np.zeros((inputs.stop - inputs.start, outputs.stop - start))
-        output, tap = np.nonzero(values[outputs])
-        weights[index[outputs][output, tap] - inputs.start, output] = values[outputs][output, tap]
-        blocks.append((outputs, inputs, weights))
-    return blocks
-
-
-def _round(values: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Round to bytes in place, halves up."""
-    values += 0.5
-    np.floor(values, out=values)
-    return np.clip(values, 0, 255, out=values)
+    # Two calls, because Pillow 13 began to choose the order of its two passes itself; it rounds to
+    # bytes between them, so a portrait image would depend on the installed version.
+    square = (
+        Image.fromarray(np.ascontiguousarray(image))
+        .resize((resolution, height), Image.Resampling.LANCZOS)
+        .resize((resolution, resolution), Image.Resampling.LANCZOS)
+    )
+    return np.asarray(square, np.uint8), transform
 
 
 def read(path: str | Path) -> NDArray[np.uint8]:

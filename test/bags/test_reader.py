@@ -188,7 +188,9 @@ def test_messages_in_the_log_of_a_killed_recorder_are_read(tmp_path):
         base.commit()
         for name in (file.name, f'{file.name}-wal'):  # while it is open
             shutil.copy(made / name, killed / name)
+    before = sorted(killed.iterdir())
     assert recordings.everything(killed) == expected
+    assert sorted(killed.iterdir()) == before
 
 
 def test_a_missing_file_of_metadata_is_named_with_what_to_do(tmp_path):

