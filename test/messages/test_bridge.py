@@ -14,7 +14,7 @@ from diception_ros.messages import images as image_messages
 
 pytestmark = pytest.mark.slow
 
-# A stand-in for cv_bridge that notes what it converts. {colour} is how it converts bgr8.
+# A stand-in for cv_bridge that notes what it converts. {color} is how it converts bgr8.
 MODULE = """
 import cv2, numpy as np
 CONVERTED = []
@@ -30,10 +30,10 @@ class CvBridge:
             raise CvBridgeError('[%s] is not supported' % message.encoding)
         p = np.frombuffer(message.data, np.uint8).reshape(message.height, message.width, channels)
         if message.encoding == 'bgr8':
-            {colour}
+            {color}
         return np.repeat(p if channels == 1 else p[..., :3], 3 // min(channels, 3), axis=2)
 """
-GOOD = {'start': 'pass', 'colour': 'p = p[..., ::-1]'}
+GOOD = {'start': 'pass', 'color': 'p = p[..., ::-1]'}
 
 
 @pytest.fixture
