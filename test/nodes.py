@@ -327,11 +327,17 @@ class Peer:
 
     def change(self, transition, node='/perception'):
         """Ask for a lifecycle transition: whether it succeeded."""
+        future = self.start_change(transition, node)
+        self.until(future.done, f'no answer of {node}/change_state')
+        return future.result().success
+
+    def start_change(self, transition, node='/perception'):
+        """Ask for a lifecycle transition: the future of the response."""
         from lifecycle_msgs.srv import ChangeState
 
-        request = {'transition': ChangeState.Request().transition}
-        request['transition'].label = transition
-        return self.ask(f'{node}/change_state', ChangeState, **request).success
+        request = ChangeState.Request()
+        request.transition.label = transition
+        return self.client(f'{node}/change_state', ChangeState).call_async(request)
 
     def state(self, node='/perception'):
         from lifecycle_msgs.srv import GetState

@@ -118,9 +118,11 @@ def test_shutdown_while_the_model_loads_ends_the_node(domain, peer, tmp_path):
     waits = {'ZERO_LOADED': str(tmp_path / 'never')}
     with Running(domain, environment=waits) as node:
         node.wait_for('waiting for a file')
-        assert peer.change('shutdown')
+        response = peer.start_change('shutdown')
         assert node.process.wait(HUNG) == 0
         assert 'Traceback' not in node.text
+        # On a busy machine Fast DDS loses the response of a node that ends.
+        assert not response.done() or response.result().success
 
 
 @pytest.mark.parametrize(
