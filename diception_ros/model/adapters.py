@@ -167,7 +167,8 @@ def check(
     """
     ranks = {len(value) for full, value in values.items() if '.lora_A.' in full}
     found = {full: tuple(value.shape) for full, value in values.items()}
-    attention = [layer for layer in layers if layer not in convolutions(layers)]
+    others = convolutions(layers)
+    attention = [layer for layer in layers if layer not in others]
     expected: dict[str, tuple[int, ...]] = {}
     for changed in (attention, list(layers)):
         expected = {

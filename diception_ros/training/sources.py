@@ -246,11 +246,13 @@ class CocoDataset:
         return batch.join(parts)
 
     def validation(self) -> list[Sample]:
-        samples = [] if self._other is None else self._other.validation()
-        if self._held_out is not None:
-            mine = coco_samples(self._held_out, self._names, (self._settings.seed,))
-            samples += take_per_task(mine, self._names, self._settings.validation_samples)
-        return samples
+        others = [] if self._other is None else self._other.validation()
+        if self._held_out is None:
+            return others
+        mine = coco_samples(self._held_out, self._names, (self._settings.seed,))
+        return [
+            *others, *take_per_task(mine, self._names, self._settings.validation_samples),
+        ]  # fmt: skip
 
     def close(self) -> None:
         if self._other is not None:
@@ -276,7 +278,8 @@ def coco_samples(
     """
     from diception_ros.simulation import sample_stream  # imports the renderer
 
-    tasks = [name for name in names if name in dataset_scores.coco_tasks(annotated)]
+    known = dataset_scores.coco_tasks(annotated)
+    tasks = [name for name in names if name in known]
     for image in annotated.frames():
         rng = np.random.default_rng((*seed, image.seed))
         height, width = image.frame.size
@@ -296,15 +299,15 @@ def _object_window(objects: Instances, rng: np.random.Generator) -> Window:
     left, top, right, bottom = objects.boxes[int(rng.integers(len(objects.scores)))].tolist()
     side = max(right - left, bottom - top, _MIN_OBJECT) * rng.uniform(*_CROP_SCALES)
     scale = min(1.0, side / min(objects.size))
-    high, wide = (max(1, round(scale * length)) for length in objects.size)
+    height, width = (max(1, round(scale * length)) for length in objects.size)
     # The object is inside as far as it fits, anywhere.
-    spans = zip((top, left), (bottom, right), (high, wide), objects.size, strict=True)
+    spans = zip((top, left), (bottom, right), (height, width), objects.size, strict=True)
     places = []
     for first, last, length, end in spans:
-        low, high_end = sorted((first, last - length))
-        low, high_end = (min(max(value, 0), end - length) for value in (low, high_end))
-        places.append(int(rng.integers(low, high_end + 1)))
-    return Window(places[0], places[1], high, wide)
+        bounds = sorted((first, last - length))
+        low, high = (min(max(bound, 0), end - length) for bound in bounds)
+        places.append(int(rng.integers(low, high + 1)))
+    return Window(places[0], places[1], height, width)
 
 
 class CocoView(GroundTruth):

@@ -81,7 +81,7 @@ def test_run_local_reports_exit_codes_and_last_lines(tmp_path):
     ]  # fmt: skip
 
 
-def test_run_task_runs_in_the_folder_of_the_command_line(tmp_path):
+def test_run_job_runs_in_the_folder_of_the_command_line(tmp_path):
     (tmp_path / 'there').mkdir()
     one = engine_job(tmp_path / 'there', 'a', 'import os; print(os.getcwd())')
     assert engines.run_job(one).last_line == str(tmp_path / 'there')
@@ -101,7 +101,7 @@ def test_run_local_interrupt_ends_processes_and_starts_no_more(tmp_path):
     assert not said(jobs[3])
 
 
-def test_run_task_process_exits_with_its_parent(tmp_path):
+def test_run_job_process_exits_with_its_parent(tmp_path):
     one = engine_job(tmp_path, 'a', SLEEPER)
     program = (
         f'from pathlib import *\nfrom diception_ros.system import engines\n'

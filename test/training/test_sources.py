@@ -188,6 +188,14 @@ def test_a_coco_buffer_follows_from_its_number_and_joins_another_source(tmp_path
                     validation_samples=2)  # fmt: skip
     validation = open_dataset(held, tasks, SIDE).validation()
     assert [sample.prompt.task for sample in validation] == 2 * ['segmentation'] + 2 * ['entity']
+    folder = replace(
+        held, source='folder', folder=str(tmp_path / 'folder'),
+        validation_folder=str(tmp_path / 'folder'),
+    )  # fmt: skip
+    source = open_dataset(folder, tasks, SIDE)
+    names = [sample.name for sample in source.validation()]
+    assert names == ['disc 0 depth', *(sample.name for sample in validation)]
+    assert [sample.name for sample in source.validation()] == names
     both = replace(alone_run, source='folder', folder=str(tmp_path / 'folder'))
     mixed = open_dataset(both, tasks, SIDE).buffer(0, FORM)
     assert mixed.names == ('disc 0 depth', *first.names)
