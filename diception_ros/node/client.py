@@ -197,7 +197,11 @@ class RemoteNode:
         before = self.state()
         request = ChangeState.Request()
         request.transition.label = transition
-        if not self._call('change_state', ChangeState, request, timeout_s, again=False).success:
+        response = self._call(
+            'change_state', ChangeState, request, timeout_s, again=False,
+            node_ends=transition == 'shutdown',
+        )  # fmt: skip
+        if response is not None and not response.success:
             raise ValueError(
                 f'{self.name} is {before} and {transition} failed or is no transition from there; '
                 'see its log, or last_error in its diagnostics'
@@ -353,9 +357,13 @@ class RemoteNode:
     # ---- waiting --------------------------------------------------------------------------------
 
     def _call(
-        self, service: str, kind: Any, request: Any, timeout_s: float = 0.0, again: bool = True
-    ) -> Any:
-        """Call a service of the node and return its response."""
+        self, service: str, kind: Any, request: Any, timeout_s: float = 0.0, again: bool = True,
+        node_ends: bool = False,
+    ) -> Any:  # fmt: skip
+        """Call a service of the node and return its response.
+
+        With `node_ends` it returns None if the service disappears, as the response may be lost.
+        """
         self.wait()
         client: Any = self._node.create_client(kind, f'{self.name}/{service}')
         calls: list[Any] = []
@@ -364,6 +372,8 @@ class RemoteNode:
             due = not calls or (again and time.monotonic() - began >= RETRY_S * len(calls))
             if client.service_is_ready() and due:
                 calls.append(client.call_async(request))
+            if node_ends and calls and not client.service_is_ready():
+                return calls[0]
             return next((call for call in calls if call.done()), None)
 
         began = time.monotonic()
@@ -377,7 +387,7 @@ class RemoteNode:
                 f'{timeout_s or self._timeout_s:g} s'
                 + ('' if calls else '; it has no such service')
             )
-        return done.result()
+        return done.result() if done.done() else None
 
     def _until(self, condition: Any, timeout_s: float = 0.0) -> Any:
         """What a condition returns as soon as that is true; None after the timeout."""

@@ -32,8 +32,10 @@ from diception_ros.messages import MessageError, camera_info, stamp_of
 from diception_ros.messages import images as image_messages
 from diception_ros.messages.outputs import declared as outputs_of
 from diception_ros.messages.outputs import to_label
+from diception_ros.node import process
 from diception_ros.node import settings as node_settings
 from diception_ros.node.client import RemoteNode, offered_by, requested, ros_context
+from diception_ros.node.diagnostics import Log
 from diception_ros.node.publishers import RosTypes, find
 from diception_ros.system.files import error_text
 from diception_ros.tasks import Task
@@ -98,6 +100,8 @@ class NodeViewer(Viewer):
         self._executor = SingleThreadedExecutor()
         self._executor.add_node(self._node)
         self._stack.callback(self._executor.shutdown)
+        self._ended = threading.Event()
+        self._guard = self._node.create_guard_condition(lambda: None)
         spinning = threading.Thread(target=self._spin, daemon=True, name='executor')
         spinning.start()
         self._stack.callback(self._end, spinning)
@@ -125,11 +129,13 @@ class NodeViewer(Viewer):
         self._worker.start()
 
     def _spin(self) -> None:
+        log = Log(self._node.get_logger())
         with contextlib.suppress(ExternalShutdownException):
-            self._executor.spin()
+            process.spin(self._executor, self._ended, log, rclpy.ok)
 
     def _end(self, spinning: threading.Thread) -> None:
-        self._executor.shutdown()
+        self._ended.set()
+        self._guard.trigger()
         spinning.join(timeout=5)
 
     def close(self) -> None:

@@ -28,6 +28,9 @@ if TYPE_CHECKING:
 # Seconds for the node to end by itself, and then to be destroyed; two in all for the user.
 GRACE = 1.4
 DESTROY_TIMEOUT = 0.4
+# Seconds after a shutdown that a service asked for: the middleware drops a response that its caller
+# has not read when the node is destroyed.
+RESPONSE_S = 0.5
 # Of the C library: Python's lock lets few threads allocate at a time, and each heap keeps its own
 # free memory.
 HEAPS = 2
@@ -193,6 +196,8 @@ class _Thread(threading.Thread):
             spin(executor, self._stop_requested, node.log, rclpy.ok)
             with self._lock:
                 self._wake = None
+            if node.state == 'finalized':
+                time.sleep(RESPONSE_S)
             node.finish()
             self._node = None
             executor.shutdown()

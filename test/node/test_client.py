@@ -112,6 +112,29 @@ def test_parameters_lifecycle_points_and_topics_of_a_running_node(domain, peer, 
         asking.destroy_node()
 
 
+def test_shutdown_succeeds_when_the_node_ends_without_a_response(peer, diception):
+    from lifecycle_msgs.srv import ChangeState, GetState
+
+    def end(request, response):
+        raise InterruptedError
+
+    def run():
+        executor.add_node(ending)
+        with pytest.raises(InterruptedError):
+            executor.spin()
+        ending.destroy_node()
+
+    ending = rclpy.create_node('perception', context=peer.context)
+    ending.create_service(GetState, '/perception/get_state', lambda request, response: response)
+    ending.create_service(ChangeState, '/perception/change_state', end)
+    executor = SingleThreadedExecutor(context=peer.context)
+    thread = threading.Thread(target=run)
+    thread.start()
+    assert diception('lifecycle', 'set', 'shutdown') == (0, 'finalized', '')
+    thread.join()
+    executor.shutdown()
+
+
 def test_echo_prints_latched_messages_and_cuts_long_ones(peer, diception):
     from rclpy.qos import DurabilityPolicy
     from std_msgs.msg import String
