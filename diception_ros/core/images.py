@@ -31,6 +31,8 @@ _PNG = b'\x89PNG\r\n\x1a\n'
 # The limit for all images. A few bytes can declare 65535 x 65535 pixels, 12 GB; the largest
 # cameras have 150 million.
 MAX_PIXELS = 150_000_000
+# 4095 of 65535, in 8 bits.
+LARGEST_OF_12_BITS = 16
 
 
 @dataclass(frozen=True)
@@ -127,6 +129,32 @@ def read(path: str | Path) -> NDArray[np.uint8]:
         ValueError: it is not an image, or a damaged one.
     """
     return decode(np.fromfile(path, np.uint8), str(path))
+
+
+def is_nearly_black(image: NDArray[np.uint8]) -> bool:
+    """Whether an image, reduced from 16 bits to 8, used 12 of them at most; False if all 0."""
+    return 0 < int(image.max()) <= LARGEST_OF_12_BITS
+
+
+def doubt(path: str | Path, image: NDArray[np.uint8]) -> str:
+    """Why a file's image may not be what the camera saw, with what to do; '' otherwise.
+
+    Args:
+        path: of the file.
+        image: what `read` returned for it.
+    """
+    import cv2
+
+    if not is_nearly_black(image):
+        return ''
+    deep = cv2.imread(str(path), cv2.IMREAD_COLOR | cv2.IMREAD_ANYDEPTH)
+    if deep is None or deep.dtype == np.uint8:
+        return ''
+    return (
+        f'{path}: its values do not exceed 12 of 16 bits, so it is nearly black to the model, '
+        'which reads 65535 as white; write 8 bits, or values over the whole range; if these are '
+        'depths, give the colour image'
+    )
 
 
 def opened(content: bytes | NDArray[np.uint8], what: str) -> Image.Image:

@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from diception_ros.core.frame import Frame
+from diception_ros.core.images import is_nearly_black
 from diception_ros.messages import (
     MessageError,
     Types,
@@ -32,9 +33,6 @@ _LETTERS = {'U': 'u', 'S': 'i', 'F': 'f'}
 _BITS = {'U': ('8', '16'), 'S': ('8', '16', '32'), 'F': ('32', '64')}
 # Encodings of a depth image, with the unit of a value in metres (REP 118).
 DEPTH_UNITS = {'16UC1': 1e-3, 'mono16': 1e-3, '32FC1': 1.0}
-
-# 4095 of 65535, in 8 bits.
-LARGEST_OF_12_BITS = 16
 
 
 def frame_from(
@@ -74,7 +72,7 @@ def _doubt(message: Any, image: NDArray[np.uint8]) -> str:
     words = str(message.format if compressed_image else message.encoding)
     encoding = words.partition(';')[0].strip()
     layout = encodings.LAYOUTS.get(encoding)
-    if layout is None or not layout.wide or not 0 < int(image.max()) <= LARGEST_OF_12_BITS:
+    if layout is None or not layout.wide or not is_nearly_black(image):
         return ''
     return (
         f'the values of the {encoding} image do not exceed 12 of 16 bits, so it is nearly black '

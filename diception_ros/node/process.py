@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 import contextlib
+import itertools
 import os
 import signal
 import sys
@@ -28,8 +29,8 @@ if TYPE_CHECKING:
 # Seconds for the node to end by itself, and then to be destroyed; two in all for the user.
 GRACE = 1.4
 DESTROY_TIMEOUT = 0.4
-# Seconds after a shutdown that a service asked for: the middleware drops a response that its caller
-# has not read when the node is destroyed.
+# Seconds after a shutdown that a service asked for: a response that its caller has not read is
+# lost when the node is destroyed.
 RESPONSE_S = 0.5
 # Of the C library: Python's lock lets few threads allocate at a time, and each heap keeps its own
 # free memory.
@@ -44,9 +45,13 @@ def run(arguments: Sequence[str], load: Load | None = None) -> NoReturn:
         load: loads the model; None: `model_loading.load`.
 
     Raises:
+        FileNotFoundError: a parameter file does not exist.
         ValueError: ROS does not understand the arguments.
         ImportError: rclpy or another package is not installed.
     """
+    for option, value in itertools.pairwise(arguments):
+        if option == '--params-file' and not os.path.exists(value):
+            raise FileNotFoundError(f'--params-file {value}: no such file')
     resources.limit_heaps(HEAPS)
     with _signals() as (wait, wake):
         thread = _Thread(arguments, load, ended=wake)

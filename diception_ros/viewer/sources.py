@@ -116,7 +116,9 @@ class ImageFiles(Source):
             return None
         number, self._next = self._next, self._next + 1
         path = self._paths[number]
-        return SourceFrame(Frame(images.read(path)), str(path), float(number))
+        image = images.read(path)
+        frame = Frame(image, doubt=images.doubt(path, image))
+        return SourceFrame(frame, str(path), float(number))
 
 
 class BagFrames(Source):

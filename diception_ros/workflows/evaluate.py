@@ -77,8 +77,14 @@ def evaluate(config: EvaluateConfig, progress: Progress = SILENT) -> EvaluateRes
 
     # Before anything that takes seconds to import.
     folder.check_folder(folder.resolve(config.model or 'builtin'))
-    if config.out is not None:
-        files.check_folders([config.out])
+    if config.out is None:
+        return _evaluate(config, progress)
+    files.check_folders([config.out])
+    with files.exclusive_folder(config.out):
+        return _evaluate(config, progress)
+
+
+def _evaluate(config: EvaluateConfig, progress: Progress) -> EvaluateResult:
     if config.adapters:
         return _on_labels(config, progress)
     if config.protocol == RGBD:
@@ -400,10 +406,7 @@ def _callbacks(
         tables.write_json(out / 'metrics.json', content)
         results.write(out)
 
-    with (
-        files.exclusive_folder(out),
-        tables.PredictionCSV(out / 'predictions.csv') as rows,
-    ):
+    with tables.PredictionCSV(out / 'predictions.csv') as rows:
         yield [results, rows], write
 
 

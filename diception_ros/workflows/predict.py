@@ -313,7 +313,10 @@ def _predict(
     results: dict[Path, Sequence[Mapping[str, Any]]] = {}
     for path, folder in progress.each(folders.items(), len(folders), unit='image'):
         try:
-            frame = Frame(images.read(path))
+            image = images.read(path)
+            if doubt := images.doubt(path, image):
+                progress.log(doubt)
+            frame = Frame(image, doubt=doubt)
             predictions = predictor.predict([frame], prompts)
         except (OSError, ValueError) as error:
             # The other images are still of use.

@@ -7,6 +7,7 @@ import os
 from pathlib import Path
 import shutil
 
+import cv2
 import numpy as np
 import pytest
 
@@ -110,7 +111,18 @@ def test_broken_images_are_reported_and_skipped(image_files, tiny_folder, tmp_pa
     for name in ('broken.jpg', 'empty.png', 'none.png'):
         assert f'a/{name}' in err
     assert 'wrote 2 of 5 images' in err
+    assert 'nearly black' not in err
     assert len([*(tmp_path / 'out').rglob('depth.npz')]) == 2
+
+
+def test_an_image_of_16_bits_that_uses_12_is_predicted_with_a_warning(
+    tiny_folder, tmp_path, capsys
+):
+    path = tmp_path / 'dark.png'
+    cv2.imwrite(str(path), np.linspace(0, 4095, 30 * 40).astype(np.uint16).reshape(30, 40))
+    assert run(path, '--model', tiny_folder, '--tasks', 'depth', '--out', tmp_path / 'out',
+               *QUICK) == 0  # fmt: skip
+    assert 'dark.png: its values do not exceed 12 of 16 bits' in capsys.readouterr().err
 
 
 def test_pipes_and_folders_named_like_images_are_left_out(image_files, tmp_path):

@@ -131,6 +131,21 @@ def test_grey_and_16_bit_images_are_read(tmp_path, depth):
     assert np.abs(read[..., 0].astype(float) - ramp / np.iinfo(depth).max * 255).max() <= 1
 
 
+@pytest.mark.parametrize(('largest', 'depth', 'doubted'), [
+    (4095, np.uint16, True), (65535, np.uint16, False), (0, np.uint16, False),
+    (16, np.uint8, False),
+])  # fmt: skip
+def test_files_of_16_bits_that_use_12_are_doubted(tmp_path, largest, depth, doubted):
+    for shape in ((8, 8), (8, 8, 3)):
+        path = tmp_path / f'{len(shape)}.png'
+        cv2.imwrite(
+            str(path), np.linspace(0, largest, np.prod(shape)).astype(depth).reshape(shape)
+        )
+        doubt = images.doubt(path, images.read(path))
+        assert bool(doubt) == doubted
+        assert doubt.startswith(str(path)) == doubted
+
+
 def test_image_round_trip(tmp_path):
     pixels = np.random.default_rng(0).integers(0, 256, (5, 7, 3), np.uint8)
     images.write(tmp_path / 'ä b.png', pixels)

@@ -42,6 +42,11 @@ def test_a_callback_that_raises_is_logged_once_a_type_and_the_node_goes_on():
     ]  # fmt: skip
 
 
+def test_a_parameter_file_that_does_not_exist_is_refused_before_rclpy_is_imported(tmp_path):
+    with pytest.raises(FileNotFoundError, match=r'none\.yaml: no such file'):
+        process.run(['--ros-args', '--params-file', str(tmp_path / 'none.yaml')])
+
+
 def test_an_exception_after_the_end_of_rclpy_ends_the_loop():
     stop = threading.Event()
     with pytest.raises(ValueError, match='a'):
