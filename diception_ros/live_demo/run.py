@@ -40,8 +40,6 @@ LOADING = 600.0
 LISTENING = 30.0
 # Seconds for the results of the last images; after that, they are counted as waiting.
 DRAINING = 60.0
-# Seconds that the player waits after it discovered its subscribers, until they discovered it.
-_DELAY = 1.0
 # Seconds between two looks at the logs of the processes.
 PERIOD = 0.1
 # Seconds between two looks at the recorded bag; the larger it is, the longer one takes.
@@ -249,7 +247,7 @@ def run(
                 '--topics',
                 *drive.topics,
                 '--delay',
-                str(_DELAY),
+                '0',
                 '--listeners',
                 str(LISTENING),
                 '--end',

@@ -6,6 +6,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Collection, Iterator, Sequence
+import contextlib
 from dataclasses import dataclass, field
 from pathlib import Path
 import re
@@ -18,6 +19,7 @@ import rclpy
 from rclpy.duration import Duration
 from rclpy.exceptions import NameValidationException
 from rclpy.executors import SingleThreadedExecutor
+from rclpy.node import NodeNameNonExistentError
 from rclpy.parameter import Parameter
 from rclpy.publisher import Publisher
 from rclpy.qos import QoSProfile
@@ -28,7 +30,13 @@ from diception_ros.bags.mcap_writer import CHUNK, Writer
 from diception_ros.bags.reader import Bag
 from diception_ros.bags.typestore import TYPES, RawMessage, definition_of, to_cdr
 from diception_ros.doctor import missing_packages
-from diception_ros.node.client import offered_by, profile_of, requested, ros_context
+from diception_ros.node.client import (
+    RemoteNode,
+    offered_by,
+    profile_of,
+    requested,
+    ros_context,
+)
 from diception_ros.node.publishers import find
 from diception_ros.node.settings import PlaySettings
 from diception_ros.system import ros_environment
@@ -36,6 +44,8 @@ from diception_ros.system import ros_environment
 # Topics whose last message later subscribers get.
 LATCHED = ('/tf_static', '/robot_description')
 CLOCK = '/clock'
+# Part of the name that ROS gives to a node whose name is not discovered yet.
+UNKNOWN_NODE = 'NODE_NAME_UNKNOWN'
 # Seconds of the machine between messages on /clock, as `ros2 bag play --clock` by default.
 TICK = 1 / 40
 # Seconds that are waited at once, of a message's time that may be years away.
@@ -76,7 +86,7 @@ class _Player:
     """One node that plays one bag."""
 
     def __init__(self, node: Any, bag: Bag, options: PlaySettings, ended: threading.Event) -> None:
-        self._bag, self._options, self._ended = bag, options, ended
+        self._node, self._bag, self._options, self._ended = node, bag, options, ended
         unknown = sorted(set(options.topics) - set(bag.topics))
         if unknown:
             raise ValueError(
@@ -116,11 +126,46 @@ class _Player:
                 if not publisher.get_subscription_count()
             ]
             if not lonely:
+                self._wait_until_discovered(end)
                 return
             if time.monotonic() > end:
                 raise TimeoutError(
                     f'no subscriber of {", ".join(lonely)} within {self._options.listen_s:g} s'
                 )
+
+    def _wait_until_discovered(self, end: float) -> None:
+        """Wait until all subscribing nodes have discovered the publishers.
+
+        A publisher that has discovered a subscription may be unknown to it, and on a busy machine
+        it stays so for seconds. A node discovers publishers in the order in which they were made,
+        so one that answers this node has discovered those made before. Nodes that serve no
+        parameters are not waited for.
+        """
+        answered = set[str]()
+        while waiting := self._subscribed_nodes() - answered:
+            if self._ended.is_set() or time.monotonic() > end:
+                return
+            if UNKNOWN_NODE in waiting:
+                self._ended.wait(TICK)
+                continue
+            name = min(waiting)
+            answered.add(name)
+            space, _, base = name.rpartition('/')
+            with contextlib.suppress(TimeoutError, NodeNameNonExistentError):
+                offered = self._node.get_service_names_and_types_by_node(base, space or '/')
+                if f'{name}/list_parameters' in dict(offered):
+                    seconds = max(TICK, end - time.monotonic())
+                    RemoteNode(self._node, name, seconds).parameter_names()
+
+    def _subscribed_nodes(self) -> set[str]:
+        topics = [*self._publishers, *([CLOCK] if self._clock is not None else [])]
+        return {
+            UNKNOWN_NODE
+            if UNKNOWN_NODE in info.node_name
+            else f'{info.node_namespace.rstrip("/")}/{info.node_name}'
+            for topic in topics
+            for info in self._node.get_subscriptions_info_by_topic(topic)
+        }
 
     def _timed(self) -> Iterator[RawMessage]:
         """The messages, each at its time."""

@@ -78,8 +78,8 @@ class PlaySettings(Settings):
         high=1e6, name='delay', metavar='S',
     )  # fmt: skip
     listen_s: float = setting(
-        0.0, 'seconds before that, within which every topic must have a subscriber; 0: do not '
-        'wait', low=0, high=1e6, name='listeners', metavar='S',
+        0.0, 'seconds before that, within which every topic must have a subscriber that has '
+        'discovered this process; 0: do not wait', low=0, high=1e6, name='listeners', metavar='S',
     )  # fmt: skip
 
 

@@ -84,7 +84,7 @@ def test_every_result_of_a_live_node_has_the_header_of_its_image(tmp_path, tiny_
     assert found.complete <= found.frames <= counts.processed + counts.waiting
     assert not found.unmatched
     assert any('configuring, 1 of 3' in word for word in words)
-    assert sum(seconds) > 1  # the player waits as long for listeners
+    assert sum(seconds) > 0.5  # of the 0.75 that are played
 
 
 @pytest.mark.ros

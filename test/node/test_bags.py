@@ -19,6 +19,8 @@ from diception_ros.bags.mcap_writer import Writer, partial_of
 from diception_ros.bags.reader import Bag
 
 pytest.importorskip('rclpy')
+from std_msgs.msg import String
+
 from diception_ros.node import bag_tools
 from diception_ros.node.settings import PlaySettings
 
@@ -169,6 +171,18 @@ def test_play_raises_without_subscribers(start, tmp_path):
     _, words = player.communicate(timeout=HUNG)
     assert player.returncode == 1
     assert 'no subscriber of /words within 0.5 s' in words
+
+
+def test_play_begins_when_its_listeners_have_discovered_it(start, peer, tmp_path):
+    path = recordings.write(tmp_path / 'bag', recordings.recorded(2))
+    words = []
+    peer.node.create_subscription(String, '/words', lambda message: words.append(message.data), 10)
+    player = start('play', path, '--topics', '/words', '--listeners', HUNG, '--delay', '0',
+                   '--no-clock')  # fmt: skip
+    with pytest.raises(subprocess.TimeoutExpired):
+        player.wait(3)  # this node answers no call yet
+    peer.until(lambda: len(words) == 2, 'no words')
+    assert player.wait(HUNG) == 0
 
 
 def test_play_leaves_out_topics_without_a_package(start, tmp_path):
