@@ -70,7 +70,7 @@ class TrainSettings(Settings):
     # Data.
     source: str = setting(
         'simulated', 'where samples come from; labels: the formats that diception adapt reads',
-        choices=('simulated', 'folder', 'bag', 'coco', 'labels'),
+        choices=('simulated', 'folder', 'bag', 'coco', 'rgbd', 'labels'),
     )  # fmt: skip
     folder: str = setting('', 'source folder: the folder of samples')
     validation_folder: str = setting('', 'source folder: held-out samples; empty: no validation')
@@ -86,6 +86,15 @@ class TrainSettings(Settings):
         4, 'parts of each COCO-format image around its objects, beside the whole image', low=0,
         high=100,
     )  # fmt: skip
+    rgbd: str = setting(
+        '',
+        'RGB-D recordings, as diception evaluate --protocol rgbd reads them, for depth and '
+        'normals: all data with source rgbd, else added to each buffer',
+    )
+    validation_rgbd: str = setting('', 'held-out RGB-D recordings; empty: none')
+    rgbd_crops: int = setting(
+        4, 'parts of each RGB-D frame beside the whole image', low=0, high=100
+    )
     task_weights: str = setting(
         'depth=4 normal=4 segmentation=5 entity=5 semantic=5 pose=5',
         'tasks, and how many samples of each a round of the sampler has',
@@ -208,13 +217,14 @@ class TrainSettings(Settings):
                     f'source is {self.source!r} and {name} {getattr(self, name)!r}; set source to '
                     f'{source!r} and {name} to {what}, or neither'
                 )
-        if self.source == 'coco' and not self.coco:
-            raise ValueError("source is 'coco'; set coco to a folder of COCO-format images")
-        if self.validation_coco and not self.coco:
-            raise ValueError(
-                f'validation_coco is {self.validation_coco!r} and coco is empty; set both, or '
-                'neither'
-            )
+        for name, what in (('coco', 'COCO-format images'), ('rgbd', 'RGB-D recordings')):
+            place, held_out = getattr(self, name), getattr(self, f'validation_{name}')
+            if self.source == name and not place:
+                raise ValueError(f'source is {name!r}; set {name} to a folder of {what}')
+            if held_out and not place:
+                raise ValueError(
+                    f'validation_{name} is {held_out!r} and {name} is empty; set both, or neither'
+                )
 
 
 # A resumed run may have other values of these: they change no optimizer step.

@@ -1,6 +1,6 @@
 # SPDX-FileCopyrightText: 2026 The diception_ros authors
 # SPDX-License-Identifier: Apache-2.0
-"""Training data sets: simulated rooms, a folder, bags, COCO-format images, or samples in memory.
+"""Training data sets: simulated rooms, folders, bags, COCO-format images, RGB-D, or in memory.
 
 A data set provides buffers: sets of samples that are preprocessed once and kept in memory. The
 content of a buffer depends on its number alone, so a resumed run loads the same one again.
@@ -18,19 +18,21 @@ import os
 from pathlib import Path
 import signal
 from typing import Any, Protocol
+import zlib
 
 import numpy as np
 from numpy.typing import NDArray
 import torch
 
 from diception_ros.core.frame import Frame
-from diception_ros.core.labels import Instances, Keypoints, MetricDepth, Normals
+from diception_ros.core.labels import Instances, Keypoints, Label, MetricDepth, Normals
 from diception_ros.core.prompt import Prompt
-from diception_ros.datasets import batch, coco
+from diception_ros.datasets import batch, coco, rgbd
 from diception_ros.datasets.batch import Prepared, Window
 from diception_ros.datasets.coco import CocoFrame, CocoSet
+from diception_ros.datasets.rgbd import RgbdSource
 from diception_ros.datasets.sample import Sample, read_folder
-from diception_ros.evaluation import dataset_scores
+from diception_ros.evaluation import dataset_scores, rgbd_scores
 from diception_ros.simulation.views import GroundTruth
 from diception_ros.system.processes import exit_with_parent
 from diception_ros.training.distributed import SINGLE, Processes
@@ -206,57 +208,161 @@ class SimulatedDataset:
 # Side of a crop by that of the object in it, drawn between these, and the least of an object that
 # is smaller, pixels. Source: the eleventh run of bench/notes/builtin_model_runs.md.
 _CROP_SCALES, _MIN_OBJECT = (1.1, 3.5), 100
+# Sides of parts of RGB-D frames, as shares of the frame's, and the share of a sample's pixels
+# whose label must be known. Source: the thirteenth run of the same notes.
+_RGBD_CROP_SCALES, MIN_KNOWN_SHARE = (0.45, 0.95), 0.3
 
 
-class CocoDataset:
-    """COCO-format images, alone or added to the buffers of another data set.
+class AddedDataset:
+    """Images that somebody annotated, alone or added to the buffers of another data set.
 
     A buffer holds each image as a whole, and parts of it that are drawn anew for each buffer.
 
     Args:
-        settings: coco, validation_coco, coco_crops, seed and validation_samples.
-        names: tasks; those without annotations, such as depth, have no samples here.
+        train: samples of the images and their parts, drawn from a seed.
+        held_out: samples for validation.
+        seed: of the run.
         other: whose buffers the samples join; None for none.
-
-    Raises:
-        FileNotFoundError: see `coco.find_set`.
-        ValueError: likewise, or no task has annotations.
     """
 
     def __init__(
-        self, settings: TrainSettings, names: Sequence[str], other: Dataset | None = None
+        self,
+        train: Callable[[tuple[int, ...]], Iterable[Sample]],
+        held_out: Callable[[], list[Sample]],
+        seed: int,
+        other: Dataset | None = None,
     ) -> None:
-        self._settings, self._names, self._other = settings, list(names), other
-        self._train = coco.find_set(Path(settings.coco))
-        known = dataset_scores.coco_tasks(self._train)
-        if not set(known) & set(names):
-            raise ValueError(
-                f'{settings.coco}: expected a task with COCO annotations in task_weights '
-                f'({", ".join(known)}), got {", ".join(names)}'
-            )
-        held_out = settings.validation_coco
-        self._held_out = coco.find_set(Path(held_out)) if held_out else None
+        self._train, self._held_out = train, held_out
+        self._seed, self._other = seed, other
 
     def buffer(self, number: int, preprocessor: Preprocessor) -> Prepared:
-        seed = self._settings.seed, number
-        samples = coco_samples(self._train, self._names, seed, self._settings.coco_crops)
-        parts = [preprocessor.collate(samples)]
+        parts = [preprocessor.collate(self._train((self._seed, number)))]
         if self._other is not None:
             parts.insert(0, self._other.buffer(number, preprocessor))
         return batch.join(parts)
 
     def validation(self) -> list[Sample]:
         others = [] if self._other is None else self._other.validation()
-        if self._held_out is None:
-            return others
-        mine = coco_samples(self._held_out, self._names, (self._settings.seed,))
-        return [
-            *others, *take_per_task(mine, self._names, self._settings.validation_samples),
-        ]  # fmt: skip
+        return [*others, *self._held_out()]
 
     def close(self) -> None:
         if self._other is not None:
             self._other.close()
+
+
+def coco_dataset(
+    settings: TrainSettings, names: Sequence[str], other: Dataset | None = None
+) -> AddedDataset:
+    """COCO-format images, for all tasks but depth and normals.
+
+    Args:
+        settings: coco, validation_coco, coco_crops, seed and validation_samples.
+        names: tasks; those without annotations have no samples here.
+        other: whose buffers the samples join; None for none.
+
+    Raises:
+        FileNotFoundError: see `coco.find_set`.
+        ValueError: likewise, or no task has annotations.
+    """
+    found = coco.find_set(Path(settings.coco))
+    _check_tasks(settings.coco, 'COCO annotations', dataset_scores.coco_tasks(found), names)
+    held_out = coco.find_set(Path(settings.validation_coco)) if settings.validation_coco else None
+
+    def validation() -> list[Sample]:
+        if held_out is None:
+            return []
+        samples = coco_samples(held_out, names, (settings.seed,))
+        return take_per_task(samples, names, settings.validation_samples)
+
+    return AddedDataset(
+        lambda seed: coco_samples(found, names, seed, settings.coco_crops),
+        validation, settings.seed, other,
+    )  # fmt: skip
+
+
+def rgbd_dataset(
+    settings: TrainSettings, names: Sequence[str], other: Dataset | None = None
+) -> AddedDataset:
+    """RGB-D recordings, for depth and normals.
+
+    Args:
+        settings: rgbd, validation_rgbd, rgbd_crops, seed and validation_samples.
+        names: tasks; those other than depth and normal have no samples here.
+        other: whose buffers the samples join; None for none.
+
+    Raises:
+        FileNotFoundError: see `rgbd.find_sources`.
+        ValueError: likewise, or neither task is trained.
+    """
+    found = rgbd.find_sources(Path(settings.rgbd))
+    _check_tasks(settings.rgbd, 'measured depth', rgbd_scores.TASKS, names)
+    held_out = (
+        rgbd.find_sources(Path(settings.validation_rgbd)) if settings.validation_rgbd else []
+    )
+
+    def validation() -> list[Sample]:
+        samples = rgbd_samples(held_out, names, (settings.seed,))
+        return take_per_task(samples, names, settings.validation_samples)
+
+    return AddedDataset(
+        lambda seed: rgbd_samples(found, names, seed, settings.rgbd_crops),
+        validation, settings.seed, other,
+    )  # fmt: skip
+
+
+def _check_tasks(place: str, what: str, known: Sequence[str], names: Sequence[str]) -> None:
+    if not set(known) & set(names):
+        raise ValueError(
+            f'{place}: expected a task with {what} in task_weights ({", ".join(known)}), '
+            f'got {", ".join(names)}'
+        )
+
+
+def rgbd_samples(
+    sources: Sequence[RgbdSource], names: Sequence[str], seed: tuple[int, ...], crops: int = 0
+) -> Iterator[Sample]:
+    """Depth and normals of RGB-D frames: of each as a whole, then of parts of it.
+
+    Normals are those of `rgbd.plane_normals`; a source whose intrinsics are not known has none. A
+    part of which less than MIN_KNOWN_SHARE is known has no sample.
+
+    Args:
+        sources: the recordings.
+        names: tasks; those other than depth and normal have no samples.
+        seed: of the parts, which depend on it and the frame's name.
+        crops: parts of each frame.
+
+    Raises:
+        OSError, ValueError: a file cannot be read; see `datasets.rgbd`.
+    """
+    for source in sources:
+        for item in source.read():
+            name = f'{source.name}/{item.name}'
+            labels: dict[str, Label] = {'depth': item.depth}
+            if 'normal' in names and source.intrinsics_known:
+                assert item.frame.intrinsics is not None
+                labels['normal'] = rgbd.plane_normals(item.depth, item.frame.intrinsics)
+            whole = [
+                Sample(item.frame, Prompt(task), labels[task], None, name)
+                for task in rgbd_scores.TASKS if task in names and task in labels
+            ]  # fmt: skip
+            rng = np.random.default_rng((*seed, zlib.crc32(name.encode())))
+            windows = [_random_window(item.frame.size, rng) for _ in range(crops)]
+            parts = [batch.crop(sample, window) for window in windows for sample in whole]
+            for sample in (*whole, *parts):
+                if sample.label.valid.mean() >= MIN_KNOWN_SHARE:
+                    yield sample
+
+
+def _random_window(size: tuple[int, int], rng: np.random.Generator) -> Window:
+    """A part of an image, of its shape."""
+    scale = rng.uniform(*_RGBD_CROP_SCALES)
+    height, width = (max(1, round(scale * length)) for length in size)
+    top, left = (
+        int(rng.integers(whole - length + 1))
+        for whole, length in zip(size, (height, width), strict=True)
+    )
+    return Window(top, left, height, width)
 
 
 def coco_samples(
@@ -433,13 +539,14 @@ def open_dataset(
         FileNotFoundError, ValueError: the validation data are missing or invalid. Training data
             are read with the first buffer.
     """
-    if settings.coco:
-        other = None
-        if settings.source != 'coco':
-            other = open_dataset(
-                replace(settings, coco='', validation_coco=''), names, resolution, ranks
-            )
-        return CocoDataset(settings, names, other)
+    added = {'coco': coco_dataset, 'rgbd': rgbd_dataset}
+    for name in sorted(added, key=lambda name: name == settings.source):
+        if getattr(settings, name):
+            other = None
+            if settings.source != name:
+                without: dict[str, Any] = {name: '', f'validation_{name}': ''}
+                other = open_dataset(replace(settings, **without), names, resolution, ranks)
+            return added[name](settings, names, other)
     if settings.source == 'simulated':
         return SimulatedDataset(settings, names, resolution, ranks)
     if settings.source == 'labels':

@@ -8,19 +8,20 @@ import json
 from disc_samples import SIDE, discs, equal, tiny
 import labelled_files as files
 import numpy as np
+from PIL import Image
 import pytest
 import torch
 
 from diception_ros.bags import mcap_writer
 from diception_ros.bags.typestore import BagTypes
 from diception_ros.core.labels import MetricDepth
-from diception_ros.datasets import coco
+from diception_ros.datasets import coco, rgbd
 from diception_ros.datasets.sample import create_folder, write_frame
 from diception_ros.messages import images as image_messages
 from diception_ros.messages import make_header
 from diception_ros.training import sources
 from diception_ros.training.samples import Preprocessor, take_per_task
-from diception_ros.training.sources import DiskDataset, coco_samples, open_dataset
+from diception_ros.training.sources import DiskDataset, coco_samples, open_dataset, rgbd_samples
 
 FORM = Preprocessor(SIDE, 'xy', False)
 TASKS = ['segmentation', 'depth']
@@ -202,7 +203,69 @@ def test_a_coco_buffer_follows_from_its_number_and_joins_another_source(tmp_path
     assert torch.equal(mixed.targets[1:], first.targets)
 
 
+def write_rgbd(place, known=True):
+    """Two frames of a wall, of which the second's depth is unknown but for a tenth."""
+    for name in ('rgb', 'depth'):
+        (place / name).mkdir(parents=True)
+    for k, unknown in enumerate((4, 36)):
+        image = np.random.default_rng(k).integers(0, 256, (40, 60, 3), np.uint8)
+        Image.fromarray(image).save(place / f'rgb/{k}.png')
+        depth = np.tile(np.linspace(1, 2, 60, dtype=np.float32), (40, 1))
+        depth[:unknown] = np.nan
+        np.save(place / f'depth/{k}.npy', depth)
+    meta = {'intrinsics': [50.0, 50.0, 29.5, 19.5], 'intrinsics_known': known}
+    (place / 'meta.json').write_text(json.dumps(meta))
+    return place
+
+
+def rgbd_run(place, **changes):
+    return tiny(source='rgbd', rgbd=str(place), task_weights='depth=1 normal=1', **changes)
+
+
+def test_samples_of_rgbd_frames_are_the_depth_and_normals_of_each_part(tmp_path):
+    write_rgbd(tmp_path / 'a')
+    write_rgbd(tmp_path / 'b', known=False)
+    found = rgbd.find_sources(tmp_path)
+    samples = list(rgbd_samples(found, ['normal', 'pose', 'depth'], (0,), crops=3))
+    frames = {source.name: next(source.read()) for source in found}
+    # Nothing of the second frames, and no normals with intrinsics that are guessed.
+    assert {(sample.name[:3], sample.prompt.task) for sample in samples} == {
+        ('a/0', 'depth'), ('a/0', 'normal'), ('b/0', 'depth'),
+    }  # fmt: skip
+    for task, count in (('depth', 8), ('normal', 4)):
+        names = [sample.name for sample in samples if sample.prompt.task == task]
+        assert len(names) == len(set(names)) == count
+    for sample in samples:
+        item = frames[sample.name[0]]
+        rows, columns = window_of(sample.name[2:]) if ',' in sample.name else 2 * (slice(None),)
+        np.testing.assert_array_equal(sample.frame.image, item.frame.image[rows, columns])
+        if sample.prompt.task == 'depth':
+            whole = item.depth.values
+        else:
+            whole = rgbd.plane_normals(item.depth, item.frame.intrinsics).vectors
+        found_here = getattr(sample.label, sample.label.array_name)
+        np.testing.assert_array_equal(found_here, whole[rows, columns])
+
+
+def test_rgbd_frames_join_other_sources(tmp_path, small_parts):
+    files.write_coco_set(tmp_path / 'photographs')
+    write_rgbd(tmp_path / 'frames')
+    tasks = ['depth', 'segmentation']
+    held = {'validation_rgbd': str(tmp_path / 'frames'), 'validation_samples': 2}
+    frames = open_dataset(rgbd_run(tmp_path / 'frames', **held), tasks, SIDE)
+    assert [sample.name for sample in frames.validation()] == ['frames/0']
+    photographs = open_dataset(coco_run(tmp_path / 'photographs'), tasks, SIDE).buffer(1, FORM)
+    both = coco_run(tmp_path / 'photographs', rgbd=str(tmp_path / 'frames'))
+    for run in (both, replace(both, source='rgbd')):
+        names = open_dataset(run, tasks, SIDE).buffer(1, FORM).names
+        assert sorted(names) == sorted((*frames.buffer(1, FORM).names, *photographs.names))
+
+
 def test_a_run_without_a_task_of_the_annotations_is_refused(tmp_path):
-    files.write_coco_set(tmp_path)
+    files.write_coco_set(tmp_path / 'a')
     with pytest.raises(ValueError, match='expected a task with COCO annotations'):
-        open_dataset(coco_run(tmp_path), ['depth', 'normal'], SIDE)
+        open_dataset(coco_run(tmp_path / 'a'), ['depth', 'normal'], SIDE)
+    with pytest.raises(ValueError, match='expected a task with measured depth'):
+        open_dataset(rgbd_run(write_rgbd(tmp_path / 'b')), ['pose'], SIDE)
+    with pytest.raises(ValueError, match="source is 'rgbd'; set rgbd to a folder"):
+        tiny(source='rgbd')
