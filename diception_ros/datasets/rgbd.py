@@ -12,9 +12,10 @@ image is one, too: the depth whose stamp is nearest belongs to the image.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
+import itertools
 import math
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -102,6 +103,17 @@ def find_sources(place: Path, image_topic: str = '', depth_topic: str = '') -> l
     if bag is None:
         raise ValueError(f'{place}: no RGB-D frames in it; {LAYOUT}')
     return [_bag(bag, image_topic, depth_topic)]
+
+
+def in_turn(sources: Sequence[RgbdSource]) -> Iterator[tuple[RgbdSource, RgbdFrame]]:
+    """The frames of all sources, one of each in turn."""
+    streams: list[Iterable[RgbdFrame]] = [source.read() for source in sources]
+    for row in itertools.zip_longest(*streams):
+        yield from (
+            (source, rgbd_frame)
+            for source, rgbd_frame in zip(sources, row, strict=True)
+            if rgbd_frame is not None
+        )
 
 
 def default_intrinsics(size: tuple[int, int]) -> Intrinsics:

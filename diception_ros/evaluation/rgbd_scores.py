@@ -11,9 +11,8 @@ recording does not decide.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-import itertools
 from typing import Any
 
 import numpy as np
@@ -21,7 +20,7 @@ from numpy.typing import NDArray
 
 from diception_ros.core.labels import Disparity, Label, MetricDepth, Normals, resize_label, unit
 from diception_ros.core.prompt import Prompt
-from diception_ros.datasets.rgbd import RgbdFrame, RgbdSource, plane_normals
+from diception_ros.datasets.rgbd import RgbdFrame, RgbdSource, in_turn, plane_normals
 from diception_ros.evaluation import evaluators
 from diception_ros.evaluation.evaluators import EvalCallback, EvalItem, Evaluator, PredictFn
 
@@ -83,7 +82,7 @@ def evaluate(
     better: dict[tuple[str, str, str], list[bool]] = {}
     small: list[dict[str, Label]] = []
     owners: list[str] = []
-    for number, (source, rgbd_frame) in enumerate(each(_in_turn(sources), total)):
+    for number, (source, rgbd_frame) in enumerate(each(in_turn(sources), total)):
         items = _items(rgbd_frame)
         for column, entry in predict.items():
             labels = entry(rgbd_frame.frame, [item.prompt for item in items])
@@ -99,7 +98,7 @@ def evaluate(
                 owners.append(source.name)
     means = {task: _mean([labels[task] for labels in small]) for task in TASKS} if small else {}
     done = dict.fromkeys(scores, 0)
-    for number, (source, rgbd_frame) in enumerate(_in_turn(sources)):
+    for number, (source, rgbd_frame) in enumerate(in_turn(sources)):
         other = small[_other(number, owners)]
         for item in _items(rgbd_frame):
             baselines = {
@@ -127,17 +126,6 @@ def evaluate(
             result.sources[name][task] = numbers
     result.numbers = _means_of_sources(list(result.sources.values()), columns)
     return result
-
-
-def _in_turn(sources: Sequence[RgbdSource]) -> Iterator[tuple[RgbdSource, RgbdFrame]]:
-    """The frames of all sources, one of each in turn."""
-    streams: list[Iterable[RgbdFrame]] = [source.read() for source in sources]
-    for row in itertools.zip_longest(*streams):
-        yield from (
-            (source, rgbd_frame)
-            for source, rgbd_frame in zip(sources, row, strict=True)
-            if rgbd_frame is not None
-        )
 
 
 def _items(taken: RgbdFrame) -> list[EvalItem]:

@@ -335,23 +335,23 @@ def rgbd_samples(
     Raises:
         OSError, ValueError: a file cannot be read; see `datasets.rgbd`.
     """
-    for source in sources:
-        for item in source.read():
-            name = f'{source.name}/{item.name}'
-            labels: dict[str, Label] = {'depth': item.depth}
-            if 'normal' in names and source.intrinsics_known:
-                assert item.frame.intrinsics is not None
-                labels['normal'] = rgbd.plane_normals(item.depth, item.frame.intrinsics)
-            whole = [
-                Sample(item.frame, Prompt(task), labels[task], None, name)
-                for task in rgbd_scores.TASKS if task in names and task in labels
-            ]  # fmt: skip
-            rng = np.random.default_rng((*seed, zlib.crc32(name.encode())))
-            windows = [_random_window(item.frame.size, rng) for _ in range(crops)]
-            parts = [batch.crop(sample, window) for window in windows for sample in whole]
-            for sample in (*whole, *parts):
-                if sample.label.valid.mean() >= MIN_KNOWN_SHARE:
-                    yield sample
+    for source, item in rgbd.in_turn(sources):
+        name = f'{source.name}/{item.name}'
+        labels: dict[str, Label] = {'depth': item.depth}
+        if 'normal' in names and source.intrinsics_known:
+            assert item.frame.intrinsics is not None
+            labels['normal'] = rgbd.plane_normals(item.depth, item.frame.intrinsics)
+        whole = [
+            Sample(item.frame, Prompt(task), labels[task], None, name)
+            for task in rgbd_scores.TASKS
+            if task in names and task in labels
+        ]
+        rng = np.random.default_rng((*seed, zlib.crc32(name.encode())))
+        windows = [_random_window(item.frame.size, rng) for _ in range(crops)]
+        parts = [batch.crop(sample, window) for window in windows for sample in whole]
+        for sample in (*whole, *parts):
+            if sample.label.valid.mean() >= MIN_KNOWN_SHARE:
+                yield sample
 
 
 def _random_window(size: tuple[int, int], rng: np.random.Generator) -> Window:

@@ -449,6 +449,7 @@ def test_images_are_predicted_without_torch(tmp_path):
 
 
 def test_a_copy_in_the_folder_that_is_copied_is_refused(copy):
+    pytest.importorskip('onnxscript')
     with pytest.raises(ValueError, match='is in the model folder'):
         export(ExportConfig(model=str(copy), out=copy / 'graphs'))
     assert not (copy / 'graphs').exists()
