@@ -42,8 +42,8 @@ LISTENING = 30.0
 DRAINING = 60.0
 # Seconds between two looks at the logs of the processes.
 PERIOD = 0.1
-# Seconds between two looks at the recorded bag; the larger it is, the longer one takes.
-LOOKING = 1.0
+# Seconds between two looks at the recorded bag, or as long as a look takes, which grows with it.
+LOOKING = 0.2
 # '[INFO] [1795535612.486] [perception]: active' -> 'active'
 _LOG_HEAD = re.compile(r'^(?:\[\w+\] \[[\d.]+\] \[[^]]*\]: )?')
 
@@ -366,13 +366,15 @@ def _watch(
 
 def _drain(bag: Path, node: Subprocess, recorder: Subprocess, log: Callable[[str], None]) -> None:
     """Wait until two diagnostics in a row report that no image waits."""
-    end, first = time.monotonic() + DRAINING, 0
+    end, first, took = time.monotonic() + DRAINING, 0, 0.0
     while time.monotonic() < end:
-        time.sleep(LOOKING)
+        time.sleep(max(LOOKING, took))
         node.check()
         recorder.check()
         _log_node(node, log)
+        begin = time.monotonic()
         counts = last_counts(bag)
+        took = time.monotonic() - begin
         if counts is None or not counts.received or counts.waiting:
             first = 0
         elif not first:

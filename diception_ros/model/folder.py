@@ -12,10 +12,12 @@ import contextlib
 from functools import lru_cache
 import hashlib
 import json
+import logging
 import os
 from pathlib import Path
 import sys
 from typing import TYPE_CHECKING
+import warnings
 
 from diception_ros.model.component_configs import check_config, check_index, read_json
 from diception_ros.model.text_embeddings import TABLE_FILE, PromptTable
@@ -250,6 +252,24 @@ def apply_silence() -> None:
         if name in sys.modules:
             sys.modules[name].disable_progress_bar()
             sys.modules[name].set_verbosity_error()
+
+
+@contextlib.contextmanager
+def hidden_export_warnings() -> Iterator[None]:
+    """Show no messages of torch's exporter below errors in this block.
+
+    It says of each graph that torchvision is not installed, which no graph uses, and what it will
+    name differently in later releases.
+    """
+    logger = logging.getLogger('torch.onnx')
+    level = logger.level
+    logger.setLevel(logging.ERROR)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter('ignore', FutureWarning)
+            yield
+    finally:
+        logger.setLevel(level)
 
 
 @contextlib.contextmanager

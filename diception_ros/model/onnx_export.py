@@ -28,7 +28,7 @@ from torch.nn import functional
 
 from diception_ros.core.prompt import MAX_POINTS
 from diception_ros.model.encoder import FINE_CELLS
-from diception_ros.model.folder import fingerprint
+from diception_ros.model.folder import fingerprint, hidden_export_warnings
 from diception_ros.model.onnx_backend import (
     CONDITION,
     DECODER,
@@ -261,7 +261,7 @@ def export(
     sizes = {}
     for name, graph, inputs, outputs in _graphs(pipe):
         log(f'exporting {name}')
-        with torch.no_grad():
+        with torch.no_grad(), hidden_export_warnings():
             # First, because torch.onnx tries other ways after a failure, in some of which axes
             # that vary become fixed.
             traced = torch.export.export(

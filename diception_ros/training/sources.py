@@ -209,7 +209,7 @@ class SimulatedDataset:
 # is smaller, pixels. Source: the eleventh run of bench/notes/builtin_model_runs.md.
 _CROP_SCALES, _MIN_OBJECT = (1.1, 3.5), 100
 # Sides of parts of RGB-D frames, as shares of the frame's, and the share of a sample's pixels
-# whose label must be known. Source: the thirteenth run of the same notes.
+# whose label must be known. As in the thirteenth run of the same notes, which was not measured.
 _RGBD_CROP_SCALES, MIN_KNOWN_SHARE = (0.45, 0.95), 0.3
 
 

@@ -91,14 +91,14 @@ def export(config: ExportConfig, progress: Progress = SILENT) -> ExportResult:
     """
     from diception_ros.model import folder
 
-    for package in ('onnx', 'onnxscript'):
-        if importlib.util.find_spec(package) is None:
-            raise ModuleNotFoundError(f'{package} is not installed', name=package)
-    folder.silence_library_logging()
     place = folder.resolve(config.model)
     folder.check_folder(place)
     if config.out is not None and place.resolve() in config.out.resolve().parents:
         raise ValueError(f'{config.out} is in the model folder that is copied; give another --out')
+    for package in ('onnx', 'onnxscript'):
+        if importlib.util.find_spec(package) is None:
+            raise ModuleNotFoundError(f'{package} is not installed', name=package)
+    folder.silence_library_logging()
     images = [] if config.calibration is None else _read_images(config.calibration)
     if config.out is None:
         return _export(place, config.precision, images, progress)
