@@ -188,12 +188,14 @@ class LiveOptions:
         device: where the model runs.
         tasks: of the node.
         seconds: how much of the recording is played.
+        images: number of images in that.
     """
 
     model: str
     device: str
     tasks: tuple[str, ...]
     seconds: float
+    images: int
 
 
 @dataclass(frozen=True)
@@ -255,7 +257,9 @@ def run(
             ],
         )
         _watch(player, node, recorder, log, progress)
-        _drain(partial_of(out), node, recorder, log)
+        _drain(partial_of(out), options.images, node, recorder, log)
+        recorder.interrupt()
+        node.interrupt()
         recorder.end()
         node.end()
     if not out.exists():
@@ -364,8 +368,10 @@ def _watch(
         player.check()
 
 
-def _drain(bag: Path, node: Subprocess, recorder: Subprocess, log: Callable[[str], None]) -> None:
-    """Wait until two diagnostics in a row report that no image waits."""
+def _drain(
+    bag: Path, images: int, node: Subprocess, recorder: Subprocess, log: Callable[[str], None]
+) -> None:
+    """Wait until diagnostics report that no image waits: of all images, or two times in a row."""
     end, first, took = time.monotonic() + DRAINING, 0, 0.0
     while time.monotonic() < end:
         time.sleep(max(LOOKING, took))
@@ -377,6 +383,8 @@ def _drain(bag: Path, node: Subprocess, recorder: Subprocess, log: Callable[[str
         took = time.monotonic() - begin
         if counts is None or not counts.received or counts.waiting:
             first = 0
+        elif counts.received >= images:
+            return
         elif not first:
             first = counts.times
         elif counts.times > first:

@@ -141,8 +141,8 @@ def _demo(config: DemoConfig, progress: Progress) -> DemoResult:
         f'1/4 drive: {played.frames} images of {played.camera.topic} in {bag}'
         + (f', {played.seconds:.0f} s' if played.seconds else '')
     )
-    counts = _live(played, config, names, progress)
     headers = run.headers(played, config.seconds)
+    counts = _live(played, config, names, len(headers), progress)
     progress.log('    checking the headers of the results')
     late = verify.without_memory(['segmentation'], BagTypes())
     checked = verify.check(out / 'live.mcap', headers, late)
@@ -238,11 +238,15 @@ def _side(config: DemoConfig) -> int:
     return int(index['resolution'])
 
 
-def _live(played: Drive, config: DemoConfig, names: list[str], progress: Progress) -> Counts:
+def _live(
+    played: Drive, config: DemoConfig, names: list[str], images: int, progress: Progress
+) -> Counts:
     from diception_ros.live_demo import run
 
     progress.log('2/4 live: play, node and record, each in a process of its own')
-    options = run.LiveOptions(config.model, config.compute.device, tuple(names), config.seconds)
+    options = run.LiveOptions(
+        config.model, config.compute.device, tuple(names), config.seconds, images
+    )
     seconds = round(min(config.seconds, played.seconds) + _BEFORE)
     with progress.bar(seconds, 'play', 's') as bar:
 

@@ -69,12 +69,12 @@ def test_every_result_of_a_live_node_has_the_header_of_its_image(tmp_path, tiny_
     pytest.importorskip('rclpy')
     played = run.read_drive(write(tmp_path / 'drive', recorded(12)))
     words, seconds = [], []
-    wishes = run.LiveOptions(str(tiny_folder), 'cpu', ('depth', 'entity'), 0.75)
+    wishes = run.LiveOptions(str(tiny_folder), 'cpu', ('depth', 'entity'), 0.75, 8)
     counts = run.run(played, wishes, tmp_path / 'live.mcap', words.append, seconds.append)
     # Best effort, depth 1: on a busy machine one may overtake another before the node takes it.
     assert 0 < counts.received <= 8
-    # An image that the node takes after the demo has seen twice that none waits is still waiting
-    # in the last diagnostics; its results may be recorded or not.
+    # An image that the node takes after the demo has seen that none waits is still waiting in the
+    # last diagnostics; its results may be recorded or not.
     assert counts.received == counts.processed + counts.dropped + counts.waiting
     assert counts.failed == 0
     headers = run.headers(played, wishes.seconds)
@@ -91,6 +91,8 @@ def test_every_result_of_a_live_node_has_the_header_of_its_image(tmp_path, tiny_
 def test_demo_reports_a_node_that_cannot_be_configured(tmp_path):
     pytest.importorskip('rclpy')
     played = run.read_drive(write(tmp_path / 'drive', recorded(2)))
-    wishes = run.LiveOptions('builtin', '5', ('depth',), 60.0)  # refused before torch is imported
+    wishes = run.LiveOptions(
+        'builtin', '5', ('depth',), 60.0, 2
+    )  # refused before torch is imported
     with pytest.raises(ChildProcessError, match='cannot configure: device is 5; expected a text'):
         run.run(played, wishes, tmp_path / 'live.mcap', lambda text: None, lambda more: None)
