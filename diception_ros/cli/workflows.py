@@ -24,9 +24,10 @@ def _adapt_options(parser: argparse.ArgumentParser) -> None:
 def adapt(args: argparse.Namespace) -> int:
     """Teach a model a new task with about 50 labelled images and 1 % of its parameters.
 
-    OUT becomes an adapter: a file of a few megabytes and a card. `predict`, `replay` and
-    `evaluate` take it with --adapters OUT, the node in its parameter `adapters`; the model itself
-    stays as it is. Labels: a folder with images/ and labels/, COCO or LabelMe JSON, or a bag.
+    OUT becomes an adapter: a file (half a megabyte for the built-in model) and a card. `predict`,
+    `replay` and `evaluate` take it with --adapters OUT, the node in its parameter `adapters`; the
+    model itself stays as it is. Labels: a folder with images/ and labels/, COCO or LabelMe JSON,
+    or a bag.
     docs/adaptation.md has details.
     """
     config = settings.from_arguments(api.AdaptConfig, args)

@@ -69,7 +69,7 @@ class TrainSettings(Settings):
 
     # Data.
     source: str = setting(
-        'simulated', 'where samples come from; labels: the formats that diception adapt reads',
+        'simulated', 'where samples come from; labels are for diception adapt alone',
         choices=('simulated', 'folder', 'bag', 'coco', 'rgbd', 'labels'),
     )  # fmt: skip
     folder: str = setting('', 'source folder: the folder of samples')

@@ -77,7 +77,7 @@ class Trainer:
         registry: holds the tasks of the run.
 
     Attributes:
-        notes: remarks about a resumed run, for people.
+        notes: remarks about the run, for people.
 
     Raises:
         ValueError: settings that do not fit together, a checkpoint of other settings, a task
@@ -125,6 +125,11 @@ class Trainer:
             )
         if encoder is not None:
             add_encoder(self.pipe, encoder)
+        if settings.mixstyle and self.pipe.image_encoder is None:
+            self.notes.append(
+                f'mixstyle is {settings.mixstyle:g} and has no effect: the model has no image '
+                'encoder; set encoder or model'
+            )
         Predictor(self.pipe, PredictSettings(processing_resolution=resolution))  # checks the side
         self.pipe.register_to_config(resolution=resolution)
         if settings.rank and settings.frozen_bf16:

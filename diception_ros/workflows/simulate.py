@@ -46,8 +46,8 @@ class SimulateConfig(Settings):
         choices=('floor', 'graspable', 'shadow', 'highlight'),
     )  # fmt: skip
     realism: str = setting(
-        '', 'some of cameras,textures,lighting,reflections, or all, each with a share of the '
-        'rooms, such as all:0.5; empty: plain rooms',
+        '', 'some of cameras,textures,lighting,reflections,meshes,closeups, or all of them but '
+        'closeups, each with a share of the rooms, such as all:0.5; empty: plain rooms',
         metavar='NAMES',
     )  # fmt: skip
     furniture: str | None = setting(

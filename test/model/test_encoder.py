@@ -94,6 +94,7 @@ def test_mixed_statistics_leave_the_maps_of_movenet(tmp_path):
         )
         size = trainer.settings.batch_size
         runs.append(trainer._image_latents(trainer.batch(0), size, slice(size)))
+        assert not trainer.notes
     plain, mixed = runs
     start = plain.shape[1] - FEATURES - POSE - FINE
     same = (plain == mixed).flatten(2).all(2).all(0)
@@ -101,6 +102,13 @@ def test_mixed_statistics_leave_the_maps_of_movenet(tmp_path):
     # Some channels of random weights are constant.
     assert same[start : start + FEATURES].float().mean() < 0.5
     assert same[start + FEATURES + POSE :].float().mean() < 0.5
+
+
+def test_mixed_statistics_without_an_encoder_are_reported():
+    trainer = Trainer(tiny_settings(mixstyle=0.5), InMemoryDataset(discs(6, 0)))
+    assert trainer.notes == [
+        'mixstyle is 0.5 and has no effect: the model has no image encoder; set encoder or model'
+    ]
 
 
 @pytest.fixture(
