@@ -145,8 +145,10 @@ def test_compose_refers_to_files_and_arguments_that_exist():
     compose = yaml.safe_load((ROOT / 'docker' / 'compose.yaml').read_text())
     build = compose['x-image']['build']
     assert (ROOT / 'docker' / build['context'] / build['dockerfile']).is_file()
-    default = re.search(r'^ARG DISTRO=(\w+)', DOCKERFILE, re.M)[1]
-    assert build['args'] == {'DISTRO': f'${{DISTRO:-{default}}}'}
+    defaults = dict(re.findall(r'^ARG (DISTRO|CONSTRAINTS)=(\S+)', DOCKERFILE, re.M))
+    assert build['args'] == {name: f'${{{name}:-{value}}}' for name, value in defaults.items()}
+    assert (ROOT / defaults['CONSTRAINTS']).is_file()
+    default = defaults['DISTRO']
     for service in compose['services'].values():
         assert service['image'] == f'diception_ros:${{DISTRO:-{default}}}'
     variables = compose['services']['bag']['environment']
