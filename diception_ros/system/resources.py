@@ -107,6 +107,8 @@ _TRIM_THRESHOLD, _MMAP_THRESHOLD, _ARENA_MAX = -1, -3, -8
 # 128 KiB and raises it to 32 MiB at most, which saves the network's intermediate results from
 # being mapped anew for every prediction (a third of the time).
 _SMALL, _LARGE = 128 << 10, 32 << 20
+# Bytes of a block whose free returns the end of its heap; larger ones are mapped by themselves.
+_TRIMMING = 96 << 10
 
 
 def limit_heaps(count: int) -> None:
@@ -127,9 +129,17 @@ def model_loading() -> Iterator[None]:
 
 
 def release_memory() -> None:
-    """Return the free pages of all heaps to the system."""
+    """Return the free pages of all heaps to the system, and the free end of this thread's heap.
+
+    Leaves the threshold of free ends as `model_loading` sets it.
+    """
     if (library := _library()) is not None:
         library.malloc_trim(0)
+        # malloc_trim leaves the end of every heap but the first as it is. Freeing a block of more
+        # than 64 KiB returns it if it is above the threshold.
+        library.mallopt(_TRIM_THRESHOLD, 0)
+        library.free(library.malloc(_TRIMMING))
+        library.mallopt(_TRIM_THRESHOLD, _LARGE)
 
 
 def release_unreferenced() -> None:
@@ -149,4 +159,8 @@ def _library() -> ctypes.CDLL | None:
     if sys.platform != 'linux':
         return None
     library = ctypes.CDLL(None)
-    return library if hasattr(library, 'malloc_trim') and hasattr(library, 'mallopt') else None
+    if not hasattr(library, 'malloc_trim') or not hasattr(library, 'mallopt'):
+        return None
+    library.malloc.argtypes, library.malloc.restype = (ctypes.c_size_t,), ctypes.c_void_p
+    library.free.argtypes, library.free.restype = (ctypes.c_void_p,), None
+    return library
