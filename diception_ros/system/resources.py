@@ -24,6 +24,7 @@ import math
 import os
 from pathlib import Path
 import sys
+import threading
 from typing import TypeVar
 
 ItemT = TypeVar('ItemT')
@@ -107,8 +108,9 @@ _TRIM_THRESHOLD, _MMAP_THRESHOLD, _ARENA_MAX = -1, -3, -8
 # 128 KiB and raises it to 32 MiB at most, which saves the network's intermediate results from
 # being mapped anew for every prediction (a third of the time).
 _SMALL, _LARGE = 128 << 10, 32 << 20
-# Bytes of a block whose free returns the end of its heap; larger ones are mapped by themselves.
-_TRIMMING = 96 << 10
+# Bytes of a block whose free returns the end of its heap, and how many of them are freed: some for
+# each of a few heaps, since other threads take turns, too.
+_TRIMMING, _TURNS = 96 << 10, 8
 
 
 def limit_heaps(count: int) -> None:
@@ -129,17 +131,26 @@ def model_loading() -> Iterator[None]:
 
 
 def release_memory() -> None:
-    """Return the free pages of all heaps to the system, and the free end of this thread's heap.
+    """Return the free pages of all heaps to the system.
 
     Leaves the threshold of free ends as `model_loading` sets it.
     """
     if (library := _library()) is not None:
         library.malloc_trim(0)
-        # malloc_trim leaves the end of every heap but the first as it is. Freeing a block of more
-        # than 64 KiB returns it if it is above the threshold.
+        # That leaves the end of every heap but the first as it is. Freeing a block of more than
+        # 64 KiB returns the end of the block's heap if it is above the threshold. A new thread
+        # takes the next heap in turn.
         library.mallopt(_TRIM_THRESHOLD, 0)
-        library.free(library.malloc(_TRIMMING))
+        threads = [threading.Thread(target=_free_block, args=(library,)) for _ in range(_TURNS)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
         library.mallopt(_TRIM_THRESHOLD, _LARGE)
+
+
+def _free_block(library: ctypes.CDLL) -> None:
+    library.free(library.malloc(_TRIMMING))
 
 
 def release_unreferenced() -> None:

@@ -15,6 +15,7 @@ import ctypes, os, threading
 from diception_ros.system import resources
 
 library = resources._library()
+freed, released = threading.Event(), threading.Event()
 
 def pages():
     return int(open('/proc/self/statm').read().split()[1]) * os.sysconf('SC_PAGESIZE') / 1e6
@@ -27,7 +28,10 @@ def work():
     for block in reversed(blocks):
         library.free(block)
     kept = pages()
-    resources.release_memory()
+    if {own}:
+        resources.release_memory()
+    freed.set()
+    released.wait()
     print(kept - before, pages() - before)
 
 resources.limit_heaps(2)
@@ -35,14 +39,20 @@ with resources.model_loading():
     pass
 thread = threading.Thread(target=work)
 thread.start()
+freed.wait()
+if not {own}:
+    resources.release_memory()
+released.set()
 thread.join()
 """
 
 
 @pytest.mark.skipif(resources._library() is None, reason='the C library is not glibc')
-def test_the_end_of_the_heap_of_a_thread_is_returned():
+@pytest.mark.parametrize('own', [True, False])
+def test_the_end_of_the_heap_of_a_thread_is_returned(own):
+    program = PROGRAM.format(own=own)
     lines = subprocess.run(
-        [sys.executable, '-c', PROGRAM], check=True, capture_output=True, text=True, timeout=600
+        [sys.executable, '-c', program], check=True, capture_output=True, text=True, timeout=600
     ).stdout
     kept, left = map(float, lines.split())
     assert kept > 20  # of 25
