@@ -150,9 +150,12 @@ def _row_free(predicted: Disparity, truth: MetricDepth) -> dict[str, float]:
 def row_free_correlation(predicted: NDArray[Any], truth: NDArray[Any]) -> float:
     """Correlation of two maps (H, W) once each row's mean is subtracted.
 
-    NaN pixels are left out. 0 where one of them is constant along every row.
+    NaN pixels are left out. 0 where one of them is constant along every row, or nothing is
+    predicted; NaN where nothing of the truth is known.
     """
     known = np.isfinite(predicted) & np.isfinite(truth)
+    if not np.isfinite(truth).any():
+        return float('nan')
     count = known.sum(axis=1, keepdims=True)
     residuals = []
     for values in (predicted, truth):

@@ -383,9 +383,26 @@ def _result(
     shown: Mapping[str, Mapping[str, int]] | None = None,
     registry: TaskRegistry = BUILTIN,
 ) -> EvaluateResult:
+    """What was found.
+
+    Raises:
+        ValueError: no number was found, because no image has a label that is known somewhere.
+    """
     from diception_ros.reporting import tables
 
-    table = tables.markdown(numbers, columns, shown or tables.SHOWN, registry)
+    shown = shown or tables.SHOWN
+    values = [
+        numbers[name][metric].get(columns[0], math.nan)
+        for name, metrics in shown.items()
+        for metric in metrics
+        if metric in numbers.get(name, {})
+    ]
+    if values and all(map(math.isnan, values)):
+        raise ValueError(
+            f'nothing could be scored in {frames} images: expected a known label in one of them; '
+            'look at the depth images or annotations'
+        )
+    table = tables.markdown(numbers, columns, shown, registry)
     return EvaluateResult(numbers, columns, frames, table, summary)
 
 

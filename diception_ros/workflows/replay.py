@@ -405,6 +405,9 @@ def _log_result(path: Path, result: Result, job: Job, progress: Progress) -> Non
             f'wrote predictions for {result.frames} frames to {job.out} ({result.seconds:.1f} s, '
             f'{result.processed / result.seconds:.2f} frames/s)'
         )
+        if not result.frames and (job.start_s or job.end_s is not None):
+            end = 'its end' if job.end_s is None else f'--end {job.end_s:g}'
+            progress.log(f'{path} has no frame between --start {job.start_s:g} and {end}')
     else:
         progress.log(
             f'predictions for {result.frames} frames were complete in {job.out}, left as they are'

@@ -70,6 +70,14 @@ def test_predictions_are_those_of_the_node(bag, tiny, tiny_folder, tmp_path, cap
     assert found == expected
 
 
+def test_a_part_without_frames_is_named(bag, tiny_folder, tmp_path, capsys):
+    arguments = [bag, '--out', tmp_path / 'out.mcap', '--model', tiny_folder, *QUICK]
+    assert run(*arguments, '--start', '100') == 1
+    assert 'drive.mcap has no frame between --start 100 and its end' in capsys.readouterr().err
+    assert run(*arguments, '--force') == 0
+    assert 'no frame between' not in capsys.readouterr().err
+
+
 def test_a_report_and_scores(bag, tiny_folder, tmp_path, capsys):
     out, report = tmp_path / 'out.mcap', tmp_path / 'report'
     truth = tmp_path / 'truth'

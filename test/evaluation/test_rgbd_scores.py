@@ -106,7 +106,9 @@ def test_the_row_is_taken_out_of_the_correlation():
     assert rgbd_scores.row_free_correlation(truth + 50 * rows, truth) == pytest.approx(1)
     assert rgbd_scores.row_free_correlation(1 - truth, truth) == pytest.approx(-1)
     assert rgbd_scores.row_free_correlation(rows, truth) == 0
-    assert rgbd_scores.row_free_correlation(np.full_like(rows, np.nan), truth) == 0
+    unknown = np.full_like(rows, np.nan)
+    assert rgbd_scores.row_free_correlation(unknown, truth) == 0
+    assert np.isnan(rgbd_scores.row_free_correlation(truth, unknown))
 
 
 def test_a_perfect_model_beats_all_controls_and_a_blind_one_only_some(tmp_path):
@@ -253,3 +255,13 @@ def test_evaluate_prints_means_of_sources_and_each_source(tiny_folder, tmp_path,
     assert (tmp_path / 'out/first.png').is_file()
     assert command.main([*map(str, arguments[:4]), '--predictions', 'x']) == 1
     assert '--predictions does not go with rgbd' in capsys.readouterr().err
+
+
+@pytest.mark.slow
+def test_a_recording_whose_depth_is_unknown_everywhere_is_an_error(tiny_folder, tmp_path, capsys):
+    place = write_source(tmp_path / 'data')
+    for path in (place / 'depth').iterdir():
+        files.save(path, np.zeros(SIZE, np.uint16))
+    arguments = ['evaluate', str(place), '--protocol', 'rgbd', '--model', str(tiny_folder)]
+    assert command.main(arguments) == 1
+    assert f'nothing could be scored in {COUNT} images' in capsys.readouterr().err
