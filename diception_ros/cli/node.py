@@ -290,7 +290,10 @@ def play(args: argparse.Namespace) -> int:
     with ended_by_signals() as ended:
         published = bag_tools.play(args.bag, options, ended)
     log(f'published {published} messages')
-    return 0
+    if published or ended.is_set():
+        return 0
+    log(f'{args.bag} has no message of these topics that can be played between --start and --end')
+    return 1
 
 
 def _record_options(parser: argparse.ArgumentParser) -> None:

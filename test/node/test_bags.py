@@ -203,6 +203,14 @@ def test_play_leaves_out_topics_without_a_package(start, tmp_path):
     assert "'/two words' is not played: ROS takes no topic of that name" in words
 
 
+def test_play_of_nothing_is_an_error(start, tmp_path):
+    path = recordings.write(tmp_path / 'bag', recordings.recorded(2))
+    player = start('play', path, '--start', '99', '--delay', '0', '--no-clock')
+    _, words = player.communicate(timeout=HUNG)
+    assert player.returncode == 1
+    assert 'no message of these topics that can be played between --start and --end' in words
+
+
 def test_record_leaves_out_topics_without_a_package(start, tmp_path, monkeypatch):
     path = recordings.write(tmp_path / 'bag', recordings.recorded(6, period_s=0.1))
     # As if sensor_msgs were not installed for the recorder.
