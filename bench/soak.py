@@ -48,7 +48,7 @@ SIZE = (48, 64)
 # Seconds of a round, and of the calm at its end.
 ROUND, CALM = 60.0, 20.0
 # Seconds that measuring takes, about.
-MEASURE = 12.0
+MEASURE = 14.0
 # Memory in use by that of the first round after WARM images were processed; in those before, tasks
 # and settings are used for the first time.
 GROWTH, WARM = 1.02, 100
@@ -351,16 +351,20 @@ class Soak:
     def measure(self):
         import psutil
 
-        one, infos = psutil.Process(self.node.pid), []
-        for _ in range(5):  # an image in work needs some for a moment
-            infos.append(one.memory_info())
-            self.peer.spin(1)
+        one = psutil.Process(self.node.pid)
         return {
-            'private_mb': statistics.median((info.rss - info.shared) / 1e6 for info in infos),
-            'rss_mb': statistics.median(info.rss / 1e6 for info in infos),
+            'private_mb': self.private_mb(one, 1.0), 'rss_mb': one.memory_info().rss / 1e6,
             'threads': one.num_threads(), 'fds': one.num_fds(),
             'cpu_s': sum(one.cpu_times()[:2]), 'in_use_mb': self.in_use_mb(one),
         }  # fmt: skip
+
+    def private_mb(self, process, period):
+        """Median of five: an image in work needs some for a moment."""
+        infos = []
+        for _ in range(5):
+            infos.append(process.memory_info())
+            self.peer.spin(period)
+        return statistics.median((info.rss - info.shared) / 1e6 for info in infos)
 
     def in_use_mb(self, process):
         """Private memory while the heaps keep no free pages."""
@@ -373,11 +377,11 @@ class Soak:
         self.peer.until(
             lambda: all(self.received(name) >= images[name] + 2 for name in CAMERAS), seconds=600
         )
-        info = process.memory_info()
+        found = self.private_mb(process, 0.5)
         for name in CAMERAS:
             self.view(name)
         self.settle()
-        return (info.rss - info.shared) / 1e6
+        return found
 
     def seen(self):
         """Whether a depth of each camera came."""
